@@ -25,13 +25,13 @@ from engram.numeric.threads import single_threaded
 T = TypeVar("T")
 LARGEST = sys.float_info.max
 
-LARGEST_SIZE, LIMIT = 10**9, 10**4  # no size exceeds the first; an upper bound above the second is left out of messages
+LARGEST_SIZE, LIMIT = 10**9, 10**4  # the maximum of any size; errors may leave out a maximum that is not below LIMIT
 
 NUMBERS = {float: float | int | np.floating | np.integer, int: int | np.integer, bool: bool | np.bool_}
 TYPES = BeartypeConf(hint_overrides=FrozenDict(NUMBERS))
 ARRAYS, GENERATORS = (np.ndarray, Tensor), (np.random.Generator, torch.Generator)
 _ABSENT = object()
-# Calls that passed, by the arguments' types, dtypes and shapes; the first item of a container stands for all.
+# Calls that passed, by the types, dtypes and shapes of their arguments; of a container, only the first items count.
 _PASSED: set[tuple[Any, ...]] = set()
 MANY = 10_000
 
@@ -39,12 +39,12 @@ MANY = 10_000
 def arguments() -> None:
     """Check the arguments of the calling function against its annotations; call it as the first statement.
 
-    An axis name stands for the same length in all arguments; in ``__post_init__``, the fields are the arguments. While
+    Axes of the same name must have equal lengths in all arguments. In ``__post_init__``, the fields are checked. While
     torch compiles, nothing is checked.
 
     Raises:
-        TypeError: An argument is of another type.
-        ValueError: An array or tensor has another shape or dtype, or a value is not one of the allowed ones.
+        TypeError: An argument has the wrong type.
+        ValueError: An array or tensor has the wrong shape or dtype, or a value is not one of the allowed ones.
     """
     if torch.compiler.is_compiling():
         return
@@ -54,7 +54,7 @@ def arguments() -> None:
     call = module, function, *map(_kind, values.values())
     if call in _PASSED:
         return
-    with jaxtyped("context"):  # one name of an axis is one length
+    with jaxtyped("context"):  # remembers the length of each named axis
         for name, hint in _hints(module, function).items():
             if name in values and not is_bearable(values[name], hint, conf=TYPES):
                 raise _refusal(name, values[name], hint)
@@ -85,8 +85,8 @@ def _hints(module: str, qualname: str) -> dict[str, Any]:
     for name, hint in function.__annotations__.items():
         with contextlib.suppress(NameError, TypeError, AttributeError, SyntaxError):
             hints[name] = eval(hint, vars(sys.modules[module])) if isinstance(hint, str) else hint
-    several = () if inspect.isclass(function) else inspect.getargs(function.__code__)[1:]
-    return {name: hint for name, hint in hints.items() if name not in ("return", *several)}
+    variadic = () if inspect.isclass(function) else inspect.getargs(function.__code__)[1:]
+    return {name: hint for name, hint in hints.items() if name not in ("return", *variadic)}
 
 
 def _refusal(name: str, value: Any, hint: Any) -> Exception:
@@ -99,37 +99,37 @@ def _refusal(name: str, value: Any, hint: Any) -> Exception:
 
 
 def shown(value: Any) -> str:
-    """A value in a few words, without addresses; of many arrays the first three."""
+    """A value as a short text, without memory addresses; of a sequence of arrays, only the first three are shown."""
     if isinstance(value, ARRAYS):
         kind = "tensor" if isinstance(value, Tensor) else "array"
         return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
-    if isinstance(value, list | tuple) and any(isinstance(part, ARRAYS) for part in value):
+    if isinstance(value, list | tuple) and any(isinstance(item, ARRAYS) for item in value):
         return f"({', '.join([*map(shown, value[:3]), *['...'] * (len(value) > 3)])})"
     return textwrap.shorten(re.sub(" at 0x[0-9A-Fa-f]+", "", repr(value)), 80, placeholder=" ...")
 
 
 def described(self: Any) -> str:
-    """A ``__repr__`` that shows the arguments that an object keeps as attributes, or as private ones."""
+    """A ``__repr__`` with the constructor's arguments, if the object keeps them as attributes, public or private."""
     attributes = self._asdict() if hasattr(self, "_asdict") else vars(self)
     arguments = {name: attributes.get(name, attributes.get(f"_{name}", _ABSENT)) for name in _parameters(type(self))}
     return made_by(type(self), {name: value for name, value in arguments.items() if value is not _ABSENT})
 
 
 def made_by(kind: type, arguments: Mapping[str, Any]) -> str:
-    """The call that makes an object, as a ``__repr__`` shows it; generators are left out."""
+    """The constructor call of an object, for its ``__repr__``; generators are left out."""
     shown_arguments = {name: value for name, value in arguments.items() if not isinstance(value, GENERATORS)}
     return f"{kind.__name__}({', '.join(f'{name}={shown(value)}' for name, value in shown_arguments.items())})"
 
 
 def _parameters(kind: type) -> list[str]:
-    """The names of a constructor's parameters, with those of the base class to which it passes all others on."""
+    """The names of a constructor's parameters, and of its base class's if it passes ``**kwargs`` on to it."""
     parameters = inspect.signature(kind).parameters
     own = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
     return own if len(own) == len(parameters) else [*dict.fromkeys((*own, *_parameters(kind.__mro__[1])))]
 
 
-class noted:  # noqa: N801 - a context manager for hot places, where one of ``contextlib`` costs twice as much
-    """Add the arguments as a note to errors from other libraries, which check them in their own words."""
+class noted:  # noqa: N801 - a context manager for hot code, where one of ``contextlib`` costs twice as much
+    """Add the arguments as a note to the errors of other libraries, whose messages do not name them."""
 
     def __init__(self, **values: Any) -> None:
         self.values = values
@@ -143,7 +143,7 @@ class noted:  # noqa: N801 - a context manager for hot places, where one of ``co
 
 
 def note(error: Exception, **values: Any) -> None:
-    """Add the arguments as a note to an error, as ``noted`` does, where even its cost counts."""
+    """Add the arguments as a note to an error, where even the cost of a context manager such as ``noted`` counts."""
     error.add_note(", ".join(f"{name} = {shown(value)}" for name, value in values.items()))
 
 
@@ -154,7 +154,14 @@ def rng(name: str, seed: Any) -> np.random.Generator:
 
 
 def samples(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
-    """Samples, and their classes if given, validated by scikit-learn's ``validate_data``."""
+    """Samples, and their classes if given, validated by scikit-learn's ``validate_data``.
+
+    Args:
+        estimator: The estimator that is fitted or applied.
+        X: The samples.
+        y: Their classes; by default there are none.
+        **options: Further arguments of ``validate_data``.
+    """
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import validate_data
 
@@ -167,17 +174,17 @@ def samples(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) ->
 
 
 def size(name: str, value: Any, minimum: int = 1, maximum: int | None = LARGEST_SIZE) -> int:
-    """``value`` as an int, within ``minimum`` and ``maximum``.
+    """``value`` as an int from ``minimum`` to ``maximum``.
 
     Args:
         name: The argument's name, for the error.
         value: The argument.
         minimum: The smallest value allowed.
-        maximum: The largest value allowed (default: a number that no size exceeds); None: no bound.
+        maximum: The largest value allowed (default: 10^9); None: no bound.
 
     Raises:
-        TypeError: It is not an integer; a bool does not count as one.
-        ValueError: It is out of range.
+        TypeError: The value is not an integer; a bool does not count as one.
+        ValueError: The value is out of range.
 
     Examples:
         >>> size("k", 0)
@@ -216,8 +223,8 @@ def number(
         below: An exclusive upper bound.
 
     Raises:
-        TypeError: It is not a real number; a bool does not count as one.
-        ValueError: It is not finite, or out of range.
+        TypeError: The value is not a real number; a bool does not count as one.
+        ValueError: The value is not finite, or out of range.
 
     Examples:
         >>> number("eta", -1, minimum=0)
@@ -246,10 +253,10 @@ def choice(name: str, value: T, choices: Collection[T]) -> T:
     Args:
         name: The argument's name, for the error.
         value: The argument.
-        choices: What is allowed.
+        choices: The allowed values.
 
     Raises:
-        ValueError: It is not one of them.
+        ValueError: The value is not one of them.
     """
     if isinstance(value, ARRAYS) or value not in choices:
         raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
@@ -265,7 +272,7 @@ def instance(name: str, value: Any, kind: type[T]) -> T:
         kind: A class, or a union of classes.
 
     Raises:
-        TypeError: It is not an instance.
+        TypeError: The value is not an instance of ``kind``.
     """
     if not isinstance(value, kind):
         expected = getattr(kind, "__name__", kind)  # a union has no name
@@ -274,7 +281,7 @@ def instance(name: str, value: Any, kind: type[T]) -> T:
 
 
 def generator(value: Any, name: str = "generator") -> torch.Generator:
-    """``value``, a generator of torch; raise TypeError if it is not one."""
+    """``value``, a ``torch.Generator``; raise TypeError if it is not one."""
     if not isinstance(value, torch.Generator):
         raise TypeError(f"{name} = {value!r}: expected a torch.Generator")
     return value
@@ -290,8 +297,8 @@ def tensor(name: str, value: Any, shape: tuple[int | str, ...], like: Tensor) ->
         like: A tensor of the expected dtype and device.
 
     Raises:
-        TypeError: Not a tensor.
-        ValueError: Another shape, dtype or device.
+        TypeError: The value is not a tensor.
+        ValueError: It has the wrong shape, dtype or device.
     """
     instance(name, value, Tensor)
     has_shape(name, value.shape, shape)
@@ -312,8 +319,8 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
         dtype: The dtype to convert to.
 
     Raises:
-        ValueError: It is not made of numbers, has another shape, or is not finite; or a number is none of an integer
-            ``dtype``.
+        ValueError: The value does not consist of numbers, has the wrong shape, or is not finite; or an integer
+            ``dtype`` cannot represent one of the numbers.
     """
     value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
     try:
@@ -322,7 +329,7 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
         numbers = np.asarray(None)
     if numbers.dtype.kind not in "biuf":
         raise ValueError(f"{name} = {value!r}: expected numbers of shape ({', '.join(map(str, shape))})")
-    with np.errstate(invalid="ignore"):  # of what is no integer, which is refused below
+    with np.errstate(invalid="ignore"):  # a number that does not fit is rejected below
         converted = numbers.astype(dtype)
     has_shape(name, converted.shape, shape)
     if converted.dtype.kind in "iu" and converted.dtype != numbers.dtype:
@@ -335,19 +342,19 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
 
 
 def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) -> None:
-    """Raise ValueError if a number is not finite, and name the first.
+    """Raise ValueError if a number is not finite, and TypeError if an array does not contain numbers.
 
     Args:
         name: The argument's name, for the error.
-        value: An array, or a tensor; one without readable numbers (while compiling, under a ``torch.func`` transform,
-            or on the meta device) is not checked.
-        axes: Names of its axes, for the message.
+        value: An array or a tensor; a tensor whose numbers cannot be read (while compiling, under a ``torch.func``
+            transform, or on the meta device) is not checked.
+        axes: Names of its axes, for the error, which gives the position of the first wrong number.
     """
     if isinstance(value, Tensor):
         if not readable(value):
             return
-        # A sum of finite numbers may overflow, but a sum with a NaN or infinity is never finite; and a sum is cheap,
-        # if it does not wait for other threads.
+        # The sum of finite numbers may overflow, but a sum with a NaN or infinity is never finite. A sum is cheap if it
+        # does not wait for other threads.
         with single_threaded():
             if math.isfinite(value.detach().sum().item()):
                 return
@@ -367,12 +374,18 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
 
 
 def readable(value: Tensor) -> bool:
-    """Whether the numbers can be read: not while compiling, in a ``torch.func`` transform, or on meta."""
+    """Whether the numbers can be read: not while compiling, under a ``torch.func`` transform, or on the meta device."""
     return not torch.compiler.is_compiling() and not value.is_meta and torch.func.debug_unwrap(value) is value
 
 
 def has_shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) -> None:
-    """Raise ValueError unless each axis has its size; an axis given by name may have any."""
+    """Raise ValueError unless each axis has the expected size.
+
+    Args:
+        name: The argument's name, for the error.
+        actual: Its shape.
+        shape: For each axis its size, or a name if any size will do.
+    """
     if not isinstance(shape, tuple):
         raise TypeError(f"shape = {shape!r}: expected a tuple")
     if len(actual) != len(shape) or any(
@@ -382,7 +395,7 @@ def has_shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) 
 
 
 def _range(minimum: float | None, above: float | None, maximum: float | None, below: float | None) -> str:
-    """The allowed numbers in words."""
+    """The range of allowed numbers in words."""
     low = f"from {minimum}" if minimum is not None else f"above {above}" if above is not None else ""
     high = f"{maximum}" if maximum is not None else f"below {below}" if below is not None else ""
     if low and high:

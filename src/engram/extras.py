@@ -14,12 +14,12 @@ from urllib.request import url2pathname
 
 @functools.cache
 def install(extra: str) -> str:
-    """The command that installs an extra, from the source of engram itself: a checkout, or an index.
+    """The command that installs an extra from where engram itself came from: a folder, an archive or a package index.
 
     Args:
-        extra: Its name, as in ``engram[lab]``.
+        extra: The name of the extra, such as ``lab`` in ``engram[lab]``.
     """
-    # For a folder or an archive, the installer has recorded its location (PEP 610).
+    # The installer records the location of a folder or an archive (PEP 610).
     origin = json.loads(distribution("engram").read_text("direct_url.json") or "{}")
     requirement = f"engram[{extra}]"
     if "dir_info" in origin:
@@ -36,9 +36,9 @@ def missing(extra: str, what: str, error: ModuleNotFoundError) -> ImportError:
     """The error for a part that needs a missing module, with the command that installs it.
 
     Args:
-        extra: The extra of engram that brings the module.
-        what: The name of the part.
-        error: The error of the import.
+        extra: The extra of engram that installs the module.
+        what: The part's name, as the subject of the message.
+        error: The error that the import raised.
     """
     if (error.name or "engram").partition(".")[0] == "engram":  # an error in engram, not a missing package
         return error
@@ -47,7 +47,7 @@ def missing(extra: str, what: str, error: ModuleNotFoundError) -> ImportError:
 
 
 def _pip() -> str:
-    """The command for this Python's pip, since another pip would install for another Python."""
+    """The command that runs this Python's pip; another pip would install for another Python."""
     pip = shutil.which("pip")
     in_this_python = pip is not None and Path(pip).parent == Path(sys.executable).parent
     return "pip" if in_this_python else f"{sys.executable} -m pip"

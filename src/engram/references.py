@@ -1,4 +1,4 @@
-"""Parts given by their place, ``"package.module:Name"`` or ``"folder/file.py:Name"``."""
+"""References, which give a part by its place: ``"package.module:Name"`` or ``"folder/file.py:Name"``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name says where a part is."""
+    """Whether a name is a reference to the place of a part."""
     return ":" in name
 
 
 def place_of(reference: str) -> str:
-    """A reference with the module's name instead of its file."""
+    """A reference with the module's name in place of its file's path."""
     place, _, attribute = reference.rpartition(":")
     return f"{_module_name(Path(place)) if place.endswith('.py') else place}:{attribute}"
 
@@ -30,7 +30,7 @@ def load(reference: str) -> Any:
         ValueError: There is no such module, or it has no such name.
     """
     place, _, attribute = reference.rpartition(":")
-    try:  # by `resolve_name`: for `import_module`, a manifest would have to list everything that is loaded
+    try:  # not `import_module`: then the manifest of a run would have to list every module that is loaded
         module = _module_of_file(Path(place)) if place.endswith(".py") else pkgutil.resolve_name(f"{place}:")
     except (ModuleNotFoundError, FileNotFoundError) as error:
         raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error

@@ -39,7 +39,7 @@ KINDS = (
     "estimators",
     "experiments",
 )
-# A suggestion: how like a word is to one of a name, how many names it has at most, and how many are listed.
+# Suggestions: how similar two words must be, how many names to suggest at most, and how many known names to list.
 LIKE, FEW, MANY = 0.75, 3, 8
 resolved: dict[tuple[str, str, str], str] = {}
 """The parts loaded so far: (asking module, kind, name) -> place of the registered object."""
@@ -71,7 +71,7 @@ def get(kind: str, name: str) -> Any:
         name: A name that ``names(kind)`` lists, or the part's place: ``"module:Name"`` or ``"file.py:Name"``.
 
     Raises:
-        ValueError: No part has this name (the nearest one is suggested), two packages claim it, or nothing is there.
+        ValueError: No part has this name (the nearest is suggested), two packages register it, or the place is empty.
 
     Examples:
         >>> get("plasticity_rules", "hebb").__name__
@@ -93,14 +93,14 @@ def get(kind: str, name: str) -> Any:
 
 
 def check(kind: str, name: str, argument: str = "") -> str:
-    """Return the name of a part; raise ValueError, with the nearest name, if there is no such part.
+    """Check that a part of this name is registered, and return the name; raise ValueError with a suggestion if not.
 
-    A reference to a place is only resolved when the part is loaded.
+    A reference to a place is not checked until the part is loaded.
 
     Args:
         kind: One of ``KINDS``.
         name: The name.
-        argument: The argument that was given the name, for the error.
+        argument: The name of the argument, for the error; empty: it is left out.
     """
     known_names = names(kind)
     if not references.is_reference(name) and name not in known_names:
@@ -112,14 +112,14 @@ def check(kind: str, name: str, argument: str = "") -> str:
 
 
 def places(kind: str, name: str) -> set[str]:
-    """The places of the parts with a name, as ``"module:Name"``, without loading them."""
+    """The places of all parts of this name, as ``"module:Name"``; the parts are not loaded."""
     if references.is_reference(name):
         return {references.place_of(name)}
     return {entry.value for entry in entries(kind) if entry.name == name}
 
 
 def forget_references() -> None:
-    """Forget the parts that engram's own modules loaded by place, so that each trial records only its own."""
+    """Forget the parts that engram's own modules loaded by their place, so that a trial records only its own parts."""
     for key_resolved in [key for key in resolved if references.is_reference(key[2]) and key[0].startswith("engram.")]:
         del resolved[key_resolved]
 
@@ -151,14 +151,14 @@ def experiments() -> list[str]:
 
 
 def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] | None = None) -> str:
-    """The hint for an unknown name: the nearest one, the one that it abbreviates, or those with a word like it.
+    """A hint for an unknown name: the name that it abbreviates, the nearest name, or names with a similar word.
 
-    Without any, it is the known names, of many the first.
+    If there is none, the hint lists the known names, at most eight of them.
 
     Args:
         name: The unknown name.
-        known: All that are known.
-        called: Other names that users may type, with the known name of each; None: only the known names.
+        known: All known names.
+        called: The names that users may type, each with its known name; None: only the known names.
 
     Examples:
         >>> suggestion("lr", ["steps", "learning_rate"])
@@ -166,21 +166,21 @@ def suggestion(name: str, known: Collection[str], *, called: Mapping[str, str] |
         >>> suggestion("rulez", ["learning-rules", "tasks", "synaptic-rules"])
         "did you mean 'learning-rules' or 'synaptic-rules'?"
     """
-    called = {other.lower(): full_name for other, full_name in (called or dict(zip(known, known, strict=True))).items()}
+    called = {alias.lower(): full_name for alias, full_name in (called or dict(zip(known, known, strict=True))).items()}
     name = name.lower()
-    initials = {"".join(word[:1] for word in other.replace("-", "_").split("_")): other for other in called}
-    words = {word for other in called for word in re.split("[-_]", other)}
-    like = difflib.get_close_matches(name, words, n=1, cutoff=LIKE)
-    with_word = [other for other in called for word in like if word in re.split("[-_]", other)]
+    initials = {"".join(word[:1] for word in alias.replace("-", "_").split("_")): alias for alias in called}
+    words = {word for alias in called for word in re.split("[-_]", alias)}
+    similar = difflib.get_close_matches(name, words, n=1, cutoff=LIKE)
+    with_word = [alias for alias in called for word in similar if word in re.split("[-_]", alias)]
     nearest = [initials[name]] if name in initials else difflib.get_close_matches(name, called, n=1) or with_word[:FEW]
     if nearest:
-        return f"did you mean {' or '.join(repr(called[other]) for other in nearest)}?"
-    left = f", and {len(known) - MANY} more" if len(known) > MANY else ""
-    return f"known: {', '.join([*known][:MANY]) or 'none'}{left}"
+        return f"did you mean {' or '.join(repr(called[alias]) for alias in nearest)}?"
+    omitted = f", and {len(known) - MANY} more" if len(known) > MANY else ""
+    return f"known: {', '.join([*known][:MANY]) or 'none'}{omitted}"
 
 
 def summary(about: str) -> str:
-    """The first sentence of an experiment's documentation, without its full stop and its reference."""
+    """The first paragraph of an experiment's documentation, up to its reference and without its full stop."""
     return " ".join(about.strip().partition("\n\n")[0].split()).removesuffix(".").partition(" (")[0]
 
 

@@ -1,4 +1,4 @@
-"""Validation in ``load_state_dict``: a state must have the form of the object's own state."""
+"""Validation for ``load_state_dict``: a state must have the form of the object's own state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIKE_PARAMETERS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "a
 
 
 def register_states(*kinds: type) -> None:
-    """Register with torch the states that modules carry from step to step, NamedTuples of tensors.
+    """Register with torch the NamedTuples of tensors that modules carry from step to step.
 
     Then ``torch.load(..., weights_only=True)`` accepts them, and ``torch.export.save`` writes programs that take or
     return them.
@@ -31,11 +31,11 @@ def register_states(*kinds: type) -> None:
 
 
 class Axes(NamedTuple):
-    """The form of a tensor or an array with some lengths unknown.
+    """The form of a tensor or an array, some of whose sizes are unknown.
 
     Attributes:
-        shape: For each axis its size, or, where any size will do, its name.
-        like: A tensor or an array of the expected dtype; or only the type, if any dtype will do.
+        shape: For each axis its size, or its name if any size will do.
+        like: A tensor or an array of the expected dtype, or only its type if any dtype will do.
     """
 
     shape: tuple[int | str, ...]
@@ -49,7 +49,7 @@ class Maybe(NamedTuple):
 
 
 class OfOptimizer(NamedTuple):
-    """The form of the state of an optimiser: its groups, and the tensors that belong to a parameter."""
+    """The form of an optimiser's state: its groups, and the tensors that it keeps for each parameter."""
 
     optimizer: Optimizer
 
@@ -69,8 +69,8 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
         name: The state's name, for the error.
 
     Raises:
-        TypeError: A part is of another type.
-        ValueError: An entry is missing or unexpected; or a part is of another length, shape or dtype.
+        TypeError: A value has the wrong type.
+        ValueError: An entry is missing or unexpected; or a value has the wrong length, shape or dtype.
 
     Examples:
         >>> check_state({"mean": np.zeros(2), "steps": 3}, {"mean": np.ones(2), "steps": int})
@@ -101,8 +101,8 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
                 if (key in form) != (key in state):
                     problem = "missing" if key in form else "unexpected"
                     raise ValueError(f"{name}[{key!r}] is {problem}: expected the keys {', '.join(map(repr, form))}")
-            for key, part in form.items():
-                check_state(state[key], part, f"{name}[{key!r}]")
+            for key, entry_form in form.items():
+                check_state(state[key], entry_form, f"{name}[{key!r}]")
             if "bit_generator" in form:
                 _try_generator(form["bit_generator"], state, name)
         case Axes() | Tensor() | np.ndarray():
@@ -116,8 +116,8 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
             _instance(name, state, list | tuple)
             if len(state) != len(form):
                 raise ValueError(f"{name} has {len(state)} parts: expected {len(form)}")
-            for number, part in enumerate(form):
-                check_state(state[number], part, f"{name}[{number}]")
+            for number, entry_form in enumerate(form):
+                check_state(state[number], entry_form, f"{name}[{number}]")
         case type() | UnionType():
             _instance(name, state, form)
         case _:
@@ -127,7 +127,7 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
 def _try_steps(optimizer: Optimizer, state: Any, name: str) -> None:
     """Raise ValueError unless a copy of one of torch's optimisers loads the state and takes a step from it.
 
-    An entry that is missing, such as Adam's ``step``, would only be noticed by the next step.
+    Without this check, a missing entry such as Adam's ``step`` would not be noticed until the next step.
     """
     if not type(optimizer).__module__.startswith("torch.optim"):
         return
@@ -143,7 +143,7 @@ def _try_steps(optimizer: Optimizer, state: Any, name: str) -> None:
 
 
 def _try_generator(kind: Any, state: Mapping[str, Any], name: str) -> None:
-    """Raise ValueError unless a generator of random numbers of some kind takes the state."""
+    """Raise ValueError unless a NumPy bit generator of this kind accepts the state."""
     try:
         getattr(np.random, kind)(0).state = state
     except (ValueError, TypeError, OverflowError) as error:

@@ -20,10 +20,12 @@ BAD = ("not reproduced", "fails")
 
 
 def counted(verdicts: Mapping[str, int]) -> str:
-    """How many claims hold, in words: an identity is a test of the code, and what nothing here can test is no failure.
+    """The number of claims that hold, in words.
+
+    Identities, which test the code, and claims that cannot be tested here are not counted.
 
     Args:
-        verdicts: How many claims have each verdict.
+        verdicts: Number of claims with each verdict.
 
     Examples:
         >>> counted({"reproduced": 7, "not reproduced": 1, "identity": 2, "not testable here": 1})

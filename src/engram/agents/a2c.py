@@ -28,7 +28,7 @@ class A2C:
         gamma: Discount for each step.
         value_coefficient: Weight of the critic's squared error in the loss.
         entropy_coefficient: Weight of the sum of squared probabilities in the loss.
-        author_value_bug: Take the value of the first environment for all of them, as the published code does.
+        author_value_bug: Use the value of the first environment for all environments, as the published code does.
     """
 
     learning_rate: Annotated[float, Ge(0), Le(1)] = 1e-3
@@ -124,7 +124,9 @@ def rollout(
         over = terminations | truncations
         running = running & ~over
         if over.any() and running.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
-            array, _ = env.reset(options={"reset_mask": over})  # so that it can be stepped along with the others
+            array, _ = env.reset(
+                options={"reset_mask": over}
+            )  # finished environments are stepped along with the others
     observations, actions, rewards, mask = (torch.stack(column) for column in zip(*steps, strict=True))
     return Rollout(observations, actions.to(like.device), rewards.to(like), mask.to(like.device), infos)
 
@@ -152,8 +154,8 @@ def a2c_loss(
 
         L = mean over t and b of  -log pi(a) A + beta_v (R - V)^2 + beta_e sum over a of pi(a)^2,   A = R - V
 
-    where A is a constant, and R the discounted return of the episode, without bootstrap. The last term takes the place
-    of an entropy bonus. Numbers that are not finite make the loss not finite, as in torch's own losses.
+    where A is a constant, and R the discounted return of the episode, without bootstrap. The last term replaces an
+    entropy bonus. Non-finite inputs give a non-finite loss, as in torch's own losses.
 
     Args:
         log_prob: log pi(a) of the actions taken.
@@ -163,9 +165,9 @@ def a2c_loss(
         gamma: Discount for each step.
         value_coefficient: beta_v, at least 0.
         entropy_coefficient: beta_e, at least 0.
-        author_value_bug: Take the value of the first environment as baseline and critic of all, as the code behind the
+        author_value_bug: Use the value of the first environment as V of all environments, as the code behind the
             published curves does.
-        mask: Mask of the steps that count; None: all.
+        mask: Whether each step counts; None: all do.
 
     Raises:
         ValueError: The shapes differ, a number is out of range, or no step counts.
@@ -208,7 +210,7 @@ def a2c_loss(
 def a2c_step(
     agent: ActorCritic, optimizer: torch.optim.Optimizer, episodes: Rollout, settings: A2C
 ) -> tuple[Float[Tensor, ""], Statistics]:
-    """Take one optimiser step; return the loss before it, and its parts.
+    """Take one optimiser step; return the loss before it, and the parts of that loss.
 
     Args:
         agent: The agent that acted.

@@ -16,18 +16,18 @@ Vectors = Float[Tensor, "batch actions"]
 
 
 class ActionVectors:
-    """The actions of a space as vectors that networks give and take.
+    """The actions of a space as vectors, for the inputs and outputs of networks.
 
     Args:
-        space: ``Box`` with finite bounds, whose axes may have different ones, or ``Discrete``.
-        device: Where the vectors are.
+        space: ``Box`` with finite bounds, which may differ between axes, or ``Discrete``.
+        device: Device of the vectors.
 
     Attributes:
         size: Length of a vector.
         discrete: Whether a vector is one-hot.
 
     Raises:
-        TypeError: Another kind of space.
+        TypeError: ``space`` is neither of these.
         ValueError: A bound is infinite.
 
     Examples:
@@ -57,7 +57,7 @@ class ActionVectors:
         return raw.softmax(-1) if self.discrete else torch.addcmul(self.middle, self.half, raw.tanh())
 
     def encode(self, actions: Any) -> Vectors:
-        """Actions, (batch, ...), as vectors; raise ValueError where one is not in the space."""
+        """Actions, (batch, ...), as vectors; raise ValueError for a wrong shape or a discrete action out of range."""
         if self.discrete:
             index = torch.as_tensor(np.asarray(actions), device=self.device).long().flatten() - self.first
             if len(index) and not 0 <= int(index.min()) <= int(index.max()) < self.size:
@@ -85,9 +85,9 @@ class ActionVectors:
 
         Args:
             vectors: The actions.
-            noise: Standard deviation of normal noise, in halves of the range of an action; the probability of a random
-                action where actions are discrete.
-            generator: Source of the noise; None only without noise.
+            noise: Standard deviation of normal noise, as a multiple of half the range of an action; for discrete
+                actions, the probability of a random one.
+            generator: Source of the noise; required unless ``noise`` is 0.
         """
         if not noise:
             return vectors
@@ -100,7 +100,7 @@ class ActionVectors:
         return self.clip(vectors + noise * self.half * normal)
 
     def checked(self, vectors: Tensor | None) -> Vectors:
-        """The actions of a batch; raise ValueError where they are None, or of another space."""
+        """The actions of a batch; raise ValueError if they are None, or vectors of another length."""
         if vectors is None or vectors.shape[1] != self.size:
             actions = "None" if vectors is None else f"of shape {tuple(vectors.shape)}"
             raise ValueError(f"batch.actions are {actions}: expected vectors of {self.size}, as the action space has")

@@ -76,10 +76,10 @@ class ActorCritic(nn.Module):
         return PolicyAndValue(self.policy(output), self.value(output).squeeze(-1)), state
 
     def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch features"]], Float[Tensor, "batch actions"]]:
-        """The policy as a function of one observation after another, from the start of an episode.
+        """The policy as a function to be called with one observation at a time, from the start of an episode.
 
         It maps observations, (batch, features), to logits, (batch, actions), without a graph. The parameters must not
-        change meanwhile, since a ``PlasticRNN`` prepares them once.
+        change during the episode, since a ``PlasticRNN`` prepares them once.
         """
         act = self.network.acting(batch_size) if isinstance(self.network, PlasticRNN) else None
         weight, bias = self.policy.weight, self.policy.bias
@@ -108,7 +108,7 @@ def plastic_actor_critic(
 ) -> ActorCritic:
     """The published network for the reinforcement tasks, an actor-critic on a ``PlasticRNN``.
 
-    Initial recurrent weights and alpha are uniform from 0 to 0.01, all positive; others have their defaults.
+    Recurrent weights and alpha are initialised uniformly from 0 to 0.01, other parameters by their defaults.
 
     Args:
         input_size: Features of an observation.
@@ -137,13 +137,13 @@ def plastic_actor_critic(
 
 
 def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Generator | None = None) -> ActorCritic:
-    """An actor-critic for meta-learning (RL^2), whose inputs contain previous action and reward.
+    """An actor-critic for meta-learning (RL^2), whose inputs contain the previous action and reward.
 
-    Initial input weights of a recurrent network of torch are uniform from -1 to 1, since action and reward have to be
-    multiplied, which small weights hardly do; all others from -h to h, where h = hidden_size^-1/2.
+    The input weights of a torch recurrent network are initialised uniformly from -1 to 1, since the network has to
+    multiply action and reward, which small weights hardly do; all others from -h to h, where h = hidden_size^-1/2.
 
     Args:
-        network: A recurrent module, all of whose parameters are drawn again.
+        network: A recurrent module, all of whose parameters are initialised again.
         actions: Number of actions.
         generator: Source of the initial values; torch's global one if None.
 

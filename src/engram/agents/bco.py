@@ -1,4 +1,4 @@
-"""Behavioural cloning from observation: imitate a log of states, by actions inferred from it."""
+"""Behavioural cloning from observation: imitate a log of states, with actions inferred from it."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class BCO(Learner):
 
         Args:
             observations: The states.
-            noise: Standard deviation of normal noise, in halves of the range of an action; the probability of a random
-                action where actions are discrete.
+            noise: Standard deviation of normal noise, as a multiple of half the range of an action; for discrete
+                actions, the probability of a random one.
         """
         with checks.noted(observations=observations):
             states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
@@ -76,14 +76,14 @@ class BCO(Learner):
         return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
-        """Learn the inverse model from the agent's own steps; return the loss."""
+        """Train the inverse model on the agent's own steps; return the loss."""
         checks.arguments()
         loss = self.inverse.loss(batch.states, batch.next_states, self.actions.checked(batch.actions))
         optimizer_step(self.inverse_optimizer, [loss], self.inverse)
         return {"inverse_loss": loss.detach()}
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
-        """Learn the policy from states alone; return the loss."""
+        """Train the policy on states alone; return the loss."""
         checks.arguments()
         with torch.no_grad():
             inferred = self.inverse(batch.states, batch.next_states)

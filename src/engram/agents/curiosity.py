@@ -18,8 +18,8 @@ from engram import checks
 class Curiosity(Protocol):
     """A module that measures the surprise of observations, and learns to predict them.
 
-    ``bonus`` is ``observe``, ``error`` and ``reward`` in turn. ``envs`` are the numbers of the environments that a
-    batch comes from; None: all. ``FragmentedCuriosity`` needs all of these.
+    A bonus is computed by ``observe``, ``error`` and ``reward`` in turn. ``envs`` are the indices of the environments
+    that a batch comes from; None: all. ``FragmentedCuriosity`` needs all these methods.
     """
 
     @abstractmethod
@@ -44,7 +44,7 @@ class Curiosity(Protocol):
     def update(
         self, obs: Tensor, valid: Bool[Tensor, "..."] | None = None, envs: Int[np.ndarray, "batch"] | None = None
     ) -> float:
-        """Learn from observations, (time, batch, ...) or (batch, ...), by one step; return the loss before it."""
+        """Take one learning step on observations, (time, batch, ...) or (batch, ...); return the loss before it."""
 
     @abstractmethod
     def reset_parameters(self) -> None:
@@ -52,7 +52,7 @@ class Curiosity(Protocol):
 
     @abstractmethod
     def state_dict(self) -> Any:
-        """Everything that it learned."""
+        """Everything learned."""
 
     @abstractmethod
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
@@ -60,7 +60,7 @@ class Curiosity(Protocol):
 
 
 def check_rollout(next_obs: Tensor, done: Tensor, shape: tuple[int, ...], num_envs: int) -> None:
-    """Raise where observations of a rollout are not (time, num_envs, *shape), finite, with as many booleans."""
+    """Raise unless ``next_obs`` is (time, num_envs, *shape) and finite, and ``done`` (time, num_envs) and boolean."""
     checks.instance("next_obs", next_obs, Tensor)
     checks.has_shape("next_obs", tuple(next_obs.shape), ("time", num_envs, *shape))
     if checks.instance("done", done, Tensor).shape != next_obs.shape[:2]:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from engram import checks
 from engram.nn.initial import uniform
 
-LEAST_SIDE = 36  # of an image that two convolutions look at
+LEAST_SIDE = 36  # smallest height and width of an image for the two convolutions
 
 
 class CuriousOutput(NamedTuple):
@@ -32,15 +32,15 @@ class CuriousActorCritic(nn.Module):
         h(t) = LSTM(x(t), h(t-1)),   h = 0 where an episode starts
         pi(a | t) = softmax(W h(t) + b)[a],   V_k(t) = w_k . h(t) + b_k,  k extrinsic, intrinsic
 
-    Images of at least 36 x 36 go through two convolutions and a layer, other observations through two layers.
+    Images of at least 36 x 36 pass two convolutions and a dense layer, other observations two dense layers.
 
     Args:
         obs_shape: Shape of one observation; images with the channels first.
         actions: Number of actions.
-        hidden: Units of a layer.
+        hidden: Units of a dense layer.
         memory: Units of the LSTM; None: no LSTM, and so no memory of earlier steps.
-        mean: Subtracted from observations, of ``obs_shape``; None: 0.
-        std: The divisor of each feature (default: 1).
+        mean: Subtracted from the observations, of shape ``obs_shape``; None: 0.
+        std: Divisor of the observations after that, of shape ``obs_shape``; None: 1.
         generator: Source of the initial values, torch's own distributions; torch's global one if None.
 
     Source: Hwang et al., "Neuro-inspired fragmentation and recall" (2023): the networks; Burda et al., "Exploration by
@@ -112,21 +112,21 @@ class CuriousActorCritic(nn.Module):
 
         Args:
             observations: The observations.
-            previous_actions: The actions before; ignored where an episode starts.
-            starts: Where an episode starts.
-            state: The state before, from ``initial`` or an earlier call; None: that before an episode.
+            previous_actions: The action before each observation; ignored where an episode starts.
+            starts: Whether an episode starts at each step.
+            state: The state before the first step, from ``initial`` or an earlier call; None: that before an episode.
         """
         checks.arguments()
         steps = tuple(starts.shape)
         checks.has_shape("observations", tuple(observations.shape), (*steps, *self.obs_shape))
         x = self.body((observations.flatten(0, 1).to(self.mean) - self.mean) / self.std).unflatten(0, steps)
-        before = functional.one_hot(previous_actions, self.actions).to(x) * ~starts.unsqueeze(-1)
-        features = torch.cat((x, before), -1)
+        previous = functional.one_hot(previous_actions, self.actions).to(x) * ~starts.unsqueeze(-1)
+        features = torch.cat((x, previous), -1)
         state = self.initial(steps[1]) if state is None else state
         if self.lstm is not None:
             outputs, cuts = [], [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), steps[0]]
             for begin, end in pairwise(cuts):
-                state = tuple(part * ~starts[begin].unsqueeze(-1) for part in state)
+                state = tuple(tensor * ~starts[begin].unsqueeze(-1) for tensor in state)
                 output, state = self.lstm(features[begin:end], state)
                 outputs.append(output)
             features = torch.cat(outputs)

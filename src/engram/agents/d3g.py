@@ -21,7 +21,7 @@ from engram.agents.twin_critic import TwinCritic
 from engram.nn.mlp import mlp
 
 States = Float[Tensor, "batch features"]
-CHECK_EVERY, MAXIMUM_RATIO = 1000, 10.0  # updates between checks of proposed steps, and their length in actual steps
+CHECK_EVERY, MAXIMUM_RATIO = 1000, 10.0  # updates between checks; largest ratio of proposed to actual step lengths
 
 
 class D3G(Learner):
@@ -35,9 +35,9 @@ class D3G(Learner):
     C_target uses the target copy of tau. With ``cycle="value"`` f takes the value of the transition, not the action,
     C(s) = s + f(s, Q1(s, p)), so that states and rewards are enough to learn from; with ``cycle="none"`` C(s) = p.
 
-    It does not suit stochastic environments, or rewards that depend on the action, over which it averages. Losses of
-    states are in the units of the states: standardise these by ``normalise`` if they differ, and use sine and cosine of
-    angles.
+    It does not suit stochastic environments, or rewards that depend on the action: it averages over actions. Losses of
+    states have the units of the states: if features have different units, standardise them by ``normalise``. Represent
+    angles by sine and cosine.
 
     Args:
         observation_space: A ``Box`` of vectors.
@@ -46,15 +46,15 @@ class D3G(Learner):
         hidden: Units of the hidden layers.
         gamma: Discount for each step, from 0 to 1.
         learning_rate: Learning rate of Adam.
-        polyak: Fraction of the way that the target copies of Q and tau move in an update of tau.
-        policy_every: Updates of the critic for each of tau.
+        polyak: Fraction of the way that the target copies of Q and tau move at each update of tau.
+        policy_every: Updates of the critic for each update of tau.
         cycle: ``"model"``, ``"value"`` or ``"none"``.
         cycle_weight: w, at least 0; ``"auto"``: the mean of |Q1|, for returns much larger than states.
         inverse_loss: L_I: ``"mse"``, or for discrete actions also ``"cross-entropy"``.
         device: Where to compute.
 
     Attributes:
-        critic, tau, inverse, forward_model: The networks Q, tau, I and f, the last None without a cycle.
+        critic, tau, inverse, forward_model: The networks Q, tau, I and f; f is None with ``cycle="none"``.
 
     Source: Edwards et al., "Estimating Q(s,s') with deep deterministic dynamics gradients" (2020).
 
@@ -111,7 +111,7 @@ class D3G(Learner):
         self.updates = 0
 
     def normalise(self, states: States) -> None:
-        """Standardise the input of all networks by the mean and deviation of some states, before the first update.
+        """Standardise the inputs of all networks by the mean and standard deviation of ``states``, before any update.
 
         A feature that does not vary is only centred.
         """
@@ -127,15 +127,15 @@ class D3G(Learner):
 
         Args:
             observations: The states.
-            noise: Standard deviation of normal noise, in halves of the range of an action; the probability of a random
-                action where actions are discrete.
+            noise: Standard deviation of normal noise, as a multiple of half the range of an action; for discrete
+                actions, the probability of a random one.
         """
         s = self._scaled_states(observations)
         return self.actions.decode(self.actions.explore(self.inverse(s, s + self.tau(s)), noise, self.generator))
 
     @torch.no_grad()
     def propose(self, observations: Any, cycled: bool = True) -> Float32[Any, "batch features"]:
-        """The proposed next states: C(s), or without ``cycled`` s + tau(s)."""
+        """The proposed next states: C(s) if ``cycled``, else s + tau(s)."""
         checks.arguments()
         s = self._scaled_states(observations)
         p = s + self.tau(s)
@@ -147,10 +147,11 @@ class D3G(Learner):
         return self._targets(self._scaled(batch))
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
-        """Learn values, proposals and, from actions, dynamics; return the losses.
+        """Train the networks on a batch: values, dynamics and, every few updates, proposals; return the losses.
 
         Raises:
-            ValueError: The batch has actions of another space, or none although the cycle is not ``"value"``.
+            ValueError: The actions of the batch do not fit the space, or are None although the cycle is not
+                ``"value"``.
         """
         checks.arguments()
         if batch.actions is not None or self.cycle != "value":
@@ -171,7 +172,7 @@ class D3G(Learner):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
-        """Learn only the dynamics of actions, I and f; values and proposals do not change."""
+        """Train only the models of actions: I, and f if it takes actions; values and proposals do not change."""
         checks.arguments()
         self.actions.checked(batch.actions)
         losses = self._dynamics_losses(self._scaled(batch), values=False)
@@ -179,20 +180,20 @@ class D3G(Learner):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def reset_inverse(self, inverse: nn.Module | None = None) -> None:
-        """Replace I, and f where it takes actions, for other actuators.
+        """Replace I, and f if it takes actions, for an agent with other actuators.
 
         Args:
-            inverse: A module of states and next states, either an ``InverseModel`` or an exact one without parameters;
-                None: a new ``InverseModel``.
+            inverse: A module that maps states and next states to actions, either an ``InverseModel`` or an exact one
+                without parameters; None: a new ``InverseModel``.
         """
         self.inverse = self._new_inverse() if inverse is None else checks.instance("inverse", inverse, nn.Module)
         if self.cycle == "model":
             self.forward_model = self._new_forward()
-        before, self.optimizer = self.optimizer, self._new_optimizer()
+        old_optimizer, self.optimizer = self.optimizer, self._new_optimizer()
         for group in self.optimizer.param_groups:  # the remaining parameters keep their state
             for parameter in group["params"]:
-                if parameter in before.state:
-                    self.optimizer.state[parameter] = before.state[parameter]
+                if parameter in old_optimizer.state:
+                    self.optimizer.state[parameter] = old_optimizer.state[parameter]
 
     def state_dict(self) -> dict[str, Any]:
         """All state, including that of the generator."""
@@ -212,8 +213,8 @@ class D3G(Learner):
     def _new_forward(self) -> nn.Sequential | None:
         if self.cycle == "none":
             return None
-        more = self.actions.size if self.cycle == "model" else 1
-        return mlp(self.features + more, self.hidden, self.features, generator=self.generator).to(self.device)
+        cause_size = self.actions.size if self.cycle == "model" else 1
+        return mlp(self.features + cause_size, self.hidden, self.features, generator=self.generator).to(self.device)
 
     def _new_optimizer(self) -> torch.optim.Adam:
         models = [self.inverse] if self.forward_model is None else [self.inverse, self.forward_model]
@@ -248,7 +249,7 @@ class D3G(Learner):
         return torch.addcmul(batch.rewards, 1 - batch.terminated, target_q, value=self.gamma)
 
     def _dynamics_losses(self, batch: TransitionBatch, values: bool = True) -> dict[str, Float[Tensor, ""]]:
-        """L_I, if there are actions, and L_f; without ``values`` only an f that takes actions."""
+        """L_I, if there are actions, and L_f; without ``values``, L_f only if f takes actions."""
         s, next_states, losses = batch.states, batch.next_states, {}
         inverse: Any = self.inverse
         if batch.actions is not None and any(parameter.requires_grad for parameter in inverse.parameters()):
@@ -268,7 +269,7 @@ class D3G(Learner):
         return losses
 
     def _optimizer_step(self, losses: dict[str, Float[Tensor, ""]], *networks: nn.Module) -> None:
-        """Take a step down some losses, in ``learned`` and in the dynamics models that have one of them."""
+        """Take an optimiser step on the losses, in ``networks`` and in the dynamics models that have a loss."""
         models = {"inverse_loss": self.inverse, "forward_loss": self.forward_model}
         dynamics = [model for name, model in models.items() if name in losses and model is not None]
         if losses:
@@ -285,8 +286,8 @@ class D3G(Learner):
 
     @torch.no_grad()
     def _warn_of_divergence(self, s: States, next_states: States) -> None:
-        proposed, usual = self.tau(s).norm(dim=1).mean(), (next_states - s).norm(dim=1).quantile(0.99)
-        if proposed > MAXIMUM_RATIO * usual:
-            steps = f"D3G: proposed steps are {float(proposed):.3g} long on average, actual ones {float(usual):.3g}"
+        proposed, actual = self.tau(s).norm(dim=1).mean(), (next_states - s).norm(dim=1).quantile(0.99)
+        if proposed > MAXIMUM_RATIO * actual:
+            steps = f"D3G: proposed steps are {float(proposed):.3g} long on average, actual ones {float(actual):.3g}"
             cycle = " without a cycle" if self.cycle == "none" else ""
             warnings.warn(f"{steps}: their values are extrapolated, and diverge{cycle}", RuntimeWarning, stacklevel=3)

@@ -23,7 +23,7 @@ class OnlineAgent(Protocol):
     """
 
     def act(self, observation: Any) -> Any:
-        """An action of the action space; after the end of an episode, the first of the next one."""
+        """An action of the action space; after the end of an episode, the first action of the next one."""
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any) -> None:
         """Record the outcome of the last action.
@@ -32,7 +32,7 @@ class OnlineAgent(Protocol):
             reward: Its reward.
             terminated: Whether it terminated the episode.
             truncated: Whether the episode was truncated.
-            observation: The next observation, that of the end of an episode included.
+            observation: The next observation, also at the end of an episode.
         """
 
     def learn(self) -> Any:
@@ -48,7 +48,7 @@ class HasValues(Protocol):
 
 
 class Played(NamedTuple):
-    """The outcome of an episode: the sum of its rewards, and its steps."""
+    """The outcome of an episode: the sum of its rewards, and its number of steps."""
 
     total: float
     length: int
@@ -95,7 +95,7 @@ def evaluate(env: Env[Any, Any], agent: HasValues, episodes: int, seed: int) -> 
         env: An environment with discrete actions, counted from 0.
         agent: The agent, which does not change.
         episodes: Number of episodes.
-        seed: Seed of the environment, and of the choice between equal actions.
+        seed: Seed of the environment, and of the choice between actions of equal value.
     """
     checks.arguments()
     checks.size("episodes", episodes, minimum=0)

@@ -29,14 +29,14 @@ class Trajectory:
     observations: list[np.ndarray] = field(default_factory=list)  # empty for agents that do not replay them
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)  # the largest action value at each step, when it was made
+    best: list[float] = field(default_factory=list)  # the largest action value at each step, when the agent acted
     last: list[float] = field(default_factory=list)  # value of the last state; empty before the end
 
 
 class EpisodicControl(ABC):
     """An agent that writes each finished episode into a memory with one table for each action.
 
-        Q(s, a) = value of s, if it is stored for a, else the mean over its k nearest, as the memory weighs them
+        Q(s, a) = value of s, if it is stored for a, else the mean over its k nearest neighbours, weighted by the kernel
 
     A subclass computes the returns (``_returns``), and may also train other parts.
 
@@ -48,11 +48,11 @@ class EpisodicControl(ABC):
             the flattened observation. Pixels in bytes are divided by 255.
         k: Number of neighbours in a query.
         gamma: Discount for each step, from 0 to 1.
-        kernel: Weights of the neighbours, one of the kernels of ``KeyValueMemory.query``.
-        delta: Constant of the kernel, in ``KeyValueMemory.query``.
+        kernel: Kernel that weighs the neighbours, one of those of ``KeyValueMemory.query``.
+        delta: Constant of the kernel, as in ``KeyValueMemory.query``.
         truncation: Value of a truncated last state: ``"terminal"``, 0, or ``"bootstrap"``, its largest action value.
-        standardise: Length of an observation, each of whose features is standardised by running mean and variance
-            before it becomes a key; stored keys do not change. None: do not standardise.
+        standardise: Length of an observation, to standardise each feature by its running mean and variance before it
+            becomes part of a key; stored keys do not change. None: do not standardise.
     """
 
     _exact_match = True
@@ -122,7 +122,7 @@ class EpisodicControl(ABC):
 
         Raises:
             RuntimeError: ``observe`` was not called after the last action.
-            ValueError: The memory has no hashes, and there is an identity.
+            ValueError: ``identity`` is given, but the memory has no hashes.
         """
         trajectory = self._trajectory
         if len(trajectory.actions) > len(trajectory.rewards):
@@ -155,7 +155,7 @@ class EpisodicControl(ABC):
             reward: Its reward.
             terminated: Whether it terminated the episode.
             truncated: Whether the episode was truncated.
-            observation: The next observation; needed only at a truncation with bootstrap.
+            observation: The next observation; needed only at a truncation with ``truncation="bootstrap"``.
 
         Raises:
             RuntimeError: There was no action.
@@ -205,8 +205,8 @@ class EpisodicControl(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit."""
         check_state(state, self._form())
-        for number, lists in enumerate(state["traces"]):
-            check_state(lists, dict.fromkeys(vars(self._trajectory), list), f"state['traces'][{number}]")
+        for index, lists in enumerate(state["traces"]):
+            check_state(lists, dict.fromkeys(vars(self._trajectory), list), f"state['traces'][{index}]")
         self.memory.load_state_dict(state["memory"])
         if self.embedding is not None:
             self.embedding.load_state_dict(state["embedding"])

@@ -29,7 +29,7 @@ class Exploration(Protocol):
 
 
 def greedy(values: ActionValues, rng: np.random.Generator) -> int:
-    """The action of the largest value, a random one if several are equal.
+    """The action with the largest value; a random one of them if there are several.
 
     Examples:
         >>> greedy(np.array([1.0, 3.0, 2.0]), np.random.default_rng(0))
@@ -48,8 +48,8 @@ class EpsilonGreedy:
 
     Args:
         final: Epsilon from step ``end`` on, from 0 to 1.
-        start: Up to this step epsilon is 1.
-        end: Step at which ``final`` is reached; not before ``start``.
+        start: Last step at which epsilon is 1.
+        end: Step at which epsilon reaches ``final``; not before ``start``.
 
     Source: Agostinelli et al. (2019), code; its final epsilon is 0.005 for MFEC, 0.001 for NEC.
 
@@ -72,8 +72,8 @@ class EpsilonGreedy:
         """Epsilon after ``step`` steps."""
         if checks.size("step", step, minimum=0, maximum=None) <= self.start:
             return 1.0
-        left = max(0.0, (self.end - step) / (self.end - self.start)) if step < self.end else 0.0
-        return self.final + (1 - self.final) * left
+        remaining = max(0.0, (self.end - step) / (self.end - self.start)) if step < self.end else 0.0
+        return self.final + (1 - self.final) * remaining
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
         """An action."""
@@ -93,7 +93,7 @@ class MaxEntMellowmax:
         omega: Above 0; the larger, the greedier.
 
     Source: Asadi and Littman, "An alternative softmax operator for reinforcement learning" (2017); used with episodic
-    control by Agostinelli et al. (arXiv 1911.09615), with omega from 25 to 60 by game, beta sought in [-100, 100].
+    control by Agostinelli et al. (arXiv 1911.09615), with omega from 25 to 60 by game and beta within [-100, 100].
 
     Examples:
         >>> MaxEntMellowmax(omega=5.0).probabilities(np.array([1.0, 1.0])).tolist()
@@ -121,7 +121,7 @@ class MaxEntMellowmax:
             scaled = beta * advantages
             return float(np.sum(np.exp(scaled - scaled.max()) * advantages))  # the root of the equation, no overflow
 
-        # If values are far apart, the root lies beyond the published interval; its end is then the greediest policy.
+        # For a large omega the root may lie beyond the published interval; its end is then the greediest policy.
         beta = 100.0 if excess(100.0) < 0 else brentq(excess, -100.0, 100.0)
         return np.asarray(softmax(beta * values))
 

@@ -24,11 +24,11 @@ class FragmentEvent(NamedTuple):
 
     Attributes:
         kind: Whether a new fragment began, or an old one was recalled.
-        call: The number of the call of ``bonus``, from 0.
+        call: Index of the call of ``bonus``, from 0.
         step: Step of the rollout.
-        env: The environment.
-        source: The fragment that it left.
-        target: The fragment that it is in now.
+        env: Index of the environment.
+        source: The fragment that the environment left.
+        target: The fragment that it entered.
     """
 
     kind: Literal["fragment", "recall"]
@@ -40,13 +40,13 @@ class FragmentEvent(NamedTuple):
 
 
 class Fragment:
-    """A curiosity, and the monitor of its errors."""
+    """A curiosity module, and the monitor of its errors."""
 
     def __init__(self, module: Curiosity, monitor: SurprisalMonitor) -> None:
         self.module, self.monitor = module, monitor
 
     def state_dict(self) -> dict[str, Any]:
-        """Both states."""
+        """The states of the module and of the monitor."""
         return {"module": self.module.state_dict(), "monitor": self.monitor.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ class Fragment:
 
 
 def published_monitor() -> SurprisalMonitor:
-    """The monitor of the published settings: an error ten times the mean of a fragment's own is a surprise."""
+    """The monitor with the published settings: an error ten times the mean error of its fragment is a surprise."""
     return SurprisalMonitor(
         "ratio", 10.0, min_samples=25, append_on_trigger=False, reset_on_trigger=False, skip_repeats=True
     )
@@ -66,41 +66,41 @@ def published_monitor() -> SurprisalMonitor:
 class FragmentedCuriosity:
     """Several curiosity modules, each used and trained only in its own fragment of experience.
 
-    After the bonus of a rollout, each environment's steps are scanned up to the first event. A step whose key is
-    similar enough to a stored one recalls the fragment of that key. A step whose error is surprising for its fragment,
-    and whose key is not similar to a stored one, begins a new fragment and is stored as its key; from the next rollout
-    on, the environment is in that fragment. The bonus of the whole rollout comes from the fragments in which the
-    environments began it, and ``update`` trains those in which they end it.
+    After the bonus of a rollout is computed, each environment's steps are scanned up to the first event. A step whose
+    key is similar enough to a stored one recalls the fragment of that key. A step whose error is surprising for its
+    fragment, and whose key is not similar to a stored one, begins a new fragment and is stored as its key; from the
+    next rollout on, the environment is in that fragment. The bonus of the whole rollout comes from the fragments in
+    which the environments began it, and ``update`` trains those in which they end it.
 
     Two defects of the released code are avoided. There, modules made after the first are never given to the optimiser,
-    and never learn: here each owns an optimiser. And keys are the random features of the current module, which are
-    never similar to another's, so that a fragment can be recalled only from the one in which it began: here one frozen
+    and never learn; here each owns an optimiser. There, keys are the random features of the current module, which are
+    never similar to another's, so that a fragment can be recalled only from the one in which it began; here one frozen
     encoder makes all keys (``author_keys=True`` does as released).
 
     Args:
-        make_module: Makes a curiosity for ``num_envs`` environments, such as ``RND``; an additional one provides the
-            ``features`` that are the keys.
-        num_envs: Environments.
+        make_module: Makes a curiosity module for ``num_envs`` environments, such as ``RND``; one more is made for the
+            ``features`` that serve as keys.
+        num_envs: Number of environments.
         make_monitor: Makes the monitor of a fragment's errors, over all environments in it; None: the published one,
             which forgets nothing. Since early errors are large, use a smaller threshold, such as 3, for short runs.
-        capacity: Largest number of fragments; the least recently used one that no environment is in is dropped. There
-            is a warning if as many, with their gradients and two moments for Adam, would need more memory than is free.
-        recall_threshold: Cosine from which on a key recalls its fragment; None: never.
-        novelty: Cosine below which a key is new, at first and at capacity; in between it falls by
+        capacity: Maximum number of fragments; beyond it, the least recently used one that no environment is in is
+            dropped. Warns if that many, with gradients and Adam's two moments, would need more than the free memory.
+        recall_threshold: Cosine at and above which a key recalls its fragment; None: never.
+        novelty: Cosine below which a key is new, at first and at last; it falls by
             (modules - 1) (first - last) / capacity at each call, as published.
-        bidirectional: Also store the place where a fragment was left, as a key that leads back to it.
-        normalised_surprisal: Watch the rewards in place of the errors, as the released code does.
+        bidirectional: Also store the last key of the fragment that is left, so that it leads back there.
+        normalised_surprisal: Monitor the rewards in place of the errors, as the released code does.
         author_keys: Use the features of the current module as keys, as the released code does.
-        shared_target: Let the ``target`` of all modules be the network that makes the keys, instead of one each.
+        shared_target: Use the network that makes the keys as the ``target`` of all modules, instead of one target each.
         recompute_after_event: Take the reward of the rest of a rollout from the fragment that an event led to; as
             published, all of it comes from the fragment in which the rollout began.
-        burn_in: Calls after a new fragment in which its environment is not scanned.
-        key_encoder: Function from observations to keys; None: the ``features`` of a module of its own.
+        burn_in: Calls of ``bonus`` after a new fragment during which its environment is not scanned.
+        key_encoder: Function from observations to keys; None: the ``features`` of a separate module.
 
     Attributes:
-        current: The number of each environment's fragment, (num_envs,).
-        store: The fragments by number, and their keys.
-        events: All that happened.
+        current: The id of each environment's fragment, (num_envs,).
+        store: The fragments by id, and their keys.
+        events: All events so far.
         errors: The errors behind the last bonus, (time, num_envs); None before the first.
 
     Source: Hwang et al., "Neuro-inspired fragmentation and recall to overcome catastrophic forgetting in curiosity"
@@ -191,27 +191,27 @@ class FragmentedCuriosity:
 
         Raises:
             ValueError: Shapes differ, or an observation is not finite.
-            FloatingPointError: An error is not finite; no monitor has seen any of them.
+            FloatingPointError: An error is not finite; no monitor has seen any of the errors.
         """
         check_rollout(next_obs, done, self.obs_shape, self.num_envs)
         error, reward = torch.zeros(done.shape), torch.zeros(done.shape)
         with checks.noted(next_obs=next_obs):
             keys = None if self._encode is None or not len(done) else self._encode(next_obs.flatten(0, 1))
-        for number in np.unique(self.current):
-            envs = np.flatnonzero(self.current == number)
+        for fragment in np.unique(self.current):
+            envs = np.flatnonzero(self.current == fragment)
             rows = torch.from_numpy(envs)
-            arrived, over = next_obs[:, rows], done[:, rows]
-            error[:, rows], reward[:, rows] = self._error_and_reward(int(number), arrived, over, envs)
+            obs, over = next_obs[:, rows], done[:, rows]
+            error[:, rows], reward[:, rows] = self._error_and_reward(int(fragment), obs, over, envs)
             if self.author_keys and len(done):
-                features = self.store.get(int(number)).module.features(arrived.flatten(0, 1)).view(*over.shape, -1)
+                features = self.store.get(int(fragment)).module.features(obs.flatten(0, 1)).view(*over.shape, -1)
                 keys = features.new_zeros(*done.shape, features.shape[-1]) if keys is None else keys
                 keys[:, rows] = features
         if keys is not None:
-            numbers = keys.reshape(*done.shape, -1).numpy(force=True)
+            key_rows = keys.reshape(*done.shape, -1).numpy(force=True)
             watched = (reward if self.normalised_surprisal else error).numpy(force=True)
-            before = len(self.events)
-            self._go_through(numbers, watched, ~done.numpy(force=True))
-            for event in self.events[before:] if self.recompute_after_event else ():
+            n_before = len(self.events)
+            self._go_through(key_rows, watched, ~done.numpy(force=True))
+            for event in self.events[n_before:] if self.recompute_after_event else ():
                 after_event = slice(event.step, None), slice(event.env, event.env + 1)
                 error[after_event], reward[after_event] = self._error_and_reward(
                     event.target, next_obs[after_event], done[after_event], np.array([event.env])
@@ -221,13 +221,13 @@ class FragmentedCuriosity:
         return reward
 
     def _error_and_reward(
-        self, number: int, arrived: Tensor, over: Bool[Tensor, "time batch"], envs: Int[np.ndarray, "batch"]
+        self, fragment: int, obs: Tensor, over: Bool[Tensor, "time batch"], envs: Int[np.ndarray, "batch"]
     ) -> tuple[Float[Tensor, "time batch"], Float[Tensor, "time batch"]]:
         """The errors of a fragment's module on the observations of some environments, and the rewards for them."""
-        module = self.store.get(number).module
-        module.observe(arrived[~over])
+        module = self.store.get(fragment).module
+        module.observe(obs[~over])
         with torch.no_grad():
-            errors = module.error(arrived.flatten(0, 1)).view_as(over)
+            errors = module.error(obs.flatten(0, 1)).view_as(over)
         check_errors(errors)
         return errors, module.reward(errors, over, envs)
 
@@ -246,7 +246,7 @@ class FragmentedCuriosity:
         self.novelty_threshold = max(last, self.novelty_threshold)
 
     def _scan(self, env: int, steps: Int[np.ndarray, "time"], keys: np.ndarray, errors: np.ndarray) -> None:
-        """Go through the steps of an environment up to its first event."""
+        """Scan the steps of an environment up to its first event."""
         source = int(self.current[env])
         monitor, match = self.store.get(source).monitor, self.store.match(keys)
         recalls = np.zeros(len(steps), dtype=bool)
@@ -257,29 +257,29 @@ class FragmentedCuriosity:
         novel = (match.similarity < self.novelty_threshold) & keys.any(1)
         if end:
             self.store.touch(source)
-        at = 0
-        while (fired := monitor.scan(errors[at:end])) is not None:
-            at += fired
-            if novel[at] and self._room(source):
-                self._fragment(env, int(steps[at]), keys, at)
+        index = 0
+        while (offset := monitor.scan(errors[index:end])) is not None:
+            index += offset
+            if novel[index] and self._room(source):
+                self._fragment(env, int(steps[index]), keys, index)
                 return
-            at += 1
+            index += 1
         if end < len(steps):
             self.current[env] = target = int(match.target[end])
             self.store.touch(target)
             self.events.append(FragmentEvent("recall", self.calls, int(steps[end]), env, source, target))
 
     def _room(self, source: int) -> bool:
-        """Whether a fragment can begin without the loss of one in which an environment is."""
+        """Whether a fragment can begin without dropping one that an environment is in."""
         return len(self.store) < self.capacity or not {*self.store.ids} <= {source, *self.current.tolist()}
 
-    def _fragment(self, env: int, step: int, keys: np.ndarray, at: int) -> None:
+    def _fragment(self, env: int, step: int, keys: np.ndarray, index: int) -> None:
         source = int(self.current[env])
-        target = self.store.write(self._make(), keys[at], source, in_use={source, *self.current.tolist()})
+        target = self.store.write(self._make(), keys[index], source, in_use={source, *self.current.tolist()})
         self.store.connect(source, target)
-        last = keys[at - 1] if at else None if self._last_keys is None else self._last_keys[env]
-        if self.bidirectional and last is not None:
-            self.store.add_key(last, source, target)
+        last_key = keys[index - 1] if index else None if self._last_keys is None else self._last_keys[env]
+        if self.bidirectional and last_key is not None:
+            self.store.add_key(last_key, source, target)
         self.current[env], self._waits[env] = target, self.burn_in
         self.events.append(FragmentEvent("fragment", self.calls, step, env, source, target))
 
@@ -289,31 +289,31 @@ class FragmentedCuriosity:
         valid: Bool[Tensor, "time batch"] | None = None,
         envs: Int[np.ndarray, "batch"] | None = None,
     ) -> float:
-        """Take a step of learning in each fragment that has an environment; return the mean loss before it.
+        """Take a learning step in each fragment that an environment is in; return the mean loss before it.
 
         Args:
             obs: Observations of whole rollouts; each environment's are learned by the fragment in which it is now.
-            valid: Mask of the observations that count; None: all.
-            envs: The environments that they are of; None: all.
+            valid: Whether each observation counts; None: all do.
+            envs: Indices of the environments in ``obs``; None: all.
         """
         checks.arguments()
         rows = np.arange(self.num_envs) if envs is None else envs
         if obs.shape[1] != len(rows):
             raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (time, {len(rows)}, ...), as envs says")
         losses = []
-        for number in np.unique(self.current[rows]):
-            columns = torch.from_numpy(np.flatnonzero(self.current[rows] == number))
+        for fragment in np.unique(self.current[rows]):
+            columns = torch.from_numpy(np.flatnonzero(self.current[rows] == fragment))
             counted = None if valid is None else valid[:, columns].flatten()
-            losses.append(self.store.get(int(number)).module.update(obs[:, columns].flatten(0, 1), counted))
+            losses.append(self.store.get(int(fragment)).module.update(obs[:, columns].flatten(0, 1), counted))
         return float(np.mean(losses))
 
     def state_dict(self) -> dict[str, Any]:
-        """All fragments with their keys and monitors, and where every environment is."""
-        own = {"current": self.current.copy(), "waits": self._waits.copy(), "calls": self.calls}
-        parts = {"store": self.store.state_dict(), "novelty_threshold": self.novelty_threshold}
+        """All fragments with their keys and monitors, and the fragment of every environment."""
+        envs = {"current": self.current.copy(), "waits": self._waits.copy(), "calls": self.calls}
+        fragments = {"store": self.store.state_dict(), "novelty_threshold": self.novelty_threshold}
         keys = None if self.key_module is None else self.key_module.state_dict()
         last = {"last_keys": None if self._last_keys is None else self._last_keys.copy()}
-        return own | parts | last | {"key_module": keys, "events": [list(event) for event in self.events]}
+        return envs | fragments | last | {"key_module": keys, "events": [list(event) for event in self.events]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of ``state_dict``; raises if it has another form."""
@@ -329,22 +329,22 @@ class FragmentedCuriosity:
 
 
 def _warn_of_memory(module: Any, capacity: int) -> None:
-    """Warn if as many modules as this one would need more memory than is free, where that is known."""
+    """Warn if ``capacity`` modules like this one would need more than the free memory, where that is known."""
     values = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
-    each = sum(value.nbytes * (4 if value.requires_grad else 1) for value in values)  # gradient, and two moments
+    size = sum(value.nbytes * (4 if value.requires_grad else 1) for value in values)  # with gradient and two moments
     free = _free_memory(values[0].device) if values else None
-    if free is not None and capacity * each > free:
+    if free is not None and capacity * size > free:
         need = (
-            f"{capacity} modules of {each / 2**20:.3g} MiB each, as they learn, need {capacity * each / 2**30:.3g} GiB"
+            f"{capacity} modules of {size / 2**20:.3g} MiB each, as they learn, need {capacity * size / 2**30:.3g} GiB"
         )
         warnings.warn(f"capacity = {capacity}: {need}, and {free / 2**30:.3g} GiB are free", stacklevel=3)
 
 
 def _free_memory(device: torch.device) -> int | None:
-    """Free bytes of a device; None where that is not known, as on the processor without psutil."""
+    """Free memory of a device in bytes; None where it is not known, as on a CPU without psutil."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    with contextlib.suppress(ModuleNotFoundError):  # of the extra lab
+    with contextlib.suppress(ModuleNotFoundError):  # psutil comes with the extra lab
         import psutil
 
         return int(psutil.virtual_memory().available) if device.type == "cpu" else None

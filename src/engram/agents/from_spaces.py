@@ -1,4 +1,4 @@
-"""Agents as ``engram compare`` makes them, from the spaces of an environment and a generator, with settings of ours."""
+"""The agents of ``engram compare``, made from the spaces of an environment and a generator, with our own settings."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from engram.agents.tabular_q import TabularQ
 from engram.memory import DND, KeyValueMemory
 from engram.nn import vector_encoder
 
-CELLS, MOST_CELLS = 4096, 2**18  # of a grid, where each axis can have more than two, and at most
-UNBOUNDED, EDGE = 1e6, 3.0  # bounds that are meaningless, and the ends of the grid in that case
+CELLS, MOST_CELLS = 4096, 2**18  # of a grid: as a rule, and at most, where two per axis are more than that
+UNBOUNDED, EDGE = 1e6, 3.0  # size from which a bound counts as infinite, and where the grid ends instead
 ROWS, KEYS = 1000, 32
 EXPLORATION = EpsilonGreedy(final=0.05, start=0, end=1000)
 
@@ -27,7 +27,7 @@ Edges = Float[np.ndarray, "features"]
 
 
 def discrete_actions(action_space: spaces.Space[Any]) -> int:
-    """The number of actions, counted from 0; raise TypeError where they are not.
+    """The number of actions of a ``Discrete`` that starts at 0; raises TypeError for any other space.
 
     Examples:
         >>> discrete_actions(spaces.Discrete(3))
@@ -39,7 +39,7 @@ def discrete_actions(action_space: spaces.Space[Any]) -> int:
 
 
 def seeded(rng: np.random.Generator) -> torch.Generator:
-    """A generator of torch that is seeded by one of numpy."""
+    """A torch generator with a seed drawn from a numpy generator."""
     return torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
@@ -50,7 +50,7 @@ def grid_of(observation_space: spaces.Space[Any]) -> tuple[Edges, Edges, Int[np.
         observation_space: A ``Discrete``, or a ``Box`` of vectors of at most 18 numbers.
 
     Raises:
-        TypeError: It is another space.
+        TypeError: The space is neither.
         ValueError: It has too many features for a grid.
 
     Examples:
@@ -76,14 +76,27 @@ def tabular_q(
     rng: np.random.Generator,
     learning_rate: float = 0.2,
 ) -> TabularQ:
-    """Q-learning on a grid over the observations."""
+    """Q-learning on a grid over the observations.
+
+    Args:
+        observation_space: A ``Discrete``, or a ``Box`` of vectors of at most 18 numbers.
+        action_space: A ``Discrete`` that starts at 0.
+        rng: Source of all randomness.
+        learning_rate: Learning rate of the table.
+    """
     checks.arguments()
     actions, grid = discrete_actions(action_space), grid_of(observation_space)
     return TabularQ(*grid, actions, rng=rng, exploration=EXPLORATION, learning_rate=learning_rate)
 
 
 def mfec(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, rng: np.random.Generator) -> MFEC:
-    """Model-free episodic control with a thousand rows for each action."""
+    """Model-free episodic control with a thousand rows for each action.
+
+    Args:
+        observation_space: A ``Box`` of vectors.
+        action_space: A ``Discrete`` that starts at 0.
+        rng: Source of all randomness.
+    """
     checks.arguments()
     actions, features = discrete_actions(action_space), features_of(observation_space)
     memory = KeyValueMemory(ROWS, features, tables=actions, generator=seeded(rng))
@@ -91,7 +104,13 @@ def mfec(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], 
 
 
 def nec(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, rng: np.random.Generator) -> NEC:
-    """Neural episodic control with a thousand rows for each action, at a fixed learning rate, since it takes long."""
+    """Neural episodic control with a thousand rows for each action; it is slow, so its learning rate is fixed.
+
+    Args:
+        observation_space: A ``Box`` of vectors.
+        action_space: A ``Discrete`` that starts at 0.
+        rng: Source of all randomness.
+    """
     checks.arguments()
     actions, features, generator = discrete_actions(action_space), features_of(observation_space), seeded(rng)
     memory = DND(ROWS, KEYS, tables=actions, generator=generator)

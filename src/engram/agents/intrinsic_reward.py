@@ -1,4 +1,4 @@
-"""Vector environments that pay for novelty."""
+"""Vector environments that also reward novelty."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from engram import checks
 
 
 class IntrinsicReward(VectorWrapper):
-    """Environments whose reward includes a curiosity's, so that any algorithm becomes curious.
+    """Environments whose reward includes an intrinsic reward, so that any algorithm becomes curious.
 
         r = r_extrinsic + coefficient r_intrinsic(o')
 
     ``infos["intrinsic"]`` is r_intrinsic, and ``infos["extrinsic"]`` the reward without it. After every ``learn_every``
-    steps the curiosity learns from these.
+    steps the curiosity learns from those steps.
 
     Args:
         env: Vector environments whose episodes restart at the next step (Gymnasium's default).
-        curiosity: A curiosity for as many environments, such as ``RND`` or ``FragmentedCuriosity``.
+        curiosity: A curiosity for the same number of environments, such as ``RND`` or ``FragmentedCuriosity``.
         coefficient: Factor of the intrinsic reward.
-        learn_every: Steps of all environments between two steps of learning; 0: the wrapper does not train it.
+        learn_every: Steps of all environments between learning steps; 0: the wrapper does not train the curiosity.
 
     Raises:
-        ValueError: The environments restart within a step or not at all, or the curiosity is made for another number.
+        ValueError: The environments restart within a step or not at all, or the numbers of environments differ.
 
     Examples:
         >>> import gymnasium
@@ -61,7 +61,7 @@ class IntrinsicReward(VectorWrapper):
         return self.env.reset(seed=seed, options=options)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Act; the step that restarts an episode pays nothing."""
+        """Take a step in every environment; one that restarts an episode has no intrinsic reward."""
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
         next_obs = torch.as_tensor(np.array(observations))[None]
         next_obs = next_obs.float() if next_obs.is_floating_point() else next_obs
@@ -73,6 +73,6 @@ class IntrinsicReward(VectorWrapper):
             self.curiosity.update(*(torch.cat(column) for column in zip(*self._seen, strict=True)))
         if len(self._seen) >= self.learn_every:
             self._seen.clear()
-        every = np.ones(self.num_envs, dtype=bool)
-        own = {"extrinsic": rewards, "_extrinsic": every, "intrinsic": intrinsic, "_intrinsic": every}
-        return observations, rewards + self.coefficient * intrinsic, terminated, truncated, infos | own
+        all_envs = np.ones(self.num_envs, dtype=bool)
+        by_source = {"extrinsic": rewards, "_extrinsic": all_envs, "intrinsic": intrinsic, "_intrinsic": all_envs}
+        return observations, rewards + self.coefficient * intrinsic, terminated, truncated, infos | by_source

@@ -1,4 +1,4 @@
-"""Inverse dynamics: which action leads from one state to another."""
+"""Inverse dynamics: the action that leads from one state to another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InverseModel(nn.Module):
 
     Args:
         features: Length of a state.
-        action_space: A ``Box`` with finite bounds, squashed by tanh, or a ``Discrete``, by the softmax.
+        action_space: A ``Box`` with finite bounds (outputs squashed by tanh), or a ``Discrete`` (by the softmax).
         hidden: Units of the hidden layers.
         kind: ``"mse"``, or for discrete actions also ``"cross-entropy"``.
         generator: Source of the initial values.
@@ -76,7 +76,7 @@ class InverseModel(nn.Module):
         return nn.functional.cross_entropy(self._output(states, next_states), actions)
 
     def _output(self, states: Tensor, next_states: Tensor) -> Tensor:
-        """The network's output for states."""
+        """The network's output, before squashing."""
         like = next(self.network.parameters())
         for name, value in (("states", states), ("next_states", next_states)):
             checks.tensor(name, value, ("batch", self.features), like)

@@ -4,8 +4,8 @@
     QSS-learning  Q(s, s') <- Q(s, s') + lr (r + gamma max_{s'' in N(s')} Q(s', s'') - Q(s, s'))
 
 ``mdp`` is a ``FiniteMDP``, ``t`` the ``Transitions`` of ``TabularQSS``, ``rule`` is (gamma, lr) and ``schedule`` the
-(final, start, end) of ``EpsilonGreedy``. Each step counts three random numbers, whether or not they are needed. Of
-equal values the first is taken.
+(final, start, end) of ``EpsilonGreedy``. Each learning step uses up three random numbers, whether or not it needs
+them. Ties between equal values go to the first.
 """
 
 import numpy as np
@@ -20,13 +20,13 @@ UNIT = 2.0**-53
 
 @inline
 def uniform(seed, count):
-    """The random number of a count, in [0, 1)."""
+    """The random number with index ``count``, in [0, 1)."""
     return chance(number(seed, count)) * UNIT
 
 
 @inline
 def outcome(mdp, s, a, u):
-    """The outcome of an action that a uniform number u selects."""
+    """The index of the outcome of action a in state s that a uniform number u selects."""
     k = 0
     while k < mdp.successors.shape[2] - 1 and u >= mdp.probabilities[s, a, k]:
         u -= mdp.probabilities[s, a, k]
@@ -36,17 +36,17 @@ def outcome(mdp, s, a, u):
 
 @inline
 def epsilon_at(schedule, step):
-    """The epsilon of ``EpsilonGreedy`` after a number of steps."""
+    """The epsilon of ``EpsilonGreedy`` after ``step`` steps."""
     final, start, end = schedule
     if step <= start:
         return 1.0
-    left = max(0.0, (end - step) / (end - start)) if step < end else 0.0
-    return final + (1 - final) * left
+    remaining = max(0.0, (end - step) / (end - start)) if step < end else 0.0
+    return final + (1 - final) * remaining
 
 
 @inline
 def first_best(row):
-    """The place of the first maximum."""
+    """The index of the first maximum."""
     best = 0
     for j in range(1, len(row)):
         if row[j] > row[best]:
@@ -56,7 +56,7 @@ def first_best(row):
 
 @inline
 def update_q(table, s, a, r, next_value, rule):
-    """Learn from one step, given the value of the state after it."""
+    """Learn from one step, given the value of the next state."""
     gamma, lr = rule
     table[s, a] += lr * (r + gamma * next_value - table[s, a])
 
@@ -72,9 +72,10 @@ def fit_q(table, states, actions, rewards, next_states, terminated, rule):
 
 @jit
 def train_q(mdp, table, best, rule, schedule, episodes, max_steps, evaluations, seed, steps, returns):
-    """Run episodes, each after some greedy ones, whose mean returns are written; return the number of steps.
+    """Run learning episodes, each after ``evaluations`` greedy ones; return the number of learning steps.
 
-    ``best`` is the first best action of each state: all actions are compared only where the best has got worse.
+    The mean return of the greedy episodes goes to ``returns``. ``best`` is the first best action of each state; all
+    actions of a state are compared only after an update of its best one.
     """
     count = n_steps = np.int64(0)
     for episode in range(episodes):
@@ -115,7 +116,7 @@ def train_q(mdp, table, best, rule, schedule, episodes, max_steps, evaluations, 
 
 @inline
 def slot_of(neighbours, degree, s, s2):
-    """The place of a state among the neighbours of another; -1: none."""
+    """The index of s2 among the neighbours of s; -1 if it is not one."""
     for j in range(degree[s]):
         if neighbours[s, j] == s2:
             return j
@@ -124,7 +125,7 @@ def slot_of(neighbours, degree, s, s2):
 
 @inline
 def best_slot(q, degree, s):
-    """The place of the neighbour of the best transition."""
+    """The index of the neighbour with the best transition."""
     best = 0
     for j in range(1, degree[s]):
         if q[s, j] > q[s, best]:
@@ -134,7 +135,7 @@ def best_slot(q, degree, s):
 
 @inline
 def update_qss(q, neighbours, degree, s, r, s2, ended, rule):
-    """Learn from one step; return the place of the neighbour, -1 if there is no room for a new one."""
+    """Learn from one step; return the index of the neighbour, or -1 if there is no room for a new one."""
     gamma, lr = rule
     j = slot_of(neighbours, degree, s, s2)
     if j < 0:
@@ -150,7 +151,10 @@ def update_qss(q, neighbours, degree, s, r, s2, ended, rule):
 
 @njit(error_model="numpy")
 def note_action(t, s, j, a, kind, conflict):
-    """Record that an action has caused a transition, and in ``conflict`` the first that had caused another before."""
+    """Record that action a caused the transition from s to its neighbour j.
+
+    ``conflict`` gets the first (s, a) that caused another transition before, or is not known to cause this one.
+    """
     previous = t.caused[s, a]
     if (previous >= 0 or (kind == KNOWN and t.place[s, j, a] < 0)) and conflict[0] < 0:
         conflict[0], conflict[1] = s, a
@@ -169,16 +173,16 @@ def note_action(t, s, j, a, kind, conflict):
 
 @inline
 def action_for(actions, known, s, j, bits):
-    """A random action of those known to cause a transition, or of all if none is known."""
+    """A random one of the actions known to cause a transition, or of all actions if none is known."""
     n = known[s, j]
     return actions[s, j, below(bits, n)] if n > 0 else below(bits, actions.shape[2])
 
 
 @jit
 def fit_qss(t, states, actions, rewards, next_states, terminated, rule, kind, given, conflict):
-    """Learn from transitions, one after another; return how many were learned before the room ran out.
+    """Learn from transitions, one after another; return how many were learned before one had no room.
 
-    If ``actions`` is empty, only values are learned; if neighbours are ``given``, none is added.
+    If ``actions`` is empty, only values are learned; if the neighbours are ``given``, none is added.
     """
     for i in range(len(states)):
         s = states[i]
@@ -194,7 +198,7 @@ def fit_qss(t, states, actions, rewards, next_states, terminated, rule, kind, gi
 
 @jit
 def train_qss(mdp, t, rule, schedule, kind, episodes, max_steps, evaluations, seed, steps, returns, conflict):
-    """Run episodes, each after some greedy ones, whose mean returns are written; return the number of steps."""
+    """Run learning episodes, each after greedy ones, as ``train_q``; return the number of learning steps."""
     # Local names, since taking an array out of a tuple would take longer than the rest of a step.
     q, neighbours, degree, actions, known_counts, caused = t.q, t.neighbours, t.degree, t.actions, t.known, t.caused
     count = n_steps = np.int64(0)

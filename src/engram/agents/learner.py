@@ -1,4 +1,4 @@
-"""The common part of learners of several networks: optimisers, their steps, target copies and state."""
+"""The common part of learners with several networks: optimisers, their steps, target copies and state."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from engram.state import check_state, form_of
 
 
 def adam(learning_rate: float, *modules: nn.Module) -> torch.optim.Adam:
-    """Fused Adam over the parameters of some modules, as one group."""
+    """Fused Adam for the parameters of some modules, as one group."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
 
 
 def optimizer_step(optimizer: torch.optim.Optimizer, losses: Sequence[Float[Tensor, ""]], *modules: nn.Module) -> None:
-    """Take a step down the sum of losses in some modules; the gradients of others do not change.
+    """Take an optimiser step on the sum of losses in some modules; the gradients of other modules do not change.
 
     Args:
-        optimizer: Optimiser of their parameters.
+        optimizer: Optimiser of the modules' parameters.
         losses: The losses.
-        *modules: The modules, on each of whose parameters a loss depends.
+        *modules: The modules to train; the losses must depend on each of their parameters.
     """
     parameters = [parameter for module in modules for parameter in module.parameters()]
     for parameter, gradient in zip(parameters, torch.autograd.grad(losses, parameters), strict=True):
@@ -48,7 +48,7 @@ def polyak_update(targets: Iterable[Tensor], parameters: Iterable[Tensor], polya
 
 
 class Learner:
-    """A learner of several networks and optimisers; ``parts`` are the attributes that have a ``state_dict``."""
+    """A learner with several networks and optimisers; ``parts`` names the attributes that have a ``state_dict``."""
 
     parts: tuple[str, ...]
     generator: torch.Generator
@@ -73,6 +73,6 @@ class Learner:
 
     def _form(self) -> dict[str, Any]:
         return {
-            name: form_of(getattr(self, name)) if name in self.parts else part
-            for name, part in self.state_dict().items()
+            name: form_of(getattr(self, name)) if name in self.parts else value
+            for name, value in self.state_dict().items()
         }

@@ -25,15 +25,15 @@ KEY_NORM_WARNING = 10.0  # multiple of the norm at the start of training
 class NEC(EpisodicControl):
     """Neural episodic control.
 
-        Q(s, a) = mean over the k nearest keys of table a to encoder(s), as the memory weighs them
-        at the end of an episode, for each of its steps: write the N-step return R(t) for encoder(s(t)), as it was
+        Q(s, a) = mean over the k keys of table a nearest to encoder(s), weighted by the kernel
+        at the end of an episode, for each of its steps: write the N-step return R(t) for the key computed at step t
         every ``train_every`` steps: one step of RMSprop on mean (Q(s, a) - R)^2 over a batch of past (s, a, R)
 
     The gradient reaches the encoder through the distances; which keys are nearest is not differentiated.
 
     Args:
-        memory: A ``DND`` with one table for each action; with ``DND(train_memory=True)`` its rows are trained, too, and
-            the statistics of a new row start at zero.
+        memory: A ``DND`` with one table for each action; with ``DND(train_memory=True)`` its rows are trained too, and
+            the optimiser's statistics of a new row start at zero.
         encoder: Maps observations to keys, (batch, key_dim), for example a ``vector_encoder`` or ``pixel_encoder``.
         rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy(final=0.001)`` if None.
@@ -42,8 +42,8 @@ class NEC(EpisodicControl):
         learning_rate: Learning rate of RMSprop; the published one is for pixels, and hardly moves a small encoder.
         batch_size: Samples in a batch.
         replay_size: Capacity of the replay buffer of (s, a, R).
-        learning_starts: Steps before the first training.
-        train_every: Steps between trainings.
+        learning_starts: Steps before the first training step.
+        train_every: Steps of the agent between training steps.
         **options: Other arguments of ``EpisodicControl``.
 
     Source: Pritzel et al., "Neural episodic control" (2017); values of the arguments from Agostinelli et al. (2019).
@@ -94,28 +94,28 @@ class NEC(EpisodicControl):
         return n_step_returns(trajectory.rewards, trajectory.best, self.gamma, self.n_steps, trajectory.last[0])
 
     def learn(self) -> dict[str, float]:
-        """Write the finished episodes, and train every few steps; then return loss and mean norm of the keys.
+        """Write the finished episodes, and train every few steps; then return the loss and the mean norm of the keys.
 
-        A RuntimeWarning is raised if the norm of the keys has grown tenfold, which only the learning rate limits.
+        Warns if the norm of the keys has grown tenfold, since only the learning rate limits its growth.
         """
         super().learn()
         trains_now = self.steps > self.learning_starts and self.steps % self.train_every == 0
         return self._train() if trains_now and self._replayed else {}
 
     def _write(self, trajectory: Trajectory, returns: Float[np.ndarray, "time"]) -> Written:
-        placed = super()._write(trajectory, returns)
+        written = super()._write(trajectory, returns)
         for rows in self.memory.parameters():
             if rows in self.optimizer.state:
-                self.optimizer.state[rows]["square_avg"][placed.tables[placed.fresh], placed.rows[placed.fresh]] = 0
+                self.optimizer.state[rows]["square_avg"][written.tables[written.fresh], written.rows[written.fresh]] = 0
         observations, actions = np.stack(trajectory.observations), np.array(trajectory.actions)
         samples = {"observations": observations, "actions": actions, "targets": returns}
         if not self._replay:
             self._replay = {name: self._empty(array) for name, array in samples.items()}
-        places = (self._replayed + np.arange(len(returns))) % self.replay_size
+        indices = (self._replayed + np.arange(len(returns))) % self.replay_size
         for name, array in samples.items():
-            self._replay[name][places[-self.replay_size :]] = array[-self.replay_size :]
+            self._replay[name][indices[-self.replay_size :]] = array[-self.replay_size :]
         self._replayed += len(returns)
-        return placed
+        return written
 
     def _empty(self, like: np.ndarray) -> np.ndarray:
         return np.zeros((self.replay_size, *like.shape[1:]), like.dtype)

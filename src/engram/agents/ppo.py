@@ -26,7 +26,7 @@ class PPO:
         learning_rate: Learning rate of Adam.
         clip_norm: Norm to which the gradient is clipped.
         gamma: Discount of extrinsic rewards.
-        gamma_intrinsic: Discount of intrinsic ones.
+        gamma_intrinsic: Discount of intrinsic rewards.
         gae_lambda: Lambda of generalised advantages.
         clip: The largest deviation of the probability ratio from 1.
         entropy_coefficient: Weight of the entropy in the loss.
@@ -34,7 +34,7 @@ class PPO:
         extrinsic: Weight of the extrinsic advantage.
         intrinsic: Weight of the intrinsic advantage.
         epochs: Passes over a rollout.
-        minibatches: Number of parts into which the environments are divided, one for each step of learning.
+        minibatches: Number of groups into which the environments are divided, one for each learning step.
     """
 
     learning_rate: Annotated[float, Ge(0), Le(1)] = 1e-4
@@ -68,17 +68,17 @@ class PPO:
 
 
 class PPORollout(NamedTuple):
-    """Steps of all environments, across the ends of episodes; the step that restarts one does not count."""
+    """Steps of all environments, across the ends of episodes; a step that restarts an episode does not count."""
 
     observations: Shaped[Tensor, "time batch *features"]  # before each action
-    next_observations: Shaped[Tensor, "time batch *features"]  # after it; of an episode's last step, its last
+    next_observations: Shaped[Tensor, "time batch *features"]  # after it, also at an episode's end
     previous_actions: Int[Tensor, "time batch"]
     starts: Bool[Tensor, "time batch"]  # whether an episode starts with the observation
     actions: Int[Tensor, "time batch"]
     log_prob: Float[Tensor, "time batch"]
     values: Float[Tensor, "time batch 2"]
     next_values: Float[Tensor, "time batch 2"]
-    rewards: Float[Tensor, "time batch"]  # of the world
+    rewards: Float[Tensor, "time batch"]  # extrinsic
     terminated: Bool[Tensor, "time batch"]
     done: Bool[Tensor, "time batch"]  # terminated or truncated
     mask: Bool[Tensor, "time batch"]  # whether the step counts
@@ -92,17 +92,17 @@ class PPOStatistics(NamedTuple):
     policy: Float[Tensor, ""]  # clipped surrogate
     value: Float[Tensor, ""]  # half the squared errors of both values
     entropy: Float[Tensor, ""]
-    clipped: Float[Tensor, ""]  # share of ratios out of bounds
+    clipped: Float[Tensor, ""]  # fraction of ratios outside the clipping range
 
 
 class VectorActor:
-    """An agent that acts in many environments, rollout after rollout; episodes go on from one to the next.
+    """An agent that acts in many environments, rollout after rollout; episodes continue across rollouts.
 
     Args:
         env: Environments with discrete actions whose episodes restart at the next step (Gymnasium's default).
         agent: The agent.
         generator: Source of the actions.
-        seed: Seed of the environments.
+        seed: Seed of the environments; None lets them continue with their own randomness.
 
     Raises:
         ValueError: The environments restart within a step or not at all, or their observations are of another shape.
@@ -135,30 +135,32 @@ class VectorActor:
     def rollout(self, steps: int) -> PPORollout:
         """Run a number of steps in each environment."""
         checks.size("steps", steps)
-        before, columns, infos = self._state, [], []
+        initial_state, columns, infos = self._state, [], []
         for _ in range(steps):
-            now = self._observation, self._action, self._starts
-            output, self._state = self.agent(*(part[None] for part in now), self._state)
+            inputs = self._observation, self._action, self._starts
+            output, self._state = self.agent(*(value[None] for value in inputs), self._state)
             logits = output.logits[0]
             action = sample_actions(logits, self.generator)
             log_prob = logits.log_softmax(-1).gather(-1, action[:, None])[:, 0]
             array, reward, terminated, truncated, info = self.env.step(action.numpy(force=True))
             ends = torch.from_numpy(np.array(terminated)), torch.from_numpy(terminated | truncated)
             mask = ~self._over
-            columns.append((*now, action, log_prob, output.values[0], torch.from_numpy(np.array(reward)), *ends, mask))
+            columns.append(
+                (*inputs, action, log_prob, output.values[0], torch.from_numpy(np.array(reward)), *ends, mask)
+            )
             infos.append(info)
             self._observation, self._action = self._tensor(array), action
             self._starts, self._over = self._over, ends[1]
-        after = self.agent(self._observation[None], self._action[None], self._starts[None], self._state)[0]
+        last_output = self.agent(self._observation[None], self._action[None], self._starts[None], self._state)[0]
         observations, previous, starts, actions, log_probs, values, rewards, terminated_, done, mask = (
             torch.stack(column) for column in zip(*columns, strict=True)
         )
-        next_values, following = (
-            torch.cat((values[1:], after.values)),
+        next_values, next_observations = (
+            torch.cat((values[1:], last_output.values)),
             torch.cat((observations[1:], self._observation[None])),
         )
         outcomes = actions, log_probs, values, next_values, rewards.to(values), terminated_, done, mask
-        return PPORollout(observations, following, previous, starts, *outcomes, before, infos)
+        return PPORollout(observations, next_observations, previous, starts, *outcomes, initial_state, infos)
 
     def _tensor(self, observations: Any) -> Tensor:
         return torch.from_numpy(np.array(observations))
@@ -166,10 +168,10 @@ class VectorActor:
     def state_dict(self) -> dict[str, Any]:
         """The state of the environments, which need a ``state_dict`` of their own, and of the agent's memory."""
         env: Any = self.env
-        own = {"observation": self._observation, "action": self._action, "starts": self._starts, "over": self._over}
+        tensors = {"observation": self._observation, "action": self._action, "starts": self._starts, "over": self._over}
         with checks.noted(env=env):
-            state = {"env": env.state_dict(), "state": [part.clone() for part in self._state]}
-        return {name: part.clone() for name, part in own.items()} | state
+            state = {"env": env.state_dict(), "state": [value.clone() for value in self._state]}
+        return {name: value.clone() for name, value in tensors.items()} | state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of ``state_dict``."""
@@ -178,7 +180,7 @@ class VectorActor:
         env.load_state_dict(state["env"])
         self._observation, self._action = state["observation"].clone(), state["action"].clone()
         self._starts, self._over = state["starts"].clone(), state["over"].clone()
-        self._state = tuple(part.clone() for part in state["state"])
+        self._state = tuple(value.clone() for value in state["state"])
 
 
 def generalised_advantages(
@@ -194,6 +196,15 @@ def generalised_advantages(
     """Generalised advantages.
 
         d(t) = r(t) + gamma V(t+1) [not terminated] - V(t),   A(t) = d(t) + gamma lambda A(t+1) [not done]
+
+    Args:
+        rewards: r.
+        values: V(t), the values before each step.
+        next_values: V(t+1), the values after each step, also at the end of an episode.
+        terminated: Whether the step terminated its episode.
+        done: Whether the advantages after the step belong to another episode.
+        gamma: Discount for each step, from 0 to 1.
+        gae_lambda: lambda, from 0 to 1.
 
     Source: Schulman et al., "High-dimensional continuous control using generalized advantage estimation" (2016).
 
@@ -231,6 +242,18 @@ def ppo_loss(
 
         L = -min(u A, clip(u, 1 - c, 1 + c) A) + beta_v sum over k of (V_k - R_k)^2 / 2 - beta_e H,
         u = pi(a) / pi_old(a)
+
+    Args:
+        logits: Unnormalised log-probabilities of the actions.
+        values: V_k of each stream of reward.
+        actions: The actions taken.
+        old_log_prob: log pi_old(a), when the actions were taken.
+        advantages: A.
+        returns: R_k.
+        mask: Whether each step counts.
+        clip: c, above 0.
+        value_coefficient: beta_v, at least 0.
+        entropy_coefficient: beta_e, at least 0; H is the entropy of pi.
 
     Raises:
         ValueError: Shapes differ, or a number is out of range.
@@ -275,7 +298,7 @@ def ppo_update(
     generator: torch.Generator,
     curiosity: Any = None,
 ) -> PPOStatistics:
-    """Learn from a rollout: some epochs over parts of the environments, each with all its steps.
+    """Learn from a rollout in several epochs of minibatches, which consist of environments with all their steps.
 
     Args:
         agent: The agent that acted.
@@ -283,15 +306,15 @@ def ppo_update(
         rollout: From ``VectorActor``.
         intrinsic: The intrinsic rewards of its steps.
         settings: The hyperparameters.
-        generator: Draws the parts.
-        curiosity: A curiosity that is trained alongside, by its own optimiser, on the observations after each step of
-            the same parts (default: none).
+        generator: Draws the minibatches.
+        curiosity: A curiosity to train on the observations after each step of the same minibatches, by its own
+            optimiser; None: none.
 
     Returns:
-        The parts of the loss, means over all steps of learning.
+        The parts of the loss, averaged over all learning steps.
 
     Raises:
-        ValueError: There are fewer environments than parts, or the shapes differ.
+        ValueError: There are fewer environments than minibatches, or the shapes differ.
 
     Examples:
         >>> import gymnasium
@@ -310,7 +333,7 @@ def ppo_update(
         raise ValueError(f"settings.minibatches = {settings.minibatches}: expected at most {num_envs} environments")
     checks.has_shape("intrinsic", tuple(intrinsic.shape), tuple(rollout.actions.shape))
     streams = zip((rollout.rewards, intrinsic), (settings.gamma, settings.gamma_intrinsic), strict=True)
-    both = torch.stack(
+    by_stream = torch.stack(
         [
             generalised_advantages(
                 rewards.to(rollout.values), rollout.values[..., k], rollout.next_values[..., k], rollout.terminated,
@@ -320,20 +343,23 @@ def ppo_update(
         ],
         -1,
     )  # fmt: skip
-    advantages, returns = both @ both.new_tensor([settings.extrinsic, settings.intrinsic]), both + rollout.values
+    advantages, returns = (
+        by_stream @ by_stream.new_tensor([settings.extrinsic, settings.intrinsic]),
+        by_stream + rollout.values,
+    )
     counted = advantages[rollout.mask]
     advantages = (advantages - counted.mean()) / (counted.std(correction=0) + 1e-8)
-    rows = rollout.observations, rollout.previous_actions, rollout.starts
-    of_loss: dict[str, Any] = {"actions": rollout.actions, "old_log_prob": rollout.log_prob, "mask": rollout.mask}
-    of_loss |= {"advantages": advantages, "returns": returns}
+    inputs = rollout.observations, rollout.previous_actions, rollout.starts
+    loss_inputs: dict[str, Any] = {"actions": rollout.actions, "old_log_prob": rollout.log_prob, "mask": rollout.mask}
+    loss_inputs |= {"advantages": advantages, "returns": returns}
     coefficients = ("clip", "value_coefficient", "entropy_coefficient")
     options: dict[str, Any] = {name: getattr(settings, name) for name in coefficients}
     history = []
     for _ in range(settings.epochs):
-        for part in torch.randperm(num_envs, generator=generator).tensor_split(settings.minibatches):
-            output, _ = agent(*(row[:, part] for row in rows), tuple(own[:, part] for own in rollout.state))
+        for envs in torch.randperm(num_envs, generator=generator).tensor_split(settings.minibatches):
+            output, _ = agent(*(value[:, envs] for value in inputs), tuple(state[:, envs] for state in rollout.state))
             loss, statistics = ppo_loss(
-                output.logits, output.values, **{name: row[:, part] for name, row in of_loss.items()}, **options
+                output.logits, output.values, **{name: value[:, envs] for name, value in loss_inputs.items()}, **options
             )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -341,5 +367,5 @@ def ppo_update(
             optimizer.step()
             history.append(statistics)
             if curiosity is not None:
-                curiosity.update(rollout.next_observations[:, part], rollout.mask[:, part], part.numpy())
+                curiosity.update(rollout.next_observations[:, envs], rollout.mask[:, envs], envs.numpy())
     return PPOStatistics(*(torch.stack(column).mean() for column in zip(*history, strict=True)))

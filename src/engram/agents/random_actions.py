@@ -21,7 +21,7 @@ class RandomActions:
         rng: Source of all randomness.
 
     Raises:
-        TypeError: The action space is another one, or ``rng`` no generator.
+        TypeError: ``action_space`` is another kind of space, or ``rng`` is not a generator.
 
     Examples:
         >>> two = spaces.Discrete(2)
@@ -37,11 +37,11 @@ class RandomActions:
         checks.arguments()
         if not isinstance(action_space, spaces.Discrete | spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
             raise TypeError(f"action_space = {action_space!r}: expected actions that are numbers")
-        self.action_space = copy.deepcopy(action_space)  # whose generator is its own
+        self.action_space = copy.deepcopy(action_space)  # with a generator of its own
         self.action_space.seed(int(rng.integers(2**31)))
 
     def act(self, observation: Any) -> Any:
-        """An action at random."""
+        """A random action."""
         return self.action_space.sample()
 
     def observe(self, reward: float, terminated: bool, truncated: bool, observation: Any = None) -> None:

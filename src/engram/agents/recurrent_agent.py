@@ -44,11 +44,11 @@ class RecurrentAgent:
 
     Args:
         observation_space: A ``Box`` of vectors.
-        action_space: A ``Discrete`` that is counted from 0.
+        action_space: A ``Discrete`` that starts at 0.
         rng: Source of all randomness, including the initial values.
         network: ``"lstm"``, or a ``"plastic"`` or ``"modulated"`` recurrent network.
-        hidden_size: Units.
-        episodes: Episodes from which it learns together, in one step.
+        hidden_size: Units of the recurrent network.
+        episodes: Number of episodes in each learning step.
         learning_rate: Learning rate of Adam.
         gamma: Discount for each step, from 0 to 1.
 
@@ -105,7 +105,7 @@ class RecurrentAgent:
         rng: np.random.Generator,
         learning_rate: float = 0.01,
     ) -> RecurrentAgent:
-        """An agent with a plastic network."""
+        """An agent with a plastic network; the arguments are those of the class."""
         return cls(observation_space, action_space, rng=rng, network="plastic", learning_rate=learning_rate)
 
     @classmethod
@@ -117,7 +117,7 @@ class RecurrentAgent:
         rng: np.random.Generator,
         learning_rate: float = 0.01,
     ) -> RecurrentAgent:
-        """An agent with a plastic network that decides for itself when its synapses change."""
+        """An agent with a plastic network that controls when its own synapses change; arguments as of the class."""
         return cls(observation_space, action_space, rng=rng, network="modulated", learning_rate=learning_rate)
 
     def act(self, observation: Any) -> int:
@@ -125,16 +125,16 @@ class RecurrentAgent:
 
         Raises:
             RuntimeError: ``observe`` was not called after the last action.
-            ValueError: The observation is of another shape, or not finite.
+            ValueError: The observation has another shape, or is not finite.
         """
         steps = self._steps
         if len(steps.actions) > len(steps.rewards):
             raise RuntimeError("act was called twice: expected observe in between")
         features = checks.array("observation", observation, (self.features,), np.float32)
-        last = np.zeros(self.actions + 1, np.float32)
+        last_outcome = np.zeros(self.actions + 1, np.float32)
         if steps.actions:
-            last[steps.actions[-1]], last[-1] = 1, steps.rewards[-1]
-        steps.inputs.append(torch.from_numpy(np.concatenate((features, last))))
+            last_outcome[steps.actions[-1]], last_outcome[-1] = 1, steps.rewards[-1]
+        steps.inputs.append(torch.from_numpy(np.concatenate((features, last_outcome))))
         logits = self._logits(steps.inputs[-1])
         steps.actions.append(int((logits.double().numpy() + self.rng.gumbel(size=self.actions)).argmax()))
         return steps.actions[-1]
@@ -163,7 +163,7 @@ class RecurrentAgent:
             self._steps, self._policy = Steps(), None
 
     def learn(self) -> dict[str, float]:
-        """Learn when enough episodes are over, and forget them; return the loss."""
+        """Learn once enough episodes are finished, then discard them; return the loss."""
         if len(self._finished) < self.episodes:
             return {}
         loss, _ = a2c_step(self.network, self.optimizer, _rollout(self._finished), self.settings)
@@ -183,14 +183,14 @@ class RecurrentAgent:
         """Continue from a ``state_dict``, bit for bit."""
         optimizer, network = form_of(self.optimizer), form_of(self.network)
         check_state(state, {"network": network, "optimizer": optimizer, "rng": dict, "episodes": list})
-        for number, lists in enumerate(state["episodes"]):
-            check_state(lists, dict.fromkeys(vars(self._steps), list), f"state['episodes'][{number}]")
+        for index, lists in enumerate(state["episodes"]):
+            check_state(lists, dict.fromkeys(vars(self._steps), list), f"state['episodes'][{index}]")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.rng.bit_generator.state = state["rng"]
         *self._finished, self._steps = (Steps(**lists) for lists in copy.deepcopy(state["episodes"]))
         self._policy = None
-        for x in self._steps.inputs:  # which bring the network to where it was
+        for x in self._steps.inputs:  # the network's state is restored by replaying the episode
             self._logits(x)
 
     def _logits(self, x: Float[Tensor, "inputs"]) -> Float[Tensor, "actions"]:
@@ -201,7 +201,7 @@ class RecurrentAgent:
 
 
 def _rollout(episodes: list[Steps]) -> Rollout:
-    """Episodes side by side, (time, episodes)."""
+    """Episodes side by side, (time, episodes), padded at the end."""
     inputs = pad_sequence([torch.stack(steps.inputs) for steps in episodes])
     actions, rewards, mask = (
         pad_sequence([torch.tensor(column) for column in columns])

@@ -1,4 +1,4 @@
-"""Replay of transitions, with actions or of states only."""
+"""Replay of transitions, with or without actions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ReplayBuffer:
         capacity: Maximum number of transitions.
         observation_space: A ``Box`` of vectors.
         action_space: A ``Box`` or a ``Discrete``; None: a log of states, without actions.
-        device: Where batches are.
+        device: Device of the batches.
 
     Raises:
         TypeError: The observations are not vectors; ``gymnasium.wrappers.FlattenObservation`` makes them vectors.
@@ -92,7 +92,7 @@ class ReplayBuffer:
 
         Raises:
             FloatingPointError: A state or a reward is not finite.
-            ValueError: The arrays differ in length or width, or actions are missing, or are in a log of states.
+            ValueError: The arrays differ in length or width, or actions are missing, or given for a log of states.
         """
         if (actions is None) != (self.actions is None):
             expected = "None, in a log of states" if self.actions is None else "those of each transition"
@@ -112,8 +112,8 @@ class ReplayBuffer:
             raise ValueError(f"actions = {actions!r}: expected one for each of {n} transitions")
         columns = [states, *vectors, np.reshape(rewards, (n, 1)), next_states, *ends]
         rows = torch.cat([torch.as_tensor(column, dtype=torch.float32) for column in columns], 1)[-self.capacity :]
-        places = (self.written + torch.arange(n)[-self.capacity :]) % self.capacity
-        self._rows[places] = rows
+        indices = (self.written + torch.arange(n)[-self.capacity :]) % self.capacity
+        self._rows[indices] = rows
         self.written += n
 
     def add_log(
@@ -130,7 +130,7 @@ class ReplayBuffer:
             truncated: Whether an episode was truncated after a step.
 
         Raises:
-            ValueError: A step is missing, or ``add`` raises.
+            ValueError: A step is missing, or as in ``add``.
         """
         with checks.noted(states=states, next_states=next_states, terminated=terminated, truncated=truncated):
             continues = ~(np.asarray(terminated, bool) | np.asarray(truncated, bool))[:-1]
@@ -142,7 +142,7 @@ class ReplayBuffer:
         self.add(states, actions, rewards, next_states, terminated=terminated, truncated=truncated)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> TransitionBatch:
-        """Draw transitions, each with the same probability; warn where there are fewer than ``batch_size``."""
+        """Draw transitions uniformly, with replacement; warn if there are fewer than ``batch_size``."""
         checks.size("batch_size", batch_size)
         if not self.written:
             raise ValueError("the buffer is empty: call add first")
@@ -172,7 +172,7 @@ class ReplayBuffer:
             state: State of a buffer with this capacity, and with observations and actions of these sizes.
 
         Raises:
-            TypeError, ValueError: It is of another buffer.
+            TypeError, ValueError: It does not fit this buffer.
         """
         checks.arguments()
         rows_written = checks.size("state['written']", state.get("written", 0), minimum=0, maximum=None)
@@ -183,7 +183,7 @@ class ReplayBuffer:
 
 
 def features_of(space: spaces.Space[Any]) -> int:
-    """The length of observations; raise TypeError where they are not vectors."""
+    """The length of an observation; raises TypeError if observations are not vectors."""
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
         hint = "gymnasium.wrappers.FlattenObservation makes them vectors"
         raise TypeError(f"observation_space = {space!r}: expected a Box of vectors; {hint}")
@@ -191,13 +191,12 @@ def features_of(space: spaces.Space[Any]) -> int:
 
 
 def transition_consistency(batch: TransitionBatch) -> float:
-    """How far outcomes of nearly the same state and action are apart, relative to those of any two transitions.
+    """The spread of the outcomes of nearly the same state and action, relative to that of any two transitions.
 
         median |d_i - d_nearest(i)| / median |d_i - d_other(i)|,  d = s' - s
 
-    with the nearest by state and action, each feature standardised. It is near 0 where transitions are deterministic
-    and dense, and near 1 where they are noise; above 0.5, where values of transitions are useless, a RuntimeWarning is
-    raised.
+    where nearest(i) is the nearest by state and action, with each feature standardised. It is near 0 if transitions are
+    deterministic and dense, and near 1 if they are noise; above 0.5, where values of transitions are useless, it warns.
 
     Raises:
         ValueError: There are no actions, or fewer than 3 transitions.

@@ -18,7 +18,7 @@ from engram.agents.curiosity import check_rollout
 from engram.agents.running_moments import RunningMoments
 from engram.state import check_state, form_of
 
-LEAST_SIDE = 36  # of an image that three convolutions can look at
+LEAST_SIDE = 36  # smallest height and width of an image for the three convolutions
 SCALE_FLOOR = 1e-8
 
 
@@ -32,19 +32,19 @@ class RND(nn.Module):
 
     f, the target, is a layer of ``hidden`` units and a linear read-out; g, the predictor, has one more layer between.
     For images of at least 36 x 36 both begin with three convolutions, and g has two more layers. Weights are orthogonal
-    with gain sqrt(2), biases 0. mean, std and the deviation of R are running statistics of all observations.
+    with gain sqrt(2), biases 0. mean, std and the std of R are running statistics of all observations.
 
     Args:
         obs_shape: Shape of one observation; images with the channels first.
-        num_envs: Number of environments that are rewarded side by side; each has its own R.
+        num_envs: Number of environments side by side; each has its own R.
         hidden: Units of a layer; 512 as published.
         feature_dim: K.
-        keep_prob: Share of the samples that a step of learning takes.
+        keep_prob: Probability that a learning step uses a sample.
         learning_rate: Learning rate of the module's own Adam.
         gamma: Discount of R.
         clip: c.
-        mean: Initial running mean, of ``obs_shape``, such as that of some random steps; None: 0.
-        std: Initial running standard deviation; None: 1.
+        mean: Initial running mean, of shape ``obs_shape``, such as that of some random steps; None: 0.
+        std: Initial running standard deviation, of the same shape; None: 1.
         running: Whether mean and std are updated; if not, they keep their initial values.
         generator: Draws weights, and the samples of each step; torch's global one if None.
 
@@ -92,11 +92,11 @@ class RND(nn.Module):
         self.moments = RunningMoments(self.obs_shape, mean, std)
         self.scale = RunningMoments(())
         self.register_buffer("filtered", torch.zeros(num_envs, dtype=torch.float64))
-        body, size, more = _body(self.obs_shape, hidden)
-        target = nn.Sequential(*body, nn.Linear(size, feature_dim, device="meta"))  # so that torch draws nothing
+        body, size, n_extra = _body(self.obs_shape, hidden)
+        target = nn.Sequential(*body, nn.Linear(size, feature_dim, device="meta"))  # so torch draws nothing
         self.target = target.to_empty(device=torch.get_default_device()).requires_grad_(False)
-        body, size, more = _body(self.obs_shape, hidden)
-        sizes = [size, *[hidden] * more]
+        body, size, n_extra = _body(self.obs_shape, hidden)
+        sizes = [size, *[hidden] * n_extra]
         head = [layer for pre, post in pairwise(sizes) for layer in (nn.Linear(pre, post, device="meta"), nn.ReLU())]
         predictor = nn.Sequential(*body, *head, nn.Linear(sizes[-1], feature_dim, device="meta"))
         self.predictor = predictor.to_empty(device=torch.get_default_device())
@@ -105,7 +105,7 @@ class RND(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Redraw both networks, and reset the statistics and the optimiser's state."""
+        """Initialise both networks again, and reset the statistics and the optimiser's state."""
         for name, value in self.named_buffers():
             value.copy_(self._start[name])
         for layer in self.modules():
@@ -115,7 +115,7 @@ class RND(nn.Module):
         self.optimizer = torch.optim.Adam(self.predictor.parameters(), lr=self.learning_rate, fused=True)
 
     def observe(self, obs: Shaped[Tensor, "batch *features"]) -> None:
-        """Include observations in mean and deviation, if these are updated."""
+        """Include observations in mean and std, if ``running``."""
         if self.running:
             self.moments.add(self._checked(obs))
 
@@ -128,8 +128,8 @@ class RND(nn.Module):
         """The predictor's error on each observation."""
         x = self._normalised(obs)
         with torch.no_grad():
-            aim = self.target(x)
-        return (self.predictor(x) - aim).square().mean(-1)  # type: ignore[no-any-return]
+            target = self.target(x)
+        return (self.predictor(x) - target).square().mean(-1)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def reward(
@@ -138,7 +138,13 @@ class RND(nn.Module):
         done: Bool[Tensor, "time batch"],
         envs: Int[np.ndarray, "batch"] | None = None,
     ) -> Float[Tensor, "time batch"]:
-        """r, from e of successive steps; where done, R and its deviation do not change."""
+        """r, from e of successive steps; where done, R and its std do not change.
+
+        Args:
+            error: e of each step.
+            done: Steps that do not count.
+            envs: Indices of the environments of the columns; None: all.
+        """
         checks.arguments()
         checks.finite("error", error, ("time", "env"))
         rows = np.arange(self.num_envs) if envs is None else envs
@@ -180,7 +186,7 @@ class RND(nn.Module):
     def loss(
         self, obs: Shaped[Tensor, "batch *features"], valid: Bool[Tensor, "batch"] | None = None
     ) -> Float[Tensor, ""]:
-        """L, over the observations that are valid."""
+        """L, over the valid observations; None: all are valid."""
         checks.arguments()
         counted = torch.rand(len(obs), generator=self.generator) < self.keep_prob
         counted = counted.to(obs.device) & (torch.ones_like(counted) if valid is None else valid)
@@ -189,16 +195,16 @@ class RND(nn.Module):
     def update(
         self, obs: Tensor, valid: Bool[Tensor, "..."] | None = None, envs: Int[np.ndarray, "batch"] | None = None
     ) -> float:
-        """Take a step of Adam down L; return L before it.
+        """Take a step of Adam on L; return L before it.
 
         Args:
             obs: Observations, (batch, ...) or (time, batch, ...).
-            valid: Mask of the observations that count; None: all.
+            valid: Whether each observation counts; None: all do.
             envs: Not used: one module learns for all environments.
         """
         checks.arguments()
-        first = obs.ndim - len(self.obs_shape)
-        if first not in (1, 2) or tuple(obs.shape[first:]) != self.obs_shape:
+        batch_dims = obs.ndim - len(self.obs_shape)
+        if batch_dims not in (1, 2) or tuple(obs.shape[batch_dims:]) != self.obs_shape:
             shape = ", ".join(map(str, self.obs_shape))
             raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (batch, {shape}) or (time, batch, {shape})")
         obs = obs.reshape(-1, *self.obs_shape)
@@ -209,7 +215,7 @@ class RND(nn.Module):
         return loss.item()
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The state of the optimiser, which is part of the module's."""
+        """The state of the optimiser, which is part of the module's state."""
         return {"optimizer": self.optimizer.state_dict()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -231,14 +237,14 @@ class RND(nn.Module):
 
 
 def check_errors(error: Float[Tensor, "time batch"]) -> None:
-    """Raise FloatingPointError with the environment where an error is not finite."""
+    """Raise FloatingPointError, naming the environment, if an error is not finite."""
     if not error.isfinite().all():
         step, env = (~error.isfinite()).nonzero()[0].tolist()
         raise FloatingPointError(f"error[{step}, {env}] = {error[step, env]}: of environment {env}, is not finite")
 
 
 def _body(shape: tuple[int, ...], hidden: int) -> tuple[list[nn.Module], int, int]:
-    """The first layers, without numbers, how many features they give, and how many layers more the predictor has."""
+    """The first layers, without values, their number of output features, and the predictor's number of extra layers."""
     if len(shape) == 3 and min(shape[1:]) >= LEAST_SIDE:
         layers: list[nn.Module] = []
         sides = list(shape[1:])

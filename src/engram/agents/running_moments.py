@@ -17,9 +17,9 @@ class RunningMoments(nn.Module):
 
     Args:
         shape: Shape of one sample; () for numbers.
-        mean: Initial mean, in double precision, of that shape; 0 if None.
-        std: Initial standard deviation; 1 if None.
-        count: Number of samples for which these initial values count.
+        mean: Initial mean, of shape ``shape``; 0 if None.
+        std: Initial standard deviation, of the same shape; 1 if None.
+        count: Weight of the initial values, as a number of samples.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
 

@@ -27,9 +27,9 @@ class RunningScale:
     def update(self, x: Float[np.ndarray, "features"]) -> None:
         """Update mean and variance with a vector."""
         self.count += 1
-        before = x - self.mean
-        self.mean += before / self.count
-        self.squares += before * (x - self.mean)
+        delta = x - self.mean
+        self.mean += delta / self.count
+        self.squares += delta * (x - self.mean)
 
     def __call__(self, x: Float[np.ndarray, "*batch features"]) -> Float[np.ndarray, "*batch features"]:
         """Standardised vectors; a feature of zero variance is centred only."""

@@ -1,4 +1,4 @@
-"""The common part of tabular learners: cells of a grid of observations as states, and three ways to learn."""
+"""The common part of tabular learners: the cells of a grid over observations as states, and three ways to learn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Chosen = Int[np.ndarray, "chosen"]
 
 
 class Tabular(ABC):
-    """A tabular learner, which learns step by step, from a log, or in the tables of a decision process.
+    """A tabular learner, which learns step by step, from a log, or from the tables of a decision process.
 
     Args:
         low: Lower edge of the grid, (features,); observations beyond the grid are in the outermost cells.
@@ -29,7 +29,7 @@ class Tabular(ABC):
         rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
         gamma: Discount for each step, from 0 to 1.
-        learning_rate: lr, from 0, at which nothing is learned, to 1.
+        learning_rate: lr, from 0 (no learning) to 1.
 
     Attributes:
         steps: Number of steps taken.
@@ -67,8 +67,10 @@ class Tabular(ABC):
     def cell(self, observation: Any) -> int:
         """The cell of an observation."""
         try:
-            place = (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)  # exact for whole numbers
-            clipped = np.clip(place.astype(int), 0, self.bins - 1)
+            position = (
+                (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)
+            )  # exact for whole numbers
+            clipped = np.clip(position.astype(int), 0, self.bins - 1)
             return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
         except (TypeError, ValueError, OverflowError) as error:
             error.add_note(f"observation = {checks.shown(observation)}: expected {len(self.low)} numbers")
@@ -117,11 +119,11 @@ class Tabular(ABC):
         next_observations: Shaped[np.ndarray, "transitions *features"],
         terminated: Bool[np.ndarray, "transitions"],
     ) -> None:
-        """Learn from a log of transitions, one after another, of any policy.
+        """Learn from a log of transitions of any policy, one after another.
 
         Args:
             observations: Observations before the steps.
-            actions: The actions; None where the log does not have them, for a learner that does not need them.
+            actions: The actions; None if the log has none, for a learner that does not need them.
             rewards: Rewards of the steps.
             next_observations: Observations after the steps.
             terminated: Whether a step terminated its episode; False where it was truncated.
@@ -144,16 +146,15 @@ class Tabular(ABC):
     def train(
         self, mdp: FiniteMDP, episodes: int, *, max_steps: int = 500, evaluations: int = 1
     ) -> Float[np.ndarray, "episodes"]:
-        """Run episodes in the tables of a decision process, millions of steps a second.
+        """Run episodes in a decision process given by tables, in compiled code, at millions of steps a second.
 
-        The exploration has to be ``EpsilonGreedy``, and continues from ``steps``; among equally good actions the first
-        is taken.
+        The exploration has to be ``EpsilonGreedy``, and continues from ``steps``; ties go to the first action.
 
         Args:
             mdp: The decision process; its states are the cells.
             episodes: Number of episodes.
             max_steps: Steps after which an episode is truncated.
-            evaluations: Greedy episodes, without learning, before each episode.
+            evaluations: Number of greedy episodes, without learning, before each episode.
 
         Returns:
             The mean undiscounted return of the greedy episodes before each episode; 0 without evaluations.
@@ -189,8 +190,8 @@ class Tabular(ABC):
     def _cells(self, name: str, observations: Any, transitions: int) -> States:
         values = np.asarray(observations)
         values = checks.array(name, values[:, None] if values.ndim == 1 else values, (transitions, len(self.bins)))
-        place = ((values - self.low) * self.bins / (self.high - self.low)).astype(int)
-        clipped = np.clip(place, 0, self.bins - 1)
+        position = ((values - self.low) * self.bins / (self.high - self.low)).astype(int)
+        clipped = np.clip(position, 0, self.bins - 1)
         return np.asarray(np.ravel_multi_index(tuple(clipped.T), self.bins.tolist()))
 
     def _can_learn_without_next(self, terminated: bool) -> bool:
@@ -198,7 +199,7 @@ class Tabular(ABC):
 
     @abstractmethod
     def _fit(self, states: States, actions: Chosen, rewards: Any, next_states: States, terminated: Any) -> None:
-        """Learn from transitions between cells; ``actions`` are empty where they are unknown."""
+        """Learn from transitions between cells; ``actions`` is empty if they are unknown."""
 
     @abstractmethod
     def _train(self, mdp: FiniteMDP, limits: tuple[Any, ...]) -> int:

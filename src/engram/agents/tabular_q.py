@@ -1,4 +1,4 @@
-"""Tabular Q-learning over a grid of observations."""
+"""Tabular Q-learning on a grid over observations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engram.numeric.finite_mdp import FiniteMDP
 
 
 class TabularQ(Tabular):
-    """Q-learning with the cells of a grid of observations as states.
+    """Q-learning with the cells of a grid over observations as states.
 
         Q(s, a) <- Q(s, a) + lr (r + gamma max_b Q(s', b) - Q(s, a)),  the maximum 0 where the episode terminates
 

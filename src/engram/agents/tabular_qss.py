@@ -16,7 +16,7 @@ from engram.agents.tabular import Chosen, States, Tabular
 from engram.numeric.finite_mdp import FiniteMDP
 from engram.state import Axes, check_state
 
-NEW_NEIGHBOURS = 4  # for which room is made when there is none left
+NEW_NEIGHBOURS = 4  # of each state, for which room is made when none is left
 
 
 class Transitions(NamedTuple):
@@ -27,20 +27,20 @@ class Transitions(NamedTuple):
     degree: Int[np.ndarray, "states"]  # number of neighbours
     actions: Int32[np.ndarray, "states room actions"]  # I(s, s')
     known: Int[np.ndarray, "states room"]  # number of actions in I(s, s')
-    place: Int32[np.ndarray, "states room actions"]  # of each action in I(s, s'); -1: not in it
+    place: Int32[np.ndarray, "states room actions"]  # index of each action in I(s, s'); -1: not in it
     caused: Int32[np.ndarray, "states actions"]  # the neighbour that each action led to last; -1: none
 
 
 class TabularQSS(Tabular):
-    """QSS-learning: values of transitions, which do not depend on the set of actions.
+    """QSS-learning: values of transitions between states, which do not depend on the set of actions.
 
         Q(s, s') <- Q(s, s') + lr (r + gamma max_{s'' in N(s')} Q(s', s'') - Q(s, s'))    the maximum 0 at a termination
         policy: a from I(s, argmax_{s' in N(s)} Q(s, s')), any action if I is empty
 
     N(s) are the states reached from s in one step, and I(s, s') the actions that cause the transition. Redundant
     actions cost nothing; when the actions change, ``clear_inverse`` keeps the values; and a log without actions is
-    enough to learn them. The environment has to be deterministic, or nearly: the best next state counts as certain to
-    be reached. A RuntimeWarning is raised when an action has led to two different states.
+    enough to learn the values. The environment has to be deterministic, or nearly: the best next state is assumed to be
+    reached for certain. Warns when an action has led from a state to two different ones.
 
     Args:
         low: Lower edge of the grid, (features,); observations beyond the grid are in the outermost cells.
@@ -48,18 +48,17 @@ class TabularQSS(Tabular):
         bins: Cells along each axis, (features,).
         actions: Number of actions.
         rng: Source of all randomness.
-        neighbours: N(s) as a function of the cell; the first of equally good cells is taken. None: the cells that were
-            reached.
-        inverse: I: ``"learned"``, the actions that have caused the transition; ``"recent"``, those whose last effect
+        neighbours: N(s) as a function of the cell; ties go to the first of its cells. None: the cells reached so far.
+        inverse: I: ``"learned"``, the actions that have caused the transition; ``"recent"``, those whose latest effect
             it was, for actions that change during learning; or a known function of two cells, which needs
             ``neighbours``.
         initial_value: Initial Q.
-        learning_rate: lr, from 0, at which nothing is learned, to 1.
+        learning_rate: lr, from 0 (no learning) to 1.
         **options: ``exploration`` and ``gamma`` of ``Tabular``.
 
     Raises:
-        ValueError: A cell has no neighbours, or one that is not a cell; or the inverse is empty, or returns something
-            else than actions.
+        ValueError: A cell has no neighbours, or one that is not a cell; or the inverse of a transition is empty, or
+            contains a number that is not an action.
 
     Source: Edwards et al., "Estimating Q(s,s') with deep deterministic dynamics gradients" (2020), section 3.
 
@@ -99,9 +98,9 @@ class TabularQSS(Tabular):
             self._set_inverse(inverse)
 
     def values(self, observation: Any) -> ActionValues:
-        """The value of each action: that of the best transition it is known to cause, -inf where it causes none.
+        """The value of each action: that of the best transition it is known to cause; -inf if there is none.
 
-        While no action is known to cause the best transition, all have its value.
+        While no action is known to cause the best transition, all actions have its value.
         """
         t, s = self.transitions, self.cell(observation)
         best = int(t.q[s, : max(t.degree[s], 1)].argmax())
@@ -113,7 +112,7 @@ class TabularQSS(Tabular):
         return values
 
     def transition_values(self) -> Float[np.ndarray, "states states"]:
-        """Q(s, s'), NaN where s' is no neighbour of s."""
+        """Q(s, s'), NaN where s' is not a neighbour of s."""
         t, values = self.transitions, np.full((self.states, self.states), np.nan)
         row, slot = np.nonzero(np.arange(t.q.shape[1]) < t.degree[:, None])
         values[row, t.neighbours[row, slot]] = t.q[row, slot]
@@ -123,7 +122,7 @@ class TabularQSS(Tabular):
         """I(s, s'), the actions that are known to cause a transition.
 
         Raises:
-            ValueError: The second state is no neighbour of the first.
+            ValueError: The second state is not a neighbour of the first.
         """
         t, s, next_cell = self.transitions, self.cell(observation), self.cell(next_observation)
         slot = np.flatnonzero(t.neighbours[s, : t.degree[s]] == next_cell)
@@ -132,7 +131,7 @@ class TabularQSS(Tabular):
         return sorted(t.actions[s, slot[0], : t.known[s, slot[0]]].tolist())
 
     def clear_inverse(self) -> None:
-        """Forget which actions cause which transition, for actions that have changed; the values stay."""
+        """Forget which actions cause which transition, when the actions have changed; the values stay."""
         if callable(self.inverse):
             raise ValueError("the inverse was given: expected one that is learned, which can be forgotten")
         self.transitions.known[...], self.transitions.place[...], self.transitions.caused[...] = 0, -1, -1
@@ -158,7 +157,7 @@ class TabularQSS(Tabular):
                 t.place[s, j, causes] = np.arange(len(causes))
 
     def _make_room(self, room: int) -> None:
-        """Make room for a number of neighbours of each state."""
+        """Make room for ``room`` neighbours of each state."""
         old = self.transitions
         self.transitions = _empty(self.states, self.actions, room, self.initial_value)
         for name in ("q", "neighbours", "actions", "known", "place"):

@@ -1,4 +1,4 @@
-"""TD3: twin delayed deep deterministic policy gradients, the baseline of agents with continuous actions."""
+"""TD3: twin delayed deep deterministic policy gradients, the baseline for agents with continuous actions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class TD3(Learner):
         y = r + gamma (1 - d) min_i Qi_target(s', clip(pi_target(s') + clip(noise)))
         L_Q = mse(Q1(s, a), y) + mse(Q2(s, a), y),  every second update  L_pi = -mean Q1(s, pi(s))
 
-    and then the target copies move a fraction ``polyak`` of the way to critic and policy. d is 1 at terminations only.
+    after which the target copies move a fraction ``polyak`` of the way to critic and policy. d is 1 at terminations
+    only, not at truncations.
 
     Args:
         observation_space: A ``Box`` of vectors.
@@ -34,10 +35,10 @@ class TD3(Learner):
         hidden: Units of the hidden layers.
         gamma: Discount for each step, from 0 to 1.
         learning_rate: Learning rate of Adam.
-        polyak: Fraction of the way that the target copies move in an update of the policy.
-        policy_noise: Standard deviation of the noise of the target, in halves of the range of an action.
-        noise_clip: Maximum of the noise, in halves of the range.
-        policy_every: Updates of the critic for each of the policy.
+        polyak: Fraction of the way that the target copies move at each update of the policy.
+        policy_noise: Standard deviation of the noise in y, as a multiple of half the range of an action.
+        noise_clip: Maximum of that noise, as a multiple of half the range.
+        policy_every: Updates of the critic for each update of the policy.
         device: Where to compute.
 
     Source: Fujimoto, van Hoof and Meger, "Addressing function approximation error in actor-critic methods" (2018).
@@ -88,7 +89,7 @@ class TD3(Learner):
 
     @torch.no_grad()
     def act(self, observations: Any, noise: float = 0.0) -> Shaped[Any, "batch ..."]:
-        """The actions of the policy, with normal noise of deviation ``noise`` in halves of the range."""
+        """The actions of the policy, with normal noise whose standard deviation is ``noise`` times half the range."""
         with checks.noted(observations=observations):
             states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
             actions = self.actions.squash(self.policy(states))

@@ -1,4 +1,4 @@
-"""A trained network among the agents of meta-tasks."""
+"""A trained network as an agent for meta-tasks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from engram.agents.actor_critic import ActorCritic
 
 
 class TrainedAgent:
-    """An actor-critic as an agent of meta-tasks, for ``engram.agents.reference.play``.
+    """An actor-critic as an agent for meta-tasks, for ``engram.agents.reference.play``.
 
     Args:
-        network: The actor-critic, whose input contains previous action and reward (see ``RL2Observation``).
+        network: The actor-critic, whose input contains the previous action and reward (see ``RL2Observation``).
         generator: Source of the actions.
 
     Examples:

@@ -12,10 +12,10 @@ from engram.nn.mlp import mlp
 
 
 class TwinCritic(nn.Module):
-    """Two perceptrons with one output, computed together, with the initial values of two ``mlp``.
+    """Two perceptrons with one output each, computed together, with the initial values of two ``mlp``.
 
     Args:
-        inputs: Numbers in an input.
+        inputs: Length of an input.
         hidden: Units of the hidden layers.
         generator: Source of the initial values.
     """

@@ -18,17 +18,17 @@ def vector_episodes(
     seed: int | None = None,
     record: Callable[..., object] | None = None,
 ) -> Float[np.ndarray, "num_envs"]:
-    """The sum of rewards of one episode in each environment.
+    """The sum of the rewards of one episode in each environment.
 
     Args:
-        env: Vector environments, of any autoreset mode.
+        env: Vector environments, with any autoreset mode.
         act: Maps the observations of all environments to their actions.
         seed: Seed of the environments; None lets them continue with their own randomness.
         record: Called with the transitions of each step in the environments whose episode is not over, for example
             ``ReplayBuffer.add``.
 
     Raises:
-        TypeError: ``env`` is a single environment, as ``gymnasium.make`` makes them.
+        TypeError: ``env`` is a single environment, as ``gymnasium.make`` makes.
 
     Examples:
         >>> import gymnasium
@@ -42,7 +42,7 @@ def vector_episodes(
     mode = env.metadata.get("autoreset_mode")
     while running.any():
         actions = act(observations)
-        before, (observations, rewards, terminated, truncated, infos) = np.array(observations), env.step(actions)
+        previous, (observations, rewards, terminated, truncated, infos) = np.array(observations), env.step(actions)
         totals += np.where(running, rewards, 0.0)
         over = terminated | truncated
         next_observations = np.array(observations)
@@ -50,7 +50,7 @@ def vector_episodes(
             for row in np.flatnonzero(over):
                 next_observations[row] = infos["final_obs"][row]
         if record is not None:
-            columns = before, np.asarray(actions), rewards, next_observations
+            columns = previous, np.asarray(actions), rewards, next_observations
             ends = {"terminated": terminated[running], "truncated": truncated[running]}
             record(*(column[running] for column in columns), **ends)
         running = running & ~over

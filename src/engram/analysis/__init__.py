@@ -1,4 +1,4 @@
-"""Measures of activity, behaviour, difficulty and composition; proofs are in ``verify``."""
+"""Measures of activity, behaviour, task difficulty and composition; ``verify`` has proofs about networks."""
 
 from engram.analysis.accuracy_matrix import AccuracyMatrix
 from engram.analysis.composition import (

@@ -1,4 +1,4 @@
-"""Figures of merit of continual learning, from the matrix of accuracies."""
+"""Metrics of continual learning, computed from the matrix of accuracies."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from engram import checks
 
 @dataclass(frozen=True, eq=False)
 class AccuracyMatrix:
-    """The accuracy on each task after each task was learned, and the figures of merit of continual learning.
+    """The accuracy on each task after learning each task, and the metrics of continual learning computed from it.
 
     Libraries define the same names differently, so each method states its definition. NaN stands for an accuracy that
-    was not measured; a figure that needs it raises an error.
+    was not measured; a metric that needs it raises an error.
 
     Args:
         accuracies: R, (tasks, tasks): R[i, j] is the test accuracy on task j after learning task i.
@@ -24,7 +24,7 @@ class AccuracyMatrix:
         joint: (tasks,): the accuracy of a network that learned all tasks at once; None: not measured.
 
     Raises:
-        ValueError: A shape does not fit, or R is no matrix of numbers.
+        ValueError: A shape does not fit, or R is not a matrix of numbers.
 
     Examples:
         >>> matrix = AccuracyMatrix([[0.9, 0.0], [0.5, 0.8]])
@@ -65,7 +65,7 @@ class AccuracyMatrix:
         return self._mean(np.array([self._mean(row) for row in rows_so_far]))
 
     def backward_transfer(self, definition: str = "gem") -> float:
-        """The change of earlier tasks' accuracy by later tasks; below 0 is forgetting.
+        """The change in accuracy on earlier tasks caused by later ones; a value below 0 is forgetting.
 
         Args:
             definition: ``"gem"``: (1/(T-1)) sum_{j < T} (R[T, j] - R[j, j]) (Lopez-Paz & Ranzato 2017).
@@ -91,11 +91,11 @@ class AccuracyMatrix:
         return self._mean(self._several().diagonal(1) - np.asarray(self.baseline)[1:])
 
     def forgetting(self, definition: str = "best") -> float:
-        """The accuracy lost since the best or the first, averaged over all tasks but the last.
+        """The fall of the accuracy from its best or first value to the last, averaged over all tasks but the last.
 
         Args:
             definition: ``"best"``: (1/(T-1)) sum_{j < T} (max_{j <= l < T} R[l, j] - R[T, j]) (Chaudhry et al. 2018).
-                ``"first"``: R[j, j] for the maximum, which is minus the backward transfer.
+                ``"first"``: R[j, j] in place of the maximum, which gives minus the backward transfer.
 
         Raises:
             ValueError: An accuracy was not measured, there is one task only, or the definition is unknown.
@@ -145,7 +145,7 @@ class AccuracyMatrix:
 
 
 def _numbers(name: str, value: Any, shape: tuple[int | str, ...]) -> np.ndarray:
-    """An array of numbers, with NaN for missing ones; infinity raises an error."""
+    """The value as an array of floats, where NaN is allowed; infinity raises an error."""
     with checks.noted(**{name: value}):
         array = np.asarray(value, dtype=np.float64) if not isinstance(value, np.ndarray) else value.astype(np.float64)
     checks.array(name, np.where(np.isnan(array), 0.0, array), shape)

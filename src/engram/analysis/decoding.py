@@ -1,4 +1,4 @@
-"""Cross-temporal decoding: a class read from activity at one time by templates of another time."""
+"""Cross-temporal decoding: classes decoded from activity at one time with templates from another time."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ def cross_temporal_decoding(
 ) -> Float[np.ndarray, "train_steps test_steps"]:
     """The accuracy of decoding two classes from activity at one time with templates from another time.
 
-    Units are z-scored at each time by the training samples. Templates are the means of the two classes in these, one
-    pair for each time t; a test sample at time t' is given the class whose template of t it correlates with more.
+    Units are z-scored at each time with the mean and deviation of the training samples. The templates of time t are the
+    means of these samples in each class; a test sample at time t' is assigned the class whose template it correlates
+    with more.
 
     Args:
-        activity: The activity, (samples, steps, units), in any order.
-        labels: The class of each sample, two in all, both among the training samples.
+        activity: The activity, (samples, steps, units); samples that are sorted by class have to be shuffled first.
+        labels: The class of each sample: one of two, both of which occur among the training samples.
         train_fraction: Share of the samples, taken from the front, from which the templates are made.
 
     Returns:
-        Accuracies by time of the templates (rows) and of the tested activity (columns).
+        The accuracy for each time of the templates (rows) and of the test samples (columns).
 
     Source: Meyers et al., "Dynamic population coding of category information" (2008); as used by Miconi (2023).
 
@@ -42,14 +43,14 @@ def cross_temporal_decoding(
     if len(classes) != 2:
         raise ValueError(f"labels: expected two classes, found {len(classes)}")
     checks.number("train_fraction", train_fraction, above=0, below=1)
-    second, split = labels == classes[1], int(len(labels) * train_fraction)
-    train, test = second[:split], second[split:]
+    is_second_class, n_train = labels == classes[1], int(len(labels) * train_fraction)
+    train, test = is_second_class[:n_train], is_second_class[n_train:]
     if train.all() or not train.any() or len(test) == 0:
-        raise ValueError(f"labels: expected both classes among the first {split} samples, and samples after them")
-    std = activity[:split].std(0)
-    scores = (activity - activity[:split].mean(0)) / np.where(std > 0, std, 1)
+        raise ValueError(f"labels: expected both classes among the first {n_train} samples, and samples after them")
+    std = activity[:n_train].std(0)
+    scores = (activity - activity[:n_train].mean(0)) / np.where(std > 0, std, 1)
     # The mean of all training scores is zero, so the templates are opposite and one dot product decides.
-    difference = scores[:split][train].mean(0) - scores[:split][~train].mean(0)
+    difference = scores[:n_train][train].mean(0) - scores[:n_train][~train].mean(0)
     difference -= difference.mean(-1, keepdims=True)
-    predicted = np.einsum("tu,nsu->nts", difference, scores[split:], optimize=True) > 0
+    predicted = np.einsum("tu,nsu->nts", difference, scores[n_train:], optimize=True) > 0
     return np.asarray((predicted == test[:, None, None]).mean(0))

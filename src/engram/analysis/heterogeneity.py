@@ -26,13 +26,13 @@ def heterogeneity(
 
         1 - mean over t < u of cos(f(o(t)), f(o(u)))
 
-    It is 0 if all observations are alike. The cosines of an observation whose features are all 0 are 0.
+    It is 0 if all observations are alike. An observation whose features are all 0 has a cosine of 0 to every other.
 
     Args:
         env: The environment, in which one episode is played.
-        features: Function from observations to features, such as the random ones of ``RND(...).features``.
-        steps: Largest number of steps of the episode, at least 1.
-        rng: Chooses the episode and its actions: a generator or a seed.
+        features: Function from observations to features, such as ``RND(...).features``, which are random.
+        steps: Maximum number of steps of the episode, at least 1.
+        rng: Generator or seed, for the reset of the environment and the random actions.
 
     Source: ours, for the claim of Hwang et al., "Neuro-inspired fragmentation and recall" (2023), on heterogeneous
     environments, whose measure is not published.
@@ -46,14 +46,14 @@ def heterogeneity(
     checks.arguments()
     draw = checks.rng("rng", rng)
     env.action_space.seed(int(draw.integers(2**31)))
-    observations, over = [env.reset(seed=int(draw.integers(2**31)))[0]], False
+    observations, done = [env.reset(seed=int(draw.integers(2**31)))[0]], False
     for _ in range(checks.size("steps", steps)):
-        if over:
+        if done:
             break
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
         observations.append(observation)
-        over = terminated or truncated
+        done = terminated or truncated
     with checks.noted(features=features), torch.no_grad():
-        units = functional.normalize(features(torch.from_numpy(np.stack(observations))).flatten(1).double())
-    cosines = units.sum(0).square().sum() - units.square().sum()
+        unit_vectors = functional.normalize(features(torch.from_numpy(np.stack(observations))).flatten(1).double())
+    cosines = unit_vectors.sum(0).square().sum() - unit_vectors.square().sum()
     return 1 - cosines.item() / (len(observations) * (len(observations) - 1))

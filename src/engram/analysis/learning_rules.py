@@ -1,4 +1,4 @@
-"""Measures of a learning rule: the similarity of its changes to the gradient, and their cost."""
+"""Measures of a learning rule: the similarity of its weight changes to the gradient, and its cost."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from engram import checks
 
 
 class LayerCosine(NamedTuple):
-    """Cosine of two changes of one layer; ``zero`` says that one of them is zero, and the cosine is then 0."""
+    """Cosine between two weight changes of a layer; if one of them is zero, ``zero`` is true and the cosine is 0."""
 
     cosine: float
     zero: bool
 
 
 def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, LayerCosine]:
-    """The cosine of pseudo-gradients and gradients, layer by layer.
+    """The cosine between pseudo-gradients and gradients, for each layer.
 
         cos = <g, r> / (|g| |r|),   over all parameters of a layer
 
@@ -33,10 +33,10 @@ def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]
         reference: Gradients by parameter name, such as those of backpropagation; their names define the layers.
 
     Returns:
-        The cosines by the name of the module that has the parameters, in the order of ``reference``.
+        The cosine of each layer, by the name of the module that holds its parameters, in the order of ``reference``.
 
     Raises:
-        ValueError: A parameter is unknown to ``reference``, or of another shape.
+        ValueError: ``reference`` lacks a parameter of ``grads``, or has it in another shape.
 
     Examples:
         >>> reference = {"0.weight": torch.tensor([3.0, 4.0]), "2.weight": torch.ones(2)}
@@ -54,28 +54,28 @@ def gradient_cosine(grads: Mapping[str, Tensor], reference: Mapping[str, Tensor]
         layers.setdefault(name.rpartition(".")[0], []).append(name)
     cosines = {}
     for layer, names in layers.items():
-        right = torch.cat([reference[name].detach().double().flatten() for name in names])
-        left = torch.cat([grads.get(name, torch.zeros_like(reference[name])).double().flatten() for name in names])
-        lengths = left.norm() * right.norm()
-        zero = not bool(left.any() and right.any())
-        cosines[layer] = LayerCosine(0.0 if zero else float(left @ right / lengths), zero)
+        reference_vector = torch.cat([reference[name].detach().double().flatten() for name in names])
+        vector = torch.cat([grads.get(name, torch.zeros_like(reference[name])).double().flatten() for name in names])
+        norms = vector.norm() * reference_vector.norm()
+        zero = not bool(vector.any() and reference_vector.any())
+        cosines[layer] = LayerCosine(0.0 if zero else float(vector @ reference_vector / norms), zero)
     return cosines
 
 
 def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.ndarray, "others _"]) -> float:
-    """The alignment of a layer's change of weights with another change, 0 to 1, over directions of its inputs.
+    """The alignment of a layer's weight change with a predicted one, from 0 to 1, in the space of its inputs.
 
         |A A*^T|_F^2 / (|A A^T|_F |A* A*^T|_F) = <A^T A, A*^T A*>_F / (|A^T A|_F |A*^T A*|_F)
 
     Args:
         change: A, weights after minus weights before, (out, in); kernels of a convolution unfolded, (out, in * k * k).
-        predicted: A*, likewise, with as many inputs.
+        predicted: A*, in the same form, with as many columns as A; the number of rows may differ.
 
     Raises:
         ValueError: The shapes do not fit, or a change is zero.
 
-    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022); this is the expectation
-    of their estimate by noise.
+    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022); this is the expected
+    value of their estimate from noise.
 
     Examples:
         >>> A = np.array([[1.0, 2.0], [0.0, 1.0]])
@@ -88,7 +88,7 @@ def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.n
         if not value.any():
             raise ValueError(f"{name} is zero everywhere: expected a change")
     A, B = A / np.abs(A).max(), B / np.abs(B).max()
-    if len(A) + len(B) > A.shape[1]:  # the smaller Gram matrices
+    if len(A) + len(B) > A.shape[1]:  # use the smaller Gram matrices
         left, right = A.T @ A, B.T @ B
         shared = float((left * right).sum())
     else:
@@ -98,16 +98,16 @@ def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.n
 
 
 def extra_memory(update: Callable[[], object], forward: Callable[[], object], state: Iterable[Tensor] = ()) -> int:
-    """The peak memory of an update, in bytes of tensors, beyond that of a forward pass.
+    """The peak memory of the tensors of an update, in bytes, beyond that of a forward pass.
 
     Args:
         update: Function without arguments that calls ``rule.update``; the pseudo-gradients that it returns are part of
             the peak.
-        forward: Function without arguments that calls the network alone, without gradients.
-        state: Tensors of the rule's state, which exist all the time.
+        forward: Function without arguments that only calls the network, without gradients.
+        state: Tensors of the rule's state, which are added in full because they exist all the time.
 
     Raises:
-        TypeError: ``update`` or ``forward`` cannot be called.
+        TypeError: ``update`` or ``forward`` is not callable.
 
     Examples:
         >>> extra_memory(lambda: torch.ones(1000), lambda: torch.ones(200), state=[torch.ones(10)])
@@ -119,13 +119,13 @@ def extra_memory(update: Callable[[], object], forward: Callable[[], object], st
 
 
 def peak_memory(call: Callable[[], object]) -> int:
-    """The maximum of the bytes of tensors during a call, beyond those that existed before it.
+    """The peak memory of the tensors that a call allocates, in bytes.
 
     Args:
-        call: Function to run, twice: the first run fills caches.
+        call: Function without arguments; it is called twice, since the first call may fill caches.
 
     Raises:
-        TypeError: It cannot be called.
+        TypeError: ``call`` is not callable.
 
     Examples:
         >>> peak_memory(lambda: torch.ones(1000) + 1)
@@ -140,7 +140,7 @@ def peak_memory(call: Callable[[], object]) -> int:
 
 
 class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the storages that operations make, until they are freed."""
+    """Counts the bytes of the storages that operations allocate, until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -169,15 +169,15 @@ def _storages(nest: Any) -> list[torch.UntypedStorage]:
 
 
 def forward_equivalents(update: Callable[[], object], forward: Callable[[], object]) -> float:
-    """The cost of an update in units of a forward pass, by the multiplications in matrix products and convolutions.
+    """The cost of an update in units of a forward pass, counting multiplications in matrix products and convolutions.
 
     Args:
         update: Function without arguments that calls ``rule.update``.
         forward: Function without arguments that only calls the network.
 
     Raises:
-        TypeError: ``update`` or ``forward`` cannot be called.
-        ValueError: The forward pass has no such product.
+        TypeError: ``update`` or ``forward`` is not callable.
+        ValueError: The forward pass has no matrix product or convolution.
 
     Examples:
         >>> x = torch.ones(4, 3)
@@ -196,7 +196,7 @@ def forward_equivalents(update: Callable[[], object], forward: Callable[[], obje
 
 
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts like ``FlopCounterMode``, whose module hooks prevent ``torch.autograd.grad`` by a module's input."""
+    """Counts as ``FlopCounterMode`` does, whose hooks prevent ``torch.autograd.grad`` by the input of a module."""
 
     def __init__(self) -> None:
         # Not imported above: it imports Triton where that is installed, which is slow and prints at exit.

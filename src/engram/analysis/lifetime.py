@@ -15,7 +15,9 @@ def cumulative_regret(
 ) -> Float[np.ndarray, "*lifetimes steps"]:
     """The cumulative regret, R(t) = sum over s <= t of (best(s) - r(s)).
 
-    ``best`` is the best expected reward of a step, (...,), or of each step, (..., steps), else a ValueError.
+    Args:
+        rewards: r, the rewards of each lifetime.
+        best: The largest expected reward: one for each lifetime, (*lifetimes,), or for each step, (*lifetimes, steps).
 
     Source: Lai and Robbins, "Asymptotically efficient adaptive allocation rules" (1985).
 
@@ -28,8 +30,8 @@ def cumulative_regret(
         best = best[..., None]
     elif best.shape != rewards.shape:
         raise ValueError(f"best.shape = {best.shape}: expected {rewards.shape[:-1]} or {rewards.shape}, as of rewards")
-    missed: Float[np.ndarray, "*lifetimes steps"] = (best - rewards).cumsum(-1)
-    return missed
+    regret: Float[np.ndarray, "*lifetimes steps"] = (best - rewards).cumsum(-1)
+    return regret
 
 
 def normalized_return(
@@ -37,11 +39,11 @@ def normalized_return(
     random: Num[np.ndarray, "*lifetimes"] | float,
     oracle: Num[np.ndarray, "*lifetimes"] | float,
 ) -> Any:
-    """The normalized return (return - random) / (oracle - random): 0 is acting at random, 1 knowing the instance.
+    """The normalized return (return - random) / (oracle - random): 0 for random actions, 1 for the oracle.
 
     Args:
         returns: The returns to normalize.
-        random: Expected return of random actions, a number or one for each lifetime.
+        random: Expected return of random actions: one number, or one for each lifetime.
         oracle: Expected return when the instance is known; the result is NaN where it is not above ``random``.
 
     Examples:
@@ -57,10 +59,10 @@ def normalized_return(
 def stay_probabilities(
     choices: Int[np.ndarray, "*lifetimes trials"], rewarded: Bool[np.ndarray, "..."], common: Bool[np.ndarray, "..."]
 ) -> Float[np.ndarray, "2 2"]:
-    """The share of trials after which a choice is repeated, by [rewarded, common], each an index 0 or 1.
+    """The probability of repeating a choice, indexed by [rewarded, common] of the previous trial, each 0 or 1.
 
     A model-based agent stays after a rewarded common transition and an unrewarded rare one; a model-free agent ignores
-    whether the transition was common. NaN where there was no such trial.
+    whether the transition was common. An entry is NaN if there was no such trial.
 
     Args:
         choices: The first choice of each trial.
@@ -80,17 +82,17 @@ def stay_probabilities(
         raise ValueError(f"rewarded.shape and common.shape = {shapes}: expected those of choices, {choices.shape}")
     stays = choices[..., 1:] == choices[..., :-1]
     rewarded, common = rewarded[..., :-1], common[..., :-1]
-    table = np.full((2, 2), np.nan)
+    probabilities = np.full((2, 2), np.nan)
     for r, c in np.ndindex(2, 2):
         if (is_case := (rewarded == r) & (common == c)).any():
-            table[r, c] = stays[is_case].mean()
-    return table
+            probabilities[r, c] = stays[is_case].mean()
+    return probabilities
 
 
 def within_lifetime_gain(
     rewards: Num[np.ndarray, "*lifetimes steps"], share: float = 0.25
 ) -> Float[np.ndarray, "*lifetimes"] | float:
-    """The mean of the last ``share`` (at most one half) of the rewards minus the mean of the first.
+    """The mean of the last ``share`` (at most one half) of the rewards minus the mean of the first ``share``.
 
     Examples:
         >>> within_lifetime_gain(np.array([0, 0, 1, 0, 1, 1, 1, 1]))

@@ -1,4 +1,4 @@
-"""How lazily a network was trained: its change of weights compared with the initial network's prediction."""
+"""How lazy the training of a network was: its weight change compared with the initial network's prediction."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def predicted_change(
     x: Float[Tensor, "batch *features"],
     error_sum: Float[Tensor, "batch outputs"],
 ) -> dict[str, Tensor]:
-    """The change of weights by gradient descent at a rate of 1 of a network linearised at its initial weights.
+    """The weight change by gradient descent, at a learning rate of 1, of a network linearised at its initial weights.
 
         Delta theta = -sum_x (df0(x)/dtheta)^T E(x),   E(x) = sum over steps of dL/df(x)
 
-    so that an infinitely wide network changes by just that, times the rate.
+    An infinitely wide network changes by exactly this, times the learning rate.
 
     Args:
         model: The network; only its structure is used.
         initial: Its parameters before training, by name.
         x: The training inputs.
-        error_sum: E, the derivative of the loss by the output, summed over the steps.
+        error_sum: E, the derivative of the loss with respect to the output, summed over the training steps.
 
     Raises:
-        ValueError: A parameter is missing, or ``error_sum`` has not the shape of the output.
+        ValueError: A parameter is missing, or the shape of ``error_sum`` is not that of the output.
 
     Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022), section 3.
 
@@ -59,11 +59,11 @@ def alignment_by_layer(
     Args:
         trained: Parameters after training, by name; vectors, such as biases, are left out.
         initial: Parameters before training.
-        predicted: The predicted change of each, of any scale, for example from ``predicted_change``.
+        predicted: The predicted change of each, for example from ``predicted_change``; its scale does not matter.
 
     Returns:
-        The scores by the names of ``predicted``; kernels of convolutions are unfolded, (out, in * k * k), so that
-        borders are not accounted for.
+        The score for each name of ``predicted``; kernels of convolutions are unfolded, (out, in * k * k), which ignores
+        what happens at the borders.
 
     Raises:
         ValueError: A parameter is missing or of another shape, or a layer did not change.
@@ -91,7 +91,7 @@ def shuffled_control(
     predicted: Mapping[str, Tensor],
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """The ``alignment_by_layer`` of shuffled trained weights: the score by chance.
+    """The ``alignment_by_layer`` of shuffled trained weights, which is the score expected by chance.
 
     Args:
         trained: Parameters after training, by name; the entries of each are shuffled.
@@ -114,8 +114,8 @@ def shuffled_control(
     checks.arguments()
     shuffled = {}
     for name, value in trained.items():
-        places = torch.randperm(value.numel(), generator=generator, device=generator.device).to(value.device)
-        shuffled[name] = value.flatten()[places].view_as(value)
+        permutation = torch.randperm(value.numel(), generator=generator, device=generator.device).to(value.device)
+        shuffled[name] = value.flatten()[permutation].view_as(value)
     return alignment_by_layer(shuffled, initial, predicted)
 
 

@@ -51,7 +51,7 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    # Imported objects live to the end: collecting garbage among them would take half the time of a short command.
+    # Imported objects live to the end; searching them for garbage would take half the time of a short command.
     gc.set_threshold(50_000, 20, 20)
     atexit.register(_freeze)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
@@ -92,7 +92,7 @@ def _run(arguments: list[str]) -> int:
         raise ValueError(f"unknown command {first!r}; {registry.suggestion(first, COMMANDS)}")
     if first == "data" and arguments[1:2] and arguments[1] not in get_args(Action) and arguments[1][:1] != "-":
         arguments = [first, "list", *arguments[1:]]  # the name of a data set alone means `list`
-    helps = {"-h", "--help"} & set(arguments)  # tyro would omit a name that is given from its help
+    helps = {"-h", "--help"} & set(arguments)  # tyro's help would omit an argument that is given
     try:
         command, unparsed = fields.parsed(
             Command,

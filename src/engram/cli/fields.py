@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
-    """Parse the arguments by tyro; raise ValueError, in one sentence, if that fails.
+    """Parse the arguments with tyro; raise ValueError, in one sentence, if that fails.
 
     Args:
         kind: The dataclass to read.
@@ -67,7 +67,7 @@ def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> di
 
 
 def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The remaining arguments as values of settings: ``--rate 0.1,0.2``, a range, ``--rate 0.1:1``, or flags.
+    """The remaining arguments as values of settings: lists (``--rate 0.1,0.2``), ranges (``--rate 0.1:1``) or flags.
 
     Args:
         experiment: The experiment.
@@ -78,35 +78,35 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
     from engram.lab import Range
     from engram.lab.config import dotted, fields
 
-    of_setting: dict[str, Any] = {}
-    for owner, words_of_owner in _by_owner(experiment, arguments).items():
+    setting_values: dict[str, Any] = {}
+    for owner, owner_words in _by_owner(experiment, arguments).items():
         options_by_name = {
             option(name): (name, field.kind) for name, field in fields(experiment.settings(owner)).items()
         }
-        words = list(words_of_owner)
+        words = list(owner_words)
         while words:
             name = words.pop(0)
             if name not in options_by_name or not words or words[0].startswith("--"):
                 flag = [name, *(word for word in words[:1] if not word.startswith("--"))]
                 options = _read(experiment, preset, owner, flag)
                 changed_values = _differences(_options(experiment, preset, owner), options)
-                of_setting |= {dotted(owner, setting): [value] for setting, value in changed_values}
+                setting_values |= {dotted(owner, setting): [value] for setting, value in changed_values}
                 continue
             setting, kind = options_by_name[name]
             text, full_name = words.pop(0), dotted(owner, setting)
             if kind is bool:
                 choices = [checks.choice(full_name, word.lower(), ("true", "false")) for word in text.split(",")]
-                of_setting[full_name] = [word == "true" for word in choices]
+                setting_values[full_name] = [word == "true" for word in choices]
                 continue
             ranged = kind in (int, float) and ":" in text
-            each = [_read(experiment, preset, owner, [name, word]) for word in text.split(":" if ranged else ",")]
-            numbers = [functools.reduce(getattr, setting.split("."), options) for options in each]
-            of_setting[full_name] = Range(*numbers) if ranged and len(numbers) == 2 else numbers
-    return of_setting
+            parses = [_read(experiment, preset, owner, [name, word]) for word in text.split(":" if ranged else ",")]
+            numbers = [functools.reduce(getattr, setting.split("."), options) for options in parses]
+            setting_values[full_name] = Range(*numbers) if ranged and len(numbers) == 2 else numbers
+    return setting_values
 
 
 def option(field: str) -> str:
-    """The option of a setting."""
+    """The command-line option of a setting."""
     return "--" + field.replace("_", "-")
 
 
@@ -134,7 +134,7 @@ def arm_rows(experiment: Experiment) -> Iterator[tuple[str, str]]:
 
 
 def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, list[str]]:
-    """The arguments grouped by the study or arm that their options name, without this name."""
+    """The arguments grouped by the study or arm that their options name; this name is removed from the options."""
     split: dict[str, list[str]] = {}
     words: list[str] = []
     for argument in arguments:
@@ -155,7 +155,7 @@ def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, lis
 
 
 def _read(experiment: Experiment, preset: str, owner: str, words: Sequence[str]) -> Any:
-    """Parse the options of one study or arm; the types are right, the values unchecked."""
+    """Parse the options of one study or arm; their types are checked, their ranges are not."""
     from engram.lab.config import dotted
 
     options = {option(name.removeprefix(f"{owner}.")) for name in experiment.fields(owner)}
@@ -197,8 +197,8 @@ def _differences(before: Any, after: Any) -> Iterator[tuple[str, Any]]:
 
 def _value_of(option: str, arguments: Sequence[str]) -> str:
     """The value given for an option."""
-    for place, argument in enumerate(arguments):
+    for index, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name.replace("_", "-") == option:
-            return value if equals else " ".join(arguments[place + 1 : place + 2])
+            return value if equals else " ".join(arguments[index + 1 : index + 2])
     return ""

@@ -62,7 +62,7 @@ def _maker(environment: str) -> Any:
     from engram.tasks.meta import named
 
     spec = registration.spec(environment)
-    described = str(spec.vector_entry_point or spec.entry_point)  # if there are both, they have the same documentation
+    described = str(spec.vector_entry_point or spec.entry_point)  # if both exist, they have the same documentation
     return getattr(named, spec.kwargs.get("name", ""), None) or registration.load_env_creator(described)
 
 

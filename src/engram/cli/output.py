@@ -12,8 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 140  # if the width of the window is unknown
-LEAST = 100  # columns below which a table is unreadable
+WIDTH = 140  # used if the width of the window is unknown
+LEAST = 100  # number of columns below which a table is unreadable
 
 
 class Output(Console):
@@ -36,7 +36,12 @@ def print_table(
 ) -> None:
     """Print a table or, if it is too wide for a narrow window, each row as a paragraph headed by its first cell.
 
-    ``spaced`` leaves an empty line between such paragraphs.
+    Args:
+        console: Where to print.
+        title: Title of the table; none if empty.
+        columns: Titles of the columns.
+        rows: The cells of each row, which may contain rich's markup.
+        spaced: Whether an empty line separates such paragraphs.
     """
     rows = list(rows)
     table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)

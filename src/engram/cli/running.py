@@ -129,8 +129,8 @@ def _arms(arms: str | None) -> list[str] | None:
 
 
 def _say_stopped(name: str, states: list[str]) -> None:
-    left = sum(state in UNDONE for state in states)
-    progress = f"[yellow]{name}: {len(states) - left} of {len(states)} trials done; "
+    undone = sum(state in UNDONE for state in states)
+    progress = f"[yellow]{name}: {len(states) - undone} of {len(states)} trials done; "
     Console(stderr=True).print(progress + "the same command resumes them[/]", soft_wrap=True)
 
 

@@ -1,6 +1,7 @@
 """Continual learning: methods against forgetting, meta-learning, and differentiable inner loops.
 
-A continual method joins any module, any optimiser of torch's and any training loop; ``train_on_tasks`` is one.
+A continual method works with any module, any torch optimiser and any training loop; ``train_on_tasks`` is one such
+loop.
 """
 
 from __future__ import annotations

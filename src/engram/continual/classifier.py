@@ -21,7 +21,7 @@ from engram.continual.task import TaskData
 from engram.continual.train_on_tasks import train_on_tasks
 from engram.nn.initial import uniform
 
-Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn checks it and raises its own errors
 
 
 class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -36,12 +36,12 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ``ContinualMethod``, or another callable with the network and ``generator=``.
         learning_rate: Learning rate of gradient descent, above 0.
         batch_size: Samples in a batch.
-        epochs: How often a call sees each sample.
-        random_state: Seed or generator of the weights, of the order of samples, and of what the method draws.
+        epochs: Passes over the samples in a call.
+        random_state: Seed or generator of the weights, of the order of samples, and of the method's random numbers.
 
     Attributes:
         classes_: The classes.
-        loss_curve_: Mean loss of each epoch so far, without what the method adds.
+        loss_curve_: Mean loss of each epoch so far, without the terms that the method adds.
         method_: The method.
         n_features_in_: Number of features.
         network_: The network.
@@ -99,8 +99,8 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, X and y
-                are no valid data, or a class is none of ``classes``.
-            FloatingPointError: It diverged; a lower ``learning_rate`` may help.
+                are not valid data, or a class is not among ``classes``.
+            FloatingPointError: Training diverged; a lower ``learning_rate`` may help.
         """
         return self._learn(X, y, classes, new=not hasattr(self, "network_"), partial=True)
 
@@ -172,7 +172,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         size, epochs = checks.size("batch_size", self.batch_size), checks.size("epochs", self.epochs)
         orders = [torch.split(torch.randperm(len(x), generator=self._order), size) for _ in range(epochs)]
         batches = list(chain.from_iterable(orders))
-        shuffled = torch.randperm(len(x), generator=self._order)  # importances are measured with the first samples
+        shuffled = torch.randperm(len(x), generator=self._order)  # importances are measured on the first samples
         training = train_on_tasks(
             self.network_,
             [TaskData((x[shuffled], y[shuffled]))],

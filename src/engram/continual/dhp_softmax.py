@@ -1,4 +1,4 @@
-"""The last layer of a classifier with a second, fast weight: a running prototype of each class."""
+"""A last layer for classifiers with a second, fast weight: a running prototype of each class."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from engram import checks
 
 
 class DHPSoftmax(nn.Module):
-    """The last layer of a classifier with a second, fast weight: a running prototype of each class.
+    """A last layer for classifiers with a second, fast weight: a running prototype of each class.
 
         H_c <- (1 - eta) H_c + eta mean{h_b : y_b = c}     for the classes c of the batch, while training
         z = (theta + alpha * H) h
 
-    It replaces ``nn.Linear``, and is called with the labels while training: ``layer(h, labels)``. The prototype
-    of a class stays as it is while that class is absent. Across batches H is a constant; within one, gradients flow
-    through the new H.
+    It replaces ``nn.Linear``, and is called with the labels while training: ``layer(h, labels)``. The prototype of a
+    class does not change while that class is absent. Across batches H is a constant; within one, gradients flow through
+    the new H.
 
     A warning about its gain: as published, theta starts larger than the weight of ``nn.Linear``, by sqrt(in / out), and
     that alone explains most of the layer's gain on split digits. Compare it with a linear layer with the same initial
@@ -31,14 +31,14 @@ class DHPSoftmax(nn.Module):
 
     Args:
         in_features: Units of the layer before.
-        out_features: Classes.
+        out_features: Number of classes.
         eta: Initial rate of the prototypes, from 0 to 1.
-        alpha_scale: alpha starts uniform between 0 and this.
+        alpha_scale: alpha is initialised uniformly between 0 and this.
         init: Initial values of theta. ``"fan_in"``: as in ``nn.Linear``, uniform within 1 / sqrt(in). ``"author"``: as
             published, uniform within 1 / sqrt(out).
         learn_eta: Whether eta is trained.
-        constrain_eta: Whether eta is clamped to [0, 1] after a step of the optimiser. Unconstrained, as
-            published, it may become negative, and H grows without a bound.
+        constrain_eta: Whether eta is clamped to [0, 1] before each update of H. Unconstrained, as published, it may
+            become negative, and H then grows without bound.
         detach_input: Whether H is a constant within the batch too, so that no gradient reaches the layers below through
             it.
         bias: Whether there is a bias; as published, there is none.
@@ -48,8 +48,8 @@ class DHPSoftmax(nn.Module):
 
     Attributes:
         weight: theta, (out, in), a slow weight.
-        alpha: (out, in).
-        eta: (1,).
+        alpha: Plasticity of each weight, (out, in).
+        eta: Rate of the prototypes, (1,).
         trace: H, (out, in), a buffer; 0 at first.
 
     Raises:
@@ -105,7 +105,7 @@ class DHPSoftmax(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Redraw theta, bias and alpha; eta and the trace stay.
+        """Initialise theta, bias and alpha again; eta and the trace stay.
 
         Args:
             generator: Draws them; None: torch's own.
@@ -120,15 +120,15 @@ class DHPSoftmax(nn.Module):
     def forward(
         self, input: Float[Tensor, "batch in"], target: Shaped[Tensor, "_ *out"] | None = None
     ) -> Float[Tensor, "batch out"]:
-        """The logits; when training with a target, of prototypes that are updated first.
+        """The logits; when training with a target, the prototypes are updated first.
 
         Args:
             input: h, the activity of the layer before.
-            target: Classes, (batch,), int64; or probabilities of them, (batch, out), such as those of mixed samples.
+            target: Classes, (batch,), int64; or their probabilities, (batch, out), such as those of mixed samples.
                 Ignored in evaluation mode; if None in training mode, prototypes are not updated.
 
         Raises:
-            ValueError: ``input`` is not finite or of another shape, or a class is out of range.
+            ValueError: ``input`` is not finite or has another shape, or a class is out of range.
         """
         checks.arguments()
         trace = self.trace
@@ -155,15 +155,15 @@ class DHPSoftmax(nn.Module):
 
     @contextmanager
     def frozen_trace(self) -> Iterator[None]:
-        """Context that leaves the trace unchanged, for a second forward pass of a batch (a closure, checkpointing)."""
-        before, self._frozen = self._frozen, True
+        """A context that leaves the trace unchanged, for a second forward pass on a batch (closure, checkpointing)."""
+        was_frozen, self._frozen = self._frozen, True
         try:
             yield
         finally:
-            self._frozen = before
+            self._frozen = was_frozen
 
     def plastic_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the fast weights, alpha and eta, which penalties leave out."""
+        """The parameters of the fast weights, alpha and eta, to which penalties do not apply."""
         return [self.alpha, self.eta]
 
     def extra_repr(self) -> str:
@@ -183,7 +183,7 @@ class DHPSoftmax(nn.Module):
         return torch.where((count > 0)[:, None], (1 - self.eta) * self.trace + self.eta * mean, self.trace)
 
     def _shares(self, target: Tensor, batch: int) -> Float[Tensor, "batch out"]:
-        """The share of each class in each sample."""
+        """The probability of each class in each sample."""
         if target.is_floating_point():
             checks.tensor("target", target, (batch, self.out_features), like=self.weight)
             if (target < 0).any() or ((target.sum(1) - 1).abs() > 1e-4).any():

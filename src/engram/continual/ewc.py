@@ -1,4 +1,4 @@
-"""Elastic weight consolidation: the Fisher information measures the importance of a weight."""
+"""Elastic weight consolidation: the importance of a weight is measured by the Fisher information."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engram.continual.task import Task, task_batches
 
 
 class EWC(QuadraticPenalty):
-    """Elastic weight consolidation with one penalty for each task so far, stored in the memory of one.
+    """Elastic weight consolidation with one penalty for each task so far, in the memory that a single one takes.
 
         P = strength * sum_t sum_k F_tk (theta_k - theta*_tk)^2
 
@@ -26,11 +26,10 @@ class EWC(QuadraticPenalty):
         strength: At least 0; half the lambda of the paper.
         fisher: Labels for computing the Fisher information F: ``"auto"``, ``"all"``, ``"sample"``, ``"true"``
             or ``"predicted"``, as in ``fisher_diagonal``.
-        n_samples: Samples of a task to measure it with, from the front of the data, which should be shuffled; None:
-            all.
-        applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
+        n_samples: Samples of a task to measure F with, from the front of the data, which should be shuffled; None: all.
+        applied: How to apply the penalty: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
         select: The parameters, as in ``slow_parameters``.
-        generator: Draws the labels of ``fisher="sample"`` (default: a new one with the seed 0).
+        generator: Draws the labels of ``fisher="sample"``; None: a new one with the seed 0.
 
     Raises:
         ValueError: An argument is out of range.
@@ -76,7 +75,7 @@ class EWC(QuadraticPenalty):
             task: Its training data, and its classes, over which the softmax runs.
 
         Raises:
-            ValueError, TypeError: There is no sample, or none of tensors, or a class is no output.
+            ValueError, TypeError: There is no sample, data are not tensors, or a class is not an output.
             FloatingPointError: An importance is not finite.
         """
         self._match_parameters()
@@ -91,12 +90,12 @@ class EWC(QuadraticPenalty):
         )
         self._merge(self._flattened(fisher), self._current())
 
-    def _merge(self, fisher: Tensor, now: Tensor) -> None:
-        before, mean = self._flat["importance"], self._flat["anchor"]
-        total = before + fisher
-        share = torch.where(total > 0, fisher / total, 1.0)  # a weight that no task needs has no anchor
-        gap = now - mean
-        self.constant = self.constant.to(gap) + (before * share * gap).dot(gap)
+    def _merge(self, fisher: Tensor, current: Tensor) -> None:
+        old, mean = self._flat["importance"], self._flat["anchor"]
+        total = old + fisher
+        share = torch.where(total > 0, fisher / total, 1.0)  # a weight that no task needs follows its current value
+        gap = current - mean
+        self.constant = self.constant.to(gap) + (old * share * gap).dot(gap)
         self._hold(total, mean + share * gap)
 
 
@@ -108,13 +107,13 @@ class OnlineEWC(EWC):
     Args:
         model: The network, which returns logits, (batch, classes).
         strength: At least 0; half the lambda of the paper (times gamma, if the paper's penalty has gamma F).
-        gamma: Share of the older tasks' importance that is kept at each new task, from 0 to 1.
+        gamma: Fraction of the older tasks' importance that remains at each new task, from 0 to 1.
         normalise: Scale each task's Fisher information to a mean of 1 first, so that tasks count alike.
         fisher: Labels for computing the Fisher information, as in ``EWC``.
         n_samples: Samples of a task to measure it with, from the front of the data; None: all.
-        applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
+        applied: How to apply the penalty: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
         select: The parameters, as in ``slow_parameters``.
-        generator: Draws the answers of ``fisher="sample"`` (default: a new one with the seed 0).
+        generator: Draws the labels of ``fisher="sample"``; None: a new one with the seed 0.
 
     Raises:
         ValueError: An argument is out of range.
@@ -154,7 +153,7 @@ class OnlineEWC(EWC):
         self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
         self.normalise = normalise
 
-    def _merge(self, fisher: Tensor, now: Tensor) -> None:
+    def _merge(self, fisher: Tensor, current: Tensor) -> None:
         if self.normalise and fisher.any():
             fisher = fisher / fisher.mean()
-        self._hold(self.gamma * self._flat["importance"] + fisher, now)
+        self._hold(self.gamma * self._flat["importance"] + fisher, current)

@@ -20,7 +20,7 @@ Batch = TypeVar("Batch")
 
 
 class FastWeights:
-    """A module with weights of its own that learn, step by step, while the module stays as it is.
+    """A module with separate weights that learn, step by step, while the module itself does not change.
 
         w(0) = the module's parameters;  w(i+1), s(i+1) = update(dL/dw(i), w(i), s(i))
 
@@ -33,7 +33,7 @@ class FastWeights:
             are copied, and only the copies change.
         update: How weights move: ``sgd(lr)``, ``adam(lr)``, or a function of gradients, weights (dictionaries by name)
             and a state (None before the first step) that returns new weights and state.
-        select: Names of the parameters that move, or of submodules all of whose parameters do; None: all that require a
+        select: Names of the parameters that move, or of submodules whose parameters all move; None: all that require a
             gradient. A selected parameter that requires no gradient moves, but its initial value gets no gradient.
         order: 2: the outer gradient goes through the inner ones. 1: inner gradients are constants, dw(i)/dw(0) = 1,
             which costs no more than the steps themselves.
@@ -44,7 +44,7 @@ class FastWeights:
         state: The state of the update.
 
     Raises:
-        TypeError: ``module`` is no module, or ``update`` cannot be called.
+        TypeError: ``module`` is not a module, or ``update`` cannot be called.
         ValueError: A name in ``select`` is not in the module, nothing is left to move, or ``order`` is neither 1 nor 2.
 
     Source: Finn, Abbeel and Levine, "Model-agnostic meta-learning" (2017), equation 1 and, for order 1, section 5.2.
@@ -85,15 +85,15 @@ class FastWeights:
         return functional_call(self.module, self.params | self.buffers, args, kwargs)
 
     def step(self, loss: Tensor) -> FastWeights:
-        """The weights after one step that lowers a loss, computed with these; a weight not in it gets zeros.
+        """The weights after one update on a loss; weights that the loss does not depend on have a gradient of 0.
 
         Args:
-            loss: One number.
+            loss: A scalar, computed with these weights.
 
         Raises:
-            TypeError: It is no tensor.
-            ValueError: It is not one number, no function of these weights, or was computed without gradients; or the
-                update returned weights of other names or shapes.
+            TypeError: It is not a tensor.
+            ValueError: It is not one number, does not depend on these weights, or was computed without gradients; or
+                the update returned weights with other names or shapes.
         """
         if checks.instance("loss", loss, Tensor).numel() != 1:
             raise ValueError(f"loss.shape = {tuple(loss.shape)}: expected one number")
@@ -111,27 +111,29 @@ class FastWeights:
             for (name, weight), gradient in zip(self.params.items(), grads, strict=True)
         }
         params, state = self.update(gradients, dict(self.params), self.state)
-        new, old = ({name: tuple(w.shape) for name, w in weights.items()} for weights in (params, self.params))
-        if new != old:
-            raise ValueError(f"update returned weights {new}: expected {old}")
+        new_shapes, old_shapes = (
+            {name: tuple(w.shape) for name, w in weights.items()} for weights in (params, self.params)
+        )
+        if new_shapes != old_shapes:
+            raise ValueError(f"update returned weights {new_shapes}: expected {old_shapes}")
         return self._with(params, state)
 
     def adapt(
         self, loss: Callable[[FastWeights, Batch], Tensor], batches: Iterable[Batch], *, checkpointed: bool = False
     ) -> tuple[FastWeights, Tensor]:
-        """Make a step on each of a sequence of batches.
+        """Take a step on each of a sequence of batches.
 
         Args:
             loss: The loss of fast weights on a batch, such as ``lambda fast, batch: fast(batch).square().mean()``.
             batches: A batch for each step: the first axis of a tensor, or any sequence.
             checkpointed: For the backward pass, store only the weights before every sqrt(T)-th of the T steps, and
-                repeat the steps between when their gradients are needed: memory for 2 sqrt(T) steps, by one more pass.
+                repeat the steps in between when needed: memory for 2 sqrt(T) steps, at the cost of one more pass.
 
         Returns:
             The weights after the last step, and the loss before each, (steps,), with its graph.
 
         Raises:
-            ValueError: There are no batches, or ``step`` refuses a loss or the update.
+            ValueError: There are no batches, or ``step`` raises it.
         """
         checks.arguments()
         sequence = list(batches)
@@ -139,7 +141,7 @@ class FastWeights:
             raise ValueError("batches is empty: expected one for each step, at least one")
 
         def take_steps(fast: FastWeights, batches: list[Batch]) -> tuple[FastWeights, list[Tensor]]:
-            fast, losses = fast._with(fast.params, fast.state), []  # buffers of its own, to begin with the same again
+            fast, losses = fast._with(fast.params, fast.state), []  # own buffers, so that a repetition starts alike
             for batch in batches:
                 losses.append(loss(fast, batch))
                 fast = fast.step(losses[-1])
@@ -147,10 +149,10 @@ class FastWeights:
 
         fast, losses = self, []
         length = math.isqrt(len(sequence)) if checkpointed else len(sequence)
-        for first in range(0, len(sequence), length):
-            stretch = sequence[first : first + length]
-            fast, new = recomputed(take_steps, fast, stretch) if checkpointed else take_steps(fast, stretch)
-            losses += new
+        for start in range(0, len(sequence), length):
+            segment = sequence[start : start + length]
+            fast, segment_losses = recomputed(take_steps, fast, segment) if checkpointed else take_steps(fast, segment)
+            losses += segment_losses
         return fast, torch.stack([value.reshape(()) for value in losses])
 
     def detach(self) -> FastWeights:
@@ -166,7 +168,7 @@ class FastWeights:
 
 
 def _selected(module: nn.Module, select: Collection[str] | None) -> Weights:
-    """The parameters of these names, or of submodules of these names."""
+    """The parameters with these names, or in submodules with these names."""
     parameters: Weights = dict(module.named_parameters())
     if select is None:
         chosen = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}

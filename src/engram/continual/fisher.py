@@ -1,6 +1,6 @@
 """The importance of each parameter for a network's output: exact means over samples of per-sample gradients.
 
-The square, or the magnitude, of a batch's mean gradient is something else: there, opposite gradients cancel.
+The square, or the magnitude, of a batch's mean gradient differs from these, since opposite gradients cancel in it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Data = Iterable[Any]
 FISHERS = ("auto", "all", "sample", "true", "predicted")
 OUTPUTS = ("logits", "softmax")
 NORMS = ("l2sq", "l1", "vector")
-FEW = 10  # classes, up to which "auto" takes all
+FEW = 10  # largest number of classes for which "auto" is "all"
 
 
 def fisher_diagonal(
@@ -40,8 +40,8 @@ def fisher_diagonal(
 
         F_k = (1/N) sum_n E_{c ~ q(x_n)} (d log p(c | x_n) / d theta_k)^2
 
-    The network runs in evaluation mode, and is left as it was. Linear and convolutional layers cost one pass over a
-    batch; others a gradient for each sample.
+    The network runs in evaluation mode, and is left as it was. Linear and convolutional layers cost one pass for a
+    batch; other layers cost a gradient for each sample.
 
     Args:
         model: Returns logits, (batch, classes).
@@ -50,7 +50,7 @@ def fisher_diagonal(
             ``"true"``: the given label, the "empirical Fisher". ``"predicted"``: the most probable class. ``"auto"``:
             ``"all"`` for at most 10 classes, else ``"sample"``.
         n_samples: Number of samples to use, from the front of the data (which should then be shuffled); None: all.
-        classes: The outputs over which the softmax runs, as of one task's head; None: all.
+        classes: The outputs over which the softmax runs, such as those of one task; None: all.
         select: The parameters, as in ``slow_parameters``.
         generator: Draws the classes of ``"sample"``; None: torch's own.
 
@@ -115,12 +115,12 @@ def gradient_magnitude(
         model: Returns (batch, outputs).
         data: Batches, as a ``DataLoader`` yields them: inputs, or pairs (inputs, labels).
         output: F: ``"logits"``, the model's output, or its ``"softmax"``.
-        norm: ``"l2sq"``: as above. ``"l1"``: the sum of magnitudes. ``"vector"``: the magnitude of each output's
+        norm: ``"l2sq"``: as above. ``"l1"``: with ||F(x_n)||_1 instead. ``"vector"``: the magnitude of each output's
             gradient, summed over outputs.
-        batched: Take the magnitude of the gradient of a whole batch, in which opposite ones cancel, as the authors'
-            code does.
+        batched: Take the magnitude of the gradient of a whole batch, in which opposite gradients cancel, as the
+            authors' code does.
         n_samples: Number of samples to use, from the front of the data; None: all.
-        classes: The outputs that are taken; None: all.
+        classes: The outputs to use; None: all.
         select: The parameters, as in ``slow_parameters``.
 
     Raises:
@@ -138,9 +138,9 @@ def gradient_magnitude(
     checks.choice("output", output, OUTPUTS)
     checks.choice("norm", norm, NORMS)
 
-    def cotangents(given: Tensor, labels: Tensor | None) -> Tensor:
-        logits = given.detach().requires_grad_()
-        f = logits[:, _active(given, classes)]
+    def cotangents(outputs: Tensor, labels: Tensor | None) -> Tensor:
+        logits = outputs.detach().requires_grad_()
+        f = logits[:, _active(outputs, classes)]
         f = f.softmax(1) if output == "softmax" else f
         norms = {"l2sq": f.square().sum()[None], "l1": f.abs().sum()[None], "vector": f.sum(0)}[norm]
         return torch.stack([torch.autograd.grad(value, logits, retain_graph=True)[0] for value in norms])
@@ -161,7 +161,7 @@ def _mean(
     power: int,
     batched: bool = False,
 ) -> dict[str, Tensor]:
-    """The mean over samples of sum_v |J^T v|^power, with the Jacobian J of the outputs by the parameters."""
+    """The mean over samples of sum_v |J^T v|^power, where J is the Jacobian of the outputs by the parameters."""
     checks.arguments()
     parameters = slow_parameters(model, select)
     sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
@@ -169,8 +169,8 @@ def _mean(
     count = 0
     with _evaluated(model):
         for inputs, labels in _batches(data, n_samples, next(iter(parameters.values())).device):
-            ways = partial(cotangents, labels=labels)
-            power_sums(model, parameters, inputs, ways, sums, verified=verified, power=power, batched=batched)
+            cotangents_of = partial(cotangents, labels=labels)
+            power_sums(model, parameters, inputs, cotangents_of, sums, verified=verified, power=power, batched=batched)
             count += len(inputs)
     if not count:
         raise ValueError("data holds no sample: expected at least one")
@@ -185,7 +185,7 @@ def _mean(
 
 @contextmanager
 def _evaluated(model: nn.Module) -> Iterator[None]:
-    """Run the network in evaluation mode, then put each module back into its own."""
+    """Run the network in evaluation mode, then restore the mode of each module."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -196,36 +196,36 @@ def _evaluated(model: nn.Module) -> Iterator[None]:
 
 
 def _batches(data: Data, n_samples: int | None, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield inputs and labels, of ``n_samples`` samples in all."""
-    left = None if n_samples is None else checks.size("n_samples", n_samples)
+    """Yield inputs and labels, at most ``n_samples`` samples in all."""
+    remaining = None if n_samples is None else checks.size("n_samples", n_samples)
     for batch in data:
         inputs, labels, *_ = (*batch, None) if isinstance(batch, tuple | list) else (batch, None)
-        for part in (inputs, *([] if labels is None else [labels])):
-            if not isinstance(part, Tensor) or not part.ndim:
+        for tensor in (inputs, *([] if labels is None else [labels])):
+            if not isinstance(tensor, Tensor) or not tensor.ndim:
                 raise TypeError(f"data yields a {type(batch).__name__}: expected batches of tensors, (inputs, labels)")
         if labels is not None and len(labels) != len(inputs):
             raise ValueError(f"data yields {len(inputs)} inputs with {len(labels)} labels: expected as many")
         if not len(inputs):
             continue
-        inputs, labels = inputs[:left].to(device), None if labels is None else labels[:left].to(device)
+        inputs, labels = inputs[:remaining].to(device), None if labels is None else labels[:remaining].to(device)
         yield inputs, labels
-        if left is not None and not (left := left - len(inputs)):
+        if remaining is not None and not (remaining := remaining - len(inputs)):
             return
 
 
 def _active(output: Tensor, classes: Sequence[int] | None) -> Tensor:
     """The indices of the outputs that count."""
-    every = torch.arange(output.shape[1], device=output.device)
+    all_outputs = torch.arange(output.shape[1], device=output.device)
     if classes is None:
-        return every
+        return all_outputs
     active = torch.as_tensor(classes, device=output.device)
-    if active.ndim != 1 or active.is_floating_point() or not len(active) or not torch.isin(active, every).all():
-        raise ValueError(f"classes = {classes!r}: expected indices of the model's {len(every)} outputs")
+    if active.ndim != 1 or active.is_floating_point() or not len(active) or not torch.isin(active, all_outputs).all():
+        raise ValueError(f"classes = {classes!r}: expected indices of the model's {len(all_outputs)} outputs")
     return active
 
 
 def _places(labels: Tensor | None, active: Tensor) -> Tensor:
-    """Each label's place among the active classes."""
+    """The index of each label among the active classes."""
     if labels is None:
         raise ValueError("fisher = 'true': expected data of (inputs, labels), not inputs alone")
     same = labels[:, None] == active

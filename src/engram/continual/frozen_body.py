@@ -1,4 +1,4 @@
-"""The baseline that cannot forget features: all but the head is frozen after the first task."""
+"""The baseline that cannot forget features: everything but the head is frozen after the first task."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from engram.continual.task import Task
 
 
 def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]:
-    """Freeze all parameters but those of the head, and return these, for the optimiser of the next tasks.
+    """Freeze all parameters but those of the head; return the head's, for the optimiser of the next tasks.
 
-    Batch normalisation goes on updating its running means in training mode, so put such layers into evaluation mode.
+    Batch normalisation still updates its running means in training mode, so put such layers into evaluation mode.
 
     Args:
         model: Any module.
@@ -32,14 +32,14 @@ def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]
         ([torch.Size([2, 3]), torch.Size([2])], False)
     """
     parameters = head_parameters(model, head)
-    own = {id(p) for p in parameters}
+    head_ids = {id(p) for p in parameters}
     for p in model.parameters():
-        p.requires_grad_(id(p) in own and p.requires_grad)
+        p.requires_grad_(id(p) in head_ids and p.requires_grad)
     return parameters
 
 
 def head_parameters(model: nn.Module, head: str | None) -> list[nn.Parameter]:
-    """The parameters of a submodule, by its name; None: of the last child that has any."""
+    """The parameters of the submodule named ``head``; None: of the last child that has any."""
     checks.arguments()
     modules = dict(checks.instance("model", model, nn.Module).named_modules())
     if head is None:
@@ -53,11 +53,11 @@ def head_parameters(model: nn.Module, head: str | None) -> list[nn.Parameter]:
 class FrozenBody(ContinualMethod):
     """The baseline that cannot forget features: after the first task only the head learns.
 
-    The state of the optimiser, such as its momentum, begins anew then.
+    The state of the optimiser, such as its momentum, is then reset.
 
     Args:
         model: The network.
-        head: Name of the submodule that goes on learning; None: the last one with parameters.
+        head: Name of the submodule that goes on learning; None: the last child with parameters.
         generator: Not used.
 
     Raises:
@@ -81,7 +81,7 @@ class FrozenBody(ContinualMethod):
         head_parameters(model, head)
 
     def attach(self, optimizer: Optimizer) -> None:
-        """Join the optimiser, whose state will be reset."""
+        """Attach to the optimiser, whose state will be reset."""
         super().attach(optimizer)
         self._optimizer = optimizer
 
@@ -99,7 +99,7 @@ class FrozenBody(ContinualMethod):
             self._freeze()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_optimizer": None}  # a copy is attached to nothing
+        return {**vars(self), "_optimizer": None}  # a copy is not attached
 
     def _freeze(self) -> None:
         self.frozen = True

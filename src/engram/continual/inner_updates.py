@@ -19,9 +19,9 @@ def sgd(lr: float | Tensor | Mapping[str, float | Tensor] = 0.1, momentum: float
     """The update of stochastic gradient descent: v' = momentum v + g, w' = w - lr v'.
 
     Args:
-        lr: Learning rate: a number, a tensor (trained with the rest where it requires a gradient), or, by name of the
-            weight, one for each, of any shape that broadcasts to it, as in Meta-SGD.
-        momentum: Share of the last step that is kept.
+        lr: Learning rate: a number, a tensor (trained with the rest if it requires a gradient), or a mapping from the
+            name of each weight to its own rate, of any shape that broadcasts to the weight, as in Meta-SGD.
+        momentum: Fraction of the last step that is kept.
 
     Returns:
         The update, ``(gradients, weights, state) -> (weights, state)``; its state is None without momentum.
@@ -54,16 +54,16 @@ class _SGD:
         lr, momentum = self.lr, self.momentum
         if isinstance(lr, Mapping) and (missing := [name for name in weights if name not in lr]):
             raise ValueError(f"lr has no rate for {missing[0]!r}: expected one for each of {', '.join(weights)}")
-        still = not isinstance(momentum, Tensor) and momentum == 0
-        if not still:
+        no_momentum = not isinstance(momentum, Tensor) and momentum == 0
+        if not no_momentum:
             last = state or {}
             gradients = {name: momentum * last[name] + g if name in last else g for name, g in gradients.items()}
-        new = {n: w - (lr[n] if isinstance(lr, Mapping) else lr) * gradients[n] for n, w in weights.items()}
-        return new, None if still else gradients
+        new_weights = {n: w - (lr[n] if isinstance(lr, Mapping) else lr) * gradients[n] for n, w in weights.items()}
+        return new_weights, None if no_momentum else gradients
 
 
 class AdamState(NamedTuple):
-    """Steps made, and the running means of gradients and of their squares."""
+    """The number of steps so far, and the running means of gradients and of their squares."""
 
     steps: int
     mean: Weights
@@ -73,8 +73,8 @@ class AdamState(NamedTuple):
 def adam(lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Update:
     """The update of Adam: w' = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps).
 
-    Where v is zero, as for a unit that has been silent, the derivative of its root, which is infinite, is taken to be
-    zero: nothing becomes NaN.
+    Where v is zero, as for a unit that has been silent, the infinite derivative of its square root is replaced by zero,
+    so that nothing becomes NaN.
 
     Args:
         lr: Learning rate, a number or a tensor.
@@ -85,8 +85,8 @@ def adam(lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), e
         The update, ``(gradients, weights, state) -> (weights, state)``, with an ``AdamState``.
 
     Raises:
-        TypeError: An argument is no number.
-        ValueError: A number is out of its range.
+        TypeError: An argument is not a number.
+        ValueError: A number is out of range.
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1.
 
@@ -116,11 +116,11 @@ class _Adam:
         steps += 1
         mean = {name: b1 * last[0].get(name, 0) + (1 - b1) * g for name, g in gradients.items()}
         square = {name: b2 * last[1].get(name, 0) + (1 - b2) * g.square() for name, g in gradients.items()}
-        new = {
+        new_weights = {
             name: w - self.lr / (1 - b1**steps) * mean[name] / (_root(square[name] / (1 - b2**steps)) + self.eps)
             for name, w in weights.items()
         }
-        return new, AdamState(steps, mean, square)
+        return new_weights, AdamState(steps, mean, square)
 
 
 def _root(v: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The baseline of penalties: all weights are equally important."""
+"""The baseline for penalties: all weights are equally important."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from engram.continual.task import Task
 
 
 class L2Anchor(QuadraticPenalty):
-    """The baseline of penalties: all weights are equally important.
+    """The baseline for penalties: all weights are equally important.
 
         P = strength * sum_k (theta_k - theta*_k)^2
 
     Args:
         model: Any module.
         strength: At least 0.
-        applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
+        applied: How to apply the penalty: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
         select: The parameters, as in ``slow_parameters``.
         generator: Not used.
 

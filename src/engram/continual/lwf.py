@@ -21,8 +21,8 @@ class LwF(ContinualMethod):
 
         P = strength * sum_g (1/N) sum_n KL(softmax(z*_g(x_n) / T) || softmax(z_g(x_n) / T))
 
-    with z* the logits of the network as it was after the last task, and one softmax over the outputs g of each earlier
-    task. The gradient is that of the paper's cross-entropy, which differs by a constant.
+    where z* are the logits of the network as it was after the last task, and the outputs g of each earlier task have
+    one softmax. The gradient is that of the paper's cross-entropy, which differs by a constant.
 
     Args:
         model: The network, which returns logits, (batch, outputs).
@@ -61,13 +61,13 @@ class LwF(ContinualMethod):
         self.groups: list[list[int]] = []  # the outputs of each task so far; empty: all of them
 
     def end_task(self, task: Task) -> None:
-        """Keep a copy of the network as the teacher of the next task.
+        """Keep a copy of the network as the teacher for the next task.
 
         Args:
-            task: Its classes have a softmax of their own; None: one softmax over all outputs.
+            task: Its ``classes`` get their own softmax; if they are None, the softmax is over all outputs.
 
         Raises:
-            ValueError: There are no classes, or one is no index.
+            ValueError: ``classes`` is empty, or a class is negative.
         """
         checks.instance("task", task, Task)  # type: ignore[type-abstract]
         group = [] if task.classes is None else [checks.size("classes", label, minimum=0) for label in task.classes]

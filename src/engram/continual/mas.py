@@ -21,11 +21,11 @@ class MAS(QuadraticPenalty):
         model: The network, which returns (batch, outputs).
         strength: At least 0; the lambda of the paper.
         output: F: ``"logits"``, the model's output, or its ``"softmax"``.
-        all_outputs: Whether all outputs count; else those of the task.
+        all_outputs: Whether all outputs count, or only those of the task.
         norm: Norm of F, as in ``gradient_magnitude``: ``"l2sq"``, ``"l1"`` or ``"vector"``.
-        batched: Whether the magnitude is of the gradient of a whole batch, as in the authors' code.
-        n_samples: Samples of a task to measure it with, from the front of the data; None: all.
-        applied: How: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
+        batched: Whether to take the magnitude of the gradient of a whole batch, as in the authors' code.
+        n_samples: Samples of a task to measure Omega with, from the front of the data; None: all.
+        applied: How to apply the penalty: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.
         select: The parameters, as in ``slow_parameters``.
         generator: Not used.
 
@@ -70,7 +70,7 @@ class MAS(QuadraticPenalty):
             task: Its inputs are used, and its classes unless all outputs count.
 
         Raises:
-            ValueError, TypeError: There is no sample, or none of tensors, or a class is no output.
+            ValueError, TypeError: There is no sample, data are not tensors, or a class is not an output.
             FloatingPointError: An importance is not finite.
         """
         self._match_parameters()

@@ -17,7 +17,7 @@ from engram.state import check_state
 
 
 class ContinualMethod:
-    """A method against forgetting, for any training loop; this base class does nothing, which is fine-tuning.
+    """A method against forgetting, for any training loop; this base class does nothing: it is plain fine-tuning.
 
     A loop calls ``attach`` before it trains, adds ``loss`` to the loss of each batch, and calls ``end_task`` after each
     task. To write your own method, override those of the three that you need, and list in ``stored`` the attributes
@@ -25,13 +25,13 @@ class ContinualMethod:
 
     Args:
         model: The network, which returns logits, (batch, outputs).
-        generator: Source of all randomness of a method (default: a new one with the seed 0).
+        generator: Source of all randomness of a method; None: a new one with the seed 0.
 
     Attributes:
         stored: Names of the attributes that training changes: tensors, numbers, and lists or dicts of them.
 
     Raises:
-        TypeError: ``model`` is no module, or ``generator`` none of torch's.
+        TypeError: ``model`` is not a module, or ``generator`` not a ``torch.Generator``.
 
     Examples:
         >>> class HoldOutputs(ContinualMethod):  # on the mean input of each task so far
@@ -64,7 +64,7 @@ class ContinualMethod:
             optimizer: Any optimiser of ``torch.optim``.
 
         Raises:
-            TypeError: ``optimizer`` is none.
+            TypeError: ``optimizer`` is not one.
         """
         checks.instance("optimizer", optimizer, Optimizer)
 
@@ -97,13 +97,13 @@ class ContinualMethod:
             state: The state that ``state_dict`` returned.
 
         Raises:
-            TypeError, ValueError: It is of another method, or of another network; nothing was changed.
+            TypeError, ValueError: It is the state of another method or network; nothing was changed.
         """
         checks.arguments()
         check_state(state, self._form())
         device = next((p.device for p in self.model.parameters()), None)
         for name in self.stored:
-            setattr(self, name, tree_map_only(Tensor, lambda part: part.to(device, copy=True), state[name]))
+            setattr(self, name, tree_map_only(Tensor, lambda tensor: tensor.to(device, copy=True), state[name]))
         self.generator.set_state(state["generator"].cpu())
 
     def _form(self) -> dict[str, Any]:

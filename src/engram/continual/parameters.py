@@ -1,4 +1,4 @@
-"""The parameters of a module that are slow weights, which a penalty applies to."""
+"""The slow weights of a module, to which a penalty applies."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
 
     Args:
         model: Any module.
-        select: None: all that are trained, except those of fast weights, which are alpha, rule and neuromodulator of a
-            plastic module and whatever a submodule returns from a method ``plastic_parameters()``. Otherwise the
-            trained ones to select: a regular expression that is searched for in the name, a list of names, or a
-            function of name and parameter.
+        select: None: all trained parameters, except those of fast weights, which are alpha, rule and neuromodulator of
+            a plastic module and whatever a submodule returns from a method ``plastic_parameters()``. Otherwise the
+            trained parameters to select: a regular expression to search for in the name, a list of names, or a function
+            of name and parameter.
 
     Raises:
-        TypeError: ``model`` is no module.
+        TypeError: ``model`` is not a module.
         ValueError: ``select`` names a parameter that the model does not have, or leaves none.
 
     Examples:
@@ -62,8 +62,8 @@ def _fast(module: Any) -> list[nn.Parameter]:
         return list(module.plastic_parameters())
     if not isinstance(getattr(module, "rule", None), PlasticityRule):
         return []
-    own = ("alpha", "rule", "neuromodulator")
-    return [p for name, p in module.named_parameters() if name.partition(".")[0] in own]
+    fast_names = ("alpha", "rule", "neuromodulator")
+    return [p for name, p in module.named_parameters() if name.partition(".")[0] in fast_names]
 
 
 def _some(names: Iterable[str]) -> str:

@@ -32,13 +32,13 @@ class QuadraticPenalty(ContinualMethod):
     Args:
         model: Any module.
         strength: At least 0. The lambda of the papers on EWC, which write lambda / 2, is twice this.
-        applied: How. ``"proximal"``: the attached optimiser's step is followed by the penalty's own, implicit one
-            (``prox_``), with the learning rate of each parameter's group; it is stable at any strength; with momentum
-            or an adaptive optimiser it is weaker or stronger than the gradient would be. ``"gradient"``: its gradient
-            is added before that step; unstable under gradient descent where lr 2 strength Omega is above 2. ``"loss"``:
-            it is the method's ``loss``.
+        applied: How to apply it. ``"proximal"``: the attached optimiser's step is followed by an implicit step of the
+            penalty (``prox_``), with the learning rate of each parameter's group; it is stable at any strength, but
+            with momentum or an adaptive optimiser weaker or stronger than the gradient would be. ``"gradient"``: the
+            penalty's gradient is added before the optimiser's step; unstable under gradient descent where
+            lr 2 strength Omega is above 2. ``"loss"``: the penalty is the method's ``loss``.
         select: The parameters, as in ``slow_parameters``; by default not those of fast weights.
-        generator: Source of randomness in subclasses (default: a new one with the seed 0).
+        generator: Source of randomness in subclasses; None: a new one with the seed 0.
 
     Attributes:
         tasks: Number of calls of ``consolidate``; before the first there is no penalty.
@@ -71,12 +71,12 @@ class QuadraticPenalty(ContinualMethod):
         self.applied = checks.choice("applied", applied, APPLIED)
         self.select = select
         self.tasks = 0
-        self._of_model: list[nn.Parameter] = []  # all that the model had when the penalty was last matched to it
-        self._parameters: list[nn.Parameter] = []  # those that are held
-        self._shapes: dict[str, torch.Size] = {}  # theirs, by name
-        self._flat: dict[str, Tensor] = {}  # importance, anchor and the like: each one buffer for all parameters
-        self._views: dict[str, list[Tensor]] = {}  # of these buffers, by parameter
-        self._proximal: tuple[Any, list[Tensor]] | None = None  # weights of the proximal step, after their origin
+        self._of_model: list[nn.Parameter] = []  # all parameters of the model when last matched
+        self._parameters: list[nn.Parameter] = []  # those that the penalty applies to
+        self._shapes: dict[str, torch.Size] = {}  # their shapes, by name
+        self._flat: dict[str, Tensor] = {}  # importance, anchor etc., each one vector for all parameters
+        self._views: dict[str, list[Tensor]] = {}  # views of these vectors, by parameter
+        self._proximal: tuple[Any, list[Tensor]] | None = None  # cached weights of the proximal step, after their key
         self._hooks: list[Any] = []
         self._warned = 0  # the last task whose gradient was checked for stability
         self._match_parameters()
@@ -88,16 +88,16 @@ class QuadraticPenalty(ContinualMethod):
         return self.strength * (self._flat["importance"] * gap).dot(gap)
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
-        """The penalty where it is ``applied="loss"``, else 0."""
+        """The penalty if ``applied="loss"``, else 0."""
         return self.penalty() if self.applied == "loss" and self.tasks else 0.0
 
     @torch.no_grad()
     def add_grad_(self) -> None:
-        """Add the penalty's gradient to that of each parameter, as if ``penalty()`` were part of the loss."""
+        """Add the penalty's gradient to the gradient of each parameter, as if ``penalty()`` were part of the loss."""
         self._match_parameters()
-        trained = [place for place, p in enumerate(self._parameters) if p.requires_grad]
+        trained = [index for index, p in enumerate(self._parameters) if p.requires_grad]
         fields = self._parameters, self._views["anchor"], self._views["importance"]
-        parameters, anchors, importances = ([part[place] for place in trained] for part in fields)
+        parameters, anchors, importances = ([field[index] for index in trained] for field in fields)
         for p in parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
@@ -106,7 +106,7 @@ class QuadraticPenalty(ContinualMethod):
 
     @torch.no_grad()
     def prox_(self, lr: float) -> None:
-        """Take the penalty's own step after the optimiser's, implicitly, which is stable at any strength.
+        """Take an implicit step on the penalty after the optimiser's step; it is stable at any strength.
 
             theta <- (theta + k theta*) / (1 + k),   k = 2 lr strength Omega
 
@@ -127,13 +127,13 @@ class QuadraticPenalty(ContinualMethod):
             optimizer: Any optimiser of the model's parameters.
 
         Raises:
-            TypeError: ``optimizer`` is none of ``torch.optim``.
+            TypeError: ``optimizer`` is not an optimiser of ``torch.optim``.
             ValueError: It has none of the parameters.
         """
         super().attach(optimizer)
         self._match_parameters()
-        own = {id(p) for p in self._parameters}
-        if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        held = {id(p) for p in self._parameters}
+        if not any(id(p) in held for group in optimizer.param_groups for p in group["params"]):
             raise ValueError("optimizer has none of the parameters that the penalty holds: expected those of its model")
         self.detach()
         before, after = self._before_step, self._after_step
@@ -149,11 +149,11 @@ class QuadraticPenalty(ContinualMethod):
         """Anchor the weights at their current values.
 
         Args:
-            importance: Omega, at least 0, by name; of parameters that are not named it is 0.
+            importance: Omega, at least 0, by name; 0 for parameters that are not named.
 
         Raises:
-            TypeError: ``importance`` is no mapping: the data of a task are for ``end_task``.
-            ValueError: A name is unknown, or an importance is negative, or of another shape or dtype.
+            TypeError: ``importance`` is not a mapping; the data of a task are for ``end_task``.
+            ValueError: A name is unknown, or an importance is negative or has another shape or dtype.
             FloatingPointError: An importance is not finite.
         """
         checks.arguments()
@@ -169,13 +169,13 @@ class QuadraticPenalty(ContinualMethod):
 
     @property
     def importance(self) -> dict[str, Tensor]:
-        """Omega, by parameter; views of what the penalty holds."""
+        """Omega, by parameter, as views of the stored values."""
         self._match_parameters()
         return dict(zip(self._shapes, self._views["importance"], strict=True))
 
     @property
     def anchor(self) -> dict[str, Tensor]:
-        """theta*, by parameter; views of what the penalty holds."""
+        """theta*, by parameter, as views of the stored values."""
         self._match_parameters()
         return dict(zip(self._shapes, self._views["anchor"], strict=True))
 
@@ -183,9 +183,9 @@ class QuadraticPenalty(ContinualMethod):
         """The state, as tensors by name."""
         self._match_parameters()
         fields = {
-            f"{field}.{name}": part.clone()
+            f"{field}.{name}": view.clone()
             for field, views in self._views.items()
-            for name, part in zip(self._shapes, views, strict=True)
+            for name, view in zip(self._shapes, views, strict=True)
         }
         return {**super().state_dict(), "tasks": torch.tensor(self.tasks), **fields}
 
@@ -196,7 +196,7 @@ class QuadraticPenalty(ContinualMethod):
             state: State of the same kind of penalty on the same kind of network.
 
         Raises:
-            TypeError, ValueError: It is of another penalty, or of another network; nothing was changed.
+            TypeError, ValueError: It is the state of another penalty or network; nothing was changed.
         """
         checks.arguments()
         super().load_state_dict(state)
@@ -205,19 +205,19 @@ class QuadraticPenalty(ContinualMethod):
             flat.copy_(self._flattened({name: state[f"{field}.{name}"] for name in self._shapes}))
 
     def _form(self) -> dict[str, Any]:
-        own = self.state_dict()
-        return super()._form() | {name: own[name] for name in own.keys() - {*self.stored, "generator"}}
+        state = self.state_dict()
+        return super()._form() | {name: state[name] for name in state.keys() - {*self.stored, "generator"}}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_hooks": [], "_proximal": None}  # a copy is attached to nothing
+        return {**self.__dict__, "_hooks": [], "_proximal": None}  # a copy is not attached
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
-        self._set_flat(self._flat)  # as what was pickled is no view any more
+        self._set_flat(self._flat)  # unpickled tensors are no longer views
 
     def _hold(self, importance: Tensor, anchor: Tensor) -> None:
-        for name, part in zip(self._shapes, self._split(importance), strict=True):
-            if not part.isfinite().all():
+        for name, values in zip(self._shapes, self._split(importance), strict=True):
+            if not values.isfinite().all():
                 raise FloatingPointError(f"the importance of parameter {name!r} is not finite")
         self._flat["importance"].copy_(importance)
         self._flat["anchor"].copy_(anchor)
@@ -241,19 +241,19 @@ class QuadraticPenalty(ContinualMethod):
         if self.applied != "proximal" or not self.tasks:
             return
         self._match_parameters()
-        places = {id(p): place for place, p in enumerate(self._parameters)}
+        indices = {id(p): index for index, p in enumerate(self._parameters)}
         for group in optimizer.param_groups:
-            self._proximal_step(float(group["lr"]), [places[id(p)] for p in group["params"] if id(p) in places])
+            self._proximal_step(float(group["lr"]), [indices[id(p)] for p in group["params"] if id(p) in indices])
 
     @torch.no_grad()
-    def _proximal_step(self, lr: float, places: Sequence[int]) -> None:
-        places = [place for place in places if self._parameters[place].requires_grad]  # the frozen stay
-        if self.tasks and places:
-            parts = self._parameters, self._views["anchor"], self._proximal_weights(2 * lr * self.strength)
-            _torch._foreach_lerp_(*([part[place] for place in places] for part in parts))
+    def _proximal_step(self, lr: float, indices: Sequence[int]) -> None:
+        indices = [index for index in indices if self._parameters[index].requires_grad]  # frozen ones stay
+        if self.tasks and indices:
+            fields = self._parameters, self._views["anchor"], self._proximal_weights(2 * lr * self.strength)
+            _torch._foreach_lerp_(*([field[index] for index in indices] for field in fields))
 
     def _proximal_weights(self, rate: float) -> list[Tensor]:
-        """The weights k / (1 + k), k = rate Omega, by parameter; recomputed only if a factor changed."""
+        """The weights k / (1 + k), k = rate Omega, by parameter; computed again only if a factor changed."""
         importance = self._flat["importance"]
         origin = id(importance), importance._version, rate
         if self._proximal is None or self._proximal[0] != origin:
@@ -266,15 +266,15 @@ class QuadraticPenalty(ContinualMethod):
         self._proximal = None
 
     def _split(self, flat: Tensor) -> list[Tensor]:
-        parts = torch.split(flat, [shape.numel() for shape in self._shapes.values()])
-        return [part.view(shape) for part, shape in zip(parts, self._shapes.values(), strict=True)]
+        vectors = torch.split(flat, [shape.numel() for shape in self._shapes.values()])
+        return [vector.view(shape) for vector, shape in zip(vectors, self._shapes.values(), strict=True)]
 
     def _flattened(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Tensors by name as one vector; 0 where a name is missing."""
         flat = torch.zeros_like(self._current())
-        for name, part in zip(self._shapes, self._split(flat), strict=True):
+        for name, view in zip(self._shapes, self._split(flat), strict=True):
             if name in tensors:
-                part.copy_(tensors[name])
+                view.copy_(tensors[name])
         return flat
 
     def _current(self) -> Tensor:
@@ -287,9 +287,9 @@ class QuadraticPenalty(ContinualMethod):
 
     def _match_parameters(self) -> None:
         """Match the stored fields to the current parameters of the model, by name."""
-        now = list(self.model.parameters())
+        current = list(self.model.parameters())
         shapes = [p.shape for p in self._parameters]
-        same = len(now) == len(self._of_model) and all(map(operator.is_, now, self._of_model))
+        same = len(current) == len(self._of_model) and all(map(operator.is_, current, self._of_model))
         if same and self._parameters and shapes == list(self._shapes.values()):
             like, flat = self._parameters[0], self._flat["anchor"]
             if flat.device != like.device or flat.dtype != like.dtype:
@@ -297,22 +297,22 @@ class QuadraticPenalty(ContinualMethod):
             return
         chosen = (
             self._shapes.keys() | slow_parameters(self.model, self.select).keys()
-        )  # also parameters that are frozen by now
+        )  # also parameters that have been frozen since
         parameters = {name: p for name, p in self.model.named_parameters() if name in chosen}
-        if gone := [name for name in self._shapes if name not in parameters]:
-            warnings.warn(f"the model lost {', '.join(gone)}: their importance is dropped", stacklevel=3)
+        if lost := [name for name in self._shapes if name not in parameters]:
+            warnings.warn(f"the model lost {', '.join(lost)}: their importance is dropped", stacklevel=3)
         fields = self._new_fields(parameters)
         for field, views in self._views.items():
             for name, old in zip(self._shapes, views, strict=True):
                 if name in parameters and old.ndim == parameters[name].ndim:
                     common = tuple(slice(min(sizes)) for sizes in zip(old.shape, parameters[name].shape, strict=True))
                     fields[field][name][common] = old[common].to(parameters[name])
-        self._of_model, self._parameters = now, list(parameters.values())
+        self._of_model, self._parameters = current, list(parameters.values())
         self._shapes = {name: p.shape for name, p in parameters.items()}
         self._set_flat({field: self._flattened(tensors) for field, tensors in fields.items()})
 
 
 def refuse_closure(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Refuse a closure in an optimiser's step, since it would recompute the gradients."""
+    """Raise ValueError if an optimiser's step has a closure, which would recompute the gradients."""
     if kwargs.get("closure") is not None or any(argument is not None for argument in args[1:]):
         raise ValueError("closure is given to the optimiser's step: expected none, as gradients are made within it")

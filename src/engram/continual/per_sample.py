@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 CHUNK = 32  # samples whose gradients are in memory at once
-TRIED = 8  # samples on which the fast path is tried
+TRIED = 8  # samples on which the fast path is verified
 
 
 def power_sums(
@@ -29,11 +29,21 @@ def power_sums(
 ) -> None:
     """Add sum_{n, v} |J_n^T v_n|^power to ``sums``; ``batched``: sum_v |sum_n J_n^T v_n|^power.
 
-    For one sample the gradient of a linear layer's weight is g a^T, with its input a and the gradient g of its output,
-    so that the squares' sum is (G^2)^T A^2, no per-sample gradient is made, and all v share one product. A convolution
-    is the same after a sum over positions. What this gives is compared with the gradient of a few samples first;
-    parameters for which it differs, such as those of a layer that is used twice or beside its call, get one gradient a
-    sample by ``torch.func.vmap``. The outcome is kept in ``verified`` for the next batches.
+    For one sample, the gradient of a linear layer's weight is g a^T, where a is its input and g the gradient of its
+    output. The sum of squares over samples is thus (G^2)^T A^2: no per-sample gradient is computed, and all v share one
+    product. A convolution is the same after a sum over positions. This is first verified against the gradient of a few
+    samples; parameters for which it differs, such as those of a layer that is called twice or used outside its call,
+    get a gradient for each sample by ``torch.func.vmap``.
+
+    Args:
+        model: Returns (batch, outputs).
+        parameters: The parameters, by name.
+        inputs: A batch.
+        cotangents: Function from the outputs to the v_n.
+        sums: The sum for each parameter, changed in place.
+        verified: Whether the fast computation is right for each parameter; filled at the first batch.
+        power: 1 or 2.
+        batched: Whether the gradients of the batch are summed first.
     """
     names = {id(p): name for name, p in parameters.items()}
     layers = [] if batched else [module for module in model.modules() if _is_outer_product(module)]
@@ -51,17 +61,19 @@ def power_sums(
         return
     roles = [{name: role for name, role in _roles(call, names).items() if verified.get(name)} for call in calls]
     fast = {name for role in roles for name in role}
-    left = {name: p for name, p in parameters.items() if name not in fast}
-    spread = [torch.zeros_like(call.output, requires_grad=False) for call in calls]
-    for at, direction in enumerate(directions):
-        sources = [*(call.output for call in calls), *(left.values() if at == 0 else ())]
+    remaining = {name: p for name, p in parameters.items() if name not in fast}
+    output_sums = [torch.zeros_like(call.output, requires_grad=False) for call in calls]
+    for index, direction in enumerate(directions):
+        sources = [*(call.output for call in calls), *(remaining.values() if index == 0 else ())]
         if not sources:
             break
-        more = at + 1 < len(directions)
-        grads = torch.autograd.grad(output, sources, direction, retain_graph=more, allow_unused=True)
-        if at == 0:  # parameters without effect on the output need no gradient a sample
-            left = {name: p for (name, p), g in zip(left.items(), grads[len(calls) :], strict=True) if g is not None}
-        for call, g, exact, total in zip(calls, grads, roles, spread, strict=False):
+        retain_graph = index + 1 < len(directions)
+        grads = torch.autograd.grad(output, sources, direction, retain_graph=retain_graph, allow_unused=True)
+        if index == 0:  # parameters without effect on the output need no gradients
+            remaining = {
+                name: p for (name, p), g in zip(remaining.items(), grads[len(calls) :], strict=True) if g is not None
+            }
+        for call, g, exact, total in zip(calls, grads, roles, output_sums, strict=False):
             if g is None:
                 continue
             if not isinstance(call.module, nn.Conv2d):
@@ -69,15 +81,15 @@ def power_sums(
                 continue
             for name, role in exact.items():
                 sums[name] += _of_layer(call, g, role, power)
-    for call, total, exact in zip(calls, spread, roles, strict=True):
+    for call, total, exact in zip(calls, output_sums, roles, strict=True):
         for name, role in exact.items() if not isinstance(call.module, nn.Conv2d) else ():
             if role == "bias":
                 sums[name] += total.sum(0)
             else:
                 sums[name].addmm_(total.T, _raised(call.input, power))
-    if left:
+    if remaining:
         for x, v in zip(torch.split(inputs, CHUNK), torch.split(directions, CHUNK, dim=1), strict=True):
-            for name, total in _by_sample(model, left, x, v, power).items():
+            for name, total in _by_sample(model, remaining, x, v, power).items():
                 sums[name] += total
 
 
@@ -90,7 +102,7 @@ class Call(NamedTuple):
 
 
 def _recorded(model: nn.Module, inputs: Tensor, layers: Sequence[nn.Module]) -> tuple[list[Call], Tensor]:
-    """Run the model; return the calls of those layers that are called once, with all samples, and the output."""
+    """Run the model; return the calls of the layers that are called exactly once, on all samples, and the output."""
     calls: list[Call] = []
 
     def note(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -112,7 +124,7 @@ def _recorded(model: nn.Module, inputs: Tensor, layers: Sequence[nn.Module]) -> 
 
 
 def _is_outer_product(module: nn.Module) -> bool:
-    """Say whether the gradient of a layer's weight is made of outer products of its input and its output's gradient."""
+    """Whether a layer's weight gradient is a sum of outer products of its input and its output's gradient."""
     if isinstance(module, nn.Conv2d):
         return module.groups == 1 and module.padding_mode == "zeros"
     return isinstance(module, nn.Linear) or bool(getattr(module, "is_linear_in_weight", False))
@@ -127,7 +139,7 @@ def _roles(call: Call, names: dict[int, str]) -> dict[str, str]:
 def _exact_by_call(
     model: nn.Module, parameters: Mapping[str, nn.Parameter], inputs: Tensor, layers: Sequence[nn.Module]
 ) -> dict[str, bool]:
-    """Whether each parameter's gradient over a few samples is right if computed from its layer's call."""
+    """Whether each parameter's gradient over a few samples is right when computed from the call of its layer."""
     names = {id(p): name for name, p in parameters.items()}
     calls, output = _recorded(model, inputs, layers)
     direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
@@ -137,7 +149,7 @@ def _exact_by_call(
     exact = dict.fromkeys(parameters, False)
     for call, g in zip(calls, grads, strict=False):
         expected = (4, 4) if isinstance(call.module, nn.Conv2d) else (2, 2)
-        if g is None or (call.input.ndim, g.ndim) != expected:  # samples with several positions, or of no use
+        if g is None or (call.input.ndim, g.ndim) != expected:  # several positions in a sample, or no effect
             continue
         for name, role in _roles(call, names).items():
             if (gradient := gradients[name]) is not None:
@@ -147,7 +159,7 @@ def _exact_by_call(
 
 
 def _raised(t: Tensor, power: int) -> Tensor:
-    """The magnitude to a power; for power 0 the tensor itself."""
+    """The magnitude to a power; the tensor itself for power 0."""
     return t if power == 0 else t.abs() if power == 1 else t.square()
 
 
@@ -167,28 +179,32 @@ def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
 
 
 def _by_sample(
-    model: nn.Module, left: dict[str, nn.Parameter], x: Tensor, v: Float[Tensor, "cotangents batch outputs"], power: int
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    x: Tensor,
+    v: Float[Tensor, "cotangents batch outputs"],
+    power: int,
 ) -> dict[str, Tensor]:
-    """The sums from one gradient a sample: of all at once or, where the model refuses that, one by one."""
-    values = {name: p.detach() for name, p in left.items()}
+    """The sums of per-sample gradients, computed all at once or, if the model does not allow that, one by one."""
+    values = {name: p.detach() for name, p in parameters.items()}
 
     def projected_output(values: dict[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
-        answered: Tensor = functional_call(model, values, (x[None],))
-        return (answered[0] * v).sum()
+        logits: Tensor = functional_call(model, values, (x[None],))
+        return (logits[0] * v).sum()
 
     totals = {name: torch.zeros_like(p) for name, p in values.items()}
     for direction in v:
         try:
             with torch.no_grad():  # for parameters that are not in ``values``
-                each = vmap(grad(projected_output), in_dims=(None, 0, 0))(values, x, direction)
-            sums = {name: (g.abs() ** power).sum(0) for name, g in each.items()}
-        except RuntimeError:  # it reads values, or changes tensors in place
+                per_sample = vmap(grad(projected_output), in_dims=(None, 0, 0))(values, x, direction)
+            sums = {name: (g.abs() ** power).sum(0) for name, g in per_sample.items()}
+        except RuntimeError:  # the model reads values, or changes tensors in place
             sums = {name: torch.zeros_like(p) for name, p in values.items()}
             for sample, cotangent in zip(x, direction, strict=True):
                 with torch.enable_grad():
                     output = (model(sample[None])[0] * cotangent).sum()
-                    gradients = torch.autograd.grad(output, list(left.values()), materialize_grads=True)
-                for name, g in zip(left, gradients, strict=True):
+                    gradients = torch.autograd.grad(output, list(parameters.values()), materialize_grads=True)
+                for name, g in zip(parameters, gradients, strict=True):
                     sums[name] += g.abs() ** power
         for name, total in sums.items():
             totals[name] += total

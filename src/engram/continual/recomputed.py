@@ -1,4 +1,4 @@
-"""Checkpointing for functions that take gradients inside: a long loop takes the memory of one stretch at a time."""
+"""Checkpointing for functions that take gradients inside: a long loop takes the memory of one segment at a time."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     """Call a function without storing intermediate values for its gradient, and call it again in the backward pass.
 
     The function may itself take gradients; ``torch.utils.checkpoint`` would recompute everything before each of them,
-    n(n+1)/2 steps instead of n for n gradients. Whatever the function uses, as arguments, modules or variables from
-    outside, gets its gradient, of any order.
+    n(n+1)/2 steps instead of n for n gradients. Whatever the function uses, whether arguments, modules or outside
+    variables, gets its gradient, of any order.
 
     Args:
-        function: It must do the same when it is called again: nothing that it uses may change in between, and autocast
-            has to be entered inside it. Random numbers from torch's global generators are repeated.
+        function: It must do the same when called again: nothing that it uses may change in between, and autocast has to
+            be entered inside it. Random numbers from torch's global generators are repeated.
         args: Its arguments.
 
     Returns:
         The return value of the function, with a graph.
 
     Raises:
-        RuntimeError: In the backward pass, if the second call did something else than the first.
+        RuntimeError: In the backward pass, if the second call saved another number of tensors than the first.
 
     Source: Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost" (2016), section 3.
 
@@ -43,8 +43,8 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     checks.arguments()
     if not torch.is_grad_enabled():
         return function(*args)
-    saved: list[Tensor | None] = []  # plain tensors, since a loop saves too many for objects of ours
-    count = 0  # of them, once they are known
+    saved: list[Tensor | None] = []  # plain tensors, since a loop saves too many for wrapper objects
+    count = 0  # of saved tensors, once it is known
     cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if cuda else []
     states = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
@@ -54,13 +54,13 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
         saved.append(tensor.detach())
         return len(saved) - 1
 
-    def unpack(place: int) -> Tensor:
-        if not saved or saved[place] is None:
+    def unpack(index: int) -> Tensor:
+        if not saved or saved[index] is None:
             recompute()
-        tensor = saved[place]
+        tensor = saved[index]
         assert tensor is not None
         if count:  # in the backward pass, which needs each tensor only once
-            saved[place] = None
+            saved[index] = None
         return tensor
 
     def recompute() -> None:

@@ -1,4 +1,4 @@
-"""Replay: some samples of old tasks are stored, and learned together with the new ones."""
+"""Replay: some samples of old tasks are stored, and learned together with new ones."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from engram.continual.task import Task, task_batches, task_cross_entropy
 
 
 class Replay(ContinualMethod):
-    """Replay: some samples of old tasks are stored, and learned together with the new ones.
+    """Replay: some samples of old tasks are stored, and learned together with new ones.
 
-    Each sample so far is kept with the same probability. The mean cross-entropy of as many stored samples as the batch
-    has is added to its loss, each over the outputs of its own task.
+    Each sample so far is kept with the same probability. The mean cross-entropy of stored samples, as many as the batch
+    has and each over the outputs of its own task, is added to the loss of the batch.
 
     Args:
         model: The network, which returns logits, (batch, outputs).
-        capacity: Largest number of samples that are kept.
-        generator: Draws the samples to keep and to replay (default: a new one with the seed 0).
+        capacity: Maximum number of stored samples.
+        generator: Draws the samples to keep and to replay; None: a new one with the seed 0.
 
     Attributes:
-        memory: The samples, each with its label and the number of its task.
+        memory: The samples, each with its label and the index of its task.
 
     Raises:
         ValueError: ``capacity`` is below 1.
@@ -60,8 +60,8 @@ class Replay(ContinualMethod):
             return 0.0
         inputs, labels = self.memory.sample(len(x))
         old_logits, total = self.model(inputs), torch.zeros((), device=inputs.device)
-        for number, classes in enumerate(self.classes):
-            rows = labels[:, 1] == number
+        for task_index, classes in enumerate(self.classes):
+            rows = labels[:, 1] == task_index
             if rows.any():
                 total = total + task_cross_entropy(old_logits[rows], labels[rows, 0], classes) * rows.float().mean()
         return total

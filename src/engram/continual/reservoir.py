@@ -15,14 +15,14 @@ from engram.state import check_state
 class Reservoir:
     """A bounded memory of samples that keeps each sample seen so far with the same probability.
 
-    The n-th sample is kept with probability capacity / n, in the place of a random one.
+    The n-th sample is kept with probability capacity / n, and replaces a random one.
 
     Args:
-        capacity: Largest number of samples that are kept.
+        capacity: Maximum number of stored samples.
         generator: Draws the samples to keep and to replay.
 
     Attributes:
-        seen: Samples that were offered so far.
+        seen: Number of samples offered so far.
 
     Raises:
         ValueError: ``capacity`` is below 1.
@@ -56,7 +56,7 @@ class Reservoir:
             labels: (batch, ...): classes, or anything else to store with a sample.
 
         Raises:
-            ValueError: There are not as many labels as inputs, or samples differ in shape or dtype from earlier ones.
+            ValueError: The numbers of inputs and labels differ, or samples differ in shape or dtype from earlier ones.
         """
         checks.instance("inputs", inputs, Tensor)
         checks.instance("labels", labels, Tensor)
@@ -65,27 +65,31 @@ class Reservoir:
                 f"labels.shape = {tuple(labels.shape)}: expected one for each of inputs {tuple(inputs.shape)}"
             )
         if not self.seen:
-            self._inputs, self._labels = (part.new_zeros(self.capacity, *part.shape[1:]) for part in (inputs, labels))
+            self._inputs, self._labels = (
+                values.new_zeros(self.capacity, *values.shape[1:]) for values in (inputs, labels)
+            )
         else:
             checks.tensor("inputs", inputs, ("batch", *self._inputs.shape[1:]), like=self._inputs)
             checks.tensor("labels", labels, ("batch", *self._labels.shape[1:]), like=self._labels)
-        # One draw for each sample, in their order, so that it does not matter how they are batched.
+        # One draw for each sample, in order, so that it does not matter how they are batched.
         numbers = torch.arange(self.seen, self.seen + len(inputs), dtype=torch.float64)
         draws = torch.rand(
             len(inputs), generator=self.generator, dtype=torch.float64, device=self.generator.device
         ).cpu()
-        places = torch.where(numbers < self.capacity, numbers, (draws * (numbers + 1)).floor()).long().tolist()
-        last = {place: row for row, place in enumerate(places) if place < self.capacity}
-        if last:
-            to, rows = (torch.tensor([*part], device=inputs.device) for part in (last.keys(), last.values()))
-            self._inputs[to], self._labels[to] = inputs[rows].detach(), labels[rows].detach()
+        slots = torch.where(numbers < self.capacity, numbers, (draws * (numbers + 1)).floor()).long().tolist()
+        chosen = {slot: row for row, slot in enumerate(slots) if slot < self.capacity}
+        if chosen:
+            targets, rows = (
+                torch.tensor([*values], device=inputs.device) for values in (chosen.keys(), chosen.values())
+            )
+            self._inputs[targets], self._labels[targets] = inputs[rows].detach(), labels[rows].detach()
         self.seen += len(inputs)
 
     def sample(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of random samples without repetition, or of all if there are fewer.
+        """Inputs and labels of random samples, drawn without replacement; of all if there are fewer.
 
         Args:
-            batch_size: How many, at least 1.
+            batch_size: Number of samples, at least 1.
 
         Raises:
             ValueError: The memory is empty.
@@ -110,7 +114,7 @@ class Reservoir:
             state: State of a memory with this capacity.
 
         Raises:
-            TypeError, ValueError: It is of something else, or of a memory of another capacity.
+            TypeError, ValueError: It is not the state of a memory, or that of one with another capacity.
         """
         checks.arguments()
         check_state(state, self.form())
@@ -123,6 +127,6 @@ class Reservoir:
         self.generator.set_state(state["generator"].cpu())
 
     def form(self) -> dict[str, Any]:
-        """The form of its state, as ``check_state`` takes it; before the first sample the shapes are not known."""
+        """The form of the state, for ``check_state``; before the first sample the shapes are not known."""
         samples = (self._inputs, self._labels) if self.seen else (Tensor, Tensor)
         return {**self.state_dict(), **dict(zip(("inputs", "labels"), samples, strict=True))}

@@ -21,14 +21,14 @@ class SynapticIntelligence(QuadraticPenalty):
         at each step        w_k <- w_k - g_k (theta_k' - theta_k)
         after each task     Omega_k <- max(0, Omega_k + w_k / ((theta_k - theta_k_start)^2 + xi)),   w_k <- 0
 
-    g is the gradient of the task's loss alone. Therefore it is measured in the steps of the attached optimiser, of any
-    kind, and the penalty is not part of the loss.
+    g is the gradient of the task's loss alone. It is therefore measured at the steps of the attached optimiser, of any
+    kind, and the penalty must not be part of the loss.
 
     Args:
         model: The network.
         strength: At least 0; the c of the paper.
         xi: Bounds the importance of weights that have hardly moved; above 0.
-        applied: How: ``"proximal"`` or ``"gradient"``, as in ``QuadraticPenalty``.
+        applied: How to apply the penalty: ``"proximal"`` or ``"gradient"``, as in ``QuadraticPenalty``.
         select: The parameters, as in ``slow_parameters``.
         generator: Not used.
 
@@ -36,7 +36,7 @@ class SynapticIntelligence(QuadraticPenalty):
         ValueError: An argument is out of range.
 
     Source: Zenke, Poole and Ganguli, "Continual learning through synaptic intelligence" (2017), equations 4 and 5; the
-    bound at 0 is of the authors' code.
+    bound at 0 is from the authors' code.
 
     Examples:
         >>> from engram.continual import TaskData
@@ -84,9 +84,9 @@ class SynapticIntelligence(QuadraticPenalty):
                 "end_task: expected steps of an attached optimiser since the last: call attach first, and step it"
             )
         self._match_parameters()
-        now, flat = self._current(), self._flat
-        gain = flat["path"] / ((now - flat["start"]).square() + self.xi)
-        self._hold((flat["importance"] + gain).relu(), now)
+        current, flat = self._current(), self._flat
+        gain = flat["path"] / ((current - flat["start"]).square() + self.xi)
+        self._hold((flat["importance"] + gain).relu(), current)
         flat["path"].zero_()
         self.started = False
 

@@ -1,4 +1,4 @@
-"""A task of a sequence, as a continual method sees it, and the loss of its answers."""
+"""A task in a sequence, as a continual method sees it, and its loss."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Task(Protocol):
 
     @property
     def classes(self) -> Sequence[int] | None:
-        """Outputs among which the task's answers are."""
+        """The outputs of the network that the task uses."""
 
 
 class TaskData(NamedTuple):
     """A task.
 
     Attributes:
-        train: Training data: a tuple (inputs, labels), or batches of such pairs, as of a ``DataLoader``; shuffled,
-            since importances are measured with the first samples.
-        classes: The outputs among which the task's answers are; None: all.
+        train: Training data: a tuple (inputs, labels), or batches of such pairs, such as a ``DataLoader``; shuffled,
+            since importances are measured on the first samples.
+        classes: The outputs of the network that the task uses; None: all.
 
     Examples:
         >>> task = TaskData((torch.ones(8, 2), torch.tensor([0, 1] * 4)), classes=(0, 1))
@@ -43,10 +43,10 @@ class TaskData(NamedTuple):
 
 
 def task_batches(task: Task) -> Iterable[Any]:
-    """The training data of a task as batches: one, if it is a tuple (inputs, labels).
+    """The training data of a task as batches: a single one if it is a tuple (inputs, labels).
 
     Raises:
-        TypeError: It is no object with ``train`` and ``classes``, but for example the data alone.
+        TypeError: ``task`` has no ``train`` and ``classes``, for example because it is only the data.
 
     Examples:
         >>> [len(x) for x, y in task_batches(TaskData((torch.ones(8, 2), torch.arange(8))))]

@@ -1,4 +1,4 @@
-"""The training loop of a network that learns tasks, one after another, by a continual method."""
+"""The training loop of a network that learns tasks, one after another, with a continual method."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from engram import checks
 from engram.continual.method import ContinualMethod
 from engram.continual.task import Task, task_cross_entropy
 
-Draw = Callable[[Any, int], tuple[Tensor, Tensor]]  # of a task and the step within it: inputs and labels of a batch
+Draw = Callable[[Any, int], tuple[Tensor, Tensor]]  # from a task and the step within it to inputs and labels
 
 
 class TrainingStep(NamedTuple):
     """A completed training step.
 
     Attributes:
-        step: Its number, from 0, over all tasks.
-        task: The number of its task.
-        loss: The task's loss of the batch, without what the method added.
-        ends_task: Whether it was the last of its task.
+        step: Its index over all tasks, from 0.
+        task: The index of its task.
+        loss: The task's loss on the batch, without the term that the method added.
+        ends_task: Whether it was the last step of its task.
     """
 
     step: int
@@ -39,7 +39,7 @@ def random_batches(batch_size: int, generator: torch.Generator) -> Draw:
 
     Args:
         batch_size: Samples in a batch, at least 1.
-        generator: Draws them.
+        generator: Draws the samples.
 
     Returns:
         A function of a task, whose ``train`` is a tuple (inputs, labels), and of the step within it.
@@ -85,14 +85,14 @@ def train_on_tasks(
         draw: Gives inputs and labels of a batch, for a task and the step within it, from 0; see ``random_batches``.
         task_loss: Function of logits, labels, and the task's ``classes``.
         labelled: Whether the network is called with the labels too, as ``DHPSoftmax`` requires.
-        loop: Numbers of the steps to take, ``range`` of all by default. Given an experiment's
+        loop: Indices of the steps to take; None: all. With an experiment's
             ``run.steps(total, model=model, method=method, optimizer=optimizer)``, training is resumed exactly.
 
     Yields:
         A ``TrainingStep`` for each step.
 
     Raises:
-        TypeError: An argument is of another type, or a task lacks ``train`` or ``classes``.
+        TypeError: An argument has another type, or a task lacks ``train`` or ``classes``.
         ValueError: There is no task, or ``steps`` is out of range.
 
     Examples:
@@ -108,8 +108,8 @@ def train_on_tasks(
     """
     checks.instance("model", model, nn.Module)
     with checks.noted(tasks=tasks):
-        for number, task in enumerate(tasks):
-            checks.instance(f"tasks[{number}]", task, Task)  # type: ignore[type-abstract]
+        for index, task in enumerate(tasks):
+            checks.instance(f"tasks[{index}]", task, Task)  # type: ignore[type-abstract]
         count = len(tasks)
     with checks.noted(steps=steps):
         lengths = [steps] * count if isinstance(steps, int) else list(steps)
@@ -120,18 +120,18 @@ def train_on_tasks(
 
     def train() -> Iterator[TrainingStep]:
         for step in range(ends[-1]) if loop is None else loop:
-            number = bisect_right(ends, step)
-            task = tasks[number]
-            x, y = draw(task, step - ends[number] + lengths[number])
+            index = bisect_right(ends, step)
+            task = tasks[index]
+            x, y = draw(task, step - ends[index] + lengths[index])
             model.train()
             logits = model(x, y) if labelled else model(x)
             loss = task_loss(logits, y, task.classes)
             optimizer.zero_grad()
             (loss + method.loss(x, y, logits)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            ends_task = step + 1 == ends[number]
+            ends_task = step + 1 == ends[index]
             if ends_task:
                 method.end_task(task)
-            yield TrainingStep(step, number, loss.detach(), ends_task)
+            yield TrainingStep(step, index, loss.detach(), ends_task)
 
     return train()

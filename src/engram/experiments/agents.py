@@ -40,7 +40,7 @@ from engram.tasks.meta import MetaTaskEnv, sample
 
 TaskName = Literal["bandit", "two-step", "t-maze", "meta-tasks", "grid-maze", "i-maze", "cartpole", "exchanged"]
 FACTORS = (0.0, 0.1, 0.3, 1.0, 3.0)  # candidate learning rates, as multiples of the agent's default
-USUAL = 1e-3  # the default of agents that have none
+USUAL = 1e-3  # the default learning rate of agents that declare none
 PARTS = 20  # parts of a lifetime for which returns are logged
 
 
@@ -101,7 +101,7 @@ class Config:
 
 
 def world_of(task: TaskName, steps: int, seed: int = 0) -> gymnasium.Env[Any, Any]:
-    """The environment of a task, for a lifetime of a number of steps; the seed determines the meta-task."""
+    """The environment of a task, for a lifetime of ``steps`` steps; the seed determines the meta-task."""
     assert engram.tasks  # importing it registers the environments
     if task == "meta-tasks":
         return MetaTaskEnv(sample(np.random.default_rng(seed)))
@@ -125,7 +125,7 @@ class Life(NamedTuple):
 
 
 def lived(config: Config, length: int, seed: int, rate: float | None) -> Life:
-    """The lifetime of a new agent, of at least ``length`` steps, since the last episode is completed."""
+    """The returns of a new agent in a lifetime of at least ``length`` steps; the last episode is completed."""
     env = world_of(config.task, length, seed)
     agent, life, steps = agent_of(config.agent, env, seed, rate), Life(np.zeros(PARTS), np.zeros(PARTS)), 0
     while steps < length:
@@ -139,21 +139,21 @@ def lived(config: Config, length: int, seed: int, rate: float | None) -> Life:
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Run an agent for a lifetime; the results are its mean return over all episodes and over the last quarter."""
-    first, rate = int(run.rng.integers(2**31)), None
+    seed, rate = int(run.rng.integers(2**31)), None
 
     def score(rate: float) -> float:
-        life = lived(config, config.steps // 2, first + 1, rate)
+        life = lived(config, config.steps // 2, seed + 1, rate)
         return float(life.totals.sum() / life.counts.sum())
 
     if config.rates:
         rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, 1.0))
     totals, counts = np.zeros(PARTS), np.zeros(PARTS)
     for _ in run.steps(1, totals=totals, counts=counts):
-        totals[:], counts[:] = lived(config, config.steps, first, rate)
+        totals[:], counts[:] = lived(config, config.steps, seed, rate)
     for part in np.flatnonzero(counts):
         run.log((int(part) + 1) * config.steps // PARTS, **{"return": totals[part] / counts[part]})
     late, best = slice(PARTS * 3 // 4, None), TASKS[config.task].best
-    mean, mean_late = (float(totals[some].sum() / counts[some].sum()) for some in (slice(None), late))
+    mean, mean_late = (float(totals[span].sum() / counts[span].sum()) for span in (slice(None), late))
     return {"return": mean, "late_return": mean_late} | ({} if best is None else {"regret": best - mean})
 
 
@@ -276,12 +276,12 @@ experiment = Experiment(
     figure=figure,
     headline="return",
     contests=contests,
-    answer="""Within a life of 5,000 steps, Q-learning on a table finds the better of two arms anew in each episode
+    answer="""Within a lifetime of 5,000 steps, tabular Q-learning finds the better of two arms anew in each episode
     [a-table-finds-the-better-arm: holds], adapts in the two-step task [a-table-adapts-in-two-steps: holds] and learns
     random meta-tasks [a-table-learns-random-tasks: holds]; networks trained by gradient descent gain nothing in the
     first two. Episodic control keeps a pole up twice as long as Q-learning [episodes-before-a-table: holds] and nearly
     four times as long as an online LSTM [networks-are-slow: holds], but loses half of this when actuators are swapped
     [exchanged-actuators-cost: holds]. In a maze of dead ends the LSTM finds the goal in half of the episodes, a table
-    hardly ever [networks-find-the-goal: holds], and episodic control most often. So begin with a table, and take an
-    episodic memory where states are many.""",
+    hardly ever [networks-find-the-goal: holds], and episodic control most often. So begin with a table, and use an
+    episodic memory if there are many states.""",
 )

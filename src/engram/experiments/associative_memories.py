@@ -1,9 +1,9 @@
 """Associative memories compared by their capacity per synapse and by the noise from which they recall a pattern.
 
 Patterns of +1 and -1 are stored in growing numbers, or cued with more and more units flipped, until one unit in a
-hundred is recalled wrongly. Capacity is measured in bits per synapse: a random pattern has one bit per unit, less the
-cost of errors; patterns that come in families have less, since they share information. Answering with the cue is the
-trivial baseline. The experiment, its sizes and most criteria are ours; what textbooks say of Hebb's rule is not.
+hundred is recalled wrongly. Capacity is measured in bits per synapse: a random pattern has one bit per unit, minus the
+cost of errors; patterns that come in families have less, since they share information. The trivial baseline answers
+with the cue. The experiment, its sizes and most criteria are ours; the capacity of Hebb's rule is textbook knowledge.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Config:
 
 
 def drawn(kind: Patterns, count: int, units: int, generator: torch.Generator) -> Tensor:
-    """Random patterns, or families of five, each a random prototype with a fifth of its units flipped."""
+    """Random patterns, or families of five patterns, each a random prototype with a fifth of its units flipped."""
     families = count if kind == "random" else -(-count // KIN)
     patterns = 1.0 - 2 * torch.randint(0, 2, (families, units), generator=generator).float()
     if kind == "random":
@@ -97,10 +97,10 @@ def drawn(kind: Patterns, count: int, units: int, generator: torch.Generator) ->
 
 
 def entropy(kind: Patterns) -> float:
-    """The entropy of a unit in bits, given the patterns of the family counted before, as a mean over the family.
+    """The entropy of a unit in bits, given the patterns of its family counted before, averaged over the family.
 
-    A given set of w of the k patterns has a unit at -1 with probability (1 - f)^(k - w) f^w if the prototype has it at
-    +1, or the reverse if at -1.
+    A given set of w of the k patterns alone has a unit at -1 with probability (1 - f)^(k - w) f^w if the prototype has
+    it at +1; if the prototype has it at -1, f and 1 - f are exchanged.
     """
     if kind == "random":
         return 1.0
@@ -115,7 +115,7 @@ def lost(errors: float) -> float:
 
 
 def reached(places: np.ndarray, errors: np.ndarray, most: float) -> float:
-    """The place, linearly interpolated, at which errors first exceed what is tolerated; 0 if they always do."""
+    """The load or noise, linearly interpolated, at which errors first exceed ``most``; 0 if they do from the start."""
     above = errors > most
     if not above.any():
         return float(places[-1])
@@ -126,28 +126,28 @@ def reached(places: np.ndarray, errors: np.ndarray, most: float) -> float:
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Store and recall at each load or noise level; the result is how far errors stay within what is tolerated."""
+    """Store and recall at each load or noise level; the result is the level up to which errors are tolerable."""
     places = config.places
     errors, weights = np.zeros((2, len(places)))
     # Patterns are the same for all memories; a memory's own random numbers are independent of them.
     seeds = torch.randint(2**62, (2, len(places)), generator=run.generator).tolist()
     for step in run.steps(len(places), errors=errors, weights=weights):
         load, noise = (places[step], config.noise) if config.rises == "load" else (LOAD, places[step])
-        generator, own = (torch.Generator().manual_seed(of[step]) for of in seeds)
+        generator, own = (torch.Generator().manual_seed(of_kind[step]) for of_kind in seeds)
         patterns = drawn(config.patterns, max(1, round(load * config.units)), config.units, generator)
         memory = registry.get("associative_memories", config.memory)(config.units, generator=own)
         apply_store(memory, patterns)
         chosen = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
         answer = apply_recall(memory, corrupted(chosen, float(noise), generator=generator))
         errors[step], weights[step] = (answer != chosen).double().mean(), memory.n_weights
-        at = len(patterns) if config.rises == "load" else round(100 * float(noise))
-        run.log(at, wrong=errors[step])
-    place = reached(places, errors, config.errors)
+        level = len(patterns) if config.rises == "load" else round(100 * float(noise))
+        run.log(level, wrong=errors[step])
+    limit = reached(places, errors, config.errors)
     if config.rises == "noise":
-        return {"radius": place, "weights": float(weights[-1])}
-    bits = place * config.units**2 * max(0.0, entropy(config.patterns) - lost(config.errors))
-    count = float(np.interp(place, places, weights))
-    return {"bits_a_synapse": bits / count if place else 0.0, "load": place, "weights": count}
+        return {"radius": limit, "weights": float(weights[-1])}
+    bits = limit * config.units**2 * max(0.0, entropy(config.patterns) - lost(config.errors))
+    count = float(np.interp(limit, places, weights))
+    return {"bits_a_synapse": bits / count if limit else 0.0, "load": limit, "weights": count}
 
 
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -251,10 +251,11 @@ experiment = Experiment(
     headline="wrong",
     contests=contests,
     answer="""Hebb's rule stores 0.13 random patterns per unit at 1.6 % errors, as theory predicts (0.138)
-    [hebb-holds-0.138: holds]. Without noise the pseudo-inverse rule stores 3.6 times as many
-    [pseudo-inverse-before-hebb: holds]. Patterns that come in families ruin Hebb's rule [families-ruin-hebb: holds] but
-    not the pseudo-inverse [but-not-the-pseudo-inverse: holds]. In bits per synapse, a network with an exponential
-    energy is ahead of both, since it keeps a table of what it stored [tables-before-synapses: holds]; with few
-    patterns, it also recalls them from more noise [steep-energies-reach-further: holds]. So use a table if you can, the
-    pseudo-inverse if patterns are similar, and Hebb's rule if learning must be local.""",
+    [hebb-holds-0.138: holds]. From cues with a tenth of the units flipped, the pseudo-inverse rule recalls 3.6 times as
+    many patterns as Hebb's rule [pseudo-inverse-before-hebb: holds]. Patterns that come in families ruin Hebb's rule
+    [families-ruin-hebb: holds] but not the pseudo-inverse [but-not-the-pseudo-inverse: holds]. In bits per synapse, a
+    network with an exponential energy is ahead of both, since it keeps a table of what it stored
+    [tables-before-synapses: holds]; with few patterns, it also recalls them from more noise
+    [steep-energies-reach-further: holds]. So use a table if you can, the pseudo-inverse if patterns are similar, and
+    Hebb's rule if learning must be local.""",
 )

@@ -18,7 +18,7 @@ def judged(
     train: Callable[[float], tuple[float, Sequence[float]]],
     size: int = 1,
 ) -> tuple[float, dict[float, Float[np.ndarray, " size"]]]:
-    """Choose a candidate by ``run.choose`` and evaluate the validated model itself, since a retrained one may fail.
+    """Choose a candidate by ``run.choose`` and evaluate the very model that was validated: a retrained one may fail.
 
     Args:
         run: The run.
@@ -27,14 +27,14 @@ def judged(
         train: Maps a candidate to its score and its results on other data.
         size: The number of results.
 
-    Returns: The choice, and the results of all candidates that produced any.
+    Returns: The chosen candidate, and the results of all candidates that produced any.
     """
     grid, results = np.full(len(candidates) + EXTENSIONS, np.nan), np.zeros((len(candidates) + EXTENSIONS, size))
 
     def score(candidate: float) -> float:
         validated, of_candidate = train(candidate)
-        place = int(np.isnan(grid).argmax())
-        grid[place], results[place] = candidate, of_candidate
+        index = int(np.isnan(grid).argmax())
+        grid[index], results[index] = candidate, of_candidate
         return validated
 
     chosen = run.choose(name, candidates, score, tried=grid, results=results)

@@ -1,8 +1,8 @@
 """A network that modulates its own plasticity learns to associate new cues with reward (Miconi et al., 2019).
 
 In each episode one of several random, previously unseen cues is rewarded, and only the rewards tell which. The network
-has to find it and then report, trial after trial, whether it was shown. The learned time constant of the eligibility
-trace in retroactive modulation shrinks to about one step: nothing here shows that a longer trace is useful.
+has to find it and then report, trial after trial, whether it was shown. In retroactive modulation the learned time
+constant of the eligibility trace shrinks to about one step: nothing here shows that a longer trace is useful.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ arms: dict[str, dict[str, Any]] = {
     "one-step-late": late | {"eta": 1.0, "eta_trained": False},
     "clipped-hebb-fixed-cues": {"rule": "clipped-hebb", "fixed_cues": True},
 }
-all_but_the_last = tuple(arms)[:-1]  # it takes as long as published
+all_but_the_last = tuple(arms)[:-1]  # the last takes as long as published
 presets = {
     "smoke": Preset(
         seeds=1,
@@ -226,7 +226,7 @@ experiment = Experiment(
     93 % [modulated-learns: holds]. Without modulation networks stay at chance, 50 %, plastic or not
     [non-modulated-fail: holds], so this task needs modulation [modulation-matters: holds]; retroactive modulation works
     too, with 93 % [retroactive-learns: holds]. A long eligibility trace gains nothing when rewards are late: 84 % with
-    it and 84 % with a trace of one step [eligibility-bridges-a-delay: fails], and whether 85 % is reached there is
+    it and 84 % with a trace of one step [eligibility-bridges-a-delay: fails]; whether 85 % is reached there is
     open, since seeds differ widely [late-rewards-are-learned: is open]. Whether cues that stay the same are learned
     sooner than new ones is open [fixed-cues-are-learned-sooner: is open]. So if a network has to learn from reward what
     a stimulus means, let it modulate its own plasticity; the simple form, without a long trace, is enough here.""",

@@ -1,6 +1,6 @@
 """A diffusion model composes new pairs of seen factor values better than it interpolates values (Liang et al., 2024).
 
-A small conditional diffusion model draws a bump at a labelled position. It is followed during training (phases), with
+A small conditional diffusion model draws a bump at a labelled position. It is studied during training (phases), with
 one factor sampled ten times as finely as the other (coupling), with a square or a band of positions held out
 (composition or interpolation), and with few bumps, alone or together with stripes that show one factor each. Its
 controls are the nearest training image, stripes alone, and the same noise for all labels. Only the abstracts and
@@ -36,10 +36,10 @@ from engram.lab.figures import add_line, colors
 from engram.tasks import GaussianBumps
 
 LAYER = 4  # the last block before the bottleneck
-GRID, HELD, LOW, HIGH = 8, 7, 5.0, 10.0  # sampled labels per side, and bounds of the held-out part, of 16 pixels
-PICKED = 0, 2, 5, 7  # indices on the grid along x and y of the labels whose images are shown
+GRID, HELD, LOW, HIGH = 8, 7, 5.0, 10.0  # sampled labels per side; bounds of the held-out part, in 16 pixels
+PICKED = 0, 2, 5, 7  # indices, along x and y of the grid, of the labels whose images are shown
 ORDERED, EARLY = 0.6, 0.1  # the order that counts as ordered, and the accuracy that counts as none
-SOME, SINGLE, CORRECT = 0.25, 0.5, 0.8  # shares of images: with one bump, some or most; with it in place
+SOME, SINGLE, CORRECT = 0.25, 0.5, 0.8  # shares of images: some or most with one bump; with it in the right position
 
 
 @settings
@@ -100,20 +100,21 @@ def learned_from(config: Config, rng: np.random.Generator) -> tuple[Tensor, Tens
     low, high = LOW * config.size / 16, HIGH * config.size / 16
     holdout: Any = {"square": ("square", low, high), "band-x": ("band", 0, low, high), "band-y": ("band", 1, low, high)}
     common: dict[str, Any] = {"sigma": config.sigma, "margin": 0.0}
-    places = config.size, config.dx, config.dy
+    lattice = config.size, config.dx, config.dy
     if config.data == "stripe-x":
-        stripe = GaussianBumps(*places, kind="stripe_x", **common)
+        stripe = GaussianBumps(*lattice, kind="stripe_x", **common)
         return stripe.images, stripe.labels
-    bumps = GaussianBumps(*places, holdout=holdout.get(config.data), **common)
+    bumps = GaussianBumps(*lattice, holdout=holdout.get(config.data), **common)
     images, labels = bumps.images, bumps.labels
     if config.bumps:
-        some = torch.from_numpy(rng.permutation(len(labels))[: config.bumps])
-        images, labels = images[some], labels[some]
+        chosen = torch.from_numpy(rng.permutation(len(labels))[: config.bumps])
+        images, labels = images[chosen], labels[chosen]
     if config.stripes:
-        stripes = [GaussianBumps(*places, kind=kind, **common) for kind in ("stripe_x", "stripe_y")]
-        often = max(1, math.ceil(sum(map(len, stripes)) / len(labels)))  # so that both kinds are about equally frequent
-        images = torch.cat([images.repeat(often, 1, 1, 1), *(part.images for part in stripes)])
-        labels = torch.cat([labels.repeat(often, 1), *(part.labels for part in stripes)])
+        stripes = [GaussianBumps(*lattice, kind=kind, **common) for kind in ("stripe_x", "stripe_y")]
+        # Bumps are repeated so that they are about as frequent as stripes.
+        repeats = max(1, math.ceil(sum(map(len, stripes)) / len(labels)))
+        images = torch.cat([images.repeat(repeats, 1, 1, 1), *(data.images for data in stripes)])
+        labels = torch.cat([labels.repeat(repeats, 1), *(data.labels for data in stripes)])
     return images, labels
 
 
@@ -125,20 +126,20 @@ def grid(low: float, high: float, count: int) -> Float[Tensor, "n 2"]:
 
 def asked_for(config: Config) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "m 2"]]:
     """The labels to sample, on a grid over the canvas or its held-out part, and some training labels."""
-    places = grid(1.0, config.size - 2.0, GRID)
+    labels = grid(1.0, config.size - 2.0, GRID)
     if config.data == "stripe-x":
-        places[:, 1] = GaussianBumps(config.size).off
-        return places[::GRID].repeat(GRID, 1), places[:0]
+        labels[:, 1] = GaussianBumps(config.size).off
+        return labels[::GRID].repeat(GRID, 1), labels[:0]
     if config.data == "all":
-        return places, places[:0]
+        return labels, labels[:0]
     scale = config.size / 16
-    is_trained = (places < (LOW - 0.5) * scale) | (places > (HIGH + 0.5) * scale)
+    is_trained = (labels < (LOW - 0.5) * scale) | (labels > (HIGH + 0.5) * scale)
     axes = {"square": is_trained.any(1), "band-x": is_trained[:, 0], "band-y": is_trained[:, 1]}
-    return grid((LOW + 0.5) * scale, (HIGH - 0.5) * scale, HELD), places[axes[config.data]]
+    return grid((LOW + 0.5) * scale, (HIGH - 0.5) * scale, HELD), labels[axes[config.data]]
 
 
 def score(config: Config, images: Tensor, labels: Tensor) -> BumpScore:
-    """The score of images in [-1, 1]; a stripe is scored as the bump at its crossing with a central one."""
+    """The score of images in [-1, 1]; a stripe is scored as the bump where it crosses a central stripe."""
     value = (images[:, 0].double() + 1) / 2
     if config.data == "stripe-x":
         middle = torch.full((len(labels),), config.size / 2)
@@ -148,7 +149,7 @@ def score(config: Config, images: Tensor, labels: Tensor) -> BumpScore:
 
 
 def average(averaged: Any, current: Any, count: Any, decay: float) -> None:
-    """An exponential weight average with bias correction, updated in place."""
+    """Update an exponential weight average in place, with bias correction."""
     share_of_new = (1 - decay) / (1 - decay ** (int(count) + 1))
     torch._foreach_lerp_(averaged, current, share_of_new)
 
@@ -161,18 +162,18 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     ema = AveragedModel(net, multi_avg_fn=lambda old, new, count: average(old, new, count, config.decay))
     optimizer = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=0.0)
     asked_labels, seen = asked_for(config)
-    places = asked_labels.double().numpy()
+    positions = asked_labels.double().numpy()
     every = max(1, config.steps // config.checks)
     shape, noise_seed = (1, config.size, config.size), int(run.rng.integers(2**31))
     watched = config.data == "all" and not config.bumps and config.dx == config.dy
-    rows = np.full((config.steps // every, 7), np.nan)  # step, one, accuracy, x, y, and the order in two probes
+    rows = np.full((config.steps // every, 7), np.nan)  # step, one, accuracy, x, y, order in two probes
     picked = [x * GRID + y for y in PICKED for x in PICKED]
     frames = torch.zeros(len(rows), len(picked), config.size, config.size)
     sheets = np.zeros((len(rows), len(asked_labels), 2))
 
-    def sample(model: nn.Module, where: Tensor, layer: nn.Module | None = None) -> Any:
+    def sample(model: nn.Module, asked: Tensor, layer: nn.Module | None = None) -> Any:
         source = torch.Generator().manual_seed(noise_seed)  # the same noise at each check
-        return diffusion.sample(model, where, shape, generator=source, steps=config.samples, hidden=layer)
+        return diffusion.sample(model, asked, shape, generator=source, steps=config.samples, hidden=layer)
 
     for step in run.steps(config.steps, net=net, ema=ema, optimizer=optimizer, rows=rows, frames=frames, sheets=sheets):
         batch = torch.randint(len(images), (config.batch_size,), generator=run.generator)
@@ -191,12 +192,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             result = score(config, samples.images, asked_labels)
             row = [step + 1, result.one, result.accuracy, result.acc_x, result.acc_y, np.nan, np.nan]
             if watched:
-                same = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed)).expand(
+                same_noise = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed)).expand(
                     len(asked_labels), *shape
                 )
-                probes = samples.hidden[-1], diffusion.hidden(ema.module, layer, asked_labels, same)
-                row[5:] = [representation_order(h.double().numpy(), places).order for h in probes]
-                sheets[(step + 1) // every - 1] = sheet(probes[0].double().numpy(), places)
+                probes = samples.hidden[-1], diffusion.hidden(ema.module, layer, asked_labels, same_noise)
+                row[5:] = [representation_order(h.double().numpy(), positions).order for h in probes]
+                sheets[(step + 1) // every - 1] = sheet(probes[0].double().numpy(), positions)
                 run.log(step + 1, order=row[5])
                 frames[(step + 1) // every - 1] = samples.images[picked, 0]
             rows[(step + 1) // every - 1] = row
@@ -209,16 +210,16 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def copied(config: Config, images: Tensor, labels: Tensor, asked_labels: Tensor) -> float:
-    """The accuracy of the training image with the nearest label, without stripes."""
+    """The accuracy of copying the training image with the nearest label, stripes excluded."""
     is_complete = (labels < config.size).all(1) if config.data != "stripe-x" else labels[:, 0] >= 0
     nearest = torch.cdist(asked_labels, labels[is_complete]).argmin(1)
     return score(config, images[is_complete][nearest], asked_labels).accuracy
 
 
 def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, Any]:
-    """When factors were learned, and the accuracy over the last fifth of the checks, at the last and early.
+    """The steps at which factors were learned, and the accuracy early, in the last fifth of the checks and at the end.
 
-    Where the representation is watched, also the steps at which phases begin; one that never does is given twice the
+    If the representation is watched, also the steps at which phases begin; a phase that never begins gets twice the
     steps of training.
     """
     steps, one, right, x, y, order, common = rows.T
@@ -228,7 +229,7 @@ def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, An
     reached = {"x": together.first_x, "y": together.first_y}
     first = {
         axis: step if math.isfinite(step) else 2.0 * config.steps for axis, step in reached.items()
-    }  # never counts as later
+    }  # if it is never learned, twice the steps of training
     result = {name: float(curve[late].mean()) for name, curve in (("accuracy", right), ("acc_x", x), ("acc_y", y))}
     result |= {"accuracy_early": float(right[early]), "accuracy_end": float(right[-1])}
     together_by = min(first.values()) if min(first.values()) <= config.steps else 0.0  # neither learned: not coupled
@@ -244,8 +245,8 @@ def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, An
             f"{phase}_at": float(steps[checks][0]) if checks.any() else 2.0 * config.steps
             for phase, checks in conditions.items()
         }
-        some = one >= SOME
-        result["misplaced_of_single"] = float((1 - right[some] / one[some]).max(initial=0.0))
+        often_one = one >= SOME
+        result["misplaced_of_single"] = float((1 - right[often_one] / one[often_one]).max(initial=0.0))
         result["order_end"] = float(order[-1])
     return result
 
@@ -260,11 +261,11 @@ def sheet(hidden: Float[np.ndarray, "n features"], places: Float[np.ndarray, "n 
 
 def represented(config: Config, sample: Any, net: Any, labels: Tensor) -> dict[str, Any]:
     """The dimension and factorization of the representation of a trained network."""
-    layer, places = net.layer(LAYER), labels.double().numpy()
+    layer, positions = net.layer(LAYER), labels.double().numpy()
     hidden = sample(net, labels, layer).hidden[-1].double().numpy()
     scattered = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * (config.size - 3) + 1
     dimension = intrinsic_dimension(sample(net, scattered, layer).hidden[-1].double().numpy(), method="twonn")
-    parts = factorization(hidden, places, 3 * config.sigma)
+    parts = factorization(hidden, positions, 3 * config.sigma)
     return {
         "dimension": dimension.value,
         "additive": parts.additive_r2,
@@ -274,7 +275,7 @@ def represented(config: Config, sample: Any, net: Any, labels: Tensor) -> dict[s
 
 
 def shown(frames: Float[Tensor, "checks images size size"], sheets: Float[np.ndarray, "checks n 2"]) -> dict[str, Any]:
-    """The data of the figure during training: images with a digit per pixel, and representations."""
+    """The data of the figure: images during training, with a digit per pixel, and representations."""
     digits = ((frames.clamp(-1, 1) + 1) * 4.5).round().to(torch.uint8)
     texts = ["".join(map(str, frame.flatten().tolist())) for frame in digits]
     return {"frames": texts, "sheets": sheets.round(2).tolist()}

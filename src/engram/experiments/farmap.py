@@ -1,9 +1,10 @@
 """Exploration with a map fragmented at surprise is as fast as with a whole one, with less active memory (Hwang et al.).
 
 An agent with a narrow field of view explores mazes of rooms. The classic explorer keeps one map and walks to its
-frontiers. FARMap's map decays, is stored where the view is surprising, and is recalled when the agent crosses the
-fracture again. Otherwise both share the same code. Ablations remove recall, moves to other maps, or surprise (as many
-cuts, but at regular intervals or at random), and a frontier explorer is given FARMap's preferences among frontiers.
+frontiers. FARMap's map decays; it is stored where the view is surprising, and recalled when the agent crosses this
+fracture again. Otherwise both use the same code. Ablations remove recall, walks to other maps, or surprise (the same
+number of cuts, but at regular intervals or at random). In another control, a frontier explorer has FARMap's preferences
+among frontiers.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Place(NamedTuple):
 
 
 def places(config: Config, rng: np.random.Generator) -> list[Place]:
-    """The worlds of a trial, small ones first, the same for all arms of a seed with the same kind of world."""
+    """The worlds of a trial, small ones first; all arms with the same seed and kind of world share them."""
     drawn_places: list[Place] = []
     for size, count, steps in (
         ("small", config.small, config.small_steps),
@@ -139,7 +140,7 @@ def door_of(maze: np.ndarray) -> np.ndarray:
 
 
 def walk_of(config: Config, place: Place) -> Exploration:
-    """The walk of an explorer; controls without surprise cut as often as surprise does in the same world."""
+    """The walk of an explorer; controls without surprise make as many cuts as surprise does in the same world."""
     common: dict[str, Any] = {"gamma": config.gamma, "heading": place.heading, "rng": place.seed}
     taste = {"use_size": config.taste == "near-large-ahead", "head_bias": config.taste == "near-large-ahead"}
     if config.explorer == "frontier":
@@ -161,7 +162,7 @@ MEASURES = ("coverage", "memory", "stored", "work", "cuts", "recalls", "at_door"
 
 
 def measures(place: Place, walk: Exploration) -> list[float]:
-    """The summary of a walk: means over its steps, and counts, including cuts near the door."""
+    """The ``MEASURES`` of a walk: means over its steps, and counts, including cuts near the door."""
     area = place.world.size
     stored = active_memory_curve(walk, place.steps).mean() * walk.stored.mean() / walk.active.mean()
     cells = walk.poses[:, None, :2] - place.door
@@ -179,13 +180,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         place = worlds[number]
         walk = walk_of(config, place)
         rows[number] = measures(place, walk)
-        at = np.linspace(0, place.steps - 1, POINTS).astype(int)
-        curves[number] = coverage_curve(walk, place.steps)[at], active_memory_curve(walk, place.steps)[at]
+        times = np.linspace(0, place.steps - 1, POINTS).astype(int)
+        curves[number] = coverage_curve(walk, place.steps)[times], active_memory_curve(walk, place.steps)[times]
     for point, (coverage, memory) in enumerate(curves.mean(0).T):
         run.log(round(100 * point / (POINTS - 1)), coverage=coverage, memory=memory)
     large = np.array([place.large for place in worlds])
-    doors = 0 if config.world == "two-rooms" else 2  # the last two measures are about doors
-    result: dict[str, Any] = dict(zip(MEASURES[: len(MEASURES) - doors], rows.mean(0).tolist(), strict=False))
+    n_left_out = 0 if config.world == "two-rooms" else 2  # the last two measures are about doors
+    result: dict[str, Any] = dict(zip(MEASURES[: len(MEASURES) - n_left_out], rows.mean(0).tolist(), strict=False))
     if large.any():
         result |= {f"{name}_large": float(rows[large, n].mean()) for n, name in enumerate(MEASURES[:4])}
     if config.world == "two-rooms":
@@ -331,10 +332,11 @@ experiment = Experiment(
     answer="""FARMap's active map is 0.57 times as large as a single map [memory: holds], 0.41 times in large mazes
     [memory-large: holds], where it examines 0.71 times as many cells [planning-large: holds]; and it covers more, 1.16
     times as much averaged over steps [no-loss: holds] and 1.14 times in large mazes [faster-large: holds]. About half
-    of that is due to its preferences among frontiers: against one map with the same preferences it is 1.08 times
-    [coverage-not-by-taste: holds]. Where it cuts matters less: with as many cuts at regular intervals the active map is
-    as small within 5 % [surprise-memory-clock: fails]; with random cuts it is larger [surprise-memory: holds], though
-    in two rooms 89 % of the cuts at surprise are at the door [cuts-at-doors: holds]. Whether recall gains 2 % is open
-    [recall-matters: is open], and walks to other maps gain nothing [other-maps-matter: fails]. So fragment a map if the
-    part in use has to be small; all parts together take three times the memory of a single map [all-maps: holds].""",
+    of that is due to its preferences among frontiers: compared with one map and the same preferences it covers 1.08
+    times as much [coverage-not-by-taste: holds]. Where it cuts matters less: with the same number of cuts at regular
+    intervals the active map is as small within 5 % [surprise-memory-clock: fails]; with random cuts it is larger
+    [surprise-memory: holds], though in two rooms 89 % of the cuts at surprise are at the door [cuts-at-doors: holds].
+    Whether recall gains 2 % is open [recall-matters: is open], and walks to other maps gain nothing [other-maps-matter:
+    fails]. So fragment a map if the part in use has to be small; all parts together take three times the memory of a
+    single map [all-maps: holds].""",
 )

@@ -68,7 +68,7 @@ class Config:
     lr_3: float = setting(0.03, "learning rate of layer 3", gt=0, le=0.5)
 
 
-# Neither remedy, the first, and both; with both also untrained filters, no thresholds, and raw pixels.
+# Neither remedy, the first one, or both; then both with untrained filters, without thresholds, or on raw pixels.
 arms: dict[str, dict[str, Any]] = {
     "plain": {"activation": "wta", "pruned": False},
     "triangle": {"pruned": False},
@@ -133,7 +133,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     if config.whitened:  # once is enough: fitted with mirror images, whitening commutes with mirroring
         whitening = ZCAWhitening(mirror=True).fit(train)
         train, test = whitening.transform(train), whitening.transform(test)
-    images, new = (torch.from_numpy(part).to(run.device) for part in (train, test))
+    images, unseen = (torch.from_numpy(part).to(run.device) for part in (train, test))
     net = build(config, images.shape[1], run.generator).to(run.device)
     layers: list[Any] = list(net)
     batches = len(images) // config.batch_size
@@ -151,7 +151,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         spread = {f"unequal_{n + 1}": rates[step % len(rates), units[n] : units[n + 1]].std() for n in range(LAYERS)}
         run.log(step + 1, every=max(1, total // 100), **spread)
     run.keep(net=net.eval())
-    features = [[part.cpu().numpy() for part in features_of(net, part)] for part in (images, new)]
+    features = [[part.cpu().numpy() for part in features_of(net, part)] for part in (images, unseen)]
     result: dict[str, Any] = {}
     for number, (train_features, test_features) in enumerate(zip(*features, strict=True), 1):
         result[f"accuracy_{number}"] = float(
@@ -176,14 +176,14 @@ def features_of(net: nn.Sequential, images: Tensor) -> list[Tensor]:
 
 
 def foreign_gradient(net: nn.Sequential, images: Tensor) -> float:
-    """The largest gradient of any layer's surrogate loss with respect to the filters of another, in training."""
+    """The largest gradient of a layer's surrogate loss with respect to the filters of another layer, in training."""
     layers: list[Any] = list(copy.deepcopy(net).train().requires_grad_())
     weights, largest = [layer.weight for layer in layers], 0.0
-    for own, layer in enumerate(layers):
+    for number, layer in enumerate(layers):
         drive = torch.conv2d(per_sample_standardize(images), layer.weight)
         loss = hebbian_loss(drive, k_winners(layer.threshold(drive), 1), layer.weight)
-        for other, grad in enumerate(torch.autograd.grad(loss, weights, allow_unused=True)):
-            if grad is not None and other != own:
+        for source, grad in enumerate(torch.autograd.grad(loss, weights, allow_unused=True)):
+            if grad is not None and source != number:
                 largest = max(largest, float(grad.abs().max()))
         images = layer(images)
     return largest
@@ -313,7 +313,7 @@ experiment = Experiment(
     [learning-matters: holds]. Accuracy does not rise at every layer: here layer 2 is best [rises-over-layers: fails].
     Thresholds keep the filters of the first two layers in use [homeostasis-balances-layer-1: holds]
     [homeostasis-balances-layer-2: holds], but not those of layer 3 [homeostasis-balances-layer-3: fails]; without them
-    filters starve on raw pixels [without-homeostasis-filters-starve: holds], but none does on whitened images
+    filters starve on raw pixels [without-homeostasis-filters-starve: holds], but not on whitened images
     [whitened-filters-starve: fails]. So with both remedies depth pays off by a few per cent, and whitening does much of
     the work of thresholds.""",
 )

@@ -163,7 +163,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     result = {"error": last, "first_error": first}
     with torch.no_grad():
         batch = 1 + 2_000_000 // net.hidden_size**2  # episodes per batch, to limit memory
-        sizes = [min(batch, left) for left in range(config.test_episodes, 0, -batch)]
+        sizes = [min(batch, remaining) for remaining in range(config.test_episodes, 0, -batch)]
         held_out_errors = [errors_in(held_out, size) for size in sizes]
     result["held_out_error"] = float(torch.cat(held_out_errors).mean())
     if config.network != "non-plastic" and "rule.eta" in (state := net.state_dict()):
@@ -173,12 +173,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule, or of a network without plasticity, at a chosen rate."""
-    own: dict[str, Any] = {"network": "non-plastic"} if rule == NO_RULE else {"network": "connection", "rule": rule}
-    return {f"rule-{rule}": {**own, "rates": (1e-3, 3e-3, 1e-2)}}
+    changes: dict[str, Any] = {"network": "non-plastic"} if rule == NO_RULE else {"network": "connection", "rule": rule}
+    return {f"rule-{rule}": {**changes, "rates": (1e-3, 3e-3, 1e-2)}}
 
 
 def step_of(config: Config) -> Callable[[], object]:
-    """A function to be timed, which makes a training step on a batch of episodes."""
+    """A function to be timed, which computes the loss on a batch of episodes and its gradient."""
     generator = torch.Generator().manual_seed(0)
     net, task = build(config, generator), task_of(config, "train")
     episode = task.sample(config.batch_size, generator)
@@ -212,7 +212,13 @@ claim = claims_from(
 
 
 def claims_on(ending: str, images: str, presets: tuple[str, ...]) -> list[Claim]:
-    """The claims on images of a size, for arms with a common ending."""
+    """The claims about images of one size.
+
+    Args:
+        ending: Ending of the arms' names.
+        images: The images, in words.
+        presets: The presets that test the claims.
+    """
     connection, homogeneous, non_plastic = (f"{network}{ending}" for network in NETWORKS)
     return [
         claim(

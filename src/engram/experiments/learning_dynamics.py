@@ -16,18 +16,18 @@ def path_of(
 
     Args:
         activity: The activity of all units for the same probes, at successive times while it learns.
-        components: How many components; at most as many as times.
+        components: Number of components, at most the number of times.
     """
     path: np.ndarray = PCA(components, random_state=0).fit_transform(activity.reshape(len(activity), -1))
     return path
 
 
 def operator_of(path: Float[np.ndarray, "looks components"], delays: int, rank: int) -> Float[np.ndarray, "rank rank"]:
-    """The linear operator that best predicts a path, from embeddings of the path in delays.
+    """The linear operator that best predicts a path from its delay embedding.
 
     Args:
-        path: The path, of any scale.
-        delays: Points of the path in an embedding.
+        path: The path; its scale does not matter.
+        delays: Number of successive points that are embedded together.
         rank: The size of the operator.
     """
     return np.asarray(analysis.HankelDMD(delays, rank=rank).fit([path / path.std()]).operator_)

@@ -25,16 +25,16 @@ def at_best_rate(
 ) -> C:
     """The settings with the learning rate whose shorter trial scores best.
 
-    The shorter trials draw from the generators of the run, hence other initial weights and other episodes than the
-    trial itself.
+    The shorter trials draw from the generators of the run, so their initial weights and episodes differ from those of
+    the trial itself.
 
     Args:
-        config: The settings, with ``rates``, the candidates, and ``learning_rate``, or ``a2c`` that has one. Without
-            candidates they are returned as they are.
+        config: The settings, with the candidates as ``rates``, and with ``learning_rate`` or an ``a2c`` that has one.
+            If there are no candidates, they are returned unchanged.
         run: The run.
-        trial: The trial.
-        length: The setting with the number of training steps.
-        score: Maps the results of a trial to a score, larger is better.
+        trial: The function that runs a trial.
+        length: Name of the setting for the number of training steps.
+        score: Maps the results of a trial to a score; larger is better.
         part: The share of the training steps in a shorter trial.
     """
     rates: tuple[float, ...] = config.rates  # type: ignore[attr-defined]
@@ -49,14 +49,14 @@ def at_best_rate(
 
 
 def with_rate(config: C, rate: float) -> C:
-    """The settings with this learning rate, and no candidates."""
+    """The settings with a fixed learning rate and no candidates."""
     a2c = getattr(config, "a2c", None)
     changed = {"learning_rate": rate} if a2c is None else {"a2c": replace(a2c, learning_rate=rate)}
     return replace(config, rates=(), **changed)  # type: ignore[type-var]
 
 
 class ShorterRun(Run):
-    """What a trial at a candidate rate sees as its run: it shares the generators and writes nothing.
+    """The run that a trial at a candidate rate is given, which shares the generators and writes nothing.
 
     Args:
         run: The run of the trial itself.
@@ -71,7 +71,7 @@ class ShorterRun(Run):
         return iter(range(total))
 
     def log(self, step: int, /, *, every: Any = 1, **values: Any) -> dict[str, float]:
-        """Add metrics."""
+        """Keep metrics in memory."""
         for name, value in values.items():
             self._rows.append((step, name, float(value.detach() if isinstance(value, Tensor) else value)))
         return {}

@@ -1,6 +1,6 @@
 """Optimisers compared at their best learning rates on quadratic bowls, noisy bowls, digits and a plastic network.
 
-The command that compares a new optimiser with them has a further problem, a policy that keeps a pole up.
+``engram compare`` tests optimisers on one more problem, a policy that keeps a pole up.
 
 Every optimiser takes the same number of steps from the same initial weights on the same batches, at the learning rate
 with the lowest validation loss. Losses are reported as decimal logarithms, since those on bowls span decades. The
@@ -47,7 +47,13 @@ TITLES: dict[Problem, str] = {
     "dense": "digits, dense network", "convolutional": "digits, convolutional network",
     "plastic": "patterns seen once, plastic network", "policy": "a policy that keeps a pole up",
 }  # fmt: skip
-RECORDED: tuple[Problem, ...] = ("bowl", "noisy-bowl", "dense", "convolutional", "plastic")  # with arms of their own
+RECORDED: tuple[Problem, ...] = (
+    "bowl",
+    "noisy-bowl",
+    "dense",
+    "convolutional",
+    "plastic",
+)  # all but the policy, which is only for `engram compare`
 OF_DIGITS: tuple[Problem, ...] = ("dense", "convolutional")
 CLASSES = 10
 PLACES, CONDITION, NOISE = 20, 1000.0, 0.3
@@ -75,7 +81,7 @@ class Config:
 
 
 class Training(NamedTuple):
-    """A problem to train on; ``losses`` endlessly yields the loss of a batch with its graph."""
+    """A problem to train on; ``losses`` yields the loss of one batch after another, with its graph, without end."""
 
     parameters: list[Tensor]
     losses: Iterator[Tensor]
@@ -104,8 +110,8 @@ def bowl(noise: float, generator: torch.Generator) -> Training:
 
     def losses() -> Iterator[Tensor]:
         while True:
-            disturbed = noise * torch.randn(PLACES, generator=generator, dtype=torch.float64)
-            yield loss() + torch.dot(disturbed, hessian @ x)
+            shift = noise * torch.randn(PLACES, generator=generator, dtype=torch.float64)
+            yield loss() + torch.dot(shift, hessian @ x)
 
     return Training([x], losses(), loss, loss)
 
@@ -145,9 +151,9 @@ def plastic(generator: torch.Generator) -> Training:
 
 
 def policy(generator: torch.Generator) -> Training:
-    """An actor and a critic for CartPole, which learn once from every 32 steps of 8 poles; the loss is the time missed.
+    """An actor and a critic for CartPole, which learn once from every 32 steps of 8 poles.
 
-    Tests give (501 - length) / 501 for the mean length of 16 episodes, of at most 500 steps.
+    The loss in validation and test is (501 - length) / 501, for the mean length of 16 episodes of at most 500 steps.
     """
     net = cartpole.build(generator)
     sizes = cartpole.CartPole()
@@ -162,7 +168,7 @@ def policy(generator: torch.Generator) -> Training:
     def losses() -> Iterator[Tensor]:
         carts = poles(sizes.worlds)
         while True:
-            if diverged():  # from which no action can be drawn
+            if diverged():  # then no action can be drawn
                 yield torch.tensor(math.nan)
             batch, _ = cartpole.rollout(net, carts, sizes, generator)
             log = net["policy"](batch["seen"]).log_softmax(1).gather(1, batch["action"])[:, 0]
@@ -204,16 +210,16 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             optimizer.step()
             curve[step * POINTS // config.steps] = float(loss.detach())
         with torch.no_grad():
-            validated, tested = float(training.validated()), float(training.tested())
-        return -validated, [max(tested, LEAST), *curve]
+            validation_loss, test_loss = float(training.validated()), float(training.tested())
+        return -validation_loss, [max(test_loss, LEAST), *curve]
 
     rate, results = judged(run, "learning_rate", config.rates, train, 1 + POINTS)
-    tested, *curve = results[rate]
+    test_loss, *curve = results[rate]
     for number, loss in enumerate(curve, 1):
         run.log(number * config.steps // POINTS, log_loss=math.log10(max(loss, LEAST)))
     scores = run.choices["learning_rate"]["scores"]
     return {
-        "log_loss": math.log10(tested),
+        "log_loss": math.log10(test_loss),
         "rate": rate,
         "diverged": sum(score is None for score in scores) / len(scores),
     }
@@ -291,10 +297,10 @@ experiment = Experiment(
     figure=Grid(panels, title="Losses of optimisers, each at its best rate"),
     headline="log_loss",
     contests=contests,
-    answer="""Each at the learning rate chosen for it by validation, on a bowl with a condition number of a thousand
-    momentum ends nine decades lower than gradient descent [momentum-on-a-bowl: holds]; with noisy gradients both end
-    within .3 decades [momentum-by-noise: holds]. On digits Adam ends about as low as momentum; whether it is worse by
-    .05 decades or more is open after 40 seeds [adam-on-digits: is open]. Adam trains a plastic network to a third of
-    momentum's loss [adam-on-plasticity: holds]. So use momentum on smooth, badly conditioned problems and Adam on
-    plastic networks; if gradients are noisy, the choice matters little.""",
+    answer="""On a bowl with a condition number of a thousand, momentum ends nine decades lower than gradient descent,
+    each at the learning rate chosen for it by validation [momentum-on-a-bowl: holds]; with noisy gradients the two end
+    within .3 decades of each other [momentum-by-noise: holds]. On digits Adam ends about as low as momentum; whether it
+    is worse by .05 decades or more is open after 40 seeds [adam-on-digits: is open]. Adam trains a plastic network to a
+    third of momentum's loss [adam-on-plasticity: holds]. So use momentum on smooth, badly conditioned problems and Adam
+    on plastic networks; if gradients are noisy, the choice matters little.""",
 )

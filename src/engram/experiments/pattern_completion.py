@@ -143,7 +143,7 @@ def arm_of(rule: str) -> dict[str, dict[str, Any]]:
 
 
 def step_of(config: Config) -> Callable[[], object]:
-    """A function to be timed, which makes a training step on an episode."""
+    """A function to be timed, which computes the activity on a batch of episodes and the gradient of its sum."""
     generator = torch.Generator().manual_seed(0)
     net = build(config, generator)
     inputs, *_ = PatternCompletion(config.bits, config.patterns).sample(config.batch_size, generator)

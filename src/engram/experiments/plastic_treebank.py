@@ -1,11 +1,11 @@
 """Large plastic LSTMs compared with LSTMs on text, to be run on the user's Penn Treebank (Miconi et al., 2019).
 
-Three neuromodulated plastic LSTM layers are compared with three LSTM layers with as many parameters, both trained as in
-Merity, Keskar and Socher (2018) but without weight dropout: dropout with one mask for a whole window, penalties on
-activities, windows of random length, gradient descent with a large learning rate and, in the end, weight averaging. The
-sizes and settings of the paper preset are those of the published code. The small presets read a sequence of documents
-with document-specific bigrams and decide nothing; they have fewer layers, since with three layers this training learns
-no more than word frequencies within minutes.
+Three neuromodulated plastic LSTM layers are compared with three LSTM layers with the same number of parameters, both
+trained as in Merity, Keskar and Socher (2018) but without weight dropout: dropout with one mask for a whole window,
+penalties on activities, windows of random length, gradient descent with a large learning rate and, in the end, weight
+averaging. The sizes and settings of the paper preset are those of the published code. The small presets read a sequence
+of documents with document-specific bigrams and decide nothing; they have fewer layers, since with three layers this
+training learns no more than word frequencies within minutes.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:
 
 
 def count(config: Config, network: str, hidden_size: int) -> int:
-    """The number of parameters of the layers of a network."""
+    """The number of parameters of the layers of a network, with ``hidden_size`` units in all but the last."""
     per_unit, modulator = (8, 0) if network == "lstm" else (7 + 1 + 3, 1)  # biases; alpha and neuromodulator
     layers = sizes(config, hidden_size)
     return sum(4 * units * (inputs + units) + per_unit * units + modulator for inputs, units in layers)
@@ -151,11 +151,11 @@ class LanguageModel(nn.Module):
         """Read a window, with dropout if a generator is given; one mask applies to all steps."""
         config = self.config
 
-        def drop(values: Tensor, probability: float, *mask: int) -> Tensor:
+        def drop(values: Tensor, probability: float, *mask_shape: int) -> Tensor:
             if generator is None or probability == 0:
                 return values
-            passes = torch.rand(mask, generator=generator) >= probability
-            return values * (passes / (1 - probability)).to(values)
+            is_kept = torch.rand(mask_shape, generator=generator) >= probability
+            return values * (is_kept / (1 - probability)).to(values)
 
         features = drop(self.embedding, config.dropout_embedding, len(self.embedding), 1)
         activity = functional.embedding(words, features)
@@ -187,7 +187,7 @@ def _in_parts(layer: nn.Module, activity: Tensor, carried: Any) -> tuple[Tensor,
 
 
 def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np.ndarray, " windows"]:
-    """Random lengths of the windows into which a text of ``length`` words to predict is cut."""
+    """Random lengths, around ``window``, of the windows into which a text of ``length`` words to predict is cut."""
     number = length // SHORTEST + 1
     mean = np.where(rng.random(number) < USUAL, window, window / 2)
     sizes = rng.normal(mean, SPREAD).astype(np.int64).clip(SHORTEST, window + 2 * SPREAD)
@@ -203,7 +203,7 @@ def check_requirements(config: Config) -> None:
 
 
 def text(config: Config, generator: torch.Generator) -> PennTreebank:
-    """The corpus: the user's Penn Treebank, or sequences of documents, new ones for each part."""
+    """The corpus: the user's Penn Treebank, or sequences of documents, which are new for each part."""
     if config.corpus == "penn-treebank":
         return read_penn_treebank()
     task = DocumentBigrams()
@@ -244,7 +244,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         (loss + penalty).backward()  # type: ignore[no-untyped-call]
         for layer in net.layers:
             if isinstance(layer, PlasticLSTM):
-                # One coefficient is shared by all connections of a unit, so its gradient is a sum over them and too
+                # All connections of a unit share one coefficient, so its gradient is the sum over them, which is too
                 # large.
                 layer.get_parameter("alpha").grad.div_(config.hidden_size)  # type: ignore[union-attr]
         nn.utils.clip_grad_norm_(net.parameters(), config.gradient_norm)
@@ -254,15 +254,15 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             mean.update_parameters(net)
         run.log(step + 1, every=len(epochs[epoch - 1]), loss=loss)
         if start + length == len(train) - 1:
-            judged = mean.module if epoch >= config.average_from else net
-            run.log(step + 1, valid_perplexity=perplexity(judged, valid, config.window))
+            evaluated = mean.module if epoch >= config.average_from else net
+            run.log(step + 1, valid_perplexity=perplexity(evaluated, valid, config.window))
     run.keep(net=net, mean=mean)
-    tested = perplexity(mean.module if config.epochs >= config.average_from else net, test, config.window)
-    return {"loss": math.log(tested), "perplexity": tested}
+    test_perplexity = perplexity(mean.module if config.epochs >= config.average_from else net, test, config.window)
+    return {"loss": math.log(test_perplexity), "perplexity": test_perplexity}
 
 
 perplexity_of = metric("perplexity")
-claim = claims_from(  # criterion: half of what was published
+claim = claims_from(  # criterion: half of the published difference
     "table 1: test perplexity on the Penn Treebank, large model, 5 runs",
     published="median 61.44 (61.37 to 61.68) against 62.48 (62.40 to 62.60)",
     threshold="paper",
@@ -284,7 +284,7 @@ experiment = Experiment(
     figure=Points("perplexity", "Unseen text", "perplexity"),
     check_requirements=check_requirements,
     answer="""The published claim is that a large neuromodulated LSTM has a lower perplexity on the Penn Treebank than
-    an LSTM with as many parameters. It has not been tested here: the corpus is not free, and the laptop run, on a
-    synthetic language, decides nothing. Users who have the files can run the paper preset; until then there is no
+    an LSTM with the same number of parameters. It has not been tested here: the corpus is not free, and the laptop run,
+    on a synthetic language, decides nothing. Users who have the files can run the paper preset; until then there is no
     reason to prefer either network.""",
 )

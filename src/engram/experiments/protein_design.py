@@ -1,10 +1,10 @@
 """Sequence design by optimising a network trained on smoothed labels, compared with the consensus (Kirjner).
 
-Noisy measurements are given for the worst third of variants in a known landscape, far from the best. A network fitted
-to them labels many mutants, the labels are smoothed over a graph of neighbours, and a new network fitted to the
-smoothed labels guides a gradient-based search. The landscape gives the true fitness of the designed sequences.
-Baselines are the same without smoothing, fitted to the first network's labels (gamma 0), searches without gradients,
-and the consensus, which needs no model.
+In a known landscape, noisy measurements are given for the worst 30 % of variants, if they are far from the best. A
+network fitted to them labels many mutants, the labels are smoothed over a graph of neighbours, and a new network fitted
+to the smoothed labels guides a gradient-based search. The landscape gives the true fitness of the designed sequences.
+Baselines are a search on the first network, a new network fitted to its labels without smoothing (gamma 0), searches
+without gradients, and the consensus, which needs no model.
 """
 
 from __future__ import annotations

@@ -59,14 +59,14 @@ kinds: dict[str, dict[str, Any]] = {
     **{f"noise-{noise}": {"noise": noise, "inverse": "known", "evaluations": 10} for noise in NOISES},
     "cliff": {"cliff": True, "evaluations": 0, "episodes": 50_000, "last_evaluations": 4000},
 }
-arms = {f"{of}-{kind}": {"learner": of, **changes} for of in ("qss", "qsa") for kind, changes in kinds.items()}
+arms = {f"{agent}-{kind}": {"learner": agent, **changes} for agent in ("qss", "qsa") for kind, changes in kinds.items()}
 presets = {  # the published size fits a laptop
     "smoke": Preset(
         seeds=1,
         changes={"agents": 1}
         | {arm: {"episodes": 100} for arm in arms}
-        | {f"{of}-transfer": {"episodes": 100, "source_episodes": 100} for of in ("qss", "qsa")}
-        | {f"{of}-cliff": {"episodes": 100, "last_evaluations": 10} for of in ("qss", "qsa")},
+        | {f"{agent}-transfer": {"episodes": 100, "source_episodes": 100} for agent in ("qss", "qsa")}
+        | {f"{agent}-cliff": {"episodes": 100, "last_evaluations": 10} for agent in ("qss", "qsa")},
     ),
     "laptop": Preset(seeds=10),
     "paper": Preset(seeds=10),
@@ -74,7 +74,7 @@ presets = {  # the published size fits a laptop
 
 
 def build(config: Grid, rng: np.random.Generator) -> Learner:
-    """A learner."""
+    """The learner of a trial."""
     plain = grid_transfer(cliff=config.cliff)  # its four actions are the four directions
     cells = len(plain.terminal)
     options: dict[str, Any] = {
@@ -96,11 +96,11 @@ def build(config: Grid, rng: np.random.Generator) -> Learner:
 
 def trial(config: Grid, run: Run) -> dict[str, Any]:
     """Train each learner; the results are from greedy episodes before each episode."""
-    make = partial(grid_transfer, n_actions=config.n_actions, noise=config.noise, cliff=config.cliff)
-    source, mdp = make(), make(perm=RENAMED if config.renamed else None)
+    make_grid = partial(grid_transfer, n_actions=config.n_actions, noise=config.noise, cliff=config.cliff)
+    source, mdp = make_grid(), make_grid(perm=RENAMED if config.renamed else None)
     agents = [build(config, run.rng) for _ in range(config.agents)]
-    part = config.episodes // CHUNKS
-    returns = np.zeros((config.agents, CHUNKS * part))
+    n_episodes = config.episodes // CHUNKS
+    returns = np.zeros((config.agents, CHUNKS * n_episodes))
     if config.source_episodes:
         for _ in run.steps(1, **_agents_by_name(agents)):
             for agent in agents:
@@ -109,11 +109,11 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
                 if isinstance(agent, TabularQSS):
                     agent.clear_inverse()
     for chunk in run.steps(CHUNKS, returns=returns, **_agents_by_name(agents)):
-        now = slice(chunk * part, (chunk + 1) * part)
-        for agent, own in zip(agents, returns, strict=True):
-            own[now] = _live(agent, mdp, part, config.evaluations)
+        span = slice(chunk * n_episodes, (chunk + 1) * n_episodes)
+        for agent, agent_returns in zip(agents, returns, strict=True):
+            agent_returns[span] = _live(agent, mdp, n_episodes, config.evaluations)
         if config.evaluations:
-            run.log((chunk + 1) * part, **{"return": float(returns[:, now].mean())})
+            run.log((chunk + 1) * n_episodes, **{"return": float(returns[:, span].mean())})
     result = measured(returns) if config.evaluations else {}
     if config.last_evaluations:
         result["success"] = float(np.mean([_live(agent, mdp, 1, config.last_evaluations) for agent in agents]))
@@ -130,13 +130,13 @@ def _agents_by_name(agents: list[Learner]) -> dict[str, Learner]:
 
 
 def _live(agent: Learner, mdp: FiniteMDP, episodes: int, evaluations: int) -> Float[np.ndarray, "episodes"]:
-    with warnings.catch_warnings():  # stochastic grids are what is studied
+    with warnings.catch_warnings():  # stochastic grids are intended here
         warnings.filterwarnings("ignore", "TabularQSS: action", RuntimeWarning)
         return agent.train(mdp, episodes, evaluations=evaluations)
 
 
 def measured(returns: Float[np.ndarray, "agents episodes"]) -> dict[str, Any]:
-    """The statistics of greedy returns that claims use."""
+    """The statistics of greedy returns that the claims use."""
     episodes = returns.shape[1]
     first = returns[:, :20_000]
     late = returns[:, -max(1, episodes // 100) :]
@@ -241,12 +241,12 @@ experiment = Experiment(
     figure=figure,
     headline="return",
     answer="""With 400 actions, most of them redundant, QSS learns as well as with 4 [400-actions-cost-nothing: holds],
-    whereas Q-learning with 40 hardly ever reaches the goal in as many episodes [redundancy-stops-q-learning: holds].
-    After actions were renamed it takes a shortest path within 8 episodes [renamed-actions-are-relearned: holds]; over
-    the first 200 its mean return is -21 [transfer-from-the-start: holds] against -317 for Q-learning with its old
-    values [q-learning-has-to-unlearn: holds]. If one action in two is random it learns sooner
-    [noise-0.5-is-learned-sooner: holds] and ends no worse than Q-learning by more than 3
-    [noise-0.5-is-bearable: holds]. With a windy cliff it fails: it reaches the goal in 9 % of the episodes
-    [qss-falls-off-the-cliff: holds], Q-learning in 50 % [q-learning-avoids-the-cliff: holds]. So QSS suits actions that
-    are redundant or change, but not environments where chance is costly.""",
+    whereas Q-learning with 40 hardly ever reaches the goal in the same number of episodes [redundancy-stops-q-learning:
+    holds]. After the actions are renamed, QSS takes a shortest path within 8 episodes [renamed-actions-are-relearned:
+    holds]; over the first 200 its mean return is -21 [transfer-from-the-start: holds] against -317 for Q-learning with
+    its old values [q-learning-has-to-unlearn: holds]. If one action in two is random, it learns sooner than Q-learning
+    [noise-0.5-is-learned-sooner: holds], and its final return is lower by at most 3 [noise-0.5-is-bearable: holds].
+    With a windy cliff it fails: it reaches the goal in 9 % of the episodes [qss-falls-off-the-cliff: holds], Q-learning
+    in 50 % [q-learning-avoids-the-cliff: holds]. So QSS suits actions that are redundant or change, but not
+    environments where chance is costly.""",
 )

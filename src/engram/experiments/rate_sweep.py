@@ -14,7 +14,7 @@ C = TypeVar("C")
 
 @dataclass
 class Trained:
-    """What training at each rate gave: a state that a run can save.
+    """The results of training at each rate, as a state that a run can save.
 
     Attributes:
         results: The results of the trial, by rate.
@@ -29,7 +29,7 @@ class Trained:
         return {"results": dict(self.results), "curves": dict(self.curves)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
+        """Restore the results and curves."""
         self.results, self.curves = dict(state["results"]), dict(state["curves"])
 
 
@@ -41,19 +41,19 @@ def best_of_rates(
     *,
     margin: float,
 ) -> dict[str, Any]:
-    """Run the whole trial at each learning rate; log and return what it gave at the one that scores best.
+    """Run the whole trial at each learning rate; log the metrics and return the results at the one that scores best.
 
-    For tasks on which networks stay at chance for much of training, so that shorter trials tell nothing. The score must
-    come from training or validation, and what is compared afterwards from other data, else the best of several is too
-    good. Each of the trials draws other initial weights from the generators of the run.
+    This is for tasks on which networks stay at chance for much of training, so that shorter trials say nothing. The
+    score must come from training or validation and the results that are compared from other data; otherwise, the best
+    of several is too good. Each trial draws new initial weights from the generators of the run.
 
     Args:
-        config: The settings, with ``rates``, the candidates, and ``learning_rate``, or ``a2c`` that has one.
+        config: The settings, with the candidates as ``rates``, and with ``learning_rate`` or an ``a2c`` that has one.
         run: The run.
-        trial: The trial, which trains at the rate of its settings if these have no candidates.
-        score: Maps the results of a trial to a score, larger is better.
+        trial: The function that runs a trial, at the rate of its settings if these have no candidates.
+        score: Maps the results of a trial to a score; larger is better.
         margin: The smallest difference that matters. Scores are rounded to it, so that noise does not decide between
-            networks at chance; among equal ones the middle rate is taken.
+            networks at chance; of the rates with equal scores, the middle one is chosen.
     """
     trained = Trained()
 

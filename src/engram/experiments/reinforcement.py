@@ -35,7 +35,7 @@ def learn(
     *,
     falling: bool = False,
 ) -> None:
-    """Train an agent by A2C on whole episodes, logging measurements, the loss and parts of it.
+    """Train an agent by A2C on whole episodes, logging measurements, the loss and some of its terms.
 
     Args:
         env: Vectorised environments, or a list of them, used in turn.
@@ -48,9 +48,9 @@ def learn(
     optimizer, envs = config.a2c.optimizer(agent), env if isinstance(env, list) else [env]
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
         episodes = rollout(envs[iteration % len(envs)], agent, run.generator, seed=int(run.rng.integers(2**31)))
-        left = config.a2c.entropy_coefficient * (1 - iteration / config.iterations if falling else 1)
-        loss, parts = a2c_step(agent, optimizer, episodes, replace(config.a2c, entropy_coefficient=left))
-        metrics = {"loss": loss, "value_loss": parts.value, "concentration": parts.concentration}
+        weight = config.a2c.entropy_coefficient * (1 - iteration / config.iterations if falling else 1)
+        loss, terms = a2c_step(agent, optimizer, episodes, replace(config.a2c, entropy_coefficient=weight))
+        metrics = {"loss": loss, "value_loss": terms.value, "concentration": terms.concentration}
         run.log(iteration + 1, every=max(1, config.iterations // 100), **measure(episodes), **metrics)
     run.keep(agent=agent)
 

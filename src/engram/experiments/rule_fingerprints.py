@@ -2,7 +2,7 @@
 
 Networks of one architecture learn one task by different rules, each until it reaches the same accuracy on held-out
 images. For each network the hidden activity for the same probe images is recorded during training (for dynamical
-similarity analysis) and at its end (shape), as well as the bits still needed to generalise from it (inductive bias
+similarity analysis) and at the end (shape), as well as the bits still needed to generalise from it (inductive bias
 complexity). The rule is then predicted from the nearest other networks under each distance and, as a baseline, from the
 accuracy reached and from the number of steps. All rules have the same weight decay. The control is heavy-ball gradient
 descent at six values of momentum and one effective learning rate: six labels for nearly the same rule. The experiment,
@@ -62,7 +62,7 @@ MEASURES = {
     "difficulty": "difficulty of its probes",
 }
 BATCH = 32
-ASKED = 360  # held-out images that decide when a network has learned, and as many others for the test
+ASKED = 360  # held-out images that decide when a network has learned; also test images
 COMPONENTS, DELAYS, RANK = 8, 10, 10
 difficulty = partial(analysis.classification_difficulty, error=0.01, resolution="exact", drop_conflicts=True)
 
@@ -114,7 +114,7 @@ def build(hidden: int, generator: torch.Generator) -> nn.Sequential:
 
 
 def rule_and_optimizer(name: str, number: int, network: nn.Module) -> tuple[LearningRule[Any], torch.optim.SGD]:
-    """The rule of a group and the optimiser of its ``number``-th network."""
+    """The rule of a group, by ``name``, and the optimiser of its ``number``-th network."""
     rule, rates = RULES.get(name, RULES["backprop"])
     momentum = TWINS.get(name, 0.0)
     # The effective rate of heavy-ball descent, rate / (1 - momentum), is the same for all.
@@ -125,13 +125,13 @@ def rule_and_optimizer(name: str, number: int, network: nn.Module) -> tuple[Lear
 
 
 class Path:
-    """A record of probe activity at evenly spaced steps for an unknown number of steps, at most twice ``looks``."""
+    """Probe activity at evenly spaced steps of a training of unknown length, in at most twice ``looks`` records."""
 
     def __init__(self, looks: int) -> None:
         self.looks, self.every, self.activities = looks, 1, list[Tensor]()
 
     def add(self, step: int, look: Callable[[], Tensor]) -> None:
-        """Record activity at this step if it is due; when there are twice ``looks``, drop every other one."""
+        """Record activity at this step if it is due; when there are twice ``looks`` records, drop every other one."""
         if step % self.every == 0:
             self.activities.append(look())
         if len(self.activities) == 2 * self.looks:
@@ -139,9 +139,9 @@ class Path:
             self.every *= 2
 
     def evenly(self) -> Float[Tensor, "looks probes units"]:
-        """``looks`` of the records, evenly spaced."""
-        chosen = np.linspace(0, len(self.activities) - 1, self.looks).round().astype(int)
-        return torch.stack([self.activities[place] for place in chosen])
+        """``looks`` of the records, at even intervals."""
+        indices = np.linspace(0, len(self.activities) - 1, self.looks).round().astype(int)
+        return torch.stack([self.activities[index] for index in indices])
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -186,11 +186,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         name: {"accuracy": means[name], "steps": np.median(steps[names == name]), "bits": bits[names == name].mean()}
         for name in groups
     }
-    nearest, on_a_map = KNeighborsClassifier(3, metric="precomputed"), ClassicalMDS(metric="precomputed")
+    classifier, scaling = KNeighborsClassifier(3, metric="precomputed"), ClassicalMDS(metric="precomputed")
     for name, matrix in distances.items():
-        guessed = cross_val_score(nearest, matrix, names, cv=LeaveOneOut())
-        result[f"{name}_guessed"] = float(guessed.mean())
-        result[f"{name}_map"] = on_a_map.fit_transform(matrix).round(4).tolist()
+        scores = cross_val_score(classifier, matrix, names, cv=LeaveOneOut())
+        result[f"{name}_guessed"] = float(scores.mean())
+        result[f"{name}_map"] = scaling.fit_transform(matrix).round(4).tolist()
     result["best_guessed"] = max(result[f"{name}_guessed"] for name in MEASURES)
     return result
 
@@ -209,10 +209,16 @@ def accuracy_of(network: nn.Module, x: Float[Tensor, "images pixels"], y: Int[Te
 
 
 def distances_of(paths: np.ndarray, shapes: np.ndarray, bits: np.ndarray) -> dict[str, np.ndarray]:
-    """The distances between networks under each measure, and their average after dividing each by its mean."""
+    """The distances between networks under each measure, and their average after dividing each by its mean.
+
+    Args:
+        paths: The path of each network's hidden activity while it learned, (networks, looks, components).
+        shapes: Its final hidden activity, (networks, probes, units).
+        bits: The logarithm of the bits still needed to generalise from it.
+    """
     operators = np.stack([operator_of(path, DELAYS, RANK) for path in paths])
-    # Matrices with the same inner products between probes in as many dimensions as probes, which is all that two of the
-    # measures need.
+    # Two of the measures need only the inner products between probes, which these matrices share; they have no more
+    # columns than there are probes.
     inner = [np.asarray(np.linalg.qr((shape - shape.mean(0)).T, mode="r")).T for shape in shapes]
     distances = {
         "dynamics": analysis.operator_distances(operators),
@@ -271,11 +277,11 @@ experiment = Experiment(
     headline="accuracy",
     answer="""Nearly every network learns the digits [nearly-all-learn: holds], and all rules reach the same accuracy
     within .02 [all-reach-the-same: holds], so it is meaningful to ask which rule trained a network. The geometry of its
-    representation tells it in half of the cases, where chance is one in six: by Procrustes angle [procrustes-tells:
-    holds], representational similarity [rsa-tells: holds] and centred kernel alignment [cka-tells: holds], more often
-    than accuracy or speed do. Dynamical similarity is hardly behind, but whether its lead over them reaches .1 is open
-    [dynamics-tells: is open], and so is whether all distances together tell more than the best one
+    representation reveals the rule in half of the cases, where chance is one in six: by Procrustes angle
+    [procrustes-tells: holds], representational similarity [rsa-tells: holds] and centred kernel alignment [cka-tells:
+    holds], more often than accuracy or speed do. Dynamical similarity is hardly behind, but whether its lead over them
+    reaches .1 is open [dynamics-tells: is open], and so is whether all distances together tell more than the best one
     [together-they-tell-more: is open]. Six values of momentum leave no such trace [near-twins-are-not-told: holds]. So
-    to guess by which rule a network was trained, compare the geometry of its representations, but do not expect to
-    recover its settings.""",
+    to guess which rule trained a network, compare the geometry of its representations, but do not expect to recover its
+    settings.""",
 )

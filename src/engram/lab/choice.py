@@ -14,15 +14,16 @@ from typing_extensions import TypedDict
 
 from engram import checks
 
-EXTENSIONS = 3  # most candidates that are tried beyond the given ones
-OFTEN = 0.25  # share of its trials above which an arm is reported to choose an end
+EXTENSIONS = 3  # maximum number of candidates tried beyond the given grid
+OFTEN = 0.25  # an arm that chooses an end in a larger share of its trials is reported
 
 
 class Choice(TypedDict):
     """A choice of a trial, and its candidates.
 
-    ``scores`` belong to the ``candidates``, in ascending order, None where there is no score. ``end`` names the end of
-    the grid at which the choice lies, so that a better one may lie beyond; empty inside the grid and at a bound.
+    The ``candidates`` are in ascending order, each with its entry of ``scores``, which is None if it has no score.
+    ``end`` names the end of the grid at which the choice lies, since a better value may lie beyond; it is empty inside
+    the grid and at a bound.
     """
 
     candidates: list[float]
@@ -34,7 +35,14 @@ class Choice(TypedDict):
 def check_grid(
     name: str, candidates: Sequence[float], bounds: tuple[float, float], chosen: Mapping[str, Choice]
 ) -> None:
-    """Raise ValueError unless candidates are distinct numbers within their bounds, and the name is a new one."""
+    """Raise ValueError unless the candidates are distinct numbers within their bounds, and the name is new.
+
+    Args:
+        name: Name of the choice.
+        candidates: The values to choose from.
+        bounds: The smallest and the largest value allowed.
+        chosen: The earlier choices of the trial, by name.
+    """
     low, high = bounds
     if name in chosen:
         raise ValueError(f"name = {name!r}: expected a name that differs from earlier choices, {', '.join(chosen)}")
@@ -64,9 +72,14 @@ def ranking(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
 
 
 def beyond(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"], bounds: tuple[float, float]) -> float:
-    """The next candidate, a factor beyond the end of the grid that scores best; NaN if the best is not at an end.
+    """The next candidate to try beyond the end of the grid that scores best; NaN if the best is not at an end.
 
-    If none has a score, all are taken to be too large.
+    It is further by the ratio of the last two values. If no candidate has a score, all are assumed to be too large.
+
+    Args:
+        candidates: The values tried so far, in any order; NaN is ignored.
+        scores: Their scores, minus infinity where there is none.
+        bounds: The smallest and the largest value allowed.
     """
     candidates = candidates[~np.isnan(candidates)]
     ranked, ordered = ranking(candidates, scores[: len(candidates)]), np.sort(candidates)
@@ -83,7 +96,14 @@ def beyond(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"],
 def chosen_of(
     number: int, candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"], bounds: tuple[float, float]
 ) -> Choice:
-    """The record of a choice."""
+    """The record of a choice.
+
+    Args:
+        number: Index of the chosen candidate.
+        candidates: The values tried, in any order.
+        scores: Their scores, minus infinity where there is none.
+        bounds: The smallest and the largest value allowed; a choice at one of them is not at an end.
+    """
     order, value = np.argsort(candidates), float(candidates[number])
     ends: dict[float, Literal["smallest", "largest"]] = {}
     if len(candidates) > 1:

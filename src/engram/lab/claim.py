@@ -107,7 +107,7 @@ class JudgedClaim:
         why: The reason, if the interval does not decide the verdict.
         resolution: How far from the threshold our value must be for this number of seeds to decide four times in five;
             NaN unless the claim is statistical.
-        p: The p-value of the threshold, over all looks; NaN where nothing was tested. Below 5 % the interval decides.
+        p: The p-value of the threshold, over all looks; below 5 % if the interval decides; NaN if nothing was tested.
         adjusted: The verdict after Holm's correction over all claims that were tested in the run.
         look: The look, counted from 1, that decided it or is the last so far; 0 if all seeds are judged at once.
         confidence: How often the interval covers the truth.
@@ -132,7 +132,7 @@ class JudgedClaim:
         """The interval in words: ``[low, high]``, or a note that one seed has no interval.
 
         Args:
-            digits: How its ends are written.
+            digits: Format of its ends.
         """
         if len(self.values) == 1 and math.isnan(self.low):
             return "(one seed)"
@@ -201,20 +201,20 @@ def judge(
 ) -> JudgedClaim:
     """Judge a claim.
 
-    The whole interval within the criterion is *reproduced* (*at laptop scale*, if the preset is smaller than what was
-    published), the whole interval outside is *not reproduced*, and anything between is *undecided*; a claim about which
-    nothing was published *holds* or *fails*.
+    If the whole interval meets the criterion, the claim is *reproduced* (*at laptop scale*, if the preset is smaller
+    than what was published); if the whole interval violates it, the claim is *not reproduced*; otherwise it is
+    *undecided*. A claim about which nothing was published *holds* or *fails* instead.
 
     Args:
         claim: The claim.
         results: The finished trials: seed -> arm -> result.
         preset: The preset that was run.
-        seeds: How many seeds were asked for; if one of them is missing, nothing is decided, since the failed ones may
+        seeds: How many seeds were requested; if one of them is missing, nothing is decided, since the failed seeds may
             be the ones that matter.
         why_not: Why this run cannot decide the claim, if that is known beforehand.
         asked: The arms of the run; if they include all that the claim reads, it waits for their results.
-        looks: How many of the first seeds each look takes in, until one look decides; with the error probabilities of
-            ``errors_at``. By default one look at all seeds.
+        looks: How many of the first seeds each look uses, until a look decides; the looks have the error probabilities
+            of ``errors_at`` (default: one look at all seeds).
     """
     complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
     values: dict[int, float] = {}
@@ -244,9 +244,9 @@ def judge(
     if preset not in claim.presets:
         return judged("not testable here", f"needs preset {' or '.join(claim.presets)}")
     if not complete:
-        waits = set(claim.arms) <= set(asked)
-        why = f"no seed has results of all its arms{' yet' if waits else ''}: {', '.join(claim.arms)}"
-        return judged("undecided" if waits else "not testable here", why)
+        is_waiting = set(claim.arms) <= set(asked)
+        why = f"no seed has results of all its arms{' yet' if is_waiting else ''}: {', '.join(claim.arms)}"
+        return judged("undecided" if is_waiting else "not testable here", why)
     if failure:
         return judged("undecided", failure)
     if len(values) < needed or not stages:
@@ -277,8 +277,8 @@ def judge(
             return judged(fails, **of_look)
     is_open = 0 < look < len(looks)
     enough = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
-    how_many = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""
-    return judged("undecided", "the interval straddles the threshold" + how_many, **of_look, is_open=is_open)
+    advice = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""
+    return judged("undecided", "the interval straddles the threshold" + advice, **of_look, is_open=is_open)
 
 
 def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
@@ -315,9 +315,9 @@ def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of:
 def adjust(claims: Sequence[JudgedClaim]) -> list[JudgedClaim]:
     """The judged claims of one run with their verdicts after Holm's correction over all tests."""
     tested = [judged for judged in claims if not math.isnan(judged.p)]
-    left = dict(zip((judged.claim.id for judged in tested), holm([judged.p for judged in tested]), strict=True))
+    adjusted_p = dict(zip((judged.claim.id for judged in tested), holm([judged.p for judged in tested]), strict=True))
     undecided: Verdict = "undecided"
     return [
-        replace(judged, adjusted=undecided) if left.get(judged.claim.id, 0.0) > 1 - CONFIDENCE else judged
+        replace(judged, adjusted=undecided) if adjusted_p.get(judged.claim.id, 0.0) > 1 - CONFIDENCE else judged
         for judged in claims
     ]

@@ -65,7 +65,7 @@ def setting(
     return cast(T, pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits))  # type: ignore[call-overload]
 
 
-@dataclass_transform(frozen_default=True)  # no field specifiers, since the default of a setting has no keyword
+@dataclass_transform(frozen_default=True)  # without field specifiers, since ``setting`` takes its default by position
 def settings(cls: type[C]) -> type[C]:
     """Make a class a frozen dataclass of settings, which are validated when an object is made.
 
@@ -109,7 +109,7 @@ def fields(cls: type) -> dict[str, Field]:
     declared = getattr(cls, "__pydantic_fields__", {})
     hints = get_type_hints(cls, include_extras=True)
     docs = "\n".join(base.__doc__ or "" for base in reversed(cls.__mro__[:-1]))
-    listed = dict(re.findall(r"^ +(\w+): (.+)$", docs, re.MULTILINE))  # of a dataclass without settings
+    listed = dict(re.findall(r"^ +(\w+): (.+)$", docs, re.MULTILINE))  # those of a dataclass without settings
     described: dict[str, Field] = {}
     for name in (field.name for field in dataclasses.fields(cast(Any, cls))):
         kind, *constraints = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
@@ -142,15 +142,15 @@ def leaves(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
-    """Make a config from values, JSON or Python's.
+    """Make a config from JSON values or Python objects.
 
     Args:
         cls: The config class.
-        values: By field, nested or dotted; a field that is left out has its default.
+        values: The values by field, nested or under dotted names; a field that is left out has its default.
 
     Raises:
         ValueError: A field is unknown (the nearest one is suggested), or a value has the wrong type or lies out of
-            range: the message names the field, the value and what is allowed.
+            range; the message names the field, the value and what is allowed.
     """
     nested: dict[str, Any] = {}
     for name, value in flat(cls, values):
@@ -165,7 +165,7 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
 
 
 def explained(cls: type, error: pydantic.ValidationError) -> ValueError:
-    """Convert an error of pydantic's to one that names each field, its value and what is allowed."""
+    """Convert an error of pydantic to one that names each field, its value and what is allowed."""
     return ValueError("; ".join(_explain(cls, problem) for problem in error.errors()))
 
 
@@ -181,7 +181,7 @@ def flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def dotted(*parts: str) -> str:
-    """Join the parts of a name that are not empty by dots."""
+    """Join the non-empty parts of a name with dots."""
     return ".".join(filter(None, parts))
 
 
@@ -204,19 +204,19 @@ def _adapter(cls: type) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The JSON representation of a value of a type that JSON lacks."""
+    """The JSON representation of a value whose type JSON lacks."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return vars(value)
     return value.item() if hasattr(value, "item") else str(value)
 
 
 def _explain(cls: Any, problem: Any) -> str:
-    place = [str(part) for part in problem["loc"]]
+    path = [str(part) for part in problem["loc"]]
     if problem["type"] == "value_error":  # raised by the __post_init__ of a config, which names field and value
-        return ".".join([*place, str(problem["ctx"]["error"])])
+        return ".".join([*path, str(problem["ctx"]["error"])])
     allowed_fields = fields(cls)
-    names = itertools.accumulate(place, "{}.{}".format)
-    name = next((name for name in names if name in allowed_fields), ".".join(place))
+    names = itertools.accumulate(path, "{}.{}".format)
+    name = next((name for name in names if name in allowed_fields), ".".join(path))
     allowed = allowed_fields[name].allowed if name in allowed_fields else "one with fields " + ", ".join(allowed_fields)
     return f"{name} = {problem['input']!r}: expected {allowed}"
 

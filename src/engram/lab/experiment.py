@@ -79,7 +79,7 @@ class Preset:
         seeds: How many seeds.
         changes: The settings that it changes, of all arms or of single ones.
         arms: Its arms (default: all).
-        looks: After how many seeds a run until decided looks at the claims.
+        looks: The numbers of seeds after which a run until decided judges the claims.
     """
 
     seeds: int
@@ -110,8 +110,8 @@ class Contest:
     Attributes:
         kind: Kind of the parts, of ``registry.KINDS``.
         task: What they have to do, in a few words.
-        arm: A function from the name of a part to the settings that its arm changes; empty if the part does not fit the
-            task.
+        arm: A function from the name of a part to its arm: the arm's name, mapped to the settings that it changes;
+            empty if the part does not fit the task.
         measure: Key of the result by which parts are ranked.
         study: The study of these arms.
         maximize: Whether a larger measure is better.
@@ -121,15 +121,15 @@ class Contest:
         equal_seconds: Whether the curve is also compared at equal seconds, for which ``step`` must be a training step.
         operator: Key of the result that describes the dynamics of learning, the entries of a square matrix; empty if
             there is none.
-        margin: The smallest difference of the measure that matters.
+        margin: The smallest difference in the measure that matters.
         baselines: Parts to compare with (default: all registered ones that fit).
         chance: The score of guessing.
         trivial: A trivial part, which any good part beats.
-        costs: The costs to report: keys of results, by title.
+        costs: The costs to report: for each title, a key of the result.
         step: A function from the settings of an arm to a function that does one step, for timing.
         bits: Measures the task's difficulty: the base-2 logarithm of the bits of inductive bias needed to generalise.
-        check_requirements: Raises ``DataError`` where the task's data is neither here nor can be fetched; then the task
-            is left out.
+        check_requirements: Raises ``DataError`` if the task's data are missing and cannot be fetched; the task is then
+            left out.
     """
 
     kind: str
@@ -225,7 +225,7 @@ class Experiment:
 
     @property
     def by_name(self) -> Mapping[str, Study]:
-        """The studies by name; the empty string if there is only one."""
+        """The studies by name; a single study has the empty string as its name."""
         return {"": self.studies} if isinstance(self.studies, Study) else self.studies
 
     def claims_of(self, study: str) -> list[Claim]:
@@ -233,7 +233,7 @@ class Experiment:
         return [claim for claim in self.claims if claim.arms[0] in self.by_name[study].table]
 
     def study_of(self, arm: str) -> Study:
-        """The study that an arm belongs to; raises ValueError where there is no such arm."""
+        """The study that an arm belongs to; raises ValueError if there is no such arm."""
         for study in self.by_name.values():
             if arm in study.table:
                 return study
@@ -316,7 +316,7 @@ class Experiment:
         )
 
     def base(self, preset: str, owner: str) -> Any:
-        """The settings of a study before its arms change them, which need not be consistent, or those of an arm.
+        """The settings of an arm, or those of a study before its arms change them, which need not be consistent.
 
         Raises:
             ValueError: The preset leaves this arm out.
@@ -339,7 +339,7 @@ class Experiment:
         }
 
     def check_field(self, name: str, owner: str = "") -> None:
-        """Raise ValueError, with the nearest known one, if a study or an arm has no field of this dotted name."""
+        """Raise ValueError, which suggests the nearest field, if a study or an arm has no field of this dotted name."""
         known_fields = self.fields(owner)
         if name not in known_fields and "." in name and not owner:  # the name of an arm may be what is wrong
             for arm in (arm for study in self.by_name.values() for arm in study.table):
@@ -356,7 +356,7 @@ class Experiment:
         return functools.reduce(getattr, name.split("."), self.base(preset, owner))
 
     def _seconds(self, study: str, arm: str, config: Any) -> float:
-        """The time of a trial: that in the record, scaled by the settings that it is proportional to."""
+        """The time of a trial: the recorded time, scaled by the settings that it is proportional to."""
         table = _recorded_seconds(self.by_name[study].trial.__module__)
         seconds, recorded_scale = table.get(self.name, {}).get(arm, (math.nan, 1.0))
         return seconds * scale(config) / recorded_scale if recorded_scale else math.nan
@@ -397,12 +397,12 @@ def _recorded_seconds(module: str) -> dict[str, dict[str, tuple[float, float]]]:
 
 
 def _changes(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, str, Any]]:
-    """Yield (study or arm, field, value) of each change; raise ValueError where one of them is unknown."""
+    """Yield (study or arm, field, value) of each change; raise ValueError if one of them is unknown."""
     for name, value in changes.items():
         owner = experiment.owner(f"{name}." if isinstance(value, Mapping) else name)
         field_path = name[len(owner) :].removeprefix(".")
         inner = {field_path: value} if field_path else value
-        if not owner and "" not in experiment.by_name:  # it names none of several studies
+        if not owner and "" not in experiment.by_name:  # there are several studies, and it names none
             experiment.check_field(name)
         for field_name, field_value in configs.flat(experiment.settings(owner), inner):
             experiment.check_field(configs.dotted(owner, field_name), owner)
@@ -431,13 +431,13 @@ def _with_changes(cls: Any, layers: Sequence[Changes]) -> Any:
     merged = {name: value for layer in layers for name, value in configs.flat(cls, layer)}
     try:
         derived = {name: value(draft) for name, value in merged.items() if callable(value)}
-    except pydantic.ValidationError as error:  # of a function that makes a config of its own
+    except pydantic.ValidationError as error:  # from a function that makes a config of its own
         raise configs.explained(cls, error) from None
     return configs.from_dict(cls, {**vars(draft), **derived})
 
 
 def _draft(cls: Any, layers: Sequence[Changes]) -> Any:
-    """An unvalidated object of a config class with all changes but those that are functions."""
+    """An unvalidated object of a config class with all changes except those that are functions."""
     draft = object.__new__(cls)
     for name, default in vars(cls()).items():
         object.__setattr__(draft, name, default)

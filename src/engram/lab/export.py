@@ -21,7 +21,7 @@ from engram.lab.figures import figures_of
 from engram.lab.results import Results
 from engram.storage.files import write_atomic, writing
 
-SIZE = {"width": 860, "height": 420}  # of a picture whose figure sets no size, in pixels
+SIZE = {"width": 860, "height": 420}  # in pixels, for a figure that sets no size
 Table = Literal["csv", "parquet"]
 Picture = Literal["html", "svg", "png"]
 
@@ -77,7 +77,7 @@ def draw(figures: Mapping[str, go.Figure], kind: Literal["svg", "png"]) -> dict[
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{number}.{kind}") for number in range(len(figures))]
         try:
-            widths, heights = ([f.layout[side] or usual for f in figures.values()] for side, usual in SIZE.items())
+            widths, heights = ([f.layout[side] or default for f in figures.values()] for side, default in SIZE.items())
             plotly.io.write_images(list(figures.values()), paths, width=widths, height=heights)
         except RuntimeError as error:
             raise ValueError(f"a {kind} cannot be drawn: {' '.join(str(error).split())}") from error
@@ -95,5 +95,5 @@ def _tables(results: Results) -> dict[str, pl.DataFrame]:
 
 
 def _flat(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as one row of a table: anything but numbers and text as JSON."""
+    """A result as one row of a table: lists and dictionaries as JSON."""
     return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in result.items()}

@@ -44,35 +44,35 @@ def line_style(number: int) -> dict[str, str]:
 
 
 def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
-    """All figures of a run: the experiment's own, ``figure``, its studies', and the curves of each metric.
+    """All figures of a run, by name: the experiment's own, those of its studies, and the curves of each metric.
 
-    These are ``figure-recovery`` and ``curves-loss``; if there are too many arms for one figure, they are split over
-    ``curves-loss``, ``curves-loss~2`` and so on, by study. There are no curves if nothing is learned, and no own figure
-    if the run lacks what it shows.
+    The names are ``figure``, ``figure-recovery`` and ``curves-loss``; if there are too many arms for one figure, the
+    curves are split over ``curves-loss``, ``curves-loss~2`` and so on, by study. There are no curves if nothing is
+    learned, and a figure is left out if the run lacks what it shows.
     """
     figures = {}
     is_complete = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
-    recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figure was changed
-    lacking = (LookupError, StopIteration, TypeError, ValueError)
+    recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figures were changed
+    errors_of_missing_data = (LookupError, StopIteration, TypeError, ValueError)
     drawers = {"figure": experiment.figure}
     drawers |= {f"figure-{name}": study.figure for name, study in experiment.by_name.items() if study.figure}
     for name, figure in drawers.items():
-        with suppress(*(() if is_complete and not recorded else lacking)):
+        with suppress(*(() if is_complete and not recorded else errors_of_missing_data)):
             figures[name] = figure(results).update_layout(template="plotly_white")
     curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
     logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []
     for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):
         arms = [arm for arm in results.arms if (metric, arm) in logged]
         studies = [[arm for arm in arms if arm in study.table] for study in experiment.by_name.values()]
-        # arms of a record of an older form
+        # arms that only an older version of the experiment had
         studies.append([arm for arm in arms if not any(arm in study_arms for study_arms in studies)])
         size = len(PALETTE)
-        parts = [
+        groups = [
             study_arms[start : start + size] for study_arms in studies for start in range(0, len(study_arms), size)
         ]
-        for number, part in enumerate(parts, start=1):
+        for number, figure_arms in enumerate(groups, start=1):
             name = f"curves-{metric}" + (f"~{number}" if number > 1 else "")
-            figures[name] = learning_curves(results, metric, part)
+            figures[name] = learning_curves(results, metric, figure_arms)
     return figures
 
 
@@ -91,7 +91,7 @@ def learning_curves(results: Results, metric: str, arms: Sequence[str] | None = 
             continue
         line = partial(figure.add_scatter, mode="lines", legendgroup=arm)
         curves = windows(rows, POINTS)
-        # One trace with gaps has the curves of all seeds: one for each would make a page of many seeds slow.
+        # One trace, with gaps, has the curves of all seeds: a trace for each seed would make a page slow.
         gaps = curves.select(pl.col("seed").unique(), step=None, value=None)
         seeds = pl.concat([curves.drop("window"), gaps], how="vertical_relaxed").sort("seed", maintain_order=True)
         x, y = seeds["step"].to_list(), seeds["value"].to_list()
@@ -121,7 +121,7 @@ class Points:
         axis: Title of the axis.
         chance: Where a line marks chance (default: none).
         arms: The arms to show (default: all).
-        range: Ends of the axis (default: from 0 to the largest).
+        range: Ends of the axis (default: from 0 to the largest value).
     """
 
     key: str
@@ -137,7 +137,7 @@ class Points:
         arms = [arm for arm in results.arms if self.arms is None or arm in self.arms]
         shades = (
             colors(arms) if len(arms) <= len(PALETTE) else dict.fromkeys(arms, PALETTE[0])
-        )  # their names are beside
+        )  # the names stand beside the boxes
         for arm, color in shades.items():
             points = {"boxpoints": "all", "jitter": 0.4, "pointpos": 0, "marker": {"size": 9, "color": color}}
             figure.add_box(x=results.values(arm, self.key), name=arm, orientation="h", line_width=1, **points)
@@ -157,8 +157,8 @@ class Lines:
         title: Title of the figure.
         x_axis: Title of the axis of steps.
         y_axis: Title of the axis of values.
-        arms: The arms to show (default: all), or by arm the name to show it by.
-        average: How seeds are put together.
+        arms: The arms to show (default: all); or a mapping from each arm to the name under which it is shown.
+        average: How the seeds are averaged.
         log: Whether the axis of values is logarithmic.
     """
 
@@ -187,7 +187,7 @@ class Profiles:
     """Lists of numbers that trials return, averaged over seeds and drawn as lines.
 
     Attributes:
-        lines: For the name of each line, its arm and the keys that lead to its list.
+        lines: For the name of each line, its arm and the key of its list.
         x: The positions of the numbers on the horizontal axis; or the key of such a list in the same result.
         title: Title of the figure.
         x_axis: Title of the horizontal axis.
@@ -226,7 +226,7 @@ class Heatmap:
         title: Title of the figure.
         x_axis: Title of the axis of columns.
         y_axis: Title of the axis of rows.
-        range: The numbers at the ends of the scale of colours (default: the smallest and the largest).
+        range: The values at the ends of the colour scale (default: the smallest and the largest).
     """
 
     arm: str
@@ -276,7 +276,7 @@ class Grid:
         _name_by_method(panels)
         first: dict[str, Any] = {}
         for number, panel in enumerate(panels):
-            place = {"row": 1 + number // self.columns, "col": 1 + number % self.columns}
+            cell = {"row": 1 + number // self.columns, "col": 1 + number % self.columns}
             for trace in panel.data:
                 if panel.layout.showlegend is False:
                     trace.update(showlegend=False)
@@ -287,13 +287,13 @@ class Grid:
                 elif trace.name:
                     trace.update(legendgroup=trace.name)
                     first[trace.name] = trace
-                grid.add_trace(trace, **place)
+                grid.add_trace(trace, **cell)
             for axis in ("xaxis", "yaxis"):
                 axis_layout = panel.layout[axis].to_plotly_json()
                 settings = {name: item for name, item in axis_layout.items() if name not in ("anchor", "domain")}
-                getattr(grid, f"update_{axis[0]}axes")(settings, **place)
+                getattr(grid, f"update_{axis[0]}axes")(settings, **cell)
             for shape in panel.layout.shapes:
-                grid.add_shape(shape, **place)
+                grid.add_shape(shape, **cell)
         return grid.update_layout(title=self.title, height=self.height or 380 * rows)
 
 
@@ -320,14 +320,14 @@ def add_line(
     place: tuple[int, int] | None = None,
     **style: Any,
 ) -> None:
-    """Add the average over seeds of what an arm logged to a figure, as a line over the steps, if it logged any.
+    """Add a line to a figure: a metric of an arm over the steps, averaged over seeds; no line if it was not logged.
 
     Args:
         figure: The figure.
         results: The results.
         arm: The arm.
         metric: Name of the metric.
-        average: How seeds are put together.
+        average: How the seeds are averaged.
         place: Row and column of the subplot, counted from 1 (default: the only one).
         **style: Further arguments of ``go.Scatter``.
     """
@@ -342,7 +342,7 @@ def add_line(
 def add_map(
     figure: go.Figure, points: Float[np.ndarray, "points 2"], labels: Sequence[str], *, row: int, column: int = 1
 ) -> None:
-    """Add a map of labelled points of the plane, a colour for each label, to a subplot.
+    """Add labelled points of the plane to a subplot, with a colour for each label.
 
     Args:
         figure: The figure.
@@ -351,10 +351,10 @@ def add_map(
         row: Row of the subplot, counted from 1.
         column: Its column.
     """
-    of_label = np.array(labels)
+    label_array = np.array(labels)
     trace_names = {trace.name for trace in figure.data}
     for label, color in colors(labels).items():
-        x, y = points[of_label == label].T
+        x, y = points[label_array == label].T
         marker = {"size": 9, "color": color}
         style = {"mode": "markers", "marker": marker, "name": label, "legendgroup": label}
         figure.add_scatter(x=x, y=y, row=row, col=column, showlegend=label not in trace_names, **style)

@@ -3,7 +3,7 @@
 ``trial.json`` (identity, machine), ``status.json`` (state, step), ``metrics.csv``, ``checkpoint-<loop>.safetensors``,
 ``state.safetensors`` (what it trained), ``result.json``, ``error.txt``. The folder is the only record of what was run.
 Every file about a result names its trial by the folder's name, which ends in a hash of everything that determines the
-result: a file that belongs to another trial is corrupt.
+result; a file that belongs to another trial counts as corrupt.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Stored(TypedDict):
     choices: dict[str, Choice]
     metrics: metrics.Mark
     seconds: float
-    state: metrics.Mark | None  # None: it was asked to keep none
+    state: metrics.Mark | None  # None if the trial was asked to keep none
     manifest: Manifest
 
 
@@ -122,7 +122,7 @@ class TrialFolder:
             "hardware": this_machine,
             "attempts": [*machines, this_machine],
         }
-        write_sealed(self.path / "trial.json", content, named=False)  # a checkpoint or the result follows
+        write_sealed(self.path / "trial.json", content, named=False)  # the next checkpoint or result makes it durable
         kinds = {
             tuple(machine.get(name) for name in ("processor", "kernels", "blas")) for machine in content["attempts"]
         }
@@ -188,9 +188,15 @@ class TrialFolder:
         *,
         choices: Mapping[str, Choice] | None = None,
     ) -> None:
-        """Write the state that the trial keeps (None: no state), then the result with its manifest.
+        """Write the state that the trial keeps, then the result, which finishes the trial; remove its checkpoints.
 
-        After that the trial is finished, and its checkpoints are no longer needed.
+        Args:
+            result: The result, as JSON values.
+            mark: The mark of the complete metrics file.
+            seconds: Processor time of the trial.
+            manifest: Everything that the trial used.
+            state: The state to keep, by name; None if the trial was asked to keep none.
+            choices: The trial's choices, by name.
         """
         self.state_path.unlink(missing_ok=True)
         if state:
@@ -210,8 +216,8 @@ class TrialFolder:
             path.unlink()
 
     def mark_used(self) -> None:
-        """Note that the result is used again, in the time of its file."""
-        with contextlib.suppress(OSError):  # somebody else's, perhaps, and only to be read
+        """Record that the result is used again, by the modification time of its file."""
+        with contextlib.suppress(OSError):  # it may be another user's file, and read-only
             os.utime(self.path / "result.json")
 
     def last_used(self) -> float:
@@ -275,7 +281,7 @@ class TrialFolder:
 
     def _set_aside(self, paths: Iterable[Path]) -> None:
         for path in paths:
-            if os.path.lexists(path):  # also a link to nothing
+            if os.path.lexists(path):  # true for a broken link too
                 keep_aside(path)
 
     def is_locked(self) -> bool:

@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
 def estimate(
     values: Sequence[float], form: Form = "mean", trials: Sequence[int] = (), confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Estimate a value over seeds, with its interval.
+    """The estimate of a value over seeds, with its interval.
 
     ``"mean"``: the mean, by Student's t. ``"ratio"``: the geometric mean, by Student's t of the logarithms, or the mean
     where a value is not positive. ``"share"``: the share of all trials, by Clopper and Pearson's exact interval.
@@ -116,9 +116,10 @@ def errors_at(looks: int) -> list[float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust the p-values of several tests by Holm's method, which controls the family-wise error rate.
+    """The p-values of several tests, adjusted by Holm's method, which controls the family-wise error rate.
 
-    The k-th smallest of m is multiplied by m - k + 1, and is at least the one before (Holm, 1979).
+    The k-th smallest of m p-values is multiplied by m - k + 1, and raised to the one before if that is larger (Holm,
+    1979).
 
     Examples:
         >>> holm([0.04, 0.01, 0.03])

@@ -29,7 +29,7 @@ from engram.numeric.parallel import orphaned
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
-RESTARTS = 3  # most attempts that may end in a corrupt file
+RESTARTS = 3  # maximum number of attempts if files are corrupt
 LONGEST_PATH = 1000
 
 
@@ -63,19 +63,19 @@ class Job:
 
 
 def strings(settings: Any) -> set[str]:
-    """The strings among settings, as JSON values."""
+    """The strings in settings that are JSON values, except empty strings and those that are too long for a path."""
     if isinstance(settings, Mapping):
         settings = settings.values()
     if isinstance(settings, str):
         return {settings} if settings and len(settings) <= LONGEST_PATH else set()
-    return {text for part in settings for text in strings(part)} if isinstance(settings, Iterable) else set()
+    return {text for value in settings for text in strings(value)} if isinstance(settings, Iterable) else set()
 
 
 def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None, **options: Any) -> Job:
     """Make the job that performs a trial in its folder below ``root``.
 
-    A result that depends on files that have changed stays where it is, in case the change is undone, and the trial is
-    performed in another folder beside it, ``<name>.2``. What has changed is said of the result that was used last.
+    If files that a result depends on have changed, the result stays where it is, in case the change is undone, and the
+    trial runs in another folder beside it, ``<name>.2``. ``differs`` then refers to the result that was used last.
 
     Args:
         trial: The trial.
@@ -156,14 +156,14 @@ def begin(stop: Path) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _expected(stop: Path) -> dict[str, str]:
-    """The code of the process that started the run; other files as they were when this process joined."""
+    """The digests of the code in the process that started the run, and of other files when this process joined."""
     path = stop.with_suffix(".code")
     started: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     return loaded.digests_on_disk() | started
 
 
 def token(stop: Path) -> Path:
-    """The path of the file that exists in the folder of runs while the run that ``stop`` stops is in progress."""
+    """The path of the file that exists in the folder of runs while a run, which ``stop`` stops, is in progress."""
     return stop.with_suffix(".run")
 
 
@@ -179,8 +179,8 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
             return replace(status, state="finished")
     except CorruptFileError as error:
         status = _restart(folder, status, error)
-    mixed = folder.begin(job.identity)
-    status = replace(status, message=mixed or status.message)
+    warning = folder.begin(job.identity)
+    status = replace(status, message=warning or status.message)
     restarts = 0
     while True:
         restarts += 1

@@ -137,27 +137,27 @@ def run(
     results = None
     with stoppable(root, console) as stop, _time_limit(stop, at_most) as is_over:
         for before, count in pairwise([0, *counts]):
-            more = count - before if before else count  # an invalid number of seeds is reported by ``trials``
-            todo = trials(experiment, compared, seeds=more, first=before, arms=arms, device=device_of(device))
+            new_seeds = count - before if before else count  # an invalid number of seeds is reported by ``trials``
+            todo = trials(experiment, compared, seeds=new_seeds, first=before, arms=arms, device=device_of(device))
             present = Present()
-            jobs_before, jobs_of_look = all_jobs, [prepare(trial, root, stop, present, **options) for trial in todo]
-            order = {arm: place for place, arm in enumerate(compared)}
-            all_jobs = sorted(jobs_before + jobs_of_look, key=lambda job: (order[job.trial.arm], job.trial.seed))
-            left = unfinished(experiment, jobs_of_look)
-            workers = workers_for(experiment, preset, left) if jobs is None else jobs
+            jobs_before, look_jobs = all_jobs, [prepare(trial, root, stop, present, **options) for trial in todo]
+            order = {arm: index for index, arm in enumerate(compared)}
+            all_jobs = sorted(jobs_before + look_jobs, key=lambda job: (order[job.trial.arm], job.trial.seed))
+            remaining = unfinished(experiment, look_jobs)
+            workers = workers_for(experiment, preset, remaining) if jobs is None else jobs
             note = run_note(seeds=count, jobs=all_jobs)
-            expected_time = say_expected(f"{experiment.name}, preset {preset}", len(jobs_of_look), left, workers)
-            finished_jobs = jobs_before + [job for job in jobs_of_look if job.finished]
-            expected_time += _saved_size(finished_jobs, left) if keep_state else ""
+            expected_time = say_expected(f"{experiment.name}, preset {preset}", len(look_jobs), remaining, workers)
+            finished_jobs = jobs_before + [job for job in look_jobs if job.finished]
+            expected_time += _saved_size(finished_jobs, remaining) if keep_state else ""
             console.print(expected_time, highlight=False, soft_wrap=True)
             announce = _announcer(announced, preset, count, finished_jobs, looks)
-            last = perform_left(left, console, workers, announce, engine=engine, address=address)
-            of_look = read_back(experiment, root, note, last)
-            is_whole = all(trial.state == "finished" for trial in of_look.trials)
+            last_statuses = perform_left(remaining, console, workers, announce, engine=engine, address=address)
+            look_results = read_back(experiment, root, note, last_statuses)
+            is_whole = all(trial.state == "finished" for trial in look_results.trials)
             if is_over() and not is_whole and results is not None:
-                run_note(seeds=before, jobs=jobs_before)  # an incomplete look judges nothing
+                run_note(seeds=before, jobs=jobs_before)  # an incomplete look decides nothing
                 break
-            results = of_look
+            results = look_results
             if not until_decided or not is_whole:
                 break
             announced = [judged.claim for judged in results.claims() if judged.is_open]
@@ -196,9 +196,9 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
     Raises:
         ValueError: Some arms lack data, or a package of an extra.
     """
-    left = [job for job in jobs if not job.finished]
+    remaining = [job for job in jobs if not job.finished]
     lacking: dict[str, Exception] = {}
-    for trial in {job.trial.arm: job.trial for job in left}.values():
+    for trial in {job.trial.arm: job.trial for job in remaining}.values():
         try:
             experiment.check_requirements(trial.config)
         except Exception as error:
@@ -208,7 +208,7 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
         advice = f"\nWithout it you can run: --arms {available_arms}" if available_arms else ""
         arms = ", ".join(lacking)
         raise ValueError(f"{experiment.name} cannot run {arms} here: {next(iter(lacking.values()))}{advice}")
-    return left
+    return remaining
 
 
 def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> str:
@@ -234,7 +234,7 @@ def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> 
     for why, count in Counter(job.differs for job in left if job.differs).items():
         time += f", {count} again since {escape(why)}"
     modules: frozenset[str] = frozenset().union(*(job.trial.modules for job in left))
-    compiles = len(left) == number and uncompiled(modules)  # what is finished here has compiled its kernels
+    compiles = len(left) == number and uncompiled(modules)  # a trial that finished here has compiled its kernels
     compiling = ", and up to a minute more if kernels have to be compiled," if compiles else ""
     return f"{begin}{time}{compiling} with {workers} at once"
 

@@ -32,7 +32,7 @@ Stamp = tuple[int, ...]
 
 
 class Source(NamedTuple):
-    """The source that was loaded, and its SHA-256, empty if the file may have been edited since."""
+    """A source as it was loaded, and its SHA-256, which is empty if the file may have been edited since."""
 
     text: bytes
     digest: str
@@ -52,9 +52,9 @@ def _hear(event: str, args: tuple[Any, ...]) -> None:
     if event not in _HEARD or not args:
         return
     paths_in_arguments = _paths_in_command(*args) if event == "subprocess.Popen" else args[:1]
-    for name in paths_in_arguments:
-        if isinstance(name, str | bytes | os.PathLike) and name:
-            path = str(Path(os.fsdecode(name)).absolute())
+    for argument in paths_in_arguments:
+        if isinstance(argument, str | bytes | os.PathLike) and argument:
+            path = str(Path(os.fsdecode(argument)).absolute())
             with suppress(OSError, ValueError):
                 if event in _LISTING:
                     _hear_listing(path)
@@ -70,7 +70,7 @@ _SYSTEM = ("/bin/", "/usr/", sys.prefix)
 
 
 def _paths_in_command(program: Any, arguments: Any, folder: Any, _: Any) -> list[str]:
-    """The paths that a command line may name, as seen from the folder it runs in, without programs of the system."""
+    """The paths that a command line may name, relative to its working directory; without those of system programs."""
     words = [arguments] if isinstance(arguments, str | bytes | os.PathLike) else [*arguments]
     try:
         paths = [os.path.join(os.fsdecode(folder or ""), os.fsdecode(word)) for word in words]  # noqa: PTH118
@@ -133,13 +133,13 @@ def _module(frame: Any) -> str:
 
 @functools.cache
 def _is_standard(path: str) -> bool:
-    """Whether a source is of the standard library."""
+    """Whether a source belongs to the standard library."""
     return path.startswith(("<frozen", *_STANDARD)) and "-packages" not in path
 
 
 @functools.cache
 def _is_apart(path: str) -> bool:
-    """Whether a path is no file, or belongs to the interpreter, an installed package or the operating system."""
+    """Whether a path is not a file, or belongs to the interpreter, an installed package or the operating system."""
     return _is_standard(path) or _APART.search(path) is not None
 
 
@@ -154,7 +154,7 @@ def stamp_of(path: str) -> Stamp:
 
 @functools.cache
 def digest_of(path: str, stamp: Stamp) -> str:
-    """The SHA-256 of a file that has this stamp."""
+    """The SHA-256 of a file, computed once for each of its stamps."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -208,13 +208,13 @@ def _is_as_loaded(path: str) -> bool:
         return True
     with suppress(OSError, NotImplementedError):
         compiled = Path(importlib.util.cache_from_source(path))
-        made_of = struct.pack("<II", int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
-        return compiled.read_bytes()[8:16] == made_of and compiled.stat().st_mtime_ns >= status.st_mtime_ns
+        source_header = struct.pack("<II", int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
+        return compiled.read_bytes()[8:16] == source_header and compiled.stat().st_mtime_ns >= status.st_mtime_ns
     return False
 
 
 def place_of(top: str) -> str | None:
-    """The folder that contains a package, or a top-level module; found without loading it."""
+    """The folder that contains a top-level package or module, found without loading it; None if there is none."""
     spec = None
     with suppress(ValueError, ImportError):
         spec = importlib.util.find_spec(top)
@@ -224,11 +224,11 @@ def place_of(top: str) -> str | None:
 
 @functools.cache
 def name_of_file(path: str, module: str) -> str:
-    """The name in a manifest of a module's file, or of a file that it opened, which survives a move of the folder."""
+    """The name in a manifest of a module's file, or of a file that it opened; it stays valid if the folder moves."""
     top = module.partition(".")[0]
-    place = place_of(top)
-    if place is not None and path.startswith((f"{place}/{top}/", f"{place}/{top}.py")):
-        return str(Path(path).relative_to(place))
+    folder = place_of(top)
+    if folder is not None and path.startswith((f"{folder}/{top}/", f"{folder}/{top}.py")):
+        return str(Path(path).relative_to(folder))
     if data := os.environ.get("ENGRAM_DATA"):
         with suppress(ValueError):
             return f"$ENGRAM_DATA/{Path(path).relative_to(Path(data).absolute())}"
@@ -247,7 +247,7 @@ def digests() -> dict[str, str]:
 
 
 def digests_on_disk() -> dict[str, str]:
-    """The SHA-256 of the files that this process has loaded, as they are now, by name."""
+    """The current SHA-256 of the files that this process has loaded, by name."""
     return {name_of_file(path, name): digest_on_disk(path) for name, path in modules().items()}
 
 

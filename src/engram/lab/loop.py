@@ -51,8 +51,8 @@ class Run:
     """The laboratory as a trial sees it.
 
     Attributes:
-        generator, rng: The trial's generators of torch and NumPy, on the CPU, so that every device draws the same
-            numbers.
+        generator, rng: The trial's random generators of torch and NumPy, on the CPU, so that the numbers do not depend
+            on the device.
         device: Where to compute.
         kept: The states that the trial keeps, by name.
         choices: Its choices, by name.
@@ -61,7 +61,7 @@ class Run:
         folder: The trial's folder, locked by the caller.
         seed: Seed of both generators, and of torch's global one for modules such as ``nn.Dropout`` that use no other.
         device: Where to compute.
-        stop: When this file exists, the trial stops at its next step.
+        stop: If this file exists, the trial stops; it looks for the file every half second, after a step.
         checkpoint_seconds: Time between checkpoints; 0 writes one at every step.
         tensorboard: Write event files as well.
         use: The record of what the trial uses (default: a new one).
@@ -114,17 +114,17 @@ class Run:
     def steps(self, total: int, /, **state: Any) -> Iterator[int]:
         """Iterate over the steps of a training loop, resumably.
 
-        A trial may have several loops, one after another; code between them is executed again on resuming, in the same
+        A trial may have several loops, one after another; on resuming, the code between them runs again, in the same
         state as the first time.
 
         Args:
             total: Number of steps.
             **state: Whatever changes during the loop: anything with ``state_dict`` and ``load_state_dict``, tensors and
                 arrays (changed in place), generators. ``run.generator``, ``run.rng`` and torch's global generators
-                take part by themselves.
+                are included automatically.
 
         Yields:
-            The step, ``0 .. total - 1``; after a resume it continues from the last checkpoint.
+            The step, ``0 .. total - 1``; a resumed loop continues from the last checkpoint.
 
         Raises:
             TypeError, RuntimeError: A state cannot be saved, or an earlier loop was left before its last step.
@@ -167,27 +167,28 @@ class Run:
     ) -> float:
         """Choose the candidate that scores best, resumably, and record the candidates and their scores.
 
-        If the best is at an end of the grid, up to three more are tried beyond it, each a factor further; smaller ones
-        if none has a score. Of equal scores the middle one is taken.
+        If the best candidate is at an end of the grid, up to three more are tried beyond it, each further by a constant
+        factor; if no candidate has a score, smaller ones are tried. Of several equal scores, the middle one wins.
 
         Args:
             name: The name of the choice, as ``"learning_rate"``; unique in a trial.
             candidates: Values to choose from, at least one, in any order.
-            score: Returns a candidate's score, larger is better, on data that no result is measured on. A candidate
-                with NaN or FloatingPointError is not chosen.
-            accept: Whether a candidate works, for instance as a rate in the final training. Called from the best score
-                down until it accepts one; if it accepts none, the best score decides.
+            score: Returns a candidate's score (larger is better), computed on data that no result uses. A candidate
+                whose score is NaN or raises FloatingPointError is not chosen.
+            accept: Says whether a candidate works, for instance as a rate in the final training. It is called from the
+                best score down until it accepts a candidate; if it accepts none, the best score decides.
             extend: Whether to try candidates beyond an end. A choice at an end is reported in any case.
-            bounds: The smallest and the largest meaningful value. Choosing one of them does not count as an end.
+            bounds: The smallest and the largest meaningful value. A choice of one of them does not count as a choice at
+                an end.
             **state: Whatever ``score`` and ``accept`` change, as for ``steps``.
 
         Returns:
             The chosen candidate.
 
         Raises:
-            ValueError: There is no candidate, one is out of bounds or given twice, or the name was used already.
+            ValueError: There is no candidate, one is out of bounds or occurs twice, or the name was used already.
             FloatingPointError: No candidate has a score.
-            TypeError, RuntimeError, Interrupted: As ``steps``.
+            TypeError, RuntimeError, Interrupted: As in ``steps``.
         """
         choice.check_grid(name, candidates, bounds, self.choices)
         size = len(candidates)
@@ -207,8 +208,8 @@ class Run:
         if not ranked:
             raise FloatingPointError(f"none of {grid[:size].tolist()} as {name} has a score")
         number = int(accepted[0]) if accepted[0] >= 0 else ranked[0]
-        is_scored = ~np.isnan(grid)  # a prefix, since the grid ends where the best is within it
-        self.choices[name] = choice.chosen_of(number, grid[is_scored], scores[is_scored], bounds)
+        is_tried = ~np.isnan(grid)  # a prefix: once the best is inside the grid, no more are tried
+        self.choices[name] = choice.chosen_of(number, grid[is_tried], scores[is_tried], bounds)
         return float(grid[number])
 
     # ``every`` has the type of the values, since a type checker cannot tell that no key of ``**values`` has this name.
@@ -217,7 +218,7 @@ class Run:
 
         Args:
             step: The step that they belong to.
-            every: Calls in a window: the last one writes the means, each over the calls that gave the metric.
+            every: Number of calls in a window; the last call writes the means, each over the calls that had the metric.
             **values: Numbers, or tensors of one element.
 
         Returns:
@@ -259,10 +260,10 @@ class Run:
         return self._metrics.frame()
 
     def ends(self, metric: str, parts: int = 10) -> tuple[float, float]:
-        """The means of a metric over the first and the last of ``parts`` parts of its rows, at least one row."""
+        """The means of a metric over the first and the last of ``parts`` parts of its rows, each at least a row."""
         curve = self.metrics().filter(pl.col("metric") == metric)["value"].to_numpy()
-        part = max(1, len(curve) // parts)
-        return float(curve[:part].mean()), float(curve[-part:].mean())
+        length = max(1, len(curve) // parts)
+        return float(curve[:length].mean()), float(curve[-length:].mean())
 
     def close(self) -> tuple[Mark, Status]:
         """End the trial and flush everything; return the mark of the metrics and the final status."""
@@ -298,16 +299,16 @@ class Run:
     def _check_complete(self) -> None:
         """Refuse to go on after a ``break``: a resumed trial would not know about it."""
         if self._status.step < self._status.total:
-            place = f"step {self._status.step} of {self._status.total}"
+            position = f"step {self._status.step} of {self._status.total}"
             advice = "run.steps does not support break; skip the work in the remaining steps instead"
-            raise RuntimeError(f"the loop was left at {place}: {advice}")
+            raise RuntimeError(f"the loop was left at {position}: {advice}")
 
     def _seconds(self) -> float:
         return round(self._before + time.monotonic() - self._started, 3)
 
     @property
     def processor_seconds(self) -> float:
-        """The processor time spent so far, over all attempts that count, without other work of the machine."""
+        """The processor time spent so far, over all attempts that count; other processes are not included."""
         return round(self._computed_before + time.process_time() - self._computing, 3)
 
     def _heartbeat(self) -> None:
@@ -339,11 +340,11 @@ class Run:
         return content
 
     def _restore(self, loop: int, total: int, state: dict[str, Any]) -> int:
-        path, content, everything = self._folder.checkpoint(loop), self._saved_in(loop), self._all(state)
-        same = (content["loop"], content["total"], set(content["state"])) == (loop, total, set(everything))
-        if not same or content["step"] > total:
+        path, content, items = self._folder.checkpoint(loop), self._saved_in(loop), self._all(state)
+        is_same = (content["loop"], content["total"], set(content["state"])) == (loop, total, set(items))
+        if not is_same or content["step"] > total:
             raise CorruptFileError(path, "it is of another loop")
-        for name, item in everything.items():
+        for name, item in items.items():
             try:
                 set_state(name, item, content["state"][name])
             except Exception as error:
@@ -389,7 +390,16 @@ def get_state(name: str, item: Any) -> Any:
 
 
 def set_state(name: str, item: Any, stored: Any) -> None:
-    """Restore what ``get_state`` returned; raise ValueError if its shape differs."""
+    """Restore what ``get_state`` returned.
+
+    Args:
+        name: Name of the state, for the error.
+        item: The object to restore; changed in place.
+        stored: Its state.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
     match item:
         case torch.Tensor() | np.ndarray() if item.shape != stored.shape:
             raise ValueError(f"state {name!r} has shape {tuple(item.shape)}, but the stored one {tuple(stored.shape)}")

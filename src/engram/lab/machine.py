@@ -20,8 +20,8 @@ PACKAGES = ("engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymna
 @functools.cache
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that can affect a result."""
-    of_packages = {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
-    return {"python": platform.python_version(), **of_packages}
+    package_versions = {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
+    return {"python": platform.python_version(), **package_versions}
 
 
 @functools.cache
@@ -69,8 +69,8 @@ def _installed(package: str) -> bool:
 
 
 def _processor() -> str:
-    described = Path("/proc/cpuinfo")  # of Linux
-    for line in described.read_text(encoding="utf-8").splitlines() if described.exists() else ():
+    cpu_info = Path("/proc/cpuinfo")  # on Linux
+    for line in cpu_info.read_text(encoding="utf-8").splitlines() if cpu_info.exists() else ():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

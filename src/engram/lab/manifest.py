@@ -1,7 +1,7 @@
 """What a result depends on: the files, parts and packages that its trial used, as they were when they were loaded.
 
-Of the files loaded before a trial, those count that its modules reach by their imports; files loaded or opened while it
-runs always count.
+A file that was loaded before the trial counts if the trial's modules reach it by imports; a file that is loaded or
+opened while the trial runs always counts.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _late: set[str] = set()  # modules loaded during a trial that its imports do not
 class Manifest(TypedDict):
     """What a result depends on.
 
-    ``files`` by name (``"engram/registry.py"``, ``"$ENGRAM_DATA/..."``, or a path) with the SHA-256 of the file as
-    loaded, empty if that is no longer known, and folders that were listed (``"mine/data/"``) with that of the names in
-    them; ``parts`` by kind and name with the registered object; ``packages`` with their versions.
+    ``files`` has the SHA-256 of each file as loaded, empty if it is no longer known, by the name of the file
+    (``"engram/registry.py"``, ``"$ENGRAM_DATA/..."``, or a path), and that of the names in each folder that was listed
+    (``"mine/data/"``). ``parts`` has the registered objects by kind and name, ``packages`` the versions.
     """
 
     files: dict[str, str]
@@ -63,13 +63,13 @@ class Use:
         reach_of_trial = self._reach()
         files = {**reach_of_trial.files, **self._main}
         for path, stamp in list(loaded.opened.items()):
-            counts = path in loaded.lately or loaded.openers[path] & reach_of_trial.modules
-            if counts and path not in loaded.sources and (current_stamp := loaded.stamp_of(path)):
+            is_used = path in loaded.lately or loaded.openers[path] & reach_of_trial.modules
+            if is_used and path not in loaded.sources and (current_stamp := loaded.stamp_of(path)):
                 name = loaded.name_of_file(path, min(loaded.openers[path]))
                 files[name] = loaded.digest_of(path, stamp) if current_stamp == stamp else ""
         for path in list(loaded.listed):
-            counts = path in loaded.lately or loaded.openers[path] & reach_of_trial.modules
-            if counts and (names := loaded.listing(path)):
+            is_used = path in loaded.lately or loaded.openers[path] & reach_of_trial.modules
+            if is_used and (names := loaded.listing(path)):
                 files[f"{loaded.name_of_file(path, min(loaded.openers[path]))}/"] = names
         return {"files": files, "parts": reach_of_trial.parts, "packages": reach_of_trial.packages}
 
@@ -80,7 +80,7 @@ class Use:
         _late.update(new_modules - reach(self._roots, state, resolved_parts).modules)
         reach_of_trial = reach(self._roots | _late | new_modules, state, resolved_parts)
         for pattern, module in {**reach_of_trial.texts, **self._texts}.items():
-            # A library may open them without Python's audit hook noticing.
+            # A library may open these files without Python's audit hook noticing.
             paths = glob.glob(pattern) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207
             for path in {*paths, pattern} - loaded.lately - loaded.written:
                 if stamp := loaded.stamp_of(path):
@@ -102,12 +102,12 @@ class Present:
             loaded.forget_modules()
             self._known |= {("files", name): digest for name, digest in loaded.digests().items()}
         for kind, recorded in manifest.items():
-            for name, was in recorded.items():  # type: ignore[attr-defined]
+            for name, old in recorded.items():  # type: ignore[attr-defined]
                 current = self._known.get((kind, name))
                 if current is None:
                     current = self._known[kind, name] = _now(kind, name)
-                if current != was or not was:
-                    return f"{name} was edited" if kind == "files" else f"{name} is {current or 'gone'}, and was {was}"
+                if current != old or not old:
+                    return f"{name} was edited" if kind == "files" else f"{name} is {current or 'gone'}, and was {old}"
         return ""
 
 
@@ -117,8 +117,8 @@ def _now(kind: str, name: str) -> str:
         path = os.path.expandvars(name) if name[0] in "/$" else f"{loaded.place_of(top)}/{name}"
         return loaded.listing(path) if name.endswith("/") else loaded.digest_on_disk(path)
     if kind == "parts":
-        of, _, registered = name.partition(" ")
-        return " and ".join(registry.places(of, registered))
+        part_kind, _, part_name = name.partition(" ")
+        return " and ".join(registry.places(part_kind, part_name))
     with suppress(PackageNotFoundError):
         return versions().get(name) or version(name)
     return ""

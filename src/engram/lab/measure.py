@@ -46,7 +46,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class Measure:
-    """A number computed from one seed's results; combine measures by ``+ - * /`` and compare them with thresholds.
+    """A number computed from one seed's results; combine measures with ``+ - * /`` and compare them with thresholds.
 
     Attributes:
         compute: The function from the results of one seed, ``{arm: result}``, to the number.
@@ -177,7 +177,7 @@ def maximum(*measures: Measure | float) -> Measure:
 
 
 def _combined(template: str, function: Callable[..., float], *terms: Measure | float) -> Measure:
-    """Combine measures and numbers by a function, with its formula; the result reads the arms of all of them."""
+    """Combine measures and numbers by a function; the result reads the arms of all of them, and has a formula."""
     arms = tuple(dict.fromkeys(arm for term in terms if isinstance(term, Measure) for arm in term.arms))
     formulas = [term.formula if isinstance(term, Measure) else f"{term:g}" for term in terms]
     if template.count("{}") < len(formulas):

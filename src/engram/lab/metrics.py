@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import polars as pl
-from typing_extensions import TypedDict  # that of Python 3.11 has no shape for pydantic
+from typing_extensions import TypedDict  # pydantic does not accept the one of Python 3.11
 
 from engram.storage.files import CorruptFileError, read_bytes, write_atomic
 
@@ -36,7 +36,16 @@ class MetricsFile:
         self._pending: list[str] = []
 
     def append(self, step: int, name: str, value: float) -> None:
-        """Add one row; raise ValueError if ``name`` is not a valid name of a metric."""
+        """Add one row.
+
+        Args:
+            step: The step.
+            name: Name of the metric: letters, digits and ``_ . / -``.
+            value: Its value.
+
+        Raises:
+            ValueError: The name is invalid.
+        """
         if not _NAME.fullmatch(name):
             raise ValueError(f"metric = {name!r}: expected letters, digits and _ . / - only")
         self._pending.append(f"{step},{name},{value!r}\n")
@@ -45,14 +54,14 @@ class MetricsFile:
         """Write all rows to disk, and return the mark to which ``cut`` can go back; a failed write loses no row."""
         content = ("" if self._written else _HEADER) + "".join(self._pending)
         content_written = self._written + content.encode()
-        # Not into the existing file, which may be a link. A checkpoint or the result follows, and makes it durable.
+        # Replaces the file, since it may be a link. The checkpoint or result that follows makes it durable.
         write_atomic(self.path, content_written, named=False)
         self._written = content_written
         self._pending.clear()
         return {"bytes": len(self._written), "sha256": hashlib.sha256(self._written).hexdigest()}
 
     def cut(self, mark: Mark) -> None:
-        """Go back to a mark, if the rows before it are as written; the next ``mark`` removes later rows."""
+        """Go back to a mark, after checking the rows before it; the next ``mark`` removes the later rows."""
         self._written = check(self.path, mark, whole=False)
         self._pending.clear()
 
@@ -70,7 +79,16 @@ def mark(path: Path) -> Mark:
 
 
 def check(path: Path, mark: Mark, *, whole: bool = True) -> bytes:
-    """The file's content up to the mark; raise CorruptFileError if it differs or, with ``whole``, is longer."""
+    """The content of a file up to a mark.
+
+    Args:
+        path: The file; a missing file counts as empty.
+        mark: Its length and checksum when it was written.
+        whole: Whether the file must end at the mark.
+
+    Raises:
+        CorruptFileError: The content differs, or is longer although ``whole`` is set.
+    """
     size = mark["bytes"]
     content = read_bytes(path) if path.exists() else b""
     if len(content) < size or (whole and len(content) > size):
@@ -86,7 +104,7 @@ def read(*paths: Path) -> list[pl.DataFrame]:
     All are parsed at once, since polars needs a millisecond for each call, even for a short file.
     """
     rows = [_rows(path) for path in paths]
-    ends = [0, *itertools.accumulate(part.count(b"\n") for part in rows)]
+    ends = [0, *itertools.accumulate(text.count(b"\n") for text in rows)]
     try:
         table = pl.read_csv(_HEADER.encode() + b"".join(rows), schema=SCHEMA)
         if len(table) != ends[-1]:

@@ -1,4 +1,4 @@
-"""Shows the progress of a run as bars or log lines, read from the folders of its trials for any engine."""
+"""The progress of a run as bars or log lines, read from the folders of its trials, whatever the engine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ from engram.lab.job import Job
 
 POLL_SECONDS = 0.25
 LINE_SECONDS = 30.0
-AHEAD = 16  # trials that wait, for each worker, whose statuses are read
+AHEAD = 16  # number of waiting trials per worker whose statuses are read
 _DONE = ("finished", "failed", "interrupted")
 
 
 class Monitor:
-    """Shows a line for each running trial and one for the run on a terminal, and plain log lines elsewhere.
+    """Shows a bar for each running trial and one for the run on a terminal, and plain log lines elsewhere.
 
-    ``on_finished`` is called with each finished trial and returns lines to show, such as a verdict; ``names`` are the
-    names of the trials to show, by default arm and seed.
+    Args:
+        console: Where to show the progress.
+        jobs: The trials, in the order in which they start.
+        workers: How many run at once.
+        on_finished: Called with each finished trial; returns lines to show, such as a verdict.
+        names: Names of the trials to show (default: arm and seed).
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class Monitor:
                 self._report(index)
                 waiting += self._status[index].state == "waiting"
                 if waiting > AHEAD * self._workers and not last:
-                    break  # trials begin in order, so that those further on wait too
+                    break  # trials start in order, so the later ones are waiting too
             if self._console.is_terminal or time.monotonic() - self._last_line >= LINE_SECONDS:
                 self._show()
 
@@ -115,8 +119,8 @@ class Monitor:
         self._estimate(fractions)
         total = sum(self._expected) or 1.0
         fraction_done = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True)) / total
-        left = f"about {duration(self._left(fractions))} left"
-        self._progress.update(self._all, completed=fraction_done, note=left)
+        time_left = f"about {duration(self._left(fractions))} left"
+        self._progress.update(self._all, completed=fraction_done, note=time_left)
         for index, status in enumerate(self._status):
             if status.state == "running" and index not in self._bars:
                 self._bars[index] = self._progress.add_task(f"  {self._names[index]}", total=1.0, note="")
@@ -133,28 +137,28 @@ class Monitor:
                 for name, fraction, status in zip(self._names, fractions, self._status, strict=True)
                 if status.state == "running"
             )
-            self.write(f"{fraction_done:.0%} done, {left}; running: {running or 'none'}")
+            self.write(f"{fraction_done:.0%} done, {time_left}; running: {running or 'none'}")
 
     def _estimate(self, fractions: Sequence[float]) -> None:
         """Estimate the time of trials whose arm has no record, from its first trials here, or from any trial."""
         seconds_by_arm: defaultdict[str, list[float]] = defaultdict(list)
-        for status, part, job in zip(self._status, fractions, self._jobs, strict=True):
-            if part:
-                seconds_by_arm[job.trial.arm].append(status.seconds / part)
-        of_all = [seconds for of_arm in seconds_by_arm.values() for seconds in of_arm] or [0.0]
-        mean_of_all = sum(of_all) / len(of_all)
+        for status, fraction, job in zip(self._status, fractions, self._jobs, strict=True):
+            if fraction:
+                seconds_by_arm[job.trial.arm].append(status.seconds / fraction)
+        all_seconds = [seconds for arm_seconds in seconds_by_arm.values() for seconds in arm_seconds] or [0.0]
+        overall_mean = sum(all_seconds) / len(all_seconds)
         mean = {arm: sum(seconds) / len(seconds) for arm, seconds in seconds_by_arm.items()}
         for index, job in enumerate(self._jobs):
             if self._unknown[index]:
-                self._expected[index] = mean.get(job.trial.arm, mean_of_all)
+                self._expected[index] = mean.get(job.trial.arm, overall_mean)
 
     def _left(self, fractions: Sequence[float]) -> float:
         """Estimate the seconds left from expected times, corrected by the times in this run so far."""
         seconds_spent = sum(s.seconds for s in self._status)
         predicted = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True))
         pace = seconds_spent / predicted if predicted > 0 and seconds_spent > 0 else 1.0
-        left = sum((1 - f) * seconds for f, seconds in zip(fractions, self._expected, strict=True))
-        return pace * left / self._workers
+        remaining = sum((1 - f) * seconds for f, seconds in zip(fractions, self._expected, strict=True))
+        return pace * remaining / self._workers
 
 
 def duration(seconds: float) -> str:

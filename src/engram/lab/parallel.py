@@ -96,10 +96,10 @@ def _connected(engine: Backend, workers: int, address: str | None) -> Iterator[N
 
 
 def _undisturbed(engine: Backend, files: Sequence[Path], work: Callable[[], Any]) -> Any:
-    """Work in a thread that blocks Ctrl-C, so that only this thread receives it and asks the trials to stop.
+    """Work in another thread, which blocks Ctrl-C: only the calling thread receives it and asks the trials to stop.
 
     Workers inherit the block when they start. If this process is killed, the resource tracker removes the files as soon
-    as they have ended.
+    as the workers have ended.
     """
     with ThreadPoolExecutor(1, initializer=_block_interrupts) as thread:
         for file in files:

@@ -30,9 +30,9 @@ _FILE = re.compile(r"(?=.*\w)\S{1,200}\.(\w{1,12}|\*)")  # may have wildcards
 class _Reads(NamedTuple):
     """What a source file reaches.
 
-    ``imported`` is what ``imports`` returns, except for type checkers; ``executed`` are the names that are used in code
-    that runs on import; ``modules`` are patterns of the names of modules that it imports by name; ``texts`` are strings
-    that may be names of files, or patterns of names, and ``makes`` says whether it makes environments.
+    ``imported`` is what ``imports`` returns, without imports for type checkers; ``executed`` are the names used in code
+    that runs on import; ``modules`` are regular expressions for the modules that it imports by a string; ``texts`` are
+    strings that may be file names, or glob patterns of them; ``makes`` says whether it makes environments.
     """
 
     imported: tuple[tuple[str, str], ...]
@@ -46,7 +46,7 @@ class _Reads(NamedTuple):
 def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):  # compiled: it can reach its neighbours
+    except (SyntaxError, ValueError):  # not Python, so it may reach anything in its package
         return _Reads((), frozenset(), (re.escape(module.partition(".")[0]) + r"(\..*)?",), (), False)
     # A package that imports some parts lazily repeats these imports for type checkers.
     nodes = list(_walk(tree, typed=is_package and b"deferred(__name__" in text))
@@ -97,7 +97,7 @@ def _walk(tree: ast.AST, *, typed: bool = False) -> Iterator[ast.AST]:
 
 
 def _text(node: ast.AST) -> str:
-    """The pattern of a formatted string, or of the strings that a path is divided by, one after another."""
+    """The glob pattern of an f-string, or of strings joined to a path by ``/``."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -131,8 +131,8 @@ class Reach(NamedTuple):
 def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[tuple[str, str, str], str]]) -> Reach:
     """What modules reach among the loaded ones.
 
-    Of engram's own packages, where importing registers nothing, only the names that are used count; of others,
-    everything that they import. What is loaded and registered is part of the cache's key.
+    For engram's own packages, which register nothing on import, only the names that are used count; for other packages,
+    everything that they import counts. The cache's key contains what is loaded and registered.
 
     Args:
         roots: Names of the modules to start from.
@@ -155,23 +155,23 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
         reach.files[loaded.name_of_file(path, name)] = loaded.sources[path].digest
         top, is_package = name.partition(".")[0], Path(path).name == "__init__.py"
         reads = _reads(name, is_package, loaded.sources[path].text)
-        if top == "engram" and is_package and (part == "." or any(of == part for _, of in reads.imported)):
+        if top == "engram" and is_package and (part == "." or any(symbol == part for _, symbol in reads.imported)):
             pending += [_target(modules, *pair) for pair in reads.imported if pair[1] in (part, "", *reads.executed)]
             pending.append((name.rpartition(".")[0], "."))
             continue
         pending += [_target(modules, *pair) for pair in reads.imported]
         pending.append((name.rpartition(".")[0], "."))
-        everything = [r"engram\..*" if pattern == ".*" and top == "engram" else pattern for pattern in reads.modules]
-        pending += [(other, "") for pattern in everything for other in modules if re.fullmatch(pattern, other)]
+        patterns = [r"engram\..*" if pattern == ".*" and top == "engram" else pattern for pattern in reads.modules]
+        pending += [(module, "") for pattern in patterns for module in modules if re.fullmatch(pattern, module)]
         if reads.makes:
-            pending += [(other, "") for other in _environments()]
+            pending += [(module, "") for module in _environments()]
         for (caller, kind, registered), value in asked:
             if caller == name:
                 reach.parts[f"{kind} {registered}"] = value
                 pending.append((value.partition(":")[0], ""))
         if top != "engram":
             reach.texts.update(
-                {str(place / text): name for text in reads.texts for place in (Path(path).parent, Path.cwd())}
+                {str(folder / text): name for text in reads.texts for folder in (Path(path).parent, Path.cwd())}
             )
         if not name.startswith(("engram.lab", "engram.storage")):
             tops = {base.partition(".")[0] for base, _ in reads.imported} & sys.modules.keys() - sys.stdlib_module_names
@@ -182,7 +182,7 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
 
 
 def uncompiled(roots: frozenset[str]) -> set[str]:
-    """The modules with kernels that modules reach and whose kernels are not compiled yet, loaded or not.
+    """The modules, loaded or not, that some modules reach and whose kernels are not compiled yet.
 
     Imports inside functions of loaded modules count. Packages that are not loaded are skipped, since they import more
     than their users need.
@@ -201,7 +201,7 @@ def uncompiled(roots: frozenset[str]) -> set[str]:
         visited.add(name)
         text = path.read_bytes()
         reads = _reads(name, False, text)
-        pending.update(of for base, part in reads.imported for of in (base, f"{base}.{part}"))
+        pending.update(module for base, part in reads.imported for module in (base, f"{base}.{part}"))
         for pattern in (pattern for pattern in reads.modules if pattern.startswith(r"engram\.")):
             pending.update(filter(re.compile(pattern).fullmatch, _engrams()))
         if name != jit.__name__ and _KERNEL.search(text) and not jit.is_cached(path):
@@ -217,7 +217,7 @@ def _engrams() -> tuple[str, ...]:
 
 
 def _target(modules: Collection[str], base: str, part: str) -> tuple[str, str]:
-    """The module of an import, and the name imported from it; empty: everything."""
+    """The module of an import, and the name imported from it; an empty name stands for everything."""
     within = f"{base}.{part}"
     return (within, "") if part and within in modules else (base, part.replace("*", ""))
 

@@ -1,4 +1,4 @@
-"""Reads results back: those of the last run, from the note beside its trials, or those of a stored record."""
+"""The results of the last run, read from the note beside its trials, and those of a stored record."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def read_back(
     Args:
         experiment: The experiment.
         root: Its folder.
-        note: What the run consists of.
-        last: The last status of trials that could not write it, by the name of their folder.
+        note: The settings and trials of the run.
+        last: The last status of each trial that may have been unable to write it, by the name of its folder.
         metrics: Read the metrics too.
     """
     read_trials = [_read_trial(entry, root, note, (last or {}).get(entry["folder"])) for entry in note["trials"]]
@@ -151,27 +151,27 @@ def _metrics(folders: Sequence[Path]) -> tuple[dict[str, pl.DataFrame], dict[str
     """The metrics of finished trials, and why those of others cannot be read, by folder."""
     failed: dict[str, str] = {}
     while True:
-        left = [folder for folder in folders if str(folder) not in failed]
+        readable = [folder for folder in folders if str(folder) not in failed]
         try:
-            tables = read_metrics(*(TrialFolder(folder).metrics_path for folder in left))
+            tables = read_metrics(*(TrialFolder(folder).metrics_path for folder in readable))
         except CorruptFileError as error:
             failed[str(error.path.parent)] = str(error)
         else:
-            return dict(zip(map(str, left), tables, strict=True)), failed
+            return dict(zip(map(str, readable), tables, strict=True)), failed
 
 
 def recorded(experiment: str | Experiment, preset: str = "laptop") -> Results:
-    """The results by which an experiment's published verdicts are judged, read from the record that ships with it.
+    """The results behind an experiment's published verdicts, read from the record that ships with it.
 
-    The record is ``results/NAME-PRESET.json`` in a folder above the experiment's module: in an installed package, that
-    of its experiments; in a checkout, the topmost.
+    The record is ``results/NAME-PRESET.json`` in the nearest folder above the experiment's module that has it: the
+    folder of the experiments in an installed package, the root of the repository in a checkout.
 
     Args:
         experiment: The experiment, or its name in the registry.
         preset: Name of the preset.
 
     Raises:
-        ValueError: There is no record, or it is of other settings than the preset has now.
+        ValueError: There is no record, or the preset's settings have changed since.
 
     Examples:
         >>> recorded("pattern-completion").claims()[0].verdict
@@ -197,11 +197,11 @@ def record_path(experiment: Experiment, preset: str) -> Path | None:
 
 
 def is_current(experiment: str | Experiment, record: Mapping[str, Any]) -> bool:
-    """Whether a record is of the arms that its preset has now; a setting added since has its default in the record."""
+    """Whether a record has the arms and settings that its preset has now; settings added since have their defaults."""
     experiment = find_experiment(experiment)
     arms = experiment.arms(record["preset"])
     try:
-        return _configs(experiment, record) == {arm: of.config for arm, of in arms.items()}
+        return _configs(experiment, record) == {arm: preset_arm.config for arm, preset_arm in arms.items()}
     except ValueError:  # a setting is unknown today, or out of range
         return False
 
@@ -239,7 +239,7 @@ def _results(
 
 
 def _or_nan(value: Any) -> Any:
-    """A number of a record, where JSON has null for one that is not finite."""
+    """A value of a record; NaN for null, by which JSON represents a number that is not finite."""
     return math.nan if value is None else value
 
 
@@ -250,7 +250,7 @@ def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any
 
 
 def _check(experiment: Experiment, note: Note) -> None:
-    """Raise ValueError if a note does not fit the experiment as it is now, or an entry the folder that it names."""
+    """Raise ValueError if a note does not fit the current experiment, or an entry does not fit its folder's name."""
     if note["experiment"] != experiment.name:
         raise ValueError(f"it is of {note['experiment']}")
     arms = experiment.arms(note["preset"], note["changed"])
@@ -291,7 +291,7 @@ def _read_trial(entry: Entry, root: Path, note: Note, last: Status | None) -> tu
 
 
 def merged_environments(environments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Versions and hardware of all trials; all values that occur if they differ."""
+    """Versions and hardware of all trials; where they differ, all values that occur."""
     occurring: dict[str, dict[str, Any]] = {}
     for group in ("versions", "hardware"):
         names = dict.fromkeys(name for environment in environments for name in environment[group])

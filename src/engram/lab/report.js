@@ -1,5 +1,5 @@
-// Each figure is drawn when it comes into view: a page of many would take seconds to open. A report has plotly within it;
-// for a page of the site it lies beside this script, and is fetched for the first figure.
+// Each figure is drawn when it comes into view, since a page that draws many takes seconds to open. A report contains
+// plotly; a page of the site fetches it from beside this script, for the first figure.
 {
   const own = document.currentScript.src;
   const config = { displaylogo: false, responsive: true, displayModeBar: "hover" };
@@ -9,7 +9,7 @@
     const src = new URL("plotly.js", own).href;
     document.head.append(Object.assign(document.createElement("script"), { src, onload: resolve, onerror: reject }));
   }));
-  const letter = 8; // pixels of the width of all panels, for one of a title: 6.5, and the room for the axes
+  const letter = 8; // pixels of panel width for each letter of a title: 6.5, and room for the axes
   const wrapped = ({ data, layout }, width) => {
     const titles = (layout.annotations ?? []).filter(({ showarrow, yref }) => showarrow === false && yref === "paper");
     const columns = new Set(titles.map(({ x }) => x)).size || 1;

@@ -28,8 +28,8 @@ from engram.storage.files import write_atomic
 from engram.verdicts import BAD, GOOD, Verdict, counted
 from engram.version import __version__
 
-MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range drawn on it
-DECADES = 1.5  # span above which a claim's axis is logarithmic
+MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range of its values
+DECADES = 1.5  # a claim's axis is logarithmic if its values span more decades
 FARTHEST = 30  # a claim this many half intervals from its criterion is drawn at the end of its row
 
 
@@ -78,7 +78,7 @@ def card(section: dict[str, Any], address: str, picture: str = "", themes: str =
 def plot(figure: go.Figure) -> str:
     """A figure as HTML that fits into 420 pixels, with its title as a caption.
 
-    The page needs plotly's script, ``script``, and ``style`` with the figure in an element of class ``run``.
+    The page needs plotly's script, ``script`` and ``style``, and an element of class ``run`` around the figure.
     """
     caption = escape(figure.layout.title.text or "")
     height = figure.layout.height or 440
@@ -199,20 +199,20 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
     span = (max(scaled) - min(scaled)) or abs(scaled[0]) or 1.0
     start, width = min(scaled) - MARGIN * span, (1 + 2 * MARGIN) * span
 
-    def place(value: float) -> float:
+    def position(value: float) -> float:
         if math.isinf(value):
             return 0.0 if value < 0 else 100.0
         return round(100 * ((math.log(value) if log else value) - start) / width, 2)
 
-    def between(low: float, high: float) -> tuple[float, float]:
-        return place(low), round(place(high) - place(low), 2)
+    def start_and_width(low: float, high: float) -> tuple[float, float]:
+        return position(low), round(position(high) - position(low), 2)
 
     return {
-        "ours": place(judged.ours),
-        "interval": None if math.isnan(judged.low) else between(judged.low, judged.high),
-        "criterion": between(criterion.low, criterion.high),
+        "ours": position(judged.ours),
+        "interval": None if math.isnan(judged.low) else start_and_width(judged.low, judged.high),
+        "criterion": start_and_width(criterion.low, criterion.high),
         "ends": [math.exp(end) if log else end for end in (start, start + width)],
-        "published": place(published[0]) if published else None,
+        "published": position(published[0]) if published else None,
         "log": log,
     }
 
@@ -220,8 +220,8 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
 def beside_criterion(judged: JudgedClaim) -> tuple[float, float, float] | None:
     """The positions of a claim's value and of the ends of its interval in a row, in percent, relative to its criterion.
 
-    The criterion is at 50, and values that meet it are to the right. Distances are in halves of the interval, so that
-    claims on different measures can be compared, and large distances are compressed.
+    The criterion is at 50, and values that meet it are to the right. The unit of distance is half the width of the
+    interval, so that claims on different measures can be compared; large distances are compressed.
 
     Args:
         judged: The claim.
@@ -240,13 +240,13 @@ def beside_criterion(judged: JudgedClaim) -> tuple[float, float, float] | None:
         return None
     half = (judged.high - judged.low) / 2
 
-    def place(value: float) -> float:
+    def position(value: float) -> float:
         margin = min(value - criterion.low, criterion.high - value)
-        far = margin / half if half else math.copysign(math.inf, margin)
-        share = math.asinh(min(max(far, -FARTHEST), FARTHEST)) / math.asinh(FARTHEST)
-        return round(50 + 50 * share, 2)
+        distance = margin / half if half else math.copysign(math.inf, margin)
+        scaled = math.asinh(min(max(distance, -FARTHEST), FARTHEST)) / math.asinh(FARTHEST)
+        return round(50 + 50 * scaled, 2)
 
-    low, high, value = map(place, ours)
+    low, high, value = map(position, ours)
     return min(low, high), max(low, high, value), value
 
 

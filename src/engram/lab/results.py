@@ -38,7 +38,7 @@ class TrialResult:
         seconds: Processor time of a finished trial; otherwise the time since it began.
         folder: Its folder; empty for a trial read from a record.
         message: Why it failed.
-        choices: Its choices by ``run.choose``, by name.
+        choices: What it chose by ``run.choose``, by name.
     """
 
     arm: str
@@ -105,12 +105,12 @@ class Results:
 
     Attributes:
         experiment, claimed, headline: Name, claims and first metric of the experiment.
-        preset, seeds: Name of its preset, and how many seeds.
+        preset, seeds: Name of its preset, and number of seeds.
         changed: The settings that differ from the preset, by dotted name, with their values.
         configs: The config of each arm that was run.
         trials: All trials, arm by arm.
         metrics: All metrics: columns arm, seed, step, metric and value.
-        environment: Versions and hardware of the trials; all of them if they differ.
+        environment: Versions and hardware of the trials; where they differ, all values that occur.
         looks: The numbers of seeds at which a run until decided judges the claims; otherwise empty.
     """
 
@@ -181,7 +181,7 @@ class Results:
 
     @functools.cached_property
     def choices(self) -> dict[str, list[Mapping[str, Choice]]]:
-        """The choices of each arm's finished trials by ``run.choose``, by seed."""
+        """What the finished trials of each arm chose by ``run.choose``, in the order of their seeds."""
         choices: dict[str, list[Mapping[str, Choice]]] = {arm: [] for arm in self.arms}
         for trial in self.trials:
             if trial.state == "finished":
@@ -190,12 +190,12 @@ class Results:
 
     def caveats(self, claim: Claim) -> list[str]:
         """Sentences about arms of a claim whose choice was at an end of the grid, so a better one may lie beyond."""
-        of_arm = at_ends({arm: self.choices[arm] for arm in claim.arms if arm in self.choices})
-        return [sentence for sentences in of_arm.values() for sentence in sentences]
+        by_arm = at_ends({arm: self.choices[arm] for arm in claim.arms if arm in self.choices})
+        return [sentence for sentences in by_arm.values() for sentence in sentences]
 
     @property
     def seconds(self) -> float:
-        """Processor time, over all trials."""
+        """Total processor time of all trials."""
         return sum(trial.seconds for trial in self.trials)
 
     @property
@@ -218,8 +218,8 @@ class Results:
         undecided_ids = [judged.claim.id for judged in claims if judged.adjusted != judged.verdict]
         if tests < 2:
             return ""
-        left = f"leaves undecided: {', '.join(undecided_ids)}" if undecided_ids else "leaves all verdicts as they are"
-        return f"Holm's correction over {tests} tests (one false verdict in any of them: 5 %) {left}."
+        effect = f"leaves undecided: {', '.join(undecided_ids)}" if undecided_ids else "leaves all verdicts as they are"
+        return f"Holm's correction over {tests} tests (one false verdict in any of them: 5 %) {effect}."
 
     def exit_code(self) -> int:
         """The exit code: 0 if no claim failed, 1 if one is *not reproduced* or *fails*, 2 if a trial failed."""

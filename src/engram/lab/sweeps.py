@@ -84,13 +84,13 @@ def sweep(
 
     Args:
         experiment: The experiment, or its name in the registry.
-        samples: Draw this number of settings at random, always the same ones, instead of a grid of all combinations.
+        samples: Number of settings to draw at random, always the same ones, instead of a grid of all combinations.
         metric: The result that the figure shows (default: the experiment's headline, or the first).
         preset: ``"smoke"``, ``"laptop"`` or ``"paper"``, for the other fields.
         seeds: How many seeds.
         first_seed: The first of them.
         arms: Only these arms (default: all).
-        jobs: How many trials at once (default: as many as fit on the cores and are worth it to start workers for).
+        jobs: How many trials at once (default: as many as fit on the cores, if workers are worth starting).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available).
         progress: Show the progress on the standard error stream.
@@ -129,16 +129,16 @@ def sweep(
         all_jobs = [prepare(trial, root, stop, present, keep_state=False) for _, trial in todo]
         # Arms that do not depend on a field have the same trials at several settings.
         distinct = list({job.folder.path: job for job in all_jobs}.values())
-        left = unfinished(experiment, distinct)
-        workers = workers_for(experiment, preset, left) if jobs is None else jobs
+        remaining = unfinished(experiment, distinct)
+        workers = workers_for(experiment, preset, remaining) if jobs is None else jobs
         title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
-        console.print(say_expected(title, len(distinct), left, workers), highlight=False, soft_wrap=True)
+        console.print(say_expected(title, len(distinct), remaining, workers), highlight=False, soft_wrap=True)
         names_by_folder: dict[Path, str] = {}
         for job, name in zip(all_jobs, _names(todo), strict=True):
             names_by_folder.setdefault(job.folder.path, name)
-        names = [names_by_folder[job.folder.path] for job in left]
-        last = perform_left(left, console, workers, lambda job: [], names=names)
-    rows = [{**setting, **_row(job, last, set(values))} for (setting, _), job in zip(todo, all_jobs, strict=True)]
+        names = [names_by_folder[job.folder.path] for job in remaining]
+        statuses = perform_left(remaining, console, workers, lambda job: [], names=names)
+    rows = [{**setting, **_row(job, statuses, set(values))} for (setting, _), job in zip(todo, all_jobs, strict=True)]
     table = pl.DataFrame(rows, infer_schema_length=None)
     _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
     return table
@@ -180,12 +180,25 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
 
 
 def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[str]) -> Path:
-    """The folder for the table and figure of a sweep over some fields."""
+    """The folder for the table and figure of a sweep over some fields.
+
+    Args:
+        experiment: The experiment.
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+        names: Names of the fields.
+    """
     return runs_folder(runs) / experiment.name / f"sweep-{'-'.join(names)}"
 
 
 def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:
-    """A metric for each setting and arm of a sweep; over several seeds its mean, range and number of seeds."""
+    """A metric for each setting and arm of a sweep; with several seeds, its mean, range and number of seeds.
+
+    Args:
+        experiment: The experiment.
+        table: The table that ``sweep`` returned.
+        names: Names of the fields that were changed.
+        metric: Name of the metric (default: the experiment's headline, or the first).
+    """
     metric_name = _metric(experiment, table, names, metric)
     by = [*names, "arm"]
     if metric_name is None:
@@ -202,7 +215,7 @@ def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], 
 
 
 def _metric(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> str | None:
-    """The metric to compare: the one asked for, the headline or the first one; None if no trial is done."""
+    """The metric to compare: the requested one, the headline or the first; None if no trial is done."""
     metrics = table.columns[len(names) + 3 :]
     if metric is not None and metrics:
         return checks.choice("metric", metric, metrics)

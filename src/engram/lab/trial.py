@@ -67,7 +67,7 @@ def trials(
 
     Args:
         experiment: The experiment.
-        compared: Its arms at the size that is run.
+        compared: Its arms, at the size to run.
         seeds: How many seeds.
         first: The first of them.
         arms: Only these arms (default: all).
@@ -75,7 +75,7 @@ def trials(
 
     Raises:
         ValueError: ``seeds`` is below 1, or an arm is unknown.
-        TypeError: ``seeds`` is no int.
+        TypeError: ``seeds`` is not an int.
     """
     if isinstance(seeds, Sequence):
         raise TypeError(f"seeds = {seeds!r}: expected how many seeds, an int; they begin at {first}")
@@ -118,7 +118,7 @@ def computing(trial: Trial) -> Iterator[None]:
     ]
     with ExitStack() as undo:
         for get_value, set_value, new_value in state:
-            if (old_value := get_value()) != new_value:  # a call that loads PyTorch's compiler, which takes 2 s
+            if (old_value := get_value()) != new_value:  # setting it would load PyTorch's compiler, which takes 2 s
                 undo.callback(set_value, old_value)
                 set_value(new_value)
         if torch.get_default_device().type != "cpu":

@@ -1,4 +1,4 @@
-"""Learning rules that are themselves learned: to remember, by evolution, or not to forget old tasks."""
+"""Learning rules that are themselves learned: by evolution, for remembering, or for not forgetting old tasks."""
 
 from engram.learned import blur, learning_to_remember, updates
 

@@ -1,7 +1,7 @@
 """Memories: exact dictionaries, networks with exponentially many attractors, episodic memories, fragments.
 
-The packages are ``dictionary``, ``hopfield``, ``expander``, ``episodic`` and ``fragments``, and ``associative``, one
-contract for all memories of patterns; their public parts can be imported from here.
+The packages are ``dictionary``, ``hopfield``, ``expander``, ``episodic``, ``fragments``, and ``associative``, a common
+contract for all memories of patterns. Their public names can be imported from here.
 """
 
 from __future__ import annotations

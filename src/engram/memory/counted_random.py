@@ -1,6 +1,6 @@
-"""Random numbers by counting: the n-th number of a seed without the ones before it, the same in torch and in numba.
+"""Counter-based random numbers: the n-th number of a seed without those before it, the same in torch and in numba.
 
-    number(seed, n) = mix(seed + n golden)
+    number(seed, n) = mix(seed + (n + 1) golden)
 
 so that samples can be computed in any order, in any number of threads and on any device.
 
@@ -25,8 +25,8 @@ def seeds(batch: int, generator: torch.Generator | None, device: torch.device) -
 
     Args:
         batch: Number of samples.
-        generator: Source of the seeds; None: torch's global one.
-        device: Where the seeds go.
+        generator: Source of the seeds; torch's global one if None.
+        device: Device of the seeds.
     """
     checks.arguments()
     draw_device = torch.device("cpu") if generator is None else generator.device
@@ -34,7 +34,7 @@ def seeds(batch: int, generator: torch.Generator | None, device: torch.device) -
 
 
 def number(seed: Annotated[Tensor, "*shape"], count: Annotated[Tensor, "*shape"] | int) -> Annotated[Tensor, "*shape"]:
-    """The random 64 bits that a seed has at a count; shapes broadcast."""
+    """The random 64 bits of a seed at a count; shapes broadcast."""
     value = seed + (_signed(GOLDEN * (count + 1)) if isinstance(count, int) else _signed(GOLDEN) * (count + 1))
     value = (value ^ _shift(value, 30)) * _signed(FIRST)
     value = (value ^ _shift(value, 27)) * _signed(SECOND)
@@ -52,11 +52,11 @@ def chance(bits: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
 
 
 def _signed(value: int) -> int:
-    """The integer of 64 bits with a sign that has the same bits."""
+    """The signed 64-bit integer with the same bits."""
     return (value + 2**63) % 2**64 - 2**63
 
 
 def _shift(value: Tensor, by: int) -> Tensor:
-    """Shift to the right and fill with zeros; torch has no unsigned shift of 64 bits."""
+    """Shift right and fill with zeros; torch has no unsigned 64-bit shift."""
     shifted: Tensor = (value >> by) & (2 ** (64 - by) - 1)
     return shifted

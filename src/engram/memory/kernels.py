@@ -11,7 +11,7 @@ one = np.uint64(1)
 
 @inline
 def number(seed, count):
-    """The random 64 bits that a seed has at a count."""
+    """The random 64 bits of a seed at a count."""
     value = np.uint64(seed) + golden * (np.uint64(count) + one)
     value = (value ^ (value >> np.uint64(30))) * first_factor
     value = (value ^ (value >> np.uint64(27))) * second_factor

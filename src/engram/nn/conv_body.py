@@ -1,4 +1,4 @@
-"""The convolutional body of ANML, with an efficient first layer, which has nearly all of the activity."""
+"""The convolutional body of ANML, with an efficient first layer, which has nearly all of the activations."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from torch.nn import functional
 from engram import checks
 from engram.nn.initial import kaiming
 
-LEAST_SIDE = 22  # below which the third convolution leaves one number a channel, and nothing to normalise
-EPS = 1e-5  # of the norm
+LEAST_SIDE = 22  # below it the third convolution leaves one number per channel, and nothing to normalise
+EPS = 1e-5  # of instance norm
 
 
 class ConvBody(nn.Sequential):
-    """Three convolutions 3 x 3, each followed by instance norm and ReLU, the first two by max-pooling 2 x 2; flattened.
+    """Three 3 x 3 convolutions, each with instance norm and ReLU, the first two also with 2 x 2 max-pooling; flattened.
 
-    Instance norm, over the positions of each channel of each image, is what normalising one image at a time is, in one
-    call for the whole batch; it has no running statistics, so that ``train`` and ``eval`` are the same.
+    Instance norm, over the positions of each channel of each image, equals batch norm on one image at a time, in one
+    call for the whole batch; it has no running statistics, so ``train`` and ``eval`` modes are the same.
 
-    The layers define the result, but the first block is computed in one step, without calling its layers: mean and
-    variance of a convolution follow from those of the patches, which do not depend on weights, so that convolution and
-    norm are one product, of which pooling keeps a quarter.
+    The layers define the result, but the first block is computed in one step, without calling its layers: the mean and
+    variance of a convolution follow from those of the patches, which do not depend on the weights, so that convolution
+    and norm become one product, of which pooling keeps a quarter.
 
     Args:
-        channels: Channels of each convolution.
+        channels: Output channels of each convolution.
         in_channels: Channels of the images.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
     Raises:
-        ValueError: On a call, images with a side below 22 pixels.
+        ValueError: In a call, a side of the images is below 22 pixels.
 
     Source: Beaulieu et al., "Learning to continually learn" (2020), appendix.
 
@@ -51,7 +51,7 @@ class ConvBody(nn.Sequential):
         super().__init__(*layers)
 
     def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
-        """The features, 9 for each channel of images of 28 x 28."""
+        """The features; for images of 28 x 28 pixels, 9 for each channel."""
         checks.arguments()
         if min(input.shape[-2:]) < LEAST_SIDE:
             size = "x".join(map(str, input.shape[-2:]))
@@ -66,13 +66,13 @@ class ConvBody(nn.Sequential):
 
 
 class Patches(NamedTuple):
-    """The patches that a convolution 3 x 3 of images takes, one at each position.
+    """The patches of images that a 3 x 3 convolution reads, one at each position.
 
     Attributes:
-        values: Patches less their mean over positions, and a 1 for the bias; the positions of one pooling window are a
-            quarter of all apart, and those outside every window are left out.
-        covariance: Covariance of patches, over all positions.
-        pooled: Height and width after pooling 2 x 2.
+        values: Patches minus their mean over positions, and a 1 for the bias. The four positions of a pooling window
+            are a quarter of all positions apart; positions outside every window are left out.
+        covariance: Covariance of the patches, over all positions.
+        pooled: Height and width after 2 x 2 pooling.
     """
 
     values: Float[Tensor, "batch positions inputs_and_one"]

@@ -20,10 +20,10 @@ class RandomProjection(nn.Module):
         P_ij = +-sqrt(1 / (s d)) with probability s/2 each, else 0, s = 1/sqrt(D)    "sparse"
 
     Args:
-        n_features: Length D of an input, flattened.
+        n_features: Length D of a flattened input.
         key_dim: Length d of a key.
-        kind: ``"gaussian"`` or ``"sparse"``; no other (ValueError).
-        rng: Source of the projection.
+        kind: ``"gaussian"`` or ``"sparse"`` (else ValueError).
+        rng: Source of the random projection.
 
     Source: Blundell et al., "Model-free episodic control" (2016), section 3.1; ``sklearn.random_projection``.
 
@@ -57,7 +57,7 @@ class RandomProjection(nn.Module):
         self.register_buffer("components", torch.from_numpy(components.astype(np.float32)))
 
     def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
-        """The key of each input of a batch."""
+        """The key of each input in a batch."""
         checks.instance("x", x, Tensor)
         if x.ndim < 1 or x.shape[1:].numel() != self.n_features:
             raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, ...) of {self.n_features} features")
@@ -69,7 +69,7 @@ class RandomProjection(nn.Module):
 
 
 def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
-    """An encoder of vectors, Linear, ReLU, Linear, with the initial values of ``torch.nn``.
+    """An encoder of vectors (Linear, ReLU, Linear) with the initial values of ``torch.nn``.
 
     Args:
         n_features: Length of a vector.

@@ -1,4 +1,4 @@
-"""Layers whose initial values come from a given generator; torch's global one is not touched."""
+"""Layers whose initial values come from a given generator; torch's global one is then not used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def uniform(
     """A layer with torch's initial values: weights and biases uniform within 1 / sqrt(fan-in), or ``bound``.
 
     Args:
-        kind: A layer with ``weight`` and perhaps ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
-        sizes: Sizes of the layer, as (inputs, outputs).
-        generator: Source of weights and biases; None is torch's global one.
-        bound: Largest magnitude of the values; needed for layers of several weights, as ``nn.LSTM``.
-        **options: Further arguments of the layer, as ``padding``.
+        kind: A layer class with ``weight`` and optionally ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
+        sizes: Sizes of the layer, such as inputs and outputs.
+        generator: Source of weights and biases; torch's global one if None.
+        bound: Largest magnitude of the values; required for layers with several weights, such as ``nn.LSTM``.
+        **options: Further arguments of the layer, such as ``padding``.
 
     Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp" (1998), section 4.6, at a third of its variance.
 
@@ -39,10 +39,10 @@ def lecun(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **o
     """A layer with weights from LeCun's normal distribution, variance 1 / fan-in, and biases of 0.
 
     Args:
-        kind: A layer with ``weight`` and ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
-        sizes: Sizes of the layer, as (inputs, outputs).
-        generator: Source of the weights; None is torch's global one.
-        **options: Further arguments of the layer, as ``padding``.
+        kind: A layer class with ``weight`` and ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
+        sizes: Sizes of the layer, such as inputs and outputs.
+        generator: Source of the weights; torch's global one if None.
+        **options: Further arguments of the layer, such as ``padding``.
 
     Source: LeCun, Bottou, Orr and Müller, "Efficient BackProp" (1998), equation 16.
 
@@ -61,10 +61,10 @@ def kaiming(kind: type[Layer], *sizes: int, generator: torch.Generator | None, *
     """A layer with weights from Kaiming's normal distribution, variance 2 / fan-in, and biases of 0.
 
     Args:
-        kind: A layer with ``weight`` and ``bias``, as ``nn.Linear`` or ``nn.Conv2d``.
-        sizes: Sizes of the layer, as (inputs, outputs).
-        generator: Source of the weights; None is torch's global one.
-        **options: Further arguments of the layer, as ``padding``.
+        kind: A layer class with ``weight`` and ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
+        sizes: Sizes of the layer, such as inputs and outputs.
+        generator: Source of the weights; torch's global one if None.
+        **options: Further arguments of the layer, such as ``padding``.
 
     Source: He, Zhang, Ren and Sun, "Delving deep into rectifiers" (2015), section 2.2.
 

@@ -1,4 +1,4 @@
-"""A recurrent network of leaky units with rates."""
+"""A recurrent network of leaky rate units."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ register_states(LeakyState)
 
 
 class LeakyRNN(nn.Module):
-    """Leaky units with rates, called like ``nn.RNN``.
+    """A recurrent network of leaky rate units, called like ``nn.RNN``.
 
         x(t) = alpha x(t-1) + W r(t-1) + U input(t) + b,   r = tanh(x)
 
     Args:
         input_size: Number of input features.
         hidden_size: Number of units.
-        alpha: Share of a potential that is left after a step, from 0 to 1.
+        alpha: Fraction of a potential that remains after a step, from 0 to 1.
         gain: g; W is initially normal with variance g^2 / hidden_size.
         device: Device of the parameters.
         dtype: Data type of the parameters.
@@ -49,7 +49,7 @@ class LeakyRNN(nn.Module):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: One is out of range.
+        ValueError: An argument is out of range.
 
     Source: Sompolinsky, Crisanti and Sommers, "Chaos in random neural networks" (1988), in discrete time.
 
@@ -107,7 +107,7 @@ class LeakyRNN(nn.Module):
         return functional.linear(input, self.weight_ih, self.bias)
 
     def connections(self, values: Float[Tensor, "hidden hidden"]) -> Float[Tensor, "hidden hidden"]:
-        """The values of the recurrent connections; none is missing."""
+        """``values`` unchanged, since all recurrent connections exist."""
         return values
 
     def step(self, drive: Float[Tensor, "batch hidden"], state: LeakyState) -> LeakyState:
@@ -117,6 +117,6 @@ class LeakyRNN(nn.Module):
         return LeakyState(potential, potential.tanh())
 
     def slope(self, before: LeakyState, after: LeakyState) -> Float[Tensor, "batch hidden"]:
-        """The derivative of each unit's activity by its potential after a step."""
+        """The derivative of each unit's activity with respect to its potential after a step."""
         checks.instance("after", after, LeakyState)
         return 1 - after.activity.square()

@@ -34,42 +34,41 @@ class LIFState(NamedTuple):
 
     def detach(self) -> LIFState:
         """The same state, detached from its graph."""
-        return LIFState(*(part.detach() for part in self))
+        return LIFState(*(tensor.detach() for tensor in self))
 
 
 register_states(LIFState)
 
 
 class LIFNetwork(nn.Module):
-    """Leaky integrate-and-fire neurons with recurrent connections, but none to themselves; called like ``nn.RNN``.
+    """Recurrently connected leaky integrate-and-fire neurons without self-connections, called like ``nn.RNN``.
 
         v(t) = alpha v(t-1) + U input(t) + W z(t-1) - threshold z(t-1)
         z(t) = 1 where v(t) > threshold and none of the last ``refractory`` steps had a spike, else 0
 
-    In the backward pass a spike has the derivative of a surrogate, 0 in the refractory period; no gradient passes
+    In the backward pass a spike has a surrogate derivative, which is 0 in the refractory period; no gradient passes
     through the reset.
 
     Args:
         input_size: Number of input features.
         hidden_size: Number of neurons.
-        alpha: Share of a potential that is left after a step, from 0 to 1: exp(-dt / tau), by default with tau of 20
+        alpha: Fraction of a potential that remains after a step, from 0 to 1: exp(-dt / tau), by default with tau = 20
             steps.
         threshold: Potential above which a neuron fires.
-        refractory: Steps after a spike without another.
-        surrogate: Function from v - threshold to spikes, such as those of ``surrogates``; if None a triangle of height
-            0.3 / threshold and of the threshold's width.
+        refractory: Number of steps after a spike in which the neuron cannot fire.
+        surrogate: Function from v - threshold to spikes, such as those of ``surrogates``; if None, a triangle of height
+            0.3 / threshold and half-width ``threshold``.
         device: Device of the parameters.
         dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:
         weight_ih: U, (hidden, input), initially normal with variance 1 / input_size.
-        weight_hh: W, as (post, pre), initially normal with variance 1 / hidden_size; its
-            diagonal is not used.
+        weight_hh: W, as (post, pre), initially normal with variance 1 / hidden_size; its diagonal is not used.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: One is out of range.
+        ValueError: An argument is out of range.
 
     Source: Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons" (2020),
     equations 6 to 8 and 23.
@@ -146,7 +145,7 @@ class LIFNetwork(nn.Module):
         return LIFState(potential, spikes, steps_left)
 
     def slope(self, before: LIFState, after: LIFState) -> Float[Tensor, "batch hidden"]:
-        """The surrogate derivative of each neuron's spike by its potential after a step."""
+        """The surrogate derivative of each neuron's spike with respect to its potential after a step."""
         checks.instance("before", before, LIFState)
         checks.instance("after", after, LIFState)
         return derivative(self.surrogate, after.potential - self.threshold) * (before.rest == 0)

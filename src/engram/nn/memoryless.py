@@ -1,4 +1,4 @@
-"""The baseline that cannot learn in its lifetime."""
+"""A baseline without memory, which cannot learn during its lifetime."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engram import checks
 
 
 class Memoryless(nn.Module):
-    """A feedforward layer with the interface of a recurrent network, which it replaces.
+    """A feedforward layer that has the interface of a recurrent network and replaces it.
 
         y(t) = tanh(W o(t) + b)
 

@@ -16,9 +16,9 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, generator: torch.Ge
     """A multilayer perceptron of ReLU units, with the initial values of ``torch.nn``.
 
     Args:
-        inputs: Input features.
-        hidden: Units of each hidden layer.
-        outputs: Output features.
+        inputs: Number of input features.
+        hidden: Number of units in each hidden layer.
+        outputs: Number of output features.
         generator: Source of the initial values; torch's global one if None.
 
     Examples:

@@ -1,4 +1,4 @@
-"""A recurrent core with a linear readout: the network that rules of learning in time train."""
+"""A recurrent core with a linear readout: the network that temporal learning rules train."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from engram.nn.lif import LIFNetwork
 
 
 class ReadoutNetwork(nn.Module):
-    """A recurrent core with a readout of its filtered activity r, after the last step of a sequence or at each.
+    """A recurrent core with a readout of its filtered activity r, after the last step of a sequence or at every step.
 
         f(t) = kappa f(t-1) + r(t),   y(t) = W f(t) + b
 
-    It is what ``EProp`` and ``RTRL`` train; ``Backprop``, given it, is backpropagation through time, with surrogate
-    gradients where the core has spikes. Their ``x`` is (time, batch, features), and their ``target`` that of the
-    batch, for the last step, or, if ``every_step``, (time, batch) classes or (time, batch, outputs) values, whose
-    losses are summed over time.
+    ``EProp`` and ``RTRL`` train this network, and so does ``Backprop``, by backpropagation through time, with surrogate
+    gradients if the core has spikes. Their ``x`` is (time, batch, features). Their ``target`` belongs to the last step
+    or, if ``every_step``, is (time, batch) classes or (time, batch, outputs) values, whose losses are summed over time.
 
     Args:
         core: The recurrent network; it becomes part of this one.
         outputs: Number of outputs.
-        kappa: Share of the filtered activity that is left after a step, from 0 to less than 1.
-        every_step: Whether there is an output at each step.
+        kappa: Fraction of the filtered activity that remains after a step, at least 0 and below 1.
+        every_step: Whether there is an output at every step.
         generator: Source of the initial values; torch's global one if None.
 
     Attributes:
@@ -37,7 +36,7 @@ class ReadoutNetwork(nn.Module):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: One is out of range.
+        ValueError: An argument is out of range.
 
     Source: Bellec et al., "A solution to the learning dilemma for recurrent networks of spiking neurons" (2020),
     equation 11; here the bias is not filtered.
@@ -72,7 +71,7 @@ class ReadoutNetwork(nn.Module):
         """The outputs, (batch, outputs) after the last step or (time, batch, outputs).
 
         Raises:
-            TypeError: The input is no tensor.
+            TypeError: The input is not a tensor.
             ValueError: There is no step; wrong shape, dtype or device, an empty batch, or a value that is not finite.
         """
         activity, _ = self.core(input)

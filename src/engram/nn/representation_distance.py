@@ -10,16 +10,16 @@ from engram import checks
 
 
 def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -> Float[Tensor, ""]:
-    """The squared error of activity relative to the variance of the activity that is to be matched.
+    """The squared error between two activities, relative to the variance of the target.
 
         ||X - Y||_F^2 / (||Y - mean(Y)||_F^2 + 1e-6), the mean over samples
 
-    It is 0 if both are the same and 1 if X is Y's mean. It compares units one by one, so it is meaningful only if unit
-    i of one network corresponds to unit i of the other, as when both start from the same weights.
+    It is 0 if both are equal and 1 if X is the mean of Y. It compares units one by one, so it is meaningful only if
+    unit i of one network corresponds to unit i of the other, as when both start from the same weights.
 
     Args:
         X: Activity.
-        Y: The activity to be matched, of as many samples and units.
+        Y: The target activity, of the same shape.
 
     Raises:
         ValueError: The shapes differ.
@@ -31,20 +31,20 @@ def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -
     """
     checks.instance("X", X, Tensor)
     checks.instance("Y", Y, Tensor)
-    _refuse_others("Y", Y, tuple(X.shape))
+    _check_shape("Y", Y, tuple(X.shape))
     return (X - Y).square().sum() / ((Y - Y.mean(0)).square().sum() + 1e-6)
 
 
 def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples others"]) -> Float[Tensor, ""]:
-    """The squared distance of the normalised Gram matrices of two activities, which does not depend on rotations.
+    """The squared distance between the normalised Gram matrices of two activities, which is invariant to rotations.
 
         || G_X / ||G_X||_F - G_Y / ||G_Y||_F ||_F^2,  G_X = X_c X_c^T,  columns centred
 
-    It is 2 (1 - linear CKA), but can be differentiated, and compares networks with different numbers of units.
+    It equals 2 (1 - linear CKA), is differentiable, and compares networks with different numbers of units.
 
     Args:
-        X: Activity.
-        Y: Other activity of the same samples.
+        X: Activity of one network.
+        Y: Activity of another network on the same samples.
 
     Raises:
         ValueError: The numbers of samples differ.
@@ -56,8 +56,8 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
     """
     checks.instance("X", X, Tensor)
     checks.instance("Y", Y, Tensor)
-    _refuse_others("Y", Y, (len(X), "units"))
-    gram_x, gram_y = (_gram(part) for part in (X, Y))
+    _check_shape("Y", Y, (len(X), "units"))
+    gram_x, gram_y = (_gram(activity) for activity in (X, Y))
     return (gram_x - gram_y).square().sum()
 
 
@@ -67,7 +67,7 @@ def _gram(X: Tensor) -> Tensor:
     return gram / gram.square().sum().sqrt().clamp_min(torch.finfo(X.dtype).tiny)
 
 
-def _refuse_others(name: str, value: Tensor, shape: tuple[int | str, ...]) -> None:
+def _check_shape(name: str, value: Tensor, shape: tuple[int | str, ...]) -> None:
     if value.ndim != len(shape) or any(
         isinstance(expected_size, int) and expected_size != size
         for size, expected_size in zip(value.shape, shape, strict=True)

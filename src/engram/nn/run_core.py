@@ -1,4 +1,4 @@
-"""A recurrent core run over sequences, as ``nn.RNN`` is."""
+"""A recurrent core that runs over sequences, as ``nn.RNN`` does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engram.nn.sequence import time_first
 
 
 def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any) -> tuple[Tensor, Any]:
-    """The activity of a core at every step of checked sequences, and its state after the last.
+    """The activity of a core at every step of sequences, which are checked, and its state after the last step.
 
     Args:
         core: A module with ``input_size``, ``weight_ih``, ``drive(input)``, ``init(batch_size)`` and
@@ -26,8 +26,8 @@ def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any
         state = start
     else:
         checks.instance("state", state, type(start))
-        for name, part, expected in zip(state._fields, state, start, strict=True):
-            checks.tensor(f"state.{name}", part, tuple(expected.shape), like=core.weight_ih)
+        for name, tensor, expected in zip(state._fields, state, start, strict=True):
+            checks.tensor(f"state.{name}", tensor, tuple(expected.shape), like=core.weight_ih)
     activities = []
     for drive in core.drive(sequence):
         state = core.step(drive, state)
@@ -36,13 +36,19 @@ def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any
 
 
 def check_features(input: Tensor, weight_ih: Tensor) -> None:
-    """Raise ValueError unless the input has the features of the input weights, and their dtype and device."""
+    """Raise ValueError unless the input has as many features as the input weights, and their dtype and device."""
     axes = tuple(f"axis {axis}" for axis in range(input.ndim - 1))
     checks.tensor("input", input, (*axes, weight_ih.shape[1]), like=weight_ih)
 
 
 def check_step(drive: Tensor, state: Any, kind: type) -> None:
-    """Raise unless a drive fits a state of this kind; cheap, since it runs at every step."""
+    """Raise unless a drive fits a state of this kind; cheap, since it runs at every step.
+
+    Args:
+        drive: The drive, of the shape of the state's activity.
+        state: The state before the step.
+        kind: The class of the state.
+    """
     checks.instance("state", state, kind)
     checks.instance("drive", drive, Tensor)
     if drive.shape != state.activity.shape:

@@ -1,4 +1,4 @@
-"""The sequences that recurrent modules are given, checked, and their precision."""
+"""Checks of the input sequences of recurrent modules and of their precision."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def time_first(
     Args:
         name: Name of the argument in errors.
         value: The sequence.
-        features: Number of its features.
+        features: Expected number of features.
         like: A tensor of the expected dtype and device.
-        batch_first: Whether it is given as (batch, time, features).
+        batch_first: Whether the sequence is (batch, time, features).
         unbatched: Whether it may also be (time, features), which becomes a batch of one.
 
     Raises:
@@ -40,13 +40,13 @@ def time_first(
 
 
 def precise(value: Tensor, like: Tensor) -> Tensor:
-    """``value``, under ``torch.autocast`` in the precision of ``like``."""
+    """``value``, cast to the dtype of ``like`` if ``torch.autocast`` is enabled."""
     cast = isinstance(value, Tensor) and value.is_floating_point() and autocast(value.device)
     return value.to(like.dtype) if cast else value
 
 
 def check_precision(parameter: Tensor) -> None:
-    """Raise ValueError if a module with traces has half precision, which soon loses their increments."""
+    """Raise ValueError if a module with traces has half precision, in which their increments are soon lost."""
     if parameter.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"the parameters have dtype = {parameter.dtype}: expected torch.float32 or torch.float64, because half "
@@ -55,5 +55,5 @@ def check_precision(parameter: Tensor) -> None:
 
 
 def autocast(device: torch.device) -> bool:
-    """Whether ``torch.autocast`` is at work on this device."""
+    """Whether ``torch.autocast`` is enabled for this device."""
     return device.type != "meta" and torch.is_autocast_enabled(device.type)

@@ -1,9 +1,9 @@
 """Spikes with a surrogate derivative: a step in the forward pass, and a bump as its derivative in the backward pass.
 
-Each is a function of u, how far a potential is above its threshold, and gives 1 where u > 0 and 0 elsewhere.
+Each is a function of u, a potential minus its threshold, and returns 1 where u > 0 and 0 elsewhere.
 
-Source: Neftci, Mostafa and Zenke, "Surrogate gradient learning in spiking neural networks" (2019); each formula with
-its own.
+Source: Neftci, Mostafa and Zenke, "Surrogate gradient learning in spiking neural networks" (2019); the source of each
+formula stands with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def _spike(u: Tensor, derivative: Tensor) -> Tensor:
-    # The added term is exactly 0, but gives the step its derivative, under every transform that torch has.
+    # The added term is exactly 0, but gives the step its derivative, under all of torch's transforms.
     return (u > 0).to(u.dtype) + (u - u.detach()) * derivative
 
 
@@ -24,7 +24,7 @@ def triangle(u: Float[Tensor, "*shape"], gamma: float = 0.3, width: float = 1.0)
     """Spikes with the derivative gamma max(0, 1 - |u| / width).
 
     Args:
-        u: Potential above the threshold.
+        u: Potential minus threshold.
         gamma: Height of the triangle.
         width: Half of its base.
 
@@ -92,13 +92,13 @@ def straight_through(u: Float[Tensor, "*shape"], width: float = math.inf) -> Flo
 
 
 def derivative(spikes: object, u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The derivative that a function of these, or one like them, has at u.
+    """The derivative at u of one of these functions, or of one like them.
 
     Examples:
         >>> derivative(atan, torch.zeros(1))
         tensor([1.])
     """
     with torch.enable_grad():
-        at = u.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(spikes(at).sum(), at)  # type: ignore[operator]
+        point = u.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(spikes(point).sum(), point)  # type: ignore[operator]
     return slope

@@ -1,4 +1,4 @@
-"""Bits of words in numba kernels."""
+"""Bit operations on unsigned words in numba kernels."""
 
 from llvmlite import ir
 from numba import types
@@ -7,7 +7,7 @@ from numba.extending import intrinsic
 
 @intrinsic
 def ones(typing_context, word):
-    """The number of bits of an unsigned word that are set."""
+    """The number of set bits in an unsigned word."""
 
     def generate(context, builder, sig, args):
         return builder.ctpop(args[0])
@@ -17,7 +17,7 @@ def ones(typing_context, word):
 
 @intrinsic
 def lowest(typing_context, word):
-    """The place of the lowest bit that is set."""
+    """The index of the lowest set bit; undefined for 0."""
 
     def generate(context, builder, sig, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))

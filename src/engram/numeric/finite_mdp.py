@@ -1,4 +1,4 @@
-"""A finite Markov decision process as tables, which tasks make and tabular learners run through."""
+"""A finite Markov decision process as tables, which tasks make and tabular learners use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class FiniteMDP(NamedTuple):
     """The outcomes of each action in each state.
 
     Outcome k of action a in state s has the probability ``probabilities[s, a, k]``, leads to ``successors[s, a, k]``
-    and pays ``rewards[s, a, k]``.
+    and yields the reward ``rewards[s, a, k]``.
 
     Attributes:
         successors: Next state of each outcome.
-        probabilities: Their probabilities, with the sum 1 over the outcomes.
-        rewards: Their rewards.
+        probabilities: Probability of each outcome; they sum to 1 over the outcomes.
+        rewards: Reward of each outcome.
         terminal: Which states end an episode.
-        start: The state that an episode begins in.
+        start: The state in which an episode begins.
     """
 
     successors: Int[np.ndarray, "states actions outcomes"]

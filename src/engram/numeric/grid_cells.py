@@ -1,4 +1,4 @@
-"""Codes of the cells of a map, shown by worlds and completed by planners, and the view from each cell."""
+"""Codes for the cells of a map, which worlds show and planners complete, and the view from each cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Int, Int8
 from numpy.lib.stride_tricks import sliding_window_view
 
 EMPTY, REWARD, WALL, UNOBSERVED = 0, 2, 3, 6
-LANDMARKS = (7, 8)  # walls of a colour
+LANDMARKS = (7, 8)  # coloured walls
 BLOCKING = (WALL, *LANDMARKS)
 CODES = (EMPTY, REWARD, *BLOCKING)
 NO_ROOM = -1
@@ -19,12 +19,12 @@ MOVES = tuple((direction, length) for length in (1, 5) for direction in (UP, DOW
 
 
 class Views(NamedTuple):
-    """The view from each cell: cells with the same number have the same view, which is a run of ``cells``.
+    """The view from each cell; a view is a contiguous run of ``cells``, and several cells may share one.
 
     Attributes:
-        view: The number of each cell's view, row by row; -1 where nothing is seen.
-        starts: Where the run of each view begins, and where the last ends.
-        cells: The cells seen, as places in the flat map.
+        view: Number of the view from each cell, row by row; -1 where nothing is seen.
+        starts: Index in ``cells`` at which each view begins, and finally that at which the last one ends.
+        cells: The cells seen, as indices into the flat map.
     """
 
     view: Int[np.ndarray, "cells"]
@@ -33,7 +33,7 @@ class Views(NamedTuple):
 
 
 def views_of_rooms(rooms: Int[np.ndarray, "h w"], reveal_walls: bool) -> Views:
-    """Views in which a cell shows all of its room and, with ``reveal_walls``, the walls around it.
+    """Views in which each cell sees its whole room and, with ``reveal_walls``, the walls around it.
 
     Args:
         rooms: Number of each cell's room, -1 for walls.
@@ -51,7 +51,7 @@ def views_of_rooms(rooms: Int[np.ndarray, "h w"], reveal_walls: bool) -> Views:
 
 
 def views_of_radius(shape: tuple[int, int], radius: int) -> Views:
-    """Views in which a cell shows the square around it, its sides ``2 radius + 1`` long."""
+    """Views in which each cell sees the square around it, with sides of ``2 radius + 1`` cells."""
     cells = np.arange(shape[0] * shape[1]).reshape(shape)
     visible_cells = [
         cells[max(0, row - radius) : row + radius + 1, max(0, column - radius) : column + radius + 1].ravel()
@@ -66,5 +66,5 @@ def _views(view: Int[np.ndarray, "cells"], visible_cells: list[Int[np.ndarray, "
 
 
 def blocked(grid: Int8[np.ndarray, "*shape"]) -> np.ndarray:
-    """Mask: which cells are walls, coloured or not."""
+    """Mask of the cells that are walls, coloured or not."""
     return np.isin(grid, BLOCKING)

@@ -1,6 +1,7 @@
-"""The view of a grid of cells from one of them: tables of shadows, and the view through them as a numba loop.
+"""The view from one cell of a grid: tables of the shadows that obstacles cast, and a numba kernel that applies them.
 
-A view is a square, the viewer in the middle of its bottom row, looking up. A row of it is the bits of an integer.
+A view is a square; the viewer stands in the middle of its bottom row and looks up. A row is stored as bits of an
+integer.
 """
 
 import math
@@ -12,11 +13,17 @@ from engram.numeric.jit import jit
 MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
 """Up, down, left and right, as rows and columns; also the four headings."""
 HIDDEN = -1
-LARGEST = 61  # cells along a side, whose bits fit an integer
+LARGEST = 61  # most cells along a side, so that the bits of a row fit an integer
 
 
 def shadow(size: int, row: int, column: int) -> np.ndarray:
-    """Mask: which cells of a view an obstacle hides, (size, size) of bool."""
+    """Mask of the cells of a view that an obstacle hides, (size, size) of bool.
+
+    Args:
+        size: Number of cells along a side of the view.
+        row: Row of the obstacle.
+        column: Column of the obstacle.
+    """
     hides = np.zeros((size, size), dtype=bool)
     middle, last = size // 2, size - 1
     if column == middle:
@@ -33,7 +40,7 @@ def shadow(size: int, row: int, column: int) -> np.ndarray:
 
 
 def cone(size: int, ratio: float) -> np.ndarray:
-    """Mask: which cells of a view are too far to the side, (size, size) of bool."""
+    """Mask of the cells of a view that are too far to the side to be seen, (size, size) of bool."""
     hides = np.zeros((size, size), dtype=bool)
     for i in range(size // 2):
         rows = max(1, math.floor(size * ratio - 2 * ratio * (i + 1)))
@@ -42,12 +49,12 @@ def cone(size: int, ratio: float) -> np.ndarray:
 
 
 def as_bits(masks: np.ndarray) -> np.ndarray:
-    """Masks, (..., columns), as integers, the first column the lowest bit."""
+    """Masks, (..., columns), as integers whose lowest bit is the first column."""
     return (masks.astype(np.int64) << np.arange(masks.shape[-1])).sum(-1)
 
 
 def tables(size: int, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that the shadow of each cell hides, (size * size, size), and those that the cone does, (size,)."""
+    """The masks, as bits, of the rows of each cell's shadow, (size * size, size), and of the cone, (size,)."""
     shadows = [shadow(size, *divmod(cell, size)) for cell in range(size * size)]
     return as_bits(np.array(shadows)), as_bits(cone(size, ratio))
 

@@ -1,4 +1,4 @@
-"""The imports of a source, read from its syntax without loading it; and imports that wait until they are needed."""
+"""The imports of a source file, read from its syntax tree without loading it; and imports deferred to first use."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 
 def imports(nodes: Iterable[ast.AST], package: str) -> Iterator[tuple[str, str]]:
-    """The imports of a source, wherever in it: (module, name imported from it), or (module, "") of a whole module.
+    """All imports in a source file: (module, name imported from it), or (module, "") for a whole module.
 
     Args:
-        nodes: Its syntax, as ``ast.walk`` goes through it.
-        package: The package that it stands in, from which relative imports count.
+        nodes: The nodes of its syntax tree, as ``ast.walk`` yields them.
+        package: The package that contains the file, against which relative imports are resolved.
 
     Examples:
         >>> tree = ast.parse("import numpy.linalg; from . import jit; from ..b import c")
@@ -26,8 +26,8 @@ def imports(nodes: Iterable[ast.AST], package: str) -> Iterator[tuple[str, str]]
             yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")
-            above = parents[: len(parents) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            ancestors = parents[: len(parents) - node.level + 1] if node.level else []
+            base = ".".join([*ancestors, *([node.module] if node.module else [])])
             yield from ((base, alias.name) for alias in node.names)
 
 
@@ -36,11 +36,11 @@ def deferred(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package that loads some of its parts on first use (PEP 562).
 
-    The package imports them for type checkers too; from these imports ``engram.lab`` reads a part's dependencies.
+    The package also imports these parts for type checkers; ``engram.lab`` reads their dependencies from those imports.
 
     Args:
-        package: Its name.
-        modules: For each module that is loaded late, the names of the parts that are imported from it.
+        package: Name of the package.
+        modules: The names of the parts to import from each module that is loaded on first use.
 
     Examples:
         >>> get, _ = deferred("engram", {"engram.numeric.jit": ["jit"]})

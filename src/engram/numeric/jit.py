@@ -22,17 +22,17 @@ inline = njit(forceinline=True, error_model="numpy")
 
 
 def jit(function: Callable[..., None], **options: Any) -> Any:
-    """A compiled function that releases the lock of the interpreter, and is cached on disk.
+    """A compiled function that releases the global interpreter lock and is cached on disk.
 
-    numba decides by a function's own file whether the cached version is up to date; here all files of its package that
-    the file imports count too, since the kernel depends on them.
+    numba considers a cached version up to date while the function's own file is unchanged; here it also depends on all
+    files of the package that the file imports, since the kernel depends on them.
 
     Args:
-        function: The function, compiled at its first call, for every combination of types.
+        function: The function, compiled at its first call with each combination of argument types.
         **options: Further options of ``numba.njit``.
     """
     compiled = njit(function, cache=True, nogil=True, error_model="numpy", **options)
-    file = getattr(compiled._cache, "_cache_file", None)  # none where there is nowhere to write
+    file = getattr(compiled._cache, "_cache_file", None)  # None if no folder is writable
     if file is not None:
         path = Path(function.__code__.co_filename).resolve()
         file._source_stamp = (file._source_stamp, _sources(path))
@@ -41,15 +41,15 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
 
 def is_cached(source: Path) -> bool:
     """Whether an earlier process of this version of Python left a compiled function of a source file on disk."""
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    folders = Path(chosen).glob(f"{source.parent.name}_*") if chosen else [source.parent / "__pycache__"]
+    cache_folder = os.environ.get("NUMBA_CACHE_DIR")
+    folders = Path(cache_folder).glob(f"{source.parent.name}_*") if cache_folder else [source.parent / "__pycache__"]
     python = f"py{sys.version_info.major}{sys.version_info.minor}"
     return any(any(folder.glob(f"{source.stem}.*.{python}*.nbi")) for folder in folders)
 
 
 @contextmanager
 def on_compile(callback: Callable[[], None]) -> Iterator[None]:
-    """A context in which ``callback`` is called when a function begins to be compiled."""
+    """A context in which ``callback`` is called whenever the compilation of a function begins."""
 
     class CompileListener(Listener):
         def on_start(self, event: Event) -> None:
@@ -71,7 +71,7 @@ def _sources(file: Path) -> int:
         path = pending.pop()
         if path not in contents:
             contents[path] = path.read_bytes()
-            if b"jit" in contents[path]:  # a file without jit only defines constants, and counts alone
+            if b"jit" in contents[path]:  # a file without jit only defines constants; what it imports does not matter
                 pending += _imported(root, path, contents[path])
     return crc32(b"".join(contents[path] for path in sorted(contents)))
 

@@ -21,7 +21,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from engram import extras
 
 Backend = Literal["loky", "ray"]
-PROCESSES: Final = 2  # at least, since joblib runs a pool of one in this process
+PROCESSES: Final = 2  # the fewest in a pool, since joblib runs a pool of one in this process
 POLL_SECONDS: Final = 1.0
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,12 +32,12 @@ class Lost:
 
 
 LOST: Final = Lost()
-_started_by: list[int] = []  # of a worker, the process that it works for
+_started_by: list[int] = []  # in a worker, the id of the process that it works for
 _working = threading.Lock()
 
 
 class NoWorkersError(RuntimeError):
-    """Nothing is left to compute on: all nodes of a cluster that had a CPU are gone."""
+    """No worker is left: all nodes of the cluster that had a CPU are gone."""
 
 
 def parallel_map(
@@ -52,21 +52,21 @@ def parallel_map(
 ) -> list[Result | Lost]:
     """The results of a function for each item, computed by several workers.
 
-    If a worker dies, it is unknown which item it had, since the others are stopped with it: each item that may have
-    been in progress is retried in its own pool, and the others go on together.
+    If a worker dies, all others are stopped with it, so it is unknown which item it had: each item that may have been
+    in progress is retried in its own pool, and the other items continue together.
 
     Args:
-        function: Importable on the workers; called again for an item whose result was lost.
+        function: Importable by the workers; called again for an item whose result was lost.
         items: The items, in the order in which they are started.
-        workers: How many work at once; with 1 and loky everything runs in this process.
+        workers: Number of workers; with 1 and loky everything runs in this process.
         backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
-        attempts: The most times an item is started; the result is ``LOST`` if a worker died each time.
+        attempts: How often an item is started at most; its result is ``LOST`` if a worker died every time.
         under_way: Whether an item may have been in progress when a worker died (default: any).
-        wait: Calls a function that waits for the workers, for example in another thread (default: here).
+        wait: Calls the function that waits for the workers, for example in another thread (default: in this one).
 
     Raises:
-        Exception: The function's error; or, after as many attempts, an error that workers die before they start.
-        NoWorkersError: No node of the Ray cluster is left that has a CPU.
+        Exception: The function's error; or the backend's, if workers died ``attempts`` times with no item in progress.
+        NoWorkersError: No node with a CPU is left in the Ray cluster.
 
     Examples:
         >>> parallel_map(abs, [-1, 2], workers=1)
@@ -97,7 +97,7 @@ def parallel_map(
     results: dict[int, Result | Lost] = {}
     idle_deaths = 0
     with warnings.catch_warnings():
-        # Loky warns about a worker that has grown and is replaced; as an error this would end the replacing thread.
+        # Loky warns when it replaces a worker whose memory has grown; as an error this would end the replacing thread.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         while len(results) < len(items):
             remaining = [i for i in range(len(items)) if i not in results]
@@ -113,12 +113,12 @@ def parallel_map(
 
 
 def orphaned() -> bool:
-    """Whether this process is a worker, and that which started it is gone."""
+    """Whether this process is a worker whose parent process is gone."""
     return bool(_started_by) and os.getppid() not in _started_by
 
 
 def kill_workers(backend: Backend) -> None:
-    """Kill the workers that compute for this process now, with all that they have started, and no other process."""
+    """Kill the workers of this process and all processes that they have started, and no others."""
     if backend == "loky":
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
         return
@@ -128,7 +128,7 @@ def kill_workers(backend: Backend) -> None:
 
 
 def _watch() -> None:
-    """Make this process, a worker of loky, end when its parent is gone: when idle at once, else after its item."""
+    """Make this process, a worker of loky, end when its parent is gone: at once if idle, else after its item."""
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         _started_by.append(parent.pid)
@@ -150,7 +150,7 @@ def _worked(function: Callable[[Item], Result], item: Item) -> Result:
 
 
 def start_ray(workers: int, address: str | None = None) -> None:
-    """Connect joblib with Ray: with the cluster at an address, or one that is started here unless there is one.
+    """Connect joblib to Ray: to the cluster at an address, or to a local one, which is started if there is none.
 
     Raises:
         ValueError: Ray is not installed, or the cluster has fewer CPUs than ``workers``.
@@ -171,7 +171,7 @@ def start_ray(workers: int, address: str | None = None) -> None:
 
 
 def check_backend(backend: str, name: str = "backend") -> None:
-    """Raise ValueError unless a backend is known and installed; the argument's name is for the message."""
+    """Raise ValueError unless a backend is known and installed; the message calls the argument ``name``."""
     if backend not in ("loky", "ray"):
         raise ValueError(f"{name} = {backend!r}: expected one of 'loky', 'ray'")
     if backend == "ray" and importlib.util.find_spec("ray") is None:
@@ -182,15 +182,15 @@ _ray_pools: dict[tuple[int, str], joblib.Parallel] = {}
 
 
 def _pool(backend: Backend, workers: int) -> joblib.Parallel:
-    """A pool that sends each item when a worker is free for it, since items are large."""
-    if backend == "loky":  # which keeps its processes for the next pool by itself
+    """A pool that sends an item only when a worker is free, since items are large."""
+    if backend == "loky":  # which itself keeps its processes for the next pool
         return joblib.Parallel(workers, backend="loky", batch_size=1, pre_dispatch="n_jobs", initializer=_watch)
     import ray
 
-    left = _ray_cpus()
-    if left == 0:
+    cpus = _ray_cpus()
+    if cpus == 0:
         raise NoWorkersError("the Ray cluster has no CPU left")
-    workers = min(workers, left)
+    workers = min(workers, cpus)
     key = workers, ray.get_runtime_context().get_job_id()
     if key not in _ray_pools:
         _ray_pools.clear()
@@ -205,7 +205,7 @@ def _ray_cpus() -> int:
 
 
 def _died(backend: Backend) -> tuple[type[Exception], ...]:
-    """The exceptions by which a backend says that a worker died."""
+    """The exceptions by which a backend reports that a worker died."""
     if backend == "loky":
         return (TerminatedWorkerError,)
     import ray

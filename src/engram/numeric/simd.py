@@ -1,17 +1,18 @@
 """Vectors as wide as the processor's registers, and tiles of them, for numba kernels.
 
 numba has no way to promise that two arrays do not overlap, and so turns only the simplest loops into vector
-instructions. Here a kernel declares its vectors itself. A ``Vector`` is as many neighbouring elements of a flat array
-as fit a register; a ``Tile`` is the same columns of four neighbouring rows. The operators work on all elements at once,
-and repeat a vector for every row of a tile.
+instructions. Here a kernel declares its vectors itself. A ``Vector`` holds as many consecutive elements of a flat array
+as fit a register; a ``Tile`` holds the same columns of four consecutive rows. The operators work on all elements at
+once, and broadcast a vector over the rows of a tile.
 
     keep, gain = splat_rows(keeps, row), splat_rows(gains, row)
     trace = keep * load_rows(traces, place, width) + gain * load(activities, column)
 
-Functions below generate code, and numba calls them with (context, builder, sig, args); what a kernel calls them
-with stands in the line above each, or follows ``builder``.
+The functions below generate code: numba calls them with (context, builder, sig, args). The arguments that a kernel
+passes are in the decorator above each function, or follow ``builder``.
 
-``a * b + c`` is rounded once where the processor can. Sums have a fixed order, and NaN goes through every operation.
+``a * b + c`` is rounded once where the processor supports it. Sums have a fixed order, and NaN passes through the
+operators, the bounds and the activation functions.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _tile(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
 
 
 def _each(build: Build) -> Build:
-    """A generator of code that does the same for each row of a tile."""
+    """A code generator that applies ``build`` to each row of a tile."""
 
     def generate(builder: ir.IRBuilder, *args: ir.Value) -> ir.Value:
         if not any(isinstance(a.type, ir.ArrayType) for a in args):
@@ -128,21 +129,21 @@ NAMES = "__module__", "__name__", "__qualname__", "__doc__"
 
 
 def _intrinsic(typed: Callable[..., Any]) -> Callable[[Build], Any]:
-    """A decorator that makes an intrinsic of numba from a generator of code; ``typed`` returns its signature."""
+    """A decorator that turns a code generator into a numba intrinsic; ``typed`` returns its signature."""
 
     def make(generate: Build) -> Any:
         @wraps(generate, assigned=NAMES, updated=())
         def function(*args: Any) -> Any:
             return typed(*args), generate
 
-        function.__wrapped__ = typed  # whose arguments numba asks for
+        function.__wrapped__ = typed  # whose arguments numba inspects
         return intrinsic(function)
 
     return make
 
 
 def _elementwise(build: Build) -> Any:
-    """An intrinsic of numba that applies the code of ``build`` to vectors, and to every row of tiles."""
+    """A numba intrinsic that applies the code of ``build`` to vectors, and to every row of tiles."""
 
     @wraps(build, assigned=NAMES, updated=())
     def function(typing_context: Any, *args: Any) -> Any:
@@ -164,13 +165,13 @@ def _splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Va
 
 @_intrinsic(lambda typing_context, array: types.intp(array))
 def lanes(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """How many elements of an array fit a register."""
+    """The number of elements of an array that fit a register."""
     return context.get_constant(types.intp, _vector(sig.args[0].dtype).count)
 
 
 @_intrinsic(lambda typing_context, array, index: Vector(array.dtype)(array, types.intp))
 def load(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """The elements of a flat array from ``index`` on, as many as fit a register."""
+    """The vector of the elements of a flat array from ``index`` on."""
     dtype = sig.args[0].dtype
     address = _address(context, builder, sig.args[0], *args)
     return builder.load(address, align=dtype.bitwidth // 8, typ=_vector(dtype))
@@ -178,7 +179,7 @@ def load(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
 
 @_intrinsic(lambda typing_context, array, index, width: Tile(array.dtype)(array, types.intp, types.intp))
 def load_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """The elements from ``index`` on, and those 1, 2 and 3 times ``width`` further on."""
+    """The tile whose rows begin at ``index`` and at 1, 2 and 3 times ``width`` beyond it."""
     dtype = sig.args[0].dtype
     addresses = _row_addresses(context, builder, sig.args[0], *args)
     return _tile(builder, [builder.load(a, align=dtype.bitwidth // 8, typ=_vector(dtype)) for a in addresses])
@@ -213,13 +214,13 @@ def store_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.V
 
 @_intrinsic(lambda typing_context, number: Vector(number)(number))
 def splat(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """A vector that holds one number everywhere."""
+    """A vector whose elements all equal one number."""
     return _splat(builder, args[0], _vector(sig.args[0]))
 
 
 @_intrinsic(lambda typing_context, array, index: Tile(array.dtype)(array, types.intp))
 def splat_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """A tile whose rows hold one number each: the four elements of an array from ``index`` on."""
+    """A tile with one number repeated in each row: the four elements of an array from ``index`` on."""
     data = context.make_array(sig.args[0])(context, builder, args[0]).data
     rows = []
     for row in range(ROWS):
@@ -236,7 +237,7 @@ def repeat(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value
 
 @_intrinsic(lambda typing_context, vector, tile: vector(vector, tile))
 def add_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """A vector plus every row of a tile."""
+    """The sum of a vector and the four rows of a tile."""
     result = args[0]
     for row in _rows(builder, args[1]):
         result = builder.fadd(result, row, flags=("contract",))
@@ -244,7 +245,7 @@ def add_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Val
 
 
 def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
-    """A short vector of the sums of 1 or 4 vectors: halves are added till one element of each is left."""
+    """A short vector of the sums of 1 or 4 vectors: halves are added until one element of each vector is left."""
     groups, size = 1, vectors[0].type.count
 
     def halves(first: ir.Value, second: ir.Value, starts: list[int]) -> ir.Value:
@@ -292,7 +293,7 @@ def magnitude(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 @_elementwise
 def clamp(builder: ir.IRBuilder, value: ir.Value, bound: ir.Value) -> ir.Value:
     """The value limited to [-bound, bound]."""
-    # In this form each comparison and choice is one instruction, and NaN is let through.
+    # In this form each comparison and selection is one instruction, and NaN passes through.
     below = builder.fneg(bound)
     raised = builder.select(builder.fcmp_ordered(">", below, value), below, value)
     return builder.select(builder.fcmp_ordered("<", bound, raised), bound, raised)
@@ -337,7 +338,7 @@ def mask01(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value
 
 
 def _growth(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """e^x - 1 = 2^k (e^r - 1) + (2^k - 1) with |r| <= log(2) / 2, for x not below 0 and with a finite power."""
+    """e^x - 1 = 2^k (e^r - 1) + (2^k - 1) with |r| <= log(2) / 2, for x of at least 0 and finite e^x."""
     kind = x.type
     mantissa, bias, bits, terms = (23, 127, 32, 8) if kind.element == ir.FloatType() else (52, 1023, 64, 14)
 
@@ -370,7 +371,7 @@ def _at_most(builder: ir.IRBuilder, x: ir.Value, bound: float) -> ir.Value:
 def tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """The hyperbolic tangent, from e^(2|x|) - 1.
 
-    Good to three units in the last place, near zero too, since the power of 2 in ``_growth`` is 1 there.
+    Accurate to three units in the last place, also near zero, where the power of 2 in ``_growth`` is 1.
     """
     # Beyond 20 the tangent is 1 in double precision.
     absolute = _at_most(builder, x, 20.0)
@@ -381,9 +382,9 @@ def tanh(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 @_elementwise
 def sigmoid(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     """The logistic function 1 / (1 + e^-x), from e^|x| - 1, to a few units in the last place on both sides of zero."""
-    # Beyond it the power would overflow, and the function is 0 or 1 but for 1e-36.
+    # Beyond it the power would overflow, and the function is within 1e-36 of 0 or 1.
     bound = 85.0 if x.type.element == ir.FloatType() else 700.0
     zero, one = _constant(x.type, 0.0), _constant(x.type, 1.0)
-    more = builder.fadd(_growth(builder, _at_most(builder, x, bound)), one)
-    upper = builder.select(builder.fcmp_ordered("<", x, zero), one, more)
-    return builder.fdiv(upper, builder.fadd(more, one))
+    power = builder.fadd(_growth(builder, _at_most(builder, x, bound)), one)
+    numerator = builder.select(builder.fcmp_ordered("<", x, zero), one, power)
+    return builder.fdiv(numerator, builder.fadd(power, one))

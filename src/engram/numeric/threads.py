@@ -38,13 +38,13 @@ class Threads:
         self.pool, self.size = None, 0
 
     def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
-        """Call with every number below ``count``, each thread taking the next as soon as it is free.
+        """Call ``call`` with every number below ``count``; each thread takes the next one as soon as it is free.
 
         Args:
             call: Called with a number, and with the memory of the thread.
             count: How many numbers there are.
             threads: The largest number of threads, including the calling one.
-            memory: Makes a thread's own memory.
+            memory: Returns new memory; called once by each thread.
         """
         numbers = iter(range(count))
         errors: list[BaseException] = []
@@ -55,7 +55,7 @@ class Threads:
                 for number in numbers:
                     thread_memory = memory() if thread_memory is None else thread_memory
                     call(number, thread_memory)
-            except BaseException as error:  # raised below, in the thread that called
+            except BaseException as error:  # raised below, in the calling thread
                 errors.append(error)
 
         helpers = min(threads, count) - 1
@@ -75,12 +75,12 @@ shared = Threads()
 
 
 def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -> None:
-    """Call with the ranges that make up ``range(count)``, first and stop, in as many threads as ``n_jobs`` says.
+    """Split ``range(count)`` into ranges, and call ``call`` with the start and stop of each, on several threads.
 
     Args:
-        call: Called with where a range begins and where it ends.
-        count: How many numbers there are.
-        n_jobs: Number of threads, as joblib reads it.
+        call: Called with the start and stop of a range.
+        count: Length of the whole range.
+        n_jobs: Number of threads, as joblib interprets it.
     """
     from joblib import effective_n_jobs
 
@@ -90,8 +90,8 @@ def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -
     shared.run(lambda number, _: call(*ranges[number]), pieces, threads, lambda: None)
 
 
-# By ctypes rather than threadpoolctl, which does not see the MKL inside libtorch_cpu, changes the BLAS libraries of all
-# threads, and takes 12 us for a context that takes 2 us here, on steps of 20 us.
+# ctypes rather than threadpoolctl: the latter does not see the MKL inside libtorch_cpu, changes BLAS for all threads,
+# and takes 12 us for a context that takes 2 us here, in steps of 20 us.
 def _setter(library: str, name: str) -> Callable[[int], int]:
     """The function that sets the number of threads in one of torch's libraries, or one that does nothing."""
     for path in Path(torch.__file__).parent.glob(f"lib/{library}"):
@@ -106,7 +106,7 @@ _mkl = _setter("libtorch_cpu.so", "MKL_Set_Num_Threads_Local")
 
 
 class _Outside(threading.local):
-    """The numbers of threads to go back to."""
+    """The numbers of threads to restore on leaving ``single_threaded``."""
 
     depth = threads = mkl = 0
 
@@ -115,15 +115,15 @@ _outside = _Outside()
 
 
 def available() -> int:
-    """The number of threads that torch uses here outside ``single_threaded``."""
+    """The number of threads that torch uses in this thread outside ``single_threaded``."""
     return _outside.threads if _outside.depth else torch.get_num_threads()
 
 
 class single_threaded(ContextDecorator):  # noqa: N801
     """A context in which torch's operators use this thread alone; other threads are not affected.
 
-    Threads of OpenMP have to meet at the end of every operator, which on busy cores takes longer than a small product.
-    It does nothing in code that ``torch.compile`` traces.
+    OpenMP's threads synchronise at the end of every operator, which on busy cores takes longer than a small product.
+    The context has no effect in code that ``torch.compile`` traces.
     """
 
     def __enter__(self) -> None:

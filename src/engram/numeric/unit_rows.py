@@ -1,4 +1,4 @@
-"""Rows of unit norm, such as the atoms of a dictionary, both when they are drawn and when they are learned."""
+"""Matrices with rows of unit norm, such as the atoms of a dictionary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def unit_rows(matrix: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "r
         >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
         [[0.6, 0.8], [0.0, 0.0]]
     """
-    # By the largest entry first, so that no square overflows.
+    # Divide by the largest entry first, so that no square overflows.
     peak = np.abs(matrix).max(axis=1, keepdims=True)
     scaled = matrix / np.where(peak > 0, peak, peak.dtype.type(1))
     norm = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]

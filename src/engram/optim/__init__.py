@@ -1,4 +1,4 @@
-"""Optimisers: of torch, and evolution by ask and tell, over the parameters of any module."""
+"""Optimisers of the parameters of any module: torch optimisers, and evolution strategies with ask and tell."""
 
 from engram.optim.antithetic_es import AntitheticES
 from engram.optim.cma_es import CMAES

@@ -29,19 +29,19 @@ class AntitheticES(Strategy):
     Args:
         params: The parameters theta, changed in place by ``tell``.
         sigma: Standard deviation of the mutations, above 0.
-        optimizer: An optimiser of the same parameters, or a function of them that returns one, such as
+        optimizer: An optimiser of the same parameters, or a function that makes one from them, such as
             ``torch.optim.SGD``. None: Adam with learning rate 0.01 and weight decay 3e-4, as published.
         population_size: Number B of individuals, even, at least 4.
         shaping: ``"rank"``, ``"zscore"`` or None, as ``shaped`` defines them.
-        include_mean: Leave the first pair unmutated, so that its loss is that of theta; it counts in B.
+        include_mean: Leave the first pair unmutated, so that its loss is the loss of theta; the pair counts towards B.
         generator: Source of all randomness, on the CPU; None: a generator of seed 0.
 
     Attributes:
         generation: Number of generations so far.
 
     Raises:
-        TypeError: A parameter is no tensor, or the optimiser is of another type.
-        ValueError: An argument is out of range, or the optimiser has other parameters.
+        TypeError: A parameter is not a tensor, or ``optimizer`` has the wrong type.
+        ValueError: An argument is out of range, or the optimiser does not have the same parameters.
 
     Source: Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning" (2017); without
     shaping and with Adam, Miconi (2023). The antithetic pairs: Geweke (1988).
@@ -82,7 +82,7 @@ class AntitheticES(Strategy):
 
     @torch.no_grad()
     def ask(self) -> list[Float[Tensor, "population *shape"]]:
-        """Draw a population: for each parameter those of all individuals, theta + eps first, then theta - eps."""
+        """Draw a population: for each parameter a tensor of all individuals, first theta + eps, then theta - eps."""
         half = self.population_size // 2
         self._asked = []
         for param in self.params:
@@ -106,7 +106,7 @@ class AntitheticES(Strategy):
         self.generation += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """All state but the parameters, also between ``ask`` and ``tell``."""
+        """The state without the parameters, also between ``ask`` and ``tell``."""
         return {**super().state_dict(), "optimizer": self.optimizer.state_dict(), "generation": self.generation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""CMA-ES by ask and tell over the parameters of any module, computed by the package ``cmaes``."""
+"""CMA-ES with ask and tell over the parameters of any module, computed by the package ``cmaes``."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from engram import checks
 from engram.optim.strategy import Strategy
 from engram.state import Axes
 
-MAXIMUM = 2000  # parameters with a full covariance, whose cost grows with the third power of their number
+MAXIMUM = 2000  # parameters with a full covariance, whose cost grows with the cube of their number
 
 
 class CMAES(Strategy):
     """Covariance matrix adaptation over the parameters of any module.
 
-    The parameters are the mean m of the search distribution N(m, s^2 C); the package ``cmaes`` adapts it, the step size
-    s and the covariance C from the order of the losses.
+    The parameters are the mean m of the search distribution N(m, s^2 C); the package ``cmaes`` adapts m, the step size
+    s and the covariance C to the ranking of the losses.
 
     Args:
         params: The parameters, changed in place by ``tell``.
         sigma: Initial step size s, above 0.
-        population_size: Individuals of a generation, at least 4; None: 4 + 3 log(number of parameters).
+        population_size: Number of individuals in a generation, at least 4; None: 4 + 3 log(number of parameters).
         diagonal: Keep only the diagonal of C, as is necessary with more than 2000 parameters.
         generator: Source of all randomness, on the CPU; None: a generator of seed 0.
 
     Raises:
-        TypeError: A parameter is no tensor.
+        TypeError: A parameter is not a tensor.
         ValueError: An argument is out of range, or there are too many parameters.
 
     Source: Hansen, "The CMA evolution strategy: a tutorial" (2016); with ``diagonal``, Ros and Hansen (2008).
@@ -72,8 +72,8 @@ class CMAES(Strategy):
         return int(self._cma.generation)
 
     def ask(self) -> list[Float[Tensor, "population *shape"]]:
-        """Draw a population, for each parameter those of all individuals; one not told yet is discarded."""
-        # The generator of `cmaes` is seeded each time, so that ours is the only source of randomness.
+        """Draw a population: for each parameter a tensor of all individuals. A pending population is discarded."""
+        # The generator of `cmaes` is seeded every time, so that ours is the only source of randomness.
         self._cma.reseed_rng(int(torch.randint(2**31, (), generator=self.generator)))
         self._asked = np.stack([self._cma.ask() for _ in range(self.population_size)])
         return self._split(torch.from_numpy(self._asked))
@@ -83,19 +83,19 @@ class CMAES(Strategy):
         self._move_to_the_mean()
 
     def state_dict(self) -> dict[str, Any]:
-        """All state, also between ``ask`` and ``tell``."""
+        """The state, also between ``ask`` and ``tell``."""
         cma = {name: copy.deepcopy(value) for name, value in vars(self._cma).items() if name != "_rng"}
         return {**super().state_dict(), "cma": cma}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a ``state_dict``, bit for bit; the parameters become its mean."""
+        """Continue from a ``state_dict``, bit for bit; the parameters are set to its mean."""
         super().load_state_dict(state)
         vars(self._cma).update(copy.deepcopy(state["cma"]))
         self._move_to_the_mean()
 
     def _form(self) -> dict[str, Any]:
         form = super()._form()
-        return form | {"cma": {**dict.fromkeys(form["cma"], object), "_mean": self._cma.mean}}  # much is None at times
+        return form | {"cma": {**dict.fromkeys(form["cma"], object), "_mean": self._cma.mean}}  # many are None at times
 
     def _population_form(self) -> Axes:
         return Axes((self.population_size, len(self._cma.mean)), np.zeros(0))
@@ -106,5 +106,5 @@ class CMAES(Strategy):
             param.copy_(mean[0])
 
     def _split(self, rows: Tensor) -> list[Tensor]:
-        parts = zip(torch.split(rows, [param.numel() for param in self.params], dim=1), self.params, strict=True)
-        return [part.reshape(len(rows), *param.shape).to(param, copy=True) for part, param in parts]
+        blocks = zip(torch.split(rows, [param.numel() for param in self.params], dim=1), self.params, strict=True)
+        return [block.reshape(len(rows), *param.shape).to(param, copy=True) for block, param in blocks]

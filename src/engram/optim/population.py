@@ -31,13 +31,13 @@ def evaluate(
     """The fitness or loss of each individual of a population, evaluated in parts on several workers.
 
     Args:
-        population: From ``ask``: for each parameter those of all individuals, individuals first; further tensors with
-            a row for each individual, such as their seeds, may be among them.
+        population: The tensors that ``ask`` returns, one for each parameter, with the individuals along the first axis;
+            further tensors with a row for each individual, such as seeds, may be added.
         function: Maps the tensors of some individuals to one number for each. It must be importable on the workers, and
-            the number of an individual must depend only on its tensors.
-        n_jobs: Workers; with 1 and loky, everything happens in this process.
+            the number of an individual must depend only on its own tensors.
+        n_jobs: Number of workers; with 1 and loky, everything happens in this process.
         backend: ``"loky"``: processes of this machine. ``"ray"``: a Ray cluster; one is started here unless Ray is
-            connected to one already.
+            already connected to one.
         parts: Number of parts that the population is divided into; None: ``n_jobs``.
 
     Returns:
@@ -46,7 +46,7 @@ def evaluate(
     Raises:
         TypeError: ``population`` is empty or contains something other than tensors.
         ValueError: An argument is out of range, the backend is not installed, the workers cannot import the function,
-            or it returns another number of results.
+            or it returns the wrong number of results.
 
     Examples:
         >>> evaluate([torch.arange(3.0)], torch.square)

@@ -51,7 +51,7 @@ class RMSpropEpsInside(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take a step; with ``closure``, after calling it, and return its loss."""
+        """Call ``closure`` if there is one, take a step, and return the loss of ``closure``."""
         loss = None
         if closure is not None:
             with torch.enable_grad(), checks.noted(closure=closure):

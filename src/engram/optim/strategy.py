@@ -1,4 +1,4 @@
-"""The common part of evolution strategies by ask and tell: parameters, pending population, state, and their losses."""
+"""The common part of evolution strategies with ask and tell: parameters, pending population, state and losses."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Strategy:
     def __init__(self, params: Iterable[Tensor], sigma: float, generator: torch.Generator | None) -> None:
         checks.arguments()
         self.params = [params] if isinstance(params, Tensor) else list(params)
-        for place, param in enumerate(self.params):
-            checks.instance(f"params[{place}]", param, Tensor)
+        for index, param in enumerate(self.params):
+            checks.instance(f"params[{index}]", param, Tensor)
             if not param.is_floating_point() or not param.is_leaf:
-                raise ValueError(f"params[{place}]: expected a floating-point leaf tensor, not the result of others")
+                raise ValueError(f"params[{index}]: expected a floating-point leaf tensor, not the result of others")
         if not self.params:
             raise ValueError("params = []: expected at least one tensor")
         checks.number("sigma", sigma, above=0)
@@ -44,14 +44,14 @@ class Strategy:
         self._asked: Any = None
 
     def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
-        """Update the parameters by the fitness of each individual, to be maximised, or by its loss, to be minimised.
+        """Update the parameters from the fitness of each individual, to be maximised, or its loss, to be minimised.
 
         A number that is not finite is replaced by the worst finite one, with a warning.
 
         Raises:
             RuntimeError: ``ask`` was not called since the last ``tell``.
-            TypeError: Neither or both are given.
-            ValueError: Not one number for each individual, or none of them is finite.
+            TypeError: Neither or both of fitness and loss are given.
+            ValueError: There is not one number for each individual, or none of them is finite.
         """
         if self._asked is None:
             raise RuntimeError("tell was called without a population: call ask before")
@@ -62,7 +62,7 @@ class Strategy:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """All state but the parameters, also between ``ask`` and ``tell``."""
+        """The state without the parameters, also between ``ask`` and ``tell``."""
         return {"generator": self.generator.get_state(), "asked": copy.deepcopy(self._asked)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
 
     Raises:
         TypeError: Neither or both of fitness and loss are given.
-        ValueError: Not one number for each individual, or none of them is finite.
+        ValueError: There is not one number for each individual, or none of them is finite.
 
     Examples:
         >>> checked_loss([1.0, 2.0], None, 2)
@@ -120,8 +120,8 @@ def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[
 
     Args:
         loss: Loss of each individual.
-        shaping: ``"rank"``: ranks from -0.5 (best) to 0.5 (worst), the mean rank for equal losses. ``"zscore"``: minus
-            their mean, over their standard deviation; zero if they are equal. None: unchanged.
+        shaping: ``"rank"``: ranks from -0.5 (best) to 0.5 (worst); equal losses get their mean rank. ``"zscore"``:
+            minus the mean, divided by the standard deviation; zero if all are equal. None: unchanged.
 
     Source: centred ranks: Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning"
     (2017), section 2.1.

@@ -20,7 +20,7 @@ class LowRank(nn.Module):
         alpha[j, i] = sum_r P[r, j] Q[r, i]
 
     Args:
-        rank: Number of factors on each side.
+        rank: Rank of the product.
         post_size: Number of receiving units.
         pre_size: Number of sending units.
         device: Device of the parameters.
@@ -61,7 +61,7 @@ def make_alpha(alpha: str | int, post_size: int, pre_size: int, **factory: Any) 
     """Plasticity coefficients, all zero, of a kind that ``PlasticRNN`` takes as ``alpha``.
 
     Args:
-        alpha: The kind, one of ``KINDS``, or the rank of a product.
+        alpha: One of ``KINDS``, or the rank of a ``LowRank`` product.
         post_size: Number of receiving units.
         pre_size: Number of sending units.
         **factory: ``device`` and ``dtype``.
@@ -79,10 +79,10 @@ def make_alpha(alpha: str | int, post_size: int, pre_size: int, **factory: Any) 
 
 @torch.no_grad()
 def draw(alpha: Alpha, scale: float, generator: torch.Generator | None, *, normal: bool = False) -> None:
-    """Draw coefficients in place, uniformly from [0, scale); one for the whole layer becomes ``scale``.
+    """Draw coefficients in place, uniformly from [0, scale); a single one for the whole layer is set to ``scale``.
 
-    With ``normal`` from N(0, scale^2). The factors of a product are scaled so that the product stays in this range, or
-    has this standard deviation.
+    With ``normal`` they come from N(0, scale^2). The factors of a product are scaled so that the product stays in this
+    range, or has this standard deviation.
 
     Args:
         alpha: The coefficients.
@@ -103,7 +103,7 @@ def draw(alpha: Alpha, scale: float, generator: torch.Generator | None, *, norma
 
 
 def kind(alpha: Alpha | None) -> str | int | None:
-    """The argument of ``make_alpha`` that makes such coefficients.
+    """The argument with which ``make_alpha`` makes such coefficients; None if there are none.
 
     Examples:
         >>> kind(make_alpha("post", 3, 4)), kind(make_alpha(2, 3, 4)), kind(None)

@@ -19,34 +19,34 @@ from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
 from engram.plasticity.state import PlasticState, RuleState, TraceState
 
-Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn raises its own errors for anything else
 
 
 class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
     """A memory that stores patterns in the traces of a plastic layer, one presentation each, and completes them.
 
-    Storing. One unit stands for each feature. The patterns are presented in turn; a presented pattern p is clamped,
-    so that it stands on both sides of every connection, and the rule is applied once, with the weight w of the
-    pattern as the neuromodulatory signal where the rule is modulated:
+    Storing. There is one unit for each feature. The patterns are presented one after another. A presented pattern p is
+    clamped, so it is both the pre- and the postsynaptic activity, and the rule is applied once; if it is modulated, the
+    weight w of the pattern is the neuromodulatory signal:
 
         H' = rule(H, x = p, y = p, m = w)           with the default rule, H' = H + w p p^T
 
-    Completing. A cue q has NaN where it is unknown. The known units are clamped, the others start silent and settle
-    for ``recall_steps`` steps; no unit is connected to itself, and the traces stay as they are. Then every unit, the
-    clamped ones included, is read out linearly:
+    Completing. A cue q is NaN where it is unknown. The known units are clamped, the others start at 0 and settle for
+    ``recall_steps`` steps; no unit is connected to itself, and the traces do not change. Then every unit, clamped or
+    not, is read out linearly:
 
         W[j, i] = H[j, i] / (n - 1)                 for j != i, else 0, with n features
         y(t)    = tanh(gain W y(t-1))               or, where known, q
         answer  = W y(recall_steps)
 
-    If one pattern of +1 and -1 is stored, a cue with any part of it is completed exactly; if several are stored, the
+    If one pattern of +1 and -1 is stored, any part of it as a cue recovers all its signs; if several are stored, the
     answer is noisy, so look at its sign. Patterns of graded values are recovered up to a factor. The known values of a
     cue are not copied into the answer: ``numpy.where(numpy.isnan(X), memory.predict(X), X)`` does that.
 
     Args:
-        rule: How the traces change; it is copied with its trained parameters, and not trained here.
-            ``Modulated(clip=None)`` if None, which makes a Hopfield network; a rule with a bound forgets older
-            patterns, as ``Hebb`` does. With ``Retroactive`` a weight applies to the pattern before its own, unless
+        rule: The plasticity rule; it is copied with its trained parameters, and not trained here. If None,
+            ``Modulated(clip=None)``, which makes a Hopfield network. A rule with a bound forgets older patterns, as
+            ``Hebb`` does. With ``Retroactive`` the weight of a pattern acts on the patterns before it, unless
             ``trace_first``.
         gain: Slope of the units while they settle; at 1 or less, silence is stable.
         recall_steps: Number of steps for which the unknown units settle.
@@ -99,7 +99,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
 
         Raises:
             TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, X or the
-                weights are no valid data, or there are weights and the rule is not modulated.
+                weights are not valid data, or there are weights and the rule is not modulated.
         """
         return self._store(X, sample_weight, first=True)
 
@@ -114,7 +114,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         return self._store(X, sample_weight, first=not hasattr(self, "state_"))
 
     def predict(self, X: Data) -> np.ndarray:
-        """Complete cues; the answers are (samples, features).
+        """The completed cues, (samples, features).
 
         Args:
             X: Cues, (samples, features); NaN where unknown.
@@ -129,7 +129,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         weight = (trace - torch.diag(trace.diagonal())) / max(self.n_features_in_ - 1, 1)
         cue = torch.tensor(cues).to(trace)
         is_known, cue = ~cue.isnan(), cue.nan_to_num(0.0)
-        # The traces are still, so that they are fixed weights of a network without plasticity.
+        # The traces do not change, so they act as fixed weights of a network without plasticity.
         start = PlasticState(cue, TraceState(cue.new_empty(len(cue), 0, 0)))
         steps = (self.recall_steps, *cue.shape)
         with torch.no_grad():

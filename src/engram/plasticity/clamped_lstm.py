@@ -1,4 +1,4 @@
-"""An LSTM whose first units are forced to take on the input, the baseline of the binary pattern experiment."""
+"""An LSTM whose first units are forced to follow the input, the baseline of the binary pattern experiment."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ register_states(LSTMState)
 
 
 class ClampedLSTM(nn.LSTM):
-    """An LSTM whose first units, one for each input feature, are forced to take on the input.
+    """An LSTM whose first units, one for each input feature, are forced to follow the input.
 
-    The input is multiplied by 100. Unit k < input_size sees feature k through its cell input with weight 10 and bias
-    0, opens its input and output gate with bias 10, and forgets with bias -1000, so that its output has the sign of
-    the feature. The clamped values take the place of the parameters in each forward pass, which leaves the parameters
-    as they are and gives the clamped entries no gradient. All of ``bias_hh_l0`` is clamped to 0, for the free units
-    too, and frozen: ``bias_ih_l0`` does the same work.
+    The input is multiplied by 100. Unit k < input_size receives feature k through its cell input with weight 10 and
+    bias 0, opens its input and output gates with bias 10, and closes its forget gate with bias -1000, so that its
+    output has the sign of the feature. Each forward pass uses these clamped values in place of the parameters, which
+    do not change; the clamped entries get no gradient. All of ``bias_hh_l0`` is clamped to 0, for the free units too,
+    and frozen, since ``bias_ih_l0`` has the same effect.
 
     The input weights of the gates stay free and see the same large input. The narrower the network, the larger they
     are at first, and the more often they close a gate of a clamped unit against its bias: of 50 random bits, 73 % get

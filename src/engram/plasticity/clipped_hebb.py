@@ -24,8 +24,8 @@ class ClippedHebb(RatedRule):
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
         clip: Bound c of the trace, positive and finite (else ValueError); None: no bound.
-        connections: To give every connection a rate of its own, eta[j, i], the numbers of receiving and sending units
-            of the layer, (post, pre); no kernel supports this. None: one rate for all.
+        connections: The layer's numbers of receiving and sending units, (post, pre), to give every connection its own
+            rate eta[j, i], which no kernel supports. None: one rate for all connections.
         eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
         device: Device of the parameters.
         dtype: Data type of the parameters.
@@ -65,10 +65,10 @@ class ClippedHebb(RatedRule):
         return Coefficients(decay=eta.new_zeros(()), gain=eta, post=post)
 
     def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
-        """Raise unless the arguments of ``update`` fit each other and the connections that have rates.
+        """Raise unless the arguments of ``update`` fit each other and the shape of ``eta``.
 
         Args:
-            state: The state before it.
+            state: The state before the step.
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
             modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).

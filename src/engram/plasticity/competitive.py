@@ -17,7 +17,7 @@ class Competitive(Instar):
 
         p = softmax(y / T),   H'[j, i] = H[j, i] + eta p[j] (x[i] - H[j, i])
 
-    The sum in the softmax is a signal that all units share; all else is local.
+    The sum in the softmax is a signal that all units share; everything else is local.
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.

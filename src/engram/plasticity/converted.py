@@ -1,4 +1,4 @@
-"""Conversion of LSTMs of torch to plastic ones, and back."""
+"""Conversion of torch's LSTMs to plastic ones, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engram.plasticity.plastic_lstm import PlasticLSTM
 
 @torch.no_grad()
 def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
-    """A plastic LSTM that computes what an LSTM of torch computes, until training makes it plastic.
+    """A plastic LSTM that computes the same as an ``nn.LSTM`` until training makes it plastic.
 
     Its alpha is zero at first; if alpha is a product of two factors, only the factor of the receiving units is.
 
@@ -23,7 +23,7 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
         **options: Arguments of ``PlasticLSTM``, such as ``rule``, ``alpha`` and ``generator``.
 
     Raises:
-        ValueError: It has two directions, or a projection.
+        ValueError: The LSTM has two directions, or a projection.
 
     Examples:
         >>> _ = torch.manual_seed(0)
@@ -37,11 +37,11 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
     net = PlasticLSTM(lstm.input_size, lstm.hidden_size, **_common_arguments(lstm, lstm.weight_hh_l0), **options)
     for layer, (weight_ih, weight_hh, *biases) in zip(_layers(net), lstm.all_weights, strict=True):
         bias_ih, bias_hh = biases or 2 * [weight_hh.new_zeros(len(weight_hh))]
-        admit, forget, of_cell, emit = bias_hh.chunk(4)
+        admit, forget, cell_input, emit = bias_hh.chunk(4)
         layer.weight_ih.copy_(weight_ih)
         layer.weight_hh.copy_(weight_hh)
         layer.bias_ih.copy_(bias_ih)
-        layer.bias_ih.chunk(4)[2].add_(of_cell)  # a plastic LSTM has only one bias of these
+        layer.bias_ih.chunk(4)[2].add_(cell_input)  # for which a plastic LSTM has only one bias
         layer.bias_hh.copy_(torch.cat((admit, forget, emit)))
         (layer.alpha.post if isinstance(layer.alpha, LowRank) else layer.alpha).zero_()
     return net
@@ -49,7 +49,7 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
 
 @torch.no_grad()
 def to_lstm(net: PlasticLSTM) -> nn.LSTM:
-    """The LSTM of torch with the fixed weights of a plastic one; alpha, rule and neuromodulator are left out.
+    """The ``nn.LSTM`` with the fixed weights of a plastic LSTM; alpha, rule and neuromodulator are left out.
 
     Args:
         net: The plastic LSTM.
@@ -71,7 +71,7 @@ def to_lstm(net: PlasticLSTM) -> nn.LSTM:
 
 
 def _common_arguments(net: Any, like: Any) -> dict[str, Any]:
-    """The arguments that both kinds take."""
+    """The arguments that both classes take."""
     same = {name: getattr(net, name) for name in ("num_layers", "dropout", "batch_first")}
     return {**same, "device": like.device, "dtype": like.dtype}
 

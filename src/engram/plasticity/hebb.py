@@ -13,18 +13,19 @@ class Hebb(RatedRule):
 
         H'[j, i] = (1 - eta) H[j, i] + eta y[j] x[i]
 
-    The trace decays to nothing while the receiving unit is silent.
+    The trace decays to zero while the receiving unit is silent.
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
-        eta_param: ``"raw"``: eta is the parameter and not constrained, as published. ``"sigmoid"``: the parameter is
-            its logit, ``eta_logit``, so that eta stays between 0 and 1.
+        eta_param: ``"raw"``: the parameter is eta itself, without constraint, as published. ``"sigmoid"``: the
+            parameter is its logit, ``eta_logit``, so that eta stays between 0 and 1.
         shape: Shape of the parameter, () or (post, pre); all its values are ``eta`` at first.
         device: Device of the parameters.
         dtype: Data type of the parameters.
 
     Raises:
-        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.
+        ValueError: ``eta`` is negative or not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is
+            unknown.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equation 2.
 

@@ -10,7 +10,7 @@ from engram.plasticity.rule import Coefficients, RatedRule
 
 
 class Instar(RatedRule):
-    """Instar rule: incoming traces move towards the input, the faster, the more active their unit is.
+    """Instar rule: incoming traces move towards the input, faster the more active their unit is.
 
         H'[j, i] = H[j, i] + eta y[j] (x[i] - H[j, i])
 
@@ -18,13 +18,14 @@ class Instar(RatedRule):
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
-        eta_param: ``"raw"``: eta is the parameter and not constrained. ``"sigmoid"``: the parameter is its logit,
-            ``eta_logit``, so that eta stays between 0 and 1.
+        eta_param: ``"raw"``: the parameter is eta itself, without constraint. ``"sigmoid"``: the parameter is its
+            logit, ``eta_logit``, so that eta stays between 0 and 1.
         device: Device of the parameters.
         dtype: Data type of the parameters.
 
     Raises:
-        ValueError: ``eta`` is not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is unknown.
+        ValueError: ``eta`` is negative or not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is
+            unknown.
 
     Source: Grossberg, "Adaptive pattern classification and universal recoding: I" (1976).
 

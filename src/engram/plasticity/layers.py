@@ -1,4 +1,4 @@
-"""Stacked recurrent layers, run over any input of ``nn.RNN``: a batch, a single sequence, packed sequences."""
+"""Stacked recurrent layers, run over any input that ``nn.RNN`` takes: a batch, a single sequence, packed sequences."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ROWS = ("row", "feature")
 
 
 def checked_input(net: Any, input: Any) -> Tensor:
-    """The input of a network as (time, batch, features), checked; of packed sequences the data, (row, features).
+    """The checked input of a network, (time, batch, features); for packed sequences their data, (row, features).
 
     Raises:
-        TypeError, ValueError: It is no floating-point sequence of ``net.input_size`` features, or is not finite.
-        RuntimeError: The caller is ``torch.jit.trace``, which would fix the number of steps and the batch size of its
-            example.
+        TypeError, ValueError: It is not a floating-point sequence of ``net.input_size`` features, or is not finite.
+        RuntimeError: The caller is ``torch.jit.trace``, which would fix the number of steps and the batch size to those
+            of its example.
     """
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         raise RuntimeError(f"torch.jit.trace cannot follow {type(net).__name__}: use torch.export.export")
@@ -42,9 +42,9 @@ def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **optio
 
     Args:
         kind: The class of the layers.
-        number: How many there are.
-        size: Units of each.
-        **options: Keywords of the class.
+        number: Number of these layers.
+        size: Number of units in each.
+        **options: Keyword arguments of the class.
     """
     owned = ("rule", "neuromodulator")
     if number == 0:
@@ -56,7 +56,13 @@ def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **optio
 
 
 def check_layers(num_layers: int, dropout: float, bidirectional: bool) -> float:
-    """The checked dropout of a network; raises where that, or running backwards, makes no sense."""
+    """The checked dropout of a network; ValueError if it, or a second direction, makes no sense.
+
+    Args:
+        num_layers: Number of layers.
+        dropout: Dropout between layers; must be 0 for one layer.
+        bidirectional: Must be False.
+    """
     if bidirectional:
         raise ValueError("bidirectional = True: expected False, because traces are the memory of what came before")
     if checks.number("dropout", dropout, minimum=0, maximum=1) and num_layers == 1:
@@ -65,18 +71,24 @@ def check_layers(num_layers: int, dropout: float, bidirectional: bool) -> float:
 
 
 def dropped(net: Any, k: int, sequence: Tensor) -> Tensor:
-    """The input of layer k: above the first, while training, a share ``net.dropout`` of it is zero, as in torch's."""
+    """The input of layer k; while training, dropout is applied to it above the first layer, as in ``nn.RNN``.
+
+    Args:
+        net: The first layer.
+        k: Index of the layer, from 0.
+        sequence: The input before dropout.
+    """
     return functional.dropout(sequence, net.dropout, net.training) if k and net.dropout else sequence
 
 
 def layer_states(net: Any, input: Tensor | PackedSequence, sequence: Tensor, state: Any) -> list[Any]:
-    """The state of each layer before the first step, of a batch in the order of the sequence.
+    """The state of each layer before the first step, as a batch in the order of ``sequence``.
 
     Args:
-        net: The first layer, with the other ones in ``upper``.
+        net: The first layer, with the others in ``upper``.
         input: The network's input.
-        sequence: The same as ``checked_input`` gives it.
-        state: The state that the network was called with; None: the start of an episode.
+        sequence: The same input, as ``checked_input`` returns it.
+        state: The state with which the network was called; None: the start of an episode.
     """
     layers = [net, *net.upper]
     packed, unbatched = isinstance(input, PackedSequence), not isinstance(input, PackedSequence) and input.dim() == 2
@@ -95,22 +107,22 @@ def layer_states(net: Any, input: Tensor | PackedSequence, sequence: Tensor, sta
 def run_packed(
     run: Callable[..., tuple[Tensor, Any]], data: Tensor, batch_sizes: Tensor, state: Any
 ) -> tuple[Tensor, Any]:
-    """Output and state of a layer over packed sequences: all until the shortest is over, then those that are left.
+    """Output and state of a layer over packed sequences: over all until the shortest ends, then over the others.
 
     Args:
         run: The layer, as a function of a sequence (time, batch, features) and a state.
         data: The rows of all sequences, (row, features).
-        batch_sizes: How many sequences there are at each step.
+        batch_sizes: Number of sequences at each step.
         state: The state before the first step.
     """
     sizes, steps = torch.unique_consecutive(batch_sizes, return_counts=True)
     outputs, ended = [], []
-    for part, size in zip(torch.split(data, (sizes * steps).tolist()), sizes.tolist(), strict=True):
+    for rows, size in zip(torch.split(data, (sizes * steps).tolist()), sizes.tolist(), strict=True):
         ended.append(each(lambda t, size=size: t[size:], state))
         state = each(lambda t, size=size: t[:size], state)
-        output, state = run(part.view(-1, size, part.shape[1]), state)
+        output, state = run(rows.view(-1, size, rows.shape[1]), state)
         outputs.append(output.flatten(0, 1))
-    # The longest come first, and the first to end have been at the end.
+    # The longest sequences come first in a batch, so those that ended first are the last ones.
     return torch.cat(outputs), each(lambda *parts: torch.cat(parts), state, *reversed(ended))
 
 
@@ -119,7 +131,7 @@ def check_activity(net: Any, k: int, sequence: Tensor) -> None:
 
     Args:
         net: The first layer.
-        k: The number of the layer.
+        k: Index of the layer, from 0.
         sequence: Its activity.
     """
     checks.finite(
@@ -128,7 +140,7 @@ def check_activity(net: Any, k: int, sequence: Tensor) -> None:
 
 
 def layer_results(net: Any, input: Tensor | PackedSequence, sequence: Tensor, states: list[Any]) -> tuple[Any, Any]:
-    """Output in the form of the input, and state in the order of the input, as ``nn.RNN`` gives them.
+    """The output in the form of the input, and the state in the order of the input, as ``nn.RNN`` returns them.
 
     Args:
         net: The first layer.

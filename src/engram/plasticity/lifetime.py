@@ -1,4 +1,4 @@
-"""Whole lives of node-perturbation networks: as defined, and by a numba kernel."""
+"""Whole lifetimes of node-perturbation networks: step by step, as defined, and in a numba kernel."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Backend = Literal["auto", "eager", "fused"]
 LOW, HIGH = 0.1, 0.9  # targets of the wrong and the right answer unit
 DIVERGED = 1e3
 INTERNAL_FIRST_TRIAL, INTERNAL_PENALTY = 11, 0.27
-SETS_AT_ONCE = 64  # individuals with their own perturbations that are in memory together
+SETS_AT_ONCE = 64  # individuals whose own perturbations are in memory together
 
 
 class Trials(NamedTuple):
-    """Trials of individuals, one after another, nothing being reset in between.
+    """The trials of individuals, one after another; nothing is reset in between.
 
     Attributes:
         inputs: Activity of the stimulus units at each step, for each of the four kinds of trials.
         kind, answer: The kind and the right answer, 0 or 1, of each trial.
-        response: Steps, first and one past the last, at which the answer units are active.
-        decision: Step at which the answer is read, and the weights change.
-        feedback: Steps, first and one past the last, at which loss and answer are shown.
+        response: First step, and one past the last, at which the answer units are active.
+        decision: Step at which the answer is read and the weights change.
+        feedback: First step, and one past the last, at which loss and answer are shown.
     """
 
     inputs: Float[Tensor, "kinds steps 2"]
@@ -45,13 +45,13 @@ class Trials(NamedTuple):
 
 
 class Lifetimes(NamedTuple):
-    """Results of lives.
+    """Results of lifetimes.
 
     Attributes:
         loss, correct: Squared error of each trial, L = sum over both answers of the mean over the response window, and
             whether the answer was right.
         trace: The plastic weights at the end.
-        recorded: Activity of all units in the trials that were to be recorded.
+        recorded: Activity of all units in the recorded trials.
         penalty: The cost of internal modulation in each trial; zero without internal modulation.
     """
 
@@ -63,7 +63,7 @@ class Lifetimes(NamedTuple):
 
 
 class Individuals(NamedTuple):
-    """The individuals that live, as both backends take them: whose weights and whose perturbations each has."""
+    """The individuals, as both backends take them: which weights and which perturbations each of them has."""
 
     weight: Matrices
     alpha: Matrices
@@ -87,21 +87,21 @@ def lifetimes(
     order: Int[Tensor, "units"] | None = None,
     backend: Backend = "auto",
 ) -> Lifetimes:
-    """Run individuals through trials, from birth, and return their losses.
+    """The results of running individuals through trials, from birth.
 
     Args:
         net: The network; all individuals share its rule and constants.
         trials: The trials of each individual.
         generator: Source of the perturbations.
         weight: Innate weights, one set for each individual or one for all; None: the network's.
-        alpha: Plasticities, in the same way and number.
-        shared_noise: Whether all individuals are perturbed alike, as published. This lowers the variance of their
-            differences, but they are then not independent.
-        record: Trials in which the activity is recorded.
-        order: A control: a permutation of the units, by which each connection's trace reads the activity of another
-            unit as its presynaptic activity. None: of its own.
+        alpha: Plasticities, as many sets as ``weight`` has; None: the network's.
+        shared_noise: Whether all individuals get the same perturbations, as published. This lowers the variance of
+            their differences, but they are then not independent.
+        record: Trials in which the activity is recorded, counted from 0.
+        order: A control: a permutation of the units; the traces of the connections from unit i read the activity of
+            unit ``order[i]`` as presynaptic. None: that of unit i itself.
         backend: ``"eager"``: step by step, the definition. ``"fused"``: the numba kernel, with
-            ``torch.get_num_threads()`` threads. ``"auto"``: the kernel where it can.
+            ``torch.get_num_threads()`` threads. ``"auto"``: the kernel if it can run.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -124,8 +124,8 @@ def lifetimes(
     weights, alphas = _genomes("weight", weight, net.weight, batch), _genomes("alpha", alpha, net.alpha, batch)
     if len(alphas) != len(weights):
         raise ValueError(f"alpha.shape = {tuple(alphas.shape)}: expected as many as weight, {len(weights)}")
-    bad = [trial for trial in record if not 0 <= trial < count]
-    if bad:
+    outside = [trial for trial in record if not 0 <= trial < count]
+    if outside:
         raise ValueError(f"record = {tuple(record)}: expected trials from 0 to {count - 1}")
     if order is not None:
         units = weights.shape[-1]
@@ -151,7 +151,7 @@ def lifetimes(
 
 
 def check_trials(trials: Trials, first_plastic_trial: int) -> None:
-    """Raise unless the trials fit together, and are enough for some plasticity."""
+    """Raise unless the fields of the trials fit together, and there are enough trials for plasticity."""
     checks.instance("trials", trials, Trials)
     kinds, steps, _ = trials.inputs.shape
     if kinds != KINDS:
@@ -171,17 +171,17 @@ def check_trials(trials: Trials, first_plastic_trial: int) -> None:
         raise ValueError(f"trials.kind.shape[1] = {trials.kind.shape[1]} trials: expected {expected}")
 
 
-def _genomes(name: str, genomes_given: Any, own: Tensor, batch: int) -> Tensor:
-    genomes = own.detach()[None] if genomes_given is None else genomes_given
+def _genomes(name: str, genomes_given: Any, default: Tensor, batch: int) -> Tensor:
+    genomes = default.detach()[None] if genomes_given is None else genomes_given
     checks.instance(name, genomes, Tensor)
-    if genomes.shape[1:] != own.shape or len(genomes) not in (1, batch):
-        size = ", ".join(map(str, own.shape))
+    if genomes.shape[1:] != default.shape or len(genomes) not in (1, batch):
+        size = ", ".join(map(str, default.shape))
         raise ValueError(f"{name}.shape = {tuple(genomes.shape)}: expected (1 or {batch}, {size})")
     return genomes
 
 
 def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
-    """The function that computes the lives, if it can."""
+    """The function that runs lifetimes by a backend; ValueError if the kernel is asked for and cannot."""
     requirements = {
         "hebbian": (net.hebbian, "perturbation"),
         "modulation": (net.modulation, "reward"),
@@ -199,14 +199,14 @@ def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:
 
 
 def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
-    """Run lives step by step, as defined."""
+    """Run lifetimes step by step, as defined."""
     weight, alpha = who.weight[who.genome], who.alpha[who.genome]
     state = net.init(len(who.genome))
     (batch, count), steps = trials.kind.shape, trials.inputs.shape[1]
     losses, penalties = weight.new_zeros(2, batch, count)
     correct = torch.zeros(batch, count, dtype=torch.bool, device=weight.device)
     recorded = weight.new_zeros(batch, len(who.record), steps, net.units)
-    slot = {trial: place for place, trial in enumerate(who.record)}
+    slot = {trial: index for index, trial in enumerate(who.record)}
     internal = net.modulation == "internal"
     for trial in range(count):
         kind, inputs = trials.kind[:, trial], trials.inputs[trials.kind[:, trial]].to(weight)
@@ -242,14 +242,14 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
 
 
 def _decided(answers: Float[Tensor, "batch steps 2"], answer: Int[Tensor, "batch"]) -> tuple[Tensor, Tensor]:
-    """The loss of a trial and the answer, from the activity of the answer units."""
+    """The loss and the chosen answer of a trial, from the activity of the answer units."""
     votes = answers.sum(1)
     target = LOW + (HIGH - LOW) * nn.functional.one_hot(answer, 2).to(answers)
     return (answers - target[:, None]).square().mean(1).sum(1), (votes[:, 1] > votes[:, 0]).long()
 
 
 def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> Lifetimes:
-    """Run lives in the numba kernel."""
+    """Run lifetimes in the numba kernel."""
     from engram.plasticity.kernels.lifetime import cpu
 
     (batch, count), steps = trials.kind.shape, trials.inputs.shape[1]

@@ -27,18 +27,18 @@ class Modulated(PlasticityRule):
         H'[j, i] = clip((1 - |d|) H[j, i] + d, -c, c),  d = m[j] y[j] x[i]          mode "soft"
         H'[j, i] = clip((1 - m[j]) H[j, i] + m[j] y[j] x[i], -c, c)                 mode "decay"
 
-    The signal takes the place of the plasticity rate, so that the rule has no parameter of its own; a
-    ``Neuromodulator`` computes it. It is computed after the activity of the same step, and gates the change that this
-    activity causes. With ``only_half`` it reaches the first floor(N / 2) receiving units, and ``hebb_eta`` takes its
-    place for the others, so that they follow ``ClippedHebb``. Device and dtype are those of the states.
+    The signal takes the place of the plasticity rate, so the rule has no parameter of its own. A ``Neuromodulator``
+    computes it after the activity of the same step, and it gates the change that this activity causes. With
+    ``only_half`` it reaches the first floor(N / 2) receiving units only; for the others ``hebb_eta`` takes its place,
+    so that they follow ``ClippedHebb``. ``device`` and ``dtype`` are also those of the states.
 
     Args:
-        clip: Bound c of the trace; None for none. The published plastic LSTM, and one simple maze, use 2.
+        clip: Bound c of the trace; None: no bound. The published plastic LSTM, and one simple maze, use 2.
         mode: How the trace is kept from growing. ``"soft"``: the nearer it is to 1, the less is added; a trace
             within [-1, 1] stays there as long as no increment exceeds 1. ``"decay"``: the signal sets both how much is
             forgotten and how much is added, and is first clamped to [0, 1].
         strict: Whether a signal outside [0, 1] is an error in mode ``"decay"``, rather than clamped.
-        only_half: Whether only the first half of the receiving units is modulated; in mode ``"clip"``.
+        only_half: Whether only the first half of the receiving units is modulated; only in mode ``"clip"``.
         hebb_eta: Initial plasticity rate of the other half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
         device: Device of ``hebb_eta``.
@@ -56,7 +56,7 @@ class Modulated(PlasticityRule):
     """
 
     modulated = True
-    forgets = None  # as the options say
+    forgets = None  # set by the constructor
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Modulated(PlasticityRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """D = 0, M = m, z = y; in mode ``"decay"``, D = M = m; with ``only_half``, M = hebb_eta in its half.
+        """D = 0, M = m, z = y; in mode ``"decay"``, D = M = m; with ``only_half``, M = hebb_eta in the second half.
 
         Raises:
             ValueError: There is no signal, or, if ``strict`` in mode ``"decay"``, one outside [0, 1].
@@ -109,7 +109,7 @@ class Modulated(PlasticityRule):
         """The state after one step; see ``PlasticityRule.update``.
 
         Args:
-            state: The state before it.
+            state: The state before the step.
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
             modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).

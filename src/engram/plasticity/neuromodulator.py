@@ -24,14 +24,12 @@ class Neuromodulator(nn.Module):
         m[j] = F[j] M + b[j]        with fan-out, else M for every receiving unit
         m[j, i] = F[j, i] M         with fan-out to connections
 
-    Device, dtype and generator are as of ``PlasticRNN``.
-
     Args:
-        hidden_size: Number of units that it reads, and, with fan-out, that it reaches.
-        fan_out: Whether every receiving unit turns the signal into one of its own. Note that b is not zero at first, so
-            that there is plasticity even where M is zero. ``"connection"``: every connection of a recurrent layer does;
-            no kernel supports this.
-        nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``; without a bound on M, traces soon saturate.
+        hidden_size: Number of units that it reads and, with fan-out, that it reaches.
+        fan_out: Whether every receiving unit turns the signal into its own. As b is initially not zero, there is then
+            plasticity even where M is zero. ``"connection"``: every connection of a recurrent layer does so; no kernel
+            supports this.
+        nonlinearity: f, ``"tanh"``, ``"sigmoid"`` or ``"identity"``, which leaves M unbounded, so traces soon saturate.
         device: Device of the parameters.
         dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
@@ -45,7 +43,7 @@ class Neuromodulator(nn.Module):
     All are initially as in ``nn.Linear``: weight and bias uniform within 1 / sqrt(hidden), the others within 1.
 
     Raises:
-        TypeError, ValueError: ``hidden_size`` is no positive int, or ``nonlinearity`` is unknown.
+        TypeError, ValueError: ``hidden_size`` is not a positive int, or ``nonlinearity`` or ``fan_out`` is unknown.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), section 3.1; fan-out as in its code.
 
@@ -113,17 +111,17 @@ def neuromodulator_for(
     fan_out: bool,
     generator: torch.Generator | None,
 ) -> Neuromodulator | None:
-    """The neuromodulator that a layer as wide as ``like`` needs for its rule: the given one, a new one, or none.
+    """The neuromodulator that a layer needs for its rule: the given one, a new one, or None.
 
     Args:
         rule: The rule of the layer; None without plasticity.
         given: The neuromodulator that the layer was given, or None.
-        like: A parameter of the layer, (..., hidden).
-        fan_out: Whether a new one has a fan-out.
+        like: A parameter of the layer, (..., hidden), which sets size, device and dtype.
+        fan_out: Whether a new neuromodulator has a fan-out.
         generator: Source of its initial values.
 
     Raises:
-        TypeError, ValueError: The given one is none, of another size, or for a rule that is not modulated.
+        TypeError, ValueError: ``given`` is not a neuromodulator, has another size, or the rule is not modulated.
     """
     if rule is None or not rule.modulated:
         if given is not None:

@@ -1,4 +1,4 @@
-"""Node perturbation: a recurrent network that learns in its lifetime from a global reward, without backpropagation.
+"""Node perturbation: a recurrent network that learns during its lifetime from a global reward, without backpropagation.
 
 Random perturbations of the units leave eligibility traces, and those that made an outcome better than usual are
 consolidated. Evolution shapes the innate weights W and the plasticities A of the connections.
@@ -18,16 +18,16 @@ from engram.state import register_states
 
 Matrices = Float[Tensor, "batch post pre"]
 
-# The first units are clamped: two for the stimulus, two for the outcome, a constant, two for a copy of the own answer.
+# The first units are clamped: two for the stimulus, two for the outcome, a constant, two for a copy of the answer.
 STIMULUS, OUTCOME, CONSTANT, COPY = slice(0, 2), slice(2, 4), 4, slice(5, 7)
 CLAMPED = 7
-# The last ones: two that could modulate the network's own plasticity, and two that answer.
+# The last units: two that can modulate the network's own plasticity, and two that answer.
 MODULATORS, ANSWERS = slice(-4, -2), slice(-2, None)
-FREE = slice(CLAMPED, -4)  # the others, from which one decodes
-KINDS = 4  # of trials that have a running mean of the loss of their own
+FREE = slice(CLAMPED, -4)  # the other units, from whose activity analyses decode
+KINDS = 4  # kinds of trials, each with its own running mean of the loss
 
-QUIET_STEPS = 2  # at the start of a trial without perturbations
-QUIET_TRIALS = 19  # at the end of a life without perturbations
+QUIET_STEPS = 2  # steps without perturbations at the start of a trial
+QUIET_TRIALS = 19  # trials without perturbations at the end of a lifetime
 START = 0.1  # x at birth
 GAIN = 3.0  # of the outcome units and the copy of the answer
 INTERNAL_ETA = 3e-4
@@ -40,7 +40,7 @@ class NodePerturbationState(NamedTuple):
     Attributes:
         hidden, activity: The units' potentials x and outputs r.
         trace, eligibility: The plastic weights P and the eligibility traces E.
-        baseline, visits: Running mean of the loss, for each kind of trial, and how many of these there were.
+        baseline, visits: Running mean of the loss for each kind of trial, and the number of such trials so far.
         mean: Running mean of x, which only the cubic rule needs.
     """
 
@@ -54,19 +54,19 @@ class NodePerturbationState(NamedTuple):
 
     def detach(self) -> NodePerturbationState:
         """The same state, detached from its graph."""
-        return NodePerturbationState(*(part.detach() for part in self))
+        return NodePerturbationState(*(tensor.detach() for tensor in self))
 
 
 register_states(NodePerturbationState)
 
 
 class Perturbations(NamedTuple):
-    """Random perturbations of lives, as lists of those that are not zero.
+    """Random perturbations of whole lifetimes, as lists of the nonzero ones.
 
     Attributes:
-        first: Where in the lists those of a step begin, counted through all steps of a life.
-        unit: The unit that each perturbs.
-        size: The perturbation of the unit's potential.
+        first: Index in the lists at which those of each step begin; steps are counted through a whole lifetime.
+        unit: The unit that each perturbation acts on.
+        size: What each perturbation adds to the unit's potential.
     """
 
     first: Int[Tensor, "sets moments_and_end"]
@@ -74,7 +74,7 @@ class Perturbations(NamedTuple):
     size: Float[Tensor, "events"]
 
     def dense(self, start: int, stop: int, units: int) -> Float[Tensor, "sets moments units"]:
-        """The perturbations of some steps, the others being zero.
+        """The perturbations of a range of steps, with zeros for units that are not perturbed.
 
         Args:
             start: First step.
@@ -96,18 +96,18 @@ class Perturbations(NamedTuple):
 def three_factor(
     eligibility: Float[Tensor, "*batch post pre"], modulator: Float[Tensor, "*batch"], clip: float | None = None
 ) -> Float[Tensor, "*batch post pre"]:
-    """The three-factor change of the weights, the modulatory signal times the eligibility trace, bounded.
+    """The three-factor change of the weights: the modulatory signal times the eligibility trace, bounded.
 
-    dP = clip(m E, -c, c)
+        dP = clip(m E, -c, c)
 
     Args:
-        eligibility: Eligibility traces E, (post, pre), with any batch before.
-        modulator: The third factor m, one number for each element of the batch; for node perturbation of a loss L that
-            is expected to be b, m = -eta b (L - b).
-        clip: The bound c of each element; None: none.
+        eligibility: Eligibility traces E, (post, pre), after any batch axes.
+        modulator: The third factor m, one number for each element of the batch; for node perturbation with loss L and
+            expected loss b, m = -eta b (L - b).
+        clip: The bound c of each element; None: no bound.
 
     Raises:
-        ValueError: ``clip`` is no positive number.
+        ValueError: ``clip`` is not a positive number.
 
     Source: Miconi, "Biologically plausible learning in recurrent neural networks" (eLife 2017), equation 5; the bound
     is that of his published code.
@@ -123,22 +123,23 @@ def three_factor(
 
 
 class NodePerturbationRNN(nn.Module):
-    r"""A recurrent network that learns in its lifetime by node perturbation, modulated by reward.
+    r"""A recurrent network that learns during its lifetime by node perturbation, modulated by reward.
 
-    In a step, with r of the step before, and perturbations xi_i that are zero but with probability p,
+    In a step, with r from the step before, and perturbations xi_i that are nonzero with probability p,
 
         x  <-  x + (dt / tau) (-x + (W + A * P) r) + xi
         E  <-  (1 - dt / tau_e) (E + xi r^T)
-        r  <-  tanh(x)          clamped for the first seven units, sigmoid while they are heard for the last two
+        r  <-  tanh(x)          first seven units: clamped; last two: sigmoid(x) while they answer, else 0
 
-    and once a trial, with its loss L and the running mean b of the loss in trials of its kind,
+    and once per trial, with its loss L and the running mean b of the loss in trials of its kind,
 
         P  <-  P + clip(-eta b (L - b) E, -c, c),        b  <-  0.9 b + 0.1 L
 
-    The units are, in order: 2 stimulus, 2 outcome (both 3 L, large being bad), 1 constant, 2 copy of the own answer,
-    free ones, 2 modulators, 2 answers. Weights and traces are (post, pre). x begins at 0.1, in the first five units at
-    0, and r at x. The last 19 trials of a life and the first two steps of a trial are without perturbations; P changes
-    from the 32nd trial on. ``engram.plasticity.lifetimes`` runs whole lives.
+    The units are, in order: 2 stimulus, 2 outcome (both 3 L, so large is bad), 1 constant, 2 for a copy of the answer,
+    free ones, 2 modulators, 2 answers. Weights and traces are (post, pre). x starts at 0.1, but at 0 in the first five
+    units; r starts equal to x, but at 1 in the constant unit. There are no perturbations in the last 19 trials of a
+    lifetime and the first two steps of a trial; P changes from the 32nd trial on. ``engram.plasticity.lifetimes`` runs
+    whole lifetimes.
 
     Args:
         units: Number of units N, at least 12.
@@ -146,24 +147,24 @@ class NodePerturbationRNN(nn.Module):
         dt: Duration of a step, ms.
         tau_e: Time constant of the eligibility trace, ms.
         perturbation_prob: Probability p that a unit is perturbed in a step.
-        perturbation: Largest size of a perturbation, which is uniform within it.
+        perturbation: Largest magnitude of a perturbation, which is drawn uniformly up to it in both directions.
         eta: Learning rate; 0: no plasticity.
         clip: Bound c of a change.
-        decay: Share of the running mean of the loss that is kept in each trial.
-        first_plastic_trial: First trial, counted from 0, after which P changes.
+        decay: Fraction of the running mean of the loss that is kept in each trial, 0.9 above.
+        first_plastic_trial: First trial, counted from 0, in which P changes.
         hebbian: ``"perturbation"``: as above. ``"cubic"``: E is reset in every trial and sums
             (r (x - mean of x))^3 instead, as in the rule of 2017.
         modulation: ``"reward"``: as above. ``"internal"``, experimental: the modulators change the weights at every
             step, P <- P + clip(3e-4 (r_N-4 - r_N-3) E, -c, c), from the 12th trial on.
         feedback: The signal of the outcome units: 3 times the ``"loss"``, or ``"binary"``, +3 right and -3 wrong.
-        debias: Divide the running mean of the loss by 1 - 0.9^n after n trials; the publication does not, so that
+        debias: Whether to divide the running mean of the loss by 1 - 0.9^n after n trials; the publication does not, so
             early outcomes seem worse than usual.
         weight_scale: g of the initial W ~ N(0, g^2 / N).
-        generator: Random generator of the initial weights.
+        generator: Source of the initial weights; torch's global one if None.
 
     Attributes:
-        weight: Innate weights W, (post, pre); rows of the first five units and of the modulators begin at 0.
-        alpha: Plasticities A, (post, pre), all 0.5 at first.
+        weight: Innate weights W, (post, pre); rows of the first five units and of the modulators are initially 0.
+        alpha: Plasticities A, (post, pre), initially all 0.5.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of range.
@@ -250,13 +251,14 @@ class NodePerturbationRNN(nn.Module):
         """The state after a step; nothing is changed in place.
 
         Args:
-            state: State before it.
-            clamp: Activity of the first seven units, as ``clamped`` makes it.
-            xi: Perturbations, of each individual or of all; None: none.
+            state: State before the step.
+            clamp: Activity of the first seven units, as ``clamped`` returns it.
+            xi: Perturbations, different for each individual or the same for all; None: no perturbations.
             answering: Whether the answer units are active; they are silent otherwise.
             weight: Innate weights of each individual; None: the module's.
             alpha: Plasticities of each individual; None: the module's.
-            order: A control: the unit whose activity each connection's trace reads as presynaptic; None: its own.
+            order: A control: the traces of the connections from unit i read the activity of unit ``order[i]`` as
+                presynaptic; None: that of unit i itself.
         """
         checks.arguments()
         if state.hidden.shape[-1:] != (self.units,):
@@ -288,10 +290,10 @@ class NodePerturbationRNN(nn.Module):
         *,
         plastic: bool = True,
     ) -> NodePerturbationState:
-        """The state after a trial with loss L: the running mean of its kind, and if ``plastic``, P.
+        """The state after a trial with loss L, which updates the running mean of its kind and, if ``plastic``, P.
 
         Args:
-            state: The state at the end of the trial.
+            state: The state when the answer of the trial is read.
             loss: L, (batch,).
             kind: The kind of the trial, (batch,).
             plastic: Whether the weights change.
@@ -316,12 +318,12 @@ class NodePerturbationRNN(nn.Module):
         outcome: Float[Tensor, "batch"] | None = None,
         answer: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch clamped"]:
-        """The activity of the first seven units; outcome and own answer are shown in the feedback window.
+        """The activity of the first seven units; outcome and answer are shown only if both are given.
 
         Args:
             stimulus: Activity of the stimulus units, (batch, 2).
-            outcome: The signal of the outcome units, (batch,); None: nothing.
-            answer: The own answer, 0 or 1, (batch,); None: none.
+            outcome: The signal of the outcome units, (batch,); None outside the feedback window.
+            answer: The network's own answer, 0 or 1, (batch,); None outside the feedback window.
         """
         checks.arguments()
         clamp = stimulus.new_zeros(len(stimulus), CLAMPED)
@@ -333,14 +335,15 @@ class NodePerturbationRNN(nn.Module):
         return clamp
 
     def perturbations(self, sets: int, trials: int, steps: int, generator: torch.Generator) -> Perturbations:
-        """Draw the perturbations of lifetimes: ``sets`` of them, each of some trials of some steps.
+        """Draw the perturbations of a number of lifetimes.
 
-        The gaps between perturbed units are geometric, so that only those are drawn that are not zero.
+        The gaps between perturbed units are drawn from a geometric distribution, so that only nonzero perturbations
+        have to be drawn.
 
         Args:
-            sets: How many lives to draw for.
-            trials: Trials of a life.
-            steps: Steps of a trial.
+            sets: Number of lifetimes.
+            trials: Number of trials in a lifetime.
+            steps: Number of steps in a trial.
             generator: Source of the perturbations.
         """
         checks.arguments()
@@ -369,16 +372,16 @@ class NodePerturbationRNN(nn.Module):
 
 
 def _bernoulli_sites(sites: int, probability: float, generator: torch.Generator) -> Int[Tensor, "events"]:
-    """Which of some sites are chosen, each with a probability and independently, in order."""
+    """The indices, in order, of the sites that are chosen, each independently with the given probability."""
     if probability == 0 or sites == 0:
         return torch.empty(0, dtype=torch.long)
-    never = math.log1p(-probability) if probability < 1 else -math.inf
+    log_miss = math.log1p(-probability) if probability < 1 else -math.inf
     parts: list[Tensor] = []
     last = -1
     while last < sites:
         expected = (sites - last) * probability
         chance = 1 - torch.rand(int(expected + 6 * math.sqrt(expected) + 10), generator=generator, dtype=torch.float64)
-        gaps = 1 + (chance.log() / never).floor().clamp(max=sites)
+        gaps = 1 + (chance.log() / log_miss).floor().clamp(max=sites)
         parts.append(last + gaps.long().cumsum(0))
         last = int(parts[-1][-1])
     positions = torch.cat(parts)

@@ -15,8 +15,8 @@ class Oja(RatedRule):
         H'[j, i] = H[j, i] + eta y[j] (x[i] - y[j] H[j, i])
 
     A unit that is silent keeps what it has learned. With a linear unit, constant input of unit length and a small
-    positive start, the incoming traces of the unit grow to unit length.
-    The trace diverges when eta times the squared activity exceeds two.
+    positive start, the incoming traces of the unit grow to unit length. The trace diverges when eta times the squared
+    activity exceeds two.
 
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.

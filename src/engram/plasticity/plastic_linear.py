@@ -29,17 +29,17 @@ class PlasticLinear(nn.Module):
         y(t) = f((W + alpha * H(t-1)) x(t) + b + d(t))
         H(t) = rule(H(t-1), x = x(t), y = y(t), m = m(t))
 
-    where a modulated rule gets its signal m from outside.
+    A modulated rule gets its signal m from outside.
 
     Args:
         in_features: Number of sending units.
         out_features: Number of receiving units.
         bias: Whether there is a bias.
         nonlinearity: f, ``"identity"``, ``"tanh"`` or ``"softmax"`` (over the receiving units).
-        rule: How the traces change; ``Hebb()`` if None. It becomes part of the layer.
+        rule: The plasticity rule; ``Hebb()`` if None. It becomes part of the layer.
         alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
         batch_first: Whether sequences are (batch, time, features).
-        backend: ``"eager"``, ``"fused"`` or ``"auto"``, as of ``PlasticRNN``.
+        backend: ``"eager"``, ``"fused"`` or ``"auto"``, as in ``PlasticRNN``.
         device: Device of the parameters.
         dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
@@ -48,7 +48,7 @@ class PlasticLinear(nn.Module):
         weight: Fixed weights W, (out, in); initially normal with standard deviation 0.01.
         bias: (out,) or None; initially as in ``nn.Linear``.
         alpha: (out, in), (out,), (), or a module with the factors ``alpha.post``, (rank, out), and ``alpha.pre``,
-            (rank, in); initially uniform in [0, 0.01) or, if a product, within it, and 0.01 if homogeneous.
+            (rank, in); initially uniform in [0, 0.01), a product within this range, and 0.01 if homogeneous.
         rule: The plasticity rule.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the plastic output layer for Omniglot, with
@@ -108,13 +108,13 @@ class PlasticLinear(nn.Module):
         drive: Annotated[Tensor, "time batch out"] | None = None,
         modulator: Annotated[Tensor, "time batch out"] | None = None,
     ) -> tuple[Float[Tensor, "time batch out"], RuleState]:
-        """Activity at every step, in the form of the input, and the traces after the last one.
+        """The activity at every step, in the form of the input, and the traces after the last step.
 
         Args:
             input: x, (time, batch, in), or (batch, time, in) if ``batch_first``.
-            state: The state from an earlier call; no trace if None.
-            drive: d, the external input to the receiving units, such as a label to be learned; shaped as the output.
-            modulator: m, shaped as the output or with one feature; for a modulated rule alone (else ValueError).
+            state: The state from an earlier call; if None, traces of zero.
+            drive: d, the external input to the receiving units, such as a label to be learned; shaped like the output.
+            modulator: m, shaped like the output or with one feature; only for a modulated rule (else ValueError).
         """
         check_precision(self.weight)
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)

@@ -46,19 +46,19 @@ class PlasticLSTM(nn.Module):
         input_size: Number of input features.
         hidden_size: Number of units of each layer.
         num_layers: Number of layers.
-        dropout: As of ``PlasticRNN``.
-        bidirectional: As of ``PlasticRNN``.
-        rule: How the traces change; ``Modulated(clip=2.0)`` if None.
+        dropout: As in ``PlasticRNN``.
+        bidirectional: As in ``PlasticRNN``.
+        rule: The plasticity rule; ``Modulated(clip=2.0)`` if None.
         alpha: Plasticity coefficients: ``"connection"``, ``"post"``, ``"homogeneous"``, or the rank of a product.
         neuromodulator: The module that modulates a modulated rule; if None, one with a fan-out is made.
         hebb_post: The rule's postsynaptic activity y: ``"input"`` (the cell input g), ``"recurrent"``
             (what the hidden units contribute to it before the nonlinearity), ``"cell"`` (c') or ``"hidden"`` (h').
         modulator_source: Input of the neuromodulator, ``"hidden"`` (h'), ``"cell"`` (c') or ``"previous"`` (h), which
-            no kernel runs.
-        read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule that has none
-            (``Modulated(clip=None)``); the published code calls this ``aditya``. None for none.
+            no kernel supports.
+        read_clip: Bound of the traces where they act, (W_g + alpha * clip(H)) h, for a rule without a bound
+            (``Modulated(clip=None)``); the published code calls this ``aditya``. None: no bound.
         batch_first: Whether sequences are (batch, time, features).
-        backend: ``"eager"``, ``"fused"`` or ``"auto"``, as of ``PlasticRNN``.
+        backend: ``"eager"``, ``"fused"`` or ``"auto"``, as in ``PlasticRNN``.
         device: Device of the parameters.
         dtype: Data type of the parameters.
         generator: Source of the initial values; torch's global one if None.
@@ -69,13 +69,13 @@ class PlasticLSTM(nn.Module):
     Attributes:
         weight_ih, bias_ih: Input weights U, (4 hidden, input), and b, (4 hidden,), the gates in torch's order i, f, g,
             o; initially as in ``nn.Linear``.
-        weight_hh: Fixed recurrent weights W, (4 hidden, hidden); initially as in ``nn.Linear``, and those of the cell
+        weight_hh: Fixed recurrent weights W, (4 hidden, hidden); initially as in ``nn.Linear``, but those of the cell
             input uniform in [-0.01, 0.01).
-        bias_hh: d, (3 hidden,), of i, f and o alone; initially as in ``nn.Linear``.
-        alpha: Shaped as of ``PlasticRNN``; initially uniform in [0, 0.0001) or, if a product, within it, and 0.0001 if
+        bias_hh: d, (3 hidden,), for i, f and o only; initially as in ``nn.Linear``.
+        alpha: Shaped as in ``PlasticRNN``; initially uniform in [0, 0.0001), a product within this range, and 0.0001 if
             homogeneous.
-        rule, neuromodulator: As given, or made, of the first layer; None where there is none.
-        upper: The layers above the first, ``PlasticLSTM`` each.
+        rule, neuromodulator: Those of the first layer; the neuromodulator is None if the rule is not modulated.
+        upper: The layers above the first, each a ``PlasticLSTM``.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM of the language models; options
     and initial values as in its code.

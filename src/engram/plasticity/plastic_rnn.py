@@ -46,24 +46,24 @@ class PlasticRNN(nn.Module):
         m(t) = neuromodulator(y(t))                         if the rule is modulated
         H(t) = rule(H(t-1), x = y(t-1), y = y(t), m = m(t))
 
-    The trace is the memory of one episode and starts at nothing; how much of it each connection uses (alpha), how
-    fast it changes (``rule.eta``, or the neuromodulator) and the fixed weights are parameters, trained through the
-    whole episode.
+    The trace is the memory of one episode and starts at zero. How much of it each connection uses (alpha), how fast it
+    changes (``rule.eta``, or the neuromodulator) and the fixed weights are parameters, trained by backpropagation
+    through the whole episode.
 
     Args:
         input_size: Number of input features.
         hidden_size: Number of units of each layer.
-        num_layers: Number of layers; each further one takes the output of the one below as its input, and has copies
-            of rule and neuromodulator of its own.
-        dropout: Share of the output of each layer but the last that is zero while training, as in ``nn.RNN``; 0 for a
-            network of one layer.
-        bidirectional: Known from ``nn.RNN``, and refused: an episode cannot be run from its end.
-        rule: How the traces change; ``Hebb()`` if None. It becomes part of the network, in its dtype and on its device.
+        num_layers: Number of layers; each further layer takes the output of the one below as its input, and has its own
+            copies of rule and neuromodulator.
+        dropout: Probability of dropout after each layer but the last while training, as in ``nn.RNN``; must be 0 for
+            one layer.
+        bidirectional: As in ``nn.RNN``, but must be False, because an episode cannot be run from its end.
+        rule: The plasticity rule; ``Hebb()`` if None. It becomes part of the network, in its dtype and on its device.
         alpha: Plasticity coefficients: ``"connection"`` (one for each connection), ``"post"`` (for each receiving
             unit), ``"homogeneous"`` (one), the rank of a product of two factors, or None: no plasticity, no rule,
             and an empty trace, at the cost of an ordinary recurrent network.
-        neuromodulator: What modulates a modulated rule; it too becomes part of the network. If None, one without
-            fan-out is made.
+        neuromodulator: The module that modulates a modulated rule; it too becomes part of the network. If None, one
+            without fan-out is made.
         nonlinearity: f, ``"tanh"`` or ``"relu"``.
         batch_first: Whether input, output and clamp are (batch, time, features) rather than (time, batch, features).
         backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
@@ -77,11 +77,11 @@ class PlasticRNN(nn.Module):
         alpha: (hidden, hidden) as (post, pre), (hidden,), (), or a module with the factors ``alpha.post`` and
             ``alpha.pre``, (rank, hidden) each; initially normal with standard deviation 0.01, and 0.01 if homogeneous.
         rule, neuromodulator: The modules with the other parameters; None where there is none.
-        upper: The layers above the first, ``PlasticRNN`` each; all else here is the first layer's.
+        upper: The layers above the first, each a ``PlasticRNN``; all other attributes are those of the first layer.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: One is out of range or unknown, or a rule or neuromodulator has nothing to act on.
+        ValueError: An argument is out of range or unknown, or a rule or neuromodulator has nothing to act on.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equations 1 and 2; initial values of
     ``weight_hh``, ``alpha`` and ``eta`` as in its binary pattern experiment. Miconi, Rawal, Clune and Stanley,
@@ -176,14 +176,14 @@ class PlasticRNN(nn.Module):
         Args:
             input: (time, batch, input), or (batch, time, input) if ``batch_first``; or one sequence, (time, input); or
                 sequences of several lengths, packed by ``torch.nn.utils.rnn``.
-            state: What an earlier call returned; the start of an episode if None: no activity, no trace.
-            clamp: Boolean, broadcastable to the output's shape: where the activity is the external input u; for a
-                network of one layer, and not for packed sequences.
+            state: The state that an earlier call returned; if None, an episode starts with zero activity and traces.
+            clamp: Boolean, broadcastable to the output's shape: where the activity is the external input u; only for
+                networks of one layer and sequences that are not packed.
 
         Returns:
             The activity of the last layer at every step, in the form of the input, and the state of each sequence
             after its own last step: ``state.hidden`` (layers, batch, hidden) as in ``nn.RNN`` and ``state.trace``
-            (layers, batch, hidden, hidden), of one sequence without the batch.
+            (layers, batch, hidden, hidden), for one sequence without the batch axis.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -207,7 +207,7 @@ class PlasticRNN(nn.Module):
         state: PlasticState,
         clamp: Bool[Tensor, "time batch hidden"] | None = None,
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-        """Output and state of this layer alone, of a checked sequence; ``forward`` is for everybody else.
+        """The output and state of this layer alone, for a sequence that is already checked; else use ``forward``.
 
         Args:
             sequence: Input of the layer.
@@ -216,7 +216,7 @@ class PlasticRNN(nn.Module):
         """
         checks.arguments()
         checks.has_shape("state.hidden", state.hidden.shape, (sequence.shape[1], self.hidden_size))
-        # Fetching a parameter from a module takes as long as many a check of it, so each is fetched once.
+        # Fetching a parameter from a module takes about as long as checking it, so each is fetched once.
         weight_hh, rule = self.weight_hh, self.rule
         if rule is not None:
             check_precision(weight_hh)
@@ -232,11 +232,11 @@ class PlasticRNN(nn.Module):
     def acting(self, batch_size: int) -> Callable[[Float[Tensor, "batch input"]], Float[Tensor, "batch hidden"]]:
         """The network as a function of one input at a time, for acting agents.
 
-        It gives what ``forward`` gives, step by step and without a graph, and raises what it raises. What depends on
-        the parameters alone is done once, which is most of the time of a step; they must not change meanwhile.
+        It returns the same as ``forward``, step by step and without a graph, and raises the same errors. What depends
+        on the parameters alone, most of the work of a step, is done once, so the parameters must not change meanwhile.
 
         Args:
-            batch_size: Number of samples that go through the episode together.
+            batch_size: Number of episodes that run side by side.
 
         Examples:
             >>> _ = torch.manual_seed(0)
@@ -285,7 +285,7 @@ class PlasticRNN(nn.Module):
         return stacked([layer.init_layer(batch_size) for layer in (self, *self.upper)])  # type: ignore[no-any-return]
 
     def init_layer(self, batch_size: int) -> PlasticState:
-        """As ``init``, of this layer alone and without the axis of layers."""
+        """As ``init``, for this layer alone and without the layer axis."""
         checks.size("batch_size", batch_size)
         hidden = self.weight_hh.new_zeros(batch_size, self.hidden_size)
         if self.rule is None:
@@ -293,7 +293,7 @@ class PlasticRNN(nn.Module):
         return PlasticState(hidden, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
 
     def check_state(self, state: PlasticState, shape: tuple[int, ...]) -> None:
-        """Raise unless this is a state of the network with these axes before those of the units."""
+        """Raise unless ``state`` is a state of the network with the leading axes ``shape``."""
         checks.arguments()
         like, rule = self.weight_hh, self.rule
         checks.instance("state", state, PlasticState)
@@ -306,8 +306,8 @@ class PlasticRNN(nn.Module):
     def _clamp(self, clamp: Tensor, input: Tensor | PackedSequence) -> Bool[Tensor, "time batch hidden"]:
         checks.instance("clamp", clamp, Tensor)
         if self.upper or isinstance(input, PackedSequence):
-            what = "the sequences are packed" if not self.upper else f"num_layers = {self.num_layers}"
-            raise ValueError(f"clamp is given: expected None, because {what}")
+            reason = "the sequences are packed" if not self.upper else f"num_layers = {self.num_layers}"
+            raise ValueError(f"clamp is given: expected None, because {reason}")
         if clamp.dtype != torch.bool:
             raise ValueError(f"clamp.dtype = {clamp.dtype}: expected torch.bool")
         if clamp.device != input.device:

@@ -26,10 +26,10 @@ class Retroactive(RatedRule):
 
     Args:
         eta: Initial rate of the eligibility trace, per step; a scalar parameter.
-        clip: Bound c of the Hebbian trace; None for none. The eligibility trace has none. In mode ``"soft"`` the
-            published code has 0.99999.
-        mode: How the Hebbian trace is kept from growing, ``"clip"`` or ``"soft"``: the nearer it is to 1, the less is
-            added.
+        clip: Bound c of the Hebbian trace; None: no bound. The eligibility trace has no bound. In mode ``"soft"`` the
+            published code uses 0.99999.
+        mode: How the Hebbian trace is kept from growing: ``"clip"``; or ``"soft"``, where the nearer it is to 1, the
+            less is added.
         trace_first: Whether the eligibility trace is updated first, so that the signal acts on E'.
         only_half: Whether only the second half of the receiving units is modulated. The first floor(N / 2) follow
             ``ClippedHebb``, H' = clip(H + hebb_eta y x), whatever the mode.
@@ -89,7 +89,7 @@ class Retroactive(RatedRule):
         """The state after one step; see ``PlasticityRule.update``.
 
         Args:
-            state: The state before it.
+            state: The state before the step.
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
             modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
@@ -111,5 +111,5 @@ class Retroactive(RatedRule):
 
     def extra_repr(self) -> str:
         """The arguments as ``repr`` shows them."""
-        own = f"clip={self.clip}, mode={self.mode!r}, trace_first={self.trace_first}, only_half={self.only_half}"
-        return f"{super().extra_repr()}, {own}"
+        options = f"clip={self.clip}, mode={self.mode!r}, trace_first={self.trace_first}, only_half={self.only_half}"
+        return f"{super().extra_repr()}, {options}"

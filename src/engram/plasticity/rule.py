@@ -1,4 +1,4 @@
-"""Plasticity rules: a recursion on the trace of every connection, with coefficients of the receiving units."""
+"""Plasticity rules: a recursion on the trace of every connection, with coefficients for the receiving units."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from engram.plasticity.state import EligibilityState, RuleState, TraceState
 class Coefficients(NamedTuple):
     """Coefficients of the receiving units, each broadcastable to (batch, post).
 
-    A decay or gain of every connection has three axes, and is broadcastable to (batch, post, pre).
+    A decay or gain for every connection has three axes, and is broadcastable to (batch, post, pre).
 
     Attributes:
-        decay: D, the share of the trace that is lost.
+        decay: D, the fraction of the trace that is lost.
         gain: M, the rate of additions.
-        post: z, the postsynaptic term that is multiplied with the presynaptic activity.
+        post: z, the postsynaptic term that is multiplied by the presynaptic activity.
     """
 
     decay: Float[Tensor, "..."]
@@ -40,25 +40,25 @@ class PlasticityRule(nn.Module, ABC):
 
         H'[j, i] = clip((1 - D[j]) H[j, i] + M[j] z[j] x[i], -c, c)
 
-    where the bound c is None for a rule without one. A value that the bound cuts off passes no gradient, one exactly
-    on it does, as with ``torch.clamp``.
+    where the bound c is None for a rule without one. A value beyond the bound passes no gradient, but one exactly on
+    it does, as with ``torch.clamp``.
 
     A rule of another form defines ``update`` instead, and calls ``check_step`` first.
 
-    A rule owns its parameters and never the state: ``update`` returns a new one. It knows no sizes, so that one rule
-    serves a layer of any shape; device and dtype are those of its states, where it has no parameters. As the rules
-    differ by their coefficients alone, one kernel can run them all.
+    A rule owns its parameters but never the state: ``update`` returns a new one. It has no sizes, so that one rule
+    serves a layer of any shape; if it has no parameters, ``device`` and ``dtype`` are those of its states. As rules
+    differ only in their coefficients, one kernel can run them all.
 
     Attributes:
         modulated: Whether ``update`` needs a neuromodulatory signal.
         clip: The bound c of the trace, or None.
         state_type: The type of states: a NamedTuple of (batch, post, pre) tensors, the Hebbian traces first.
         recursion: How ``update`` applies the coefficients. ``"linear"``: as above. ``"soft"``: with
-            d[j, i] = M[j] z[j] x[i], H' = clip((1 - D[j] - abs(d)) H + d). ``"retroactive"``: they are those of the
+            d[j, i] = M[j] z[j] x[i], H' = clip((1 - D[j] - abs(d)) H + d). ``"retroactive"``: they apply to the
             eligibility trace, E'[j, i] = (1 - D[j]) E[j, i] + M[j] z[j] x[i] without a bound, and the modulatory
             signal m makes it permanent, H' = clip(H + m[j] E), with E' in place of E if ``trace_first``. ``"own"``:
             something else, which no kernel can run.
-        forgets: D as the kernels know it, given the rate M and z = y. ``"nothing"``: D = 0. ``"rate"``: D = M.
+        forgets: The form of D for the kernels, given the rate M and z = y. ``"nothing"``: D = 0. ``"rate"``: D = M.
             ``"share"``: the same, with M clamped to [0, 1]. ``"oja"``: D = M y^2. None: something else, for which
             ``coefficients`` is called in every step. M is the parameter ``eta``, or m for a modulated linear rule. It
             is not inherited, because a subclass may change anything.
@@ -82,18 +82,18 @@ class PlasticityRule(nn.Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # Coefficients describe the base's update; a rule with one of its own need not have any.
+        # Coefficients describe the base class's update; a rule with its own update need not have any.
         if "update" in vars(cls) and getattr(cls.coefficients, "__isabstractmethod__", False):
             cls.coefficients, cls.recursion = _no_coefficients, "own"  # type: ignore[assignment, method-assign]
 
     def __init__(self, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        # A buffer that moves and casts with a rule without parameters.
+        # A buffer that keeps device and dtype, since a rule may have no parameters.
         with checks.noted(device=device):
             self.register_buffer("_like", torch.empty(0, device=device, dtype=dtype), persistent=False)
 
     def __getattr__(self, name: str) -> Any:
-        # Reached only without a parameter eta, so that readers of the rate need not know which form is trained.
+        # Called only if there is no parameter eta; readers of the rate need not know which form is trained.
         if name == "eta" and ("eta_logit" in self._parameters or "eta_logit" in self.__dict__):
             return self.eta_logit.sigmoid()
         return super().__getattr__(name)
@@ -105,7 +105,7 @@ class PlasticityRule(nn.Module, ABC):
         """The coefficients of one step, with the arguments of ``update``."""
 
     def init(self, batch_size: int, post_size: int, pre_size: int) -> RuleState:
-        """The state at the start of an episode: no trace, in the dtype and on the device of the parameters.
+        """The state at the start of an episode: traces of zero, in the dtype and on the device of the rule.
 
         Args:
             batch_size: Number of episodes.
@@ -132,14 +132,14 @@ class PlasticityRule(nn.Module, ABC):
         """The state after one step; values that are not finite pass through, as in torch's own modules.
 
         Args:
-            state: The state before it, trace (batch, post, pre).
+            state: The state before the step, with traces (batch, post, pre).
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
             modulator: Neuromodulatory signal, (batch, 1), (batch, post) or (batch, post, pre). A rule that is not
                 modulated ignores it.
 
         Raises:
-            TypeError: An activity is no tensor, or the state is that of another kind of rule.
+            TypeError: An activity is not a tensor, or the state is that of another kind of rule.
             ValueError: The shapes, dtypes or devices do not match, or a modulated rule gets no signal.
         """
         self.check_step(state, pre, post, modulator)
@@ -147,22 +147,22 @@ class PlasticityRule(nn.Module, ABC):
         return TraceState(bounded(trace, self.clip))
 
     def check_state(self, state: RuleState, shape: tuple[int | str, ...], like: Tensor) -> None:
-        """Raise unless ``state`` is one of this rule, with traces as ``checks.tensor`` takes them.
+        """Raise unless ``state`` is a state of this rule, with traces of the expected shape, dtype and device.
 
         Args:
             state: The state to check.
-            shape: Shape of its traces, a name where any size is allowed.
-            like: A tensor of the dtype and device expected.
+            shape: Expected shape of its traces, with a name where any size is allowed.
+            like: A tensor of the expected dtype and device.
         """
         checks.instance("state", state, self.state_type)
         for name, trace in zip(self.state_type._fields, state, strict=True):
             checks.tensor(f"state.{name}", trace, shape, like)
 
     def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
-        """Raise unless the arguments of ``update`` fit each other; see there.
+        """Raise unless the arguments of ``update`` fit each other.
 
         Args:
-            state: The state before it.
+            state: The state before the step.
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
             modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
@@ -177,7 +177,7 @@ class PlasticityRule(nn.Module, ABC):
                 raise ValueError(f"modulator = None: expected a tensor, because {type(self).__name__} is modulated")
             return
         checks.instance("modulator", modulator, Tensor)
-        # Nothing more is broadcast: a signal per episode and one per unit look the same when there are as many of both.
+        # No other shape: with as many units as episodes, one signal per unit would look the same as one per episode.
         shapes = (batch_size, 1), (batch_size, post_size), (batch_size, post_size, pre_size)
         if modulator.shape not in shapes:
             expected = "{}, {} or {}".format(*shapes)
@@ -193,12 +193,12 @@ class PlasticityRule(nn.Module, ABC):
         return 0.0 if self.clip is None else (state.trace.abs() >= self.clip).float().mean().item()
 
     def warn_if_saturated(self, state: RuleState) -> None:
-        """Warn, by Python's default filter once, if over nine tenths of the first episode's traces are at the bound."""
+        """Warn, once under Python's default filter, if over 90 % of the first episode's traces are at the bound."""
         checks.instance("state", state, self.state_type)
         if self.clip is None or not checks.readable(state.trace) or not len(state.trace):
             return
         first = state.trace.detach()[0]
-        # The mean magnitude shows that so many are at the bound, and costs a single operation.
+        # So many at the bound imply this mean magnitude, which costs a single operation.
         suspected = torch.linalg.vector_norm(first, 1).item() > 0.89 * self.clip * first.numel()
         if suspected and self.saturation(self.state_type(*(t[:1] for t in state))) > 0.9:
             message = (
@@ -207,7 +207,7 @@ class PlasticityRule(nn.Module, ABC):
             warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     def warn_if_unstable(self) -> None:
-        """Warn, by Python's default filter once, if ``eta`` is outside [0, 1], where an unbounded trace may grow."""
+        """Warn, once under Python's default filter, if ``eta`` is outside [0, 1] and the trace has no bound."""
         eta = getattr(self, "eta", None)
         unbounded = self.clip is None or self.state_type is EligibilityState
         if not unbounded or eta is None or not checks.readable(eta):
@@ -261,7 +261,7 @@ class RatedRule(PlasticityRule):
 def accumulated(
     trace: Float[Tensor, "batch post pre"], coefficients: Coefficients, pre: Float[Tensor, "batch pre"]
 ) -> Float[Tensor, "batch post pre"]:
-    """(1 - D[j]) H[j, i] + M[j] z[j] x[i], the recursion of the family before its bound.
+    """(1 - D[j]) H[j, i] + M[j] z[j] x[i], the linear recursion before its bound.
 
     Args:
         trace: H.
@@ -286,7 +286,7 @@ def bounded(trace: Float[Tensor, "batch post pre"], clip: float | None) -> Float
 
 
 def first_half(post: Float[Tensor, "batch post"]) -> Bool[Tensor, " post"]:
-    """Which receiving units are among the first floor(N / 2), for rules that treat them apart."""
+    """Mask of the first floor(N / 2) receiving units, for rules that treat them differently."""
     size = post.shape[-1]
     return torch.arange(size, device=post.device) < size // 2
 
@@ -300,12 +300,12 @@ def trained_rate(
         eta: Its value.
         device: Device of the parameter.
         dtype: Data type of the parameter.
-        shape: Shape of the parameter, (): a scalar.
+        shape: Shape of the parameter; () for a scalar.
     """
     with checks.noted(eta=eta):
         return nn.Parameter(torch.full(shape, checks.number("eta", eta), device=device, dtype=dtype))
 
 
 def checked_bound(clip: float | None, name: str = "clip") -> float | None:
-    """The bound of a trace, None or positive and finite, which an error calls ``name``."""
+    """The checked bound of a trace, None or positive and finite; errors call it ``name``."""
     return None if clip is None else checks.number(name, clip, above=0)

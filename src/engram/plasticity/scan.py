@@ -1,6 +1,6 @@
 """Layers of plastic connections run through time, in plain PyTorch: the definition that every kernel must match.
 
-Arguments are checked once for all steps.
+Arguments are checked once, for all steps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def plastic_current(
         c[j] + sum_i alpha[j, i] H[j, i] x[i]
 
     Args:
-        current: The other input of the receiving units, c.
+        current: All other input c of the receiving units.
         pre: Presynaptic activity x.
         alpha: Plasticity coefficients, (post, pre), (post,) or (); one that does not depend on the sending unit
             is multiplied last, which saves a pass over the trace.
@@ -50,8 +50,8 @@ def plastic_current(
         tensor([[14.]])
     """
     checks.arguments()
-    for name, part in (("pre", pre), ("trace", trace)):
-        checks.tensor(name, part, tuple(part.shape), like=current)
+    for name, tensor in (("pre", pre), ("trace", trace)):
+        checks.tensor(name, tensor, tuple(tensor.shape), like=current)
     _check_alpha(alpha, trace.shape[1], trace.shape[2])
     return _plastic_current(current, pre, alpha, trace)
 
@@ -62,7 +62,7 @@ def _plastic_current(
     alpha: Float[Tensor, "..."],
     trace: Float[Tensor, "batch post pre"],
 ) -> Float[Tensor, "batch post"]:
-    """``plastic_current`` of arguments that were checked once for all steps."""
+    """``plastic_current`` without checks, for arguments that were checked once for all steps."""
     # vecdot rather than bmm: a batched product with a single column is several times slower in some BLAS.
     per_connection = alpha.dim() == 2
     plastic: Tensor = torch.linalg.vecdot(alpha * trace if per_connection else trace, pre.unsqueeze(1))
@@ -221,7 +221,7 @@ def plastic_lstm_scan(
         neuromodulator: The module that modulates the rule; None if the rule is not modulated.
         hebb_post: The rule's y: ``"input"`` g, ``"recurrent"`` r, ``"cell"`` c(t) or ``"hidden"`` h(t).
         modulator_source: The input of the neuromodulator: ``"hidden"``, ``"cell"`` or ``"previous"`` h(t-1).
-        read_clip: Bound of the traces where they act, clip(H(t-1)) in r; None: none.
+        read_clip: Bound of the traces where they act, clip(H(t-1)) in r; None: no bound.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM, with the options of its code.
 
@@ -237,8 +237,8 @@ def plastic_lstm_scan(
     (_, batch, gates), size = drive.shape, weight.shape[1]
     if gates != 4 * size:
         raise ValueError(f"weight.shape = {tuple(weight.shape)}: expected (4 hidden, hidden)")
-    for name, part in (("hidden", hidden), ("cell", cell)):
-        checks.tensor(f"state.{name}", part, (batch, size), like=weight)
+    for name, tensor in (("hidden", hidden), ("cell", cell)):
+        checks.tensor(f"state.{name}", tensor, (batch, size), like=weight)
     rule.check_state(synapses, (batch, size, size), like=weight)
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     _check_alpha(alpha, size, size)

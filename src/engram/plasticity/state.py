@@ -62,7 +62,7 @@ class PlasticState(NamedTuple):
 
 
 class PlasticLSTMState(NamedTuple):
-    """The output h, the cell state c and the rule's state of a plastic LSTM; axes as of ``PlasticState``."""
+    """The output h, the cell state c and the rule's state of a plastic LSTM; axes as in ``PlasticState``."""
 
     hidden: Float[Tensor, "*batch hidden"]
     cell: Float[Tensor, "*batch hidden"]

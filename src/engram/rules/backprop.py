@@ -1,4 +1,4 @@
-"""Backpropagation: the gradient itself, the reference for all other rules."""
+"""Backpropagation: the exact gradient, the reference for all other rules."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Backprop(LearningRule[None]):
         target: Shaped[Tensor, "*batch_targets"],
         state: None,
     ) -> Update:
-        """The gradients of the parameters that require one.
+        """The gradients of the parameters that require them.
 
         Args:
             model: The network, which is not changed.

@@ -1,4 +1,4 @@
-"""A feed-forward network read as a chain of layers, run forward and back without a graph of the whole.
+"""A feed-forward network read as a chain of layers, run forward and backward without an autograd graph of the whole.
 
     a[l] = W[l] h[l-1] + b[l],   h[l] = phi(a[l])
     delta[l] = (delta[l+1] B[l+1]) phi'(a[l]),   dL/dW[l] = delta[l]^T h[l-1]
@@ -46,7 +46,7 @@ class Activity(NamedTuple):
         input: h[l-1].
         pre: a[l].
         output: h[l].
-        graph: h[l] with the graph from a[l], where what stands between has no derivative in closed form; else None.
+        graph: h[l] with the graph from a[l], if the modules between have no derivative in closed form; else None.
     """
 
     input: Tensor
@@ -57,12 +57,12 @@ class Activity(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """A module with weights, and what stands between it and the next one.
+    """A module with weights, and the modules between it and the next one.
 
     Attributes:
-        name: Name of the module with weights, as ``named_modules`` has it.
+        name: Name of the module with weights in ``named_modules``.
         module: The module.
-        after: The modules behind it, by name: activation, pooling, shape.
+        after: The modules after it, by name: activation, pooling, reshaping.
         any_activation: Whether these may be of any kind, because no derivative is needed.
     """
 
@@ -73,17 +73,17 @@ class Layer:
 
     @property
     def weight_name(self) -> str:
-        """Name of its weights among the network's parameters."""
+        """The name of its weights among the network's parameters."""
         return _joined(self.name, "weight")
 
     @property
     def units(self) -> int:
-        """Number of its outputs, or channels."""
+        """The number of its outputs, or output channels."""
         return len(self.module.weight)
 
     @property
     def scale(self) -> float:
-        """The factor of its weights in the forward pass: 1, except in the neural tangent kernel parameterisation."""
+        """The factor on its weights in the forward pass: 1, except in the neural tangent kernel parameterisation."""
         return getattr(self.module, "scale", 1.0)
 
     @property
@@ -93,12 +93,12 @@ class Layer:
         return weight if self.scale == 1 else weight * self.scale
 
     def forward(self, input: Tensor, noise: Tensor | None = None) -> Activity:
-        """Its activity, with noise added to a[l] if given."""
+        """Its activity for an input, with noise added to a[l] if given."""
         pre = self.module(input)
         return self.activated(input, pre if noise is None else pre + noise)
 
     def activated(self, input: Tensor, pre: Tensor) -> Activity:
-        """The activity of units that got this a[l]."""
+        """The activity of the units, given a[l]."""
         if not self.after:
             return Activity(input, pre, pre, None)
         if len(self.after) == 1 and type(self.after[0][1]) in _CLOSED:
@@ -116,7 +116,7 @@ class Layer:
         return Activity(input, pre, output.detach(), output)
 
     def through(self, activity: Activity, error: Tensor) -> Tensor:
-        """The error at a[l], given that at h[l]."""
+        """The error at a[l], given the error at h[l]."""
         return self._through(activity, error)[0]
 
     def gradients(self, activity: Activity, error: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -125,7 +125,7 @@ class Layer:
         return delta, self.weight_gradients(activity.input, delta) | grads
 
     def weight_gradients(self, input: Tensor, delta: Tensor) -> dict[str, Tensor]:
-        """The gradients of weights and bias, given h[l-1] and the error at a[l]; sums over the batch."""
+        """The gradients of weights and bias, summed over the batch, given h[l-1] and the error at a[l]."""
         module, grads = self.module, {}
         weight, bias = module.weight.requires_grad, module.bias is not None and module.bias.requires_grad
         if isinstance(module, nn.Linear):
@@ -146,7 +146,7 @@ class Layer:
 
         Args:
             delta: The error at a[l].
-            feedback: The weights that it goes back through, of the shape of W[l].
+            feedback: The weights through which it goes back, of the shape of W[l].
             input: h[l-1].
         """
         if isinstance(self.module, nn.Linear):
@@ -183,7 +183,7 @@ class Layer:
 
 
 class Chain(NamedTuple):
-    """A network as a chain, rebuilt by ``from_module`` for every update, since a rule keeps no module.
+    """A network as a chain, rebuilt by ``from_module`` at every update, since a rule keeps no module.
 
     Attributes:
         before: Modules without parameters before the first layer.
@@ -207,15 +207,15 @@ class Chain(NamedTuple):
         """A network as a chain of layers.
 
         Args:
-            model: An ``nn.Sequential``, nested or not, of ``nn.Linear``, ``nn.Conv2d``, and what may stand between.
-            rule: The rule that asks, for the message.
-            linear: Whether only ``nn.Linear`` is accepted.
-            deterministic: Whether the same input must always give the same output, so that there are neither batch
-                norm nor dropout.
-            any_activation: Whether modules of any kind without parameters may stand between, since no derivative is
+            model: An ``nn.Sequential``, nested or not, of ``nn.Linear``, ``nn.Conv2d`` and supported modules between.
+            rule: The rule, for error messages.
+            linear: Whether ``nn.Linear`` is the only layer type that is accepted.
+            deterministic: Whether the same input must always give the same output, which excludes batch norm and
+                dropout.
+            any_activation: Whether any modules without parameters are accepted between layers, since no derivative is
                 needed.
-            scaled: Whether ``NTKLinear`` and ``NTKConv2d`` are accepted too, whose weights are scaled in the forward
-                pass.
+            scaled: Whether ``NTKLinear`` and ``NTKConv2d``, whose weights are scaled in the forward pass, are accepted
+                too.
 
         Raises:
             TypeError: A layer does not fit; the message names it and what it lacks.
@@ -231,12 +231,12 @@ class Chain(NamedTuple):
                 raise TypeError(
                     f"{subject}: it lacks weights that act as they are; expected engram.nn.to_standard(model)"
                 )
-            # Of a module without others inside it at once, since this stands in each update.
+            # A module without submodules is read directly, since this runs at every update.
             parameters = module.parameters() if module._modules else module._parameters.values()
-            own = {id(parameter) for parameter in parameters if parameter is not None}
-            if own & parameters_so_far:
+            ids = {id(parameter) for parameter in parameters if parameter is not None}
+            if ids & parameters_so_far:
                 raise TypeError(f"{subject}: it shares weights with another layer; expected weights of its own")
-            parameters_so_far |= own
+            parameters_so_far |= ids
             dense = type(module) in {nn.Linear, NTKLinear}
             if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
                 if not set(module._parameters) <= {"weight", "bias"}:
@@ -248,17 +248,17 @@ class Chain(NamedTuple):
             if isinstance(module, _CHANGING) and deterministic:
                 raise TypeError(f"{subject}: it lacks one output for one input, which several phases need")
             is_supported = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
-            if not is_supported and (own or not any_activation):
+            if not is_supported and (ids or not any_activation):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
                 reason = (
-                    "it lacks a known derivative" if not own else "it has weights of a form that it lacks a rule for"
+                    "it lacks a known derivative" if not ids else "it has weights of a form that it lacks a rule for"
                 )
                 raise TypeError(
                     f"{subject}: {reason}; expected an nn.Sequential of {supported}, activations, pooling, Flatten"
                 )
             if layers:
                 layers[-1][2].append((name, module))
-            elif own:
+            elif ids:
                 raise TypeError(f"{subject}: it has parameters before the first layer, which no error reaches")
             else:
                 before.append(module)
@@ -273,7 +273,7 @@ class Chain(NamedTuple):
         """The input of the first layer.
 
         Raises:
-            ValueError: ``x`` is empty, or of another shape, dtype or device than the network takes; or autocast is on.
+            ValueError: ``x`` is empty, or has another shape, dtype or device than the network takes; or autocast is on.
         """
         if autocast(x.device):
             raise ValueError("torch.autocast is on: expected it off, as errors go back in the parameters' precision")
@@ -287,7 +287,7 @@ class Chain(NamedTuple):
         return x
 
     def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Activity]:
-        """The activity of every layer, with noise added to each a[l] if given; raise as ``enter`` does."""
+        """The activity of every layer, with noise added to each a[l] if given; raises as ``enter`` does."""
         h = self.enter(x)
         activities: list[Activity] = []
         for index, layer in enumerate(self.layers):
@@ -299,8 +299,8 @@ class Chain(NamedTuple):
         """The gradients that follow from an error at the output, sent back through the feedback.
 
         Args:
-            activities: What ``forward`` returned; the list is emptied on the way, so that memory is freed early.
-            error: Derivative of the loss, a mean over the batch, by the output.
+            activities: Result of ``forward``; the list is emptied, so that memory is freed early.
+            error: Derivative of the loss, a mean over the batch, with respect to the output.
             feedback: B[l] for each layer but the first, by the name of its weights.
         """
         grads: dict[str, Tensor] = {}
@@ -315,7 +315,7 @@ class Chain(NamedTuple):
     def check_feedback(self, feedback: Mapping[str, Tensor], name: str = "state") -> None:
         """Raise TypeError or ValueError unless a rule's state is feedback of this network."""
         weights = {layer.weight_name: layer.module.weight for layer in self.layers[1:]}
-        # ``check_state``, which reports the difference, would take a tenth of each update of a small network.
+        # ``check_state``, which reports the difference, would take a tenth of the time of a small network's update.
         if not isinstance(feedback, Mapping) or _forms(feedback) != _forms(weights):
             check_state(feedback, weights, name)
 
@@ -324,7 +324,7 @@ class Chain(NamedTuple):
         return {layer.weight_name: layer.weight for layer in self.layers[1:]}
 
     def random_weights(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weights of the shapes of ``weights``, normal with a variance of 1 / fan-in, or that of the layer."""
+        """Random weights with the shapes of ``weights``: N(0, 1 / fan-in), or N(0, 1) times the layer's scale."""
         weights = {}
         for layer in self.layers[1:]:
             weight: Tensor = layer.module.weight
@@ -338,7 +338,7 @@ def _forms(weights: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def refuse_changing(model: nn.Module, rule: object) -> None:
-    """Raise TypeError if a module in training mode gives another output each time: batch norm, dropout."""
+    """Raise TypeError if a module in training mode does not always give the same output: batch norm, dropout."""
     for name, module in model.named_modules():
         if isinstance(module, _CHANGING) and module.training:
             subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__}"
@@ -351,23 +351,23 @@ def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Fl
     Args:
         shape: The shape.
         generator: Source of the numbers.
-        like: A tensor of their dtype and device.
+        like: A tensor whose dtype and device they get.
     """
     return torch.randn(*shape, generator=generator, dtype=torch.float32, device=generator.device).to(like)
 
 
 def new_key(generator: torch.Generator) -> Tensor:
-    """A key, from which ``generator_of`` makes the same generator each time: a rule's noise, as its state."""
+    """A key from which ``generator_of`` always makes the same generator, so that noise can be part of a state."""
     return torch.randint(2**62, (), generator=generator, device=generator.device)
 
 
 def generator_of(key: Tensor, like: Tensor) -> torch.Generator:
-    """A generator on the device of ``like``."""
+    """The generator of a key, on the device of ``like``."""
     return torch.Generator(like.device).manual_seed(int(key))
 
 
 def _leaves(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The modules of nested ``nn.Sequential`` in order; one that stands there twice, twice."""
+    """The modules of a nested ``nn.Sequential`` in order; one that occurs twice is returned twice."""
     if type(model).forward is not nn.Sequential.forward:
         yield name, model
         return

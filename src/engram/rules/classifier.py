@@ -1,4 +1,4 @@
-"""A scikit-learn classifier: a network of some hidden layers that any learning rule trains."""
+"""A scikit-learn classifier: a network with hidden layers, trained by any learning rule."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ ACTIVATIONS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
 
 class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A feed-forward network that any rule of ``engram.rules`` trains, by gradient descent with momentum.
+    """A feed-forward network that is trained by any rule of ``engram.rules``, using SGD with momentum.
 
     Weights start from N(0, 1 / fan-in) and biases from 0, and are the same for all rules, since a rule draws its random
-    numbers from a seed of its own. Features should be centred and scaled, as for other networks.
+    numbers from its own seed. Features should be centred and scaled, as for other networks.
 
     Args:
-        rule: A name that ``registry.names("learning_rules")`` lists, or a rule.
-        hidden: Units of each hidden layer.
-        activation: ``"tanh"``, ``"sigmoid"`` (which ``"reinforce"`` asks for) or ``"relu"``.
+        rule: A name in ``registry.names("learning_rules")``, or a rule.
+        hidden: Number of units of each hidden layer.
+        activation: ``"tanh"``, ``"sigmoid"`` (which ``"reinforce"`` requires) or ``"relu"``.
         learning_rate: Learning rate of gradient descent, above 0.
         momentum: Momentum of gradient descent, from 0 to below 1.
-        weight_decay: Decay of the weights, of ``torch.optim.SGD``; None: what the rule asks for, which is 0 but for
-            ``"kolen-pollack"``.
-        batch_size: Samples in a batch.
-        epochs: How often it sees each sample.
+        weight_decay: Weight decay of ``torch.optim.SGD``; None: the value that the rule needs, which is 0 except for
+            rules whose feedback decays, such as ``"kolen-pollack"``.
+        batch_size: Number of samples in a batch.
+        epochs: Number of passes over the samples.
         random_state: Seed or generator of the weights, the rule's draws, and the order of samples.
 
     Attributes:
@@ -46,7 +46,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_features_in_: Number of features.
         network_: The network, an ``nn.Sequential``.
         rule_: The rule in use.
-        state_: Its state after the last step.
+        state_: The rule's state after the last step.
 
     Examples:
         >>> from sklearn.datasets import load_digits
@@ -56,7 +56,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         True
     """
 
-    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
+    # scikit-learn demands that the constructor accepts anything and that ``fit`` checks it.
     def __init__(
         self,
         rule: Annotated[Any, str | LearningRule[Any]] = "backprop",
@@ -88,9 +88,9 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y: Their classes, (samples,).
 
         Raises:
-            TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, or X and
-                y are no valid data.
-            FloatingPointError: It diverged; a lower ``learning_rate`` may help.
+            TypeError, ValueError: An argument here or of the constructor has the wrong type or is out of range, or X
+                and y are not valid.
+            FloatingPointError: Training diverged; a lower ``learning_rate`` may help.
         """
         samples, labels = checks.samples(self, X, y, dtype=[np.float64, np.float32])
         self.classes_, numbers = np.unique(labels, return_inverse=True)

@@ -1,7 +1,7 @@
-"""The contracts of rules that change slow weights: of a whole network by a target, and of one layer by its activities.
+"""The contracts of rules that change slow weights: of a whole network by a target, or of one layer by its activities.
 
-Both return pseudo-gradients, of the sign of dL/dW and as means over the batch, so that W - lr * gradient is a step and
-any ``torch.optim`` optimiser can take it.
+Both return pseudo-gradients, with the sign of dL/dW and as means over the batch, so that W - lr * gradient is a step,
+which any ``torch.optim`` optimiser can take.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ State = TypeVar("State")
 
 @dataclass(frozen=True)
 class Properties:
-    """The requirements and the memory of a rule; ``engram.testing.check_learning_rule`` checks these declarations.
+    """The requirements of a rule; ``engram.testing.check_learning_rule`` checks these declarations.
 
     Attributes:
         local: A weight's change depends only on its pre- and postsynaptic activity, its own state, and a broadcast
             signal.
         no_weight_transport: No layer uses the forward weights of another to send errors back.
         one_phase: One forward pass is enough: nothing is clamped, relaxed or run again.
-        online: It keeps only traces of the past, whose size does not grow with time.
+        online: The rule keeps only traces of the past, whose size does not grow with time.
         unsupervised: It needs no target.
-        black_box: It needs no derivative, neither of the activation nor of the loss.
-        spikes: It is usable with spikes.
+        black_box: It needs no derivatives, neither of the activation nor of the loss.
+        spikes: It can be used with spikes.
     """
 
     local: bool = False
@@ -51,9 +51,9 @@ class Update(NamedTuple):
     """The result of a learning rule's update.
 
     Attributes:
-        grads: Pseudo-gradients by the names of ``model.named_parameters()``, of the parameters that the rule trains.
-        state: The state after it.
-        info: Figures for the log: first the loss, ``info["loss"]``, a scalar.
+        grads: Pseudo-gradients of the parameters that the rule trains, by their names in ``model.named_parameters()``.
+        state: The state after the update.
+        info: Values to log, the loss first: ``info["loss"]``, a scalar.
     """
 
     grads: dict[str, Tensor]
@@ -65,8 +65,8 @@ class LearningRule(ABC, Generic[State]):
     """A rule that changes the weights of a network given an input and a target.
 
     It owns its settings, but neither weights nor state: ``update`` changes nothing in place, and the same call gives
-    the same result, even if the rule is random, since the key of its noise is part of the state. Random feedback is
-    state too.
+    the same result, even if the rule is random, since the key of its noise is part of the state. So are random feedback
+    weights.
 
     Attributes:
         properties: Its requirements.
@@ -95,7 +95,7 @@ class LearningRule(ABC, Generic[State]):
 
         Args:
             model: The network to train, which is not changed.
-            generator: Source of all that is random in the state.
+            generator: Source of all random numbers in the state.
 
         Raises:
             TypeError: The rule cannot train a layer of this network; the message names it and what it lacks.
@@ -113,29 +113,29 @@ class LearningRule(ABC, Generic[State]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input; for rules of learning in time (time, batch, features).
-            target: Classes (int64), for softmax and cross-entropy, or values, for half the squared error, summed over
-                outputs; both as means over the batch.
+            x: Its input; (time, batch, features) for rules that learn in time.
+            target: Classes (int64), for softmax and cross-entropy, or values, for half the squared error summed over
+                outputs; both are averaged over the batch.
             state: The state from ``init`` or the last update.
 
         Raises:
             ValueError: The batch is empty, or shapes do not match.
-            FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
+            FloatingPointError: A pseudo-gradient is not finite; the message names the rule and the parameter.
         """
 
     def predict(self, model: nn.Module, x: Shaped[Tensor, "*batch_features"]) -> Float[Tensor, "*batch outputs"]:
-        """The network's predictions: ``model(x)``, unless the rule runs it in another way."""
+        """The network's predictions: ``model(x)``, unless the rule runs the network in another way."""
         checks.arguments()
         with checks.noted(x=x):
             output: Tensor = model(x)
         return output
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: State) -> State:
-        """The state after the optimiser's step; by default as before.
+        """The state after the optimiser's step; unchanged by default.
 
         Args:
             model: The network after the step.
-            deltas: The step's change of each parameter that is ``watched``, by name.
+            deltas: The step's change of each ``watched`` parameter, by name.
             state: The state before the step.
         """
         return state
@@ -145,7 +145,7 @@ class LearningRule(ABC, Generic[State]):
         return ()
 
     def weight_decay(self, lr: float, momentum: float = 0.0) -> float:
-        """The ``weight_decay`` that the rule needs in ``torch.optim.SGD``: 0, unless its own weights decay as well.
+        """The ``weight_decay`` that the rule needs in ``torch.optim.SGD``: 0, unless its feedback weights decay too.
 
         Args:
             lr: Learning rate, above 0.
@@ -163,17 +163,17 @@ def checked_update(
     loss: Float[Tensor, ""],
     **info: Tensor,
 ) -> Update:
-    """An update whose pseudo-gradients are finite; each ``LearningRule.update`` ends with it.
+    """An update whose pseudo-gradients are checked to be finite; every ``LearningRule.update`` ends with it.
 
     Args:
-        rule: The rule, for the message.
+        rule: The rule, for error messages.
         grads: Pseudo-gradients by parameter name.
         state: The next state.
         loss: The loss, which becomes ``info["loss"]``.
-        **info: Further figures for the log.
+        **info: Other values to log.
 
     Raises:
-        FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
+        FloatingPointError: A pseudo-gradient is not finite; the message names the rule and the parameter.
 
     Examples:
         >>> from engram.rules import Backprop
@@ -182,7 +182,8 @@ def checked_update(
         {'loss': tensor(2.), 'reward': tensor(3.)}
     """
     checks.arguments()
-    # A sum is cheap, and not finite if a number is not; since it may also overflow, all numbers are then checked.
+    # The sum is cheap to check, and not finite if any number is not. As it may also overflow, all numbers are checked
+    # then.
     if grads and not math.isfinite(torch.stack([grad.sum() for grad in grads.values()]).sum()):
         for name, grad in grads.items():
             if not grad.isfinite().all():
@@ -193,12 +194,12 @@ def checked_update(
 def gradients(
     outputs: Sequence[Tensor], parameters: Mapping[str, Tensor], errors: Sequence[Tensor | None]
 ) -> dict[str, Tensor]:
-    """The gradients of the parameters that errors reach; none where no output depends on a parameter.
+    """The gradients of those parameters on which an output depends.
 
     Args:
-        outputs: Tensors with a graph; without one if all that they depend on is frozen.
-        parameters: By name.
-        errors: The derivative of the loss by each output; None for a loss.
+        outputs: Tensors with a graph, or without one if everything that they depend on is frozen.
+        parameters: Parameters by name.
+        errors: Derivative of the loss with respect to each output; None if the output is a loss.
 
     Examples:
         >>> w, b = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
@@ -214,7 +215,7 @@ def gradients(
 
 
 class SynapticUpdate(NamedTuple):
-    """What a synaptic rule returns: the pseudo-gradient, (post, pre), which is minus the change; and the next state."""
+    """The result of a synaptic rule: the pseudo-gradient, (post, pre), which is minus the change, and the new state."""
 
     grad: Float[Tensor, "post pre"]
     state: Any
@@ -275,10 +276,10 @@ def apply_rule(
     target: Shaped[Tensor, "*batch_targets"],
     state: State,
 ) -> Update:
-    """``rule.update`` with the input checks that all rules share, so that your own rule need not repeat them.
+    """The update of ``rule.update``, with the input checks that all rules share, so that your own need not repeat them.
 
-    If the rule fails on a batch or a state, the error says what is wrong with it. A pseudo-gradient that is not finite,
-    or belongs to no parameter, is named too; those of frozen parameters are left out.
+    If the rule fails because of the batch or the state, the error says what is wrong with them. An error also names a
+    pseudo-gradient that is not finite or belongs to no parameter. Those of frozen parameters are left out.
 
     Args:
         rule: The rule.
@@ -292,7 +293,7 @@ def apply_rule(
 
     Raises:
         ValueError: The batch is empty, or shapes, dtypes or classes do not match.
-        FloatingPointError: A pseudo-gradient is not finite; the message names rule and parameter.
+        FloatingPointError: A pseudo-gradient is not finite; the message names the rule and the parameter.
 
     Examples:
         >>> from engram.rules import Backprop
@@ -313,7 +314,7 @@ def apply_rule(
         raise
     except Exception:
         with torch.no_grad():
-            output_loss(rule.predict(model, x), target)  # raises an error that names what is wrong with the batch
+            output_loss(rule.predict(model, x), target)  # raises an error that says what is wrong with the batch
         form = _form(rule.init(model, torch.Generator().manual_seed(0)))
         if _form(state) != form:
             raise ValueError(
@@ -344,12 +345,12 @@ def train_step(
     batch: tuple[Shaped[Tensor, "*batch_features"], Shaped[Tensor, "*batch_targets"]],
     state: State,
 ) -> Update:
-    """Update a network by one batch: pseudo-gradients into ``.grad``, a step, and ``after_step``.
+    """Update a network on one batch: write pseudo-gradients to ``.grad``, take a step, and call ``after_step``.
 
     Args:
         rule: The rule.
         model: The network, which the optimiser changes.
-        optimizer: Any optimiser of its parameters; a parameter that the rule leaves alone has no gradient.
+        optimizer: Any optimiser of its parameters; a parameter that the rule does not train gets no gradient.
         batch: Input and target.
         state: The state from ``rule.init`` or the last step.
 
@@ -366,7 +367,7 @@ def train_step(
         True
     """
     checks.arguments()
-    optimizer.zero_grad()  # frees memory for the new ones
+    optimizer.zero_grad()  # frees memory for the new gradients
     grads, state, info = apply_rule(rule, model, *batch, state)
     parameters: dict[str, Any] = dict(model.named_parameters())
     weights_before = {name: parameters[name].detach().clone() for name in rule.watched(state)}

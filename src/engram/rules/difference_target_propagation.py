@@ -1,4 +1,4 @@
-"""Difference target propagation: targets, not errors, go back, through learned approximate inverses of the layers."""
+"""Difference target propagation: targets, not errors, go back through learned approximate inverses of the layers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from engram.state import check_state
 
 
 class Inverse(NamedTuple):
-    """Weights V, (units below, units), and bias c of an approximate inverse of a layer."""
+    """The weights V, (units below, units), and the bias c of an approximate inverse of a layer."""
 
     weight: Tensor
     bias: Tensor
 
 
 class InverseState(NamedTuple):
-    """Approximate inverses of the layers between first and last, by the name of their weights; and the noise's key."""
+    """Approximate inverses of all layers but the first and the last, by the name of their weights; the noise's key."""
 
     inverses: dict[str, Inverse]
     key: Int[Tensor, ""]
@@ -36,7 +36,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         t[L-1] = h[L-1] - gamma e W[L],   t[l-1] = h[l-1] + g[l](t[l]) - g[l](h[l]),   g[l](h) = phi[l-1](V[l] h + c[l])
         delta[l] = (h[l] - t[l]) phi'(a[l]) / gamma
 
-    Before that the inverses learn, by gradient descent on the mean over the batch of
+    Before that the inverses learn by gradient descent on the mean over the batch of
 
         |g[l](f[l](h + noise)) - (h + noise)|^2 / 2
 
@@ -44,7 +44,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         gamma: Size of the step against the error that gives the top hidden layer's target, above 0.
         noise: Standard deviation of the noise at h[l-1], at least 0.
         rate: Learning rate of the inverses, above 0.
-        inverse_steps: Steps of the inverses for each batch.
+        inverse_steps: Number of steps of the inverses for each batch.
 
     Source: Lee, Zhang, Fischer and Bengio, "Difference target propagation" (2015), section 2.3. With the step divided
     by gamma, the top hidden layer has backpropagation's gradient.
@@ -82,7 +82,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         target: Shaped[Tensor, "_ *targets"],
         state: InverseState,
     ) -> Update:
-        """The pseudo-gradients, and the inverses that gave the targets.
+        """The pseudo-gradients, and the inverses from which the targets were computed.
 
         Args:
             model: The network, which is not changed.
@@ -127,7 +127,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
     def _inverted(
         self, network: chain.Chain, activities: Sequence[chain.Activity], state: InverseState
     ) -> InverseState:
-        """The inverses after their steps."""
+        """The inverses after their learning steps."""
         generator = chain.generator_of(state.key, activities[0].pre)
         inverses = dict(state.inverses)
         for _ in range(self.inverse_steps):
@@ -136,8 +136,8 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
                 noisy = h + self.noise * chain.normal(h.shape, generator, h)
                 above = layer.forward(noisy).output
                 inverse = inverses[layer.weight_name]
-                guess = _activity(below, above, inverse)
-                delta = below.through(guess, guess.output - noisy) * (self.rate / len(h))
+                reconstruction = _activity(below, above, inverse)
+                delta = below.through(reconstruction, reconstruction.output - noisy) * (self.rate / len(h))
                 inverses[layer.weight_name] = Inverse(
                     torch.addmm(inverse.weight, delta.t(), above, alpha=-1), inverse.bias - delta.sum(0)
                 )
@@ -155,15 +155,15 @@ def difference_targets(
     Args:
         network: The chain.
         activities: Activities of its forward pass.
-        step: How far the top hidden layer's target is below its output: gamma e W[L].
+        step: The output of the top hidden layer minus its target: gamma e W[L].
         inverses: g[l] by the name of W[l].
     """
     targets = [activities[-2].output - step] if len(activities) > 1 else []
     for index in range(len(activities) - 3, -1, -1):
         below, above = network.layers[index], activities[index + 1]
         inverse = inverses[network.layers[index + 1].weight_name]
-        back, usual = (_activity(below, h, inverse).output for h in (targets[0], above.output))
-        targets.insert(0, activities[index].output + (back - usual))
+        from_target, from_output = (_activity(below, h, inverse).output for h in (targets[0], above.output))
+        targets.insert(0, activities[index].output + (from_target - from_output))
     return targets
 
 

@@ -19,8 +19,8 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
         delta[l] = (e D[l]) phi'(a[l]),   D ~ N(0, 1 / outputs)
 
     or N(0, 1 / units) in the neural tangent kernel parameterisation, where the errors of wide layers are that small.
-    The last layer is trained by the error itself. Its state is D, (outputs, units), of all hidden layers side by side,
-    so that one product gives the errors of all; it is drawn at the first update.
+    The last layer is trained by the error itself. The state is D, (outputs, units), of all hidden layers side by side,
+    so that one product gives all their errors; it is drawn at the first update.
 
     Source: Nøkland, "Direct feedback alignment provides learning in deep neural networks" (2016), equation 7.
 
@@ -53,7 +53,7 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
             model: The network, which is not changed.
             x: Its input, the batch first.
             target: Classes, (batch,), int64, or values, (batch, outputs).
-            state: Feedback weights D, empty before the first update, and the key they are drawn from.
+            state: Feedback weights D, empty before the first update, and the key from which they are drawn.
         """
         checks.arguments()
         network = chain.Chain.from_module(model, self, scaled=True)

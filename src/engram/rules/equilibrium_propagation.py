@@ -14,11 +14,11 @@ from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
 
-LOOK_EVERY = 5  # steps of a free phase that ends when it has settled
+LOOK_EVERY = 5  # steps of the free phase between two tests of whether it has settled
 
 
 class _Units(NamedTuple):
-    """Units of a layer: rho, its derivative by rho, and the range that states are clamped to."""
+    """The units of a layer: rho, its derivative as a function of rho, and the range to which states are clamped."""
 
     rho: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor | float]
@@ -33,19 +33,20 @@ class EquilibriumPropagation(LearningRule[None]):
         s += epsilon (-dE/ds - beta dC/ds),   C: the loss of y = rho(s[L])
         dL/dW = -(R(beta) - R(-beta)) / (2 beta),   R = rho(s[l]) rho(s[l-1])^T where it has settled
 
-    The free phase starts from zero and the nudged ones from where it ended. The network's answer is y of the free phase
-    (``predict``), not the forward pass. Units are ``nn.Tanh``, ``nn.Sigmoid`` or ``nn.Hardtanh``, whose states are
-    clamped to its range; ``nn.Hardtanh(0, 1)`` is the literature's hard sigmoid. Without one they are linear.
+    The free phase starts from zero, and the nudged phases start from where it ended. The network's prediction is y of
+    the free phase (``predict``), not of the forward pass. Units are ``nn.Tanh``, ``nn.Sigmoid`` or ``nn.Hardtanh``,
+    whose states are clamped to its range; ``nn.Hardtanh(0, 1)`` is the literature's hard sigmoid. A layer without an
+    activation is linear.
 
     Args:
         beta: Strength of the nudge, above 0.
-        symmetric: Whether it is nudged both ways; if not, dL/dW = -(R(beta) - R(0)) / beta, with a bias of order beta.
-        free_steps: Steps of the free phase.
-        nudge_steps: Steps of a nudged phase.
-        epsilon: Size of a step, above 0 and at most 1.
+        symmetric: Whether to nudge both ways; if not, dL/dW = -(R(beta) - R(0)) / beta, with a bias of order beta.
+        free_steps: Number of steps of the free phase.
+        nudge_steps: Number of steps of a nudged phase.
+        epsilon: Step size, above 0 and at most 1.
         tolerance: The free phase ends early when the residual, checked every fifth step, is at most this; 0: never.
 
-    ``info`` has ``residual``, the largest abs(ds) per step size at the end of the free phase: above 1e-3 it has not
+    ``info`` has ``residual``, the largest abs(ds) / epsilon at the end of the free phase; above 1e-3 it has not
     settled.
 
     Source: Scellier and Bengio, "Equilibrium propagation: bridging the gap between energy-based models and
@@ -80,7 +81,7 @@ class EquilibriumPropagation(LearningRule[None]):
 
     @classmethod
     def one_sided(cls, **options: Any) -> EquilibriumPropagation:
-        """The rule that nudges one way, with these options."""
+        """The rule that nudges one way only, with these options."""
         return cls(symmetric=False, **options)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
@@ -104,7 +105,7 @@ class EquilibriumPropagation(LearningRule[None]):
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
-        """The pseudo-gradients from the phases.
+        """The pseudo-gradients computed from the phases.
 
         Args:
             model: The network, which is not changed.
@@ -143,7 +144,7 @@ class EquilibriumPropagation(LearningRule[None]):
     def _free(
         self, network: chain.Chain, units: list[_Units], first: chain.Activity
     ) -> tuple[list[Tensor], Float[Tensor, ""]]:
-        """The states that the free phase settles at, and its residual."""
+        """The states at the end of the free phase, and its residual."""
         states = [first.pre.new_zeros(len(first.pre), layer.units) for layer in network.layers]
         previous = states
 
@@ -161,7 +162,7 @@ class EquilibriumPropagation(LearningRule[None]):
     def _step(
         self, network: chain.Chain, units: list[_Units], states: list[Tensor], drive: Tensor, nudge: Tensor | None
     ) -> list[Tensor]:
-        """The states a step later; all layers move at once."""
+        """The states one step later; all layers move at once."""
         active = [unit.rho(s) for unit, s in zip(units, states, strict=True)]
         next_states = []
         for index, (unit, s, y) in enumerate(zip(units, states, active, strict=True)):
@@ -176,7 +177,7 @@ class EquilibriumPropagation(LearningRule[None]):
 
 
 def _units(layer: chain.Layer) -> _Units:
-    """The units of a layer, or raise TypeError if there is no energy with such ones."""
+    """The units of a layer; TypeError if the energy does not allow them."""
     kinds = [type(module) for _, module in layer.after]
     if kinds in ([], [nn.Identity]):
         return _Units(lambda s: s, lambda y: 1.0)

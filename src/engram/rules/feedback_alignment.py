@@ -13,11 +13,11 @@ from engram.rules.loss import loss_and_error
 
 
 class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
-    """Feedback alignment: errors go back through fixed random weights B, of the shapes of W.
+    """Feedback alignment: errors go back through fixed random weights B, with the shapes of W.
 
         delta[l] = (delta[l+1] B[l+1]) phi'(a[l]),   B ~ N(0, 1 / fan-in of W)
 
-    and N(0, 1) scaled as W is, in the neural tangent kernel parameterisation. Its state is B, by the name of the
+    or, in the neural tangent kernel parameterisation, N(0, 1) scaled as W is. The state is B, by the name of the
     weights W of each layer but the first.
 
     Source: Lillicrap et al., "Random synaptic feedback weights support error backpropagation for deep learning"

@@ -1,4 +1,4 @@
-"""The Kolen-Pollack rule: feedback weights that get the same changes and the same decay as the forward ones."""
+"""The Kolen-Pollack rule: feedback weights get the same changes and the same decay as the forward weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from engram.rules.loss import loss_and_error
 
 
 class KolenPollack(LearningRule[dict[str, Tensor]]):
-    """Feedback alignment with learned feedback weights: they get the change u and the decay of the forward ones.
+    """Feedback alignment with learned feedback weights: they get the change u and the decay of the forward weights.
 
         W' = W + u - decay W,   B' = B + u - decay B,   W' - B' = (1 - decay) (W - B)
 
-    ``after_step`` gets what the optimiser added to W, its decay included, so that the rule works with any optimiser; u
-    is that without the decay. The optimiser has to decay the weights itself, or B would be drawn towards W by reading
-    it: ``torch.optim.SGD`` does so with ``weight_decay = rule.weight_decay(lr, momentum)``. The state is B, by the name
-    of the weights W of each layer but the first.
+    ``after_step`` gets what the optimiser added to W, including its decay, so that the rule works with any optimiser; u
+    is this change without the decay. The optimiser must decay the weights itself, or B would approach W by reading it:
+    ``torch.optim.SGD`` does so with ``weight_decay = rule.weight_decay(lr, momentum)``. The state is B, by the name of
+    the weights W of each layer but the first.
 
     Args:
-        decay: Part of B that is lost in a step, from 0 to 1.
+        decay: Share of B that is lost in a step, from 0 to 1.
 
     Source: Kolen and Pollack, "Backpropagation without weight transport" (1994); Akrout et al., "Deep learning without
     weight transport" (2019), section 3.2.
@@ -93,12 +93,12 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
 
         Args:
             model: The network after the step.
-            deltas: The step's change of each W, by name; a frozen one is missing.
+            deltas: The step's change of each W, by name; one that is missing has not changed.
             state: B before the step.
         """
         checks.arguments()
         weights, next_feedback = chain.Chain.from_module(model, self).weights(), {}
         for name, feedback in state.items():
-            delta = deltas.get(name, feedback.new_zeros(()))  # none if the weights are frozen
+            delta = deltas.get(name, feedback.new_zeros(()))  # missing if W has not changed
             next_feedback[name] = torch.lerp(feedback, weights[name] - delta, self.decay).add_(delta)
         return next_feedback

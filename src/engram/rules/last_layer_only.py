@@ -1,4 +1,4 @@
-"""Only the last layer learns: the baseline that every rule has to beat."""
+"""Only the last layer learns: the baseline that every rule should beat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram.rules.loss import loss_and_error
 
 
 class LastLayerOnly(LearningRule[None]):
-    """The delta rule for the last layer; hidden layers stay as they were drawn.
+    """The delta rule for the last layer; hidden layers keep their initial weights.
 
         dL/dW[L] = e^T h[L-1] / B
 

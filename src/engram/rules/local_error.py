@@ -1,4 +1,4 @@
-"""Local errors: each hidden layer predicts the target by a fixed random read-out, and learns from its own error."""
+"""Local errors: each hidden layer predicts the target through a fixed random readout and learns from its own error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from engram.rules.output_feedback import OutputFeedback, draw_feedback, init_fee
 
 
 class LocalError(LearningRule[OutputFeedback]):
-    """Each hidden layer learns from the error of its own fixed random read-out C; no errors pass between layers.
+    """Each hidden layer learns from the error of its own fixed random readout C; no errors pass between layers.
 
         delta[l] = ((softmax(h[l] C[l]^T) - t) C[l]) phi'(a[l]),   C[l] ~ N(0, 1 / units of layer l)
 
-    and without softmax where targets are values. Its state is C, (outputs, units), of all hidden layers side by side,
+    without the softmax if targets are values. The state is C, (outputs, units), of all hidden layers side by side,
     drawn at the first update.
 
     Source: Mostafa, Ramesh and Cauwenberghs, "Deep supervised learning using local errors" (2018), section 2.
@@ -52,7 +52,7 @@ class LocalError(LearningRule[OutputFeedback]):
             model: The network, which is not changed.
             x: Its input, the batch first.
             target: Classes, (batch,), int64, or values, (batch, outputs).
-            state: Readouts C, empty before the first update, and the key they are drawn from.
+            state: Readouts C, empty before the first update, and the key from which they are drawn.
         """
         checks.arguments()
         network = chain.Chain.from_module(model, self)

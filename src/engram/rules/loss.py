@@ -1,4 +1,4 @@
-"""The loss that all learning rules share: the target's dtype decides its kind."""
+"""The loss that all learning rules share; the target's dtype decides its kind."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from engram.nn.sequence import precise
 def output_loss(
     output: Float[Tensor, "*time batch outputs"], target: Shaped[Tensor, "*time_batch_outputs"]
 ) -> Float[Tensor, ""]:
-    """The loss, a mean over the batch, and a sum over time where there is an output at each step.
+    """The loss, a mean over the batch, summed over time if there is an output at each step.
 
         int64 classes c:  L = -log softmax(y)[c]          values t:  L = sum_k (y_k - t_k)^2 / 2
 
     Args:
         output: y, the network's output, (batch, outputs) or (time, batch, outputs).
-        target: Classes, (batch,), int64; or values t, (batch, outputs), of the output's dtype; or either at each step.
+        target: Classes, (batch,), int64, or values t, (batch, outputs), of the output's dtype; with a leading time axis
+            if the output has one.
 
     Raises:
         TypeError: Classes are not int64.
@@ -71,7 +72,7 @@ def sample_losses(
 def output_error(
     output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
 ) -> Float[Tensor, "batch outputs"]:
-    """The derivative of each sample's loss by the output: softmax(y) - one_hot(c), or y - t.
+    """The derivative of each sample's loss with respect to the output: softmax(y) - one_hot(c), or y - t.
 
     Args:
         output: The network's output y.
@@ -95,7 +96,7 @@ def output_error(
 def loss_and_error(
     output: Float[Tensor, "batch outputs"], target: Shaped[Tensor, "_ *outputs"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch outputs"]]:
-    """``output_loss`` and its derivative by the output, ``output_error`` divided by the batch size."""
+    """The ``output_loss`` and its derivative with respect to the output: ``output_error`` over the batch size."""
     size = len(output)
     if not _classes(output, target):
         error = output - target
@@ -107,7 +108,7 @@ def loss_and_error(
 
 
 def _classes(output: Tensor, target: Tensor) -> bool:
-    """Whether the target is classes, or raise if it does not belong to the output."""
+    """Whether the target holds classes; raises if it does not fit the output."""
     checks.instance("output", output, Tensor)
     checks.instance("target", target, Tensor)
     if output.ndim != 2 or not len(output):

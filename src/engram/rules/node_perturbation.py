@@ -1,4 +1,4 @@
-"""Node perturbation: noise at all units at once; each unit correlates its own noise with the change of the loss."""
+"""Node perturbation: all units get noise at once; each correlates its own noise with the change of the loss."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class NodePerturbation(LearningRule[Tensor]):
         delta[l] = (L(noise) - L(clean)) xi[l] / sigma^2,   a[l] + xi[l],   xi ~ N(0, sigma^2),   for each sample
         dL/dW[l] ~ delta[l]^T h[l-1] / B
 
-    Its state is the key of the next noise. Activations may be of any kind, even step functions.
+    The state is the key of the next noise. Activations may be of any kind, even step functions.
 
     Args:
         sigma: Standard deviation of the noise, above 0.
-        draws: Number of draws of noise that an update averages over; each takes a forward pass.
+        draws: Number of noise samples over which an update averages; each takes a forward pass.
 
     Source: Flower and Jabri, "Summed weight neuron perturbation" (1992); Werfel, Xie and Seung, "Learning curves for
     stochastic gradient descent in linear feedforward networks" (2005).
@@ -67,14 +67,14 @@ class NodePerturbation(LearningRule[Tensor]):
         clean = network.forward(x)
         losses = sample_losses(clean[-1].output, target)
         generator = chain.generator_of(state, losses)
-        blame = [torch.zeros_like(activity.pre) for activity in clean]
+        deltas = [torch.zeros_like(activity.pre) for activity in clean]
         for _ in range(self.draws):
             noise = [self.sigma * chain.normal(activity.pre.shape, generator, activity.pre) for activity in clean]
             rise = sample_losses(network.forward(x, noise)[-1].output, target) - losses
             rise /= self.sigma**2 * self.draws * len(rise)
-            for delta, layer_noise in zip(blame, noise, strict=True):
+            for delta, layer_noise in zip(deltas, noise, strict=True):
                 delta.addcmul_(layer_noise, rise.view(-1, *[1] * (layer_noise.ndim - 1)))
         grads: dict[str, Tensor] = {}
-        for layer, activity, delta in zip(network.layers, clean, blame, strict=True):
+        for layer, activity, delta in zip(network.layers, clean, deltas, strict=True):
             grads |= layer.weight_gradients(activity.input, delta)
         return checked_update(self, grads, chain.new_key(generator), losses.mean())

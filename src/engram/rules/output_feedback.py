@@ -1,4 +1,4 @@
-"""Random weights between the output and every hidden layer, drawn at the first batch, which determines their sizes."""
+"""Random weights between the output and every hidden layer, drawn at the first batch, which determines the sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram.rules import chain
 
 
 class OutputFeedback(NamedTuple):
-    """State of a rule whose hidden layers each have weights of their own to or from the output.
+    """The state of a rule in which each hidden layer has its own weights to or from the output.
 
     Attributes:
         weights: Weights of all hidden layers, side by side; empty before the first update.
@@ -32,15 +32,15 @@ def init_feedback(generator: torch.Generator) -> OutputFeedback:
 def draw_feedback(
     state: OutputFeedback, activities: Sequence[chain.Activity], fan_in: Literal["outputs", "units"]
 ) -> tuple[OutputFeedback, list[int]]:
-    """The state, with new weights of variance 1 / fan-in if it has none, and the units of each hidden layer.
+    """The state, with new weights of variance 1 / fan-in if it has none, and the number of units of each hidden layer.
 
     Args:
         state: The state.
         activities: Activities of the forward pass.
-        fan_in: Whose number the variance is the inverse of.
+        fan_in: Whether the fan-in is the number of outputs or of the layer's units.
 
     Raises:
-        ValueError: The state is that of another network.
+        ValueError: The state belongs to another network.
     """
     output = activities[-1].output
     sizes = [activity.output[0].numel() for activity in activities[:-1]]

@@ -20,15 +20,16 @@ class PredictiveCoding(LearningRule[None]):
         F = sum_l |eps[l]|^2 / 2 + loss,   eps[l] = v[l] - f[l](v[l-1]),   eps[L] = -e
         v[l] += rate (-eps[l] + J[l+1]^T eps[l+1]),   dF/dtheta[l] = -eps[l] df[l]/dtheta,   J = df/dv
 
-    from the forward pass. With predictions and J fixed at it, and a rate of 1, one sweep from the top down settles the
-    errors, eps[l] = J[l+1]^T eps[l+1], and the result is backpropagation's.
+    where v starts from the forward pass. If predictions and J are fixed there, with a rate of 1, one sweep from the top
+    down settles the errors, eps[l] = J[l+1]^T eps[l+1], and the result is backpropagation's.
 
     Args:
         variant: ``"fixed"``: predictions fixed at the forward pass. ``"strict"``: the full energy.
-        steps: Steps of the strict variant.
-        rate: Step size of the strict variant; halved, and the step skipped, where it would raise the energy.
+        steps: Number of steps of the strict variant.
+        rate: Step size of the strict variant; a step that would raise the energy is skipped, and the rate is halved.
 
-    ``info`` of the strict variant has ``energy``, of a sample, at each step, and ``halvings`` of the rate.
+    ``info`` of the strict variant has ``energy``, the mean over samples at the start and after each step, and
+    ``halvings``, how often the rate was halved.
 
     Source: Whittington and Bogacz, "An approximation of the error backpropagation algorithm in a predictive coding
     network" (2017); Millidge, Tschantz and Buckley, "Predictive coding approximates backprop along arbitrary
@@ -83,7 +84,7 @@ class PredictiveCoding(LearningRule[None]):
         output = activities[-1].output
         loss, error = loss_and_error(output, target)
         if self.variant == "fixed":
-            # The sweep over the errors themselves, since v - f(v) would lose digits to the forward values.
+            # The sweep runs on the errors themselves: computing v - f(v) would lose digits to the size of v.
             return checked_update(self, network.backward(activities, error, network.weights()), None, loss)
         settled = _Settling(network, target, activities, [activity.output for activity in activities[:-1]])
         rate, halvings, energies = self.rate, 0, [settled.energy()]
@@ -100,7 +101,7 @@ class PredictiveCoding(LearningRule[None]):
 
 
 class _Settling:
-    """Values of hidden layers on their way down the energy, with the predictions that they make."""
+    """Values of hidden layers as they descend the energy, with the predictions that they make."""
 
     def __init__(
         self, network: chain.Chain, target: Tensor, activities: list[chain.Activity], values: list[Tensor]
@@ -119,10 +120,10 @@ class _Settling:
     def moved(self, rate: float) -> _Settling:
         """The state after a step of this size."""
         if self.downhill is None:
-            above = zip(self.network.layers, self.activities, self.errors, strict=True)
+            layers_above = zip(self.network.layers, self.activities, self.errors, strict=True)
             backward_errors = [
                 layer.back(layer.through(activity, error), layer.module.weight, activity.input)
-                for layer, activity, error in list(above)[1:]
+                for layer, activity, error in list(layers_above)[1:]
             ]
             self.downhill = [back - error for back, error in zip(backward_errors, self.errors, strict=False)]
         values = [value + rate * step for value, step in zip(self.values, self.downhill, strict=True)]
@@ -132,7 +133,7 @@ class _Settling:
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradients dF/dtheta, means over the batch."""
-        # A proposal was refused from here if the graph has been used up.
+        # The layers run again, since a proposal from here that was refused has used up their graphs.
         inputs = [self.activities[0].input, *self.values]
         grads: dict[str, Tensor] = {}
         for layer, input, error in zip(self.network.layers, inputs, self.errors, strict=True):

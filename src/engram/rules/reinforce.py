@@ -1,4 +1,4 @@
-"""REINFORCE: stochastic units repeat what they did when the reward was above its mean."""
+"""REINFORCE: stochastic units become more likely to repeat what they did when the reward was above its mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engram.rules.loss import output_loss
 
 
 class ReinforceState(NamedTuple):
-    """Running mean of the reward, and the key of the next draws."""
+    """The running mean of the reward, and the key of the next draws."""
 
     baseline: Float[Tensor, ""]
     key: Int[Tensor, ""]
@@ -26,13 +26,13 @@ class Reinforce(LearningRule[ReinforceState]):
 
         s[l] ~ Bernoulli(p[l]),   p[l] = sigmoid(W[l] s[l-1] + b[l]),   dL/dW[l] = -(R - base) (s[l] - p[l])^T s[l-1]
 
-    With classes the output is drawn from softmax(a[L]), R is 1 where it is right and else 0, and s - p is that of the
-    class drawn. With values the output is a[L] + sigma xi, R is minus its loss, and s - p is xi / sigma. If the network
-    is called without draws, sigmoid units give their mean.
+    For classes, the output is drawn from softmax(a[L]), R is 1 if it is right and 0 otherwise, and s is the one-hot
+    code of the class drawn. For values, the output is a[L] + sigma xi, R is minus its loss, and xi / sigma takes the
+    place of s - p. If the network is called without draws, sigmoid units give their mean.
 
     Args:
         rate: Rate of the running mean ``base`` of R, from 0 to 1; it starts at 0.
-        sigma: Standard deviation of the output, of values only; above 0.
+        sigma: Standard deviation of the output if targets are values, above 0.
 
     Source: Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning"
     (1992), sections 4 and 6.
@@ -66,7 +66,7 @@ class Reinforce(LearningRule[ReinforceState]):
         target: Shaped[Tensor, "_ *targets"],
         state: ReinforceState,
     ) -> Update:
-        """The pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of the units as drawn.
+        """The pseudo-gradients, the next baseline and key; ``info["loss"]`` is that of a[L], given the hidden draws.
 
         Args:
             model: The network, which is not changed.
@@ -94,10 +94,10 @@ class Reinforce(LearningRule[ReinforceState]):
             sampled_class = torch.multinomial(probability.float(), 1, generator=generator)
             reward = (sampled_class.squeeze(1) == target).to(output)
             surprises.append((-probability).scatter_add(1, sampled_class, torch.ones_like(output[:, :1])))
-        merit = ((state.baseline - reward) / len(reward)).unsqueeze(1)
+        negative_advantage = ((state.baseline - reward) / len(reward)).unsqueeze(1)
         grads: dict[str, Tensor] = {}
         for layer, input, surprise in zip(network.layers, inputs, surprises, strict=True):
-            grads |= layer.weight_gradients(input, merit * surprise)
+            grads |= layer.weight_gradients(input, negative_advantage * surprise)
         baseline = torch.lerp(state.baseline, reward.mean(), self.rate)
         next_state = ReinforceState(baseline, chain.new_key(generator))
         return checked_update(self, grads, next_state, loss, reward=reward.mean())

@@ -1,4 +1,4 @@
-"""Sign symmetry: errors go back through weights that have the signs of the forward ones, and sizes of their own."""
+"""Sign symmetry: errors go back through weights with the signs of the forward ones, but their own magnitudes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engram.state import check_state
 
 
 class SignSymmetryState(NamedTuple):
-    """Magnitudes M of the feedback weights by name, numbers or of the shapes of W; and the key of the next draw."""
+    """Magnitudes M of the feedback weights by name, scalars or with the shapes of W, and the key of the next draw."""
 
     magnitudes: dict[str, Tensor]
     key: Int[Tensor, ""]
@@ -28,8 +28,8 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
         delta[l] = (delta[l+1] B[l+1]) phi'(a[l]),   B = sign(W) M,   where sign(0) = 1
 
     Args:
-        magnitude: What M is. ``"uniform"`` (uSF): one number a layer, the mean of abs(W) when training begins.
-            ``"fixed"`` (frSF): abs(N(0, 1 / fan-in)) for each weight, drawn once. ``"redrawn"`` (brSF): drawn anew for
+        magnitude: Kind of M. ``"uniform"`` (uSF): one number per layer, the mean of abs(W) when training begins.
+            ``"fixed"`` (frSF): abs(N(0, 1 / fan-in)) for each weight, drawn once. ``"redrawn"`` (brSF): drawn again for
             each batch.
 
     Source: Liao, Leibo and Poggio, "How important is weight symmetry in backpropagation?" (2016), section 3; Xiao et
@@ -81,7 +81,7 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
             model: The network, which is not changed.
             x: Its input, the batch first.
             target: Classes, (batch,), int64, or values, (batch, outputs).
-            state: Magnitudes M, and the key of those drawn anew.
+            state: Magnitudes M, and the key of the next ones.
         """
         checks.arguments()
         network = chain.Chain.from_module(model, self)

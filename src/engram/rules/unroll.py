@@ -1,8 +1,8 @@
 """A pure step run over a sequence, so that the gradient through it can train the parameters of the step.
 
-A step is a function of a state and an input that returns the next state and an output; the meta-parameters in it are
-trained by back-propagation through the unrolled sequence. For a population of them, they and the state have one more
-axis in front, which the step handles itself or ``torch.func.vmap`` adds.
+A step is a function of a state and an input that returns the next state and an output; its meta-parameters are trained
+by backpropagation through the unrolled sequence. For a population of meta-parameters, they and the state have an
+additional first axis, which the step handles itself or ``torch.func.vmap`` adds.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ def unroll(
     """Run a step over a sequence of inputs and carry the state: s(t), y(t) = step(s(t-1), x(t)).
 
     Args:
-        step: A pure function: it changes nothing in place and draws nothing at random.
-        state: Before the first step: tensors, nested in tuples.
-        inputs: The input of each step: the first axis of a tensor, or any sequence.
-        checkpointed: Keep for the way back the state before every sqrt(T)-th of the T steps only, and run the steps
-            between again when their gradients are due: memory for 2 sqrt(T) steps, by one more pass.
+        step: A pure function: it changes nothing in place and draws no random numbers.
+        state: State before the first step: tensors, nested in tuples.
+        inputs: Input of each step: a tensor, along its first axis, or any iterable.
+        checkpointed: Whether to keep for the backward pass only the state before every sqrt(T)-th of the T steps, and
+            to run the steps between again when their gradients are needed: memory for 2 sqrt(T) steps, at the price of
+            another forward pass.
 
     Returns:
         The state after the last step, and the output of every step.
@@ -72,13 +73,13 @@ def unroll(
 
 
 def detached(state: State) -> State:
-    """A state detached from its graph, for windows that continue where the last one ended.
+    """A state detached from its graph, for truncated windows that continue where the last one ended.
 
     Args:
         state: Tensors, nested in tuples and named tuples.
 
     Raises:
-        TypeError: It holds something else.
+        TypeError: The state holds something else.
 
     Examples:
         >>> import torch

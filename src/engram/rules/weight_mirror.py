@@ -1,4 +1,4 @@
-"""Weight mirrors: between batches the layers send noise, from which the feedback weights learn the forward ones."""
+"""Weight mirrors: between batches, layers send noise from which the feedback weights learn the forward weights."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ class WeightMirrorState(NamedTuple):
 
 
 class WeightMirror(LearningRule[WeightMirrorState]):
-    """Feedback alignment whose feedback weights align with the forward ones in a noise phase after each batch.
+    """Feedback alignment whose feedback weights align with the forward weights in a noise phase after each batch.
 
         B' = B + rate phi(W xi)^T xi / B - decay B,   xi ~ N(0, 1), as many samples as the batch has
 
-    With linear units B settles at rate / decay times W; with saturating ones it is smaller.
+    where the divisor is the batch size. With linear units B settles at rate / decay times W; with saturating ones it is
+    smaller.
 
     Args:
-        rate: Learning rate of the mirror.
-        decay: Part of B that is lost in a step, from 0 to 1.
+        rate: Learning rate of the mirror, above 0.
+        decay: Share of B that is lost in a step, from 0 to 1.
 
     Source: Akrout et al., "Deep learning without weight transport" (2019), section 3.1.
 

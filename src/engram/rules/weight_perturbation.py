@@ -17,14 +17,14 @@ class WeightPerturbation(LearningRule[Tensor]):
 
         dL/dW ~ (L(W + xi) - L(W - xi)) xi / (2 sigma^2),   xi ~ N(0, sigma^2)
 
-    Its state is the key of the next noise.
+    The state is the key of the next noise.
 
     Args:
         sigma: Standard deviation of the noise, above 0.
-        pairs: Number of pairs of opposite changes that an update averages over; each takes two forward passes.
+        pairs: Number of pairs of opposite changes over which an update averages; each takes two forward passes.
 
     Source: Jabri and Flower, "Weight perturbation: an optimal architecture and learning technique for analog VLSI
-    feedforward and recurrent multilayer networks" (1992); in pairs as Spall, "Multivariate stochastic approximation
+    feedforward and recurrent multilayer networks" (1992); pairs as in Spall, "Multivariate stochastic approximation
     using a simultaneous perturbation gradient approximation" (1992).
 
     Examples:
@@ -54,7 +54,7 @@ class WeightPerturbation(LearningRule[Tensor]):
         target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
-        """The pseudo-gradients, and the next key; ``info["loss"]`` is the mean loss of all changes tried.
+        """The pseudo-gradients, and the next key; ``info["loss"]`` is the mean loss over all perturbed weights.
 
         Args:
             model: The network, which is not changed.

@@ -1,4 +1,4 @@
-"""The definition of a local map: the equations over all cells and labels, in plain NumPy."""
+"""The reference implementation of a local map: its equations over all cells and labels, in plain NumPy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DenseMap(LocalMap):
     """A local map with a confidence for each label of each cell; all confidences decay at each step.
 
     Use it for worlds in which colours change; in other worlds it equals ``LocalMap``, which is tested against it.
-    Arguments and methods are the same, but the cost of a step grows with the cells and labels of the map.
+    Arguments and methods are the same, but the cost of a step grows with the numbers of cells and labels of the map.
 
     Examples:
         >>> view = np.full((3, 3), -1)
@@ -29,16 +29,16 @@ class DenseMap(LocalMap):
         (0.1, [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0]])
     """
 
-    _room = 1  # since every step goes through all cells
+    _room = 1  # small, since every step goes through all cells
 
     def _allocate(self, height: int, width: int) -> None:
         self._labels = [0]
         self._maps = np.zeros((1, height, width))
-        self._seen = np.zeros((1, height, width), dtype=bool)  # since confidence comes to 0 in the end
+        self._seen = np.zeros((1, height, width), dtype=bool)  # separate, since a confidence can decay to 0
 
     def update(self, view: View) -> None:
-        """Update the map by one step, with the view from where the agent is."""
-        own = self._in_arrays()
+        """Update the map by one step, with the view from the agent's pose."""
+        agent = self._in_arrays()
         self._maps *= self.gamma
         for r, c, label in self._visible(self._checked(view)):
             if label not in self._labels:
@@ -49,15 +49,15 @@ class DenseMap(LocalMap):
             self._maps[channel, r, c] = min(self._maps[channel, r, c] + 1 - self.gamma, 1.0)
             self._seen[channel, r, c] = True
         if self.time == 0:
-            self._maps[0, own[0], own[1]], self._seen[0, own[0], own[1]] = 1 - self.gamma, True
+            self._maps[0, agent[0], agent[1]], self._seen[0, agent[0], agent[1]] = 1 - self.gamma, True
         self.time += 1
         if self.reach is not None:
             rows, columns = np.indices(self._maps.shape[1:])
-            far = np.maximum(abs(rows - own[0]), abs(columns - own[1])) > self.reach
+            far = np.maximum(abs(rows - agent[0]), abs(columns - agent[1])) > self.reach
             self._maps[:, far], self._seen[:, far] = 0.0, False
 
     def confidence(self, view: View) -> float:
-        """The mean confidence in the visible cells of a view from where the agent is; 0 where nothing is visible."""
+        """The mean confidence in the visible cells of a view from the agent's pose; 0 if nothing is visible."""
         visible = self._visible(self._checked(view))
         confidences = [self._maps[self._labels.index(k), r, c] for r, c, k in visible if k in self._labels]
         return float(sum(confidences)) / len(visible) if visible else 0.0
@@ -70,7 +70,7 @@ class DenseMap(LocalMap):
 
     @property
     def bbox(self) -> tuple[int, int, int, int]:
-        """First row, first column, last row and last column of the cells that are known; of none, (0, 0, -1, -1)."""
+        """First row, first column, last row and last column of the known cells; (0, 0, -1, -1) if there are none."""
         known_cells = np.argwhere(self._seen.any(0))
         if not len(known_cells):
             return 0, 0, -1, -1
@@ -78,24 +78,24 @@ class DenseMap(LocalMap):
         return int(top), int(left), int(bottom), int(right)
 
     def known_empty(self) -> Bool[np.ndarray, "rows columns"]:
-        """Which cells of the bounding box, with one cell around it, are known to be empty.
+        """A mask of the cells that are known to be empty, over the bounding box with one cell around it.
 
-        If a cell was seen with several labels, the most confident one counts, and among equals the label 0, empty.
+        If a cell was seen with several labels, the label of largest confidence counts; at a tie, 0 (empty).
         """
         return self._framed(np.asarray(self._seen[0] & (self._maps.argmax(0) == 0)))
 
     def known_wall(self) -> Bool[np.ndarray, "rows columns"]:
-        """Which of these are known to be walls."""
+        """A mask of the cells that are known to be walls, of the same shape."""
         return np.asarray(self._framed(np.any(self._seen, axis=0)) & ~self.known_empty())
 
     def frontier(self) -> Bool[np.ndarray, "rows columns"]:
-        """Which of these are unknown and touch an empty cell."""
+        """A mask of the cells that are unknown and touch an empty cell, of the same shape."""
         empty = np.pad(self.known_empty(), 1)
         touched = np.any([np.roll(empty, shift, (0, 1)) for shift in _AROUND], axis=0)[1:-1, 1:-1]
         return np.asarray(touched & ~self._framed(np.any(self._seen, axis=0)))
 
     def is_empty(self, row: int, column: int) -> bool | None:
-        """Whether a cell is empty; None: it was never seen."""
+        """Whether a cell is empty; None if it was never seen."""
         checks.size("row", row, -checks.LARGEST_SIZE)
         checks.size("column", column, -checks.LARGEST_SIZE)
         r, c = np.array([row, column]) - self.bbox[:2] + 1
@@ -105,7 +105,7 @@ class DenseMap(LocalMap):
         return True if empty[r, c] else False if self.known_wall()[r, c] else None
 
     def clusters(self, min_size: int = 2) -> Clusters:
-        """The clusters of frontier cells that touch each other, by rows and columns of their first cell."""
+        """The clusters of frontier cells that touch each other, ordered by row and column of their first cell."""
         checks.size("min_size", min_size)
         frontier = {(int(r), int(c)) for r, c in np.argwhere(self.frontier())}
         empty, middles = np.argwhere(self.known_empty()), []
@@ -139,12 +139,12 @@ class DenseMap(LocalMap):
         move_into: dict[tuple[int, int], int | None] = {start: None}
         queue, order = deque([start]), [start]
 
-        def before(cell: tuple[int, int], move: int) -> tuple[int, int]:
+        def cell_before(cell: tuple[int, int], move: int) -> tuple[int, int]:
             return cell[0] - moves[move][0], cell[1] - moves[move][1]
 
         while queue:
             r, c = queue.popleft()
-            if (row, column) in free and (r, c) == before((row, column), headings[0]):
+            if (row, column) in free and (r, c) == cell_before((row, column), headings[0]):
                 break
             for move, (dr, dc) in enumerate(moves):
                 neighbour = (r + dr, c + dc)
@@ -156,16 +156,16 @@ class DenseMap(LocalMap):
         ends = [((row, column), heading) for heading in headings if (row, column) in free]
         ends += [(cell, heading) for cell in near for heading in range(4) if (*cell, heading) != tuple(self.pose)]
         for cell, heading in ends:
-            if before(cell, heading) in move_into:
-                steps, at = [heading], before(cell, heading)
-                while (arrived := move_into[at]) is not None:
+            if cell_before(cell, heading) in move_into:
+                steps, reached = [heading], cell_before(cell, heading)
+                while (arrived := move_into[reached]) is not None:
                     steps.append(arrived)
-                    at = before(at, arrived)
+                    reached = cell_before(reached, arrived)
                 return Path(steps[::-1], len(order))
         return Path(None, len(order))
 
     def _visible(self, view: View) -> list[tuple[int, int, int]]:
-        """Row and column in the arrays, and label, of each visible cell."""
+        """The row and column in the arrays, and the label, of each visible cell."""
         (row, column), size = self._in_arrays(), self.view_size
         ahead, aside = MOVES[self.pose.heading].tolist()
         cells = []
@@ -176,15 +176,15 @@ class DenseMap(LocalMap):
         return cells
 
     def _framed(self, cells: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "rows columns"]:
-        """The bounding box of what is known, with one cell around it."""
+        """The part of a mask in the bounding box of the known cells and one cell around it."""
         top, left, bottom, right = np.array(self.bbox) + np.tile(self._origin, 2)
         return cells[top - 1 : bottom + 2, left - 1 : right + 2] if bottom >= top else np.zeros((0, 0), dtype=bool)
 
     def _in_arrays(self) -> tuple[int, int]:
-        need = self.view_size + 2
-        place = np.add(self._origin, self.pose[:2])
-        before = np.maximum(need - place, 0)
-        after = np.maximum(place + need + 1 - self._maps.shape[1:], 0)
+        margin = self.view_size + 2
+        agent = np.add(self._origin, self.pose[:2])
+        before = np.maximum(margin - agent, 0)
+        after = np.maximum(agent + margin + 1 - self._maps.shape[1:], 0)
         pads = [(0, 0), *((int(b), int(a)) for b, a in zip(before, after, strict=True))]
         self._maps, self._seen = np.pad(self._maps, pads), np.pad(self._seen, pads)
         self._origin = (self._origin[0] + int(before[0]), self._origin[1] + int(before[1]))

@@ -1,4 +1,4 @@
-"""A walk of an explorer through a world, and its curves: what it has seen, and how large its map was."""
+"""A walk of an explorer through a world, with curves of what it has seen and how large its map was."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Exploration:
     """A walk, step by step.
 
     Attributes:
-        seen: Cells seen so far, at each step.
-        active: Cells of the bounding box of the current map.
-        stored: Cells of the bounding boxes of all maps.
-        work: Cells examined so far in the search for frontiers and paths.
+        seen: Number of cells seen up to each step.
+        active: Number of cells in the bounding box of the current map.
+        stored: Number of cells in the bounding boxes of all maps.
+        work: Number of cells examined so far in the search for frontiers and paths.
         poses: Row, column and heading in the world.
-        fragment: Number of the current map; always 0 for an explorer with one map.
+        fragment: Index of the current map; always 0 for an explorer with one map.
         first_seen: Step at which each cell of the world was first seen, -1 for never.
-        visible: Cells that can be seen at all.
+        visible: Number of cells that can be seen at all.
         cuts: Steps at which a new map began, without the first map.
         recalls: Steps at which a map was recalled.
-        reason: Why it ended early: ``"explored"`` or ``"stuck"``; empty if it did not.
+        reason: Why the walk ended early: ``"explored"`` or ``"stuck"``; empty if it did not.
     """
 
     seen: Int[np.ndarray, " steps"]
@@ -48,7 +48,7 @@ class Exploration:
 
 
 def visible_cells(world: World) -> Bool[np.ndarray, "rows columns"]:
-    """Which cells can be seen from some place: the empty ones, and walls at a side of one.
+    """A mask of the cells that can be seen from somewhere: empty cells, and walls with an empty cell at a side.
 
     Examples:
         >>> int(visible_cells(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])).sum())
@@ -71,17 +71,17 @@ def explore(
     """Let an explorer walk through a world.
 
     Args:
-        world: Labels: 0 for an empty cell, above 0 for walls, each of which may have its own.
+        world: Labels: 0 for an empty cell, above 0 for a wall; walls may have different labels.
         start: Row and column of an empty cell. The heading is the explorer's.
         explorer: A new explorer.
-        steps: Largest number of steps.
-        view_model: What is seen; None: ``ViewModel(explorer.map.view_size)``.
+        steps: Maximum number of steps.
+        view_model: Model of what is seen; None: ``ViewModel(explorer.map.view_size)``.
 
     Returns:
-        The walk, shorter where the explorer stopped or everything was seen.
+        The walk, which is shorter if the explorer stopped or everything was seen.
 
     Raises:
-        ValueError: The start is no empty cell.
+        ValueError: The start is not an empty cell.
 
     Examples:
         >>> world = np.pad(np.zeros((6, 9), dtype=int), 1, constant_values=7)
@@ -98,17 +98,17 @@ def explore(
     row, column, heading = *start, explorer.map.pose.heading
     with checks.noted(start=start):
         view = model.observe(world, (row, column, heading)).copy()
-    seen, first = np.zeros(world.shape, dtype=bool), np.full(world.shape, -1)
+    seen, first_seen = np.zeros(world.shape, dtype=bool), np.full(world.shape, -1)
     rows = np.zeros((steps, 4), dtype=np.int64)
     poses, fragment = np.zeros((steps, 3), dtype=np.int64), np.zeros(steps, dtype=np.int64)
     visible, count, has_moved, step, stored = int(visible_cells(world).sum()), 0, True, -1, 0
     decided = 0
     for step in range(steps):
         look(world, row, column, heading, model._shadows, model._cone, view)
-        new = mark(seen, view, row, column, heading)
-        if new:
-            first[seen & (first < 0)] = step
-        count += new
+        n_new = mark(seen, view, row, column, heading)
+        if n_new:
+            first_seen[seen & (first_seen < 0)] = step
+        count += n_new
         move = explorer.act(view, moved=has_moved)
         if isinstance(explorer, FARMapExplorer):
             if len(explorer.decisions) > decided or step == 0:
@@ -121,8 +121,8 @@ def explore(
             break
         heading = move
         ahead = row + int(MOVES[move, 0]), column + int(MOVES[move, 1])
-        inside = 0 <= ahead[0] < world.shape[0] and 0 <= ahead[1] < world.shape[1]
-        has_moved = inside and not world[ahead]
+        is_inside = 0 <= ahead[0] < world.shape[0] and 0 <= ahead[1] < world.shape[1]
+        has_moved = is_inside and not world[ahead]
         if has_moved:
             row, column = ahead
     steps_taken = slice(step + 1)
@@ -141,7 +141,7 @@ def explore(
         **counted,
         poses=poses[steps_taken],
         fragment=fragment[steps_taken],
-        first_seen=first,
+        first_seen=first_seen,
         visible=visible,
         cuts=events["fragment"],
         recalls=events["recall"],
@@ -156,7 +156,7 @@ def coverage_curve(walk: Exploration, steps: int) -> Float[np.ndarray, " steps"]
 
 
 def active_memory_curve(walk: Exploration, steps: int) -> Float[np.ndarray, " steps"]:
-    """Cells of the current map as a share of the world's, at each step; constant after the end."""
+    """The number of cells in the current map over that in the world, at each step; constant after the end."""
     checks.arguments()
     return _padded(walk.active / walk.first_seen.size, checks.size("steps", steps))
 

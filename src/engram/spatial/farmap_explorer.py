@@ -15,12 +15,12 @@ from engram.spatial.frontier_explorer import OPPOSITE, FrontierExplorer
 from engram.spatial.local_map import LocalMap, Pose, View
 
 RECALLS = ("geometric", "cosine", "none")
-# In which order arrival headings are tried, by the agent's own.
+# The order in which arrival headings are tried, for each heading of the agent.
 _TURNS = ((1, 2, 3, 0), (0, 3, 2, 1), (3, 0, 1, 2), (2, 1, 0, 3))
 
 
 class Fracture(NamedTuple):
-    """The place, on one map, where it was left for another: a line through the agent, and the way across it.
+    """The place where the agent left one map for another: a line through the agent, and the heading across it.
 
     Attributes:
         pose: Where the agent was, and the heading in which the line leads to the other map.
@@ -44,7 +44,7 @@ class Fracture(NamedTuple):
 class FARMapExplorer(FrontierExplorer):
     """A frontier explorer with a map that is cut into fragments.
 
-    A new map begins where the surprisal 1 - c of the current map is an outlier among those since the last cut; the two
+    A new map begins when the surprisal 1 - c of the current map is an outlier among those since the last cut; the two
     maps are connected at the fracture, a line of empty cells across the agent's way. When the agent crosses it again,
     the map on the other side is recalled. If few frontiers are left (q below ``ltm_gate``), the current map and its
     neighbours compete:
@@ -52,14 +52,14 @@ class FARMapExplorer(FrontierExplorer):
         D_i = q_i / epsilon,   D_j = f_j q_j / (distance to the fracture + epsilon)
 
     with f_j between 0.96 and 1, smaller if j was used recently; if a neighbour wins, the agent walks there. If nothing
-    is left it turns back. If possible it arrives at a fracture in the heading that crosses it; with the published order
-    of headings, used otherwise, it can go to and fro without ever crossing.
+    is left, it turns back. If possible, it arrives at a fracture in the heading that crosses it; with the published
+    order of headings, which is used otherwise, it can go back and forth without ever crossing.
 
     Args:
         view_size: Cells along a side of a view, odd.
         gamma: Decay of the confidence of its maps in a step.
         rho: Surprisal, in standard deviations above its mean, above which a new map begins.
-        epsilon: Number of cells that is added to the distance of a fracture.
+        epsilon: Number of cells added to the distance of a fracture.
         multi_hop: Whether all maps compete, not only neighbours; distances are then along the shortest way through
             fractures, which the agent takes.
         ltm_gate: The q below which other maps compete; 0: only if the current map has no frontier left; None: never.
@@ -71,10 +71,10 @@ class FARMapExplorer(FrontierExplorer):
             empty.
         use_size: Whether large frontiers are chosen more often.
         head_bias: Whether frontiers behind the agent are avoided.
-        reach: How far from the agent cells of a map are kept; None: all are.
+        reach: Distance from the agent up to which cells of a map are kept; None: all are.
         dense: Whether maps are ``DenseMap``, for worlds whose colours change; else ``LocalMap``.
         heading: Heading at the start.
-        rng: Chooses frontiers: a generator or a seed.
+        rng: Generator or seed for the choice of frontiers.
 
     Attributes:
         store: All maps, and how they are connected.
@@ -131,7 +131,7 @@ class FARMapExplorer(FrontierExplorer):
 
     @property
     def stored_cells(self) -> int:
-        """Cells of the bounding boxes of all maps, the current one included."""
+        """The number of cells in the bounding boxes of all maps, the current one included."""
         return sum(self.store.get(number).area for number in self.store.ids)
 
     def _begin(self) -> LocalMap:
@@ -150,7 +150,7 @@ class FARMapExplorer(FrontierExplorer):
             store.add_key(query, target, source)
 
     def _line(self) -> tuple[int, int]:
-        """The number of empty cells in line on both sides of the agent's way."""
+        """The numbers of empty cells in a line to the two sides of the agent's path."""
         row, column, heading = self.map.pose
         down, right = (0, 1) if heading < 2 else (1, 0)
         lengths = []
@@ -163,15 +163,15 @@ class FARMapExplorer(FrontierExplorer):
 
     def _remember(self, view: View, *, deciding: bool) -> None:
         self._switching = self._switching and not deciding
-        left, before = self.map, self.map.confidence(view) if self.predict_before_update else 0.0
-        left.update(view)
-        source, pose = self._far.current_id, left.pose
+        old_map, old_confidence = self.map, self.map.confidence(view) if self.predict_before_update else 0.0
+        old_map.update(view)
+        source, pose = self._far.current_id, old_map.pose
 
         def surprisal(current: LocalMap) -> float:
-            if current is not left:
+            if current is not old_map:
                 self._enter(source, pose)
                 return 1.0 - current.confidence(view)
-            return 1.0 - (before if self.predict_before_update else current.confidence(view))
+            return 1.0 - (old_confidence if self.predict_before_update else current.confidence(view))
 
         query: Any = None
         if self.recall != "none":
@@ -214,11 +214,11 @@ class FARMapExplorer(FrontierExplorer):
     def _elsewhere(self, score: float) -> list[int]:
         """The moves to the fracture towards the best map, if it beats a score; else no moves."""
         goal, recent = None, self.store.ids
-        for target, (distance, begins) in self._ways().items():
+        for target, (distance, first_pose) in self._ways().items():
             recency = min(1.0, 0.95 + 0.01 * recent.index(target))
             value = recency * self.store.get(target).q / (distance + self.epsilon)
             if value > score:
-                score, goal = value, begins
+                score, goal = value, first_pose
         if goal is None:
             return []
         order = (goal.heading, *(heading for heading in _TURNS[self.map.pose.heading] if heading != goal.heading))
@@ -227,32 +227,32 @@ class FARMapExplorer(FrontierExplorer):
         return moves
 
     def _ways(self) -> dict[int, tuple[float, Pose]]:
-        """How far the nearest fracture towards each other map is, and the pose at the first on the way there.
+        """The distance of the nearest fracture towards each other map, and the pose at the first fracture on the way.
 
         Neighbours are in the order in which they were connected, so that the first of equally good maps wins.
         """
-        source, number = self._far.current_id, 0
+        source, order = self._far.current_id, 0
         ways = dict.fromkeys(self.store.neighbors(source), (math.inf, self.map.pose))
-        queue, entered = [(0.0, number, source, self.map.pose, self.map.pose)], set()
+        queue, entered = [(0.0, order, source, self.map.pose, self.map.pose)], set()
         while queue:
-            distance, _, current, pose, begins = heapq.heappop(queue)
+            distance, _, current, pose, first_pose = heapq.heappop(queue)
             if current != source and distance < ways.get(current, (math.inf,))[0]:
-                ways[current] = distance, begins
+                ways[current] = distance, first_pose
             if (current, pose) in entered or (current != source and not self.multi_hop):
                 continue
             entered.add((current, pose))
             for target, fractures in self.store.neighbors(current).items():
                 arrivals = self.store.neighbors(target)[current] if self.multi_hop else fractures
                 for departure, arrival in zip(fractures, arrivals, strict=True):
-                    number += 1
+                    order += 1
                     length = abs(departure.pose.row - pose.row) + abs(departure.pose.column - pose.column)
-                    start = departure.pose if current == source else begins
+                    start = departure.pose if current == source else first_pose
                     if target != source:
-                        heapq.heappush(queue, (distance + length, number, target, arrival.pose, start))
+                        heapq.heappush(queue, (distance + length, order, target, arrival.pose, start))
         return ways
 
     def _back(self) -> list[int]:
-        """One step back; none where a wall is there."""
+        """One step back; no move if a wall is there."""
         heading = OPPOSITE[self.map.pose.heading]
         row, column = self.map.pose.row + int(MOVES[heading, 0]), self.map.pose.column + int(MOVES[heading, 1])
         self._blind = self.map.is_empty(row, column) is None
@@ -260,7 +260,7 @@ class FARMapExplorer(FrontierExplorer):
 
 
 def _alike(query: tuple[int, int, View], key: tuple[int, int, View]) -> float:
-    """The cosine of two views as one-hot vectors, with -1 for those of another heading."""
+    """The cosine of two views as one-hot vectors; -1 if their headings differ."""
     if query[1] != key[1]:
         return -1.0
     view, first_view = query[2], key[2]

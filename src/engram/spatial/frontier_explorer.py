@@ -18,15 +18,15 @@ _ANY_HEADING = {heading: (heading, *(h for h in range(4) if h != heading)) for h
 
 
 class FrontierExplorer:
-    """An agent that walks to a random frontier, near ones more often, until there is none.
+    """An agent that walks to random frontiers, near ones more often, until there are none.
 
         p_k ~ size_k^{use_size} / distance_k^{use_distance} * (1e-5 if it is behind and head_bias)
 
     over clusters of frontier cells, with the Euclidean distance from the agent to the empty cell at a cluster's middle.
     Clusters of a single cell are ignored, and so are clusters smaller than 3 if there are larger ones. If the middle of
     every cluster is the agent's own place, as in an open space with one frontier all around, it walks to a cell beside
-    a frontier, to each at most once; as published it would stop there, or go to and fro for ever. At each step it gets
-    a view and returns a move. It tracks its position relative to the start if it is told of moves that failed.
+    a frontier, to each at most once; the published agent would stop there, or go back and forth for ever. At each step
+    it gets a view and returns a move. It tracks its position relative to the start if it is told of moves that failed.
 
     Args:
         view_size: Cells along a side of a view, odd.
@@ -34,15 +34,15 @@ class FrontierExplorer:
         use_distance: Whether near frontiers are chosen more often; if not, distances do not matter.
         use_size: Whether large frontiers are chosen more often.
         head_bias: Whether frontiers behind the agent are avoided.
-        reach: How far from the agent cells of a map are kept; None: all are.
+        reach: Distance from the agent up to which cells of a map are kept; None: all are.
         dense: Whether maps are ``DenseMap``, for worlds whose colours change; else ``LocalMap``.
         heading: Heading at the start.
-        rng: Chooses frontiers: a generator or a seed.
+        rng: Generator or seed for the choice of frontiers.
 
     Attributes:
         map: The current map.
         reason: Why it stopped: ``"explored"`` or ``"stuck"``; empty while it goes on.
-        work: Cells examined so far in the search for frontiers and paths.
+        work: Number of cells examined so far in the search for frontiers and paths.
 
     Source: Yamauchi, "A frontier-based approach for autonomous exploration" (1997), as the baseline of Hwang et al.,
     "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
@@ -82,18 +82,18 @@ class FrontierExplorer:
         self._blind = False  # the last move was to a cell that was never seen
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_tried": dict(self._tried)}  # no weak reference can be pickled
+        return {**vars(self), "_tried": dict(self._tried)}  # weak references cannot be pickled
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state | {"_tried": WeakKeyDictionary(state["_tried"])})
 
     @property
     def stored_cells(self) -> int:
-        """Cells of the bounding boxes of all maps, the current one included."""
+        """The number of cells in the bounding boxes of all maps, the current one included."""
         return self.map.area
 
     def act(self, view: View, *, moved: bool = True) -> int | None:
-        """The next move, a cell up, down, left or right, then heading that way; None: nothing is left to do.
+        """The next move: one cell up, down, left or right (0 to 3), heading that way; None if nothing is left to do.
 
         Args:
             view: What is seen now: labels, 0 for an empty cell, above 0 for walls, -1 for what is not visible.
@@ -120,7 +120,7 @@ class FrontierExplorer:
         self.map.update(view)
 
     def _decide(self) -> list[int]:
-        """The moves to the next frontier; none, with the reason, where nothing is left."""
+        """The moves to the next frontier; no moves, and the reason is set, if nothing is left."""
         moves = self._to_frontier()
         if moves is None:
             self.reason = "explored"
@@ -133,11 +133,11 @@ class FrontierExplorer:
         pose = self.map.pose
         down, right = rows - pose.row, columns - pose.column
         distance = np.hypot(down, right)
-        takes = distance > 0
-        takes &= sizes >= min(3, sizes[takes].max(initial=0))
-        if not takes.any():
+        is_eligible = distance > 0
+        is_eligible &= sizes >= min(3, sizes[is_eligible].max(initial=0))
+        if not is_eligible.any():
             return self._to_edge() if len(sizes) else None
-        weight = np.where(takes, 1.0, 0.0)
+        weight = np.where(is_eligible, 1.0, 0.0)
         if self.use_distance:
             weight /= distance + 1e-6
         if self.use_size:
@@ -149,16 +149,17 @@ class FrontierExplorer:
         return self._walk(int(rows[chosen]), int(columns[chosen]), _ANY_HEADING[heading])
 
     def _to_edge(self) -> list[int] | None:
-        """The moves to some empty cell beside a frontier, near ones more often, for where every cluster's is the own.
+        """The moves to a random empty cell beside a frontier, near ones more often.
 
-        So it is in the middle of an open space, which has one frontier all around it.
+        It is used if the cell of every cluster is the agent's own, as in the middle of an open space, which has one
+        frontier all around it.
         """
         from scipy import ndimage
 
-        parts, _ = ndimage.label(self.map.frontier(), _ALL_AROUND)
-        single = np.flatnonzero(np.bincount(parts.ravel()) < 2)
-        around = ndimage.binary_dilation((parts > 0) & ~np.isin(parts, single), _ALL_AROUND)
-        self.work += parts.size
+        labels, _ = ndimage.label(self.map.frontier(), _ALL_AROUND)
+        single = np.flatnonzero(np.bincount(labels.ravel()) < 2)
+        around = ndimage.binary_dilation((labels > 0) & ~np.isin(labels, single), _ALL_AROUND)
+        self.work += labels.size
         pose = self.map.pose
         edges = np.argwhere(around & self.map.known_empty()) - 1 + self.map.bbox[:2] - pose[:2]
         tried = self._tried.setdefault(self.map, set())
@@ -179,7 +180,7 @@ class FrontierExplorer:
 
 
 def arrival_heading(down: int, right: int) -> int:
-    """The arrival heading at a goal given by its offset in rows and columns: roughly the direction of travel.
+    """The heading at the arrival at a goal, given by its offset in rows and columns: roughly the direction of travel.
 
     Examples:
         >>> [arrival_heading(*goal) for goal in ((-3, 1), (3, 1), (1, -3), (-1, 3))]

@@ -1,7 +1,7 @@
 """Local maps, their frontiers and paths on them as numba loops; ``DenseMap`` defines what they compute.
 
-The confidence of a cell is written down when it is seen, with the time, and its decay is caught up with when it is
-needed. Counts and frontiers change only where a cell is new: nothing goes through the whole map at each step.
+The confidence of a cell is stored, with the time, when it is seen; its decay since then is computed when it is needed.
+Counts and frontiers change only around new cells, so that no step goes through the whole map.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ N_EMPTY, N_FRONTIER, TIME, TOP, LEFT, BOTTOM, RIGHT = 0, 1, 2, 3, 4, 5, 6
 
 @inline
 def place(view_size, i, j, row, column, heading):
-    """Where on the map a cell of a view is."""
+    """The row and column on the map of cell (i, j) of a view."""
     ahead, aside = MOVES[heading]
     far, across = view_size - 1 - i, j - view_size // 2
     return row + far * ahead + across * aside, column + far * aside - across * ahead
@@ -23,7 +23,7 @@ def place(view_size, i, j, row, column, heading):
 
 @inline
 def refresh(flags, counts, row, column):
-    """Update whether a cell is a frontier: unknown, and beside or diagonal to one that is known to be empty."""
+    """Update whether a cell is a frontier: unknown, and beside or diagonal to a cell that is known to be empty."""
     frontier = False
     if not flags[row, column] & KNOWN:
         for r in range(max(row - 1, 0), min(row + 2, flags.shape[0])):
@@ -39,7 +39,7 @@ def refresh(flags, counts, row, column):
 
 @inline
 def enter(flags, counts, rows, columns, row, column, empty):
-    """Set a cell's label, and update counts and frontiers around it."""
+    """Mark a cell as empty or wall, and update counts and the frontiers around it."""
     if flags[row, column] & KNOWN:
         if (flags[row, column] & EMPTY != 0) == empty:
             return
@@ -158,7 +158,7 @@ def _clusters(flags, counts, least, rows, columns, sizes):
             for k in range(size):
                 row_sum += members[k, 0]
                 column_sum += members[k, 1]
-            # Distances times the size of the cluster, which are exact, so that ties are.
+            # Distances times the size of the cluster are integers, so that ties are exact.
             best, middle_row, middle_column = np.iinfo(np.int64).max, 0, 0
             for k in range(size):
                 r, c = members[k]

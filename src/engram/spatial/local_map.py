@@ -30,8 +30,8 @@ class Clusters(NamedTuple):
     Attributes:
         rows: Row of the empty cell that is nearest to the middle of each.
         columns: Its column.
-        sizes: Cells of each.
-        work: Cells examined to find them.
+        sizes: Number of cells of each.
+        work: Number of cells examined to find them.
     """
 
     rows: Int[np.ndarray, " clusters"]
@@ -41,7 +41,7 @@ class Clusters(NamedTuple):
 
 
 class Path(NamedTuple):
-    """A path: its moves, None where there is none, and the cells that were visited to find it."""
+    """A path: its moves, None if there is none, and the number of cells that were visited to find it."""
 
     moves: list[int] | None
     work: int
@@ -56,18 +56,18 @@ class LocalMap:
         q = |frontier| / |empty|
 
     Labels are 0 for an empty cell and above 0 for the colour of a wall. Each cell has one label, the one seen last; for
-    worlds in which colours change use ``DenseMap``, which is also the definition that this map is tested against. The
+    worlds in which colours change use ``DenseMap``, which is also the reference that this map is tested against. The
     cost of an update depends on the size of a view, not of the map.
 
     Args:
         view_size: Cells along a side of a view, odd; the viewer is in the middle of the bottom row and looks up.
         gamma: Decay of confidence in a step.
         heading: The heading at the start.
-        reach: How far from the agent, in rows and in columns, cells are kept; None: all are.
+        reach: Distance from the agent, in rows and in columns, up to which cells are kept; None: all are.
 
     Attributes:
         pose: Where the agent is.
-        time: Updates so far.
+        time: Number of updates so far.
 
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
 
@@ -112,13 +112,13 @@ class LocalMap:
         self.pose = Pose(*pose)
 
     def move(self, action: int) -> Pose:
-        """Let the agent take a step up, down, left or right, and look there; return where it is."""
+        """Move the agent one cell up, down, left or right, heading that way; return its pose."""
         rows, columns = _MOVES[checks.size("action", action, 0, 3)]
         self.pose = Pose(self.pose.row + rows, self.pose.column + columns, action)
         return self.pose
 
     def update(self, view: View) -> None:
-        """Update the map by one step, with the view from where the agent is.
+        """Update the map by one step, with the view from the agent's pose.
 
         Args:
             view: Labels, -1 for cells that are not visible, (view_size, view_size).
@@ -132,7 +132,7 @@ class LocalMap:
             kernels.cut(self._cells, *ends)
 
     def confidence(self, view: View) -> float:
-        """The mean confidence in the visible cells of a view from where the agent is; 0 where nothing is visible."""
+        """The mean confidence in the visible cells of a view from the agent's pose; 0 if nothing is visible."""
         row, column = self._in_arrays()
         return float(kernels.predicted(self._cells, self._checked(view), row, column, self.pose.heading, self.gamma))
 
@@ -144,7 +144,7 @@ class LocalMap:
 
     @property
     def bbox(self) -> tuple[int, int, int, int]:
-        """First row, first column, last row and last column of the cells that are known; of none, (0, 0, -1, -1)."""
+        """First row, first column, last row and last column of the known cells; (0, 0, -1, -1) if there are none."""
         if self._counts[kernels.BOTTOM] < 0:
             return 0, 0, -1, -1
         ends: tuple[int, ...] = tuple((self._counts[kernels.TOP :] - np.tile(self._origin, 2)).tolist())
@@ -152,24 +152,24 @@ class LocalMap:
 
     @property
     def area(self) -> int:
-        """Cells of the bounding box of the known cells, which determines the map's memory."""
+        """The number of cells in the bounding box of the known cells, which determines the memory of the map."""
         top, left, bottom, right = self.bbox
         return (bottom - top + 1) * (right - left + 1)
 
     def known_empty(self) -> Bool[np.ndarray, "rows columns"]:
-        """Mask: which cells of the bounding box, with one cell around it, are known to be empty."""
+        """A mask of the cells that are known to be empty, over the bounding box with one cell around it."""
         return self._around(kernels.EMPTY)
 
     def known_wall(self) -> Bool[np.ndarray, "rows columns"]:
-        """Which of these are known to be walls."""
+        """A mask of the cells that are known to be walls, of the same shape."""
         return np.asarray(self._around(kernels.KNOWN) & ~self._around(kernels.EMPTY))
 
     def frontier(self) -> Bool[np.ndarray, "rows columns"]:
-        """Which of these are unknown and touch an empty cell."""
+        """A mask of the cells that are unknown and touch an empty cell, of the same shape."""
         return self._around(kernels.FRONTIER)
 
     def is_empty(self, row: int, column: int) -> bool | None:
-        """Whether a cell is empty; None: it was never seen."""
+        """Whether a cell is empty; None if it was never seen."""
         checks.size("row", row, -checks.LARGEST_SIZE)
         checks.size("column", column, -checks.LARGEST_SIZE)
         r, c = row + self._origin[0], column + self._origin[1]
@@ -178,10 +178,10 @@ class LocalMap:
         return bool(flags & kernels.EMPTY) if flags & kernels.KNOWN else None
 
     def clusters(self, min_size: int = 2) -> Clusters:
-        """The clusters of frontier cells that touch each other, by rows and columns of their first cell."""
+        """The clusters of frontier cells that touch each other, ordered by row and column of their first cell."""
         checks.size("min_size", min_size)
-        most = max(1, int(self._counts[kernels.N_FRONTIER]))
-        rows, columns, sizes = np.zeros(most, np.int64), np.zeros(most, np.int64), np.zeros(most, np.int64)
+        maximum = max(1, int(self._counts[kernels.N_FRONTIER]))
+        rows, columns, sizes = np.zeros(maximum, np.int64), np.zeros(maximum, np.int64), np.zeros(maximum, np.int64)
         count, work = kernels.clusters(self._flags, self._counts, min_size, rows, columns, sizes)
         return Clusters(rows[:count] - self._origin[0], columns[:count] - self._origin[1], sizes[:count], int(work))
 
@@ -191,12 +191,12 @@ class LocalMap:
         If the cell cannot be reached, the path leads to the nearest cell that can.
         """
         top, left, bottom, right = self._counts[kernels.TOP :].tolist()
-        own = self._in_arrays()
+        agent = self._in_arrays()
         if self.is_empty(*self.pose[:2]) is not True:
             return Path(None, 0)
         free = (self._flags[top : bottom + 1, left : right + 1] & kernels.EMPTY).astype(np.bool_)
         steps = np.zeros(free.size + 4, dtype=np.int64)
-        start = (own[0] - top, own[1] - left, self.pose.heading)
+        start = (agent[0] - top, agent[1] - left, self.pose.heading)
         goal = (row + self._origin[0] - top, column + self._origin[1] - left)
         length, work = kernels.path(free, *start, *goal, np.asarray(headings), steps)
         return Path(None if length < 0 else steps[:length].tolist(), int(work))
@@ -214,19 +214,19 @@ class LocalMap:
         return view
 
     def _in_arrays(self) -> tuple[int, int]:
-        """The agent's place in the arrays, which grow where a view from there would not fit."""
-        need = self.view_size + _MARGIN
+        """The agent's row and column in the arrays, which grow if a view from there would not fit."""
+        margin = self.view_size + _MARGIN
         row, column = self.pose.row + self._origin[0], self.pose.column + self._origin[1]
         height, width = self._flags.shape
-        if need <= row < height - need and need <= column < width - need:
+        if margin <= row < height - margin and margin <= column < width - margin:
             return row, column
-        before = np.maximum(need - np.array([row, column]), 0)
-        after = np.maximum(np.array([row + need + 1 - height, column + need + 1 - width]), 0)
+        before = np.maximum(margin - np.array([row, column]), 0)
+        after = np.maximum(np.array([row + margin + 1 - height, column + margin + 1 - width]), 0)
         self._grow(before, after)
         return self.pose.row + self._origin[0], self.pose.column + self._origin[1]
 
     def _grow(self, before: np.ndarray, after: np.ndarray) -> None:
-        """Add cells at the sides that need some, and as many again as there are, so that it is seldom done."""
+        """Add the cells that each side needs, and half the arrays' length beyond them, so that it is seldom done."""
         shape = np.array(self._flags.shape)
         before, after = before + shape // 2 * (before > 0), after + shape // 2 * (after > 0)
         rows, columns = (slice(start, start + length) for start, length in zip(before, shape, strict=True))
@@ -237,7 +237,7 @@ class LocalMap:
             larger[rows, columns] = array
         self._rows[rows], self._columns[columns] = old[4:6]
         self._origin = (self._origin[0] + int(before[0]), self._origin[1] + int(before[1]))
-        if counts[kernels.BOTTOM] < 0:  # nothing is known yet: the bounds stand at the ends of the arrays
+        if counts[kernels.BOTTOM] < 0:  # nothing is known yet: the bounds are at the ends of the arrays
             counts[kernels.TOP :] = (height, width, -1, -1)
         else:
             counts[kernels.TOP :] += np.tile(before, 2)

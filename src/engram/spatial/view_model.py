@@ -15,8 +15,8 @@ from engram.spatial.local_map import View
 class ViewModel:
     """The view from a pose: a square ahead, turned so that the heading is up, with shadows and a cone of sight.
 
-    Every wall cell of the square casts a shadow away from the viewer; of the other cells, those are visible that the
-    viewer can reach over visible empty cells by steps ahead and to the side, and the walls that these touch.
+    Every wall cell of the square casts a shadow away from the viewer; of the other cells, it sees those that it can
+    reach over visible empty cells by steps ahead and to the side, and the walls that these touch.
 
     Args:
         size: Cells along a side, odd; the viewer is in the middle of the bottom row.
@@ -58,7 +58,7 @@ class ViewModel:
         return view
 
     def defined(self, world: Int[np.ndarray, "rows columns"], pose: tuple[int, int, int]) -> View:
-        """The same view by the definition, cell by cell."""
+        """The same view, computed cell by cell from the definition."""
         row, column, heading = self._checked(world, pose)
         ahead, aside = MOVES[heading].tolist()
         view = np.full((self.size, self.size), HIDDEN, dtype=np.int32)
@@ -76,7 +76,7 @@ class ViewModel:
         return view
 
     def _touched(self, view: View) -> Bool[np.ndarray, "size size"]:
-        """Mask of the cells reached from the viewer through empty cells, by steps ahead and aside."""
+        """A mask of the cells that the viewer reaches through empty cells, by steps ahead and to the side."""
         touched, queue = np.zeros(view.shape, dtype=bool), deque([(self.size - 1, self.size // 2)])
         touched[queue[0]] = True
         while queue:
@@ -90,7 +90,7 @@ class ViewModel:
 
     def _checked(self, world: np.ndarray, pose: tuple[int, int, int]) -> tuple[int, int, int]:
         usual = type(pose) is tuple and list(map(type, pose)) == [int] * 3 and type(world) is np.ndarray
-        if not (usual and world.ndim == 2 and world.dtype.kind == "i"):  # a fifth of the time of a whole check
+        if not (usual and world.ndim == 2 and world.dtype.kind == "i"):  # takes a fifth of the time of the whole check
             checks.arguments()
         row, column, heading = pose
         if not (0 <= row < world.shape[0] and 0 <= column < world.shape[1] and 0 <= heading < len(MOVES)):

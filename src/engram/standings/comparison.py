@@ -34,7 +34,7 @@ from engram.tasks.data import DataError
 
 SLOW = 10.0  # a method may take at most this many times as long as the others
 STARTING = 60.0  # further seconds allowed for imports and compilation
-ROUNDS, SHORTEST = 5, 0.02  # of timing, and the shortest time of one in seconds
+ROUNDS, SHORTEST = 5, 0.02  # rounds of timing, and the least time of each in seconds
 
 
 def compare(
@@ -89,7 +89,7 @@ def compare(
     console = Console(stderr=True, quiet=not progress)
     checks.size("seeds", seeds)
     kind, of_kind = kind.replace("-", "_"), part.replace("-", "_") if isinstance(part, str) else ""
-    own = [] if of_kind in KINDS else [find_part(given, kind) for given in (part, *others)]
+    own = [] if of_kind in KINDS else [find_part(method, kind) for method in (part, *others)]
     kinds = {entrant.kind for entrant in own} or {of_kind}
     if len(kinds) > 1:
         raise ValueError(f"part = {part!r}: expected methods of one kind, and not of {' and '.join(sorted(kinds))}")
@@ -140,7 +140,7 @@ def compare(
         console.print(_line(Standing(kind, titles, (task,), entries)), highlight=False, soft_wrap=True)
     if not described:
         raise ValueError(f"tasks = {tasks!r}: the data of these tasks are missing: {'; '.join(notes)}")
-    about = {entrant.title: what for entrant in own if (what := entrant.about)}
+    about = {entrant.title: text for entrant in own if (text := entrant.about)}
     return Standing(kind, titles, tuple(described), entries, tuple(notes), about)
 
 
@@ -153,10 +153,10 @@ def record(
     jobs: int | None = None,
     runs: str | Path | None = None,
 ) -> None:
-    """Run all registered parts of a kind, and add their results to the files that ship with engram.
+    """Run all registered parts of a kind, and add their results to the file that ships with engram.
 
-    Tasks can be recorded one after another: each is added as soon as it is complete, in the place of its older results.
-    Results of other tasks stay if the code that made them is unchanged.
+    Each task is added as soon as it is complete, and replaces its older results, so tasks can be recorded one after
+    another. Results of other tasks stay if the code that made them is unchanged.
 
     Args:
         kind: One of ``KINDS``.
@@ -189,7 +189,8 @@ def renew(
     """Run the first seed of each shipped result of a kind again, and ship the results that the current code reproduces.
 
     Call it after an edit that should not change any number. Results that differ by a part in 100,000 or more are no
-    longer shipped, unless the code before the edit gives the same on this machine: then only the machine differs.
+    longer shipped, unless the code before the edit gives the same numbers on this machine: then only the machine
+    differs.
 
     Args:
         kind: One of ``KINDS``.
@@ -281,7 +282,7 @@ def shipped_row(event: Event) -> dict[str, Entry]:
 
 
 def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
-    """The requested tasks."""
+    """The requested tasks; raises ValueError if a request fits none."""
     if tasks is None:
         return list(known)
     chosen = [event for event in known if any(_is_asked(event, asked) for asked in tasks)]
@@ -300,9 +301,9 @@ def described_as(event: Event, confidence: float) -> Task:
     """Describe a task for a standing."""
     contest = event.contest
     shared = "measure", "maximize", "margin", "chance", "trivial", "curve", "goal", "equal_seconds"
-    same = {name: getattr(contest, name) for name in shared}
+    common = {name: getattr(contest, name) for name in shared}
     bits = None if contest.bits is None else contest.bits()
-    return Task(contest.task, event.experiment.name, bits=bits, confidence=confidence, **same)
+    return Task(contest.task, event.experiment.name, bits=bits, confidence=confidence, **common)
 
 
 def _is_open(standing: Scores, method: str, other: str) -> bool:
@@ -338,7 +339,7 @@ class Comparison:
         experiment: Its experiment, with an arm for each method.
         arms: The arms of the methods, by the methods' titles.
         own: The titles of the methods that were asked about.
-        refused: Methods that have no arm, and why.
+        refused: For each method that has no arm, an entry with the reason.
         compared: The arms as they are run, by name.
     """
 
@@ -351,7 +352,7 @@ class Comparison:
 
     @classmethod
     def of(cls, event: Event, own: Sequence[Part], against: Sequence[str] | None, preset: str) -> Comparison:
-        """Make the comparison of some methods with others, at a size.
+        """Make the comparison of some methods with others, at one size.
 
         Args:
             event: The task.
@@ -389,15 +390,21 @@ class Comparison:
         return [method for method in self.arms if method not in self.own]
 
     def recorded(self, preset: str, present: Present, console: Console) -> dict[str, Entry]:
-        """The shipped results of the other methods, if the same code made them."""
-        arms, whose = recorded.read(self.experiment.name, preset, present)
+        """The shipped results of the other methods, if the same code made them.
+
+        Args:
+            preset: The size.
+            present: The current code.
+            console: Where to say how many methods have no such results.
+        """
+        arms, reason = recorded.read(self.experiment.name, preset, present)
         entries = self.recorded_entries(arms)
-        left = len(self.others) - len(entries)
-        if left:
-            said = (
-                f"{self.event.contest.task}: {left} of {len(self.others)} other methods are run here ({escape(whose)})"
+        num = len(self.others) - len(entries)
+        if num:
+            message = (
+                f"{self.event.contest.task}: {num} of {len(self.others)} other methods are run here ({escape(reason)})"
             )
-            console.print(f"[dim]{said}[/]", highlight=False, soft_wrap=True)
+            console.print(f"[dim]{message}[/]", highlight=False, soft_wrap=True)
         return entries
 
     def to_ship(self, row: Mapping[str, Entry]) -> dict[str, recorded.RecordedArm]:
@@ -429,15 +436,22 @@ class Comparison:
     def performed(
         self, rivals: Sequence[str], count: int, known: Mapping[str, Entry], options: Mapping[str, Any]
     ) -> dict[str, Entry]:
-        """Run the methods asked about, and others without results, with this number of seeds."""
+        """Run the methods asked about, and those of their rivals without known results; return all results.
+
+        Args:
+            rivals: The other methods to compare with.
+            count: How many seeds.
+            known: The shipped results of rivals.
+            options: Further arguments of ``run``.
+        """
         entries = {
             name: replace(known[name], values={seed: known[name].values[seed] for seed in range(count)})
             for name in rivals
             if name in known and len(known[name].values) >= count
         }
-        left = [name for name in rivals if name not in entries]
-        if left:
-            entries |= self._run(left, count, None, options)
+        unknown = [name for name in rivals if name not in entries]
+        if unknown:
+            entries |= self._run(unknown, count, None, options)
         for method in self.own:
             if method in self.arms:
                 entries |= self._run([method], count, self._limit(method, count), options)
@@ -446,8 +460,8 @@ class Comparison:
     def _limit(self, method: str, count: int) -> float | None:
         """The seconds that a method may take: ten times as long as another one.
 
-        Where no record tells how long these take, the methods make equally many steps, and the time per step decides: a
-        method whose steps take over ten times as long is stopped soon.
+        If no record says how long the others take, the time per step decides, since all methods take the same number of
+        steps: a method whose steps take over ten times as long is stopped soon.
         """
         seconds = [self.compared[self.arms[name]].seconds for name in self.others]
         if known := [time for time in seconds if not math.isnan(time)]:
@@ -456,8 +470,8 @@ class Comparison:
             step_seconds = self._step_seconds([method, *self.others], rounds=1)
         except Exception:  # an error in the user's method, which its trials report
             return None
-        own = step_seconds.pop(method, 0.0)
-        return STARTING if step_seconds and own > SLOW * median(step_seconds.values()) else None
+        own_seconds = step_seconds.pop(method, 0.0)
+        return STARTING if step_seconds and own_seconds > SLOW * median(step_seconds.values()) else None
 
     def _run(
         self, methods: Sequence[str], count: int, at_most: float | None, options: Mapping[str, Any]
@@ -471,7 +485,13 @@ class Comparison:
         return {method: self.entry(results, self.arms[method], took) for method in methods}
 
     def entry(self, results: Results, arm: str, took: float) -> Entry:
-        """The results of an arm."""
+        """The results of an arm.
+
+        Args:
+            results: The run.
+            arm: The arm.
+            took: Seconds that the run took, for the note on a method that was stopped.
+        """
         contest = self.event.contest
         trials = [trial for trial in results.trials if trial.arm == arm]
         values = {trial.seed: float(trial.result[contest.measure]) for trial in trials if trial.state == "finished"}
@@ -503,7 +523,7 @@ class Comparison:
         steps = {method: step_of(self.compared[self.arms[method]].config) for method in methods}
         seconds: dict[str, list[float]] = {method: [] for method in steps}
         with _one_thread(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # trials warn
+            warnings.simplefilter("ignore")  # the trials have given these warnings
             for step in steps.values():
                 step()  # the first step may compile
             for _ in range(rounds):
@@ -544,14 +564,14 @@ def _line(scores: Scores) -> str:
     """The results of the last task, as a line with rich's markup."""
     task = scores.tasks[-1]
     row = scores.entries[task.name]
-    said = []
+    phrases = []
     for method in scores.own or scores.leaders:
         entry = row.get(method, Entry())
         if entry.note:
-            said.append(f"{method} {escape(entry.note)}")
+            phrases.append(f"{method} {escape(entry.note)}")
             continue
         best = min(scores.scores[task.name], key=partial(scores.rank, task.name))
-        beside = "" if best == method else f"; the best is {best}, {row[best].mean:.3g}"
+        best_in_words = "" if best == method else f"; the best is {best}, {row[best].mean:.3g}"
         rank = scores.rank(task.name, method)
-        said.append(f"{method} {entry.mean:.3g}, rank {rank:g} of {len(scores.scores[task.name])}{beside}")
-    return f"[bold]{task.name}[/] ({task.measure_in_words}): " + "; ".join(said)
+        phrases.append(f"{method} {entry.mean:.3g}, rank {rank:g} of {len(scores.scores[task.name])}{best_in_words}")
+    return f"[bold]{task.name}[/] ({task.measure_in_words}): " + "; ".join(phrases)

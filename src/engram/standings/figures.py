@@ -26,9 +26,9 @@ def ranks(scores: Scores) -> go.Figure:
         return figure
     names, means = list(order.mean), list(order.mean.values())
     marked, groups = [_color(scores, name) for name in names], order.groups
-    for place, mean in enumerate(means):
+    for index, mean in enumerate(means):
         stem = {"color": OTHER, "width": 1, "dash": "dot"}
-        figure.add_scatter(x=[mean, mean], y=[-len(groups) - 1, place], mode="lines", line=stem, hoverinfo="skip")
+        figure.add_scatter(x=[mean, mean], y=[-len(groups) - 1, index], mode="lines", line=stem, hoverinfo="skip")
     for level, group in enumerate(groups, 1):
         ends = [order.mean[group[0]], order.mean[group[-1]]]
         bar = {"color": "black", "width": 5}
@@ -66,7 +66,7 @@ def costs(scores: Scores) -> go.Figure:
             for name, score in scores.scores[task.name].items()
             if math.isfinite(row[name].step_seconds)
         }
-        place = {"row": 1 + number // COLUMNS, "col": 1 + number % COLUMNS}
+        cell = {"row": 1 + number // COLUMNS, "col": 1 + number % COLUMNS}
         front = [
             name
             for name, (time, _, score) in points.items()
@@ -75,7 +75,7 @@ def costs(scores: Scores) -> go.Figure:
         front.sort(key=lambda name: points[name][0])
         line = {"color": OTHER, "width": 1, "dash": "dot"}
         x, y = [points[name][0] for name in front], [points[name][1] for name in front]
-        figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", **place)
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", **cell)
         figure.add_scatter(
             x=[time for time, _, _ in points.values()],
             y=[mean for _, mean, _ in points.values()],
@@ -85,7 +85,7 @@ def costs(scores: Scores) -> go.Figure:
             textposition="top center",
             marker={"size": 9, "color": [_color(scores, name) for name in points]},
             hovertemplate="%{customdata}: %{y:.3g}, %{x:.3g} ms<extra></extra>",
-            **place,
+            **cell,
         )
     figure.update_xaxes(title="milliseconds a step", type="log")
     height = 320 * -(-len(tasks) // COLUMNS)

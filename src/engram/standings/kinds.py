@@ -16,7 +16,7 @@ class Kind(NamedTuple):
     """A kind of part.
 
     Attributes:
-        base: Place of the base class or protocol of the parts.
+        base: Place of the base class or protocol of the parts, as ``"module:Name"``.
         check: Place of the checker of their contract.
         experiments: The experiments of engram that compare them.
     """
@@ -98,14 +98,14 @@ def events(kind: str) -> list[Event]:
     Args:
         kind: One of ``KINDS``.
     """
-    own = KINDS[checks.choice("kind", kind, KINDS)].experiments
+    own_experiments = KINDS[checks.choice("kind", kind, KINDS)].experiments
     others = [entry.name for entry in registry.entries("experiments") if not entry.module.startswith("engram.")]
-    experiments = [find_experiment(name) for name in (*own, *sorted(others))]
+    experiments = [find_experiment(name) for name in (*own_experiments, *sorted(others))]
     return [Event(each, contest) for each in experiments for contest in each.contests if contest.kind == kind]
 
 
 def check_contract(kind: str, make: Callable[..., Any]) -> str:
-    """The promise of the contract of its kind that a part breaks, in a line; empty if it keeps all promises."""
+    """The first promise of its kind's contract that a part breaks, in one line; empty if it keeps them all."""
     try:
         with torch.random.fork_rng(devices=()):  # checks draw from the global generator to see that a part does not
             references.load(KINDS[kind].check)(make)

@@ -57,7 +57,7 @@ def page(scores: Scores) -> str:
 
 
 def body(scores: Scores) -> str:
-    """The body of a page with the styles and plotly's script: sentences, the table, the figures."""
+    """The body of a page that has the styles and plotly's script: sentences, the table and the figures."""
     return (
         _environment()
         .get_template("body.html")
@@ -76,7 +76,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _details(scores: Scores, task: Task) -> list[list[str]]:
-    """A table of all methods' results and costs on a task: the titles, and a line for each method."""
+    """A table of the results and costs of all methods on a task: a line of titles, then one for each method."""
     entries = scores.entries[task.name]
     costs = list(dict.fromkeys(title for entry in entries.values() for title in entry.costs))
     goal = task.goal if task.goal and scores.goal_of(task.name) == task.goal else "the best"
@@ -102,7 +102,7 @@ def _without_empty_columns(lines: list[list[str]]) -> list[list[str]]:
 
 
 def _row(scores: Scores, method: str) -> dict[str, Any]:
-    """A method's line of the table: cells with the mean, and a shade that depends on its rank."""
+    """A method's line of the table: a cell for each task, with the mean and a shade that depends on the rank."""
     cells = []
     for task in scores.tasks:
         entry, rank = scores.entries[task.name].get(method, Entry()), scores.rank(task.name, method)

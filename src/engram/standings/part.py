@@ -22,7 +22,7 @@ class Part(NamedTuple):
     """A part that is compared.
 
     Attributes:
-        reference: Its name in the registry, or its place.
+        reference: Its name in the registry, or its place, as ``"file.py:Name"``.
         title: Its title.
         kind: Its kind.
         make: The callable that makes it.
@@ -36,9 +36,9 @@ class Part(NamedTuple):
     @property
     def about(self) -> str:
         """What it is: the first sentence of its docstring, or else of its module's; empty without either."""
-        made = self.make.func if isinstance(self.make, partial) else self.make
-        of_module = getattr(sys.modules.get(getattr(made, "__module__", "")), "__doc__", None)
-        return registry.summary(getattr(made, "__doc__", None) or of_module or "")
+        maker = self.make.func if isinstance(self.make, partial) else self.make
+        module_doc = getattr(sys.modules.get(getattr(maker, "__module__", "")), "__doc__", None)
+        return registry.summary(getattr(maker, "__doc__", None) or module_doc or "")
 
 
 def find_part(given: Any, kind: str = "") -> Part:
@@ -46,23 +46,23 @@ def find_part(given: Any, kind: str = "") -> Part:
 
     Args:
         given: A registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, object or function of a module.
-        kind: Its kind (default: from its class, or the only kind with this registered name).
+        kind: Its kind (default: that of its class, or the only kind with this registered name).
 
     Raises:
-        TypeError: It is of no kind that is compared.
-        ValueError: Nothing has this name, parts of several kinds have it, another process could not find it by a name
-            in its module, or it reads test data.
+        TypeError: Parts of its kind are not compared.
+        ValueError: Nothing has this name, parts of several kinds have it, another process could not find the part by a
+            name in its module, or it imports test data.
     """
     reference = given if isinstance(given, str) else reference_of(given)
     if references.is_reference(reference):
-        place, _, name = reference.rpartition(":")
-        reference = f"{Path(place).resolve()}:{name}" if place.endswith(".py") else reference
+        file_or_module, _, name = reference.rpartition(":")
+        reference = f"{Path(file_or_module).resolve()}:{name}" if file_or_module.endswith(".py") else reference
         make = references.load(reference)
         check_honest(sys.modules[references.place_of(reference).rpartition(":")[0]])
         return Part(reference, title_of(reference), kind or kind_of(make), make)
     kinds = [kind] if kind else [known for known in KINDS if reference in registry.names(known)]
     if len(kinds) != 1:
-        hint = registry.suggestion(reference, sorted({name for of in KINDS for name in registry.names(of)}))
+        hint = registry.suggestion(reference, sorted({name for k in KINDS for name in registry.names(k)}))
         among = f"it is among {' and '.join(kinds)}: give the kind, or" if kinds else f"expected a method ({hint}) or"
         raise ValueError(f"part = {reference!r}: {among} its place, as 'file.py:Name'")
     return Part(reference, reference, kinds[0], registry.get(kinds[0], reference))
@@ -77,7 +77,7 @@ def reference_of(part: Any) -> str:
     """The place of a class, an object or a function of a module, as ``"file.py:Name"`` or ``"module:Name"``.
 
     Raises:
-        ValueError: No name of its module leads to it.
+        ValueError: It has no name in its module.
     """
     module_name = getattr(part, "__module__", None) or type(part).__module__
     module = sys.modules.get(module_name)
@@ -120,7 +120,7 @@ def check_honest(module: ModuleType) -> None:
 
 
 def _nodes(source: str) -> Iterator[ast.AST]:
-    """The syntax nodes of a source, without those it runs only as a script."""
+    """The syntax nodes of a source, without those that run only in a script."""
     for statement in ast.parse(source).body:
         if not (isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)):
             yield from ast.walk(statement)

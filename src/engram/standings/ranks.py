@@ -14,7 +14,7 @@ class Ranks(NamedTuple):
 
     Attributes:
         tasks: The tasks, which all of these methods did.
-        mean: The mean rank of each method, 1 is best, the best first; equally good methods share a rank.
+        mean: The mean rank of each method (1 is best), the best first; equally good methods share a rank.
         p: The probability of ranks this different if no method is better than another (Friedman's test).
         critical: The critical difference of mean ranks, at 5 % over all pairs (Nemenyi's test).
     """
@@ -33,9 +33,9 @@ class Ranks(NamedTuple):
             [('x', 'y'), ('y', 'z')]
         """
         names, means = list(self.mean), list(self.mean.values())
-        ends = [sum(mean - first < self.critical for mean in means) for first in means]  # they are in order
-        starts = [place for place, end in enumerate(ends) if end - place > 1 and (not place or end > ends[place - 1])]
-        return [tuple(names[place : ends[place]]) for place in starts]
+        ends = [sum(mean - first < self.critical for mean in means) for first in means]  # the means ascend
+        starts = [index for index, end in enumerate(ends) if end - index > 1 and (not index or end > ends[index - 1])]
+        return [tuple(names[index : ends[index]]) for index in starts]
 
 
 def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
@@ -73,4 +73,4 @@ def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
     p = float(stats.friedmanchisquare(*table.T).pvalue) if has_test else math.nan
     critical = float(stats.studentized_range.ppf(0.95, k, math.inf)) / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n))
     order = np.argsort(mean, kind="stable")
-    return Ranks(tasks, {methods[place]: float(mean[place]) for place in order}, p, critical)
+    return Ranks(tasks, {methods[index]: float(mean[index]) for index in order}, p, critical)

@@ -65,7 +65,7 @@ def digest(arm: Arm) -> str:
 
 
 def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
-    """Write the results of arms to the files that ship, replacing older ones.
+    """Write the results of arms to the file that ships with engram, replacing older ones.
 
     Args:
         results: The run, read from its folders.
@@ -76,12 +76,12 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
     parts: dict[str, str] = {}
     for trial in results.trials:
         if trial.arm in arms and (stored := TrialFolder(Path(trial.folder)).result()) is not None:
-            # Other files are elsewhere on other machines. Data sets are compared with checksums that are in the code.
-            files |= {name: of for name, of in stored["manifest"]["files"].items() if name[0] not in "/$"}
+            # Other files have other paths on other machines. The code has the checksums of data sets.
+            files |= {name: sha for name, sha in stored["manifest"]["files"].items() if name[0] not in "/$"}
             parts |= stored["manifest"]["parts"]
     manifest: Manifest = {"files": files, "parts": parts, "packages": {}}
     others: dict[str, RecordedArm] = {}
-    if record is not None and not Present().differs(record["manifest"]):  # otherwise other code made the other results
+    if record is not None and not Present().differs(record["manifest"]):  # else other code made the other results
         others, old = record["arms"], record["manifest"]
         manifest |= {"files": {**old["files"], **files}, "parts": {**old["parts"], **parts}}
     versions, hardware = results.environment["versions"], results.environment["hardware"]
@@ -92,7 +92,13 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
 
 
 def curve(results: Results, arm: str, metric: str) -> tuple[list[float], list[float]]:
-    """The steps at which an arm logged a metric, and its means over seeds there; at most 20 of them."""
+    """A learning curve: at most 20 steps, and the means of a metric over seeds at these steps.
+
+    Args:
+        results: The run.
+        arm: The arm.
+        metric: Name of the logged metric; the curve is empty if it was not logged.
+    """
     rows = results.metrics.filter((results.metrics["arm"] == arm) & (results.metrics["metric"] == metric))
     if rows.is_empty():
         return [], []

@@ -15,7 +15,7 @@ from engram import checks
 from engram.lab.inference import CONFIDENCE, Estimate, estimate
 from engram.standings.ranks import Ranks, ranks
 
-SOON = 0.9  # of the way from guessing to the goal
+SOON = 0.9  # share of the way from guessing to the goal
 SEEDS_OF_DYNAMICS, RESTARTS = 3, 12
 Relation = Literal["better", "as good", "worse", "open"]
 
@@ -135,7 +135,7 @@ class Scores:
         return ranks(shared)
 
     def rank(self, task: str, method: str) -> float:
-        """The rank of a method on a task, 1 is best, ties share a rank; NaN without a result."""
+        """The rank of a method on a task (1 is best, ties share a rank); NaN without a result."""
         row = self.scores[task]
         if method not in row:
             return math.nan
@@ -143,7 +143,13 @@ class Scores:
         return better + (sum(score == row[method] for score in row.values()) + 1) / 2
 
     def difference(self, task: str, method: str, other: str) -> Estimate:
-        """By how much a method is better than another, paired by seed; NaN if they share fewer than two seeds."""
+        """By how much a method is better than another, paired by seed; NaN if they share fewer than two seeds.
+
+        Args:
+            task: The name of a task.
+            method: The name of a method.
+            other: The name of the method that it is compared with.
+        """
         spec = self._task(task)
         first, second = (self.entries[task][name].values for name in (method, other))
         sign = 1 if spec.maximize else -1
@@ -153,7 +159,13 @@ class Scores:
         return estimate(differences, confidence=spec.confidence)
 
     def relation(self, task: str, method: str, other: str) -> Relation:
-        """Whether a method is better or worse than another, as good within the margin, or whether this is undecided."""
+        """Whether a method is better or worse than another, as good within the margin, or whether this is undecided.
+
+        Args:
+            task: The name of a task.
+            method: The name of a method.
+            other: The name of the method that it is compared with.
+        """
         _, low, high, _ = self.difference(task, method, other)
         margin = self._task(task).margin
         if low > 0 and not high < margin:
@@ -204,20 +216,20 @@ class Scores:
             method: The name of a method.
         """
         row = self.entries[task]
-        took = {
+        seconds = {
             name: entry.step_seconds * entry.curve[0][-1]
             for name, entry in row.items()
             if entry.curve[0] and math.isfinite(entry.step_seconds)
         }
-        if method not in took or not self._task(task).equal_seconds:
+        if method not in seconds or not self._task(task).equal_seconds:
             return math.nan
-        return float(np.interp(min(took.values()) / row[method].step_seconds, *row[method].curve))
+        return float(np.interp(min(seconds.values()) / row[method].step_seconds, *row[method].curve))
 
     @cached_property
     def nearest(self) -> dict[str, dict[str, str]]:
-        """For each task, the other method with the most similar dynamics of learning, as far as it is known.
+        """For each task, and each method that was asked about, the other method with the most similar dynamics.
 
-        Only for the methods that were asked about; for all methods if a kind was.
+        If a kind was asked about, for all its methods; methods whose dynamics of learning are unknown are left out.
         """
         return {task.name: _nearest(self.entries[task.name], self.own) for task in self.tasks}
 
@@ -230,8 +242,8 @@ class Scores:
             for method in sorted(row, key=lambda method: self._order(task.name, method)):
                 entry = row[method]
                 values = list(entry.values.values())
-                many = len(values) > 1 and all(map(math.isfinite, values))
-                _, low, high, _ = estimate(values, confidence=task.confidence) if many else (math.nan,) * 4
+                has_interval = len(values) > 1 and all(map(math.isfinite, values))
+                _, low, high, _ = estimate(values, confidence=task.confidence) if has_interval else (math.nan,) * 4
                 rows.append(
                     {
                         "task": task.name,
@@ -266,12 +278,12 @@ class Scores:
 
     def _of(self, method: str) -> list[str]:
         order, others = self.ranks, len(self.ranks.mean) - 1
-        said = []
+        sentences = []
         if method in order.mean and others:
-            place = sum(rank < order.mean[method] for rank in order.mean.values()) + 1
+            position = sum(rank < order.mean[method] for rank in order.mean.values()) + 1
             tied = [name for name, rank in order.mean.items() if abs(rank - order.mean[method]) < order.critical]
-            said.append(
-                f"{method} is number {place} of {others + 1} with its mean rank of {order.mean[method]:.1f} over "
+            sentences.append(
+                f"{method} is number {position} of {others + 1} with its mean rank of {order.mean[method]:.1f} over "
                 f"{len(order.tasks)} tasks; mean ranks less than {order.critical:.1f} apart do not differ "
                 f"significantly, so {len(tied) - 1} of the others may be as good."
             )
@@ -279,9 +291,9 @@ class Scores:
         rivals = [(task, self.rank(task, method), self.rank(task, other)) for task, other in best.items() if other]
         leads = [task for task, own, other in rivals if own < other]
         ties = [task for task, own, other in rivals if own == other]
-        said.append(f"It leads on {_listed(leads)}." if leads else f"It leads on none of {len(best)} tasks.")
+        sentences.append(f"It leads on {_listed(leads)}." if leads else f"It leads on none of {len(best)} tasks.")
         if ties:
-            said.append(f"It shares the first place on {_listed(ties)}.")
+            sentences.append(f"It shares the first place on {_listed(ties)}.")
         fails, beaten = [], 0
         for task in self.tasks:
             row, trivial = self.entries[task.name], task.trivial
@@ -293,12 +305,12 @@ class Scores:
                 if relation != "better":
                     fails.append(f"{task.name} ({_BESIDE[relation]} {trivial})")
         if fails:
-            said.append(f"It fails on {_listed(fails)}.")
+            sentences.append(f"It fails on {_listed(fails)}.")
         elif beaten:
             where = "everywhere" if beaten == len(self.tasks) else f"on {beaten} of {len(self.tasks)} tasks"
             unknown = "" if beaten == len(self.tasks) else "; the other tasks have no result to compare"
-            said.append(f"It is better than the trivial method {where}{unknown}.")
-        return said
+            sentences.append(f"It is better than the trivial method {where}{unknown}.")
+        return sentences
 
     @property
     def paragraph(self) -> str:
@@ -306,16 +318,16 @@ class Scores:
         first = {task: max(row, key=row.__getitem__) for task, row in self.scores.items() if row}
         led = {method: [task for task, best in first.items() if best == method] for method in first.values()}
         order = self.ranks
-        said = [
+        lines = [
             f"{len(self.methods)} methods on {len(self.tasks)} tasks.",
             "The best means: " + "; ".join(f"{method} on {_listed(tasks)}" for method, tasks in led.items()) + ".",
         ]
         if math.isfinite(order.p):
-            surely = "differ" if order.p < 1 - CONFIDENCE else "do not differ significantly"
-            said.append(f"Mean ranks over {len(order.tasks)} tasks {surely} (Friedman, p = {order.p:.2g}).")
+            verdict = "differ" if order.p < 1 - CONFIDENCE else "do not differ significantly"
+            lines.append(f"Mean ranks over {len(order.tasks)} tasks {verdict} (Friedman, p = {order.p:.2g}).")
         if order.groups and order.groups[0][0] in self.leaders:
             best, *others = order.groups[0]
-            said.append(f"{best} has the best mean rank, but it does not differ significantly from {_listed(others)}.")
+            lines.append(f"{best} has the best mean rank, but it does not differ significantly from {_listed(others)}.")
         unbeaten = [
             f"{task.name} ({task.trivial})"
             for task in self.tasks
@@ -327,8 +339,8 @@ class Scores:
             )
         ]
         if unbeaten:
-            said.append(f"No method is significantly better than the trivial method on {_listed(unbeaten)}.")
-        return " ".join(said)
+            lines.append(f"No method is significantly better than the trivial method on {_listed(unbeaten)}.")
+        return " ".join(lines)
 
     def _best(self, task: str, method: str) -> str:
         others = {name: score for name, score in self.scores[task].items() if name != method}
@@ -408,13 +420,13 @@ def _nearest(row: Mapping[str, Entry], own: Sequence[str]) -> dict[str, str]:
     for seed in seeds:
         size = math.isqrt(len(known[asked[0]][seed]))
         first, second = (
-            np.array([known[method][seed] for method in some]).reshape(-1, size, size) for some in (asked, known)
+            np.array([known[method][seed] for method in methods]).reshape(-1, size, size) for methods in (asked, known)
         )
         total += operator_distances(first, second, restarts=RESTARTS)
     names = list(known)
-    for place, method in enumerate(asked):
-        total[place, names.index(method)] = math.inf
-    return {method: names[int(total[place].argmin())] for place, method in enumerate(asked)}
+    for index, method in enumerate(asked):
+        total[index, names.index(method)] = math.inf
+    return {method: names[int(total[index].argmin())] for index, method in enumerate(asked)}
 
 
 def _listed(names: Sequence[str]) -> str:

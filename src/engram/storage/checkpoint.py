@@ -1,7 +1,7 @@
 """Checkpoints: a tree of state in one safetensors file, written atomically, verified when read, never unpickled.
 
 Tensors and arrays are stored as tensors; all else (numbers, strings, None, and the shape of the tree) as JSON in the
-file's header. One file, since two cannot be replaced in one step.
+file's header. It is one file, since two files cannot be replaced atomically.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def save(path: Path, state: Any) -> None:
     """Write a tree of dicts, lists, tuples, tensors, numpy arrays, numbers, strings, booleans and None.
 
     Raises:
-        TypeError: The tree holds something else, or a key that is no string or integer; the message says where.
-        CannotWriteError: The old file is as before.
+        TypeError: The tree holds something else, or a key that is not a string or integer; the message says where.
+        CannotWriteError: The file cannot be written; an old file is unchanged.
     """
     tensors: dict[str, torch.Tensor] = {}
     skeleton = json.dumps(_encode(state, "state", tensors))
@@ -60,7 +60,7 @@ def load(path: Path) -> Any:
 
 
 def peek(path: Path, name: str) -> Any:
-    """One entry, without tensors, of a dict that ``save`` wrote, read without the rest and not verified.
+    """One entry of a dict that ``save`` wrote, read alone and not verified; it must not contain tensors.
 
     Raises:
         CorruptFileError: The file is truncated or altered, or has no such entry.
@@ -77,11 +77,11 @@ def peek(path: Path, name: str) -> Any:
 
 
 def save_object(path: Path, kind: str, content: dict[str, Any]) -> None:
-    """Write the content of an object of a class, with the class's name and the version of engram.
+    """Write the content of an object, with the name of its class and the version of engram.
 
     Args:
         path: The file.
-        kind: Name of the class.
+        kind: Name of the object's class.
         content: A tree that ``save`` can write.
     """
     save(path, {"class": kind, "engram": __version__, **content})
@@ -104,15 +104,15 @@ def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
 
 
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """``value`` as JSON in which every node but a plain value is a one-entry object naming its kind."""
+    """``value`` as JSON: plain values as they are, every other node as an object whose only key is its kind."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, torch.Tensor | np.ndarray):
         kind = "array" if isinstance(value, np.ndarray) else "tensor"
         name = path.removeprefix("state.")
-        while name in tensors:  # as for the keys "a.b", and "b" within "a"
+        while name in tensors:  # the key "a.b", and the key "b" within "a", have the same name
             name += "'"
-        # A copy of its own, since safetensors refuses tensors that share memory.
+        # Copied, since safetensors refuses tensors that share memory.
         tensors[name] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
         return {kind: name}
     if isinstance(value, np.generic):

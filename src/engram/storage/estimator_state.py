@@ -1,4 +1,4 @@
-"""The state of scikit-learn style estimators: the fitted attributes, besides the parameters."""
+"""The state of estimators in scikit-learn's style: their fitted attributes, without the parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from engram import checks
 from engram.state import check_state
 
-_OPTIONAL = ("labels_", "feature_names_in_")  # set only by ``fit``, and only for frames
+_OPTIONAL = ("labels_", "feature_names_in_")  # the first is set only by ``fit``, the second only for data frames
 
 
 class EstimatorState:
@@ -25,16 +25,15 @@ class EstimatorState:
         return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from the state that ``state_dict`` returned, which is copied.
+        """Continue from a copy of the state that ``state_dict`` returned.
 
         Raises:
-            TypeError, ValueError: It belongs to an estimator of another class or with other parameters; nothing was
-                changed.
+            TypeError, ValueError: It is the state of another class or of other parameters; the estimator is unchanged.
         """
         checks.arguments()
         if state:
             form = self._form(state) | {"n_features_in_": int, "feature_names_in_": list}
-            check_state(state, {name: part for name, part in form.items() if name in state or name not in _OPTIONAL})
+            check_state(state, {name: spec for name, spec in form.items() if name in state or name not in _OPTIONAL})
         for name in self.state_dict():
             delattr(self, name)
         for name, value in state.items():

@@ -53,11 +53,11 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True, named: boo
         path: The file.
         content: Its new content.
         durable: Wait until the content is on the disk, so that it survives a power failure too.
-        named: Wait until the name is too, as are those of all earlier files in the folder then. Not needed where
-            another file of the folder follows that is useless without this one.
+        named: With ``durable``, also wait until the names of this file and of all earlier ones in the folder are on
+            the disk. Not needed if a later file in the folder, without which this one is useless, waits for its name.
 
     Raises:
-        CannotWriteError: It cannot be written; the file is as before, and nothing is left behind.
+        CannotWriteError: The file cannot be written; it is unchanged, and nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -81,34 +81,34 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True, named: boo
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = True, named: bool = True) -> None:
-    """Write a JSON file of these values atomically; ``durable`` and ``named`` as in ``write_atomic``."""
+    """Write values to a JSON file atomically; ``durable`` and ``named`` as in ``write_atomic``."""
     write_atomic(path, (json.dumps(content, indent=1) + "\n").encode(), durable=durable, named=named)
 
 
 def read_json(path: Path, shape: type[Shape]) -> Shape:
-    """Read a JSON file whose content has a shape: that of a dataclass or a ``TypedDict``.
+    """The content of a JSON file, validated against a dataclass or a ``TypedDict``.
 
     Raises:
-        FileNotFoundError: There is none.
-        CorruptFileError: It cannot be read, holds no JSON, or its content has another shape.
+        FileNotFoundError: There is no such file.
+        CorruptFileError: The file cannot be read, holds no JSON, or its content has another shape.
     """
     return cast(Shape, _validated(path, _adapter(cast(Hashable, shape)).validate_json, read_bytes(path)))
 
 
 def write_sealed(path: Path, content: Mapping[str, Any], *, named: bool = True) -> None:
     """Write a JSON file atomically, with a checksum of its content; ``named`` as in ``write_atomic``."""
-    as_read = json.loads(json.dumps(content))  # JSON turns keys into text, by which they are sorted
+    as_read = json.loads(json.dumps(content))  # JSON turns keys into strings, and the digest sorts them as strings
     write_json(path, {**as_read, "sha256": _digest(as_read)}, named=named)
 
 
 def read_sealed(path: Path, shape: type[Shape]) -> Shape:
-    """Read what ``write_sealed`` wrote, as ``read_json`` does; CorruptFileError also if it was altered since."""
+    """What ``write_sealed`` wrote, validated as by ``read_json``; CorruptFileError also if it was altered since."""
     text = read_bytes(path)
-    read = _validated(path, _adapter(cast(Hashable, shape)).validate_json, text)
+    validated = _validated(path, _adapter(cast(Hashable, shape)).validate_json, text)
     content = json.loads(text)
     if content.pop("sha256", None) != _digest(content):
         raise CorruptFileError(path, "its checksum differs")
-    return cast(Shape, read)
+    return cast(Shape, validated)
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -116,7 +116,13 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def in_shape(path: Path, shape: type[Shape], content: Any) -> Shape:
-    """The content of a file, validated; CorruptFileError if it has another shape."""
+    """The content of a file, validated; CorruptFileError if it has another shape.
+
+    Args:
+        path: The file, for the error message.
+        shape: A dataclass or ``TypedDict``.
+        content: The content to validate.
+    """
     return cast(Shape, _validated(path, _adapter(cast(Hashable, shape)).validate_python, content))
 
 
@@ -140,7 +146,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def check_regular(path: Path) -> None:
-    """Raise CorruptFileError if a path is a folder, a device or a pipe, on which a reader might wait for ever."""
+    """Raise CorruptFileError if a path is a folder, a device or a pipe, where reading might block for ever."""
     if path.exists() and not path.is_file():
         raise CorruptFileError(path, "it is not a regular file")
 

@@ -11,9 +11,9 @@ from engram.storage.files import CorruptFileError
 
 
 class Saveable:
-    """An object saved as one file: a class names its arguments and its state, or overrides both methods."""
+    """An object saved as one file; a class sets ``_made_of`` and ``_learned``, or overrides the two methods below."""
 
-    _made_of: ClassVar[tuple[str, ...]] = ()  # arguments, kept as attributes of these names
+    _made_of: ClassVar[tuple[str, ...]] = ()  # constructor arguments, kept as attributes of the same names
     _learned: ClassVar[tuple[str, ...]] = ()  # attributes that are set later
 
     def _content(self) -> dict[str, Any]:
@@ -32,8 +32,8 @@ class Saveable:
         The write is atomic: a process that is killed leaves the old file or the new one.
 
         Raises:
-            TypeError: A part is not a tensor, an array or a plain value.
-            CannotWriteError: The old file is as before.
+            TypeError: The content is not made of tensors, arrays and plain values.
+            CannotWriteError: The file cannot be written; an old file is unchanged.
         """
         checks.arguments()
         checkpoint.save_object(Path(path), type(self).__name__, self._content())

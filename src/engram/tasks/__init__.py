@@ -1,8 +1,8 @@
 """Tasks: episodes, environments and data sets.
 
-Its import registers the environments with Gymnasium; ``gymnasium.make("engram.tasks:engram/GridMaze-v0")`` imports it.
-
-An unknown argument, or one out of its range, raises ValueError, one of a wrong type TypeError; the message names it.
+Importing this package registers its environments with Gymnasium; so does
+``gymnasium.make("engram.tasks:engram/GridMaze-v0")``. An argument with an unknown or out-of-range value raises
+ValueError, one of the wrong type TypeError; the message names the argument.
 """
 
 from engram.numeric.finite_mdp import FiniteMDP

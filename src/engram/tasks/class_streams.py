@@ -13,7 +13,7 @@ from engram import checks
 
 
 class ClassStream(NamedTuple):
-    """Images ``x`` of one class ``y`` to learn in this order, and images of any class not to be forgotten."""
+    """Images ``x`` of one class ``y``, to be learned in this order, and images of any class, not to be forgotten."""
 
     x: Float[Tensor, "steps 1 height width"]
     y: Int[Tensor, " steps"]
@@ -27,12 +27,12 @@ class ClassStreams:
 
     Args:
         images: The images, floats.
-        steps: Images of the class, drawn without replacement.
-        remember: Images of all classes, that class too, drawn without replacement; some may be in both.
+        steps: Number of images of the class, drawn without replacement.
+        remember: Number of images of all classes (including that one), drawn without replacement; some may be in both.
 
     Raises:
         TypeError: ``images`` is not a tensor.
-        ValueError: ``images`` is not of this form, or has less than ``steps`` of a class, or than ``remember`` in all.
+        ValueError: ``images`` is not of this form, or has fewer than ``steps`` of a class or ``remember`` in all.
 
     Source: Beaulieu et al., "Learning to continually learn" (2020), algorithm 1.
 
@@ -58,17 +58,17 @@ class ClassStreams:
             raise ValueError(f"remember = {self.remember}: expected at most {classes * drawings}, the images of all")
 
     def sample(self, generator: torch.Generator) -> ClassStream:
-        """Draw a class, its images and the others."""
+        """Draw a class, images of it, and images to remember."""
         classes, drawings = self.images.shape[:2]
         device = checks.generator(generator).device
 
-        def some(of: int, number: int) -> Tensor:
-            return torch.randperm(of, generator=generator, device=device)[:number].to(self.images.device)
+        def random_indices(stop: int, count: int) -> Tensor:
+            return torch.randperm(stop, generator=generator, device=device)[:count].to(self.images.device)
 
-        label = some(classes, 1)
-        remembered = some(classes * drawings, self.remember)
+        label = random_indices(classes, 1)
+        remembered = random_indices(classes * drawings, self.remember)
         images = self.images.flatten(0, 1)
-        own = label * drawings + some(drawings, self.steps)
+        own = label * drawings + random_indices(drawings, self.steps)
         return ClassStream(
             images[own].unsqueeze(1), own // drawings, images[remembered].unsqueeze(1), remembered // drawings
         )

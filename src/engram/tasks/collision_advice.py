@@ -1,4 +1,4 @@
-"""Costs of five manoeuvres of an aircraft near another one: a substitute for the tables beneath ACAS Xu."""
+"""Costs of five manoeuvres of an aircraft near another one: a substitute for the tables behind ACAS Xu."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def collision_advice(
 
         cost_k = effort_k + mean over t of 10 exp(-|p + t (w - v_k)|^2 / (2 width^2))
 
-    with the intruder at p = rho (cos theta, sin theta), its velocity w in the direction psi, and own v_k, turned by 0,
-    15, -15, 30 or -30 degrees; t up to 30 seconds, efforts of 0, 0.1, 0.1, 0.2 and 0.2, a width of 3,000 feet.
+    with the intruder at p = rho (cos theta, sin theta), its velocity w in the direction psi, and own velocity v_k,
+    turned by 0, 15, -15, 30 or -30 degrees; t is up to 30 seconds, the efforts are 0, 0.1, 0.1, 0.2 and 0.2, and the
+    width is 3,000 feet.
 
     Args:
         n_samples: Number of encounters.
@@ -33,7 +34,7 @@ def collision_advice(
         heading, from -pi to pi; own speed and the intruder's, from 0 to 1,000 feet a second. Then the costs of clear of
         conflict, weak left, weak right, strong left and strong right.
 
-    Source: ours; quantities as of the networks of Katz et al., "Reluplex" (2017).
+    Source: ours; quantities as in the networks of Katz et al., "Reluplex" (2017).
 
     Examples:
         >>> X, costs = collision_advice(1000)

@@ -1,4 +1,4 @@
-"""A sum of late inputs."""
+"""A sum of delayed inputs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from engram.tasks.episode import Episode
 
 @dataclass(frozen=True)
 class DelayedAdd:
-    """A sum of late inputs: the targets are weighted sums of random bits x of earlier steps.
+    """A sum of delayed inputs: the targets are weighted sums of earlier random bits x.
 
         y(t) = bias + sum_k coefs[k] x(t - delays[k]),   where x is 0 before the start
 
     Args:
-        delays: Steps between an input and the output.
-        coefs: Weight of the input in the output, one for each delay.
-        bias: Output without inputs.
-        length: Steps of an episode.
-        wrap: Compute targets like the authors' code: inputs of the end count at the start, and the first ``delays[k]``
-            episodes of a batch lack the k-th term.
+        delays: Number of steps from an input to the output, one for each term.
+        coefs: Weight of the delayed input, one for each term.
+        bias: Output when all inputs are 0.
+        length: Number of steps of an episode.
+        wrap: Compute the targets like the authors' code: the last inputs wrap around to the start, and the first
+            ``delays[k]`` episodes of a batch lack the k-th term.
 
     Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022), recurrent networks;
     the task of Marschall, Cho and Savin, "A unified framework of online learning algorithms" (2020).
@@ -73,12 +73,12 @@ class DelayedAdd:
         return self.episode(torch.from_numpy(bits).to(torch.get_default_dtype()).t()[:, :, None].contiguous())
 
     def episode(self, inputs: Float[Tensor, "time batch 1"]) -> Episode:
-        """The episodes of these inputs."""
+        """The episodes with these inputs."""
         checks.arguments()
         targets = torch.full_like(inputs, self.bias)
         for delay, coef in zip(self.delays, self.coefs, strict=True):
-            late = inputs.roll(delay, 0)
+            delayed = inputs.roll(delay, 0)
             # The authors clear the first axis of (episodes, time), which is that of the episodes.
-            (late[:, :delay] if self.wrap else late[:delay]).zero_()
-            targets += coef * late
+            (delayed[:, :delay] if self.wrap else delayed[:delay]).zero_()
+            targets += coef * delayed
         return Episode(inputs, targets, torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device))

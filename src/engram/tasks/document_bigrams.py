@@ -22,20 +22,20 @@ _CONCENTRATION = 0.1  # of the Dirichlet distribution from which the chain's row
 class DocumentBigrams:
     """A language in which every document has its own bigrams, to be learned while reading it.
 
-    The words are, in this order, names, as many attributes, and others. Every document draws its own one-to-one
-    mapping from names to attributes; in it, a name is always followed by its attribute, after ``gap`` repetitions of
-    the first of the others, like "is" in "snow is white". After every other word comes a name with probability
-    ``name_rate``, all with equal probability, or else one of the others, by a Markov chain that is the same in all
-    documents and all runs. So the chain can be learned once, but the attribute of a name is known only from the
+    The words are, in this order, names, the same number of attributes, and plain words. Every document draws its own
+    one-to-one mapping from names to attributes; in it, a name is always followed by its attribute, after ``gap``
+    repetitions of the first plain word, like "is" in "snow is white". Elsewhere, the next word is a name with
+    probability ``name_rate`` (each name equally likely), or else a plain word, by a Markov chain that is the same in
+    all documents and all runs. So the chain can be learned once, but the attribute of a name is known only from the
     document, once the name has occurred: without a memory, an attribute's cross-entropy is log(names).
 
     Args:
-        words: Words of the language, more than twice ``names``.
+        words: Size of the vocabulary, more than twice ``names``.
         names: Number of names, and of attributes.
-        document_length: Words in a document.
+        document_length: Number of words in a document.
         name_rate: Probability of a name after a word that is not a name.
-        gap: Words between a name and its attribute. Recurrent plastic connections transmit the activity of the previous
-            step, so that they cannot answer before the second word after a name: they are of no use with a gap of 0.
+        gap: Number of words between a name and its attribute. Recurrent plastic connections transmit the activity of
+            the previous step and cannot answer before the second word after a name: with a gap of 0 they are no use.
 
     Source: our own stand-in for the language modelling of Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019).
 
@@ -59,7 +59,7 @@ class DocumentBigrams:
 
     @property
     def length(self) -> int:
-        """Number of steps in an episode; the next word is predicted at each."""
+        """Number of steps in an episode, at each of which the next word is predicted."""
         return self.document_length - 1
 
     def transitions(self) -> Float[Tensor, "words words"]:

@@ -12,20 +12,20 @@ from engram import checks
 
 
 class DriftingGaussians:
-    """Points around centres in the unit cube, all of which are drawn again at given times.
+    """Points around centres in the unit cube; all centres are drawn again at given times.
 
         x = random centre + scale N(0, 1),   centres uniform in [0, 1]^features
 
     Args:
         n_centres: Number of centres.
-        n_features: Dimensions.
-        scale: Standard deviation around a centre.
-        jumps: Numbers of the samples, from 0, before which all centres move.
+        n_features: Number of dimensions.
+        scale: Standard deviation of the points around their centre.
+        jumps: Indices of the samples, from 0, before which all centres are drawn again.
         random_state: A seed or a generator.
 
     Attributes:
-        centres: The present centres, (centres, features).
-        n_samples: Samples drawn so far.
+        centres: The current centres, (centres, features).
+        n_samples: Number of samples drawn so far.
 
     Source: ours, a benchmark without the noise of reinforcement learning.
 
@@ -54,13 +54,13 @@ class DriftingGaussians:
     def sample(self, n_samples: int) -> Float[np.ndarray, "samples features"]:
         """The next samples of the stream."""
         end = self.n_samples + checks.size("n_samples", n_samples, minimum=0)
-        marks = [self.n_samples, *sorted(jump for jump in self.jumps if self.n_samples < jump < end), end]
-        parts = []
-        for first, stop in pairwise(marks):
+        edges = [self.n_samples, *sorted(jump for jump in self.jumps if self.n_samples < jump < end), end]
+        segments = []
+        for first, stop in pairwise(edges):
             if first in self.jumps and first < stop:
                 self.centres = self._rng.random(self.centres.shape)
-            which = self._rng.integers(len(self.centres), size=stop - first)
+            chosen = self._rng.integers(len(self.centres), size=stop - first)
             noise = self._rng.standard_normal((stop - first, self.centres.shape[1]))
-            parts.append(self.centres[which] + self.scale * noise)
+            segments.append(self.centres[chosen] + self.scale * noise)
         self.n_samples = end
-        return np.concatenate(parts)
+        return np.concatenate(segments)

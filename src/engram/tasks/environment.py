@@ -1,4 +1,4 @@
-"""Batched environments whose state is arrays, and the single environment as a batch of one."""
+"""Batched environments whose state is kept in arrays, and the single environment as a batch of one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
     A subclass defines the start of an episode (``_init``), the transition (``_advance``), the observation
     (``_observe``), the end of an episode (``_ends``) unless only time ends it, and the picture (``_picture``) if its
-    metadata name render modes. Each environment has its own random generator: environment i of a batch seeded s is the
+    metadata names render modes. Each environment has its own random generator: environment i of a batch seeded s is the
     single environment seeded s + i. The end after ``episode_len`` steps is part of the task, whose observations show
     the time, and is therefore a termination; the observation of a new episode comes with the step after it, whose
     action is ignored (``AutoresetMode.NEXT_STEP``).
@@ -37,16 +37,16 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         num_envs: Number of environments.
         observation_space: Observation space of one environment.
         action_space: Actions of one environment, counted from 0, or vectors of numbers within bounds.
-        episode_len: Steps of an episode.
+        episode_len: Number of steps of an episode.
         max_episode_steps: Steps after which an episode is truncated; None: never.
         render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:
         rngs: The random generator of each environment.
-        steps: Steps of each environment in its episode.
-        last_reward: Reward of the last step of each.
-        last_action: Its action in the last step; 0 at the start of an episode.
-        ended: Whether its episode is over.
+        steps: Number of steps in each environment's episode so far.
+        last_reward: Reward of each environment in the last step.
+        last_action: Action of each environment in the last step; 0 at the start of an episode.
+        ended: Whether each environment's episode is over.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - as Gymnasium has it
@@ -75,8 +75,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self.rngs: list[np.random.Generator] = []
         self.steps = np.zeros(num_envs, dtype=np.int64)
         self.last_reward = np.zeros(num_envs)
-        wide = action_space.shape if isinstance(action_space, spaces.Box) else ()
-        self.last_action = np.zeros((num_envs, *wide), dtype=np.float64 if wide else np.int64)
+        action_shape = action_space.shape if isinstance(action_space, spaces.Box) else ()
+        self.last_action = np.zeros((num_envs, *action_shape), dtype=np.float64 if action_shape else np.int64)
         self.ended = np.zeros(num_envs, dtype=bool)
         self._each = np.arange(num_envs)
         self._actions = int(action_space.n) if isinstance(action_space, spaces.Discrete) else 0
@@ -102,7 +102,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         raise NotImplementedError(f"{type(self).__name__} has no picture")
 
     def render(self) -> tuple[Any, ...] | None:
-        """An image or a text of each environment, depending on ``render_mode``; ``Picture`` has the legend."""
+        """An image or a text of each environment, depending on ``render_mode``; ``Picture`` explains the symbols."""
         if self.render_mode is None:
             logger.warn(f"render shows nothing: expected render_mode to be one of {self.metadata['render_modes']}")
             return None
@@ -122,12 +122,12 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         """Start an episode in every environment.
 
         Args:
-            seed: Seed of the first environment, each other having the next; or a seed for each. An environment without
-                a seed continues with its generator, or gets an unpredictable one.
-            options: ``{"reset_mask": (num_envs,) of bool}`` resets only some environments.
+            seed: Seed of the first environment, from which the others count up; or a seed for each. An environment
+                without a seed continues with its generator, or gets an unpredictable one.
+            options: ``{"reset_mask": mask}``, with a mask of booleans (num_envs,), resets only some environments.
 
         Raises:
-            ValueError: Not one seed for each environment, or a mask of the wrong shape or type.
+            ValueError: There is not one seed for each environment, or the mask has the wrong shape or type.
         """
         checks.arguments()
         seed_or_seeds = [None] * self.num_envs if seed is None else seed
@@ -158,7 +158,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
         Raises:
             gymnasium.error.ResetNeeded: ``reset`` was never called.
-            ValueError: Actions of another number or type, or outside the action space.
+            ValueError: The actions have the wrong number or type, or are outside the action space.
         """
         if not self.rngs:
             raise ResetNeeded("step was called before reset")
@@ -177,7 +177,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         return self._observe(), rewards.copy(), terminations, truncations, infos
 
     def _checked(self, actions: Any) -> np.ndarray:
-        """Actions as a new array; raise ValueError where they are not in the action space."""
+        """Actions as a new array; raise ValueError if they are not in the action space."""
         space = self.single_action_space
         if isinstance(space, spaces.Box):
             numbers = checks.array("actions", actions, (self.num_envs, *space.shape))
@@ -219,14 +219,14 @@ class SingleEnv(Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Shaped[np.ndarray, "*features"], dict[str, Any]]:
-        """Start an episode, with a new generator if ``seed`` is given and the ``options`` of the batch."""
+        """Start an episode; a ``seed`` gives it a new generator; ``options`` as in ``BatchedEnv.reset``."""
         super().reset(seed=seed)
         self.batch.rngs = [self.np_random]
         observations, infos = self.batch.reset(options=options)
         return observations[0], _of_the_first(infos)
 
     def step(self, action: Any) -> tuple[Shaped[np.ndarray, "*features"], float, bool, bool, dict[str, Any]]:
-        """Act; raise ``ResetNeeded`` where no episode is running, ValueError where there is no such action."""
+        """Act; raise ``ResetNeeded`` if no episode is running, ValueError if there is no such action."""
         if isinstance(self.action_space, spaces.Discrete) and action not in self.action_space:
             raise ValueError(f"action = {action!r}: expected an element of {self.action_space}, counted from 0")
         if self.batch.ended[0]:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class Episode(NamedTuple):
-    """A batch of independent episodes, time first.
+    """A batch of independent episodes, with time as the first axis.
 
     Attributes:
         inputs: Input of the network at each step.
         targets: Its desired output at each step.
-        mask: At which steps the output counts.
+        mask: Whether the output counts at each step.
     """
 
     inputs: Float[Tensor, "time batch features"]
@@ -31,7 +31,7 @@ class Task(Protocol):
 
         Args:
             batch_size: Number of independent episodes.
-            generator: Source of all randomness; the episodes are on its device, as are any images.
+            generator: Source of all randomness; the episodes are on its device, where any images must be too.
 
         Returns:
             An ``Episode``, or a named tuple that begins with its fields.
@@ -50,10 +50,10 @@ def presentations(
 
     Args:
         patterns: The patterns.
-        generator: Source of the orders.
+        generator: Draws the orders.
         cycles: Number of rounds.
-        presentation_steps: Steps for which a pattern is shown.
-        blank_steps: Steps of zeros after each pattern.
+        presentation_steps: Number of steps for which a pattern is shown.
+        blank_steps: Number of steps of zeros after each pattern.
     """
     batch, count, features = patterns.shape
     chance = torch.rand((batch, cycles, count), generator=generator, device=patterns.device)

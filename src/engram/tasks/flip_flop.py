@@ -22,7 +22,7 @@ class FlipFlop:
         steps: Length of an episode.
         pulse: Probability of a pulse.
 
-    Source: Sussillo and Barak, "Opening the black box" (2013), section 3; numbers of our protocol.
+    Source: Sussillo and Barak, "Opening the black box" (2013), section 3; the numbers are ours.
 
     Examples:
         >>> episode = FlipFlop(steps=50).sample(4, torch.Generator().manual_seed(0))

@@ -42,7 +42,7 @@ class Function2D:
     Args:
         name: Its name, one of ``FUNCTIONS``.
         n_classes: Number of its classes.
-        draw: Draws a number of points and their classes.
+        draw: Maps a number of points and a generator to random points and their classes.
 
     Source: Sandler et al., "Meta-learning bidirectional update rules" (2021), section 4.1. The radii of the central
     circles and the size of the square are ours.
@@ -67,8 +67,8 @@ class Function2D:
             generator: Source of all randomness.
         """
         checks.arguments()
-        for place, size in enumerate(shape):
-            checks.size(f"shape[{place}]", size)
+        for axis, size in enumerate(shape):
+            checks.size(f"shape[{axis}]", size)
         with checks.noted(draw=self.draw):
             points, classes = self.draw(math.prod(shape), checks.generator(generator))
         targets = 2.0 * torch.nn.functional.one_hot(classes, self.n_classes) - 1.0
@@ -135,7 +135,7 @@ def _unrelated(count: int, generator: torch.Generator) -> tuple[Points, Classes]
 def _moons(rotated: bool, count: int, generator: torch.Generator) -> tuple[Points, Classes]:
     from sklearn.datasets import make_moons  # takes as long to import as torch
 
-    # A third of the points, as published: their places on the moons are evenly spaced.
+    # A third of the points, as published: on each moon the points are evenly spaced.
     points, classes = make_moons(3 * count, noise=0.1, random_state=_seed(generator))
     x, y = torch.from_numpy(points[:count].T).float()
     x, y = (x + 1) * 2 / 3 - 1, (y + 0.5) * 2 / 1.5 - 1

@@ -1,4 +1,4 @@
-"""Images of a bump at a labelled place: the smallest data set with two factors to compose."""
+"""Images of a bump at a labelled position: the smallest data set with two factors to compose."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from torch.utils.data import Dataset
 
 from engram import checks
 
-OFF = 1.5  # sizes of the canvas, the label of a factor that is absent
-TINY = 1e-9  # of a step, by which rounding may miss the end of the lattice
+OFF = 1.5  # label of an absent factor, as a multiple of the canvas size
+TINY = 1e-9  # share of a step by which rounding may miss the end of the lattice
 Square = tuple[Literal["square"], float, float]
 Band = tuple[Literal["band"], int, float, float]
 
 
 class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
-    """Gaussian bumps on a lattice of places, with images in [-1, 1] and the places as labels.
+    """Gaussian bumps on a lattice of positions, with images in [-1, 1] and the positions as labels.
 
         image = 2 v - 1,   v(j, i) = exp(-(j - x)^2 / (2 sx^2)) exp(-(i - y)^2 / (2 sy^2))
 
     for pixels of column j and row i, and a bump at the label (x, y). A factor whose label is ``off`` is absent: its
-    exponential is 1, so that a stripe is left; of two absent factors v is 0. ``"sos"`` has the mean of the two
-    exponentials in the place of their product.
+    exponential is 1, which leaves a stripe; if both are absent, v is 0. ``"sos"`` has the mean of the two exponentials
+    instead of their product.
 
     Args:
-        size: N, pixels of a side.
-        dx: Distance of neighbouring places along x.
+        size: N, the number of pixels along a side.
+        dx: Distance between neighbouring positions along x, in pixels.
         dy: The same along y.
-        sigma: Width of a bump in pixels; or two of them, (sx, sy).
+        sigma: Width of a bump in pixels, or a pair of widths (sx, sy).
         invert: Whether bumps are dark, 1 - v.
         kind: ``"bump"``, ``"sos"``, or ``"stripe_x"`` and ``"stripe_y"``, with the factor x or y alone.
-        margin: Places lie from ``margin`` to N - 1 - ``margin``, ends included; None: from 0 to below N.
-        keep: Probability with which a place is kept.
-        holdout: Places left out: ``("square", low, high)``, all with low < x < high and low < y < high, or
-            ``("band", axis, low, high)``, all between them along x (axis 0) or y (axis 1).
-        seed: Seed of the places that are kept, or a generator.
+        margin: Positions lie from ``margin`` to N - 1 - ``margin``, ends included; None: from 0 to below N.
+        keep: Probability that a position is kept.
+        holdout: Positions left out: ``("square", low, high)``, all with low < x < high and low < y < high, or
+            ``("band", axis, low, high)``, all between low and high along x (axis 0) or y (axis 1).
+        seed: A seed or a generator, which draws the positions to keep.
 
     Attributes:
-        labels, images: All of them, (n, 2) and (n, 1, N, N).
-        off: The label of a factor that is absent.
+        labels, images: The labels, (n, 2), and images, (n, 1, N, N), of all positions.
+        off: The label of an absent factor.
 
     Raises:
-        ValueError: An argument is out of range, or nothing is left.
+        ValueError: An argument is out of range, or no position is left.
 
     Source: Liang et al., "Do diffusion models learn semantically meaningful and efficient representations?" (2024),
     with a factor 2 in the exponent that is ours.
@@ -84,14 +84,14 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
         x, y = (self._lattice(name, step, margin) for name, step in (("dx", dx), ("dy", dy)))
         x = np.array([self.off]) if kind == "stripe_y" else x
         y = np.array([self.off]) if kind == "stripe_x" else y
-        places = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
-        places = places[~self._held_out(places, holdout)]
+        positions = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 2)
+        positions = positions[~self._held_out(positions, holdout)]
         checks.number("keep", keep, above=0, maximum=1)
         if keep < 1:
-            places = places[checks.rng("seed", seed).random(len(places)) < keep]
-        if not len(places):
+            positions = positions[checks.rng("seed", seed).random(len(positions)) < keep]
+        if not len(positions):
             raise ValueError(f"keep = {keep}, holdout = {holdout}: expected some place to be left")
-        self.labels = torch.from_numpy(places).float()
+        self.labels = torch.from_numpy(positions).float()
         self.images = self.render(self.labels)
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
         """The images of labels, each in [0, N) or ``off``.
 
         Raises:
-            ValueError: A label is neither.
+            ValueError: A label is neither in this range nor ``off``.
         """
         checks.arguments()
         checks.finite("labels", labels)
@@ -124,7 +124,7 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
         return scaled.unsqueeze(1)
 
     def _lattice(self, name: str, step: float, margin: float | None) -> Float[np.ndarray, " n"]:
-        """Integers times the step, so that no rounding adds or loses a place."""
+        """Multiples of the step, so that rounding neither adds nor loses a position."""
         checks.number(name, step, above=0, maximum=self.size)
         if margin is None:
             return np.arange(math.ceil(self.size / step - TINY)) * step
@@ -132,13 +132,13 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
         return margin + np.arange(math.floor((self.size - 1 - 2 * margin) / step + TINY) + 1) * step
 
     @staticmethod
-    def _held_out(places: Float[np.ndarray, "n 2"], holdout: Square | Band | None) -> np.ndarray:
+    def _held_out(positions: Float[np.ndarray, "n 2"], holdout: Square | Band | None) -> np.ndarray:
         if holdout is None:
-            return np.zeros(len(places), dtype=bool)
+            return np.zeros(len(positions), dtype=bool)
         low, high = holdout[-2:]
         if not low < high:
             raise ValueError(f"holdout = {holdout}: expected low < high")
-        within = (places > low) & (places < high)
+        within = (positions > low) & (positions < high)
         if holdout[0] == "square":
             return np.asarray(within.all(1))
         return np.asarray(within[:, checks.size("holdout", holdout[1], 0, 1)])

@@ -13,12 +13,12 @@ from torch import Tensor
 from engram import checks
 from engram.tasks.episode import at_the_end, presentations
 
-TRAINING_SHARE = 0.8  # of each photograph's columns, from the left: where training crops are cut from
+TRAINING_SHARE = 0.8  # share of each photograph's columns, from the left, for training crops
 MINIMUM_DEVIATION = 15.0  # crops whose summed channels (0 to 765) vary less are left out
 
 
 class ClampedEpisode(NamedTuple):
-    """An ``Episode`` with the units to be clamped to their input, which are the features shown at each step."""
+    """An ``Episode`` with the units to clamp to their input: the features that are shown at each step."""
 
     inputs: Float[Tensor, "time batch features"]
     targets: Float[Tensor, "time batch answers"]
@@ -33,15 +33,15 @@ class ImageCompletion:
     An episode draws ``patterns`` images. They are shown in ``cycles`` rounds, each round in a new random order, each
     image for ``presentation_steps`` steps followed by ``blank_steps`` steps without input. At the end the upper or
     the lower half of one of the images, each with probability 1/2, is shown for ``probe_steps`` steps, and at the
-    last step the output should be the whole image. ``clamp`` marks shown pixels, which units can be set to.
+    last step the output should be the whole image. ``clamp`` marks the shown pixels, to which units can be clamped.
 
     Args:
         images: The images, floats in [-1, 1], height times width even; ``natural_crops()`` by default.
-        patterns: Images in an episode, drawn independently.
-        cycles: Rounds of presentation.
-        presentation_steps: Steps for which an image is shown.
-        blank_steps: Steps without input after each image.
-        probe_steps: Steps for which the probe is shown.
+        patterns: Number of images in an episode, drawn independently.
+        cycles: Number of rounds of presentation.
+        presentation_steps: Number of steps for which an image is shown.
+        blank_steps: Number of steps without input after each image.
+        probe_steps: Number of steps for which the probe is shown.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment, whose settings with
     CIFAR-10 are ``ImageCompletion(images, 3, 3, 20, 2, 3)``; the defaults are our smaller protocol.
@@ -88,7 +88,7 @@ class ImageCompletion:
         shown_images = presentations(images, generator, self.cycles, self.presentation_steps, self.blank_steps)
         step = torch.arange(len(shown_images), device=device)
         is_presented = step % (self.presentation_steps + self.blank_steps) < self.presentation_steps
-        # The images are equally distributed and shown in random order, so that the first is a random one.
+        # The images are drawn independently and shown in random order, so that the first is a random one.
         target = images[:, 0]
         lower = torch.rand((batch_size, 1), generator=generator, device=device) < 0.5
         visible = (torch.arange(self.pixels, device=device) >= self.pixels // 2) == lower
@@ -129,8 +129,8 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
         height, width = grey.shape[0] // 2, grey.shape[1] // 2
         blocks = grey[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3))
         border = round(TRAINING_SHARE * width)
-        part = blocks[:, :border] if split == "train" else blocks[:, border:]
-        windows = np.lib.stride_tricks.sliding_window_view(part, (size, size)).reshape(-1, size, size)
+        region = blocks[:, :border] if split == "train" else blocks[:, border:]
+        windows = np.lib.stride_tricks.sliding_window_view(region, (size, size)).reshape(-1, size, size)
         crops_of_each.append(windows[windows.std(axis=(1, 2)) >= MINIMUM_DEVIATION])
     return _standardised(torch.from_numpy(np.concatenate(crops_of_each)))
 
@@ -138,7 +138,7 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
 def standardise(images: UInt8[np.ndarray, "n height width channels"]) -> Float[Tensor, "n height width"]:
     """Grey images with values in [-1, 1] from colour images.
 
-    The channels are summed; each image minus its mean is divided by its maximum modulus, if that is not zero.
+    The channels are summed; each image minus its mean is divided by its largest absolute value, if that is not zero.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the image experiment.
 

@@ -24,14 +24,14 @@ class OneShotCharacters:
 
     An episode draws ``ways`` characters, turns each of them by 0, 90, 180 or 270 degrees, gives them labels at
     random, and shows one drawing of each, together with its label, for one step. At the last step a drawing of one
-    of the characters is shown without label, turned as before, and its label is the answer. Both drawings are drawn
-    independently, so that they can be the same one, unless ``distinct``.
+    of the characters is shown without label, turned as before, and its label is the answer. The two drawings of that
+    character are chosen independently, so that they can be the same, unless ``distinct``.
 
     Args:
         images: The drawings, floats; by default ``synthetic_glyphs(240, 10)`` of a fixed generator.
-        ways: Characters in an episode.
+        ways: Number of characters in an episode.
         rotations: Whether the characters are turned.
-        distinct: Whether the last drawing differs from that shown before, which needs two or more of each character.
+        distinct: Whether the last drawing differs from the one shown before; a character then needs two or more.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the Omniglot experiment.
 
@@ -67,7 +67,7 @@ class OneShotCharacters:
         """Random episodes.
 
         The inputs are the pixels row by row followed by the label, one-hot and all zero at the last step, (time, batch,
-        size * size + ways); the targets are the label of the drawing that is seen, also at the last step.
+        size * size + ways); the targets are the label of the drawing that is shown, also at the last step.
         """
         checks.size("batch_size", batch_size)
         checks.generator(generator)
@@ -83,7 +83,7 @@ class OneShotCharacters:
         drawing_of = integers(drawings, batch_size, self.ways)
         queried_way = integers(self.ways, batch_size, 1)
         queried = integers(drawings - self.distinct, batch_size, 1)
-        if self.distinct:  # the drawings but that which was shown
+        if self.distinct:  # any drawing but the one that was shown
             queried = queried + (queried >= drawing_of.gather(1, queried_way))
 
         def with_query(per_way: Tensor, query: Tensor | None = None) -> Tensor:

@@ -19,19 +19,19 @@ class PatternCompletion:
     An episode has its own random patterns of -1 and +1. They are shown in ``cycles`` rounds, each round in a new
     random order, each pattern for ``presentation_steps`` steps followed by ``blank_steps`` steps of zeros. At the
     end one of the patterns is shown for ``presentation_steps`` steps with half of its bits set to zero, and at the
-    last step the output should be the whole pattern. Chance gets a quarter of the bits wrong, because the visible half
-    is given. The published network multiplies the inputs by 20; that gain is part of the network.
+    last step the output should be the whole pattern. At chance, a quarter of the bits are wrong, since half
+    are visible. The published network multiplies the inputs by 20; that gain is part of the network.
 
     Args:
-        bits: Bits in a pattern.
-        patterns: Patterns in an episode.
-        cycles: Rounds of presentation.
-        presentation_steps: Steps for which a pattern is shown.
-        blank_steps: Steps of zeros after each pattern.
+        bits: Number of bits in a pattern.
+        patterns: Number of patterns in an episode.
+        cycles: Number of rounds of presentation.
+        presentation_steps: Number of steps for which a pattern is shown.
+        blank_steps: Number of steps of zeros after each pattern.
         balanced: Whether a pattern has exactly as many -1 as +1, and exactly half of the probe is hidden; ``bits``
-            is then even. Otherwise each bit is drawn, and each bit of the probe hidden, with probability 1/2.
+            is then even. Otherwise each bit is +1, and each bit of the probe is hidden, with probability 1/2.
 
-    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the binary patterns, as it compares networks.
+    Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the patterns of its comparison of networks.
 
     Examples:
         >>> PatternCompletion(bits=4).sample(3, torch.Generator().manual_seed(0)).inputs.shape
@@ -59,7 +59,7 @@ class PatternCompletion:
         checks.generator(generator)
         patterns = torch.where(self._half((batch_size, self.patterns, self.bits), generator), 1.0, -1.0)
         shown_patterns = presentations(patterns, generator, self.cycles, self.presentation_steps, self.blank_steps)
-        # The patterns are equally distributed and shown in random order, so that the first is a random one.
+        # The patterns are drawn independently and shown in random order, so that the first is a random one.
         target = patterns[:, 0]
         probe = target.masked_fill(self._half((batch_size, self.bits), generator), 0.0)
         inputs = torch.cat((shown_patterns, probe.expand(self.presentation_steps, *probe.shape)))

@@ -25,7 +25,7 @@ TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}
 
 
 class PennTreebank(NamedTuple):
-    """A corpus as numbers of words, and the words in the order of these numbers, of first occurrence in ``train``."""
+    """A corpus as indices of words, and the words in the order of their indices: by first occurrence in ``train``."""
 
     train: Int64[Tensor, " tokens"]
     valid: Int64[Tensor, " tokens"]
@@ -38,14 +38,14 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
 
     The text is licensed by the Linguistic Data Consortium, so that it is neither shipped nor fetched. The folder has
     ``ptb.train.txt``, ``ptb.valid.txt`` and ``ptb.test.txt``, each with one sentence a line and words between spaces;
-    each end of a line is the word ``<eos>``. There are 929,589, 73,760 and 82,430 words of 10,000 types.
+    the end of each line is the word ``<eos>``. There are 929,589, 73,760 and 82,430 words of 10,000 types.
 
     Args:
         folder: Folder of the files; by default ``penn-treebank`` in the folder of ``ENGRAM_DATA``, else in the cache.
 
     Raises:
-        DataError: ``ENGRAM_DATA`` is not a folder; a file is absent or cannot be read; or it is not this corpus, by its
-            number of words or types, by words that the training part lacks, or by its MD5.
+        DataError: ``ENGRAM_DATA`` is not a folder; a file is absent or cannot be read; or it is not this corpus: its
+            number of words or types or its MD5 is wrong, or it has words that the training part lacks.
 
     Source: Marcus et al., "Building a large annotated corpus of English" (1993); Mikolov et al. (2010), the form.
 
@@ -57,24 +57,24 @@ def read_penn_treebank(folder: str | Path | None = None) -> PennTreebank:
     checks.arguments()
     if folder is None:
         folder = (data_folder() or cache_folder()) / "penn-treebank"
-    parts, digests = {}, {}
-    for part, expected in TOKENS.items():
-        path = Path(folder) / f"ptb.{part}.txt"
+    words_of, digests = {}, {}
+    for split, expected in TOKENS.items():
+        path = Path(folder) / f"ptb.{split}.txt"
         with reading(path, "text", UnicodeDecodeError):
             content = path.read_bytes()
             lines = content.decode("utf-8").splitlines()
-        digests[part] = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        parts[part] = [word for line in lines for word in (*line.split(), END)]
-        if len(parts[part]) != expected:
-            raise DataError(f"{path} has {len(parts[part])} words, line ends included; expected {expected}")
-    numbers = {word: number for number, word in enumerate(dict.fromkeys(parts["train"]))}
-    if len(numbers) != TYPES:
-        raise DataError(f"{folder}/ptb.train.txt has {len(numbers)} types of words, expected {TYPES}")
-    for part, words in parts.items():
-        if unknown := set(words) - set(numbers):
-            raise DataError(f"{folder}/ptb.{part}.txt has the word {min(unknown)!r}, which ptb.train.txt lacks")
-    for part, digest in MD5.items():
-        if digests[part] != digest:
-            raise DataError(f"{folder}/ptb.{part}.txt has the expected length, but another content: its MD5 differs")
-    tokens = {part: torch.tensor([numbers[word] for word in words]) for part, words in parts.items()}
-    return PennTreebank(**tokens, words=tuple(numbers))
+        digests[split] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        words_of[split] = [word for line in lines for word in (*line.split(), END)]
+        if len(words_of[split]) != expected:
+            raise DataError(f"{path} has {len(words_of[split])} words, line ends included; expected {expected}")
+    index_of = {word: index for index, word in enumerate(dict.fromkeys(words_of["train"]))}
+    if len(index_of) != TYPES:
+        raise DataError(f"{folder}/ptb.train.txt has {len(index_of)} types of words, expected {TYPES}")
+    for split, words in words_of.items():
+        if unknown := set(words) - set(index_of):
+            raise DataError(f"{folder}/ptb.{split}.txt has the word {min(unknown)!r}, which ptb.train.txt lacks")
+    for split, digest in MD5.items():
+        if digests[split] != digest:
+            raise DataError(f"{folder}/ptb.{split}.txt has the expected length, but another content: its MD5 differs")
+    tokens = {split: torch.tensor([index_of[word] for word in words]) for split, words in words_of.items()}
+    return PennTreebank(**tokens, words=tuple(index_of))

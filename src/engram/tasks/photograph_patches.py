@@ -7,21 +7,21 @@ from jaxtyping import Float
 
 from engram import checks
 
-TRAINING_SHARE = 0.7  # of the photograph's columns, from the left: where training patches are cut from
+TRAINING_SHARE = 0.7  # share of the photograph's columns, from the left, for training patches
 
 
 def photograph_patches(
     count: int, size: int, split: str, rng: np.random.Generator
 ) -> Float[np.ndarray, "samples features"]:
-    """Square patches of a photograph at random places, each minus its mean; their norms are 1 on average.
+    """Square patches of a photograph at random positions, each minus its mean; their norms are 1 on average.
 
-    A quarter more are drawn, and the flattest are left out.
+    A quarter more are drawn, and those of the least contrast are left out.
 
     Args:
-        count: Number of patches; fewer if there are not enough places.
+        count: Number of patches; there are fewer if the photograph has fewer positions.
         size: Side of a patch, in pixels.
         split: ``"train"``: from the left 70 % of the columns; ``"test"``: from the rest.
-        rng: Source of the places.
+        rng: Draws the positions.
 
     Source: our own; the photograph is china.jpg of scikit-learn.
 

@@ -19,12 +19,12 @@ COLOURS = {"#": (64, 64, 64), ".": (240, 240, 236), "G": (230, 159, 0), "K": (0,
 
 
 class Picture(NamedTuple):
-    """A picture of a world, the agent among cells.
+    """A picture of a world of cells with an agent in it.
 
     As text, ``#`` is a wall, ``.`` a free cell, ``G`` a goal, ``K`` a key, ``7`` and ``8`` coloured walls, ``?`` a
-    cell that was not seen, and ``A`` the agent in place of its cell. As an image of 16 pixels for each cell, walls are
-    dark grey or red and pink, free cells light, cells that were not seen grey, goals orange, keys green, and the agent
-    is a blue square within its cell.
+    cell that was not seen, and ``A`` the agent in place of its cell. As an image of 16 x 16 pixels for each cell, walls
+    are dark grey or red and pink, free cells light, cells that were not seen grey, goals orange, keys green, and the
+    agent is a blue square within its cell.
 
     Examples:
         >>> print(Picture(np.array([["#", "."], ["G", "."]]), (0, 1)).text())
@@ -49,6 +49,6 @@ class Picture(NamedTuple):
         image = image.repeat(PIXELS, axis=0).repeat(PIXELS, axis=1)
         image[::PIXELS] = image[::PIXELS] // 8 * 7  # a line between cells, so that they can be counted
         image[:, ::PIXELS] = image[:, ::PIXELS] // 8 * 7
-        row, column = (PIXELS * place for place in self.agent)
+        row, column = (PIXELS * index for index in self.agent)
         image[row + 4 : row + PIXELS - 3, column + 4 : column + PIXELS - 3] = COLOURS["A"]
         return image

@@ -20,7 +20,7 @@ def maze_of(text: str, name: str = "text") -> Maze:
     r"""A maze from text, a line for each row: ``#`` a wall, ``.`` or a space an empty cell; errors call it ``name``.
 
     Raises:
-        ValueError: Lines of different lengths, other characters, or no empty cell.
+        ValueError: The lines differ in length or have other characters, or there is no empty cell.
 
     Examples:
         >>> maze_of("###\n#.#\n###").astype(int).tolist()
@@ -34,7 +34,7 @@ def maze_of(text: str, name: str = "text") -> Maze:
 
 
 def check_maze(maze: Any, name: str = "maze") -> Maze:
-    """A maze as booleans, of which True is a wall; raise ValueError where it is none or has no empty cell."""
+    """A maze as booleans, True for a wall; raise ValueError if it is not a maze or has no empty cell."""
     cells = checks.array(name, maze, ("rows", "columns"), np.int64)
     if np.asarray(maze).dtype.kind == "f" or not np.isin(cells, (0, 1)).all():
         raise ValueError(f"{name} = {checks.shown(maze)}: expected rows of booleans, True for a wall")
@@ -61,19 +61,19 @@ def generate_room_maps(
     Each connected part of the grid that is large enough becomes a maze, with a wall all around.
 
     Args:
-        rooms: Rooms along a side of the grid.
-        room: Cells along a side of a room.
+        rooms: Number of rooms along a side of the grid.
+        room: Number of cells along a side of a room.
         corridor: Thickness of the walls between rooms, through which doors lead.
         doors: Width of doors to the right and of doors downwards, at most ``room``.
         connect: Probability of a door between two neighbours.
         merge: Probability that there is no wall between two neighbours.
-        flips: How many times cells at a border between wall and empty change their kind with probability ``flip``.
-        flip: Probability of a flip, see ``flips``.
+        flips: Number of rounds in which each cell at a border between wall and empty is flipped at random.
+        flip: Probability that such a cell is flipped in a round.
         min_size: Number of empty cells that a maze must exceed; None: 3 room^2.
         rng: A generator or a seed.
 
     Returns:
-        Mazes, True for a wall; perhaps none.
+        Mazes, True for a wall; possibly none.
 
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024), the
     procedure of its environments.
@@ -90,14 +90,14 @@ def generate_room_maps(
     for name, chance in (("connect", connect), ("merge", merge), ("flip", flip)):
         checks.number(name, chance, minimum=0, maximum=1)
     checks.size("flips", flips, minimum=0)
-    least = 3 * room**2 if min_size is None else checks.size("min_size", min_size, minimum=0)
-    draw = checks.rng("rng", rng)
+    minimum = 3 * room**2 if min_size is None else checks.size("min_size", min_size, minimum=0)
+    generator = checks.rng("rng", rng)
     pitch = room + corridor
     wall = np.zeros((pitch * rooms + 1,) * 2, dtype=bool)
     for start in range(0, pitch * rooms + 1, pitch):
         wall[start : start + corridor] = wall[:, start : start + corridor] = True
     for chance, widths in ((connect, doors), (merge, (room, room))):
-        right, down = draw.random((2, rooms, rooms)) < chance
+        right, down = generator.random((2, rooms, rooms)) < chance
         for i, j in np.argwhere(right[:, : rooms - 1]).tolist():
             top, left = i * pitch + corridor, (j + 1) * pitch
             wall[top : top + widths[0], left : left + corridor] = False
@@ -106,12 +106,12 @@ def generate_room_maps(
             wall[top : top + corridor, left : left + widths[1]] = False
     for _ in range(flips):
         border = np.where(wall, ndimage.binary_dilation(~wall, _CROSS), ndimage.binary_dilation(wall, _CROSS))
-        wall ^= border & (draw.random(wall.shape) < flip)
-    parts, _ = ndimage.label(~wall, _CROSS)
+        wall ^= border & (generator.random(wall.shape) < flip)
+    components, _ = ndimage.label(~wall, _CROSS)
     mazes = []
-    for number, place in enumerate(ndimage.find_objects(parts), 1):
-        inside = parts[place] == number
-        if inside.sum() > least:
+    for number, region in enumerate(ndimage.find_objects(components), 1):
+        inside = components[region] == number
+        if inside.sum() > minimum:
             mazes.append(np.pad(~inside, 1, constant_values=True))
     return mazes
 
@@ -123,24 +123,24 @@ def random_room_maps(rng: Any = None) -> list[Maze]:
         >>> len(random_room_maps(1)) > 0
         True
     """
-    draw = checks.rng("rng", rng)
+    generator = checks.rng("rng", rng)
     rooms, room, flips, corridor = (
-        int(draw.integers(low, high + 1)) for low, high in ((3, 7), (3, 7), (0, 10), (1, 3))
+        int(generator.integers(low, high + 1)) for low, high in ((3, 7), (3, 7), (0, 10), (1, 3))
     )
-    doors = int(draw.integers(1, room)), int(draw.integers(1, room))
-    return generate_room_maps(rooms, room, corridor, doors, flips=flips, rng=draw)
+    doors = int(generator.integers(1, room)), int(generator.integers(1, room))
+    return generate_room_maps(rooms, room, corridor, doors, flips=flips, rng=generator)
 
 
 def colour_walls(maze: Maze, scale: int = 3, rng: Any = None) -> Int32[np.ndarray, "height width"]:
-    """A world: each wall cell of a maze with a number of its own, in random order from 1 on, and enlarged.
+    """A world: an enlarged maze whose wall cells have numbers of their own, in random order from 1.
 
     Args:
         maze: True for a wall.
-        scale: Cells of the world along a side of one of the maze.
+        scale: Number of world cells along a side of each maze cell.
         rng: A generator or a seed.
 
     Returns:
-        Labels, 0 for empty cells; ``colours_of`` makes colours of them.
+        Labels, 0 for empty cells; ``colours_of`` converts them to colours.
     """
     walls = check_maze(maze)
     checks.size("scale", scale, maximum=1000)
@@ -155,8 +155,8 @@ def colour_walls(maze: Maze, scale: int = 3, rng: Any = None) -> Int32[np.ndarra
 def colours_of(labels: Any) -> UInt8[np.ndarray, "*shape 3"]:
     """The colours of labels: black for 0, grey 88 for what is not visible (-1), else one colour each.
 
-    The bits of a label, three at a time from the lowest, are those of red, green and blue from the highest, as in the
-    palette of Pascal VOC; the one label that would be the grey has the colour of the first that no wall has.
+    The bits of a label, three at a time from the lowest, set those of red, green and blue from the highest, as in the
+    palette of Pascal VOC; the label that would have that grey has the colour of the first label that no wall has.
 
     Examples:
         >>> colours_of(np.array([0, 1, 2, 3, -1])).tolist()

@@ -37,24 +37,24 @@ class SnippetWindow(NamedTuple):
 class SnippetStream:
     """A stream of snippets to remember: each window shows some, and then queries them by a part of each.
 
-    A window has ``snippets`` random snippets, in random order, ``gap`` frames of other patterns, and as many queries in
-    another random order. A query shows a part of its snippet, the cue, and the hidden part is the target. The cues of a
-    window differ, unless ``duplicates``, and a cue is shown like its snippet, unless ``flag``.
+    A window has ``snippets`` random snippets in random order, ``gap`` frames of other patterns, and one query for each
+    snippet in another random order. A query shows a part of its snippet, the cue, and the hidden part is the target.
+    The cues of a window differ, unless ``duplicates``. Queries are not marked as such, unless ``flag``.
 
     Args:
-        bits: D, bits of a pattern.
-        snippets: K, snippets and queries of a window.
+        bits: D, the number of bits of a pattern.
+        snippets: K, the number of snippets and of queries in a window.
         mode: ``"sequence"``: a snippet is ``length`` patterns one after another; a query shows the first ``cue``, and
             then empty frames, whose targets are the others. ``"paired"``: a frame of two patterns, of which a query
             shows the first. ``"completion"``: one pattern, of which a query hides a random half.
-        length: L, frames of a sequence.
-        cue: Frames of a sequence that a query shows.
-        gap: Frames of random patterns between the last snippet and the first query.
-        correlation: rho: each bit is, with probability (1 + rho) / 2, that of a prototype of its window and stream.
+        length: L, the number of frames of a sequence.
+        cue: Number of frames of a sequence that a query shows.
+        gap: Number of frames of random patterns between the last snippet and the first query.
+        correlation: rho: with probability (1 + rho) / 2, a bit equals that of the prototype of its window and stream.
         flip: Probability that a bit of a cue is flipped.
-        symbols: Number of patterns in each window and stream; None: every pattern is drawn independently.
+        symbols: Number of different patterns in each window and stream; None: every pattern is drawn independently.
         old: Probability that a query is for a snippet of an earlier window.
-        duplicates: Whether cues of a window may be equal, so that targets are ambiguous.
+        duplicates: Whether cues of a window may be equal, which makes targets ambiguous.
         flag: Whether a further feature tells queries (+1) from presentations (-1).
 
     Raises:
@@ -108,10 +108,10 @@ class SnippetStream:
         Args:
             batch_size: Number of streams.
             generator: Source of all randomness.
-            past: The snippets of earlier windows, the last first, for queries of old ones, all ages equally likely.
+            past: The snippets of earlier windows, latest first, for queries of old ones; all ages are equally likely.
 
         Raises:
-            ValueError: No different cues were drawn, since ``correlation`` or ``symbols`` leave too few likely ones.
+            ValueError: No distinct cues were drawn, since ``correlation`` or ``symbols`` leave too few likely ones.
         """
         checks.size("batch_size", batch_size)
         checks.generator(generator)
@@ -123,8 +123,8 @@ class SnippetStream:
             ages = torch.randint(len(past), order.shape, generator=generator, device=order.device)
             snippet = torch.randint(self.snippets, order.shape, generator=generator, device=order.device)
             replaced = self._random(order.shape, generator) < self.old
-            old = _chosen(earlier.flatten(1, 2), ages * self.snippets + snippet)
-            stored = torch.where(replaced[..., None, None], old, stored)
+            old_snippets = _chosen(earlier.flatten(1, 2), ages * self.snippets + snippet)
+            stored = torch.where(replaced[..., None, None], old_snippets, stored)
             age = torch.where(replaced, ages + 1, age)
         hidden = self._hidden(stored.shape, generator)
         flips = self._random(stored.shape, generator) < self.flip
@@ -132,19 +132,19 @@ class SnippetStream:
         shown_snippets = _chosen(snippets, self._random((batch_size, self.snippets), generator).argsort())
         filler = self._signs((batch_size, self.gap, snippets.shape[3]), generator)
         inputs = torch.cat((shown_snippets.flatten(1, 2), filler, query.flatten(1, 2)), 1)
-        silent = shown_snippets.shape[1] * shown_snippets.shape[2] + self.gap
-        first = self.bits if self.mode == "paired" else 0
-        queried = (stored * hidden).flatten(1, 2)[..., first:]
-        targets = torch.cat((queried.new_zeros(batch_size, silent, self.bits), queried), 1)
-        ages = torch.cat((age.new_zeros(batch_size, silent), age.repeat_interleave(stored.shape[2], 1)), 1)
+        first_query = shown_snippets.shape[1] * shown_snippets.shape[2] + self.gap
+        first_target = self.bits if self.mode == "paired" else 0
+        queried = (stored * hidden).flatten(1, 2)[..., first_target:]
+        targets = torch.cat((queried.new_zeros(batch_size, first_query, self.bits), queried), 1)
+        ages = torch.cat((age.new_zeros(batch_size, first_query), age.repeat_interleave(stored.shape[2], 1)), 1)
         if self.flag:
-            is_query = torch.where(torch.arange(inputs.shape[1], device=inputs.device) < silent, -1.0, 1.0)
+            is_query = torch.where(torch.arange(inputs.shape[1], device=inputs.device) < first_query, -1.0, 1.0)
             inputs = torch.cat((inputs, is_query[None, :, None].expand(batch_size, -1, 1)), 2)
         mask = (targets != 0).any(2)
         return SnippetWindow(inputs.transpose(0, 1), targets.transpose(0, 1), mask.T, ages.T, snippets)
 
     def _snippets(self, batch: int, generator: torch.Generator) -> Float[Tensor, "batch snippets frames features"]:
-        """Random snippets; those whose cue equals an earlier one of the window are drawn again."""
+        """Random snippets; those whose cue equals an earlier cue of the window are drawn again."""
         frames = self.length if self.mode == "sequence" else 1
         features = self.bits * (2 if self.mode == "paired" else 1)
         shape = (batch, self.snippets, frames, features)
@@ -171,8 +171,8 @@ class SnippetStream:
     ) -> Tensor:
         if symbols is None:
             return self._patterns(shape, prototype, generator)
-        which = torch.randint(symbols.shape[1], shape[:3], generator=generator, device=generator.device)
-        return _chosen(symbols, which.flatten(1)).view(shape)
+        indices = torch.randint(symbols.shape[1], shape[:3], generator=generator, device=generator.device)
+        return _chosen(symbols, indices.flatten(1)).view(shape)
 
     def _patterns(self, shape: tuple[int, ...], prototype: Tensor, generator: torch.Generator) -> Tensor:
         same = self._random(shape, generator) < (1 + self.correlation) / 2

@@ -39,14 +39,14 @@ def make_sparse_dictionary_data(
         n_components: Number of atoms, unless ``dictionary`` is given.
         n_nonzero: Maximum number k of atoms in a sample.
         exact: Whether every sample has exactly k atoms.
-        coef_min: Minimum modulus C of a nonzero coefficient.
+        coef_min: Smallest absolute value C of a nonzero coefficient.
         amplitude: ``"constant"``: coefficients of +C or -C; ``"uniform"``: of random sign, uniform between C and 2 C.
         noise: Standard deviation of Gaussian noise in each feature.
-        dictionary: Atoms in rows, for another batch; None: random ones, Gaussian and of unit norm.
+        dictionary: Atoms in rows, to draw another batch; None: random Gaussian atoms of unit norm.
         random_state: A seed or a generator.
 
     Raises:
-        ValueError: An argument is out of range; ``n_nonzero`` is at most the number of atoms.
+        ValueError: An argument is out of range, such as ``n_nonzero`` above the number of atoms.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration; exact, uniform and noise are ours.
 
@@ -67,17 +67,17 @@ def make_sparse_dictionary_data(
     checks.number("coef_min", coef_min, above=0)
     checks.number("noise", noise, minimum=0)
     counts = np.full(n_samples, n_nonzero) if exact else rng.integers(1, n_nonzero + 1, n_samples)
-    # The places of the n smallest of random numbers are a draw without replacement.
+    # The indices of the n smallest of random numbers are a draw without replacement.
     numbers = rng.random((n_samples, atoms))
-    places = np.argpartition(numbers, n_nonzero - 1)[:, :n_nonzero]
-    order = np.take_along_axis(numbers, places, 1).argsort(axis=1)
-    places = np.take_along_axis(places, order, 1)
+    indices = np.argpartition(numbers, n_nonzero - 1)[:, :n_nonzero]
+    order = np.take_along_axis(numbers, indices, 1).argsort(axis=1)
+    indices = np.take_along_axis(indices, order, 1)
     values = coef_min * rng.choice([-1.0, 1.0], (n_samples, n_nonzero))
     if amplitude == "uniform":
         values *= rng.uniform(1, 2, values.shape)
     values[np.arange(n_nonzero) >= counts[:, None]] = 0
     code = np.zeros((n_samples, atoms))
-    np.put_along_axis(code, places, values, 1)
+    np.put_along_axis(code, indices, values, 1)
     X = code @ dictionary
     if noise:
         X += noise * rng.standard_normal((n_samples, features))
@@ -93,7 +93,7 @@ def perturb_dictionary(
 
     Args:
         dictionary: Atoms of unit norm in rows.
-        radius: Distance of an atom before it is normalised; 2 / log(features) if None.
+        radius: Distance that an atom moves before it is normalised; None: 2 / log(features).
         random_state: A seed or a generator.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration.
@@ -118,14 +118,14 @@ def perturb_dictionary(
 def turn_dictionary(
     dictionary: Float[np.ndarray, "atoms features"], towards: Float[np.ndarray, "atoms features"], degrees: float
 ) -> Float[np.ndarray, "atoms features"]:
-    """A dictionary whose atoms have turned towards given directions.
+    """A dictionary with its atoms turned towards given directions.
 
         A'_i = cos(angle) A_i + sin(angle) normalised(B_i - <A_i, B_i> A_i)
 
     Args:
         dictionary: Atoms A of unit norm in rows.
-        towards: Directions B towards which they turn.
-        degrees: Angle of the turn.
+        towards: Directions B towards which the atoms turn.
+        degrees: Angle of the turn, in degrees.
 
     Examples:
         >>> turn_dictionary(np.eye(2), np.ones((2, 2)), 90.0).round(2).tolist()

@@ -25,7 +25,7 @@ class ClassificationTask(NamedTuple):
 
     Attributes:
         train: Samples to learn from.
-        test: Samples to be tested on.
+        test: Samples to be tested with.
         classes: The outputs of the task, which contain all labels.
     """
 
@@ -43,13 +43,13 @@ def permuted(
     permute_first: bool = True,
     imbalance: float | None = None,
 ) -> list[ClassificationTask]:
-    """Tasks of the same samples, each with the features in another random order.
+    """Tasks with the same samples, each with the features in a different random order.
 
     Args:
         train: Training inputs, (samples, ...), and classes from 0, (samples,).
         test: Test inputs, (samples, ...), and classes from 0, (samples,).
         n_tasks: Number of tasks.
-        generator: Draws the orders, and the samples left out.
+        generator: Draws the orders, and the samples to keep.
         permute_first: Whether the first task is permuted too.
         imbalance: rho, above 0 and at most 1: each task has a random order of its d classes and a fraction
             rho^(r / (d - 1)) of the training samples of the r-th, counted from 0, at least one. None: all samples.
@@ -96,7 +96,7 @@ def split(
     test: tuple[Tensor, Tensor],
     groups: Sequence[Sequence[int]] = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9)),
 ) -> list[ClassificationTask]:
-    """A task of each group of classes.
+    """A task for each group of classes.
 
     Args:
         train: Training inputs, (samples, ...), and classes from 0, (samples,).
@@ -124,21 +124,21 @@ def split(
     tasks = []
     for group in groups:
         rows = [torch.isin(data.labels, torch.tensor(list(group))) for data in sets]
-        parts = [Labelled(data.inputs[row], data.labels[row]) for data, row in zip(sets, rows, strict=True)]
-        tasks.append(ClassificationTask(parts[0], parts[1], tuple(group)))
+        labelled = [Labelled(data.inputs[row], data.labels[row]) for data, row in zip(sets, rows, strict=True)]
+        tasks.append(ClassificationTask(labelled[0], labelled[1], tuple(group)))
     return tasks
 
 
 def mixture(
     data_sets: Sequence[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]],
 ) -> list[ClassificationTask]:
-    """A task of each data set of images, with its own outputs.
+    """A task for each data set of images, with its own outputs.
 
-    Images are padded with 0 to the size of the largest, grey ones repeated to three channels if any has three, and
-    each set's channels then scaled to mean 0 and variance 1 over its training samples.
+    Images are padded with 0 to the size of the largest, grey images are repeated to three channels if any set has
+    three, and each set's channels are then scaled to mean 0 and variance 1 over its training samples.
 
     Args:
-        data_sets: For each one the training and the test samples: images, (samples, channels, height, width) or
+        data_sets: For each set, the training and the test samples: images, (samples, channels, height, width) or
             (samples, height, width), and classes from 0.
 
     Raises:
@@ -154,18 +154,18 @@ def mixture(
     checks.arguments()
     if not data_sets:
         raise ValueError("data_sets is empty: expected at least one")
-    sets = [[_images(_checked("data_sets", part)) for part in data] for data in data_sets]
-    shapes = [part.inputs.shape[1:] for data in sets for part in data]
+    sets = [[_images(_checked("data_sets", samples)) for samples in data] for data in data_sets]
+    shapes = [samples.inputs.shape[1:] for data in sets for samples in data]
     channels, height, width = (max(sizes) for sizes in zip(*shapes, strict=True))
     tasks: list[ClassificationTask] = []
     first = 0
     for data in sets:
-        padded = [_padded(part.inputs, channels, height, width) for part in data]
+        padded = [_padded(samples.inputs, channels, height, width) for samples in data]
         mean, std = padded[0].mean((0, 2, 3), keepdim=True), padded[0].std((0, 2, 3), keepdim=True)
-        n_classes = 1 + max(int(part.labels.max()) for part in data)
+        n_classes = 1 + max(int(samples.labels.max()) for samples in data)
         train, test = (
-            Labelled((images - mean) / std.clamp(min=1e-8), part.labels + first)
-            for images, part in zip(padded, data, strict=True)
+            Labelled((images - mean) / std.clamp(min=1e-8), samples.labels + first)
+            for images, samples in zip(padded, data, strict=True)
         )
         tasks.append(ClassificationTask(train, test, (*range(first, first + n_classes),)))
         first += n_classes
@@ -178,16 +178,16 @@ def _order(size: int, generator: torch.Generator) -> Tensor:
 
 def _imbalanced(labels: Tensor, n_classes: int, rho: float, generator: torch.Generator) -> Tensor:
     """The samples to keep, in their order."""
-    parts = []
+    rows_to_keep = []
     for rank, label in enumerate(_order(n_classes, generator).tolist()):
         rows = (labels == label).nonzero()[:, 0]
         share = rho ** (rank / max(n_classes - 1, 1))
-        parts.append(rows[_order(len(rows), generator)[: max(1, round(share * len(rows)))]])
-    return torch.cat(parts).sort().values
+        rows_to_keep.append(rows[_order(len(rows), generator)[: max(1, round(share * len(rows)))]])
+    return torch.cat(rows_to_keep).sort().values
 
 
 def _checked(name: str, data: tuple[Tensor, Tensor]) -> Labelled:
-    inputs, labels = (checks.instance(name, part, Tensor) for part in data)
+    inputs, labels = (checks.instance(name, tensor, Tensor) for tensor in data)
     kind = f"{inputs.dtype} and shape {tuple(inputs.shape)}"
     if inputs.ndim < 2 or not inputs.is_floating_point() or not len(inputs):
         raise ValueError(f"{name} has inputs of {kind}: expected numbers, (samples, ...)")
@@ -198,12 +198,12 @@ def _checked(name: str, data: tuple[Tensor, Tensor]) -> Labelled:
     return Labelled(inputs, labels.long())
 
 
-def _images(part: Labelled) -> Labelled:
-    images = part.inputs[:, None] if part.inputs.ndim == 3 else part.inputs
+def _images(samples: Labelled) -> Labelled:
+    images = samples.inputs[:, None] if samples.inputs.ndim == 3 else samples.inputs
     if images.ndim != 4 or images.shape[1] not in (1, 3):
-        shape = tuple(part.inputs.shape)
+        shape = tuple(samples.inputs.shape)
         raise ValueError(f"data_sets have inputs of shape {shape}: expected images of 1 or 3 channels")
-    return Labelled(images, part.labels)
+    return Labelled(images, samples.labels)
 
 
 def _padded(images: Tensor, channels: int, height: int, width: int) -> Tensor:

@@ -54,8 +54,8 @@ class Rung(NamedTuple):
 def ladder(tables: Mapping[str, Sequence[int]] | Iterable[Sequence[int]]) -> list[Rung]:
     """The best mean performance over some tasks for increasing knowledge of each.
 
-    The rungs: nothing (outputs 0.5), the best constant, the best stimulus, both; by least squares with targets 0.1 and
-    0.9.
+    The rungs: no knowledge (outputs 0.5), the best constant answer, the best use of one stimulus, and of both; by least
+    squares with targets 0.1 and 0.9.
 
     Args:
         tables: Truth tables, at least one, by name or without.
@@ -107,7 +107,7 @@ def _best_answers(table: Sequence[int], groups: list[int]) -> tuple[float, float
     """Accuracy and loss of the best answer to each group of indistinguishable stimulus pairs."""
     right, loss = 0.0, 0.0
     for group in set(groups):
-        answers = [table_answer for table_answer, of in zip(table, groups, strict=True) if of == group]
+        answers = [answer for answer, label in zip(table, groups, strict=True) if label == group]
         share = sum(answers) / len(answers)
         right += max(share, 1 - share) * len(answers) / 4
         loss += 2 * share * (1 - share) * (RIGHT - WRONG) ** 2 * len(answers) / 4
@@ -116,19 +116,19 @@ def _best_answers(table: Sequence[int], groups: list[int]) -> tuple[float, float
 
 @dataclass(frozen=True)
 class Timing:
-    """Timing of a trial: windows of steps, the first and one past the last.
+    """Timing of a trial; a window of steps is its first step and one past its last.
 
     Args:
         stimulus1: The first stimulus.
-        stimulus2: The second one.
+        stimulus2: The second stimulus.
         response: The window in which the answer is given.
         decision: The step at which it is read.
-        feedback: The window in which loss and own answer are shown.
-        steps: Steps of a trial.
+        feedback: The window in which the loss and the network's own answer are shown.
+        steps: Number of steps of a trial.
         dt: Duration of a step, ms.
 
     Raises:
-        ValueError: A window, which the message names, is out of this order, or does not fit into the trial.
+        ValueError: A window, which the message names, violates this order, or does not fit into the trial.
 
     Source: Miconi (2023), published code.
 
@@ -167,7 +167,7 @@ class Timing:
 
 
 class Block(NamedTuple):
-    """Trials of many individuals: the pair 2 s1 + s2, the right answer, and the number of each individual's task."""
+    """Trials of many individuals: the pair 2 s1 + s2, the right answer, and the index of each individual's task."""
 
     kind: Int[Tensor, "batch trials"]
     answer: Int[Tensor, "batch trials"]
@@ -183,8 +183,8 @@ class TwoStimulus:
     match-to-sample (``dms``), whose answer is independent of each single stimulus.
 
     Args:
-        tasks: Names of the tasks from which that of each episode is drawn, with equal probability.
-        trials: Trials of an episode.
+        tasks: Names of the tasks from which the task of each episode is drawn, with equal probability.
+        trials: Number of trials of an episode.
         timing: Timing of a trial.
         author_tables: Use the truth tables of the published code, two of which are wrong.
 
@@ -226,7 +226,7 @@ class TwoStimulus:
         Args:
             batch_size: Number of individuals.
             generator: Source of all randomness.
-            table: Number of the task of each individual; None: random.
+            table: Index of the task of each individual; None: random.
         """
         checks.arguments()
         checks.size("batch_size", batch_size)
@@ -243,7 +243,7 @@ class TwoStimulus:
         """Random trials one after another.
 
         Inputs are the stimulus units, (3, -3) for bit 1, (-3, 3) for bit 0, else zero; targets are 0.9 for the right
-        answer and 0.1 for the other one, in the whole of the trial; the mask is the response windows.
+        answer and 0.1 for the other one, throughout the trial; the mask is true in the response windows.
         """
         block = self.block(batch_size, generator)
         inputs = self.inputs()[block.kind].flatten(1, 2).transpose(0, 1)
@@ -269,7 +269,7 @@ def training_tasks(withheld: Iterable[str], parity: Literal[0, 1] | None = None)
 
     Args:
         withheld: Names of the withheld tasks.
-        parity: Only tasks at even (0) or odd (1) places in the list of all; None: all.
+        parity: Only tasks at even (0) or odd (1) indices in the list of all tasks; None: all.
 
     Raises:
         ValueError: A name is unknown, nothing is withheld, or nothing is left.
@@ -279,8 +279,8 @@ def training_tasks(withheld: Iterable[str], parity: Literal[0, 1] | None = None)
         ('and', '01', '10', 'watch-1', 'anti-watch-1', 'nor')
     """
     left_out = checked_tasks(withheld)
-    some = list(TABLES)[parity or 0 :: 1 if parity is None else 2]
-    if not (left := tuple(name for name in some if name not in left_out)):
+    candidates = list(TABLES)[parity or 0 :: 1 if parity is None else 2]
+    if not (remaining := tuple(name for name in candidates if name not in left_out)):
         half = "" if parity is None else " in each half"
         raise ValueError(f"withheld = {left_out}: expected to leave a task{half}")
-    return left
+    return remaining

@@ -18,18 +18,18 @@ from engram.testing.promises import alike, assert_refused, hold, no_global_draws
 
 Make = Callable[..., OnlineAgent]
 
-_WORLDS = ("CartPole-v1", "FrozenLake-v1", "Pendulum-v1")
-_STEPS, _LIMIT = 150, 20  # of an agent, and of an episode, so that many episodes end
+_ENVIRONMENTS = ("CartPole-v1", "FrozenLake-v1", "Pendulum-v1")
+_STEPS, _LIMIT = 150, 20  # steps of an agent, and of an episode at most, so that many episodes end
 
 
 def check_agent(agent_class: Callable[..., OnlineAgent], **options: Any) -> None:
     """Check an agent against its contract, in Gymnasium's CartPole, FrozenLake and Pendulum.
 
-    It fits at least one of them, and its constructor refuses the others by one of ``engram.agents.REFUSALS``. Its
-    actions lie in the action space, also across the ends of episodes. Its behaviour depends only on its generator and
-    its observations: agents in the same process do not influence each other. The agent does not change observations or
-    spaces, and does not rely on their arrays later. A learning rate below 0 is refused. An agent with a ``state_dict``
-    resumes from it bit for bit.
+    It can be made for at least one of them, and its constructor refuses the others by one of
+    ``engram.agents.REFUSALS``. Its actions lie in the action space, also across the ends of episodes. Its behaviour
+    depends only on its generator and its observations: agents in the same process do not influence each other. The
+    agent does not change observations or spaces, and does not rely on their arrays later. A learning rate below 0 is
+    refused. An agent with a ``state_dict`` resumes from it bit for bit.
 
     Args:
         agent_class: The class, or another callable that makes the agent: called as
@@ -47,33 +47,33 @@ def check_agent(agent_class: Callable[..., OnlineAgent], **options: Any) -> None
     def make(*args: Any, **more: Any) -> OnlineAgent:
         return agent_class(*args, **{**options, **more})
 
-    hold(agent_class, [_fits_a_world], make)
+    hold(agent_class, [_fits_an_environment], make)
     has_state = all(hasattr(_new(make, _fitting(make)[0], 0), name) for name in ("state_dict", "load_state_dict"))
     checks = [
         _acts_within_the_action_space,
         _is_determined_by_its_generator,
-        _leaves_what_it_is_given_alone,
-        _keeps_no_observation_of_others,
-        _keeps_agents_apart,
-        *([_goes_on_from_a_stored_state] if has_state else []),
+        _does_not_change_its_input,
+        _copies_observations,
+        _is_independent_of_other_agents,
+        *([_resumes_from_a_stored_state] if has_state else []),
         *([_refuses_a_negative_learning_rate] if "learning_rate" in inspect.signature(agent_class).parameters else []),
     ]
     hold(agent_class, checks, make)
 
 
-def _world(env_id: str) -> gymnasium.Env[Any, Any]:
+def _environment(env_id: str) -> gymnasium.Env[Any, Any]:
     return gymnasium.make(env_id, max_episode_steps=_LIMIT, disable_env_checker=True)
 
 
 def _new(make: Make, env_id: str, seed: int) -> OnlineAgent:
-    env = _world(env_id)
+    env = _environment(env_id)
     return make(env.observation_space, env.action_space, rng=np.random.default_rng(seed))
 
 
 def _fitting(make: Make) -> list[str]:
     """The environments that an agent fits."""
     fitting = []
-    for env_id in _WORLDS:
+    for env_id in _ENVIRONMENTS:
         try:
             _new(make, env_id, 0)
         except REFUSALS:
@@ -90,9 +90,9 @@ class _Step(NamedTuple):
     reward: float
 
 
-def _lived(env_id: str, agent: OnlineAgent, seed: int = 0, *, reuse: bool = False) -> Iterator[_Step]:
+def _steps_of(env_id: str, agent: OnlineAgent, seed: int = 0, *, reuse: bool = False) -> Iterator[_Step]:
     """The steps of an agent; with ``reuse`` each observation array is overwritten once the agent has learned."""
-    env = _world(env_id)
+    env = _environment(env_id)
     observation, _ = env.reset(seed=seed)
     for _ in range(_STEPS):
         observation_copy = copy.deepcopy(observation)
@@ -109,10 +109,10 @@ def _lived(env_id: str, agent: OnlineAgent, seed: int = 0, *, reuse: bool = Fals
         observation = env.reset()[0] if terminated or truncated else next_observation
 
 
-def _fits_a_world(make: Make) -> None:
+def _fits_an_environment(make: Make) -> None:
     """It can be made for CartPole, FrozenLake or Pendulum, and has ``act``, ``observe`` and ``learn``."""
     refusals = []
-    for env_id in _WORLDS:
+    for env_id in _ENVIRONMENTS:
         try:
             agent = _new(make, env_id, 0)
         except REFUSALS as error:
@@ -120,13 +120,13 @@ def _fits_a_world(make: Make) -> None:
             continue
         missing = [name for name in ("act", "observe", "learn") if not callable(getattr(agent, name, None))]
         assert not missing, f"{agent!r} has no {', '.join(missing)}"
-    assert len(refusals) < len(_WORLDS), f"it fits none; {'; '.join(refusals)}"
+    assert len(refusals) < len(_ENVIRONMENTS), f"it fits none; {'; '.join(refusals)}"
 
 
 def _acts_within_the_action_space(make: Make) -> None:
     """Each action lies in the action space, also after an episode terminated or was truncated."""
     for env_id in _fitting(make):
-        env, agent = _world(env_id), _new(make, env_id, 1)
+        env, agent = _environment(env_id), _new(make, env_id, 1)
         observation, _ = env.reset(seed=0)
         for step in range(_STEPS):
             action = agent.act(observation)
@@ -145,18 +145,18 @@ def _is_determined_by_its_generator(make: Make) -> None:
     """The same generator and environment lead to the same behaviour, and no global generator is used."""
     for env_id in _fitting(make):
         with no_global_draws():
-            first, second = (list(_lived(env_id, _new(make, env_id, 1))) for _ in range(2))
+            first, second = (list(_steps_of(env_id, _new(make, env_id, 1))) for _ in range(2))
         assert alike(first, second), f"two agents with the same seed behave differently in {env_id}"
 
 
-def _leaves_what_it_is_given_alone(make: Make) -> None:
+def _does_not_change_its_input(make: Make) -> None:
     """It changes neither the spaces nor the observations."""
     for env_id in _fitting(make):
-        env = _world(env_id)
+        env = _environment(env_id)
         agent = make(env.observation_space, env.action_space, rng=np.random.default_rng(0))
-        of_world = _world(env_id)
-        assert env.observation_space == of_world.observation_space, "the observation space was changed"
-        assert env.action_space == of_world.action_space, "the action space was changed"
+        fresh = _environment(env_id)
+        assert env.observation_space == fresh.observation_space, "the observation space was changed"
+        assert env.action_space == fresh.action_space, "the action space was changed"
         observation, _ = env.reset(seed=0)
         before = copy.deepcopy(observation)
         agent.act(observation)
@@ -165,33 +165,33 @@ def _leaves_what_it_is_given_alone(make: Make) -> None:
         assert alike(before, observation), "an observation was changed in place"
 
 
-def _keeps_no_observation_of_others(make: Make) -> None:
+def _copies_observations(make: Make) -> None:
     """It keeps copies of observations, since an environment may write the next one into the same array."""
     for env_id in _fitting(make):
-        plain, reused = (list(_lived(env_id, _new(make, env_id, 1), reuse=reuse)) for reuse in (False, True))
+        plain, reused = (list(_steps_of(env_id, _new(make, env_id, 1), reuse=reuse)) for reuse in (False, True))
         assert alike(plain, reused), f"in {env_id} it relies on an array that was overwritten later"
 
 
-def _keeps_agents_apart(make: Make) -> None:
+def _is_independent_of_other_agents(make: Make) -> None:
     """Agents in the same process do not influence each other."""
     for env_id in _fitting(make):
-        alone = list(_lived(env_id, _new(make, env_id, 1)))
-        lives = _lived(env_id, _new(make, env_id, 1)), _lived(env_id, _new(make, env_id, 2), seed=5)
-        beside = [step for step, _ in zip(*lives, strict=True)]
-        assert alike(alone, beside), f"in {env_id} an agent behaves differently beside another one"
+        alone = list(_steps_of(env_id, _new(make, env_id, 1)))
+        lives = _steps_of(env_id, _new(make, env_id, 1)), _steps_of(env_id, _new(make, env_id, 2), seed=5)
+        together = [step for step, _ in zip(*lives, strict=True)]
+        assert alike(alone, together), f"in {env_id} an agent behaves differently beside another one"
 
 
-def _goes_on_from_a_stored_state(make: Make) -> None:
+def _resumes_from_a_stored_state(make: Make) -> None:
     """A new agent that loads the ``state_dict`` from a file continues bit for bit, even in the middle of an episode."""
     for env_id in _fitting(make):
         agent: Any = _new(make, env_id, 1)
         resumed: Any = _new(make, env_id, 2)
-        life = _lived(env_id, agent)
+        life = _steps_of(env_id, agent)
         for _ in range(2 * _LIMIT + 5):
             next(life)
         state = stored(agent.state_dict())
         resumed.load_state_dict(state)
-        env = _world(env_id)
+        env = _environment(env_id)
         observation, _ = env.reset(seed=3)
         for step in range(_STEPS):
             actions = [each.act(copy.deepcopy(observation)) for each in (agent, resumed)]

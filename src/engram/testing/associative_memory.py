@@ -29,10 +29,10 @@ _UNITS, _PATTERNS, _NOISE = 60, 4, 0.1
 def check_associative_memory(memory_class: Make, **options: Any) -> None:
     """Check an associative memory against its contract, with a few patterns of 60 units.
 
-    It recalls stored patterns exactly, whether stored at once or in parts, and a single pattern from a cue with a tenth
-    of its units flipped. Its answers are determined by its generator and do not depend on the other cues; recall stores
-    nothing. It resumes from a stored state bit for bit, and refuses a state of another form by an error that names it.
-    It counts weights for what it stores. Bad input is refused.
+    It recalls patterns exactly, whether they were stored together or one by one, and a single pattern from a cue with a
+    tenth of its units flipped. Its answers are determined by its generator and do not depend on the other cues; recall
+    stores nothing. It resumes from a stored state bit for bit, and refuses a state of another form by an error that
+    names it. The number of weights that it reports covers what it stores. Bad input is refused.
 
     Args:
         memory_class: The class, or another callable that makes the memory: called as ``memory_class(units,
@@ -53,13 +53,13 @@ def check_associative_memory(memory_class: Make, **options: Any) -> None:
 
     checks = [
         _is_an_associative_memory,
-        _keeps_what_it_stored,
-        _keeps_what_it_stored_in_parts,
+        _recalls_stored_patterns,
+        _keeps_patterns_stored_one_by_one,
         _completes_a_pattern,
         _is_determined_by_its_generator,
         _answers_each_cue_alone,
         _stores_nothing_while_it_recalls,
-        _goes_on_from_a_stored_state,
+        _resumes_from_a_stored_state,
         _refuses_other_states,
         _counts_what_it_keeps,
         _takes_any_default_dtype,
@@ -86,7 +86,7 @@ def _filled(make: Make) -> tuple[AssociativeMemory, Tensor]:
 
 
 def _mixed(patterns: Tensor) -> Tensor:
-    """Cues near the patterns, and others."""
+    """Cues near the patterns, and cues near none."""
     return torch.cat((_noisy(patterns), _signs(8, 4)))
 
 
@@ -102,18 +102,18 @@ def _is_an_associative_memory(make: Make) -> None:
         assert memory.units == units, f"made with {units} units it has {memory.units}"
 
 
-def _keeps_what_it_stored(make: Make) -> None:
+def _recalls_stored_patterns(make: Make) -> None:
     """A few random patterns are recalled exactly."""
     memory, patterns = _filled(make)
     recalled = apply_recall(memory, patterns)
     assert torch.equal(recalled, patterns), _wrong(recalled, patterns)
 
 
-def _keeps_what_it_stored_in_parts(make: Make) -> None:
+def _keeps_patterns_stored_one_by_one(make: Make) -> None:
     """Patterns stored later are kept beside those stored before."""
     memory, patterns = make(), _signs(_PATTERNS, 3)
-    for part in torch.split(patterns, 1):
-        apply_store(memory, part)
+    for pattern in torch.split(patterns, 1):
+        apply_store(memory, pattern)
     recalled = apply_recall(memory, patterns)
     assert torch.equal(recalled, patterns), f"stored one by one, {_wrong(recalled, patterns)}"
 
@@ -157,7 +157,7 @@ def _stores_nothing_while_it_recalls(make: Make) -> None:
     assert not changed_names, f"it changed {', '.join(changed_names)}"
 
 
-def _goes_on_from_a_stored_state(make: Make) -> None:
+def _resumes_from_a_stored_state(make: Make) -> None:
     """A new memory that loads the ``state_dict`` from a file answers bit for bit as the old one, and can store more."""
     memory, patterns = _filled(make)
     resumed = make(generator=torch.Generator().manual_seed(6))
@@ -182,8 +182,8 @@ def _counts_what_it_keeps(make: Make) -> None:
     before = memory.state_dict()
     apply_store(memory, _signs(_PATTERNS, 3))
     after = memory.state_dict()
-    was, now = ([leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor)] for state in (before, after))
-    n_changed = sum(leaf.numel() for leaf in now if not any(alike(leaf, other) for other in was))
+    old, new = ([leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor)] for state in (before, after))
+    n_changed = sum(leaf.numel() for leaf in new if not any(alike(leaf, old_leaf) for old_leaf in old))
     count = memory.n_weights
     assert isinstance(count, int), f"n_weights is a {type(count).__name__}"
     assert n_changed, "nothing of its state changes: name what storing changes in `stored`"
@@ -206,7 +206,7 @@ def _is_the_same_in_eight_threads(make: Make) -> None:
         return apply_recall(memory, _mixed(patterns))
 
     alone = answers()
-    assert all(torch.equal(alone, other) for other in in_threads(answers)), "threads differ"
+    assert all(torch.equal(alone, recalled) for recalled in in_threads(answers)), "threads differ"
 
 
 def _refuses_bad_input(make: Make) -> None:

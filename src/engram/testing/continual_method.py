@@ -36,9 +36,9 @@ def check_continual_method(method_class: Make, **options: Any) -> None:
     """Check a continual method against its contract, on a small network that learns three tasks of two classes each.
 
     Its loss is a finite, differentiable number. It is determined by its generator, changes neither batch nor task, and
-    leaves the weights to the network's training. It lets the network learn a first task, takes tasks with all classes
-    and tasks in batches, replaces the previous optimiser when a new one is attached, and resumes bit for bit from a
-    stored state or a pickled copy. A state of another form is refused by an error that names it; networks with frozen
+    itself changes no weights of the network. It lets the network learn a first task, accepts tasks with all classes and
+    tasks in batches, replaces the previous optimiser when a new one is attached, and resumes bit for bit from a stored
+    state or a pickled copy. A state of another form is refused by an error that names it; networks with frozen
     layers or shared weights are allowed. With ``strength=0``, if it has one, it equals fine-tuning.
 
     Args:
@@ -62,11 +62,11 @@ def check_continual_method(method_class: Make, **options: Any) -> None:
         _adds_a_finite_loss,
         _is_determined_by_its_generator,
         _changes_neither_batch_nor_task,
-        _leaves_the_weights_to_training,
+        _changes_no_weights_itself,
         _lets_the_first_task_be_learned,
         _takes_all_classes_and_batches,
-        _joins_one_optimizer_at_a_time,
-        _goes_on_from_a_stored_state,
+        _is_attached_to_one_optimizer_at_a_time,
+        _resumes_from_a_stored_state,
         _refuses_other_states,
         _is_pickled,
         _takes_any_default_dtype,
@@ -144,7 +144,7 @@ def _is_a_continual_method(make: Make) -> None:
 
 
 def _adds_a_finite_loss(make: Make) -> None:
-    """Its loss is a number, or a tensor of one, and finite, before the first task's end and after."""
+    """Its loss is a finite number, or a tensor with one, both before and after the end of the first task."""
     trained, tasks = _new(make), _tasks()
     for task in tasks[:2]:
         x, y = task.train
@@ -170,10 +170,10 @@ def _changes_neither_batch_nor_task(make: Make) -> None:
         assert same(task.train, untouched.train), "training data were changed in place"
 
 
-def _leaves_the_weights_to_training(make: Make) -> None:
+def _changes_no_weights_itself(make: Make) -> None:
     """``loss`` and ``end_task`` change no weight, no running statistic, and no training mode of the network."""
     trained, tasks = _new(make), _tasks()
-    trained.learn(tasks, range(2 * _STEPS - 1))  # up to the last step of the second task
+    trained.learn(tasks, range(2 * _STEPS - 1))  # all but the last step of the second task
     before = [part.clone() for part in trained.net.state_dict().values()]
     x, y = tasks[1].train
     trained.method.loss(x, y, trained.net(x))
@@ -201,7 +201,7 @@ def _takes_all_classes_and_batches(make: Make) -> None:
         list(train_on_tasks(net, [TaskData(batches)] * 2, method, optimizer, steps=3, draw=draw))
 
 
-def _joins_one_optimizer_at_a_time(make: Make) -> None:
+def _is_attached_to_one_optimizer_at_a_time(make: Make) -> None:
     """Attaching it again, to the same optimiser or another, replaces the first: training is as if attached once."""
     attached_once, attached_twice = _new(make), _new(make)
     for optimizer in (torch.optim.SGD(attached_twice.net.parameters(), lr=1.0), attached_twice.optimizer):
@@ -211,7 +211,7 @@ def _joins_one_optimizer_at_a_time(make: Make) -> None:
     assert same(_weights(attached_once), _weights(attached_twice)), "training differs"
 
 
-def _goes_on_from_a_stored_state(make: Make) -> None:
+def _resumes_from_a_stored_state(make: Make) -> None:
     """A new method that loads the ``state_dict`` from a file continues bit for bit, within a task and at its end."""
     tasks = _tasks()
     total = len(tasks) * _STEPS
@@ -236,7 +236,7 @@ def _refuses_other_states(make: Make) -> None:
         each.learn(_tasks()[:2])
     own_state, other_state = (each.method.state_dict() for each in (trained, other))
     shapes = ([getattr(leaf, "shape", ()) for leaf in tree_leaves(state)] for state in (own_state, other_state))
-    # The base class, which loads for a plain method, cannot check state that is stored for another network.
+    # A method without a form of its own uses the base class, which cannot recognise the state of another network.
     is_plain = type(trained.method)._form is ContinualMethod._form
     assert_states_are_refused(trained.method, 3 if is_plain or operator.eq(*shapes) else other_state)
 
@@ -277,16 +277,16 @@ def _is_the_same_in_eight_threads(make: Make) -> None:
 
 def _takes_frozen_layers(make: Make) -> None:
     """Frozen layers stay as they are, and the others are trained."""
-    for place, tasks in ((0, 0), (2, 0), (0, 1), (2, 1)):  # before the method is made, or after a task
+    for layer, num_tasks in ((0, 0), (2, 0), (0, 1), (2, 1)):  # before the method is made, or after a task
         net = _network(_HIDDEN, _HIDDEN)
-        net[place].requires_grad_(bool(tasks))
+        net[layer].requires_grad_(bool(num_tasks))
         trained = _new(make, net)
-        for task in _tasks()[:tasks]:
+        for task in _tasks()[:num_tasks]:
             trained.learn([task])
-        net[place].requires_grad_(False)
-        before = [p.detach().clone() for p in net[place].parameters()]
-        trained.learn(_tasks()[tasks:])
-        assert same(before, net[place].parameters()), f"frozen layer {place} was changed"
+        net[layer].requires_grad_(False)
+        before = [p.detach().clone() for p in net[layer].parameters()]
+        trained.learn(_tasks()[num_tasks:])
+        assert same(before, net[layer].parameters()), f"frozen layer {layer} was changed"
 
 
 def _takes_shared_weights(make: Make) -> None:

@@ -24,8 +24,8 @@ def check_curiosity(curiosity_class: Callable[..., Any], **options: Any) -> None
     It can be made for observations of any shape and any number of environments. Its bonuses are finite numbers of at
     least 0, one for each step, and a learning step returns such a number. Observations in masked steps change nothing.
     It is determined by its generator and its inputs: no global generator is used, curiosities in the same process do
-    not influence each other, and observations and masks are neither changed nor relied on later. Another one that loads
-    the ``state_dict``, with a generator in the same state, continues bit for bit. It is called through
+    not influence each other, and observations and masks are neither changed nor relied on later. A new curiosity that
+    loads the ``state_dict``, with a generator in the same state, continues bit for bit. The checks call it through
     ``CheckedBonus``, which refuses bad input by an error that names it.
 
     Args:
@@ -49,11 +49,11 @@ def check_curiosity(curiosity_class: Callable[..., Any], **options: Any) -> None
         _is_an_exploration_bonus,
         _pays_finite_numbers,
         _is_determined_by_its_generator,
-        _feels_only_what_counts,
-        _leaves_what_it_is_given_alone,
-        _keeps_no_tensor_of_others,
-        _keeps_curiosities_apart,
-        _goes_on_from_a_stored_state,
+        _ignores_masked_steps,
+        _does_not_change_its_input,
+        _copies_its_input,
+        _is_independent_of_others,
+        _resumes_from_a_stored_state,
     ]
     hold(curiosity_class, checks, make)
 
@@ -64,7 +64,7 @@ class _Rollout(NamedTuple):
     obs: Tensor
     done: Tensor
     valid: Tensor
-    envs: np.ndarray  # some environments, in another order, for the second learning step
+    envs: np.ndarray  # some environments in another order, for the second learning step
 
 
 def _seeded(seed: int) -> torch.Generator:
@@ -113,23 +113,23 @@ def _is_determined_by_its_generator(make: Make) -> None:
     assert alike(first, second), "two that were made alike pay different bonuses"
 
 
-def _feels_only_what_counts(make: Make) -> None:
+def _ignores_masked_steps(make: Make) -> None:
     """Observations in masked steps change nothing."""
-    plain, other = _rollouts(), _rollouts()
-    for rollout in other:
+    plain, altered = _rollouts(), _rollouts()
+    for rollout in altered:
         rollout.obs[rollout.done] = 3.0
-    lives = (list(_lived(make(draws=_seeded(0)), rollouts)) for rollouts in (plain, other))
+    lives = (list(_lived(make(draws=_seeded(0)), rollouts)) for rollouts in (plain, altered))
     assert alike(*lives), "other observations in masked steps change what it pays or learns"
 
 
-def _leaves_what_it_is_given_alone(make: Make) -> None:
+def _does_not_change_its_input(make: Make) -> None:
     """It changes neither observations nor masks."""
     rollouts = _rollouts()
     list(_lived(make(draws=_seeded(0)), rollouts))
     assert alike(rollouts, _rollouts()), "its input was changed in place"
 
 
-def _keeps_no_tensor_of_others(make: Make) -> None:
+def _copies_its_input(make: Make) -> None:
     """It keeps copies of observations, since the next rollout may be written into the same tensor."""
     plain = list(_lived(make(draws=_seeded(0)), _rollouts()))
     rollouts, reused = _rollouts(), []
@@ -139,16 +139,16 @@ def _keeps_no_tensor_of_others(make: Make) -> None:
     assert alike(plain, reused), "it relies on a tensor that was overwritten later"
 
 
-def _keeps_curiosities_apart(make: Make) -> None:
+def _is_independent_of_others(make: Make) -> None:
     """Curiosities in the same process do not influence each other."""
     alone = list(_lived(make(draws=_seeded(0)), _rollouts()))
     lives = (_lived(make(draws=_seeded(seed)), _rollouts(5 + seed)) for seed in range(2))
-    beside = [first for first, _ in zip(*lives, strict=True)]
-    assert alike(alone, beside), "one pays different bonuses beside another one"
+    together = [first for first, _ in zip(*lives, strict=True)]
+    assert alike(alone, together), "one pays different bonuses beside another one"
 
 
-def _goes_on_from_a_stored_state(make: Make) -> None:
-    """Another one that loads the ``state_dict`` from a file, with its generator, continues bit for bit."""
+def _resumes_from_a_stored_state(make: Make) -> None:
+    """A new one that loads the ``state_dict`` from a file, with the generator's state, continues bit for bit."""
     draws, other_draws, rollouts = _seeded(0), _seeded(1), _rollouts()
     bonus, resumed = make(draws=draws), make(draws=other_draws)
     list(_lived(bonus, rollouts[: _ROLLOUTS // 2]))

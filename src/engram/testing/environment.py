@@ -21,13 +21,13 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 
 from engram.testing.promises import hold, no_global_draws
 
-_EPISODE_STEPS = 40  # short, so that several episodes end
+_EPISODE_STEPS = 40  # so short that several episodes end
 _SEED = 123
 _ADVICE = "probably too low|probably too high|recommend using a symmetric and normalized"
 
 
 class _Step(NamedTuple):
-    """The return values of a step, with the last observations, by row, of episodes that SAME_STEP reset."""
+    """The return values of a step; ``final`` has the last observations, by row, of episodes that SAME_STEP reset."""
 
     observations: Any
     rewards: Any
@@ -39,18 +39,17 @@ class _Step(NamedTuple):
 def check_environment(env_id: str, *, shared_generator: bool = False, steps: int = 100) -> None:
     """Check a registered environment against the contracts of Gymnasium and of batches.
 
-    The environment passes Gymnasium's ``check_env`` without warnings and refuses actions outside its space. Batches by
-    ``gymnasium.make_vec``, of one and of several environments, stepped in turn or by a ``vector_entry_point``, return
+    The environment passes Gymnasium's ``check_env`` without warnings and refuses actions outside its space. Batches of
+    ``gymnasium.make_vec``, with one or several environments, stepped in turn or by a ``vector_entry_point``, return
     values in their spaces, are reproducible for the same seed and actions, draw from no global generator, and equal
-    single environments in every step and frame, also across the ends of episodes as defined by their
-    ``autoreset_mode``: environment i of a batch seeded s is the single environment seeded s + i.
+    single environments in every step and frame, also across the ends of episodes as their ``autoreset_mode`` defines
+    them: environment i of a batch seeded s is the single environment seeded s + i.
 
     Args:
         env_id: The id for ``gymnasium.make``.
-        shared_generator: An exemption: the batch of the ``vector_entry_point`` draws for all environments from one
-            generator. For larger batches, the check is then only that an action in one environment does not affect
-            others.
-        steps: Steps of each trajectory; a registered limit on episodes is shortened to 40.
+        shared_generator: An exemption for a ``vector_entry_point`` that draws for all environments from one generator:
+            batches of several environments are then checked only for actions in one environment that affect others.
+        steps: Steps of each trajectory; a registered limit on the length of episodes is shortened to 40.
 
     Examples:
         >>> check_environment("MountainCar-v0")
@@ -62,10 +61,10 @@ def check_environment(env_id: str, *, shared_generator: bool = False, steps: int
             shared = shared_generator and mode == "vector_entry_point" and num_envs > 1
             checks = [
                 _has_the_spaces_of_a_batch,
-                _returns_what_the_spaces_say,
+                _returns_values_in_its_spaces,
                 _draws_from_no_global_generator,
-                _repeats_itself,
-                _keeps_environments_apart if shared else _equals_single_environments,
+                _is_reproducible,
+                _steps_environments_independently if shared else _equals_single_environments,
                 _refuses_bad_batches,
                 *([] if shared else [_renders_each]),
             ]
@@ -175,7 +174,7 @@ def _passes_gymnasium(env_id: str) -> None:
 
 
 def _renders(env_id: str) -> None:
-    """It renders in every mode that its metadata names, and is made with ``render_mode=None``."""
+    """It renders in every mode that its metadata names, and can be made with ``render_mode=None``."""
     gymnasium.make(env_id, render_mode=None, disable_env_checker=True).close()
     modes = gymnasium.make(env_id, disable_env_checker=True).metadata["render_modes"]
     for mode in set(modes) - {"human"}:  # "human" opens a window
@@ -237,7 +236,7 @@ def _refuses_bad_batches(case: _Case) -> None:
 
 
 def _renders_each(case: _Case) -> None:
-    """It renders a frame for each environment, equal to that of the single environment."""
+    """It renders a frame for each environment, equal to the frame of the single environment."""
     for mode in set(case.make().metadata.get("render_modes", ())) - {"human"}:
         options = {"vectorization_mode": case.mode, "render_mode": mode}
         batch = gymnasium.make_vec(case.env_id, case.num_envs, **options)
@@ -255,7 +254,7 @@ def _renders_each(case: _Case) -> None:
 
 
 def _has_the_spaces_of_a_batch(case: _Case) -> None:
-    """Its spaces are those of the single environment, batched, and its metadata have the ``autoreset_mode``."""
+    """Its spaces are batches of the single environment's, and its metadata have the ``autoreset_mode``."""
     batch, single = case.make(), _single(case.env_id)
     assert batch.num_envs == case.num_envs, f"num_envs is {batch.num_envs}"
     for kind in ("observation_space", "action_space"):
@@ -271,7 +270,7 @@ def _has_the_spaces_of_a_batch(case: _Case) -> None:
     assert isinstance(autoreset_mode, AutoresetMode), f"metadata['autoreset_mode'] is {autoreset_mode!r}"
 
 
-def _returns_what_the_spaces_say(case: _Case) -> None:
+def _returns_values_in_its_spaces(case: _Case) -> None:
     """Observations lie in its space, rewards are finite, ends are booleans, and none is overwritten later."""
     batch, returned, copies = case.make(), [], []
     for time, step in enumerate(_run(batch, case.actions)):
@@ -293,7 +292,7 @@ def _draws_from_no_global_generator(case: _Case) -> None:
         assert case.trajectory
 
 
-def _repeats_itself(case: _Case) -> None:
+def _is_reproducible(case: _Case) -> None:
     """The same seed and the same actions give the same trajectory, in the same object and in a new one."""
     batch = case.make()
     for _ in range(2):
@@ -305,7 +304,7 @@ def _equals_single_environments(case: _Case) -> None:
     _compare(case.trajectory, _run_singles(case))
 
 
-def _keeps_environments_apart(case: _Case) -> None:
+def _steps_environments_independently(case: _Case) -> None:
     """Until an episode ends, actions in one environment do not affect another."""
     batch, mixed = case.make(), []
     for action_pair in zip(case.actions, _actions(batch, case.steps, seed=1), strict=True):

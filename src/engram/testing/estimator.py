@@ -26,13 +26,13 @@ def check_estimator(estimator: BaseEstimator, *, exemptions: Mapping[str, str] |
     """Check an estimator against scikit-learn's contract and engram's.
 
     It passes scikit-learn's ``check_estimator``; its ``random_state`` determines all randomness and no global generator
-    is used; ``partial_fit``, if there is one, is documented and continues from the fitted state; float32 and float64
-    data give finite answers of the same shape; missing values are refused with an error that names them; a transformer
-    names its outputs (``get_feature_names_out``) and returns polars and pandas frames (``set_output``).
+    is used; ``partial_fit``, if there is one, is documented and continues from earlier calls; float32 and float64 data
+    give finite answers of the same shape; missing values are refused with an error that names them; a transformer names
+    its outputs (``get_feature_names_out``) and returns polars and pandas frames (``set_output``).
 
     Args:
         estimator: An instance; it is cloned, never fitted.
-        exemptions: Names of scikit-learn's checks that fail, each with the reason; it is an error if one passes.
+        exemptions: Names of scikit-learn's checks that fail, each with the reason; one that passes is an error.
 
     Raises:
         TypeError: ``estimator`` is not an instance of an estimator.
@@ -43,16 +43,16 @@ def check_estimator(estimator: BaseEstimator, *, exemptions: Mapping[str, str] |
     """
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"estimator = {estimator!r}: expected an instance of a scikit-learn estimator")
-    checks = [_settles_every_draw, _takes_both_precisions, _names_missing_values, _is_the_same_in_eight_threads]
+    checks = [_is_reproducible, _takes_both_precisions, _names_missing_values, _is_the_same_in_eight_threads]
     checks += [_is_pickled]
     if hasattr(estimator, "load_state_dict"):
         checks += [_refuses_other_states]
     if hasattr(estimator, "partial_fit"):
-        checks += [_goes_on_from_what_is_fitted]
+        checks += [_continues_from_earlier_calls]
     if hasattr(estimator, "transform"):
         checks += [_names_its_outputs, _returns_frames]
     name = type(estimator).__name__
-    with warnings.catch_warnings():  # such as those about too few iterations to converge
+    with warnings.catch_warnings():  # such as warnings about too few iterations to converge
         warnings.simplefilter("ignore")
         hold(name, [_passes_scikit_learn], estimator, dict(exemptions or {}))
         hold(name, checks, estimator)
@@ -83,7 +83,7 @@ def _passes_scikit_learn(estimator: BaseEstimator, exemptions: dict[str, str]) -
     assert not unneeded, f"exempted from checks that do not fail: {', '.join(sorted(unneeded))}"
 
 
-def _settles_every_draw(estimator: BaseEstimator) -> None:
+def _is_reproducible(estimator: BaseEstimator) -> None:
     """With ``random_state`` set, fitting twice gives the same answers, and no global generator is used."""
     points, clusters = _data()
     with no_global_draws():
@@ -123,7 +123,7 @@ def _names_missing_values(estimator: BaseEstimator) -> None:
         assert re.search(r"\bX\b", refusal), f"the message of {name}, {refusal!r}, does not name X"
 
 
-def _goes_on_from_what_is_fitted(estimator: Any) -> None:
+def _continues_from_earlier_calls(estimator: Any) -> None:
     """``partial_fit`` is documented and reproducible, and continues from earlier calls."""
     assert (estimator.partial_fit.__doc__ or "").strip(), "partial_fit has no docstring"
     points, clusters = _data()
@@ -164,8 +164,8 @@ def _is_pickled(estimator: BaseEstimator) -> None:
 def _refuses_other_states(estimator: Any) -> None:
     """A state of another form is refused, by an error that names the entry, and changes nothing."""
     points, clusters = _data()
-    fitted, other = (_fresh(estimator).fit(X, clusters) for X in (points, points[:, :2]))
-    wrong = {name: value for name, value in other.state_dict().items() if name != "n_features_in_"}
+    fitted, narrow = (_fresh(estimator).fit(X, clusters) for X in (points, points[:, :2]))
+    wrong = {name: value for name, value in narrow.state_dict().items() if name != "n_features_in_"}
     assert_states_are_refused(fitted, wrong | {"n_features_in_": fitted.n_features_in_}, empty=True)
 
 

@@ -33,9 +33,9 @@ def check_evolution(evolution_class: Callable[..., Any], **options: Any) -> None
     """Check an evolutionary optimiser against its contract.
 
     ``ask()`` returns, for each parameter, the values of the whole population, and moves nothing; ``tell(fitness)`` or
-    ``tell(loss=...)`` moves the parameters in place. It goes downhill, draws only from its generator, resumes bit for
-    bit from its ``state_dict``, also between the two calls, refuses a state of another form by an error that names it,
-    ranks individuals that are not finite last, and refuses bad input.
+    ``tell(loss=...)`` moves the parameters in place. It lowers a loss, draws only from its generator, resumes bit for
+    bit from its ``state_dict``, also between ``ask`` and ``tell``, refuses a state of another form by an error that
+    names it, ranks individuals whose fitness is not finite last, and refuses bad input.
 
     Args:
         evolution_class: The class; called as ``evolution_class(params, sigma=..., generator=..., **options)``.
@@ -60,7 +60,7 @@ def check_evolution(evolution_class: Callable[..., Any], **options: Any) -> None
         _refuses_other_states,
         _takes_any_default_dtype,
         _is_the_same_in_eight_threads,
-        _ranks_last_what_is_not_finite,
+        _ranks_nonfinite_fitness_last,
         _refuses_bad_input,
     ]
     hold(evolution_class, checks, build)
@@ -180,7 +180,7 @@ def _is_the_same_in_eight_threads(build: Build) -> None:
     assert all(same(alone, params) for params in in_threads(evolved)), "threads differ"
 
 
-def _ranks_last_what_is_not_finite(build: Build) -> None:
+def _ranks_nonfinite_fitness_last(build: Build) -> None:
     """A fitness that is not finite counts as the worst finite one, with a warning that names the individual."""
     for bad in (math.nan, -math.inf, math.inf):
         params, twins = _start(), _start()

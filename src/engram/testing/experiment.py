@@ -34,21 +34,21 @@ from engram.lab.trial import trials
 from engram.storage import checkpoint
 
 SMOKE_SECONDS = 30.0
-KILLED_OF_STEPS = 20  # the trial with the nearest number of steps is killed, since a checkpoint is written at each step
+KILLED_OF_STEPS = 20  # the trial with the nearest number of steps is killed: it writes a checkpoint at every step
 
 
 def check_experiment(name: str, folder: Path | None = None, *, killed: bool = True) -> Path:
     """Check a registered experiment against its contract.
 
-    Its smoke preset is expected to take seconds; the same seed gives the same metrics, whatever the number of workers,
-    the order of the trials and the state of the global generators; a killed trial resumes to the same metrics; every
-    setting is documented and refuses values outside its range, naming field, value and range; claims, figure and report
-    can be made from its results.
+    Its smoke preset is expected to take seconds. The same seed gives the same metrics, whatever the number of workers,
+    the order of the trials and the state of the global generators, and also if a trial is killed and resumed. Every
+    setting is documented, and values outside its range are refused by an error that names field, value and range. Its
+    results are enough for its claims, figure and report.
 
     Args:
         name: Its name in the registry.
         folder: Where to run it (default: a temporary folder).
-        killed: Run it a second time, in which a trial is killed and resumed.
+        killed: Run it a second time, and kill and resume one of its trials.
 
     Returns:
         The path of its report; deleted if ``folder`` is not given.
@@ -56,7 +56,7 @@ def check_experiment(name: str, folder: Path | None = None, *, killed: bool = Tr
     experiment: Experiment = registry.get("experiments", name)
     with contextlib.ExitStack() as stack:
         root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        # A warning, such as about too small a network, breaks no promise, even if tests turn warnings into errors.
+        # A warning, as about a network that is too small, breaks no promise, even if tests turn warnings into errors.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("default")
         assert experiment.name == name, f"it is registered as {name!r} and calls itself {experiment.name!r}"
@@ -110,7 +110,7 @@ def _check_config(experiment: Experiment) -> None:
 
 
 def _check_refusals(experiment: Experiment, study: str) -> None:
-    """Check that invalid values of settings are refused by errors with name, value and range."""
+    """Check that invalid values of settings are refused by errors that name field, value and range."""
     kind = experiment.by_name[study].settings
     for field, value in bad_values(kind):
         name = f"{study}.{field}".lstrip(".")
@@ -151,7 +151,7 @@ def _check_another_run(experiment: Experiment, first_run: Results, runs: Path) -
     assert max(steps) > 1, "it has no loop of two steps or more, in which it could be killed"
     victim = min((n for n, total in enumerate(steps) if total > 1), key=lambda n: abs(steps[n] - KILLED_OF_STEPS))
     other_numbers = [n for n in reversed(range(len(folders))) if n != victim]
-    # Processes are forked from a server that has done the imports, which would take each of them seconds.
+    # Processes are forked from a server that has done the imports, which would take seconds in each of them.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *(arm.trial.__module__ for arm in _arms(experiment))])
     killed = context.Process(target=_perform, args=(experiment.name, runs, [victim], True))
@@ -169,8 +169,8 @@ def _check_another_run(experiment: Experiment, first_run: Results, runs: Path) -
     assert not list(runs.glob("*/state.safetensors")), "a trial saved a state although keep_state was False"
     contents = {path.name: (runs / path.name / "metrics.csv").read_bytes() for path in folders}
     differ = [path.name for path in folders if contents[path.name] != (path / "metrics.csv").read_bytes()]
-    other = f"another run, in other processes, in another order, one trial of which was killed ({folder.path.name})"
-    assert not differ, f"{other}, gives other metrics: {differ}"
+    run_name = f"another run, in other processes, in another order, one trial of which was killed ({folder.path.name})"
+    assert not differ, f"{run_name}, gives other metrics: {differ}"
 
 
 def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> None:

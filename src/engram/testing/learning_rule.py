@@ -39,15 +39,15 @@ def check_learning_rule(
 ) -> None:
     """Check a learning rule against its contract, on a network of three ``nn.Linear``, 6-12-10-3.
 
-    Its pseudo-gradients fit the parameters, depend only on generator and state, change nothing in place, are means over
-    the batch, are zero without an error, lower the loss, resume from a stored state, and are about the same in float32.
-    Frozen layers get none, which does not affect the others; shared weights are trained, or refused by the layer's
-    name; the state of another network is refused; torch's default dtype and other threads make no difference. Each
-    declared property excludes something that the rule must not use: ``no_weight_transport``, the weights of the last
-    layer; ``one_phase``, more multiplications than three forward passes have; ``online``, a state that grows;
-    ``unsupervised``, the target; ``black_box``, activations that have a derivative. Bad input is refused. Not checked
-    are ``local``, ``spikes``, and whether a state that ``update`` changes contains weights: the rule may have learned
-    them from activity, as a weight mirror does.
+    Its pseudo-gradients fit the parameters, depend only on generator and state, are means over the batch, are zero
+    without an error, lower the loss, and are about the same in float32. An update changes nothing in place, and resumes
+    from a stored state. Frozen layers get no pseudo-gradient, which does not affect the others; shared weights are
+    trained, or refused by an error that names the layer; the state of another network is refused; torch's default dtype
+    and other threads make no difference. Each declared property excludes something that the rule must not use:
+    ``no_weight_transport``, the weights of the last layer; ``one_phase``, more multiplications than three forward
+    passes have; ``online``, a state that grows; ``unsupervised``, the target; ``black_box``, the derivatives of
+    activations. Bad input is refused. Not checked are ``local``, ``spikes``, and whether a state that ``update``
+    changes contains weights: the rule may have learned them from activity, as a weight mirror does.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.
@@ -55,7 +55,7 @@ def check_learning_rule(
         gradient: Whether its pseudo-gradient is the gradient, to ten digits.
         exempt: Promises that it cannot keep, each with the reason: ``"batch"``, that a batch gives the mean over its
             samples; ``"zero error"``, that nothing changes without an error; ``"loss"``, that it lowers the loss;
-            ``"black box"``, that it takes any activation.
+            ``"black box"``, that it works with any activation.
 
     Raises:
         ValueError: An exemption is unknown or gives no reason.
@@ -72,11 +72,11 @@ def check_learning_rule(
         _is_determined_by_its_generator,
         _has_the_shapes,
         _changes_nothing,
-        *([] if "batch" in exempt else [_takes_the_mean_of_a_batch]),
-        *([] if "zero error" in exempt or knows.unsupervised else [_rests_where_there_is_no_error]),
+        *([] if "batch" in exempt else [_is_a_mean_over_the_batch]),
+        *([] if "zero error" in exempt or knows.unsupervised else [_does_not_change_without_error]),
         *([] if "loss" in exempt or knows.unsupervised else [_lowers_the_loss]),
         *([_is_the_gradient] if gradient else []),
-        _goes_on_from_a_stored_state,
+        _resumes_from_a_stored_state,
         _is_about_the_same_in_float32,
         _is_the_same_whatever_the_default_dtype,
         _is_the_same_in_eight_threads,
@@ -84,7 +84,7 @@ def check_learning_rule(
         _trains_or_refuses_shared_weights,
         _refuses_the_state_of_another_network,
         *(
-            [_needs_no_weights_of_others, _copies_no_weights]
+            [_needs_no_weights_of_the_last_layer, _copies_no_weights]
             if knows.no_weight_transport and not knows.black_box
             else []
         ),
@@ -92,7 +92,7 @@ def check_learning_rule(
         *([_keeps_no_past] if knows.online else []),
         *([_needs_no_target] if knows.unsupervised else []),
         *([_needs_no_derivative] if knows.black_box and "black box" not in exempt else []),
-        _hands_on_no_nan,
+        _reports_nan,
         _refuses_bad_input,
     ]
     hold(rule_class if isinstance(rule_class, type) else type(case.rule), checks, case)
@@ -168,9 +168,9 @@ def _has_the_shapes(case: _Case) -> None:
         assert grads, "there is no pseudo-gradient"
         assert set(grads) <= set(parameters), f"unknown parameters {sorted(set(grads) - set(parameters))}"
         for name, grad in grads.items():
-            like = parameters[name]
-            assert grad.shape == like.shape, f"{name} of shape {tuple(grad.shape)}: expected {tuple(like.shape)}"
-            assert grad.dtype == like.dtype, f"{name} of {grad.dtype}: expected {like.dtype}"
+            param = parameters[name]
+            assert grad.shape == param.shape, f"{name} of shape {tuple(grad.shape)}: expected {tuple(param.shape)}"
+            assert grad.dtype == param.dtype, f"{name} of {grad.dtype}: expected {param.dtype}"
             assert not grad.requires_grad, f"{name} requires a gradient"
         assert next(iter(info)) == "loss", f"info has {list(info)}: expected loss first"
         assert info["loss"].shape == (), f"the loss has shape {tuple(info['loss'].shape)}"
@@ -187,7 +187,7 @@ def _changes_nothing(case: _Case) -> None:
     assert same(_tensors(first[:2]), _tensors(second[:2])), "the second call differs: hidden state"
 
 
-def _takes_the_mean_of_a_batch(case: _Case) -> None:
+def _is_a_mean_over_the_batch(case: _Case) -> None:
     """A batch gives the mean of its halves, in any order."""
     usual, order = case.update().grads, torch.arange(_BATCH).flip(0)
     _assert_close(case.update(x=case.x[order], target=case.classes[order]).grads, usual)
@@ -195,7 +195,7 @@ def _takes_the_mean_of_a_batch(case: _Case) -> None:
     _assert_close({name: (halves[0][name] + halves[1][name]) / 2 for name in usual}, usual)
 
 
-def _rests_where_there_is_no_error(case: _Case) -> None:
+def _does_not_change_without_error(case: _Case) -> None:
     """Nothing changes if the output equals the target."""
     target = case.rule.predict(case.model, case.x).detach()
     for name, grad in case.update(target=target).grads.items():
@@ -228,7 +228,7 @@ def _is_the_gradient(case: _Case) -> None:
         _assert_close(case.update(target=target).grads, Backprop().update(case.model, case.x, target, None).grads)
 
 
-def _goes_on_from_a_stored_state(case: _Case) -> None:
+def _resumes_from_a_stored_state(case: _Case) -> None:
     """A state restored from a checkpoint gives the same update, bit for bit."""
     leaves, form = tree_flatten(case.update().state)
     reloaded = tree_unflatten(stored(leaves), form)
@@ -277,7 +277,7 @@ def _leaves_frozen_layers_alone(case: _Case) -> None:
 
 
 def _trains_or_refuses_shared_weights(case: _Case) -> None:
-    """If two layers share weights, it trains each parameter once, or refuses the second layer by name."""
+    """If two layers share weights, it trains each parameter once, or names the second layer in its refusal."""
     model = _network((_INPUTS, _INPUTS, _INPUTS, _OUTPUTS), case.activation)
     first, second = (model.get_submodule(name) for name in ("0", "2"))
     second.weight = first.weight
@@ -291,8 +291,8 @@ def _trains_or_refuses_shared_weights(case: _Case) -> None:
 
 def _refuses_the_state_of_another_network(case: _Case) -> None:
     """The state of a network of other sizes is refused, by an error that names it."""
-    other = _network((_INPUTS, 7, 8, _OUTPUTS), case.activation)
-    state = case.rule.update(other, case.x, case.classes, case.state(other)).state
+    other_network = _network((_INPUTS, 7, 8, _OUTPUTS), case.activation)
+    state = case.rule.update(other_network, case.x, case.classes, case.state(other_network)).state
     if any(tensor.ndim for tensor in _tensors(state)):
         assert_refused([(lambda: apply_rule(case.rule, case.model, case.x, case.classes, state), ValueError, "state")])
 
@@ -331,15 +331,15 @@ def _copies_no_weight(case: _Case, name: str) -> None:
     assert off < 1e-10, f"with other values of {name!r} and the same change it differs by {off:.1e}"
 
 
-def _needs_no_weights_of_others(case: _Case) -> None:
-    """no_weight_transport: with other weights in the last layer and the same output, the layers below change alike."""
+def _needs_no_weights_of_the_last_layer(case: _Case) -> None:
+    """no_weight_transport: if the last layer has other weights but the same output, the layers below change alike."""
     altered, last = copy.deepcopy(case.model), f"{len(case.model) - 1}."
     x, target, state = case.x[:4], case.classes[:4], case.state()
     with torch.no_grad():
         hidden = case.model[:-1](x)
         null_space = torch.eye(_HIDDEN[-1], dtype=x.dtype) - torch.linalg.pinv(hidden) @ hidden
         weight = altered.get_parameter(f"{last}weight")
-        weight.add_(weight.flip(0) @ null_space)  # which does not affect the output for these few samples
+        weight.add_(weight.flip(0) @ null_space)  # does not affect the output for these few samples
     actual, expected = (
         {
             name: grad
@@ -370,7 +370,7 @@ def _keeps_no_past(case: _Case) -> None:
 
 
 def _needs_no_target(case: _Case) -> None:
-    """unsupervised: another target makes no difference."""
+    """unsupervised: the target makes no difference."""
     _assert_close(case.update(target=(case.classes + 1) % _OUTPUTS).grads, case.update().grads, 0.0)
 
 
@@ -390,7 +390,7 @@ class _Steps(nn.Module):
         return torch.from_numpy((4 * input.detach().tanh().numpy()).round() / 4)
 
 
-def _hands_on_no_nan(case: _Case) -> None:
+def _reports_nan(case: _Case) -> None:
     """A pseudo-gradient that is not finite raises FloatingPointError, which names rule and parameter."""
     model = copy.deepcopy(case.model)
     with torch.no_grad():

@@ -27,7 +27,7 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
     """Check a recurrent module against the contract of engram's modules.
 
     It is made by ``module_class(input_size, output_size)`` and called by ``output, state = module(input, state=None)``
-    with ``input`` (time, batch, features) and a NamedTuple ``state`` that has ``detach()``. It has no hidden state,
+    with ``input`` (time, batch, features) and a NamedTuple ``state`` that has ``detach()``. It stores no state itself,
     treats the elements of a batch independently, continues from a state, has correct gradients, trains, stores and
     copies all its parameters, runs under ``torch.func.vmap``, and refuses bad input. If its signature has
     ``batch_first`` or ``generator``, they have their usual meaning.
@@ -60,9 +60,9 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         *([_draws_from_its_generator] if "generator" in parameter_names else []),
         _has_the_shapes,
         _changes_nothing,
-        _passes_over_no_steps,
-        _keeps_batch_elements_apart,
-        _goes_on_from_a_state,
+        _accepts_an_empty_sequence,
+        _treats_batch_elements_independently,
+        _continues_from_a_state,
         *([_swaps_time_and_batch] if "batch_first" in parameter_names else []),
         *([] if "gradient" in exempt else [_has_the_right_gradient]),
         _refuses_bad_input,
@@ -94,7 +94,7 @@ def _has_the_shapes(case: _Case) -> None:
     assert not any(t.requires_grad for t in tensors(state.detach())), "the detached state requires a gradient"
 
 
-def _passes_over_no_steps(case: _Case) -> None:
+def _accepts_an_empty_sequence(case: _Case) -> None:
     """A sequence without steps gives an output without steps, and the initial state."""
     output, initial = case.module(case.sequence[:0])
     assert output.shape == (0, _BATCH, _OUTPUTS), f"output of shape {tuple(output.shape)}"
@@ -112,13 +112,13 @@ def _changes_nothing(case: _Case) -> None:
         assert same(tensors(first), tensors(second)), "the second call differs: hidden state"
 
 
-def _keeps_batch_elements_apart(case: _Case) -> None:
+def _treats_batch_elements_independently(case: _Case) -> None:
     """A batch gives the same as its elements alone."""
     by_element = [case.module(case.sequence[:, b : b + 1])[0] for b in range(_BATCH)]
     assert_close(case.module(case.sequence)[0], torch.cat(by_element, dim=1))
 
 
-def _goes_on_from_a_state(case: _Case) -> None:
+def _continues_from_a_state(case: _Case) -> None:
     """A sequence in two parts, with the state passed on, gives the same as the whole."""
     output, last = case.module(case.sequence)
     head, state = case.module(case.sequence[:2])
@@ -174,7 +174,7 @@ def _refuses_bad_input(case: _Case) -> None:
 
 
 def _trains_every_parameter(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
-    """Every parameter that asks for a gradient gets one."""
+    """Every parameter that requires a gradient gets one."""
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not trained:
         return
@@ -183,7 +183,7 @@ def _trains_every_parameter(make: Callable[[], nn.Module], module: nn.Module, ru
     assert not without, f"no gradient reaches {', '.join(without)}"
 
 
-def _copies_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+def _is_copied_completely(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
     """A deep copy gives the same output, and shares nothing with the original."""
     before, twin = run(module), copy.deepcopy(module)
     assert torch.equal(run(twin), before), "the copy gives something else"
@@ -193,12 +193,12 @@ def _copies_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) ->
     assert torch.equal(run(module), before), "a change of the copy changed the original"
 
 
-def _stores_whole(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
+def _is_stored_completely(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
     """The ``state_dict`` is complete: loaded into a new module, it gives the same output."""
     stored = safetensors.torch.save({name: t.contiguous() for name, t in module.state_dict().items()})
-    other = make()
-    other.load_state_dict(safetensors.torch.load(stored))
-    assert torch.equal(run(other), run(module)), "something is stored elsewhere"
+    restored = make()
+    restored.load_state_dict(safetensors.torch.load(stored))
+    assert torch.equal(run(restored), run(module)), "something is stored elsewhere"
 
 
 def _runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run) -> None:
@@ -212,7 +212,7 @@ def _runs_under_vmap(make: Callable[[], nn.Module], module: nn.Module, run: Run)
     assert_vmap(call, list(module.parameters()))
 
 
-WHOLE = (_trains_every_parameter, _copies_whole, _stores_whole)
+WHOLE = (_trains_every_parameter, _is_copied_completely, _is_stored_completely)
 """Checks that a module keeps everything in its parameters, called with its factory, the module, and a call of it."""
 
 

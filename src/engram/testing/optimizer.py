@@ -25,10 +25,10 @@ _LEARNING_RATE = 0.01
 def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
     """Check an optimiser against the contract of ``torch.optim`` or, if it has ask and tell, that of evolution.
 
-    It goes downhill at some learning rate, keeps parameter groups apart, resumes bit for bit from its ``state_dict``,
-    obeys schedulers and closures, skips parameters without gradient, does not spread bad gradients, draws from no
-    global generator, refuses a negative learning rate, and ``maximize`` and ``foreach``, if it has them, have their
-    usual meaning.
+    It lowers a loss at some learning rate, steps each parameter group by its own rate, resumes bit for bit from its
+    ``state_dict``, obeys schedulers and closures, skips parameters without gradient, does not spread bad gradients,
+    draws from no global generator and refuses a negative learning rate. ``maximize`` and ``foreach``, if it has them,
+    have their usual meaning.
 
     Args:
         optimizer_class: The class; called as ``optimizer_class(params, lr=..., **options)``.
@@ -111,7 +111,7 @@ def _goes_downhill(build: Build) -> None:
                 params, loss = problem()
                 optimizer, start, lowest[rate] = build(params, lr=rate), loss().item(), 1.0
             _train(optimizer, loss, steps=1)
-            lowest[rate] = min(lowest[rate], loss().item() / start)  # a loss that is not a number is never the lowest
+            lowest[rate] = min(lowest[rate], loss().item() / start)  # never a loss that is NaN
             if lowest[rate] < 1 / 3:
                 break
         assert min(lowest.values()) < 1 / 3, f"on {problem.__name__[1:]} the loss fell to {lowest}, by learning rate"

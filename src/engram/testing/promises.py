@@ -1,4 +1,4 @@
-"""Runs the checks of a contract, one for each promise; and helpers that the contracts share."""
+"""The runner of the checks of a contract, one for each promise, and helpers that the contracts share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engram.storage import checkpoint
 
 BadInput = tuple[Callable[[], object], type[Exception], str]
 
-_UNLIKELY = 0x1E9C0DE5  # a seed that no part chooses for itself
+_UNLIKELY = 0x1E9C0DE5  # a seed that no part is likely to choose
 
 
 def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> None:

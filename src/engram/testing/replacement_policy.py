@@ -25,8 +25,8 @@ _FAR = 10.0  # distance between keys of different states: more than any merging 
 def check_replacement_policy(policy_class: Callable[..., Policy], **options: Any) -> None:
     """Check a replacement policy against its contract, in small memories.
 
-    Its changes have the form of the table, with each row at most once; rows are filled in order before any is replaced,
-    and their contents lie within the range of the samples. It only reads table and batch and has no state of its own:
+    Its changes fit the table and contain each row at most once; rows are filled in order before any is replaced, and
+    their contents lie within the range of the samples. It changes neither table nor batch and has no state of its own:
     tables do not affect each other, a stored memory resumes bit for bit, and the table's seed is the only source of
     randomness. It accepts batches as large as the table, values of several numbers, and hashes.
 
@@ -47,13 +47,13 @@ def check_replacement_policy(policy_class: Callable[..., Policy], **options: Any
 
     checks = [
         _is_a_policy,
-        _says_what_changes,
-        _reads_only,
+        _returns_a_valid_change,
+        _changes_nothing,
         _draws_from_the_seed_alone,
         _fills_before_it_replaces,
-        _keeps_what_there_was,
-        _keeps_tables_apart,
-        _goes_on_from_a_stored_state,
+        _stores_values_within_the_samples,
+        _treats_tables_independently,
+        _resumes_from_a_stored_state,
         _takes_hashes_and_wide_values,
     ]
     with warnings.catch_warnings():
@@ -67,11 +67,11 @@ def _memory(make: Make, seed: int = 0, **options: Any) -> KeyValueMemory:
 
 
 def _samples(count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Keys of 25 states, some of them recurring, and their values."""
+    """Keys, drawn from those of 25 states, and their values."""
     return _FAR * torch.randint(5, (count, _WIDTH), generator=draws), torch.rand(count, generator=draws)
 
 
-def _live(memory: KeyValueMemory, draws: torch.Generator, table: int = 0) -> None:
+def _write_batches(memory: KeyValueMemory, draws: torch.Generator, table: int = 0) -> None:
     """Write some batches to a table, with look-ups between them."""
     for count in _BATCHES:
         keys, values = _samples(count, draws)
@@ -106,19 +106,19 @@ def _cases(make: Make) -> Iterator[_Case]:
 
 
 def _is_a_policy(make: Make) -> None:
-    """It has ``write``, and ``ages``, which says whether look-ups count as time."""
+    """It has ``write``, and ``ages``, which says whether look-ups count as time steps."""
     policy = make()
     assert isinstance(policy, Policy), f"{policy!r} lacks ages or write"
     assert isinstance(policy.ages, bool), f"ages = {policy.ages!r}: expected True or False"
 
 
-def _says_what_changes(make: Make) -> None:
-    """``write`` returns a ``Change`` of rows of the table, each once, empty ones in their order, of finite numbers."""
+def _returns_a_valid_change(make: Make) -> None:
+    """``write`` returns a ``Change`` with finite numbers, in which each row occurs once and empty rows are in order."""
     for table, batch, merging in _cases(make):
         check_change(make().write(table, batch, merging), table)
 
 
-def _reads_only(make: Make) -> None:
+def _changes_nothing(make: Make) -> None:
     """``write`` changes neither the table nor the batch nor the policy: called again, it gives the same."""
     for case in _cases(make):
         policy = make()
@@ -136,7 +136,7 @@ def _draws_from_the_seed_alone(make: Make) -> None:
     with no_global_draws():
         for _ in range(2):
             memory = _memory(make)
-            _live(memory, _seeded())
+            _write_batches(memory, _seeded())
             memories.append(memory)
     assert alike(memories[0].state_dict(), memories[1].state_dict()), "two memories of the same seed differ"
 
@@ -154,7 +154,7 @@ def _fills_before_it_replaces(make: Make) -> None:
             assert is_stored.all(), f"of {number + 1} different samples only {int(is_stored.sum())} are there"
 
 
-def _keeps_what_there_was(make: Make) -> None:
+def _stores_values_within_the_samples(make: Make) -> None:
     """Keys and values lie within the range of the samples."""
     memory, draws = _memory(make, tables=None), _seeded()
     keys, values = _samples(60, draws)
@@ -166,24 +166,24 @@ def _keeps_what_there_was(make: Make) -> None:
         assert ((rows >= low) & (rows <= high)).all(), f"{name} beyond those of all samples: {rows.tolist()}"
 
 
-def _keeps_tables_apart(make: Make) -> None:
+def _treats_tables_independently(make: Make) -> None:
     """Writing to one table does not affect another."""
     alone, beside = _memory(make), _memory(make)
-    _live(beside, _seeded(2), table=1)
+    _write_batches(beside, _seeded(2), table=1)
     for memory in (alone, beside):
-        _live(memory, _seeded())
+        _write_batches(memory, _seeded())
     for name, tensor in alone.state_dict().items():
         assert torch.equal(tensor[0], beside.state_dict()[name][0]), f"{name} of table 0 depends on table 1"
 
 
-def _goes_on_from_a_stored_state(make: Make) -> None:
+def _resumes_from_a_stored_state(make: Make) -> None:
     """A new memory with a new policy that loads the ``state_dict`` continues bit for bit."""
     memory = _memory(make)
-    _live(memory, _seeded())
+    _write_batches(memory, _seeded())
     resumed = _memory(make, seed=3)
     resumed.load_state_dict(stored(dict(memory.state_dict())))
-    for other in (memory, resumed):
-        _live(other, _seeded(4))
+    for each in (memory, resumed):
+        _write_batches(each, _seeded(4))
     assert alike(dict(memory.state_dict()), dict(resumed.state_dict())), "the continuation differs"
 
 

@@ -16,9 +16,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 WIDEST = "Math.max(...[document.documentElement, ...document.querySelectorAll('table')].map((e) => e.scrollWidth))"
 DRAWN = "(shown) => shown.complete || shown.querySelector('.main-svg')"  # a picture, or a figure
 NARROW, WIDE, HEIGHT = 420, 1400, 900
-SETTLES = 20  # most times that a width is measured
-MOST_SECONDS = 3.0  # in which a page is to be loaded
-MOST_NODES = 4000  # on a page before its details are opened
+SETTLES = 20  # maximum number of measurements of a width
+MOST_SECONDS = 3.0  # limit on the time to load a page
+MOST_NODES = 4000  # limit on the nodes of a page before its details are opened
 MAC_CHROME = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
 
@@ -39,7 +39,7 @@ def open_browser() -> Iterator[Page]:
     """Open a page of Chromium or Chrome without network, in which to check reports one after another.
 
     Raises:
-        FileNotFoundError: None is installed.
+        FileNotFoundError: No Chromium or Chrome is installed.
     """
     from playwright.sync_api import sync_playwright
 
@@ -59,9 +59,9 @@ def check_report(path: Path, screenshot: Path | None = None, page: Page | None =
 
     Args:
         path: The HTML file.
-        screenshot: Where the picture of the whole page goes (PNG), and with ``-420`` after its name that at 420 pixels
-            (default: nowhere).
-        page: A page of ``open_browser``, to reuse its compiled scripts; None: start a browser for this report.
+        screenshot: Where to write a picture of the whole page at 1400 pixels (PNG), and one at 420 pixels with ``-420``
+            appended to its name (default: nowhere).
+        page: A page of ``open_browser``, to reuse its compiled scripts (default: start a browser for this report).
 
     Raises:
         FileNotFoundError: No Chromium or Chrome is installed.
@@ -130,8 +130,8 @@ def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
     Args:
         page: The page, opened.
         name: The page's name, for the error.
-        screenshot: Where its picture at 1400 pixels goes (PNG), and with ``-420`` after its name that at 420 pixels
-            (default: nowhere).
+        screenshot: Where to write a picture of the page at 1400 pixels (PNG), and one at 420 pixels with ``-420``
+            appended to its name (default: nowhere).
     """
     for width, suffix in ((NARROW, f"-{NARROW}"), (WIDE, "")):
         size = page.viewport_size
@@ -149,4 +149,4 @@ def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
             page.wait_for_timeout(300)
         page.evaluate("document.querySelectorAll('details').forEach((details) => details.toggleAttribute('open'))")
         assert wide <= width, f"{name}, or a table of it, is {wide} pixels wide on a screen of {width}"
-    page.set_viewport_size({"width": NARROW, "height": HEIGHT})  # in which the next page is drawn at once
+    page.set_viewport_size({"width": NARROW, "height": HEIGHT})  # the next page is drawn at this width at once

@@ -19,7 +19,7 @@ _BATCH, _POST, _PRE = 3, 4, 2
 def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
     """Check a plasticity rule against its contract.
 
-    It starts from zero traces, changes nothing in place, follows its coefficients, respects its bound, treats the
+    The rule starts from zero traces, changes nothing in place, follows its coefficients, respects its bound, treats the
     elements of a batch independently, has correct gradients, trains, stores and copies all its parameters, runs under
     ``torch.func.vmap`` and ``torch.compile``, and refuses bad input. A modulated rule is given a signal.
 
@@ -40,12 +40,12 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
     pre, post = draw(_BATCH, _PRE), draw(_BATCH, _POST)
     signals = [draw(_BATCH, _POST)] if rule.modulated else []
     checks = [
-        _starts_from_nothing,
+        _starts_from_zero_traces,
         _changes_nothing,
-        _does_what_its_coefficients_tell,
-        _is_what_it_declares,
-        _keeps_to_its_bound,
-        _keeps_batch_elements_apart,
+        _follows_its_coefficients,
+        _forgets_as_declared,
+        _stays_within_its_bound,
+        _treats_batch_elements_independently,
         _has_the_right_gradient,
         _compiles,
         _runs_under_vmap,
@@ -68,7 +68,7 @@ class _Update(nn.Module):
         return torch.stack(tuple(self.rule.update(self.rule.state_type(*tensors[:traces]), *tensors[traces:])))
 
 
-def _starts_from_nothing(rule: PlasticityRule, state: RuleState, *_: Tensor) -> None:
+def _starts_from_zero_traces(rule: PlasticityRule, state: RuleState, *_: Tensor) -> None:
     """``init`` gives a trace of zeros, (batch, post, pre), in the dtype of the parameters."""
     initial = rule.init(_BATCH, _POST, _PRE)
     assert type(initial) is type(state), f"state is a {type(initial).__name__}: expected {type(state).__name__}"
@@ -87,8 +87,8 @@ def _changes_nothing(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -
     assert same(first, rule.update(state, *tensors)), "the second call differs: hidden state"
 
 
-def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
-    """``update`` gives (1 - decay) * trace + gain * post * pre, or the result of its other recursion."""
+def _follows_its_coefficients(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+    """``update`` gives (1 - decay) * trace + gain * post * pre, or the soft or retroactive form of it."""
     pre, post, *signals = tensors
     if rule.recursion == "own":
         return
@@ -108,7 +108,7 @@ def _does_what_its_coefficients_tell(rule: PlasticityRule, state: RuleState, *te
         assert_close(after, ((state.trace + signals[0].unsqueeze(2) * credited).clamp(-clip, clip), eligibility))
 
 
-def _is_what_it_declares(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+def _forgets_as_declared(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """The attribute ``forgets``, for the kernels, agrees with the coefficients."""
     if "forgets" not in vars(type(rule)) or rule.forgets is None:
         return
@@ -120,14 +120,14 @@ def _is_what_it_declares(rule: PlasticityRule, state: RuleState, *tensors: Tenso
     assert_close((decay, gain * target), (forgotten.expand(_BATCH, _POST), rate * post))
 
 
-def _keeps_to_its_bound(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+def _stays_within_its_bound(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """No trace is ever outside [-clip, clip]."""
     for _ in range(20):
         state = rule.update(state, *tensors)
         assert rule.clip is None or state.trace.abs().max() <= rule.clip, f"a trace of {state.trace.abs().max()}"
 
 
-def _keeps_batch_elements_apart(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+def _treats_batch_elements_independently(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
     """A batch gives the same as its elements alone, also with one signal for all units."""
     pre, post, *signals = tensors
     for signals_used in (signals, [signal[:, :1] for signal in signals]):
@@ -167,9 +167,9 @@ def _runs_under_vmap(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -
 
 
 def _compiles(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
-    """``torch.compile`` takes ``update`` without a graph break, and changes nothing."""
-    torch.compiler.reset()  # else the graphs of previously checked rules count towards a limit
-    # The eager backend captures the whole graph, the step that may fail, and generates no code.
+    """``torch.compile`` takes ``update`` without a graph break, and the result is the same."""
+    torch.compiler.reset()  # else the graphs of rules that were checked before count towards a limit
+    # The eager backend captures the whole graph, which is the step that may fail, but generates no code.
     compiled = torch.compile(_Update(rule), fullgraph=True, backend="eager")
     with without_type_checks():
         after = compiled(*state, *tensors)
@@ -180,8 +180,8 @@ def _refuses_bad_input(rule: PlasticityRule, state: RuleState, *tensors: Tensor)
     """Bad input gets a clear error."""
     pre, post, *signals = tensors
     flat, halved = (rule.state_type(*map(change, state)) for change in (lambda t: t[0], lambda t: t[:, :, :1]))
-    other, of_state = TraceState if isinstance(state, EligibilityState) else EligibilityState, type(state).__name__
-    wrong = other(*[state.trace] * len(other._fields))
+    other_type, own_name = TraceState if isinstance(state, EligibilityState) else EligibilityState, type(state).__name__
+    wrong = other_type(*[state.trace] * len(other_type._fields))
     bad: list[BadInput] = [
         (lambda: rule.init(0, _POST, _PRE), ValueError, "batch_size = 0"),
         (lambda: rule.init(_BATCH, 0, _PRE), ValueError, "post_size = 0"),
@@ -189,7 +189,7 @@ def _refuses_bad_input(rule: PlasticityRule, state: RuleState, *tensors: Tensor)
         (lambda: rule.update(flat, pre, post, *signals), ValueError, r"trace.*\(4, 2\)"),
         (lambda: rule.update(halved, pre, post, *signals), ValueError, r"pre.*\(3, 2\).*\(3, 1\)"),
         (lambda: rule.update(cast(Any, state.trace), pre, post, *signals), TypeError, "state"),
-        (lambda: rule.update(wrong, pre, post, *signals), TypeError, f"state.*{other.__name__}.*{of_state}"),
+        (lambda: rule.update(wrong, pre, post, *signals), TypeError, f"state.*{other_type.__name__}.*{own_name}"),
         (lambda: rule.update(state, post, pre, *signals), ValueError, r"pre.*\(3, 4\).*\(3, 2\)"),
         (lambda: rule.update(state, pre, post[:1], *signals), ValueError, r"post.*\(1, 4\).*\(3, 4\)"),
         (lambda: rule.update(state, pre.float(), post, *signals), ValueError, "pre.*float32.*float64"),

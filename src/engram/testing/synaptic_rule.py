@@ -23,8 +23,8 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
     Its pseudo-gradient has the shape and dtype of the weights, is a mean over the batch, and is the same each time it
     is called; nothing is changed in place and no global generator is used. A rule declared local uses only the
     synapse's own weight and input; the state of one declared online does not grow. It runs under ``torch.func.vmap``,
-    as three-factor rules run it, and refuses bad input. If its ``update`` has a ``modulator``, it is given one number
-    for each sample, and refuses to run without.
+    which three-factor rules use, and refuses bad input. If its ``update`` has a ``modulator``, it gets one number for
+    each sample, and refuses to run without it.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.
@@ -35,7 +35,7 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
     """
     generator = torch.Generator().manual_seed(0)
     rule = rule_class()
-    # Activities that are also spikes, which suit all rules.
+    # Activities of 0 and 1, which can also be spikes and so suit all rules.
     pre, post = ((torch.rand(_STEPS, _BATCH, size, generator=generator) < 0.5).double() for size in (_PRE, _POST))
     weight = torch.rand(_POST, _PRE, generator=generator, dtype=torch.float64)
     signal = torch.randn(_STEPS, _BATCH, generator=generator, dtype=torch.float64)
@@ -44,8 +44,8 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
         _has_the_form_of_the_weights,
         _changes_nothing,
         _is_a_mean_over_the_batch,
-        _knows_no_order_of_samples,
-        _needs_no_precision,
+        _does_not_depend_on_the_order_of_samples,
+        _is_about_the_same_in_float32,
         _runs_under_vmap,
         *([_is_local] if rule.properties.local else []),
         *([_is_online] if rule.properties.online else []),
@@ -96,7 +96,7 @@ def _leaves(state: Any) -> list[Tensor]:
 
 
 def _has_the_form_of_the_weights(case: _Case) -> None:
-    """The pseudo-gradient has shape and dtype of the weights and is finite, the state is made of tensors."""
+    """The pseudo-gradient has the shape and dtype of the weights and is finite; the state consists of tensors."""
     grad, state = case.update(*case.last, case.after(_STEPS - 1), case.signal[-1])
     assert grad.shape == case.weight.shape, f"a pseudo-gradient of shape {tuple(grad.shape)}"
     assert grad.dtype == case.weight.dtype, f"a pseudo-gradient of {grad.dtype}"
@@ -106,7 +106,7 @@ def _has_the_form_of_the_weights(case: _Case) -> None:
 
 
 def _changes_nothing(case: _Case) -> None:
-    """An update changes neither its arguments nor the rule, and draws nothing: called again, it gives the same."""
+    """An update changes neither its arguments nor the rule, and draws nothing: a second call gives the same."""
     state = case.after(_STEPS - 1)
     involved = [*case.last, *_leaves(state)]
     before = [tensor.clone() for tensor in involved]
@@ -126,7 +126,7 @@ def _is_a_mean_over_the_batch(case: _Case) -> None:
         post=case.post[:, first].expand(-1, _BATCH, -1),
         signal=case.signal[:, first].expand(-1, _BATCH),
     )
-    # The past is the same for all samples, so its means do not depend on their number.
+    # All samples have the same past, so means over them do not depend on their number.
     state, alone = alike.after(_STEPS - 1), case.after(_STEPS - 1, first)
     pre, post, weight = case.last
     rows = [slice(row, row + 1) for row in range(_BATCH)]
@@ -134,13 +134,13 @@ def _is_a_mean_over_the_batch(case: _Case) -> None:
     assert_close(case.update(*case.last, state, case.signal[-1]).grad, torch.stack(grads).mean(0))
 
 
-def _knows_no_order_of_samples(case: _Case) -> None:
+def _does_not_depend_on_the_order_of_samples(case: _Case) -> None:
     """The order of the samples does not matter, as long as it stays the same."""
     turned = replace(case, **{name: getattr(case, name).flip(1) for name in ("pre", "post", "signal")})
     assert_close(turned.last_grad, case.last_grad)
 
 
-def _needs_no_precision(case: _Case) -> None:
+def _is_about_the_same_in_float32(case: _Case) -> None:
     """In float32 it gives the same as in float64, to four digits."""
     low = replace(case, **{name: getattr(case, name).float() for name in ("pre", "post", "weight", "signal")})
     grad = low.last_grad

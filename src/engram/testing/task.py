@@ -17,7 +17,7 @@ def check_task(task_class: Callable[[], Any]) -> None:
     """Check a task against its contract.
 
     ``sample(batch_size, generator)`` gives an ``Episode``, or a named tuple that begins like one, with the documented
-    shapes and at least one answer that counts; the generator alone determines it; each element is new; bad input is
+    shapes and at least one answer that counts; the generator alone determines it; every episode is new; bad input is
     refused.
 
     Args:

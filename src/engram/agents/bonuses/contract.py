@@ -17,19 +17,19 @@ from engram.agents.curiosity import check_rollout
 
 @runtime_checkable
 class ExplorationBonus(Protocol):
-    """An intrinsic reward for observations, larger for newer ones.
+    """An intrinsic reward for observations, larger for more novel ones.
 
     It is made by ``make(obs_shape, num_envs, generator=...)``, and the generator is the source of all its randomness.
     An ``nn.Module`` that keeps everything it learns in parameters and buffers already has the required state.
-    ``CheckedBonus`` calls it, and refuses invalid input. ``RND`` is one, and so is ``FragmentedCuriosity``, whose
-    modules follow the larger contract of ``Curiosity``.
+    ``CheckedBonus`` wraps it and checks its inputs. ``RND`` is one, and so is ``FragmentedCuriosity``, whose modules
+    follow the larger contract of ``Curiosity``.
     """
 
     @abstractmethod
     def bonus(
         self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
     ) -> Float[Tensor, "time batch"]:
-        """The bonus of a rollout, at least 0; called once for each rollout, in order.
+        """The bonus of each step of a rollout, at least 0; called once for each rollout, in order.
 
         Args:
             next_obs: Observations after each step, of all environments.
@@ -43,12 +43,12 @@ class ExplorationBonus(Protocol):
         valid: Bool[Tensor, "time batch"] | None = None,
         envs: Int[np.ndarray, "batch"] | None = None,
     ) -> float:
-        """Take one of several learning steps on a rollout; return the loss before it, or 0 without a loss.
+        """Take one of several learning steps on a rollout; return the loss before it, or 0 if there is no loss.
 
         Args:
             obs: Observations of the last rollout, of some environments.
-            valid: Mask of the observations that count; None: all.
-            envs: The numbers of those environments; None: all.
+            valid: Whether each observation counts; None: all do.
+            envs: Indices of those environments; None: all.
         """
 
     @abstractmethod
@@ -63,19 +63,19 @@ class ExplorationBonus(Protocol):
 class CheckedBonus:
     """A wrapper that checks the inputs and outputs of a bonus.
 
-    Observations are standardised first, o' = (o - mean) / std, where that is given. Steps that do not count pay 0, and
-    a rollout without any other steps is not passed on.
+    Observations are standardised first, o' = (o - mean) / std. Steps that do not count get a bonus of 0, and a rollout
+    without steps that count is not passed on.
 
     Args:
         make_bonus: Makes an ``ExplorationBonus``, as ``make_bonus(obs_shape, num_envs, generator=generator)``.
         obs_shape: Shape of one observation.
-        num_envs: Environments.
+        num_envs: Number of environments.
         generator: Source of all randomness of the bonus; None: one with the seed 0.
-        mean: Mean of observations, of that shape; None: 0.
-        std: Their standard deviation, above 0; None: 1.
+        mean: Mean of the observations, of shape ``obs_shape``; None: 0.
+        std: Standard deviation of the observations, of shape ``obs_shape``, above 0; None: 1.
 
     Raises:
-        TypeError, ValueError: An argument is not as described, or what is made is no ``ExplorationBonus``.
+        TypeError, ValueError: An argument is not as described, or ``make_bonus`` makes no ``ExplorationBonus``.
 
     Examples:
         >>> from engram.agents import HashCounts
@@ -121,8 +121,8 @@ class CheckedBonus:
             done: Steps that do not count.
 
         Raises:
-            TypeError, ValueError: Shapes or dtypes differ, an observation is not finite, or a bonus is no tensor of
-                finite numbers of at least 0, of the shape of ``done``.
+            TypeError, ValueError: Shapes or dtypes differ, an observation is not finite, or the bonus is not a tensor
+                of the shape of ``done`` whose numbers are finite and at least 0.
         """
         checks.arguments()
         check_rollout(next_obs, done, self.obs_shape, self.num_envs)
@@ -143,16 +143,16 @@ class CheckedBonus:
         valid: Bool[Tensor, "time batch"] | None = None,
         envs: Int[np.ndarray, "batch"] | None = None,
     ) -> float:
-        """Take a step of learning, unless no observation counts; return the loss before it.
+        """Take a learning step, unless no observation counts; return the loss before it.
 
         Args:
             obs: Observations of the last rollout.
-            valid: Mask of the observations that count; None: all.
-            envs: The environments that they are of, each once; None: all.
+            valid: Whether each observation counts; None: all do.
+            envs: Indices of the environments in ``obs``, each once; None: all.
 
         Raises:
             TypeError, ValueError: Shapes or dtypes differ, an environment is unknown or occurs twice, an observation is
-                not finite, or the loss is no finite number.
+                not finite, or the loss is not a finite number.
         """
         checks.arguments()
         rows = np.arange(self.num_envs) if envs is None else envs
@@ -175,5 +175,5 @@ class CheckedBonus:
         return self.checked.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a ``state_dict``."""
+        """Continue from a ``state_dict``."""
         self.checked.load_state_dict(state_dict)

@@ -1,4 +1,4 @@
-"""Bonuses as ``engram compare`` makes them, from the shape of an observation and a generator, with settings of ours."""
+"""The bonuses of ``engram compare``, made from an observation shape and a generator, with our own settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from engram.agents.fragmented_curiosity import FragmentedCuriosity
 from engram.agents.rnd import RND
 from engram.memory.fragments import SurprisalMonitor
 
-SURPRISING = 3.0  # times the mean of the errors of a fragment, as of the experiment farcuriosity
+SURPRISING = 3.0  # ratio of an error to the mean error of its fragment, as in the experiment farcuriosity
 
 
 def rnd(obs_shape: Sequence[int], num_envs: int = 1, *, generator: torch.Generator | None = None) -> RND:
     """Random network distillation by small networks that learn fast.
+
+    Args:
+        obs_shape: Shape of one observation.
+        num_envs: Number of environments.
+        generator: Source of the initial values; torch's global one if None.
 
     Examples:
         >>> rnd((3,)).predictor[-1].out_features
@@ -27,7 +32,12 @@ def rnd(obs_shape: Sequence[int], num_envs: int = 1, *, generator: torch.Generat
 def fragmented_rnd(
     obs_shape: Sequence[int], num_envs: int = 1, *, generator: torch.Generator | None = None
 ) -> FragmentedCuriosity:
-    """A small network distillation for each fragment of experience; one begins where an error is three times the mean.
+    """A module like ``rnd`` for each fragment of experience, which begins where an error is three times the mean.
+
+    Args:
+        obs_shape: Shape of one observation.
+        num_envs: Number of environments.
+        generator: Source of all randomness; torch's global one if None.
 
     Examples:
         >>> type(fragmented_rnd((3,)).store.get(0).module).__name__

@@ -1,4 +1,4 @@
-"""Counts of hashes: rare observations are novel; observations with the same hash count as equal."""
+"""Hash counts: observations that were seen rarely are novel; those with the same hash count as equal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engram.agents.curiosity import check_rollout
 
 
 class HashCounts(nn.Module):
-    """The inverse square root of how often observations with the same signs of random projections were seen.
+    """A bonus of one over the square root of how often observations with the same hash were seen.
 
         h = signs of A x,   A ~ N(0, 1), (bits, features)
         n(h) <- n(h) + the observations of the rollout that have h
@@ -25,7 +25,7 @@ class HashCounts(nn.Module):
 
     Args:
         obs_shape: Shape of one observation.
-        num_envs: Environments, which share the counts.
+        num_envs: Number of environments, which share the counts.
         bits: Length of a hash, at most 24; with fewer bits, more observations count as the same. There are 2^bits
             counts.
         generator: Draws A; torch's global one if None.
@@ -66,7 +66,7 @@ class HashCounts(nn.Module):
     def bonus(
         self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
     ) -> Float[Tensor, "time batch"]:
-        """Count the observations of a rollout, and pay for each.
+        """Count the observations of a rollout, and return the bonus of each.
 
         Args:
             next_obs: Observations after each step, of all environments.

@@ -16,7 +16,7 @@ def regret(env: Any, lifetimes: Lifetimes) -> Float[np.ndarray, "num_envs"]:
 
         sum over t of max over a of p(a) - p(a(t))
 
-    It is computed from the arms pulled, not from the rewards. ``env`` must still have the instances of these lifetimes.
+    It is computed from the arms pulled, not from the rewards. ``env`` must still hold the instances of these lifetimes.
     """
     probs = [env.instance(row).probs for row in range(env.num_envs)]
     chances = np.array([(p[0], 1 - p[0]) if len(p) == 1 else p for p in probs])
@@ -28,14 +28,14 @@ class BanditAgent:
     """An agent that pulls the arms of a Bernoulli bandit by a textbook rule.
 
     "thompson" draws each arm's probability from its posterior under a uniform prior, and pulls the arm with the
-    largest; "ucb1" pulls the arm with the largest mean + sqrt(2 ln t / n) after n pulls of it in t - 1 pulls of all,
-    every arm once first; "greedy" pulls the arm with the largest posterior mean.
+    largest; "ucb1" pulls every arm once, then the arm with the largest mean + sqrt(2 ln t / n), where n is its number
+    of pulls and t - 1 that of all arms; "greedy" pulls the arm with the largest posterior mean.
 
     Args:
         rule: "thompson", "ucb1" or "greedy".
-        rng: Source of the draws, and of the choice between equal arms.
-        dependent: Whether the agent knows that the probabilities of two arms sum to one, so that a reward of one arm
-            counts as a missing reward of the other; not for "ucb1".
+        rng: Source of the draws, and of the choice between tied arms.
+        dependent: Whether the agent knows that the probabilities of two arms sum to one, so that a reward from one arm
+            counts as a missing reward from the other; not for "ucb1".
 
     Source: Thompson (1933); Auer et al., "Finite-time analysis of the multiarmed bandit problem" (2002).
 
@@ -54,7 +54,7 @@ class BanditAgent:
         self.rule, self.rng, self.dependent = rule, rng, dependent
 
     def reset(self, env: Any, observations: Observations) -> None:
-        """Start a lifetime in every environment; raise ValueError unless it is a bandit that the rule is for."""
+        """Start a lifetime in every environment; raise ValueError unless it is a bandit that the rule supports."""
         if any(task.n_states != 1 for task in env.tasks):
             raise ValueError("env.tasks: expected bandits, which have one state")
         arms = env.tasks[0].n_actions

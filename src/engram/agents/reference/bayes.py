@@ -13,17 +13,18 @@ from engram.agents.reference.play import Actions, Observations, Rewards
 
 
 class BayesFilterAgent:
-    """An agent that infers the instance, the meaning of variable stimuli, the state and the flag, and acts on this.
+    """An agent that infers the instance, the meaning of variable stimuli, the state and the flag, and acts on these.
 
-    The posterior over instances, meanings of the stimuli seen so far, and z is exact where the instances can be
-    enumerated: predicted with the transitions, multiplied by the likelihood of stimulus and reward. "qmdp" takes the
-    action with the largest mean of the optimal values under the posterior, as if everything became known after the next
-    step; "thompson" draws an instance and a meaning at the start of every trial, and acts as if they were true.
+    The posterior over instances, meanings of the stimuli seen so far, and z (state and flag) is exact where the
+    instances can be enumerated: it is predicted with the transitions, then multiplied by the likelihood of stimulus and
+    reward. "qmdp" takes the action with the largest posterior mean of the optimal values, as if everything became known
+    after the next step; "thompson" draws an instance and a meaning at the start of every trial, and acts as if they
+    were true.
 
     Args:
         model: The task as a decision process whose instance is hidden, from ``engram.tasks.meta.pomdp``.
         mode: "qmdp" or "thompson".
-        rng: Source of the draws of "thompson", and of the choice between equal actions; None: a generator of seed 0.
+        rng: Source of the draws of "thompson", and of the choice between tied actions; None: a generator of seed 0.
 
     Source: QMDP is from Littman, Cassandra and Kaelbling, "Learning policies for partially observable environments"
     (1995); posterior sampling from Thompson (1933).
@@ -103,8 +104,8 @@ class BayesFilterAgent:
         if not rows.size:
             return
         weights = self.belief[rows].sum(3).reshape(len(rows), -1).cumsum(1)
-        place = (weights < self.rng.random((len(rows), 1)) * weights[:, -1:]).sum(1)
-        self._drawn[rows] = np.stack(np.divmod(place, len(self._meanings)), 1)
+        index = (weights < self.rng.random((len(rows), 1)) * weights[:, -1:]).sum(1)
+        self._drawn[rows] = np.stack(np.divmod(index, len(self._meanings)), 1)
 
     def _outcome(self, action: int, reward: float) -> Float[np.ndarray, "instances z z"]:
         """The joint probability of each successor and the reward."""
@@ -124,10 +125,10 @@ class BayesFilterAgent:
             agrees = np.isclose(observations[:, None, :], self.model.views[None], atol=1e-6).all(2)
             self.belief = self.belief * np.tile(agrees, flags)[:, None, None, :]
         else:
-            parts = observations.reshape(len(observations), -1, self.model.fixed.shape[1]).swapaxes(0, 1)
+            stimuli = observations.reshape(len(observations), -1, self.model.fixed.shape[1]).swapaxes(0, 1)
             agree = np.ones((len(observations), len(self._meanings), S), dtype=bool)
-            for part, vectors in enumerate(parts):
-                agree &= self._labels(vectors)[..., None] == self.model.shown[:, part]
+            for slot, vectors in enumerate(stimuli):
+                agree &= self._labels(vectors)[..., None] == self.model.shown[:, slot]
             self.belief = self.belief * np.tile(agree, flags)[:, None]
         total = self.belief.sum((1, 2, 3), keepdims=True)
         # The posterior is zero where a lifetime is over and the next has begun.
@@ -143,7 +144,7 @@ class BayesFilterAgent:
             return np.broadcast_to(label[:, None], (len(vectors), 1))
         is_known = (vectors[:, None] == self._met).all(2) & (np.arange(count) < self._n_met[:, None])
         order = np.where(is_known.any(1), is_known.argmax(1), self._n_met)
-        # A vector beyond their number is of the next lifetime.
+        # Beyond the number of variable stimuli, a new vector belongs to the next lifetime.
         new = np.flatnonzero((label == -2) & ~is_known.any(1) & (order < count))
         self._met[new, order[new]] = vectors[new]
         self._n_met[new] += 1

@@ -31,11 +31,11 @@ class Agent(Protocol):
             rewards: Their rewards, (num_envs,).
             observations: The observations after them, (num_envs, features).
         """
-        return  # without a body the type checker would take the method for abstract
+        return  # without a body, the type checker would consider the method abstract
 
 
 class Lifetimes(NamedTuple):
-    """One lifetime of each environment, step by step; after its end actions and rewards are 0, states -1."""
+    """One lifetime in each environment, step by step; after its end, actions and rewards are 0, and states -1."""
 
     states: Int[np.ndarray, "num_envs steps"]  # before the steps
     actions: Int[np.ndarray, "num_envs steps"]

@@ -1,4 +1,4 @@
-"""Whether a generator composes: scores of its images, order of its representation, overlap of its data."""
+"""Whether a generative model composes: scores of its images, order of its representation, overlap of its data."""
 
 from engram.analysis.composition.bump_score import BumpScore, bump_score
 from engram.analysis.composition.coupling import Coupling, coupling

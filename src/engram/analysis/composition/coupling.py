@@ -1,4 +1,4 @@
-"""Whether two things are learned together."""
+"""Whether two abilities are learned together."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from engram import checks
 
 @dataclass(frozen=True)
 class Coupling:
-    """When two curves first reach a level, the ratio of the earlier to the later, and the curves' correlation.
+    """The steps at which two curves first reach a level, their ratio (``index``), and the correlation of the curves.
 
-    NaN if a curve never reaches the level, or is constant.
+    A step and ``index`` are NaN if a curve never reaches the level, ``correlation`` if one is constant.
     """
 
     first_x: float
@@ -30,18 +30,18 @@ def coupling(
     curve_y: Float[np.ndarray, " points"],
     level: float = 0.8,
 ) -> Coupling:
-    """How closely two learning curves go together: an index of 1 means that they reach the level at the same time.
+    """How closely two learning curves go together; they reach the level at the same time if ``index`` is 1.
 
-    Two curves that share a further condition, as accuracies of single bumps do, rise together for that reason too.
+    Curves with a common condition, such as accuracies that both require a single bump, also rise together for it.
 
     Args:
         steps: The steps at which the curves were measured, ascending, above 0.
         curve_x: One curve.
         curve_y: The other.
-        level: The level.
+        level: The value that both curves are to reach.
 
     Raises:
-        ValueError: There is no point, steps do not ascend from above 0, or a value is not finite.
+        ValueError: There is no point, steps are not positive and ascending, or a value is not finite.
 
     Source: ours, after Liang et al., "Do diffusion models learn semantically meaningful and efficient representations?"
     (2024).

@@ -12,7 +12,7 @@ from engram import checks
 
 @dataclass(frozen=True)
 class Factorization:
-    """The additive share of a representation (R^2), and mean |cos| between factors and within one factor."""
+    """How additive a representation is (R^2), and the mean |cos| between factors and within one factor."""
 
     additive_r2: float
     between_cos: float
@@ -26,21 +26,21 @@ def factorization(
     *,
     centred: bool = True,
 ) -> Factorization:
-    """How far a representation of a grid of two factors is a sum, H(a, b) ~ m + u(a) + w(b).
+    """How close a representation of a grid of two factors is to a sum, H(a, b) ~ m + u(a) + w(b).
 
-    With u(a) the mean of H(a, b) over b, less the mean m of all, and w(b) likewise: R^2 of the sum; the mean |cos|
-    between u(a) and w(b), 0 where factors are orthogonal; and between u(a) and u(a') (likewise for w) of values further
-    apart than ``separation``, which is small if each value has a direction of its own.
+    u(a) is the mean of H(a, b) over b, minus the overall mean m, and w(b) likewise. The measures are the R^2 of the
+    sum; the mean |cos| between u(a) and w(b), which is 0 for orthogonal factors; and that between u(a) and u(a') (and
+    so for w) of values further apart than ``separation``, which is small if each value has a direction of its own.
 
     Args:
         H: The representation.
-        labels: The factors of each row; each pair of values occurs once.
-        separation: Values of one factor are compared if they are further apart than this.
-        centred: Whether directions are from the mean m; else from 0.
+        labels: The values of the two factors for each row; each pair of values occurs once.
+        separation: Distance above which two values of one factor are compared.
+        centred: Whether directions are relative to the mean m; if not, they are relative to 0.
 
     Raises:
-        ValueError: The labels are no grid of two factors with two values each, no values are further apart than
-            ``separation``, or a value is not finite.
+        ValueError: The labels are not a grid of two factors with at least two values each, no two values are further
+            apart than ``separation``, or a value is not finite.
 
     Source: ours, after Liang et al., "How diffusion models learn to factorize and compose" (2024).
 
@@ -56,24 +56,24 @@ def factorization(
     checks.number("separation", separation, minimum=0)
     values = [np.unique(column) for column in labels.T]
     shape = tuple(map(len, values))
-    place = np.ravel_multi_index([np.searchsorted(v, c) for v, c in zip(values, labels.T, strict=True)], shape)
-    if min(shape) < 2 or len(labels) != shape[0] * shape[1] or len(np.unique(place)) != len(place):
+    cell = np.ravel_multi_index([np.searchsorted(v, c) for v, c in zip(values, labels.T, strict=True)], shape)
+    if min(shape) < 2 or len(labels) != shape[0] * shape[1] or len(np.unique(cell)) != len(cell):
         raise ValueError(f"labels: expected each pair of {shape[0]} and {shape[1]} values once, two or more of each")
     grid = np.empty((*shape, H.shape[1]))
-    grid[np.unravel_index(place, shape)] = H
+    grid[np.unravel_index(cell, shape)] = H
     mean = grid.mean((0, 1))
-    parts = grid.mean(1) - mean, grid.mean(0) - mean
-    total = ((grid - mean) ** 2).sum()
-    explained = sum(size * (part**2).sum() for size, part in zip(shape[::-1], parts, strict=True))
-    u, w = (_directions(part if centred else part + mean) for part in parts)
+    deviations = grid.mean(1) - mean, grid.mean(0) - mean
+    total_variation = ((grid - mean) ** 2).sum()
+    explained_variation = sum(size * (vectors**2).sum() for size, vectors in zip(shape[::-1], deviations, strict=True))
+    u, w = (_directions(vectors if centred else vectors + mean) for vectors in deviations)
     within = []
-    for part, value in ((u, values[0]), (w, values[1])):
+    for vectors, value in ((u, values[0]), (w, values[1])):
         apart = np.abs(value[:, None] - value) > separation
-        within.append(np.abs(part @ part.T)[apart])
+        within.append(np.abs(vectors @ vectors.T)[apart])
     if not (far := np.concatenate(within)).size:
         raise ValueError(f"separation = {separation}: expected less than the largest distance of two values")
-    additive = float(explained / total) if total else np.nan
-    return Factorization(additive, float(np.abs(u @ w.T).mean()), float(far.mean()))
+    r2 = float(explained_variation / total_variation) if total_variation else np.nan
+    return Factorization(r2, float(np.abs(u @ w.T).mean()), float(far.mean()))
 
 
 def _directions(vectors: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n features"]:

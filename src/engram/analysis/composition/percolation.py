@@ -1,4 +1,4 @@
-"""Whether training examples overlap to one connected whole."""
+"""Whether overlapping training examples form one connected whole."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def percolation_ratio(positions: Float[np.ndarray, "n 2"], sigma: float, thresho
     threshold: exp(-r^2 / (4 sigma^2)), so r < 2 sigma sqrt(-log threshold), 4.604 sigma for 0.005.
 
     Args:
-        positions: Places of the bumps.
-        sigma: Their width.
-        threshold: The least overlap, between 0 and 1.
+        positions: Position (x, y) of each bump.
+        sigma: Width (standard deviation) of the bumps.
+        threshold: Smallest overlap that connects, between 0 and 1.
 
     Raises:
         ValueError: There is no position, or a value is out of range or not finite.

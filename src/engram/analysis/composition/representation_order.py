@@ -14,9 +14,9 @@ from engram import checks
 
 @dataclass(frozen=True)
 class RepresentationOrder:
-    """The order of a representation, and for each label how well neighbours predict it (R^2).
+    """The order of a representation, and how well neighbours predict each label (R^2).
 
-    ``order`` is 1 where neighbours are as far apart in their labels as any two, and small where they are close.
+    ``order`` is 1 if the labels of neighbours are as far apart as those of any two rows, and small if they are close.
     """
 
     order: float
@@ -26,16 +26,16 @@ class RepresentationOrder:
 def representation_order(
     H: Float[np.ndarray, "n features"], labels: Float[np.ndarray, "n labels"], k: int = 5
 ) -> RepresentationOrder:
-    """How far apart nearest neighbours in a representation are in their labels, against all pairs.
+    """How far apart the labels of nearest neighbours in a representation are, relative to those of all pairs.
 
         order = mean distance of labels to those of the k nearest others in H / mean distance of labels of all pairs
 
-    and of each label the R^2 of its prediction by the mean of the k nearest others.
+    and, for each label, the R^2 of its prediction by the mean of the k nearest others.
 
     Args:
         H: The representation.
         labels: The label of each row.
-        k: Neighbours, less than n.
+        k: Number of neighbours, less than n.
 
     Returns:
         The order and the R^2; NaN, with a warning, if labels are constant.
@@ -57,11 +57,11 @@ def representation_order(
         raise ValueError(f"k = {k}: expected less than the {len(H)} rows of H")
     between = cdist(H, H)
     np.fill_diagonal(between, np.inf)
-    near = labels[np.argpartition(between, k - 1, axis=1)[:, :k]]
-    spread = labels.var(0)
-    if not spread.all():
+    neighbour_labels = labels[np.argpartition(between, k - 1, axis=1)[:, :k]]
+    variance = labels.var(0)
+    if not variance.all():
         warnings.warn("labels are constant, so that what tells them has no R^2", stacklevel=2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        order = np.linalg.norm(near - labels[:, None], axis=2).mean() / pdist(labels).mean()
-        r2 = np.where(spread > 0, 1 - ((near.mean(1) - labels) ** 2).mean(0) / spread, np.nan)
+        order = np.linalg.norm(neighbour_labels - labels[:, None], axis=2).mean() / pdist(labels).mean()
+        r2 = np.where(variance > 0, 1 - ((neighbour_labels.mean(1) - labels) ** 2).mean(0) / variance, np.nan)
     return RepresentationOrder(float(order), tuple(r2.tolist()))

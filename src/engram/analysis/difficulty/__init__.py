@@ -1,1 +1,1 @@
-"""How hard it is to generalise: inductive bias complexity, and the measures from which it is computed."""
+"""How hard it is to generalise: inductive bias complexity, and the measurements it is computed from."""

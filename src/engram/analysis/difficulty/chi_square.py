@@ -1,4 +1,4 @@
-"""Logarithms of chi-square distribution functions, far beyond where the probabilities themselves are 0 in floats."""
+"""Logarithms of chi-square distribution functions, even where the probabilities themselves underflow to 0."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from scipy.special import gammainc, gammaln, hyp1f1, log_ndtr, logsumexp
 
 from engram import checks
 
-NEAR_MEAN = 1e-3  # standard deviations from the mean within which the correction is taken at its limit
-UNDERFLOW = 1e-280
-MOST_TERMS = 1e8  # of a mixture, whose terms are all added up
+NEAR_MEAN = 1e-3  # standard deviations from the mean within which the limit of the correction is used
+UNDERFLOW = 1e-280  # below this, probabilities are computed as logarithms
+MOST_TERMS = 1e8  # largest ``nc``; all terms of the mixture are added up
 
 
 def weighted_chi2_logcdf(
@@ -25,18 +25,18 @@ def weighted_chi2_logcdf(
 ) -> float:
     """The logarithm of the probability that a weighted sum of chi-squares is at most x; -inf where x <= 0.
 
-    For sum_i w_i chi^2(df, nc_i), with cumulant generating function
+    The sum is sum_i w_i chi^2(df, nc_i), with the cumulant generating function
 
         K(t) = sum_i -df / 2 log(1 - 2 w_i t) + w_i nc_i t / (1 - 2 w_i t)
 
-    the saddlepoint approximation of Lugannani and Rice, at the root of K'(t) = x:
+    The result is the saddlepoint approximation of Lugannani and Rice, at the root of K'(t) = x:
 
         P = Phi(r) + phi(r) (1 / r - 1 / u),   r = sign(t) sqrt(2 (t x - K)),   u = t sqrt(K''(t))
 
     Args:
         x: The value of the sum.
         weights: w, above 0.
-        nc: Non-centrality of each term, at least 0; None: 0.
+        nc: Non-centrality of each term, at least 0; None: 0 for all.
         df: Degrees of freedom of each term, above 0.
 
     Source: Lugannani and Rice, "Saddle point approximation for the distribution of the sum of independent random
@@ -59,7 +59,7 @@ def weighted_chi2_logcdf(
 def saddlepoint_logcdf(
     x: float | int, weights: Float[np.ndarray, " terms"], shifts: Float[np.ndarray, " terms"], df: float | int
 ) -> float:
-    """The same probability with shifts = weights * nc, so that a weight may be 0: a term that is a constant.
+    """The same with shifts = weights * nc, so that a weight may be 0: its term is then a constant.
 
     Args:
         x: The value of the sum.
@@ -73,13 +73,13 @@ def saddlepoint_logcdf(
     x, weights, shifts = x / scale, weights / scale, shifts / scale
 
     def cumulants(t: float) -> tuple[float, float, float, float]:
-        share = 1 / (1 - 2 * weights * t)
-        spread = weights * share
+        tilt = 1 / (1 - 2 * weights * t)
+        tilted_weights = weights * tilt
         return (
-            float((df / 2 * np.log(share) + shifts * share * t).sum()),
-            float((df * spread + shifts * share**2).sum()),
-            float((2 * df * spread**2 + 4 * shifts * spread * share**2).sum()),
-            float((8 * df * spread**3 + 24 * shifts * spread**2 * share**2).sum()),
+            float((df / 2 * np.log(tilt) + shifts * tilt * t).sum()),
+            float((df * tilted_weights + shifts * tilt**2).sum()),
+            float((2 * df * tilted_weights**2 + 4 * shifts * tilted_weights * tilt**2).sum()),
+            float((8 * df * tilted_weights**3 + 24 * shifts * tilted_weights**2 * tilt**2).sum()),
         )
 
     t = _saddlepoint(x, lambda t: cumulants(t)[1], float(weights.max()))
@@ -108,9 +108,9 @@ def _saddlepoint(x: float, mean_at: Callable[[float], float], largest: float) ->
 
 
 def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> float:
-    """The logarithm of the non-central chi-square distribution function, exact also where it is below 1e-308.
+    """The logarithm of the non-central chi-square distribution function, accurate also where it is below 1e-308.
 
-    A mixture of central distributions, of df + 2 j degrees, by a Poisson distribution of mean nc / 2:
+    It is a mixture of central distributions with df + 2 j degrees of freedom, by a Poisson distribution of mean nc / 2:
 
         P = sum_j exp(-nc / 2) (nc / 2)^j / j! gamma(df / 2 + j, x / 2) / Gamma(df / 2 + j)
 
@@ -135,7 +135,7 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
     central = gammainc(a, z)
     small = central < UNDERFLOW
     logs = np.log(np.where(small, 1.0, central))
-    # gamma(a, z) / Gamma(a) = z^a exp(-z) / Gamma(a + 1) 1F1(1, a + 1, z), where the last is near 1: a is far above z
+    # gamma(a, z) / Gamma(a) = z^a exp(-z) / Gamma(a + 1) 1F1(1, a + 1, z), where 1F1 is near 1, since a is far above z
     a = a[small]
     logs[small] = a * math.log(z) - z - gammaln(a + 1) + np.log(hyp1f1(1, a + 1, z))
     return min(float(logsumexp(poisson + logs)), 0.0)

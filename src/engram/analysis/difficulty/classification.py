@@ -26,19 +26,19 @@ def classification_difficulty(
     drop_conflicts: bool = False,
     seed: int | np.random.Generator = 0,
 ) -> MeasuredDifficulty:
-    """The inductive bias complexity of a data set: every class is a manifold of its own.
+    """The inductive bias complexity of a data set, where each class is a manifold of its own.
 
-    The radius is the largest norm. The bits are only as good as the dimension: an error of 1 in it changes them by a
-    factor of about 2 pi radius / resolution; ``low`` and ``high`` give the effect of its standard error.
+    The radius is the largest norm. The bits are only as good as the dimension: an error of 1 in the dimension changes
+    them by a factor of about 2 pi radius / resolution; ``low`` and ``high`` show the effect of its standard error.
 
     Args:
         X: Samples, flattened.
         y: Their labels.
         error: Target error, between 0 and 1.
-        m: The intrinsic dimension, or the method of ``intrinsic_dimension`` that measures it; below 1 counts as 1.
+        m: The intrinsic dimension, or the method of ``intrinsic_dimension`` that measures it; below 1, it counts as 1.
         resolution: The margin between classes, or the method of ``class_margin`` that measures it.
         k: Number of neighbours for measuring the dimension.
-        n_queries: Points whose neighbours are searched; None: all.
+        n_queries: Number of points whose neighbours are searched; None: all.
         drop_conflicts: Leave out equal samples with different labels, instead of raising an error.
         seed: Seed of all draws, or a generator.
 

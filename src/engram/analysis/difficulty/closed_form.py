@@ -1,4 +1,4 @@
-"""Inductive bias complexity: the bits of inductive bias needed to generalise on a task, independently of a model."""
+"""Inductive bias complexity: the bits of inductive bias needed to generalise on a task, whatever the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engram.analysis.difficulty.margin import Margin
 
 Number = float | int | np.ndarray
 LN2 = math.log(2)
-DATA_LIMITED = 1e-6  # share of the hypotheses' dimensions that the data leave free, below which it is rounding
+DATA_LIMITED = 1e-6  # a smaller share of dimensions that the data leave free is lost in rounding
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class GeneralizationTask:
     """The quantities that the difficulty of a task is computed from; numbers, or arrays that broadcast.
 
     Attributes:
-        n: Samples, at least 1.
-        m: Intrinsic dimension of the inputs, at least 1; need not be whole.
+        n: Number of samples, at least 1.
+        m: Intrinsic dimension of the inputs, at least 1; need not be an integer.
         radius: Largest norm of an input (torus: side / (2 pi)).
-        resolution: Distance in the inputs at which the output may change, in their unit.
-        error: Target error over the loss's Lipschitz constant, between 0 and 1.
-        n_discrete: Combinations of the discrete variables, at least 1; for classification the classes.
-        out_dim: Dimension of the output, at least 1; for classification the classes - 1.
+        resolution: Distance between inputs at which the output may change, in the unit of ``radius``.
+        error: Target error divided by the Lipschitz constant of the loss, between 0 and 1.
+        n_discrete: Number of combinations of the discrete variables, at least 1; for classification, of classes.
+        out_dim: Dimension of the output, at least 1; for classification, the number of classes - 1.
         bound: Largest output.
         manifold: ``"sphere"``, or ``"torus"`` for states that are angles.
     """
@@ -46,19 +46,19 @@ class GeneralizationTask:
     manifold: str = "sphere"
 
     def difficulty(self, **changes: Any) -> Difficulty:
-        """The inductive bias complexity, with some of the inputs changed if given."""
+        """The inductive bias complexity; ``changes`` replace fields of the task."""
         return inductive_bias_complexity(**{**vars(self), **changes})
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """The inductive bias complexity of a task and its intermediate values, arrays where an input is one.
+    """The inductive bias complexity of a task and its intermediate values, which are arrays if an input is one.
 
-    ``log2_bits`` is -inf where there are none. ``dim_theta_log2`` is the logarithm of the dimension of the hypothesis
-    space, ``dim_free_log2`` of the part that the data leave free, -inf for none; ``bits_per_dim`` are those for
-    each free dimension. ``max_frequency`` is M, ``degree`` K, not rounded (on the torus M), ``wasserstein`` W and
-    ``lipschitz`` L_f of ``inductive_bias_complexity``. If ``data_limited``, the data leave so little open that it is
-    lost in rounding: bits are then 0 or unreliable. ``task`` has the inputs.
+    ``log2_bits`` is -inf for 0 bits. ``dim_theta_log2`` is log2 of the dimension of the hypothesis space,
+    ``dim_free_log2`` that of the part that the data leave free, -inf for none; ``bits_per_dim`` are the bits for each
+    free dimension. ``max_frequency`` is M, ``degree`` K, not rounded (on the torus M), ``wasserstein`` W and
+    ``lipschitz`` L_f of ``inductive_bias_complexity``. If ``data_limited``, the data leave so few
+    dimensions free that they are lost in rounding: the bits are then 0 or unreliable. ``task`` holds the inputs.
     """
 
     log2_bits: Number
@@ -74,12 +74,12 @@ class Difficulty:
 
     @property
     def log10_bits(self) -> Any:
-        """Logarithm of the bits to base 10; -inf where there are none."""
+        """The logarithm of the bits to base 10; -inf for 0 bits."""
         return self.log2_bits * math.log10(2)
 
     @property
     def bits(self) -> Any:
-        """The bits; OverflowError where they are beyond the largest float."""
+        """The bits; raises an OverflowError if they exceed the largest float."""
         if np.any(np.asarray(self.log2_bits) >= 1024):
             maximum = float(np.max(self.log10_bits))
             raise OverflowError(f"there are 10^{maximum:.6g} bits, beyond the largest float: read log10_bits")
@@ -90,8 +90,8 @@ class Difficulty:
 class MeasuredDifficulty:
     """The difficulty of a task whose inputs were measured on data.
 
-    ``low`` and ``high`` are log10 of the bits at the measured dimension less and plus its standard error. ``dimension``
-    and ``margin`` are the measured quantities; None where one was given.
+    ``low`` and ``high`` are log10 of the bits at the measured dimension minus and plus its standard error.
+    ``dimension`` and ``margin`` are the measured quantities; None where one was given.
     """
 
     difficulty: Difficulty
@@ -104,21 +104,22 @@ class MeasuredDifficulty:
 def inductive_bias_complexity(**inputs: Any) -> Difficulty:
     """An upper bound of the information that a designer must supply for a learner to generalise on a task.
 
-    It is minus the logarithm of the share of hypotheses that generalise among those that fit the training data: of all
-    functions of frequency up to M on ``n_discrete`` = C copies of an m-sphere of radius R, or a torus of side 2 pi R:
+    It is minus the logarithm of the share of hypotheses that generalise among those that fit the training data.
+    Hypotheses are the functions of frequency up to M on ``n_discrete`` = C copies of an m-sphere of radius R, or of a
+    torus of side 2 pi R:
 
         M = 2 pi R / resolution,   K (K + m - 1) = M^2,   E = binom(m + K, m) + binom(m + K - 1, m)
         W = sqrt(m / 6) (C A_m / n)^(1/m) R,   A_m = 2 pi^((m+1)/2) / Gamma((m+1)/2),   L_f = K sqrt(D) / R
         I = (2 D C E - n D) log2(B sqrt(D C) L_f W / error)
 
     and on the torus K = M, E = pi^(m/2) M^m / Gamma(m/2 + 1) and A_m = (2 pi)^m. The bits are 0 if the data determine
-    every dimension, or if the target is met without any information. All is computed in logarithms.
+    every dimension, or if the target is met without any information. All values are computed as logarithms.
 
-    The inputs are the fields of ``GeneralizationTask``, D being ``out_dim`` and B ``bound``; arrays broadcast. A
-    resolution above 2 R, where hypotheses have less than one wavelength, gives a warning.
+    The inputs are the fields of ``GeneralizationTask``, where D is ``out_dim`` and B is ``bound``; arrays broadcast. A
+    resolution above 2 R, at which hypotheses have less than one wavelength, gives a warning.
 
     Source: Boopathy et al., "Model-agnostic Measure of Generalization Difficulty" (2023); the formula is that of the
-    authors' script, the torus that of its reinforcement learning.
+    authors' script, which uses the torus for reinforcement learning.
 
     Examples:
         >>> task = dict(n=60000, m=14, radius=17.18, resolution=2.399, error=1e-3, n_discrete=10, out_dim=9)
@@ -157,7 +158,7 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
 def with_uncertainty(
     task: GeneralizationTask, dimension: DimensionEstimate | None, margin: Margin | None = None
 ) -> MeasuredDifficulty:
-    """The difficulty of a task with a measured dimension, and how far its standard error moves it.
+    """The difficulty of a task with a measured dimension, and how far the dimension's standard error changes it.
 
     Args:
         task: The task, with the measured quantities.
@@ -170,7 +171,7 @@ def with_uncertainty(
 
 
 def log_modes_up_to(M: Number, m: Number, manifold: str = "sphere") -> tuple[Number, Number]:
-    """The degree that belongs to the highest frequency, and the logarithm of the number of modes.
+    """The degree K that belongs to the highest frequency M, and the logarithm of the number of modes.
 
     Args:
         M: The highest frequency.
@@ -179,19 +180,19 @@ def log_modes_up_to(M: Number, m: Number, manifold: str = "sphere") -> tuple[Num
     """
     if manifold == "torus":
         return M, m / 2 * math.log(math.pi) - gammaln(m / 2 + 1) + m * np.log(M)
-    K = M * (2 * M / (np.hypot(m - 1, 2 * M) + (m - 1)))  # the root without cancellation
+    K = M * (2 * M / (np.hypot(m - 1, 2 * M) + (m - 1)))  # the root of K (K + m - 1) = M^2 without cancellation
     # binom(m + K, m) + binom(m + K - 1, m) = binom(m + K, m) (m + 2 K) / (m + K)
     return K, np.log((m + 2 * K) / (m + K)) - betaln(m + 1, K + 1) - np.log(m + K + 1)
 
 
 def check_range(name: str, values: np.ndarray) -> None:
-    """Raise ValueError unless all values are in the range of the input of that name."""
+    """Raise a ValueError unless all values are in the range of the input of this name."""
     if name in ("n", "m", "m_within", "n_discrete", "out_dim"):
-        fine, expected = values >= 1, "a finite number, at least 1"
+        is_valid, expected = values >= 1, "a finite number, at least 1"
     elif name == "error":
-        fine, expected = (values > 0) & (values < 1), "a number between 0 and 1"
+        is_valid, expected = (values > 0) & (values < 1), "a number between 0 and 1"
     else:
-        fine, expected = values > 0, "a finite number above 0"
-    wrong = values[~(fine & np.isfinite(values))]
-    if wrong.size:
-        raise ValueError(f"{name} = {wrong.flat[0]:g}: expected {expected}")
+        is_valid, expected = values > 0, "a finite number above 0"
+    invalid = values[~(is_valid & np.isfinite(values))]
+    if invalid.size:
+        raise ValueError(f"{name} = {invalid.flat[0]:g}: expected {expected}")

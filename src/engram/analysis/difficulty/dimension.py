@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from engram import checks
 from engram.analysis.difficulty.nearest_neighbours import as_points, distinct, nearest_distances
 
-KEPT_SHARE = 0.9  # of the ratios, smallest first: TwoNN leaves the others out
+KEPT_SHARE = 0.9  # the share of the ratios, smallest first, that TwoNN uses
 MANY_DUPLICATES = 0.05
 
 
@@ -26,10 +26,10 @@ MANY_DUPLICATES = 0.05
 class DimensionEstimate:
     """An intrinsic dimension.
 
-    ``se`` is its standard error, with the queries taken to be independent. It comes from ``k`` neighbours of
-    ``n_queries`` points among ``n_points`` distinct ones; ``n_duplicates`` were left out because they equal another.
-    ``ties`` is the share of neighbours as far away as the next one; if it is large, as for data with few values, the
-    estimate is unreliable, since it assumes a continuum.
+    ``se`` is its standard error if the queries are independent. It is computed from ``k`` neighbours of ``n_queries``
+    points among ``n_points`` distinct ones; ``n_duplicates`` points that equal another were left out. ``ties`` is the
+    share of neighbours as far away as the next one; if it is large, as for data with few values, the estimate is
+    unreliable, since it assumes a continuous distribution.
     """
 
     value: float
@@ -50,27 +50,27 @@ def intrinsic_dimension(
     pooled: bool = True,
     seed: int | np.random.Generator = 0,
 ) -> DimensionEstimate:
-    """The intrinsic dimension of data, from the distances T_j of points to their j-th nearest others.
+    """The intrinsic dimension of data, from the distances T_j of points to their j-th nearest neighbours.
 
     The maximum-likelihood estimate, pooled over the queries, is
 
         m = 1 / mean over queries and j < k of log(T_k / T_j)
 
-    or, not pooled, the mean over queries of 1 / mean over j. TwoNN is the slope through the origin of
+    or, if not pooled, the mean over queries of 1 / mean over j. TwoNN is the slope through the origin of
     -log(1 - F(mu)) against log(mu), where F is the empirical distribution of mu = T_2 / T_1, without its largest
-    tenth. Equal points are left out first, with a warning if they are more than 5 %. Estimates are too low where the
-    dimension is high: 9.3 for 10 and 16 for 20, with 2000 points.
+    tenth. Duplicates are left out first, with a warning if they are more than 5 %. Estimates of high dimensions are
+    too low: 9.3 for 10 and 16 for 20, with 2000 points.
 
     Args:
         X: Samples, flattened.
-        k: Neighbours, at least 2; not used by ``"twonn"``.
-        n_queries: Points whose neighbours are searched among all, drawn at random; None: all.
+        k: Number of neighbours, at least 2; not used by ``"twonn"``.
+        n_queries: Number of points, drawn at random, whose neighbours among all points are searched; None: all.
         method: ``"mle"``, maximum likelihood, or ``"twonn"``.
-        pooled: Average the logarithms over the queries, rather than the dimensions.
-        seed: Seed of the draw, or a generator.
+        pooled: Whether to average the logarithms over the queries, rather than the dimensions.
+        seed: Seed of this draw, or a generator.
 
     Raises:
-        ValueError: There are not more than k distinct points, a number is not finite, or all distances are equal.
+        ValueError: There are at most k distinct points, a number is not finite, or all distances are equal.
 
     Source: Levina and Bickel, "Maximum likelihood estimation of intrinsic dimension" (2004), with the average of
     MacKay and Ghahramani (2005); Facco et al., "Estimating the intrinsic dimension ..." (2017).
@@ -84,15 +84,15 @@ def intrinsic_dimension(
     points = as_points(X)
     checks.choice("method", method, ("mle", "twonn"))
     k = 2 if method == "twonn" else k
-    first, _ = distinct(points)
-    n_duplicates = len(points) - len(first)
-    if not 2 <= k < len(first):
-        raise ValueError(f"k = {k}: expected at least 2, and less than the {len(first)} distinct samples")
+    first_rows, _ = distinct(points)
+    n_duplicates = len(points) - len(first_rows)
+    if not 2 <= k < len(first_rows):
+        raise ValueError(f"k = {k}: expected at least 2, and less than the {len(first_rows)} distinct samples")
     if n_queries is not None:
         checks.size("n_queries", n_queries, 2)
     if n_duplicates > MANY_DUPLICATES * len(points):
         warnings.warn(f"{n_duplicates / len(points):.0%} of the samples equal another, and are left out", stacklevel=2)
-    points = points[first] if n_duplicates else points
+    points = points[first_rows] if n_duplicates else points
     queries = None
     if n_queries is not None and n_queries < len(points):
         queries = np.sort(np.random.default_rng(seed).choice(len(points), n_queries, replace=False))
@@ -105,9 +105,9 @@ def intrinsic_dimension(
 def maximum_likelihood_dimension(
     distances: Float[np.ndarray, "queries k"], *, pooled: bool = True
 ) -> tuple[float, float]:
-    """The maximum-likelihood dimension and its standard error, as ``intrinsic_dimension`` does.
+    """The maximum-likelihood dimension and its standard error, as in ``intrinsic_dimension``.
 
-    ``distances`` are those T_1 to T_k of each query to its k nearest others, smallest first, none 0, not all equal.
+    ``distances`` are T_1 to T_k of each query, in ascending order; none may be 0, nor may all of them be equal.
 
     Examples:
         >>> distances = np.random.default_rng(0).random((4000, 5)) ** (1 / 3)  # uniform in a ball of 3 dimensions
@@ -118,18 +118,18 @@ def maximum_likelihood_dimension(
     inverse = np.log(distances[:, -1:] / distances[:, :-1]).mean(1)
     inverse_dimension = inverse.mean() if pooled else inverse.min()
     if inverse_dimension <= 0:
-        which = "all samples" if pooled else f"query {int(inverse.argmin())}"
-        raise ValueError(f"X: the {distances.shape[1]} nearest others of {which} are all as far away; expected not")
-    count = math.sqrt(len(inverse))
-    spread = float(inverse.std(ddof=1)) if len(inverse) > 1 else math.nan
+        subject = "all samples" if pooled else f"query {int(inverse.argmin())}"
+        raise ValueError(f"X: the {distances.shape[1]} nearest others of {subject} are all as far away; expected not")
+    root_n = math.sqrt(len(inverse))
+    std = float(inverse.std(ddof=1)) if len(inverse) > 1 else math.nan
     if pooled:
-        return float(1 / inverse_dimension), float(spread / inverse_dimension**2 / count)
+        return float(1 / inverse_dimension), float(std / inverse_dimension**2 / root_n)
     dimensions = 1 / inverse
-    return float(dimensions.mean()), float(dimensions.std(ddof=1) / count) if len(dimensions) > 1 else math.nan
+    return float(dimensions.mean()), float(dimensions.std(ddof=1) / root_n) if len(dimensions) > 1 else math.nan
 
 
 def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float]:
-    """The dimension of TwoNN and its standard error, from distances to the two nearest others.
+    """The dimension of TwoNN and its standard error, from distances to the two nearest neighbours.
 
     Source: Facco et al. (2017), equation 5 and algorithm; the standard error is that of maximum likelihood.
     """
@@ -137,7 +137,7 @@ def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float
     rank = np.arange(1, len(logs) + 1) / len(logs)
     n_kept = max(1, int(KEPT_SHARE * len(logs)))
     x, y = logs[:n_kept], -np.log1p(-rank[:n_kept])
-    if not (finite := np.isfinite(y)).all():  # a single ratio has the rank 1
+    if not (finite := np.isfinite(y)).all():  # a single ratio has rank 1
         x, y = x[finite], y[finite]
     if not x.any():
         raise ValueError("X: the two nearest others of nearly all samples are as far away; expected not")
@@ -149,16 +149,16 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
     """``intrinsic_dimension`` as a scikit-learn estimator.
 
     Args:
-        k: Neighbours, at least 2; not used by ``"twonn"``.
-        n_queries: Points whose neighbours are searched among all, drawn at random; None: all.
+        k: Number of neighbours, at least 2; not used by ``"twonn"``.
+        n_queries: Number of points, drawn at random, whose neighbours among all points are searched; None: all.
         method: ``"mle"``, maximum likelihood, or ``"twonn"``.
-        pooled: Whether the logarithms are averaged over the queries, rather than the dimensions.
+        pooled: Whether to average the logarithms over the queries, rather than the dimensions.
         random_state: Seed of the draw, or a generator.
 
     Attributes:
         dimension_: The estimate.
         se_: Its standard error.
-        estimate_: All that ``intrinsic_dimension`` returns.
+        estimate_: The ``DimensionEstimate``.
 
     Examples:
         >>> circle = np.exp(2j * np.pi * np.random.default_rng(0).random((500, 1))).view(float)
@@ -190,7 +190,7 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Annotated[Any, ArrayLike], y: Any = None) -> IntrinsicDimension:
-        """Measure the dimension of samples X, (samples, features); y is not used, errors are as of the function."""
+        """Measure the dimension of samples X, (samples, features); y is ignored, errors are those of the function."""
         X = checks.samples(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         seed = check_random_state(self.random_state).randint(2**31)
         n_queries = None if self.n_queries is None else int(self.n_queries)

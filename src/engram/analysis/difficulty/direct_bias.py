@@ -21,7 +21,7 @@ Kernel = Callable[..., np.ndarray]
 
 @dataclass(frozen=True)
 class FittedBias:
-    """-log2 of the probability of an error of at most the target, and the scale chi^2(df, nc) that it comes from."""
+    """-log2 of the probability of an error of at most the target, and the fitted distribution scale chi^2(df, nc)."""
 
     bits: float
     df: float
@@ -32,12 +32,16 @@ class FittedBias:
 def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | int) -> FittedBias:
     """The bits needed to choose a generalising hypothesis among those that fit the training data.
 
-    I = -log2 P(error <= target), where the errors have the distribution of scale chi^2(df, nc), fitted by maximum
-    likelihood to at least 10 mean squared test errors above 0: for targets that none of the hypotheses sampled reaches.
-    Errors more skewed than any such distribution, as of a Gaussian process on digits, take more bits (9.9 for 8.7).
+    I = -log2 P(error <= target), where the distribution scale chi^2(df, nc) is fitted to the errors by maximum
+    likelihood, so that the target may be below all of them. It gives too few bits for errors that are more skewed than
+    any such distribution, as those of a Gaussian process on digits (8.7 instead of 9.9).
+
+    Args:
+        test_errors: Mean squared test errors of sampled hypotheses that fit the training data, at least 10, above 0.
+        target: Target error, above 0.
 
     Source: Boopathy et al., "Towards Exact Computation of Inductive Bias" (2024), in the form of the authors' script,
-    which says nats where these are bits, and approximates the tail where this is exact.
+    whose results are in nats and whose tail is an approximation; here they are bits, and the tail is exact.
 
     Examples:
         >>> errors = np.random.default_rng(0).chisquare(8, size=1000) / 8
@@ -60,24 +64,24 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
 
 @dataclass(frozen=True)
 class TestError:
-    """The test errors of all functions of a Gaussian process that fit the training data, as a distribution.
+    """The distribution of the test error over the functions of a Gaussian process that fit the training data.
 
     The mean squared error is sum_i weights_i chi^2(outputs, nc_i), where weights_i nc_i = shifts_i.
     """
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # so that pytest does not collect it
 
     weights: Float[np.ndarray, " directions"]
     shifts: Float[np.ndarray, " directions"]
     outputs: int
 
     def bits(self, target: float | int) -> float:
-        """Minus log2 of the probability of an error of at most a target; inf where no function reaches it."""
+        """Minus log2 of the probability of an error of at most ``target``; inf if no function reaches it."""
         checks.number("target", target, above=0)
         return -saddlepoint_logcdf(target, self.weights, self.shifts, self.outputs) / math.log(2)
 
     def sample(self, size: int, rng: np.random.Generator) -> Float[np.ndarray, " size"]:
-        """Draw test errors."""
+        """Draw ``size`` test errors."""
         checks.arguments()
         total = np.zeros(checks.size("size", size))
         for weight, shift in zip(self.weights, self.shifts, strict=True):
@@ -94,24 +98,24 @@ def gaussian_process_test_error(
     *,
     jitter: float | int | None = None,
 ) -> TestError:
-    """The distribution of the mean squared test error over the functions of a process that fit the data.
+    """The distribution of the mean squared test error over the functions of a Gaussian process that fit the data.
 
-    Conditioned on the training data, the process has for each output, a column of y,
+    Conditioned on the training data, the process has, for each output (a column of y),
 
         mean = K_*t K_tt^-1 y,   cov = K_** - K_*t K_tt^-1 K_t*
 
-    so that the error is a weighted sum of chi-squares: its weights are the eigenvalues of cov over the number of
+    so that the error is a weighted sum of chi-squares: its weights are the eigenvalues of cov divided by the number of
     errors that are averaged, its shifts come from mean - y_test along the eigenvectors. Nothing is sampled.
 
     Args:
         X: Training inputs.
-        y: Training targets; equal inputs must have equal ones.
+        y: Training targets; equal inputs must have equal targets.
         X_test: Test inputs.
         y_test: Test targets.
         kernel: Covariance function, called with one or two arrays of inputs; None: scikit-learn's ``RBF(1.0)``.
-        jitter: Variance added at training inputs; None: 1e-10 of their mean variance.
+        jitter: Variance added at the training inputs; None: 1e-10 times their mean variance.
 
-    Source: Boopathy et al. (2024), kernel space, where the processes are sampled; that it is exact is ours.
+    Source: Boopathy et al. (2024), kernel space, where the processes are sampled; the exact distribution is ours.
 
     Examples:
         >>> x = np.linspace(0, 3, 12)[:, None]
@@ -124,21 +128,21 @@ def gaussian_process_test_error(
     if len(X) != len(y) or len(X_test) != len(y_test) or X.shape[1] != X_test.shape[1] or y.shape[1] != y_test.shape[1]:
         shapes = f"{X.shape}, {y.shape}, {X_test.shape} and {y_test.shape}"
         raise ValueError(f"X, y, X_test, y_test have shapes {shapes}: expected them to go together")
-    first, which = distinct(np.ascontiguousarray(X))
-    differs = np.flatnonzero((y != y[first[which]]).any(1))
+    first_rows, group = distinct(np.ascontiguousarray(X))
+    differs = np.flatnonzero((y != y[first_rows[group]]).any(1))
     if len(differs):
-        pair = f"{first[which[differs[0]]]} and {differs[0]}"
+        pair = f"{first_rows[group[differs[0]]]} and {differs[0]}"
         raise ValueError(f"X: samples {pair} are equal and have different targets; no function fits both")
     kernel = RBF(1.0) if kernel is None else kernel
-    K = np.array(kernel(X[first]), dtype=float)
+    K = np.array(kernel(X[first_rows]), dtype=float)
     K[np.diag_indices(len(K))] += 1e-10 * np.trace(K) / len(K) if jitter is None else jitter
     try:
         factor = cho_factor(K, lower=True)
     except LinAlgError:
         reason = f"the kernel's matrix is singular (condition {np.linalg.cond(K):.1g})"
         raise ValueError(f"jitter = {jitter}: {reason}; expected a larger one") from None
-    K_test = kernel(X_test, X[first])
-    residual = K_test @ cho_solve(factor, y[first]) - y_test
+    K_test = kernel(X_test, X[first_rows])
+    residual = K_test @ cho_solve(factor, y[first_rows]) - y_test
     variances, directions = eigh(kernel(X_test) - K_test @ cho_solve(factor, K_test.T))
     shifts = ((directions.T @ residual) ** 2).sum(1)
     return TestError(np.maximum(variances, 0) / y_test.size, shifts / y_test.size, y.shape[1])

@@ -32,25 +32,26 @@ def environment_difficulty(
     n_queries: int | None = 10_000,
     seed: int = 0,
 ) -> MeasuredDifficulty:
-    """The inductive bias complexity of acting on ``window`` observations, by the dimension of observed ones.
+    """The inductive bias complexity of acting on ``window`` observations, from the dimension of those of a policy.
 
-    Where ``control_task`` counts the numbers in an observation, this measures how many dimensions the observations of
-    a policy fill. Coordinates are divided by their standard deviation, and taken as angles: a state space is a torus.
+    ``control_task`` counts the coordinates of an observation; this function measures how many dimensions the
+    observations fill. Coordinates are divided by their standard deviation and treated as angles: the state space is a
+    torus.
 
     Args:
         env: The environment, with observations in a ``Box``.
         policy: Function from an observation to an action; None: random actions.
-        steps: Steps of the roll-out.
+        steps: Number of steps of the roll-out.
         window: Number of successive observations on which an action depends.
-        stride: Steps between two windows; neighbours in time are neighbours in space.
-        n: Steps of experience of a learner; None: ``steps``.
-        resolution: Difference of a scaled observation at which the action may change.
+        stride: Steps from one window to the next; with a small one, nearest neighbours are neighbours in time.
+        n: Steps of experience of the learner; None: ``steps``.
+        resolution: Change of a scaled observation at which the action may change.
         error: Target error, between 0 and 1.
         k: Number of neighbours for measuring the dimension.
-        n_queries: Windows whose neighbours are searched; None: all.
+        n_queries: Number of windows whose neighbours are searched; None: all.
         seed: Seed of all draws.
 
-    Source: the form of Boopathy et al. (2023), with a measured dimension, which is ours.
+    Source: the formula of Boopathy et al. (2023); the measured dimension is ours.
 
     Examples:
         >>> 3 < environment_difficulty(gym.make("CartPole-v1"), steps=2000).dimension.value < 5
@@ -84,12 +85,12 @@ def action_dimension(space: gym.Space[Any]) -> int:
 def roll_out(
     env: gym.Env[Any, Any], policy: Callable[[Any], Any] | None = None, *, steps: int, seed: int = 0
 ) -> list[Float[np.ndarray, "steps features"]]:
-    """The observations of each episode, also the last, which may be cut short.
+    """The observations of each episode; the last episode may be cut short.
 
     Args:
         env: The environment, with observations in a ``Box``.
         policy: Function from an observation to an action; None: random actions.
-        steps: Steps in all.
+        steps: Total number of steps.
         seed: Seed of the environment and of random actions.
 
     Examples:
@@ -119,10 +120,10 @@ def roll_out(
 
 
 def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Float[np.ndarray, "_ features"]]:
-    """Observations divided by the standard deviations of their coordinates; those that never change stay."""
+    """Observations divided by the standard deviations of their coordinates; constant coordinates are unchanged."""
     checks.arguments()
-    spread = np.concatenate(episodes).std(0)
-    return [episode / np.where(spread > 0, spread, 1) for episode in episodes]
+    std = np.concatenate(episodes).std(0)
+    return [episode / np.where(std > 0, std, 1) for episode in episodes]
 
 
 def stacked(
@@ -132,8 +133,8 @@ def stacked(
 
     Args:
         episodes: Observations of each episode, (steps, features); at least one is as long as a window.
-        window: Observations in a window.
-        stride: Steps between two windows.
+        window: Number of observations in a window.
+        stride: Steps from one window to the next.
 
     Examples:
         >>> stacked([np.arange(4.0)[:, None]], 2)

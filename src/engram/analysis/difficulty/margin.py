@@ -1,4 +1,4 @@
-"""Margin between classes: the smallest distance of two samples that have different labels, seen or extrapolated."""
+"""Margin between classes: the smallest distance between two samples with different labels, observed or extrapolated."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jaxtyping import Float, Int, Shaped
 from engram import checks
 from engram.analysis.difficulty.nearest_neighbours import as_points, closest_pair, distinct, screen
 
-PAIRS_AT_A_TIME = 2**22  # numbers in the differences of a chunk of pairs
+PAIRS_AT_A_TIME = 2**22  # number of entries in the differences of a chunk of pairs
 
 
 @dataclass(frozen=True)
 class Margin:
     """A margin between classes.
 
-    ``smallest`` is the smallest distance that was seen, of the two samples ``pair``. ``extreme_value_index`` is the
-    shape of the tail of inverse distances, which have an upper end where it is below 0; NaN if not fitted.
-    ``n_duplicates`` and ``n_conflicts`` are samples left out because they equal another of the same or another label.
+    ``smallest`` is the smallest distance observed, between the two samples ``pair``. ``extreme_value_index`` is the
+    shape of the tail of inverse distances, which is bounded if the index is below 0; NaN if not fitted.
+    ``n_duplicates`` and ``n_conflicts`` count samples left out because they equal one of the same or of another label.
     """
 
     value: float
@@ -44,20 +44,20 @@ def class_margin(
     author_evt: bool = False,
     seed: int | np.random.Generator = 0,
 ) -> Margin:
-    """The smallest distance of two samples with different labels.
+    """The smallest distance between two samples with different labels.
 
     Args:
         X: Samples, flattened.
         y: Their labels.
-        method: ``"exact"``: all pairs, in a time that grows with the square of the samples; ``"sample"``: all pairs of
-            ``n_sample`` samples; ``"evt"``: extrapolation from random pairs, by ``extreme_quantile`` of inverse
-            distances, to as many as there are, but never above the smallest distance seen.
-        n_pairs: Pairs that ``"evt"`` draws; where there are no more, it takes all.
-        n_top: Nearest pairs that ``"evt"`` fits the tail to.
-        n_sample: Samples of ``"sample"``.
+        method: ``"exact"``: all pairs, in a time that grows with the square of the number of samples; ``"sample"``: all
+            pairs among ``n_sample`` random samples; ``"evt"``: extrapolation from random pairs to the number of all
+            pairs, by ``extreme_quantile`` of inverse distances, but never above the smallest distance observed.
+        n_pairs: Number of pairs that ``"evt"`` draws; if there are no more pairs than this, it uses all of them.
+        n_top: Number of nearest pairs to which ``"evt"`` fits the tail.
+        n_sample: Number of samples of ``"sample"``.
         drop_conflicts: Leave out equal samples with different labels, instead of raising an error.
-        author_evt: Extrapolate as the authors' script, without the factor for tails with an end, to n^2 (1 - 1/C)
-            ordered pairs.
+        author_evt: Extrapolate as the authors' script does: to n^2 (1 - 1/C) ordered pairs, without the factor for
+            bounded tails.
         seed: Seed of all draws, or a generator.
 
     Source: Boopathy et al. (2023), the authors' script.
@@ -102,7 +102,7 @@ def class_margin(
 def extreme_quantile(
     values: Float[np.ndarray, " values"], k: int, ratio: float | int, *, bounded_factor: bool = True
 ) -> tuple[float, float]:
-    """The value expected to be the largest of ``ratio`` times as many, and the extreme-value index gamma.
+    """The largest value expected in a population ``ratio`` times as large, and the extreme-value index gamma.
 
     With M_1 and M_2 the means of log(X / u) and its square over the k values above u, the (k + 1)-th largest,
 
@@ -111,9 +111,9 @@ def extreme_quantile(
 
     Args:
         values: More than k positive values.
-        k: Largest values that the tail is fitted to.
-        ratio: Size of the population over that of ``values``.
-        bounded_factor: False leaves out 1 - min(gamma, 0), as the authors' script does.
+        k: Number of largest values that the tail is fitted to.
+        ratio: Size of the population divided by that of ``values``.
+        bounded_factor: Whether to include 1 - min(gamma, 0), which the authors' script leaves out.
 
     Source: Dekkers, Einmahl and de Haan, "A moment estimator for the index of an extreme-value distribution" (1989).
 
@@ -138,15 +138,15 @@ def extreme_quantile(
 
 
 def _without_duplicates(points: np.ndarray, y: np.ndarray, drop_conflicts: bool) -> tuple[np.ndarray, int, int]:
-    """The first of all equal samples, how many were left out, and how many of these for their labels."""
-    first, which = distinct(points)
-    odd = np.flatnonzero(y != y[first[which]])
-    if len(odd) and not drop_conflicts:
-        pair = f"{first[which[odd[0]]]} and {odd[0]}"
+    """The first of all equal samples, and the numbers left out as duplicates and for conflicting labels."""
+    first, groups = distinct(points)
+    conflicting = np.flatnonzero(y != y[first[groups]])
+    if len(conflicting) and not drop_conflicts:
+        pair = f"{first[groups[conflicting[0]]]} and {conflicting[0]}"
         raise ValueError(f"X: samples {pair} are equal and have different labels; expected not, or drop_conflicts=True")
     ambiguous = np.zeros(len(first), dtype=bool)
-    ambiguous[which[odd]] = True
-    n_conflicts = int(ambiguous[which].sum())
+    ambiguous[groups[conflicting]] = True
+    n_conflicts = int(ambiguous[groups].sum())
     rows = first[~ambiguous]
     return rows, len(points) - n_conflicts - len(rows), n_conflicts
 
@@ -169,9 +169,9 @@ def _random_pairs(
     """The distances of random pairs with different labels, and the pairs."""
     counts = np.bincount(labels)
     starts, n_others = np.cumsum(counts) - counts, len(rows) - counts
-    # The first of a pair is of a class as often as the class has pairs; the second is any sample beyond that class.
-    share = counts * n_others.astype(float)
-    classes = rng.choice(len(counts), n_pairs, p=share / share.sum())
+    # The class of the first sample is drawn by its number of pairs; the second is any sample of another class.
+    class_pairs = counts * n_others.astype(float)
+    classes = rng.choice(len(counts), n_pairs, p=class_pairs / class_pairs.sum())
     first = starts[classes] + rng.integers(counts[classes])
     second = rng.integers(n_others[classes])
     second += counts[classes] * (second >= starts[classes])
@@ -180,7 +180,7 @@ def _random_pairs(
     distances = np.empty(n_pairs)
     size = max(1, PAIRS_AT_A_TIME // points.shape[1])
     for start in range(0, n_pairs, size):
-        part = slice(start, start + size)
-        difference = points[first_rows[part]] - points[second_rows[part]]
-        distances[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64))
+        chunk = slice(start, start + size)
+        difference = points[first_rows[chunk]] - points[second_rows[chunk]]
+        distances[chunk] = np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64))
     return distances, first_rows, second_rows

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from engram import checks
 
-BLOCK = 2**24  # products at a time
+BLOCK = 2**24  # number of products computed at a time
 UNIT = 2.0**-24  # largest relative error of rounding to single precision
 TINY = 1e-30  # added to squared norms, so that products too small for single precision stay within the slack
 
 
 def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Float[np.ndarray, "samples features"]:
-    """Samples of any shape, finite numbers or truth values, as rows of floating-point numbers."""
+    """Samples of any shape, of finite numbers or booleans, flattened to rows of floating-point numbers."""
     checks.arguments()
     if X.dtype.kind not in "biuf":
         raise ValueError(f"{name}.dtype = {X.dtype}: expected real numbers")
@@ -27,58 +27,58 @@ def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Fl
     points = np.ascontiguousarray(X.reshape(len(X), -1), dtype=np.float32 if exact else np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         total = points.sum(dtype=np.float64)
-    if not np.isfinite(total):  # which an overflow makes it, too
+    if not np.isfinite(total):  # a sum that overflows is not finite either
         checks.finite(name, points, ("sample", "feature"))
     return points
 
 
 def distinct(points: Float[np.ndarray, "samples features"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "samples"]]:
-    """The first row of each set of equal rows, in order, and for each row which of them it equals."""
-    zero = points.dtype.type(0)  # which makes -0 equal to 0
-    ranks: dict[bytes, int] = {}
-    which = np.array([ranks.setdefault(blake2b(row + zero, digest_size=16).digest(), len(ranks)) for row in points])
-    return np.unique(which, return_index=True)[1], which
+    """The index of the first row of each group of equal rows, and the group of each row."""
+    zero = points.dtype.type(0)  # adding it turns -0 into 0
+    ids: dict[bytes, int] = {}
+    groups = np.array([ids.setdefault(blake2b(row + zero, digest_size=16).digest(), len(ids)) for row in points])
+    return np.unique(groups, return_index=True)[1], groups
 
 
 class Screen(NamedTuple):
-    """Points as they are screened: about a point in their midst, in single precision."""
+    """Points prepared for screening: centred, scaled, and in single precision."""
 
     points: Float[np.ndarray, "n features"]
     single: Float[np.ndarray, "n features"]
-    squares: Float[np.ndarray, " n"]  # squared norms of these
-    scale: float  # makes all numbers at most 1
-    slack: float  # a squared distance is wrong by at most this times the sum of the squared norms of both points
+    squares: Float[np.ndarray, " n"]  # squared norms of ``single``
+    scale: float  # divisor that makes all coordinates at most 1
+    slack: float  # the error of a squared distance is at most this times the sum of both points' squared norms
 
 
 def screen(points: Float[np.ndarray, "n features"]) -> Screen:
     """Prepare points for screening."""
-    mean = np.full(len(points), 1 / len(points), points.dtype) @ points  # or about; any point in their midst does
+    mean = np.full(len(points), 1 / len(points), points.dtype) @ points  # need not be exact
     scale = float(max(np.abs(points.max(0) - mean).max(), np.abs(points.min(0) - mean).max())) or 1.0
     single = points - mean
     single /= points.dtype.type(scale)
     single = single.astype(np.float32, copy=False)
     squares = np.einsum("ij,ij->i", single, single, dtype=np.float64) + TINY
-    # Rounding of coordinates, of products summed in any order, and of the last few operations.
+    # The slack covers rounding of coordinates, of products summed in any order, and of the last few operations.
     return Screen(points, single, squares, scale, (points.shape[1] + 24) * UNIT)
 
 
 class Screened(NamedTuple):
-    """Squared distances from some points to others, about, each up to a constant of its row."""
+    """Bounds of the squared distances from some points to others, each up to a constant of its row."""
 
     rows: Int[np.ndarray, " rows"]
-    above: Float[np.ndarray, "rows columns"]  # at least the squared distance, less ``shift``
-    slack: Float[np.ndarray, " columns"]  # ``above`` less this is at most the same, less ``slack_of_row``
-    shift: Float[np.ndarray, "rows 1"]  # squared norm of each row's point, with its slack
+    above: Float[np.ndarray, "rows columns"]  # upper bounds of squared distance - ``shift``
+    slack: Float[np.ndarray, " columns"]  # ``above - slack - slack_of_row`` is the lower bound
+    shift: Float[np.ndarray, "rows 1"]  # squared norm of each row's point, plus its slack
     slack_of_row: Float[np.ndarray, "rows 1"]
 
     def possible(self, bound: Float[np.ndarray, "#rows 1"]) -> Bool[np.ndarray, "rows columns"]:
-        """A mask of the squared distances that may be at most a bound."""
+        """A mask of the squared distances that may be at most ``bound``."""
         limit = (bound - self.shift + self.slack_of_row).astype(np.float32)
         return np.asarray(self.above <= np.nextafter(limit, np.float32(np.inf)) + self.slack)
 
 
 def _screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = slice(None)) -> Iterator[Screened]:
-    """Yield squared distances from some points to others, block by block."""
+    """Yield bounds of the squared distances from some points to others, block by block."""
     column_data, squares = data.single[columns], data.squares[columns]
     above = ((1 + data.slack) * squares).astype(np.float32)
     slack = (2 * data.slack * squares).astype(np.float32)
@@ -87,14 +87,14 @@ def _screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = sli
         block = rows[start : start + size]
         product = (-2 * data.single[block]) @ column_data.T
         product += above
-        own = data.squares[block, None]
-        yield Screened(block, product, slack, (1 + data.slack) * own, 2 * data.slack * own)
+        row_squares = data.squares[block, None]
+        yield Screened(block, product, slack, (1 + data.slack) * row_squares, 2 * data.slack * row_squares)
 
 
 def _exact_distances(
     data: Screen, first: Int[np.ndarray, " pairs"] | int, second: Int[np.ndarray, " pairs"]
 ) -> Float[np.ndarray, " pairs"]:
-    """Distances of points by their differences in double precision."""
+    """The distances between points, computed from their differences in double precision."""
     difference = (data.points[second].astype(np.float64) - data.points[first]) / data.scale
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)) * data.scale)
 
@@ -102,10 +102,10 @@ def _exact_distances(
 def nearest_distances(
     points: Float[np.ndarray, "n features"], k: int, queries: Int[np.ndarray, " queries"] | None = None
 ) -> Float[np.ndarray, "queries k"]:
-    """The distances of points to their k nearest others, smallest first, exact to double precision.
+    """The distances of points to their k nearest neighbours, in ascending order, exact to double precision.
 
-    Products in single precision leave for each row those that may be among the nearest, by a bound of their rounding
-    error; these few are computed again from differences.
+    Products in single precision, with a bound of their rounding error, leave a few candidates for each row, whose
+    distances are computed again from differences.
 
     Args:
         points: The points.
@@ -135,22 +135,22 @@ def nearest_distances(
 def closest_pair(
     data: Screen, rows: Int[np.ndarray, " rows"], columns: slice, closest: float = np.inf
 ) -> tuple[float, tuple[int, int] | None]:
-    """The smallest distance from some points to others, and their rows; None if it is not below ``closest``.
+    """The smallest distance from some points to others, and the pair of rows; None if it is not below ``closest``.
 
     Args:
         data: All points.
         rows: Rows of the points.
-        columns: Rows of the others.
-        closest: A distance that is known already.
+        columns: Rows of the other points.
+        closest: A distance that is already known.
     """
     pair = None
-    first = columns.start or 0
+    offset = columns.start or 0
     for block in _screened(data, rows, columns):
         bound = float((block.above.min(1, keepdims=True) + block.shift).min())
         bound = min(bound * (1 + 4 * UNIT), (closest / data.scale) ** 2 + 2 * TINY)
         block_rows, block_columns = np.nonzero(block.possible(np.full((1, 1), bound)))
         for start in range(0, len(block_rows), 4096):
-            i, j = block.rows[block_rows[start : start + 4096]], block_columns[start : start + 4096] + first
+            i, j = block.rows[block_rows[start : start + 4096]], block_columns[start : start + 4096] + offset
             distances = _exact_distances(data, i, j)
             nearest = int(distances.argmin())
             if distances[nearest] < closest:

@@ -17,17 +17,17 @@ Real = float | int
 def control_task(
     n_obs: Number, n_act: Number, *, n: Number, resolution: Number = 1e-3, error: Number = 1e-3, window: Number = 1
 ) -> GeneralizationTask:
-    """A reinforcement-learning task: a policy that maps ``window`` observations, all of them angles, to actions.
+    """A reinforcement-learning task: a policy maps ``window`` observations, all of them angles, to actions.
 
     Args:
-        n_obs: Numbers in an observation.
-        n_act: Numbers in an action.
-        n: Steps of experience.
-        resolution: Difference of an observation, in radians, at which the action may change.
+        n_obs: Number of coordinates of an observation.
+        n_act: Number of coordinates of an action.
+        n: Number of steps of experience.
+        resolution: Change of an observation, in radians, at which the action may change.
         error: Target error, between 0 and 1.
         window: Number of observations on which an action depends.
 
-    Source: the authors' script; that "number of observations" is such a window is our reading.
+    Source: the authors' script; that its "number of observations" is such a window is our reading.
 
     Examples:
         >>> f"{control_task(6, 2, n=1e6).difficulty().bits:.2e}"  # Reacher
@@ -42,15 +42,15 @@ def control_task(
 def few_shot_task(
     m_within: Real, m_across: Real, radius: Real, resolution: Real, *, ways: int = 20, n_tasks: Real, error: float
 ) -> GeneralizationTask:
-    """A one-shot classification task: sets of images, each set to be mapped to its classifier.
+    """A one-shot classification task: each set of images has to be mapped to a classifier for this set.
 
     Args:
         m_within: Intrinsic dimension of images that can be in one set, such as those of one alphabet.
         m_across: Intrinsic dimension of all images.
         radius: Largest norm of an image.
         resolution: Distance at which the class may change.
-        ways: Images in a set, each the only one of its class.
-        n_tasks: Sets to learn from.
+        ways: Number of images in a set, each the only one of its class.
+        n_tasks: Number of sets to learn from.
         error: Target error, between 0 and 1.
 
     Source: the authors' script.
@@ -78,12 +78,12 @@ def few_shot_task(
 def distractor_task(
     task: GeneralizationTask, distractor: GeneralizationTask, *, out_dim: Number | None = None
 ) -> GeneralizationTask:
-    """A task whose inputs come with those of another, irrelevant task.
+    """A task whose inputs are combined with those of another, irrelevant task.
 
     Args:
-        task: The task; its resolution and error remain.
+        task: The task; its resolution and error are kept.
         distractor: The irrelevant task.
-        out_dim: Dimension of the output; None: that of ``task``. The authors' script takes the number of classes.
+        out_dim: Dimension of the output; None: that of ``task``. The authors' script uses the number of classes.
 
     Source: the authors' script.
 
@@ -108,15 +108,15 @@ def distractor_task(
 def architecture_information(
     task: GeneralizationTask, errors: Mapping[str, float], n_test: int | None = None
 ) -> dict[str, Difficulty]:
-    """The information that model classes provide for a task: its complexity at the test error of each.
+    """The information that model classes provide for a task: the task's complexity at the test error of each class.
 
     Two models differ by (free dimensions) log2(error_1 / error_2).
 
     Args:
         task: The task.
         errors: Test error of each model class, by name.
-        n_test: Test samples, so that errors are at least 1 / (n_test + 1), since no observed error does not mean no
-            error; None: no limit.
+        n_test: Number of test samples; errors count as at least 1 / (n_test + 1), since no observed error does not
+            mean an error of 0. None: no limit.
 
     Source: the blog post with the authors' script. Its figures are labelled as bits but are in nats; here they are
         bits.
@@ -131,7 +131,7 @@ def architecture_information(
     return {name: task.difficulty(error=max(error, floor)) for name, error in errors.items()}
 
 
-# Characters in the thirty alphabets of Omniglot's background set, and the sets of twenty of one alphabet.
+# Numbers of characters in the 30 alphabets of Omniglot's background set; _SETS counts sets of 20 within an alphabet.
 _ALPHABETS = [20, 29, 26, 41, 40, 24, 46, 14, 26, 34, 33, 22, 26, 43, 24, 48, 22, 16, 52, 47, 40, 26, 40, 41, 33, 14]
 _ALPHABETS += [42, 23, 17, 55]
 _SETS = float(sum(math.comb(max(characters, 20), 20) for characters in _ALPHABETS) * 20**20)

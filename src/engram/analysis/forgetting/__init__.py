@@ -1,1 +1,1 @@
-"""Forgetting of features, apart from that of the read-out."""
+"""Forgetting in the features of a network, measured apart from that of its read-out."""

@@ -1,4 +1,4 @@
-"""Features of a network on inputs, taken without changing anything in it."""
+"""Features of a network, computed without changing the network."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from engram import checks
 def extract(
     body: nn.Module, x: Shaped[Tensor, "samples ..."], *, batch_size: int = 256, layer: str | None = None
 ) -> Float[Tensor, "samples features"]:
-    """Features of inputs, the output of a network or of one of its layers, in float64 on the CPU.
+    """The features of inputs: the output of a network or of one of its layers, in float64 on the CPU.
 
-    The network is in evaluation mode meanwhile, so that dropout and batch normalisation behave as they do in
-    use, and afterwards in its former mode.
+    The network runs in evaluation mode, so that dropout and batch normalisation behave as at inference; its former mode
+    is restored afterwards.
 
     Args:
         body: The network; called with batches of inputs.
         x: Inputs.
-        batch_size: Inputs in a batch.
+        batch_size: Number of inputs in a batch.
         layer: Name of the submodule whose output is returned, as in ``named_modules`` (default: the whole network).
 
     Raises:
         ValueError: There is no such layer, it does not run once for each batch, or a feature is not finite.
-        RuntimeError: The network changed a parameter or buffer though it was not training; the change is put
-            back.
+        RuntimeError: The network changed a parameter or buffer in evaluation mode; the change is undone.
 
     Examples:
         >>> body = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Dropout())
@@ -60,8 +59,8 @@ def extract(
             body(batch.to(device))
     finally:
         hook.remove()
-        for module, was in training.items():
-            module.training = was
+        for module, was_training in training.items():
+            module.training = was_training
     changed_names = [name for name, tensor in tensors.items() if not torch.equal(tensor, before[name])]
     for name in changed_names:
         tensors[name].copy_(before[name])
@@ -71,12 +70,12 @@ def extract(
         raise ValueError(
             f"layer = {layer!r} ran {len(outputs_by_batch)} times on {len(batches)} batches: expected once on each"
         )
-    features = torch.cat([part.reshape(len(part), -1) for part in outputs_by_batch])
+    features = torch.cat([batch_output.reshape(len(batch_output), -1) for batch_output in outputs_by_batch])
     checks.finite("features", features, ("sample", "feature"))
     return features
 
 
 def _tensor(output: Any) -> Tensor:
-    """A module's output, of a recurrent one without its state, as a float64 copy on the CPU."""
+    """A module's output, without the state of a recurrent one, as a float64 copy on the CPU."""
     activations = output[0] if isinstance(output, tuple) else output
     return checks.instance("output", activations, Tensor).detach().to("cpu", torch.float64, copy=True)

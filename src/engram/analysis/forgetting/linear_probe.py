@@ -23,26 +23,26 @@ STD_FLOOR = 1e-6
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Multinomial logistic regression on standardised features, the same whatever the seed or the order of samples.
+    """Multinomial logistic regression on standardised features, independent of the seed and the order of samples.
 
         min_{V, c}  1/n sum_i CE(V z_i + c, y_i) + l2/2 ||V||_F^2,   z = (h - mean) / max(std, 1e-6)
 
-    It is solved by L-BFGS in float64 until no entry of the gradient is above ``tol``. The problem is convex, so that
-    errors of a probe come from the features, or from too few samples; they are never a lack of training.
+    It is solved by L-BFGS in float64 until no entry of the gradient is above ``tol``. The problem is convex, so
+    errors of a probe come from the features or from too few samples, never from a lack of training.
 
     Args:
         l2: Strength of the penalty on weights, above 0; biases have none.
-        max_iter: Maximum of steps, with a ``ConvergenceWarning`` about the remaining gradient after them.
-        tol: Largest entry of the gradient at which it stops.
+        max_iter: Maximum number of steps; a ``ConvergenceWarning`` tells if the gradient is still above ``tol`` then.
+        tol: Magnitude that no entry of the gradient may exceed at the solution.
 
     Attributes:
         classes_: The classes.
         coef_: V, (classes, features), of standardised features.
         intercept_: c.
-        mean_: Means of the features of the samples that it was fitted to.
-        scale_: Their standard deviations, at least 1e-6, so that a feature that is always the same is not used.
-        n_iter_: Steps that it took.
-        gradient_norm_: Largest entry of the gradient that was left.
+        mean_: Mean of each feature over the training samples.
+        scale_: Standard deviation of each, at least 1e-6, so that a constant feature is not used.
+        n_iter_: Number of steps taken.
+        gradient_norm_: Largest magnitude among the entries of the remaining gradient.
         n_features_in_: Number of features.
 
     Examples:
@@ -72,14 +72,14 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         l2 = checks.number("l2", self.l2, above=0)
         max_iter, tol = checks.size("max_iter", self.max_iter), checks.number("tol", self.tol, above=0)
         X, y = checks.samples(self, X, y, dtype=np.float64)
-        self.classes_, places = np.unique(y, return_inverse=True)
+        self.classes_, label_indices = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y: expected at least two classes, found 1 class")
         self.mean_, std = X.mean(0), X.std(0)
         if not (std > STD_FLOOR).any() and len(X) > len(self.classes_):
             warnings.warn("body outputs are constant: a probe can only guess", UserWarning, stacklevel=2)
         self.scale_ = np.maximum(std, STD_FLOOR)
-        Z, labels = torch.from_numpy((X - self.mean_) / self.scale_), torch.from_numpy(places)
+        Z, labels = torch.from_numpy((X - self.mean_) / self.scale_), torch.from_numpy(label_indices)
         solution = Z.new_zeros(len(self.classes_), X.shape[1] + 1)
 
         def closure() -> Tensor:
@@ -97,10 +97,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         with single_threaded():  # several threads would wait for each other hundreds of times
             solver.step(closure)
-            left = _loss(solution, Z, labels, l2)[1].abs().max().item()
-        self.n_iter_, self.gradient_norm_ = max(1, solver.state[solution]["n_iter"]), left
-        if left > tol:
-            details = f"an entry of the gradient is {left:.1e}, and tol = {tol:.1e}"
+            largest_gradient = _loss(solution, Z, labels, l2)[1].abs().max().item()
+        self.n_iter_, self.gradient_norm_ = max(1, solver.state[solution]["n_iter"]), largest_gradient
+        if largest_gradient > tol:
+            details = f"an entry of the gradient is {largest_gradient:.1e}, and tol = {tol:.1e}"
             warnings.warn(f"no convergence in max_iter = {max_iter} steps: {details}", ConvergenceWarning, stacklevel=2)
         self.coef_, self.intercept_ = solution[:, :-1].numpy().copy(), solution[:, -1].numpy().copy()
         return self

@@ -1,4 +1,4 @@
-"""Nearest-mean probe: the class whose examples' mean is nearest."""
+"""Nearest-mean probe: assigns the class whose mean is nearest."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Data = Annotated[Any, ArrayLike]
 class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classification by the nearest class mean: only means are fitted, so one example of each class is enough.
 
-    scikit-learn's ``NearestCentroid`` divides by samples less classes, and so by zero with one example of each.
+    scikit-learn's ``NearestCentroid`` divides by samples minus classes, and so by zero with one example of each class.
 
     Attributes:
         classes_: The classes.
-        means_: Their means, (classes, features).
+        means_: Mean features of each class, (classes, features).
         n_features_in_: Number of features.
 
     Examples:
@@ -38,7 +38,7 @@ class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Data) -> np.ndarray:
-        """The class of the nearest mean of each sample."""
+        """The class whose mean is nearest to each sample."""
         check_is_fitted(self)
         X = checks.samples(self, X, dtype=np.float64, reset=False)
         return np.asarray(self.classes_[cdist(X, self.means_).argmin(1)])

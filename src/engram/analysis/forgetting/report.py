@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from engram import checks
 
-SMALLEST_WHOLE = 0.02  # a share of less than this is noise
+SMALLEST_WHOLE = 0.02  # the share of a smaller whole would be noise
 Accuracies = Float[np.ndarray, "stages tasks"]
 PerOldTask = Float[np.ndarray, " old"]
 
@@ -23,14 +23,16 @@ PerOldTask = Float[np.ndarray, " old"]
 class RepresentationReport:
     """Accuracies of a network after each task: stage 0 is before the first, stage n after the last; column j is task j.
 
-    All measures have one number for each old task, 1 to n - 1; NaN where they are not defined. ``shots`` is the number
-    of examples of each class that a probe is fitted to; None: all.
+    All measures have one number for each old task, 1 to n - 1, which is NaN where the measure is not defined. ``shots``
+    is the number of examples of each class that a probe is fitted to; None: all.
 
     Attributes:
         output: R, the accuracies of the network's own heads; NaN before a task was learned, and everywhere if no heads
             were given.
-        representation: P by shots: the accuracies of probes fitted at each stage. Row 0 is for random features.
-        teacher: The same for networks that learned tasks 1 to i together, in row i; row 0 is NaN. None if not given.
+        representation: P for each number of shots: the accuracies of probes fitted at each stage; row 0 is for random
+            features.
+        teacher: The same, where row i is for a network that learned tasks 1 to i together, and row 0 is NaN; None if
+            there were no such networks.
         drift: 1 - linear CKA between features of the task's test inputs when it was learned and at the end.
 
     Source: protocol after Xiong, Ren and Urtasun, "Learning to remember from a multi-task teacher" (2019), re-designed
@@ -43,10 +45,10 @@ class RepresentationReport:
     teacher: Mapping[int | None, Accuracies] | None = None
 
     def probed(self, shots: int | None = None) -> Accuracies:
-        """The accuracies P of probes, for one number of shots.
+        """The accuracies P of the probes for this number of shots.
 
         Raises:
-            ValueError: It was not measured with so many.
+            ValueError: No probe was fitted to this number of examples.
         """
         checks.choice("shots", shots, tuple(self.representation))
         accuracies: Accuracies = self.representation[shots]
@@ -61,16 +63,16 @@ class RepresentationReport:
         return np.asarray(_accuracy_after_learning(accuracies) - accuracies[-1, :-1])
 
     def stale_share(self) -> PerOldTask:
-        """The share of the outputs' forgetting that is the read-out's alone: 1 - F_rep / F_out.
+        """The share of the outputs' forgetting that is due to the read-out alone: 1 - F_rep / F_out.
 
         NaN where the outputs forgot less than 0.02.
         """
         return 1 - _share(self.forgetting(), self.forgetting("output"))
 
     def relative(self) -> PerOldTask:
-        """The share of what learning the task added to its features that is lost.
+        """The share of the accuracy added to the features by learning the task that is lost at the end.
 
-        (P[j,j] - P[n,j]) / (P[j,j] - P[j-1,j]); NaN where it had added less than 0.02. Features that all tasks share
+        (P[j,j] - P[n,j]) / (P[j,j] - P[j-1,j]); NaN where less than 0.02 was added. Features that all tasks share
         are never lost, which makes forgetting look small; this measure leaves them out.
         """
         probed = self.probed()
@@ -78,21 +80,21 @@ class RepresentationReport:
         return _share(self.forgetting(), _accuracy_after_learning(probed) - before)
 
     def recovered(self, shots: int | None = None) -> PerOldTask:
-        """The gain in accuracy of a fresh read-out, fitted to few examples, over the old: P_m[n,j] - R[n,j]."""
+        """The gain in accuracy of a fresh read-out, fitted to few examples, over the old one: P_m[n,j] - R[n,j]."""
         return np.asarray(self.probed(shots)[-1, :-1] - self.output[-1, :-1])
 
     def teacher_gap(self) -> Accuracies:
-        """The gain in accuracy of probes of a network that learned all tasks so far together.
+        """The accuracy of probes of a network that learned all tasks so far together, minus P.
 
         Raises:
-            ValueError: There was no teacher.
+            ValueError: No teachers were given.
         """
         if self.teacher is None:
             raise ValueError("teacher = None: expected a measurement with teachers")
         return np.asarray(self.teacher[None] - self.probed())
 
     def table(self) -> str:
-        """The measures as text, a row for each old task and one for their mean, which leaves out NaN."""
+        """The measures as text: a row for each old task, their mean without NaN, and the number of NaN."""
         rows = self._rows()
         columns = list(rows[0])
         measures = np.array([[row[column] for column in columns[1:]] for row in rows], float)
@@ -109,7 +111,7 @@ class RepresentationReport:
         )
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the measures, a row for each old task."""
+        """Write the measures to a CSV file, with a row for each old task."""
         checks.arguments()
         rows = self._rows()
         with Path(path).open("w", newline="") as file:

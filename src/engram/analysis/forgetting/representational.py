@@ -1,4 +1,4 @@
-"""Representational forgetting: how much about old tasks is still in a network's features."""
+"""Representational forgetting: how much a network's features still tell about old tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROBES: Mapping[str, BaseEstimator] = {
 
 
 class ProbedTask(NamedTuple):
-    """A task as it is measured: examples that probes are fitted to, and others that they are tested on.
+    """A task to be measured: examples that probes are fitted to, and other examples that they are tested on.
 
     Each is a pair of inputs, (samples, ...), and labels, (samples,).
     """
@@ -63,23 +63,24 @@ def representational_forgetting(
 ) -> RepresentationReport:
     """Measure how much a network that learned tasks in sequence still knows of old ones, in outputs and features.
 
-    After every stage a fresh read-out of each task is fitted to the features of the body as it is. Answers that the old
-    read-out gets wrong and a fresh one right were not forgotten in the features; answers that no read-out gets right
-    are lost.
+    After every stage, a fresh read-out of each task is fitted to the features of the body at that stage. What the old
+    read-out gets wrong but a fresh one gets right was not forgotten in the features; what no read-out gets right is
+    lost.
 
     Args:
         bodies: n + 1 copies of the body, from inputs to features: untrained, and after each of the n tasks.
         tasks: n pairs of (train, test) examples, such as ``ProbedTask``; further elements are ignored.
-        shots: Examples of each class that probes are fitted to; None: all that there are.
+        shots: Numbers of examples of each class that probes are fitted to; None: all of them.
         probe: ``"linear"`` (``LinearProbe``), ``"nearest-mean"``, ``"ridge"``, ``"k-nn"`` (one neighbour), or any
-            classifier of scikit-learn; it is cloned.
+            classifier of scikit-learn, which is cloned.
         heads: n read-outs, from features to logits, as they were after each task. A module is one head for all tasks,
-            whose outputs are numbered by the labels; only those for classes so far are used. A list has a head for each
-            task so far, whose outputs are that task's classes in order. None: outputs are not measured.
-        draws: How often examples are drawn, unless ``shots`` is None; the result is the mean.
+            which has one output for each label; only the outputs of classes seen so far are used. A list has a head for
+            each task so far, whose outputs are that task's classes in order. None: outputs are not measured.
+        draws: Number of random draws of the examples, unless ``shots`` is None; accuracies are means over them.
         seed: Seed of these draws, which are the same for all stages, teachers, and calls.
         teacher: n bodies that learned tasks 1 to i together, i = 1 to n.
-        layer: The submodule whose output counts as features (None: the body's own); then ``heads`` has to be None.
+        layer: Name of the submodule whose output is the features (None: the body's output); with it, ``heads`` must be
+            None.
 
     Raises:
         ValueError: An argument is out of range; train and test of a task are the same object; a class has fewer
@@ -133,12 +134,12 @@ def representational_forgetting(
     return RepresentationReport(output, probed(features), np.array(drift), teacher_accuracies)
 
 
-def _checked(number: int, task: Any) -> ProbedTask:
-    """A task whose parts fit each other."""
-    name = f"tasks[{number}]"
+def _checked(task_index: int, task: Any) -> ProbedTask:
+    """The task, once its inputs and labels are known to fit each other."""
+    name = f"tasks[{task_index}]"
     if not isinstance(task, tuple | list) or len(task) < 2:
         raise TypeError(f"{name} is a {type(task).__name__}: expected a pair of (train, test) examples")
-    train, test = (_pair(f"{name}.{part}", pair) for part, pair in zip(("train", "test"), task, strict=False))
+    train, test = (_pair(f"{name}.{subset}", pair) for subset, pair in zip(("train", "test"), task, strict=False))
     if train[0] is test[0]:
         raise ValueError(f"{name}: train and test are the same tensor: expected probes to be tested on other examples")
     classes = np.unique(train[1].cpu().numpy())
@@ -152,7 +153,7 @@ def _checked(number: int, task: Any) -> ProbedTask:
 def _pair(name: str, pair: Any) -> Examples:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise TypeError(f"{name} is a {type(pair).__name__}: expected a pair of inputs and labels")
-    inputs, labels = (checks.instance(name, part, Tensor) for part in pair)
+    inputs, labels = (checks.instance(name, value, Tensor) for value in pair)
     if labels.ndim != 1 or len(labels) != len(inputs) or labels.is_floating_point():
         actual = f"{labels.dtype} of shape {tuple(labels.shape)}"
         raise ValueError(f"{name}: expected one whole number as label for each of {len(inputs)} inputs, found {actual}")
@@ -169,27 +170,27 @@ def _probe(probe: str | BaseEstimator) -> BaseEstimator:
 
 def _shots(shots: Sequence[int | None], tasks: Sequence[ProbedTask]) -> list[int | None]:
     """The numbers of examples that probes are fitted to, with None for all of them."""
-    fewest, number = min(
+    fewest, fewest_task = min(
         (int(np.unique(task.train[1].cpu().numpy(), return_counts=True)[1].min()), j) for j, task in enumerate(tasks)
     )
     for m in shots:
         if m is not None and checks.size("shots", m) > fewest:
-            raise ValueError(f"shots = {m}: a class of tasks[{number}].train has {fewest} examples")
+            raise ValueError(f"shots = {m}: a class of tasks[{fewest_task}].train has {fewest} examples")
     return list(dict.fromkeys([*shots, None]))
 
 
 def _supports(
     labels: Tensor, shots: Sequence[int | None], draws: int, seed: list[int]
 ) -> Iterator[tuple[int | None, list[np.ndarray]]]:
-    """Yield for each number of shots the draws of examples; of fewer shots they are among those of more."""
+    """Yield the drawn indices for each number of shots; a draw of fewer examples is a subset of that of more."""
     rng, classes = np.random.default_rng(seed), labels.cpu().numpy()
     orders = [
         [rng.permutation(np.flatnonzero(classes == label)) for label in np.unique(classes)]
         for _ in range(checks.size("draws", draws))
     ]
     for m in shots:
-        few = [np.concatenate([order[:m] for order in draw]) for draw in orders]
-        yield m, [np.arange(len(classes))] if m is None else few
+        drawn = [np.concatenate([order[:m] for order in draw]) for draw in orders]
+        yield m, [np.arange(len(classes))] if m is None else drawn
 
 
 def _features(body: nn.Module, task: ProbedTask, layer: str | None) -> _Features:
@@ -199,8 +200,8 @@ def _features(body: nn.Module, task: ProbedTask, layer: str | None) -> _Features
 
 
 def _accuracy(probe: BaseEstimator, task: _Features, supports: Sequence[np.ndarray]) -> float:
-    """The accuracy of probes on test inputs, the mean over draws of their training samples."""
-    predictions = [clone(probe).fit(task.train[few], task.labels[few]).predict(task.test) for few in supports]
+    """The accuracy of probes on test inputs, averaged over draws of their training samples."""
+    predictions = [clone(probe).fit(task.train[drawn], task.labels[drawn]).predict(task.test) for drawn in supports]
     return float(np.mean([predicted == task.test_labels for predicted in predictions]))
 
 
@@ -227,5 +228,5 @@ def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], st
 
 def _cka(X: np.ndarray, Y: np.ndarray) -> float:
     """The linear CKA; NaN where features are constant."""
-    constant = any((part == part[0]).all() for part in (X, Y))
+    constant = any((values == values[0]).all() for values in (X, Y))
     return float("nan") if constant else linear_cka(X, Y)

@@ -1,6 +1,6 @@
 """Similarity of two systems: dynamical similarity analysis, and measures of the shape of their activity.
 
-Measures under one contract can be imported from here.
+All measures with the interface of ``SimilarityMeasure`` can be imported from here.
 """
 
 from engram.analysis.similarity.measure import SimilarityMeasure, as_measure

@@ -1,4 +1,4 @@
-"""The delays and the rank of an operator, chosen by its predictions of held-out trials."""
+"""The delays and the rank of an operator, chosen by how well it predicts held-out trials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engram.analysis.similarity.trials import Data, Recording, as_trials, refuse
 
 
 class DelayChoice(NamedTuple):
-    """The delays and the rank of smallest AIC, and the table over the sweep, one array a column."""
+    """The delays and the rank of smallest AIC, and the table of all settings, with one array for each column."""
 
     n_delays: int
     rank: int
@@ -32,28 +32,28 @@ def choose_delays(
     dmd: HankelDMD | None = None,
     folds: int = 3,
 ) -> DelayChoice:
-    """The delays and the rank with which ``HankelDMD`` best predicts held-out trials, and a table of all others.
+    """The delays and the rank with which ``HankelDMD`` best predicts held-out trials, and a table of all settings.
 
         AIC  = n log(MSE) + 2 r                         n: predicted numbers, r: rank
         MASE = sum |error| / sum |x(t) - x(t + h)|
 
-    MASE is 1 if no prediction is better than that nothing changes, as for a random walk, and 1 / sqrt(2) for white
-    noise, where the mean is the best prediction. All settings are judged by the same samples.
+    MASE is 1 if predictions are no better than that of no change, which is the best for a random walk, and 1 / sqrt(2)
+    for white noise, where the mean is the best prediction. All settings are compared on the same samples.
 
     Args:
         X: One trial, (time, features), which is cut into ``folds``; (trials, time, features); or a list of trials.
         n_delays: Numbers of delays to try.
         ranks: Ranks to try; one above the numerical rank, or above a quarter of the rows, is left out.
-        dmd: Estimator with all other parameters, which is cloned; None: ``HankelDMD()``.
-        folds: Parts of the trials, each of which is predicted from the others.
+        dmd: Estimator that has all other parameters and is cloned; None: ``HankelDMD()``.
+        folds: Number of parts of the trials; each is predicted by operators fitted to the others.
 
     Returns:
-        The choice; its table has the columns ``n_delays``, ``rank``, ``aic``, ``mase``, ``mse``, and of the fits'
-        operators the mean ``non_normality`` and the largest ``spectral_radius``.
+        The choice; its table has the columns ``n_delays``, ``rank``, ``aic``, ``mase``, ``mse``, and, over the
+        fitted operators, the mean ``non_normality`` and the largest ``spectral_radius``.
 
     Raises:
-        TypeError, ValueError: A size is no positive int, X is not finite or all zero, a trial is too short for the
-            most delays, or none of the ranks can be fitted.
+        TypeError, ValueError: A size is not a positive int, X is not finite or all zero, a trial is too short for the
+            largest number of delays, or none of the ranks can be fitted.
 
     Source: Ostrow et al., "Beyond Geometry" (2023), tutorial of its code; Akaike, "A new look at the statistical model
     identification" (1974); Hyndman and Koehler, "Another look at measures of forecast accuracy" (2006).
@@ -77,7 +77,7 @@ def choose_delays(
     parts = [([trials[k] for k in train], [trials[k] for k in test]) for train, test in splits]
     rows = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of an unstable fit, which the table shows
+        warnings.simplefilter("ignore", RuntimeWarning)  # unstable fits are in the table
         for p in delays:
             candidate = clone(dmd).set_params(n_delays=p, rank=None)
             maximum_rank = min(clone(candidate).fit(train).rank_ for train, _ in parts)
@@ -90,24 +90,24 @@ def choose_delays(
 
 
 def _judged(dmd: HankelDMD, parts: list[tuple[list[Recording], list[Recording]]], start: int) -> dict[str, int | float]:
-    """A row of the table, over predictions from the sample ``start`` on."""
-    steps_ahead, first = dmd.steps_ahead, start - (dmd.n_delays - 1) * dmd.delay_interval
-    errors, changes, normality, radii = [], [], [], []
+    """A row of the table, for predictions from sample ``start`` and later ones."""
+    steps_ahead, first_row = dmd.steps_ahead, start - (dmd.n_delays - 1) * dmd.delay_interval
+    errors, changes, non_normality, radii = [], [], [], []
     for train, test in parts:
         fitted = clone(dmd).fit(train)
         for trial, predicted in zip(test, fitted.predict(test), strict=True):
-            errors.append(predicted[first:-steps_ahead] - trial[start + steps_ahead :])
+            errors.append(predicted[first_row:-steps_ahead] - trial[start + steps_ahead :])
             changes.append(trial[start:-steps_ahead] - trial[start + steps_ahead :])
-        normality.append(fitted.non_normality_)
+        non_normality.append(fitted.non_normality_)
         radii.append(fitted.spectral_radius_)
     error, change = np.concatenate(errors), np.concatenate(changes)
-    mse, still = float((error**2).mean()), float(np.abs(change).sum())
+    mse, total_change = float((error**2).mean()), float(np.abs(change).sum())
     return {
         "n_delays": dmd.n_delays,
         "rank": dmd.rank,
         "aic": error.size * float(np.log(max(mse, np.finfo(float).tiny))) + 2 * dmd.rank,
-        "mase": float(np.abs(error).sum()) / still if still else np.inf,
+        "mase": float(np.abs(error).sum()) / total_change if total_change else np.inf,
         "mse": mse,
-        "non_normality": float(np.mean(normality)),
+        "non_normality": float(np.mean(non_normality)),
         "spectral_radius": max(radii),
     }

@@ -1,4 +1,4 @@
-"""Delay embedding of trials, and its second moments without the embedding itself."""
+"""Delay embedding of trials, and its second moments computed without the embedding itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def delay_embedding(
     Args:
         trial: The samples x.
         n_delays: p.
-        delay_interval: Steps tau between the samples of a row.
+        delay_interval: Steps tau from one sample of a row to the next.
 
     Source: Ostrow et al. (2023), section 3.
 
@@ -44,21 +44,21 @@ class Moments(NamedTuple):
     """Second moments of the delay embedding H of all trials."""
 
     whole: Float[np.ndarray, "delayed delayed"]  # H^T H over all rows
-    before: Float[np.ndarray, "delayed delayed"]  # H_-^T H_- over those with a row ``steps_ahead`` later in their trial
-    cross: Float[np.ndarray, "delayed delayed"]  # H_-^T H_+ of these and the later ones
+    before: Float[np.ndarray, "delayed delayed"]  # H_-^T H_-, H_-: rows with a row ``steps_ahead`` later in their trial
+    cross: Float[np.ndarray, "delayed delayed"]  # H_-^T H_+, H_+: these later rows
     rows: int
 
 
 def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, steps_ahead: int) -> Moments:
-    """The second moments of the delay embedding, from lagged covariances of the samples alone.
+    """The second moments of the delay embedding, computed from lagged covariances of the samples alone.
 
     With G(u, v) the sum over t of x(t + u tau) x(t + v tau)^T, only the blocks G(0, v) and G(u, 0) need all samples;
-    along a diagonal G(u, v) is G(u - 1, v - 1) without its first tau terms, and with the next tau terms at the end.
+    along a diagonal, G(u, v) is G(u - 1, v - 1) without its first tau terms and with tau more terms at the end.
 
     Args:
         trials: The samples of each trial.
         n_delays: Samples in a row of the embedding, p.
-        delay_interval: Steps tau between them.
+        delay_interval: Steps tau from one sample of a row to the next.
         steps_ahead: Steps from a row of H_- to its row of H_+.
     """
     p, tau, horizon, features = n_delays, delay_interval, steps_ahead, trials[0].shape[1]
@@ -70,7 +70,7 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
             stop = min(start + CHUNK, length)
             lagged = np.concatenate([trial[start + lag : stop + lag] for lag in lags], axis=1)
             sums += np.concatenate([trial[start:stop], trial[start + horizon : stop + horizon]], axis=1).T @ lagged
-    # (which of the two, features, lag, features)
+    # (now or ``steps_ahead`` later, features, lag, features)
     blocks = sums.reshape(2, features, len(lags), features)
     level, later = np.searchsorted(lags, tau * np.arange(p)), np.searchsorted(lags, horizon + tau * np.arange(p))
 
@@ -86,14 +86,14 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
         )
 
     def assembled(row: np.ndarray, column: np.ndarray, shift: int) -> np.ndarray:
-        full = np.empty((p, p, features, features))
-        full[0], full[:, 0] = row, column
+        all_blocks = np.empty((p, p, features, features))
+        all_blocks[0], all_blocks[:, 0] = row, column
         if p > 1:
             ends = [terms(0, last).T @ terms(shift, last) for last in (False, True)]
             change = (ends[1] - ends[0]).reshape(p - 1, features, p - 1, features).transpose(0, 2, 1, 3)
             for u in range(1, p):
-                full[u, 1:] = full[u - 1, :-1] + change[u - 1]
-        return np.ascontiguousarray(full[::-1, ::-1].transpose(0, 2, 1, 3)).reshape(p * features, p * features)
+                all_blocks[u, 1:] = all_blocks[u - 1, :-1] + change[u - 1]
+        return np.ascontiguousarray(all_blocks[::-1, ::-1].transpose(0, 2, 1, 3)).reshape(p * features, p * features)
 
     row = blocks[0][:, level].transpose(1, 0, 2)
     before = assembled(row, row.transpose(0, 2, 1), 0)

@@ -22,8 +22,8 @@ from engram.analysis.similarity.trials import Data, dimensions
 class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Dynamical similarity analysis: do systems follow the same dynamics, whatever the shape of their activity?
 
-    To each system an operator is fitted by ``HankelDMD``; operators are compared up to an orthogonal change of
-    coordinates by ``operator_distance``, or by their eigenvalues.
+    ``HankelDMD`` fits an operator to each system; ``operator_distance`` compares operators up to an orthogonal change
+    of coordinates, or ``spectral_distance`` compares their eigenvalues.
 
     Args:
         dmd: A ``HankelDMD``, or an estimator with ``fit`` and ``operator_``; None: ``HankelDMD()``. It is cloned.
@@ -31,17 +31,17 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             coordinates (``operator_distance``); ``"bound"``, the lower bound of the angle in closed form; or
             ``"spectral"``, between eigenvalues (``spectral_distance``).
         rank: None: the rank of ``dmd``. ``"common"``: the smallest rank that ``dmd`` finds in any of the systems, for
-            all of them; a system that is transformed later has the same. An operator of that rank in more coordinates
-            (``method="rrr"``) is compared by its action within its range.
-        restarts: Random starts of the search beside those from eigenvectors; None: 1500 / n, from 12 to 100.
+            all of them and for those that are transformed later. An operator of that rank in more coordinates
+            (``method="rrr"``) is restricted to its range.
+        restarts: Number of random starts of the search; None: 1500 / n, from 12 to 100.
         random_state: Seed of the random starts, or a RandomState.
         budget: Seconds for the refinement of the distances, after which pairs keep their best start; None: no limit.
-        n_jobs: Threads.
+        n_jobs: Number of threads, counted as joblib does.
 
     Attributes:
         operators_: Operators of the systems.
         distances_: Distances between them.
-        bounds_: Lower bounds of the true distances, equal to them where the metric is in closed form.
+        bounds_: Lower bounds of the true distances; the same as ``distances_`` if the metric is in closed form.
         refined_: Whether the search was completed within the budget, for each pair.
         rank_: The common rank, or None.
 
@@ -88,8 +88,9 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
     def fit(self, X: Data, y: object = None) -> DSA:
         """Fit the operators of all systems X, at least two, and compare them; ``y`` is ignored.
 
-        X is a list of the data of each, in any form of ``HankelDMD.fit``, or an array with systems first. The rows of
-        a two-dimensional array are systems with one trial of one feature. If ``rank`` is None, ranks must not differ.
+        X is a list with the data of each system, in any form that ``HankelDMD.fit`` takes, or an array whose first axis
+        is the system. Each row of a two-dimensional array is a system with one trial of one feature. If ``rank`` is
+        None, the fitted ranks must not differ.
         """
         systems = self._systems(X, reset=True)
         if len(systems) < 2:
@@ -111,7 +112,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         return np.asarray(self.fit(X).distances_)
 
     def transform(self, X: Data) -> Float[np.ndarray, "systems fitted"]:
-        """The distances of other systems, given like those of ``fit``, to the fitted ones."""
+        """The distances of other systems, in any form that ``fit`` takes, to the fitted ones."""
         check_is_fitted(self)
         fitted = (self._fitted(system, i, self.rank_) for i, system in enumerate(self._systems(X, reset=False)))
         operators = [within_range(np.asarray(dmd.operator_), self.rank_) for dmd in fitted]
@@ -162,7 +163,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
 
 
 def within_range(operator: Float[np.ndarray, "n n"], rank: int | None) -> Float[np.ndarray, "rank rank"]:
-    """An operator of this rank in an orthonormal basis of its range, with all its eigenvalues but zero.
+    """The operator in an orthonormal basis of its range of ``rank`` dimensions, which keeps its nonzero eigenvalues.
 
     L^T A L,   where A L = L (L^T A L)
     """

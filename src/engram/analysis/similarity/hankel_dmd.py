@@ -18,14 +18,14 @@ from engram import checks
 from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
 from engram.analysis.similarity.trials import Data, Recording, as_array, as_trials, is_trials, refuse_shorter
 
-ILL_CONDITIONED = 1e-4  # S_r / S_1 below which squares of singular values are too inexact
+ILL_CONDITIONED = 1e-4  # S_r / S_1 below which singular values cannot be computed from their squares
 UNSTABLE = 1.05
 COUNT = Interval(Integral, 1, None, closed="left")
 Square = Float[np.ndarray, "rank rank"]
 
 
 def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
-    """The departure of an operator from normality, from 0 to 1: how much of the dynamics eigenvalues do not show.
+    """The departure of an operator from normality, from 0 to 1: how much of the dynamics its eigenvalues do not show.
 
         sqrt(||A||_F^2 - sum |lambda|^2) / ||A||_F
 
@@ -45,7 +45,7 @@ def departure_from_normality(operator: Float[np.ndarray, "rank rank"]) -> float:
 
 
 class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """A linear operator that takes delay-embedded, whitened activity one step on.
+    """A linear operator that predicts the next step of delay-embedded, whitened activity.
 
         H = V S U^T                                                 thin SVD of the delay embedding of all trials
         A^T = (V_-^T V_- + reg I)^-1 V_-^T V_+                      V: its first r columns, V_+: ``steps_ahead`` later
@@ -54,23 +54,23 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     Args:
         n_delays: Samples in a row of the embedding, p.
-        delay_interval: Steps between them.
-        rank: Number of coordinates r, which ``choose_delays`` may choose. None: the numerical rank, at most a quarter
+        delay_interval: Steps from one of these samples to the next.
+        rank: Number of coordinates r, which ``choose_delays`` can choose. None: the numerical rank, at most a quarter
             of the number of rows; an int; a float below 1: as many as explain this share of the variance; ``"svht"``:
-            singular values above the hard threshold of Gavish and Donoho; ``"full"``: all of them, null ones included,
-            as published.
-        reg: Ridge of the regression.
-        steps_ahead: Steps h that the operator takes at once.
-        method: ``"pcr"``, principal component regression as above; ``"rrr"``, reduced-rank regression: all columns of
-            V of nonzero singular value, and an operator of rank r among them.
+            those of singular values above the hard threshold of Gavish and Donoho; ``"full"``: all, also those of zero
+            singular values, as published.
+        reg: Ridge penalty of the regression.
+        steps_ahead: Number of steps h by which one application of the operator advances.
+        method: ``"pcr"``, principal component regression as above; ``"rrr"``, reduced-rank regression: V has
+            all columns of nonzero singular value, and the operator has rank r.
         center: None as published; ``"global"`` subtracts the mean over all trials, ``"trial"`` the mean of each trial.
-        rank_threshold: Singular values up to this count as zero, in addition to those that are zero up to rounding.
+        rank_threshold: Singular values up to this one count as zero, as do those that are zero up to rounding.
 
     Attributes:
         operator_: A.
         singular_values_: Those of the delay embedding, descending.
         rank_: r.
-        spectral_radius_: Largest modulus of an eigenvalue of A, which gives a warning above 1.05.
+        spectral_radius_: Largest modulus of the eigenvalues of A; above 1.05, ``fit`` warns.
         non_normality_: Departure of A from normality.
 
     Source: Ostrow et al., "Beyond Geometry" (2023); Brunton et al., "Chaos as an intermittently forced linear system"
@@ -130,25 +130,25 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         trials = [self._centred(trial) for trial in trials]
         delayed = self.n_delays * trials[0].shape[1]
         rows = sum(len(trial) - self._span for trial in trials)
-        # The moments are much faster; where the singular values differ too much, their squares do not do.
+        # The moments are much faster, but give the squares of singular values, too inexact where these are small.
         moments = lagged_moments(trials, self.n_delays, self.delay_interval, self.steps_ahead)
         squares, U = np.linalg.eigh(moments.whole)
         S, U = np.sqrt(np.maximum(squares[::-1], 0)), U[:, ::-1]
-        direct = self._needs_all(S, rows)
-        if direct:
+        by_svd = self._needs_all(S, rows)
+        if by_svd:
             embedded = [delay_embedding(trial, self.n_delays, self.delay_interval) for trial in trials]
             V, S, transposed = linalg.svd(np.concatenate(embedded), full_matrices=False, check_finite=False)
             U = transposed.T
         self.singular_values_ = S[: min(rows, delayed)]
-        null = max(S[0] * max(rows, delayed) * np.finfo(float).eps, self.rank_threshold)
-        numerical = max(1, int((self.singular_values_ > null).sum()))
+        zero_threshold = max(S[0] * max(rows, delayed) * np.finfo(float).eps, self.rank_threshold)
+        numerical = max(1, int((self.singular_values_ > zero_threshold).sum()))
         self.rank_ = self._chosen_rank(rows, delayed, numerical)
         n_columns = numerical if self.method == "rrr" else self.rank_
-        if direct:
+        if by_svd:
             borders = np.cumsum([0, *(len(trial) - self._span for trial in trials)])
-            parts = [V[start:stop, :n_columns] for start, stop in pairwise(borders)]
-            first = np.concatenate([part[: -self.steps_ahead] for part in parts])
-            later = np.concatenate([part[self.steps_ahead :] for part in parts])
+            V_of_trials = [V[start:stop, :n_columns] for start, stop in pairwise(borders)]
+            first = np.concatenate([V_of_trial[: -self.steps_ahead] for V_of_trial in V_of_trials])
+            later = np.concatenate([V_of_trial[self.steps_ahead :] for V_of_trial in V_of_trials])
             before, cross = first.T @ first, first.T @ later
         else:
             W = U[:, :n_columns] / S[:n_columns]
@@ -163,27 +163,27 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self
 
     def transform(self, X: Data) -> Any:
-        """The eigen-time-delay coordinates v(t) = S^-1 U^T H(t) of one trial or several, given like those of ``fit``.
+        """The eigen-time-delay coordinates v(t) = S^-1 U^T H(t) of one trial or several, as ``fit`` takes them.
 
-        They are (time - (n_delays - 1) delay_interval, rank) of one trial, or a list of these.
+        For one trial, an array (time - (n_delays - 1) delay_interval, size of A); for several, a list of such arrays.
         """
         check_is_fitted(self)
         coordinates = [self._coordinates(trial) for trial in self._checked(X, reset=False)]
         return coordinates if is_trials(X) else coordinates[0]
 
     def predict(self, X: Data, steps: int = 1) -> Any:
-        """Trials as the operator predicts them, applied ``steps`` times.
+        """The samples that the operator predicts when it is applied ``steps`` times.
 
-        For each row of the embedding, from sample (n_delays - 1) delay_interval on, it is the sample predicted from it,
-        ``steps`` times ``steps_ahead`` later, (rows, features); of several trials a list.
+        Row i of a trial's predictions, (rows, features), is predicted from the samples up to i + (n_delays - 1)
+        delay_interval, for ``steps`` times ``steps_ahead`` steps later; for several trials, a list of these.
         """
         check_is_fitted(self)
         power = np.linalg.matrix_power(self.operator_, checks.size("steps", steps)).T
         to_features = (self._basis[: self.n_features_in_] * self._scale).T
         predictions = []
         for trial in self._checked(X, reset=False):
-            off = trial.mean(0) if self.center == "trial" else self._mean
-            predictions.append(self._coordinates(trial) @ power @ to_features + off)
+            offset = trial.mean(0) if self.center == "trial" else self._mean
+            predictions.append(self._coordinates(trial) @ power @ to_features + offset)
         return predictions if is_trials(X) else predictions[0]
 
     def score(self, X: Data, y: object = None) -> float:
@@ -193,18 +193,18 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         trials = self._checked(X, reset=False)
         refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and its target")
-        error = still = 0.0
+        error = change = 0.0
         for trial, predicted in zip(trials, self.predict(trials), strict=True):
             actual = trial[self._span :]
             error += float(np.abs(predicted[: -self.steps_ahead] - actual[self.steps_ahead :]).sum())
-            still += float(np.abs(actual[: -self.steps_ahead] - actual[self.steps_ahead :]).sum())
-        if still == 0:
+            change += float(np.abs(actual[: -self.steps_ahead] - actual[self.steps_ahead :]).sum())
+        if change == 0:
             return 1.0 if error == 0 else -np.inf
-        return 1.0 - error / still
+        return 1.0 - error / change
 
     @property
     def _span(self) -> int:
-        """Samples that the embedding of a trial is shorter by."""
+        """The number of rows by which the embedding of a trial is shorter than the trial."""
         return int((self.n_delays - 1) * self.delay_interval)
 
     @property
@@ -233,7 +233,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return np.asarray(embedded @ (self._basis / self._scale))
 
     def _needs_all(self, S: Float[np.ndarray, " delayed"], rows: int) -> bool:
-        """Whether singular values matter that are too small to be computed from their squares."""
+        """Whether any singular value that is needed is too small to be computed from its square."""
         if S[0] == 0:
             raise ValueError("X is zero everywhere: expected data that change")
         if rows < len(S) or self.method == "rrr" or self.rank in (None, "full"):
@@ -265,14 +265,14 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 return min(int(np.searchsorted(_explained(values), self.rank)) + 1, numerical)
 
     def _regressed(self, before: Square, cross: Square) -> Square:
-        solved = linalg.solve(before + self.reg * np.eye(len(before)), cross, assume_a="pos", check_finite=False)
+        coefficients = linalg.solve(before + self.reg * np.eye(len(before)), cross, assume_a="pos", check_finite=False)
         if self.method == "rrr" and self.rank_ < len(before):
-            leading = np.linalg.eigh(cross.T @ solved)[1][:, -self.rank_ :]
-            solved = solved @ leading @ leading.T
-        return np.ascontiguousarray(solved.T)
+            leading = np.linalg.eigh(cross.T @ coefficients)[1][:, -self.rank_ :]
+            coefficients = coefficients @ leading @ leading.T
+        return np.ascontiguousarray(coefficients.T)
 
 
 def _explained(S: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
-    """The share of variance that the first singular values explain; the last is 1."""
+    """The share of variance that the leading singular values explain together; the last entry is 1."""
     total = np.cumsum(S**2)
     return np.asarray(total / total[-1])

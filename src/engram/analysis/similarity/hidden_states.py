@@ -16,9 +16,9 @@ from engram import checks
 class HiddenStates:
     """A recorder of the outputs of a recurrent module, as trials for ``HankelDMD`` and ``DSA``.
 
-    A module that takes sequences (called as ``nn.RNN`` is) gives one trial for each member of the batch in every call;
-    in packed sequences each has its own length. A module that takes single steps (``nn.RNNCell`` and such, whose output
-    is (batch, units)) gives a step in every call; ``next_trials`` ends these trials. If the output is a tuple, its
+    A module that takes sequences, as ``nn.RNN`` does, gives one trial for each member of the batch in every call;
+    trials of packed sequences have their own lengths. A module that takes single steps, as ``nn.RNNCell`` does, and
+    returns (batch, units), gives one step in every call; ``next_trials`` ends its trials. If the output is a tuple, its
     first element is recorded.
 
     Examples:
@@ -39,7 +39,7 @@ class HiddenStates:
         self._steps: list[Float[np.ndarray, "batch units"]] = []
 
     def __enter__(self) -> HiddenStates:
-        """Begin to record."""
+        """Start recording."""
         self._handle = self._module.register_forward_hook(self._record)
         return self
 
@@ -50,7 +50,7 @@ class HiddenStates:
 
     @property
     def trials(self) -> list[Float[np.ndarray, "time units"]]:
-        """All trials that have ended, in the order of calls."""
+        """All trials that have ended, in the order of the calls."""
         return list(self._trials)
 
     def next_trials(self) -> None:

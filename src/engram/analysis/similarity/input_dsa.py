@@ -23,7 +23,7 @@ class DrivenOperators(NamedTuple):
 class DrivenDistance(NamedTuple):
     """Angles between two driven systems after one orthogonal change of coordinates ``transform``.
 
-    ``joint`` is between their controllability blocks, ``state`` between their A, ``inputs`` between their B.
+    ``joint`` is the angle between their controllability blocks, ``state`` between their A, ``inputs`` between their B.
     """
 
     joint: float
@@ -41,8 +41,8 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
 
     Args:
         X: One trial (time, features), (trials, time, features), or a list of trials.
-        inputs: The inputs of each trial, as long as the trial.
-        dmd: The coordinates' estimator, which is fitted; None: ``HankelDMD()``.
+        inputs: The inputs of each trial, with as many samples as the trial.
+        dmd: Estimator of the coordinates, which is fitted in place; None: ``HankelDMD()``.
 
     Source: Huang, Ostrow et al., "InputDSA" (2025, arXiv 2510.25943); the regression is dynamic mode decomposition
     with control, Proctor, Brunton and Kutz (2016).
@@ -60,25 +60,25 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
     if lengths != expected:
         raise ValueError(f"inputs have trials of {lengths} samples: expected {expected}, as in X")
     dmd.fit(trials)
-    horizon, first = dmd.steps_ahead, (dmd.n_delays - 1) * dmd.delay_interval
+    horizon, offset = dmd.steps_ahead, (dmd.n_delays - 1) * dmd.delay_interval
     coordinates = dmd.transform(trials)
     before = np.concatenate(
-        [np.hstack([v[:-horizon], u[first : len(u) - horizon]]) for v, u in zip(coordinates, driven, strict=True)]
+        [np.hstack([v[:-horizon], u[offset : len(u) - horizon]]) for v, u in zip(coordinates, driven, strict=True)]
     )
     later = np.concatenate([v[horizon:] for v in coordinates])
     gram = before.T @ before + dmd.reg * np.eye(before.shape[1])
-    both = linalg.solve(gram, before.T @ later, assume_a="pos", check_finite=False).T
+    operators = linalg.solve(gram, before.T @ later, assume_a="pos", check_finite=False).T
     rank = coordinates[0].shape[1]
-    return DrivenOperators(both[:, :rank].copy(), both[:, rank:].copy())
+    return DrivenOperators(operators[:, :rank].copy(), operators[:, rank:].copy())
 
 
 def driven_distance(first: DrivenOperators, second: DrivenOperators) -> DrivenDistance:
-    """The distance of two driven systems up to an orthogonal change of coordinates, in closed form.
+    """The distance between two driven systems up to an orthogonal change of coordinates, in closed form.
 
         K = [B, A B, A^T B, A^2 B, (A^T)^2 B, ...], n blocks,  C = argmin over O(n) of ||K_1 - C K_2||_F
 
-    The angles are between K_1 and C K_2, A_1 and C A_2 C^T, B_1 and C B_2. A and B are divided by their norms before,
-    which must not be zero. Sizes and inputs have to be the same in both systems.
+    The angles are between K_1 and C K_2, A_1 and C A_2 C^T, B_1 and C B_2. A and B are first divided by
+    their norms, which must not be zero. Both systems must have the same rank and number of inputs.
 
     Source: Huang, Ostrow et al. (2025).
 
@@ -90,9 +90,9 @@ def driven_distance(first: DrivenOperators, second: DrivenOperators) -> DrivenDi
     """
     checks.arguments()
     for name, shape in zip(DrivenOperators._fields, map(np.shape, first), strict=True):
-        for which, driven in (("first", first), ("second", second)):
-            if not checks.array(f"{which}.{name}", getattr(driven, name), shape).any():
-                raise ValueError(f"{which}.{name} is zero: expected an operator with a norm")
+        for argument, system in (("first", first), ("second", second)):
+            if not checks.array(f"{argument}.{name}", getattr(system, name), shape).any():
+                raise ValueError(f"{argument}.{name} is zero: expected an operator with a norm")
     (A1, B1), (A2, B2) = ((A / np.linalg.norm(A), B / np.linalg.norm(B)) for A, B in (first, second))
     K1, K2 = _controllability(A1, B1), _controllability(A2, B2)
     C = linalg.orthogonal_procrustes(K2.T, K1.T)[0].T

@@ -1,15 +1,15 @@
-"""Steps of the search for an alignment of two operators, compiled: starts by spectral signs, gradient ascent.
+"""Compiled steps of the search for an alignment of two operators: starts from spectral signs, and gradient ascent.
 
-A and B have norm 1; M = C B C^T is carried along with C, and both are changed in place.
+A and B have norm 1; M = C B C^T is updated together with C, and both are changed in place.
 """
 
 import numpy as np
 from numba import njit
 
 compiled = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-MEMORY = 5  # values that a step of Barzilai and Borwein is compared with
+MEMORY = 5  # number of recent values; a step must not fall below the lowest of them
 ROUNDS = (1e-2, 1e-3, 1e-4)  # gradient norms at which the best quarter of the starts continues
-ATTAINED = 1e-14
+ATTAINED = 1e-14  # tolerance, for rounding errors
 
 
 @compiled
@@ -24,7 +24,7 @@ def overlap(A, M):
 
 @compiled
 def cayley(G, scale, Q):
-    """Write Q = (I - X)^-1 (I + X), X = scale G / 2, by elimination; without pivots, since X is antisymmetric."""
+    """Write Q = (I - X)^-1 (I + X), X = scale G / 2, by elimination; X is antisymmetric, so no pivoting is needed."""
     n = len(G)
     for i in range(n):
         for j in range(n):
@@ -53,12 +53,12 @@ def climb(A, M, C, tol, iterations):
 
         X = A M^T - M^T A,   G = (X - X^T) / 2,   Q = cayley(step G),   M <- Q M Q^T,   C <- Q C
 
-    Steps have Barzilai and Borwein's two lengths in turn; none may fall below the lowest of the last values.
+    Step lengths alternate between the two of Barzilai and Borwein; no step may go below the lowest recent value.
     """
     n = len(A)
-    G, last, Q, work, trial = np.empty((n, n)), np.zeros((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+    G, last_G, Q, work, trial = np.empty((n, n)), np.zeros((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     recent = np.full(MEMORY, np.inf)
-    value, trial_value, step, before = overlap(A, M), 0.0, float(n), 0.0
+    value, trial_value, step, last_norm = overlap(A, M), 0.0, float(n), 0.0
     for iteration in range(iterations):
         recent[iteration % MEMORY] = value
         np.dot(A, M.T, Q)
@@ -67,18 +67,18 @@ def climb(A, M, C, tol, iterations):
         for i in range(n):
             for j in range(n):
                 G[i, j] = 0.5 * (Q[i, j] - work[i, j] - Q[j, i] + work[j, i])
-                difference = last[i, j] - G[i, j]
+                difference = last_G[i, j] - G[i, j]
                 norm += G[i, j] * G[i, j]
-                inner += last[i, j] * difference
+                inner += last_G[i, j] * difference
                 change += difference * difference
         if norm <= tol * tol:
             break
         if iteration > 0:
             if inner > 0:
-                step *= before / inner if iteration % 2 else inner / change
+                step *= last_norm / inner if iteration % 2 else inner / change
             else:
                 step *= 2.0
-        step, before = min(max(step, 1e-3), 2.0 / np.sqrt(norm) + 1e-3), norm
+        step, last_norm = min(max(step, 1e-3), 2.0 / np.sqrt(norm) + 1e-3), norm
         lowest = recent.min()
         for _ in range(20):
             cayley(G, step, Q)
@@ -92,7 +92,7 @@ def climb(A, M, C, tol, iterations):
         value = trial_value
         for i in range(n):  # copies of whole arrays take seconds to compile
             for j in range(n):
-                C[i, j], M[i, j], last[i, j] = work[i, j], trial[i, j], G[i, j]
+                C[i, j], M[i, j], last_G[i, j] = work[i, j], trial[i, j], G[i, j]
     return value
 
 
@@ -100,8 +100,8 @@ def climb(A, M, C, tol, iterations):
 def signs(A, B, reflect, side, d):
     """Write into d the signs that nearly maximise sum_ij A_ij B_ij d_i d_j.
 
-    Those of the leading eigenvector, then single changes of sign while they help. Without ``reflect``, ``side`` times
-    the product of d must be 1, by the change that lowers the sum least.
+    Start from the signs of the leading eigenvector, then flip single signs as long as this helps. Without
+    ``reflect``, ``side`` times the product of d must be 1; if not, flip the sign that lowers the sum least.
     """
     n = len(A)
     W = np.empty((n, n))
@@ -114,29 +114,29 @@ def signs(A, B, reflect, side, d):
         d[i] = 1.0 if vectors[i, n - 1] >= 0 else -1.0
     for _ in range(n * n):
         fields = d * (W @ d)
-        at = fields.argmin()
-        if fields[at] >= -ATTAINED:
+        index = fields.argmin()
+        if fields[index] >= -ATTAINED:
             break
-        d[at] = -d[at]
+        d[index] = -d[index]
     if not reflect and side * d.prod() < 0:
-        at = (d * (W @ d)).argmin()
-        d[at] = -d[at]
+        index = (d * (W @ d)).argmin()
+        d[index] = -d[index]
 
 
 @compiled
 def climb_all(first, second, sides, random_starts, ceiling, reflect, iterations, out):
-    """Climb a little from all starts; return the start that attains the ceiling, or -1.
+    """Climb a little from each start; return the index of the first that attains the ceiling, or -1.
 
         maximise <A, C B C^T> over orthogonal C
 
     Args:
-        first: A, its bases and A in each of them.
-        second: The same of B.
+        first: A, its bases, and A in each of these bases.
+        second: The same for B.
         sides: Products of the determinants of the bases, 1 or -1.
-        random_starts: Orthogonal matrices to start from, beside those by spectral signs from each pair of bases.
+        random_starts: Orthogonal matrices to start from, after those from spectral signs, one for each pair of bases.
         ceiling: Upper bound of <A, C B C^T>.
         reflect: Whether C may be a reflection.
-        iterations: Maximum of iterations of one climb.
+        iterations: Maximum number of iterations of one climb.
         out: Receives C, C B C^T and <A, C B C^T> of each start.
     """
     A, bases_A, words_A = first

@@ -13,7 +13,7 @@ def linear_cka(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ ot
 
         ||Y^T X||_F^2 / (||X^T X||_F ||Y^T Y||_F), columns centred
 
-    X and Y are the activity, which must vary, of different units in the same samples.
+    X and Y are the activity of two sets of units in the same samples; both must vary.
 
     Source: Kornblith et al., "Similarity of neural network representations revisited" (2019), section 3.
 
@@ -24,4 +24,4 @@ def linear_cka(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ ot
     """
     X, Y = centred(X, Y)
     within = np.linalg.norm(X.T @ X) * np.linalg.norm(Y.T @ Y)
-    return min(float(np.linalg.norm(Y.T @ X) ** 2 / within), 1.0)  # not more by a rounding error
+    return min(float(np.linalg.norm(Y.T @ X) ** 2 / within), 1.0)  # rounding can give more

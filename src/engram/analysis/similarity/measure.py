@@ -1,4 +1,4 @@
-"""The contract of a measure of similarity: a distance between systems, computed from recorded trials."""
+"""The interface of a measure of similarity: a distance between systems, computed from recorded trials."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class SimilarityMeasure(ABC):
     """A distance between systems: symmetric, deterministic, and 0 from a system to itself.
 
     To write your own measure, define ``distance`` between the trials of two systems, each a list of arrays (time,
-    features); and ``describe``, for computations that depend on one system alone and are done once. Invalid input is
-    refused before these are called. A plain function of two systems is a measure as well.
+    features); and ``describe`` for computations that depend on one system alone, which are done once. Invalid input is
+    refused before these are called. A plain function of two systems can be used as a measure as well.
 
     Attributes:
         paired: Whether it compares systems sample by sample, so that both must have the same number of samples.
@@ -70,18 +70,18 @@ class SimilarityMeasure(ABC):
 
         Args:
             systems: Each one trial (time, features), (trials, time, features), or a list of trials.
-            names: Names of the systems in errors (default: their numbers).
+            names: Names of the systems in error messages (default: ``systems[i]``).
 
         Raises:
-            ValueError: A system has another form or is not finite; numbers of samples differ although samples are
-                compared one by one; or a distance is not finite.
+            ValueError: A system does not have this form or is not finite; numbers of samples differ although the
+                measure is ``paired``; or a distance is not finite.
         """
         names = names or [f"systems[{number}]" for number in range(len(systems))]
         trials = [as_trials(system, name) for system, name in zip(systems, names, strict=True)]
         lengths = [[len(trial) for trial in system] for system in trials]
-        for name, own in zip(names, lengths, strict=True):
-            if self.paired and own != lengths[0]:
-                raise ValueError(f"{name} has trials of {own} samples: expected {lengths[0]}, as {names[0]}")
+        for name, system_lengths in zip(names, lengths, strict=True):
+            if self.paired and system_lengths != lengths[0]:
+                raise ValueError(f"{name} has trials of {system_lengths} samples: expected {lengths[0]}, as {names[0]}")
         described = [self.describe(system) for system in trials]
 
         def finite(first: Any, second: Any) -> float:
@@ -97,7 +97,7 @@ class FunctionMeasure(SimilarityMeasure):
     """A function of the trials of two systems as a measure.
 
     Args:
-        function: The function; attributes ``paired`` and ``invariant`` of it count.
+        function: The function; its attributes ``paired`` and ``invariant``, if any, become those of the measure.
     """
 
     def __init__(self, function: Callable[[list[Recording], list[Recording]], float]) -> None:
@@ -111,13 +111,13 @@ class FunctionMeasure(SimilarityMeasure):
 
 
 def as_measure(part: Any) -> SimilarityMeasure:
-    """A measure, made from a measure, from its class, or from a function of two systems.
+    """The measure that is given by an instance, by its class, or by a function of two systems.
 
     Args:
-        part: One of these.
+        part: A ``SimilarityMeasure``, a subclass of it, or a function of the trials of two systems.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: ``part`` is none of these.
 
     Examples:
         >>> as_measure(lambda X, Y: abs(X[0].mean() - Y[0].mean()))([[1.0]], [[3.0]])

@@ -1,4 +1,4 @@
-"""The library's measures of similarity under one contract: of dynamics (by operators), and of shapes (by samples)."""
+"""The library's measures of similarity with one interface: of dynamics (by operators), and of shapes (by samples)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from engram.analysis.similarity.spectral_distance import spectral_distance
 from engram.analysis.similarity.trials import Recording
 
 DELAYS, RANK = 10, 15  # of operators
-SAMPLES = 300  # whose distances are ranked, at most
+SAMPLES = 300  # maximum number of samples between which distances are ranked
 Square = Float[np.ndarray, "rank rank"]
 
 
 def operator_of(trials: list[Recording]) -> Square:
-    """The operator of ``HankelDMD`` with 10 delays and rank 15, or the largest rank that so few samples allow."""
+    """The operator of ``HankelDMD`` with at most 10 delays and rank 15, or its default rank if 15 is too large."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of an unstable fit, which has an operator as well
+        warnings.simplefilter("ignore", RuntimeWarning)  # an unstable fit has an operator as well
         delays = max(1, min(DELAYS, min(map(len, trials)) // 4))
         try:
             return np.asarray(HankelDMD(delays, rank=RANK).fit(trials).operator_)
-        except ValueError:  # of lower rank, or no trials at all
+        except ValueError:  # the data have a lower rank
             return np.asarray(HankelDMD(delays).fit(trials).operator_)
 
 
@@ -49,7 +49,7 @@ class DynamicalAngle(SimilarityMeasure):
         return operator_of(trials)
 
     def distance(self, first: Square, second: Square) -> float:
-        """The angle, in radians, among as many leading coordinates as both have."""
+        """The angle in radians, between leading blocks of the smaller of the two sizes."""
         rank = min(len(first), len(second))
         return operator_distance(first[:rank, :rank], second[:rank, :rank])
 
@@ -64,7 +64,7 @@ class EigenvalueDistance(SimilarityMeasure):
         return operator_of(trials)
 
     def distance(self, first: Square, second: Square) -> float:
-        """The Wasserstein distance, of a weight of one in both."""
+        """The Wasserstein distance, where the eigenvalues of each have a total weight of one."""
         return spectral_distance(first, second, pad="mass")
 
 
@@ -94,7 +94,7 @@ class AlignmentLoss(SimilarityMeasure):
         return np.concatenate(trials)
 
     def distance(self, first: Recording, second: Recording) -> float:
-        """From 0 to 1."""
+        """The loss, from 0 to 1."""
         return 1 - linear_cka(first, second)
 
 
@@ -108,11 +108,11 @@ class RankCorrelationLoss(SimilarityMeasure):
     invariant = ("shift", "scale", "rotation")
 
     def describe(self, trials: list[Recording]) -> Recording:
-        """Samples."""
+        """Up to 300 samples."""
         samples = np.concatenate(trials)
         indices = np.unique(np.linspace(0, len(samples) - 1, SAMPLES).round().astype(int))
         return np.asarray(samples[indices])
 
     def distance(self, first: Recording, second: Recording) -> float:
-        """From 0 to 2."""
+        """The loss, from 0 to 2."""
         return 1 - rsa(first, second, "euclidean")

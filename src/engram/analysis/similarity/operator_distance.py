@@ -21,15 +21,15 @@ Operator = Float[np.ndarray, "_ _"]  # square, all of one size; others are refus
 Operators = Float[np.ndarray, "_ _ _"] | Sequence[Operator]
 RANDOM_WORDS = 2
 SURVIVORS = 4  # one in this many starts continues to the next round
-GRADIENT = 1e-8  # at which an alignment is polished
-ITERATIONS = 500  # of one ascent, at most
-CHUNK = 32  # pairs between two looks at the clock
+GRADIENT = 1e-8  # gradient norm at which the ascent from the best start ends
+ITERATIONS = 500  # maximum of one ascent
+CHUNK = 32  # pairs, for each thread, between two checks of the time
 
 
 class Alignment(NamedTuple):
-    """The best alignment found of two operators: orthogonal ``transform`` C, so that C B C^T is like A.
+    """The best alignment found of two operators: the orthogonal ``transform`` C that brings C B C^T close to A.
 
-    ``bound`` is a lower bound of the distance after any alignment.
+    No alignment has a distance below ``bound``.
     """
 
     distance: float
@@ -65,17 +65,17 @@ def operator_distance(A: Operator, B: Operator, metric: Metric = "angular", **st
         d(A, B) = min over C of ||A - C B C^T||_F = 2 sin(theta / 2)                              "euclidean"; "squared"
 
     It is 0 for operators that are conjugate by a rotation or reflection, does not depend on their scale, and is
-    symmetric. The search starts from alignments of the eigenvectors of symmetric functions of A and B, with signs from
-    the operators themselves, which are exact for conjugate operators, and from random ones. Gradient ascent on the
-    orthogonal group takes a few steps from all starts; then each round continues only the best quarter, and the best
-    to convergence.
+    symmetric. The search starts from random orthogonal matrices, and from alignments of eigenvectors of symmetric
+    functions of A and B, whose signs are fitted to the operators; these are exact for conjugate operators. Gradient
+    ascent on the orthogonal group takes a few steps from all starts; each further round continues only the best
+    quarter, and the best one is continued to convergence.
 
     Args:
         A: Operator, square, finite and not zero.
         B: Operator of the same size.
         metric: ``"angular"``, ``"euclidean"``, or ``"squared"``, the square of the latter.
         **starts: ``group``, ``"O"`` for rotations and reflections (default) or ``"SO"`` for rotations only;
-            ``restarts``, random starts beside those from eigenvectors (default 1500 / n, 12 to 100); their ``seed``.
+            ``restarts``, the number of random starts (default 1500 / n, from 12 to 100); their ``seed``.
 
     Source: Ostrow et al. (2023), section 3; the search is ours.
 
@@ -104,9 +104,9 @@ def align_operators(A: Operator, B: Operator, metric: Metric = "angular", **star
     checks.arguments()
     search, pair = _search(metric, **starts), np.array([[0, 1]])
     systems = _prepared([A, B], ["A", "B"])
-    below = _bounds(systems, pair)
-    distance, transform = _solved(systems, pair, below, search, None)
-    bound = np.minimum(below, distance)
+    lower_bounds = _bounds(systems, pair)
+    distance, transform = _solved(systems, pair, lower_bounds, search, None)
+    bound = np.minimum(lower_bounds, distance)
     return Alignment(float(_in(distance, metric)[0]), float(_in(bound, metric)[0]), transform[0])
 
 
@@ -118,7 +118,7 @@ def operator_distances(
     n_jobs: int | None = None,
     **starts: Unpack[Starts],
 ) -> Float[np.ndarray, "systems others"]:
-    """The distances between all operators, or from each to each of ``others``, up to a change of coordinates.
+    """The distances between all operators, or from each to all ``others``, up to an orthogonal change of coordinates.
 
     Args:
         operators: Operators of one size.
@@ -143,15 +143,15 @@ def compare_operators(
     budget: float | None = None,
     **starts: Unpack[Starts],
 ) -> OperatorComparison:
-    """The distances between all operators, or to ``others``, with their lower bounds, within a budget of time.
+    """The distances between all operators, or to ``others``, with lower bounds, computed within a limit of time.
 
     Args:
         operators: Operators of one size.
         others: More operators of the same size; None: the distances are among ``operators``.
         metric: ``"angular"``, ``"euclidean"`` or ``"squared"``.
         n_jobs: Threads, counted as joblib does.
-        budget: Seconds after which no further pair is refined: the rest have the distance of their best start, and a
-            warning says how many. None: no limit.
+        budget: Seconds after which no further pair is refined: the other pairs keep the distance of their best start,
+            and a warning says how many there are. None: no limit.
         **starts: ``group``, ``restarts`` and ``seed`` of ``operator_distance``.
 
     Examples:
@@ -166,24 +166,24 @@ def compare_operators(
     systems, pairs = _named_systems(operators, others)
     if others is None:
         pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-    values, refined, below = np.empty(len(pairs)), np.zeros(len(pairs), dtype=bool), _bounds(systems, pairs)
+    values, refined, lower_bounds = np.empty(len(pairs)), np.zeros(len(pairs), dtype=bool), _bounds(systems, pairs)
     if budget is not None:
-        values, _ = _solved(systems, pairs, below, search._replace(restarts=0, iterations=0), n_jobs)
+        values, _ = _solved(systems, pairs, lower_bounds, search._replace(restarts=0, iterations=0), n_jobs)
     chunk = CHUNK * effective_n_jobs(n_jobs)
     for start in range(0, len(pairs), chunk):
         if budget is not None and time.monotonic() - started >= budget:
-            left = f"{len(pairs) - start} of {len(pairs)} pairs are not refined"
-            warnings.warn(f"budget = {budget:g} s is spent: {left}", RuntimeWarning, stacklevel=2)
+            message = f"{len(pairs) - start} of {len(pairs)} pairs are not refined"
+            warnings.warn(f"budget = {budget:g} s is spent: {message}", RuntimeWarning, stacklevel=2)
             break
-        part = slice(start, start + chunk)
-        values[part], refined[part] = _solved(systems, pairs[part], below[part], search, n_jobs)[0], True
-    bounds = np.minimum(below, values)  # equal except for rounding where a bound is attained
+        rows = slice(start, start + chunk)
+        values[rows], refined[rows] = _solved(systems, pairs[rows], lower_bounds[rows], search, n_jobs)[0], True
+    bounds = np.minimum(lower_bounds, values)  # equal except for rounding where a bound is attained
 
-    def matrix(of_pairs: Shaped[np.ndarray, " pairs"], own: float | bool) -> Shaped[np.ndarray, "systems others"]:
+    def matrix(by_pair: Shaped[np.ndarray, " pairs"], diagonal: float | bool) -> Shaped[np.ndarray, "systems others"]:
         if others is not None:
-            return of_pairs.reshape(len(operators), -1)
-        full = np.full((len(operators),) * 2, own, dtype=of_pairs.dtype)
-        full[pairs[:, 0], pairs[:, 1]] = full[pairs[:, 1], pairs[:, 0]] = of_pairs
+            return by_pair.reshape(len(operators), -1)
+        full = np.full((len(operators),) * 2, diagonal, dtype=by_pair.dtype)
+        full[pairs[:, 0], pairs[:, 1]] = full[pairs[:, 1], pairs[:, 0]] = by_pair
         return full
 
     return OperatorComparison(matrix(_in(values, metric), 0.0), matrix(_in(bounds, metric), 0.0), matrix(refined, True))
@@ -197,15 +197,15 @@ def operator_bounds(
         ||A - C B C^T||^2 >= ||lambda(S_A) - lambda(S_B)||^2 + ||sigma(K_A) - sigma(K_B)||^2
         ||A - C B C^T|| >= ||sigma(A) - sigma(B)||
 
-    with S and K the symmetric and antisymmetric part, and sorted eigenvalues lambda and singular values sigma. The
-    first is attained where S or K vanishes, and for n = 2. Takes microseconds a pair.
+    with S and K the symmetric and antisymmetric parts, and lambda and sigma the sorted eigenvalues and singular values.
+    The first bound is attained where S or K vanishes, and for n = 2. It takes microseconds for each pair.
 
     Args:
         operators: Operators of one size.
-        others: More of the same size; None: the bounds are among ``operators``.
+        others: More operators of the same size; None: the bounds are among ``operators``.
         metric: ``"angular"``, ``"euclidean"`` or ``"squared"``.
 
-    Source: Hoffman and Wielandt (1953) for the parts; Mirsky, "Symmetric gauge functions" (1960).
+    Source: Hoffman and Wielandt (1953) for the first bound; Mirsky, "Symmetric gauge functions" (1960).
 
     Examples:
         >>> operator_bounds([np.eye(2), -np.eye(2)]).round(3).tolist()
@@ -244,7 +244,7 @@ def _search(metric: str, group: str = "O", restarts: int | None = None, seed: in
 
 
 def _named_systems(operators: Operators, others: Operators | None) -> tuple[_Systems, Int[np.ndarray, "pairs 2"]]:
-    """Prepare operators and others; return the pairs of one of the operators and one of the others as well."""
+    """The prepared operators and others, and the index pairs of each operator with each of the others."""
     checks.arguments()
     for name, collection in (("operators", operators), ("others", others)):
         if collection is not None and len(collection) == 0:
@@ -281,7 +281,7 @@ def _parts(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bases(A: np.ndarray, symmetric: np.ndarray, skew: np.ndarray) -> np.ndarray:
-    """Eigenvectors of symmetric functions of A that turn with it, ascending, and the planes that K turns."""
+    """Bases that rotate with A: eigenvectors of symmetric functions of A, and the planes in which K rotates."""
     transposed = A.swapaxes(1, 2)
     words = [symmetric, A @ transposed, transposed @ A, _parts(A @ A)[0]]
     sizes = [np.linalg.norm(word, axis=(1, 2), keepdims=True) for word in words]
@@ -293,7 +293,7 @@ def _bases(A: np.ndarray, symmetric: np.ndarray, skew: np.ndarray) -> np.ndarray
 
 
 def _planes(skew: Operator) -> Operator:
-    """A basis of the planes that an antisymmetric matrix turns, the fastest first."""
+    """A basis of the planes in which an antisymmetric matrix rotates, the fastest first."""
     form, basis = linalg.schur(skew, output="real")
     blocks, i = [], 0
     while i < len(skew):
@@ -314,28 +314,28 @@ def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.nd
 def _solved(
     systems: _Systems, pairs: np.ndarray, bounds: np.ndarray, search: _Search, n_jobs: int | None
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
-    """||A - C B C^T||_F and C of each pair, given their lower bounds."""
+    """||A - C B C^T||_F and C of each pair, given the pairs' lower bounds."""
     n = systems.operators.shape[1]
     random_starts = _random_starts(n, search)
-    # The same way round for (A, B) and (B, A).
-    turned = np.array([systems.operators[i].tobytes() > systems.operators[j].tobytes() for i, j in pairs], dtype=bool)
-    ordered = np.where(turned[:, None], pairs[:, ::-1], pairs)
+    # (A, B) and (B, A) are solved in the same order, so that the distance is symmetric.
+    swapped = np.array([systems.operators[i].tobytes() > systems.operators[j].tobytes() for i, j in pairs], dtype=bool)
+    ordered = np.where(swapped[:, None], pairs[:, ::-1], pairs)
     distances, transforms = np.empty(len(pairs)), np.empty((len(pairs), n, n))
 
     def solve(start: int, stop: int) -> None:
-        for number in range(start, stop):
-            distances[number], transforms[number] = _aligned(
-                systems, ordered[number], bounds[number], random_starts, search
+        for index in range(start, stop):
+            distances[index], transforms[index] = _aligned(
+                systems, ordered[index], bounds[index], random_starts, search
             )
 
     in_ranges(solve, len(pairs), n_jobs)
-    return distances, np.where(turned[:, None, None], transforms.swapaxes(1, 2), transforms)
+    return distances, np.where(swapped[:, None, None], transforms.swapaxes(1, 2), transforms)
 
 
 def _aligned(
     systems: _Systems, pair: np.ndarray, bound: float, random_starts: np.ndarray, search: _Search
 ) -> tuple[float, Operator]:
-    """||A - C B C^T||_F and C: the best quarter of the starts continues each round, the best to convergence."""
+    """||A - C B C^T||_F and C; each round continues the best quarter of the starts, the last one to convergence."""
     i, j = pair
     A, B = systems.operators[i], systems.operators[j]
     if (A == B).all():
@@ -368,7 +368,7 @@ def _random_starts(n: int, search: _Search) -> Float[np.ndarray, "restarts n n"]
 
 
 def _in(distance: Float[np.ndarray, " pairs"], metric: Metric) -> Float[np.ndarray, " pairs"]:
-    """A distance ||A - C B C^T||_F of operators of norm 1 in the units of the metric."""
+    """The distance ||A - C B C^T||_F of operators of norm 1, converted to the metric."""
     if metric == "angular":
         return np.asarray(2 * np.arcsin(np.minimum(distance / 2, 1)))
     return distance if metric == "euclidean" else distance**2

@@ -1,4 +1,4 @@
-"""The matrix of any distance between systems."""
+"""The matrix of distances between systems, for any distance."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from engram import checks
 
 
 class PermutationTest(NamedTuple):
-    """A statistic of labelled distances, and its distribution by chance.
+    """A statistic of labelled distances, and its distribution under the null hypothesis.
 
-    ``p_value`` is the share of arrangements of the labels, this one included, whose statistic is at least as large;
-    ``null`` has the statistic of each permutation.
+    ``p_value`` is the share of arrangements of the labels, the observed one included, whose statistic is at least as
+    large; ``null`` has the statistic of each permutation.
     """
 
     statistic: float
@@ -48,11 +48,11 @@ def permutation_test(
         p = (1 + number of permutations with a statistic at least as large) / (1 + permutations)
 
     Args:
-        distances: Symmetric matrix.
+        distances: Symmetric matrix of the distances between systems.
         labels: Label of each system.
         rng: Source of the permutations.
         n_permutations: Number of permutations.
-        statistic: Function of distances and labels that is larger where labels explain more.
+        statistic: Function of distances and labels, larger if the labels explain more.
 
     Source: Phipson and Smyth, "Permutation p-values should never be zero" (2010).
 
@@ -69,6 +69,6 @@ def permutation_test(
     checks.size("n_permutations", n_permutations)
     observed = statistic(distances, labels)
     null = np.array([statistic(distances, rng.permutation(labels)) for _ in range(n_permutations)])
-    # An arrangement that only renames the labels must count, whatever the order of its sums.
-    reached = int((null >= observed - 1e-12).sum())
-    return PermutationTest(observed, (1 + reached) / (1 + n_permutations), null)
+    # The tolerance makes permutations that only rename the labels count, in spite of rounding errors.
+    n_as_large = int((null >= observed - 1e-12).sum())
+    return PermutationTest(observed, (1 + n_as_large) / (1 + n_permutations), null)

@@ -13,7 +13,7 @@ def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray,
 
         arccos(||X^T Y||_* / (||X||_F ||Y||_F)), columns centred, in [0, pi / 2]
 
-    X and Y are activity, which must vary, of different units in the same samples (conditions, times, or both).
+    X and Y are the activity of two sets of units in the same samples (conditions, times, or both); both must vary.
 
     Source: Williams et al., "Generalized shape metrics on neural representations" (2021), equation 4.
 
@@ -24,18 +24,18 @@ def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray,
     """
     X, Y = centred(X, Y)
     X, Y = X / np.linalg.norm(X), Y / np.linalg.norm(Y)
-    # 2 arcsin(d / 2) of the distance d after rotation is exact where arccos of nearly 1 is not.
+    # For small angles, 2 arcsin(d / 2) of the distance d after rotation is exact, and arccos of nearly 1 is not.
     cross = X.T @ Y
     left, _, right = np.linalg.svd(cross, full_matrices=False)
     distance = float(np.linalg.norm(X @ left - Y @ right.T))
-    apart = float(np.linalg.norm(X - X @ left @ left.T) ** 2 + np.linalg.norm(Y - Y @ right.T @ right) ** 2)
-    return float(2 * np.arcsin(min(np.sqrt(distance**2 + apart), np.sqrt(2)) / 2))
+    outside = float(np.linalg.norm(X - X @ left @ left.T) ** 2 + np.linalg.norm(Y - Y @ right.T @ right) ** 2)
+    return float(2 * np.arcsin(min(np.sqrt(distance**2 + outside), np.sqrt(2)) / 2))
 
 
 def centred(
     X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]
 ) -> tuple[Float[np.ndarray, "samples units"], Float[np.ndarray, "samples others"]]:
-    """Both without their means; ValueError where they cannot be compared."""
+    """X and Y minus their means; a ValueError if they cannot be compared."""
     checks.arguments()
     if len(X) != len(Y):
         raise ValueError(f"Y.shape = {Y.shape}: expected {len(X)} samples, as in X")

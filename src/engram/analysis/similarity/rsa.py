@@ -20,9 +20,9 @@ def rsa(
         Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]
 
     Args:
-        X: Activity in three samples or more, whose distances differ.
+        X: Activity in three samples or more; the distances among samples must not all be equal.
         Y: Activity of other units in the same samples.
-        metric: A distance of ``scipy.spatial.distance.pdist``.
+        metric: Name of a distance in ``scipy.spatial.distance.pdist``.
 
     Source: Kriegeskorte, Mur and Bandettini, "Representational similarity analysis" (2008).
 

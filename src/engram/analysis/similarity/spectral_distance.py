@@ -19,18 +19,18 @@ def spectral_distance(
     squared: bool = False,
     pad: Annotated[Any, Literal["zero", "mass"] | None] = None,
 ) -> float:
-    """The Wasserstein distance between the eigenvalues of two operators, as points of the plane.
+    """The Wasserstein distance between the eigenvalues of two operators, as points in the complex plane.
 
         W2^2 = (1 / n) min over permutations pi of sum_i |lambda_i - mu_pi(i)|^2
 
     It depends on the topology of the dynamics, but not on their departure from normality (transient growth).
 
     Args:
-        A: Operator.
-        B: Operator.
+        A: Square operator.
+        B: Square operator.
         squared: Return W2^2, as ``dsa-metric`` does.
         pad: With different numbers of eigenvalues, ``"zero"`` adds zeros to the shorter list, and ``"mass"`` gives each
-            list a total weight of one; None refuses them.
+            list a total weight of one; None raises an error.
 
     Source: Redman et al., "Identifying equivalent training dynamics" (2024); ``dsa-metric`` 2.0.
 
@@ -52,7 +52,7 @@ def eigenvalue_distance(
     squared: bool = False,
     pad: Annotated[Any, Literal["zero", "mass"] | None] = None,
 ) -> float:
-    """The Wasserstein distance between two sets of points of the plane.
+    """The Wasserstein distance between two sets of points in the complex plane.
 
     Args:
         first: Points, as complex numbers.

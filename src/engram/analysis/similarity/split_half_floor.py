@@ -16,15 +16,15 @@ from engram.analysis.similarity.trials import Data, as_trials
 def split_half_floor(
     systems: Sequence[Data], rng: np.random.Generator, dsa: DSA | None = None, n_splits: int = 10
 ) -> Float[np.ndarray, "systems splits"]:
-    """The distances between halves of the trials of each system, split at random n_splits times.
+    """The distances between the two halves of each system's trials, split at random ``n_splits`` times.
 
-    Two systems whose distance is not larger cannot be told apart by these data.
+    Two systems whose distance is not larger than these cannot be told apart by the data.
 
     Args:
         systems: At least two trials of each system, (trials, time, features) or a list of trials.
         rng: Source of the splits.
-        dsa: Comparison, which is cloned; None: ``DSA(rank="common")``.
-        n_splits: Splits of each system.
+        dsa: Estimator of the distance, which is cloned; None: ``DSA(rank="common")``.
+        n_splits: Number of splits of each system.
 
     Examples:
         >>> system = np.random.default_rng(0).normal(size=(6, 100, 2)).cumsum(1)
@@ -33,12 +33,12 @@ def split_half_floor(
     """
     checks.arguments()
     floors = np.empty((len(systems), checks.size("n_splits", n_splits)))
-    for number, system in enumerate(systems):
-        trials = as_trials(system, f"systems[{number}]")
+    for i, system in enumerate(systems):
+        trials = as_trials(system, f"systems[{i}]")
         if len(trials) < 2:
-            raise ValueError(f"systems[{number}] has 1 trial: expected at least two, to be split")
+            raise ValueError(f"systems[{i}] has 1 trial: expected at least two, to be split")
         for split in range(n_splits):
             order = rng.permutation(len(trials))
-            halves = [[trials[k] for k in part] for part in np.array_split(order, 2)]
-            floors[number, split] = clone(dsa or DSA(rank="common")).fit_transform(halves)[0, 1]
+            halves = [[trials[k] for k in indices] for indices in np.array_split(order, 2)]
+            floors[i, split] = clone(dsa or DSA(rank="common")).fit_transform(halves)[0, 1]
     return floors

@@ -11,12 +11,12 @@ from sklearn.utils import check_array
 
 from engram import checks
 
-Data = Annotated[Any, ArrayLike]  # anything else is refused by name
-Recording = Float[np.ndarray, "_ features"]  # of one trial; trials differ in length
+Data = Annotated[Any, ArrayLike]  # anything else gives an error that names the argument
+Recording = Float[np.ndarray, "_ features"]  # one trial; trials may differ in length
 
 
 def dimensions(X: Data) -> int:
-    """The depth of nesting of data, arrays and lists taken together; lists may be ragged."""
+    """The number of dimensions of data, where each level of lists counts as one; lists may be ragged."""
     if isinstance(X, (list, tuple)):
         return 1 + (dimensions(X[0]) if X else 0)
     return int(getattr(X, "ndim", 0))
@@ -28,16 +28,16 @@ def is_trials(X: Data) -> bool:
 
 
 def as_trials(X: Data, name: str = "X") -> list[Recording]:
-    """One trial, trials of equal length, or a list of trials as finite float64 arrays."""
-    several = is_trials(X)
+    """A list of finite float64 arrays, from one trial, trials of equal length, or a list of trials."""
+    has_trials = is_trials(X)
     trials: list[Recording] = []
-    for number, trial in enumerate(X if several else [X]):
-        called = f"{name}[{number}]" if several else name
+    for i, trial in enumerate(X if has_trials else [X]):
+        trial_name = f"{name}[{i}]" if has_trials else name
         with checks.noted(**{name: X}):
-            values = check_array(as_array(trial), dtype=np.float64, ensure_all_finite=False, input_name=called)
-        checks.finite(called, values)
+            values = check_array(as_array(trial), dtype=np.float64, ensure_all_finite=False, input_name=trial_name)
+        checks.finite(trial_name, values)
         if trials and values.shape[1] != trials[0].shape[1]:
-            raise ValueError(f"{called}.shape = {values.shape}: expected {trials[0].shape[1]} features, as before")
+            raise ValueError(f"{trial_name}.shape = {values.shape}: expected {trials[0].shape[1]} features, as before")
         trials.append(values)
     return trials
 
@@ -52,10 +52,10 @@ def refuse_shorter(trials: list[Recording], minimum: int, why: str) -> None:
 
     Args:
         trials: The trials.
-        minimum: Minimum number of samples.
-        why: Reason, for the message.
+        minimum: Minimum number of samples of a trial.
+        why: Reason, for the error message.
     """
-    for number, trial in enumerate(trials):
+    for i, trial in enumerate(trials):
         if len(trial) < minimum:
-            called = f"X[{number}]" if len(trials) > 1 else "X"
-            raise ValueError(f"{called} has n_samples = {len(trial)}: expected at least {minimum}, {why}")
+            trial_name = f"X[{i}]" if len(trials) > 1 else "X"
+            raise ValueError(f"{trial_name} has n_samples = {len(trial)}: expected at least {minimum}, {why}")

@@ -1,7 +1,7 @@
 """Bounds by intervals (IBP) and by linear relaxation (CROWN), sound in floating point.
 
-Every bound is outward: the rounding of its own computation is taken off, by the standard model of a sum of n products,
-|fl(x . y) - x . y| <= gamma_n |x| . |y| + n eta <= gamma_n |x|_1 max |y| + n eta, so that it is true of the real
+Every bound is rounded outwards by the error of its own computation, by the standard model of a sum of n products,
+|fl(x . y) - x . y| <= gamma_n |x| . |y| + n eta <= gamma_n |x|_1 max |y| + n eta, so that it holds for the real
 network. Sums of absolute values do not underflow, as those of squares do; eta is the loss of a product by underflow.
 
 Sources: Gowal et al., "On the effectiveness of interval bound propagation" (2018); Zhang et al., "Efficient neural
@@ -24,9 +24,9 @@ from engram.analysis.verify.network import AffineReLU, Array, Index, Mask
 
 ON, OFF, FREE = 1, 0, 2
 Phases = np.ndarray[Any, np.dtype[np.int8]]
-Layers = Sequence[Phases] | None  # of the units of each hidden layer; None: all are free
+Layers = Sequence[Phases] | None  # phases of the units of each hidden layer; None: all are free
 Line = Literal["adaptive", "zero"]
-TINY = 1e-290  # more than the loss of any of the sums by underflow
+TINY = 1e-290  # more than any of the sums can lose by underflow
 
 
 class LinearBounds(NamedTuple):
@@ -35,7 +35,7 @@ class LinearBounds(NamedTuple):
         lower_slope x + lower_offset <= outputs(x) <= upper_slope x + upper_offset
 
     Slopes are (..., outputs, inputs), all else (..., outputs). ``lower`` and ``upper`` are their extremes over the box,
-    infinite where the pattern cannot occur in it; ``layers`` has those of each hidden layer's pre-activations.
+    infinite if the pattern cannot occur in it; ``layers`` has bounds of the pre-activations of each hidden layer.
     """
 
     lower_slope: Array
@@ -61,7 +61,7 @@ class Relaxation(NamedTuple):
     empty: Mask  # boxes in which the phases cannot occur
 
     def only(self, boxes: int | Index) -> Relaxation:
-        """The relaxation of some of the boxes, or of one."""
+        """The relaxation of one or some of the boxes."""
         i = np.atleast_1d(boxes)
         parts: Any = (tuple(a[i] for a in part) if isinstance(part, tuple) else part[i] for part in self)
         return Relaxation(*parts)
@@ -113,7 +113,7 @@ def crown_bounds(
 
         a z <= relu(z) <= u (z - l) / (u - l),   a = 1 where u > -l, else 0
 
-    which are carried back to the inputs; intermediate bounds likewise, cut with those of ``interval_bounds``.
+    which are carried back to the inputs. Bounds of hidden layers are found likewise, and intersected with intervals.
 
     Args:
         net: The network.
@@ -122,8 +122,8 @@ def crown_bounds(
         spec: Combinations Q of the outputs, whose bounds are returned; None: the outputs.
         pattern: Phases of the units of each hidden layer, (units,) or (batch, units): 1 on, 0 off, 2 free; None: free.
         lower: ``"adaptive"``, or ``"zero"``: a = 0.
-        alpha_steps: Steps of Adam, 20 say, that tighten each bound, of outputs and of hidden units, by an a in [0, 1]
-            of its own for every unit; no bound gets looser.
+        alpha_steps: Steps of Adam, for example 20, that tighten each bound, of outputs and of hidden units, by its own
+            choice of a in [0, 1] for every unit; no bound gets looser.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -144,11 +144,11 @@ def crown_bounds(
     if steps and plain.lower:
         # Lines chosen for tighter units may be looser here: each row takes the better bound.
         relaxation = relax(net, low, high, phases, lower, steps=steps)
-        own = _raised(net, relaxation, len(net.weights) - 1, rows @ net.weights[-1], box=box, steps=steps)
-        steep, offset = lower_lines(net, own, rows, np.arange(len(rows)))
-        value = minimum(steep, offset, low[box], high[box])
-        better = value > minima
-        A[better], c[better], minima[better] = steep[better], offset[better], value[better]
+        raised = _raised(net, relaxation, len(net.weights) - 1, rows @ net.weights[-1], box=box, steps=steps)
+        raised_A, raised_c = lower_lines(net, raised, rows, np.arange(len(rows)))
+        raised_minima = minimum(raised_A, raised_c, low[box], high[box])
+        better = raised_minima > minima
+        A[better], c[better], minima[better] = raised_A[better], raised_c[better], raised_minima[better]
     minima[(plain.empty | relaxation.empty)[box]] = np.inf
     A, c, minima = A.reshape(boxes, 2, len(spec), -1), c.reshape(boxes, 2, -1), minima.reshape(boxes, 2, -1)
 
@@ -171,7 +171,7 @@ def lower_lines(
         net: The network.
         relaxation: Bounds of its hidden units over all boxes.
         spec: Combinations of the outputs, (rows, outputs).
-        box: Number of the box of each row.
+        box: Index of the box of each row.
         constant: Constant of each row.
     """
     last = len(net.weights) - 1
@@ -215,7 +215,7 @@ def relax(
         high: Upper ends.
         phases: Phases of the units of each hidden layer, (boxes, units); None: all are free.
         line: Line below a ReLU, ``"adaptive"`` or ``"zero"``.
-        backward: Carry lines back to the input; False: intervals alone.
+        backward: Whether to carry lines back to the input; False: intervals only.
         steps: Steps of Adam for the slopes of these lines.
     """
     hidden = len(net.weights) - 1
@@ -243,7 +243,7 @@ def relax(
                     upper[box, unit] = np.minimum(upper[box, unit], -minima[len(box) :])
         crossed = (lower > upper).any(1)
         empty |= crossed
-        lower[crossed], upper[crossed] = 0, 0  # further bounds have no meaning there, and must be finite
+        lower[crossed], upper[crossed] = 0, 0  # further bounds are meaningless there, but must be finite
         relaxation = _with_layer(relaxation, lower, upper, line)
     return relaxation
 
@@ -253,7 +253,7 @@ def _with_layer(relaxation: Relaxation, lower: Array, upper: Array, line: Line) 
     with np.errstate(invalid="ignore"):
         slope = np.where(unstable, upper / np.where(unstable, upper - lower, 1), on)
         below = np.where(unstable, (upper > -lower) & (line == "adaptive"), on).astype(float)
-        # Both are the same except for rounding; a slope that underflowed is met by the larger of them.
+        # Both are equal except for rounding; the larger is also right for a slope that underflowed.
         intercept = np.where(unstable, np.maximum(-slope * lower, upper - slope * upper), 0)
     return relaxation._replace(
         lower=(*relaxation.lower, lower),
@@ -275,7 +275,7 @@ def _backward(
     constant: Array,
     error: Array | float = 0.0,
 ) -> tuple[Array, Array]:
-    """Carry multipliers of h_layer (h_0 being the input) back to the input; ``layer`` counts from 0."""
+    """The line A x + c below multipliers . h_layer + constant, carried back to the input x = h_0."""
     epsilon = _epsilon(net)
     error = error + epsilon * np.abs(constant)
     before, after = np.empty(len(multipliers)), np.empty(len(multipliers))
@@ -283,7 +283,7 @@ def _backward(
     for k in range(layer - 1, -1, -1):
         lines = relaxation.lower_slope[k], relaxation.upper_slope[k], relaxation.intercept[k]
         through_relu(multipliers, box, *lines, constant, before, after)
-        # The crossing of two lines that were rounded, then the affine layer, and the loss of both by underflow.
+        # The error of the rounded lines, then of the affine layer, and the loss of both by underflow.
         reach = (after + TINY) * _step_size(net, relaxation, k)[box] + TINY * relaxation.size[k][box]
         error += epsilon * (before * relaxation.size[k + 1][box] + reach)
         constant += multipliers @ net.biases[k]
@@ -294,15 +294,15 @@ def _backward(
 def _raised(
     net: AffineReLU, relaxation: Relaxation, layer: int, multipliers: Array, *, box: Index, steps: int
 ) -> Relaxation:
-    """A relaxation with a box for each row of multipliers, and lower slopes that raise the row's least value.
+    """A relaxation with a box for each row of multipliers, and lower slopes that raise the row's minimum.
 
-    Any slope in [0, 1] is a line below a ReLU, so that it takes no care about rounding to find them.
+    Any slope in [0, 1] gives a line below a ReLU, so rounding errors in finding the slopes do no harm.
     """
-    own = relaxation.only(box)
-    slope, intercept = ([torch.from_numpy(a) for a in part] for part in (own.upper_slope, own.intercept))
-    alpha = [torch.tensor(a, requires_grad=True) for a in own.lower_slope[:layer]]
+    by_row = relaxation.only(box)
+    slope, intercept = ([torch.from_numpy(a) for a in part] for part in (by_row.upper_slope, by_row.intercept))
+    alpha = [torch.tensor(a, requires_grad=True) for a in by_row.lower_slope[:layer]]
     optimizer = torch.optim.Adam(alpha, lr=0.1, maximize=True)
-    middle, radius = (torch.from_numpy(a) for a in _middle_and_radius(own.low, own.high))
+    middle, radius = (torch.from_numpy(a) for a in _middle_and_radius(by_row.low, by_row.high))
     best, best_alpha = torch.full((len(box),), -torch.inf, dtype=torch.float64), [a.detach().clone() for a in alpha]
     for _ in range(steps):
         A, c = torch.from_numpy(multipliers), torch.zeros_like(best)
@@ -322,11 +322,11 @@ def _raised(
         with torch.no_grad():
             for layer_alpha in alpha:
                 layer_alpha.clamp_(0, 1)
-    return own._replace(lower_slope=tuple(layer_alpha.numpy() for layer_alpha in best_alpha))
+    return by_row._replace(lower_slope=tuple(layer_alpha.numpy() for layer_alpha in best_alpha))
 
 
 def _step_size(net: AffineReLU, relaxation: Relaxation, k: int) -> Array:
-    """For each box, a bound of the largest |b_k| + |W_k| |h|, with room to spare."""
+    """A generous bound of the largest |b_k| + |W_k| |h|, for each box."""
     return np.asarray(np.abs(net.biases[k]).max() + 3 * np.abs(net.weights[k]).sum(1).max() * relaxation.size[k] + TINY)
 
 
@@ -358,12 +358,12 @@ def _last(relaxation: Relaxation) -> tuple[Array, Array]:
 
 
 def batched(net: AffineReLU, pattern: Layers, boxes: int) -> list[Phases] | None:
-    """The phases of each hidden layer once for every box."""
+    """The phases of each hidden layer, repeated for every box."""
     if pattern is None:
         return None
-    if [np.shape(codes)[-1:] for codes in pattern] != [(size,) for size in net.sizes[1:-1]]:
+    if [np.shape(phases)[-1:] for phases in pattern] != [(size,) for size in net.sizes[1:-1]]:
         raise ValueError(f"pattern = {checks.shown(pattern)}: expected phases of {net.sizes[1:-1]} hidden units")
-    return [np.broadcast_to(np.asarray(codes, dtype=np.int8), (boxes, np.shape(codes)[-1])) for codes in pattern]
+    return [np.broadcast_to(np.asarray(phases, dtype=np.int8), (boxes, np.shape(phases)[-1])) for phases in pattern]
 
 
 def _largest(a: Array) -> Array:

@@ -24,7 +24,7 @@ from engram.analysis.verify.exact import linear_bound
 from engram.analysis.verify.network import AffineReLU, Array, Mask
 from engram.analysis.verify.specification import Clause, Domain
 
-CASE = 200  # bytes of one
+CASE = 200  # bytes of one case
 
 
 class Outcome(NamedTuple):
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     cases: tuple[Case, ...]
     counterexample: Array | None
     exhausted: str
-    bound: float  # lower bound of all that the clauses need to be positive, as far as the search got
+    bound: float  # lower bound of all that has to be positive, as far as the search got
     nodes: int
 
 
@@ -41,7 +41,7 @@ def spent(deadline: float, nodes: bool, memory: bool) -> str:
     """The resource that a search has used up: "time", "nodes", "memory", or "".
 
     Args:
-        deadline: Time of ``time.monotonic``.
+        deadline: Time of ``time.monotonic`` at which the search ends.
         nodes: Whether all nodes are used up.
         memory: Whether the memory is used up.
     """
@@ -51,11 +51,11 @@ def spent(deadline: float, nodes: bool, memory: bool) -> str:
 def branch_inputs(
     net: AffineReLU, clauses: Sequence[Clause], domain: Domain, *, deadline: float, nodes: int, megabytes: float
 ) -> Outcome:
-    """Halve boxes until each is proved, or holds a counterexample.
+    """Halve boxes until each is proved, or contains a counterexample.
 
     Boxes are bounded in batches by CROWN, those with the lowest bounds first. A box is halved along the input with the
-    largest |A_j| (high_j - low_j), |A| being summed over the lines under all rows of the clause that is furthest from
-    being proved, plus a hundredth of the largest.
+    largest |A_j| (high_j - low_j), where |A| is the sum over the lines below all rows of the clause that is furthest
+    from being proved, plus a hundredth of its largest entry.
 
     Args:
         net: The network.
@@ -63,14 +63,14 @@ def branch_inputs(
         domain: The set of inputs.
         deadline: Time of ``time.monotonic`` at which the search ends.
         nodes: Maximum number of boxes.
-        megabytes: Memory for the batch and the boxes that wait, and as much again for the cases.
+        megabytes: Memory for the batch and the waiting boxes, and as much again for the cases.
 
     Source: Wang et al., "Formal security analysis of neural networks using symbolic intervals" (2018).
     """
     size, units = net.sizes[0], sum(net.sizes[1:-1])
     batch, most_open = chunk(net, megabytes / 2), int(megabytes / 2 * 1e6 / (16 * size + units + 200))
     cases = [Case()]
-    number, score = np.zeros(1, dtype=np.intp), np.full(1, -np.inf)  # of the boxes that wait
+    number, score = np.zeros(1, dtype=np.intp), np.full(1, -np.inf)  # of the waiting boxes
     low, high, waiting_phases = domain.low[None], domain.high[None], np.full((1, units), FREE, dtype=np.int8)
     n_done, proved = 0, np.inf
 
@@ -78,24 +78,24 @@ def branch_inputs(
         return Outcome(tuple(cases), counterexample, exhausted, min(proved, float(score.min(initial=np.inf))), n_done)
 
     while len(number):
-        if over := spent(deadline, n_done >= nodes, len(number) > most_open or len(cases) * CASE > megabytes * 1e6):
-            return ended(over)
+        if limit := spent(deadline, n_done >= nodes, len(number) > most_open or len(cases) * CASE > megabytes * 1e6):
+            return ended(limit)
         batch_nodes = np.argpartition(score, batch)[:batch] if len(number) > batch else np.arange(len(number))
-        here, box_low, box_high = number[batch_nodes], low[batch_nodes], high[batch_nodes]
+        batch_numbers, box_low, box_high = number[batch_nodes], low[batch_nodes], high[batch_nodes]
         relaxation = relax(net, box_low, box_high, by_layer(net, waiting_phases[batch_nodes]))
         clause_rows = bound_clauses(net, relaxation, clauses)
         n_done += len(batch_nodes)
-        nothing = relaxation.empty | outside(domain, box_low, box_high)
-        closed = proved_clauses(clauses, clause_rows) | nothing[:, None]
+        is_empty = relaxation.empty | outside(domain, box_low, box_high)
+        closed = proved_clauses(clauses, clause_rows) | is_empty[:, None]
         if len(domain.v):
             closed_cases, hit = _cut(net, clauses, domain, relaxation, clause_rows=clause_rows, closed=closed)
             if hit is not None:
                 return ended("", hit)
             for i, case in closed_cases.items():
-                cases[here[i]] = case
+                cases[batch_numbers[i]] = case
         # The next split depends on the clause furthest from being proved, and on its row nearest to being proved.
         best = np.stack([rows.least.max(1) for rows in clause_rows], axis=1)
-        best[nothing] = np.inf
+        best[is_empty] = np.inf
         score[batch_nodes] = np.where(closed, np.inf, best).min(1)
         worst = np.where(closed, np.inf, best).argmin(1)
         line = np.stack([clause_rows[j].A[i, clause_rows[j].least[i].argmax()] for i, j in enumerate(worst)])
@@ -105,19 +105,19 @@ def branch_inputs(
         points = np.vstack([np.where(line > 0, box_low, box_high)[is_open], (box_low / 2 + box_high / 2)[is_open]])
         if (hit := first_counterexample(net, clauses, domain, points)) is not None:
             return ended("", hit)
-        lo, hi, at = box_low[is_open], box_high[is_open], np.arange(is_open.sum())
-        # Slopes of units can cancel; an input that is never halved would keep the others from ending.
+        lo, hi, index = box_low[is_open], box_high[is_open], np.arange(is_open.sum())
+        # Slopes can cancel, and the search might not end if some input were never halved.
         tilt = slope[is_open] + slope[is_open].max(1, keepdims=True) / 100 + 1e-300
         along = np.where(hi > lo, tilt * (hi - lo), -1).argmax(1)
-        middle = lo[at, along] / 2 + hi[at, along] / 2
-        if ((middle <= lo[at, along]) | (middle >= hi[at, along])).any():
+        middle = lo[index, along] / 2 + hi[index, along] / 2
+        if ((middle <= lo[index, along]) | (middle >= hi[index, along])).any():
             return ended("precision: a box cannot be halved any further")
-        child = len(cases) + 2 * at
-        for node, j, split, next_node in zip(here[is_open], along, middle, child, strict=True):
+        child = len(cases) + 2 * index
+        for node, j, split, next_node in zip(batch_numbers[is_open], along, middle, child, strict=True):
             cases[node] = Case(int(j), float(split), int(next_node))
-        cases += [Case()] * (2 * len(at))
+        cases += [Case()] * (2 * len(index))
         upper_low, lower_high = lo.copy(), hi.copy()
-        upper_low[at, along] = lower_high[at, along] = middle
+        upper_low[index, along] = lower_high[index, along] = middle
         is_kept = np.ones(len(number), dtype=bool)
         is_kept[batch_nodes] = False
         phases, scores = stable_phases(relaxation, waiting_phases[batch_nodes])[is_open], score[batch_nodes][is_open]
@@ -137,7 +137,7 @@ def _cut(
     clause_rows: list[Rows],
     closed: Mask,
 ) -> tuple[dict[int, Case], Array | None]:
-    """The cases that linear programs with the half-spaces close, or a counterexample."""
+    """The cases that linear programs with the half-spaces prove, or a counterexample."""
     cases: dict[int, Case] = {}
     for i in np.flatnonzero(~closed.all(1)).tolist():
         within = domain._replace(low=relaxation.low[i], high=relaxation.high[i])
@@ -148,7 +148,7 @@ def _cut(
                 x = program.x.clip(within.low, within.high)[None]
                 if (hit := first_counterexample(net, clauses, domain, x)) is not None:
                     return cases, hit
-            clause_rows[j].least[i] = np.maximum(clause_rows[j].least[i], bound)  # of the largest row
+            clause_rows[j].least[i] = np.maximum(clause_rows[j].least[i], bound)  # a bound of the largest row
             if bound <= 0 or program.multipliers is None:
                 break
             closed[i, j], multipliers[j] = True, tuple(program.multipliers.tolist())

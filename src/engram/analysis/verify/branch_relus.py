@@ -1,4 +1,4 @@
-"""Branch and bound by the phases of hidden units: for many inputs, and for margins that are as thin as a face."""
+"""Branch and bound over the phases of hidden units: for many inputs, and for margins that are 0 on a face."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from engram.analysis.verify.specification import Clause, Domain
 def branch_relus(
     net: AffineReLU, clause: Clause, domain: Domain, *, deadline: float, nodes: int, megabytes: float
 ) -> Outcome:
-    """Split units into off and on until each case is proved, or holds a counterexample.
+    """Split units into off and on until each case is proved, or contains a counterexample.
 
-    A case is bounded by CROWN, then by the linear program with triangles for the units whose phase is open; its
-    multipliers are stored, since they prove the bound by themselves (``dual_bound``). The unit whose activation is
-    furthest from its ReLU in the program's solution is split next. With all phases fixed the program is exact.
+    A case is bounded by CROWN, then by the linear program with a triangle for each unit whose phase is open; the
+    program's multipliers are stored, since they prove the bound by themselves (``dual_bound``). The unit whose
+    activation is furthest from its ReLU in the solution is split next. With all phases fixed, the program is exact.
 
     Args:
         net: The network.
@@ -43,8 +43,8 @@ def branch_relus(
 
     while waiting:
         memory = len(waiting) * (units + 300) + len(cases) * CASE > megabytes * 1e6
-        if over := spent(deadline, n_done >= nodes, memory):
-            return ended(over)
+        if limit := spent(deadline, n_done >= nodes, memory):
+            return ended(limit)
         number, phases, score = waiting.pop()
         n_done += 1
         relaxation = relax(net, domain.low[None], domain.high[None], by_layer(net, phases[None]))
@@ -74,8 +74,8 @@ def branch_relus(
         unit = int(np.where(unstable, gaps, -1).argmax())
         cases[number] = Case(net.sizes[0] + unit, 0.0, len(cases))
         for side in (0, 1):
-            fixed = phases.copy()
-            fixed[unit] = side
-            waiting.append((len(cases) + side, fixed, best))
+            child_phases = phases.copy()
+            child_phases[unit] = side
+            waiting.append((len(cases) + side, child_phases, best))
         cases += [Case(), Case()]
     return ended("")

@@ -23,15 +23,15 @@ Multipliers = tuple[tuple[float, ...], ...]
 class Case(NamedTuple):
     """A node of a proof: the inputs of a box, in some phases of the hidden units."""
 
-    axis: int = -1  # what is split: an input, or the number of inputs + that of a hidden unit; -1: it is a leaf
-    value: float = 0.0  # where the input is split; the two halves share it
-    first: int = -1  # number of the first child: the lower half, or the unit off; the second comes next
-    multipliers: Multipliers = ()  # of a leaf that linear programs closed, for each clause those of ``dual_bound``
+    axis: int = -1  # the input that is split, or number of inputs + index of a hidden unit; -1 for a leaf
+    value: float = 0.0  # where the input is split; both halves contain it
+    first: int = -1  # index of the first child: the lower half, or the unit off; the second follows it
+    multipliers: Multipliers = ()  # of ``dual_bound`` for each clause, in a leaf that linear programs prove
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Cases that cover the inputs, the root first; in each leaf the clauses, given by their numbers, hold."""
+    """Cases that cover the inputs, the root first; in each leaf the clauses, given by their indices, hold."""
 
     clauses: tuple[int, ...]
     cases: tuple[Case, ...]
@@ -49,7 +49,7 @@ class Certificate:
 
     @property
     def leaves(self) -> int:
-        """How many cases are proved without a further split."""
+        """The number of cases that are proved without a further split."""
         return sum(case.axis < 0 for tree in self.trees for case in tree.cases)
 
     def to_json(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Certificate:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Certificate:
-        """The certificate of a content of ``to_json``; ValueError for any other."""
+        """The certificate of an output of ``to_json``; a ValueError for any other content."""
         return TypeAdapter(cls).validate_python(content)
 
 
@@ -90,7 +90,7 @@ def check_certificate(
         inputs: The set of inputs.
         prop: The property.
         certificate: The proof.
-        input_shape: Shape of one input, where the first layer does not give it.
+        input_shape: Shape of one input, if the first layer does not give it.
 
     Examples:
         >>> from engram.analysis.verify import Argmax, verify
@@ -121,31 +121,33 @@ class _Node(NamedTuple):  # a case as it is reached from the root
 
 
 def _check_tree(net: AffineReLU, domain: Domain, clauses: list[Clause], tree: Tree) -> tuple[str, int]:
-    """The reason why a tree proves nothing, or "", and how many leaves were proved."""
+    """The reason why a tree proves nothing, or "", and the number of leaves that were proved."""
     inputs, units = net.sizes[0], sum(net.sizes[1:-1])
     waiting = [_Node(0, domain.low, domain.high, np.full(units, FREE, dtype=np.int8))]
     visited, leaves, batch = 0, 0, chunk(net)
     while waiting:
-        here, waiting = waiting[-batch:], waiting[:-batch]
-        visited += len(here)
-        for node in here:
+        nodes, waiting = waiting[-batch:], waiting[:-batch]
+        visited += len(nodes)
+        for node in nodes:
             if not 0 <= node.number < len(tree.cases) or visited > len(tree.cases):
                 return f"case {node.number} is not there, or is its own descendant", leaves
             case = tree.cases[node.number]
             if case.axis >= inputs + units or np.isnan(case.value):
                 return f"case {node.number} splits axis {case.axis} at {case.value}", leaves
-        cases = [tree.cases[node.number] for node in here]
-        _, low, high, phases = (np.stack(each) for each in zip(*here, strict=True))
+        cases = [tree.cases[node.number] for node in nodes]
+        _, low, high, phases = (np.stack(fields) for fields in zip(*nodes, strict=True))
         relaxation = relax(net, low, high, by_layer(net, phases))
-        ends = np.array([case.axis < 0 for case in cases])
+        leaf = np.array([case.axis < 0 for case in cases])
         proved = _proved(net, domain, clauses, relaxation, [case.multipliers for case in cases])
-        if (ends & ~proved).any():
-            return f"leaf {here[int(np.argmax(ends & ~proved))].number} is not proved", leaves
-        leaves += int(ends.sum())
+        if (leaf & ~proved).any():
+            return f"leaf {nodes[int(np.argmax(leaf & ~proved))].number} is not proved", leaves
+        leaves += int(leaf.sum())
         stable = stable_phases(relaxation, phases)
-        halves = [_child(here[i], cases[i], side, inputs, stable[i]) for i in np.flatnonzero(~ends) for side in (0, 1)]
-        waiting += [half for half in halves if half is not None]
-        visited += halves.count(None)
+        children = [
+            _child(nodes[i], cases[i], side, inputs, stable[i]) for i in np.flatnonzero(~leaf) for side in (0, 1)
+        ]
+        waiting += [child for child in children if child is not None]
+        visited += children.count(None)
     return "", leaves
 
 
@@ -157,7 +159,7 @@ def _child(node: _Node, case: Case, side: int, inputs: int, stable: Phases) -> _
             return None  # the other phase was assumed above
         phases[case.axis - inputs] = side
     else:
-        phases = stable  # a unit that is stable in a box is so in its halves
+        phases = stable  # a unit that is stable in a box is stable in its halves
         if side == 0:
             high[case.axis] = min(high[case.axis], case.value)
         else:
@@ -172,17 +174,17 @@ def _proved(
 ) -> Mask:
     """A mask of the boxes of a relaxation in which all clauses are proved, by bounds or by stored multipliers."""
     low, high = relaxation.low, relaxation.high
-    nothing = relaxation.empty | outside(domain, low, high)
-    proved = proved_clauses(clauses, bound_clauses(net, relaxation, clauses)) | nothing[:, None]
+    is_empty = relaxation.empty | outside(domain, low, high)
+    proved = proved_clauses(clauses, bound_clauses(net, relaxation, clauses)) | is_empty[:, None]
     for i, j in np.argwhere(~proved).tolist():
         if len(multipliers[i]) == len(clauses):
-            here, numbers = domain._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
-            proved[i, j] = dual_bound(net, relaxation.only(i), clauses[j], here, numbers) > 0
+            case_domain, case_multipliers = domain._replace(low=low[i], high=high[i]), np.array(multipliers[i][j])
+            proved[i, j] = dual_bound(net, relaxation.only(i), clauses[j], case_domain, case_multipliers) > 0
     return np.asarray(proved.all(1))
 
 
 def stable_phases(relaxation: Relaxation, phases: Phases) -> Phases:
-    """The phases that units have anywhere in their box, (boxes, units)."""
+    """The phases of units that are stable in their box, (boxes, units); other units are free."""
     if not relaxation.lower:
         return phases
     lower, upper = np.concatenate(relaxation.lower, axis=1), np.concatenate(relaxation.upper, axis=1)
@@ -190,7 +192,7 @@ def stable_phases(relaxation: Relaxation, phases: Phases) -> Phases:
 
 
 class Rows(NamedTuple):
-    """Bounds of the rows of a clause over many boxes: A x + c below each, and the minimum of that."""
+    """Lower bounds of the rows of a clause over many boxes: the line A x + c, and its minimum."""
 
     A: Array  # (boxes, rows, inputs)
     c: Array  # (boxes, rows)
@@ -198,7 +200,7 @@ class Rows(NamedTuple):
 
 
 def bound_clauses(net: AffineReLU, relaxation: Relaxation, chosen: Sequence[Clause]) -> list[Rows]:
-    """Bounds of the rows of clauses over the boxes of a relaxation.
+    """Lower bounds of the rows of clauses over the boxes of a relaxation.
 
     Args:
         net: The network.
@@ -212,8 +214,8 @@ def bound_clauses(net: AffineReLU, relaxation: Relaxation, chosen: Sequence[Clau
     minima = minimum(A, c, relaxation.low[box], relaxation.high[box]).reshape(boxes, -1)
     A, c = A.reshape(boxes, len(spec), -1), c.reshape(boxes, -1)
     ends = np.cumsum([0, *(len(clause.c) for clause in chosen)])
-    parts = (slice(a, b) for a, b in itertools.pairwise(ends))
-    return [Rows(A[:, part], c[:, part], minima[:, part]) for part in parts]
+    row_slices = (slice(a, b) for a, b in itertools.pairwise(ends))
+    return [Rows(A[:, row_slice], c[:, row_slice], minima[:, row_slice]) for row_slice in row_slices]
 
 
 def proved_clauses(chosen: Sequence[Clause], clause_rows: list[Rows]) -> Mask:
@@ -222,7 +224,7 @@ def proved_clauses(chosen: Sequence[Clause], clause_rows: list[Rows]) -> Mask:
 
 
 def outside(domain: Domain, low: Array, high: Array) -> Mask:
-    """A mask of the boxes in which a half-space of the domain surely has no point.
+    """A mask of the boxes that certainly have no point in common with some half-space of the domain.
 
     Args:
         domain: The set of inputs.
@@ -236,18 +238,18 @@ def outside(domain: Domain, low: Array, high: Array) -> Mask:
 
 
 def by_layer(net: AffineReLU, phases: Phases) -> list[Phases]:
-    """Cut phases of all hidden units, (boxes, units), into those of each layer."""
+    """The phases of all hidden units, (boxes, units), split into those of each layer."""
     return np.split(phases, np.cumsum(net.sizes[1:-1])[:-1], axis=1) if len(net.sizes) > 2 else []
 
 
 def chunk(net: AffineReLU, megabytes: float = 256.0) -> int:
-    """The number of boxes that can be bounded at once in some memory."""
+    """The number of boxes that can be bounded at once in this much memory."""
     widest = max(net.sizes)
     return int(np.clip(megabytes * 1e6 / (8 * 8 * widest * max(widest, 8)), 1, 512))
 
 
 def subject(net: AffineReLU, domain: Domain, clauses: Iterable[Clause]) -> str:
-    """A digest of the subject of a certificate.
+    """A digest of the question that a certificate answers.
 
     Args:
         net: The network.

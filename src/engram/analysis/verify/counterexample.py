@@ -14,7 +14,7 @@ SAMPLES, STARTS, STEPS = 256, 5, 40
 
 
 def _confirmed(net: AffineReLU, clauses: Sequence[Clause], x: Array) -> bool:
-    """Whether an input certainly breaks a clause: by intervals and, where they do not decide, by rational numbers."""
+    """Whether an input certainly violates a clause: by intervals and, if they do not decide, by rational numbers."""
     low, high = interval_bounds(net, x, x)
     undecided = []
     for clause in clauses:
@@ -33,7 +33,7 @@ def _confirmed(net: AffineReLU, clauses: Sequence[Clause], x: Array) -> bool:
 
 
 def first_counterexample(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, points: Array) -> Array | None:
-    """The first of some points that lies inside and certainly breaks a clause.
+    """The first of some points that lies inside and certainly violates a clause, or None.
 
     Args:
         net: The network.
@@ -46,16 +46,16 @@ def first_counterexample(net: AffineReLU, clauses: Sequence[Clause], domain: Dom
     if not len(inside):
         return None
     worst = _worst(net(inside), clauses)
-    for i in np.flatnonzero(worst <= 0)[:8]:  # those that only rounding lets break it are tried in vain
+    for i in np.flatnonzero(worst <= 0)[:8]:  # not all: many may violate it only by rounding
         if domain.certainly_contains(inside[i]) and _confirmed(net, clauses, inside[i]):
             return np.array(inside[i])
     return None
 
 
 def attack(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, rng: np.random.Generator) -> Array | None:
-    """A counterexample found at random or by projected gradients from the worst points, or none.
+    """A counterexample found at random or by projected gradients from the worst points, or None.
 
-    256 points, then 40 steps of a twentieth of the box, shrinking, from the five that come nearest.
+    256 points are tried, then 40 shrinking steps, the first a twentieth of the box, from the five nearest points.
 
     Args:
         net: The network.
@@ -81,15 +81,15 @@ def attack(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, rng: np.r
 
 
 def _worst(y: Array, clauses: Sequence[Clause]) -> Array:
-    """For each output, the margin by which the clause nearest to breaking holds."""
+    """The margin of the clause that is nearest to being violated, for each output."""
     return np.asarray(np.min([(y @ clause.Q.T + clause.c).max(-1) for clause in clauses], axis=0))
 
 
 def _gradient(net: AffineReLU, clauses: Sequence[Clause], x: Array) -> Array:
     zs = net.preactivations(x)
     values = [zs[-1] @ clause.Q.T + clause.c for clause in clauses]
-    which = np.argmin([value.max(-1) for value in values], axis=0)
-    rows = [clauses[c].Q[np.argmax(values[c][i])] for i, c in enumerate(which)]
+    clause_indices = np.argmin([value.max(-1) for value in values], axis=0)
+    rows = [clauses[c].Q[np.argmax(values[c][i])] for i, c in enumerate(clause_indices)]
     gradient: Array = np.stack(rows) @ net.weights[-1]
     for z, W in zip(zs[-2::-1], net.weights[-2::-1], strict=True):
         gradient = (gradient * (z > 0)) @ W

@@ -15,22 +15,22 @@ from engram.analysis.verify.specification import Clause, Domain
 def dual_bound(
     net: AffineReLU, relaxation: Relaxation, clause: Clause, domain: Domain, multipliers: Float[np.ndarray, " n"]
 ) -> float:
-    """A lower bound of w . (Q y + c) over one box, cut by half-spaces, for any multipliers.
+    """A lower bound of w . (Q y + c) over one box, intersected with half-spaces, from any multipliers.
 
     With lambda_L = Q' w, and any lambda_k and nu >= 0, for all x in the box with H x <= v,
 
         w . (Q y + c) >= w . c - nu . v + sum_k lambda_k . b_k + min_x (W_1' lambda_1 + H' nu) . x
                          + sum_k min_z ((W_{k+1}' lambda_{k+1}) . relu(z) - lambda_k . z),   l_k <= z <= u_k,
 
-    since z_k = W_k h_{k-1} + b_k; each minimum is at an end or at zero. If the bound is positive and w >= 0, one of the
-    rows is. Rounding is accounted for.
+    since z_k = W_k h_{k-1} + b_k; each minimum is at an end or at zero. If the bound is positive and w >= 0, a row of
+    Q y + c is positive. Rounding is accounted for.
 
     Args:
         net: The network.
         relaxation: Bounds of its hidden units over one box.
         clause: Q and c.
         domain: The box and its half-spaces.
-        multipliers: w, lambda_1 .. lambda_{L-1} and nu, one after another.
+        multipliers: w, lambda_1 .. lambda_{L-1} and nu, concatenated.
 
     Source: Dvijotham et al., "A dual approach to scalable verification of deep networks" (2018), equation 6.
     """
@@ -53,14 +53,14 @@ def dual_bound(
         current = current @ net.weights[k]
         if k == 0:
             break
-        lower, upper, mine = relaxation.lower[k - 1][0], relaxation.upper[k - 1][0], lambdas[k - 1]
+        lower, upper, lambda_k = relaxation.lower[k - 1][0], relaxation.upper[k - 1][0], lambdas[k - 1]
         ends = np.stack([lower, upper, np.clip(0, lower, upper)])
-        terms = current * np.maximum(ends, 0) - mine * ends
+        terms = current * np.maximum(ends, 0) - lambda_k * ends
         reach = np.maximum(np.abs(lower), np.abs(upper))
         value += terms.min(0).sum()
-        size += (np.abs(current) + np.abs(mine)) @ reach
+        size += (np.abs(current) + np.abs(lambda_k)) @ reach
         slack += spread @ reach
-        current = mine
+        current = lambda_k
     slack += spread @ np.maximum(np.abs(domain.low), np.abs(domain.high))
     total = current + nu @ domain.H
     ends = np.stack([domain.low, domain.high])

@@ -20,19 +20,19 @@ from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, Index
 from engram.analysis.verify.specification import Box, Clause, Domain, SolverError, as_domain
 
-FEASIBILITY = 1e-6  # to which HiGHS satisfies constraints and integrality
-PRICE = 1e3  # of exceeding a bound, in an elastic program
+FEASIBILITY = 1e-6  # tolerance of HiGHS for constraints and integrality
+PRICE = 1e3  # cost of exceeding a bound, in an elastic program
 Blocks = Sequence[tuple[Index, Array]]  # columns, and their values in some rows
-NODES = 1_000_000  # of the solver, at most; a limit that is the same on every machine
+NODES = 1_000_000  # maximum of the solver's search; unlike a limit of time, the same on every machine
 
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A maximum between the largest ``value`` seen, at the input ``witness``, and its ``upper`` bound.
+    """A maximum, which is between the largest ``value`` found, at the input ``witness``, and its ``upper`` bound.
 
     ``value`` is minus infinity if no input was found. No value is above ``upper``, up to the solver's tolerance
-    ``tol``, which is 0 for bounds that account for their rounding. ``status`` is ``"optimal"``, ``"bounded"`` (a
-    relaxation, or the time was over) or ``"infeasible"``.
+    ``tol``, which is 0 for bounds that account for their rounding. ``status`` is ``"optimal"``, ``"bounded"``
+    (by a relaxation, or when time ran out) or ``"infeasible"``.
     """
 
     value: float
@@ -43,12 +43,12 @@ class Bound:
 
 
 class Solution(NamedTuple):
-    """Least value of the largest of some rows, over a relaxation or over the network itself."""
+    """The minimum of the largest of some rows, over a relaxation or over the network itself."""
 
     value: float  # inf: nothing satisfies the constraints
     x: Array | None
-    gaps: tuple[Array, ...]  # how far h is above relu(z), for each hidden layer; of the relaxation
-    multipliers: Array | None  # of the rows, of each hidden layer, of the half-spaces
+    gaps: tuple[Array, ...]  # how far h is above relu(z) in each hidden layer; for a relaxation only
+    multipliers: Array | None  # of the rows, then of each hidden layer, then of the half-spaces
     finished: bool
 
 
@@ -64,7 +64,7 @@ def maximize(
     tau: float = 0.0,
     time_limit: float = 60.0,
 ) -> Bound:
-    """The maximum of q . y + r . x over a box, where hidden units may have to be on or off.
+    """The maximum of q . y + r . x over a box, where the phases of hidden units may be prescribed.
 
     With engine ``"milp"`` each unit whose pre-activation z can have both signs, l < z < u, has a binary t and
 
@@ -79,9 +79,9 @@ def maximize(
         objective: q.
         of_inputs: r; None: 0.
         pattern: Phases of each hidden layer: 1 on (z >= tau), 0 off (z <= 0), 2 free; None: free.
-        halfspaces: H and v, so that only inputs with H x <= v count.
+        halfspaces: H and v; only inputs with H x <= v count.
         engine: ``"crown"``, ``"lp"`` or ``"milp"``.
-        tau: Value of z from which a unit counts as on.
+        tau: Smallest z at which a unit counts as on.
         time_limit: Seconds.
 
     Source: Tjeng, Xiao and Tedrake, "Evaluating robustness of neural networks with mixed integer programming" (2019).
@@ -145,20 +145,20 @@ def solve(
         domain: The box and its half-spaces.
         pattern: Phases of each hidden layer: 1 on (z >= tau), 0 off (z <= 0), 2 free; None: free.
         of_inputs: r; None: 0.
-        tau: Value of z from which a unit counts as on.
-        binary: A binary for each unit that may be on or off, so that the program is exact; False: triangles.
+        tau: Smallest z at which a unit counts as on.
+        binary: Whether each unit that may be on or off has a binary, which makes the program exact; False: triangles.
         time_limit: Seconds.
         node_limit: Nodes of the solver.
-        below: Any value below it will do, which is found much sooner; without one the result is infinity.
-        radius_from: A point x0: minimise the largest |x - x0| where all rows are at most zero.
-        elastic: Let bounds of units and half-spaces be exceeded at a price: such a program always has multipliers,
-            which show it if nothing is feasible.
+        below: Any value below this is accepted, which is found much sooner; if there is none, the result is infinity.
+        radius_from: A point x0: minimise the largest |x - x0| instead, where all rows are at most zero.
+        elastic: Whether bounds of units and half-spaces may be exceeded at a cost: such a program always has
+            multipliers, which prove infeasibility if nothing is feasible.
     """
     fixed = batched(net, pattern, 1)
     model = _Model()
     x = model.columns(domain.low, domain.high)
-    h, before, equations = x, [], []
-    over = model.columns(np.zeros(int(elastic)), np.full(int(elastic), np.inf))
+    h, layers, equations = x, [], []
+    excess = model.columns(np.zeros(int(elastic)), np.full(int(elastic), np.inf))
     for k in range(len(net.weights) - 1):
         lower, upper = relaxation.lower[k][0], relaxation.upper[k][0]
         on = np.zeros(len(lower), dtype=bool) if fixed is None else fixed[k][0] == ON
@@ -168,10 +168,10 @@ def solve(
         z = model.columns(ends[0] - (np.inf if elastic else 0.0), ends[1] + (np.inf if elastic else 0.0))
         if elastic:
             for sign, end in zip((-1, 1), ends, strict=True):
-                model.rows([(z, sign * np.eye(len(z))), (over, -np.ones((len(z), 1)))], high=sign * end)
+                model.rows([(z, sign * np.eye(len(z))), (excess, -np.ones((len(z), 1)))], high=sign * end)
         equations.append(model.rows([(z, np.eye(len(z))), (h, -net.weights[k])], net.biases[k], net.biases[k]))
         h = model.columns(np.maximum(ends[0], 0) - beyond, np.maximum(ends[1], 0) + beyond)
-        before.append((z, h))
+        layers.append((z, h))
         free_eye, stable_eye = np.eye(len(free)), np.eye(len(stable))
         model.rows([(h[stable], stable_eye), (z[stable], -stable_eye)], 0.0, 0.0)
         model.rows([(h[free], free_eye), (z[free], -free_eye)], low=0.0)
@@ -193,9 +193,9 @@ def solve(
         first = model.rows([(y, clause.Q)], high=-clause.c)
         for sign in (1, -1):
             model.rows([(x, sign * np.eye(len(x))), (s, -np.ones((len(x), 1)))], high=sign * radius_from)
-    cuts = model.rows([(x, domain.H), (over, -np.ones((len(domain.v), len(over))))], high=domain.v)
+    cuts = model.rows([(x, domain.H), (excess, -np.ones((len(domain.v), len(excess))))], high=domain.v)
     cost = np.zeros(model.count)
-    cost[s], cost[over] = 1, PRICE
+    cost[s], cost[excess] = 1, PRICE
     if binary:
         gap = 1e-9 if np.isinf(below) else 1e30
         options = {"time_limit": max(time_limit, 1e-3), "node_limit": node_limit, "mip_rel_gap": gap}
@@ -203,7 +203,7 @@ def solve(
     result, dual = model.solved_relaxed(cost)
     if result is None:
         return Solution(np.inf, None, (), None, True)
-    gaps = tuple(np.maximum(result.x[h], 0) - np.maximum(result.x[z], 0) for z, h in before)
+    gaps = tuple(np.maximum(result.x[h], 0) - np.maximum(result.x[z], 0) for z, h in layers)
     multipliers = np.concatenate([-dual[first], *(dual[rows] for rows in equations), -dual[cuts]])
     return Solution(float(result.fun), result.x[x], gaps, multipliers, True)
 
@@ -218,7 +218,7 @@ def linear_bound(net: AffineReLU, relaxation: Relaxation, clause: Clause, domain
         domain: The box and its half-spaces.
     """
     solution = solve(net, relaxation, clause, domain, binary=False)
-    if solution.x is None:  # infeasible by the solver; the elastic program has multipliers that prove it
+    if solution.x is None:  # the solver says that it is infeasible; the elastic program has multipliers that prove it
         solution = solve(net, relaxation, clause, domain, binary=False, elastic=True)
     if solution.multipliers is None:
         return -np.inf, solution
@@ -226,7 +226,7 @@ def linear_bound(net: AffineReLU, relaxation: Relaxation, clause: Clause, domain
 
 
 class _Model:
-    """Columns and rows of a program, as they are added."""
+    """A program to which columns and rows are added."""
 
     def __init__(self) -> None:
         self.low, self.high, self.integral = np.zeros(0), np.zeros(0), np.zeros(0, dtype=int)
@@ -263,10 +263,10 @@ class _Model:
             result = milp(cost, integrality=self.integral, bounds=ends, constraints=rows, options=options)
         if result.status == 2:
             return Solution(np.inf, None, (), None, True)
-        limit = result.status == 1 or "Solution limit" in result.message  # of time, or of nodes, which has no number
+        limit = result.status == 1 or "Solution limit" in result.message  # of time, or of nodes
         if result.status != 0 and not limit:
             raise SolverError(result.status, result.message)
-        # HiGHS has no dual bound where nothing is integral, and is exact there.
+        # Without integral columns HiGHS gives no dual bound, and its value is exact.
         dual = result.mip_dual_bound if self.integral.any() else result.fun
         value = -np.inf if dual is None or np.isnan(dual) else float(dual)
         return Solution(value, None if result.x is None else result.x[x], (), None, result.status == 0)
@@ -290,11 +290,11 @@ class _Model:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Send the C library's standard output to nowhere: HiGHS prints lines there that no option stops."""
+    """Discard the C library's standard output: HiGHS prints lines there that no option stops."""
     sys.stdout.flush()
     try:
         stdout = os.dup(1)
-    except OSError:  # there is none
+    except OSError:  # there is no standard output
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)

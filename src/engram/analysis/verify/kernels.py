@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import njit
 
 
-# Sums in any order are within the error that is accounted for, so that they may be reassociated.
+# The error that is accounted for covers sums in any order, so that they may be reassociated.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
 def through_relu(multipliers, box, lower_slope, upper_slope, intercept, constant, before, after):
     """Carry multipliers m of activations h back to pre-activations z, in place.
@@ -15,10 +15,10 @@ def through_relu(multipliers, box, lower_slope, upper_slope, intercept, constant
 
     Args:
         multipliers: m, (rows, units), overwritten by those of z.
-        box: Number of the box of each row.
-        lower_slope: Of the line below each ReLU, (boxes, units).
-        upper_slope: Of the line above it.
-        intercept: Of the line above it.
+        box: Index of the box of each row.
+        lower_slope: Slope of the line below each ReLU, (boxes, units).
+        upper_slope: Slope of the line above it.
+        intercept: Intercept of the line above it.
         constant: The offset of each row, to which the intercepts are added.
         before: Receives the sum of |m| of each row.
         after: Receives the sum of the new |m|.

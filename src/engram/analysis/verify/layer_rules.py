@@ -1,4 +1,4 @@
-"""Rules over the activations of one layer, learned from data and provable afterwards (Prophecy)."""
+"""Rules over the activations of one layer, which are learned from data and can then be proved (Prophecy)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from engram.analysis.verify.verifier import Budget, Result, verify
 
 
 class LayerRule(NamedTuple):
-    """A conjunction over the units of one layer that, on some data, only inputs of one class satisfy.
+    """A conjunction over the units of one layer that, in some data, only inputs of one class satisfy.
 
-    Hidden layers count from 1. ``pattern`` has the phases of its units, 2 where they do not matter; of a rule over
-    values all are. ``halfspaces`` G and h over the pre-activations, G z <= h, say the same. ``support`` is how many of
-    the data satisfy it, ``precision`` the share of the class among them (1, since only pure leaves are kept), and
-    ``recall`` the share of the class that satisfies it.
+    Hidden layers are counted from 1. ``pattern`` has the phases of the layer's units, 2 where they do not matter; in a
+    rule over values, all are 2. ``halfspaces`` are G and h of the same rule over pre-activations, G z <= h. ``support``
+    is the number of inputs in the data that satisfy it, ``precision`` the share of the class among them (1, since only
+    pure leaves are kept), and ``recall`` the share of the class that satisfies it.
     """
 
     layer: int
@@ -41,14 +41,14 @@ def layer_rules(
     on: Literal["bits", "values"] = "bits",
     random_state: int = 0,
 ) -> list[LayerRule]:
-    """Rules for a class from a decision tree over the activations of a layer, the best supported first.
+    """Rules for a class from a decision tree over the activations of a layer, in descending order of support.
 
     Args:
         net: The network.
-        layer: Number of the hidden layer, from 1.
+        layer: The hidden layer, counted from 1.
         X: Inputs that the tree is fitted to.
         label: The class, as the network predicts it.
-        on: ``"bits"``: the tree sees whether units are on; ``"values"``: their pre-activations.
+        on: What the tree sees of the units: ``"bits"``, whether they are on, or ``"values"``, their pre-activations.
         random_state: Seed of the tree.
 
     Source: Gopinath et al., "Property inference for deep neural networks" (2019).
@@ -70,8 +70,8 @@ def layer_rules(
             waiting.append((int(nodes.children_left[node]), [*path, (*split, False)]))
             waiting.append((int(nodes.children_right[node]), [*path, (*split, True)]))
             continue
-        here = leaves == node
-        if not path or not here.any() or not target[here].all():
+        in_leaf = leaves == node
+        if not path or not in_leaf.any() or not target[in_leaf].all():
             continue
         pattern = np.full(z.shape[1], FREE, dtype=np.int8)
         G, h = np.zeros((len(path), z.shape[1])), np.zeros(len(path))
@@ -80,7 +80,7 @@ def layer_rules(
                 pattern[unit] = ON if above else OFF
             G[row, unit] = -1.0 if above else 1.0
             h[row] = 0.0 if on == "bits" else threshold * G[row, unit]
-        support = int(here.sum())
+        support = int(in_leaf.sum())
         rules.append(LayerRule(layer, pattern, (G, h), support, 1.0, support / int(target.sum())))
     return sorted(rules, key=lambda rule: -rule.support)
 
@@ -94,17 +94,17 @@ def prove_rule(
     data: Float[np.ndarray, "points inputs"] | None = None,
     budget: Budget | None = None,
 ) -> Result:
-    """Prove that inputs which satisfy a rule are of the class: the layers behind it, over bounds of the layer.
+    """Prove that inputs that satisfy a rule get the class, by the layers after it and bounds of the layer itself.
 
-    A counterexample consists of pre-activations of the layer, which need not occur for any input.
+    A counterexample consists of pre-activations of the layer, which may not occur for any input.
 
     Args:
         net: The network.
         rule: The rule.
         label: The class.
-        box: The proof is for all its inputs, over the layer's bounds by CROWN.
+        box: The proof is for all inputs of this box, with the layer's bounds by CROWN.
         data: Instead of ``box``: the proof is for inputs whose pre-activations in the layer stay between the minimum
-            and the maximum over these.
+            and the maximum over these inputs.
         budget: Limits of time, nodes and memory; None: 60 seconds.
     """
     checks.arguments()

@@ -1,4 +1,4 @@
-"""A ReLU network as its matrices, the subject of all proofs."""
+"""A ReLU network as matrices, which all proofs are about."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AffineReLU:
 
         h_0 = x,   z_k = W_k h_{k-1} + b_k,   h_k = max(z_k, 0),   y = z_L
 
-    ``weights`` are W_k, (out, in), and ``biases`` b_k, (out,), finite, of at least one layer.
+    ``weights`` are W_k, (out, in), and ``biases`` b_k, (out,), of at least one layer; all are finite.
 
     Examples:
         >>> AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))(np.ones(2))
@@ -52,11 +52,11 @@ class AffineReLU:
         if not self.weights or len(self.weights) != len(self.biases):
             raise ValueError(f"{len(self.weights)} weights and {len(self.biases)} biases: expected as many, at least 1")
         for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
-            own = tuple(np.array(a, dtype=np.float64) for a in arrays)  # copies, which cannot be changed elsewhere
-            for k, a in enumerate(own):
+            copies = tuple(np.array(a, dtype=np.float64) for a in arrays)  # nothing else can change these
+            for k, a in enumerate(copies):
                 checks.finite(f"{kind}[{k}]", a)
                 a.setflags(write=False)
-            object.__setattr__(self, kind, own)
+            object.__setattr__(self, kind, copies)
         for k, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             before = self.weights[k - 1].shape[0] if k else W.shape[-1]
             if W.ndim != 2 or b.shape != W.shape[:1] or W.shape[1] != before or 0 in W.shape:
@@ -64,7 +64,7 @@ class AffineReLU:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Inputs, hidden units of each layer, outputs."""
+        """The numbers of inputs, of hidden units in each layer, and of outputs."""
         return (self.weights[0].shape[1], *(len(b) for b in self.biases))
 
     def __call__(self, x: Float[np.ndarray, "*batch inputs"]) -> Float[np.ndarray, "*batch outputs"]:
@@ -82,7 +82,7 @@ class AffineReLU:
         return zs
 
     def check_inputs(self, name: str, x: Float[np.ndarray, "*batch inputs"]) -> None:
-        """Raise ValueError unless the last axis of an array is that of the inputs."""
+        """Raise a ValueError unless the last axis of an array has the size of the inputs."""
         checks.instance(name, x, np.ndarray)
         if x.shape[-1:] != self.sizes[:1]:
             raise ValueError(f"{name}.shape = {x.shape}: expected (..., {self.sizes[0]}), as the network has inputs")
@@ -124,12 +124,12 @@ def as_affine_relu(
         module: A chain of ``Linear``, ``Conv2d``, ``AvgPool2d``, ``MaxPool2d``, ``BatchNorm1d``, ``BatchNorm2d``,
             ``Flatten``, ``Dropout``, ``Identity``, ``ReLU``, ``LeakyReLU``, ``Hardtanh`` and ``ReLU6``, as modules, or
             ``relu`` and ``flatten`` as functions.
-        input_shape: Shape of one input without batch; not needed where the first layer is ``Linear``.
-        drop_softmax: Leave out a ``Softmax`` or ``LogSoftmax`` of the classes at the end. What is left has the order of
-            the module's outputs, and other values.
+        input_shape: Shape of one input, without batch; not needed if the first layer is ``Linear``.
+        drop_softmax: Whether to leave out a ``Softmax`` or ``LogSoftmax`` over the classes at the end. The outputs then
+            have the same order, but other values.
 
     Raises:
-        UnsupportedLayerError: A layer is of another kind, or a softmax that is to stay; named by its path.
+        UnsupportedLayerError: A layer is of another kind, or a softmax that is not left out; it is named by its path.
         ValueError: A layer is in training mode, a number is not finite, or ``input_shape`` is missing.
 
     Examples:
@@ -150,7 +150,7 @@ def kept_softmax(name: str, hint: str) -> UnsupportedLayerError:
 
 
 def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] | None = None) -> tuple[AffineReLU, str]:
-    """A module up to a softmax at its end, and the path of that; nothing where there is none."""
+    """A module up to a softmax at its end, and the path of the softmax, or "" if there is none."""
     if isinstance(module, AffineReLU):
         return module, ""
     if fx.Tracer().is_leaf_module(module, ""):
@@ -161,7 +161,7 @@ def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] |
         raise UnsupportedLayerError(f"{type(module).__name__} cannot be read as a chain of layers: {error}") from error
     modules = dict(module.named_modules())
     chain: _Chain | None = None
-    ended = ""
+    softmax = ""
     with torch.no_grad():
         for before, node in pairwise(graph.nodes):
             name = str(node.target) if node.op == "call_module" else node.name
@@ -169,27 +169,27 @@ def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] |
                 raise UnsupportedLayerError(f"layer {name!r} does not just follow the layer before: expected a chain")
             if node.op == "output":
                 break
-            if ended:
-                raise UnsupportedLayerError(f"layer {ended!r} is a softmax before the end")
+            if softmax:
+                raise UnsupportedLayerError(f"layer {softmax!r} is a softmax before the end")
             layer = modules[name] if node.op == "call_module" else _as_module(node, name)
             if chain is None:
                 chain = _Chain(_input_shape(layer, name, input_shape))
             if isinstance(layer, nn.Softmax | nn.LogSoftmax):
                 if len(chain.shape) != 1 or layer.dim not in (1, -1):
                     raise kept_softmax(name, f"expected the dim 1 of outputs (batch, classes), not {layer.dim}")
-                ended = name
+                softmax = name
                 continue
             try:
                 _append(chain, layer, name)
-            except RuntimeError as error:  # torch's, of shapes
+            except RuntimeError as error:  # torch's, about shapes
                 raise ValueError(f"layer {name!r} does not take an input of shape {chain.shape}: {error}") from error
     if chain is None:
         raise UnsupportedLayerError(f"{type(module).__name__} has no layer")
-    return AffineReLU((*chain.weights, chain.W), (*chain.biases, chain.b)), ended
+    return AffineReLU((*chain.weights, chain.W), (*chain.biases, chain.b)), softmax
 
 
 class _Chain:
-    """The layers read so far, and the affine map that waits for the next ReLU."""
+    """The layers read so far, and the pending affine map before the next ReLU."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -199,14 +199,14 @@ class _Chain:
         self.W, self.b = np.eye(size), np.zeros(size)
 
     def affine(self, apply: Callable[[torch.Tensor], torch.Tensor], offset: Array | None = None) -> None:
-        """Append a linear map of tensors (batch, ``*shape``), and an offset, to the map that waits."""
+        """Append a linear map of tensors (batch, ``*shape``), and an offset, to the pending map."""
         columns = apply(torch.from_numpy(np.vstack([self.W.T, self.b])).reshape(-1, *self.shape))
         self.shape = tuple(columns.shape[1:])
         flat = columns.reshape(len(columns), -1).numpy()
         self.W, self.b = flat[:-1].T, flat[-1] if offset is None else flat[-1] + offset
 
     def relu(self, W: Array, b: Array, after: Array, offset: Array | float = 0.0) -> None:
-        """Close a layer of ReLUs of W v + b, v the map that waits; then ``after`` times them plus ``offset`` waits."""
+        """Append a ReLU of W v + b, v the pending map; then ``after`` times its output plus ``offset`` is pending."""
         self.weights.append(W @ self.W)
         self.biases.append(W @ self.b + b)
         self.W, self.b = after, np.zeros(len(after)) + offset
@@ -257,34 +257,34 @@ def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
 
 
 def _max_pool(chain: _Chain, layer: nn.MaxPool2d) -> None:
-    """Play the tournament of a window: max(a, b) = relu(a - b) + relu(b) - relu(-b), round after round."""
+    """Append each window's tournament: max(a, b) = relu(a - b) + relu(b) - relu(-b), round after round."""
     index = torch.arange(len(chain.b)).reshape(1, *chain.shape)
     pairs = ((side, side) if isinstance(side, int) else side for side in (layer.kernel_size, layer.stride))
     (height, width), (down, right) = pairs
     windows = index.unfold(2, height, down).unfold(3, width, right)
     shape = tuple(windows.shape[1:4])
-    # (windows, units) for each entry
+    # (windows, units) for each position in a window
     players = list(np.eye(len(chain.b))[windows.reshape(math.prod(shape), -1).T.numpy()])
     while len(players) > 1:
         rows: list[Array] = []
-        after, size = [], len(players[0])
+        winners, size = [], len(players[0])
         width = 3 * size * (len(players) // 2) + 2 * size * (len(players) % 2)
         for a, b in zip(players[::2], [*players[1::2], None], strict=False):
-            here, parts = len(rows) * size, [a, -a] if b is None else [a - b, b, -b]
+            first_row, new_rows = len(rows) * size, [a, -a] if b is None else [a - b, b, -b]
             winner = np.zeros((size, width))
-            for place, sign in enumerate((1, -1) if b is None else (1, 1, -1)):
-                start = here + place * size
+            for block, sign in enumerate((1, -1) if b is None else (1, 1, -1)):
+                start = first_row + block * size
                 winner[:, start : start + size] = sign * np.eye(size)
-            rows += parts
-            after.append(winner)
+            rows += new_rows
+            winners.append(winner)
         chain.relu(np.vstack(rows), np.zeros(width), np.eye(width))
-        players = after
+        players = winners
     chain.W, chain.b = players[0] @ chain.W, players[0] @ chain.b
     chain.shape = shape
 
 
 def _as_module(node: fx.Node, name: str) -> nn.Module:
-    """The module that equals a call of a function or method in a traced graph."""
+    """The module that does the same as a call of a function or method in a traced graph."""
     arguments, plain = node.args[1:], not node.kwargs or node.kwargs == {"inplace": False}
     if node.target in (torch.relu, functional.relu, "relu") and plain and not arguments:
         return nn.ReLU()

@@ -1,4 +1,4 @@
-"""Networks in the text format NNet, and the ten properties of the ACAS Xu networks."""
+"""Networks in the NNet text format, and the ten properties of the ACAS Xu networks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ EVERYWHERE: dict[str, Ends] = {
 class Normalisation(NamedTuple):
     """How a network's inputs and outputs are scaled.
 
-    Inputs are clipped to ``low`` and ``high``. ``mean`` and ``scale`` are of each input and, last, of all outputs.
+    Inputs are clipped to ``low`` and ``high``. ``mean`` and ``scale`` have one entry for each input, then one for all
+    outputs.
     """
 
     low: Float[np.ndarray, " inputs"]
@@ -34,7 +35,7 @@ class Normalisation(NamedTuple):
     scale: Float[np.ndarray, " inputs_and_output"]
 
     def box(self, box: Box) -> Box:
-        """A box of physical inputs as the network takes them, its ends rounded to 64 bits."""
+        """A box of physical inputs as a box of the network's inputs, with ends rounded to 64 bits."""
         ends = (np.clip(end, self.low, self.high) for end in (box.low, box.high))
         return Box(*((end - self.mean[:-1]) / self.scale[:-1] for end in ends))
 
@@ -47,11 +48,12 @@ class Normalisation(NamedTuple):
 
 
 def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
-    """The network of a file in the format NNet, which takes and gives scaled numbers, and the scales.
+    """The network of a file in the NNet format, which has scaled inputs and outputs, and their normalisation.
 
-    The format: comments that begin with ``//``; the number of layers, inputs, outputs and the widest layer; the sizes;
-    a line without use; least and largest inputs; means and ranges of the inputs and of the outputs; then the rows of
-    the weights, and one bias a line, of each layer. Any other file is a ValueError.
+    The format is: comments that begin with ``//``; the numbers of layers, inputs, outputs and units of the widest
+    layer; all sizes; an unused line; minima and maxima of the inputs; means and ranges of the inputs and of the
+    outputs; then, for each layer, the rows of the weights and one bias on each line. Any other file raises a
+    ValueError.
     """
     checks.arguments()
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("//")]
@@ -78,8 +80,8 @@ class AcasProperty(NamedTuple):
     """One of the ten properties.
 
     It concerns ``networks``, such as ``"1_1"``, for all inputs in ``boxes``: distance in feet, angle to the intruder
-    and its heading in radians, own speed and the intruder's in feet a second. ``claim`` should hold for the scores of
-    clear of conflict, weak left, weak right, strong left, strong right; the lowest is the advice.
+    and its heading in radians, own speed and the intruder's in feet per second. ``claim`` should hold for the scores of
+    clear of conflict, weak left, weak right, strong left, strong right; the advice is the one of lowest score.
     """
 
     networks: tuple[str, ...]
@@ -136,13 +138,13 @@ def acasxu_property(number: int) -> AcasProperty:
 
 
 def _box(**ends: Ends) -> Box:
-    """A box of the ends given, and of all that the networks take."""
+    """A box with these ends, and with the full range of all other inputs."""
     low, high = zip(*(EVERYWHERE | ends).values(), strict=True)
     return Box(np.array(low, dtype=float), np.array(high, dtype=float))
 
 
 def _below(lower: int, upper: int) -> LinearProperty:
-    """Say that one score is not above another."""
+    """The property that one score is not above another."""
     return LinearProperty(np.eye(5)[[lower]] - np.eye(5)[[upper]], np.zeros(1))
 
 

@@ -1,4 +1,4 @@
-"""Activation patterns, and convex sets of inputs on which the answer is known: size, boxes within, samples."""
+"""Activation patterns, and convex sets of inputs with a known prediction: their size, boxes inside, samples."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from engram.analysis.verify.specification import Box, Polytope, largest_ball
 Pattern = tuple[Phases, ...]
 Made = Literal["direct", "structural", "fallback", "crown"]
 Comparison = Literal["equal", "contains", "contained", "incomparable"]
-MOST_DIMENSIONS = 10  # of a volume by sampling
-MOST_STEPS = 10**5  # for each point that is drawn
+MOST_DIMENSIONS = 10  # for which a volume is estimated by sampling
+MOST_STEPS = 10**5  # for each sampled point
 
 
 def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -> Pattern:
-    """The phases of all hidden units at an input, or at many: 1 on (z > 0), 0 off; (..., units) of each layer.
+    """The phases of all hidden units at one or many inputs, 1 on (z > 0) or 0 off: (..., units) for each layer.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -37,7 +37,7 @@ def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -
 
 
 def local_affine(net: AffineReLU, pattern: Sequence[Phases]) -> list[tuple[Array, Array]]:
-    """The affine maps z_k = A_k x + a_k of all layers while the units are in a full pattern.
+    """The affine maps z_k = A_k x + a_k of all layers for inputs with a full pattern.
 
     A_1 = W_1,   A_{k+1} = W_{k+1} D_k A_k,   D_k = diag(on),   and a_k likewise
     """
@@ -47,8 +47,8 @@ def local_affine(net: AffineReLU, pattern: Sequence[Phases]) -> list[tuple[Array
     A, a = net.weights[0], net.biases[0]
     maps = [(A, a)]
     for W, b, phases in zip(net.weights[1:], net.biases[1:], pattern, strict=True):
-        open_units = W * (phases == ON)
-        A, a = open_units @ A, open_units @ a + b
+        active_weights = W * (phases == ON)
+        A, a = active_weights @ A, active_weights @ a + b
         maps.append((A, a))
     return maps
 
@@ -56,13 +56,13 @@ def local_affine(net: AffineReLU, pattern: Sequence[Phases]) -> list[tuple[Array
 def pattern_halfspaces(
     net: AffineReLU, at: Sequence[Phases], pattern: Sequence[Phases], tau: float = 0.0
 ) -> tuple[Array, Array]:
-    """The half-spaces G x <= h of the inputs that have a pattern, a unit counting as on from z = tau.
+    """The half-spaces G x <= h of the inputs that have a pattern, where a unit counts as on if z >= tau.
 
     Args:
         net: The network.
         at: The full pattern from which units were freed.
-        pattern: Phases of each hidden layer, 2 where free; before a layer with a fixed unit none may be free.
-        tau: Value of z from which a unit counts as on.
+        pattern: Phases of each hidden layer, 2 where free; before a layer with a fixed unit, no unit may be free.
+        tau: Smallest z at which a unit counts as on.
     """
     checks.arguments()
     rows, right = [np.zeros((0, net.sizes[0]))], [np.zeros(0)]
@@ -92,13 +92,13 @@ class InnerBox(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """All x of a box with G x <= h, on which a network answers with one class.
+    """All x of a box with G x <= h, for which a network predicts one class.
 
-    Half-spaces are of norm 1, without rows of zeros and copies. ``pattern`` has the phases of the hidden units that the
-    region needs, 2 where free. ``mode`` is ``"direct"``, ``"structural"``, ``"fallback"`` or ``"crown"``; ``status``
-    is ``"tie"`` where two classes share the point it was made for: no region. ``slack`` is by how much the affine
-    margins may be wrong, for each other class, of structural regions; ``tol`` the tolerance of the solver that the
-    proof allows for; ``queries`` the numbers of questions to samples, to CROWN and to the solver.
+    The rows of G have norm 1, and none is zero or a copy. ``pattern`` has the phases of the hidden units that the
+    region needs, 2 where free. ``mode`` is ``"direct"``, ``"structural"``, ``"fallback"`` or ``"crown"``; ``status`` is
+    ``"tie"`` if two classes tie at the point that it was made for, and the region is then empty. For each other class,
+    ``slack`` is the allowed error of the affine margin in structural regions. ``tol`` is the tolerance of the solver
+    that the proof allows for; ``queries`` counts what samples refuted, and what CROWN and the solver were asked.
     """
 
     G: Float[np.ndarray, "rows inputs"]
@@ -119,7 +119,7 @@ class Region:
 
     @property
     def rows(self) -> tuple[Array, Array]:
-        """All of it as A x <= b: the half-spaces, then the sides of the box."""
+        """The whole region as A x <= b: the half-spaces, then the sides of the box."""
         eye = np.eye(len(self.box.low))
         return np.vstack([self.G, eye, -eye]), np.concatenate([self.h, self.box.high, -self.box.low])
 
@@ -145,16 +145,16 @@ class Region:
 
     @cached_property
     def centre(self) -> tuple[Array, float]:
-        """Centre and radius of the largest ball inside; the radius is negative if nothing is."""
+        """Centre and radius of the largest ball inside; the radius is negative if the region is empty."""
         return largest_ball(self.G, self.h, self.box.low, self.box.high)
 
     @property
     def degenerate(self) -> bool:
-        """Whether it is empty or has no volume."""
+        """Whether the region is empty or has no volume."""
         return self.centre[1] <= 1e-12
 
     def volume_fraction(self, n: int, rng: np.random.Generator) -> tuple[float, float, float]:
-        """The share of the box that it fills, from n uniform points, with a 95 % interval (Wilson).
+        """The share of the box that the region fills, from n uniform points, with a 95 % interval (Wilson).
 
         More than 10 dimensions are refused, since shares are then too small to be sampled.
         """
@@ -167,7 +167,7 @@ class Region:
         return inside / n, float(interval.low), float(interval.high)
 
     def perimeter_box(self, contain: Float[np.ndarray, " inputs"] | None = None) -> InnerBox:
-        """The box inside with the largest sum of sides that holds the point ``contain``; it may be flat.
+        """The box inside with the largest sum of sides that contains the point ``contain``, if given; it may be flat.
 
         max sum(u - l),   l <= u,   max(w, 0) . u + min(w, 0) . l <= v for each half-space w . x <= v
         """
@@ -184,9 +184,9 @@ class Region:
         open_sides = np.flatnonzero(self.box.high > self.box.low)
         start = self._inner(None, contain)
         sides = (start.high - start.low)[open_sides]
-        if not len(sides) or not sides.min() > 1e-9:  # NaN as well: nothing is inside
+        if not len(sides) or not sides.min() > 1e-9:  # also NaN: no box is inside
             return start._replace(log_volume=-np.inf)
-        # An end that the point leaves no room for is where it is.
+        # An end that the point leaves no room for stays at the point.
         free = np.tile(self.box.high > self.box.low, 2)
         if contain is not None:
             free &= np.concatenate([self.box.high - contain, contain - self.box.low]) > 1e-9
@@ -195,7 +195,7 @@ class Region:
         return InnerBox(low, high, float(np.log((high - low)[open_sides]).sum()), len(open_sides))
 
     def compare(self, other: Region) -> Comparison:
-        """Find which of two regions contains the other, by a linear program for each half-space."""
+        """Which of two regions contains the other, found by a linear program for each half-space."""
         checks.arguments()
         inside, around = _within(self, other), _within(other, self)
         if inside and around:
@@ -207,8 +207,8 @@ class Region:
 
         Args:
             n: Number of points.
-            rng: Their source.
-            thin: Steps for each, at most 100,000.
+            rng: Source of the points.
+            thin: Steps for each point, at most 100,000.
         """
         checks.arguments()
         checks.size("thin", thin, maximum=MOST_STEPS)
@@ -229,13 +229,13 @@ class Region:
         return np.asarray(points[self.contains(points)])
 
     def _ends(self, contain: Array | None) -> tuple[Array, Array, Array]:
-        """B, where B (u, l) <= h for boxes inside, and the least and the largest ends, upper u and lower l."""
+        """B, with B (u, l) <= h for boxes inside, and the least and the largest values of their ends (u, l)."""
         B, size = np.hstack([np.maximum(self.G, 0), np.minimum(self.G, 0)]), len(self.box.low)
         lowest, highest = (np.full(size, end) if contain is None else contain for end in (-np.inf, np.inf))
         return B, np.concatenate([lowest, self.box.low]), np.concatenate([self.box.high, highest])
 
     def _inner(self, gain: Array | None, contain: Array | None) -> InnerBox:
-        """Solve the linear program: largest gain, or the largest shortest side where there is none."""
+        """The box of largest gain by linear programming; without a gain, the box whose shortest side is longest."""
         if contain is not None:
             checks.has_shape("contain", contain.shape, self.box.low.shape)
         B, lowest, highest = self._ends(contain)
@@ -248,8 +248,8 @@ class Region:
         result: Any = linprog(cost, A_ub=rows, b_ub=np.append(self.h, np.zeros(size)), bounds=bounds, method="highs")
         sides = int(open_sides.sum())
         if result.status != 0:
-            nothing = np.full(size, np.nan)
-            return InnerBox(nothing, nothing, -np.inf, sides)
+            undefined = np.full(size, np.nan)
+            return InnerBox(undefined, undefined, -np.inf, sides)
         high, low = result.x[:size], result.x[size : 2 * size]
         with np.errstate(divide="ignore"):
             volume = float(np.log(np.maximum(high - low, 0)[open_sides]).sum())
@@ -257,7 +257,7 @@ class Region:
 
 
 class _Barrier(NamedTuple):
-    """Upper and lower ends v = (u, l) of boxes: B v <= h, and between the least and the largest; some ends may move."""
+    """A problem over ends v = (u, l) of boxes, B v <= h and ``least`` <= v <= ``most``, of which the free ones move."""
 
     B: Array
     h: Array
@@ -267,7 +267,7 @@ class _Barrier(NamedTuple):
     open_sides: Mask
 
     def rooms(self, v: Array) -> tuple[Array, ...]:
-        """The open sides, and how far ends are from all that bounds them."""
+        """The lengths of the open sides, and the distances of the ends from all that bounds them."""
         above, below = self.bounded
         side = -np.diff(v.reshape(2, -1), axis=0)[0][self.open_sides]
         return side, self.h - self.B @ v, (self.most - v)[above], (v - self.least)[below]
@@ -286,7 +286,7 @@ class _Barrier(NamedTuple):
     def newton(self, v: Array, t: float) -> tuple[Array, float]:
         """Newton's step and its decrement.
 
-        But for the rows of B, which are few, the Hessian is of 2 x 2 blocks, so that Woodbury's identity inverts it.
+        Except for the rows of B, which are few, the Hessian has 2 x 2 blocks, so that Woodbury's identity inverts it.
         """
         size, (above, below), (side, room, up, down) = len(self.open_sides), self.bounded, self.rooms(v)
         rows, pull, tie, own = self.B * self.free, np.zeros(size), np.zeros(size), np.zeros(2 * size)
@@ -306,8 +306,8 @@ class _Barrier(NamedTuple):
             return np.asarray(np.concatenate(swapped, -1) / np.tile(determinant, 2))
 
         alone, through = by_blocks(gradient), by_blocks(rows)
-        move = np.linalg.solve(np.diag(room**2) + through @ rows.T, rows @ alone) @ through - alone
-        return move, -float(gradient @ move)
+        step = np.linalg.solve(np.diag(room**2) + through @ rows.T, rows @ alone) @ through - alone
+        return step, -float(gradient @ step)
 
 
 def _barrier(h: Array, ends: tuple[Array, Array, Array], start: InnerBox, around: Array, free: Mask) -> Array:
@@ -323,19 +323,19 @@ def _barrier(h: Array, ends: tuple[Array, Array, Array], start: InnerBox, around
         return start_ends
     while rows / t > 1e-9:
         for _ in range(60):
-            (move, decrement), length = problem.newton(v, t), 1.0
-            before = problem.value(v, t)
-            while problem.value(v + length * move, t) > before - 0.25 * length * decrement and length > 1e-12:
+            (step, decrement), length = problem.newton(v, t), 1.0
+            old_value = problem.value(v, t)
+            while problem.value(v + length * step, t) > old_value - 0.25 * length * decrement and length > 1e-12:
                 length /= 2
             if decrement < 1e-10 or length <= 1e-12:
                 break
-            v = v + length * move
+            v = v + length * step
         t *= 20
     return v
 
 
 def _within(inner: Region, outer: Region) -> bool:
-    """Say whether one region lies in another, to 1e-9."""
+    """Whether one region lies in another, to 1e-9."""
     if inner.degenerate:
         return True
     bounds: Any = np.column_stack([inner.box.low, inner.box.high])

@@ -1,4 +1,4 @@
-"""Large regions with a proof: activation patterns, relaxed as far as the proof goes through (Prophecy and NNInfer)."""
+"""Large proved regions: activation patterns, relaxed as long as the proof still holds (Prophecy and NNInfer)."""
 
 from __future__ import annotations
 
@@ -47,32 +47,34 @@ def relaxed_region(
 ) -> Region:
     """A convex region around an input, or near it, in which the network is proved to give one class.
 
-    With s(x0) the phases of all units at x0, Q(s) the inputs that have the phases s, M_i = y_c - y_i the margins, and
-    g_i the affine maps that they are at x0, units are freed one after another as long as
+    Let s(x0) be the phases of all units at x0, Q(s) the inputs that have the phases s, M_i = y_c - y_i the margins, and
+    g_i the affine functions that the margins are near x0. Units are freed one after another as long as
 
         direct:      M_i(x) > 0            for all x in Q(s); the region is Q(s)
         structural:  M_i(x) > g_i(x) - eps for all x in Q(s); the region is Q(s) with g_i(x) >= eps
 
-    can be proved: first whole layers from the last on, then the units of the first layer that cannot be freed whole.
-    Where the direct proof fails for s(x0), the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``; at a tie, empty.
+    can be proved: first whole layers, from the last one backwards, then single units of the layer at which this stops.
+    If the direct proof fails for s(x0) itself, the region is Q(s(x0)) with g_i >= 0, mode ``"fallback"``. At a tie the
+    region is empty.
 
     Args:
         net: The network.
         x0: The input, inside the box.
         box: All inputs of interest.
-        mode: ``"direct"`` (Prophecy), ``"structural"`` (NNInfer), ``"best"``: the larger of direct and of structural
-            ones with eps of 0.001, 0.5 and 0.95, or ``"crown"``: the half-spaces of one backward pass over the box.
-        label: The class c; default: the network's answer at x0.
-        eps: Slack as a share of the least margin at x0.
-        eps_absolute: Slack in units of the outputs instead; if it is above the least margin, x0 is outside, with a
-            warning.
-        tighten: Replace eps, once units are freed, by the least slacks for which the proof goes through, one for each
+        mode: ``"direct"`` (Prophecy), ``"structural"`` (NNInfer), ``"best"``: the largest of the direct region
+            and the structural ones with eps 0.001, 0.5 and 0.95, or ``"crown"``: the half-spaces of one backward pass
+            over the box.
+        label: The class c; default: the network's prediction at x0.
+        eps: Slack as a share of the smallest margin at x0.
+        eps_absolute: Slack in units of the outputs instead; above the smallest margin, x0 is outside the region, and a
+            warning says so.
+        tighten: Once units are freed, replace eps by the smallest slack for which the proof still holds, for each other
             class, and leave out half-spaces that are not needed.
-        order: Units of a layer are freed by number, or those first whose change of phase is farthest from x0.
-        tau: Value of z from which a unit counts as on, in the proof and in the region; 1e-4 as published.
-        time_limit: Seconds for one question to the solver; without an answer, a unit stays fixed.
-        node_limit: Likewise, nodes of its search; unlike seconds the same on every machine.
-        rng: Source of the samples that save calls of the solver, and of volumes; default: a generator of seed 0.
+        order: Free the units of a layer by index, or those first whose phase changes farthest from x0 (``"slack"``).
+        tau: Smallest z at which a unit counts as on, in the proof and in the region; 1e-4 as published.
+        time_limit: Seconds for each call of the solver; without an answer, the unit stays fixed.
+        node_limit: Likewise, nodes of the solver's search; unlike seconds, the same on every machine.
+        rng: Source of the samples that save calls of the solver and estimate volumes; default: a generator of seed 0.
 
     Sources: Gopinath et al., "Property inference for deep neural networks" (2019), for direct; Dingliwal, Pareek and
     Arora, "Finding input characterizations for output properties in ReLU neural networks" (2020), for structural. The
@@ -128,15 +130,15 @@ def class_regions(
     maximum: int = 10,
     **options: Any,
 ) -> list[Region]:
-    """Regions of a class, each around the input of largest margin that no earlier region holds.
+    """Regions of a class, each around the input of largest margin that no earlier region contains.
 
     Args:
         net: The network.
-        X: Inputs; those that the network gives another class are left out.
+        X: Inputs; those for which the network predicts another class are left out.
         box: All inputs of interest.
         label: The class.
         mode: ``"direct"``, ``"structural"``, ``"best"`` or ``"crown"``.
-        maximum: Number of regions, at most.
+        maximum: Maximum number of regions.
         **options: Other arguments of ``relaxed_region``.
 
     Examples:
@@ -160,7 +162,7 @@ FacetSlacks = list[tuple[int, float]]  # half-spaces g_i >= eps_i of a region
 
 
 class _Obligation(NamedTuple):
-    """That q . y + r . x + c is at most a target, for one other class."""
+    """The condition q . y + r . x + c <= target, for one other class."""
 
     q: Array
     r: Array
@@ -169,7 +171,7 @@ class _Obligation(NamedTuple):
 
 
 class _Maker:
-    """The shared parts of all questions about one input: the pattern, the affine maps, the pool of known points."""
+    """What all proofs about one input share: the pattern, the affine maps, the pool of known points."""
 
     def __init__(
         self, net: AffineReLU, x0: Array, domain: Domain, label: int, *, rng: np.random.Generator, **options: Any
@@ -185,7 +187,7 @@ class _Maker:
         scale = float(np.abs(self.to_others @ net.weights[-1]).sum(1).max())
         self.tol = FEASIBILITY * max(1.0, scale)
         self.queries = [0, 0, 0]
-        # Half of the pool is near x0, where patterns of many units are.
+        # Half of the pool is near x0, where inputs with many of the same phases are.
         spread = (domain.high - domain.low) * 2.0 ** -rng.integers(1, 6, (POOL, 1))
         near = (x0 + spread * rng.normal(size=(POOL, len(x0)))).clip(domain.low, domain.high)
         self.pool = np.vstack([x0, near, rng.uniform(domain.low, domain.high, (POOL, len(x0)))])
@@ -229,7 +231,7 @@ class _Maker:
         for i, eps in facets:
             slack[i] = eps
         is_finite = np.isfinite(slack)
-        # A fallback keeps the open side of its faces: ties are left out.
+        # A fallback leaves out its faces, where classes tie.
         limits = self.g0[is_finite] - (slack[is_finite] + (self.tol if mode == "fallback" else 0.0))
         return self._region_of_rows(
             mode, pattern, np.vstack([G, -self.g[is_finite]]), np.concatenate([h, limits]), slack
@@ -247,11 +249,11 @@ class _Maker:
 
     @property
     def nothing(self) -> tuple[Array, Array]:
-        """Half-spaces that leave nothing of the box."""
+        """A half-space that contains no point of the box."""
         return np.eye(len(self.x0))[:1], self.domain.low[:1] - 1
 
     def relaxed(self, obligations: list[_Obligation]) -> Pattern:
-        """Free layers from the last, then units of the first layer that cannot be freed as a whole."""
+        """The pattern after freeing layers from the last, then units of the layer that cannot be freed as a whole."""
         pattern = tuple(p.copy() for p in self.full)
         for k in range(len(pattern) - 1, -1, -1):
             layer = pattern[k].copy()
@@ -274,7 +276,7 @@ class _Maker:
         return [int(j) for j in np.argsort(-distance, kind="stable")]
 
     def holds(self, pattern: Pattern, obligations: list[_Obligation]) -> bool:
-        """Whether the obligations are proved; False where the solver does not decide."""
+        """Whether the obligations are proved; False if the solver does not decide."""
         zs = self.net.preactivations(self.pool)
         within = np.ones(len(self.pool), dtype=bool)
         for codes, z in zip(pattern, zs, strict=False):
@@ -289,7 +291,7 @@ class _Maker:
         )
 
     def largest(self, pattern: Pattern, obligation: _Obligation, enough: float = -np.inf) -> float:
-        """An upper bound of an obligation over a pattern: CROWN's if that is enough, else the solver's."""
+        """An upper bound of an obligation's left side over a pattern: CROWN's if that is enough, else the solver's."""
         phases: list[Phases] = [codes[None] for codes in pattern]
         relaxation = relax(self.net, self.domain.low[None], self.domain.high[None], phases)
         if relaxation.empty[0]:

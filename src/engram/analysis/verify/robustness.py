@@ -1,4 +1,4 @@
-"""Certified radii: by how much every coordinate of an input may change before the answer can change."""
+"""Certified radii: by how much every coordinate of an input may change before the prediction can change."""
 
 from __future__ import annotations
 
@@ -29,20 +29,21 @@ def certified_radius(
     time_limit: float = 60.0,
     node_limit: int = NODES,
 ) -> Float[np.ndarray, " points"]:
-    """For each input, a radius r of max |x - x0| within which the answer is the label; 0 where it is another.
+    """The radius r of max |x - x0| of each input within which the prediction is the label; 0 if it is not at x0.
 
     Args:
         net: The network.
         X: Inputs x0.
-        labels: Their classes.
-        method: ``"crown"``: bisection with one backward pass for all inputs at a time, a lower bound. ``"exact"``: the
-            nearest input that another class ties, by HiGHS inside the ball of the attack, to 1e-6. ``"attack"``:
-            bisection with a search for counterexamples, an upper bound.
-        low: Minimum of each value of an input.
-        high: Maximum of each value.
-        maximum: Radius that is not exceeded.
-        time_limit: Seconds for a question to HiGHS, after which its dual bound is taken, a lower bound.
-        node_limit: Nodes of its search likewise, the same on every machine.
+        labels: Their labels.
+        method: ``"crown"``: bisection, with one backward pass for all inputs in each step; a lower bound. ``"exact"``:
+            the distance to the nearest input at which another class ties, by HiGHS inside the ball of the attack, to
+            1e-6.
+            ``"attack"``: bisection with a search for counterexamples; an upper bound.
+        low: Minimum of each coordinate of an input.
+        high: Maximum of each coordinate.
+        maximum: Largest radius that is considered.
+        time_limit: Seconds for each call of HiGHS, after which its dual bound is used, a lower bound.
+        node_limit: Likewise, nodes of its search; unlike seconds, the same on every machine.
 
     Source: Tjeng, Xiao and Tedrake (2019), for ``"exact"``.
 
@@ -54,8 +55,8 @@ def certified_radius(
     checks.arguments()
     net.check_inputs("X", X)
     checks.number("maximum", maximum, above=0)
-    if (wrong := ((low > X) | (high < X) | ~np.isfinite(X)).any(1)).any():
-        raise ValueError(f"X[{wrong.argmax()}] is outside {low} to {high}, or not finite")
+    if (invalid := ((low > X) | (high < X) | ~np.isfinite(X)).any(1)).any():
+        raise ValueError(f"X[{invalid.argmax()}] is outside {low} to {high}, or not finite")
     properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]
     ball = _Balls(low, high, maximum)
     if method == "attack":
@@ -67,9 +68,9 @@ def certified_radius(
     if method == "crown":
         return np.asarray(radii.min(1))
     limits = {"time_limit": time_limit, "node_limit": node_limit}
-    every = zip(X, properties, radii, strict=True)
+    cases = zip(X, properties, radii, strict=True)
     return np.array(
-        [_nearest(net, x, point_clauses, certified, ball, **limits) for x, point_clauses, certified in every]
+        [_nearest(net, x, point_clauses, certified, ball, **limits) for x, point_clauses, certified in cases]
     )
 
 
@@ -81,7 +82,7 @@ class _Balls(NamedTuple):
     maximum: float
 
     def around(self, x: Array, radius: Array | float) -> tuple[Array, Array]:
-        """The box around points, inside the range."""
+        """The box of this radius around points, cut to the range."""
         return np.maximum(x - radius, self.low), np.minimum(x + radius, self.high)
 
 
@@ -91,7 +92,7 @@ def _by_crown(net: AffineReLU, X: Array, spec: Array, ball: _Balls) -> Array:
     good, bad = np.zeros((points, rows)), np.full((points, rows), ball.maximum)
     box = np.repeat(np.arange(points), rows)
     for step in range(STEPS):
-        # Every row has a radius, and so a box, of its own.
+        # Every row has its own radius, and so its own box.
         radius = (good + bad) / 2 if step else bad
         lower, upper = ball.around(X[box], radius.reshape(-1, 1))
         A, c = lower_lines(net, relax(net, lower, upper), spec.reshape(points * rows, -1), np.arange(points * rows))
@@ -119,13 +120,13 @@ def _nearest(
 ) -> float:
     if not all(clause.holds(clause.Q @ net(x)) for clause in point_clauses):
         return 0.0
-    best = _attacked(net, x, point_clauses, ball)  # in a smaller ball fewer units are open
+    best = _attacked(net, x, point_clauses, ball)  # in a smaller ball, fewer units are unstable
     for i in np.argsort(certified):
         if certified[i] >= best:
             break
         lower, upper = ball.around(x, best)
         relaxation, domain = relax(net, lower[None], upper[None]), Domain.box(lower, upper)
         solution = solve(net, relaxation, point_clauses[i], domain, binary=True, radius_from=x, **limits)
-        if solution.value < np.inf:  # minus infinity where the solver has no bound yet
+        if solution.value < np.inf:  # minus infinity if the solver has no bound yet
             best = min(best, max(solution.value - FEASIBILITY, float(certified[i])))
     return best

@@ -16,7 +16,7 @@ from engram import checks
 from engram.analysis.verify.network import AffineReLU, Array, Mask, exact_affine, kept_softmax, without_softmax
 
 ArrayLike = np.ndarray | Sequence[Any]
-LARGEST = 1e300  # an end of a box, so that a side has a length
+LARGEST = 1e300  # largest end of a box, so that the length of a side does not overflow
 
 
 class SolverError(RuntimeError):
@@ -111,19 +111,19 @@ Property = Argmax | LinearProperty | AnyOf | AllOf
 
 
 class Clause(NamedTuple):
-    """One of the rows of Q y + c is positive; where ``strict`` is false, zero will do. A property is some clauses."""
+    """The condition that a row of Q y + c is positive, or zero if not ``strict``. A property is a list of clauses."""
 
     Q: Array
     c: Array
     strict: Mask
 
     def holds(self, values: Array) -> Mask:
-        """Whether the clause follows from values, or lower bounds, of its rows, (..., rows)."""
+        """Whether the clause follows from the values of its rows, (..., rows), or from lower bounds of them."""
         return np.asarray(((values > 0) | ((values == 0) & ~self.strict)).any(-1))
 
 
 def clauses(prop: Property, outputs: int) -> list[Clause]:
-    """Write a property as clauses that must all hold."""
+    """The clauses that must all hold for a property to hold."""
     match prop:
         case Argmax(label=label):
             checks.size("outputs", outputs, 2)
@@ -134,20 +134,18 @@ def clauses(prop: Property, outputs: int) -> list[Clause]:
         case LinearProperty(C=C, d=d):
             if C.shape[1] != outputs:
                 raise ValueError(f"C.shape = {C.shape}: expected (rows, {outputs}), the network's outputs")
-            none = np.zeros(1, dtype=bool)
-            return [Clause(-row[None], limit, none) for row, limit in zip(C, d[:, None], strict=True)]
+            not_strict = np.zeros(1, dtype=bool)
+            return [Clause(-row[None], limit, not_strict) for row, limit in zip(C, d[:, None], strict=True)]
         case AllOf(properties=parts) if parts:
             return [clause for part in parts for clause in clauses(part, outputs)]
         case AnyOf(properties=parts) if parts:
-            every = itertools.product(*(clauses(part, outputs) for part in parts))
-            return [
-                Clause(*(np.concatenate(field) for field in zip(*combination, strict=True))) for combination in every
-            ]
+            choices = itertools.product(*(clauses(part, outputs) for part in parts))
+            return [Clause(*(np.concatenate(field) for field in zip(*choice, strict=True))) for choice in choices]
     raise ValueError(f"property = {prop!r}: expected Argmax, LinearProperty, or AnyOf or AllOf of at least one of them")
 
 
 def only_compares(required: Iterable[Clause]) -> bool:
-    """Whether clauses just compare outputs: each row is c (y_i - y_j) with c > 0, and no offset."""
+    """Whether clauses only compare outputs: each row is c (y_i - y_j) with c > 0, and no offset."""
     Q, c = (np.concatenate(parts) for parts in zip(*((clause.Q, clause.c) for clause in required), strict=True))
     return bool((c == 0).all() and ((Q != 0).sum(1) == 2).all() and (Q.max(1) == -Q.min(1)).all())
 
@@ -155,13 +153,13 @@ def only_compares(required: Iterable[Clause]) -> bool:
 def question(
     network: nn.Module | AffineReLU, inputs: Box | Polytope, prop: Property, input_shape: Sequence[int] | None = None
 ) -> tuple[AffineReLU, Domain, list[Clause]]:
-    """The network, inputs and clauses of a question.
+    """The network, the set of inputs and the clauses of a question, in the form that engines take.
 
     Args:
-        network: The network; a softmax at its end is removed where only the order of outputs counts.
+        network: The network; a softmax at its end is removed if only the order of outputs matters.
         inputs: The set of inputs.
         prop: The property.
-        input_shape: Shape of one input, where the first layer does not give it.
+        input_shape: Shape of one input, if the first layer does not give it.
     """
     checks.arguments()
     net, softmax = without_softmax(network, input_shape)
@@ -178,11 +176,11 @@ class Domain(NamedTuple):
     high: Array
     H: Array
     v: Array
-    centre: Array  # of the largest ball inside; of a box, anything
+    centre: Array  # of the largest ball inside; not used for a box
 
     @classmethod
     def box(cls, low: Array, high: Array) -> Domain:
-        """A box that nothing cuts."""
+        """A box without half-spaces."""
         return cls(low, high, np.zeros((0, len(low))), np.zeros(0), low)
 
     def contains(self, x: Array) -> Mask:
@@ -191,7 +189,7 @@ class Domain(NamedTuple):
         return np.asarray(inside & (x @ self.H.T <= self.v).all(-1))
 
     def pulled(self, x: Array) -> Array:
-        """Points, (points, inputs): as they are, then pulled to the border if beyond it, and just inside."""
+        """The points, (points, inputs), then copies that are pulled to the border if beyond it, and just inside."""
         if not len(self.v):
             return x
         beyond = np.maximum(x @ self.H.T - self.v, 0)
@@ -201,7 +199,7 @@ class Domain(NamedTuple):
         return np.vstack([x, *(x + inward_share.clip(0, 1) * (self.centre - x) for inward_share in shares)])
 
     def certainly_contains(self, x: Array) -> bool:
-        """Whether one point is inside, without rounding."""
+        """Whether one point is inside, computed without rounding."""
         cut = all(value <= 0 for value in exact_affine(self.H, -self.v, [Fraction(value) for value in x.tolist()]))
         return bool((x >= self.low).all() and (x <= self.high).all() and cut)
 
@@ -221,7 +219,7 @@ def as_domain(inputs: Box | Polytope, size: int) -> Domain:
         end, outward = float(b[i]) / float(A[i, j]), np.copysign(np.inf, A[i, j])
         if not np.isfinite(end):
             continue
-        # The row goes only if the side of the box says the same; one that was rounded lies outside.
+        # The row is dropped only if the side of the box equals it; a side that was rounded is moved outwards.
         cuts[i] = Fraction(end) * Fraction(A[i, j]) != Fraction(b[i])
         end = np.nextafter(end, outward) if cuts[i] else end
         if outward > 0:
@@ -229,14 +227,14 @@ def as_domain(inputs: Box | Polytope, size: int) -> Domain:
         else:
             low[j] = max(low[j], end)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        around = _bounding_box(A, b)
-        low, high = np.maximum(low, around[0]), np.minimum(high, around[1])
+        bounding_box = _bounding_box(A, b)
+        low, high = np.maximum(low, bounding_box[0]), np.minimum(high, bounding_box[1])
     high = np.maximum(low, high)
     return Domain(low, high, A[cuts], b[cuts], largest_ball(A, b, low, high)[0])
 
 
 def largest_ball(G: Array, h: Array, low: Array, high: Array) -> tuple[Array, float]:
-    """Centre and radius of the largest ball in a box with G x <= h; the radius is negative if nothing is.
+    """Centre and radius of the largest ball in a box with G x <= h; the radius is negative if this set is empty.
 
     Args:
         G: Rows of the half-spaces.
@@ -260,7 +258,7 @@ def largest_ball(G: Array, h: Array, low: Array, high: Array) -> tuple[Array, fl
 
 
 def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:
-    """A box that surely contains A x <= b, from the multipliers of linear programs.
+    """A box that certainly contains A x <= b, from the multipliers of linear programs.
 
     With e = A' nu + r for a nu >= 0, e . x <= nu . b + |r|_1 max |x|. Where all |r|_1 < 1 the polytope is bounded, and
     max |x| <= max(nu . b) / (1 - max |r|_1); rounding is part of r.

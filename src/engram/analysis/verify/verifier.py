@@ -30,9 +30,9 @@ class Budget:
     """The limits of a question, all above 0; when one is used up the answer is *unknown*.
 
     Args:
-        seconds: Time. One step of an engine, a batch of boxes or a linear program, is always finished.
-        nodes: Boxes or cases.
-        megabytes: Memory of the boxes that are bounded at once and that wait, without the network itself.
+        seconds: Time. A step that an engine has begun, a batch of boxes or a linear program, is always finished.
+        nodes: Number of boxes or cases.
+        megabytes: Memory of the boxes that are bounded at once and of those that wait, without the network itself.
     """
 
     seconds: float = 60.0
@@ -46,13 +46,13 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """An answer.
+    """The answer to a question.
 
-    ``status`` is ``"proved"`` by the certificate; ``"proved by solver"``, without a certificate, which may be wrong
-    where weights are large; ``"refuted"`` by the counterexample (inputs,), which was confirmed without rounding; or
-    ``"unknown"``, where ``exhausted`` says what ran out: ``"time"``, ``"nodes"``, ``"memory"``, or why it got no
-    further. ``bound`` is a lower bound of what has to be positive; of a proof, its margin. ``engine`` decided:
-    ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after ``nodes`` boxes or cases.
+    ``status`` is ``"proved"`` by the certificate; ``"proved by solver"``, which has no certificate and may be wrong if
+    weights are large; ``"refuted"`` by the counterexample (inputs,), which was confirmed without rounding; or
+    ``"unknown"``, and ``exhausted`` then says what ran out, ``"time"``, ``"nodes"`` or ``"memory"``, or why the search
+    got no further. ``bound`` is a lower bound of what has to be positive: the margin of a proof. ``engine`` is the one
+    that decided, ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after ``nodes`` boxes or cases.
     """
 
     status: Status
@@ -79,18 +79,18 @@ def verify(
 
     A proof holds for the real function whose weights are the network's, cast to 64 bits, and for every real input of
     the set: bounds account for their own rounding. It is not a statement about what the module computes in 32 bits.
-    ``"milp"`` gives such a proof only if one backward pass is enough, and its status says so.
+    ``"milp"`` gives such a proof only if one backward pass is enough; otherwise its status is ``"proved by solver"``.
 
     Args:
         network: A chain of affine and piecewise linear layers in evaluation mode, which ``as_affine_relu`` can read. A
-            softmax of the classes at the end is left out where the property compares outputs and nothing else.
+            softmax over the classes at the end is left out if the property only compares outputs.
         inputs: The set of inputs.
         prop: The property.
         engine: ``"inputs"`` halves the box of inputs, ``"relus"`` splits hidden units into on and off, ``"milp"`` asks
-            HiGHS, ``"crown"`` is one backward pass; all look for counterexamples first. ``"auto"`` halves the sides of
-            a box of up to ten inputs with half of the budget, and splits units elsewhere and with the rest.
+            HiGHS, ``"crown"`` is one backward pass; all look for counterexamples first. ``"auto"`` halves a box of
+            up to ten inputs with half of the budget, and splits units with the rest, or with all of it for other sets.
         budget: Limits of time, nodes and memory; None: 60 seconds.
-        input_shape: Shape of one input, where the first layer does not give it.
+        input_shape: Shape of one input, if the first layer does not give it.
         rng: Source of the search for a counterexample; None: a generator of seed 0.
 
     Examples:
@@ -106,20 +106,20 @@ def verify(
     checks.choice("engine", engine, get_args(Engine))
     rng = np.random.default_rng(0) if rng is None else checks.instance("rng", rng, np.random.Generator)
 
-    def result_of(used: str, search: Outcome, trees: tuple[Tree, ...] = ()) -> Result:
+    def result_of(engine_name: str, search: Outcome, trees: tuple[Tree, ...] = ()) -> Result:
         status: Status = "refuted" if search.counterexample is not None else "unknown"
         if status == "unknown" and not search.exhausted:
             status = "proved" if trees else "proved by solver"
         certificate = Certificate(trees, subject(net, domain, clauses)) if status == "proved" else None
-        rest = search.exhausted, search.bound, used, search.nodes, time.monotonic() - start
+        rest = search.exhausted, search.bound, engine_name, search.nodes, time.monotonic() - start
         return Result(status, search.counterexample, certificate, *rest)
 
-    with np.errstate(over="ignore", invalid="ignore"):  # a bound that overflows is none
+    with np.errstate(over="ignore", invalid="ignore"):  # a bound that overflows is infinite
         if (hit := attack(net, clauses, domain, rng)) is not None:
             return result_of("attack", Outcome((), hit, "", -np.inf, 0))
         all_clauses = tuple(range(len(clauses)))
         few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(domain.v))
-        share = 0.5 if engine == "auto" else 1.0  # of the budget for halving; splitting units gets the rest
+        share = 0.5 if engine == "auto" else 1.0  # of the budget, for halving; splitting units gets the rest
         outcome = Outcome((), None, "", -np.inf, 0)
         try:
             if few or engine in ("crown", "milp"):
@@ -142,13 +142,13 @@ def verify(
 def _by_relus(
     net: AffineReLU, clauses: Sequence[Clause], domain: Domain, *, deadline: float, budget: Budget, before: Outcome
 ) -> tuple[str, Outcome, tuple[Tree, ...]]:
-    """Split the units of one clause after another; ``before`` is the outcome of halving."""
+    """The result of splitting units for one clause after another; ``before`` is the outcome of halving."""
     trees: list[Tree] = []
     rows = bound_clauses(net, relax(net, domain.low[None], domain.high[None]), list(clauses))
     lowest, nodes = [float(row.least.max()) for row in rows], before.nodes
     for i, clause in enumerate(clauses):
-        left = budget.nodes - nodes
-        outcome = branch_relus(net, clause, domain, deadline=deadline, nodes=left, megabytes=budget.megabytes)
+        nodes_left = budget.nodes - nodes
+        outcome = branch_relus(net, clause, domain, deadline=deadline, nodes=nodes_left, megabytes=budget.megabytes)
         lowest[i], nodes = max(lowest[i], outcome.bound), nodes + outcome.nodes
         if outcome.counterexample is not None or outcome.exhausted:
             return "relus", outcome._replace(bound=max(min(lowest), before.bound), nodes=nodes), ()
@@ -157,23 +157,23 @@ def _by_relus(
 
 
 def _by_milp(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, deadline: float) -> Outcome:
-    """Ask HiGHS for the least of each clause."""
+    """The result of minimising each clause with HiGHS."""
     relaxation = relax(net, domain.low[None], domain.high[None])
     lowest = np.inf
-    for done, (clause, rows) in enumerate(zip(clauses, bound_clauses(net, relaxation, list(clauses)), strict=True)):
+    for n_done, (clause, rows) in enumerate(zip(clauses, bound_clauses(net, relaxation, list(clauses)), strict=True)):
         if clause.holds(rows.least)[0]:
             lowest = min(lowest, float(rows.least.max()))
             continue
         if time.monotonic() >= deadline:
-            return Outcome((), None, "time", -np.inf, done)
+            return Outcome((), None, "time", -np.inf, n_done)
         solution = solve(net, relaxation, clause, domain, binary=True, time_limit=deadline - time.monotonic())
         if solution.x is not None:
             points = solution.x.clip(domain.low, domain.high)[None]
             if (hit := first_counterexample(net, [clause], domain, points)) is not None:
-                return Outcome((), hit, "", solution.value, done + 1)
+                return Outcome((), hit, "", solution.value, n_done + 1)
         lowest = min(lowest, solution.value)
-        allowed = FEASIBILITY * max(1.0, float((np.abs(clause.Q) @ np.linalg.norm(net.weights[-1], axis=1)).max()))
-        if not solution.value > allowed:
-            why = "precision: the margin is within the solver's tolerance" if solution.finished else "time"
-            return Outcome((), None, why, lowest, done + 1)
+        tolerance = FEASIBILITY * max(1.0, float((np.abs(clause.Q) @ np.linalg.norm(net.weights[-1], axis=1)).max()))
+        if not solution.value > tolerance:
+            reason = "precision: the margin is within the solver's tolerance" if solution.finished else "time"
+            return Outcome((), None, reason, lowest, n_done + 1)
     return Outcome((), None, "", lowest, len(clauses))

@@ -1,4 +1,4 @@
-"""Meta-learned networks that learn class after class (ANML, the same without its gate, and OML)."""
+"""Meta-learned networks that learn class after class (ANML, ANML without its gate, and OML)."""
 
 from engram.continual.anml.gated_net import Features, GatedNet, anml_net, oml_net, sanml_net, zap_
 from engram.continual.anml.meta_learner import MetaStep, SequentialMetaLearner

@@ -16,7 +16,7 @@ from engram.nn.initial import kaiming
 
 
 class Features(NamedTuple):
-    """Features of images before the gate, the gate, None where there is none, and features after it."""
+    """Image features before the gate, the gate (None if there is none), and the features after it."""
 
     pre: Float[Tensor, "batch features"]
     gate: Float[Tensor, "batch features"] | None
@@ -40,7 +40,7 @@ class GatedNet(nn.Module):
         readout: The last layer of the head, with a row of weights for each class.
 
     Raises:
-        TypeError: ``head`` is neither, or another argument is no module.
+        TypeError: ``head`` is neither, or another argument is not a module.
 
     Source: Beaulieu et al., "Learning to continually learn" (2020), section 3 and figure 1.
 
@@ -77,7 +77,7 @@ class GatedNet(nn.Module):
 
         Args:
             x: Images, (batch, ...).
-            gate: Their gate, if it is known; None: it is made now.
+            gate: Their gate, if it is known; None: it is computed.
         """
         with checks.noted(x=x, gate=gate):
             pre = self.body(x)
@@ -93,7 +93,7 @@ class GatedNet(nn.Module):
 
         Args:
             x: Images, (batch, ...).
-            gate: Their gate, if it is known; None: it is made now.
+            gate: Their gate, if it is known; None: it is computed.
         """
         with checks.noted(x=x, gate=gate):
             return self.head(self.features(x, gate).post)  # type: ignore[no-any-return]
@@ -107,17 +107,17 @@ def anml_net(
     num_outputs: int = 1000,
     generator: torch.Generator | None = None,
 ) -> GatedNet:
-    """ANML's network for images of 28 x 28: a convolutional body, a smaller one that gates it, a linear head.
+    """ANML's network for images of 28 x 28: a convolutional body, a smaller one that gates it, and a linear head.
 
     Args:
         in_channels: Channels of the images.
         body_channels: Channels of each convolution of the body, which has 9 times as many features.
         gate_channels: Channels of each convolution of the gate.
-        num_outputs: Classes that the head has room for.
+        num_outputs: Number of classes, the outputs of the head.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
     Raises:
-        ValueError: A number below 1.
+        ValueError: A number is below 1.
 
     Source: Beaulieu et al., "Learning to continually learn" (2020), appendix.
 
@@ -130,8 +130,8 @@ def anml_net(
     body = ConvBody(body_channels, in_channels, generator)
     head = kaiming(nn.Linear, features, checks.size("num_outputs", num_outputs), generator=generator)
     gating = ConvBody(checks.size("gate_channels", gate_channels), in_channels, generator)
-    last = kaiming(nn.Linear, 9 * gate_channels, features, generator=generator)
-    return GatedNet(body, head, nn.Sequential(gating, last))
+    gate_layer = kaiming(nn.Linear, 9 * gate_channels, features, generator=generator)
+    return GatedNet(body, head, nn.Sequential(gating, gate_layer))
 
 
 def sanml_net(
@@ -146,7 +146,7 @@ def sanml_net(
     Args:
         in_channels: Channels of the images.
         body_channels: Channels of each convolution of the body, which has 9 times as many features.
-        num_outputs: Classes that the head has room for.
+        num_outputs: Number of classes, the outputs of the head.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
     Source: the ablation of Beaulieu et al., "Learning to continually learn" (2020).
@@ -174,11 +174,11 @@ def oml_net(
         in_channels: Channels of the images.
         channels: Channels of each convolution, of strides 1, 1, 1, 2, 1, 2, each followed by ReLU.
         hidden: Units of the layer between features and output; None: a linear head.
-        num_outputs: Classes that the head has room for.
+        num_outputs: Number of classes, the outputs of the head.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
     Raises:
-        ValueError: A number below 1.
+        ValueError: A number is below 1.
 
     Source: Javed and White, "Meta-learning representations for continual learning" (2019), as Beaulieu et al. (2020)
     compare it.
@@ -188,11 +188,11 @@ def oml_net(
         6342888
     """
     layers: list[nn.Module] = []
-    before = checks.size("in_channels", in_channels)
+    n_inputs = checks.size("in_channels", in_channels)
     for stride in (1, 1, 1, 2, 1, 2):
-        sizes = before, checks.size("channels", channels), 3, stride
+        sizes = n_inputs, checks.size("channels", channels), 3, stride
         layers += [kaiming(nn.Conv2d, *sizes, generator=generator), nn.ReLU()]
-        before = channels
+        n_inputs = channels
     checks.size("num_outputs", num_outputs)
     linear = partial(kaiming, nn.Linear, generator=generator)
     if hidden is None:
@@ -210,7 +210,7 @@ def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.
 
     Args:
         linear: The layer.
-        rows: Which, each once; None: all.
+        rows: Indices of the rows, each once; None: all.
         generator: Source of the weights.
 
     Raises:
@@ -233,6 +233,6 @@ def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.
     if rows is None:
         linear.weight.copy_(fresh)
         return
-    for place, row in enumerate(rows):
-        checks.size(f"rows[{place}]", row, 0, linear.out_features - 1)
-        linear.weight[row] = fresh[place]
+    for index, row in enumerate(rows):
+        checks.size(f"rows[{index}]", row, 0, linear.out_features - 1)
+        linear.weight[row] = fresh[index]

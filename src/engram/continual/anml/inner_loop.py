@@ -2,9 +2,9 @@
 
     w(i+1) = w(i) - lr dCE(f(x_i; w(i)), y_i)/dw(i)
 
-They give the same as ``FastWeights``, which differentiates each step, with a graph a third as long. A step of the last
-layer is an outer product of error and features, w(i) = w(0) - lr sum_{j<i} e_j g_j^T, so that only products with its
-matrix are ever computed.
+They give the same result as ``FastWeights``, which differentiates each step, with a graph a third as long. A step of
+the last layer is an outer product of error and features, w(i) = w(0) - lr sum_{j<i} e_j g_j^T, so that only products
+with its matrix are ever computed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from engram.continual.anml.gated_net import GatedNet
 from engram.continual.inner_updates import Weights
 from engram.nn.conv_body import EPS, ConvBody, Patches
 
-threshold_backward = torch.ops.aten.threshold_backward  # d where the second is above the third, else 0
+threshold_backward = torch.ops.aten.threshold_backward  # first argument where the second is above the third, else 0
 
 
 class _OuterProducts(torch.autograd.Function):
-    """A stand-in for a matrix that is only used in products; its gradient, a sum of outer products, is made at once."""
+    """A stand-in for a matrix used only in products, whose gradient, a sum of outer products, is computed at once."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, steps: int, inputs: list[Tensor], errors: list[Tensor]) -> Any:
@@ -52,14 +52,14 @@ class MovingHead:
         self.layer, self.lr = layer, lr
         self.bias: Tensor = layer.bias
         self.wanted = functional.one_hot(y, layer.out_features).to(layer.weight.dtype)
-        self.weight = layer.weight.detach()  # its gradient comes by the zeros that are added to products with it
+        self.weight = layer.weight.detach()  # its gradient flows through the zeros added to its products
         self.inputs: list[Tensor] = []
         self.errors: list[Tensor] = []
         self.used: tuple[list[Tensor], list[Tensor]] = [], []
-        self.zeros = [part.unbind() for part in _OuterProducts.apply(layer.weight, len(y), *self.used)]  # type: ignore[no-untyped-call]
+        self.zeros = [rows.unbind() for rows in _OuterProducts.apply(layer.weight, len(y), *self.used)]  # type: ignore[no-untyped-call]
 
     def step(self, features: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
-        """Move on the next image; return the gradient of its loss in the features, at the weights before."""
+        """Learn the next image; return the gradient of its loss by the features, at the weights before this step."""
         i = len(self.errors)
         answers: Tensor = torch.addmv(self.bias, self.weight, features) + self.zeros[0][i]
         if i:
@@ -82,7 +82,7 @@ class MovingHead:
 
 
 def written_out(net: GatedNet, moves: set[str]) -> str | None:
-    """Say which of the loops here moves the weights of these names, if one does."""
+    """The loop of this module that moves exactly the weights with these names; None if there is none."""
     if not isinstance(net.head, nn.Linear) or net.head.bias is None:
         return None
     if moves == {"head.weight", "head.bias"}:
@@ -101,12 +101,12 @@ def head(
         features: Its input for each image.
         y: The classes of the images.
         lr: Learning rate.
-        order: 2 for a graph through the steps, 1 for gradients at their end alone.
+        order: 2 to differentiate through the steps, 1 to treat them as constants.
     """
     with torch.set_grad_enabled(order == 2):
         moving = MovingHead(layer, y, lr)
-        for of_image in features:
-            moving.step(of_image)
+        for image_features in features:
+            moving.step(image_features)
         weight, bias = moving.learned()
     return _of_order(order, layer.weight, weight), _of_order(order, layer.bias, bias)
 
@@ -128,7 +128,7 @@ def body_and_head(
         y: Their classes.
         gate: The factors of the features of each image; None: no gate.
         lr: Learning rate.
-        order: 2 for a graph through the steps, 1 for gradients at their end alone.
+        order: 2 to differentiate through the steps, 1 to treat them as constants.
     """
     with torch.set_grad_enabled(order == 2):
         weights = _body_and_head(net, x, y, gate, lr)
@@ -140,52 +140,52 @@ def _of_order(order: int, start: Tensor, end: Tensor) -> Tensor:
 
 
 def _body_and_head(net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None, lr: float) -> Weights:
-    # Channels come last here, and positions first: then windows are few long copies.
+    # Positions come first here, and channels last, so that copying the windows takes few long copies.
     body, head = cast(ConvBody, net.body), MovingHead(cast(nn.Linear, net.head), y, lr)
     patches = Patches.of(x)
-    high, wide = patches.pooled
+    height, width = patches.pooled
     weights: list[tuple[Tensor, ...]] = []
-    for place in (0, 4, 8):
-        conv, norm = cast(nn.Conv2d, body[place]), cast(nn.InstanceNorm2d, body[place + 1])
-        order = (1, 2, 3, 0) if place == 0 else (2, 3, 1, 0)
+    for index in (0, 4, 8):
+        conv, norm = cast(nn.Conv2d, body[index]), cast(nn.InstanceNorm2d, body[index + 1])
+        order = (1, 2, 3, 0) if index == 0 else (2, 3, 1, 0)
         weights.append((conv.weight.permute(order).flatten(0, 2), norm.weight, norm.bias))
     for i in range(len(x)):
         first, first_back = _first_block(weights[0], patches.values[i], patches.covariance[i])
-        second, second_back = _block(weights[1], first.view(high, wide, -1), pooled=True)
-        third, third_back = _block(weights[2], second.view(high // 2 - 1, wide // 2 - 1, -1), pooled=False)
+        second, second_back = _block(weights[1], first.view(height, width, -1), pooled=True)
+        third, third_back = _block(weights[2], second.view(height // 2 - 1, width // 2 - 1, -1), pooled=False)
         features = third.T.flatten()
         grad = head.step(features if gate is None else features * gate[i])
-        grad, of_third = third_back((grad if gate is None else grad * gate[i]).view(third.shape[1], -1).T)
-        grad, of_second = second_back(grad)
-        moves = first_back(grad), of_second, of_third
+        grad, third_grads = third_back((grad if gate is None else grad * gate[i]).view(third.shape[1], -1).T)
+        grad, second_grads = second_back(grad)
+        moves = first_back(grad), second_grads, third_grads
         weights = [
             tuple(torch.add(w, g, alpha=-lr) for w, g in zip(*pair, strict=True))
             for pair in zip(weights, moves, strict=True)
         ]
     new_weights = dict(zip(("head.weight", "head.bias"), head.learned(), strict=True))
-    for place, (weight, gain, shift) in zip((0, 4, 8), weights, strict=True):
-        shape = cast(nn.Conv2d, body[place]).weight.shape
-        new_weights[f"body.{place}.weight"] = (
-            weight.T.reshape(shape) if place == 0 else weight.T.reshape(len(gain), 3, 3, -1).permute(0, 3, 1, 2)
+    for index, (weight, gain, shift) in zip((0, 4, 8), weights, strict=True):
+        shape = cast(nn.Conv2d, body[index]).weight.shape
+        new_weights[f"body.{index}.weight"] = (
+            weight.T.reshape(shape) if index == 0 else weight.T.reshape(len(gain), 3, 3, -1).permute(0, 3, 1, 2)
         )
-        new_weights[f"body.{place + 1}.weight"], new_weights[f"body.{place + 1}.bias"] = gain, shift
+        new_weights[f"body.{index + 1}.weight"], new_weights[f"body.{index + 1}.bias"] = gain, shift
     return new_weights
 
 
 def _first_block(
     weights: tuple[Tensor, ...], values: Tensor, covariance: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
-    """The first block of ``ConvBody`` on an image's patches, and the function from its gradient to the weights'."""
+    """The first block of ``ConvBody`` on an image's patches, and a function from its gradient to the weights'."""
     weight, gain, shift = weights
     spread = covariance @ weight
     per_std = torch.rsqrt((spread * weight).sum(0) + EPS)
     scale = gain * per_std
     z = values @ torch.cat((weight * scale, shift[None]))
-    places = _highest(Patches.quarters(z[None]), (4, 1))
-    out = z.gather(0, places).relu()
+    positions = _highest(Patches.quarters(z[None]), (4, 1))
+    out = z.gather(0, positions).relu()
 
     def backward(d: Tensor) -> tuple[Tensor, ...]:
-        d = values.T @ torch.zeros_like(z).scatter(0, places, threshold_backward(d.reshape(out.shape), out, 0))
+        d = values.T @ torch.zeros_like(z).scatter(0, positions, threshold_backward(d.reshape(out.shape), out, 0))
         d, d_shift = d[:-1], d[-1]
         d_gain = (d * weight).sum(0) * per_std
         return torch.addcmul(d * scale, d_gain * scale * per_std, spread, value=-1), d_gain, d_shift
@@ -196,9 +196,9 @@ def _first_block(
 def _block(
     weights: tuple[Tensor, ...], x: Tensor, pooled: bool
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]]:
-    """Convolution, norm, ReLU and pooling of one image, and the function from its gradient to theirs.
+    """Convolution, norm, ReLU and pooling of one image, and a function from its gradient to the input's and weights'.
 
-    A convolution's bias is nothing to the norm, and does not move.
+    The norm cancels the convolution's bias, which therefore does not move.
     """
     weight, gain, shift = weights
     windows = cast(Tensor, _Windows.apply(x))  # type: ignore[no-untyped-call]
@@ -208,15 +208,15 @@ def _block(
     z = z * per_std
     out = torch.addcmul(shift, gain, z)
     if pooled:
-        places = _highest(out.T.view(1, -1, x.shape[0] - 2, x.shape[1] - 2), (2, 2))
-        out = out.gather(0, places)
+        positions = _highest(out.T.view(1, -1, x.shape[0] - 2, x.shape[1] - 2), (2, 2))
+        out = out.gather(0, positions)
     out = out.relu()
 
     def backward(d: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         d = threshold_backward(d.reshape(out.shape), out, 0)
         d_shift = d.sum(0)
         if pooled:
-            d = torch.zeros_like(z).scatter(0, places, d)
+            d = torch.zeros_like(z).scatter(0, positions, d)
         d_gain = (d * z).sum(0)
         d = torch.sub(d, d_shift, alpha=1 / len(z))
         d = torch.addcmul(d, z, d_gain, value=-1 / len(z)) * (gain * per_std)
@@ -227,13 +227,13 @@ def _block(
 
 
 class _Windows(torch.autograd.Function):
-    """All windows 3 x 3 of an image, (height, width, channels) to (positions, 9 channels)."""
+    """All 3 x 3 windows of an image, (height, width, channels) to (positions, 9 channels)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.shape = x.shape
-        (high, wide, channels), (down, right, _) = x.shape, x.contiguous().stride()
-        sizes, strides = (high - 2, wide - 2, 3, 3, channels), (down, right, down, right, 1)
+        (height, width, channels), (down, right, _) = x.shape, x.contiguous().stride()
+        sizes, strides = (height - 2, width - 2, 3, 3, channels), (down, right, down, right, 1)
         return x.contiguous().as_strided(sizes, strides).reshape(-1, 9 * channels)
 
     @staticmethod
@@ -242,13 +242,13 @@ class _Windows(torch.autograd.Function):
 
 
 class _Overlaid(torch.autograd.Function):
-    """The sum of windows where they lie in an image, which is the gradient of ``_Windows``."""
+    """The sum of windows at their positions in an image, which is the gradient of ``_Windows``."""
 
     @staticmethod
     def forward(ctx: Any, windows: Tensor, shape: torch.Size) -> Tensor:
-        lying, first = _windows_at(*shape[:2])
+        order, starts = _windows_at(*shape[:2])
         rows = windows.reshape(-1, shape[2])
-        return functional.embedding_bag(lying.to(rows.device), rows, first.to(rows.device), mode="sum").view(shape)
+        return functional.embedding_bag(order.to(rows.device), rows, starts.to(rows.device), mode="sum").view(shape)
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> Any:
@@ -256,13 +256,13 @@ class _Overlaid(torch.autograd.Function):
 
 
 @cache
-def _windows_at(high: int, wide: int) -> tuple[Tensor, Tensor]:
-    """Numbers of windows' pixels, by the pixel of the image that they are, and where each of these begins."""
-    pixels = torch.arange(high * wide).view(high, wide).unfold(0, 3, 1).unfold(1, 3, 1).flatten()
+def _windows_at(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The indices of the windows' pixels, grouped by the image's pixels, and where each group begins."""
+    pixels = torch.arange(height * width).view(height, width).unfold(0, 3, 1).unfold(1, 3, 1).flatten()
     return pixels.argsort(stable=True), pixels.bincount().cumsum(0).roll(1).index_fill(0, torch.tensor([0]), 0)
 
 
 @torch.no_grad()
 def _highest(image: Float[Tensor, "1 channels height width"], size: tuple[int, int]) -> Int[Tensor, "pooled channels"]:
-    """The positions that pooling takes."""
+    """The positions of the maxima in pooling."""
     return functional.max_pool2d(image, size, return_indices=True)[1][0].flatten(1).T

@@ -18,7 +18,7 @@ from engram.continual.anml.gated_net import GatedNet, zap_
 from engram.continual.fast_weights import FastWeights
 from engram.continual.inner_updates import sgd
 
-CAPTURED_FOR = 500  # steps after which remembered images that are all given the new class's label are worth a warning
+CAPTURED_FOR = 500  # steps in a row with all remembered images classified as the new class, before a warning
 
 
 class MetaStep(NamedTuple):
@@ -26,11 +26,11 @@ class MetaStep(NamedTuple):
 
     Attributes:
         loss: Mean cross-entropy over trajectory and remembered images.
-        accuracy: Share of these images that are classified correctly.
-        trajectory: Mean cross-entropy of only the trajectory's images.
-        remembered: Mean cross-entropy of only the remembered images.
-        captured: Share of the remembered images that are classified as the trajectory's last class: 1 at first, and
-            lower the better.
+        accuracy: Accuracy on these images.
+        trajectory: Accuracy on only the trajectory's images.
+        remembered: Accuracy on only the remembered images.
+        captured: Fraction of the remembered images that are classified as the trajectory's last class: 1 at first; the
+            lower, the better.
     """
 
     loss: float
@@ -41,7 +41,7 @@ class MetaStep(NamedTuple):
 
 
 class SequentialMetaLearner:
-    """Trains a network so that it does not forget other classes while it learns one, image by image.
+    """Meta-learning of a network so that it does not forget other classes while it learns one, image by image.
 
         w(i+1) = w(i) - lr dCE(f(x_i; w(i)), y_i)/dw(i),  i = 0 .. steps - 1
         outer loss = mean cross-entropy at w(steps) of the trajectory and of images to remember
@@ -52,19 +52,18 @@ class SequentialMetaLearner:
 
     Args:
         net: The network.
-        generator: Source of the rows that are drawn anew.
-        fast: Submodules, or parameters, that move in the inner loop.
+        generator: Source of the redrawn rows.
+        fast: Names of the submodules or parameters that move in the inner loop.
         inner_lr: Learning rate of the inner loop.
         order: Order of the outer gradient: 2 through the inner steps, 1 with their gradients as constants.
-        zap: Whether the rows of the trajectory's classes in the network's last layer are drawn anew, in place, before
-            the inner loop, so that no class is known already.
-        optimizer: Optimiser of all parameters; None: Adam with a learning rate of 0.001. Its state for rows that are
-            drawn anew is not reset.
+        zap: Whether the rows of the trajectory's classes in the network's last layer are redrawn, in place, before the
+            inner loop, so that no class is known already.
+        optimizer: Optimiser of all parameters; None: Adam with a learning rate of 0.001. Its state for redrawn rows is
+            not reset.
 
     Raises:
-        TypeError: An argument is of another type.
-        ValueError: ``inner_lr`` is negative or not finite, or, when learning, ``fast`` or ``order`` as of
-            ``FastWeights``.
+        TypeError: An argument has another type.
+        ValueError: ``inner_lr`` is negative or not finite, or ``fast`` or ``order`` is invalid, as in ``FastWeights``.
 
     Source: Beaulieu et al., "Learning to continually learn" (2020), algorithm 1; Javed and White, "Meta-learning
     representations for continual learning" (2019), algorithm 2.
@@ -110,13 +109,13 @@ class SequentialMetaLearner:
     ) -> FastWeights:
         """The weights after one step on each image, in turn, by ``FastWeights``.
 
-        ``step`` computes the same weights with explicit gradients where body and head, or the head alone, are the usual
-        ones.
+        ``step`` computes the same weights with explicit gradients if a linear head alone moves, or a ``ConvBody`` and a
+        linear head.
 
         Args:
             x: Images, which are learned one by one.
             y: Their classes.
-            gate: Their gate, if it is known; None: it is made anew at each step.
+            gate: Their gate, if it is known; None: it is computed at each step.
         """
         with checks.noted(x=x, y=y, gate=gate):
             labels("y", y, x, self.net)
@@ -143,8 +142,8 @@ class SequentialMetaLearner:
             remember_y: Their classes.
 
         Raises:
-            TypeError: Labels are no integers.
-            ValueError: Labels are beyond the network's outputs, or not as many as images; or there are none.
+            TypeError: Labels are not integers.
+            ValueError: Labels are beyond the network's outputs, or there is not one for each image, or none at all.
             FloatingPointError: The outer loss is not finite.
         """
         with checks.noted(x=x, y=y, remember_x=remember_x, remember_y=remember_y):
@@ -164,26 +163,26 @@ class SequentialMetaLearner:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         guesses = logits.argmax(1)
-        right = (guesses == answers).float()
+        correct = (guesses == answers).float()
         captured = (guesses[:n_remembered] == y[-1]).float().mean().item()
         self._watch(captured)
         accuracy, trajectory_accuracy, remembered_accuracy = (
-            part.mean().item() for part in (right, right[n_remembered:], right[:n_remembered])
+            scores.mean().item() for scores in (correct, correct[n_remembered:], correct[:n_remembered])
         )
         return MetaStep(loss.item(), accuracy, trajectory_accuracy, remembered_accuracy, captured)
 
     def _logits_after_learning(self, x: Tensor, y: Tensor, gate: Tensor | None, images: Tensor) -> Tensor:
         """The logits of images, the last of which are the trajectory's, after the inner loop."""
-        own = None if gate is None else gate[-len(x) :]
+        trajectory_gate = None if gate is None else gate[-len(x) :]
         if self._written_out == "body and head":
-            weights = inner_loop.body_and_head(self.net, x, y, own, lr=self.inner_lr, order=self.order)
+            weights = inner_loop.body_and_head(self.net, x, y, trajectory_gate, lr=self.inner_lr, order=self.order)
             return functional_call(self.net, weights, (images,), {"gate": gate})  # type: ignore[no-any-return]
         if self._written_out == "head":
             features = self.net.features(images, gate).post
             head = self.net.readout
             weight, bias = inner_loop.head(head, features[-len(x) :], y, lr=self.inner_lr, order=self.order)
             return functional.linear(features, weight, bias)
-        return self.inner(x, y, own)(images, gate=gate)  # type: ignore[no-any-return]
+        return self.inner(x, y, trajectory_gate)(images, gate=gate)  # type: ignore[no-any-return]
 
     def _watch(self, captured: float) -> None:
         self.steps += 1
@@ -194,7 +193,7 @@ class SequentialMetaLearner:
 
 
 def labels(name: str, y: Tensor, x: Tensor, net: GatedNet) -> None:
-    """Raise unless there is a class of the network's for each image, and an image."""
+    """Raise unless ``y`` has one of the network's classes for each image, and there is an image."""
     if y.is_floating_point() or y.dtype == torch.bool:
         raise TypeError(f"{name}.dtype = {y.dtype}: expected integers")
     if y.shape != (len(x),) or not len(x):

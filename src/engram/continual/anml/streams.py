@@ -1,4 +1,4 @@
-"""Learning a stream of classes, each image once, and the accuracy on them at its end."""
+"""Learning a stream of classes, each image once, and the accuracy at its end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from engram import checks
 from engram.continual.anml.gated_net import GatedNet, zap_
 from engram.continual.anml.meta_learner import labels
 
-BATCH = 256  # images that are seen at once where nothing is learned
+BATCH = 256  # images in a forward pass without learning
 
 
 class Stream(NamedTuple):
-    """A stream of classes to learn, in the order of their labels, and other images of them."""
+    """A stream of classes to learn, in the order of their labels, and held-out images of the same classes."""
 
     x: Float[Tensor, "images ..."]
     y: Int[Tensor, " images"]
@@ -34,10 +34,10 @@ class Remembered(NamedTuple):
 
     Attributes:
         classes: Number of classes.
-        lr: Learning rate, as chosen.
+        lr: The chosen learning rate.
         seen: Accuracy on the images of the stream, for each run.
-        held_out: Accuracy on other images of the same classes.
-        by_class: Accuracy on these other images by class, in the order of the stream, (runs, classes).
+        held_out: Accuracy on held-out images of the same classes, for each run.
+        by_class: Accuracy on the held-out images by class, in the order of the stream, (runs, classes).
     """
 
     classes: int
@@ -63,22 +63,22 @@ def learn_stream(
     each image by itself.
 
     Args:
-        net: The network, which stays as it is.
-        x: The images, in their order.
+        net: The network, which is not changed.
+        x: The images, in order.
         y: Their classes.
         generator: Source of the last layer's weights.
         lr: Learning rate.
         train: The parts that learn: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
         optimizer: Class of the optimiser, such as ``torch.optim.Adam``, called with ``lr``; None: Adam, as in the
-            released programs (the paper says SGD).
+            released code (the paper says SGD).
 
     Returns:
         A copy of the network that has learned.
 
     Raises:
-        TypeError: Labels are no integers.
-        ValueError: Labels are beyond the network's outputs, or not as many as images; nothing of a name in ``train``
-            is in the network; or ``lr`` is negative or not finite.
+        TypeError: Labels are not integers.
+        ValueError: Labels are beyond the network's outputs, or there is not one for each image; a name in ``train`` is
+            not in the network; or ``lr`` is negative or not finite.
 
     Source: Beaulieu et al., "Learning to continually learn" (2020), section 3, meta-testing.
 
@@ -130,20 +130,20 @@ def evaluate_lengths(
     gives the best accuracy on the learned images.
 
     Args:
-        net: The network, which stays as it is.
+        net: The network, which is not changed.
         pool: Images of classes that the network has not seen.
         lengths: Numbers of classes in a stream.
         generator: Source of classes, orders and weights.
         lrs: Learning rates to choose from.
-        shots: Images of a class that are learned, the first of them; the others are held out.
-        selections: Streams by which the learning rate is chosen, where there is more than one.
-        runs: Streams of each length.
-        shuffled: Whether the images come in random order, which no learner can forget by: the oracle.
+        shots: Number of images of each class to learn, the first ones; the others are held out.
+        selections: Number of streams for choosing among several learning rates.
+        runs: Number of streams of each length.
+        shuffled: Whether the images come in random order, which causes no forgetting: the oracle.
         train: The parts that learn: ``"body"``, ``"gate"``, ``"head"``, or submodules or parameters of them.
 
     Raises:
-        ValueError: More classes than in the pool or than outputs of the network, no images left to hold out, or no
-            learning rates.
+        ValueError: There are more classes than in the pool or than outputs of the network, no images left to hold out,
+            or no learning rates.
 
     Source: Beaulieu et al., "Learning to continually learn" (2020), section 4.
 
@@ -155,11 +155,11 @@ def evaluate_lengths(
         torch.Size([10, 4])
     """
     checks.instance("net", net, GatedNet)
-    for place, length in enumerate(lengths):
-        if checks.size(f"lengths[{place}]", length) > len(pool):
-            raise ValueError(f"lengths[{place}] = {length}: expected at most {len(pool)}, the classes of the pool")
+    for index, length in enumerate(lengths):
+        if checks.size(f"lengths[{index}]", length) > len(pool):
+            raise ValueError(f"lengths[{index}] = {length}: expected at most {len(pool)}, the classes of the pool")
         if length > net.readout_size:
-            raise ValueError(f"lengths[{place}] = {length}: expected at most {net.readout_size}, the network's outputs")
+            raise ValueError(f"lengths[{index}] = {length}: expected at most {net.readout_size}, the network's outputs")
     if checks.size("shots", shots) >= pool.shape[1]:
         raise ValueError(f"shots = {shots}: expected fewer than the {pool.shape[1]} images of each class in the pool")
     if not lrs:
@@ -184,25 +184,25 @@ def evaluate_lengths(
             best = []
             for _ in range(selections):
                 stream = draw()
-                best.append(max(lrs, key=lambda rate: _right(learn(stream, rate), stream.x, stream.y).mean().item()))
+                best.append(max(lrs, key=lambda rate: _correct(learn(stream, rate), stream.x, stream.y).mean().item()))
             lr = Counter(best).most_common(1)[0][0]
         trained_accuracies, by_class = [], []
         for _ in range(runs):
             stream = draw()
             trained = learn(stream, lr)
-            trained_accuracies.append(_right(trained, stream.x, stream.y).mean().item())
-            by_class.append(_right(trained, stream.test_x, stream.test_y).reshape(length, -1).mean(1))
-        held_out = tuple(of_run.mean().item() for of_run in by_class)
+            trained_accuracies.append(_correct(trained, stream.x, stream.y).mean().item())
+            by_class.append(_correct(trained, stream.test_x, stream.test_y).reshape(length, -1).mean(1))
+        held_out = tuple(accuracies.mean().item() for accuracies in by_class)
         remembered.append(Remembered(length, lr, tuple(trained_accuracies), held_out, torch.stack(by_class)))
     return remembered
 
 
 def _draw(pool: Tensor, length: int, shots: int, shuffled: bool, generator: torch.Generator) -> Stream:
-    """Draw classes in random order, and those of their images that are learned in random order, by class or not."""
+    """Draw classes in random order and shuffle the images to learn within each class, or all of them."""
     chosen = pool[torch.randperm(len(pool), generator=generator)[:length]]
     labels = torch.arange(length, device=pool.device)
     y = labels.repeat_interleave(shots)
-    x = torch.cat([of_class[torch.randperm(shots, generator=generator)] for of_class in chosen])
+    x = torch.cat([images[torch.randperm(shots, generator=generator)] for images in chosen])
     if shuffled:
         order = torch.randperm(len(y), generator=generator)
         x, y = x[order], y[order]
@@ -220,7 +220,7 @@ def _features(net: GatedNet, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _right(net: GatedNet, x: Tensor, y: Tensor) -> Tensor:
-    """1 for each image whose class has the highest of all outputs, else 0."""
+def _correct(net: GatedNet, x: Tensor, y: Tensor) -> Tensor:
+    """1 for each image that is classified correctly among all outputs, else 0."""
     batches = zip(torch.split(x, BATCH), torch.split(y, BATCH), strict=True)
     return torch.cat([(net(images).argmax(1) == classes).float() for images, classes in batches])

@@ -1,9 +1,9 @@
-"""Wide networks whose errors are sent back through their initial weights learn as with backpropagation (2022).
+"""Wide networks with errors fed back through their initial weights match backpropagation (Boopathy & Fiete, 2022).
 
-The rules are align-zero, align-ada and align-prop. The published accuracies could not be read, so the criteria are
-ours, and so are the small tasks; the rules, networks, losses and the recurrent task are as published, apart from
-defects of the authors' code. Accuracies and errors are those at the end of training, at a learning rate chosen on
-validation data for each rule, size and seed.
+The rules are align-zero, align-ada and align-prop. The published accuracies could not be read, so the criteria and the
+small tasks are ours; the rules, networks, losses and the recurrent task are as published, except for defects of the
+authors' code. Accuracies and errors are those at the end of training, at a learning rate chosen on validation data for
+each rule, size and seed.
 """
 
 from __future__ import annotations
@@ -160,13 +160,13 @@ def figure(results: Results) -> go.Figure:
     """Accuracy and distance from backpropagation's function against width, as means over seeds."""
     plot = make_subplots(1, 2, subplot_titles=("accuracy on unseen digits", "distance from backpropagation's function"))
     for rule, color in colors(RULES).items():
-        for place, arm, key in ((1, rule, "accuracy_"), (2, "convergence", f"distance_{rule}_")):
+        for column, arm, key in ((1, rule, "accuracy_"), (2, "convergence", f"distance_{rule}_")):
             names = [name for result in results.values(arm)[:1] for name in result if name.startswith(key)]
             widths = [int(name.removeprefix(key)) for name in names]
             means = [np.mean(results.values(arm, name)) for name in names]
-            style = {"line_color": color, "legendgroup": rule, "showlegend": place == 1}
+            style = {"line_color": color, "legendgroup": rule, "showlegend": column == 1}
             if means:
-                plot.add_scatter(x=widths, y=means, mode="lines+markers", name=rule, row=1, col=place, **style)
+                plot.add_scatter(x=widths, y=means, mode="lines+markers", name=rule, row=1, col=column, **style)
     plot.update_xaxes(title="width", type="log")
     plot.update_yaxes(type="log", col=2)
     return plot.update_layout(title="Learning rules with feedback through the initial weights, by network width")

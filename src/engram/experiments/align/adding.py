@@ -1,4 +1,4 @@
-"""Recurrent networks that add late inputs."""
+"""Recurrent networks that add delayed inputs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def episodes(wrap: bool) -> Episode:
 
 
 def rule_of(name: str) -> LearningRule[Any]:
-    """The rule with a name."""
+    """The rule with the given name."""
     if name.startswith("align-ada"):
         return AlignAda(author_readout=name.endswith("author"))
     return AlignZero() if name == "align-zero" else Backprop()

@@ -1,4 +1,4 @@
-"""The distance between networks trained by other rules and by backpropagation, as they get wider."""
+"""The distance between networks trained by backpropagation and by other rules, as they get wider."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def trial(config: Convergence, run: Run) -> dict[str, Any]:
         distances[number], scores[:, number] = distances_and_scores(config, config.widths[number], seeds)
         run.log(number + 1, distance=distances[number, 1:].mean())
     result: dict[str, Any] = {}
-    for place, rule in list(enumerate(RULES))[1:]:
-        slope = np.polyfit(np.log(config.widths), np.log(distances[:, place]), 1)[0]
+    for column, rule in list(enumerate(RULES))[1:]:
+        slope = np.polyfit(np.log(config.widths), np.log(distances[:, column]), 1)[0]
         result[f"slope_{rule}"] = float(slope)
-        result |= {f"distance_{rule}_{n}": float(d) for n, d in zip(config.widths, distances[:, place], strict=True)}
-    for (at, width), (layer, _) in product(enumerate(config.widths), enumerate(LAYERS)):
-        result[f"score_{layer + 1}_{width}"] = float(scores[0, at, layer])
-        result[f"shuffled_{layer + 1}_{width}"] = float(scores[1, at, layer])
+        result |= {f"distance_{rule}_{n}": float(d) for n, d in zip(config.widths, distances[:, column], strict=True)}
+    for (row, width), (layer, _) in product(enumerate(config.widths), enumerate(LAYERS)):
+        result[f"score_{layer + 1}_{width}"] = float(scores[0, row, layer])
+        result[f"shuffled_{layer + 1}_{width}"] = float(scores[1, row, layer])
     for layer in range(len(LAYERS)):
         result[f"widest_score_{layer + 1}"] = float(scores[0, -1, layer])
         result[f"widest_shuffled_{layer + 1}"] = float(scores[1, -1, layer])

@@ -78,7 +78,7 @@ def targets(classes: Tensor) -> Tensor:
 
 
 def rule_of(name: str, rho: float = 1.0) -> LearningRule[Any]:
-    """The rule with a name."""
+    """The rule with the given name."""
     return AlignProp(rho) if name == "align-prop" else registry.get("learning_rules", name)()
 
 
@@ -100,7 +100,7 @@ def trained(
 
 @torch.no_grad()
 def accuracy(model: nn.Module, rows: slice) -> float:
-    """The accuracy of a network, on a batch of images that normalise one another."""
+    """The accuracy of a network on images that are normalised as one batch."""
     x, classes = digits()
     return float((model(x[rows]).argmax(1) == classes[rows]).double().mean())
 

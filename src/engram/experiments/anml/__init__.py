@@ -2,7 +2,7 @@
 
 In meta-training, twenty steps on one character should leave the network able to recognise it and all others. Then all
 layers but the last are frozen, and the last learns a stream of new characters, each image once. ANML gates its features
-by a second network. It is compared with OML, with pretraining on shuffled images, with untrained networks, and, with
+with a second network. It is compared with OML, with pretraining on shuffled images, with untrained networks, and, after
 longer meta-training of both, with the same network without the gate. Each also learns the same images in random order,
 where no class comes before the others, so none is forgotten. The learning rate for a stream is chosen on other streams.
 """
@@ -51,8 +51,8 @@ class Config:
     """The settings of a trial.
 
     The network is ANML's, the same without its gate, or OML's, in which only the head of one or two layers is updated
-    in the inner loop. It is trained by meta-learning, by classification of as many images in random order, with or
-    without reinitialising the last layer after each pass, or not at all.
+    in the inner loop. It is trained by meta-learning; by classification of as many images in random order, with or
+    without reinitialising the last layer after each pass; or not at all.
     """
 
     network: Literal["anml", "sanml", "oml"] = setting("anml", "ANML's, without its gate, or OML's")
@@ -224,7 +224,7 @@ def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], co
 
 
 def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
-    """Train a network to classify as many images in random order."""
+    """Train a network to classify images in random order, as many as in meta-training."""
     optimizer = torch.optim.Adam(net.parameters(), lr=config.outer_lr)
     batch, (classes, drawings) = config.trajectory + config.remember, known.shape[:2]
     every = max(1, classes * drawings // batch)
@@ -241,13 +241,13 @@ def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], conf
 
 
 def log(run: Run, step: int, config: Config, **metrics: float | Tensor) -> None:
-    """Log metrics as a hundred means."""
+    """Log metrics as means over a hundredth of the steps."""
     run.log(step + 1, every=max(1, config.steps // 100), **metrics)
 
 
 @torch.no_grad()
 def gating(net: GatedNet, new: Float[Tensor, "classes drawings 28 28"]) -> dict[str, float]:
-    """The shares of active features before and after the gate, and the accuracy of nearest neighbours on gates."""
+    """The shares of active features before and after the gate, and nearest-neighbour accuracy on gate activity."""
     if net.gate is None:
         return {}
     batches = [net.features(images) for images in torch.split(new.flatten(0, 1).unsqueeze(1), BATCH)]
@@ -305,13 +305,13 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=check_requirements,
-    answer="""After a stream of 50 classes, each image once, ANML classifies .62 of held-out images correctly, not
-    certainly above the required .55 [learns-sequentially: is open], and .78 of the learned ones [remembers: holds].
+    answer="""After a stream of 50 classes, each image once, ANML classifies .62 of held-out images correctly, which is
+    not reliably above the required .55 [learns-sequentially: is open], and .78 of the learned ones [remembers: holds].
     That is far more than OML [oml-does-not-do: holds] [oml-last-layer-does-not-do: holds], pretraining
     [pretraining-does-not-do: holds] or a head on untrained features [random-features-do-not: holds]; OML with a linear
     head comes nearest [oml-linear-does-not-do: is open]. Learning class by class, it loses .20 of the accuracy that it
     reaches in random order [order-costs-little: holds]; a network trained from scratch loses .62, not nearly all as
     published [order-costs-scratch-nearly-all: fails]. The gate suppresses features [the-gate-silences: holds], but
-    whether it helps is open [the-gate-helps: is open], and meta-learning without second derivatives does as well
-    [first-order-does: holds]: start with this cheaper version.""",
+    whether it helps is open [the-gate-helps: is open]; meta-learning without second derivatives does as well
+    [first-order-does: holds], so start with this cheaper version.""",
 )

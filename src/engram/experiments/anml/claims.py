@@ -5,7 +5,7 @@ from __future__ import annotations
 from engram.lab import Claim, claims_from, metric
 from engram.lab.measure import Condition
 
-# For the laptop preset: 0.05 worse than the worst of three pilots, whose seeds are in no record.
+# For the laptop preset: 0.05 worse than the worst of three pilot runs, whose seeds no record uses.
 LEARNS, REMEMBERS, LOSES = 0.55, 0.72, 0.29
 held_out, seen, drop = map(metric, ("held_out", "seen", "drop"))
 last_layer = metric("last_layer_held_out")

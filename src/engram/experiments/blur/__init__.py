@@ -1,7 +1,7 @@
 """Evolved rules with 23 parameters learn 2-D functions faster than gradient descent at first (Sandler et al., 2021).
 
 Neurons have several states and synapses several channels. A few small matrices and numbers, the genome, define how they
-are updated, with labels entering as a state of the output and without a loss or gradient. Backpropagation is one such
+are updated; labels enter as a state of the output, and there is no loss or gradient. Backpropagation is one such
 genome. The question is whether others learn faster than gradient descent, on tasks and networks other than those of the
 search, and for how many steps; on images the baselines include momentum with normalised units, which the genome's
 networks have as well.

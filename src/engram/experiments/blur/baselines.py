@@ -1,4 +1,4 @@
-"""Gradient descent on the same lifetimes, with and without momentum and normalisation, and Adam, at chosen rates."""
+"""Gradient descent on the same lifetimes: SGD, with momentum, with normalised units, and Adam, at chosen rates."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ class Descent:
         """The test accuracy at the optimiser and rate with the best validation accuracy, for each number of steps."""
         curves_by_rate = [self.curves(kind, rate) for kind in kinds for rate in RATES[kind][: self.rates]]
         chosen = np.argmax([curves["validation"] for curves in curves_by_rate], 0)
-        return [curves_by_rate[number]["asked"][at] for at, number in enumerate(chosen)]
+        return [curves_by_rate[number]["asked"][time_index] for time_index, number in enumerate(chosen)]
 
     def after(self, time: int, *kinds: str) -> float:
         """The test accuracy after a number of steps, at the optimiser and rate chosen for it by validation."""
-        at = TIMES.index(time)
+        time_index = TIMES.index(time)
         chosen = [
             self.curves(kind, self.run.choose(f"{self.name}{kind}_{time}", RATES[kind][: self.rates], score))
             for kind in kinds
-            for score in [lambda rate, kind=kind: self.curves(kind, rate)["validation"][at]]
+            for score in [lambda rate, kind=kind: self.curves(kind, rate)["validation"][time_index]]
         ]
-        return max(chosen, key=lambda curves: curves["validation"][at])["asked"][at]
+        return max(chosen, key=lambda curves: curves["validation"][time_index])["asked"][time_index]
 
 
 def descended(
@@ -92,11 +92,11 @@ def descended(
 
 def answer(weights: Sequence[Tensor], x: Tensor, normalised: bool = False) -> Tensor:
     """The output of a network, with biases in the last columns of the weights and optional batch normalisation."""
-    for place, weight in enumerate(weights):
+    for layer, weight in enumerate(weights):
         x = functional.pad(x, (0, 1), value=1.0) @ weight.mT
-        if place + 1 == len(weights):
+        if layer + 1 == len(weights):
             break
-        if normalised:  # over the batch, as the genome's network is
+        if normalised:  # over the batch, as in the genome's network
             centred = x - x.mean(-2, keepdim=True)
             x = centred * (centred.square().mean(-2, keepdim=True) + 1e-5).rsqrt()
         x = x.tanh()

@@ -109,10 +109,10 @@ def descent_results(name: str, descent: Descent) -> dict[str, Any]:
 def relabelled(network: BlurNetwork, genome: Genome, test: Test, run: Run) -> float:
     """The accuracy after ten steps of learning and ten more with the labels of all classes shifted by one."""
     (x, y), (queries, answers), _ = test
-    other = [part.roll(1, -1) for part in (y, answers)]
+    shifted = [labels.roll(1, -1) for labels in (y, answers)]
     state = lifetime(network, genome, network.init(run.generator, tuple(x.shape[1:-2])), (x[:10], y[:10]))
-    state = lifetime(network, genome, state, (x[10:20], other[0][10:20]))
-    return float(right(network.forward(genome, state, queries), other[1]).mean())
+    state = lifetime(network, genome, state, (x[10:20], shifted[0][10:20]))
+    return float(right(network.forward(genome, state, queries), shifted[1]).mean())
 
 
 @cache
@@ -129,7 +129,7 @@ def data_sets(source: str) -> tuple[Images, Images, Images]:
 
 
 def in_three_parts(images: np.ndarray, labels: np.ndarray) -> Images:
-    """Images in three parts, always split in the same way."""
+    """Images in three parts, always split the same way."""
     order = np.random.default_rng(0).permutation(len(images))
     rows = torch.tensor(images.reshape(len(images), -1)[order], dtype=torch.float32)
     cuts = [int(share * len(rows)) for share in SHARES]
@@ -148,8 +148,8 @@ def task_lives(
         lives, queries = (
             batch_of(images, part, (low, high), (count, BATCH), run) for part, count in ((0, steps), (1, 1))
         )
-        parts.append([torch.cat(both) for both in zip(lives, queries, strict=True)])
-    x, y = (torch.stack(some, 1) for some in zip(*parts, strict=True))
+        parts.append([torch.cat(batch) for batch in zip(lives, queries, strict=True)])
+    x, y = (torch.stack(tensors, 1) for tensors in zip(*parts, strict=True))
     return BlurNetwork((x.shape[-1], *hidden, y.shape[-1])), (x, y)
 
 

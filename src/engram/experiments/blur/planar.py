@@ -52,7 +52,6 @@ class PlanarSearch:
     test_batch: int = setting(128, "points of a batch in a test", ge=2)
 
 
-# Evolution, gradients, normalisation in one pass or none, and four states.
 plain = {"baselines": False}
 arms: dict[str, dict[str, Any]] = {
     "evolved": {},
@@ -78,15 +77,15 @@ def network_of(config: PlanarSearch) -> BlurNetwork:
 def start_of(config: PlanarSearch, run: Run) -> Tensor:
     """The initial genome of a search: near backpropagation, with noise in any additional states.
 
-    Descent starts from a noisy genome. One in four diverges within ten steps and is drawn again.
+    Gradient descent starts from a noisy genome; one in four diverges within ten steps and is redrawn.
     """
     while True:
         genome = Genome.near_backprop(0.0 if config.search == "evolution" else 0.1, run.generator)
-        more = config.n_states - genome.n_states
+        n_extra = config.n_states - genome.n_states
         matrices = ("nu", "mu", "P", "Q")
-        wide = {name: functional.pad(getattr(genome, name), (0, more, 0, more)) for name in matrices}
+        wide = {name: functional.pad(getattr(genome, name), (0, n_extra, 0, n_extra)) for name in matrices}
         vector = genome._replace(**wide).to_vector()
-        vector += 0.1 * torch.randn(vector.shape, generator=run.generator) if more else 0.0
+        vector += 0.1 * torch.randn(vector.shape, generator=run.generator) if n_extra else 0.0
         if config.search == "evolution" or descends(config, vector, run):
             return vector
 

@@ -19,7 +19,7 @@ Draw = Callable[[], Lives]
 
 TIMES = (1, 2, 5, 10, 20, 50)  # numbers of steps after which accuracy is tested
 WORST = 1e6  # the loss of a lifetime that diverges
-EXPLODED = 3  # diverging lifetimes in a row after which descent goes back
+EXPLODED = 3  # diverging lifetimes in a row after which descent returns to the best genome
 JUDGED = 20  # lifetimes on each task by which a candidate is evaluated
 
 
@@ -56,22 +56,22 @@ def evolve(
     """The best genome of several CMA-ES searches from the same start, and the losses of all of them."""
     starts = [start.clone() for _ in range(restarts)]
     searches = [CMAES([vector], sigma, population_size=size, generator=run.generator) for vector in starts]
-    for generation in run.steps(generations, **{f"search_{place}": search for place, search in enumerate(searches)}):
+    for generation in run.steps(generations, **{f"search_{number}": search for number, search in enumerate(searches)}):
         population = torch.cat([search.ask()[0] for search in searches])
         loss = losses(Genome.from_vector(population[:, None]), draw(), run.generator)
         loss = torch.where(loss.isfinite(), loss, WORST)
         parts = loss.reshape(restarts, size)
-        for search, part in zip(searches, parts, strict=True):
-            search.tell(loss=part)
+        for search, losses_of_search in zip(searches, parts, strict=True):
+            search.tell(loss=losses_of_search)
         run.log(generation + 1, loss=parts.median(1).values.min())
     final = mean_losses(starts, draw, run)
     return starts[final.index(min(final))], final
 
 
 def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float) -> Tensor:
-    """The best genome met while descending the gradient through lifetimes.
+    """The best genome found by descending the gradient through lifetimes.
 
-    If its lifetimes keep diverging there is no gradient, and the search returns to the best genome so far.
+    If lifetimes keep diverging, there is no gradient, and the search returns to the best genome so far.
     """
     vector = start.clone().requires_grad_()
     adam = torch.optim.Adam([vector], lr=rate)

@@ -2,10 +2,9 @@
 
 Five tasks are learned one after another: pairs of digits with a head each, or all digits with one head and the pixels
 permuted anew for each task. Methods are also compared on pairs of digits with one head for all, and on MNIST and
-CIFAR-10. After each task, new linear probes measure what the features still encode; the difference
-from the accuracy of the outputs is forgetting in the readout alone. The regularisation strength of a method, and how
-long a learned update has been trained, if at all, are chosen on other sequences. No paper has this table: every
-criterion is ours.
+CIFAR-10. After each task, new linear probes measure what the features still encode; the difference from the accuracy of
+the outputs is forgetting in the readout alone. The regularisation strength of a method, and how long a learned update
+is trained, if at all, are chosen on other sequences. No paper has this table, so every criterion is ours.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ from engram.tasks.data import load
 Benchmark = Literal["split", "permuted", "imbalanced", "classes", "permuted-mnist", "split-cifar10"]
 BOTH: tuple[Benchmark, ...] = ("split", "permuted")  # the benchmarks that claims are about
 SHAPES: dict[Benchmark, tuple[int, int]] = {"permuted-mnist": (28, 28), "split-cifar10": (32, 96)}  # others: (8, 8)
-TOO_SLOW = ("learned",)  # by an order of magnitude, on images of more than 8 x 8 pixels: left out of their baselines
-IMAGES, TRAINED, RARE = 1797, 1200, 10  # images and training images; one in so many images of a rare class is kept
+TOO_SLOW = ("learned",)  # by an order of magnitude on images of more than 8 x 8 pixels, so no baseline there
+IMAGES, TRAINED, RARE = 1797, 1200, 10  # images; training images; of a rare class one image in ten is kept
 
 
 @settings
@@ -118,7 +117,7 @@ presets = {
 def images_of(benchmark: Benchmark) -> tuple[Tensor, Tensor]:
     """Flat images from 0 to 1 and their classes: 1,797 digits of 8 x 8 pixels, or as many of MNIST or CIFAR-10.
 
-    Those of MNIST are of its test set; those of CIFAR-10 were JPEG-encoded.
+    MNIST images are from its test set; CIFAR-10 images were JPEG-encoded.
     """
     if benchmark not in SHAPES:
         digits = load_digits()
@@ -129,7 +128,7 @@ def images_of(benchmark: Benchmark) -> tuple[Tensor, Tensor]:
 
 
 def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) -> list[ClassificationTask]:
-    """The tasks of a sequence, tested on images kept from all training if ``held_out``, else on training images."""
+    """The tasks of a sequence, tested on unseen images if ``held_out``, else on the last quarter of training images."""
     pixels, labels = images_of(config.benchmark)
     last = config.train_images if not held_out else None
     first = config.train_images if held_out else config.train_images * 3 // 4
@@ -229,12 +228,12 @@ def _from_zero(task: ClassificationTask) -> Tensor:
 
 
 def learned_rules(config: Config, run: Run) -> dict[float, UpdateRule]:
-    """Update rules trained to mimic teachers of two tasks, by the number of meta-training steps, from 0 on."""
+    """Update rules trained to mimic teachers of two tasks, by their number of meta-training steps (from 0 on)."""
     episodes = [new_episode(config, run.generator) for _ in range(config.bodies)]
     body = episodes[0][0].body
     rule = GatedCoordinateRule(len(list(body.parameters())), generator=run.generator)
     options: dict[str, Any] = {"lr": RATE, "head_lr": RATE, "batch_size": config.batch_size, "generator": run.generator}
-    options["lengths"] = max(1, config.steps // 2), max(1, config.steps * 3 // 2)  # around those of students
+    options["lengths"] = max(1, config.steps // 2), max(1, config.steps * 3 // 2)  # around the steps of students
     trainer = TeacherMimicTrainer(body, rule, [episode for _, episode in episodes], **options)
     marks = [config.meta_updates * quarter // 4 for quarter in range(5)]
     rules = nn.ModuleList(copy.deepcopy(rule) for _ in marks)

@@ -82,7 +82,7 @@ class Rows(nn.Module):
         self.net, self.rows = net, rows
 
     def forward(self, images: Tensor) -> Tensor:
-        """The features of flat images; traces start at zero for each."""
+        """The features of flat images; plastic traces start at zero for each image."""
         output, _ = self.net(images.view(len(images), self.rows, -1).transpose(0, 1))
         return output[-1]  # type: ignore[no-any-return]
 
@@ -138,7 +138,7 @@ class Stage(NamedTuple):
 def method_of(
     learner: str, net: Net, strength: float, rule: UpdateRule | None, generator: torch.Generator
 ) -> ContinualMethod:
-    """The method that protects a learner from forgetting; none if its body or head is to do so."""
+    """The method that protects a learner from forgetting, or plain training if its body or head is to do so."""
     if not is_method(learner):
         return ContinualMethod(net)
     options = dict(OPTIONS.get(learner, {}))

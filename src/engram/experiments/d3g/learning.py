@@ -74,7 +74,7 @@ def mean_return(env: VectorEnv[Any, Any, Any], agent: Any, run: Run) -> float:
 
 
 def largest_step(env: VectorEnv[Any, Any, Any], agent: D3G, run: Run) -> float:
-    """The largest coordinate of tau over the states of one episode in each environment."""
+    """The largest coordinate of a proposed step, over the states of one episode in each environment."""
     largest = 0.0
 
     def act(observations: Any) -> Any:

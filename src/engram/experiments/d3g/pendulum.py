@@ -15,7 +15,7 @@ from engram.experiments.d3g.learning import Agent, build, largest_step, live, me
 from engram.lab import Run, setting, settings
 
 EPISODE = 200  # steps
-SCALE = np.array([1.0, 1.0, 1 / 8], dtype=np.float32)  # factors of cosine, sine and velocity
+SCALE = np.array([1.0, 1.0, 1 / 8], dtype=np.float32)  # factors for cosine, sine and velocity
 
 
 @settings

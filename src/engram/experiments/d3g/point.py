@@ -1,4 +1,4 @@
-"""A point to be pushed to the middle: transfer after a change of actuators, and learning from states alone."""
+"""A point that is to be pushed to the middle: transfer after a change of actuators, and learning from states alone."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def transfer(config: Transfer, run: Run) -> dict[str, Any]:
     for episode in run.steps(config.target_episodes, agent=agent, buffer=buffer, judged_return=judged_return):
         live(target, agent, buffer, config, run, random_steps=config.target_random_steps, update=update)
         if (episode + 1) % config.look_every == 0:
-            now = mean_return(judged, agent, run)
-            run.log((episode + 1) * EPISODE, **{"return": now})
+            current_return = mean_return(judged, agent, run)
+            run.log((episode + 1) * EPISODE, **{"return": current_return})
             if episode + 1 == config.judged_after:
-                judged_return[0] = now
+                judged_return[0] = current_return
     run.keep(agent=agent)
     return result | ({"return": float(judged_return[0])} if config.target_episodes else {})
 
@@ -85,20 +85,20 @@ def observed(config: Observed, run: Run) -> dict[str, Any]:
     def wander(observations: Any) -> Any:
         return agent.actions.decode(agent.actions.random(len(observations), run.generator))
 
-    def note(states: Any, actions: Any, rewards: Any, following: Any, **ends: Any) -> None:
+    def record(states: Any, actions: Any, rewards: Any, following: Any, **ends: Any) -> None:
         log.add(states, None, rewards, following, **ends)
 
-    vector_episodes(points(config.walks), wander, int(run.rng.integers(2**31)), note)
+    vector_episodes(points(config.walks), wander, int(run.rng.integers(2**31)), record)
     result = {"random": float(vector_episodes(judged, wander, int(run.rng.integers(2**31))).mean())}
     cloning = isinstance(agent, BCO)
     for _ in run.steps(0 if cloning else config.updates, agent=agent, log=log):
         agent.update(log.sample(config.batch_size, run.generator))
-    own, returns = new_buffer(config.rounds * config.episodes, run), np.zeros(config.rounds)
+    experience, returns = new_buffer(config.rounds * config.episodes, run), np.zeros(config.rounds)
     walkers = points(config.episodes)
-    for round_ in run.steps(config.rounds, agent=agent, own=own, returns=returns):
-        live(walkers, agent, own, config, run, random_steps=config.episodes * EPISODE)
+    for round_ in run.steps(config.rounds, agent=agent, own=experience, returns=returns):
+        live(walkers, agent, experience, config, run, random_steps=config.episodes * EPISODE)
         for _ in range(config.inverse_updates):
-            agent.update_inverse(own.sample(config.batch_size, run.generator))
+            agent.update_inverse(experience.sample(config.batch_size, run.generator))
         for _ in range(config.cloning_updates if cloning else 0):
             agent.update(log.sample(config.batch_size, run.generator))
         returns[round_] = mean_return(judged, agent, run)
@@ -118,7 +118,7 @@ def new_buffer(episodes: int, run: Run) -> ReplayBuffer:
 
 
 def shown(agent: D3G, run: Run) -> list[list[float]]:
-    """The steps that tau proposes in random states."""
+    """The steps that an agent proposes in random states."""
     states = run.rng.uniform(-1, 1, (SHOWN, 2))
     steps: list[list[float]] = (agent.propose(states, cycled=False) - states).tolist()
     return steps

@@ -1,8 +1,8 @@
 """A plastic softmax layer forgets less due to larger initial weights, not plasticity (Thangarasa et al., 2020).
 
 Digits are learned two at a time, or all of them under a sequence of pixel permutations; then all tasks are tested. The
-full text and the settings of the paper could not be read: the layer, its initial values, the loss, the settings of
-split MNIST and the table of results are those that the first author published of the 2019 version; the rest is ours.
+full text and the settings of the paper could not be read. The layer, its initial values, the loss, the settings of
+split MNIST and the table of results are from what the first author published on the 2019 version; the rest is ours.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ PENALTIES: tuple[Penalty, ...] = ("online-ewc", "si", "mas")
 
 @settings
 class Training:
-    """The settings of a trial; if classes are split, a softmax over the two of a task decides."""
+    """The settings of a trial; if digits are split, the softmax is over the two classes of a task."""
 
     tasks: Literal["split", "permuted", "imbalanced"] = setting(
         "split", "two digits per task, or all digits with permuted pixels"
@@ -138,10 +138,10 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
 
     def draw(task: ClassificationTask, step: int) -> tuple[Tensor, Tensor]:
         images = len(task.train.labels)
-        at = step % max(1, images // config.batch_size)
-        if at == 0:
+        batch = step % max(1, images // config.batch_size)
+        if batch == 0:
             order[:images] = run.rng.permutation(images)
-        rows = torch.from_numpy(order[:images][at * config.batch_size :][: config.batch_size])
+        rows = torch.from_numpy(order[:images][batch * config.batch_size :][: config.batch_size])
         return task.train.inputs[rows], task.train.labels[rows]
 
     loop = run.steps(total, net=net, optimizer=optimizer, method=method, matrix=matrix, order=order)
@@ -188,7 +188,7 @@ def exactness(config: Training, run: Run) -> dict[str, Any]:
     net = Classifier(config, tasks[0].train.inputs.shape[1], run.generator).double()
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate)
     merged, gaps = EWC(net, config.strength, n_samples=config.measured), np.zeros(len(tasks))
-    each: list[QuadraticPenalty] = []
+    separate: list[QuadraticPenalty] = []
     for number, task in enumerate(tasks):
         for rows in torch.split(torch.arange(len(task.train.labels)), config.batch_size):
             net.train()
@@ -196,12 +196,12 @@ def exactness(config: Training, run: Run) -> dict[str, Any]:
             optimizer.zero_grad()
             task_loss(net(inputs, labels), labels, task.classes).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        if each:
-            both = merged.penalty(), torch.stack([penalty.penalty() for penalty in each]).sum()
-            grads = [torch.cat([g.flatten() for g in torch.autograd.grad(p, list(net.parameters()))]) for p in both]
-            gaps[number] = max(((a - b).norm() / b.norm()).item() for a, b in (both, grads))
+        if separate:
+            pair = merged.penalty(), torch.stack([penalty.penalty() for penalty in separate]).sum()
+            grads = [torch.cat([g.flatten() for g in torch.autograd.grad(p, list(net.parameters()))]) for p in pair]
+            gaps[number] = max(((a - b).norm() / b.norm()).item() for a, b in (pair, grads))
         merged.end_task(task)
-        each.append(QuadraticPenalty(net, config.strength))
-        each[-1].consolidate(fisher_diagonal(net, [task.train], n_samples=config.measured, classes=task.classes))
+        separate.append(QuadraticPenalty(net, config.strength))
+        separate[-1].consolidate(fisher_diagonal(net, [task.train], n_samples=config.measured, classes=task.classes))
         run.log(number + 1, gap=gaps[number])
     return {"gap": float(gaps.max())}

@@ -1,11 +1,11 @@
 """Operators fitted to activity separate different dynamics, but so does the spread of trials (Ostrow et al., 2023).
 
 If mean trajectories are the same by design, their geometry carries no information. Such systems differ in the noise of
-trials, which operators capture; but so does its spread, without any temporal order. For random embeddings of the same
-trajectories, geometry separates systems better than operators do. Each study generates systems with known similarity,
-fits an operator to each, and asks how well distances recover it: distances between operators (DSA), between their
-eigenvalues, and between shapes (Procrustes, CKA). The settings of the published case studies could not be read except
-for two notebooks; the others are ours.
+trials; operators capture this, but so does the spread of the noise, without any temporal order. For random embeddings
+of the same trajectories, geometry separates systems better than operators do. Each study generates systems with known
+similarity, fits an operator to each, and asks how well distances recover the similarity: distances between operators
+(DSA), between their eigenvalues, and between shapes (Procrustes, CKA). The settings of the published case studies could
+not be read except for two notebooks; the others are ours.
 """
 
 from __future__ import annotations
@@ -106,5 +106,5 @@ experiment = Experiment(
     fails]. Nearest neighbours by DSA identify one of four learning rules with 59 % accuracy, so the required 60 % is
     open [learning-rules: is open]; a supervised random forest reaches 92 % [learning-rules-forest: fails]. So choose
     the rank by predicting held-out trials, which finds the order of a noisy linear system [rank-by-prediction: holds],
-    and report DSA only next to simpler measures, such as the spread and CKA.""",
+    and report DSA only beside simpler measures, such as the spread and CKA.""",
 )

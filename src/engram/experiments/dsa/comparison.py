@@ -87,7 +87,7 @@ def separation(distances: Float[np.ndarray, "systems systems"], systems: Systems
 def along(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
     """Distances to the first system, in radians; systems without a number are unrelated."""
     dsa = analysis.operator_distances(operators[:1], operators)[0]
-    shape = np.array([analysis.procrustes_angle(systems.shapes[0], other) for other in systems.shapes])
+    shape = np.array([analysis.procrustes_angle(systems.shapes[0], samples) for samples in systems.shapes])
     numbered = [i for i, label in enumerate(systems.labels) if label is not None]
     unrelated = [i for i, label in enumerate(systems.labels) if label is None]
     result: dict[str, Any] = {"labels": [systems.labels[i] for i in numbered]}

@@ -1,4 +1,4 @@
-"""Trained networks: by four learning rules on digits, and of three kinds that hold three bits."""
+"""Trained networks: learning digits by four rules, and three kinds of networks that hold three bits."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ class SameGeometry:
         kinds, models, trials, _, units = states.shape
         by_condition = states.reshape(kinds, models, 2, trials // 2, *states.shape[3:])
         means = by_condition.mean(3)
-        about = (by_condition - means[:, :, :, None]).reshape(kinds * models, -1, units)
-        spreads = np.log(np.linalg.svd(about, compute_uv=False))
+        deviations = (by_condition - means[:, :, :, None]).reshape(kinds * models, -1, units)
+        spreads = np.log(np.linalg.svd(deviations, compute_uv=False))
         trajectories = means if self.data == "averages" else states
         pairs = [(kind, model) for kind in range(kinds) for model in range(models)]
         shapes = [means[pair].reshape(-1, 2) for pair in pairs]

@@ -27,8 +27,8 @@ Learner = MFEC | NEC | TabularQ
 GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "CartPole-v1": ([-2.4, -3.0, -0.21, -3.5], [2.4, 3.0, 0.21, 3.5], [4, 4, 8, 8]),
 }
-RATES, TRIED = (0.1, 0.2, 0.4, 0.8), 2  # candidate learning rates of a table, and other agents that try each
-CHUNKS, SHORTEST = 100, 40  # most points of a learning curve, and fewest steps between two of them
+RATES, TRIED = (0.1, 0.2, 0.4, 0.8), 2  # candidate learning rates of a table; number of other agents that try each
+CHUNKS, SHORTEST = 100, 40  # most points of a learning curve, and fewest steps between two points
 
 
 @settings
@@ -90,7 +90,7 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -
 def play(
     env: gymnasium.Env[Any, Any], agent: Learner, until: int, seed: int | None, identity: Any = None
 ) -> list[float]:
-    """The returns of the episodes that an agent plays until a number of steps."""
+    """The returns of the episodes that an agent plays until it has taken ``until`` steps."""
     returns = []
     while agent.steps < until:
         returns.append(play_episode(env, agent, seed, identity).total)
@@ -120,7 +120,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     states = _random_states(envs[0], run) if pixels else []
     whole_games = _make(config.environment, training=False) if pixels else None
     agents_by_name = {f"agent_{i}": agent for i, agent in enumerate(agents)}
-    late = np.zeros((config.agents, 2))  # sum and number of returns of each agent: successful ones have more episodes
+    late = np.zeros((config.agents, 2))  # sum and number of returns, by agent: the number of episodes differs
     chunks = min(CHUNKS, config.steps // SHORTEST)
     for chunk in run.steps(chunks, late=late, **agents_by_name):
         means, end = [], (chunk + 1) * config.steps // chunks

@@ -46,7 +46,7 @@ def step_of(policy: str, rows: int, neighbours: int) -> Callable[[], object]:
 
 
 def trial(config: LookUp, run: Run) -> dict[str, Any]:
-    """Measure the search time of two full tables by their size; the main result is the exponent of its growth."""
+    """Measure the search time in two full tables by their size; the main result is the exponent of its growth."""
     shortest = np.full(len(LOOKED_UP), np.inf)
     for _ in run.steps(1, shortest=shortest):
         for i, rows in enumerate(LOOKED_UP):

@@ -39,8 +39,8 @@ def trial(config: Stream, run: Run) -> dict[str, Any]:
         source = DriftingGaussians(CENTRES, jumps=(half,), random_state=run.rng)
         for first, test in ((0, before), (half, after)):
             of_stream[first : first + half] = torch.from_numpy(source.sample(half))
-            near = source.centres[run.rng.integers(CENTRES, size=TESTED)]
-            test[:] = torch.from_numpy(near + source.scale * run.rng.normal(size=near.shape))
+            centres = source.centres[run.rng.integers(CENTRES, size=TESTED)]
+            test[:] = torch.from_numpy(centres + source.scale * run.rng.normal(size=centres.shape))
     memories = {
         batch: KeyValueMemory(
             CENTRES,
@@ -57,8 +57,8 @@ def trial(config: Stream, run: Run) -> dict[str, Any]:
         n_seen = (step + 1) * MEASURED
         for batch, memory in memories.items():
             tables = torch.arange(streams).repeat_interleave(batch)
-            for part in torch.split(points[:, n_seen - MEASURED : n_seen], batch, dim=1):
-                memory.write(part.flatten(0, 1), torch.zeros(len(tables)), tables=tables)
+            for batch_of_points in torch.split(points[:, n_seen - MEASURED : n_seen], batch, dim=1):
+                memory.write(batch_of_points.flatten(0, 1), torch.zeros(len(tables)), tables=tables)
             nearest = memory.query(tests[int(n_seen > half)].flatten(0, 1), k=1, tables=tested, use=False)
             run.log(n_seen, **{f"error_{batch}": nearest.squared_distances.double().mean()})
     run.keep(**state)

@@ -104,6 +104,6 @@ experiment = Experiment(
     open]; a GRU trained by back-propagation reaches 96 % on a discrete version of them [trained-by-gradient: holds]
     and, contrary to expectation, also acquires the discrete version of the unseen task [trained-by-gradient-fails:
     fails], 34 points above evolved networks [better-than-by-gradient: fails]. So train by back-propagation where
-    gradients are available; that an unseen task is acquired, as published, requires the published settings and cannot
-    be tested on a laptop.""",
+    gradients are available; whether evolved networks acquire an unseen task, as published, can be tested only with the
+    published settings, not on a laptop.""",
 )

@@ -21,7 +21,7 @@ from engram.tasks.two_stimulus import training_tasks as tasks_but
 EARLY = 31  # trials before the first weight change
 TEST_EVERY = 10  # generations
 NOISE_SETS, LIVES_PER_TASK = 4, 3  # for the final test on the training tasks
-SHORT_TRACE = 2  # time constant of the trace in steps in the control with a short trace; half of it survives a step
+SHORT_TRACE = 2  # steps: the trace's time constant in the control with a short trace; half of it survives a step
 Withheld = Literal["dms", "nand"]
 
 
@@ -172,15 +172,15 @@ def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, 
 
 def without_plasticity(net: NodePerturbationRNN) -> NodePerturbationRNN:
     """The same network with its lifetime learning rate set to zero."""
-    other = copy.deepcopy(net)
-    other.eta = 0.0
-    return other
+    frozen = copy.deepcopy(net)
+    frozen.eta = 0.0
+    return frozen
 
 
 def controls(
     net: NodePerturbationRNN, evolved: Genome, run: Run
 ) -> dict[str, tuple[NodePerturbationRNN, Genome, dict[str, Any]]]:
-    """The evolved genome with one part at a time ablated, (a) to (e) and (g) of the protocol."""
+    """Tests of the evolved genome with one part at a time ablated: network, genome and options of ``live``."""
     short = copy.deepcopy(net)
     short.tau_e = SHORT_TRACE * net.dt
     redrawn = NodePerturbationRNN(net.units, dt=net.dt, generator=run.generator).weight.detach()[None]
@@ -206,8 +206,8 @@ def decoded(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome,
     result: dict[str, Any] = {}
     for stage, genome in (("newborn", newborn), ("evolved", evolved)):
         lives = live(net, task, block, run, genome, shared_noise=False, record=tuple(moments.values()))
-        for place, (moment, number) in enumerate(moments.items()):
-            activity = lives.recorded[:, place, :, FREE].double().numpy()
+        for index, (moment, number) in enumerate(moments.items()):
+            activity = lives.recorded[:, index, :, FREE].double().numpy()
             labels = {
                 "target": block.answer[:, number].numpy(),
                 "stimulus1": block.kind[:, number].numpy() // 2,

@@ -81,7 +81,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
     def tested(tasks: tuple[str, ...]) -> float:
         env = twin(tasks, 100, 12 * config.test_lives)
-        lived = play(env, TrainedAgent(training.agent, run.generator), seed=int(run.rng.integers(2**31)))
-        return float(lived.rewards[:, STEPS - 1 :: STEPS].mean())
+        episodes = play(env, TrainedAgent(training.agent, run.generator), seed=int(run.rng.integers(2**31)))
+        return float(episodes.rewards[:, STEPS - 1 :: STEPS].mean())
 
     return {"accuracy": tested(training_tasks(config.withheld)), "withheld_accuracy": tested((config.withheld,))}

@@ -95,5 +95,5 @@ experiment = Experiment(
     [belief-propagation-goes-further: holds]: the network's strength is its scaling, not the number of errors it
     corrects. Its states are given by its wiring, and imposing random patterns would leave no state consistent with all
     clusters [and-leave-no-joint-state: holds]; so to store contents of your own, attach them to its states by a
-    scaffold, which takes as many as it has nodes [scaffold-holds-its-nodes: holds].""",
+    scaffold, which holds as many as it has nodes [scaffold-holds-its-nodes: holds].""",
 )

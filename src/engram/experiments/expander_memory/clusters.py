@@ -99,7 +99,7 @@ class Packing:
 def packing(config: Packing, run: Run) -> dict[str, Any]:
     """Let clusters of 4 to 10 nodes learn random states, rejecting those one flip from a permitted pattern.
 
-    Each ends with a maximal set; the result is by how many bits it is smaller than all 2^r patterns.
+    Each ends with a maximal set; the result is the number of bits by which it falls short of all 2^r patterns.
     """
     lacking = np.zeros(len(DEFICITS))
     for step in run.steps(len(DEFICITS), lacking=lacking):

@@ -30,7 +30,7 @@ Z, R = 5, 6  # constraints of each node, nodes of each constraint
 
 @settings
 class Network:
-    """The settings of an expander network and its cues, the config or its base for studies of a single size."""
+    """The settings of an expander network and its cues, for studies of a single size, most of which extend them."""
 
     nodes: int = setting(480, "nodes of the network", ge=10)
     words: int = setting(200, "noisy states per point", ge=2, scales=True)
@@ -44,7 +44,7 @@ class Network:
 
 
 def check_regular(name: str, nodes: int, z: int, r: int) -> None:
-    """Raise ValueError for a number of nodes for which there is no regular graph."""
+    """Raise ValueError if there is no regular graph with this number of nodes."""
     if nodes * z % r:
         raise ValueError(f"{name} = {nodes}: expected a multiple of r / z, here of {r} / {z}")
 
@@ -90,7 +90,7 @@ class Recovery:
         return [round(self.lowest + 0.02 * k, 3) for k in range(count)]
 
 
-# The other arms have one size: decoders the third, votes the second, and one for which the nearest state can be found.
+# The other arms have one size: decoders the third, votes the second, small ones a size that can be searched exactly.
 SMALL = {"smallest": 20, "doublings": 0, "r": 10, "lowest": 0.05, "highest": 0.15}
 arms: dict[str, dict[str, Any]] = {
     **{f"{z}-{r}": {"z": z, "r": r} for z, r in ((5, 6), (5, 10), (3, 6), (4, 8))},

@@ -2,9 +2,9 @@
 
 Curiosity rewards what a predictor cannot predict. A single predictor forgets the first room while it learns the others,
 so the first becomes novel again. Here rooms are learned one after another, by one predictor and by methods that should
-forget less. Then a walk goes around the rooms twice, fragments begin at surprise and are recalled at the doors, and
-controls cut at random, never recall, or have room for only two modules. Finally an agent is rewarded only by one of
-these curiosities.
+forget less. Then a walk goes around the rooms twice: new fragments begin at surprising views and old ones are recalled
+at the doors, whereas the controls begin fragments at random, never recall them, or have room for only two. Finally, an
+agent is rewarded only by one of these curiosities.
 """
 
 from __future__ import annotations
@@ -67,12 +67,14 @@ def figure(results: Results) -> go.Figure:
     if "walk-far" in shown_arms:
         owners, height = results.values("walk-far", "owners")[0], walk.Walk().rollout
         active, lengths = zip(*((owner, height * len(list(same))) for owner, same in groupby(owners)), strict=True)
-        shades = [PALETTE[owner % len(PALETTE)] for owner in active]
-        at = np.cumsum(lengths) - np.divide(lengths, 2)
-        bar = {"marker": {"color": shades, "line": {"width": 0}}, "width": lengths, "showlegend": False}
-        plot.add_bar(x=at, y=[0.02] * len(at), base=-0.1, hovertext=active, hoverinfo="text", **bar, row=1, col=1)
+        colours = [PALETTE[owner % len(PALETTE)] for owner in active]
+        middle = np.cumsum(lengths) - np.divide(lengths, 2)
+        bar = {"marker": {"color": colours, "line": {"width": 0}}, "width": lengths, "showlegend": False}
+        plot.add_bar(
+            x=middle, y=[0.02] * len(middle), base=-0.1, hovertext=active, hoverinfo="text", **bar, row=1, col=1
+        )
     maps = {arm: np.array(results.values(arm, "map")[0]) for arm in shown_arms}
-    top = max((float(np.quantile(drawn, 0.98)) for drawn in maps.values()), default=1.0)
+    largest = max((float(np.quantile(curiosity, 0.98)) for curiosity in maps.values()), default=1.0)
     for number, (arm, lap) in enumerate((arm, lap) for arm in shown_arms for lap in range(walk.LAPS)):
         cells = np.where(maps[arm][lap] < 0, np.nan, maps[arm][lap])
         scale = {"coloraxis": "coloraxis", "name": f"{SHOWN[arm]}, lap {lap + 1}"}
@@ -89,7 +91,7 @@ def figure(results: Results) -> go.Figure:
     plot.update_xaxes(title="steps", row=1, col=1).update_yaxes(title="error", row=1, col=1)
     plot.update_xaxes(title="steps of all environments", row=rows, col=1).update_yaxes(title="cells", row=rows, col=1)
     legend = {"title": "error", "len": 0.4, "y": 0.6}
-    shade: dict[str, Any] = {"colorscale": "Inferno", "cmin": 0, "cmax": top, "colorbar": legend}
+    shade: dict[str, Any] = {"colorscale": "Inferno", "cmin": 0, "cmax": largest, "colorbar": legend}
     return plot.update_layout(height=1500, coloraxis=shade, bargap=0)
 
 
@@ -105,7 +107,7 @@ experiment = Experiment(
         "policy": Study(policy.trial, policy.arms),
         "doors": Study(policy.trial, policy.doors),
         "atari": Study(policy.trial, policy.atari),
-        "returning": Study(compared.returning, {}),  # like the next, with the arms of `engram compare`
+        "returning": Study(compared.returning, {}),  # `engram compare` adds the arms of this and the next study
         "exploring": Study(compared.exploring, {}),
     },
     presets=presets,
@@ -116,13 +118,13 @@ experiment = Experiment(
     check_requirements=check_requirements,
     answer="""A single predictor forgets: its error in the first room doubles at a low learning rate [forgets-slow:
     holds] and rises twentyfold at a high one [forgets-fast: holds], and more units do not help [width-forgets-too:
-    holds]. A predictor for each room forgets far less than one with EWC at its best strength [rooms-over-ewc: holds];
-    replay of old observations, a tenth of each batch, also retains most of it [replay-keeps: holds]. When cut at
-    surprise, fragments begin at doors [cuts-at-doors: holds], new rooms remain as interesting [novelty-stays: holds],
-    and known ones are recalled at the door [recalls: holds], so that on return they are a tenth as interesting as to a
-    single module [known-again: holds]; cuts at random do worse [surprise-matters: holds]. But if all rooms are
-    identical, fragments are made nevertheless [same-rooms: fails]. An agent rewarded by curiosity sees five times as
-    many cells as one without a reward [curiosity-explores: holds], but fragments add nothing to that: with them it sees
-    9 % fewer cells than with a single module [explores-more: fails]; so use fragments to remember which rooms are
-    known, not to see more of them.""",
+    holds]. A predictor for each room forgets far less than a single one with EWC at its best strength [rooms-over-ewc:
+    holds]; replay of old observations, a tenth of each batch, also prevents most of the forgetting [replay-keeps:
+    holds]. If they are cut at surprise, fragments begin at doors [cuts-at-doors: holds], new rooms are as interesting
+    as to a single module [novelty-stays: holds], and the fragments of known rooms are recalled at the door [recalls:
+    holds], so that on return these rooms are only a tenth as interesting as to a single module [known-again: holds];
+    cuts at random do worse [surprise-matters: holds]. But fragments are made even if all rooms are identical
+    [same-rooms: fails]. An agent rewarded by curiosity sees five times as many cells as one without a reward
+    [curiosity-explores: holds], but fragments add nothing to that: with them it sees 9 % fewer cells than with a single
+    module [explores-more: fails]; so use fragments to remember which rooms are known, not to explore more.""",
 )

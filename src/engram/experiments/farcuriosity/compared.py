@@ -1,4 +1,4 @@
-"""A test of any exploration bonus: how much it pays for known places, and how much of a world an agent explores."""
+"""Tests of any exploration bonus: how much it pays for known places, and how much of a world its agent explores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engram.experiments.farcuriosity.policy import Policy, explore
 from engram.experiments.farcuriosity.walk import Walk, by_lap, go_through, walk_of
 from engram.lab import Contest, Run, setting, settings
 
-PATCH, STEPS = (7, 7, 3), 64  # shape of an observation, and length of the timed rollout
+PATCH, STEPS = (7, 7, 3), 64  # shape of an observation, and steps in the timed rollout
 
 
 class Nothing(nn.Module):
@@ -62,7 +62,14 @@ class Exploring:
 
 
 def bonus_of(curiosity: str, num_envs: int, generator: torch.Generator, **scale: Tensor) -> CheckedBonus:
-    """The bonus of an arm; observations are standardised by the given scale."""
+    """The bonus of an arm.
+
+    Args:
+        curiosity: Name or reference of the curiosity.
+        num_envs: Number of parallel environments.
+        generator: Draws the initial weights.
+        scale: ``mean`` and ``std``, by which observations are standardised (default: neither).
+    """
     return CheckedBonus(registry.get("curiosities", curiosity), PATCH, num_envs, generator=generator, **scale)
 
 
@@ -71,10 +78,10 @@ def returning(config: Returning, run: Run) -> dict[str, float]:
     views, _, patches = walk_of(config.walk, run)
     cells = views.flatten(0, 1)
     bonus = bonus_of(config.curiosity, 1, run.generator, mean=cells.mean(0), std=cells.std(0))
-    rewards, never = np.zeros(len(patches)), torch.zeros(config.walk.rollout, 1, dtype=torch.bool)
+    rewards, not_done = np.zeros(len(patches)), torch.zeros(config.walk.rollout, 1, dtype=torch.bool)
 
-    def look(part: slice) -> None:
-        rewards[part] = bonus.bonus(patches[part], never)[:, 0].numpy()
+    def look(window: slice) -> None:
+        rewards[window] = bonus.bonus(patches[window], not_done)[:, 0].numpy()
 
     go_through(config.walk, patches, look, run, curiosity=bonus, paid=rewards)
     for number, mean in enumerate(rewards.reshape(-1, config.walk.rollout).mean(1)):
@@ -87,8 +94,8 @@ def returning(config: Returning, run: Run) -> dict[str, float]:
 
 def exploring(config: Exploring, run: Run) -> dict[str, float]:
     """Train by PPO on the bonus alone; the result is the number of cells seen in 10,000 steps."""
-    make = partial(bonus_of, config.curiosity, config.policy.num_envs, run.generator)
-    return explore(config.policy, run, lambda scale: make(**scale))[0]
+    make_bonus = partial(bonus_of, config.curiosity, config.policy.num_envs, run.generator)
+    return explore(config.policy, run, lambda scale: make_bonus(**scale))[0]
 
 
 def arm_of(curiosity: str, task: str) -> dict[str, dict[str, Any]]:
@@ -102,10 +109,10 @@ def step_of(config: Returning | Exploring) -> Callable[[], object]:
     if isinstance(config, Exploring):
         num_envs = config.policy.num_envs
     bonus = bonus_of(config.curiosity, num_envs, generator)
-    obs, never = torch.randn(STEPS, num_envs, *PATCH, generator=generator), torch.zeros(STEPS, num_envs).bool()
+    obs, not_done = torch.randn(STEPS, num_envs, *PATCH, generator=generator), torch.zeros(STEPS, num_envs).bool()
 
     def step() -> None:
-        bonus.bonus(obs, never)
+        bonus.bonus(obs, not_done)
         bonus.update(obs)
 
     return step

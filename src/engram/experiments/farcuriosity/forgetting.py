@@ -36,7 +36,7 @@ class Forgetting:
 
 
 def rnd_of(views: Float[Tensor, "rooms cells *patch"], learning_rate: float, hidden: int, run: Run) -> RND:
-    """A curiosity with fixed mean and standard deviation over all rooms, which learns from all its input."""
+    """An RND curiosity that learns from all its input, standardised by the fixed scale of all rooms."""
     cells = views.flatten(0, 1)
     scale: dict[str, Any] = {"mean": cells.mean(0), "std": cells.std(0), "running": False}
     sizes: dict[str, Any] = {"hidden": hidden, "feature_dim": 64, "keep_prob": 1.0}
@@ -65,7 +65,7 @@ def trial(config: Forgetting, run: Run) -> dict[str, Any]:
             penalty = QuadraticPenalty(learner.predictor, strength)
             penalty.attach(learner.optimizer)
             tour(config, views, [learner], range(total), stages, generator=run.generator, penalty=penalty)
-            return -float(stages[-1].mean()), stages.ravel().copy()  # favours EWC: chosen by the test measure
+            return -float(stages[-1].mean()), stages.ravel().copy()  # the test measure chooses, which favours EWC
 
         strength, stages_by_strength = judged(run, "strength", STRENGTHS, train, stages.size)
         stages[:] = stages_by_strength[strength].reshape(stages.shape)
@@ -101,7 +101,18 @@ def tour(
     log: Callable[..., Any] | None = None,
     penalty: QuadraticPenalty | None = None,
 ) -> None:
-    """Train on random cells of one room after another; ``stages`` receives the errors before and after each room."""
+    """Train on random cells of one room after another.
+
+    Args:
+        config: The settings.
+        views: The view from each cell of each room.
+        learners: One predictor, or one for each room.
+        steps: Indices of the training steps.
+        stages: Receives the mean error in each room, before training and after each room.
+        generator: Draws the batches.
+        log: Called after each room with the errors in the first and in this room.
+        penalty: The penalty of EWC, which is consolidated after each room.
+    """
     importance = {name: torch.zeros_like(p) for name, p in learners[0].predictor.named_parameters()}
     for step in steps:
         room = step // config.updates
@@ -119,8 +130,8 @@ def tour(
             if log is not None:
                 log(room + 1, first=stages[room + 1, 0], here=stages[room + 1, room])
             if penalty is not None:
-                measured = fisher(learner, views[room], generator)
-                importance = {name: importance[name] + value for name, value in measured.items()}
+                room_fisher = fisher(learner, views[room], generator)
+                importance = {name: importance[name] + value for name, value in room_fisher.items()}
                 penalty.consolidate(importance)
 
 
@@ -136,14 +147,14 @@ def fisher(
     """The diagonal Fisher information of a predictor with output noise of variance 1, from sampled gradients."""
     parameters = dict(rnd.predictor.named_parameters())
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    order = torch.randperm(len(views), generator=generator)[:FISHER_SAMPLES]
-    for cell in views[order]:
-        answer = rnd.predictor(rnd._normalised(cell[None]))
-        noise = torch.randn(answer.shape, generator=generator)
-        for name, slope in zip(
-            sums, torch.autograd.grad((noise * answer).sum(), list(parameters.values())), strict=True
+    rows = torch.randperm(len(views), generator=generator)[:FISHER_SAMPLES]
+    for view in views[rows]:
+        output = rnd.predictor(rnd._normalised(view[None]))
+        noise = torch.randn(output.shape, generator=generator)
+        for name, grad in zip(
+            sums, torch.autograd.grad((noise * output).sum(), list(parameters.values())), strict=True
         ):
-            sums[name] += slope.square() / len(order)
+            sums[name] += grad.square() / len(rows)
     return sums
 
 

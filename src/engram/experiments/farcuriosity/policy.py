@@ -1,4 +1,4 @@
-"""An agent rewarded only for novelty, and how much of the world it sees."""
+"""An agent rewarded for novelty, and in games also by the game, and how much of the world it sees."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Policy:
 
     @property
     def is_atari(self) -> bool:
-        """Whether the world is an Atari game, of which the agent sees a stack of frames and curiosity the last."""
+        """Whether the world is an Atari game, where the agent sees a stack of frames, its curiosity the last."""
         return bool(self.game) and not self.game.startswith(MINIGRID)
 
 
@@ -62,7 +62,7 @@ doors: dict[str, dict[str, Any]] = {
 
 
 class SignedGame(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A game with rewards clipped to -1, 0 or 1 and the score in the infos."""
+    """A game whose rewards are replaced by their signs, with the original reward as ``score`` in the infos."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step."""
@@ -71,7 +71,7 @@ class SignedGame(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class Games(SyncVectorEnv):
-    """Parallel games, whose states are not saved, so that a resumed trial begins new episodes."""
+    """Parallel games whose states are not saved: a resumed trial begins new episodes."""
 
     def state_dict(self) -> dict[str, Any]:
         """An empty state."""
@@ -83,10 +83,10 @@ class Games(SyncVectorEnv):
 
 
 def games(name: str, count: int) -> Games:
-    """Games in parallel.
+    """Parallel games.
 
-    Those of Atari are as published except for Gymnasium's resizing: an episode is one life of at most 4500 steps. Of
-    MiniGrid the agent sees the 7 x 7 cells before it, as symbols.
+    Atari games are as published except that Gymnasium resizes the frames: an episode is one life of at most 4500 steps.
+    In MiniGrid the agent sees the 7 x 7 cells in front of it, as symbols.
     """
     if name.startswith(MINIGRID):
         return Games([lambda: SignedGame(_minigrid(name)) for _ in range(count)])
@@ -102,7 +102,7 @@ def _minigrid(name: str) -> gymnasium.Env[Any, Any]:
 
 
 def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | FragmentedCuriosity | None:
-    """The curiosity of an arm, with the given initial scale of observations."""
+    """The curiosity of an arm; ``scale`` has the initial mean and standard deviation of observations."""
     sizes: dict[str, Any] = {} if config.is_atari else {"hidden": 128, "feature_dim": 64}
     common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
     rate = torch.full((1,), 1e-4, dtype=torch.float64)
@@ -174,9 +174,9 @@ def explore(
         ppo_update(agent, optimizer, looked._replace(observations=rollout.observations), bonus, config.ppo,
                    generator=run.generator, curiosity=curiosity)  # fmt: skip
         if config.game:
-            score = sum(float(np.sum(info.get("score", 0.0))) for info in rollout.infos)  # none where all restart
-            counted = rollout.rewards > 0, rollout.done
-            returns[iteration] = score, *(float((column & rollout.mask).sum()) for column in counted)
+            score = sum(float(np.sum(info.get("score", 0.0))) for info in rollout.infos)  # none if all restart
+            events = rollout.rewards > 0, rollout.done
+            returns[iteration] = score, *(float((column & rollout.mask).sum()) for column in events)
         else:
             visited[iteration] = np.where(rollout.mask, [info["cell"] for info in rollout.infos], -1)
         if (iteration + 1) % max(1, iterations // 30) == 0 and not config.game:
@@ -191,7 +191,7 @@ def explore(
 
 
 def coverage(seen: np.ndarray, config: Policy) -> float:
-    """The number of distinct cells seen in 10,000 steps, averaged over at most ten final stretches."""
+    """The number of distinct cells seen in 10,000 steps, averaged over at most ten stretches at the end."""
     length = min(len(seen), max(1, 10_000 // (config.rollout * config.num_envs)))
     stretches = [seen[end - length : end] for end in range(len(seen), length - 1, -length)][:10]
     return float(np.mean([len(np.unique(stretch[stretch >= 0])) for stretch in stretches]))
@@ -201,5 +201,5 @@ def _scale(env: Any, steps: int, seed: int) -> dict[str, Tensor]:
     """The mean and standard deviation of observations under random actions."""
     rng, _ = np.random.default_rng(seed), env.reset(seed=seed)
     actions = rng.integers(env.single_action_space.n, size=(steps, env.num_envs))
-    observations = torch.from_numpy(np.concatenate([np.array(env.step(now)[0]) for now in actions])).float()
+    observations = torch.from_numpy(np.concatenate([np.array(env.step(action)[0]) for action in actions])).float()
     return {"mean": observations.mean(0), "std": observations.std(0, correction=0).clamp(min=1e-3)}

@@ -1,9 +1,9 @@
 """A walk around the rooms twice, and how interesting each curiosity finds the second lap.
 
-The length of a stay and the number of updates per step were not published for rooms. Here each rollout is learned from
-four times, as often as published, and a stay is long enough for every corner of a room to be learned before the next
-one. An error is compared with all errors of its fragment so far, as published. After a few thousand of them, including
-the large first ones, no error reaches ten times the mean, so the threshold of surprise here is three times. If errors
+The length of a stay and the number of updates per step were not published for rooms. Here each rollout is used for four
+updates, as published, and a stay is long enough for every corner of a room to be learned before the next room. An error
+is compared with all errors of its fragment so far, as published. After a few thousand of them, including the large
+first ones, no error reaches ten times the mean, so the threshold of surprise here is three times the mean. If errors
 are compared only with recent ones, which keep falling while a room is learned, rare corners of a known room are
 surprising too.
 """
@@ -27,7 +27,7 @@ from engram.tasks import tour
 
 Criterion = Literal["ratio", "zscore", "random"]
 ROOMS, LAPS = 4, 2
-AT_SWITCH, ENTRY = 64, 256  # steps after an entry within which a cut is at it, and over which curiosity is averaged
+AT_SWITCH, ENTRY = 64, 256  # steps after an entry: to count a cut as at the entry; to average curiosity over
 
 
 @settings
@@ -103,19 +103,28 @@ def go_through(
     curiosity: Any,
     **looked: np.ndarray,
 ) -> None:
-    """Go through a walk by rollouts, calling ``look``, which fills arrays, and then learning from each."""
+    """Go through a walk rollout by rollout: first record the curiosity, then learn.
+
+    Args:
+        config: The settings.
+        seen: The view at each step.
+        look: Records the curiosity at a slice of steps, by filling the arrays ``looked``.
+        run: The run.
+        curiosity: The curiosity, which learns from each rollout.
+        looked: The arrays, saved with the run.
+    """
     for number in run.steps(len(seen) // config.rollout, curiosity=curiosity, **looked):
-        part = slice(number * config.rollout, (number + 1) * config.rollout)
-        look(part)
+        window = slice(number * config.rollout, (number + 1) * config.rollout)
+        look(window)
         for _ in range(config.updates):
-            curiosity.update(seen[part])
+            curiosity.update(seen[window])
 
 
 def trial(config: Walk, run: Run) -> dict[str, Any]:
-    """Walk around the rooms twice; the results are where fragments began, and the curiosity on each visit."""
+    """Walk around the rooms twice; the results are where fragments began, and the curiosity in each lap."""
     views, places, patches = walk_of(config, run)
     errors, owners = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
-    never = torch.zeros(config.rollout, 1, dtype=torch.bool)
+    not_done = torch.zeros(config.rollout, 1, dtype=torch.bool)
 
     def walk(rate: float, criterion: Criterion) -> RND | FragmentedCuriosity:
         def make() -> RND:
@@ -123,25 +132,27 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
 
         curiosity: Any = make()
         if config.learner == "far":
-            own = replace(config, criterion=criterion)
+            cutting = replace(config, criterion=criterion)
             options: dict[str, Any] = {"recall_threshold": 0.99 if config.recall else None}
             options |= {"capacity": config.capacity, "author_keys": config.author_keys}
-            curiosity = FragmentedCuriosity(make, make_monitor=lambda: monitor_of(own, rate, run.generator), **options)
+            curiosity = FragmentedCuriosity(
+                make, make_monitor=lambda: monitor_of(cutting, rate, run.generator), **options
+            )
 
-        def look(part: slice) -> None:
+        def look(window: slice) -> None:
             if isinstance(curiosity, RND):
                 with torch.no_grad():
-                    errors[part] = curiosity.error(patches[part, 0]).numpy()
+                    errors[window] = curiosity.error(patches[window, 0]).numpy()
             else:
-                owners[part] = curiosity.current[0]
-                curiosity.bonus(patches[part], never)
-                errors[part] = curiosity.errors[:, 0].numpy()
+                owners[window] = curiosity.current[0]
+                curiosity.bonus(patches[window], not_done)
+                errors[window] = curiosity.errors[:, 0].numpy()
 
         go_through(config, patches, look, run, curiosity=curiosity, errors=errors, owners=owners)
         return curiosity  # type: ignore[no-any-return]
 
     cuts = 0.0
-    if config.criterion == "random":  # count the cuts made by surprise
+    if config.criterion == "random":  # the cuts that surprise makes are counted first, to make as many
         cuts = sum(event.kind == "fragment" for event in walk(0.0, "ratio").events)  # type: ignore[union-attr]
     curiosity = walk(max(cuts, 0.5) / len(places), config.criterion)
     for number, mean in enumerate(errors.reshape(-1, config.rollout).mean(1)):
@@ -149,8 +160,8 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
     run.keep(curiosity=curiosity)
     events = [] if isinstance(curiosity, RND) else curiosity.events
     result: dict[str, Any] = measures(config, errors, owners, events) | {"owners": owners[:: config.rollout].tolist()}
-    of_size = {"learner": "far", "steps": Walk().steps, "updates": Walk().updates}
-    if vars(config) | of_size == vars(Walk()):  # a single module, or fragments with default settings
+    default_size = {"learner": "far", "steps": Walk().steps, "updates": Walk().updates}
+    if vars(config) | default_size == vars(Walk()):  # a single module, or fragments with default settings
         result["map"] = maps(places, errors).round(4).tolist()
     return result
 
@@ -160,24 +171,24 @@ def measures(
 ) -> dict[str, float]:
     """The summary of a walk.
 
-    ``fragments`` is the number of fragments begun; ``at_switch`` the share of the first K - 1 that began within 64
-    steps of an entry in the first lap; ``recalled`` the share of entries in the second lap after which, within two
-    rollouts, the fragment that was active most of the time in this room in the first lap was recalled; the others are
-    those of ``by_lap``.
+    ``fragments`` is the number of fragments begun. ``at_switch`` is, for K rooms, the share of the first K - 1 of them
+    that began within 64 steps of an entry in the first lap. ``recalled`` is the share of entries in the second lap
+    after which, within two rollouts, the fragment was recalled that had been active most of the time in this room in
+    the first lap. The others are those of ``by_lap``.
     """
-    at = [(event.call * config.rollout + event.step, event) for event in events]
-    cuts = [time for time, event in at if event.kind == "fragment"]
+    times = [(event.call * config.rollout + event.step, event) for event in events]
+    cuts = [time for time, event in times if event.kind == "fragment"]
     switches = config.steps * np.arange(1, ROOMS)
-    near = [any(0 <= cut - switch < AT_SWITCH for switch in switches) for cut in cuts[: ROOMS - 1]]
+    at_entry = [any(0 <= cut - switch < AT_SWITCH for switch in switches) for cut in cuts[: ROOMS - 1]]
     recalled = []
     for room in range(ROOMS):
-        visit = owners.reshape(LAPS, ROOMS, -1)
-        usual = np.bincount(visit[0, room, config.rollout :]).argmax()
-        soon = visit[1, room, 2 * config.rollout : 3 * config.rollout]
-        recalled.append(bool(events) and bool((soon == usual).all()))
+        visits = owners.reshape(LAPS, ROOMS, -1)
+        usual = np.bincount(visits[0, room, config.rollout :]).argmax()
+        active = visits[1, room, 2 * config.rollout : 3 * config.rollout]
+        recalled.append(bool(events) and bool((active == usual).all()))
     return {
         "fragments": float(len(cuts)),
-        "at_switch": sum(near) / (ROOMS - 1),
+        "at_switch": sum(at_entry) / (ROOMS - 1),
         "recalled": float(np.mean(recalled)),
         **by_lap(config, errors),
     }
@@ -186,9 +197,9 @@ def measures(
 def by_lap(config: Walk, curious: Float[np.ndarray, " time"]) -> dict[str, float]:
     """The mean curiosity on visits in each lap, from the error or bonus at each step.
 
-    ``first`` and ``again`` are means in the first and second lap over 256 steps after an entry, excluding the rollout
-    of the entry, where ``first`` also excludes the first room; ``whole`` is ``again`` including the rollout of the
-    entry; ``stay`` is the mean over a stay in the second lap, excluding the rollout of the entry.
+    ``first`` and ``again`` are the means in the first and second lap over 256 steps after the rollout that begins with
+    an entry; ``first`` also excludes the first room. ``whole`` is the mean in the second lap over the first 256 steps
+    after an entry, and ``stay`` that over a whole stay except its first rollout.
     """
     visits = curious.reshape(LAPS, ROOMS, config.steps)
     after = slice(config.rollout, config.rollout + ENTRY)
@@ -205,9 +216,9 @@ def maps(places: Int[np.ndarray, "time 3"], errors: Float[np.ndarray, " time"]) 
     size = int(places[:, 1:].max()) + 1
     images = []
     for lap in range(LAPS):
-        part = slice(lap * len(places) // LAPS, (lap + 1) * len(places) // LAPS)
-        cell = places[part, 1] * (ROOMS * size) + places[part, 0] * size + places[part, 2]
+        steps = slice(lap * len(places) // LAPS, (lap + 1) * len(places) // LAPS)
+        cell = places[steps, 1] * (ROOMS * size) + places[steps, 0] * size + places[steps, 2]
         visits = np.bincount(cell, minlength=ROOMS * size * size)
-        sums = np.bincount(cell, errors[part], minlength=ROOMS * size * size)
+        sums = np.bincount(cell, errors[steps], minlength=ROOMS * size * size)
         images.append(np.where(visits, sums / np.maximum(visits, 1), -1.0).reshape(size, ROOMS * size))
     return np.array(images)

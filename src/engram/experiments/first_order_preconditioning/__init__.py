@@ -1,8 +1,8 @@
 """Optimisers learn a preconditioning matrix from consecutive gradients alone (Moskovitz et al., 2019).
 
-Only the abstract of the paper could be read and no figure, so tasks and criteria are ours. Every gain is compared with
-a control that learns one scalar in place of each matrix: the control's gain is due to an adapted learning rate, and
-only the remainder to directions. Baselines at other learning rates show how much the choice of one matters.
+Only the abstract of the paper could be read, so tasks and criteria are ours. Every gain is compared with that of a
+control, which learns one scalar in place of each matrix: what the control gains is due to an adapted learning rate, and
+only the rest to directions. Baselines at other learning rates show how much the choice of the rate matters.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ LESS, MORE = 0.9, 1.1  # the smallest relevant ratios
 STANDARD = "improves standard optimisers (no figure was read)"
 paper = claims_from("abstract; task and criterion ours", published=STANDARD, presets=("laptop",))
 ours = claims_from("ours", presets=("laptop",))
-EVERY, TYPICAL = {"sameness": "numeric"}, {"seeds": 10}  # for medians, whose intervals are unbounded with few seeds
+EVERY, TYPICAL = {"sameness": "numeric"}, {"seeds": 10}  # for medians: few seeds give them no bounded interval
 
 
 def tamed(kind: str) -> Measure:
@@ -181,11 +181,11 @@ def figure(results: Results) -> go.Figure:
     for bowl_result in results.values("bowl-fop-0.1"):
         line: dict[str, Any] = {"x": bowl_result["curvature"], "y": bowl_result["newton"], "mode": "lines+markers"}
         plot.add_scatter(**line, showlegend=False, row=1, col=1)
-    for place, (arm, key) in enumerate(panels.values(), 1):
+    for number, (arm, key) in enumerate(panels.values(), 1):
         if matrices := results.values(arm, key):
             mean = np.mean(matrices, axis=0).reshape(bowl.PLACES, bowl.PLACES)
             scale = {"colorscale": "RdBu_r", "zmid": 0, "showscale": False}
-            plot.add_heatmap(z=mean[::-1], row=1 + place // 2, col=1 + place % 2, **scale)
+            plot.add_heatmap(z=mean[::-1], row=1 + number // 2, col=1 + number % 2, **scale)
     plot.add_hline(y=1, line_dash="dot", row=1, col=1)
     plot.update_xaxes(type="log", title="curvature", row=1, col=1)
     title = "Learned preconditioners: step lengths by curvature, and matrices over the 9 positions of a 3 x 3 kernel"
@@ -207,7 +207,7 @@ experiment = Experiment(
     figure=figure,
     answer="""A learned matrix makes a bowl round [bowl-condition: holds] and descends it several times as fast as
     gradient descent [bowl-slow: holds], but momentum at its best rate is equally fast [bowl-momentum-as-fast: holds];
-    along the highest curvature its step is Newton's [steep-is-newton: holds], along the lowest far shorter
+    its step is Newton's along the highest curvature [steep-is-newton: holds], and far shorter along the lowest
     [flat-is-not: holds]. With noisy batches it divides the loss of momentum by nine [noisy-gain-over-momentum: holds],
     and a learned scalar does not come close [noisy-control: holds]. On digits at a small learning rate matrices speed
     up momentum and Adam [digits-momentum-gain: holds] [digits-adam-gain: holds], but a learned scalar per layer does so

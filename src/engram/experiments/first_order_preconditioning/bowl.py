@@ -34,8 +34,8 @@ class Bowl:
 def curvature() -> Float[Tensor, "9 9"]:
     """The covariance of neighbouring pixels of smooth images."""
     row = torch.arange(3.0, dtype=torch.float64)
-    places = torch.cartesian_prod(row, row)
-    return torch.exp(-torch.cdist(places, places).square() / 8) + 0.01 * torch.eye(PLACES, dtype=torch.float64)
+    positions = torch.cartesian_prod(row, row)
+    return torch.exp(-torch.cdist(positions, positions).square() / 8) + 0.01 * torch.eye(PLACES, dtype=torch.float64)
 
 
 class Descent:
@@ -71,7 +71,7 @@ class Descent:
             self.solved[0] = min(self.solved[0], number)
         self.highest[0] = max(self.highest[0], min(loss / self.first, LOST) if math.isfinite(loss) else LOST)
         if self.highest[0] >= LOST:
-            return LOST * self.first  # given up as diverged
+            return LOST * self.first  # it has diverged and is given up
         error = self.theta.detach() - self.target
         exact = self.C @ error
         batch = (error, self.root, self.batch_size, self.generator)
@@ -115,7 +115,14 @@ def loss_of(theta: Tensor, target: Tensor, C: Tensor) -> float:
 
 
 def noisy_gradient(error: Tensor, root: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
-    """The gradient on a batch of images with noisy targets."""
+    """The gradient on a batch of images with noisy targets.
+
+    Args:
+        error: The weights minus the target, (positions, pairs of channels).
+        root: The Cholesky factor of the covariance of pixels.
+        batch_size: Number of images.
+        generator: Draws the images and the noise.
+    """
     x = root @ torch.randn(PLACES, batch_size, generator=generator, dtype=torch.float64)
     noise = torch.randn(batch_size, PAIRS, generator=generator, dtype=torch.float64)
     return x @ (x.mT @ error + NOISE * noise) / batch_size
@@ -129,15 +136,24 @@ def matrix(optimizer: FOP, theta: Tensor) -> Float[Tensor, "9 9"]:
 
 
 def read(P: Float[np.ndarray, "9 9"], C: Tensor, lr: float) -> dict[str, Any]:
-    """The step lengths along the eigenvectors of curvature, relative to Newton's, and the direction of smallest P."""
+    """The step lengths along the eigenvectors of the curvature, relative to Newton's.
+
+    Args:
+        P: The preconditioner.
+        C: The curvature.
+        lr: Learning rate.
+
+    Returns:
+        ``alignment`` is the absolute cosine between the directions of the smallest P and the highest curvature.
+    """
     values, vectors = np.linalg.eigh(C.numpy())
-    parts = lr * values * np.einsum("ki,kl,li->i", vectors, P, vectors)
-    least = np.linalg.eigh(P)[1][:, 0]
+    steps = lr * values * np.einsum("ki,kl,li->i", vectors, P, vectors)
+    smallest = np.linalg.eigh(P)[1][:, 0]
     return {
-        "alignment": float(abs(least @ vectors[:, -1])),
-        "flattest": float(parts[0]),
-        "steepest": float(parts[-1]),
+        "alignment": float(abs(smallest @ vectors[:, -1])),
+        "flattest": float(steps[0]),
+        "steepest": float(steps[-1]),
         "curvature": values.tolist(),
-        "newton": parts.tolist(),
+        "newton": steps.tolist(),
         "matrix": P.ravel().tolist(),
     }

@@ -71,10 +71,10 @@ def trial(config: CartPole, run: Run) -> dict[str, Any]:
     groups = auto_groups(net, linear=config.structure) if config.rho else net.parameters()
     optimizer = FOP(groups, lr=config.lr, base="adam", eps=1e-5, rho=config.rho)
     for update in run.steps(config.updates, net=net, optimizer=optimizer, carts=carts):
-        batch, ended = rollout(net, carts, config, run.generator)
+        batch, lengths = rollout(net, carts, config, run.generator)
         learn(net, optimizer, batch)
-        if ended:
-            run.log(update + 1, length=float(np.mean(ended)))
+        if lengths:
+            run.log(update + 1, length=float(np.mean(lengths)))
     run.keep(net=net)
     over_all, last = run.ends("length", parts=1)[0], run.ends("length")[1]
     return {"length": over_all, "last_length": last}
@@ -86,16 +86,16 @@ def rollout(
 ) -> tuple[dict[str, Tensor], list[int]]:
     """A batch to learn from, and the lengths of finished episodes."""
     record: dict[str, list[Tensor]] = {key: [] for key in ("seen", "action", "log", "reward", "over", "cut", "real")}
-    ended: list[int] = []
+    lengths: list[int] = []
     for _ in range(config.rollout):
         observations, real = (
             carts.observed(),
             torch.from_numpy(~carts.env.prev_done),
-        )  # the step after an end only resets
+        )  # the step after the end of an episode only resets
         logs = net["policy"](observations).log_softmax(1)
         action = torch.multinomial(logs.exp(), 1, generator=generator)
         _, reward, over, cut, _ = carts.env.step(action[:, 0].numpy())
-        ended += carts.env.steps[over | cut].tolist()
+        lengths += carts.env.steps[over | cut].tolist()
         outcomes = [torch.from_numpy(np.array(part)) for part in (reward, over, over | cut)]
         for key, part in zip(record, [observations, action, logs.gather(1, action), *outcomes, real], strict=True):
             record[key].append(part)
@@ -103,13 +103,19 @@ def rollout(
     values = net["value"](torch.cat([batch["seen"], carts.observed()[None]]))[..., 0]
     batch["advantage"] = advantages(batch["reward"], values, batch["over"], batch["cut"])
     batch["target"] = batch["advantage"] + values[:-1]
-    return {key: part[batch["real"]] for key, part in batch.items()}, ended
+    return {key: part[batch["real"]] for key, part in batch.items()}, lengths
 
 
 def advantages(reward: Tensor, values: Tensor, over: Tensor, cut: Tensor) -> Tensor:
-    """Generalised advantages, with a value of 0 after terminations and the predicted value after truncations.
+    """Generalised advantage estimates, with a value of 0 after terminations and the predicted one after truncations.
 
     d(t) = r(t) + gamma V(t+1) - V(t),   A(t) = d(t) + gamma lambda A(t+1)
+
+    Args:
+        reward: Reward of each step, (steps, environments).
+        values: Predicted values, with one more for the state after the last step.
+        over: Whether the episode was terminated by the step.
+        cut: Whether it ended with the step, by termination or truncation.
     """
     errors = reward + GAMMA * values[1:] * ~over - values[:-1]
     advantages, later = torch.zeros_like(errors), torch.zeros_like(errors[0])
@@ -119,14 +125,14 @@ def advantages(reward: Tensor, values: Tensor, over: Tensor, cut: Tensor) -> Ten
 
 
 def learn(net: nn.ModuleDict, optimizer: FOP, batch: dict[str, Tensor]) -> None:
-    """Take several full-batch steps on one batch."""
+    """Take several steps of the optimiser, each on the whole batch."""
     advantage = (batch["advantage"] - batch["advantage"].mean()) / (batch["advantage"].std() + 1e-8)
     for _ in range(EPOCHS):
-        log = net["policy"](batch["seen"]).log_softmax(1).gather(1, batch["action"])
-        ratio = (log - batch["log"]).exp()[:, 0]
-        gain = torch.min(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
+        log_chance = net["policy"](batch["seen"]).log_softmax(1).gather(1, batch["action"])
+        ratio = (log_chance - batch["log"]).exp()[:, 0]
+        objective = torch.min(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
         error = (net["value"](batch["seen"])[:, 0] - batch["target"]).square()
         optimizer.zero_grad()
-        (VALUE * error.mean() - gain.mean()).backward()
+        (VALUE * error.mean() - objective.mean()).backward()
         nn.utils.clip_grad_norm_(net.parameters(), CLIP_NORM)
         optimizer.step()

@@ -1,9 +1,9 @@
 """The inductive bias needed to generalise rises from digits to MNIST to CIFAR-10 (Boopathy et al., 2023).
 
 The experiment recomputes the published table of tasks from the published quantities, measures these quantities anew on
-data, and studies the effects of noise and partial observation. For learners the measure says no more than their test
-errors, from which it is computed. Only the abstract and blog post of the paper could be read; "published" refers to the
-formula in the authors' script, applied to its inputs.
+data, and studies the effects of noise and partial observation. Applied to learners, the measure says no more than their
+test errors, from which it is computed. Only the abstract and blog post of the paper could be read; "published" refers
+to the formula in the authors' script, applied to its inputs.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ presets = {
 
 
 def figure(results: Results) -> go.Figure:
-    """The tasks with their inputs and bits, as published, as computed and as measured here."""
+    """The inputs and bits of each task: published, computed, and measured here."""
 
     def mean(arm: str, key: str) -> float:
         values = results.values(arm, key)
@@ -82,8 +82,8 @@ def figure(results: Results) -> go.Figure:
     hover_text = "n = %{customdata[0]:.4g}, m = %{customdata[1]:.4g}, radius %{customdata[2]:.4g}, resolution "
     hover_text += "%{customdata[3]:.4g}, error %{customdata[4]:.4g}: 10^%{x:.4g} bits"
     plot = go.Figure()
-    of_task = {"customdata": [row[1:] for row in rows], "hovertemplate": hover_text}
-    plot.add_bar(y=names, x=bits, orientation="h", name="computed, or measured", marker_color=PALETTE[0], **of_task)
+    hover = {"customdata": [row[1:] for row in rows], "hovertemplate": hover_text}
+    plot.add_bar(y=names, x=bits, orientation="h", name="computed, or measured", marker_color=PALETTE[0], **hover)
     published = {"y": list(PUBLISHED), "x": list(PUBLISHED.values()), "mode": "markers", "name": "published"}
     plot.add_scatter(**published, marker={"symbol": "line-ns-open", "size": 16, "color": PALETTE[1], "line_width": 3})
     title = "log10 of the bits of inductive bias needed"
@@ -102,10 +102,11 @@ experiment = Experiment(
     check_requirements=lambda config: data_sets.images_of(config) if isinstance(config, DataSet) else None,
     answer="""The formula gives the published bits of MNIST, SVHN, CIFAR-10 and ImageNet from the published dimensions
     [table: holds]. Measured anew, MNIST [dimension-of-mnist: holds] and CIFAR-10 [dimension-of-cifar10: holds] have
-    about the published dimensions, Omniglot slightly fewer [dimension-of-omniglot: fails], and bits rise from digits to
-    MNIST to CIFAR-10 [order-of-measured-bits: holds]; for shapes of known dimension, the error is about 5 % for cubes
-    [known-cube: fails] and less for spheres [known-sphere: holds]. Noisy observations cost bits [noise-is-hard: holds],
-    noisy inputs too [noise-inputs-cost-bits: holds]. But the formula counts free dimensions until there are twice as
-    many samples as are needed to determine the function [formula-knows-when: fails]. For learners the bits say only
-    what their test errors say [mlp-brings-more: holds]: use the measure to compare tasks, not learners.""",
+    about the published dimensions, Omniglot slightly fewer [dimension-of-omniglot: fails], and the bits rise from
+    digits to MNIST to CIFAR-10 [order-of-measured-bits: holds]; for shapes of known dimension, the error is about 5 %
+    for cubes [known-cube: fails] and less for spheres [known-sphere: holds]. Noisy observations cost bits
+    [noise-is-hard: holds], and so do noise inputs [noise-inputs-cost-bits: holds]. But the formula counts free
+    dimensions until there are twice as many samples as are needed to determine the function [formula-knows-when:
+    fails]. The bits of learners say only what their test errors say [mlp-brings-more: holds], so use the measure to
+    compare tasks, not learners.""",
 )

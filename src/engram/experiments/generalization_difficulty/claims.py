@@ -9,8 +9,8 @@ from engram.lab import Measure, claims_from, maximum, metric, minimum
 
 
 def lead(arm: str, *keys: str) -> Measure:
-    """The smallest difference between consecutive results of an arm."""
-    return minimum(*(metric(one)(arm) - metric(other)(arm) for one, other in itertools.pairwise(keys)))
+    """The smallest amount by which a result of an arm exceeds the next one, in the order of ``keys``."""
+    return minimum(*(metric(larger)(arm) - metric(smaller)(arm) for larger, smaller in itertools.pairwise(keys)))
 
 
 def rise(key: str) -> Measure:
@@ -25,7 +25,7 @@ def of_table(key: str) -> Measure:
 
 
 script = claims_from("author script")
-# A formula applied to published numbers, which tests the code.
+# The formula is applied to published numbers, so these claims test the code.
 table = claims_from(
     "abstract; blog post; author script",
     published="MNIST 1.48e16 < SVHN 1.21e31 < CIFAR-10 3.44e32 < ImageNet 3.58e41 < Omniglot 1.79e145; control tasks, "
@@ -73,7 +73,7 @@ claims = [
             ("omniglot", 29, "Omniglot (laptop: eight alphabets)"),
         )
     ),
-    # All images of an alphabet are used, so there is no seed.
+    # All images of an alphabet are used, so this does not depend on the seed.
     script("dimension-of-alphabets", "An alphabet of Omniglot has the published intrinsic dimension",
         metric("m_within")("omniglot").within(22, 1.5), published="22", sameness="numeric"),
     ours("order-of-measured-dimensions", "Measured dimensions rise from digits to MNIST to CIFAR-10", rise("m") >= 1.0,
@@ -93,8 +93,8 @@ claims = [
     ours("modes-must-be-sampled",
         "With one sample fewer than modes, a band-limited function is not recovered (smallest error, m = 1 to 3)",
         minimum(*(metric(f"error_{m}_but_one")("regression") for m in MODES)) >= 1e-3, sameness="identity"),
-    # Squared rounding error times the squared condition number of random samples, which is 1e14 in the worst of 15
-    # seeds.
+    # The limit is the squared rounding error times the squared condition number of random samples, which is 1e14 in the
+    # worst of 15 seeds.
     ours("modes-suffice", "With as many samples as modes, a band-limited function is recovered (largest error)",
         maximum(*(metric(f"error_{m}_all")("regression") for m in MODES)) <= 1e-12, sameness="identity"),
     ours("formula-knows-when", "The formula's free dimensions vanish with as many samples as modes (largest ratio to "

@@ -23,7 +23,7 @@ class DataSet:
     """The settings of a data set and the part of it that is used.
 
     The published data sets are MNIST's training images, uncompressed CIFAR-10 and all of Omniglot; otherwise a trial
-    takes smaller available versions. If a data set has fewer pairs with different labels than requested, all are used.
+    uses smaller versions of them. If a data set has fewer pairs with different labels than requested, all are used.
     """
 
     whole: bool = setting(False, "whether to use the data sets as published")
@@ -45,7 +45,7 @@ def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
         alphabets = [name.split("/")[0] for name in characters.names]
     else:
         name = "cifar10-jpeg" if config.name == "cifar10" and not config.whole else config.name
-        # MNIST's test images come with every copy of the data.
+        # Every copy of MNIST has the test images.
         images, labels = load(name, split="test" if config.name == "mnist" and not config.whole else "train")
         images = np.divide(images, 255, dtype=np.float32)
     return images.reshape(len(images), -1).astype(np.float32, copy=False), labels.astype(np.int64), alphabets
@@ -57,8 +57,8 @@ def trial(config: DataSet, run: Run) -> dict[str, Any]:
     measured = np.zeros(len(NEIGHBOURS) + 1)
     for step in run.steps(2, measured=measured):
         if step == 0:
-            first, _ = distinct(images)
-            points = images if len(first) == len(images) else images[first]
+            distinct_rows, _ = distinct(images)
+            points = images if len(distinct_rows) == len(images) else images[distinct_rows]
             query_rows = np.sort(run.rng.choice(len(points), min(config.queries, len(points)), replace=False))
             distances = analysis.nearest_distances(points, max(NEIGHBOURS), query_rows)
             measured[:-1] = [analysis.maximum_likelihood_dimension(distances[:, :k])[0] for k in NEIGHBOURS]
@@ -73,8 +73,10 @@ def trial(config: DataSet, run: Run) -> dict[str, Any]:
     result |= {"n": len(images), "m": result["m_5"], "radius": radius, "margin": margin}
     result["log10_bits"] = task.difficulty().log10_bits
     if alphabets:
-        kind = np.array(alphabets)[labels]
-        each = [analysis.intrinsic_dimension(images[kind == name]).value for name in sorted(set(alphabets))]
-        result["m_within"] = float(np.mean(each))
+        alphabet_of_image = np.array(alphabets)[labels]
+        within = [
+            analysis.intrinsic_dimension(images[alphabet_of_image == name]).value for name in sorted(set(alphabets))
+        ]
+        result["m_within"] = float(np.mean(within))
     run.log(1, m=result["m"], log10_bits=result["log10_bits"])
     return result

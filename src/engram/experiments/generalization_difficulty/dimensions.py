@@ -12,7 +12,7 @@ from engram.lab import Run, setting, settings
 
 SHAPES = {"sphere": (1, 2, 5), "torus": (2, 4), "cube": (2, 4)}
 DRAWS = 10  # draws of points of a shape, to average out sampling noise
-NOISE, STRIDE, WINDOWS = 0.1, 3, 4000  # of the cart-pole observations
+NOISE, STRIDE, WINDOWS = 0.1, 3, 4000  # of cart-pole observations: noise, steps between windows, and windows
 
 
 def shapes(config: object, run: Run) -> dict[str, Any]:
@@ -21,8 +21,8 @@ def shapes(config: object, run: Run) -> dict[str, Any]:
     measured = np.zeros(len(cases))
     for step in run.steps(len(cases), measured=measured):
         shape, m = cases[step]
-        each = [analysis.intrinsic_dimension(points_on(shape, m, 2000, run.rng)).value for _ in range(DRAWS)]
-        measured[step] = np.mean(each)
+        estimates = [analysis.intrinsic_dimension(points_on(shape, m, 2000, run.rng)).value for _ in range(DRAWS)]
+        measured[step] = np.mean(estimates)
         run.log(step + 1, relative_error=measured[step] / m - 1)
     result = {f"m_{shape}_{m}": value for (shape, m), value in zip(cases, measured.tolist(), strict=True)}
     return result | {

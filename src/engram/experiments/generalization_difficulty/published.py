@@ -39,9 +39,9 @@ def trial(config: object, run: Run) -> dict[str, Any]:
     slopes = np.diff(mnist.difficulty(m=np.arange(8, 30)).log10_bits)
     per_decade = np.diff(imagenet.difficulty(n=10.0 ** np.arange(2, 20)).bits)
     errors = imagenet.difficulty(error=np.array([0.1, 0.2]))
-    fineness = np.geomspace(0.3, 4, 30)
+    resolutions = np.geomspace(0.3, 4, 30)
     orders = [
-        linregress(-np.log10(fineness), mnist.difficulty(m=m, resolution=fineness).log10_bits).slope / m
+        linregress(-np.log10(resolutions), mnist.difficulty(m=m, resolution=resolutions).log10_bits).slope / m
         for m in (4, 8, 14, 27)
     ]
     return {

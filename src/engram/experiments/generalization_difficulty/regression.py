@@ -1,4 +1,4 @@
-"""The number of samples needed to fit a band-limited function, against the prediction from its dimension."""
+"""The number of samples needed to fit a band-limited function, and the number predicted from its dimension."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def trial(config: Regression, run: Run) -> dict[str, Any]:
         for draw in run.steps(config.draws, errors=errors):
             target = run.rng.normal(size=modes) / math.sqrt(modes)
             x = run.rng.uniform(0, 2 * np.pi, size=(modes, m))
-            # One of k and -k is a cosine and the other a sine: an orthonormal basis, in which errors are those of
-            # coefficients.
+            # Of the frequencies k and -k, one is a cosine and the other a sine. This basis is orthonormal, so the error
+            # of a function is that of its coefficients.
             cosine = (frequencies > 0).any(1) & (frequencies[np.arange(modes), (frequencies != 0).argmax(1)] > 0)
             phase = x @ frequencies.T
             basis = math.sqrt(2) * np.where(cosine, np.cos(phase), np.sin(phase))
@@ -43,7 +43,7 @@ def trial(config: Regression, run: Run) -> dict[str, Any]:
             run.log(draw + 1, **{f"error_{m}": errors[draw, -2]})
         names = ("fifth", "half", "but_one", "all")
         result |= {f"error_{m}_{name}": mean for name, mean in zip(names, errors.mean(0).tolist(), strict=True)}
-        # The number of samples at which the formula has no free dimensions, over that at which the fit is exact.
+        # The samples that leave no free dimensions according to the formula, relative to those that determine the fit.
         task = analysis.control_task(m, 1, n=1, resolution=2 * np.pi / M)
         result[f"modes_{m}"] = modes
         result[f"formula_{m}"] = float(2 ** task.difficulty().dim_theta_log2) / modes

@@ -1,10 +1,10 @@
 """Accuracy, cosine to the gradient and cost of learning rules with and without backpropagation.
 
-Every applicable registered learning rule trains a narrow and a wide network on images of digits, because random
-features suffice in a wide one. Some rules also train a thin and a deep network, where random features do not suffice,
-and a recurrent network reads the same images row by row. Learning rates are chosen for each rule and seed on validation
-images. Equilibrium propagation trains the network that it was published for, with clipped units; with others it does
-not settle. The experiment, its tasks and its criteria are ours; the review that it follows has no experiments.
+Every applicable registered learning rule trains a narrow network and a wide one, where random features suffice, on
+images of digits. Some rules also train a thin and a deep network, where random features do not suffice, and a recurrent
+network that reads the same images row by row. Learning rates are chosen for each rule and seed on validation images.
+Equilibrium propagation trains the network that it was published for, with clipped units; other networks do not settle.
+The experiment, its tasks and its criteria are ours; the review that it follows has no experiments.
 """
 
 from __future__ import annotations
@@ -63,7 +63,13 @@ def fits(name: str, network: Network) -> bool:
 
 
 def arm_of(name: str, network: Network, suffix: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule on a network; empty if the rule cannot train it."""
+    """The arm of a rule on a network; empty if the rule cannot train it.
+
+    Args:
+        name: Name of the rule.
+        network: The network.
+        suffix: Ending of the arm's name.
+    """
     usual = RATES_OF_SUMS if network == "adding" else training.RATES
     usual = RATES_OF_BLACK_BOXES if rule_of(name).properties.black_box else usual
     own = {"rule": name, "network": network, "rates": RATES.get(name, usual)}
@@ -220,7 +226,15 @@ claims = [
 
 
 def contest(task: str, network: Network, suffix: str, measure: str = "", **options: Any) -> Contest:
-    """A contest of learning rules on a network."""
+    """A contest of learning rules on a network.
+
+    Args:
+        task: The task, in words.
+        network: The network.
+        suffix: Ending of the arms' names.
+        measure: Key of the result by which rules are ranked (default: ``measure_of`` the network).
+        options: Further attributes of the contest.
+    """
     return Contest(
         "learning_rules",
         task,
@@ -273,11 +287,12 @@ experiment = Experiment(
     [dtp-near-backprop: holds], strict predictive coding [pc-strict-near-backprop: holds] and Kolen-Pollack's rule
     [kolen-pollack-near-backprop: holds]. In a wide network this says little, since random features suffice
     [random-features-suffice-when-wide: holds]; in a thin network, where training only the last layer reaches 67 %,
-    feedback alignment reaches 95 % [fa-learns-thin-layers: holds], in a deep one 91 % against 76 %
+    feedback alignment reaches 95 % [fa-learns-thin-layers: holds], and in a deep one 91 % compared with 76 %
     [fa-learns-deep-layers: holds]. Weight perturbation reaches 74 % and node perturbation 94 % [nodes-before-weights:
     holds]; width does not harm the former [weight-perturbation-worse-when-wide: fails]; equilibrium propagation reaches
     97 % with clipped units [equilibrium-propagation-learns: holds]. In recurrent networks e-prop stays 4 to 5 % behind
-    backpropagation through time [eprop-near-backprop-through-time: holds], and the gain from training recurrent weights
-    with it is about the required 4 % [eprop-learns-recurrent-weights: is open]. So if the backward pass must not use
-    the forward weights, begin with feedback alignment, and test it on thin or deep networks, where rules differ.""",
+    backpropagation through time [eprop-near-backprop-through-time: holds], and it is too close to decide whether
+    training recurrent weights with it gains the required 4 % [eprop-learns-recurrent-weights: is open]. So if the
+    backward pass must not use the forward weights, begin with feedback alignment, and test it on thin or deep networks,
+    where rules differ.""",
 )

@@ -37,29 +37,29 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
     data = digits(in_time=False)
     seeds = torch.randint(2**62, (3,), generator=run.generator)
 
-    @cache  # readouts of the chosen features were already trained for the choice
-    def train(of_features: float, of_readout: float) -> tuple[float, list[float]]:
-        of_weights, of_images, _ = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
-        weight = torch.randn(FEATURES, data.x.shape[1], generator=of_weights) / 8
+    @cache  # the choice has already trained the readouts of the chosen features
+    def train(feature_rate: float, readout_rate: float) -> tuple[float, list[float]]:
+        weight_generator, image_generator, _ = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+        weight = torch.randn(FEATURES, data.x.shape[1], generator=weight_generator) / 8
         if config.rule != RANDOM:
-            weight = trained_weight(config, weight, data.x[:FITTED], of_features, of_images)
+            weight = trained_weight(config, weight, data.x[:FITTED], feature_rate, image_generator)
         samples = Samples(features(config, weight, data.x), data.y)
         readout, generators = nn.Linear(FEATURES, 10), [torch.Generator().manual_seed(int(seed)) for seed in seeds[1:]]
         for parameter in readout.parameters():
             nn.init.zeros_(parameter)
-        learn(Training(epochs=config.epochs), Backprop(), readout, samples.of(slice(FITTED)), of_readout, generators)
+        learn(Training(epochs=config.epochs), Backprop(), readout, samples.of(slice(FITTED)), readout_rate, generators)
         parts = (slice(FITTED, TRAINED), slice(TRAINED, None))
         validated, tested = (score(Backprop(), readout, samples.of(part)) for part in parts)
         return validated, [tested]
 
-    def at_best(of_features: float) -> float:
-        return max(train(of_features, of_readout)[0] for of_readout in config.rates)
+    def at_best(feature_rate: float) -> float:
+        return max(train(feature_rate, readout_rate)[0] for readout_rate in config.rates)
 
-    of_features = run.choose("feature_rate", config.rates, at_best) if config.rule != RANDOM else 0.0
-    of_readout, results = judged(run, "readout_rate", config.rates, lambda rate: train(of_features, rate))
-    share = results[of_readout].item()
-    run.log(1, accuracy=share)
-    return {"accuracy": share}
+    feature_rate = run.choose("feature_rate", config.rates, at_best) if config.rule != RANDOM else 0.0
+    readout_rate, results = judged(run, "readout_rate", config.rates, lambda rate: train(feature_rate, rate))
+    accuracy = results[readout_rate].item()
+    run.log(1, accuracy=accuracy)
+    return {"accuracy": accuracy}
 
 
 def trained_weight(config: Features, weight: Tensor, x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
@@ -67,8 +67,8 @@ def trained_weight(config: Features, weight: Tensor, x: Tensor, rate: float, gen
     rule = registry.get("synaptic_rules", config.rule)()
     state = rule.init(weight)
     for _ in range(config.epochs):
-        for chosen in batches(len(x), generator):
-            grad, state = rule.update(x[chosen], x[chosen] @ weight.T, weight, state)
+        for rows in batches(len(x), generator):
+            grad, state = rule.update(x[rows], x[rows] @ weight.T, weight, state)
             weight = weight - rate * grad
     return weight
 

@@ -17,7 +17,7 @@ from engram.nn import LeakyRNN, ReadoutNetwork
 from engram.nn.initial import lecun
 from engram.tasks import DelayedAdd
 
-FITTED, TRAINED = 1150, 1437  # of 1797 samples: those in between choose learning rates, those after are the test set
+FITTED, TRAINED = 1150, 1437  # of 1797 samples; those between choose learning rates, the rest is for the test
 Network = Literal[
     "narrow", "wide", "thin", "deep", "clipped", "rectified", "recurrent", "convolutional", "student", "adding"
 ]  # fmt: skip
@@ -36,7 +36,7 @@ class Samples(NamedTuple):
     y: Tensor
 
     def of(self, chosen: Any) -> Samples:
-        """A selection of the samples."""
+        """The samples at some indices."""
         return Samples(*(part[:, chosen] if part.ndim == 3 else part[chosen] for part in self))
 
 
@@ -112,5 +112,5 @@ def bits_of_digits() -> float:
 
 
 def targets(data: Samples, network: Network) -> tuple[Tensor, Tensor]:
-    """The inputs and targets: classes, or one-hot vectors for clipped outputs."""
+    """The inputs and targets: classes or values, or one-hot vectors of classes for clipped outputs."""
     return data.x, one_hot(data.y, 10).to(data.x) if network == "clipped" else data.y

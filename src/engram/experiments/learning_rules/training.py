@@ -65,7 +65,7 @@ class Training:
 
 
 def rule_of(name: str) -> LearningRule[Any]:
-    """The rule with a name."""
+    """The learning rule of a name; backpropagation if only the readout is trained."""
     rule_class = registry.get("learning_rules", "backprop" if name == READOUT_ONLY else name)
     rule: LearningRule[Any] = rule_class(**OPTIONS.get(name, {}))
     return rule
@@ -82,11 +82,11 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
         data.of(part) for part in (slice(FITTED), slice(FITTED, TRAINED), slice(TRAINED, None))
     )
     shape = config.epochs + 1, len(names)
-    is_traced = config.network in TRACED and config.epochs > 2 * DELAYS  # else there is too little to fit
+    is_traced = config.network in TRACED and config.epochs > 2 * DELAYS  # otherwise there is too little to fit
 
     def train(rate: float) -> tuple[float, list[float]]:
-        of_network, *generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
-        model, curves, activity = build(config.network, of_network), np.zeros(shape), list[np.ndarray]()
+        network_generator, *generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+        model, curves, activity = build(config.network, network_generator), np.zeros(shape), list[np.ndarray]()
         if config.rule == READOUT_ONLY:
             model.get_submodule("core").requires_grad_(False)
 
@@ -131,18 +131,25 @@ def learn(  # noqa: PLR0917
 ) -> tuple[Any, float]:
     """Train a network; return the rule's state and the CPU time of the steps in seconds.
 
-    The generators are for the batches and for the rule; ``log`` is called before training and after each epoch.
+    Args:
+        config: The settings.
+        rule: The learning rule.
+        model: The network.
+        data: The training samples.
+        rate: Learning rate.
+        generators: One for the batches and one for the rule.
+        log: Called with the epoch and the rule's state, before training and after each epoch.
     """
-    of_batches, of_rule = generators
-    state, seconds = rule.init(model, of_rule), 0.0
+    batch_generator, rule_generator = generators
+    state, seconds = rule.init(model, rule_generator), 0.0
     decay = rule.weight_decay(rate, MOMENTUM)
     optimizer = torch.optim.SGD(model.parameters(), rate, MOMENTUM, weight_decay=decay)
     for epoch in range(config.epochs + 1):
         if epoch:
-            began = time.process_time()
-            for chosen in batches(len(data.y), of_batches):
-                state = train_step(rule, model, optimizer, targets(data.of(chosen), config.network), state).state
-            seconds += time.process_time() - began
+            start = time.process_time()
+            for rows in batches(len(data.y), batch_generator):
+                state = train_step(rule, model, optimizer, targets(data.of(rows), config.network), state).state
+            seconds += time.process_time() - start
         if log is not None:
             log(epoch, state)
     return state, seconds
@@ -154,7 +161,7 @@ def batches(images: int, generator: torch.Generator) -> tuple[Tensor, ...]:
 
 
 def measure_of(network: Network) -> str:
-    """The name of ``score`` for a network: accuracy, or the explained share of variance."""
+    """The name of what ``score`` measures for a network: accuracy, or the explained share of variance."""
     return "explained" if network in VALUED else "accuracy"
 
 
@@ -173,8 +180,8 @@ def cosines_of(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, T
     hidden = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters()))[:-1]
     if hidden == ["core"]:
         grads, reference = ({n: g for n, g in part.items() if n == RECURRENT} for part in (grads, reference))
-    of_layer = gradient_cosine(grads, reference)
-    return [of_layer[layer].cosine if layer in of_layer else 0.0 for layer in hidden]
+    by_layer = gradient_cosine(grads, reference)
+    return [by_layer[layer].cosine if layer in by_layer else 0.0 for layer in hidden]
 
 
 @torch.no_grad()
@@ -184,11 +191,11 @@ def hidden_activity(model: nn.Module, images: Tensor) -> np.ndarray:
 
 
 def dynamics_of(activity: Sequence[np.ndarray]) -> list[float]:
-    """The entries of the operator by which hidden activity changed over the epochs; zeros if nothing determines it."""
-    over_time = np.stack(activity)
-    if np.isfinite(over_time).all() and np.ptp(over_time, axis=0).max() > NO_CHANGE:
-        with suppress(ValueError):  # the activity changed in fewer directions than the operator has
-            return operator_of(path_of(over_time, COMPONENTS), DELAYS, RANK).ravel().tolist()
+    """The entries of the operator by which hidden activity changed over the epochs; zeros if it is undetermined."""
+    activities = np.stack(activity)
+    if np.isfinite(activities).all() and np.ptp(activities, axis=0).max() > NO_CHANGE:
+        with suppress(ValueError):  # the activity changed in fewer directions than the operator needs
+            return operator_of(path_of(activities, COMPONENTS), DELAYS, RANK).ravel().tolist()
     return [0.0] * RANK**2
 
 
@@ -216,7 +223,7 @@ def costs_of(
 
 
 def certified(model: nn.Module, data: Samples) -> float:
-    """The median certified radius in max |x - x0| of correct classification; 0 for misclassified images."""
+    """The median of the certified radius, in max |x - x0|, over test images; it is 0 for a misclassified image."""
     x, y = data.of(slice(CERTIFIED))
     return float(np.median(certified_radius(as_affine_relu(model.eval()), x.double().numpy(), y.numpy())))
 

@@ -1,7 +1,7 @@
-"""Claims about rules learned by remembering; the paper's are in words only, so each criterion is ours.
+"""Claims about rules learned by remembering; the paper states its claims in words only, so the criteria are ours.
 
-A rule may stay for thousands of windows at the accuracy that bodies alone allow before it uses its synapses, so
-accuracies are bimodal: claims are about the median over seeds, whose interval is bounded from six seeds on.
+A rule may stay for thousands of windows at the accuracy of bodies alone before it uses its synapses, so accuracies are
+bimodal. Claims are therefore about the median over seeds, whose interval is bounded from six seeds on.
 """
 
 from itertools import pairwise

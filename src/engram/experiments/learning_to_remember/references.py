@@ -24,7 +24,7 @@ RATES = tuple(10 ** (-3 + k / 2) for k in range(7))  # 0.001 to 1
 
 @settings
 class References:
-    """The settings of memories with known rules, with one pass over the snippets of each window."""
+    """The settings of memories with known rules, which see the snippets of each window once."""
 
     bits: int = setting(12, "bits of a pattern", ge=2)
     snippets: tuple[int, ...] = setting((2, 4, 6, 12), "snippets of a window")
@@ -34,7 +34,7 @@ class References:
 
 
 def trial(config: References, run: Run) -> dict[str, Any]:
-    """Measure the share of correct bits of each memory by the number of snippets, for descent at a chosen rate."""
+    """Measure the share of correct bits of each memory for each number of snippets; descent has a chosen rate."""
     shares: dict[str, float] = {}
     for count in config.snippets:
         stream = SnippetStream(config.bits, count)
@@ -42,17 +42,17 @@ def trial(config: References, run: Run) -> dict[str, Any]:
         linear = run.choose(f"sgd_linear_{count}", RATES, partial(linear_share, x, y))
         deep = run.choose(f"sgd_deep_{count}", RATES, partial(deep_share, x, y, config.hidden, run.generator))
         x, y = stream.sample(config.windows, run.generator).snippets.unbind(2)
-        answers = {
+        outputs = {
             "hebb": answered(x, hebb_memory(x, y)),
             "decay": answered(x, hebb_memory(x, y, config.decay)),
             "delta": answered(x, delta_memory(x, y)),
             "pseudo_inverse": answered(x, pseudo_inverse_memory(x, y)),
         }
-        of_count = {name: float(bit_accuracy(answer, y)) for name, answer in answers.items()}
-        of_count |= {"sgd_linear": linear_share(x, y, linear), "bodies": body_only_accuracy(count)}
-        of_count["sgd_deep"] = deep_share(x, y, config.hidden, run.generator, deep)
-        run.log(count, **of_count)
-        shares |= {f"{name}_{count}": share for name, share in of_count.items()}
+        by_memory = {name: float(bit_accuracy(output, y)) for name, output in outputs.items()}
+        by_memory |= {"sgd_linear": linear_share(x, y, linear), "bodies": body_only_accuracy(count)}
+        by_memory["sgd_deep"] = deep_share(x, y, config.hidden, run.generator, deep)
+        run.log(count, **by_memory)
+        shares |= {f"{name}_{count}": share for name, share in by_memory.items()}
     return shares
 
 

@@ -30,7 +30,7 @@ STATE_UNITS = 256  # the upper limit of LSTM units when matching the number of s
 
 @settings
 class Remembering:
-    """The settings of a trial; only the training over short windows is published, all numbers are ours."""
+    """The settings of a trial; only the training over short windows is published, and all numbers are ours."""
 
     network: Literal["visible", "recurrent", "sparse", "layered", "feedforward", "deep", "lstm"] = setting(
         "visible", "layered, feedforward and deep networks learn pairs of patterns, the others sequences of two"
@@ -98,7 +98,7 @@ def build(config: Remembering, generator: torch.Generator) -> RuleNetwork | LSTM
     if config.network == "lstm":
         floats = bits * config.body_size + bits**2 * config.channels
         return LSTMMemory(bits, min(floats // 2, STATE_UNITS), generator=generator)
-    # With only visible neurons messages go forward only, as in the measurements behind our criteria.
+    # With only visible neurons, messages only go forward, as in the measurements behind our criteria.
     topology = {
         "visible": lambda: Topology.visible(bits, bidirectional=False),
         "recurrent": lambda: Topology.recurrent(bits, hidden),
@@ -190,8 +190,8 @@ def recall_of(
 ) -> list[Recall]:
     """The recall of a network on new streams, by age.
 
-    If states persist, they do so here without resets, over the test windows after 50 others, and half of the queries
-    are for earlier windows. Otherwise each window has new states.
+    If states persist, they are never reset here: the test windows follow 50 others, and half of the queries are for
+    earlier windows. Otherwise each window starts with new states.
     """
     if not config.carry:
         window = stream.sample(config.tested * config.batch_size, generator)
@@ -213,12 +213,12 @@ def recall_of(
 def long_run(
     config: Remembering, net: RuleNetwork, stream: SnippetStream, generator: torch.Generator
 ) -> dict[str, float]:
-    """The largest mean size of synapses over windows without resets, and the accuracy at the end."""
-    state, largest, right = net.init(config.batch_size, generator), 0.0, []
+    """The largest mean size of synapses over windows without resets, and the accuracy in the last 100 of them."""
+    state, largest, accuracies = net.init(config.batch_size, generator), 0.0, []
     for number in range(config.further):
         window = stream.sample(config.batch_size, generator)
         logits, state = net(window.inputs, state)
         largest = max(largest, float(torch.stack([block.abs().mean() for block in state.synapses]).mean()))
         if number >= config.further - 100:
-            right.append(float(bit_accuracy(logits, window.targets)))
-    return {"largest_synapses": largest, "accuracy_later": sum(right) / len(right)}
+            accuracies.append(float(bit_accuracy(logits, window.targets)))
+    return {"largest_synapses": largest, "accuracy_later": sum(accuracies) / len(accuracies)}

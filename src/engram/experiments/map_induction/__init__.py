@@ -1,9 +1,9 @@
 """Inducing unseen parts of a map from seen ones finds rewards sooner if units repeat, but not otherwise (Sharma).
 
-A world repeats a unit that hides a reward. Planners that induce a map from the submaps seen are compared with the same
-planners without induction: a search by simulated episodes, and a greedy planner that goes where a reward is likely and
-near. The control is a world in which units share only their walls. The abstract and the published code of the paper
-were known; worlds and criteria are ours.
+A world repeats a unit that hides a reward. Planners that induce a map from the submaps they have seen are compared with
+the same planners without induction: a search by simulated episodes, and a greedy planner that goes where a reward is
+likely and near. The control is a world in which units share only their walls. The abstract and the code of the paper
+could be read; worlds and criteria are ours.
 """
 
 from __future__ import annotations
@@ -130,14 +130,15 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="cells",
-    answer="""If a world repeats a unit, a search with map induction collects all rewards in 178 moves, one without in
-    327 [induction-finds-rewards-sooner: holds]; the best hypothesis alone does as well [the-best-hypothesis-does-too:
-    holds]. Going greedily to likely rewards takes 141 moves, going to the nearest unknown cell 213
-    [greedy-induction-beats-the-frontier: holds], and knowing the map 138 [greedy-induction-is-near-the-oracle: holds].
-    With two variants of the unit induction does no harm [two-variants-do-no-harm: holds]; with a colour that
-    distinguishes them it saves 14.7 %, so the required 15 % is open [landmarks-tell-variants-apart: is open]. If units
-    share only their walls, induction costs 17 % [induction-harms-where-nothing-repeats: holds], or 6 % if one
-    hypothesis is that nothing repeats [no-structure-as-a-hypothesis-heals: holds], which costs nothing if units are
-    identical [no-structure-costs-little: holds]: so always include this hypothesis. From a path alone, whether it was
-    walked with induction can be inferred in 77 % of the cases, less than required [ways-tell-the-planner: fails].""",
+    answer="""If a world repeats a unit, a search with map induction collects all rewards in 178 moves, and one without
+    in 327 [induction-finds-rewards-sooner: holds]; the best hypothesis alone does as well
+    [the-best-hypothesis-does-too: holds]. Going greedily to likely rewards takes 141 moves, going to the nearest
+    unknown cell 213 [greedy-induction-beats-the-frontier: holds], and knowing the map 138
+    [greedy-induction-is-near-the-oracle: holds]. With two variants of the unit induction does no harm
+    [two-variants-do-no-harm: holds]; with a colour that distinguishes them it saves 14.7 %, too close to the required
+    15 % to decide [landmarks-tell-variants-apart: is open]. If units share only their walls, induction costs 17 %
+    [induction-harms-where-nothing-repeats: holds], or 6 % if one hypothesis is that nothing repeats
+    [no-structure-as-a-hypothesis-heals: holds], which costs nothing if units are identical [no-structure-costs-little:
+    holds]: so always include this hypothesis. From a path alone, whether it was walked with induction can be inferred
+    in 77 % of the cases, fewer than required [ways-tell-the-planner: fails].""",
 )

@@ -13,7 +13,7 @@ from engram.numeric.grid_cells import UNOBSERVED
 from engram.spatial.induction import MapInductionPlanner, MapPosterior, SubmapGrammar
 from engram.tasks import RepeatedUnitWorld
 
-ALCOVES = (4, 5)  # alcoves per unit in the two worlds drawn at a time
+ALCOVES = (4, 5)  # alcoves per unit in the two sizes of world
 KINDS: dict[str, dict[str, Any]] = {
     "same": {},
     "variants": {"variants": 2},
@@ -54,7 +54,15 @@ class Explore:
 
 
 def make_planner(name: str, search: Search, seed: int, units: int, unstructured: float = 0.0) -> MapInductionPlanner:
-    """A planner; every search is also attracted by the first reward in sight."""
+    """A planner; every search is also attracted by the first reward in sight.
+
+    Args:
+        name: Name of the planner.
+        search: The settings of a search.
+        seed: Seed of the planner.
+        units: Units of the world.
+        unstructured: Prior weight of the hypothesis that nothing is repeated.
+    """
     rng = np.random.default_rng(seed)
     grammar = SubmapGrammar(fragments=units, include_unstructured=unstructured, random_state=rng)
     if name not in SEARCHES:

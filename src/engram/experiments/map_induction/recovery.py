@@ -27,41 +27,48 @@ class Recovery:
 
 
 def trial(config: Recovery, run: Run) -> dict[str, Any]:
-    """Generate and evaluate trajectories; the main result is how often the correct family is likelier."""
+    """Generate and evaluate trajectories; the main result is how often the true family of planners is likelier."""
     seeds = run.rng.integers(2**31, size=(config.trajectories, 2))
     total = config.trajectories * len(SEARCHES)
     means = np.zeros((total, len(SEARCHES)))
     for number in run.steps(total, means=means):
         world, walker = divmod(number, len(SEARCHES))
         env = RepeatedUnitWorld(config.units, unit_w=3 * config.alcoves + 2, max_steps=config.steps)
-        way = walk(env, SEARCHES[walker], config, seeds[world])
+        path = walk(env, SEARCHES[walker], config, seeds[world])
         for judge, name in enumerate(SEARCHES):
             planner = make_planner(name, config.search, int(seeds[world, 1]), config.units)
             likelihood = trajectory_log_likelihood(
-                planner, [step["known"] for step in way], np.array([step["position"] for step in way]), env.rooms,
-                rewards=[step["rewards"] for step in way], views=env.views,
+                planner, [step["known"] for step in path], np.array([step["position"] for step in path]), env.rooms,
+                rewards=[step["rewards"] for step in path], views=env.views,
             )  # fmt: skip
             means[number, judge] = likelihood.floored_mean
     uniform = SEARCHES.index("uniform")
-    by_induction = np.delete(means, uniform, 1).max(1) > means[:, uniform]
-    walked = np.arange(total) % len(SEARCHES) != uniform
-    names = {name: means[place :: len(SEARCHES)].mean(0).tolist() for place, name in enumerate(SEARCHES)}
-    return {"recovered": float((by_induction == walked).mean()), "ways": total, "likelihoods": names}
+    found_inductive = np.delete(means, uniform, 1).max(1) > means[:, uniform]
+    is_inductive = np.arange(total) % len(SEARCHES) != uniform
+    likelihoods = {name: means[row :: len(SEARCHES)].mean(0).tolist() for row, name in enumerate(SEARCHES)}
+    return {"recovered": float((found_inductive == is_inductive).mean()), "ways": total, "likelihoods": likelihoods}
 
 
 def walk(env: RepeatedUnitWorld, name: str, config: Recovery, seeds: Any) -> list[dict[str, Any]]:
-    """The observations of a planner along its path, with moves drawn from the softmax of visits."""
+    """The observations of a planner along its path, with moves drawn from the softmax of visits.
+
+    Args:
+        env: The environment.
+        name: Name of the planner.
+        config: The settings.
+        seeds: A seed of the world and one of the planner.
+    """
     planner = make_planner(name, config.search, int(seeds[1]) + 1, config.units)
     rng = np.random.default_rng(int(seeds[1]))
     observation, _ = env.reset(seed=int(seeds[0]))
     planner.reset(env.views)
-    way, ended = [observation], False
+    path, ended = [observation], False
     while not ended:
         planner.act(observation)
         visits = planner.tree_.root_visits / planner.tree_.root_visits.max()
         chance = np.exp((visits - 1) / config.temperature)
         action = int(rng.choice(len(chance), p=chance / chance.sum()))
         observation, _, terminated, truncated, _ = env.step(action)
-        way.append(observation)
+        path.append(observation)
         ended = terminated or truncated
-    return way
+    return path

@@ -47,7 +47,10 @@ presets = {
 
 
 def stays(arm: str) -> Measure:
-    """The effect of the kind of transition on staying, after a reward and, with the opposite sign, without one."""
+    """How much more often choices are repeated after common transitions than after rare ones.
+
+    This is the smaller of the effect after a reward and, with the opposite sign, the effect without one.
+    """
     unrewarded_rare, unrewarded_common, rewarded_rare, rewarded_common = (
         metric("stays", rewarded, common)(arm) for rewarded in (0, 1) for common in (0, 1)
     )
@@ -142,6 +145,6 @@ experiment = Experiment(
     holds], and learns within lifetimes of unseen random tasks, from a score of 0.30 to 0.50 [learns-unseen-tasks:
     holds]. Its choices in the two-step task are less model-based than required, 0.12 instead of 0.15 [model-based:
     fails]; exact inference does not reach this either, and the LSTM has 90 % of its effect [model-based-as-inferred:
-    holds]. So train and test meta-learners on this space, but first check by `diagnose` that a random task requires
+    holds]. So train and test meta-learners on this space, but first check with `diagnose` that a random task requires
     learning.""",
 )

@@ -37,12 +37,12 @@ class KnownReturn:
         return float(values.mean()), float(values.std(ddof=1) / np.sqrt(lifetimes))
 
     def off(self, value: float) -> float:
-        """The deviation of a value from the known one beyond rounding."""
+        """The deviation of a value from the known one, minus the rounding error."""
         return max(0.0, abs(value - self.value) - self.rounding)
 
 
 def exact_returns() -> dict[str, KnownReturn]:
-    """The returns of random actions and of knowing the instance, in closed form, by name."""
+    """The returns of random actions and of an oracle that knows the instance, in closed form, by name."""
     bandit, ten, trips = named.bandit(2), named.bandit(10), named.t_maze(horizon=99)
     dark, distance = named.dark_room(9), [abs(r) + abs(c) for r in range(-4, 5) for c in range(-4, 5)]
     tasks = {

@@ -87,7 +87,7 @@ def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
     choices, rewarded = lived.actions[:, ::2], lived.rewards[:, 1::2] > 0
     common = (lived.reached[:, ::2] == 1) == (choices == 1)  # action 1 commonly leads to state 1
     stays = stay_probabilities(choices[:, : rewarded.shape[1]], rewarded, common[:, : rewarded.shape[1]])
-    # If the choice is always the same, some of these have no trials.
+    # If the choice is always the same, some of these probabilities have no trials.
     return result | {
         "reward_per_trial": float(lived.rewards.sum(1).mean() / rewarded.shape[1]),
         "stays": np.nan_to_num(stays, nan=0.5).tolist(),
@@ -98,15 +98,15 @@ def on_many_tasks(config: ManyTasks, run: Run) -> dict[str, Any]:
     """Train an agent on random tasks; the results measure learning within lifetimes of unseen ones."""
     train, test = tasks_of(config, int(run.rng.integers(2**31)))
     env, lived, seed = lives(config, run, train, test, len(test) * config.test_lifetimes)
-    raw = env.unwrapped
-    random = play(raw, RandomAgent(np.random.default_rng(seed)), seed=seed)
-    oracle = play(raw, OracleAgent(), seed=seed)
+    task_env = env.unwrapped
+    random = play(task_env, RandomAgent(np.random.default_rng(seed)), seed=seed)
+    oracle = play(task_env, OracleAgent(), seed=seed)
     quarter = lived.rewards.shape[1] // 4
 
     def score(part: slice) -> float:
-        # Over all tasks together, since single ones with little to gain would be dominated by noise.
-        mine, chance, best = (float(played.rewards[:, part].mean()) for played in (lived, random, oracle))
-        return float(normalized_return(mine, chance, best)) if best > chance else 0.0
+        # Over all tasks together, since the scores of tasks with little to gain are mostly noise.
+        achieved, chance, best = (float(played.rewards[:, part].mean()) for played in (lived, random, oracle))
+        return float(normalized_return(achieved, chance, best)) if best > chance else 0.0
 
     return {
         "reward": float(lived.rewards.mean()),
@@ -123,7 +123,7 @@ def tasks_of(config: ManyTasks, seed: int) -> tuple[list[MetaTask], list[MetaTas
 
 
 def observed(tasks: list[MetaTask], num_envs: int, *, memory: bool = True) -> Any:
-    """Environments whose observations include the last action and reward, or do not."""
+    """Environments whose observations include the last action and reward if ``memory`` is true."""
     return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
 
 

@@ -31,19 +31,19 @@ class Generator:
 
 def measure_anchors(config: Anchors, run: Run) -> dict[str, Any]:
     """Measure known returns; the result is whether all deviations together are compatible with chance."""
-    every = exact_returns()
-    measured, off = np.zeros((len(every), 2)), np.zeros(len(every))
+    returns = exact_returns()
+    measured, off = np.zeros((len(returns), 2)), np.zeros(len(returns))
     seed = int(run.rng.integers(2**31))
-    for i in run.steps(len(every), measured=measured, off=off):
-        known_return = list(every.values())[i]
+    for i in run.steps(len(returns), measured=measured, off=off):
+        known_return = list(returns.values())[i]
         # Lifetime k of an environment has the seed + k: no seed is used twice, so deviations are independent.
         value, error = measured[i] = known_return.measure(config.lifetimes, seed + i * config.lifetimes)
-        far = known_return.off(value)
-        off[i] = far / error if error else (0.0 if far < 1e-9 else np.inf)  # some returns are deterministic
+        gap = known_return.off(value)
+        off[i] = gap / error if error else (0.0 if gap < 1e-9 else np.inf)  # deterministic returns have no error
         run.log(i + 1, off=off[i])
     return {
         "exact_p": float(chi2.sf((off**2).sum(), np.count_nonzero(measured[:, 1]))),
-        "returns": dict(zip(every, measured.round(6).tolist(), strict=True)),
+        "returns": dict(zip(returns, measured.round(6).tolist(), strict=True)),
     }
 
 
@@ -52,29 +52,29 @@ PARTS = 10
 
 def measure_generator(config: Generator, run: Run) -> dict[str, Any]:
     """Draw tasks and diagnose them; the results are the shares of each diagnosis."""
-    attempts, diagnosed = PARTS * (config.attempts // PARTS), PARTS * max(1, config.accepted // PARTS)
+    n_attempts, n_diagnosed = PARTS * (config.attempts // PARTS), PARTS * max(1, config.accepted // PARTS)
     codes_known = sorted(DEGENERACIES + COSMETIC)
-    accepted, codes, good = np.zeros(1), np.zeros(len(codes_known)), np.zeros(1)
-    hashes = np.zeros(diagnosed, dtype=np.int64)
-    for part in run.steps(PARTS, accepted=accepted, codes=codes, good=good, hashes=hashes):
-        for _ in range(attempts // PARTS):
+    accepted, codes, n_worth = np.zeros(1), np.zeros(len(codes_known)), np.zeros(1)
+    hashes = np.zeros(n_diagnosed, dtype=np.int64)
+    for part in run.steps(PARTS, accepted=accepted, codes=codes, good=n_worth, hashes=hashes):
+        for _ in range(n_attempts // PARTS):
             accepted += all(reference_criteria(sample(run.rng, accept=None, reference_quirks=True)))
-        for i in range(part * diagnosed // PARTS, (part + 1) * diagnosed // PARTS):
+        for i in range(part * n_diagnosed // PARTS, (part + 1) * n_diagnosed // PARTS):
             task = sample(run.rng, accept="reference", reference_quirks=True)
-            about = diagnose(task)
-            codes += [code in about.codes for code in codes_known]
-            good += (about.gap > 0.02 or bool(about.ambiguous)) and "TRIVIAL" not in about.codes
+            diagnosis = diagnose(task)
+            codes += [code in diagnosis.codes for code in codes_known]
+            n_worth += (diagnosis.gap > 0.02 or bool(diagnosis.ambiguous)) and "TRIVIAL" not in diagnosis.codes
             hashes[i] = int(digest(task)[:15], 16)
-        run.log(part + 1, accepted=accepted[0] / ((part + 1) * attempts // PARTS))
-    shares = dict(zip(codes_known, (codes / diagnosed).tolist(), strict=True))
+        run.log(part + 1, accepted=accepted[0] / ((part + 1) * n_attempts // PARTS))
+    shares = dict(zip(codes_known, (codes / n_diagnosed).tolist(), strict=True))
     return {
-        "attempts": attempts,
-        "accepted": float(accepted[0]) / attempts,
-        "diagnosed": diagnosed,
+        "attempts": n_attempts,
+        "accepted": float(accepted[0]) / n_attempts,
+        "diagnosed": n_diagnosed,
         "codes": {code: share for code, share in shares.items() if share},
         "single_optimum": shares["SINGLE_OPTIMUM"],
-        "worth": float(good[0]) / diagnosed,
-        "distinct": len(np.unique(hashes)) / diagnosed,
+        "worth": float(n_worth[0]) / n_diagnosed,
+        "distinct": len(np.unique(hashes)) / n_diagnosed,
         **of_named_tasks(),
     }
 

@@ -37,7 +37,7 @@ class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
     """scikit-learn's online dictionary learning with an accessible state, so that a killed trial resumes exactly.
 
     Attributes:
-        forgetting: Share of its statistics forgotten at each batch; at 0 all batches finally have equal weights.
+        forgetting: Share of its statistics forgotten at each batch; at 0 all batches have equal weights in the end.
     """
 
     forgetting = 0.0
@@ -59,7 +59,7 @@ class Lasso(MiniBatchDictionaryLearning):  # type: ignore[misc]
             super()._update_inner_stats(X, code, batch_size, step)
 
     def state_dict(self) -> dict[str, Any]:
-        """All attributes except the arguments."""
+        """All attributes except the constructor's arguments."""
         state = {name: value for name, value in vars(self).items() if name not in self.get_params()}
         if "_random_state" in state:
             state["_random_state"] = state["_random_state"].get_state(legacy=False)

@@ -43,7 +43,7 @@ class Synthetic(Learner):
 
 
 def step_for(arm: Synthetic) -> float:
-    """The step size of the dictionary for the numbers of atoms in total and, on average, in a sample."""
+    """The step size of the dictionary, from the number of atoms and their mean number in a sample."""
     return 0.5 * arm.n_components / (arm.n_nonzero if arm.exact else (arm.n_nonzero + 1) / 2)
 
 
@@ -89,7 +89,7 @@ arms: dict[str, dict[str, Any]] = {
 def draw(
     config: Synthetic, dictionary: Float[np.ndarray, "atoms features"], rng: np.random.Generator, count: int
 ) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
-    """New samples and their codes."""
+    """New samples, ``count`` of them, and their codes."""
     X, _, code = make_sparse_dictionary_data(
         count,
         n_nonzero=config.n_nonzero,
@@ -129,7 +129,14 @@ class Problem:
 
 
 def score(config: Synthetic, rng: np.random.Generator, name: str, value: Any) -> float:
-    """The negative error on another dictionary, of the last estimate or the average of the second half if better."""
+    """The negative error on another dictionary: the smaller of those of the last and the average estimate.
+
+    Args:
+        config: The settings.
+        rng: Draws the dictionary and the samples.
+        name: Name of the setting to be chosen.
+        value: A candidate for it.
+    """
     config = replace(config, **{name: value})
     problem = Problem(config, rng)
     model, average = build_learner(config, problem.start), np.zeros_like(problem.first)
@@ -149,26 +156,26 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
     # Drawn before any choice, so that all arms have the same problem; choices use a separate generator.
     problem, other_rng = Problem(config, run.rng), run.rng.spawn(1)[0]
     for name in config.chosen:
-        most = 1.0 if name == "forgetting" else math.inf
+        upper = 1.0 if name == "forgetting" else math.inf
         score_of = partial(score, config, other_rng, name)
-        value: Any = run.choose(name, GRIDS[name], score_of, bounds=(0.0, most), others=other_rng)
+        value: Any = run.choose(name, GRIDS[name], score_of, bounds=(0.0, upper), others=other_rng)
         config = replace(config, **{name: value})
     model = build_learner(config, problem.start)
     average, has_diverged = np.zeros_like(problem.first), np.zeros(1)
     for step in run.steps(config.updates, learner=model, average=average, broken=has_diverged):
         X, code = problem.batch(step)
         values: dict[str, Any] = {}
-        coded = isinstance(model, NOODL) and step > 0
+        has_codes = isinstance(model, NOODL) and step > 0
         if not has_diverged:
             try:
-                if coded:
+                if has_codes:
                     estimate = model.transform(X)
                     values["code_error"] = relative_error(estimate, code)
                     values["support"] = float((np.sign(estimate) == np.sign(code)).all(axis=1).mean())
                 learn(model, X)
             except RuntimeError:  # it diverges and is left unchanged
                 has_diverged[0] = 1
-        if coded:
+        if has_codes:
             values["iterations"] = model.code_iterations_
         components, true = model.components_, problem.true(step)
         if step >= config.updates // 2:
@@ -192,7 +199,7 @@ def trial(config: Synthetic, run: Run) -> dict[str, Any]:
 
 
 def of_curves(metrics: pl.DataFrame, aligned: bool) -> dict[str, float]:
-    """A summary of the curves of a trial; errors are included only if atoms keep their initial order."""
+    """A summary of the curves of a trial, with the dictionary's error only if atoms keep their initial order."""
     curves = {
         str(name): (rows["step"].to_numpy(), rows["value"].to_numpy())
         for (name,), rows in metrics.group_by("metric", maintain_order=True)

@@ -113,7 +113,7 @@ experiment = Experiment(
     drawing in pixels (by .23) [beats-nearest-pixels-on-omniglot: holds]. With the same encoder, matching by the nearest
     code is as good or slightly better, on glyphs [competitive-with-matching: is open] and on Omniglot
     [competitive-with-matching-on-omniglot: is open], as are discriminants of random features
-    [competitive-with-discriminants-on-omniglot: is open]; five seeds decide none of these within .02. Without
-    plasticity the network guesses [non-plastic-guesses: holds]. So begin with matching by the nearest code, which is
-    simpler; nothing here shows that a plastic layer does better.""",
+    [competitive-with-discriminants-on-omniglot: is open]; five seeds decide none of these comparisons within .02.
+    Without plasticity the network guesses [non-plastic-guesses: holds]. So begin with matching by the nearest code,
+    which is simpler; nothing here shows that a plastic layer does better.""",
 )

@@ -18,7 +18,7 @@ from engram.plasticity import Hebb, PlasticLinear, plastic_current
 
 FEATURES = 64
 INITIAL_ALPHA = 0.01  # the initial scale in PlasticLinear
-MOST = 256  # discriminants
+MOST = 256  # largest number of discriminants
 SHOWN = 1000.0  # added to the logit of a shown label, so that the softmax is one-hot in float32
 
 
@@ -102,7 +102,7 @@ def query_logits(
 def stepwise_logits(
     head: PlasticLinear, features: Float[Tensor, "time batch features"], labels: Float[Tensor, "time batch ways"]
 ) -> Float[Tensor, "batch ways"]:
-    """The logits of the last step after each label was shown once, with any rule; a modulated one gets the signal 1.
+    """The logits of the last step after each label was shown once, for any rule; a modulated one gets the signal 1.
 
     Args:
         head: The output layer.
@@ -123,7 +123,7 @@ def nearest_logits(
 
 
 class Discriminants(NamedTuple):
-    """A Gaussian model of characters, with the directions of largest variance between relative to within them.
+    """A Gaussian model of characters, with the directions of largest variance between relative to that within them.
 
     Attributes:
         mean: The mean of all features.
@@ -147,16 +147,16 @@ def discriminants(features: Float[Tensor, "characters drawings features"], shrin
 
     Source: Ioffe, "Probabilistic linear discriminant analysis" (2006).
     """
-    of_character = features.double().mean(1)
-    mean, count = of_character.mean(0), features.shape[2]
-    inside = (features - of_character.unsqueeze(1)).flatten(0, 1)
+    means = features.double().mean(1)
+    mean, count = means.mean(0), features.shape[2]
+    deviations = (features - means.unsqueeze(1)).flatten(0, 1)
     within, between = (
-        inside.T @ inside / len(inside),
-        (of_character - mean).T @ (of_character - mean) / len(of_character),
+        deviations.T @ deviations / len(deviations),
+        (means - mean).T @ (means - mean) / len(means),
     )
     within += shrinkage * within.trace() / count * torch.eye(count)
-    largest = (max(0, count - MOST), count - 1)
-    variances, directions = linalg.eigh(between.numpy(), within.numpy(), subset_by_index=largest)
+    subset = (max(0, count - MOST), count - 1)
+    variances, directions = linalg.eigh(between.numpy(), within.numpy(), subset_by_index=subset)
     return Discriminants(
         mean.float(),
         torch.from_numpy(directions[:, ::-1].copy()).float(),

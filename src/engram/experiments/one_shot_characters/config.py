@@ -45,7 +45,7 @@ class Config:
     decay: float = setting(0.666, "factor by which the learning rate is periodically multiplied", gt=0, le=1)
     decay_updates: int = setting(1_000_000, "steps of the optimiser between these multiplications", ge=1)
     test_episodes: int = setting(2000, "test episodes with withheld characters", ge=1)
-    # With the published 0.01 nothing is learned on Omniglot in as many steps.
+    # With the published 0.01 nothing is learned on Omniglot in the same number of steps.
     alpha_init: float = setting(
         1.0, "upper bound of initial plasticity coefficients, or the initial value of a single one", gt=0, le=10
     )

@@ -36,8 +36,8 @@ def tasks_of(config: Config, generator: torch.Generator) -> list[OneShotCharacte
         images = torch.from_numpy(load(config.characters, size=config.size).images).float() / 255
         images = 1 - images if config.inverted else images
     images = images[torch.randperm(len(images), generator=generator)]
-    apart = (config.validation, config.withheld)
-    parts = torch.split(images, [len(images) - sum(apart), *apart])
+    held_out = (config.validation, config.withheld)
+    parts = torch.split(images, [len(images) - sum(held_out), *held_out])
     return [OneShotCharacters(part, config.ways) for part in parts]
 
 
@@ -61,7 +61,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def trained(config: Config, known: OneShotCharacters, validation: OneShotCharacters, run: Run) -> Learner:
-    """Train a network at the best of several learning rates, each tried for fewer steps."""
+    """Train a network at the best of several learning rates, each tried for fewer steps.
+
+    Args:
+        config: The settings.
+        known: The task with training characters.
+        validation: The task with validation characters.
+        run: The run.
+    """
 
     def score(rate: float) -> float:
         learner = Learner(config, rate, known, run.generator, run.device)
@@ -72,8 +79,8 @@ def trained(config: Config, known: OneShotCharacters, validation: OneShotCharact
     several = len(config.rates) > 1
     rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, 1.0)) if several else config.rates[0]
     learner = Learner(config, rate, known, run.generator, run.device)
-    of_net = {"net": learner.net, "optimizer": learner.optimizer, "schedule": learner.schedule}
-    for step in run.steps(config.updates, **of_net):
+    state = {"net": learner.net, "optimizer": learner.optimizer, "schedule": learner.schedule}
+    for step in run.steps(config.updates, **state):
         run.log(step + 1, every=max(1, config.updates // 100), **learner.update())
     run.keep(net=learner.net)
     return learner
@@ -117,7 +124,7 @@ class Learner:
 
 
 def step_of(config: Config) -> Callable[[], object]:
-    """A function to be timed, which makes a training step on a batch of episodes, or classifies one."""
+    """A function to be timed, which makes a training step on a batch of episodes, or classifies a batch."""
     generator = torch.Generator().manual_seed(0)
     training, *_ = tasks_of(config, generator)
     if config.network != "blurred-pixels":
@@ -139,12 +146,12 @@ def share_right(
         run: The run.
         distinct: Whether the last drawing differs from the one shown with its label.
     """
-    task, right, batch = replace(task, distinct=distinct), 0, 250
-    for left in range(config.test_episodes, 0, -batch):
-        inputs, targets, _ = task.sample(min(batch, left), run.generator)
+    task, n_correct, batch = replace(task, distinct=distinct), 0, 250
+    for remaining in range(config.test_episodes, 0, -batch):
+        inputs, targets, _ = task.sample(min(batch, remaining), run.generator)
         logits = classify(*task.split(inputs.to(run.device)))
-        right += int((logits.argmax(1).cpu() == targets[-1].argmax(1)).sum())
-    return right / config.test_episodes
+        n_correct += int((logits.argmax(1).cpu() == targets[-1].argmax(1)).sum())
+    return n_correct / config.test_episodes
 
 
 def blurred(images: Float[Tensor, "a b size size"], width: float) -> Float[Tensor, "a b size size"]:
@@ -156,30 +163,30 @@ def blurred(images: Float[Tensor, "a b size size"], width: float) -> Float[Tenso
 def nearest(config: Config, known: OneShotCharacters, run: Run) -> Callable[..., Tensor]:
     """A nearest-drawing classifier, with the blur that is best for the training characters."""
 
-    def of(width: float) -> Callable[..., Tensor]:
+    def at_blur(width: float) -> Callable[..., Tensor]:
         return lambda images, labels: nearest_logits(blurred(images, width), labels)
 
-    return of(run.choose("blur", BLURS, lambda width: share_right(of(width), known, config, run)))
+    return at_blur(run.choose("blur", BLURS, lambda width: share_right(at_blur(width), known, config, run)))
 
 
 def discriminating(
     config: Config, known: OneShotCharacters, validation: OneShotCharacters, run: Run
 ) -> Callable[..., Tensor]:
-    """A classifier by the best number of discriminants of random ReLU features."""
+    """A classifier with the best number of discriminants of random ReLU features."""
     weights = torch.randn((config.size**2, RANDOM_FEATURES), generator=run.generator) / config.size
     shift, scale = known.images.mean(), known.images.std()
 
     def features(images: Float[Tensor, "a b size size"]) -> Float[Tensor, "a b features"]:
         return torch.relu((images.flatten(2) - shift) / scale @ weights)
 
-    # Rotated characters count as different ones.
+    # Rotated characters count as new ones.
     turned = torch.cat([known.images.rot90(turns, (2, 3)) for turns in range(4)])
     model = discriminants(features(turned), SHRINKAGE)
 
-    def of(number: float) -> Callable[..., Tensor]:
+    def with_number(number: float) -> Callable[..., Tensor]:
         return lambda images, labels: gaussian_logits(model, features(images), labels, int(number))
 
     def score(number: float) -> float:
-        return share_right(of(number), validation, config, run)
+        return share_right(with_number(number), validation, config, run)
 
-    return of(run.choose("discriminants", (8, 16, 32, 64), score, bounds=(1, MOST)))
+    return with_number(run.choose("discriminants", (8, 16, 32, 64), score, bounds=(1, MOST)))

@@ -147,8 +147,8 @@ def _layer(model: Model, inputs: int, generator: torch.Generator) -> nn.LSTM | P
             for parameter in (layer.weight_ih, layer.weight_hh, layer.bias_ih, layer.bias_hh):
                 parameter.uniform_(-model.weight_init, model.weight_init, generator=generator)
         bias = layer.bias_ih
-    admit, forget, _, emit = bias.chunk(4)
-    for gate in (admit, forget, emit):
+    input_gate, forget_gate, _, output_gate = bias.chunk(4)
+    for gate in (input_gate, forget_gate, output_gate):
         gate.add_(model.gate_bias)
     return layer
 
@@ -193,7 +193,7 @@ class Memory:
 
 
 def in_rows(tokens: Int64[Tensor, " tokens"], rows: int) -> Int64[Tensor, "time rows"]:
-    """A text cut into ``rows`` parallel parts of equal length, dropping the rest at the end."""
+    """A text cut into ``rows`` parallel parts of equal length, without the remainder at the end."""
     return tokens[: len(tokens) // rows * rows].view(rows, -1).t().contiguous()
 
 
@@ -205,7 +205,13 @@ def losses(
 
 
 def perplexity(net: nn.Module, text: Int64[Tensor, "time rows"], window: int) -> float:
-    """The exponential of the mean cross-entropy of a text, read from its start with the state carried over."""
+    """The exponential of the mean cross-entropy of a text, read from its start with the state carried over.
+
+    Args:
+        net: The language model.
+        text: Word indices, with parts of the text that are read in parallel as columns.
+        window: Number of words read at a time.
+    """
     total, memory = 0.0, None
     with torch.no_grad():
         for start in range(0, len(text) - 1, window):

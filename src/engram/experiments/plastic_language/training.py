@@ -66,7 +66,7 @@ def documents_of(config: Config) -> DocumentBigrams:
 def errors_on(
     task: DocumentBigrams, net: LanguageModel, documents: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "time batch"], Bool[Tensor, "time batch"]]:
-    """The cross-entropy of each word of new documents, and which are attributes that have occurred before."""
+    """The cross-entropy of each word of ``documents`` new ones, and whether it is an attribute that occurred before."""
     device = net.embedding.weight.device
     inputs, targets, is_known = task.sample(documents, generator)
     logits, _ = net(inputs.argmax(2).to(device))
@@ -83,8 +83,8 @@ def step_of(config: Config) -> Callable[[], object]:
 def on_documents(config: Config, run: Run) -> dict[str, Any]:
     """Train on new documents, each a separate sequence, and evaluate on attributes that have occurred before.
 
-    Their mean cross-entropy over training measures how soon they are learned; that on test documents, how well; that
-    over the last tenth of training chooses among ``rates``.
+    The mean cross-entropy of these attributes over training measures how soon they are learned, and that on test
+    documents how well. That over the last tenth of training is the score by which one of ``rates`` is chosen.
     """
     if config.rates:
         return best_of_rates(
@@ -107,12 +107,12 @@ def on_documents(config: Config, run: Run) -> dict[str, Any]:
         run.log(step + 1, every=max(1, config.updates // 100), loss=loss.mean(), **known_loss)
     run.keep(net=net)
     with torch.no_grad():
-        sizes = [min(config.batch_size, left) for left in range(config.test_documents, 0, -config.batch_size)]
+        sizes = [min(config.batch_size, remaining) for remaining in range(config.test_documents, 0, -config.batch_size)]
         tested = [errors(size) for size in sizes]
-    every = torch.cat([loss.flatten() for loss, _ in tested])
+    all_losses = torch.cat([loss.flatten() for loss, _ in tested])
     is_known = torch.cat([loss[is_known] for loss, is_known in tested])
     return {
-        "loss": float(every.mean()),
+        "loss": float(all_losses.mean()),
         "known_attributes": float(is_known.mean()),
         "known_attributes_in_training": run.ends("known_attributes", parts=1)[0],
         "last_known_attributes": run.ends("known_attributes")[1],
@@ -148,5 +148,5 @@ def on_treebank(config: Config, run: Run) -> dict[str, Any]:
         if number == len(starts) - 1:
             run.log(step + 1, valid_perplexity=perplexity(net, valid, config.window))
     run.keep(net=net)
-    tested = perplexity(net, test, config.window)
-    return {"loss": math.log(tested), "perplexity": tested}
+    test_perplexity = perplexity(net, test, config.window)
+    return {"loss": math.log(test_perplexity), "perplexity": test_perplexity}

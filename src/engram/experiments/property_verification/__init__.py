@@ -2,7 +2,8 @@
 
 The regions of both methods are measured by their share of the box on random networks, and by their support on data.
 Further studies compare certified radii of networks whose hidden layers learned by different rules or with weight decay,
-and the order of bounds. Only the abstract of the paper could be read: its figures are not known, and criteria are ours.
+and check the order of bounds. Only the abstract of the paper could be read, so its figures are not known, and criteria
+are ours.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.figures import PALETTE
 from engram.tasks.data import fetch, load
 
-# More networks, since those where the direct proof fails are evaluated separately.
+# 2-4-2 has more networks, since those where the direct proof fails are evaluated separately.
 random: dict[str, dict[str, Any]] = {
     "2-4-2": {"sizes": "2-4-2", "networks": 12},
     "5-8-8-2": {"sizes": "5-8-8-2"},

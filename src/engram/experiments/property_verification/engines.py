@@ -1,4 +1,4 @@
-"""The verification engines: the order of their bounds on random networks, and queries about ACAS Xu and the like."""
+"""The verification engines: the order of their bounds on random networks, and queries like those about ACAS Xu."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def order(config: RandomNetworks, run: Run) -> dict[str, Any]:
         sampled = net(run.rng.uniform(box.low, box.high, (config.points, net.sizes[0])))[:, 0].max()
         upper = {engine: maximize(net, box, q, engine=engine).upper for engine in ("crown", "lp", "milp")}
         interval = float(interval_bounds(net, box.low, box.high)[1][0])
-        # CROWN intersects inner layers with interval bounds itself; the output is done here, since neither is always
-        # tighter.
+        # CROWN itself intersects the bounds of inner layers with interval bounds; those of the output are intersected
+        # here, since neither is always tighter.
         upper["crown"] = min(upper["crown"], interval)
         alpha = crown_bounds(net, box.low, box.high, q[None], alpha_steps=20).upper[0]
         table[number] = interval, *upper.values(), sampled, min(alpha, interval)
@@ -73,8 +73,8 @@ def order(config: RandomNetworks, run: Run) -> dict[str, Any]:
 
 def acasxu(config: AcasXu, run: Run) -> dict[str, Any]:
     """Verify some of the standard properties of the ACAS Xu networks."""
-    every = [(number, name) for number in (1, 3, 4) for name in acasxu_property(number).networks]
-    selected = [every[i] for i in run.rng.permutation(len(every))[: config.questions]]
+    all_queries = [(number, name) for number in (1, 3, 4) for name in acasxu_property(number).networks]
+    selected = [all_queries[i] for i in run.rng.permutation(len(all_queries))[: config.questions]]
     answers = np.zeros(len(selected))
     for i in run.steps(len(selected), answers=answers):
         number, name = selected[i]
@@ -100,21 +100,21 @@ def advice(config: Advice, run: Run) -> dict[str, Any]:
         if result.certificate is not None:
             checked[i] = check_certificate(net, box, claim, result.certificate).valid
         run.log(i + 1, nodes=result.nodes)
-    test, truth = net(X[half:]), costs[half:]
+    predicted, truth = net(X[half:]), costs[half:]
     return {
         "settled": float(((proved + refuted) * checked).mean()),
         "questions": len(all_questions),
         "proved": float(proved.mean()),
         "refuted": float(refuted.mean()),
-        "explained": float(1 - ((test - truth) ** 2).mean() / truth.var(0).mean()),
-        "as_advised": float((test.argmin(1) == truth.argmin(1)).mean()),
+        "explained": float(1 - ((predicted - truth) ** 2).mean() / truth.var(0).mean()),
+        "as_advised": float((predicted.argmin(1) == truth.argmin(1)).mean()),
     }
 
 
 def questions() -> list[tuple[Box, Property]]:
     """The queries about the costs of manoeuvres, which are true of the costs themselves.
 
-    For a distant, slow intruder "clear of conflict" never costs much; for one coming head-on it is never optimal.
+    For a distant, slow intruder, "clear of conflict" never costs much; for one coming head-on, it is never optimal.
     """
     far = [(0.42, 0.5), (-0.5, 0.5), (-0.5, 0.5), (0.45, 0.5), (-0.5, -0.45)]
     ahead = [(0.2, 0.3), (-0.01, 0.01), (0.49, 0.5), (0.32, 0.5), (0.3, 0.5)]
@@ -124,5 +124,5 @@ def questions() -> list[tuple[Box, Property]]:
 
 
 def answer(net: AffineReLU, box: Box, claim: Property, boxes: int) -> Result:
-    """The result of one query, within a number of boxes."""
+    """The result of one query, decided with at most ``boxes`` boxes."""
     return verify(net, box, claim, engine="inputs", budget=Budget(seconds=1e6, nodes=boxes))

@@ -41,7 +41,7 @@ def random_network(sizes: str, rng: np.random.Generator) -> AffineReLU:
 
 
 def data_set(name: str, rng: np.random.Generator) -> tuple[Array, np.ndarray, Array, np.ndarray]:
-    """The training inputs and classes, then the test ones; inputs lie in [0, 1], digits have 8 components."""
+    """Inputs and classes for training, then for the test; inputs lie in [0, 1], and digits have 8 components."""
     if name == "moons":
         X, y = make_moons(600, noise=0.15, random_state=int(rng.integers(2**31)))
     else:
@@ -68,8 +68,16 @@ def trained(
 ) -> AffineReLU:
     """A network trained by Adam on the cross-entropy, or on the squared error if ``y`` has a value for each output.
 
-    With ``hidden``, only the readout is trained; with ``rule``, Adam uses its pseudo-gradients instead of gradients;
-    ``enough`` may stop training early.
+    Args:
+        sizes: Units of each layer, from the inputs to the outputs.
+        X: The inputs.
+        y: Their classes, or a value for each output.
+        epochs: Passes over the inputs, at most.
+        generator: Draws the initial weights and the batches.
+        hidden: Fixed weights and biases of the first layer (default: they are trained).
+        enough: Called with the network after each epoch; training ends if it returns true.
+        rule: A learning rule whose pseudo-gradients Adam uses (default: backpropagation).
+        weight_decay: Weight decay.
     """
     linear = [uniform(nn.Linear, *pair, dtype=torch.float64, generator=generator) for pair in itertools.pairwise(sizes)]
     net = nn.Sequential(*[module for layer in linear for module in (layer, nn.ReLU())][:-1])

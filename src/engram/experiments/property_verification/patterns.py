@@ -44,32 +44,32 @@ def trial(config: Patterns, run: Run) -> dict[str, Any]:
     X, y = mnist.images.reshape(-1, 784)[order] / 255, mnist.labels[order]
     net = trained(SIZES, X[:TRAIN], y[:TRAIN], config.epochs, run.generator)
     bits = np.hstack(activation_pattern(net, X))
-    _, first, count = np.unique(bits, axis=0, return_index=True, return_counts=True)
-    chosen = X[first[np.argsort(-count, kind="stable")][: config.inputs]]
-    table = np.zeros((len(chosen), len(METHODS), len(MEASURES)))
-    holds = np.zeros(len(chosen))
-    for number in run.steps(len(chosen), table=table, holds=holds):
-        x0 = chosen[number]
+    _, first_rows, count = np.unique(bits, axis=0, return_index=True, return_counts=True)
+    centres = X[first_rows[np.argsort(-count, kind="stable")][: config.inputs]]
+    table = np.zeros((len(centres), len(METHODS), len(MEASURES)))
+    holds = np.zeros(len(centres))
+    for number in run.steps(len(centres), table=table, holds=holds):
+        x0 = centres[number]
         box = Box(np.maximum(x0 - config.radius, 0), np.minimum(x0 + config.radius, 1))
-        top = np.sort(net(x0))
+        logits = np.sort(net(x0))
         full_size = np.log(box.high - box.low).sum(), (box.high - box.low).sum()
-        for place, name in enumerate(METHODS):
+        for column, name in enumerate(METHODS):
             # A slack above the margin would exclude the input from its own region.
-            kind: Any = {"mode": "direct"} if name == "direct" else {}
+            options: Any = {"mode": "direct"} if name == "direct" else {}
             if name.startswith("eps"):
-                kind = {"eps_absolute": min(PUBLISHED[place - 1], top[-1] - top[-2]), "tighten": False}
-            region = relaxed_region(net, x0, box, rng=run.rng, time_limit=1e6, node_limit=config.nodes, **kind)
+                options = {"eps_absolute": min(PUBLISHED[column - 1], logits[-1] - logits[-2]), "tighten": False}
+            region = relaxed_region(net, x0, box, rng=run.rng, time_limit=1e6, node_limit=config.nodes, **options)
             volume = region.volume_box().log_volume - full_size[0]
-            sides = region.perimeter_box()
-            width = np.nan_to_num(sides.high - sides.low).sum() / full_size[1]
-            table[number, place] = region.support(X), max(volume, FLAT), width
+            inner_box = region.perimeter_box()
+            width = np.nan_to_num(inner_box.high - inner_box.low).sum() / full_size[1]
+            table[number, column] = region.support(X), max(volume, FLAT), width
             if name == "direct":
                 holds[number] = region.mode == "direct"
         run.log(number + 1, support=table[number, -1, 0], log_volume=table[number, -1, 1])
     best = table[:, 1 : len(PUBLISHED) + 1].max(1)
     result = {
         "accuracy": float((net(X[TRAIN:]).argmax(1) == y[TRAIN:]).mean()),
-        "patterns": len(first),
+        "patterns": len(first_rows),
         "holds": float(holds.mean()),
     }
     for name, of_method in (("direct", table[:, 0]), ("structural", best), ("tight", table[:, -1])):

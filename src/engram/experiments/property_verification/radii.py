@@ -54,7 +54,11 @@ def hebbian_layer(
 ) -> tuple[Array, Array]:
     """A layer trained by winner-take-all learning: the most active unit moves towards the centred input.
 
-    With a rule, its pseudo-gradients update all units instead.
+    Args:
+        X: The inputs.
+        units: Number of units.
+        rng: Draws the initial weights and the order of the inputs.
+        rule: A synaptic rule whose pseudo-gradients update all units instead.
     """
     mean = X.mean(0)
     W = rng.normal(size=(units, X.shape[1]))
@@ -87,7 +91,7 @@ def drawn_images(images: str, rng: np.random.Generator) -> list[tuple[Array, np.
 
 
 def is_correct(net: AffineReLU, X: Array, y: np.ndarray) -> np.ndarray:
-    """Which images a network classifies correctly."""
+    """Whether a network classifies each image correctly."""
     return np.asarray(net(X).argmax(1) == y)
 
 
@@ -115,7 +119,7 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
         enough = lambda net: is_correct(net, *validation).mean() >= hebbian_accuracy  # noqa: E731
 
     def score(decay: float) -> float:
-        """The median radius if as accurate as the Hebbian network, otherwise the accuracy minus 1."""
+        """The median radius of a network as accurate as the Hebbian one, otherwise its accuracy minus 1."""
         net = learn(run.generator, weight_decay=decay)
         accuracy = float(is_correct(net, *validation).mean())
         return float(np.median(radii(net, *judged))) if accuracy >= hebbian_accuracy else accuracy - 1
@@ -126,7 +130,7 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
     correct, crown = is_correct(net, X_test, y_test), radii(net, X_test, y_test)
     chosen, labels = X_test[correct], y_test[correct]
     images, classes = np.concatenate((X, X_test)), np.concatenate((y, y_test))
-    other = np.array([np.abs(images[classes != c] - x).max(1).min() for x, c in zip(chosen, labels, strict=True)])
+    nearest = np.array([np.abs(images[classes != c] - x).max(1).min() for x, c in zip(chosen, labels, strict=True)])
     low, high = np.maximum(chosen - 0.05, 0), np.minimum(chosen + 0.05, 1)
     ((lower, upper),) = crown_bounds(net, low, high).layers
     exact = np.zeros(min(config.exact, len(chosen)))
@@ -136,7 +140,7 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
     return {
         "accuracy": float(correct.mean()),
         "radius": float(np.median(crown)),
-        "radius_over_distance": float(np.median(crown / other)),
+        "radius_over_distance": float(np.median(crown / nearest)),
         "solved_over_crown": float(np.median(exact / np.maximum(crown[: len(exact)], 1e-9))),
         "unstable": float(((lower < 0) & (upper > 0)).mean()),
         "disorder": float((crown[: len(exact)] > exact + 1e-6).sum()),

@@ -104,22 +104,22 @@ def data_regions(config: Data, run: Run) -> dict[str, Any]:
         }
         samples = run.rng.uniform(0, 1, (config.points, X.shape[1]))
         answers, wrong = net(samples).argmax(1), 0
-        for place, name in enumerate(methods):
+        for index, name in enumerate(methods):
             inside = by_method[name].contains(samples)
             wrong += int((answers[inside] != by_method[name].label).sum())
-            around = by_method[name].volume_box(contain=x0).log_volume if by_method[name].contains(x0) else -np.inf
-            table[number, 2 * place : 2 * place + 2] = by_method[name].support(X), around
+            log_volume = by_method[name].volume_box(contain=x0).log_volume if by_method[name].contains(x0) else -np.inf
+            table[number, 2 * index : 2 * index + 2] = by_method[name].support(X), log_volume
         table[number, -2:] = by_method["direct"].mode == "direct", wrong
         labels[number] = by_method["tight"].label
         if X.shape[1] == 2:
-            for place, name in enumerate(("direct", "tight")):
+            for index, name in enumerate(("direct", "tight")):
                 corners = polygon(by_method[name])[:40]
-                polygons[number, place, : len(corners)] = corners
+                polygons[number, index, : len(corners)] = corners
         run.log(number + 1, support=table[number, 4])
     result: dict[str, Any] = {"holds": float(table[:, -2].mean()), "wrong": float(table[:, -1].sum())}
-    for place, name in enumerate(methods):
-        volumes = table[:, 2 * place + 1]
-        result[f"support_{name}"] = float(table[:, 2 * place].mean())
+    for index, name in enumerate(methods):
+        volumes = table[:, 2 * index + 1]
+        result[f"support_{name}"] = float(table[:, 2 * index].mean())
         result[f"log_volume_{name}"] = float(np.median(np.maximum(volumes, -100.0)))
     if X.shape[1] == 2:
         result["polygons"] = [

@@ -1,10 +1,10 @@
 """Features outlast outputs: a new readout recovers what a network seems to have forgotten (after Xiong et al., 2019).
 
 A network learns ten characters of one alphabet, then ten of another. New linear probes measure what its features still
-encode about the first task. A small network that sees each weight's gradient, and information stored about the old
-task, is trained as an update rule that brings the student's activity close to that of a teacher of both tasks; the
-question is whether it retains more than the best hand-made rules. Only the abstract of the paper could be read: this is
-a redesigned method inspired by it, not a reproduction of its figures.
+encode about the first task. An update rule, a small network that sees each weight's gradient and information stored
+about the old task, is trained to bring the student's activity close to that of a teacher of both tasks. The question is
+whether it retains more than the best hand-made rules. Only the abstract of the paper could be read: this is a
+redesigned method inspired by it, not a reproduction of its figures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.figures import colors
 from engram.tasks.data import load
 
-COMPARED = {"teachers": True, "sequences": 3}  # compared also by activity and after five tasks
+COMPARED = {"teachers": True, "sequences": 3}  # also compared by activity, and after five tasks
 arms: dict[str, dict[str, Any]] = {
     "finetune": COMPARED,
     "finetune-single-head": {"single_head": True},
@@ -114,8 +114,8 @@ experiment = Experiment(
     answer="""With one head for all classes the outputs forget the first task completely [outputs-are-forgotten: holds],
     but its features remain [features-are-left: holds]: probes with five examples per class recover .62 of its answers
     [few-examples-recover: holds]. Whether an update learned from a teacher of both tasks retains more than Adam at its
-    best rate is open: the difference is .016, with an interval of .05 either way [learned-updates-keep-more: is open];
-    over both tasks it comes within .01 of an anchor [as-good-as-l2: is open], EWC [as-good-as-ewc: is open] and
+    best rate is open: the difference is .016, with an interval of .05 to either side [learned-updates-keep-more: is
+    open]; over both tasks it comes within .01 of an anchor [as-good-as-l2: is open], EWC [as-good-as-ewc: is open] and
     learning without forgetting [as-good-as-lwf: is open], so a large gain over hand-made rules is not to be expected.
     Whether it brings activity closer to the teacher's, on average by a quarter, is open too [it-mimics-the-teacher: is
     open]. So if a network seems to have forgotten a task, first fit a new readout to a few examples of it.""",

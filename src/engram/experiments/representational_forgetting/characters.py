@@ -26,7 +26,11 @@ def alphabets(
 ) -> dict[Role, list[Alphabet]]:
     """The alphabets of each role, with ink 1 and paper 0.
 
-    With ``rotations`` the training alphabets appear in four orientations, which count as different characters.
+    Args:
+        characters: The set of characters.
+        size: Side of the images in pixels.
+        rotations: Whether training alphabets appear in four orientations, which count as different characters.
+        generator: Draws synthetic characters.
     """
     alphabets: dict[Role, list[Alphabet]] = {"train": [], "validation": [], "test": []}
     if characters == "glyphs":
@@ -48,14 +52,20 @@ def alphabets(
 def _read(name: str, **options: object) -> dict[str, Alphabet]:
     images, names = load(name, **options)
     ink = 1 - torch.from_numpy(images).float()[:, :, None] / 255
-    of_alphabet: dict[str, list[int]] = {}
+    numbers_of: dict[str, list[int]] = {}
     for number, character in enumerate(names):
-        of_alphabet.setdefault(character.partition("/")[0], []).append(number)
-    return {alphabet: ink[numbers] for alphabet, numbers in of_alphabet.items()}
+        numbers_of.setdefault(character.partition("/")[0], []).append(number)
+    return {alphabet: ink[numbers] for alphabet, numbers in numbers_of.items()}
 
 
 def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Generator) -> list[ProbedTask]:
     """Tasks with disjoint characters, from different alphabets as long as there are enough.
+
+    Args:
+        pool: The alphabets.
+        ways: Characters per task.
+        count: Number of tasks.
+        generator: Draws the characters.
 
     Raises:
         ValueError: There are too few characters for the tasks.

@@ -1,4 +1,4 @@
-"""Claims about representational forgetting; the paper's are in words only, so each criterion is ours.
+"""Claims about representational forgetting; the paper states its claims in words only, so the criteria are ours.
 
 All were written before any record was made. They follow from the abstract and from known properties of the methods.
 """

@@ -55,7 +55,7 @@ class Config:
     """The settings of a trial."""
 
     method: Method = setting("finetune", "the method for learning the second task")
-    # The variants are without the residual, without the memory of old tasks, and with only a rate per layer.
+    # The ablations have no residual, no memory of old tasks, or only a learning rate for each layer.
     learned_rule: Literal["gated", "gate-only", "no-memory", "rates"] = setting(
         "gated", "the learned update, or an ablation of it"
     )
@@ -152,7 +152,7 @@ def _trained_on_first(
 
 @lru_cache(maxsize=1024)
 def teacher_of(scenery: Scenery, role: Role, seed: int, tasks: int = 2, second: int = 1) -> nn.Module:
-    """The teacher of the first and one further task of a start."""
+    """The teacher of the first task of a start and of the one with index ``second``."""
     start = draw_start(scenery, role, tasks, seed)
     heads, both = [start.first.heads[0], start.heads[second - 1]], [start.tasks[0].train, start.tasks[second].train]
     generator = torch.Generator().manual_seed(seed + second)
@@ -161,7 +161,7 @@ def teacher_of(scenery: Scenery, role: Role, seed: int, tasks: int = 2, second: 
 
 
 def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | None) -> list[Student]:
-    """The student of a start after each of its tasks."""
+    """The student of a start after each of its tasks, learned with hyperparameters ``setting`` or an update rule."""
     generator = torch.Generator().manual_seed(start.seed)
     students, importances = [start.first], start.importance
     for number, task in enumerate(start.tasks[1:], 1):
@@ -177,14 +177,21 @@ def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | No
             rule=rule,
             shots=config.replayed,
         )
-        new = importance(student, task, generator) if number + 1 < len(start.tasks) else importances
-        importances = {name: value + new[name] for name, value in importances.items()}
+        added = importance(student, task, generator) if number + 1 < len(start.tasks) else importances
+        importances = {name: value + added[name] for name, value in importances.items()}
         students.append(student)
     return students
 
 
 def measured(config: Config, start: Start, students: list[Student], teacher: nn.Module | None) -> dict[str, float]:
-    """The measurements on a start with two tasks; NaN if a measure is not defined."""
+    """The measurements on a start with two tasks; NaN if a measure is not defined.
+
+    Args:
+        config: The settings.
+        start: The start.
+        students: The student after each task.
+        teacher: A teacher of both tasks, for comparison.
+    """
     old, new = start.tasks
     tasks, first, last = start.tasks, students[0], students[-1]
     if config.single_head:
@@ -215,9 +222,9 @@ def measured(config: Config, start: Start, students: list[Student], teacher: nn.
         "drift": report.drift[0],
     }
     if config.single_head:
-        few = {"one": report.probed(1), "five": report.probed(5)}
-        measures |= {f"{name}_old_before": of[1, 0] for name, of in few.items()}
-        measures |= {f"{name}_old": of[2, 0] for name, of in few.items()}
+        few_shot = {"one": report.probed(1), "five": report.probed(5)}
+        measures |= {f"{name}_old_before": accuracy[1, 0] for name, accuracy in few_shot.items()}
+        measures |= {f"{name}_old": accuracy[2, 0] for name, accuracy in few_shot.items()}
     if teacher is not None:
         pairs = [(extract(last.body, task.test[0]), extract(teacher, task.test[0])) for task in start.tasks]
         measures["mimicry"] = mimicry(start, last, teacher)
@@ -244,7 +251,7 @@ def balance(config: Config, starts: Iterable[Start], setting: Setting) -> float:
 
 
 def chosen(config: Config, run: Run, validation: list[Start]) -> Setting:
-    """The best strength at the default rate, with the best rate at this strength."""
+    """The best strength at the default rate, and the best rate at this strength."""
     setting = Setting()
     fields: dict[str, tuple[float, ...]] = {"strength": STRENGTHS.get(config.method, ()), "rate": RATES}
     for field, values in fields.items() if validation else ():
@@ -261,7 +268,7 @@ def _score(config: Config, validation: list[Start], setting: Setting, field: str
 def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> UpdateRule:
     """The update rule trained on pairs from other alphabets, at its best validation.
 
-    Validation uses the training loss, over the whole training of students on unseen pairs.
+    Validation measures the training loss after students have learned unseen pairs.
     """
     body = new_body(config.channels, config.size, config.units, run.generator)
     tensors = len(list(body.parameters()))
@@ -269,38 +276,38 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
     if config.learned_rule != "rates":
         options = {"residual": config.learned_rule != "gate-only", "remembers": config.learned_rule != "no-memory"}
         rule = GatedCoordinateRule(tensors, generator=run.generator, **options)
-    learned_from = [episode for n in range(config.bodies) for episode in episodes(scenery, seed + 2000 + n)]
+    training_episodes = [episode for n in range(config.bodies) for episode in episodes(scenery, seed + 2000 + n)]
     trainer = TeacherMimicTrainer(
         body,
         rule,
-        learned_from,
+        training_episodes,
         students=config.students,
         batch_size=config.batch_size,
         every=config.every,
         generator=run.generator,
     )
     best: UpdateRule = copy.deepcopy(rule)
-    nearest = np.full(1, math.inf)
+    least = np.full(1, math.inf)
     every = max(1, config.meta_updates // config.judgements)
-    for step in run.steps(config.meta_updates, trainer=trainer, rule=best, nearest=nearest):
+    for step in run.steps(config.meta_updates, trainer=trainer, rule=best, nearest=least):
         run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
         if (step + 1) % every == 0:
-            far = judged(config, scenery, rule, seed + 1000)
-            run.log(step + 1, validation=far)
-            if far < nearest[0]:
-                nearest[0] = far
+            loss = judged(config, scenery, rule, seed + 1000)
+            run.log(step + 1, validation=loss)
+            if loss < least[0]:
+                least[0] = loss
                 best.load_state_dict(rule.state_dict())
     return best
 
 
 def judged(config: Config, scenery: Scenery, rule: UpdateRule, seed: int) -> float:
     """The mean distance between students and their teachers at the end of validation pairs."""
-    far = []
+    losses = []
     for number in range(config.judged_by):
         start = draw_start(scenery, "validation", 2, seed + number)
         student = stages(config, start, Setting(), rule)[-1]
-        far.append(mimicry(start, student, teacher_of(scenery, "validation", seed + number)))
-    return float(np.mean(far))
+        losses.append(mimicry(start, student, teacher_of(scenery, "validation", seed + number)))
+    return float(np.mean(losses))
 
 
 def episodes(scenery: Scenery, seed: int) -> Iterator[MimicryEpisode]:
@@ -317,7 +324,7 @@ def episodes(scenery: Scenery, seed: int) -> Iterator[MimicryEpisode]:
 
 
 def gap_to_adam(start: Start, batch_size: int) -> float:
-    """The difference between twenty steps of an untrained rule and of Adam, relative to the largest weight."""
+    """The gap between weights after twenty steps of an untrained rule and of Adam, relative to the largest weight."""
     rule = GatedCoordinateRule(generator=torch.Generator().manual_seed(0))
     nn.init.zeros_(list(rule.network.parameters())[-2])
     parameters = []

@@ -35,7 +35,7 @@ class Setting(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """The schedule of a task: steps, images in a batch, and the generator that draws them."""
+    """The schedule of a task: steps, images in a batch, and the generator that draws the images."""
 
     steps: int
     batch_size: int
@@ -43,7 +43,7 @@ class Schedule(NamedTuple):
 
 
 class Student(NamedTuple):
-    """A body, and a head for each task so far or a shared one."""
+    """A body, and either a head for each task so far or one that all tasks share."""
 
     body: nn.Module
     heads: list[nn.Linear]
@@ -59,7 +59,7 @@ def new_body(channels: int, size: int, units: int, generator: torch.Generator) -
 
 
 def new_head(units: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    """An untrained readout, not zero, since that would give the body no initial gradient."""
+    """An untrained readout; its weights are not zero, since that would give the body no initial gradient."""
     return kaiming(nn.Linear, units, classes, generator=generator)
 
 
@@ -142,7 +142,19 @@ def next_task(
     rule: UpdateRule | None = None,
     shots: int = 1,
 ) -> Student:
-    """A copy of a student after learning the next task by a method, with the last head if there is no new one."""
+    """A copy of a student after learning the next task by a method.
+
+    Args:
+        method: Name of the method.
+        setting: Its hyperparameters.
+        past: The student before the task, and what it has learned.
+        task: The next task.
+        head: An untrained head for the task; None: the last head is used.
+        schedule: The schedule.
+        first_class: The index of the output for the task's first class.
+        rule: The update rule of a learned update.
+        shots: Images of each old class that replay keeps.
+    """
     body, heads = copy.deepcopy(past.student.body), copy.deepcopy(past.student.heads)
     old_head = heads[-1]
     student = Student(body, heads if head is None else [*heads, copy.deepcopy(head)])
@@ -168,7 +180,17 @@ def method_of(
     shots: int,
     generator: torch.Generator,
 ) -> ContinualMethod:
-    """The method that protects the old task while a student learns the next, built from the past."""
+    """The method that protects the old task while a student learns the next.
+
+    Args:
+        method: Name of the method.
+        strength: Weight of its penalty.
+        student: The student that learns.
+        past: The student before the task, and what it has learned.
+        rule: The update rule of a learned update.
+        shots: Images of each old class that replay keeps.
+        generator: Draws the replayed images.
+    """
     net, old_head = network(student), student.heads[len(past.student.heads) - 1]
     match method:
         case "l2" | "ewc":

@@ -1,4 +1,4 @@
-"""Baselines for sequence design: the consensus, random mutants, and gradient-free searches, all by ask and tell."""
+"""Baselines for sequence design: the consensus, random mutants and gradient-free searches, used by ask and tell."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Tokens = UInt8[np.ndarray, "sequences length"]
 def consensus(tokens: Tokens) -> UInt8[np.ndarray, "length"]:
     """The most frequent letter at each position; ties go to the first in the alphabet.
 
-    For mutants of one parent it is the parent, whatever their scores. It needs no model, so a designer that does not
-    beat it has only found the way back to the parent.
+    For mutants of a single parent it is that parent, whatever their scores. It needs no model, so a designer that does
+    not beat it has only recovered the parent.
 
     Examples:
         >>> consensus(np.array([[0, 1], [0, 2], [1, 2]], dtype=np.uint8)).tolist()
@@ -34,14 +34,14 @@ def consensus(tokens: Tokens) -> UInt8[np.ndarray, "length"]:
 
 
 class SequenceSearch:
-    """A search over sequences by ask and tell; a subclass defines its proposals in ``_propose``, and what it keeps.
+    """A search over sequences by ask and tell; subclasses define ``_propose`` and may override ``_learn``.
 
     Args:
-        tokens: The sequences to start from.
-        scores: How good they are; to be maximised.
-        population_size: Sequences of a generation.
-        vocab: Letters of the alphabet.
-        rng: Source of all draws; None: a generator of seed 0.
+        tokens: The initial sequences, as rows of letter indices.
+        scores: Their scores, to be maximised.
+        population_size: Number of sequences in a generation.
+        vocab: Size of the alphabet.
+        rng: Source of all random draws; None: a generator with seed 0.
 
     Attributes:
         tokens, scores: The sequences from which the next generation is made, and their scores.
@@ -77,12 +77,12 @@ class SequenceSearch:
         return self._asked.copy()
 
     def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
-        """Learn from the fitness of each sequence asked, to be maximised, or from its loss, to be minimised.
+        """Learn from the fitness of each proposed sequence, to be maximised, or from its loss, to be minimised.
 
         Raises:
-            RuntimeError: ``ask`` was not called since the last ``tell``.
-            TypeError: Neither or both are given.
-            ValueError: Not one number for each sequence, or none of them is finite.
+            RuntimeError: ``ask`` has not been called since the last ``tell``.
+            TypeError: Neither or both of fitness and loss are given.
+            ValueError: There is not one number per sequence, or none is finite.
         """
         if self._asked is None:
             raise RuntimeError("tell was called without a population: call ask before")
@@ -90,11 +90,11 @@ class SequenceSearch:
         self._asked = None
 
     def best(self, n: int) -> Population:
-        """The n best different sequences of those from which the next generation is made, best first."""
+        """The n best distinct sequences among those from which the next generation is made, best first."""
         return top(Population(self.tokens, self.scores), n)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes, also between ``ask`` and ``tell``."""
+        """The state that changes, including a pending proposal between ``ask`` and ``tell``."""
         proposed = None if self._asked is None else self._asked.copy()
         return {
             "tokens": self.tokens.copy(), "scores": self.scores.copy(), "asked": proposed,
@@ -102,7 +102,7 @@ class SequenceSearch:
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a ``state_dict``, bit for bit; raises where it is of another form."""
+        """Restore a ``state_dict`` and continue from it bit for bit; raise an error if its form differs."""
         check_state(state, self._form())
         self.tokens, self.scores = state["tokens"].copy(), state["scores"].copy()
         self._asked = None if state["asked"] is None else state["asked"].copy()
@@ -118,17 +118,17 @@ class SequenceSearch:
 
     def _learn(self, tokens: Tokens, scores: Float[np.ndarray, "sequences"]) -> None:
         """Keep the best of the known and the new sequences."""
-        both = Population(np.concatenate([self.tokens, tokens]), np.concatenate([self.scores, scores]))
-        self.tokens, self.scores = top(both, self.population_size)
+        pool = Population(np.concatenate([self.tokens, tokens]), np.concatenate([self.scores, scores]))
+        self.tokens, self.scores = top(pool, self.population_size)
 
 
 class Consensus(SequenceSearch):
-    """The consensus of the start as a search: each generation is this one sequence.
+    """The consensus of the initial sequences as a search: each generation is this one sequence.
 
     Args:
-        tokens: Sequences that are known.
-        scores: How good they are.
-        options: ``population_size``, how many of the best are remembered, ``vocab`` and ``rng``, as of
+        tokens: The known sequences.
+        scores: Their scores, to be maximised.
+        options: ``population_size``, the number of best sequences kept, ``vocab`` and ``rng``, as in
             ``SequenceSearch``.
 
     Examples:
@@ -146,13 +146,13 @@ class Consensus(SequenceSearch):
 
 
 class RandomMutants(SequenceSearch):
-    """Random mutants of the start, whatever their scores: a control for searches, with as many trials.
+    """Random mutants of the initial sequences, whatever their scores: a control with as many evaluations.
 
     Args:
-        tokens: Sequences that are known.
-        scores: How good they are.
-        letters: Number of places of a mutant at which the letter is changed.
-        options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
+        tokens: The known sequences.
+        scores: Their scores, to be maximised.
+        letters: Number of letters changed in each mutant.
+        options: ``population_size``, ``vocab`` and ``rng``, as in ``SequenceSearch``.
 
     Examples:
         >>> search = RandomMutants(np.zeros((1, 4), np.uint8), np.zeros(1), letters=2, population_size=9, vocab=2)
@@ -174,10 +174,10 @@ class HillClimb(SequenceSearch):
     """Hill climbing: random one-letter mutants of the best sequences, keeping the best.
 
     Args:
-        tokens: Sequences that are known.
-        scores: How good they are.
-        n_parents: Number of best sequences that are mutated.
-        options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
+        tokens: The known sequences.
+        scores: Their scores, to be maximised.
+        n_parents: Number of best sequences to mutate.
+        options: ``population_size``, ``vocab`` and ``rng``, as in ``SequenceSearch``.
 
     Examples:
         >>> search = HillClimb(np.zeros((1, 4), np.uint8), np.zeros(1), population_size=20, vocab=2)
@@ -200,17 +200,17 @@ class HillClimb(SequenceSearch):
 class AdaLead(SequenceSearch):
     """A genetic algorithm after AdaLead: sequences nearly as good as the best are recombined and mutated.
 
-    Parents are the sequences whose score is below the best by at most a share kappa of the range of scores. Two of them
-    are recombined place by place, and each letter is mutated with a fixed probability. Unlike AdaLead it makes no
-    rollouts of mutants of mutants.
+    Parents are the sequences whose score is at most a fraction kappa of the range of scores below the best. Two of them
+    are recombined position by position, and each letter is redrawn with a fixed probability. Unlike AdaLead, it makes
+    no rollouts of mutants of mutants.
 
     Args:
-        tokens: Sequences that are known.
-        scores: How good they are.
-        kappa: Share of the range of scores.
-        recombination: Probability that a place comes from the second parent.
-        mutation: Expected mutations of a sequence.
-        options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
+        tokens: The known sequences.
+        scores: Their scores, to be maximised.
+        kappa: Largest distance of a parent from the best score, as a fraction of the range of scores.
+        recombination: Probability that a position comes from the second parent.
+        mutation: Expected number of redrawn letters in a sequence, some of which stay the same.
+        options: ``population_size``, ``vocab`` and ``rng``, as in ``SequenceSearch``.
 
     Source: after Sinai et al., "AdaLead: a simple and robust adaptive greedy search algorithm" (2020).
 
@@ -238,8 +238,8 @@ class AdaLead(SequenceSearch):
         self.mutation = checks.number("mutation", mutation, minimum=0, maximum=self.tokens.shape[1])
 
     def _propose(self) -> Tokens:
-        least = self.scores.max() - self.kappa * np.ptp(self.scores)
-        parents = self.tokens[self.scores >= least]
+        threshold = self.scores.max() - self.kappa * np.ptp(self.scores)
+        parents = self.tokens[self.scores >= threshold]
         first, second = self.rng.integers(len(parents), size=(2, self.population_size))
         shape = (self.population_size, self.tokens.shape[1])
         children = np.where(self.rng.random(shape) < self.recombination, parents[second], parents[first])
@@ -248,17 +248,17 @@ class AdaLead(SequenceSearch):
 
 
 class CbAS(SequenceSearch):
-    r"""Conditioning by adaptive sampling, with letters that are drawn independently at each place.
+    r"""Conditioning by adaptive sampling, with letters drawn independently at each position.
 
-    The model p_t is fitted to its own samples, weighted by p_0(x) / p_t(x) if their score is at least a quantile that
-    never falls; so it approaches p_0(x | good) and stays near the start.
+    The model p_t is refitted to those of its own samples that reach a threshold, weighted by p_0(x) / p_t(x). The
+    threshold is a quantile of scores that never falls. So the model approaches p_0(x | good) and stays near the start.
 
     Args:
-        tokens: Sequences that are known.
-        scores: How good they are.
-        quantile: Quantile of the scores of a generation above which sequences count as good.
-        smoothing: Pseudocounts of all letters together, as a share of the number of sequences.
-        options: ``population_size``, ``vocab`` and ``rng``, as of ``SequenceSearch``.
+        tokens: The known sequences.
+        scores: Their scores, to be maximised.
+        quantile: Quantile of the scores of a generation from which on sequences count as good.
+        smoothing: Pseudocount of all letters together, as a fraction of the sum of weights.
+        options: ``population_size``, ``vocab`` and ``rng``, as in ``SequenceSearch``.
 
     Source: after Brookes, Park and Listgarten, "Conditioning by adaptive sampling for robust design" (2019), whose
     model is an autoencoder.
@@ -287,7 +287,7 @@ class CbAS(SequenceSearch):
         self._current, self._least = self._prior.copy(), float(np.quantile(scores, self.quantile))
 
     def _log_model(self, tokens: Tokens, weights: Float[np.ndarray, "sequences"]) -> Float[np.ndarray, "length vocab"]:
-        """Log probabilities of letters at each place."""
+        """Log probabilities of the letters at each position."""
         counts = np.array([np.bincount(column, weights, self.vocab) for column in tokens.T])
         counts += self.smoothing * weights.sum() / self.vocab
         return np.asarray(np.log(counts / counts.sum(1, keepdims=True)))
@@ -300,15 +300,15 @@ class CbAS(SequenceSearch):
     def _learn(self, tokens: Tokens, scores: Float[np.ndarray, "sequences"]) -> None:
         self._least = max(self._least, float(np.quantile(scores, self.quantile)))
         good = scores >= self._least
-        places = np.arange(tokens.shape[1])
-        logs = (self._prior - self._current)[places, tokens].sum(1)
+        positions = np.arange(tokens.shape[1])
+        log_ratios = (self._prior - self._current)[positions, tokens].sum(1)
         if good.any():
-            weights = np.where(good, np.exp(logs - logs[good].max()), 0.0)
+            weights = np.where(good, np.exp(log_ratios - log_ratios[good].max()), 0.0)
             self._current = self._log_model(tokens, weights)
         self.tokens, self.scores = tokens, scores
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes, also between ``ask`` and ``tell``."""
+        """The state that changes, including a pending proposal between ``ask`` and ``tell``."""
         return super().state_dict() | {"current": self._current.copy(), "least": self._least}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from engram.generative.design.sequences import check_tokens
 
 Tokens = UInt8[np.ndarray, "sequences length"]
 Grown = UInt8[np.ndarray, "grown length"]
-PATIENCE = 200  # mutants of a sequence in a row that were there before, until the next is taken
+PATIENCE = 200  # known mutants drawn in a row before the next parent takes its turn
 
 
 def expand_hamming1(
@@ -24,24 +24,24 @@ def expand_hamming1(
     vocab: int = 20,
     explore: Literal["ham1", "walk"] = "ham1",
 ) -> Grown:
-    """Some sequences without repetitions, followed by mutants of them, n different ones in all.
+    """The distinct sequences among those given, followed by mutants of them, n in all.
 
-    A mutant has a random letter at a random place. With ``"ham1"`` the given sequences take turns as parents, each
-    until it has a new mutant, as in the published code; with ``"walk"`` a parent is drawn from all sequences, mutants
-    included, as in the paper's algorithm, so that they go further.
+    A mutant has a random letter at a random position. With ``"ham1"`` the given sequences take turns as parents, each
+    until it yields a new mutant, as in the published code; with ``"walk"`` a parent is drawn from all sequences,
+    mutants included, as in the paper's algorithm, so that mutants go further.
 
     Args:
         tokens: The sequences.
-        n: How many to return; fewer, with a warning, if all sequences that are one letter away are used up.
+        n: Number of sequences to return; fewer, with a warning, if ``"ham1"`` runs out of sequences one letter away.
         rng: Source of mutants.
-        vocab: Letters of the alphabet.
+        vocab: Size of the alphabet.
         explore: How parents are chosen.
 
     Returns:
-        The different sequences first, in their order, then the mutants.
+        The distinct given sequences in their order, then the mutants.
 
     Raises:
-        ValueError: An argument is out of range, or n is below the number of different sequences.
+        ValueError: An argument is out of range, or n is below the number of distinct sequences.
 
     Source: Kirjner et al., ICLR 2024, algorithm 4 and the published code.
 
@@ -69,12 +69,12 @@ def expand_hamming1(
     visited = {row.tobytes() for row in rows}
     parent = misses = 0
     while len(rows) < n:
-        places, letters = rng.integers(length, size=4096).tolist(), rng.integers(vocab, size=4096).tolist()
+        positions, letters = rng.integers(length, size=4096).tolist(), rng.integers(vocab, size=4096).tolist()
         parents = rng.random(4096).tolist() if explore == "walk" else []
         for draw in range(4096):
             chosen = rows[int(parents[draw] * len(rows))] if parents else pool[parent]
             mutant = chosen.copy()
-            mutant[places[draw]] = letters[draw]
+            mutant[positions[draw]] = letters[draw]
             key = mutant.tobytes()
             misses += 1
             if key not in visited:
@@ -89,27 +89,27 @@ def expand_hamming1(
 
 
 def hamming1_shell(tokens: Tokens, vocab: int) -> Grown:
-    """All sequences that are one letter away from one of these, without these, sorted."""
+    """All sequences one letter away from a given one, without the given ones, sorted."""
     length = tokens.shape[1]
     mutants = np.repeat(tokens[:, None], length * (vocab - 1), axis=1)
-    places = np.repeat(np.arange(length), vocab - 1)
+    positions = np.repeat(np.arange(length), vocab - 1)
     steps = np.tile(np.arange(1, vocab), length)
     columns = np.arange(length * (vocab - 1))
-    mutants[:, columns, places] = (tokens[:, places] + steps) % vocab
-    different = np.unique(mutants.reshape(-1, length), axis=0)
-    own = {row.tobytes() for row in tokens}
-    return different[[row.tobytes() not in own for row in different]]
+    mutants[:, columns, positions] = (tokens[:, positions] + steps) % vocab
+    distinct = np.unique(mutants.reshape(-1, length), axis=0)
+    given_keys = {row.tobytes() for row in tokens}
+    return distinct[[row.tobytes() not in given_keys for row in distinct]]
 
 
 def random_mutants(tokens: Tokens, n: int, rng: np.random.Generator, *, vocab: int = 20, letters: int = 1) -> Grown:
-    """Mutants of randomly chosen sequences, each with a number of random letters at random places.
+    """Mutants of randomly chosen sequences, with some letters changed at random positions.
 
     Args:
         tokens: The sequences.
-        n: How many mutants.
-        rng: Source of all draws.
-        vocab: Letters of the alphabet.
-        letters: Number of places at which the letter is changed.
+        n: Number of mutants.
+        rng: Source of all random draws.
+        vocab: Size of the alphabet.
+        letters: Number of letters changed in each mutant.
 
     Examples:
         >>> random_mutants(np.zeros((2, 5), np.uint8), 3, np.random.default_rng(0), vocab=2).sum(1).tolist()
@@ -120,8 +120,8 @@ def random_mutants(tokens: Tokens, n: int, rng: np.random.Generator, *, vocab: i
     check_tokens("tokens", tokens, vocab)
     letters = checks.size("letters", letters, 1, tokens.shape[1])
     mutants = tokens[rng.integers(len(tokens), size=checks.size("n", n))]
-    places = rng.random(mutants.shape).argsort(1)[:, :letters]
-    steps = rng.integers(1, vocab, size=places.shape)
-    current = np.take_along_axis(mutants, places, 1)
-    np.put_along_axis(mutants, places, ((current + steps) % vocab).astype(np.uint8), 1)
+    positions = rng.random(mutants.shape).argsort(1)[:, :letters]
+    steps = rng.integers(1, vocab, size=positions.shape)
+    current = np.take_along_axis(mutants, positions, 1)
+    np.put_along_axis(mutants, positions, ((current + steps) % vocab).astype(np.uint8), 1)
     return mutants

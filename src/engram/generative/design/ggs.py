@@ -1,4 +1,4 @@
-"""Gibbs sampling with graph-based smoothing: better sequences, from a few thousand measurements of worse ones."""
+"""Gibbs sampling with graph-based smoothing, which designs sequences from a few thousand measurements of worse ones."""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ from engram.generative.design.smoother import GraphLabelSmoother
 class GGS(BaseEstimator):  # type: ignore[misc]
     """Design of sequences that are better than the measured ones, by a network trained on smoothed labels.
 
-    A network is fitted to the measurements, and labels them and many mutants of them; the labels are smoothed over a
-    graph of nearest neighbours, and a fresh network is fitted to these; single letters are then drawn by its gradients,
-    round by round. Look at ``consensus_`` first: for mutants of one parent it is the parent, and often as good.
+    A first network is fitted to the measurements and labels the sequences and many mutants of them. These labels are
+    smoothed over a graph of nearest neighbours, and a second network is fitted to the result. Its gradients then guide
+    mutations of single letters, round by round. Look at ``consensus_`` first: for mutants of one parent it is that
+    parent, and often as good.
 
     Args:
         alphabet: The letters.
         duplicates: How to treat a sequence that occurs more than once, as in ``measurements``; by default all its
             rows are used, with a warning if their labels differ.
-        n_nodes: Sequences of the graph; 250,000 as published.
-        gamma: How smooth; 0: no smoothing, the fresh network learns the predictions of the first one.
+        n_nodes: Number of sequences in the graph; 250,000 as published.
+        gamma: Strength of smoothing; 0: none, so that the second network learns the predictions of the first one.
         explore: How parents of mutants are chosen, as in ``expand_hamming1``.
-        k: Number of neighbours; ``"sqrt"``: the root of the number of nodes.
-        edge_weight: As in ``GraphLabelSmoother``.
-        laplacian: As in ``GraphLabelSmoother``.
+        k: Number of neighbours; ``"sqrt"``: the square root of the number of nodes.
+        edge_weight: Weights of edges, as in ``GraphLabelSmoother``.
+        laplacian: The graph's Laplacian, as in ``GraphLabelSmoother``.
         channels: Outputs of the networks' convolution; 256 as published.
         kernel: Letters in a window of the convolution.
         epochs: Passes of the first network over the measurements.
-        smooth_epochs: Passes of the second over the nodes.
-        lr: Learning rate of both; 1e-4 as published.
-        batch_size: Sequences in a batch of both; 1024 as published.
-        weight_decay: Weight decay of both; 1e-4 as published.
+        smooth_epochs: Passes of the second network over the nodes.
+        lr: Learning rate of both networks; 1e-4 as published.
+        batch_size: Sequences in a batch, for both networks; 1024 as published.
+        weight_decay: Weight decay of both networks; 1e-4 as published.
         temperature: Temperature of proposals, as in ``GibbsWithGradients``.
-        n_proposals: Draws for each parent.
+        n_proposals: Number of proposals drawn for each parent.
         clusters: Largest number of parents in a round.
-        accept: The rule of acceptance.
-        rounds: Rounds of the sampler.
-        random_state: Seed of all draws.
+        accept: The acceptance rule, as in ``GibbsWithGradients``.
+        rounds: Number of rounds of the sampler.
+        random_state: Seed of all random draws.
 
     Attributes:
-        consensus_: The most frequent letter at each place.
+        consensus_: The most frequent letter at each position.
         nodes_: The tokens of the graph's sequences.
-        noisy_labels_, labels_: The first network's predictions for these, and the same after smoothing.
+        noisy_labels_, labels_: The first network's predictions for the nodes, before and after smoothing.
         noisy_model_, model_: The two networks.
         history_: Statistics of the rounds of the last ``sample``.
 
     Raises:
-        ValueError: An argument is out of range, or sequences have several lengths or letters that are not in the
-            alphabet.
+        ValueError: An argument is out of range, or sequences differ in length or have letters outside the alphabet.
 
     Source: Kirjner, Yim, Samusevich, Bracha, Jaakkola, Barzilay and Fiete, "Improving protein optimization with
     smoothed fitness landscapes", ICLR 2024.
@@ -123,9 +123,9 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, sequences: Sequence[str], y: ArrayLike) -> GGS:
-        """Learn from sequences, strings of one length, and their fitness ``y``, to be maximised."""
+        """Learn from sequences, strings of equal length, and their fitness ``y``, to be maximised."""
         measured = measurements(sequences, y, self.alphabet, self.duplicates)
-        self._sampler_of(None)
+        self._sampler_of(None)  # checks the sampler's arguments before the networks are trained
         checks.number("gamma", self.gamma, minimum=0)
         rng = checks.rng("random_state", self.random_state)
         self.consensus_ = decode(consensus(measured.tokens)[None], self.alphabet)[0]
@@ -141,7 +141,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         return self
 
     def sample(self, n: int = 128) -> list[str]:
-        """The n best of the last round, best first; the same at each call."""
+        """The n best sequences of the sampler's last round, best first; the same at each call."""
         check_is_fitted(self)
         n = checks.size("n", n)
         rng = copy.deepcopy(self._rng)
@@ -154,7 +154,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         return decode(best.tokens, self.alphabet)
 
     def predict(self, sequences: Sequence[str]) -> Float[np.ndarray, "sequences"]:
-        """Predict the fitness of sequences by the network trained on smoothed labels."""
+        """The fitness of sequences predicted by the network trained on smoothed labels."""
         check_is_fitted(self)
         return self.model_.predict(encode(sequences, self.alphabet))
 
@@ -165,7 +165,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         epochs: int,
         rng: np.random.Generator,
     ) -> SeqCNN:
-        """A fresh network, fitted."""
+        """A new network fitted to labels."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         net = SeqCNN(tokens.shape[1], len(self.alphabet), self.channels, self.kernel, generator=generator)
         optimizer = optimizer_of(net, self.lr, self.weight_decay)

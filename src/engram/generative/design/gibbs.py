@@ -15,11 +15,11 @@ from engram.generative.design.sequences import check_tokens
 
 Tokens = UInt8[np.ndarray, "sequences length"]
 Accept = Literal["balanced", "paper", "author", "always", "greedy"]
-MOST_CLUSTERED = 15_000  # sequences, whose distances take a gigabyte
+MOST_CLUSTERED = 15_000  # sequences; the distances between all pairs take a gigabyte
 
 
 class Population(NamedTuple):
-    """Sequences and their energies; for the initial ones, their measurements."""
+    """Sequences and their scores: energies, or measurements for the initial sequences."""
 
     tokens: Tokens
     scores: Float[np.ndarray, "sequences"]
@@ -31,8 +31,8 @@ class Round(NamedTuple):
     Attributes:
         parents: Number of sequences whose mutants were proposed.
         proposed: Proposals that change a letter.
-        accepted: The share of them that was accepted.
-        unique: Number of different new sequences among those accepted.
+        accepted: The share of these that was accepted.
+        unique: Number of distinct new sequences among those accepted.
     """
 
     parents: int
@@ -44,27 +44,28 @@ class Round(NamedTuple):
 class GibbsWithGradients:
     r"""A sampler of one-letter mutants, drawn by the energy's gradient and accepted or rejected, round by round.
 
-    With d(x)_ij the change of the energy that letter j at place i promises to first order, a proposal is drawn from
+    Let d(x)_ij be the first-order change of the energy by letter j at position i. A proposal is drawn from
 
         q(i, j | x) = softmax(d(x) / tau)
 
-    over all places and letters; proposals of the letter that is already there are dropped. All proposals of a round
-    have the same parents, which are dropped as well: this is a broad search, not a Markov chain. With f the energy, x'
-    the mutant and q(x | x') the probability of the way back, a mutant is accepted with the probability min(1, r):
+    over all positions and letters; proposals of the current letter are dropped. All proposals of a round have the same
+    parents, which are dropped as well: this is a broad search, not a Markov chain. With the energy f, the mutant x' and
+    the probability q(x | x') of the reverse move, a mutant is accepted with probability min(1, r):
 
     - ``"balanced"``: r = exp((f' - f) / T) q(x | x') / q(x' | x) with T = tau / 2, the temperature for which q is the
-    locally balanced proposal; a single chain would leave exp(f / T) invariant. - ``"paper"``: r = exp(f' - f) q(x | x')
-    / q(x' | x), which rejects many large improvements. - ``"author"``: as in the published code, a mutant is accepted
-    if u > exp(f' - f) q(stay at i | x') / q(x' | x) for a uniform u. Compared with the paper, the inequality is
-    reversed, and the probability of the way back is another one. - ``"always"``, and ``"greedy"``: where f' > f.
+      locally balanced proposal; a single chain would leave exp(f / T) invariant.
+    - ``"paper"``: r = exp(f' - f) q(x | x') / q(x' | x), which rejects many large improvements.
+    - ``"author"``: as in the published code, a mutant is accepted if u > exp(f' - f) q(stay at i | x') / q(x' | x) for
+      a uniform u. Compared with the paper, the inequality is reversed, and the reverse probability is a different one.
+    - ``"always"`` accepts every mutant, ``"greedy"`` every mutant with f' > f.
 
     Args:
         energy: A ``SeqCNN``, or any differentiable function of one-hot rows (batch, length, vocab).
         temperature: tau, above 0.
-        n_proposals: Draws for each parent.
-        accept: The rule.
+        n_proposals: Number of proposals drawn for each parent.
+        accept: The acceptance rule.
         clusters: Largest number of parents in a round, the best of each cluster.
-        vocab: Letters of the alphabet.
+        vocab: Size of the alphabet; ignored for a ``SeqCNN``, which has its own.
 
     Raises:
         ValueError: An argument is out of range.
@@ -104,7 +105,7 @@ class GibbsWithGradients:
         self.vocab = energy.vocab if isinstance(energy, SeqCNN) else checks.size("vocab", vocab, 2, 255)
 
     def first_order(self, tokens: Tokens) -> FirstOrder:
-        """The energy of sequences, and the change that each letter promises to first order."""
+        """The energy of sequences, and its first-order change by each letter at each position."""
         if isinstance(self.energy, SeqCNN):
             return self.energy.first_order(tokens)
         return differentiated(self.energy, tokens, self.vocab)
@@ -112,7 +113,7 @@ class GibbsWithGradients:
     def log_proposal(
         self, changes: Float[np.ndarray, "sequences length vocab"]
     ) -> Float[np.ndarray, "sequences moves"]:
-        """Log q of all moves, place by place and letter by letter, given the changes that they promise."""
+        """Log q of all moves, ordered by position, then letter, given their first-order changes."""
         with checks.noted(changes=changes):
             logits = np.asarray(changes).reshape(len(changes), -1) / self.temperature
             logits = logits - logits.max(1, keepdims=True)
@@ -121,13 +122,13 @@ class GibbsWithGradients:
     def log_ratio(
         self, old: FirstOrder, new: FirstOrder, tokens: Tokens, moves: Int[np.ndarray, "sequences"]
     ) -> Float[np.ndarray, "sequences"]:
-        """Log r of the rule, for a move of each sequence.
+        """Log r of the acceptance rule, for one move of each sequence.
 
         Args:
-            old: First order of the sequences.
-            new: First order of their mutants.
+            old: Energies and first-order changes of the sequences.
+            new: Energies and first-order changes of their mutants.
             tokens: The sequences.
-            moves: Place times the letters of the alphabet, plus the new letter.
+            moves: Position times the size of the alphabet, plus the new letter.
         """
         with checks.noted(old=old, new=new, tokens=tokens, moves=moves):
             log_forward = self.log_proposal(old.changes)[np.arange(len(tokens)), moves]
@@ -141,7 +142,7 @@ class GibbsWithGradients:
         tokens: Tokens,
         moves: Int[np.ndarray, "sequences"],
     ) -> Float[np.ndarray, "sequences"]:
-        """The same from the gain and log q of the forward move; only the needed reverse moves are computed."""
+        """Log r from the gain and log q of the forward move; only the needed reverse moves are computed."""
         logits = new.changes.reshape(len(tokens), -1) / self.temperature
         peak = logits.max(1)
         letters = moves % self.vocab
@@ -157,49 +158,49 @@ class GibbsWithGradients:
     def propose(
         self, tokens: Tokens, rng: np.random.Generator
     ) -> tuple[FirstOrder, Int[np.ndarray, "draws"], Int[np.ndarray, "draws"]]:
-        """Draw moves of some sequences: their first order, and of each draw the parent and the move."""
+        """Draw moves of some sequences; return their first-order changes, and the parent and the move of each draw."""
         checks.instance("rng", rng, np.random.Generator)
-        order = self.first_order(tokens)
-        checks.finite("energy(x)", order.values)
-        cumulative = np.exp(self.log_proposal(order.changes)).cumsum(1)
+        expansion = self.first_order(tokens)
+        checks.finite("energy(x)", expansion.values)
+        cumulative = np.exp(self.log_proposal(expansion.changes)).cumsum(1)
         draws = rng.random((len(tokens), self.n_proposals)) * cumulative[:, -1:]
         moves = np.array([row.searchsorted(drawn, side="right") for row, drawn in zip(cumulative, draws, strict=True)])
         parents = np.repeat(np.arange(len(tokens)), self.n_proposals)
-        return order, parents, moves.ravel().clip(max=cumulative.shape[1] - 1)
+        return expansion, parents, moves.ravel().clip(max=cumulative.shape[1] - 1)
 
     def step(
         self, population: Population, rng: np.random.Generator, known: frozenset[bytes] = frozenset()
     ) -> tuple[Population, Round]:
-        """A round: the best of each cluster, their mutants, those accepted.
+        """Run a round: propose mutants of the best sequence of each cluster, and return those accepted.
 
         Args:
-            population: The sequences.
-            rng: Source of draws.
-            known: Sequences, as bytes, that do not count as new.
+            population: The sequences and their scores.
+            rng: Source of all random draws.
+            known: Sequences, as bytes, that are not returned even if accepted.
         """
         checks.arguments()
         best = cluster_reduce(population.tokens, population.scores, self.clusters)
         tokens = population.tokens[best]
-        order, parents, moves = self.propose(tokens, rng)
+        expansion, parents, moves = self.propose(tokens, rng)
         uniform = rng.random(len(moves))
         changing = moves % self.vocab != tokens[parents, moves // self.vocab]
         parents, moves, uniform = parents[changing], moves[changing], uniform[changing]
-        # A promising move of a parent is drawn many times, but evaluated only once.
-        different, inverse = np.unique(parents * tokens.shape[1] * self.vocab + moves, return_inverse=True)
-        parent, move = np.divmod(different, tokens.shape[1] * self.vocab)
+        # A promising move may be drawn many times, but is evaluated only once.
+        distinct, inverse = np.unique(parents * tokens.shape[1] * self.vocab + moves, return_inverse=True)
+        parent, move = np.divmod(distinct, tokens.shape[1] * self.vocab)
         mutants = tokens[parent]
         mutants[np.arange(len(move)), move // self.vocab] = move % self.vocab
         if not len(move):
             return Population(mutants, np.zeros(0)), Round(len(tokens), 0, 0.0, 0)
         new = self.first_order(mutants)
         checks.finite("energy(x)", new.values)
-        gain = new.values - order.values[parent]
+        gain = new.values - expansion.values[parent]
         if self.accept == "always":
             accepted = np.ones(len(inverse), bool)
         elif self.accept == "greedy":
             accepted = (gain > 0)[inverse]
         else:
-            log_forward = self.log_proposal(order.changes)[parent, move]
+            log_forward = self.log_proposal(expansion.changes)[parent, move]
             ratio = np.exp(self._log_ratio(gain, log_forward, new, tokens[parent], move).clip(max=0.0))[inverse]
             accepted = uniform > ratio if self.accept == "author" else uniform < ratio
         share = float(accepted.mean())
@@ -213,15 +214,15 @@ class GibbsWithGradients:
         )
 
     def run(self, start: Population, rounds: int, rng: np.random.Generator) -> tuple[Population, tuple[Round, ...]]:
-        """Run rounds from a start, without returning to its sequences; return the last population that is not empty.
+        """Run rounds; return the last population that is not empty, and the statistics of each round.
 
         Args:
-            start: Sequences and their scores, as measured, by which the first parents are chosen.
-            rounds: How many rounds; fewer if no mutant is accepted.
-            rng: Source of draws.
+            start: Initial sequences, which no round returns to, and their measurements, which choose the first parents.
+            rounds: Number of rounds; fewer if no mutant is accepted.
+            rng: Source of all random draws.
 
         Raises:
-            ValueError: Scores are not finite, or the energy is not, with the round.
+            ValueError: A score or an energy is not finite; for an energy, the message names the round.
         """
         checks.arguments()
         check_tokens("start.tokens", start.tokens, self.vocab)
@@ -240,14 +241,14 @@ class GibbsWithGradients:
 
 
 def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clusters: int) -> Int[np.ndarray, "chosen"]:
-    """The best sequence of each cluster, by average linkage of the Hamming distance; ties go to the first.
+    """The index of the best sequence of each cluster, by average linkage of Hamming distances; ties go to the first.
 
     If there are more than 15,000 sequences, only the best are clustered.
 
     Args:
         tokens: The sequences.
-        scores: How good they are.
-        clusters: How many clusters at most; all sequences stay where there are no more.
+        scores: Their scores, to be maximised.
+        clusters: Largest number of clusters; if there are no more sequences than that, all are chosen.
 
     Source: Kirjner et al., ICLR 2024, algorithm 3.
 
@@ -268,7 +269,7 @@ def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clust
 
 
 def top(population: Population, n: int) -> Population:
-    """The different sequences with the highest scores, best first."""
+    """The n distinct sequences with the highest scores, best first; of equal sequences only the first counts."""
     checks.arguments()
     rows = np.sort(np.unique(population.tokens, axis=0, return_index=True)[1])
     best = rows[np.argsort(-population.scores[rows], kind="stable")[: checks.size("n", n)]]

@@ -1,8 +1,8 @@
-"""Distances of sequences, nearest neighbours, products with a graph, and a network of windows as numba loops.
+"""Numba loops for distances, nearest neighbours, products with a graph, and a network over windows.
 
-Sequences are rows of tokens. For distances of all pairs they are turned on their side: a plane holds one bit of the
-tokens of 32 positions for all sequences, so that an exclusive or compares 32 letters at a time, and vectors of planes
-several sequences with one. Nothing depends on the number of threads.
+Sequences are rows of tokens. For the distances between all pairs they are transposed into bit planes: a plane holds one
+bit of the tokens at 32 positions for all sequences, so that one exclusive or compares 32 letters, and a vector
+instruction compares several sequences at once. No result depends on the number of threads.
 """
 
 import numpy as np
@@ -10,15 +10,15 @@ import numpy as np
 from engram.numeric.bits import ones
 from engram.numeric.jit import inline, jit
 
-TILE, ROWS, SAMPLED = 1024, 16, 16  # columns and rows of pairs at a time; of which distances a bound is guessed
+TILE, ROWS, SAMPLED = 1024, 16, 16  # columns and rows of a tile of pairs; one in 16 distances serves to guess a bound
 
 
 @inline
 def levenshtein(a, b, most, row):
-    """The smaller of ``most`` and the fewest edits of two rows of one length, by the table's band around its diagonal.
+    """The number of edits between two rows of equal length, or ``most`` if smaller, from a band around the diagonal.
 
-    A path that leaves the diagonal by d has d insertions and d deletions. Cells beyond the band hold what their edits
-    are at most, never less than they are.
+    A path that strays d cells from the diagonal has d insertions and d deletions. Cells outside the band hold upper
+    bounds of their edits.
     """
     reach = (most - 1) // 2
     length = len(a)
@@ -56,11 +56,11 @@ nearest = jit(_nearest)
 
 def _pairs(tokens, out):
     row = np.zeros(tokens.shape[1] + 1, np.int64)
-    at = 0
+    pair = 0
     for i in range(len(tokens)):
         for j in range(i):
-            out[at] = levenshtein(tokens[i], tokens[j], tokens.shape[1] + 1, row)
-            at += 1
+            out[pair] = levenshtein(tokens[i], tokens[j], tokens.shape[1] + 1, row)
+            pair += 1
 
 
 pairs = jit(_pairs)
@@ -68,7 +68,7 @@ pairs = jit(_pairs)
 
 
 def _compare(planes, row, start, stop, differ, distances):
-    """Write how many letters differ between a sequence and those of a tile."""
+    """Add the number of letters that differ between a sequence and each sequence of a tile."""
     for word in range(planes.shape[0]):
         for plane in range(planes.shape[1]):
             own, other = planes[word, plane, row], planes[word, plane, start:stop]
@@ -83,12 +83,12 @@ def _compare(planes, row, start, stop, differ, distances):
 
 
 def _select(distances, row, indices, sorted_distances, counts, candidates):
-    """Write the k nearest but the row itself, in the order of distance and then of number."""
+    """Write the k nearest rows other than the row itself, ordered by distance, then by index."""
     n, k = len(distances), len(indices)
     counts[:] = 0
     for j in range(0, n, SAMPLED):
         counts[distances[j]] += 1
-    # A bound that most likely has k within it, from a sample; where it has not, the next.
+    # A sample gives a bound that probably has k rows within it; if it has not, the bound is raised.
     bound, within = 0, counts[0]
     while within * SAMPLED < 2 * k and bound < len(counts) - 1:
         bound += 1
@@ -101,19 +101,19 @@ def _select(distances, row, indices, sorted_distances, counts, candidates):
             count += distances[j] <= bound
         bound += 1
     counts[:] = 0
-    for at in range(count):
-        if candidates[at] != row:
-            counts[distances[candidates[at]]] += 1
-    place = 0
+    for entry in range(count):
+        if candidates[entry] != row:
+            counts[distances[candidates[entry]]] += 1
+    slot = 0
     for distance in range(len(counts)):
-        place, counts[distance] = place + counts[distance], place
-    for at in range(count):
-        j = candidates[at]
+        slot, counts[distance] = slot + counts[distance], slot
+    for entry in range(count):
+        j = candidates[entry]
         if j != row:
-            place = counts[distances[j]]
+            slot = counts[distances[j]]
             counts[distances[j]] += 1
-            if place < k:
-                indices[place], sorted_distances[place] = j, distances[j]
+            if slot < k:
+                indices[slot], sorted_distances[slot] = j, distances[j]
 
 
 compare, select = jit(_compare), jit(_select)
@@ -141,11 +141,11 @@ neighbours = jit(_neighbours)
 
 def _halve_mutual(indices, weights, first, stop):
     for i in range(first, stop):
-        for at in range(indices.shape[1]):
-            j = indices[i, at]
-            place = np.searchsorted(indices[j], i)
-            if place < indices.shape[1] and indices[j, place] == i:
-                weights[i, at] *= weights.dtype.type(0.5)
+        for edge in range(indices.shape[1]):
+            j = indices[i, edge]
+            slot = np.searchsorted(indices[j], i)
+            if slot < indices.shape[1] and indices[j, slot] == i:
+                weights[i, edge] *= weights.dtype.type(0.5)
 
 
 halve_mutual = jit(_halve_mutual)
@@ -156,8 +156,8 @@ def _product(indices, weights, x, out):
     out[:] = 0.0
     for i in range(len(indices)):
         total, own = 0.0, x[i]
-        for at in range(indices.shape[1]):
-            j, weight = indices[i, at], np.float64(weights[i, at])
+        for edge in range(indices.shape[1]):
+            j, weight = indices[i, edge], np.float64(weights[i, edge])
             total += weight * x[j]
             out[j] += weight * own
         out[i] += total
@@ -171,8 +171,8 @@ def _components(indices):
     root = np.arange(len(indices))
     count = len(indices)
     for i in range(len(indices)):
-        for at in range(indices.shape[1]):
-            a, b = i, np.int64(indices[i, at])
+        for edge in range(indices.shape[1]):
+            a, b = i, np.int64(indices[i, edge])
             while root[a] != a:
                 root[a] = root[root[a]]
                 a = root[a]
@@ -194,17 +194,17 @@ def _largest_window(tokens, table, bias, largest, at):
     total = np.empty(hidden, table.dtype)
     for i in range(len(tokens)):
         largest[i] = -np.inf
-        for place in range(tokens.shape[1] - kernel + 1):
+        for window in range(tokens.shape[1] - kernel + 1):
             for unit in range(hidden):
                 total[unit] = bias[unit]
             for offset in range(kernel):
-                row = table[offset, tokens[i, place + offset]]
+                row = table[offset, tokens[i, window + offset]]
                 for unit in range(hidden):
                     total[unit] += row[unit]
             for unit in range(hidden):
                 if total[unit] > largest[i, unit]:
                     largest[i, unit] = total[unit]
-                    at[i, unit] = place
+                    at[i, unit] = window
 
 
 largest_window = jit(_largest_window)
@@ -237,10 +237,10 @@ def _first_order(tokens, table, bias, by_unit, readout, offset, first, stop, val
                 for entry in range(by_unit.shape[1]):
                     slopes[start + entry] += readout[unit] * by_unit[unit, entry]
         values[i] = value
-        for place in range(tokens.shape[1]):
-            own = changes[i, place, tokens[i, place]]
+        for position in range(tokens.shape[1]):
+            own = changes[i, position, tokens[i, position]]
             for letter in range(vocab):
-                changes[i, place, letter] -= own
+                changes[i, position, letter] -= own
 
 
 first_order = jit(_first_order)

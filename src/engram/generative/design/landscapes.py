@@ -17,8 +17,8 @@ class Landscape:
     """A function from tokens, (sequences, length), to their fitness.
 
     Attributes:
-        length, vocab: Letters of a sequence, and of the alphabet.
-        wild_type: The tokens of the sequence that others are mutants of.
+        length, vocab: Length of sequences, and size of the alphabet.
+        wild_type: The tokens of the sequence from which mutants are made.
     """
 
     length: int
@@ -28,10 +28,10 @@ class Landscape:
     __repr__ = checks.described
 
     def __call__(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
-        """The fitness of some sequences.
+        """The fitness of each sequence.
 
         Raises:
-            ValueError: They are of another length, or a token is beyond the alphabet.
+            ValueError: Sequences have another length, or a token is outside the alphabet.
         """
         checks.arguments()
         checks.has_shape("tokens", tokens.shape, ("sequences", self.length))
@@ -43,18 +43,18 @@ class Landscape:
 
 
 class SigmoidEpistasis(Landscape):
-    r"""A protein that stays folded as long as its mutations cost little: a sigmoid of sums over sites and pairs.
+    r"""A protein that stays folded while its mutations cost little: a sigmoid of sums over sites and pairs.
 
         g(x) = 10 sigmoid((b_0 + sum_i h_i(x_i) + sum_k J_k(x_i, x_j)) / 1.5)
 
-    Each letter other than the wild type's has h_i = -|N(0.6, 0.4)|, or, one in eight, |N(0, 0.6)|; random pairs of
+    Each letter other than the wild type's has h_i = -|N(0.6, 0.4)|, or for one in eight |N(0, 0.6)|; random pairs of
     sites have an effect J_k ~ N(0, 0.5) if neither letter is the wild type's.
 
     Args:
-        rng: Source of the landscape.
-        length: Letters of a sequence.
-        vocab: Letters of the alphabet.
-        stability: b_0, with which the wild type has 10 sigmoid(b_0 / 1.5).
+        rng: Source of the random landscape.
+        length: Length of sequences.
+        vocab: Size of the alphabet.
+        stability: b_0; the fitness of the wild type is 10 sigmoid(b_0 / 1.5).
         beneficial: Share of letters that increase the fitness.
 
     Source: our own stand-in for a measured landscape.
@@ -97,15 +97,15 @@ class SigmoidEpistasis(Landscape):
 
 
 class NK(Landscape):
-    """Kauffman's landscape: each site's share of the fitness depends on its letter and those of k others.
+    """Kauffman's landscape: each site's contribution to the fitness depends on its letter and those of k other sites.
 
-    Shares are drawn uniformly, and the fitness is their mean; the larger k, the more rugged.
+    Contributions are drawn uniformly, and the fitness is their mean; the larger k, the more rugged the landscape.
 
     Args:
-        rng: Source of the landscape.
-        length: Letters of a sequence.
-        vocab: Letters of the alphabet.
-        k: Number of others, the next in a circle.
+        rng: Source of the random landscape.
+        length: Length of sequences.
+        vocab: Size of the alphabet.
+        k: Number of other sites, those that come next, in a circle.
 
     Source: Kauffman and Weinberger, "The NK model of rugged fitness landscapes" (1989).
 
@@ -124,20 +124,20 @@ class NK(Landscape):
         self.wild_type = rng.integers(self.vocab, size=self.length).astype(np.uint8)
 
     def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
-        places = np.zeros(tokens.shape, np.int64)
+        entries = np.zeros(tokens.shape, np.int64)
         for step in range(self.k + 1):
-            places = places * self.vocab + np.roll(tokens, -step, axis=1)
-        return np.asarray(self.shares[np.arange(self.length), places].mean(1))
+            entries = entries * self.vocab + np.roll(tokens, -step, axis=1)
+        return np.asarray(self.shares[np.arange(self.length), entries].mean(1))
 
 
 class RoughMountFuji(Landscape):
-    """A slope towards the wild type, with noise that belongs to each sequence: -slope d(x, wild type) + N(0, 1).
+    """A slope towards the wild type, with fixed noise for each sequence: -slope d(x, wild type) + N(0, 1).
 
     Args:
-        rng: Source of the landscape.
-        length: Letters of a sequence.
-        vocab: Letters of the alphabet.
-        slope: The cost of each letter that differs; a smaller slope makes a rougher landscape.
+        rng: Source of the random landscape.
+        length: Length of sequences.
+        vocab: Size of the alphabet.
+        slope: The cost of each differing letter; a smaller slope makes a rougher landscape.
 
     Source: Aita et al., "Analysis of a local fitness landscape with a model of the rough Mt. Fuji-type landscape"
     (2000), with equal slopes.
@@ -173,17 +173,17 @@ class Ehrlich(Landscape):
     letters are never banned, so that every letter can be reached.
 
     Args:
-        rng: Source of the landscape.
-        length: Letters of a sequence.
-        vocab: Letters of the alphabet.
-        n_motifs: Number of motifs, each within an equal part of the length.
-        motif_length: Letters of a motif, k, all different.
-        quantization: Number of steps q in which a motif becomes present, at most k; None: k.
+        rng: Source of the random landscape.
+        length: Length of sequences.
+        vocab: Size of the alphabet.
+        n_motifs: Number of motifs; each fits into an equal part of the length.
+        motif_length: Number k of letters in a motif, all different.
+        quantization: Number of levels q above 0 at which a motif's presence is measured, at most k; None: k.
         banned: Probability that a transition is banned.
 
     Attributes:
-        motifs, spacings: The letters of motifs, and their offsets from a motif's first letter, (motifs, letters).
-        allowed: Whether the second letter may follow the first, (vocab, vocab).
+        motifs, spacings: The letters of the motifs, and their offsets from the first letter, (motifs, letters).
+        allowed: Whether a letter (column) may follow another (row), (vocab, vocab).
         wild_type: A sequence drawn letter by letter, uniformly from the letters that may follow.
         optimum: A sequence of fitness 1.
 
@@ -212,15 +212,15 @@ class Ehrlich(Landscape):
     ) -> None:
         checks.arguments()
         self.length, self.vocab = checks.size("length", length, 2), checks.size("vocab", vocab, 2, 255)
-        part = self.length // checks.size("n_motifs", n_motifs, 1, self.length)
-        k = checks.size("motif_length", motif_length, 1, min(part, self.vocab))
+        span = self.length // checks.size("n_motifs", n_motifs, 1, self.length)
+        k = checks.size("motif_length", motif_length, 1, min(span, self.vocab))
         self.quantization = k if quantization is None else checks.size("quantization", quantization, 1, k)
         checks.number("banned", banned, minimum=0, maximum=1)
         self.motifs = np.array([rng.permutation(self.vocab)[:k] for _ in range(n_motifs)], dtype=np.uint8)
-        later = [np.sort(rng.permutation(part - 1)[: k - 1]) + 1 for _ in range(n_motifs)]
-        self.spacings = np.array([[0, *places] for places in later])
-        # Each letter of a motif stays until the next one's place.
-        ends = np.append((self.spacings + part * np.arange(n_motifs)[:, None]).ravel()[1:], self.length)
+        offsets = [np.sort(rng.permutation(span - 1)[: k - 1]) + 1 for _ in range(n_motifs)]
+        self.spacings = np.array([[0, *after] for after in offsets])
+        # Each letter of a motif is repeated up to the position of the next one.
+        ends = np.append((self.spacings + span * np.arange(n_motifs)[:, None]).ravel()[1:], self.length)
         self.optimum = np.repeat(self.motifs.ravel(), np.diff(ends, prepend=0))
         self.allowed = rng.random((self.vocab, self.vocab)) >= banned
         circle = rng.permutation(self.vocab)
@@ -249,9 +249,9 @@ class LookupTable(Landscape):
     """A landscape given by a table of measurements.
 
     Args:
-        table: The fitness of each sequence, strings of one length.
+        table: The fitness of each sequence; the keys are strings of equal length.
         alphabet: The letters.
-        missing: The fitness of sequences that are not in the table; None: they raise an error.
+        missing: The fitness of sequences that are not in the table; None: such a sequence raises an error.
 
     Examples:
         >>> LookupTable({"AA": 1.0, "AB": 3.0}, "AB")(np.array([[0, 1]], dtype=np.uint8)).tolist()
@@ -280,15 +280,15 @@ class LookupTable(Landscape):
 def mutants_of(
     landscape: Landscape, n: int, rng: np.random.Generator, *, mutations: float = 4.0, noise: float = 1.5
 ) -> Measurements:
-    """Different mutants of a landscape's wild type, as if measured.
+    """Distinct mutants of a landscape's wild type, with noisy measurements of their fitness.
 
-    Each has min(1 + Poisson(``mutations``), 15) places with a random letter, which may be the one that it had.
+    Each has a random letter, possibly the original one, at min(1 + Poisson(``mutations``), 15) positions.
 
     Args:
         landscape: The landscape.
-        n: How many.
+        n: Number of mutants.
         rng: Source of mutants and noise.
-        mutations: Mean number of places, less one.
+        mutations: Mean of the Poisson distribution.
         noise: Standard deviation of the noise that is added to the fitness.
 
     Examples:
@@ -304,8 +304,8 @@ def mutants_of(
     most, misses = min(15, landscape.length), 0
     while len(rows) < n:
         row = landscape.wild_type.copy()
-        places = rng.choice(landscape.length, min(1 + rng.poisson(mutations), most), replace=False)
-        row[places] = rng.integers(landscape.vocab, size=len(places))
+        positions = rng.choice(landscape.length, min(1 + rng.poisson(mutations), most), replace=False)
+        row[positions] = rng.integers(landscape.vocab, size=len(positions))
         misses = misses + 1 if row.tobytes() in rows else 0
         if misses > 1000:
             raise ValueError(f"n = {n}: mutants with {mutations:g} mutations are too few")

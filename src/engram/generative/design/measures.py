@@ -1,4 +1,4 @@
-"""How good, how different from each other and how new designed sequences are; all distances count edits."""
+"""The fitness, diversity and novelty of designed sequences, with distances counted in edits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Tokens = UInt8[np.ndarray, "sequences length"]
 
 
 class Fitness(NamedTuple):
-    """Fitness of some sequences, scaled so that 0 is the lowest and 1 the highest known fitness."""
+    """Statistics of fitness, scaled so that 0 is the lowest and 1 the highest known fitness."""
 
     median: float
     mean: float
@@ -29,10 +29,10 @@ def fitness(values: Float[np.ndarray, "sequences"], known: Float[np.ndarray, "al
 
     Args:
         values: Fitness g of the designed sequences.
-        known: Fitness Y of all known sequences, the best of which the designer did not see.
+        known: Fitness Y of all known sequences, including the best ones, which the designer has not seen.
 
     Raises:
-        ValueError: There are no numbers, one is not finite, or all known ones are equal.
+        ValueError: An array is empty or not finite, or all known values are equal.
 
     Source: Kirjner et al., ICLR 2024, section 5.1.
 
@@ -53,7 +53,7 @@ def fitness(values: Float[np.ndarray, "sequences"], known: Float[np.ndarray, "al
 
 
 def diversity(tokens: Tokens) -> float:
-    """The mean number of edits between two of some sequences; 0 for a single sequence.
+    """The mean number of edits between pairs of sequences; 0 for a single sequence.
 
     Source: the published code of Kirjner et al., ICLR 2024; the paper writes a median.
 
@@ -71,7 +71,7 @@ def diversity(tokens: Tokens) -> float:
 
 
 def novelty(tokens: Tokens, start: UInt8[np.ndarray, "starts length"]) -> float:
-    """The median over sequences of the fewest edits to any of the initial ones.
+    """The median over sequences of the number of edits to the nearest initial sequence.
 
     Source: the published code of Kirjner et al., ICLR 2024.
 
@@ -86,12 +86,12 @@ def novelty(tokens: Tokens, start: UInt8[np.ndarray, "starts length"]) -> float:
 def edits_to(
     tokens: Tokens, others: UInt8[np.ndarray, "others length"], most: int | None = None
 ) -> Int[np.ndarray, "sequences"]:
-    """The fewest edits from each of some sequences to any of the others (Levenshtein's distance).
+    """The number of edits (Levenshtein distance) from each sequence to the nearest of some others.
 
     Args:
         tokens: The sequences.
-        others: The others.
-        most: Largest number of edits to distinguish, for speed; None: all.
+        others: The other sequences, of the same length.
+        most: Larger numbers of edits are reported as this one, for speed; None: no limit.
 
     Examples:
         >>> edits_to(np.array([[0, 1, 2]], dtype=np.uint8), np.array([[1, 2, 0]], dtype=np.uint8)).tolist()
@@ -116,21 +116,21 @@ def split(
     top: float = 0.99,
     distance: str = "levenshtein",
 ) -> Int[np.ndarray, "rows"]:
-    """The rows that a designer may start from: of low fitness, and far from all good ones.
+    """The rows that a designer may start from: of low fitness, and far from all the best ones.
 
-    Rows between two quantiles of fitness, bounds included, that are at least ``gap`` edits from every row at or above
-    the quantile ``top``. Quantiles are of all rows, with linear interpolation.
+    These lie between two quantiles of fitness, bounds included, and at least ``gap`` edits from every row at or above
+    the quantile ``top``. Quantiles are taken over all rows, with linear interpolation.
 
     Args:
-        known: All that was measured.
-        percentile: The quantiles between which the start lies.
-        gap: Fewest edits to the best; 0: no limit, with a warning, since rows near the best show the way there.
-        top: The quantile from which on a row counts as one of the best.
-        distance: ``"levenshtein"``, or ``"hamming"``, letters that differ.
+        known: All measured sequences.
+        percentile: The two quantiles of fitness, from 0 to 1, between which the rows lie.
+        gap: Fewest edits to the best rows; 0: no limit, with a warning, since rows near the best give them away.
+        top: The quantile of fitness from which on a row counts as one of the best.
+        distance: ``"levenshtein"``, the number of edits, or ``"hamming"``, the number of differing letters.
 
     Raises:
-        ValueError: An argument is out of range, the start overlaps the best, or no row is left; with how many are left
-            for each gap.
+        ValueError: An argument is out of range, the rows overlap the best, or no row is left; the message then says
+            how many rows are left for each gap.
 
     Source: Kirjner et al., ICLR 2024, section 5.1 and appendix.
 
@@ -155,13 +155,13 @@ def split(
         raise ValueError(f"percentile = {percentile}: its upper bound {highest} is one of the best (top = {top})")
     good = tokens[scores >= best]
     if distance == "levenshtein":
-        far = edits_to(tokens[rows], good, gap or None)
+        edits = edits_to(tokens[rows], good, gap or None)
     else:
-        far = np.min([(tokens[rows] != row).sum(1) for row in good], axis=0)
+        edits = np.min([(tokens[rows] != row).sum(1) for row in good], axis=0)
     if gap == 0:
-        warnings.warn(f"gap = 0: the start leaks the best: a row is {far.min()} edits from one of them", UserWarning,
+        warnings.warn(f"gap = 0: the start leaks the best: a row is {edits.min()} edits from one of them", UserWarning,
                       stacklevel=2)  # fmt: skip
-    if not (far >= gap).any():
-        left = ", ".join(f"{least}: {int((far >= least).sum())}" for least in range(gap + 1))
-        raise ValueError(f"gap = {gap}: no row is so far from the best; rows by gap are {left}")
-    return rows[far >= gap]
+    if not (edits >= gap).any():
+        rows_by_gap = ", ".join(f"{least}: {int((edits >= least).sum())}" for least in range(gap + 1))
+        raise ValueError(f"gap = {gap}: no row is so far from the best; rows by gap are {rows_by_gap}")
+    return rows[edits >= gap]

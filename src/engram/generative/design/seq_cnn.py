@@ -21,11 +21,11 @@ Energy = Callable[[Float[Tensor, "batch length vocab"]], Float[Tensor, "batch"]]
 
 
 class FirstOrder(NamedTuple):
-    """The value of a function of sequences, and to first order how each single letter would change it.
+    """The value of a function of sequences, and its first-order change by each single letter.
 
     Attributes:
         values: f(x) of each sequence.
-        changes: df/dX at each place and letter, less that of the letter that is there.
+        changes: df/dX for each position and letter, minus that of the current letter.
     """
 
     values: Float[np.ndarray, "sequences"]
@@ -33,18 +33,19 @@ class FirstOrder(NamedTuple):
 
 
 class SeqCNN(nn.Module):
-    r"""A convolutional network that predicts fitness from windows of letters, wherever they are.
+    r"""A convolutional network that predicts fitness from windows of letters, wherever they occur.
 
         f(x) = b_3 + w_3 . max_p relu(W_2 (W_1 * X)_p)
 
-    with a convolution W_1 of ``kernel`` letters to ``channels``, W_2 to twice as many, and the largest over places.
-    Between W_1 and W_2 there is no nonlinearity: on the CPU they are combined in one table, with a row for each letter
-    at each place of a window, which a numba kernel adds up. The position of a window in the sequence is not an input.
+    with a convolution W_1 from ``kernel`` letters to ``channels``, a layer W_2 to twice as many, and the maximum over
+    positions p. There is no nonlinearity between W_1 and W_2, so on the CPU they are merged into a table with a row for
+    each letter at each position of a window, and a numba kernel sums the rows. Where a window is in the sequence is not
+    an input.
 
     Args:
-        length: Letters of a sequence, at least ``kernel``.
-        vocab: Letters of the alphabet.
-        channels: Outputs of the convolution; 256 as published, with 157,953 parameters for 20 letters.
+        length: Length of sequences, at least ``kernel``.
+        vocab: Size of the alphabet.
+        channels: Outputs of the convolution; 256 as published, which gives 157,953 parameters for 20 letters.
         kernel: Letters in a window.
         generator: Source of the initial values; None: torch's global one.
 
@@ -78,10 +79,9 @@ class SeqCNN(nn.Module):
         self.readout = initial.uniform(nn.Linear, 2 * channels, 1, generator=generator)
 
     def forward(self, x: Tensor) -> Float[Tensor, "batch"]:
-        """The fitness of sequences, as one-hot rows (batch, length, vocab), or as tokens (batch, length) of uint8.
+        """The fitness of sequences given as one-hot rows, (batch, length, vocab), or as uint8 tokens, (batch, length).
 
-        With tokens the result is the same but faster on the CPU, and differentiable only with respect to the
-        parameters.
+        Tokens give the same result, faster on the CPU, but differentiable only with respect to the parameters.
         """
         checks.instance("x", x, Tensor)
         if x.dtype != torch.uint8:
@@ -96,11 +96,11 @@ class SeqCNN(nn.Module):
         return self.readout(largest.relu())[:, 0]  # type: ignore[no-any-return]
 
     def first_order(self, tokens: Tokens, n_jobs: int | None = None) -> FirstOrder:
-        """The fitness of sequences, and to first order that of all their mutants of one letter.
+        """The fitness of sequences, and its first-order change for all their one-letter mutants.
 
         Args:
             tokens: The sequences.
-            n_jobs: Number of threads, as joblib reads it.
+            n_jobs: Number of threads, as in joblib.
         """
         from engram.generative.design.kernels import first_order
 
@@ -120,14 +120,14 @@ class SeqCNN(nn.Module):
         return FirstOrder(values.astype(np.float64), changes.astype(np.float64))
 
     def predict(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
-        """The fitness of sequences, as an array."""
+        """The predicted fitness of sequences, as an array."""
         self._check(tokens)
         with torch.no_grad():
             device = self.conv.weight.device
-            parts = [
-                self(torch.from_numpy(part).to(device)) for part in np.array_split(tokens, -(-len(tokens) // 8192))
+            outputs = [
+                self(torch.from_numpy(batch).to(device)) for batch in np.array_split(tokens, -(-len(tokens) // 8192))
             ]
-        return torch.cat(parts).double().cpu().numpy()
+        return torch.cat(outputs).double().cpu().numpy()
 
     def _check(self, tokens: Tokens) -> None:
         checks.instance("tokens", tokens, np.ndarray)
@@ -137,14 +137,14 @@ class SeqCNN(nn.Module):
         check_tokens("tokens", tokens, self.vocab)
 
     def _table(self) -> tuple[Float[Tensor, "kernel vocab hidden"], Float[Tensor, "hidden"]]:
-        """The convolution and the layer after it as one: what a letter at a place of a window adds to each unit."""
+        """The convolution merged with the next layer: what each letter at each position of a window adds to a unit."""
         table = self.conv.weight.permute(2, 1, 0) @ self.dense.weight.T
         bias = functional.linear(self.conv.get_parameter("bias"), self.dense.weight, self.dense.bias)
         return table.contiguous(), bias
 
 
 class _LargestWindow(torch.autograd.Function):
-    """The maximum of each unit over the windows of a sequence; among equal windows the first counts."""
+    """The maximum of each unit over the windows of a sequence; ties go to the first window."""
 
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, table: Tensor, bias: Tensor) -> Tensor:
@@ -168,12 +168,12 @@ class _LargestWindow(torch.autograd.Function):
 
 
 def differentiated(energy: Energy, tokens: Tokens, vocab: int) -> FirstOrder:
-    """The first order of any function of one-hot rows, by back-propagation.
+    """The values and first-order changes of any function of one-hot rows, by backpropagation.
 
     Args:
-        energy: Differentiable function from one-hot rows (batch, length, vocab) to a number for each.
+        energy: Differentiable function from one-hot rows, (batch, length, vocab), to a number per sequence.
         tokens: The sequences.
-        vocab: Letters of the alphabet.
+        vocab: Size of the alphabet.
 
     Examples:
         >>> weights = torch.tensor([[0.0, 1.0], [0.0, 5.0]])
@@ -205,17 +205,17 @@ def train_epoch(
     batch_size: int = 1024,
     weighted: bool = True,
 ) -> float:
-    """Steps on the squared error over as many sequences as there are; return their mean error.
+    """Train on the squared error, with as many draws as there are sequences; return the mean error.
 
-    Sequences are drawn with replacement by the weight 1 / (y - min y + 1), which favours low labels, as published.
+    Sequences are drawn with replacement with weights 1 / (y - min y + 1), which favour low labels, as published.
 
     Args:
         net: The network.
-        optimizer: Optimiser of its parameters.
+        optimizer: Optimiser of the network's parameters.
         tokens: The sequences.
-        labels: A label y for each.
+        labels: A label y for each sequence.
         rng: Source of minibatches.
-        batch_size: Sequences in a step.
+        batch_size: Sequences per step.
         weighted: Whether draws are weighted; if not, each sequence is drawn once.
 
     Raises:
@@ -235,20 +235,20 @@ def train_epoch(
     weight = net.conv.weight
     total = 0.0
     for start in range(0, len(order), checks.size("batch_size", batch_size)):
-        part = order[start : start + batch_size]
-        targets = torch.from_numpy(labels[part]).to(weight)
-        loss = functional.mse_loss(net(torch.from_numpy(tokens[part]).to(weight.device)), targets)
+        batch = order[start : start + batch_size]
+        targets = torch.from_numpy(labels[batch]).to(weight)
+        loss = functional.mse_loss(net(torch.from_numpy(tokens[batch]).to(weight.device)), targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        total += float(loss.detach()) * len(part)
+        total += float(loss.detach()) * len(batch)
     if not np.isfinite(total):
         raise FloatingPointError(f"the loss is {total}: expected a finite one; try a smaller rate")
     return total / len(order)
 
 
 def optimizer_of(net: nn.Module, lr: float = 1e-4, weight_decay: float = 1e-4) -> torch.optim.Optimizer:
-    """Adam as published: rate 1e-4 and weight decay 1e-4, which is added to the gradient."""
+    """Adam as published: learning rate 1e-4 and weight decay 1e-4, which is added to the gradient."""
     checks.arguments()
     for name, value in (("lr", lr), ("weight_decay", weight_decay)):
         checks.number(name, value, minimum=0)

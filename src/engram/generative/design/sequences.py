@@ -23,7 +23,7 @@ class Measurements(NamedTuple):
     """Sequences and their measurements.
 
     Attributes:
-        tokens: A row for each sequence: places of its letters in the alphabet.
+        tokens: A row for each sequence, with the indices of its letters in the alphabet.
         scores: Their fitness, to be maximised.
     """
 
@@ -32,15 +32,15 @@ class Measurements(NamedTuple):
 
 
 def encode(sequences: Sequence[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.ndarray, "sequences length"]:
-    """The places of letters in an alphabet, a row for each sequence; trailing blanks are ignored.
+    """The indices of letters in an alphabet, a row for each sequence; trailing whitespace is ignored.
 
     Args:
-        sequences: Strings of one length.
-        alphabet: The letters, in upper case; lower case is read as upper case, with a warning.
+        sequences: Strings of equal length.
+        alphabet: The letters; a lower-case letter that is not among them is read as upper case, with a warning.
 
     Raises:
-        ValueError: There are none, they have several lengths, or a letter is not in the alphabet; the message names row
-            and letter.
+        ValueError: There are no sequences, their lengths differ, or a letter is not in the alphabet; the message names
+            the row and the letter.
 
     Examples:
         >>> encode(["AR", "NA"]).tolist()
@@ -60,25 +60,25 @@ def encode(sequences: Sequence[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.nd
     letters = np.array([row.encode("utf-32-le") for row in rows], dtype=f"S{4 * len(rows[0])}")
     codes = np.frombuffer(letters.tobytes(), dtype="<u4").reshape(len(rows), -1)
     token_of = {ord(letter): token for token, letter in enumerate(alphabet)}
-    different, places = np.unique(codes, return_inverse=True)
-    tokens = np.full(len(different), 255, dtype=np.uint8)
-    lower = False
-    for place, code in enumerate(different.tolist()):
+    distinct, inverse = np.unique(codes, return_inverse=True)
+    tokens = np.full(len(distinct), 255, dtype=np.uint8)
+    has_lower = False
+    for index, code in enumerate(distinct.tolist()):
         upper = ord(chr(code).upper()) if len(chr(code).upper()) == 1 else code
-        lower = lower or (code not in token_of and upper in token_of)
-        tokens[place] = token_of.get(code, token_of.get(upper, 255))
-    coded = tokens[places.reshape(codes.shape)]
+        has_lower = has_lower or (code not in token_of and upper in token_of)
+        tokens[index] = token_of.get(code, token_of.get(upper, 255))
+    coded = tokens[inverse.reshape(codes.shape)]
     if (coded == 255).any():
         row, position = np.argwhere(coded == 255)[0].tolist()
         raise ValueError(f"sequences[{row}] has {rows[row][position]!r} at position {position}: expected letters of "
                          f"{alphabet!r}")  # fmt: skip
-    if lower:
+    if has_lower:
         warnings.warn("sequences: lower-case letters were read as upper case", UserWarning, stacklevel=2)
     return coded
 
 
 def decode(tokens: UInt8[np.ndarray, "sequences length"], alphabet: str = AMINO_ACIDS) -> list[str]:
-    """The strings that rows of tokens stand for.
+    """The strings that rows of tokens represent.
 
     Examples:
         >>> decode(np.array([[0, 1], [2, 0]], dtype=np.uint8))
@@ -96,18 +96,19 @@ def measurements(
     alphabet: str = AMINO_ACIDS,
     duplicates: Duplicates = "keep",
 ) -> Measurements:
-    """Sequences and their scores, those without a score left out.
+    """Sequences and their scores, without sequences that have no score.
 
     Args:
-        sequences: Strings of one length.
-        scores: A number for each, to be maximised; NaN where there is none, which drops the row, with a warning.
+        sequences: Strings of equal length.
+        scores: A number for each sequence, to be maximised; rows whose score is NaN are dropped, with a warning.
         alphabet: The letters.
         duplicates: For a sequence that occurs more than once, keep all rows (``"keep"``; ``"warn"`` also warns if their
-            scores differ), or the mean of their scores, or raise an error if they differ.
+            scores differ), merge them and take the mean score (``"mean"``), or merge them and raise an error if their
+            scores differ (``"error"``).
 
     Raises:
-        ValueError: As ``encode``; or there is not one number for each sequence, or one is infinite, or a sequence has
-            several scores.
+        ValueError: As in ``encode``; or there is not one number for each sequence, one is infinite, all are NaN, or
+            with ``"error"`` a sequence has several scores.
 
     Examples:
         >>> measurements(["AR", "AR", "NA"], [1.0, 3.0, 5.0], duplicates="mean").scores.tolist()
@@ -128,7 +129,7 @@ def measurements(
     checks.finite("scores", values)
     if duplicates == "keep":
         return Measurements(tokens, values)
-    different, first, inverse, counts = np.unique(tokens, axis=0, return_index=True, return_inverse=True,
+    distinct, first, inverse, counts = np.unique(tokens, axis=0, return_index=True, return_inverse=True,
                                                   return_counts=True)  # fmt: skip
     groups = inverse.ravel()
     means = np.bincount(groups, values) / counts
@@ -145,11 +146,11 @@ def measurements(
     if duplicates == "warn":
         return Measurements(tokens, values)
     order = np.argsort(first)
-    return Measurements(different[order], means[order])
+    return Measurements(distinct[order], means[order])
 
 
 def check_tokens(name: str, tokens: UInt8[np.ndarray, "sequences length"], vocab: int) -> None:
-    """Raise ValueError where there is no sequence, or a token is beyond the alphabet."""
+    """Raise ValueError if there is no sequence, or a token is outside the alphabet."""
     if not tokens.size:
         raise ValueError(f"{name}.shape = {tokens.shape}: expected at least one sequence of at least one letter")
     if (beyond := tokens >= vocab).any():

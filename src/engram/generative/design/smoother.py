@@ -1,4 +1,4 @@
-"""Labels smoothed over a graph of nearest neighbours (Tikhonov's regularisation with the graph's Laplacian)."""
+"""Label smoothing over a graph of nearest neighbours (Tikhonov regularisation with the graph's Laplacian)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Laplacian = Literal["normalized", "combinatorial", "random_walk"]
 
 
 class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
-    r"""Labels that vary little between neighbours, and differ little from those given.
+    r"""Smoothing of labels so that they vary little between neighbours and differ little from the given ones.
 
     Two rows are joined if one is among the k nearest neighbours of the other, with a weight W_ij that depends on their
     distance. With the Laplacian L of that graph,
@@ -35,29 +35,29 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         yhat = argmin |y - yhat|^2 + gamma yhat' L yhat = (I + gamma L)^-1 y
 
     solved by conjugate gradients. L is D - W (combinatorial), I - D^-1/2 W D^-1/2 (normalized), or I - D^-1 W (random
-    walk; of this the error |y - yhat|^2 is weighted by the degrees D). Labels are not scaled: gamma leaves their mean
-    unchanged (combinatorial), or their component along the root of the degrees (normalized).
+    walk, for which the error |y - yhat|^2 is weighted by the degrees D). Labels are not scaled: smoothing preserves
+    their mean (combinatorial) or their component along the square root of the degrees (normalized).
 
     Args:
-        gamma: How smooth, at least 0; 0 leaves the labels as they are.
-        k: Number of neighbours; ``"sqrt"``: the root of the number of rows, rounded down.
-        metric: Between rows: how many places differ, as of tokens (exact, ties by number), or Euclid's.
-        edge_weight: The weight of distance d: 1 / d; d, as in the published code, which gives more weight to farther
-            neighbours; 1; or exp(-d^2 / 2 s^2), with the median distance s.
-        laplacian: Which of these Laplacians.
+        gamma: Strength of smoothing, at least 0; 0 leaves the labels unchanged.
+        k: Number of neighbours; ``"sqrt"``: the square root of the number of rows, rounded down.
+        metric: ``"hamming"``, the number of differing positions (exact, ties by row index), or ``"euclidean"``.
+        edge_weight: Weight of an edge of length d: 1 / d (inverse); d (distance), as in the published code, which gives
+            more weight to farther neighbours; 1 (binary); or exp(-d^2 / 2 s^2), with the median length s (gaussian).
+        laplacian: Which of the three Laplacians above.
         tol: Largest residual, relative to the labels.
-        n_jobs: Number of threads, as joblib reads it.
+        n_jobs: Number of threads, as in joblib.
 
     Attributes:
         smoothed_: The smoothed labels, (samples).
-        indices_: The neighbours of each row, in the order of their numbers.
-        weights_: Their weights, those of edges that go both ways halved, so that W = A + A'.
-        degree_: Sums of weights, (samples).
+        indices_: The row indices of each row's neighbours, sorted, (samples, k).
+        weights_: The weights A of these edges, halved for edges that go both ways, so that W = A + A'.
+        degree_: The sum of each row's weights in W, (samples).
         n_components_: Number of connected components of the graph; labels are smoothed within each.
-        n_iter_: Iterations of conjugate gradients.
+        n_iter_: Number of iterations of conjugate gradients.
 
     Raises:
-        ValueError: A number is out of range, or rows are equal, so that their distance 0 has no weight.
+        ValueError: A number is out of range, or two rows are equal.
 
     Source: Kirjner et al., "Improving protein optimization with smoothed fitness landscapes", ICLR 2024, section 4.1.
 
@@ -87,7 +87,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         self.n_jobs = n_jobs
 
     def fit(self, X: Data, y: Data) -> GraphLabelSmoother:
-        """Join the rows of ``X``, (samples, features), and smooth their labels ``y``, (samples)."""
+        """Build the graph of the rows of ``X``, (samples, features), and smooth their labels ``y``, (samples)."""
         from engram.generative.design import kernels
 
         checks.number("gamma", self.gamma, minimum=0)
@@ -106,8 +106,8 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         )
         self.n_components_ = int(kernels.components(self.indices_))
         if self.n_components_ > 1:
-            parts = f"{self.n_components_} parts that are not joined: labels are smoothed within each"
-            warnings.warn(f"k = {self.k!r}: the graph of X has {parts}", UserWarning, stacklevel=2)
+            components = f"{self.n_components_} parts that are not joined: labels are smoothed within each"
+            warnings.warn(f"k = {self.k!r}: the graph of X has {components}", UserWarning, stacklevel=2)
         self.degree_ = self._product(np.ones(rows))
         self.smoothed_ = self._solve(labels.astype(np.float64))
         return self
@@ -126,17 +126,17 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         return sparse.csr_array(half + half.T)
 
     def variation(self, y: Float[np.ndarray, "samples"]) -> float:
-        """How much labels vary over the graph: y' L y, which with the combinatorial L is a sum over edges.
+        """The variation of labels over the graph, y' L y; for the random walk y' D L y, as for the combinatorial L.
 
         Args:
-            y: A label for each of the rows fitted.
+            y: A label for each of the fitted rows.
         """
         check_is_fitted(self)
         y = checks.array("y", y, (len(self.degree_),))
         return float(y @ self._laplacian(y))
 
     def _neighbours(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The neighbours of each row in the order of their numbers, and their weights."""
+        """The neighbours of each row, sorted by index, and their weights."""
         k = math.isqrt(len(X)) if self.k == "sqrt" else checks.size("k", self.k, 1, len(X) - 1)
         if self.metric == "hamming":
             indices, distances = hamming_neighbours(X, k, self.n_jobs)
@@ -175,28 +175,28 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         return out
 
     def _laplacian(self, x: np.ndarray) -> np.ndarray:
-        """L x; of the random walk D L x, which is symmetric."""
+        """L x; for the random walk D L x, which is symmetric."""
         if self.laplacian == "normalized":
             root = np.sqrt(self.degree_)
             return np.asarray(x - self._product(x / root) / root)
         return np.asarray(self.degree_ * x - self._product(x))
 
     def _solve(self, y: np.ndarray) -> np.ndarray:
-        """(I + gamma L)^-1 y; of the random walk both sides times D."""
+        """(I + gamma L)^-1 y; for the random walk both sides of the system are multiplied by D."""
         if not self.gamma:
             self.n_iter_ = 0
             return y.copy()
-        own = self.degree_ if self.laplacian == "random_walk" else np.ones_like(y)
-        scale = own + self.gamma * (1.0 if self.laplacian == "normalized" else self.degree_)
+        diag = self.degree_ if self.laplacian == "random_walk" else np.ones_like(y)
+        scale = diag + self.gamma * (1.0 if self.laplacian == "normalized" else self.degree_)
         iterations: list[int] = []
-        system = LinearOperator((len(y), len(y)), lambda x: own * x.ravel() + self.gamma * self._laplacian(x.ravel()))
+        system = LinearOperator((len(y), len(y)), lambda x: diag * x.ravel() + self.gamma * self._laplacian(x.ravel()))
         scaled = LinearOperator(system.shape, lambda x: x.ravel() / scale)
-        note: Any = lambda _: iterations.append(1)  # noqa: E731
-        smoothed, left = cg(system, own * y, x0=y, rtol=self.tol, atol=0.0, M=scaled, callback=note)
+        count: Any = lambda _: iterations.append(1)  # noqa: E731
+        smoothed, status = cg(system, diag * y, x0=y, rtol=self.tol, atol=0.0, M=scaled, callback=count)
         self.n_iter_ = len(iterations)
-        if left:
-            missed = f"conjugate gradients did not come to tol = {self.tol} in {self.n_iter_} iterations"
-            warnings.warn(missed, ConvergenceWarning, stacklevel=3)
+        if status:
+            message = f"conjugate gradients did not come to tol = {self.tol} in {self.n_iter_} iterations"
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
         return np.asarray(smoothed)
 
     def __sklearn_tags__(self) -> Any:

@@ -1,6 +1,6 @@
-"""Conditional diffusion models, their networks, and replacements from Hugging Face's ``diffusers``.
+"""Conditional diffusion models, their networks, and drop-in replacements from Hugging Face's ``diffusers``.
 
-A denoiser is called ``model(x, t, labels)`` with noisy images, the number of the step of each, and its labels.
+A denoiser is called ``model(x, t, labels)`` with noisy images, and the step number and the labels of each.
 """
 
 from engram.generative.diffusion.bump_unet import BumpUNet32

@@ -1,4 +1,4 @@
-"""The published U-Net for bumps of 32 x 32 pixels, as far as it is known."""
+"""The published U-Net for images of bumps with 32 x 32 pixels, as far as it has been described."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADS = 4
 
 
 class DoubleConv(nn.Module):
-    """Two convolutions, each normalised, with a skip where ``residual``."""
+    """Two convolutions, each normalised, with a skip connection if ``residual``."""
 
     def __init__(
         self, channels: int, out_channels: int, residual: bool = False, generator: torch.Generator | None = None
@@ -30,12 +30,12 @@ class DoubleConv(nn.Module):
         self.layers = nn.Sequential(first, norms[0], nn.GELU(), second, norms[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images of the second number of channels."""
+        """Images with ``out_channels`` channels."""
         return functional.gelu(x + self.layers(x)) if self.residual else self.layers(x)
 
 
 class Stage(nn.Module):
-    """A resolution: two double convolutions, the encoding added, then attention."""
+    """One resolution: two double convolutions, then the added encoding, then attention."""
 
     def __init__(self, channels: int, out_channels: int, encoded: int, generator: torch.Generator | None) -> None:
         super().__init__()
@@ -45,26 +45,26 @@ class Stage(nn.Module):
         self.attention = SelfAttention(out_channels, HEADS, generator)
 
     def forward(self, x: Tensor, encoded: Tensor) -> Tensor:
-        """Process images, conditioned on the encoding; the output has the second number of channels."""
+        """Process images, conditioned on the encoding; the output has ``out_channels`` channels."""
         return self.attention(self.layers(x) + self.encoded(encoded)[:, :, None, None])  # type: ignore[no-any-return]
 
 
 class BumpUNet32(nn.Module):
-    """A U-Net of three stages down and three up with self-attention, conditioned on step and labels in each.
+    """A U-Net with three stages down and three up, each with self-attention and conditioned on step and labels.
 
     Stages are numbered as in ``layer(k)``: 1 the first convolutions, 2 to 4 down, 5 the bottleneck, 6 to 8 up, 9 the
-    output. Stage 4, of 256 x 4 x 4 numbers at 32 x 32 pixels, is where representations were published.
+    output. Published representations are those of stage 4, 256 x 4 x 4 numbers for 32 x 32 pixels.
 
     Args:
-        size: Pixels of a side, a multiple of 8.
-        width: Channels of the first stage; twice and four times as many follow. A multiple of 4.
-        time_features: Features that encode the step.
-        label_features: Features that encode each of the two labels.
+        size: Pixels per side, a multiple of 8.
+        width: Channels of the first stage, a multiple of 4; later stages have up to four times as many.
+        time_features: Number of features that encode the step.
+        label_features: Number of features that encode each of the two labels.
         label_base: Base of the labels' encoding.
-        generator: Source of the initial values; torch's global one if None.
+        generator: Source of the initial values; None: torch's global one.
 
     Raises:
-        ValueError: A size is out of range or does not divide.
+        ValueError: A size is out of range or not a multiple as above.
 
     Source: Liang et al., "How diffusion models learn to factorize and compose" (2024), figure 7, for blocks, attention
     and encodings; widths and order of layers are ours, after U-Nets of tutorials.
@@ -95,14 +95,14 @@ class BumpUNet32(nn.Module):
         self.size, self.time_features, self.label_features = size, time_features, label_features
         self.label_base = checks.number("label_base", label_base, above=1)
         encoded = time_features + 2 * label_features
-        one, two, four = width, 2 * width, 4 * width
-        self.first = DoubleConv(1, one, generator=generator)
-        down = (one, two), (two, four), (four, four)
+        narrow, medium, wide = width, 2 * width, 4 * width
+        self.first = DoubleConv(1, narrow, generator=generator)
+        down = (narrow, medium), (medium, wide), (wide, wide)
         self.down = nn.ModuleList(Stage(*pair, encoded, generator) for pair in down)
-        self.bottleneck = nn.Sequential(*(DoubleConv(four, four, generator=generator) for _ in range(2)))
-        up = (four + four, two), (two + two, one), (one + one, one)
+        self.bottleneck = nn.Sequential(*(DoubleConv(wide, wide, generator=generator) for _ in range(2)))
+        up = (wide + wide, medium), (medium + medium, narrow), (narrow + narrow, narrow)
         self.up = nn.ModuleList(Stage(*pair, encoded, generator) for pair in up)
-        self.out = initial.uniform(nn.Conv2d, one, 1, 1, generator=generator)
+        self.out = initial.uniform(nn.Conv2d, narrow, 1, 1, generator=generator)
 
     def layer(self, number: int) -> nn.Module:
         """A stage by its number, from 1 to 9."""
@@ -112,7 +112,7 @@ class BumpUNet32(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch 1 size size"], t: Int[Tensor, " batch"], labels: Float[Tensor, "batch 2"]
     ) -> Float[Tensor, "batch 1 size size"]:
-        """What the network predicts of noisy images: noise, image or velocity, as it is trained to."""
+        """The network's prediction for noisy images: noise, image or velocity, as it is trained."""
         checks.arguments()
         checks.has_shape("x", tuple(x.shape), ("batch", 1, self.size, self.size))
         encoded = functional.silu(encode(self, t, labels, x))

@@ -17,7 +17,7 @@ TIME_BASE = 10_000.0
 
 
 class ResBlock(nn.Module):
-    """Two convolutions with a skip, the encoding added to each channel between them."""
+    """Two convolutions with a skip connection; between them the encoding is added to each channel."""
 
     def __init__(
         self, channels: int, out_channels: int, encoded: int, groups: int, generator: torch.Generator | None
@@ -32,13 +32,13 @@ class ResBlock(nn.Module):
             self.skip = initial.uniform(nn.Conv2d, channels, out_channels, 1, generator=generator)
 
     def forward(self, x: Tensor, encoded: Tensor) -> Tensor:
-        """Process images, conditioned on the encoding; the output has the second number of channels."""
+        """Process images, conditioned on the encoding; the output has ``out_channels`` channels."""
         hidden = self.conv1(functional.silu(self.norm1(x))) + self.encoded(encoded)[:, :, None, None]
         return self.skip(x) + self.conv2(functional.silu(self.norm2(hidden)))  # type: ignore[no-any-return]
 
 
 class SelfAttention(nn.Module):
-    """Self-attention between pixels, and a layer on each, both with a skip."""
+    """Self-attention between pixels, then two layers on each pixel, both with a skip connection."""
 
     def __init__(self, channels: int, heads: int, generator: torch.Generator | None) -> None:
         super().__init__()
@@ -61,26 +61,26 @@ class SelfAttention(nn.Module):
 class CondUNet(nn.Module):
     """A U-Net on square images, conditioned in each block on sines and cosines of the step and continuous labels.
 
-    A block of two convolutions at each resolution, down and up, with the encoding of step and labels added in between;
-    the last convolution of each block, and that of the network, are 0 at first. Stages are numbered as in
-    ``layer(k)``: 1 the stem, then the blocks down (with three resolutions 2, 3, 4), the middle, the blocks up, the last
-    the output.
+    Each resolution has a block of two convolutions on the way down and one on the way up, with the encoding of step and
+    labels added between the convolutions. The last convolution of each block and of the network starts at 0. Stages are
+    numbered as in ``layer(k)``: 1 the stem, then the blocks down (2, 3 and 4 with three resolutions), the middle, the
+    blocks up, and finally the output.
 
     Args:
-        size: Pixels of a side, a multiple of 2 for each resolution after the first.
+        size: Pixels per side, a multiple of 2^(number of resolutions - 1).
         channels: Channels at each resolution, each a multiple of ``groups``.
-        label_dim: Labels of an image.
-        time_features: Features that encode the step.
-        label_features: Features that encode each label.
+        label_dim: Number of labels per image.
+        time_features: Number of features that encode the step, even.
+        label_features: Number of features that encode each label, even.
         label_base: Base of the labels' encoding.
-        attention: Resolutions, counted from 0, at which pixels attend to one another.
-        heads: Heads of the attention.
-        groups: Groups of the normalisation.
+        attention: Resolutions, counted from 0, at which pixels attend to one another on the way down.
+        heads: Number of attention heads.
+        groups: Number of groups in group normalisation.
         image_channels: Channels of an image.
-        generator: Source of the initial values; torch's global one if None.
+        generator: Source of the initial values; None: torch's global one.
 
     Raises:
-        ValueError: A size is out of range or does not divide.
+        ValueError: A size is out of range or not a multiple as above.
 
     Source: ours, after Ho et al., "Denoising diffusion probabilistic models" (2020), appendix B; the conditioning,
     after Liang et al., "How diffusion models learn to factorize and compose" (2024), figure 7.
@@ -114,7 +114,7 @@ class CondUNet(nn.Module):
         self.time_features, self.label_features = time_features, label_features
         for name, features in (("time_features", time_features), ("label_features", label_features)):
             with checks.noted(**{name: features}):
-                position_encoding(torch.zeros(1), features, label_base)  # refuses what cannot be encoded
+                position_encoding(torch.zeros(1), features, label_base)  # raises an error if they do not fit
         self.label_base = label_base
         if not channels or any(checks.size("channels", width) % checks.size("groups", groups) for width in channels):
             raise ValueError(
@@ -153,7 +153,7 @@ class CondUNet(nn.Module):
         t: Int[Tensor, " batch"],
         labels: Float[Tensor, "batch labels"],
     ) -> Float[Tensor, "batch channels size size"]:
-        """What the network predicts of noisy images: noise, image or velocity, as it is trained to."""
+        """The network's prediction for noisy images: noise, image or velocity, as it is trained."""
         checks.arguments()
         checks.has_shape("x", tuple(x.shape), ("batch", self.image_channels, self.size, self.size))
         checks.has_shape("labels", tuple(labels.shape), (len(x), self.label_dim))
@@ -179,7 +179,7 @@ def encode(net: CondUNet | nn.Module, t: Tensor, labels: Tensor, like: Tensor) -
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
-    """A layer on the meta device, made real with values of 0."""
+    """A layer from the meta device, on the CPU with all values 0."""
     layer = layer.to_empty(device="cpu")
     for values in layer.parameters():
         nn.init.zeros_(values)

@@ -1,4 +1,4 @@
-"""Numbers as sines and cosines of several frequencies, as networks take times and positions."""
+"""Encodings of numbers as sines and cosines of several frequencies, with which networks take times and positions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def position_encoding(
     """Positions as sines and cosines, [sin(v w_k), cos(v w_k)] with w_k = base^(-k / (features / 2)).
 
     Args:
-        positions: Numbers v.
-        features: Features of each, an even number.
-        base: The ratio of the fastest to about the slowest frequency: 10000 for steps of time; for positions on a
-            canvas of tens of pixels 100 keeps neighbours further apart.
+        positions: The numbers v.
+        features: Number of features for each, even.
+        base: About the ratio of the fastest to the slowest frequency: 10000 is usual for time steps; for positions on a
+            canvas of tens of pixels, 100 keeps neighbours further apart.
 
     Raises:
         ValueError: ``features`` is odd or ``base`` at most 1.

@@ -1,4 +1,4 @@
-"""The optimal denoiser if there is one image for each label: a reference for samplers and networks."""
+"""The optimal denoiser for data with one image per label: a reference for samplers and networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engram.generative.diffusion.gaussian import GaussianDiffusion, Images, Labe
 
 
 class ExactDenoiser:
-    """The exact denoiser, which has stored the image of each label; its loss is 0.
+    """The exact denoiser, which knows the image of each label; its loss is 0.
 
         eps(x_t, t, label) = (x_t - sqrt(a_t) x_0(label)) / sqrt(1 - a_t)
 

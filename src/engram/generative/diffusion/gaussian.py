@@ -22,18 +22,18 @@ Labels = Float[Tensor, "batch labels"]
 
 
 class Samples(NamedTuple):
-    """Images that were drawn and, if requested, the output of a layer at each call of the denoiser."""
+    """Sampled images and, if requested, the output of a layer at each call of the denoiser."""
 
     images: Images
     hidden: Float[Tensor, "calls batch features"] | None
 
 
 class GaussianDiffusion:
-    """Gaussian diffusion in discrete steps, with the noise of a step as variance beta_t.
+    """Gaussian diffusion in discrete steps, each of which adds noise of variance beta_t.
 
         x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps,   a_t = product over s <= t of (1 - beta_s)
 
-    A network is trained by the mean squared error to predict ``"eps"``, ``"x0"`` or ``"v"``, which is
+    A network is trained with the mean squared error to predict ``"eps"``, ``"x0"`` or ``"v"``, which is
     sqrt(a_t) eps - sqrt(1 - a_t) x_0.
 
     Args:
@@ -84,18 +84,25 @@ class GaussianDiffusion:
         return len(self.betas)
 
     def noised(self, x0: Images, t: Steps, noise: Images) -> Images:
-        """x_t of images, steps and noise."""
+        """The noisy images x_t, for images, the step of each, and noise."""
         checks.arguments()
         signal, noisy = self.scales(t, x0)
         return signal * x0 + noisy * noise
 
     def target(self, x0: Images, t: Steps, noise: Images) -> Images:
-        """The network's target for noised images."""
+        """The network's target for images, the step of each, and noise."""
         checks.arguments()
         return self._target(x0, noise, *self.scales(t, x0))
 
     def loss(self, model: Denoiser, x0: Images, labels: Labels, generator: torch.Generator) -> Float[Tensor, ""]:
-        """The mean square error of a network on images, each at a step and with noise from the generator."""
+        """The mean squared error of a network on noisy images.
+
+        Args:
+            model: The denoiser.
+            x0: Images without noise.
+            labels: A row of labels for each image.
+            generator: Source of the step and the noise of each image.
+        """
         checks.arguments()
         t = torch.randint(len(self), (len(x0),), generator=generator, device=generator.device).to(x0.device)
         noise = self.normal(x0, generator)
@@ -104,7 +111,7 @@ class GaussianDiffusion:
         return functional.mse_loss(predicted, self._target(x0, noise, signal, noisy))
 
     def split(self, output: Images, x: Images, t: Steps) -> tuple[Images, Images]:
-        """x_0, clipped, and the eps that agrees with it, from a network's output for x_t."""
+        """x_0, clipped, and the eps that agrees with it, from a network's output for ``x`` at steps ``t``."""
         checks.arguments()
         return self._parts(output, x, *self.scales(t, x))
 
@@ -123,21 +130,21 @@ class GaussianDiffusion:
     ) -> Samples:
         """Draw an image for each label, from pure noise.
 
-        DDIM goes through ``steps`` of the T steps, at equal distances, with noise of ``eta`` times the posterior's
-        standard deviation; DDPM through all of them, with noise of variance beta_t and none in the last.
+        DDIM takes ``steps`` of the T steps, evenly spaced, and adds noise of ``eta`` times the posterior's standard
+        deviation. DDPM takes all of them and adds noise of variance beta_t, but none in the last.
 
         Args:
-            model: The denoiser; if it is a module, used as it is, so put it into evaluation mode.
+            model: The denoiser; a module is used in its current mode, so put it into evaluation mode before.
             labels: A row of labels for each image.
             shape: Shape of an image, such as (1, 16, 16).
             generator: Source of all noise.
-            steps: Calls of the denoiser; None: T. DDPM needs T.
-            eta: With 0 only the first noise is random.
+            steps: Number of calls of the denoiser; None: T. DDPM ignores it and takes T.
+            eta: Relative noise of DDIM; with 0 only the initial noise is random.
             sampler: ``"ddim"`` or ``"ddpm"``.
-            hidden: A layer of the network whose output is to be returned too, flattened.
+            hidden: A layer of the network whose output at each call is also returned, flattened.
 
         Raises:
-            ValueError: An argument is out of range; or the layer did not run exactly once a call.
+            ValueError: An argument is out of range, or the layer did not run exactly once per call.
 
         Source: Song et al., "Denoising diffusion implicit models" (2021), equation 12; Ho et al. (2020), algorithm 2.
         """
@@ -150,7 +157,7 @@ class GaussianDiffusion:
         signal, noisy = (factor.to(x) for factor in (self.signal[times].sqrt(), (1 - self.signal[times]).sqrt()))
         now, after = self.signal[times[:-1]], self.signal[times[1:]]
         spread = (1.0 if sampler == "ddpm" else eta) * ((1 - after) / (1 - now) * (1 - now / after)).sqrt()
-        # Of round numbers the difference may be below 0.
+        # Rounding may make the difference negative.
         direction = (1 - after - spread**2).clamp(min=0).sqrt().to(x)
         deviation = (self.betas[times].sqrt() if sampler == "ddpm" else spread).to(x)
         with recorded(hidden) as recordings:
@@ -170,7 +177,15 @@ class GaussianDiffusion:
     def hidden(
         self, model: nn.Module, layer: nn.Module, labels: Labels, x: Images, t: int | None = None
     ) -> Float[Tensor, "batch features"]:
-        """The output of a layer, flattened, for labels and noisy images ``x``, at step ``t`` (default: the last)."""
+        """The output of a layer, flattened.
+
+        Args:
+            model: The network.
+            layer: The layer, which must run exactly once.
+            labels: A row of labels for each image.
+            x: Noisy images.
+            t: The step of all images; None: the last.
+        """
         checks.arguments()
         t = len(self) - 1 if t is None else checks.size("t", t, 0, len(self) - 1)
         with recorded(layer) as recordings, checks.noted(model=model, labels=labels, x=x):
@@ -178,7 +193,7 @@ class GaussianDiffusion:
         return only(recordings, "layer").flatten(1)
 
     def scales(self, t: Steps, like: Images) -> tuple[Tensor, Tensor]:
-        """sqrt(a_t) and sqrt(1 - a_t), computed in float64, as factors of images."""
+        """sqrt(a_t) and sqrt(1 - a_t), computed in float64, as factors for images like ``like``."""
         checks.arguments()
         t = t.cpu()
         if checks.readable(t) and not ((t >= 0) & (t < len(self))).all():
@@ -199,7 +214,7 @@ class GaussianDiffusion:
                 return signal * noise - noisy * x0
 
     def _parts(self, output: Images, x: Images, signal: Tensor, noisy: Tensor) -> tuple[Tensor, Tensor]:
-        """x_0, clipped, and eps; the output is of a network of the caller's, so its shape is checked."""
+        """x_0, clipped, and eps; the output comes from the caller's network, so its shape is checked."""
         checks.arguments()
         match self.prediction:
             case "eps":
@@ -213,18 +228,18 @@ class GaussianDiffusion:
 
     @staticmethod
     def normal(like: Tensor, generator: torch.Generator) -> Tensor:
-        """Standard normal numbers from a generator, of the shape, dtype and device of a tensor."""
+        """Standard normal numbers from a generator, with the shape, dtype and device of a tensor."""
         return torch.randn(like.shape, generator=generator, device=generator.device, dtype=like.dtype).to(like.device)
 
 
 @contextmanager
 def recorded(layer: nn.Module | None) -> Iterator[list[Tensor]]:
-    """Have the outputs of a layer put into a list, which may be emptied meanwhile."""
+    """Collect the outputs of a layer in a list, which the caller may empty between calls."""
     recordings: list[Tensor] = []
     if layer is None:
         yield recordings
         return
-    hook = layer.register_forward_hook(  # a block of diffusers gives out a tuple
+    hook = layer.register_forward_hook(  # a block of diffusers returns a tuple
         lambda module, inputs, output: recordings.append((output[0] if isinstance(output, tuple) else output).detach())
     )
     try:
@@ -234,7 +249,7 @@ def recorded(layer: nn.Module | None) -> Iterator[list[Tensor]]:
 
 
 def only(recordings: list[Tensor], name: str) -> Tensor:
-    """The output that a layer gave in one call of its network; raise ValueError unless there is one."""
+    """The output of a layer in one call of its network; raises ValueError unless there is exactly one."""
     if len(recordings) != 1:
         raise ValueError(f"{name}: the layer ran {len(recordings)} times in a call of the network, expected once")
     return recordings.pop()

@@ -23,13 +23,13 @@ class DiffusersUNet(nn.Module):
 
     Args:
         unet: The network.
-        label_dim: Labels of an image.
-        label_features: Features that encode each label.
+        label_dim: Number of labels per image.
+        label_features: Number of features that encode each label.
         label_base: Base of the labels' encoding.
-        generator: Source of the initial values of what is added; torch's global one if None.
+        generator: Source of the initial values of the added layer; None: torch's global one.
 
     Raises:
-        ValueError: The network has no class embedding of type ``"identity"``, so that it would ignore the labels.
+        ValueError: The network has no class embedding of type ``"identity"``, so it would ignore the labels.
 
     Source: the documentation of diffusers 0.42, ``UNet2DModel``.
     """
@@ -56,7 +56,7 @@ class DiffusersUNet(nn.Module):
 
     @classmethod
     def small(cls, size: int, generator: torch.Generator | None = None) -> DiffusersUNet:
-        """About as large a network as ``CondUNet(size)``, made by ``diffusers``.
+        """A network of ``diffusers`` about as large as ``CondUNet(size)``.
 
         Raises:
             ImportError: ``diffusers`` is not installed.
@@ -65,7 +65,7 @@ class DiffusersUNet(nn.Module):
             from diffusers import UNet2DModel
         except ModuleNotFoundError as error:
             raise extras.missing("diffusers", "DiffusersUNet", error) from error
-        with torch.random.fork_rng(devices=()):  # it draws from torch's global generator alone
+        with torch.random.fork_rng(devices=()):  # diffusers draws only from torch's global generator
             source = generator or torch.default_generator
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=source, device=source.device)))
             unet = UNet2DModel(  # type: ignore[no-untyped-call, unused-ignore]
@@ -82,7 +82,7 @@ class DiffusersUNet(nn.Module):
         return cls(unet, generator=generator)
 
     def layer(self) -> nn.Module:
-        """The last block down, whose output is the representation."""
+        """The last block on the way down, whose output is the representation."""
         return self.unet.down_blocks[-1]  # type: ignore[no-any-return]
 
     def forward(
@@ -91,20 +91,20 @@ class DiffusersUNet(nn.Module):
         t: Int[Tensor, " batch"],
         labels: Float[Tensor, "batch labels"],
     ) -> Float[Tensor, "batch channels size size"]:
-        """What the network predicts of noisy images: noise, image or velocity, as it is trained to."""
+        """The network's prediction for noisy images: noise, image or velocity, as it is trained."""
         with checks.noted(x=x, t=t, labels=labels):
             encoded = position_encoding(labels.to(x), self.label_features, self.label_base).flatten(1)
             return self.unet(x, t, class_labels=self.labels(encoded)).sample  # type: ignore[no-any-return]
 
 
 class SchedulerDiffusion(GaussianDiffusion):
-    """A scheduler of ``diffusers`` as a diffusion: its betas and prediction in the loss, and its steps in sampling.
+    """A scheduler of ``diffusers`` as a diffusion: the loss uses its betas and prediction, sampling its steps.
 
     Args:
-        scheduler: As ``diffusers.DDIMScheduler`` or ``DDPMScheduler``; its timesteps are set by each ``sample``.
+        scheduler: Such as ``diffusers.DDIMScheduler`` or ``DDPMScheduler``; each ``sample`` sets its timesteps.
 
     Raises:
-        ValueError: It predicts a quantity that is not known here, or has no betas.
+        ValueError: The type of its prediction is unknown, or it has no betas.
 
     Source: the documentation of diffusers 0.42, schedulers.
     """
@@ -129,7 +129,7 @@ class SchedulerDiffusion(GaussianDiffusion):
         steps: int | None = 20,
         hidden: nn.Module | None = None,
     ) -> Samples:
-        """Draw an image for each label as the scheduler does; arguments as of ``GaussianDiffusion.sample``."""
+        """Draw an image for each label as the scheduler does; for the arguments see ``GaussianDiffusion.sample``."""
         checks.arguments()
         count = checks.size("steps", len(self) if steps is None else steps, 1, len(self))
         self.scheduler.set_timesteps(count)

@@ -1,4 +1,4 @@
-"""How much noise each step of a diffusion adds."""
+"""Schedules: how much noise each step of a diffusion adds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cosine_betas(steps: int) -> Float[Tensor, " steps"]:
 
 
 def linear_betas(steps: int, first: float = 1e-4, last: float = 0.02) -> Float[Tensor, " steps"]:
-    """The linear schedule, betas from ``first`` to ``last`` at equal distances, in float64.
+    """The linear schedule, evenly spaced betas from ``first`` to ``last``, in float64.
 
     Args:
         steps: T, at least 2.

@@ -1,4 +1,4 @@
-"""Learned bidirectional update rules: a learning rule as a few numbers, searched for by evolution (Sandler et al.)."""
+"""Learned bidirectional update rules: a learning rule of a few numbers, found by evolution (Sandler et al.)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scikit-learn classifier that a genome trains, in a few steps."""
+"""A scikit-learn classifier that is trained by a genome, in a few steps."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from engram.learned.blur.evolved import EVOLVED
 from engram.learned.blur.genome import Genome
 from engram.learned.blur.network import BlurNetwork, BlurState, Moments
 
-Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
+Data = Annotated[Any, ArrayLike]  # scikit-learn checks it and raises its own errors
 COUNT = Interval(Integral, 1, None, closed="left")
-SMALL = 16  # samples of a batch below which its moments say little
+SMALL = 16  # batch size below which the moments are unreliable
 
 
 class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -31,15 +31,15 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Each class is one output, whose target is +1 or -1. Inputs of units are normalised over the batch while learning,
     and by the moments of the last batch when predicting, so that a prediction does not depend on the other samples.
-    Features are standardised by the first data, since how fast a genome learns depends on their size.
+    Features are standardised by the first data, since the learning speed of a genome depends on their scale.
 
     Args:
         genome: The rule; None: ``engram.learned.blur.evolved.EVOLVED``, evolved on Gaussian classes.
         hidden_layer_sizes: Units of each hidden layer; a genome learned with one hidden layer seldom works with more.
-        n_steps: Batches of ``fit``, each one step.
-        batch_size: Samples of a batch; all there are, if they are fewer.
-        saturation: Bound of synapses: ``"oja"``, ``"norm"``, ``"exp"``, ``"tanh"`` or None (``BlurNetwork``), as
-            in the search for the genome.
+        n_steps: Number of steps of ``fit``, each on one batch.
+        batch_size: Samples in a batch; all samples if there are fewer.
+        saturation: Bound of synapses: ``"oja"``, ``"norm"``, ``"exp"``, ``"tanh"`` or None (see ``BlurNetwork``), the
+            same as in the search for the genome.
         random_state: Seed of the initial synapses and the batches.
 
     Attributes:
@@ -51,7 +51,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Raises:
         ValueError: In ``fit``: an argument is out of range, there are fewer than two classes or samples, or synapses
-            do not stay finite; in all methods: X is no valid data, or of another width.
+            do not stay finite; in all methods: X is not valid data, or has another number of features.
 
     Source: Sandler et al., "Meta-learning bidirectional update rules" (2021); prediction by stored moments is ours.
 
@@ -98,7 +98,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: Data) -> BlurClassifier:
-        """Forget everything and learn from batches that are drawn from samples (samples, features) and classes."""
+        """Learn anew from random batches of the samples, (samples, features), and their classes, (samples,)."""
         x, targets = self._checked(X, y, None)
         x = self._start(x)
         size = min(self.batch_size, len(x))
@@ -109,7 +109,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: Data, classes: Data | None = None) -> BlurClassifier:
-        """One step on all samples given.
+        """Take one step on all samples in ``X``.
 
         Args:
             X: Samples, (samples, features).
@@ -134,7 +134,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classes_[self.predict_proba(X).argmax(1)] if hasattr(self, "classes_") else self.predict_proba(X)
 
     def _checked(self, X: Data, y: Data, classes: Data | None, first: bool = True) -> tuple[Tensor, Tensor]:
-        """Samples and targets; the first ones settle the classes."""
+        """Samples and targets; the first data define the classes."""
         samples, labels = checks.samples(self, X, y, dtype=np.float64, reset=first)
         if first:
             self.classes_ = np.unique(labels) if classes is None else unique_labels(classes)
@@ -154,11 +154,11 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return (x - self.mean_) / self.scale_
 
     def _start(self, x: Tensor) -> Tensor:
-        """The first data, by which features are scaled from now on."""
+        """Make the network; return the first data, standardised. Their statistics also scale all later data."""
         spread, self.mean_ = torch.std_mean(x, 0, correction=0)
         self.scale_ = torch.where(spread > 0, spread, 1.0)
         genome = EVOLVED if self.genome is None else self.genome
-        self._genome = Genome(*(part.detach().double() for part in genome))
+        self._genome = Genome(*(field.detach().double() for field in genome))
         for layer, units in enumerate(self.hidden_layer_sizes):
             checks.size(f"hidden_layer_sizes[{layer}]", units)
         sizes = (x.shape[1], *self.hidden_layer_sizes, len(self.classes_))

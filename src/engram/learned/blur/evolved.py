@@ -6,7 +6,7 @@ from engram.learned.blur.genome import Genome
 
 # Twenty generations of CMA-ES, 24 individuals each, from ``Genome.near_backprop(0.0, ...)``, on random Gaussian
 # classes, 3 of 4 features, 2 of 16 and 10 of 64, features standardised; networks with 32 hidden units and
-# ``saturation="norm"``, lives of 10 and 30 steps in turn.
+# ``saturation="norm"``, lifetimes of 10 and 30 steps in turn.
 EVOLVED = Genome(
     nu=torch.tensor([[1.895, 1.606], [0.331, 1.396]]),
     mu=torch.tensor([[1.212, -0.747], [-1.132, 1.143]]),

@@ -16,25 +16,25 @@ SCALARS = 7
 
 
 class Genome(NamedTuple):
-    """How neurons of k states and synapses between them are updated; a learning rule as 4 k^2 + 7 numbers.
+    """A learning rule as 4 k^2 + 7 numbers: how neurons of k states and the synapses between them are updated.
 
     Matrices are (source, target). Any field may have leading axes, which then hold several genomes.
 
     Attributes:
-        nu: Mixing of states on the way forward, (states, states).
-        mu: Mixing of states on the way back, (states, states).
+        nu: Mixing of states in the forward pass, (states, states).
+        mu: Mixing of states in the backward pass, (states, states).
         P: Presynaptic factor of a synapse's change, (states, channels).
         Q: Postsynaptic factor of a synapse's change, (channels, states).
-        keep_n: Share of a neuron's state that an update keeps.
-        gain_n: Gain of what reaches a neuron.
-        keep_s: Share of a synapse that an update keeps.
+        keep_n: Factor of a neuron's old state in an update.
+        gain_n: Gain of a neuron's input.
+        keep_s: Factor of the old synapse in an update.
         gain_s: Gain of a synapse's change: below 0 it descends.
         norm_gain: Standard deviation of normalised inputs.
         norm_shift: Mean of normalised inputs.
-        oja: Strength of Oja's decay, as its absolute value.
+        oja: Strength of Oja's decay; only its absolute value counts.
 
     Source: Sandler et al., "Meta-learning bidirectional update rules" (2021), equations 5 to 8; nu~ and mu~ are P and
-    Q, f and eta ``keep`` and ``gain``, with a tilde those of synapses.
+    Q; f and eta are ``keep`` and ``gain``, with a tilde those of synapses.
 
     Examples:
         >>> Genome.backprop(0.1).to_vector().shape
@@ -55,17 +55,17 @@ class Genome(NamedTuple):
 
     @property
     def n_states(self) -> int:
-        """States of a neuron, k."""
+        """Number of states of a neuron, k."""
         return int(self.nu.shape[-1])
 
     @classmethod
     def random(cls, n_states: int, generator: torch.Generator, *, dtype: torch.dtype | None = None) -> Genome:
         """A random genome: matrices from N(0, 1), and the numbers as published.
 
-        The published gain of synapses is of a sum over 512 samples, and here 512 times that, of a mean.
+        The published gain of synapses applies to a sum over 512 samples; here it is 512 times that, for a mean.
 
         Args:
-            n_states: States of a neuron, k.
+            n_states: Number of states of a neuron, k.
             generator: Source of the matrices.
             dtype: Data type of all numbers; torch's default if None.
 
@@ -80,9 +80,9 @@ class Genome(NamedTuple):
     def backprop(cls, learning_rate: float, *, dtype: torch.dtype | None = None) -> Genome:
         """The genome that is gradient descent in a network made by ``BlurNetwork.backprop``.
 
-        State 0 is the activity, state 1 its derivative on the way forward and the gradient on the way back; a synapse
-        changes by the presynaptic activity times the postsynaptic gradient. Where the way back is fixed at random, it
-        is feedback alignment.
+        State 0 is the activity, state 1 its derivative in the forward pass and the gradient in the backward pass; a
+        synapse changes by the presynaptic activity times the postsynaptic gradient. With fixed random synapses in the
+        backward pass it is feedback alignment.
 
         Raises:
             ValueError: ``learning_rate`` is not above 0.
@@ -96,15 +96,15 @@ class Genome(NamedTuple):
 
     @classmethod
     def near_backprop(cls, std: float, generator: torch.Generator, *, learning_rate: float = 0.512) -> Genome:
-        """A random genome around that of backpropagation, from which a search may start: each number plus N(0, std^2).
+        """The genome of backpropagation plus noise from N(0, std^2) on each number, as the start of a search.
+
+        It is made for the label as feedback, which has a minus sign in the error, so ``gain_s`` is above 0. Oja's
+        decay is 1.
 
         Args:
             std: Standard deviation of the noise.
             generator: Source of the noise.
-            learning_rate: Learning rate of that backpropagation.
-
-        It is made for the label as feedback, which has a minus sign in the error, so ``gain_s`` is above 0. Oja's
-        decay is 1.
+            learning_rate: Learning rate of the backpropagation.
 
         Raises:
             ValueError: ``std`` is below 0, or ``learning_rate`` not above 0.
@@ -121,7 +121,7 @@ class Genome(NamedTuple):
 
     @classmethod
     def from_vector(cls, vector: Float[Tensor, "*members numbers"]) -> Genome:
-        """The genome that ``to_vector`` made the vector of, on the same graph.
+        """The inverse of ``to_vector``, on the same graph.
 
         Raises:
             ValueError: It does not hold 4 k^2 + 7 numbers for any k.
@@ -136,5 +136,5 @@ class Genome(NamedTuple):
         return cls(*matrices.unbind(-3), *scalars.unbind(-1))
 
     def to_dict(self) -> dict[str, list[object] | float]:
-        """The genome, without leading axes, as lists and numbers by name, to be written down."""
+        """The fields of a genome without leading axes, as lists and numbers by name, for storage."""
         return {name: value.tolist() for name, value in self._asdict().items()}

@@ -29,12 +29,12 @@ def lifetime(
     Args:
         network: The network to train.
         genome: The rule; with leading axes a population of rules.
-        state: The first synapses.
+        state: The initial synapses.
         batches: Inputs and targets.
-        checkpointed: Less memory for the gradient, by one more pass (``engram.rules.unroll``).
+        checkpointed: Use less memory for the gradient, at the cost of one more pass (``engram.rules.unroll``).
 
     Raises:
-        ValueError: Shapes do not match, or inputs and targets are not of as many steps.
+        ValueError: Shapes do not match, or inputs and targets have different numbers of steps.
     """
     checks.arguments()
     if len(batches[0]) != len(batches[1]):
@@ -68,7 +68,7 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
         optimizer: Optimiser of the genome's vector.
         loss: The loss after some lifetimes of this genome.
         skipped: The return value of the last call, at first 0.
-        clip: Largest norm of the gradient, which is shortened to it.
+        clip: Norm to which the gradient is clipped.
 
     Returns:
         The number of steps skipped in a row so far, 0 if this one was not.

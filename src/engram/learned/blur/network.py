@@ -45,8 +45,8 @@ class BlurState(NamedTuple):
     """The learned state: the synapses.
 
     Attributes:
-        W: Of each layer, the way forward, (*population, channels, post, pre + 1), its last column the bias.
-        V: Of each layer, the way back, (*population, channels, pre, post); none where it is the transpose of W.
+        W: Forward synapses of each layer, (*population, channels, post, pre + 1); the last column is the bias.
+        V: Backward synapses of each layer, (*population, channels, pre, post); none where it is the transpose of W.
     """
 
     W: tuple[Float[Tensor, "*population channels post pre"], ...]
@@ -58,7 +58,7 @@ class BlurState(NamedTuple):
 
 @dataclass(frozen=True)
 class BlurNetwork:
-    """A network whose neurons have k states and whose synapses have k channels, trained by a genome and no gradient.
+    """A network whose neurons have k states and whose synapses have k channels, trained by a genome without gradients.
 
     A step on inputs x and targets y, with a(0) = (x, 0, .., 0) and a bias unit that is 1 in all states:
 
@@ -72,31 +72,31 @@ class BlurNetwork:
 
     Args:
         sizes: Units of each layer, the input first.
-        n_states: States k of a neuron; one cannot hold both prediction and label.
-        channels: ``"multi"``: k channels of a synapse; ``"single"``: one for all states.
+        n_states: k, the states of a neuron, at least 2: one for the prediction and one for the label.
+        channels: ``"multi"``: k channels in a synapse; ``"single"``: one for all states.
         backward: ``"symmetric"``: V is the transpose of W; ``"independent"``: it starts at random and learns;
             ``"fixed"``: it stays random.
-        norm: What the inputs of units are normalised over: the ``"batch"``, for each unit and state, or a ``"layer"``
-            and its batch, for each state; None: nothing.
-        norm_forward: Whether on the way forward.
-        norm_backward: Whether on the way back, where updates are additive.
-        norm_output: Whether in the last layer too.
-        activation: Activation of hidden units on the way forward.
-        backward_activation: Activation of hidden units on the way back; None: the same.
+        norm: Axes over which the inputs of units are normalised: ``"batch"``: the batch, for each unit and state;
+            ``"layer"``: the batch and the units of the layer, for each state; None: no normalisation.
+        norm_forward: Whether to normalise in the forward pass.
+        norm_backward: Whether to normalise in the backward pass, if updates are additive.
+        norm_output: Whether to normalise in the last layer too.
+        activation: Activation of hidden units in the forward pass.
+        backward_activation: Activation of hidden units in the backward pass; None: the same.
         output_activation: Activation of the last layer.
-        derivative_states: Whether states from 1 on are s'(z) rather than s(z) on the way forward.
+        derivative_states: Whether states from 1 on are s'(z) rather than s(z) in the forward pass.
         backward_update: ``"additive"``; ``"multiplicative"``: s(keep_n a V(a mu)); ``"multiplicative_second_state"``:
             the same, with state 0 left as it is.
-        saturation: Bound of synapses: ``"oja"``; ``"norm"``: they are divided by their norm over inputs where they
-            are used; ``"exp"``: changes are multiplied by exp(-|W| limit); ``"tanh"``: limit tanh(W / limit); or None.
+        saturation: Bound of synapses: ``"oja"``: Oja's decay; ``"norm"``: they are divided by their norm over inputs
+            when used; ``"exp"``: changes are multiplied by exp(-|W| limit); ``"tanh"``: limit tanh(W / limit); or None.
         limit: See ``saturation``.
         feedback: ``"label"``: state 1 of the last layer becomes y; ``"cross_entropy"`` (y is +1 for the class, else -1)
-            and ``"squared_error"`` (halved): it is multiplied by the derivative of the loss.
-        use_forward_pre: Whether synapses change by the presynaptic activity from before the way back.
-        synapse_std: Standard deviation of the first synapses.
+            and ``"squared_error"`` (halved): state 1 is multiplied by the derivative of the loss.
+        use_forward_pre: Whether synapses change by the presynaptic activity from before the backward pass.
+        synapse_std: Standard deviation of the initial synapses.
 
     Raises:
-        ValueError: An argument is out of range or none of the choices.
+        ValueError: An argument is out of range or not one of the choices.
 
     Source: Sandler et al., "Meta-learning bidirectional update rules" (2021), equations 5 to 8 and appendix C. Which
     axes are normalised and the order within a step are ours, since the paper does not say; so is the mean over the
@@ -135,8 +135,8 @@ class BlurNetwork:
         checks.arguments()
         if len(self.sizes) < 2:
             raise ValueError(f"sizes = {self.sizes}: expected at least an input and an output layer")
-        for place, units in enumerate(self.sizes):
-            checks.size(f"sizes[{place}]", units)
+        for layer, units in enumerate(self.sizes):
+            checks.size(f"sizes[{layer}]", units)
         for name, choices in CHOICES.items():
             checks.choice(name, getattr(self, name), choices)
         checks.size("n_states", self.n_states, 2)
@@ -162,7 +162,7 @@ class BlurNetwork:
             activation: Activation of hidden units.
             feedback: The loss.
             backward: Whether errors go back by the same synapses or by fixed random ones.
-            synapse_std: Standard deviation of the first synapses.
+            synapse_std: Standard deviation of the initial synapses.
         """
         return cls(
             sizes,
@@ -185,7 +185,7 @@ class BlurNetwork:
 
         Args:
             generator: Source of all randomness.
-            population: Leading axes, with synapses of their own for each place on them.
+            population: Leading axes, for a population of networks with separate synapses.
             dtype: Data type of the synapses; torch's default if None.
         """
         checks.arguments()
@@ -212,16 +212,16 @@ class BlurNetwork:
             genome: The rule, whose mixing of states is part of the network.
             state: The synapses.
             x: Inputs.
-            moments: From ``moments``, so that a sample's prediction does not depend on the others; None: those of x.
+            moments: Result of ``moments``, so that a prediction does not depend on the other samples; None: those of x.
 
         Raises:
-            ValueError: Shapes do not match, or one sample alone is to be normalised over the batch.
+            ValueError: Shapes do not match, or a single sample would be normalised over the batch.
         """
         self._check(genome, state, x, any_batch=moments is not None)
         return self._forward(genome, state, x, moments)[0][-1][..., 0, :, :]
 
     def moments(self, genome: Genome, state: BlurState, x: Float[Tensor, "... batch features"]) -> Moments:
-        """The mean and variance that each layer is normalised by; None where it is not.
+        """The mean and variance by which each layer is normalised; None for a layer that is not normalised.
 
         Args:
             genome: The rule.
@@ -244,10 +244,10 @@ class BlurNetwork:
             genome: The rule.
             state: The synapses, which are not changed.
             x: Inputs.
-            y: Targets, +1 or -1; of ``"squared_error"`` any values.
+            y: Targets, +1 or -1; with ``"squared_error"`` any values.
 
         Raises:
-            ValueError: Shapes do not match, or one sample alone is to be normalised over the batch.
+            ValueError: Shapes do not match, or a single sample would be normalised over the batch.
         """
         self._check(genome, state, x)
         if y.shape[-2:] != (x.shape[-2], self.sizes[-1]):
@@ -288,7 +288,7 @@ class BlurNetwork:
         return activity, tuple(moments_by_layer)
 
     def _with_feedback(self, top: Tensor, y: Tensor) -> Tensor:
-        """The last layer's activity with the feedback in state 1, and nothing beyond it."""
+        """The last layer's activity with the feedback in state 1, and zeros in later states."""
         prediction = top[..., 0, :, :]
         if self.feedback == "label":
             feedback = y.expand_as(prediction)
@@ -301,7 +301,7 @@ class BlurNetwork:
     def _backward_activity(
         self, genome: Genome, state: BlurState, layer: int, activity: Tensor, above: Tensor
     ) -> Tensor:
-        """The activity of a hidden layer after the way back has reached it."""
+        """The activity of a hidden layer after the backward pass has reached it."""
         weight = (
             self._effective_weight(state.V[layer]) if state.V else self._effective_weight(state.W[layer])[..., :-1].mT
         )
@@ -341,7 +341,7 @@ class BlurNetwork:
     def _normalised(
         self, genome: Genome, z: Tensor, moments: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The normalised input, with its mean and variance, which are computed unless they are given."""
+        """The normalised input, and the mean and variance used, which are computed unless ``moments`` has them."""
         axes = (-2,) if self.norm == "batch" else (-2, -1)
         mean = moments[0] if moments else z.mean(axes, keepdim=True)
         centred = z - mean
@@ -367,7 +367,7 @@ class BlurNetwork:
 
 
 def _wide(number: Tensor) -> Tensor:
-    """A number of each member as a factor of activities and synapses."""
+    """One number for each member, shaped to multiply activities and synapses."""
     return number[..., None, None, None]
 
 
@@ -378,7 +378,7 @@ def _mixed(activity: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _through(activity: Tensor, weight: Tensor) -> Tensor:
-    """What the activity, (states, batch, pre), sends through synapses, (channels, post, pre)."""
+    """The activity, (states, batch, pre), sent through synapses, (channels, post, pre)."""
     if weight.shape[-3] > 1:
         return activity @ weight.mT
     output = activity.flatten(-3, -2) @ weight.squeeze(-3).mT

@@ -1,4 +1,4 @@
-"""Baselines for a learned rule: memories of pairs by known rules, and the accuracy without synapses."""
+"""Baselines for a learned rule: memories of pairs by known rules, and the best accuracy without synapses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hebb_memory(
     Args:
         x: Cues, of D inputs.
         y: Their targets.
-        decay: Share of the weights that remains at each pair, from 0 to 1.
+        decay: Fraction of the weights that remains at each pair, from 0 to 1.
 
     Examples:
         >>> hebb_memory(torch.ones(1, 1, 2), torch.ones(1, 1, 1))
@@ -36,13 +36,13 @@ def delta_memory(
 ) -> Float[Tensor, "batch outputs inputs"]:
     """The weights after one pass by the delta rule, W += rate (y - W x) x^T, from zero.
 
-    It is a step of gradient descent on |y - W x|^2 / 2 for each pair; where rate = 1 / |x|^2 the last is recalled
+    It is a step of gradient descent on |y - W x|^2 / 2 for each pair; with rate = 1 / |x|^2 the last pair is recalled
     exactly.
 
     Args:
         x: Cues, of D inputs.
         y: Their targets.
-        rate: By default 1 / D, which is 1 / |x|^2 of patterns of -1 and +1.
+        rate: Learning rate; None: 1 / D, which is 1 / |x|^2 for patterns of -1 and +1.
 
     Examples:
         >>> x, y = torch.tensor([[[1.0, 1.0], [1.0, -1.0]]]), torch.tensor([[[1.0], [-1.0]]])
@@ -82,14 +82,14 @@ def sgd_recall(
 ) -> Float[Tensor, "batch pairs outputs"]:
     """The answers of networks W2 tanh(W1 x) to all cues, after one pass of gradient descent over the pairs.
 
-    Each stream has a network of its own, of initial weights N(0, 1 / fan-in), and takes one step on |y - f(x)|^2 / 2
-    for each pair.
+    Each stream has its own network, with initial weights from N(0, 1 / fan-in), and takes one step on
+    |y - f(x)|^2 / 2 for each pair.
 
     Args:
         x: Cues.
         y: Their targets.
         rate: Learning rate.
-        hidden: Hidden units.
+        hidden: Number of hidden units.
         generator: Source of the initial weights.
 
     Examples:
@@ -105,11 +105,11 @@ def sgd_recall(
     first = torch.randn(batch, hidden, inputs, generator=generator).to(x) / math.sqrt(inputs)
     second = torch.randn(batch, outputs, hidden, generator=generator).to(x) / math.sqrt(hidden)
     for cue, target in zip(x[..., None].unbind(1), y[..., None].unbind(1), strict=True):
-        unit = torch.tanh(first @ cue)
-        error = target - second @ unit
-        hidden_error = (second.transpose(1, 2) @ error) * (1 - unit.square())
+        activity = torch.tanh(first @ cue)
+        error = target - second @ activity
+        hidden_error = (second.transpose(1, 2) @ error) * (1 - activity.square())
         first = first + rate * hidden_error @ cue.transpose(1, 2)
-        second = second + rate * error @ unit.transpose(1, 2)
+        second = second + rate * error @ activity.transpose(1, 2)
     answers = second @ torch.tanh(first @ x.transpose(1, 2))
     return answers.transpose(1, 2)
 

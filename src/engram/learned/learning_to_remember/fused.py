@@ -1,4 +1,4 @@
-"""A window of a network with gated synapses as one operation of autograd, by the numba kernels."""
+"""A window of a network with gated synapses as one autograd operation, computed by the numba kernels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Wiring(NamedTuple):
 
     Attributes:
         kind: Type of each neuron.
-        scale: Factors of the messages that a neuron gets, forwards and backwards, by its degrees.
+        scale: Factors of the forward and backward messages that each neuron gets, by its degrees.
         edges: The neurons that each synapse connects, (post, pre), block after block, each (post, pre) row by row.
         ticks: Steps for each frame.
     """
@@ -32,7 +32,7 @@ class Wiring(NamedTuple):
 
 
 def runs_fused(rule: nn.Module, *tensors: Tensor) -> bool:
-    """Whether the kernels can run a window: of a gated rule on a CPU, under no transform of ``torch.func``."""
+    """Whether the kernels can run a window: a gated rule on a CPU, without a transform of ``torch.func``."""
     if not isinstance(rule, GatedRule) or torch.compiler.is_compiling():
         return False
     return all(
@@ -59,17 +59,17 @@ def run_fused(
         body: Bodies before the first frame.
         synapse: Synapses before it, in the order of ``wiring.edges``.
     """
-    none = torch.zeros_like(rule.post)
-    factor_i, factor_j = (none if factor is None else factor for factor in (rule.post_factor, rule.pre_factor))
+    zeros = torch.zeros_like(rule.post)
+    factor_i, factor_j = (zeros if factor is None else factor for factor in (rule.post_factor, rule.pre_factor))
     weights_of_known = torch.cat((rule.post, rule.pre, factor_i, factor_j), 1)
     known_bias = functional.pad(rule.bias, (0, 3 * rule.synapse_hidden))[None]
     body_in: Tensor = rule.body_in
     body_bias = rule.body_in_bias[None]
     if rule.type_size:  # terms that depend only on the type are part of a bias
-        weights_of_known, of_type = torch.split(weights_of_known, [2 * rule.body_size, rule.type_size])
-        known_bias = known_bias + rule.embedding @ of_type
-        body_in, of_type = torch.split(body_in, [len(body_in) - rule.type_size, rule.type_size])
-        body_bias = body_bias + rule.embedding @ of_type
+        weights_of_known, type_weights = torch.split(weights_of_known, [2 * rule.body_size, rule.type_size])
+        known_bias = known_bias + rule.embedding @ type_weights
+        body_in, type_weights = torch.split(body_in, [len(body_in) - rule.type_size, rule.type_size])
+        body_bias = body_bias + rule.embedding @ type_weights
     parameters = (
         torch.cat((rule.forward_projection, rule.backward_projection), 1),
         body_in, body_bias, rule.body_out, rule.body_out_bias,
@@ -79,7 +79,7 @@ def run_fused(
 
 
 def _tiles(tensor: Tensor, batch: int, lanes: int) -> Any:
-    """A tensor whose first axis is the batch as an array (tiles, ..., lanes), zeros where there is nothing."""
+    """A tensor with the batch as first axis, as an array (tiles, ..., lanes), padded with zeros."""
     count = -(-batch // lanes)
     padded = tensor.detach()
     if batch < count * lanes:
@@ -138,7 +138,7 @@ class _Window(torch.autograd.Function):
 def edges_of(
     blocks: list[tuple[slice, slice, Bool[Tensor, "post pre"] | None]],
 ) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
-    """The synapses of blocks, given as (post, pre, which there are), and of each block which of it they are."""
+    """The synapses of blocks, given as (post, pre, mask), and the indices of each block's synapses in it; None: all."""
     edges, indices = [], []
     for post, pre, mask in blocks:
         pairs = torch.cartesian_prod(torch.arange(post.start, post.stop), torch.arange(pre.start, pre.stop))

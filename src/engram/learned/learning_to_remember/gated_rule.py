@@ -15,21 +15,21 @@ KEEP, WRITE = 4.0, -1.0  # initial biases of the gates: keep 0.98 of the state a
 class GatedRule(NeuralUpdateRule):
     """Synapses changed by a small gated network that sees its own state and its two neurons.
 
-    With beta = [b', b, e] of a synapse's receiving neuron i and its sending neuron j,
+    With beta = [b', b, e] for the receiving neuron i and the sending neuron j of a synapse,
 
         z       = Ws^T s + U^T beta_i + V^T beta_j + cz + (A^T beta_i) (G^T beta_j)
         (p,f,w) = Wo^T tanh(z) + co
         s'      = sigmoid(f) s + sigmoid(w) tanh(p)
 
     Args:
-        body_size: Numbers n_b of a body.
-        channels: Numbers C of a synapse.
-        synapse_hidden: Hidden units h of the synapses' function.
-        product: Whether z has its last term, the products of the two neurons; else it is a plain network of
-            [s, beta_i, beta_j].
-        types: How many types of neurons it tells apart: the groups of the topology, or 1.
-        type_size: Numbers n_e of a type's embedding; there is none where there is one type.
-        body_hidden: Hidden units of the bodies' function.
+        body_size: n_b, the length of a body.
+        channels: C, the length of a synapse.
+        synapse_hidden: h, the hidden units of the synapses' function.
+        product: Whether z has its last term, the products of the two neurons; else the function is a plain network
+            of [s, beta_i, beta_j].
+        types: Number of types of neurons that the rule distinguishes: the groups of the topology, or 1.
+        type_size: n_e, the length of a type's embedding; with one type there is none.
+        body_hidden: Number of hidden units of the bodies' function.
         generator: Source of the initial values; torch's global one if None.
 
     Source: Gregor, "Finding online neural update rules by learning to remember" (2020); the form is ours.
@@ -79,7 +79,7 @@ class GatedRule(NeuralUpdateRule):
         Args:
             synapse: s.
             post: A synapse's inputs from its receiving neuron, [b', b, e].
-            pre: The same of the sending neuron.
+            pre: The same from the sending neuron.
             forward: m, the messages of the receiving neurons.
         """
         checks.arguments()

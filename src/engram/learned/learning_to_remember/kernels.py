@@ -1,4 +1,4 @@
-"""A window of a network with gated synapses as numba kernels: synapses pass through memory once a tick, each way.
+"""A window of a network with gated synapses as numba kernels: one pass over the synapses per tick, each way.
 
 With q = [b, m, r, x, k] of a neuron, beta = [b', b] of both neurons of a synapse, and biases of each type of neuron,
 
@@ -11,13 +11,13 @@ With q = [b, m, r, x, k] of a neuron, beta = [b', b] of both neurons of a synaps
     s'      = sigmoid(f) s + sigmoid(w) tanh(p)
 
 Streams lie side by side in the last axis, as many in a tile as a register has lanes, so that all operations are on
-whole registers and every weight is a number. Only states are stored for the way back, and the rest is computed again
-from them. Of a tile, with S states from before the first tick on:
+whole registers and every weight is a scalar. Only states are stored for the backward pass, which recomputes the rest
+from them. The arrays of a tile, with S states, the first of them before the first tick:
 
     shown (frames, neurons, 2, lanes)         x and k
     body (S, neurons, n_b, lanes)             b
     synapse (S, synapses, C, lanes)           s
-    message (S, neurons, 2 C, lanes)          m and r, made of the state of the same index
+    message (S, neurons, 2 C, lanes)          m and r, from the state with the same index
 """
 
 from typing import NamedTuple
@@ -46,7 +46,7 @@ class Wires(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """The parameters of the rule, or their gradients, which have an axis of lanes more."""
+    """The parameters of the rule, or their gradients, which have one more axis, of lanes."""
 
     projection: np.ndarray
     body_in: np.ndarray
@@ -62,7 +62,7 @@ class Parameters(NamedTuple):
 
 @inline
 def affine(weight, bias, x, out):
-    """Write W^T x + c."""
+    """Write W^T x + c to ``out``."""
     L = lanes(x)
     for o in range(weight.shape[1]):
         total = splat(bias[o])
@@ -111,7 +111,7 @@ def squash_back(rows, grad):
         store(grad, i * L, d - y * y * d)
 
 
-# numba makes as much of an assignment to a slice as of all that is done with it here.
+# Loops, since numba makes much more code of an assignment to a slice.
 @inline
 def put(rows, first, source):
     """Write rows one after another, from ``first`` on."""
@@ -146,7 +146,7 @@ def body_input(body, message, shown, out):
 
 @inline
 def decide(rule, kind, q, inner, decided):
-    """Write tanh(a) and sigmoid(g) of one body, and of its hidden units tanh."""
+    """Write tanh(a) and sigmoid(g) of one body, and tanh of its hidden units."""
     affine(rule.body_in, rule.body_in_bias[kind], q, inner)
     squash(inner, 0, inner.shape[0])
     affine(rule.body_out, rule.body_out_bias, inner, decided)
@@ -215,20 +215,20 @@ def send_back(synapse, i, j, sent, grad_message, grad_synapse, grad_sent):
 
 
 def _forward(shown, states, ends, wires, rule):
-    """Run all frames of all tiles; where the states are not stored, the arrays have two, which take turns."""
+    """Run all frames of all tiles; if states are not stored, the arrays hold two, which are used in turn."""
     body, synapse, message = states
     kind, scale, edges, ticks = wires
     tiles, count, neurons, size, L = body.shape
     channels, hidden = synapse.shape[3], rule.own.shape[1]
     dtype = body.dtype
-    none = np.zeros(2 * channels, dtype)
+    zeros = np.zeros(2 * channels, dtype)
     q, inner = np.empty((rule.body_in.shape[0], L), dtype), np.empty((rule.body_in.shape[1], L), dtype)
     beta, decided = np.empty((2 * size, L), dtype), np.empty((2 * size, L), dtype)
     factors, sent = np.empty((neurons, 4 * hidden, L), dtype), np.empty((neurons, 2 * channels, L), dtype)
     z, out = np.empty((hidden, L), dtype), np.empty((3 * channels, L), dtype)
     for tile in range(tiles):
         for n in range(neurons):
-            affine(rule.projection, none, body[tile, 0, n], sent[n])
+            affine(rule.projection, zeros, body[tile, 0, n], sent[n])
         clear(message[tile, 0])
         for e in range(edges.shape[0]):
             send(synapse[tile, 0, e], edges[e, 0], edges[e, 1], sent, message[tile, 0])
@@ -245,7 +245,7 @@ def _forward(shown, states, ends, wires, rule):
                 put(beta, 0, new_body)
                 put(beta, size, old_body)
                 affine(rule.known, rule.known_bias[kind[n]], beta, factors[n])
-                affine(rule.projection, none, new_body, sent[n])
+                affine(rule.projection, zeros, new_body, sent[n])
             clear(message[tile, new])
             for e in range(edges.shape[0]):
                 i, j = edges[e, 0], edges[e, 1]
@@ -271,7 +271,7 @@ def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, gr
     tiles, count, neurons, size, L = body.shape
     channels, hidden = synapse.shape[3], rule.own.shape[1]
     dtype = body.dtype
-    none, unused = np.zeros(2 * channels, dtype), np.zeros((max(hidden, 2 * channels), L), dtype)
+    zeros, unused = np.zeros(2 * channels, dtype), np.zeros((max(hidden, 2 * channels), L), dtype)
     q, inner = np.empty((rule.body_in.shape[0], L), dtype), np.empty((rule.body_in.shape[1], L), dtype)
     grad_q, grad_inner = np.empty_like(q), np.empty_like(inner)
     beta, decided = np.empty((2 * size, L), dtype), np.empty((2 * size, L), dtype)
@@ -284,12 +284,12 @@ def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, gr
     for tile in range(tiles):
         grad = grad_body[tile]
         clear(grad_message)
-        # At t = -1 there is no tick before, and only what the first state sends comes back.
+        # At t = -1 there is no earlier tick, and only the messages of the first state have a gradient.
         for t in range(count - 2, -2, -1):
             if t >= 0 and (t + 1) % ticks == 0:
                 add(grad, grad_ends[tile, t // ticks], 0)
             for n in range(neurons):
-                affine(rule.projection, none, body[tile, t + 1, n], sent[n])
+                affine(rule.projection, zeros, body[tile, t + 1, n], sent[n])
             scaled(grad_message, scale)
             clear(grad_sent)
             for e in range(edges.shape[0]):

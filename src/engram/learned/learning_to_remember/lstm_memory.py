@@ -32,9 +32,9 @@ class LSTMMemory(nn.Module):
     """An LSTM with the interface of ``RuleNetwork``: it sees frames and a mask of what is shown, and returns logits.
 
     Args:
-        features: Features of a frame.
-        hidden_size: Units, of two numbers of state each.
-        outputs: Answers; as many as features if None.
+        features: Number of features of a frame.
+        hidden_size: Number of units, each with two numbers as state.
+        outputs: Number of outputs; as many as features if None.
         generator: Source of the initial values, those of ``nn.LSTM`` and ``nn.Linear``; torch's global one if None.
 
     Examples:
@@ -68,7 +68,7 @@ class LSTMMemory(nn.Module):
         Args:
             input: Frames.
             state: From ``init``, or returned by the last call.
-            clamp: 1 where something is shown, else 0; where ``input`` is not 0 if None.
+            clamp: 1 where something is shown, else 0; None: 1 where ``input`` is not 0.
 
         Returns:
             Logits of +1 against -1; and the state after the last frame.

@@ -20,7 +20,7 @@ from engram.state import register_states
 
 
 class RuleState(NamedTuple):
-    """The state of a network with a learned rule; its memory, which can be stored by itself.
+    """The state of a network with a learned rule: its memory, which can be stored by itself.
 
     Attributes:
         bodies: b, a vector for each neuron.
@@ -51,27 +51,27 @@ register_states(RuleState)
 class RuleNetwork(nn.Module):
     """A network whose neurons and synapses have vectors as states, both changed by one learned rule.
 
-    At each tick neurons send along their synapses, forwards and back, channel by channel; then bodies change, and then
-    synapses, by ``NeuralUpdateRule``:
+    At each tick neurons send messages along their synapses, forwards and back, channel by channel; then bodies change,
+    and then synapses, by ``NeuralUpdateRule``:
 
         m_i = deg_in(i)^-1/2  sum_j s_ij P_f^T b_j            r_j = deg_out(j)^-1/2 sum_i s_ij P_b^T b_i
 
-    Its only parameters are the rule's, and it has no weights but its synapses, which are state. Each call takes a state
-    and returns the next one. With hidden neurons a fresh state is random, since hidden neurons that begin alike would
-    remain alike.
+    Its only parameters are the rule's; its only weights are the synapses, which are part of the state. Each call takes
+    a state and returns the next one. With hidden neurons a fresh state is random, since hidden neurons that begin alike
+    would remain alike.
 
     Args:
-        topology: The network.
+        topology: Groups of neurons and their connections.
         rule: The rule, with as many types as the topology has groups, or one.
         aggregate: How messages are combined: ``"sqrt"``, as above, or ``"mean"``, divided by the degree, so that a
             memory's signal does not grow with the network.
-        sigma: Standard deviation of the first half of a fresh synapse's channels; the others are 0. By default 0.3
-            where there are hidden neurons, and else 0.
+        sigma: Standard deviation of the first half of a fresh synapse's channels; the others are 0. None: 0.3 if there
+            are hidden neurons, else 0.
         backend: ``"auto"``: kernels for gated rules on a CPU; ``"eager"``: the plain definition.
         generator: Source of a sparse topology's connections; torch's global one if None.
 
     Raises:
-        ValueError: An argument is out of range, or the rule's types are not the topology's.
+        ValueError: An argument is out of range, or the rule's number of types does not fit the topology.
 
     Source: Gregor, "Finding online neural update rules by learning to remember" (2020): states of bodies and synapses,
     two functions that all share. Of the paper only abstract and introduction could be read; messages and initial
@@ -115,35 +115,35 @@ class RuleNetwork(nn.Module):
         self.register_buffer("kind", group if rule.types > 1 else torch.zeros_like(group), persistent=False)
         degree, fan_in = torch.zeros(topology.neurons, 2, dtype=torch.int64), topology.fan_in
         self.spans = [(topology.of_group(post), topology.of_group(pre)) for pre, post in topology.blocks]
-        for number, (post, pre) in enumerate(self.spans):
+        for index, (post, pre) in enumerate(self.spans):
             mask = torch.ones(post.stop - post.start, pre.stop - pre.start, dtype=torch.bool)
             if fan_in is not None:
                 mask = torch.rand(mask.shape, generator=generator).argsort(1) < fan_in
-            self.register_buffer(f"mask_{number}", None if fan_in is None else mask)
+            self.register_buffer(f"mask_{index}", None if fan_in is None else mask)
             degree[post, 0] += mask.sum(1)
             degree[pre, 1] += mask.sum(0)
         self.register_buffer("degree", degree, persistent=fan_in is not None)
-        # A sparse network's may come from elsewhere, by ``load_state_dict``.
+        # The connections of a sparse network may change by ``load_state_dict``.
         self._edges = self._wired() if fan_in is None else None
 
     def init(self, batch_size: int, generator: torch.Generator | None = None) -> RuleState:
-        """A fresh state: bodies of 0, and synapses as ``sigma`` says.
+        """A fresh state: bodies are 0, and synapses are drawn with ``sigma``.
 
         Args:
-            batch_size: How many independent streams.
+            batch_size: Number of independent streams.
             generator: Source of the synapses; torch's global one if None.
         """
         checks.arguments()
         checks.size("batch_size", batch_size)
         like, channels = self.rule.readout, self.rule.channels
         synapses = []
-        for number, (post, pre) in enumerate(self.spans):
+        for index, (post, pre) in enumerate(self.spans):
             block = torch.zeros(batch_size, channels, post.stop - post.start, pre.stop - pre.start)
             if self.sigma:
                 half = block[:, : (channels + 1) // 2]
                 half.normal_(0, self.sigma, generator=generator)
             block = block.to(like)
-            mask = self._mask(number)
+            mask = self._mask(index)
             synapses.append(block if mask is None else block * mask)
         return RuleState(like.new_zeros(batch_size, self.topology.neurons, self.rule.body_size), tuple(synapses))
 
@@ -156,16 +156,15 @@ class RuleNetwork(nn.Module):
         """The logits after the last tick of each frame, and the state.
 
         Args:
-            input: Frames, with a feature for each neuron of the input group and of the output group, if that is another
-                one.
+            input: Frames, with a feature for each neuron of the input group and, if it is another, of the output group.
             state: From ``init``, or returned by the last call.
-            clamp: 1 where something is shown, else 0; where ``input`` is not 0 if None.
+            clamp: 1 where something is shown, else 0; None: 1 where ``input`` is not 0.
 
         Returns:
             Logits of +1 against -1, for each output; and the state after the last frame.
 
         Raises:
-            ValueError: A shape, dtype or device is another, or a frame is not finite.
+            ValueError: A shape, dtype or device does not match, or a frame is not finite.
         """
         checks.arguments()
         like, features = self.rule.readout, self.topology.features
@@ -183,9 +182,9 @@ class RuleNetwork(nn.Module):
         checks.tensor("state.bodies", state.bodies, (batch, self.topology.neurons, self.rule.body_size), like)
         if len(state.synapses) != len(self.spans):
             raise ValueError(f"state.synapses has {len(state.synapses)} blocks: expected {len(self.spans)}")
-        for number, ((post, pre), block) in enumerate(zip(self.spans, state.synapses, strict=True)):
+        for index, ((post, pre), block) in enumerate(zip(self.spans, state.synapses, strict=True)):
             shape = (batch, self.rule.channels, post.stop - post.start, pre.stop - pre.start)
-            checks.tensor(f"state.synapses[{number}]", block, shape, like)
+            checks.tensor(f"state.synapses[{index}]", block, shape, like)
         if clamp is not None:
             checks.tensor("clamp", clamp, tuple(input.shape), like)
         shown = self._shown(input, (input != 0).to(input) if clamp is None else clamp)
@@ -195,7 +194,7 @@ class RuleNetwork(nn.Module):
         return output_bodies @ self.rule.readout + self.rule.readout_bias, state
 
     def tick(self, state: RuleState, shown: Float[Tensor, "batch neurons 2"]) -> RuleState:
-        """The state one tick later: the definition.
+        """The state one tick later, by the plain definition.
 
         Args:
             state: The state before.
@@ -220,10 +219,10 @@ class RuleNetwork(nn.Module):
         new = rule.body(old, forward, backward, shown, embedding)
         neuron_features = torch.cat((new, old, embedding), 2)
         synapses = []
-        for number, ((post, pre), block) in enumerate(zip(self.spans, state.synapses, strict=True)):
+        for index, ((post, pre), block) in enumerate(zip(self.spans, state.synapses, strict=True)):
             updated, mask = (
                 rule.synapse(block, neuron_features[:, post], neuron_features[:, pre], forward[:, post]),
-                self._mask(number),
+                self._mask(index),
             )
             synapses.append(updated if mask is None else updated * mask)
         return RuleState(new, tuple(synapses))
@@ -234,7 +233,7 @@ class RuleNetwork(nn.Module):
                 state = self._after(state, frame)
             return state, state.bodies
 
-        masks = [self._mask(number) for number in range(len(self.spans))]
+        masks = [self._mask(index) for index in range(len(self.spans))]
         pairs = zip(state.synapses, masks, strict=True)
         state = RuleState(state.bodies, tuple(block if mask is None else block * mask for block, mask in pairs))
         state, bodies = unroll(run_frame, state, shown)
@@ -247,39 +246,39 @@ class RuleNetwork(nn.Module):
         connected = [block if index is None else block[:, :, index] for block, index in zip(flat, indices, strict=True)]
         assert isinstance(self.rule, GatedRule)
         bodies, new_synapses = run_fused(self.rule, wiring, shown, state.bodies, torch.cat(connected, 2))
-        parts = torch.split(new_synapses, [block.shape[2] for block in connected], 2)
+        split = torch.split(new_synapses, [block.shape[2] for block in connected], 2)
         synapses = []
-        for part, block, index in zip(parts, state.synapses, indices, strict=True):
-            block_states = part if index is None else torch.zeros_like(block).flatten(2).index_copy(2, index, part)
+        for values, block, index in zip(split, state.synapses, indices, strict=True):
+            block_states = values if index is None else torch.zeros_like(block).flatten(2).index_copy(2, index, values)
             synapses.append(block_states.reshape(block.shape))
         return bodies, RuleState(bodies[-1], tuple(synapses))
 
     def _scale(self, like: Tensor) -> Float[Tensor, "neurons 2"]:
-        """Factors of the messages that each neuron gets, forwards and backwards."""
+        """Factors of the forward and backward messages that each neuron gets."""
         return like.new_tensor([1, self.topology.bidirectional]) * self.degree.clamp(min=1).to(like) ** self._power
 
     def _wired(self) -> tuple[Int[np.ndarray, "synapses 2"], list[Tensor | None]]:
-        """The synapses, as (post, pre), and of each block which of it they are."""
-        masks = [self._mask(number) for number in range(len(self.spans))]
+        """The synapses, as (post, pre), and the indices of each block's synapses in it; None: all."""
+        masks = [self._mask(index) for index in range(len(self.spans))]
         return edges_of([(*span, mask) for span, mask in zip(self.spans, masks, strict=True)])
 
     def _shown(self, input: Tensor, clamp: Tensor) -> Float[Tensor, "time batch neurons 2"]:
-        """X and k of every neuron; both are 0 where nothing is ever shown."""
+        """The x and k of every neuron; both are 0 for neurons that are never shown anything."""
         if self.topology.features == self.topology.neurons == self.topology.groups[0]:
             return torch.stack((input, clamp), -1)
         frames = input.new_zeros(*input.shape[:2], self.topology.neurons, 2)
-        first = 0
+        begin = 0
         for group in self.topology.shown:
-            span, last = self.topology.of_group(group), first + self.topology.groups[group]
-            frames[:, :, span, 0], frames[:, :, span, 1] = input[:, :, first:last], clamp[:, :, first:last]
-            first = last
+            span, end = self.topology.of_group(group), begin + self.topology.groups[group]
+            frames[:, :, span, 0], frames[:, :, span, 1] = input[:, :, begin:end], clamp[:, :, begin:end]
+            begin = end
         return frames
 
-    def _mask(self, number: int) -> Tensor | None:
-        mask: Tensor | None = getattr(self, f"mask_{number}")
+    def _mask(self, index: int) -> Tensor | None:
+        mask: Tensor | None = getattr(self, f"mask_{index}")
         return mask
 
 
 def _added(total: Tensor, span: slice, part: Tensor) -> Tensor:
-    """A total with a part added to some of its neurons; nothing is changed in place."""
+    """``total`` with ``part`` added to the neurons in ``span``; nothing is changed in place."""
     return total + nn.functional.pad(part, (0, 0, span.start, total.shape[1] - span.stop))

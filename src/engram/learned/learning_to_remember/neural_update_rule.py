@@ -1,4 +1,4 @@
-"""The common base of rules that learn to remember: updates of neurons, messages of synapses, and the read-out."""
+"""The base class of rules that learn to remember: updates of neurons, messages of synapses, and the read-out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from engram import checks
 class NeuralUpdateRule(nn.Module, ABC):
     """The meta-parameters that update all bodies and synapses of a network; subclasses define the update of synapses.
 
-    A body b has ``body_size`` numbers and a synapse s has ``channels``. With x what a neuron is shown, k whether it is
-    shown anything, e the embedding of its type, and m and r the messages that it gets (``RuleNetwork``):
+    A body b has ``body_size`` numbers and a synapse s has ``channels``. Let x be what a neuron is shown, k whether it
+    is shown anything, e the embedding of its type, and m and r the messages that it gets (``RuleNetwork``):
 
         sent  = P_f^T b,   P_b^T b                                      forwards and backwards
         (a,g) = W2^T tanh(W1^T [b, m, r, x, k, e] + c1) + c2
@@ -25,12 +25,12 @@ class NeuralUpdateRule(nn.Module, ABC):
     Its size does not depend on that of the network, so that one rule fits networks of any size.
 
     Args:
-        body_size: Numbers n_b of a body.
-        channels: Numbers C of a synapse.
-        types: How many types of neurons it tells apart: the groups of the topology, or 1.
-        type_size: Numbers n_e of a type's embedding; there is none where there is one type.
-        body_hidden: Hidden units of the bodies' function.
-        generator: Source of the initial values, normal of variance 1 / fan-in; torch's global one if None.
+        body_size: n_b, the length of a body.
+        channels: C, the length of a synapse.
+        types: Number of types of neurons that the rule distinguishes: the groups of the topology, or 1.
+        type_size: n_e, the length of a type's embedding; with one type there is none.
+        body_hidden: Number of hidden units of the bodies' function.
+        generator: Source of the initial values, normal with variance 1 / fan-in; torch's global one if None.
 
     Raises:
         ValueError: A size is below 1.
@@ -77,8 +77,8 @@ class NeuralUpdateRule(nn.Module, ABC):
             body: Bodies b.
             forward: Messages m that came forwards.
             backward: Messages r that came backwards.
-            shown: x, what each neuron is shown, and k, whether it is.
-            embedding: e, of the types.
+            shown: x, what each neuron is shown, and k, whether it is shown anything.
+            embedding: e, the embeddings of the neurons' types.
         """
         checks.arguments()
         with checks.noted(body=body, forward=forward, backward=backward, shown=shown, embedding=embedding):
@@ -100,27 +100,27 @@ class NeuralUpdateRule(nn.Module, ABC):
         Args:
             synapse: s.
             post: A synapse's inputs from its receiving neuron, [b', b, e]: the new body, the old one, and the type.
-            pre: The same of the sending neuron.
+            pre: The same from the sending neuron.
             forward: m, the messages of the receiving neurons.
         """
 
     @property
     def known_size(self) -> int:
-        """How many numbers a synapse knows of each of its neurons."""
+        """How many numbers a synapse knows about each of its two neurons."""
         return 2 * self.body_size + self.type_size
 
 
 def fan_in_normal(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Parameter:
-    """A matrix of normal values of variance 1 / inputs.
+    """A matrix of normal values with variance 1 / inputs.
 
     Args:
-        inputs: Rows.
-        outputs: Columns.
+        inputs: Number of rows.
+        outputs: Number of columns.
         generator: Source of the values; torch's global one if None.
     """
     return nn.Parameter(torch.randn(inputs, outputs, generator=generator) / inputs**0.5)
 
 
 def by_synapse(factor: Float[Tensor, "batch neurons channels"]) -> Float[Tensor, "batch channels neurons"]:
-    """What each neuron contributes with the channels first, as the synapses have them."""
+    """The contribution of each neuron, with the channels first, as in synapses."""
     return factor.transpose(1, 2)

@@ -17,16 +17,16 @@ class OuterRule(NeuralUpdateRule):
 
         s'[c] = lambda[c] s[c] + eta[c] (A^T beta_i - m_i)[c] (G^T beta_j)[c]          m_i only if ``delta``
 
-    with beta = [b', b, e] of the receiving neuron i and the sending neuron j; lambda is the sigmoid, and eta the
+    with beta = [b', b, e] for the receiving neuron i and the sending neuron j; lambda is the sigmoid, and eta the
     softplus, of a parameter.
 
     Args:
-        body_size: Numbers n_b of a body.
-        channels: Numbers C of a synapse.
+        body_size: n_b, the length of a body.
+        channels: C, the length of a synapse.
         delta: Whether the message that arrives is subtracted from the receiving neuron's factor.
-        types: How many types of neurons it tells apart: the groups of the topology, or 1.
-        type_size: Numbers n_e of a type's embedding; there is none where there is one type.
-        body_hidden: Hidden units of the bodies' function.
+        types: Number of types of neurons that the rule distinguishes: the groups of the topology, or 1.
+        type_size: n_e, the length of a type's embedding; with one type there is none.
+        body_hidden: Number of hidden units of the bodies' function.
         generator: Source of the initial values; torch's global one if None.
 
     Source: Gregor, "Finding online neural update rules by learning to remember" (2020); the form is ours.
@@ -70,7 +70,7 @@ class OuterRule(NeuralUpdateRule):
         Args:
             synapse: s.
             post: A synapse's inputs from its receiving neuron, [b', b, e].
-            pre: The same of the sending neuron.
+            pre: The same from the sending neuron.
             forward: m, the messages of the receiving neurons.
         """
         checks.arguments()
@@ -78,6 +78,6 @@ class OuterRule(NeuralUpdateRule):
             error = post @ self.post_factor
         if self.delta:
             error = error - forward
-        of_post = by_synapse(functional.softplus(self.rate) * error)
-        product = of_post[..., None] * by_synapse(pre @ self.pre_factor)[:, :, None]
+        post_term = by_synapse(functional.softplus(self.rate) * error)
+        product = post_term[..., None] * by_synapse(pre @ self.pre_factor)[:, :, None]
         return torch.sigmoid(self.keep)[:, None, None] * synapse + product

@@ -18,10 +18,10 @@ class Recall:
 
     Attributes:
         age: How many windows ago.
-        accuracy: Share of correct bits among those asked for.
-        exact: Share of the queried frames in which all bits asked for are correct.
-        bits: Information in an answer about its frame: (bits asked for) (1 - H2(share of wrong bits)), with the binary
-            entropy H2.
+        accuracy: Fraction of the queried bits that are correct.
+        exact: Fraction of the queried frames in which all queried bits are correct.
+        bits: Information in an answer about its frame: (queried bits) (1 - H2(fraction of wrong bits)), where H2 is the
+            binary entropy.
     """
 
     age: int
@@ -35,11 +35,11 @@ def recall_by_age(
     targets: Float[Tensor, "time batch outputs"],
     age: Int[Tensor, "time batch"],
 ) -> list[Recall]:
-    """Recall for each age at which something is asked for, the most recently shown first.
+    """Recall for each age that is queried, the most recent first.
 
     Args:
         logits: Logits of +1 against -1.
-        targets: -1 and +1, and 0 where nothing is asked for.
+        targets: -1 and +1, and 0 where nothing is queried.
         age: For each frame, how many windows ago its snippet was shown.
 
     Examples:

@@ -12,11 +12,11 @@ class StaticRule(NeuralUpdateRule):
     """Synapses that keep their initial values, s' = s: such a network can remember only in its bodies.
 
     Args:
-        body_size: Numbers n_b of a body.
-        channels: Numbers C of a synapse.
-        types: How many types of neurons it tells apart: the groups of the topology, or 1.
-        type_size: Numbers n_e of a type's embedding; there is none where there is one type.
-        body_hidden: Hidden units of the bodies' function.
+        body_size: n_b, the length of a body.
+        channels: C, the length of a synapse.
+        types: Number of types of neurons that the rule distinguishes: the groups of the topology, or 1.
+        type_size: n_e, the length of a type's embedding; with one type there is none.
+        body_hidden: Number of hidden units of the bodies' function.
         generator: Source of the initial values; torch's global one if None.
 
     Source: a control for Gregor, "Finding online neural update rules by learning to remember" (2020); ours.
@@ -41,7 +41,7 @@ class StaticRule(NeuralUpdateRule):
         Args:
             synapse: s.
             post: A synapse's inputs from its receiving neuron, [b', b, e].
-            pre: The same of the sending neuron.
+            pre: The same from the sending neuron.
             forward: m, the messages of the receiving neurons.
         """
         return synapse

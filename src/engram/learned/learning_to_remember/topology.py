@@ -13,13 +13,13 @@ class Topology:
     """Groups of neurons, blocks of synapses between them, and the groups that see a frame and answer it.
 
     Args:
-        groups: How many neurons each group has; each group is a type of neuron.
+        groups: Number of neurons in each group; each group is a type of neuron.
         blocks: The connected groups, all to all, as (pre, post).
         inputs: The group to which frames are shown.
         outputs: The group that answers, and to which targets can be shown; it may be the same.
         ticks: Steps of the network for each frame.
         bidirectional: Whether messages also go from post to pre.
-        fan_in: How many presynaptic neurons, drawn at random, each neuron keeps in each block; None: all.
+        fan_in: Number of presynaptic neurons, drawn at random, that each neuron keeps in each block; None: all.
 
     Raises:
         ValueError: A size is below 1, or there is no such group.
@@ -80,7 +80,7 @@ class Topology:
         Args:
             bits: Visible neurons.
             hidden: Hidden neurons.
-            fan_in: How many visible, and how many hidden, neurons send to each.
+            fan_in: Number of visible, and of hidden, neurons that send to each neuron.
             ticks: Steps for each frame.
         """
         return cls((bits, hidden), ((0, 0), (0, 1), (1, 0), (1, 1)), ticks=ticks, fan_in=fan_in)
@@ -121,7 +121,7 @@ class Topology:
 
     @classmethod
     def deep(cls, inputs: int, first: int, second: int, outputs: int) -> Topology:
-        """A layered network of two hidden layers.
+        """A layered network with two hidden layers.
 
         Args:
             inputs: Input neurons.
@@ -133,7 +133,7 @@ class Topology:
 
     @property
     def neurons(self) -> int:
-        """How many neurons there are."""
+        """Number of neurons."""
         return sum(self.groups)
 
     @property
@@ -143,12 +143,12 @@ class Topology:
 
     @property
     def hidden(self) -> bool:
-        """Whether there are neurons that nothing is shown to."""
+        """Whether there are neurons that are never shown anything."""
         return len(self.shown) < len(self.groups)
 
     @property
     def features(self) -> int:
-        """How many features a frame has."""
+        """Number of features of a frame."""
         return sum(self.groups[group] for group in self.shown)
 
     def of_group(self, group: int) -> slice:
@@ -158,7 +158,7 @@ class Topology:
         return slice(first, first + self.groups[group])
 
     def _hops(self) -> int:
-        """How many blocks there are on the shortest way from input to output."""
+        """Number of blocks on the shortest path from input to output."""
         reached, hops = {self.inputs}, 0
         while self.outputs not in reached:
             further = reached | {post for pre, post in self.blocks if pre in reached}

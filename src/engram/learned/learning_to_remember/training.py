@@ -15,7 +15,7 @@ from engram.rules.unroll import detached
 
 
 class Trained(NamedTuple):
-    """A window of training: the state to go on with, cut off from its graph; the loss; the share of right bits."""
+    """The results of training on a window: the next state, detached; the loss; the fraction of correct bits."""
 
     state: Any
     loss: Float[Tensor, ""]
@@ -29,10 +29,10 @@ def remember_loss(
 
     Args:
         logits: Logits of +1 against -1.
-        targets: -1 and +1, and 0 where nothing is asked for.
+        targets: -1 and +1, and 0 where nothing is queried.
 
     Raises:
-        ValueError: Nothing is asked for.
+        ValueError: Nothing is queried.
 
     Examples:
         >>> remember_loss(torch.zeros(2, 1, 2), torch.tensor([[[0.0, 0.0]], [[1.0, -1.0]]]))
@@ -57,16 +57,16 @@ def train_window(
     """One training step on a window: back-propagation stops at its beginning, and the state is passed on detached.
 
     Args:
-        net: A ``RuleNetwork``, whose rule is trained, or a module with the same call, as ``LSTMMemory``.
+        net: A ``RuleNetwork``, whose rule is trained, or a module with the same interface, such as ``LSTMMemory``.
         optimizer: Optimiser of its parameters.
         inputs: Frames.
-        targets: -1 and +1, and 0 where nothing is asked for.
+        targets: -1 and +1, and 0 where nothing is queried.
         state: The state before the window, tensors nested in tuples, without a graph.
         clip: Bound on the norm of the gradient of all parameters.
 
     Raises:
-        ValueError: ``state`` was not cut off from an earlier graph.
-        FloatingPointError: Loss or gradient is not finite; nothing was changed.
+        ValueError: ``state`` was not detached from an earlier graph.
+        FloatingPointError: Loss or gradient is not finite; no parameter was changed.
 
     Source: Gregor (2020): short-term back-propagation on the objective to remember; the loss is ours.
 
@@ -100,7 +100,7 @@ def train_window(
 def bit_accuracy(
     logits: Float[Tensor, "time batch outputs"], targets: Float[Tensor, "time batch outputs"]
 ) -> Float[Tensor, ""]:
-    """The share of the bits asked for whose logit has the target's sign; a logit of 0 is half right.
+    """The fraction of the queried bits whose logit has the target's sign; a logit of 0 is half right.
 
     Examples:
         >>> bit_accuracy(torch.tensor([[[1.0, 2.0, 0.0]]]), torch.tensor([[[1.0, -1.0, 0.0]]]))

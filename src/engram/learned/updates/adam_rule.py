@@ -15,11 +15,11 @@ class AdamRule(UpdateRule):
 
         direction = exp(c_l) m / (sqrt(v) + 1e-8)
 
-    It has no information about old tasks, and is the control for rules that have: it shows the effect of only a rate
-    for each layer.
+    It has no information about old tasks, and is the control for rules that do: it shows the effect of a rate for each
+    layer alone.
 
     Args:
-        tensors: Number of tensors that have a learned rate each, 1 at first; 0: no rates.
+        tensors: Number of tensors, each with a learned rate, initially 1; 0: no learned rates.
 
     Examples:
         >>> rule, w, g = AdamRule(), {"w": torch.zeros(2)}, {"w": torch.tensor([3.0, -0.1])}

@@ -17,7 +17,7 @@ from engram.continual.inner_updates import Weights
 from engram.learned.updates.update_rule import EPS, Memory, Moments, TaskMemory, UpdateRule, rates_of
 
 INPUTS = 14
-VERSION = 1  # of what the inputs are; a rule that was trained on others means nothing
+VERSION = 1  # of the inputs' definition; a rule that was trained on other inputs is meaningless
 
 
 class GatedCoordinateRule(UpdateRule):
@@ -32,10 +32,10 @@ class GatedCoordinateRule(UpdateRule):
     Untrained, the rule is nearly Adam with decays 0.9 and 0.99.
 
     Args:
-        tensors: How many tensors have a learned rate exp(c_l) each; 0: no rates, for networks of any depth.
+        tensors: Number of tensors, each with a learned rate exp(c_l); 0: no rates, for networks of any depth.
         hidden: Units of each of the two hidden layers.
         residual: Whether r is added.
-        remembers: Whether distance and importance are seen; else these inputs are 0.
+        remembers: Whether the network sees distance and importance; else these inputs are 0.
         generator: Draws the initial parameters.
 
     Source: a method after Xiong, Ren and Urtasun, "Learning to remember from a multi-task teacher" (2019), re-designed
@@ -65,7 +65,7 @@ class GatedCoordinateRule(UpdateRule):
         checks.generator(generator)
         self.residual, self.remembers = residual, remembers
         sizes = (INPUTS, hidden, hidden, 2)
-        layers = [nn.utils.skip_init(nn.Linear, *two) for two in pairwise(sizes)]  # type: ignore[no-untyped-call]
+        layers = [nn.utils.skip_init(nn.Linear, *pair) for pair in pairwise(sizes)]  # type: ignore[no-untyped-call]
         for layer in layers:
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)
@@ -77,11 +77,11 @@ class GatedCoordinateRule(UpdateRule):
         self._sampling: tuple[int, torch.Generator] | None = None
 
     def estimated(self, every: int, generator: torch.Generator) -> AbstractContextManager[None]:
-        """Context in which the gradient uses one in ``every`` weights, the first of them drawn at each step.
+        """A context in which the gradient uses one in ``every`` weights, the first of them drawn at each step.
 
         Args:
-            every: One in how many weights is used, at least 1.
-            generator: Draws which.
+            every: The gradient uses one in this many weights, at least 1.
+            generator: Draws the first of them.
         """
         super().estimated(every, generator)
         return self._sampled((every, generator)) if every > 1 else nullcontext()
@@ -109,7 +109,7 @@ class GatedCoordinateRule(UpdateRule):
         return directions, state
 
     def gates(self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory) -> Weights:
-        """The plasticity of each weight, 2 sigmoid(a), at the step that ``forward`` would make."""
+        """The plasticity of each weight, 2 sigmoid(a), at the step that ``forward`` would take with these arguments."""
         state = self.advanced(grads, state)
         adam = {name: self.normalised(moments) for name, moments in state.items()}
         outputs = self._outputs(grads, params, adam, state, memory)
@@ -120,14 +120,14 @@ class GatedCoordinateRule(UpdateRule):
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """The network's outputs a and r for each weight."""
         features = []
-        for number, (name, g) in enumerate(grads.items()):
-            of_weight = self._of_weights(g, params[name], adam[name], memory.get(name))
-            of_tensor = _of_tensor(g, params[name], number / max(1, len(grads) - 1), state[name].steps)
-            features.append(torch.cat((of_weight, of_tensor.expand(g.numel(), -1)), 1))
+        for index, (name, g) in enumerate(grads.items()):
+            weight_inputs = self._of_weights(g, params[name], adam[name], memory.get(name))
+            tensor_inputs = _of_tensor(g, params[name], index / max(1, len(grads) - 1), state[name].steps)
+            features.append(torch.cat((weight_inputs, tensor_inputs.expand(g.numel(), -1)), 1))
         inputs = torch.cat(features).clamp_(-10, 10).to(next(self.network.parameters()))
         by_tensor = torch.split(self._outputs_of(inputs), [g.numel() for g in grads.values()])
-        parts = [(name, g, output.to(g)) for (name, g), output in zip(grads.items(), by_tensor, strict=True)]
-        return {name: (output[:, 0].view_as(g), output[:, 1].view_as(g)) for name, g, output in parts}
+        named_outputs = [(name, g, output.to(g)) for (name, g), output in zip(grads.items(), by_tensor, strict=True)]
+        return {name: (output[:, 0].view_as(g), output[:, 1].view_as(g)) for name, g, output in named_outputs}
 
     def _outputs_of(self, inputs: Float[Tensor, "weights 14"]) -> Float[Tensor, "weights 2"]:
         """The network's outputs, with a gradient that may be estimated."""
@@ -137,8 +137,8 @@ class GatedCoordinateRule(UpdateRule):
         with torch.no_grad():
             outputs: Tensor = self.network(inputs)
         first = int(torch.randint(every, (), generator=generator))
-        some = self.network(inputs[first::every])
-        outputs[first::every] = some.detach() + every * (some - some.detach())
+        sampled = self.network(inputs[first::every])
+        outputs[first::every] = sampled.detach() + every * (sampled - sampled.detach())
         return outputs
 
     @torch.no_grad()
@@ -159,7 +159,7 @@ class GatedCoordinateRule(UpdateRule):
 
 @torch.no_grad()
 def _of_tensor(g: Tensor, w: Tensor, depth: float, steps: int) -> Float[Tensor, " 7"]:
-    """The inputs that a whole tensor shares, and how long ago the task began."""
+    """The inputs that a whole tensor shares, including the number of steps since the task began."""
     sizes = torch.log10(torch.stack((_rms(g), _rms(w))) + 1e-12)
     tensor_features = [
         depth,
@@ -174,7 +174,7 @@ def _rms(tensor: Tensor) -> Tensor:
 
 
 def _refuse_other_inputs(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Refuse a rule that was trained on inputs of another meaning."""
+    """Raise ValueError for a rule that was trained on inputs of another version."""
     version = state.get(f"{prefix}version")
     if version is not None and int(version) != VERSION:
         raise ValueError(

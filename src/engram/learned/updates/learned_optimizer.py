@@ -19,13 +19,13 @@ Parameters = dict[str, Tensor]
 class LearnedOptimizer(torch.optim.Optimizer):
     """An optimiser with a learned rule: p <- p - lr direction(p.grad, p, moments, memory of old tasks).
 
-    Give it the parameters of the body alone; a read-out has an optimiser of its own. After each task call
+    Give it only the parameters of the body; train the read-out by another optimiser. After each task call
     ``consolidate``. Neither a teacher nor old data are needed or stored.
 
     Args:
         params: Parameters, in the order of depth, or groups of them.
         lr: Learning rate, at least 0; 1e-3 is what rules are trained with.
-        rule: The rule, which is not trained here; its own ``state_dict`` keeps it. None: an untrained
+        rule: The rule, which is not trained here; save it by its own ``state_dict``. None: an untrained
             ``GatedCoordinateRule``, which is nearly Adam.
 
     Raises:
@@ -55,7 +55,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take a step; with ``closure``, after calling it, and return its loss."""
+        """Take a step, after calling ``closure`` if there is one; return the closure's loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad(), checks.noted(closure=closure):
@@ -82,8 +82,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """End a task: store the weights and their importance, and reset the moments of gradients.
 
         Args:
-            importance: For each parameter, in order, a tensor of its shape that is not negative, such as the diagonal
-                of Fisher's information on the task that ended; it is added to that of earlier tasks.
+            importance: For each parameter, in order, a tensor of its shape with numbers of at least 0, such as the
+                diagonal of the Fisher information on the task that ended; it is added to that of earlier tasks.
 
         Raises:
             ValueError: There are more or fewer tensors than parameters, or one has another shape or is negative.
@@ -101,14 +101,14 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 raise ValueError(f"importance[{name}] has {tensor.min().item()}: expected no negative number")
         for p, tensor in zip(parameters.values(), importance, strict=True):
             state = self.state[p]
-            before = state.get("importance", torch.zeros_like(p))
-            self.state[p] = {"anchor": p.detach().clone(), "importance": before + tensor}
+            earlier = state.get("importance", torch.zeros_like(p))
+            self.state[p] = {"anchor": p.detach().clone(), "importance": earlier + tensor}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "rule": self.rule}
 
     def _numbered_parameters(self) -> Parameters:
-        """All parameters, named by their number."""
+        """All parameters, named by their index."""
         return {str(number): p for number, p in enumerate(p for group in self.param_groups for p in group["params"])}
 
     def _moments(self, params: Parameters) -> dict[str, Moments]:

@@ -23,15 +23,15 @@ class LearnedUpdate(ContinualMethod):
     """A learned rule updates the body, using a memory of old tasks for each weight.
 
     The optimiser that it is attached to goes on training the head alone; each of its steps is followed by one of a
-    ``LearnedOptimizer``. After each task the diagonal of Fisher's information is noted, measured with answers that are
-    drawn.
+    ``LearnedOptimizer``. After each task the diagonal of the Fisher information is stored, measured with labels drawn
+    from the network's output.
 
     Args:
         model: The network, which returns logits, (batch, outputs).
         lr: Learning rate of the body, at least 0; 1e-3 is what rules are trained with.
         rule: The rule; None: an untrained ``GatedCoordinateRule``, which is nearly Adam.
         head: Name of the submodule that is not the body; None: the last child with parameters.
-        generator: Draws the answers (default: a new one with the seed 0).
+        generator: Draws these labels; None: a new one with the seed 0.
 
     Attributes:
         optimizer: The ``LearnedOptimizer``.
@@ -57,8 +57,8 @@ class LearnedUpdate(ContinualMethod):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(model, generator=generator)
-        own = {id(p) for p in head_parameters(model, head)}
-        self._body = {name: p for name, p in model.named_parameters() if id(p) not in own}
+        head_ids = {id(p) for p in head_parameters(model, head)}
+        self._body = {name: p for name, p in model.named_parameters() if id(p) not in head_ids}
         self.optimizer = LearnedOptimizer(self._body.values(), lr, rule=rule)
         self._hook: Any = None
 
@@ -69,9 +69,9 @@ class LearnedUpdate(ContinualMethod):
             optimizer: Any optimiser of the model's parameters.
         """
         super().attach(optimizer)
-        own = {id(p) for p in self._body.values()}
+        body_ids = {id(p) for p in self._body.values()}
         for group in optimizer.param_groups:
-            group["params"] = [p for p in group["params"] if id(p) not in own]
+            group["params"] = [p for p in group["params"] if id(p) not in body_ids]
         if self._hook is not None:
             self._hook.remove()
         self._hook = optimizer.register_step_post_hook(self._after_step)
@@ -97,7 +97,7 @@ class LearnedUpdate(ContinualMethod):
         self.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_hook": None}  # a copy is attached to nothing
+        return {**vars(self), "_hook": None}  # a copy is not attached
 
     def _form(self) -> dict[str, Any]:
         return {**super()._form(), "optimizer": form_of(self.optimizer)}

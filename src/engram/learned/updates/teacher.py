@@ -22,22 +22,22 @@ def train_teacher(
     batch_size: int = 32,
     generator: torch.Generator,
 ) -> nn.Module:
-    """A copy of a body that went on to learn several tasks together, by Adam.
+    """A copy of a body, trained further on several tasks together, by Adam.
 
-    As it starts from where the student is, unit i of one is unit i of the other, and their activity can be compared
-    number by number.
+    Since it starts from the student's weights, unit i of one corresponds to unit i of the other, and their activity can
+    be compared unit by unit.
 
     Args:
         body: Network from inputs to features; it is not changed.
-        heads: For each task its read-out, from features to logits; copies are trained with the body, and dropped.
+        heads: The read-out of each task, from features to logits; copies are trained with the body, and dropped.
         tasks: Pairs of inputs, (samples, ...), and labels, (samples,), from 0.
         steps: Steps of Adam.
-        lr: Its learning rate.
-        batch_size: Samples in a batch, of which each task has an equal part, at least one.
+        lr: Learning rate of Adam.
+        batch_size: Samples in a batch, divided equally among the tasks, at least one for each.
         generator: Draws the samples, with replacement.
 
     Raises:
-        ValueError: There are no tasks, or not as many heads, or an argument is out of range.
+        ValueError: There are no tasks, or another number of heads, or an argument is out of range.
 
     Examples:
         >>> x, y = torch.eye(4), torch.tensor([0, 1, 1, 0])
@@ -51,14 +51,14 @@ def train_teacher(
     checks.number("lr", lr, minimum=0)
     if not tasks or len(heads) != len(tasks):
         raise ValueError(f"heads: expected one for each task, {len(tasks)}, at least one, found {len(heads)}")
-    part = max(1, checks.size("batch_size", batch_size) // len(tasks))
+    n_samples = max(1, checks.size("batch_size", batch_size) // len(tasks))
     checks.generator(generator)
     teacher, readouts = copy.deepcopy(body), copy.deepcopy(nn.ModuleList(heads))
     adam = torch.optim.Adam([*teacher.parameters(), *readouts.parameters()], lr)
     for _ in range(steps):
         loss = torch.zeros(())
         for readout, (inputs, labels) in zip(readouts, tasks, strict=True):
-            batch = torch.randint(len(inputs), (part,), generator=generator)
+            batch = torch.randint(len(inputs), (n_samples,), generator=generator)
             loss = loss + functional.cross_entropy(readout(teacher(inputs[batch])), labels[batch]) / len(tasks)
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

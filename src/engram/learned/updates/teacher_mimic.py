@@ -26,7 +26,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 class MimicryEpisode(NamedTuple):
-    """A body that learned a task, the data of the next, and the activity of a teacher of both on held-out inputs.
+    """A body that learned a task, the data of the next, and the activity of a teacher for both on held-out inputs.
 
     Attributes:
         start: The body's parameters at the end of the old task, by name.
@@ -34,7 +34,7 @@ class MimicryEpisode(NamedTuple):
         inputs: Training inputs of the new task.
         labels: Their classes, from 0.
         probes: Held-out inputs of the old and of the new task; their labels are not needed.
-        targets: The teacher's features of them.
+        targets: The teacher's features of these inputs.
     """
 
     start: Weights
@@ -61,27 +61,27 @@ class TeacherMimicTrainer:
     Students learn the new task by the rule, from its labels alone; a read-out is trained beside them by Adam. Gradients
     of the student's own loss are constants (order 1), so that dw_U / dtheta is a sum over the steps. After an unroll
     the student goes on from where it is, without a gradient to earlier steps; after a random number of steps, another
-    episode begins. Images of the old task are looked at here, and never by a trained rule.
+    episode begins. Inputs of the old task are used only here, and never by a trained rule.
 
     Args:
         body: Network from inputs to features, with the architecture of all episodes.
         rule: The rule; trained in place.
         episodes: The episodes from which students are made.
-        lr: Learning rate of students, as of ``LearnedOptimizer``.
+        lr: Learning rate of students, as in ``LearnedOptimizer``.
         head_lr: Learning rate of their read-outs.
         rule_lr: Learning rate of the rule, whose gradient is clipped to norm 1.
         students: Number of students at once; they take turns.
-        unroll: Steps between two changes of the rule.
-        lengths: Least and greatest number of steps of a student; different lengths keep the rule from being
+        unroll: Steps of a student between two updates of the rule.
+        lengths: Smallest and largest number of steps of a student; different lengths keep the rule from being
             short-sighted.
         batch_size: Samples in a batch.
-        distance: Distance of student's and teacher's features.
+        distance: Distance between the student's and the teacher's features.
         every: Estimate the rule's gradient from one in ``every`` weights, redrawn at each step; 1: from all.
         generator: Draws episodes, their lengths, read-outs and batches.
 
     Attributes:
         rule: The rule.
-        optimizer: Adam, of the rule's parameters.
+        optimizer: Adam for the rule's parameters.
 
     Raises:
         ValueError: An argument is out of range; an episode's parameters are not the body's, or its teacher has another
@@ -128,8 +128,8 @@ class TeacherMimicTrainer:
         self.body = copy.deepcopy(body)
         if not episodes:
             raise ValueError("episodes is empty: expected at least one")
-        for number, episode in enumerate(episodes):
-            _refuse_other_bodies(f"episodes[{number}]", episode, self.body)
+        for index, episode in enumerate(episodes):
+            _refuse_other_bodies(f"episodes[{index}]", episode, self.body)
         if not list(rule.parameters()):
             raise ValueError(f"rule = {rule!r}: expected one that has parameters to be trained, as AdamRule(6)")
         self.episodes, self.optimizer = list(episodes), torch.optim.Adam(rule.parameters(), rule_lr)
@@ -137,19 +137,19 @@ class TeacherMimicTrainer:
         self._students = [self._fresh() for _ in range(checks.size("students", students))]
 
     def step(self) -> float:
-        """Let one student learn for an unroll, and change the rule; return how far it was from its teacher.
+        """Let one student learn for an unroll, and update the rule; return the student's distance from its teacher.
 
         Raises:
             FloatingPointError: The distance is not finite; the rule was not changed.
         """
-        place, self._turn = self._turn, (self._turn + 1) % len(self._students)
-        student = self._students[place]
+        index, self._turn = self._turn, (self._turn + 1) % len(self._students)
+        student = self._students[index]
         episode, fast, losses = self.episodes[student.episode], student.fast, []
-        for done in range(1, self.unroll + 1):
+        for n_steps in range(1, self.unroll + 1):
             batch = torch.randint(len(episode.inputs), (self.batch_size,), generator=self.generator)
             with self.rule.estimated(self.every, self.generator):
                 fast = fast.step(functional.cross_entropy(fast(episode.inputs[batch]), episode.labels[batch]))
-            if done in (self.unroll // 2, self.unroll):
+            if n_steps in (self.unroll // 2, self.unroll):
                 losses.append(self._distance(fast, episode))
         loss = torch.stack(losses).mean()
         if not torch.isfinite(loss):
@@ -163,7 +163,7 @@ class TeacherMimicTrainer:
         self.optimizer.step()
         student.fast, student.steps = fast.detach(), student.steps + self.unroll
         if student.steps >= student.length:
-            self._students[place] = self._fresh()
+            self._students[index] = self._fresh()
         return float(losses[-1].detach())
 
     def state_dict(self) -> dict[str, Any]:
@@ -178,13 +178,13 @@ class TeacherMimicTrainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state that ``state_dict`` returned."""
         student_form = {"episode": int, "length": int, "steps": int, "leaves": list}
-        parts = {"rule": form_of(self.rule), "optimizer": form_of(self.optimizer)}
-        check_state(state, {**parts, "turn": int, "students": [student_form] * len(self._students)})
+        form = {"rule": form_of(self.rule), "optimizer": form_of(self.optimizer)}
+        check_state(state, {**form, "turn": int, "students": [student_form] * len(self._students)})
         students = []
-        for number, stored in enumerate(state["students"]):
+        for index, stored in enumerate(state["students"]):
             student = self._new_student(stored["episode"], stored["length"], torch.Generator())
             check_state(
-                stored["leaves"], tree_flatten(_detached(student.fast))[0], f"state['students'][{number}]['leaves']"
+                stored["leaves"], tree_flatten(_detached(student.fast))[0], f"state['students'][{index}]['leaves']"
             )
             leaves = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in stored["leaves"]]
             params, student.fast.state = tree_unflatten(leaves, tree_flatten(_detached(student.fast))[1])
@@ -201,7 +201,7 @@ class TeacherMimicTrainer:
         return self._new_student(episode, length, self.generator)
 
     def _new_student(self, number: int, length: int, generator: torch.Generator) -> _Student:
-        """Make a student that begins an episode, with a read-out that is drawn."""
+        """Make a student that begins an episode, with a random read-out."""
         episode = self.episodes[number]
         sizes = episode.targets[0].shape[1], int(episode.labels.max()) + 1
         head = kaiming(nn.Linear, *sizes, generator=generator)
@@ -229,9 +229,9 @@ class _StudentUpdate:
 
     def __call__(self, grads: Weights, weights: Weights, state: Any) -> tuple[Weights, Any]:
         body, moments = self.of_body(_part(grads, "0."), _part(weights, "0."), state[0])
-        head, of_adam = self.of_head(_part(grads, "1."), _part(weights, "1."), state[1])
+        head, adam_state = self.of_head(_part(grads, "1."), _part(weights, "1."), state[1])
         named = {f"0.{name}": w for name, w in body.items()} | {f"1.{name}": w for name, w in head.items()}
-        return named, (moments, of_adam)
+        return named, (moments, adam_state)
 
 
 def _detached(fast: FastWeights) -> tuple[Weights, Any]:
@@ -244,13 +244,15 @@ def _part(weights: Weights, prefix: str) -> Weights:
 
 @torch.no_grad()
 def _refuse_other_bodies(name: str, episode: MimicryEpisode, body: nn.Module) -> None:
-    shapes = [{n: tuple(w.shape) for n, w in of.items()} for of in (episode.start, dict(body.named_parameters()))]
+    shapes = [
+        {n: tuple(w.shape) for n, w in weights.items()} for weights in (episode.start, dict(body.named_parameters()))
+    ]
     if shapes[0] != shapes[1]:
         differ = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
         raise ValueError(f"{name}.start has other parameters than body: {differ}")
     if len(episode.probes) != len(episode.targets) or not episode.probes:
         raise ValueError(f"{name}.targets: expected one for each of {len(episode.probes)} probes, and at least one")
-    for number, (x, target) in enumerate(zip(episode.probes, episode.targets, strict=True)):
+    for index, (x, target) in enumerate(zip(episode.probes, episode.targets, strict=True)):
         expected, actual = (len(x), *functional_call(body, episode.start, (x[:1],)).shape[1:]), tuple(target.shape)
         if actual != expected:
-            raise ValueError(f"{name}.targets[{number}].shape = {actual}: expected {expected}, as body gives")
+            raise ValueError(f"{name}.targets[{index}].shape = {actual}: expected {expected}, as body gives")

@@ -18,7 +18,7 @@ EPS = 1e-8
 
 
 class Moments(NamedTuple):
-    """Running moments of one tensor's gradient: how many went in, means by decay (first axis), and the mean square."""
+    """Running moments of a tensor's gradients: their number, their means by decay (first axis), and the mean square."""
 
     steps: int
     means: Tensor
@@ -38,8 +38,8 @@ Memory = Mapping[str, TaskMemory]
 class UpdateRule(nn.Module, abc.ABC):
     """A learned update of weights: w' = w - lr direction(gradients, weights, moments, memory).
 
-    Directions can be differentiated in the rule's own parameters. Gradients and weights are dictionaries by name;
-    ``memory`` may lack some of the names, namely those of weights for which no task has ended yet.
+    Directions are differentiable with respect to the rule's own parameters. Gradients and weights are dictionaries by
+    name; ``memory`` lacks the names of weights for which no task has ended yet.
 
     Attributes:
         DECAYS: Decays of the running means of gradients.
@@ -61,17 +61,17 @@ class UpdateRule(nn.Module, abc.ABC):
     def forward(
         self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
     ) -> tuple[Weights, dict[str, Moments]]:
-        """The directions, and the moments with these gradients in them.
+        """The directions, and the moments updated by these gradients.
 
         Args:
             grads: Gradients, by name in the order of depth.
-            params: The weights that they are of.
+            params: The weights.
             state: Moments of earlier gradients.
             memory: The memory of ended tasks, by name.
         """
 
     def as_update(self, lr: float, memory: Memory | None = None) -> Update:
-        """The rule as an update of ``FastWeights``, through which its parameters are learned.
+        """The rule as an update for ``FastWeights``, through which its parameters are learned.
 
         Args:
             lr: Learning rate, at least 0.
@@ -81,21 +81,21 @@ class UpdateRule(nn.Module, abc.ABC):
         return _AsUpdate(self, lr, memory or {})
 
     def estimated(self, every: int, generator: torch.Generator) -> AbstractContextManager[None]:
-        """Context in which the gradient of the rule's parameters is estimated, if that is cheaper than computing it.
+        """A context in which the gradient of the rule's parameters is estimated, if that is cheaper than computing it.
 
         A rule that looks at each weight may use one in ``every``, starting at a random one, and multiply the result by
         ``every``, which is right on average. The directions do not change. By default nothing changes.
 
         Args:
-            every: One in how many weights is used, at least 1.
-            generator: Draws which.
+            every: The gradient uses one in this many weights, at least 1.
+            generator: Draws the first of them.
         """
         checks.size("every", every)
         checks.generator(generator)
         return nullcontext()
 
     def advanced(self, grads: Weights, state: dict[str, Moments]) -> dict[str, Moments]:
-        """The moments with gradients in them: m' = b m + (1 - b) g, v' = b v + (1 - b) g^2."""
+        """The moments updated by gradients: m' = b m + (1 - b) g, v' = b v + (1 - b) g^2."""
         checks.arguments()
         moments = {}
         for name, g in grads.items():
@@ -106,7 +106,7 @@ class UpdateRule(nn.Module, abc.ABC):
         return moments
 
     def normalised(self, moments: Moments) -> Tensor:
-        """Adam's direction for each decay: m / (sqrt(v) + 1e-8), without the bias of their start at zero."""
+        """Adam's direction for each decay: m / (sqrt(v) + 1e-8), with m and v corrected for their start at zero."""
         checks.instance("moments", moments, Moments)
         steps, means, square = moments
         decays = torch.tensor(self.DECAYS, dtype=means.dtype, device=means.device)
@@ -115,7 +115,7 @@ class UpdateRule(nn.Module, abc.ABC):
 
 
 def rates_of(log_rates: Tensor | None, names: Weights) -> dict[str, Tensor | float]:
-    """By name what a direction is multiplied by: exp(c) of the tensor, or 1 where no rates are learned.
+    """The factor of each tensor's direction, by name: exp(c), or 1 if no rates are learned.
 
     Raises:
         ValueError: There are more or fewer tensors than rates.

@@ -1,1 +1,1 @@
-"""Associative memories under one contract: they store patterns of signs and complete noisy ones."""
+"""Associative memories under one contract: they store sign patterns and complete noisy ones."""

@@ -1,4 +1,4 @@
-"""The contract of an associative memory: it stores patterns of signs and completes noisy ones."""
+"""The contract of an associative memory: it stores sign patterns and completes noisy ones."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class AssociativeMemory(ABC):
     """A memory of units that are +1 or -1: it stores patterns, and completes noisy ones.
 
     To write your own memory, define ``store``, ``recall`` and ``n_weights``, and list in ``stored`` the names of the
-    attributes that storing changes, so that they can be saved. Invalid input is refused by ``apply_store`` and
-    ``apply_recall``, which call them.
+    attributes that storing changes, so that they can be saved. ``apply_store`` and ``apply_recall`` call these methods
+    and reject invalid input.
 
     Args:
-        units: N, the units of a pattern, at least 2.
-        generator: Source of all randomness of a memory; None: its own, with the seed 0.
+        units: Number of units in a pattern, N, at least 2.
+        generator: Source of all randomness of the memory; a new one with the seed 0 if None.
 
     Attributes:
         stored: Names of the attributes that storing changes: tensors, numbers, and lists or dicts of them.
 
     Raises:
-        TypeError, ValueError: ``units`` is not a valid size, or ``generator`` not one of torch's.
+        TypeError, ValueError: ``units`` is not a valid size, or ``generator`` is not one of torch's.
 
     Examples:
-        >>> class Nearest(AssociativeMemory):  # a table, of which the nearest row is the answer
+        >>> class Nearest(AssociativeMemory):  # answers with the nearest row of a table
         ...     stored = ("table",)
         ...     def __init__(self, units, *, generator=None):
         ...         super().__init__(units, generator=generator)
@@ -70,7 +70,7 @@ class AssociativeMemory(ABC):
 
     @abstractmethod
     def recall(self, cues: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
-        """The patterns recalled from cues, of +1 and -1; none depends on the other cues.
+        """The patterns recalled from cues, of +1 and -1; each depends on its own cue only.
 
         Args:
             cues: Noisy patterns, of +1 and -1.
@@ -82,7 +82,7 @@ class AssociativeMemory(ABC):
         """The number of weights that store patterns; equal weights count once."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that storing changes, as tensors, numbers, and lists and dicts of them."""
+        """Everything that storing changes, as tensors, numbers, and lists or dicts of them."""
         state = {name: copy.deepcopy(getattr(self, name)) for name in self.stored}
         return {"units": self.units, **state, "generator": self.generator.get_state()}
 
@@ -93,10 +93,10 @@ class AssociativeMemory(ABC):
             state: The state that ``state_dict`` returned.
 
         Raises:
-            TypeError, ValueError: It is of another memory, or of another number of units; nothing was changed.
+            TypeError, ValueError: It belongs to another memory, or to another number of units; nothing was changed.
         """
         checks.arguments()
-        form: dict[str, Any] = {name: type(part) for name, part in self.state_dict().items()}
+        form: dict[str, Any] = {name: type(value) for name, value in self.state_dict().items()}
         check_state(state, {**form, "generator": self.generator.get_state()})
         if state["units"] != self.units:
             raise ValueError(f"state['units'] = {state['units']}: expected {self.units}")
@@ -106,15 +106,15 @@ class AssociativeMemory(ABC):
 
 
 def patterns_of(memory: AssociativeMemory, name: str, value: Any) -> Float[Tensor, "batch units"]:
-    """Check the input of a memory; return a new tensor of +1 and -1, (batch, units), of torch's default dtype.
+    """Check the input of a memory; return it as a new tensor of +1 and -1, (batch, units), in torch's default dtype.
 
     Args:
         memory: The memory.
-        name: Name of the argument in errors.
+        name: Name of the argument in error messages.
         value: The argument.
 
     Raises:
-        TypeError, ValueError: It is no tensor of +1 and -1, of whatever dtype.
+        TypeError, ValueError: It is not a tensor of +1 and -1.
     """
     checks.instance(name, value, Tensor)
     if value.layout != torch.strided or value.is_meta:
@@ -123,11 +123,11 @@ def patterns_of(memory: AssociativeMemory, name: str, value: Any) -> Float[Tenso
 
 
 def apply_store(memory: AssociativeMemory, patterns: Annotated[Tensor, "patterns units"]) -> None:
-    """``memory.store`` with the input checks that all memories share, so that your own need not repeat them.
+    """Call ``memory.store`` after the input checks that all memories share, so that your own need not repeat them.
 
     Args:
         memory: The memory.
-        patterns: Patterns of +1 and -1, in rows, of any dtype; the memory gets them in torch's default one.
+        patterns: Patterns of +1 and -1, in rows, of any dtype; the memory gets them in torch's default dtype.
 
     Raises:
         TypeError, ValueError: They are not all +1 or -1, have another number of units than the memory, or there are
@@ -138,11 +138,11 @@ def apply_store(memory: AssociativeMemory, patterns: Annotated[Tensor, "patterns
 
 
 def apply_recall(memory: AssociativeMemory, cues: Annotated[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
-    """``memory.recall`` with the input checks that all memories share, and a check of the answer.
+    """The answer of ``memory.recall``, with the input checks that all memories share and a check of the answer.
 
     Args:
         memory: The memory.
-        cues: Cues of +1 and -1, in rows, of any dtype; the memory gets them in torch's default one.
+        cues: Cues of +1 and -1, in rows, of any dtype; the memory gets them in torch's default dtype.
 
     Raises:
         TypeError, ValueError: Cues or answers are not all +1 or -1, or have a wrong shape.

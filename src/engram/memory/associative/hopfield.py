@@ -21,9 +21,9 @@ class HopfieldMemory(AssociativeMemory):
     """Any Hopfield network as an associative memory; its generator draws the order in which units are updated.
 
     Args:
-        units: N.
+        units: Number of units, N.
         make_network: Function of N that returns a ``HebbHopfield``, a ``DenseHopfield`` or an ``AttentionMemory``.
-        generator: Source of the order of units (default: a new one with the seed 0).
+        generator: Source of the order of units; a new one with the seed 0 if None.
 
     Examples:
         >>> memory = HopfieldMemory(6, lambda units: DenseHopfield(3))
@@ -58,7 +58,7 @@ class HopfieldMemory(AssociativeMemory):
 
     @property
     def n_weights(self) -> int:
-        """The network's weights."""
+        """The number of the network's weights."""
         return self.network.n_weights
 
     def store(self, patterns: Float[Tensor, "patterns units"]) -> None:
@@ -74,22 +74,22 @@ class HopfieldMemory(AssociativeMemory):
 
 
 def hebb(units: int, *, generator: torch.Generator | None = None) -> HopfieldMemory:
-    """The classic network, by Hebb's rule."""
+    """The classic network with Hebb's rule."""
     return HopfieldMemory(units, HebbHopfield, generator=generator)
 
 
 def pseudo_inverse(units: int, *, generator: torch.Generator | None = None) -> HopfieldMemory:
-    """The classic network, by the pseudo-inverse rule."""
+    """The classic network with the pseudo-inverse rule."""
     return HopfieldMemory(units, lambda n: HebbHopfield(n, "pseudo-inverse"), generator=generator)
 
 
 def cubic(units: int, *, generator: torch.Generator | None = None) -> HopfieldMemory:
-    """The dense network of a cubic energy."""
+    """The dense network with a cubic energy."""
     return HopfieldMemory(units, lambda n: DenseHopfield(3), generator=generator)
 
 
 def exponential(units: int, *, generator: torch.Generator | None = None) -> HopfieldMemory:
-    """The dense network of an exponential energy."""
+    """The dense network with an exponential energy."""
     return HopfieldMemory(units, lambda n: DenseHopfield("exponential"), generator=generator)
 
 

@@ -17,7 +17,7 @@ class PlasticMemory(AssociativeMemory):
         answer = sign(H q), without the diagonal of H; where that is 0, q
 
     Args:
-        units: N.
+        units: Number of units, N.
         generator: Not used.
 
     Examples:
@@ -31,7 +31,7 @@ class PlasticMemory(AssociativeMemory):
 
     def __init__(self, units: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__(units, generator=generator)
-        silence = np.zeros((1, units), dtype=np.float32)  # of which nothing is stored, so that there are traces
+        silence = np.zeros((1, units), dtype=np.float32)  # stores nothing, but creates the traces
         self.layer = PlasticAssociativeMemory().fit(silence)
 
     @property
@@ -45,11 +45,11 @@ class PlasticMemory(AssociativeMemory):
 
     @property
     def n_weights(self) -> int:
-        """The traces; each pair of units counts once."""
+        """The number of traces; each pair of units counts once."""
         return self.units * (self.units - 1) // 2
 
     def store(self, patterns: Float[Tensor, "patterns units"]) -> None:
-        """Present patterns once each."""
+        """Present each pattern once."""
         self.layer.partial_fit(patterns_of(self, "patterns", patterns).numpy())
 
     def recall(self, cues: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:

@@ -13,18 +13,18 @@ from engram.memory.expander.expander_memory import ExpanderMemory
 from engram.memory.expander.random_regular import random_regular
 from engram.memory.expander.scaffold import Scaffold
 
-Z, R = 5, 6  # constraints of a node of the scaffold, nodes of a constraint
-LEAST = 60  # nodes
+Z, R = 5, 6  # constraints per node of the scaffold, nodes per constraint
+LEAST = 60  # minimum number of nodes
 
 
 class ScaffoldMemory(AssociativeMemory):
-    """A ``Scaffold`` on an expander memory of about as many nodes as a pattern has units.
+    """A ``Scaffold`` on an expander memory with about as many nodes as a pattern has units.
 
-    An answer is the sign of the content; where the content is 0, the sign of the cue.
+    An answer is the sign of the content, or the sign of the cue where the content is 0.
 
     Args:
-        units: N.
-        generator: Source of the graph, of the states and of choices (default: a new one with the seed 0).
+        units: Number of units, N.
+        generator: Source of the graph, the states and all choices; a new one with the seed 0 if None.
 
     Examples:
         >>> memory = ScaffoldMemory(100)
@@ -44,7 +44,7 @@ class ScaffoldMemory(AssociativeMemory):
 
     @property
     def content(self) -> dict[str, Any]:
-        """The scaffold, and the contents associated with it."""
+        """The scaffold and the contents associated with it."""
         return self.scaffold._content()
 
     @content.setter
@@ -54,7 +54,7 @@ class ScaffoldMemory(AssociativeMemory):
 
     @property
     def n_weights(self) -> int:
-        """The weights to the scaffold, those back, and its own."""
+        """The number of weights to the scaffold, back from it, and within it."""
         memory = self.scaffold.memory
         return 2 * len(memory.graph.node_degrees) * self.units + memory.n_weights
 
@@ -63,7 +63,7 @@ class ScaffoldMemory(AssociativeMemory):
         self.scaffold.store(patterns_of(self, "patterns", patterns))
 
     def recall(self, cues: Float[Tensor, "batch units"]) -> Float[Tensor, "batch units"]:
-        """The patterns of the states that cues lead to."""
+        """The patterns associated with the states to which the cues lead."""
         cues = patterns_of(self, "cues", cues)
         content = self.scaffold.recall(cues, self.generator).content
         return torch.where(content == 0, cues, content.sign())

@@ -14,14 +14,14 @@ def unbiased_gradient(
     code: Float[np.ndarray, "samples atoms"],
     coef_min: float,
 ) -> Float[np.ndarray, "atoms features"]:
-    """The gradient for which, for each atom, the other atoms are made orthogonal to it.
+    """The gradient in which, for each atom, the other atoms are replaced by their parts orthogonal to it.
 
         B(i)_i = A_i,    B(i)_j = A_j - <A_i, A_j> A_i
         T(i) = H'(B(i) y),    g_i = mean over samples of (B(i)^T T(i) - y) sign(x_i)
 
     B(i) is never computed: with s = A y and the Gram matrix G, (B(i) y)_j = s_j - G_ij s_i, and B(i)^T T is
-    A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter. The codes are x = H'(A y),
-    and H' keeps what is at least coef_min / 2.
+    A^T T - A_i sum_{j != i} G_ij T_j; only samples that use atom i matter. The codes are x = H'(A y), and H' keeps
+    entries of at least coef_min / 2.
 
     Args:
         dictionary: Atoms of unit norm, the rows of A.

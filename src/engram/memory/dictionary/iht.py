@@ -12,10 +12,10 @@ from engram import checks
 from engram.numeric.threads import in_ranges
 
 SOLVERS = ("iht-ls", "iht", "iht-ls-unpruned")
-PATIENCE = 1  # iterations with the same support before least squares are tried; more change nothing but the time
-GRAM_LIMIT = 5000  # atoms above which no Gram matrix is made: it would fill the memory
+PATIENCE = 1  # iterations with the same support before least squares are tried; larger numbers change only the time
+GRAM_LIMIT = 5000  # with more atoms the Gram matrix would fill the memory and is not computed
 GROWTH = 10.0  # codes this many times larger than their correlations are checked
-EXCESSIVE = 1e6  # a code this many times larger never recovers
+EXCESSIVE = 1e6  # a code this many times larger than its correlations never recovers
 LARGEST_STEP, SMALL = 0.9, 64
 
 
@@ -24,14 +24,14 @@ class IHTCode(NamedTuple):
 
     code: Float[np.ndarray, "samples atoms"]
     iterations: Int[np.ndarray, " samples"]
-    converged: Bool[np.ndarray, " samples"]  # a sample's code met its stopping rule before the last iteration
-    step: float  # the step size in use
+    converged: Bool[np.ndarray, " samples"]  # whether a code met its stopping rule within ``max_iter`` iterations
+    step: float  # the step size that was used
 
 
 def hard_threshold(
     values: Float[np.ndarray, "*shape"], threshold: float, *, keep_equal: bool = False
 ) -> Float[np.ndarray, "*shape"]:
-    """Values with zeros in place of those that do not exceed a threshold; NaN stays NaN.
+    """Values, with those that do not exceed a threshold set to zero; NaN stays NaN.
 
         H(v) = v where |v| > t, else 0
 
@@ -70,22 +70,22 @@ def iht_encode(
         x(r+1) = H(x(r) - step (A A^T x(r) - A y))            H keeps what is larger than threshold
 
     with the atoms in the rows of A. Once the support (the set of atoms in use) no longer changes, the iterations
-    converge to least squares on it. ``"iht-ls"`` uses this as soon as an iteration leaves the support unchanged: it
-    solves the least squares, drops what is not larger than the threshold, and solves again until nothing is dropped. If
-    one more iteration keeps this support, it is a limit; if not, the iterations go on, and the next attempt waits twice
-    as long. Each sample stops by itself.
+    converge to the least-squares solution on it. ``"iht-ls"`` uses this as soon as an iteration leaves the support
+    unchanged: it solves the least-squares problem, drops coefficients that do not exceed the threshold, and solves
+    again until none is dropped. If one more iteration keeps this support, the code is a limit; if not, the iterations
+    go on, and the next attempt waits twice as long. Each sample stops on its own.
 
     Args:
         X: Samples y in rows.
         dictionary: Atoms of unit norm in rows.
-        coef_min: Least size of the true coefficients, C.
+        coef_min: Minimum size of the true coefficients, C.
         threshold: Threshold of the iterations, below C.
-        step: Step size. It must be below 2 over the largest eigenvalue of the Gram matrix of the atoms in use;
-            ``"auto"`` is 1 over that of all atoms, at most 0.9.
-        max_iter: Largest number of iterations, R.
+        step: Step size, below 2 over the largest eigenvalue of the Gram matrix of the atoms in use; ``"auto"`` is 1
+            over that of all atoms, at most 0.9.
+        max_iter: Maximum number of iterations, R.
         tol: Relative change of a sample's code at which plain iterations end.
         solver: ``"iht-ls"``; ``"iht"``, plain iterations, as published; or ``"iht-ls-unpruned"``, which drops nothing
-            and shows why that is needed. If the atoms of a support are linearly dependent, all of them use plain
+            and shows why dropping is needed. If the atoms of a support are linearly dependent, all solvers use plain
             iterations.
         n_jobs: Threads, as in scikit-learn; the codes are the same for any number.
 
@@ -128,7 +128,7 @@ def iht_encode(
 
 
 class Settings(NamedTuple):
-    """Settings of the search for a code; ``iht_encode`` explains them."""
+    """Settings of the search for a code; see ``iht_encode``."""
 
     start: float
     threshold: float
@@ -140,7 +140,7 @@ class Settings(NamedTuple):
 
 
 class Search(NamedTuple):
-    """Codes; iterations, whether a code converged, and whether it was given up because it grew, of each sample."""
+    """Codes and, for each sample, its iterations, whether its code converged, and whether it grew too much to go on."""
 
     code: np.ndarray
     iterations: np.ndarray
@@ -154,7 +154,7 @@ def _start(code: np.ndarray) -> Search:
 
 
 def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray, settings: Settings) -> Search:
-    """Codes by NumPy alone and without a Gram matrix: the definition, and the way for very many atoms.
+    """Codes computed by NumPy alone and without a Gram matrix: the definition, also used for very many atoms.
 
     Args:
         X: Samples in rows.
@@ -176,13 +176,13 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
         new = hard_threshold(new, settings.threshold)
         code[active] = new
         iterations[active] += 1
-        same = ((new != 0) == (old != 0)).all(axis=1)
-        unchanged[active] = np.where(same, unchanged[active] + 1, 0)
+        same_support = ((new != 0) == (old != 0)).all(axis=1)
+        unchanged[active] = np.where(same_support, unchanged[active] + 1, 0)
         size = np.linalg.norm(new, axis=1)
         grown[active] = ~(size <= limit[active])
         settled = ~seeks[active] & (np.linalg.norm(new - old, axis=1) <= settings.tol * size)
-        converged[active] = ~grown[active] & (settled | (solved[active] & same))
-        failed = active[solved[active] & ~same]
+        converged[active] = ~grown[active] & (settled | (solved[active] & same_support))
+        failed = active[solved[active] & ~same_support]
         wait[failed] *= 2
         solved[failed] = False
         tries_support = seeks[active] & (unchanged[active] >= wait[active]) & ~converged[active] & ~grown[active]
@@ -198,7 +198,7 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
 def _least_squares(
     dictionary: np.ndarray, correlation: np.ndarray, code: np.ndarray, settings: Settings
 ) -> np.ndarray | None:
-    """Least squares on the support of a code, pruned; None where its atoms are dependent."""
+    """The pruned least-squares solution on the support of a code; None if its atoms are linearly dependent."""
     support = np.flatnonzero(code)
     while True:
         atoms = dictionary[support]
@@ -220,7 +220,7 @@ def _least_squares(
 
 
 def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Settings, n_jobs: int | None) -> Search:
-    """Codes by the numba kernel, in chunks that threads share.
+    """Codes computed by the numba kernel, in chunks shared among threads.
 
     Args:
         dictionary: Atoms in rows.
@@ -240,18 +240,18 @@ def fused_encode(dictionary: np.ndarray, correlations: np.ndarray, settings: Set
 
 
 def smallest_pivot(dtype: np.dtype[Any]) -> float:
-    """The pivot, of 1, below which atoms count as dependent."""
+    """The pivot, relative to 1, below which atoms count as linearly dependent."""
     return float(np.finfo(dtype).eps ** (2 / 3))
 
 
 def largest_eigenvalue(dictionary: np.ndarray) -> float:
-    """The largest eigenvalue of the Gram matrix, to about a hundredth."""
+    """The largest eigenvalue of the Gram matrix, to about one per cent."""
     from scipy.sparse.linalg import LinearOperator, eigsh  # takes as long to import as the rest
 
-    side = dictionary if len(dictionary) <= dictionary.shape[1] else dictionary.T  # both have the same
+    side = dictionary if len(dictionary) <= dictionary.shape[1] else dictionary.T  # both give the same eigenvalue
     if len(side) <= SMALL:
         return float(np.linalg.eigvalsh(side @ side.T)[-1])
-    start = np.random.default_rng(0).standard_normal(len(side)).astype(side.dtype)  # fixed: the same for the same atoms
+    start = np.random.default_rng(0).standard_normal(len(side)).astype(side.dtype)  # fixed: equal atoms, equal results
     product = LinearOperator((len(side), len(side)), matvec=lambda v: side @ (side.T @ v), dtype=side.dtype)
     return float(eigsh(product, k=1, tol=1e-2, v0=start, return_eigenvectors=False)[0])
 

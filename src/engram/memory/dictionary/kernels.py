@@ -1,10 +1,10 @@
 """Iterative hard thresholding and the dictionary gradient as numba kernels that visit only nonzero entries.
 
 A step of IHT is  x <- H(x - step (G x - b))  with the Gram matrix G of the atoms and b their correlations with the
-sample. A code has few entries that are not zero, so that G x is a sum of few rows of G: atoms x support
-multiplications in place of atoms x atoms. One sample after another goes through all its iterations, its code in the
-first cache; in the gradient every thread has features of its own and adds the samples in their order. So the results
-are the same, bit by bit, for any number of threads.
+sample. A code has few nonzero entries, so that G x is a sum of few rows of G: atoms x support multiplications in place
+of atoms x atoms. Each sample goes through all its iterations before the next, with its code in the first-level cache;
+for the gradient every thread has its own features and adds the samples in order. So the results are bit for bit the
+same for any number of threads.
 """
 
 import numpy as np
@@ -31,16 +31,17 @@ def add_rows(gram, support, values, count, step, v):
 
 @njit(nogil=True, error_model="numpy")
 def solve(gram, correlation, support, count, smallest, solution):
-    """Solve G_SS solution = b_S on the first ``count`` of a support S by Cholesky's factors; whether they are regular.
+    """Solve G_SS solution = b_S for the first ``count`` atoms of a support S by Cholesky; False if it is singular.
 
-    G is ``gram``, b ``correlation``; a pivot below ``smallest`` of its diagonal entry makes the equations singular.
+    G is ``gram`` and b ``correlation``; the equations are singular if a pivot is not above ``smallest`` times its
+    diagonal entry.
     """
     L = np.empty((count, count), gram.dtype)
     for i in range(count):
         for j in range(i, count):
             L[i, j] = gram[support[i], support[j]]
         solution[i] = correlation[support[i]]
-    # L is the upper factor, row by row, so that the innermost loops run along memory.
+    # L holds the upper factor, row by row, so that the innermost loops run along memory.
     for i in range(count):
         pivot = L[i, i]
         if not pivot > smallest * gram[support[i], support[i]]:
@@ -68,25 +69,25 @@ def encode(gram, correlations, settings, smallest, excessive, features, search, 
 
         x <- H(x - step (G x - b)),   H(v) = v where |v| > threshold, else 0
 
-    After ``settings.patience`` iterations with the same support, least squares on it take the place of the code; if the
-    next iteration keeps the support, the code is finished, otherwise the patience is doubled.
+    After ``settings.patience`` iterations with the same support, the least-squares solution on it replaces the code; if
+    the next iteration keeps the support, the code is finished, otherwise the patience is doubled.
 
     Args:
         gram: G, (atoms, atoms).
         correlations: b of each sample, (samples, atoms).
-        settings: ``iht.Settings``, numbers in the dtype of the Gram matrix.
+        settings: ``iht.Settings``, with numbers in the dtype of the Gram matrix.
         smallest: Pivot, as a share of its diagonal entry, below which equations are singular.
-        excessive: A code so many times larger than the correlations is given up.
-        features: Size of a support above which there are no least squares.
+        excessive: A code this many times larger than its correlations is given up.
+        features: Number of features; larger supports have no least-squares solution.
         search: ``iht.Search`` of zeros, which is written.
-        first: Number of the first sample.
-        stop: Number behind the last.
+        first: Index of the first sample.
+        stop: End of the samples, exclusive.
     """
     codes, iterations, converged, grown = search
     atoms = gram.shape[0]
     zero = gram.dtype.type(0)
-    v, values, buffer = np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype)
-    support, other = np.empty(atoms, np.int64), np.empty(atoms, np.int64)
+    v, values, next_values = np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype), np.empty(atoms, gram.dtype)
+    support, next_support = np.empty(atoms, np.int64), np.empty(atoms, np.int64)
     for sample in range(first, stop):
         b = correlations[sample]
         count, limit = 0, zero
@@ -107,57 +108,57 @@ def encode(gram, correlations, settings, smallest, excessive, features, search, 
             n = 0
             for j in range(atoms):
                 if abs(v[j]) > settings.threshold:
-                    other[n], buffer[n] = j, v[j]
+                    next_support[n], next_values[n] = j, v[j]
                     n += 1
-            # The change, by a walk along both supports, which are in order.
-            change, size, k, same = zero, zero, 0, n == count
+            # The squared change, by a merge of the two supports, which are sorted.
+            change, size, k, same_support = zero, zero, 0, n == count
             for i in range(n):
-                while k < count and support[k] < other[i]:
+                while k < count and support[k] < next_support[i]:
                     change += values[k] * values[k]
-                    same = False
+                    same_support = False
                     k += 1
                 old = zero
-                if k < count and support[k] == other[i]:
+                if k < count and support[k] == next_support[i]:
                     old = values[k]
                     k += 1
                 else:
-                    same = False
-                change += (buffer[i] - old) * (buffer[i] - old)
-                size += buffer[i] * buffer[i]
+                    same_support = False
+                change += (next_values[i] - old) * (next_values[i] - old)
+                size += next_values[i] * next_values[i]
             while k < count:
                 change += values[k] * values[k]
                 k += 1
-            support, other = other, support
-            values, buffer = buffer, values
+            support, next_support = next_support, support
+            values, next_values = next_values, values
             count = n
-            unchanged = unchanged + 1 if same else 0
+            unchanged = unchanged + 1 if same_support else 0
             if not size <= limit:
                 grown[sample] = True
-            elif solved and same:
+            elif solved and same_support:
                 converged[sample] = True
             elif solved:
                 solved = False
                 wait *= 2
             elif least_squares and unchanged >= wait:
                 for k in range(count):
-                    other[k] = support[k]
+                    next_support[k] = support[k]
                 n_kept = count
                 while True:
-                    if n_kept > features or not solve(gram, b, other, n_kept, smallest, buffer):
+                    if n_kept > features or not solve(gram, b, next_support, n_kept, smallest, next_values):
                         least_squares = False
                         break
                     n = 0
                     for k in range(n_kept):
-                        if not settings.prune or abs(buffer[k]) > settings.threshold:
-                            other[n], buffer[n] = other[k], buffer[k]
+                        if not settings.prune or abs(next_values[k]) > settings.threshold:
+                            next_support[n], next_values[n] = next_support[k], next_values[k]
                             n += 1
                     if n == n_kept:
                         break
                     n_kept = n
                 if least_squares:
                     count = n_kept
-                    support, other = other, support
-                    values, buffer = buffer, values
+                    support, next_support = next_support, support
+                    values, next_values = next_values, values
                     solved, converged[sample] = True, not settings.prune
             elif not least_squares and change <= settings.tol * settings.tol * size:
                 converged[sample] = True

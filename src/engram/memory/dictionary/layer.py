@@ -1,4 +1,4 @@
-"""NOODL as a layer: forward codes its input, and a local update learns from the code without autograd."""
+"""NOODL as a layer: ``forward`` codes its input, and a local update learns from the code without autograd."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class NOODLLayer(nn.Module):
         x(r+1) = H(x(r) + code_step W (y - W^T x(r)))           H keeps what is larger than threshold
         W'     = rows of W + dict_step mean of sign(x) (y - W^T x)^T, each divided by its norm
 
-    Forward is ``iterations`` steps, unrolled, through which gradients flow along the entries that are kept.
-    ``local_update`` needs no gradient: the change of a weight is the product of what it connects, the sign of the code
-    and the error that is left. Workers that each see a part of a batch need only exchange the sums of these products.
+    ``forward`` unrolls ``iterations`` steps, through which gradients flow along the entries that are kept.
+    ``local_update`` needs no gradient: a weight changes by the product of the two quantities that it connects, the sign
+    of the code and the remaining error. Workers that each see part of a batch need only exchange the sums of these.
 
     Args:
-        in_features: Features n of the input.
-        out_features: Atoms m, the neurons.
-        coef_min: Least size of the true coefficients, C.
+        in_features: Number of input features, n.
+        out_features: Number of atoms, m, which are the neurons.
+        coef_min: Minimum size of the true coefficients, C.
         threshold: Threshold of the iterations.
         code_step: Step size of the code, below 2 over the largest eigenvalue of W W^T.
-        iterations: R.
+        iterations: Number of iterations, R.
         dict_step: Step size of the weights, about 0.5 out_features / (mean support x mean size of a coefficient).
         device: Device of the weights.
         dtype: Data type of the weights.
@@ -38,7 +38,7 @@ class NOODLLayer(nn.Module):
         weight: Atoms of unit norm, (out, in); initially random directions. It requires no gradient; after
             ``layer.weight.requires_grad_()`` it can be trained by back-propagation.
 
-    Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form; ``NOODL`` is faster.
+    Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1 and its neural form. The class ``NOODL`` is faster.
 
     Examples:
         >>> _ = torch.manual_seed(0)
@@ -80,7 +80,7 @@ class NOODLLayer(nn.Module):
         self.weight.copy_(nn.functional.normalize(self.weight, dim=1, eps=0.0))
 
     def forward(self, input: Annotated[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """The codes of the input, (..., in); raise ValueError where they are not finite."""
+        """The codes of the input, (..., in); ValueError if they are not finite."""
         checks.arguments()
         self._check("input", input, self.in_features)
         current = input @ self.weight.t()
@@ -109,7 +109,7 @@ class NOODLLayer(nn.Module):
 
     @torch.no_grad()
     def local_update(self, input: Annotated[Tensor, "*batch in"], code: Annotated[Tensor, "*batch out"]) -> None:
-        """Take one step of learning, in place; see ``local_gradient``."""
+        """Take one learning step, in place; see ``local_gradient``."""
         updated = self.weight - self.dict_step * self.local_gradient(input, code)
         norm = updated.norm(dim=1, keepdim=True)
         self.weight.copy_(updated / torch.where(norm > 0, norm, 1))

@@ -1,4 +1,4 @@
-"""The quality of a learned dictionary: its distance to the true one, in any order, and the share it explains."""
+"""The quality of a learned dictionary: its distance from the true one, in any order, and the share it explains."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from engram.numeric.unit_rows import unit_rows
 class DictionaryMatch(NamedTuple):
     """The assignment of learned atoms to true ones."""
 
-    permutation: Int[np.ndarray, " atoms"]  # number of the learned atom for each true atom
+    permutation: Int[np.ndarray, " atoms"]  # index of the learned atom for each true atom
     sign: Float[np.ndarray, " atoms"]  # 1 or -1: sign[:, None] * dictionary[permutation] is near the true dictionary
     cosine: Float[np.ndarray, " atoms"]  # of each pair, with that sign
-    error: float  # norm of the difference over that of the true dictionary, Frobenius, for atoms of unit norm
+    error: float  # Frobenius norm of the difference over that of the true dictionary, for atoms of unit norm
 
 
 def match_dictionaries(
     dictionary: Annotated[np.ndarray, "learned features"], true: Annotated[np.ndarray, "atoms features"]
 ) -> DictionaryMatch:
-    """Match learned atoms to true ones, one to one, so that the sum of the absolute cosines is largest.
+    """The one-to-one match of learned atoms to true ones that maximises the sum of the absolute cosines.
 
     Args:
         dictionary: Learned atoms in rows, at least as many as true ones; their norms do not matter.
         true: True atoms in rows.
 
-    Source: The Hungarian method, as SciPy's ``linear_sum_assignment``; the measure is that of Rambhatla, Li and Haupt,
-    "NOODL" (2019), which needs no match since its start is near the truth.
+    Source: The Hungarian method of SciPy's ``linear_sum_assignment``; the error is that of Rambhatla, Li and Haupt,
+    "NOODL" (2019), who need no match since they start near the truth.
 
     Examples:
         >>> match = match_dictionaries(np.array([[0.0, -2.0], [1.0, 0.0]]), np.eye(2))
@@ -58,7 +58,7 @@ def match_dictionaries(
 
 
 def relative_error(estimate: Float[np.ndarray, "*shape"], true: Float[np.ndarray, "*shape"]) -> float:
-    """The norm of the difference over that of the truth, Frobenius.
+    """The Frobenius norm of the difference over that of the truth.
 
     Examples:
         >>> relative_error(np.array([3.0, 5.0]), np.array([3.0, 4.0]))
@@ -71,12 +71,12 @@ def relative_error(estimate: Float[np.ndarray, "*shape"], true: Float[np.ndarray
 def explained_share(
     dictionary: Float[np.ndarray, "atoms features"], X: Float[np.ndarray, "samples features"], nonzero: int
 ) -> float:
-    """The share of the squared norm of samples that a few atoms for each explain, by orthogonal matching pursuit.
+    """The share of the squared norm of samples that a few atoms per sample explain, by orthogonal matching pursuit.
 
     Args:
         dictionary: Atoms in rows; their norms do not matter.
         X: Samples in rows.
-        nonzero: Atoms for each sample.
+        nonzero: Number of atoms per sample.
 
     Examples:
         >>> explained_share(np.eye(2), np.array([[3.0, 4.0]]), 1)
@@ -90,6 +90,6 @@ def explained_share(
 
     atoms = unit_rows(dictionary)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # dependent atoms: it ends with fewer
+        warnings.simplefilter("ignore", RuntimeWarning)  # with dependent atoms it uses fewer
         code = sparse_encode(X, atoms, algorithm="omp", n_nonzero_coefs=nonzero)
     return float(1 - ((X - code @ atoms) ** 2).sum() / (X**2).sum())

@@ -1,4 +1,4 @@
-"""Atoms that are mixtures of several true ones: their detection, and the common part of the samples that use them."""
+"""Atoms that are mixtures of several true ones: their detection, and what the samples that use them have in common."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from jaxtyping import Bool, Float
 
 from engram.numeric.unit_rows import unit_rows
 
-FEW = 4  # samples that say nothing about an atom
+FEW = 4  # fewer samples say nothing about an atom
 TOGETHER, SMALL = 0.7, 0.6
 
 
 def mixtures(code: Float[np.ndarray, "samples atoms"], coef_min: float) -> Bool[np.ndarray, " atoms"]:
     """A mask of the atoms that cannot be true ones.
 
-    True coefficients are at least ``coef_min`` and atoms come independently. So an atom is false if more than 0.7 of
-    its samples also use another atom that is used at least as often: the two stand for one true atom. It is false too
-    if its mean absolute coefficient is below 0.6 ``coef_min``: it only corrects what others leave.
+    True coefficients are at least ``coef_min`` in size, and true atoms occur independently. So an atom is false if more
+    than 0.7 of its samples also use another atom that is used at least as often: the two stand for one true atom. It is
+    also false if its mean absolute coefficient is below 0.6 ``coef_min``: it only corrects the errors of others.
     """
     is_active = (code != 0).astype(code.dtype)
     uses = is_active.sum(axis=0)
-    some = np.maximum(uses, 1)
+    divisor = np.maximum(uses, 1)
     together = is_active.T @ is_active
     np.fill_diagonal(together, 0)
     together[uses[:, None] > uses] = 0
-    bad = (together.max(axis=1) > TOGETHER * some) | (np.abs(code).sum(axis=0) < SMALL * coef_min * some)
+    bad = (together.max(axis=1) > TOGETHER * divisor) | (np.abs(code).sum(axis=0) < SMALL * coef_min * divisor)
     return np.asarray(bad & (uses >= FEW))
 
 
 def in_common(
     X: Float[np.ndarray, "samples features"], code: Float[np.ndarray, "samples some_atoms"]
 ) -> Float[np.ndarray, "some_atoms features"]:
-    """The mean of the samples that use an atom, each times its coefficient, of unit norm.
+    """The mean of the samples that use an atom, each times its coefficient, scaled to unit norm.
 
-    Parts that occur by chance have random signs and cancel; the true atom that the coefficient follows stays.
+    Components that occur by chance have random signs and cancel; the true atom behind the coefficient remains.
     """
     return unit_rows(code.T @ X)

@@ -1,4 +1,4 @@
-"""NOODL: a dictionary and its sparse codes learned from a stream, both to machine precision, by local updates."""
+"""NOODL: a dictionary and sparse codes learned from a stream by local updates, both to machine precision."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from engram.storage.estimator_state import EstimatorState
 from engram.storage.saveable import Saveable
 
 Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
-FORGET = 0.9  # share of a running mean that the next batch leaves
-USES = 4.0  # expected uses of an atom in a batch below which the automatic step falls
+FORGET = 0.9  # weight of the old value in a running mean
+USES = 4.0  # expected uses of an atom in a batch below which the automatic step becomes smaller
 BACKOFFS = 5
 DUPLICATE, COHERENT = 0.9, 0.95
 COUNT, POSITIVE = Interval(Integral, 1, None, closed="left"), Interval(Real, 0, None, closed="neither")
@@ -53,58 +53,60 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
 
     Args:
         n_components: Number of atoms; the number of features if None.
-        coef_min: Least size of the true coefficients, C, in the units of the data; ``"auto"`` takes half of the largest
-            correlation with the initial atoms, in the median over samples.
+        coef_min: Minimum size of the true coefficients, C, in the units of the data; ``"auto"`` is half the median over
+            samples of the largest correlation with the initial atoms.
         threshold: Threshold of the iterations; ``"auto"`` is 0.1 C, the published one.
         code_step: Step size of the codes, published as 0.2; ``"auto"``, 1 over the largest eigenvalue of A A^T, never
             diverges.
-        code_max_iter: Largest number of iterations for a code.
+        code_max_iter: Maximum number of iterations for a code.
         code_tol: Relative change of a code at which plain iterations end.
-        solver: ``"iht-ls"``, ``"iht"`` or ``"iht-ls-unpruned"``, which ``iht_encode`` explains.
+        solver: ``"iht-ls"``, ``"iht"`` or ``"iht-ls-unpruned"``; see ``iht_encode``.
         dict_step: Step size of the dictionary. ``"auto"`` is 0.5 atoms / (k x) with running means of the support k and
-            of the size x of its coefficients, times min(1, u / 4) for u uses in a batch; ``"per-atom"``: each its own.
-        max_iter: Largest number of passes of ``fit`` over the samples.
-        batch_size: Samples in a batch of ``fit``.
-        dict_init: Atoms to start from, (atoms, features), or ``"samples"`` (the default of None), or ``"pairwise"``,
-            the directions that pairs of samples have in common, slow and for very sparse samples.
+            of the size x of its coefficients, times min(1, u / 4) for u uses of an atom in a batch; ``"per-atom"``
+            computes one for each atom.
+        max_iter: Maximum number of passes of ``fit`` over the samples.
+        batch_size: Number of samples in a batch of ``fit``.
+        dict_init: Initial atoms, (atoms, features); or ``"samples"``, the default; or ``"pairwise"``, the directions
+            that pairs of samples have in common, which is slow and meant for very sparse samples.
         shuffle: Whether ``fit`` draws new batches in each pass.
-        tol: ``fit`` ends when the dictionary has changed by no more than this share, ``max_no_improvement`` times.
-        max_no_improvement: See ``tol``; None: never before ``max_iter``.
+        tol: ``fit`` ends after ``max_no_improvement`` successive steps whose relative change is at most this.
+        max_no_improvement: See ``tol``; None: never end before ``max_iter``.
         reinit: Atoms to replace by the samples with the largest residuals: ``"unused"`` atoms, ``"duplicates"`` (those
-            with a cosine above 0.9 to another that is used more), ``"both"``, or nothing if None, as in the theory.
-            ``"mixtures"``: duplicates; and atoms that mix true ones, at which blind starts get stuck, are replaced by
-            what their samples have in common.
+            with a cosine above 0.9 to another that is used more), ``"both"``, or no atoms if None, as in the theory.
+            ``"mixtures"`` replaces duplicates in this way, and atoms that mix true ones, at which uninformed starts get
+            stuck, by what their samples have in common.
         reinit_steps: Number of steps between replacements; an atom is unused if no sample has used it since the last
             one.
         scale: ``"batch"`` divides samples by the running mean of their norms, and multiplies codes by it; C and the
             threshold are then relative to samples of norm 1. None takes samples as they are.
-        update: ``"noodl"``, ``"arora-biased"`` or ``"arora-unbiased"``, which ``noodl_step`` explains.
+        update: ``"noodl"``, ``"arora-biased"`` or ``"arora-unbiased"``; see ``noodl_step``.
         transform_algorithm: ``"noodl"``: codes as in learning; ``"omp"`` or ``"lasso_cd"``: those of scikit-learn's
             ``sparse_encode``, for data whose coefficients are not bounded below.
-        transform_n_nonzero_coefs: Nonzero coefficients of ``"omp"``; a tenth of the features if None.
+        transform_n_nonzero_coefs: Number of nonzero coefficients of ``"omp"``; a tenth of the features if None.
         transform_alpha: Penalty of ``"lasso_cd"``; 1 if None.
-        n_jobs: Threads; all results are the same for any number.
-        random_state: Seed of the start and the shuffling.
+        n_jobs: Number of threads; the results are the same for any number.
+        random_state: Seed of the initial dictionary and of the shuffling.
         verbose: Whether ``fit`` prints a line for each pass.
         callback: Called by ``fit`` after each step, with the estimator.
 
     Attributes:
         components_: Atoms of unit norm, (atoms, features).
         n_steps_, n_iter_: Steps taken; passes of ``fit`` over the samples.
-        usage_: Running mean of how often an atom is used, (atoms,).
+        usage_: Running mean of the share of samples that use an atom, (atoms,).
         magnitude_: Running mean of the size of its coefficient, zeros included, (atoms,).
         change_: Relative change of the dictionary in the last step.
-        contraction_: Running factor by which it shrinks with a step, as the error does; NaN before the third step.
-        code_iterations_: Mean iterations for a code in the last step.
+        contraction_: Running mean of the factor by which ``change_`` shrinks per step, as the error does; NaN before
+            the second step.
+        code_iterations_: Mean number of iterations for a code in the last step.
         coef_min_, threshold_, code_step_, dict_step_, scale_: The values in use.
-        n_samples_seen_: Samples learned from, repetitions included.
-        unused_steps_: Steps since an atom was used, (atoms,).
-        n_dead_samples_: Samples that were left without any atom.
-        n_backoffs_: How often the step size was halved because the dictionary would not have stayed finite.
-        n_reinit_: Atoms that were replaced.
+        n_samples_seen_: Number of samples learned from, repetitions included.
+        unused_steps_: Number of steps since an atom was used, (atoms,).
+        n_dead_samples_: Number of nonzero samples whose code had no atom.
+        n_backoffs_: Number of times the step size was halved because the dictionary would not have stayed finite.
+        n_reinit_: Number of atoms that were replaced.
 
     Raises:
-        ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
+        ValueError: An argument is out of range (in ``fit``), or X is not valid or has another width (in all methods).
         RuntimeError: Codes diverge or the dictionary does not stay finite. The state before the step remains.
 
     Source: Rambhatla, Li and Haupt, "NOODL: Provable Online Dictionary Learning and Sparse Coding" (2019), algorithm 1.
@@ -148,7 +150,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
 
     dict_step_: float | np.ndarray
 
-    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
+    # scikit-learn demands that the constructor accepts anything and that ``fit`` checks it.
     def __init__(
         self,
         n_components: Annotated[Any, int | None] = None,
@@ -184,13 +186,13 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
 
     @property
     def coherence_(self) -> float:
-        """The largest cosine between two atoms, without sign; 0 where there is only one."""
+        """The largest absolute cosine between two atoms; 0 if there is only one."""
         check_is_fitted(self)
         return float(cosines(self.components_).max())
 
     @property
     def mean_support_(self) -> float:
-        """Running mean of the number of atoms in a sample."""
+        """The running mean of the number of atoms that a sample uses."""
         check_is_fitted(self)
         return float(self.usage_.sum())
 
@@ -200,26 +202,26 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         samples = self._validated(X, reset=True)
         rng = check_random_state(self.random_state)
         self._start(samples, samples[: self.batch_size], rng)
-        still = 0
+        n_unchanged = 0
         for epoch in range(self.max_iter):
             order = rng.permutation(len(samples)) if self.shuffle else np.arange(len(samples))
             for batch in gen_batches(len(samples), self.batch_size):
                 self._step(samples[order[batch]])
                 if self.callback is not None:
                     self.callback(self)
-                still = still + 1 if self.change_ <= self.tol else 0
-                if still == self.max_no_improvement:
+                n_unchanged = n_unchanged + 1 if self.change_ <= self.tol else 0
+                if n_unchanged == self.max_no_improvement:
                     break
             self.n_iter_ = epoch + 1
             if self.verbose:
                 print(f"pass {epoch + 1}: change {self.change_:.2e}, mean support {self.mean_support_:.2f}")  # noqa: T201
-            if still == self.max_no_improvement:
+            if n_unchanged == self.max_no_improvement:
                 break
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: object = None) -> NOODL:
-        """Take one step on all samples, at least one; the first call starts the dictionary, by default from them."""
+        """Take one step on all samples, at least one; the first call makes the dictionary, by default from them."""
         first = not hasattr(self, "components_")
         samples = self._validated(X, reset=first)
         if first:
@@ -240,7 +242,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         return np.asarray(code * scale, samples.dtype)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
-        """The samples that codes stand for, code x components, (samples, features)."""
+        """The samples reconstructed from codes, code x components, (samples, features)."""
         check_is_fitted(self)
         with checks.noted(X=X):
             code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
@@ -289,7 +291,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         self.coef_min_ = self.coef_min
         if self.coef_min == "auto":
             largest = np.abs(batch / samples.dtype.type(scale) @ components.T).max(axis=1)
-            self.coef_min_ = float(np.median(largest)) / 2 or 1.0  # of samples that are zero nothing can be learned
+            self.coef_min_ = float(np.median(largest)) / 2 or 1.0  # nothing can be learned from zero samples
         self.threshold_ = 0.1 * self.coef_min_ if self.threshold == "auto" else self.threshold
         self.scale_, self.n_samples_seen_ = scale, 0
         self.usage_, self.magnitude_ = np.zeros((2, atoms), components.dtype)
@@ -322,7 +324,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         return components
 
     def _scale_with(self, samples: np.ndarray, scale: float, n_samples_seen: int) -> float:
-        """The mean norm of the samples so far, or 1 where samples are taken as they are."""
+        """The mean norm of all samples so far, or 1 if samples are taken as they are."""
         if self.scale is None:
             return 1.0
         norm = float(np.linalg.norm(samples, axis=1).mean(dtype=np.float64))
@@ -370,7 +372,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
             self.contraction_ = float(np.exp(mean))
 
     def _step_size(self, usage: np.ndarray, magnitude: np.ndarray, samples: int) -> float | np.ndarray:
-        """The step size of the dictionary, one number or, per atom, (atoms,)."""
+        """The step size of the dictionary: one number, or one per atom, (atoms,)."""
         if not isinstance(self.dict_step, str):
             return float(self.dict_step)
         atoms, total = len(usage), float(magnitude.sum())
@@ -379,12 +381,12 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         support = float(usage.sum())
         if self.dict_step == "auto":
             return 0.5 * atoms / total * min(1.0, samples * support / atoms / USES)
-        floor = total / support / (10 * atoms)  # of an atom that is hardly ever used
+        floor = total / support / (10 * atoms)  # for an atom that is hardly ever used
         sizes: np.ndarray = 0.5 / np.maximum(magnitude, floor) * np.minimum(1, samples * usage / USES)
         return sizes.astype(usage.dtype)
 
     def _reinit(self, components: np.ndarray, samples: np.ndarray, step: DictionaryStep) -> np.ndarray:
-        """The dictionary with mixtures mended and useless atoms replaced by samples reconstructed worst."""
+        """The dictionary with mixtures repaired and useless atoms replaced by the worst reconstructed samples."""
         components = components.copy()
         if self.reinit == "mixtures":
             mixed = mixtures(step.code, self.coef_min_)
@@ -426,7 +428,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
 
 
 def cosines(atoms: np.ndarray) -> np.ndarray:
-    """The absolute cosines of all pairs of atoms of unit norm, an atom's with itself as 0."""
+    """The absolute cosines of all pairs of atoms of unit norm, with zeros on the diagonal."""
     values: np.ndarray = np.abs(atoms @ atoms.T)
     np.fill_diagonal(values, 0)
     return values

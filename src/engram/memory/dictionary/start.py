@@ -1,4 +1,4 @@
-"""Initial dictionaries made only from samples."""
+"""Initial dictionaries made from samples alone."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from jaxtyping import Float
 
 from engram.numeric.unit_rows import unit_rows
 
-TRIES = 60  # pairs of samples that are tried, for each atom
+TRIES = 60  # pairs of samples that are tried per atom
 FIRST, SECOND, NEAR = 0.3, 0.3, 0.7  # minimum of an eigenvalue, maximum of the next, and maximum cosine
 
 
 def from_samples(X: Float[np.ndarray, "samples features"], atoms: int, rng: Any) -> Float[np.ndarray, "atoms features"]:
-    """Random samples of unit norm, none twice and none zero; random directions where there are not enough.
+    """Random samples scaled to unit norm, without repeated or zero ones; random directions if there are too few.
 
     Args:
         X: Samples in rows.
-        atoms: How many to return.
+        atoms: Number of atoms to return.
         rng: Source of the choice.
     """
-    some = rng.permutation(np.flatnonzero(X.any(axis=1)))[: 10 * atoms]
-    _, first = np.unique(X[some], axis=0, return_index=True)
-    chosen = unit_rows(X[some[np.sort(first)[:atoms]]])
+    candidates = rng.permutation(np.flatnonzero(X.any(axis=1)))[: 10 * atoms]
+    _, first = np.unique(X[candidates], axis=0, return_index=True)
+    chosen = unit_rows(X[candidates[np.sort(first)[:atoms]]])
     random_directions = rng.standard_normal((atoms - len(chosen), X.shape[1])).astype(X.dtype)
     return np.concatenate((chosen, unit_rows(random_directions))) if len(random_directions) else chosen
 
@@ -36,13 +36,14 @@ def from_pairs(
 
         M = mean over y of <y, u> <y, v> y y^T
 
-    for random samples u and v. Where they share one atom and no other, M has one large eigenvalue and its vector is
-    nearly that atom. A vector is taken if its eigenvalue exceeds 0.3 q C^6, the next one is below 0.3 of it, and it
-    is not near one taken before; q C^6 is what an atom contributes, q = mean |y|^2 / (C^2 atoms), C = ``coef_min``.
+    for random samples u and v. If they share exactly one atom, M has one large eigenvalue, and its eigenvector is
+    nearly that atom. An eigenvector is taken if its eigenvalue exceeds 0.3 q C^6, the next eigenvalue is below 0.3 of
+    it, and its absolute cosine with those taken before is at most 0.7. An atom contributes q C^6, with
+    q = mean |y|^2 / (C^2 atoms) and C = ``coef_min``.
 
     Args:
         X: Samples y in rows.
-        atoms: How many directions to return.
+        atoms: Number of directions to return.
         coef_min: Minimum size C of the true coefficients.
         rng: Source of the pairs.
 
@@ -61,7 +62,7 @@ def from_pairs(
         second = abs(values[order[1]]) if len(order) > 1 else 0.0
         atom = vectors[:, order[0]]
         large = abs(values[order[0]]) > threshold and second < SECOND * abs(values[order[0]])
-        if large and all(abs(atom @ other) <= NEAR for other in directions):
+        if large and all(abs(atom @ direction) <= NEAR for direction in directions):
             directions.append(atom)
     if len(directions) < atoms:
         shortfall = f"found {len(directions)} of {atoms} atoms: samples take the place of the others"

@@ -1,4 +1,4 @@
-"""One step of NOODL, and of the rules of Arora et al. that it is compared with."""
+"""One step of NOODL, or of the rules of Arora et al. that it is compared with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DictionaryStep(NamedTuple):
     dictionary: Float[np.ndarray, "atoms features"]  # after the step
     code: Float[np.ndarray, "samples atoms"]  # by the dictionary before it
     residual: Float[np.ndarray, "samples features"]  # code x dictionary - sample, by the dictionary before it
-    iterations: Int[np.ndarray, " samples"]  # that the codes took
+    iterations: Int[np.ndarray, " samples"]  # for the codes
     code_step: float
 
 
@@ -45,8 +45,8 @@ def noodl_step(
     Args:
         dictionary: Atoms of unit norm, the rows of A.
         X: Samples y in rows.
-        dict_step: Step size eta_A, about 0.5 atoms / (mean support x mean size of a coefficient); or a function that
-            returns it for given codes, one number or one for each atom (atoms, 1).
+        dict_step: Step size eta_A, about 0.5 atoms / (mean support x mean size of a coefficient); or a function from
+            codes to the step size, one number or one per atom, (atoms, 1).
         update: ``"noodl"``, or a rule of Arora et al., whose codes are thresholded correlations: ``"arora-biased"``
             with the same gradient, ``"arora-unbiased"`` with theirs.
         **settings: Other arguments of ``iht_encode``, which raises its errors.
@@ -66,7 +66,7 @@ def noodl_step(
         gradient = unbiased_gradient(dictionary, X, codes.code, settings.get("coef_min", 1.0))
     with checks.noted(dict_step=dict_step):
         size = dict_step(codes.code) if callable(dict_step) else dict_step
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks whether it is finite
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks that it is finite
         updated = unit_rows(dictionary - np.asarray(size, dictionary.dtype) * gradient)
     return DictionaryStep(updated, codes.code, residual, codes.iterations, codes.step)
 
@@ -79,7 +79,7 @@ def encode(
     coef_min: float = 1.0,
     **settings: Any,
 ) -> IHTCode:
-    """Codes by the rule ``update``.
+    """The codes of samples by the rule ``update``.
 
     Args:
         X: Samples in rows.
@@ -102,17 +102,17 @@ def dictionary_gradient(
     code: Float[np.ndarray, "samples atoms"],
     n_jobs: int | None = None,
 ) -> tuple[Float[np.ndarray, "atoms features"], Float[np.ndarray, "samples features"]]:
-    """NOODL's approximate gradient, and the residuals code x dictionary - sample that it is made of.
+    """NOODL's approximate gradient, and the residuals code x dictionary - sample from which it is computed.
 
     Args:
         dictionary: Atoms in rows.
         X: Samples in rows.
         code: Their codes.
-        n_jobs: Threads.
+        n_jobs: Number of threads.
     """
     from engram.memory.dictionary import kernels
 
-    # Writable too: an array that can only be read would be another type to compile for.
+    # Writable too: a read-only array would be another type to compile for.
     dictionary, X, code = (np.require(array, requirements=("C", "W")) for array in (dictionary, X, code))
     residual, total = np.empty_like(X), np.zeros_like(dictionary)
     in_ranges(partial(kernels.gradient, dictionary, X, code, residual, total), X.shape[1], n_jobs)

@@ -17,9 +17,9 @@ class DND(KeyValueMemory):
 
         Q = sum_i w_i v_i / sum_i w_i,   w_i = 1 / (|x - k_i|^2 + delta)
 
-    Which rows are nearest is not differentiated. With ``train_memory``, keys and values are parameters, for any
-    optimiser; in the published code they are not changed. An optimiser's state, such as momentum, is out of date for
-    rows that ``write`` returns as ``fresh``.
+    The choice of the nearest rows is not differentiated. With ``train_memory``, keys and values are parameters that any
+    optimiser can train; the published code does not train them. An optimiser's state, such as momentum, is out of date
+    for rows that ``write`` returns as ``fresh``.
 
     Args:
         *args: Arguments of ``KeyValueMemory``.
@@ -62,12 +62,12 @@ class DND(KeyValueMemory):
 
         Args:
             x: Keys, (batch, key_dim).
-            k: Neighbours; where fewer rows are filled, all are taken.
+            k: Number of neighbours; all filled rows if there are fewer.
             kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
             delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
             exact_match: Whether the answer for a stored key is the value of its row alone.
-            tables: For each key the one table that answers, (batch,); None: all answer.
-            use: Whether rows that answer count as used.
+            tables: Table that answers each key, (batch,); None: all tables answer.
+            use: Whether the neighbours count as used, for policies such as ``LRU``.
         """
         averaging = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
         rows, _, _ = self._neighbours(x, k, tables, use)

@@ -15,7 +15,7 @@ KERNELS = ("idw", "mean")
 
 
 class Averaging(NamedTuple):
-    """How values of neighbours are averaged."""
+    """How the values of neighbours are averaged."""
 
     kernel: str = "idw"  # weights 1 / (squared distance + delta), or equal ones, "mean"
     delta: float | str = 1e-3  # "auto": the mean squared distance
@@ -23,7 +23,7 @@ class Averaging(NamedTuple):
     empty_value: float = 0.0  # the answer without neighbours
 
     def checked(self) -> Averaging:
-        """The same; raise where a setting is out of range."""
+        """The settings themselves; ValueError if one is out of range."""
         checks.choice("kernel", self.kernel, KERNELS)
         if self.delta != "auto":
             checks.number("delta", self.delta, minimum=0)
@@ -35,7 +35,7 @@ def estimate(
     squared_distances: Annotated[Tensor, "*batch k"],
     averaging: Averaging,
 ) -> Float[Tensor, "*batch value_dim"]:
-    """The weighted mean of neighbours' values, nearest first; a squared distance d^2 is infinite for none.
+    """The weighted mean of the values of neighbours, nearest first; d^2 is infinite where there is no neighbour.
 
         w_i = 1 / (d_i^2 + delta), or 1;   sum_i w_i v_i / sum_i w_i
 
@@ -50,11 +50,11 @@ def estimate(
     d2 = squared_distances.masked_fill(~is_present, 0)
     count = is_present.sum(-1, keepdim=True)
     added = d2.sum(-1, keepdim=True) / count.clamp(min=1) if averaging.delta == "auto" else float(averaging.delta)
-    endless = (d2[..., :1] + added == 0) & (count > 0)
+    is_infinite = (d2[..., :1] + added == 0) & (count > 0)
     weights = is_present.to(d2.dtype)
     if averaging.kernel == "idw":
-        inverse = weights / (d2 + added).masked_fill(~is_present | endless, 1)
-        weights = torch.where(endless, (is_present & (d2 == 0)).to(d2.dtype), inverse)
+        inverse = weights / (d2 + added).masked_fill(~is_present | is_infinite, 1)
+        weights = torch.where(is_infinite, (is_present & (d2 == 0)).to(d2.dtype), inverse)
     average = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(count == 0, 1)
     if averaging.exact_match:
         average = torch.where((d2[..., :1] == 0) & (count > 0), values[..., 0, :], average)
@@ -74,7 +74,7 @@ def fast_estimate(
         values: Values of all rows, (tables, capacity, value_dim).
         rows: Neighbours of each pair, nearest first, -1 for none, (pairs, k).
         squared_distances: Squared distances of these neighbours.
-        tables: Table of each sample; none: all, and pairs are counted along the tables first.
+        tables: Table of each sample; if empty, all tables, with pairs ordered by sample, then by table.
         averaging: Kernel, delta, and the answer without neighbours or at an exact match.
     """
     from engram.memory.episodic import kernels

@@ -11,15 +11,15 @@ from engram.memory.episodic.neighbours import Neighbours, exact_neighbours
 
 
 class FaissSearch:
-    """Candidates from an index of faiss, the extra ``engram[faiss]``; for tables too large to look through.
+    """Candidates from a faiss index (the extra ``engram[faiss]``), for tables too large to search exhaustively.
 
     Rows written since the index was built are always searched, so that the result is never out of date, and distances
     are exact. Which neighbours are missed depends on when the index was built: a memory that is saved and loaded builds
-    it anew, and may give other answers. Without faiss it raises ImportError.
+    a new one and may give other answers. Raises ImportError if faiss is not installed.
 
     Args:
         index: Kind of index, as a string for faiss's ``index_factory``.
-        rebuild: Share of rows written since the index was built at which it is built anew, above 0, at most 1.
+        rebuild: The index is rebuilt when more than this share of the rows was written since, above 0, at most 1.
         smallest: Largest number of rows that are searched without an index.
     """
 
@@ -40,7 +40,7 @@ class FaissSearch:
         return type(self), (self.index, self.rebuild, self.smallest)
 
     def reset(self) -> None:
-        """Forget all indices, since all keys may have changed."""
+        """Forget all indexes, since all keys may have changed."""
         self._built: dict[int, Any] = {}
         self._stale: dict[int, set[int]] = {}
 
@@ -61,18 +61,18 @@ class FaissSearch:
 
         Args:
             keys: Keys of all tables.
-            filled: Rows in use of each table, the first ones.
+            filled: Number of rows in use in each table; they are the first ones.
             x: Samples.
-            k: Neighbours.
-            tables: Table of each sample; none: all, and pairs are counted along the tables first.
+            k: Number of neighbours.
+            tables: Table of each sample; if empty, all tables, with pairs ordered by sample, then by table.
         """
-        every = not tables.size
-        rows = np.full((len(x) * (len(keys) if every else 1), k), -1)
+        all_tables = not tables.size
+        rows = np.full((len(x) * (len(keys) if all_tables else 1), k), -1)
         distances = np.full(rows.shape, np.inf)
-        for table in range(len(keys)) if every else np.unique(tables):
-            which = np.arange(len(x)) if every else np.flatnonzero(tables == table)
-            pairs = which * len(keys) + table if every else which
-            rows[pairs], distances[pairs] = self._of_one(int(table), keys[table], int(filled[table]), x[which], k)
+        for table in range(len(keys)) if all_tables else np.unique(tables):
+            samples = np.arange(len(x)) if all_tables else np.flatnonzero(tables == table)
+            pairs = samples * len(keys) + table if all_tables else samples
+            rows[pairs], distances[pairs] = self._of_one(int(table), keys[table], int(filled[table]), x[samples], k)
         return rows, distances
 
     def _of_one(self, table: int, keys: np.ndarray, filled: int, x: np.ndarray, k: int) -> Neighbours:

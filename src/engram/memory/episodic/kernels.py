@@ -1,9 +1,9 @@
 """Nearest neighbours and the estimates from their values as numba kernels.
 
-A sum of squares is added up in lanes, several numbers at once. Of a large batch, one matrix product gives squared
-distances up to rounding; every key that these cannot rule out is measured again by differences. So all ways find the
-same neighbours. Samples do not meet: the results are the same for any number of threads. Distances are 64-bit numbers;
-those of 32-bit keys are added up in 32 bits unless the squares are too small or too large for these.
+A sum of squares is added up in lanes, several numbers at once. For a large batch, one matrix product gives squared
+distances up to rounding; every key that these cannot rule out is measured again by differences. So all methods find the
+same neighbours. Samples do not interact: the results are the same for any number of threads. Distances are 64-bit
+numbers; those of 32-bit keys are added up in 32 bits unless their squares underflow or overflow there.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def wide_squared_distance(a, i, b, j):
 
 @njit(inline="always")
 def distance_of(a, i, b, j):
-    """The squared distance of row i of a and row j of b: 0 for equal ones alone, and finite, of 32-bit ones."""
+    """The squared distance of row i of a and row j of b; for 32-bit rows it is finite, and 0 only if they are equal."""
     distance = np.float64(squared_distance(a, i, b, j))
     if not SMALLEST <= distance <= LARGEST:
         distance = wide_squared_distance(a, i, b, j)
@@ -46,17 +46,17 @@ def distance_of(a, i, b, j):
 
 @njit(inline="always")
 def insert(rows, distances, row, distance):
-    """Put a row among the nearest so far, behind those that are as near; the farthest drops out."""
-    place = rows.size - 1
-    while place and distance < distances[place - 1]:
-        rows[place], distances[place] = rows[place - 1], distances[place - 1]
-        place -= 1
-    rows[place], distances[place] = row, distance
+    """Insert a row among the nearest so far, after those at the same distance; the farthest drops out."""
+    position = rows.size - 1
+    while position and distance < distances[position - 1]:
+        rows[position], distances[position] = rows[position - 1], distances[position - 1]
+        position -= 1
+    rows[position], distances[position] = row, distance
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 def nearest(keys, filled, x, sample, rows, distances):
-    """Write rows and squared distances of the nearest of the first ``filled`` keys, -1 and inf for none."""
+    """Write rows and squared distances of the nearest of the first ``filled`` keys, filled up with -1 and inf."""
     k = rows.size
     rows[:], distances[:] = -1, np.inf
     for j in range(filled):
@@ -90,24 +90,24 @@ def squares(keys, filled, out):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 def refine(keys, norms, largest, slack, products, offset, begin, x, squares, rows, distances, first, stop):
-    """Continue the search for nearest keys in a block of them whose products with samples are known.
+    """Continue the search for the nearest keys in a block of keys whose products with samples are known.
 
         |x - k|^2 = |k|^2 - 2 x . k + |x|^2, up to slack (|x|^2 + largest) and what underflows
 
     Args:
-        keys: Of one table.
+        keys: Keys of one table.
         norms: |k|^2 of each key.
-        largest: Maximum of these.
-        slack: Relative rounding error of a distance made of products.
+        largest: Largest of these.
+        slack: Relative rounding error of a distance computed from products.
         products: x . k of samples from ``begin`` and keys from ``offset`` on.
         offset: Row of the block's first key.
-        begin: Number of the block's first sample.
+        begin: Index of the block's first sample.
         x: All samples.
         squares: |x|^2 of each sample.
         rows: Nearest rows so far, (samples, k), which are updated.
         distances: Their squared distances.
-        first: First row of ``products`` to look at.
-        stop: Row behind the last.
+        first: First row of ``products`` to process.
+        stop: End of these rows, exclusive.
     """
     k, block = rows.shape[1], products.shape[1]
     underflow = x.dtype.type(8 * x.shape[1] * SMALLEST)
@@ -117,10 +117,10 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
         shift = x.dtype.type(slack * (squares[sample] + largest)) + underflow - squares[sample]
         bound = x.dtype.type(distance[k - 1] + shift)
         for start in range(0, block, GROUP):
-            end, some = min(start + GROUP, block), 0
+            end, n_near = min(start + GROUP, block), 0
             for j in range(start, end):
-                some += norms[offset + j] - 2 * products[i, j] < bound
-            if not some:
+                n_near += norms[offset + j] - 2 * products[i, j] < bound
+            if not n_near:
                 continue
             for j in range(start, end):
                 if norms[offset + j] - 2 * products[i, j] < bound:
@@ -132,7 +132,7 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 def nearest_among(keys, candidates, x, rows, distances):
-    """Write the nearest rows among the candidates of each sample, which are in rising order and below 0 for none."""
+    """Write the nearest rows among the candidates of each sample; these ascend, and negative ones are skipped."""
     k = rows.shape[1]
     rows[:], distances[:] = -1, np.inf
     for sample in range(x.shape[0]):
@@ -172,7 +172,7 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
         out[pair] = 0
         for i in range(count):
             weight = 1.0
-            if idw and distance[0] + added == 0:  # weights without end: the equal keys alone
+            if idw and distance[0] + added == 0:  # infinite weights: only the equal keys count
                 weight = 1.0 if distance[i] == 0 else 0.0
             elif idw:
                 weight = 1 / (distance[i] + added)
@@ -185,7 +185,7 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
 
 @njit(cache=True, nogil=True)
 def use(coef, clock, rows, tables):
-    """Set ``coef``, (tables, capacity), of the rows that answered to the time of their look-up, pair after pair."""
+    """Set ``coef``, (tables, capacity), of the rows that answered to the time of their look-up, one pair at a time."""
     for pair in range(rows.shape[0]):
         table = tables[pair] if tables.size else pair % coef.shape[0]
         clock[table] += 1
@@ -196,45 +196,46 @@ def use(coef, clock, rows, tables):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 def online_kmeans(centres, counts, filled, samples, loss, free, published):
-    """Let samples join the nearest centre or take a free one; return how many centres, the first, are in use.
+    """Let samples join the nearest centre or take a free one; return the number of centres in use, the first ones.
 
         centre <- (c centre + x) / (c + 1),   c <- c + 1,   then all c <- c - loss max(0, sum of c - centres)
 
     Args:
         centres: (centres, features), updated.
         counts: c of each centre, updated.
-        filled: Centres in use, the first ones.
+        filled: Number of centres in use, the first ones.
         samples: x in rows.
-        loss: Share of the excess of all counts that each loses.
-        free: Count up to which a centre is free.
-        published: Each sample costs every count ``loss``, unless it takes a free centre; equal ones are not merged.
+        loss: Share of the excess of all counts that each count loses.
+        free: Largest count at which a centre is free.
+        published: Every count loses ``loss`` at each sample that takes no free centre; a sample that equals a centre is
+            not merged.
     """
     for i in range(samples.shape[0]):
-        near, best = 0, np.inf
+        closest, best = 0, np.inf
         for j in range(filled):
             distance = distance_of(centres, j, samples, i)
             if distance < best:
-                near, best = j, distance
+                closest, best = j, distance
         slot = counts.argmin()
         if filled and best == 0 and not published:
-            counts[near] += 1
+            counts[closest] += 1
         elif counts[slot] <= free:
             centres[slot], counts[slot] = samples[i], 1
             filled = max(filled, slot + 1)
             if published:
                 continue
         else:
-            count = max(counts[near], 0.0)
+            count = max(counts[closest], 0.0)
             for f in range(centres.shape[1]):
-                centres[near, f] = (count * centres[near, f] + samples[i, f]) / (count + 1)
-            counts[near] += 1
+                centres[closest, f] = (count * centres[closest, f] + samples[i, f]) / (count + 1)
+            counts[closest] += 1
         counts -= loss if published else loss * max(0.0, counts.sum() - counts.size)
     return filled
 
 
 @njit(inline="always")
 def hash_of(x, bits, i):
-    """A hash of row i, 64 bits, the same for both zeros: a sum of mixed numbers, several of them at once."""
+    """The 64-bit hash of row i, the same for 0 and -0: a sum of mixed numbers, several of them at once."""
     code = np.int64(0)
     for f in range(x.shape[1]):
         word = np.int64(bits[i, f]) if x[i, f] != 0 else np.int64(0)
@@ -245,42 +246,42 @@ def hash_of(x, bits, i):
 
 @njit(inline="always")
 def slot_of(slots, hashes, keys, x, i, code):
-    """The slot of the row that equals row i of x, or the empty slot where it would stand; NaN counts as equal."""
-    place = code & (slots.size - 1)
-    while slots[place] >= 0:
-        row = slots[place]
+    """The slot of the row that equals row i of x, or the empty slot where it belongs; NaN counts as equal."""
+    slot = code & (slots.size - 1)
+    while slots[slot] >= 0:
+        row = slots[slot]
         if hashes[row] == code:
             f = 0
             while f < x.shape[1] and (keys[row, f] == x[i, f] or (np.isnan(keys[row, f]) and np.isnan(x[i, f]))):
                 f += 1
             if f == x.shape[1]:
                 break
-        place = (place + 1) & (slots.size - 1)
-    return place
+        slot = (slot + 1) & (slots.size - 1)
+    return slot
 
 
 @njit(cache=True, nogil=True)
 def find_keys(slots, hashes, keys, x, bits, matches):
-    """Write which row equals each of x, -1 for none."""
+    """Write the row that equals each row of x, or -1."""
     for i in range(x.shape[0]):
         matches[i] = slots[slot_of(slots, hashes, keys, x, i, hash_of(x, bits, i))]
 
 
 @njit(cache=True, nogil=True)
 def add_keys(slots, hashes, keys, bits, rows):
-    """Put rows where they are found, of equal ones the lowest alone; return whether there are such."""
+    """Insert rows, only the lowest of equal ones; return whether any are equal."""
     twins = False
     for row in rows:
         hashes[row] = hash_of(keys, bits, row)
-        place = slot_of(slots, hashes, keys, keys, row, hashes[row])
-        twins |= slots[place] >= 0
-        slots[place] = row if slots[place] < 0 else min(row, slots[place])
+        slot = slot_of(slots, hashes, keys, keys, row, hashes[row])
+        twins |= slots[slot] >= 0
+        slots[slot] = row if slots[slot] < 0 else min(row, slots[slot])
     return twins
 
 
 @njit(cache=True, nogil=True)
 def remove_keys(slots, hashes, rows):
-    """Take rows out, and move up those behind that an empty slot would hide; return whether any was there."""
+    """Remove rows, and move back later ones that an empty slot would hide; return whether any row was present."""
     mask, removed = slots.size - 1, False
     for row in rows:
         hole = hashes[row] & mask
@@ -288,10 +289,10 @@ def remove_keys(slots, hashes, rows):
             hole = (hole + 1) & mask
         if slots[hole] < 0:
             continue
-        removed, place = True, (hole + 1) & mask
-        while slots[place] >= 0:
-            if (place - hashes[slots[place]]) & mask >= (place - hole) & mask:
-                slots[hole], hole = slots[place], place
-            place = (place + 1) & mask
+        removed, slot = True, (hole + 1) & mask
+        while slots[slot] >= 0:
+            if (slot - hashes[slots[slot]]) & mask >= (slot - hole) & mask:
+                slots[hole], hole = slots[slot], slot
+            slot = (slot + 1) & mask
         slots[hole] = -1
     return removed

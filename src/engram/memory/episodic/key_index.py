@@ -1,4 +1,4 @@
-"""A hash index from keys to rows of a table, by which a write finds its state without a search."""
+"""A hash index from keys to the rows of a table, so that a write finds its state without a search."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class KeyIndex:
     """A hash table with open addressing for each table of a memory, from a key to the lowest row that equals it.
 
     It belongs to two tensors, the keys and the numbers of filled rows. If other code changes them in place, which
-    torch's version counter shows, the next write builds the index again, in the time of a few searches.
+    torch's version counter shows, the next write rebuilds the index, which takes as long as a few searches.
     """
 
     def __init__(self) -> None:
         self._built: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # slots, which hold rows, and each row's hash
-        self._twins: set[int] = set()  # tables where a row is hidden by a lower one that equals it
+        self._twins: set[int] = set()  # tables in which an equal lower row hides another
         self._seen: list[tuple[weakref.ref[Tensor], int]] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -35,12 +35,12 @@ class KeyIndex:
         table: int,
         queries: Annotated[np.ndarray, "samples features"],
     ) -> Int[np.ndarray, " samples"]:
-        """The lowest of a table's filled rows that equals each finite key, -1 for none.
+        """The lowest filled row of a table that equals each finite key, or -1.
 
         Args:
             keys: Keys of all tables.
-            n_filled: Rows in use of each table.
-            table: Number of the table.
+            n_filled: Number of rows in use in each table.
+            table: Index of the table.
             queries: The finite keys.
         """
         from engram.memory.episodic import kernels
@@ -65,12 +65,12 @@ class KeyIndex:
         table: int,
         rows: Annotated[np.ndarray, " rows"],
     ) -> Iterator[None]:
-        """Follow the memory while it changes rows of a table.
+        """Keep the index up to date while the memory changes rows of a table.
 
         Args:
             keys: Keys of all tables.
-            n_filled: Rows in use of each table.
-            table: Number of the table.
+            n_filled: Number of rows in use in each table.
+            table: Index of the table.
             rows: Rows that change.
         """
         from engram.memory.episodic import kernels
@@ -80,7 +80,7 @@ class KeyIndex:
             return
         self._follow(keys, n_filled)
         if table in self._built and kernels.remove_keys(*self._built[table], rows) and table in self._twins:
-            del self._built[table]  # one that was hidden may have to be found
+            del self._built[table]  # a row that was hidden may have to be found
         yield
         self._seen = states((keys, n_filled))
         if table in self._built:
@@ -93,10 +93,10 @@ class KeyIndex:
             self._twins.add(table)
 
     def _follow(self, *tensors: Tensor) -> None:
-        """Forget everything if the tensors are others, or others have changed them."""
+        """Forget everything if these are other tensors, or if other code has changed them."""
         pairs = zip(self._seen, tensors, strict=False)
-        same = [ref() is tensor and version == tensor._version for (ref, version), tensor in pairs]
-        if not same or not all(same):
+        unchanged = [ref() is tensor and version == tensor._version for (ref, version), tensor in pairs]
+        if not unchanged or not all(unchanged):
             self._built.clear()
             self._seen = states(tensors)
 

@@ -1,4 +1,4 @@
-"""A store of keys and values of fixed capacity; a policy decides which rows are replaced."""
+"""A store of keys and values with fixed capacity; a policy decides which rows are replaced."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recall(NamedTuple):
     """The answer of a memory; if several tables answer, they have an axis after that of the batch."""
 
     values: Float[Tensor, "*batch value_dim"]
-    rows: Int[Tensor, "*batch k"]  # of the nearest keys, nearest first, -1 where there are fewer than k
+    rows: Int[Tensor, "*batch k"]  # of the nearest keys, nearest first, filled up with -1 if there are fewer than k
     squared_distances: Float[Tensor, "*batch k"]  # Euclidean, infinite where there is no row
 
 
@@ -38,33 +38,33 @@ class Written(NamedTuple):
 
     tables: Int[Tensor, " changed"]
     rows: Int[Tensor, " changed"]
-    fresh: Bool[Tensor, " changed"]  # it was replaced, so that the state of an optimiser for it is void
+    fresh: Bool[Tensor, " changed"]  # the row was replaced, so that an optimiser's state for it is void
 
 
 class KeyValueMemory(Saveable, nn.Module):
     """Keys with values, queried for the values near a key; one table, or several, such as one for each action.
 
         w_i = 1 / (d_i^2 + delta)        kernel "idw"; 1 for kernel "mean"
-        answer = sum_i w_i v_i / sum_i w_i   over the k nearest of the keys that are there, d_i Euclidean
+        answer = sum_i w_i v_i / sum_i w_i   over the k nearest stored keys, d_i Euclidean
 
-    Everything is in buffers, so that ``state_dict`` is complete, the source of random choices included, and a loaded
-    memory continues exactly as the saved one would have. Searches and writes run on the CPU, whatever the device.
-    ``DND`` has gradients.
+    Everything is in buffers, so that ``state_dict`` is complete, including the seed of random choices, and a loaded
+    memory continues exactly as the saved one would have. Searches and writes run on the CPU, whatever the device. The
+    answers have no gradients; those of ``DND`` have.
 
     Args:
         capacity: Rows in a table, M, at least 2.
         key_dim: Length of a key, d.
         value_dim: Length of a value. Comparisons of values use its first number.
         policy: Replacement policy for a full table, one of ``engram.memory.episodic.policies``; ``LRU()`` if None.
-        tables: Number of tables, A, which are stored in one array and queried together; None: one, and answers have no
-            such axis.
+        tables: Number of tables, A, which are stored in one array and queried together; None: one table, and answers
+            have no table axis.
         hash_dim: Length of the hashes, by which states are recognised as equal; None: keys are their own hashes.
         value_update: How a row's value v changes when its state occurs again with value R: ``"max"``: max(v, R);
             ``"mean"``: the mean over all its samples; ``"ema"``: v + value_step (R - v). Where different states are
             merged into one row, as k-means does, its value is always their mean.
         value_step: Step size of ``"ema"``.
         assign: Which cluster a sample joins under a k-means policy: the one with the nearest ``"key"`` or ``"hash"``.
-        empty_value: Answer of a table where nothing is written. With rewards that are never positive, 0 is optimistic.
+        empty_value: Answer of an empty table. With rewards that are never positive, 0 is optimistic.
         search: How neighbours are found: exactly if None, or by ``FaissSearch()``.
         generator: Source of a seed for all random choices; torch's global one if None.
 
@@ -72,7 +72,7 @@ class KeyValueMemory(Saveable, nn.Module):
         keys, values, hashes: (tables, capacity, ...); hashes of length 0 without ``hash_dim``.
         counts: Samples in each row, weighted by the policy, 64-bit, (tables, capacity).
         coef: The policy's ranks of rows, such as the time of their last use, 64-bit, (tables, capacity).
-        n_filled: Rows in use, the first of each table, (tables,).
+        n_filled: Number of rows in use, the first of each table, (tables,).
         clock: Look-ups and writes so far that count as time, (tables,).
         seed: Source of random choices, together with the clock.
 
@@ -155,15 +155,15 @@ class KeyValueMemory(Saveable, nn.Module):
 
         Args:
             x: Keys, (batch, key_dim).
-            k: Neighbours. Where fewer rows are filled, all are taken; more than ``capacity`` gives a warning.
+            k: Number of neighbours; all filled rows if there are fewer. More than ``capacity`` gives a warning.
             kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
             delta: Added to squared distances; ``"auto"``: their mean over the k neighbours, which fits any scale.
             exact_match: Whether the answer for a stored key is the value of its row alone (MFEC; NEC: False).
-            tables: For each key the one table that answers, (batch,); None: all answer.
-            use: Whether rows that answer count as used, one key after another; see ``LRU`` and ``Aggregate``.
+            tables: Table that answers each key, (batch,); None: all tables answer.
+            use: Whether the neighbours count as used, one key after another; see ``LRU`` and ``Aggregate``.
 
         Raises:
-            ValueError: A number that is not finite, an unknown table, or another argument out of range.
+            ValueError: A number is not finite, a table is unknown, or another argument is out of range.
         """
         averaging = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
         rows, distances, chosen = self._neighbours(x, k, tables, use)
@@ -184,48 +184,48 @@ class KeyValueMemory(Saveable, nn.Module):
         *,
         tables: Annotated[Tensor, " batch"] | int = 0,
     ) -> Written:
-        """Write samples in the order of time, one batch of the policy for each table, and return the rows changed.
+        """Write samples in time order, one batch of the policy for each table, and return the rows changed.
 
-        More samples than a table has rows are written in batches of as many as it has.
+        If there are more samples for a table than rows, they are written in batches of at most ``capacity``.
 
         Args:
             keys: (batch, key_dim).
             values: (batch, value_dim), or (batch,) if ``value_dim`` is 1.
             hashes: (batch, hash_dim); None without ``hash_dim``.
-            tables: Table of each sample, (batch,), or of all.
+            tables: Table of each sample, (batch,), or one table for all.
 
         Raises:
-            ValueError: A wrong shape, a number that is not finite, or an unknown table; nothing is written. Or what a
-                policy returned is no change of the table.
+            ValueError: A shape is wrong, a number is not finite, or a table is unknown; then nothing is written. Or the
+                policy returned an invalid change.
         """
-        samples = self._checked("keys", keys, self.key_dim) + 0.0  # which makes -0 the same as 0
+        samples = self._checked("keys", keys, self.key_dim) + 0.0  # turns -0 into 0
         checks.instance("values", values, Tensor)
         column = values[:, None] if values.dim() == 1 and self.value_dim == 1 else values
         contents = self._checked("values", column, self.value_dim)
         if (hashes is None) != (self.hash_dim is None):
             raise ValueError(f"hashes: expected {'none without' if self.hash_dim is None else 'some with'} hash_dim")
-        same = samples if hashes is None else self._checked("hashes", hashes, self.hash_dim or 0) + 0.0
-        for name, array in (("values", contents), ("hashes", same)):
+        state_hashes = samples if hashes is None else self._checked("hashes", hashes, self.hash_dim or 0) + 0.0
+        for name, array in (("values", contents), ("hashes", state_hashes)):
             if len(array) != len(samples):
                 raise ValueError(f"{name} has {len(array)} samples: expected {len(samples)}, one for each key")
         if isinstance(tables, int):
             with checks.noted(tables=tables):
                 tables = torch.full((len(samples),), tables)
         chosen = self._chosen(tables, len(samples))
-        batch = Batch(samples, contents, same, np.ones(len(samples)))
-        place, fresh = [np.zeros(0, np.int64)], [np.zeros(0, bool)]
+        batch = Batch(samples, contents, state_hashes, np.ones(len(samples)))
+        flat_rows, fresh = [np.zeros(0, np.int64)], [np.zeros(0, bool)]
         for table in np.unique(chosen).tolist():
-            which = np.flatnonzero(chosen == table)
-            for first in range(0, which.size, self.capacity):
-                some = batch.take(which[first : first + self.capacity])
+            members = np.flatnonzero(chosen == table)
+            for first in range(0, members.size, self.capacity):
+                chunk = batch.take(members[first : first + self.capacity])
                 stored = self._table(table)
-                change = self.policy.write(stored, some, self.merging)
+                change = self.policy.write(stored, chunk, self.merging)
                 with checks.noted(policy=self.policy):
                     check_change(change, stored)
                 self._change(table, change)
-                place.append(table * self.capacity + change.rows)
+                flat_rows.append(table * self.capacity + change.rows)
                 fresh.append(change.fresh)
-        unique, group = np.unique(np.concatenate(place), return_inverse=True)
+        unique, group = np.unique(np.concatenate(flat_rows), return_inverse=True)
         new = np.bincount(group, np.concatenate(fresh), unique.size) > 0
         return Written(*map(torch.from_numpy, (unique // self.capacity, unique % self.capacity, new)))
 
@@ -236,7 +236,7 @@ class KeyValueMemory(Saveable, nn.Module):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is stored."""
+        """Size of the memory's state in bytes."""
         return sum(tensor.nbytes for tensor in self.state_dict().values())
 
     def extra_repr(self) -> str:
@@ -279,7 +279,7 @@ class KeyValueMemory(Saveable, nn.Module):
         return numbers
 
     def _chosen(self, tables: Tensor | None, samples: int) -> np.ndarray:
-        """The table of each sample, or no numbers where all answer."""
+        """The table of each sample; empty if all tables answer."""
         if tables is None:
             return ALL
         checks.instance("tables", tables, Tensor)
@@ -293,7 +293,7 @@ class KeyValueMemory(Saveable, nn.Module):
     def _neighbours(
         self, x: Tensor, k: int, tables: Tensor | None, use: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows and squared distances of neighbours and the table of each sample; marks the rows as used."""
+        """Rows and squared distances of neighbours, and the table of each sample; marks the rows as used."""
         from engram.memory.episodic import kernels
 
         checks.size("k", k)
@@ -312,18 +312,18 @@ class KeyValueMemory(Saveable, nn.Module):
         return rows, distances, chosen
 
     def _gathered(self, x: Tensor, rows: Tensor, tables: Tensor | None, averaging: Averaging) -> Recall:
-        """The answer of rows, (pairs, k), with all gradients."""
-        every = len(self.keys) if tables is None else 1
-        table = torch.arange(len(rows), device=x.device) % every if tables is None else tables.long().to(x.device)
+        """The answer from given rows, (pairs, k), with all gradients."""
+        n_tables = len(self.keys) if tables is None else 1
+        table = torch.arange(len(rows), device=x.device) % n_tables if tables is None else tables.long().to(x.device)
         rows = rows.to(x.device)
-        place = (table[:, None], rows.clamp(min=0))
-        differences = x.repeat_interleave(every, 0)[:, None] - self.keys[place]
-        distances = differences.double().square().sum(-1)  # which 32 bits may be too few for
+        index = (table[:, None], rows.clamp(min=0))
+        differences = x.repeat_interleave(n_tables, 0)[:, None] - self.keys[index]
+        distances = differences.double().square().sum(-1)  # 32 bits may be too few
         distances = distances.masked_fill(rows < 0, torch.inf)
-        return self._by_table((estimate(self.values[place], distances, averaging), rows, distances), len(x), tables)
+        return self._by_table((estimate(self.values[index], distances, averaging), rows, distances), len(x), tables)
 
     def _by_table(self, parts: Iterable[Tensor], samples: int, tables: Tensor | None) -> Recall:
-        """The parts of an answer for pairs, with an axis of tables where all of several answer."""
+        """The parts of an answer for pairs, with a table axis if ``tables`` was set and all tables answer."""
         if self.tables is None or tables is not None:
             return Recall(*parts)
         return Recall(*(part.reshape(samples, self.tables, part.shape[1]) for part in parts))
@@ -332,14 +332,14 @@ class KeyValueMemory(Saveable, nn.Module):
         keys, values, counts, coef = (array(each[table]) for each in (self.keys, self.values, self.counts, self.coef))
         hashes = keys if self.hash_dim is None else array(self.hashes[table])
         filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
-        # Keys that an optimiser moves would have to be hashed for every write, which is no faster than a search.
+        # Keys that an optimiser moves would have to be hashed at every write, which is no faster than a search.
         moving = self._hashed.requires_grad or self._hashed.is_inference()
         find_rows = None if moving else partial(self._index.rows, self._hashed, self.n_filled, table)
         return Table(keys, values, hashes, counts, coef, filled, clock, seed, find_rows)
 
     @property
     def _hashed(self) -> Tensor:
-        """The hashes that identify states, of all tables."""
+        """The hashes of all tables, which identify states."""
         return self.keys if self.hash_dim is None else self.hashes
 
     @torch.no_grad()
@@ -368,7 +368,7 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 def forget_index(memory: KeyValueMemory, _: object) -> None:
-    """Reset the search after other keys were loaded."""
+    """Reset the search after new keys were loaded."""
     if memory.search is not None:
         memory.search.reset()
 

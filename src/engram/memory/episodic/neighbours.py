@@ -1,4 +1,4 @@
-"""The nearest keys of a table, exactly: by differences, or for large batches by matrix products first."""
+"""The exact nearest keys of a table: by differences, or, for large batches, by matrix products first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from jaxtyping import Float, Int
 from engram.numeric.threads import in_ranges
 
 BLOCK = 2048  # keys in one matrix product
-FEW = 8  # samples for which a matrix product is no faster
-SAMPLES = 1024  # in one matrix product
-WORK = 2**24  # multiplications worth a thread
-ALL = np.zeros(0, np.int64)  # in place of the table of each sample: all tables
+FEW = 8  # up to this many samples or features a matrix product is no faster
+SAMPLES = 1024  # samples in one matrix product
+WORK = 2**24  # multiplications that are worth several threads
+ALL = np.zeros(0, np.int64)  # stands for all tables, in place of the table of each sample
 Neighbours = tuple[Int[np.ndarray, "pairs k"], Float[np.ndarray, "pairs k"]]
 
 
@@ -26,30 +26,30 @@ def exact_neighbours(
     k: int,
     tables: Annotated[np.ndarray, " samples_or_none"] = ALL,
 ) -> Neighbours:
-    """Rows and squared distances of the k nearest keys, nearest first, of equal ones the lowest row.
+    """Rows and squared distances of the k nearest keys, nearest first; ties go to the lowest row.
 
-    Row -1 at an infinite distance stands where there are fewer.
+    If there are fewer keys, the rest is row -1 at an infinite distance.
 
     Args:
         keys: Keys of all tables.
-        filled: Rows in use of each table, the first ones.
+        filled: Number of rows in use in each table; they are the first ones.
         x: Samples.
-        k: Neighbours.
-        tables: Table of each sample; none: all, and pairs are counted along the tables first.
+        k: Number of neighbours.
+        tables: Table of each sample; if empty, all tables, with pairs ordered by sample, then by table.
     """
     from engram.memory.episodic import kernels
 
-    every = not tables.size
+    all_tables = not tables.size
     if filled.shape != keys.shape[:1] or not ((filled >= 0) & (filled <= keys.shape[1])).all():
         raise ValueError(f"filled = {filled}: expected {len(keys)} counts of keys, at most {keys.shape[1]}")
-    if not every and (tables.shape != x.shape[:1] or not ((tables >= 0) & (tables < len(keys))).all()):
+    if not all_tables and (tables.shape != x.shape[:1] or not ((tables >= 0) & (tables < len(keys))).all()):
         raise ValueError(f"tables = {tables}: expected one of {len(keys)} tables for each of {len(x)} samples")
-    pairs = len(x) * (len(keys) if every else 1)
+    pairs = len(x) * (len(keys) if all_tables else 1)
     rows, distances = np.empty((pairs, k), np.int64), np.empty((pairs, k))
-    if len(x) > FEW and every and keys.shape[2] > FEW:
+    if len(x) > FEW and all_tables and keys.shape[2] > FEW:
         for table in range(len(keys)):
-            place = slice(table, None, len(keys))
-            rows[place], distances[place] = _by_products(keys[table], int(filled[table]), x, k)
+            of_table = slice(table, None, len(keys))
+            rows[of_table], distances[of_table] = _by_products(keys[table], int(filled[table]), x, k)
         return rows, distances
     search = partial(kernels.nearest_of_all, keys, filled, x, tables, rows, distances)
     if pairs * keys.shape[1] * keys.shape[2] > WORK:
@@ -66,7 +66,7 @@ def closest(
 
     Args:
         keys: Keys of one table.
-        filled: Rows in use, the first ones.
+        filled: Number of rows in use; they are the first ones.
         x: Samples.
     """
     rows, distances = exact_neighbours(keys[None], np.array([filled]), x, 1)
@@ -76,13 +76,13 @@ def closest(
 def _by_products(
     keys: Annotated[np.ndarray, "capacity features"], filled: int, x: Annotated[np.ndarray, "samples features"], k: int
 ) -> Neighbours:
-    """The nearest of the first ``filled`` keys: matrix products first, exact distances where they decide."""
+    """The nearest of the first ``filled`` keys: matrix products first, exact distances only where they matter."""
     from engram.memory.episodic import kernels
 
     norms, squares = np.empty(filled, keys.dtype), np.empty(len(x), keys.dtype)
     largest = kernels.squares(keys, filled, norms), kernels.squares(x, len(x), squares)
     rows, distances = np.full((len(x), k), -1), np.full((len(x), k), np.inf)
-    if not np.isfinite(2 * sum(largest)):  # too large for their products
+    if not np.isfinite(2 * sum(largest)):  # their products would overflow
         kernels.nearest_of_all(keys[None], np.array([filled]), x, ALL, rows, distances, 0, len(x))
         return rows, distances
     slack = 4 * (keys.shape[1] + 4) * np.finfo(keys.dtype).eps

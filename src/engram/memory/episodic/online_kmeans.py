@@ -1,4 +1,4 @@
-"""Single-pass k-means, and a form that follows a changing stream; scikit-learn's interface."""
+"""Single-pass k-means, and a form that follows a changing stream, with scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
 class OnlineKMeans(
     EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator  # type: ignore[misc]
 ):  # fmt: skip
-    """Samples join the nearest centre one after another and move it less and less; the first ones become the centres.
+    """The first samples become centres; each later one joins the nearest centre and moves it, less and less.
 
         centre <- centre + (x - centre) / (c + 1),   c <- c + 1
 
     Args:
         n_clusters: Largest number of centres.
-        weighting: ``"count"``, or ``"author"``, the published code, which does not merge samples that equal a centre;
-            see ``engram.memory.episodic.policies.DynamicKMeans``.
+        weighting: ``"count"``, or ``"author"`` for the published code, which does not merge samples that equal a
+            centre; see ``engram.memory.episodic.policies.DynamicKMeans``.
 
     Attributes:
-        labels_: Nearest centre of each sample of ``fit``, (samples,).
-        n_samples_seen_: Samples learned from, repetitions included.
+        labels_: Index of the nearest centre of each sample of ``fit``, (samples,).
+        n_samples_seen_: Number of samples learned from, repetitions included.
 
     Raises:
-        ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
+        ValueError: An argument is out of range (in ``fit``), or X is not valid or has another width (in all methods).
 
     Source: MacQueen, "Some methods for classification and analysis of multivariate observations" (1967); "k_means" of
     the code of Agostinelli et al. (2019).
@@ -59,7 +59,7 @@ class OnlineKMeans(
     n_samples_seen_: int
     labels_: np.ndarray
 
-    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
+    # scikit-learn demands that the constructor accepts anything and that ``fit`` checks it.
     def __init__(
         self, n_clusters: Annotated[Any, int] = 8, *, weighting: Annotated[Any, Literal["count", "author"]] = "count"
     ) -> None:
@@ -68,7 +68,7 @@ class OnlineKMeans(
 
     @property
     def cluster_centers_(self) -> np.ndarray:
-        """The centres, (clusters, features); fewer than ``n_clusters`` while there were fewer samples."""
+        """The centres, (clusters, features); fewer than ``n_clusters`` until there have been enough samples."""
         check_is_fitted(self)
         return self._centres[: self._filled]
 
@@ -88,7 +88,7 @@ class OnlineKMeans(
         return self
 
     def partial_fit(self, X: Data, y: object = None) -> OnlineKMeans:
-        """Continue learning from samples in their order; one is enough."""
+        """Continue learning from samples, at least one, in their order."""
         if not self._plain(X):
             self._validate_params()
             first = not hasattr(self, "_centres")
@@ -99,13 +99,13 @@ class OnlineKMeans(
         return self
 
     def predict(self, X: Data) -> np.ndarray:
-        """The nearest centre of each sample, (samples,)."""
+        """The index of the nearest centre of each sample, (samples,)."""
         check_is_fitted(self)
         samples = checks.samples(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
         return self._labels(np.asarray(samples, self._centres.dtype))
 
     def transform(self, X: Data) -> np.ndarray:
-        """The distance of each sample from each centre, (samples, clusters)."""
+        """The distances of samples from centres, (samples, clusters)."""
         check_is_fitted(self)
         samples = checks.samples(self, X, dtype=[np.float64, np.float32], reset=False)
         return np.asarray(euclidean_distances(samples, self.cluster_centers_))
@@ -149,7 +149,7 @@ class OnlineKMeans(
         self._filled = kernels.online_kmeans(self._centres, self._counts, self._filled, samples, loss, FREE, published)
 
     def _labels(self, samples: np.ndarray) -> np.ndarray:
-        writable = np.require(samples, requirements=("C", "W"))  # or it would be another type to compile for
+        writable = np.require(samples, requirements=("C", "W"))  # read-only arrays would be another type to compile for
         return closest(self._centres, self._filled, writable)[0]
 
 

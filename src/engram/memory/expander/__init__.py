@@ -1,1 +1,1 @@
-"""The expander memory, its graphs, decoders for comparison, and stores of content addressed by its states."""
+"""The expander memory, its graphs, decoders for comparison, and content stores addressed by its states."""

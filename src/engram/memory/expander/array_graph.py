@@ -11,15 +11,15 @@ from engram.memory.expander.bipartite_graph import BipartiteGraph
 def array_graph(p: int, z: int) -> BipartiteGraph:
     """The graph of an array code: p^2 nodes, z p constraints that see p nodes each, girth 6 or more.
 
-    Node (i, j), which is number i p + j, is for every l < z in constraint (l, c), number l p + c, with
+    For every l < z, node (i, j), with index i p + j, is in constraint (l, c), with index l p + c, where
 
         c = (j - l i) mod p
 
     so that two nodes share at most one constraint. The rank of the parity-check matrix is z p - z + 1.
 
     Args:
-        p: A prime; p is also r, the nodes of a constraint.
-        z: Constraints of each node, 1 .. p.
+        p: A prime, which is also r, the number of nodes per constraint.
+        z: Number of constraints per node, 1 .. p.
 
     Source: Fan, "Array codes as low-density parity-check codes" (2000).
 

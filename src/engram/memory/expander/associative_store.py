@@ -19,11 +19,11 @@ Label = str | int
 
 
 class StoreRecall(NamedTuple):
-    """Items recalled from cues; None where there is no such item."""
+    """Items recalled from cues; None for a cue that leads to no item."""
 
     labels: list[Label | None]
     payloads: list[Any]
-    result: RecallResult  # where it converged and the label is None, nothing is written at the address it rests at
+    result: RecallResult  # a converged cue with the label None has settled at an address where nothing is written
 
 
 class AssociativeStore(Saveable):
@@ -31,17 +31,17 @@ class AssociativeStore(Saveable):
 
     The states that a memory stores cannot be chosen, so each label is assigned one of them as its address: the label's
     hash, K bits, is the message that the state encodes; an integer is itself the message. There are 2^K addresses,
-    which cost nothing; a payload costs its own memory. Similar labels do not get similar addresses.
+    which need no storage; payloads do. Similar labels do not get similar addresses.
 
-    With ``features``, payloads are vectors that are also kept in one matrix of Hebbian weights, ``weight``,
+    With ``features``, payloads are vectors that are also stored in one matrix of Hebbian weights, ``weight``,
 
         W = sum of payload x^T / N,    readout W x
 
-    which holds about N items: with more, they are lost in mutual interference, while the table of payloads stays exact.
+    which holds about N items: more items are lost in mutual interference, while the table of payloads stays exact.
 
     Args:
         memory: A memory with parity constraints.
-        features: Length of the payloads; None: payloads are anything, and there is no W.
+        features: Length of the payloads; None: payloads can be anything, and there is no W.
 
     Raises:
         ValueError: The memory's states cannot be encoded.
@@ -72,19 +72,20 @@ class AssociativeStore(Saveable):
         return len(self._items)
 
     def address(self, labels: Sequence[Label]) -> Annotated[Tensor, "batch nodes"]:
-        """The states that stand for labels, (batch, nodes), written or not."""
+        """The addresses of labels, (batch, nodes), whether or not anything is written there."""
         checks.arguments()
         return self.memory.encode(torch.from_numpy(self._bits([self._message(label) for label in labels])))
 
     def write(self, labels: Sequence[Label], payloads: Sequence[Any] | Tensor | None = None) -> None:
-        """Write items; where a label is there already, its payload is replaced.
+        """Write items; the payload of a label that exists already is replaced.
 
         Args:
             labels: Strings, or integers below 2^K.
-            payloads: As many; the labels if None. With ``features``, finite vectors, (items, features).
+            payloads: One for each label; the labels themselves if None. With ``features``, finite vectors,
+                (items, features).
 
         Raises:
-            ValueError: Two labels have the same address, which happens once in about 2^(K/2) items.
+            ValueError: Two labels have the same address, which is to be expected once in about 2^(K/2) items.
         """
         checks.arguments()
         contents = labels if payloads is None else payloads
@@ -105,7 +106,13 @@ class AssociativeStore(Saveable):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None, **settings: Any
     ) -> StoreRecall:
-        """The items at whose addresses noisy states settle, with settings of ``ExpanderMemory.recall``."""
+        """The items at whose addresses noisy states settle.
+
+        Args:
+            x: Noisy states, (batch, nodes).
+            generator: Source of all choices; torch's global one if None.
+            **settings: Other arguments of ``ExpanderMemory.recall``.
+        """
         result = self.memory.recall(x, generator=generator, **settings)
         items: list[tuple[Label | None, Any]] = [(None, None)] * len(x)
         rows = result.converged.nonzero()[:, 0].tolist()
@@ -152,7 +159,7 @@ class AssociativeStore(Saveable):
         return np.unpackbits(packed.reshape(-1, size), axis=1, count=self.message_size, bitorder="little")
 
     def _hebbian(self, messages: Sequence[int], payloads: Any) -> list[Tensor]:
-        """Put vectors into the weights, in place of those that had their labels; return them."""
+        """Add vectors to the weights, in place of earlier ones with the same labels; return them."""
         assert self.weight is not None
         vectors = torch.as_tensor(payloads, dtype=self.weight.dtype)
         shape = (len(messages), len(self.weight))

@@ -1,4 +1,4 @@
-"""Belief propagation: the reference decoder for a network of simple neurons."""
+"""Belief propagation: the decoder with which a network of simple neurons is compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram import checks
 from engram.memory.expander.bit_flipping import ParityCheck, as_graph
 from engram.memory.expander.expander_memory import ExpanderMemory
 
-LARGEST = 30.0  # log-likelihood ratio that messages are clipped to: tanh of half of it is 1 in 64 bits
+LARGEST = 30.0  # messages are clipped to this log-likelihood ratio: tanh of half of it is 1 in 64 bits
 
 
 class BeliefResult(NamedTuple):
@@ -21,7 +21,7 @@ class BeliefResult(NamedTuple):
 
     x: UInt8[Tensor, "batch nodes"]  # words of zeros and ones
     converged: Bool[Tensor, " batch"]  # all checks hold
-    log_ratio: Float[Tensor, "batch nodes"]  # log P(bit = 0) / P(bit = 1), as the last round has it
+    log_ratio: Float[Tensor, "batch nodes"]  # log P(bit = 0) / P(bit = 1) after the last round
 
 
 def belief_propagation(
@@ -38,7 +38,7 @@ def belief_propagation(
         H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
         x: Words of zeros and ones, (batch, bits).
         flip_probability: f, in (0, 0.5).
-        max_iter: Maximum of rounds; a word whose checks all hold stays as it is.
+        max_iter: Maximum number of rounds; a word whose checks all hold stays as it is.
 
     Source: Gallager, "Low-density parity-check codes" (1963), in the logarithmic form of Richardson and Urbanke,
     "Modern coding theory" (2008).
@@ -65,10 +65,10 @@ def belief_propagation(
             break
         to_check = (belief[active][:, C] - to_bit[active]).clamp(-LARGEST, LARGEST)
         half = torch.tanh(to_check / 2).masked_fill(~is_node, 1.0)
-        # The product of the others, without a division by zero.
-        ahead = torch.cat((torch.ones_like(half[..., :1]), half.cumprod(2)[..., :-1]), 2)
+        # The product of the others, computed without division, since a factor can be zero.
+        prefix = torch.cat((torch.ones_like(half[..., :1]), half.cumprod(2)[..., :-1]), 2)
         suffix = torch.cat((half.flip(2).cumprod(2).flip(2)[..., 1:], torch.ones_like(half[..., :1])), 2)
-        message = (2 * torch.atanh(ahead * suffix)).clamp(-LARGEST, LARGEST)
+        message = (2 * torch.atanh(prefix * suffix)).clamp(-LARGEST, LARGEST)
         to_bit[active] = message
         belief[active] = prior[active] + (message[:, A, slots] * is_check).sum(2)
         word[active] = (belief[active] < 0).to(torch.uint8)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 PADDING = -1  # fills the rows of nodes and constraints that have fewer neighbours than others
-SETS = 10**9  # sets that are gone through at most
+SETS = 10**9  # maximum number of sets that are examined
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,12 @@ class BipartiteGraph:
     z constraints and every constraint sees r nodes, so that N z = M r.
 
     Args:
-        C: Nodes that each constraint sees, (constraints, r), filled up with -1 where a constraint sees fewer.
-        n_nodes: N; if None, the largest node of C and 1.
+        C: Nodes that each constraint sees, (constraints, r); rows of constraints that see fewer end with -1.
+        n_nodes: Number of nodes, N; the largest node of C plus 1 if None.
 
     Raises:
-        ValueError: C is no such array, a constraint sees a node twice or fewer than two, or a node is in no constraint.
+        ValueError: C is not such an array, a constraint sees a node twice or fewer than two nodes, or a node is in no
+            constraint.
 
     Source: Sipser and Spielman, "Expander codes" (1996).
 
@@ -55,7 +56,7 @@ class BipartiteGraph:
         if C.min() < PADDING or C.max() >= nodes:
             raise ValueError(f"C has values from {C.min()} to {C.max()}: expected nodes, 0 .. {nodes - 1}, or -1")
         C = C.astype(np.int32)
-        C.setflags(write=False)  # the indices that compiled code uses stay those checked here
+        C.setflags(write=False)  # so that the indices that compiled code uses stay as checked
         padding, ordered = C == PADDING, np.sort(C, axis=1)
         repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PADDING)
         for wrong, problem in (
@@ -73,7 +74,7 @@ class BipartiteGraph:
 
     @classmethod
     def from_parity_check(cls, H: Annotated[Any, ArrayLike]) -> BipartiteGraph:
-        """The graph of a parity-check matrix, (constraints, nodes), dense or sparse; warns of weak ones."""
+        """The graph of a parity-check matrix, (constraints, nodes), dense or sparse; warns if the code is weak."""
         from scipy.sparse import csr_array
 
         with checks.noted(H=H):
@@ -94,32 +95,32 @@ class BipartiteGraph:
 
     @cached_property
     def node_degrees(self) -> Int[np.ndarray, " nodes"]:
-        """Number of constraints of each node, z of a regular graph."""
+        """The number of constraints of each node: z in a regular graph."""
         return np.bincount(self.C[self.C != PADDING], minlength=self.n_nodes or 0).astype(np.int32)
 
     @cached_property
     def constraint_degrees(self) -> Int[np.ndarray, " constraints"]:
-        """Number of nodes of each constraint, r of a regular graph."""
+        """The number of nodes of each constraint: r in a regular graph."""
         return np.asarray((self.C != PADDING).sum(axis=1), np.int32)
 
     @cached_property
     def A(self) -> Int[np.ndarray, "nodes z"]:  # noqa: N802
-        """Constraints that each node is in, in rising order, filled up with -1."""
+        """The constraints that each node is in, in ascending order, filled up with -1."""
         return self._edges[0]
 
     @cached_property
     def slots(self) -> Int[np.ndarray, "nodes z"]:
-        """At which place of the row of C a node stands, for each of its constraints; 0 where A is -1."""
+        """The position of a node in the row of C of each of its constraints; 0 where A is -1."""
         return self._edges[1]
 
     @property
     def n_constraints(self) -> int:
-        """M."""
+        """The number of constraints, M."""
         return len(self.C)
 
     @cached_property
     def n_components(self) -> int:
-        """Number of parts that no edge connects."""
+        """The number of connected components."""
         from scipy.sparse.csgraph import connected_components
 
         H = self._sparse()
@@ -156,12 +157,12 @@ class BipartiteGraph:
         return graphs.girth(self.A, self.node_degrees, self.C, self.constraint_degrees) or None
 
     def expansion(self, max_size: int) -> float:
-        """The smallest number of neighbours per edge of a set of nodes, over all sets of up to ``max_size``.
+        """The smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes.
 
             min over S of |neighbours of S| / (edges of S)
 
-        1 means that no two nodes of any such set share a constraint. Errors in sets with more than 3/4 are corrected.
-        All sets are examined; more than 10^9 of them, or an impossible size, raise ValueError.
+        1 means that no two nodes of any such set share a constraint. Errors in sets with a ratio above 3/4 are
+        corrected. All sets are examined; more than 10^9 of them, or an impossible size, raise ValueError.
 
         Examples:
             >>> BipartiteGraph(np.array([[0, 1], [1, 2]])).expansion(2)
@@ -189,7 +190,7 @@ class SolutionSpace(NamedTuple):
 def solve(graph: BipartiteGraph, target: UInt8[np.ndarray, " constraints"]) -> SolutionSpace | None:
     """Solve H b = t modulo 2 by elimination on rows packed into words of 64 bits; None if there are no solutions.
 
-    It takes about M^2 N / 64 steps: a tenth of a second at N = 2000.
+    This takes about M^2 N / 64 steps: a tenth of a second for N = 2000.
 
     Examples:
         >>> solve(BipartiteGraph(np.array([[0, 1], [1, 2]])), np.array([0, 1], np.uint8)).offset

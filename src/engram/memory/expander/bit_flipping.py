@@ -27,14 +27,14 @@ def bit_flip_decode(
 ) -> RecallResult:
     """Correct words of a linear code by flipping bits that violate more than half of their checks.
 
-    It is the recall of an ``ExpanderMemory``.
+    This is the recall of an ``ExpanderMemory``.
 
     Args:
         H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
         x: Words of zeros and ones, (batch, bits).
-        order: Order of flips; ``ExpanderMemory.recall`` lists them.
-        max_iter: Maximum of iterations; None: that of the order.
-        generator: Source of all choices; None: torch's global one.
+        order: Order of flips; see ``ExpanderMemory.recall``.
+        max_iter: Maximum number of iterations; the default of the order if None.
+        generator: Source of all choices; torch's global one if None.
 
     Source: Sipser and Spielman, "Expander codes" (1996), section 3.
 
@@ -55,13 +55,13 @@ def gallager_b_decode(
 
         from bit i to check j:  x_i, unless at least ``threshold`` of the other checks say the opposite
         from check j to bit i:  the parity of what the other bits say
-        word:                   x_i, unless more than half of its checks and x_i itself say the opposite
+        word:                   x_i, unless more than half of the z + 1 votes, of its checks and x_i, say the opposite
 
     Args:
-        H: Parity-check matrix, (checks, bits), or its graph, of a code whose bits are all in z checks.
+        H: Parity-check matrix, (checks, bits), or its graph, of a code in which every bit is in z checks.
         x: Words of zeros and ones, (batch, bits).
-        threshold: How many of the z - 1 others; None: all of them, algorithm A.
-        max_iter: Maximum of rounds; a word whose checks all hold stays as it is.
+        threshold: Number of the z - 1 other checks; all of them (algorithm A) if None.
+        max_iter: Maximum number of rounds; a word whose checks all hold stays as it is.
 
     Source: Gallager, "Low-density parity-check codes" (1963); Richardson and Urbanke, "Modern coding theory" (2008).
 
@@ -80,13 +80,13 @@ def gallager_b_decode(
     threshold = checks.size("threshold", z - 1 if threshold is None else threshold, maximum=z - 1)
     A, slots, _, nodes = memory._network[:4]
     C, is_node = nodes.clamp(min=0), nodes >= 0
-    # At which place of the row of A the check stands, for each place of a row of C.
-    place = torch.zeros_like(C)
-    place[A.flatten(), slots.flatten()] = torch.arange(z, device=x.device).repeat(len(A))
+    # The position of the check in the row of A, for each position in a row of C.
+    position = torch.zeros_like(C)
+    position[A.flatten(), slots.flatten()] = torch.arange(z, device=x.device).repeat(len(A))
     word = received.clone()
     out = received[:, :, None].expand(-1, -1, z)
     for _ in range(max_iter):
-        messages = out[:, C, place] * is_node
+        messages = out[:, C, position] * is_node
         replies = ((messages.sum(2, keepdim=True) - messages.long()) & 1)[:, A, slots]
         opposite = (replies != received[:, :, None]).long()
         total = opposite.sum(2, keepdim=True)

@@ -1,4 +1,4 @@
-"""Clusters of hidden neurons: which local patterns each permits, and how far others are from these."""
+"""Clusters of hidden neurons: the local patterns that each permits, and the distances of others from these."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from engram.memory.expander.bipartite_graph import PADDING, BipartiteGraph
 def parity_table(
     graph: BipartiteGraph, target: UInt8[np.ndarray, " constraints"]
 ) -> Bool[np.ndarray, "constraints locals"]:
-    """A mask of the local patterns of a given parity, where 1 is odd; bit k of a pattern is 1 where node k is -1."""
+    """The mask of local patterns with the target parity (1: odd); bit k of a pattern is 1 where node k is -1."""
     local = np.arange(2 ** graph.C.shape[1])
     odd = np.bitwise_count(local) % 2 == 1
     return np.asarray((odd == (target[:, None] == 1)) & (local < 2 ** graph.constraint_degrees[:, None]))
 
 
 def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "constraints locals"]:
-    """A mask of the local patterns that are given, arrays of +1 and -1, (patterns, r), one for all or for each."""
+    """The mask of given local patterns: an array of +1 and -1, (patterns, r), for all clusters, or one for each."""
     table = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]), bool)
     per_cluster = isinstance(patterns, list | tuple) and np.ndim(patterns[0]) == 2
     sets = patterns if per_cluster else [patterns] * len(table)
@@ -33,8 +33,8 @@ def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "const
         if local.ndim != 2 or local.shape[1] != degree or not np.isin(local, (-1, 1)).all():
             raise ValueError(f"patterns of constraint {j} of shape {local.shape}: expected +1 and -1, (some, {degree})")
         table[j, (local < 0) @ (1 << np.arange(degree))] = True
-        own = np.flatnonzero(table[j])
-        if any(table[j, own ^ (1 << k)].any() for k in range(degree)):
+        members = np.flatnonzero(table[j])
+        if any(table[j, members ^ (1 << k)].any() for k in range(degree)):
             raise ValueError(f"patterns of constraint {j}: expected a distance of at least 2 between any two")
     return table
 
@@ -42,7 +42,7 @@ def given_table(graph: BipartiteGraph, patterns: Any) -> Bool[np.ndarray, "const
 def nearest_patterns(
     table: Bool[Tensor, "tables locals"], r: int
 ) -> tuple[Int8[Tensor, "tables locals"], Int[Tensor, "tables patterns"]]:
-    """The distance of every local pattern from the nearest permitted one, and these, in rising order, -1 after.
+    """The distance of each local pattern from the nearest permitted one, and the sorted permitted ones, padded with -1.
 
     Without a permitted pattern the distance is r everywhere, so that no flip helps.
     """
@@ -51,7 +51,7 @@ def nearest_patterns(
     if len(table):
         distance += (r * ~table).to(torch.int8)
         local = torch.arange(table.shape[1], device=table.device)
-        for k in range(r):  # the distance along one axis after another of the hypercube
+        for k in range(r):  # the distance along one axis of the hypercube after another
             distance = torch.minimum(distance, distance[:, local ^ (1 << k)] + 1)
         distance[~table.any(1)] = r
         width = max(1, int(table.sum(1).max()))

@@ -28,7 +28,7 @@ from engram.memory.expander.flip_dynamics import (
 from engram.storage.saveable import Saveable
 
 POLICIES = ("reject", "allow", "repair")
-LARGEST = 20  # nodes of a constraint above which its 2^(r-1) hidden neurons are not made
+LARGEST = 20  # constraints with more nodes cannot have explicit hidden neurons, of which there are 2^(r-1)
 SWEEPS = {"parallel": 100, "wta": 20_000, "glauber": 1000}
 
 
@@ -36,12 +36,12 @@ class RecallResult(NamedTuple):
     """States after a recall, and how they were reached."""
 
     x: Tensor  # the states, (batch, nodes), in the encoding of the memory
-    converged: Bool[Tensor, " batch"]  # it rests, all constraints hold; no proof: it may be another stored state
-    stable: Bool[Tensor, " batch"]  # it rests, be it in a state that violates constraints
+    converged: Bool[Tensor, " batch"]  # stable and satisfied; it may still be another stored state
+    stable: Bool[Tensor, " batch"]  # no node may flip, even if constraints are violated
     satisfied: Bool[Tensor, " batch"]  # no constraint is violated
-    oscillating: Bool[Tensor, " batch"]  # ``parallel`` went back and forth between two states
+    oscillating: Bool[Tensor, " batch"]  # ``parallel`` alternates between two states
     flips: Int[Tensor, " batch"]
-    distance: Int[Tensor, " batch"]  # nodes in which the answer differs from the cue, erased ones not counted
+    distance: Int[Tensor, " batch"]  # number of nodes in which the answer differs from the cue, without erased ones
     iterations: Int[Tensor, " batch"]  # flips of ``max`` and ``random``, sweeps of the other orders
     energy_trace: Float[Tensor, "batch steps"] | None  # before each iteration and after the last, if asked for
 
@@ -49,9 +49,9 @@ class RecallResult(NamedTuple):
 class LearnResult(NamedTuple):
     """The result of learning from patterns."""
 
-    x: Tensor  # the patterns, altered where ``policy`` is ``"repair"``, (batch, nodes)
-    recruited: Int[Tensor, " batch"]  # clusters that recruited a hidden neuron
-    conflicts: Int[Tensor, " batch"]  # clusters that permitted a pattern one flip away
+    x: Tensor  # the patterns, repaired if ``policy`` is ``"repair"``, (batch, nodes)
+    recruited: Int[Tensor, " batch"]  # number of clusters that recruited a hidden neuron
+    conflicts: Int[Tensor, " batch"]  # number of clusters that permit a pattern one flip away
 
 
 class ExpanderMemory(Saveable, nn.Module):
@@ -62,23 +62,23 @@ class ExpanderMemory(Saveable, nn.Module):
         E(x, s) = - sum_j sum_p s_jp (p . x_C[j] + theta) + w sum_j sum_{p<q} s_jp s_jq,  theta = r + 1, w = 2 r + 2
         min_s E = - sum_j (r_j + theta_j) + 2 V(x),    V(x) = sum_j distance of x_C[j] from the nearest pattern
 
-    so that in each cluster one neuron wins, and nodes flip where that lowers V. With ``patterns="parity"`` a cluster
+    so that in each cluster one neuron wins, and nodes flip if that lowers V. With ``patterns="parity"`` a cluster
     permits the patterns whose product is +1, V counts the violated constraints, and 2^K states satisfy all, with
     K = N - rank: about N (1 - z / r). On an expander with z of at least 5, errors in a fixed share of the nodes are
     corrected at any size. The stored states cannot be chosen; ``AssociativeStore`` attaches content to them.
 
     Args:
         graph: The nodes of each cluster.
-        patterns: Permitted patterns: ``"parity"``; ``"learn"``, nothing before ``learn``; or local patterns of +1 and
-            -1, at distances of at least 2, (patterns, r), for all clusters or a list of one array for each.
+        patterns: Permitted patterns: ``"parity"``; ``"learn"``, none until ``learn`` is called; or local patterns of +1
+            and -1 at distances of at least 2, (patterns, r), for all clusters, or a list of one such array for each.
         target_parity: For ``"parity"``, the product that each cluster permits, (constraints,); all +1 if None.
         order: The order in which nodes flip; see ``recall``.
-        explicit_hidden: Keep a list of hidden neurons for ``"parity"`` too, up to r = 20: the same results, slower.
+        explicit_hidden: Whether to list the hidden neurons of ``"parity"`` too, up to r = 20: same results, but slower.
         encoding: ``"signs"``: nodes are +1 and -1; ``"bits"``: they are 0 and 1, which stand for +1 and -1.
 
     Attributes:
-        permitted: Which local patterns have a hidden neuron; bit k of the index is 1 where node k of the row of
-            ``graph.C`` is -1, (constraints, 2^r); without rows where hidden neurons are implicit.
+        permitted: Mask of the local patterns that have a hidden neuron, (constraints, 2^r); bit k of the column index
+            is 1 where node k of the row of ``graph.C`` is -1. It has no rows if hidden neurons are implicit.
 
     Source: Chaudhuri and Fiete, "Bipartite expander Hopfield networks as self-decoding high-capacity error correcting
     codes" (2019), abstract and public reviews. Their method section could not be read: the form of the energy, the
@@ -137,22 +137,22 @@ class ExpanderMemory(Saveable, nn.Module):
 
     @property
     def n_states_log2(self) -> float:
-        """Logarithm to base 2 of the number of states that satisfy all constraints; for parities only."""
+        """The base-2 logarithm of the number of states that satisfy all constraints; for parities only."""
         return float(self.message_size)
 
     @property
     def message_size(self) -> int:
-        """K, the bits of a message: N - rank of the parity-check matrix."""
+        """The number of bits in a message, K: N - rank of the parity-check matrix."""
         return len(self._space().free)
 
     @property
     def n_hidden(self) -> int:
-        """Number of hidden neurons, implicit ones included."""
+        """The number of hidden neurons, including implicit ones."""
         return sum(self._neurons())
 
     @property
     def n_weights(self) -> int:
-        """Number of binary weights between visible and hidden neurons."""
+        """The number of binary weights between visible and hidden neurons."""
         return sum(count * r for count, r in zip(self._neurons(), self.graph.constraint_degrees.tolist(), strict=True))
 
     def _neurons(self) -> list[int]:
@@ -177,7 +177,7 @@ class ExpanderMemory(Saveable, nn.Module):
         return self._decoded(state.to(self.permitted.device), torch.int8)
 
     def message(self, x: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch message"]:
-        """The messages of stored states, (batch, K); raise ValueError where one violates a constraint."""
+        """The messages of stored states, (batch, K); ValueError if a state violates a constraint."""
         free = self._space().free
         bits, far = self._distances(x)
         violated = far.sum(1)
@@ -187,12 +187,12 @@ class ExpanderMemory(Saveable, nn.Module):
         return bits[:, torch.from_numpy(free).to(bits.device)]
 
     def index(self, x: Annotated[Tensor, "batch nodes"]) -> list[int]:
-        """The numbers of stored states, below 2^K: bit k is bit k of the message."""
+        """The indices of stored states, below 2^K: bit k is bit k of the message."""
         packed = np.packbits(self.message(x).numpy(force=True), axis=1, bitorder="little")
         return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
     def violated(self, x: Annotated[Tensor, "batch nodes"]) -> Bool[Tensor, "batch constraints"]:
-        """A mask of the constraints that states violate."""
+        """The mask of constraints that states violate."""
         return self._distances(x)[1] > 0
 
     def energy(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, " batch"]:
@@ -202,9 +202,10 @@ class ExpanderMemory(Saveable, nn.Module):
     def hidden(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None
     ) -> Int[Tensor, "batch constraints"]:
-        """The hidden neuron of each cluster that wins, one of the nearest at random.
+        """The winning hidden neuron of each cluster, one of the nearest at random.
 
-        The winner's pattern is an index of ``permitted``; of a cluster without hidden neurons it is the local pattern.
+        A winner is given as its pattern, a column index of ``permitted``; in a cluster without hidden neurons, it is
+        the local pattern.
         """
         bits, net = self._encoded(x)[0], self._network
         local = local_patterns(net, bits)
@@ -213,13 +214,13 @@ class ExpanderMemory(Saveable, nn.Module):
         return patterns_seen(net, bits) ^ nearest_change(net, local, draw)
 
     def forward(self, x: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
-        """The recalled states; ``x + (memory(x) - x).detach()`` passes gradients straight through."""
+        """The recalled states; ``x + (memory(x) - x).detach()`` gives a straight-through gradient."""
         return self.recall(x).x
 
     def step(
         self, x: Annotated[Tensor, "batch nodes"], generator: torch.Generator | None = None
     ) -> Annotated[Tensor, "batch nodes"]:
-        """States after one iteration of the memory's order."""
+        """The states after one iteration in the memory's order."""
         return self.recall(x, max_iter=1, generator=generator).x
 
     def recall(
@@ -236,29 +237,29 @@ class ExpanderMemory(Saveable, nn.Module):
     ) -> RecallResult:
         """Let the network settle from noisy states, thousands at once.
 
-        With e_i, the excess, by how much flipping node i lowers V (for parity 2 u_i - z_i, u_i of its z_i constraints
-        being violated), a node flips only if e_i > 0:
+        The excess e_i is the amount by which flipping node i lowers V: for parity 2 u_i - z_i, where u_i of its z_i
+        constraints are violated. A node may flip only if e_i > 0, except with ``"glauber"`` and ``faults``:
 
-        - ``"max"``: the node of the largest excess, ties at random; corrects the most errors.
-        - ``"random"``: a random one that may; the asynchronous Hopfield network.
-        - ``"parallel"``: all that may; the fastest, and the only one that may oscillate.
-        - ``"wta"``: the pairwise network alone. Each cluster's winner, one of the nearest patterns at random, votes,
-          and a node follows the majority. Takes hundreds of sweeps.
-        - ``"glauber"``: a random node, with probability sigmoid(2 beta e_i), until all constraints hold; N are a sweep.
+        - ``"max"``: the node with the largest excess, ties at random; corrects the most errors.
+        - ``"random"``: a random one that may flip; the asynchronous Hopfield network.
+        - ``"parallel"``: all that may flip; the fastest, and the only one that may oscillate.
+        - ``"wta"``: the network with pairwise weights alone. The winner of each cluster, one of the nearest patterns at
+          random, votes, and a node follows the majority. Takes hundreds of sweeps.
+        - ``"glauber"``: a random node with probability sigmoid(2 beta e_i), until all constraints hold; N make a sweep.
 
         Args:
             x: Noisy states, (batch, nodes), of any dtype.
-            max_iter: Largest number of iterations. None: for ``max`` and ``random``, in which every flip lowers V,
-                until no node flips; for ``parallel``, ``wta`` and ``glauber`` 100, 20,000 and 1000.
-            order: The memory's if None.
+            max_iter: Maximum number of iterations. None: for ``max`` and ``random``, in which every flip lowers V,
+                until no node may flip; for ``parallel``, ``wta`` and ``glauber`` 100, 20,000 and 1000.
+            order: Order of flips; that of the memory if None.
             generator: Source of all choices, which are the same on any device and with any number of threads; torch's
                 global one if None.
             beta: Inverse temperature of ``glauber``.
-            faults: For ``wta``, the probability with which in each sweep a cluster's winner is a random hidden neuron
-                of it. The network is then never at rest: it ends when all constraints hold.
-            erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. First each gets the value demanded by most
-                of those of its clusters that have no other unknown node, ties at random.
-            trace: Whether to return the energy on the way, which is slower.
+            faults: For ``wta``, the probability that a cluster's winner in a sweep is a random one of its hidden
+                neurons. The network then never comes to rest: the recall ends when all constraints hold.
+            erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. Each is first set to the value demanded by
+                the majority of those of its clusters that have no other unknown node, ties at random.
+            trace: Whether to return the energy at each iteration, which is slower.
         """
         checks.arguments()
         order = checks.choice("order", self.order if order is None else order, ORDERS)
@@ -293,14 +294,14 @@ class ExpanderMemory(Saveable, nn.Module):
 
             w = x_C[j]                      one-shot Hebb, where no neuron of the cluster has these weights
 
-        States of a parity code on the same graph teach its clusters all 2^(r-1) patterns each, in about
+        States of a parity code on the same graph teach each cluster all of its 2^(r-1) patterns, in about
         2^(r-1) (ln 2^(r-1) + ln M) states, and then all 2^K states of the code are stored.
 
         Args:
             x: States, (batch, nodes).
             policy: What a cluster does with a pattern that is one flip away from one that it permits: ``"reject"`` it;
                 ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, which gets
-                the permitted pattern (the first in rising order) before the next cluster sees it.
+                the permitted pattern (the lowest of several) before the next cluster sees it.
         """
         from engram.memory.expander.kernels import graphs
 
@@ -313,11 +314,11 @@ class ExpanderMemory(Saveable, nn.Module):
         graphs.learn(bits, *wires, permitted, POLICIES.index(policy), *counts)
         self.permitted.copy_(torch.from_numpy(permitted))
         self._refresh()
-        states, *totals = (torch.from_numpy(each).to(self.permitted.device) for each in (bits, *counts))
+        states, *totals = (torch.from_numpy(array).to(self.permitted.device) for array in (bits, *counts))
         return LearnResult(self._decoded(states, x.dtype), *totals)
 
     def coverage(self) -> Float[Tensor, " constraints"]:
-        """The patterns that each cluster permits, as a share of the 2^(r-1) of a parity."""
+        """The number of patterns that each cluster permits, divided by the 2^(r-1) patterns of a parity."""
         full = 2.0 ** (self._network.constraint_degrees - 1)
         return self.permitted.sum(1) / full if self.explicit_hidden else torch.ones_like(full)
 
@@ -347,11 +348,11 @@ class ExpanderMemory(Saveable, nn.Module):
         return self._wired
 
     def _refresh(self) -> None:
-        """Compute the wiring and the distances from the hidden neurons."""
+        """Recompute the wiring and the distances from the hidden neurons."""
         names = ("A", "slots", "node_degrees", "C", "constraint_degrees")
         wires = [torch.from_numpy(getattr(self.graph, name).astype(np.int64)) for name in names]
-        near = nearest_patterns(self.permitted, self.graph.C.shape[1])
-        self._wired = Network(*(tensor.to(self.permitted.device) for tensor in (*wires, self.target, *near)))
+        nearest = nearest_patterns(self.permitted, self.graph.C.shape[1])
+        self._wired = Network(*(tensor.to(self.permitted.device) for tensor in (*wires, self.target, *nearest)))
 
     def _space(self) -> SolutionSpace:
         if self.patterns != "parity":
@@ -364,7 +365,7 @@ class ExpanderMemory(Saveable, nn.Module):
         return self._solutions
 
     def _distances(self, x: Tensor) -> tuple[Tensor, Int[Tensor, "batch constraints"]]:
-        """States as bits, and the distances d_j."""
+        """The states as bits, and the distances d_j."""
         bits = self._encoded(x)[0]
         return bits, distances(self._network, local_patterns(self._network, bits))
 
@@ -372,7 +373,7 @@ class ExpanderMemory(Saveable, nn.Module):
         return (2 * violated - int((2 * self.graph.constraint_degrees + 1).sum())).double()
 
     def _encoded(self, x: Tensor, erasures: bool = False) -> tuple[Tensor, Tensor | None]:
-        """States as bits, 1 where a node is -1, and which nodes are unknown, if they may be."""
+        """The states as bits, 1 where a node is -1, and the mask of unknown nodes, None without ``erasures``."""
         checks.instance("x", x, Tensor)
         if x.dim() != 2 or x.shape[1] != self._nodes or not len(x):
             raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, {self._nodes}), a batch of at least 1")

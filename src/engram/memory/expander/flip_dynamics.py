@@ -1,12 +1,12 @@
 """How a network of nodes and constraint clusters settles: five orders in which nodes flip, in plain torch.
 
-With d_j the distance of what cluster j sees from the nearest pattern that it permits and V the sum of all d_j, flipping
-node i lowers V by its excess
+Let d_j be the distance of what cluster j sees from the nearest pattern that it permits, and V the sum of all d_j.
+Flipping node i lowers V by its excess
 
     e_i = sum over its clusters of d_j(x) - d_j(x with i flipped)
 
-``ExpanderMemory`` explains these, and its ``recall`` the orders. This is the definition, on any device;
-``kernels.flips`` is the same, faster. A sample's n-th random number depends on neither its nodes nor other samples.
+See ``ExpanderMemory``, and its ``recall`` for the orders. This is the definition, for any device; ``kernels.flips``
+computes the same, faster. A sample's n-th random number depends neither on its nodes nor on other samples.
 """
 
 from __future__ import annotations
@@ -31,40 +31,40 @@ PerCluster = Int[Tensor, "batch constraints"]
 
 
 class Network(NamedTuple):
-    """Wiring and hidden neurons, as the dynamics needs them; the kernels take one of arrays."""
+    """The wiring and the hidden neurons in the form that the dynamics need; for the kernels, made of arrays."""
 
     A: Int[Tensor, "nodes z"]  # constraints of each node, -1 where there is none
-    slots: Int[Tensor, "nodes z"]  # at which place of its constraint's row the node stands
+    slots: Int[Tensor, "nodes z"]  # the node's position in the row of C of each of its constraints
     node_degrees: Int[Tensor, " nodes"]
     C: Int[Tensor, "constraints r"]  # nodes of each constraint, -1 where there is none
     constraint_degrees: Int[Tensor, " constraints"]
-    target: UInt8[Tensor, " constraints"]  # 1 where the parity of a constraint is to be odd
-    # d_j of every local pattern, whose bit k is 1 where node k of the row is -1; without rows for parity
+    target: UInt8[Tensor, " constraints"]  # 1 where the parity of a constraint must be odd
+    # d_j of every local pattern, whose bit k is 1 where node k of the row is -1; no rows for parity
     distance: Int8[Tensor, "tables locals"]
-    patterns: Int[Tensor, "tables patterns"]  # permitted ones, in rising order, filled up with -1
+    patterns: Int[Tensor, "tables patterns"]  # permitted local patterns, in ascending order, filled up with -1
 
 
 class Settled(NamedTuple):
-    """Where the dynamics ended."""
+    """The states in which the dynamics ended."""
 
     bits: UInt8[Tensor, "batch nodes"]  # 1 where a node is -1
-    oscillating: Bool[Tensor, " batch"]  # ``parallel`` went back and forth between two states
+    oscillating: Bool[Tensor, " batch"]  # ``parallel`` alternates between two states
     flips: Int[Tensor, " batch"]
-    iterations: Int[Tensor, " batch"]  # flips of ``max`` and ``random``, updates of nodes of ``glauber``, else sweeps
+    iterations: Int[Tensor, " batch"]  # flips of ``max`` and ``random``, node updates of ``glauber``, else sweeps
     violated: Int[Tensor, " batch"]  # V at the end
     stable: Bool[Tensor, " batch"]  # no node may flip
     trace: Int[Tensor, "batch steps"] | None = None  # V before each iteration and after the last, if asked for
 
 
 def local_patterns(network: Network, bits: Bits) -> PerCluster:
-    """The local pattern of each cluster: for parity 1 where it is violated, else the pattern as an integer."""
+    """The local pattern of each cluster as an integer; for parity, 1 where the constraint is violated."""
     if len(network.distance):
         return patterns_seen(network, bits)
     return (bits[:, network.C.clamp(min=0)] * (network.C >= 0)).sum(2) & 1 ^ network.target
 
 
 def patterns_seen(network: Network, bits: Bits) -> PerCluster:
-    """The pattern that each cluster sees as an integer."""
+    """The pattern that each cluster sees, as an integer."""
     local_bits = bits[:, network.C.clamp(min=0)] * (network.C >= 0)
     return (local_bits.long() << torch.arange(network.C.shape[1], device=bits.device)).sum(2)
 
@@ -82,12 +82,12 @@ def gains(network: Network, local: PerCluster) -> Int[Tensor, "batch nodes z"]:
     patterns = local[:, clusters]
     if not len(network.distance):
         return (2 * patterns - 1) * has_edge
-    now = network.distance[clusters, patterns].long()
-    return (now - network.distance[clusters, patterns ^ (1 << network.slots.long())]) * has_edge
+    distance = network.distance[clusters, patterns].long()
+    return (distance - network.distance[clusters, patterns ^ (1 << network.slots.long())]) * has_edge
 
 
 def _may_flip(network: Network, order: str, gain: Int[Tensor, "batch nodes z"]) -> Bool[Tensor, "batch nodes"]:
-    """A mask of the nodes that may flip in this order: a state in which there is none is at rest."""
+    """The mask of nodes that may flip in this order; a state without any is stable."""
     if order == "wta":
         return 2 * (gain > 0).sum(2) > network.node_degrees
     return gain.sum(2) > 0
@@ -100,13 +100,13 @@ def settle(
 
     Args:
         network: Wiring and hidden neurons.
-        bits: States to begin with, 1 where a node is -1.
-        order: Order of flips; ``ExpanderMemory.recall`` explains them.
-        limit: Maximum of iterations.
+        bits: Initial states, 1 where a node is -1.
+        order: Order of flips; see ``ExpanderMemory.recall``.
+        limit: Maximum number of iterations.
         seed: Seed of each sample.
         beta: Inverse temperature of ``glauber``.
         faults: Probability that a winner of ``wta`` is a random hidden neuron.
-        trace: Record V before each iteration.
+        trace: Whether to record V before each iteration.
     """
     bits, accept = bits.clone(), _acceptance(beta, network.A.shape[1], bits.device)
     batch, nodes = bits.shape
@@ -119,12 +119,12 @@ def settle(
         V = distances(network, local).sum(1)
         if trace:
             violated.append(V)
-        may = _may_flip(network, order, gain)
-        active = active & (V > 0 if order == "glauber" or faults else may.any(1))
+        may_flip = _may_flip(network, order, gain)
+        active = active & (V > 0 if order == "glauber" or faults else may_flip.any(1))
         if order in ("max", "random"):
             excess = gain.sum(2)
-            among = may & (excess == excess.amax(1, keepdim=True)) if order == "max" else may
-            chosen = nth(among, below(number(seed, count), among.sum(1)))
+            candidates = may_flip & (excess == excess.amax(1, keepdim=True)) if order == "max" else may_flip
+            chosen = nth(candidates, below(number(seed, count), candidates.sum(1)))
         elif order == "glauber":
             node = below(number(seed, 2 * count), nodes)
             excess = gain.sum(2).gather(1, node[:, None])[:, 0]
@@ -133,7 +133,7 @@ def settle(
         elif order == "wta":
             chosen = _majority(network, local, seed, count, faults)
         else:
-            chosen = may
+            chosen = may_flip
             repeated = active & (chosen == before).all(1)
             oscillating, active = oscillating | repeated, active & ~repeated
         if not active.any():
@@ -150,7 +150,7 @@ def settle(
 
 
 def nth(among: Bool[Tensor, "batch some"], which: Int[Tensor, " batch"]) -> Bool[Tensor, "batch some"]:
-    """The which-th true one of each row."""
+    """The mask of the true entry with index ``which`` (from 0) in each row."""
     return among & (among.cumsum(1) == which[:, None] + 1)
 
 
@@ -163,9 +163,9 @@ def _majority(
     draw = number(seed[:, None], sweep * constraints + cluster)
     change = nearest_change(network, local, draw)
     if faults:
-        count, other = 2 * (sweep * constraints + cluster), ~seed[:, None]
-        is_faulty = chance(number(other, count)) < int(faults * CERTAIN)
-        change = torch.where(is_faulty, _any_change(network, local, number(other, count + 1)), change)
+        count, fault_seed = 2 * (sweep * constraints + cluster), ~seed[:, None]
+        is_faulty = chance(number(fault_seed, count)) < int(faults * CERTAIN)
+        change = torch.where(is_faulty, _any_change(network, local, number(fault_seed, count + 1)), change)
     votes = (change[:, network.A.clamp(min=0)] >> network.slots & 1) * (network.A >= 0)
     return 2 * votes.sum(2) > network.node_degrees
 
@@ -184,17 +184,17 @@ def nearest_change(network: Network, local: PerCluster, draw: PerCluster) -> Per
     weight = sum(change >> k & 1 for k in range(network.C.shape[1]))
     nearest = (weight == distances(network, local)[:, :, None]) & (network.patterns >= 0)
     change = torch.where(nearest, change, FAR).sort(2).values
-    some = nearest.sum(2)
-    return torch.where(some > 0, change.gather(2, below(draw, some)[:, :, None])[:, :, 0], 0)
+    n_nearest = nearest.sum(2)
+    return torch.where(n_nearest > 0, change.gather(2, below(draw, n_nearest)[:, :, None])[:, :, 0], 0)
 
 
 def _any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
     """The bits in which a random hidden neuron of each cluster differs from what the cluster sees."""
     if len(network.distance):
-        some = (network.patterns >= 0).sum(1)
+        n_patterns = (network.patterns >= 0).sum(1)
         cluster = torch.arange(len(network.C), device=local.device)
-        return torch.where(some > 0, network.patterns[cluster, below(draw, some)] ^ local, 0)
-    # All but the last bit are random changes; the last makes the parity right.
+        return torch.where(n_patterns > 0, network.patterns[cluster, below(draw, n_patterns)] ^ local, 0)
+    # All but the last bit change at random; the last one makes the parity right.
     last = network.constraint_degrees - 1
     change = chance(draw) & ((1 << last) - 1)
     parity = sum(change >> k & 1 for k in range(network.C.shape[1])) + local & 1
@@ -202,12 +202,12 @@ def _any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerClu
 
 
 def fill_erased(network: Network, bits: Bits, erased: Bool[Tensor, "batch nodes"], seed: Seeds) -> Bits:
-    """Bits with each erased node set by the majority of its clusters that miss no other node; ties are random.
+    """The bits with each erased node set by the majority of its clusters without other erased nodes, ties at random.
 
     Args:
         network: Wiring and hidden neurons.
         bits: States, 1 where a node is -1.
-        erased: Nodes to be filled.
+        erased: Mask of the nodes to fill in.
         seed: Seed of each sample.
     """
     bits = bits.masked_fill(erased, 0)
@@ -220,7 +220,7 @@ def fill_erased(network: Network, bits: Bits, erased: Bool[Tensor, "batch nodes"
 
 
 def _acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " excesses"]:
-    """2^53 times the probability that ``glauber`` flips a node of excess -z .. z."""
+    """2^53 times the probability that ``glauber`` flips a node with an excess of -z .. z."""
     excess = torch.arange(-z, z + 1, dtype=torch.float64)
     return (torch.sigmoid(2 * beta * excess) * CERTAIN).long().to(device)
 
@@ -228,17 +228,17 @@ def _acceptance(beta: float, z: int, device: torch.device) -> Int[Tensor, " exce
 def settle_fast(
     network: Network, bits: Bits, order: str, limit: int, seed: Seeds, *, beta: float, faults: float, trace: bool
 ) -> Settled:
-    """The same by the kernels, where there is one and no trace; ``violated`` may be 1 for any number but 0.
+    """As ``settle``, by a kernel if there is one and no trace; ``violated`` may then be 1 for any number but 0.
 
     Args:
         network: Wiring and hidden neurons.
-        bits: States to begin with, 1 where a node is -1.
+        bits: Initial states, 1 where a node is -1.
         order: Order of flips.
-        limit: Maximum of iterations.
+        limit: Maximum number of iterations.
         seed: Seed of each sample.
         beta: Inverse temperature of ``glauber``.
         faults: Probability that a winner of ``wta`` is a random hidden neuron.
-        trace: Record V before each iteration, by ``settle``.
+        trace: Whether to record V before each iteration, which uses ``settle``.
     """
     from engram.memory.expander.kernels import flips
 

@@ -1,4 +1,4 @@
-"""Blocks of Hamming codes: each a good code, but together not an expander."""
+"""Blocks of Hamming codes: each is a good code, but together they are not an expander."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Gene
     of ``span`` and cut into groups of r, one for each constraint.
 
     Args:
-        N: Nodes, a multiple of r and of ``span``.
-        z: Constraints of each node.
-        r: Nodes of each constraint.
-        span: Nodes in a window, at least r.
+        N: Number of nodes, a multiple of r and of ``span``.
+        z: Number of constraints per node.
+        r: Number of nodes per constraint.
+        span: Number of nodes in a window, at least r.
         seed: Seed of the graph, or a generator.
 
     Source: ours.

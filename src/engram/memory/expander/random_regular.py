@@ -16,19 +16,19 @@ def random_regular(
 ) -> BipartiteGraph:
     """A random (z, r)-regular bipartite graph without repeated edges.
 
-    The ends of the edges are paired at random (configuration model); edges that are repeated, or close a cycle that is
-    too short, are swapped with random ones until there are none.
+    The ends of the edges are paired at random (configuration model); edges that are repeated, or that close too short a
+    cycle, are swapped with random ones until none are left.
 
     Args:
-        N: Nodes.
-        z: Constraints of each node; from 5 on, errors in a fixed share of the nodes are corrected at any size.
-        r: Nodes of each constraint, a divisor of N z; there are M = N z / r constraints.
-        min_girth: 4, or 6: no two nodes share two constraints, which needs N of at least 1 + z (r - 1).
+        N: Number of nodes.
+        z: Number of constraints per node; from 5 on, errors in a fixed share of the nodes are corrected at any size.
+        r: Number of nodes per constraint, a divisor of N z; there are M = N z / r constraints.
+        min_girth: 4; or 6, so that no two nodes share two constraints, which needs N of at least 1 + z (r - 1).
         seed: Seed of the graph, or a generator to draw from.
 
     Raises:
         ValueError: There is no such graph.
-        RuntimeError: Swapping has not led to a graph of girth 6: N is hardly large enough.
+        RuntimeError: Swapping has not led to a graph of the required girth: N is hardly large enough.
 
     Source: Sipser and Spielman, "Expander codes" (1996), section 2; the repair is ours.
 
@@ -39,14 +39,14 @@ def random_regular(
     checks.arguments()
     check_degrees(N, z, r)
     checks.choice("min_girth", min_girth, (4, 6))
-    if min_girth == 6 and 1 + z * (r - 1) > N:  # a node meets z (r - 1) others
+    if min_girth == 6 and 1 + z * (r - 1) > N:  # a node shares constraints with z (r - 1) others
         raise ValueError(f"N = {N}: expected at least 1 + z (r - 1) = {1 + z * (r - 1)} for min_girth = 6")
     rng = checks.rng("seed", seed)
     C = rng.permutation(np.repeat(np.arange(N), z)).reshape(-1, r)
     constraints_of = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
 
     def fits(node: int, old: int, new: int, leaving: int) -> bool:
-        """Whether a node can go from one constraint to another from which a node leaves."""
+        """Whether a node can move from its old constraint to a new one, which another node leaves."""
         neighbours = [other for other in C[new].tolist() if other != leaving]
         if min_girth == 4 or node in neighbours:
             return node not in neighbours
@@ -61,7 +61,7 @@ def random_regular(
         for edge in bad:
             a, j = int(edges[edge]), int(edge // r)
             for other in rng.integers(edges.size, size=TRIES):
-                # A swap must not bring nodes too close; very dense graphs have hardly any such swap, so any will do.
+                # A swap should not bring nodes too close; if none of those tried avoids it, the last one is made.
                 b, k = int(edges[other]), int(other // r)
                 if fits(a, j, k, b) and fits(b, k, j, a):
                     break
@@ -74,9 +74,9 @@ def check_degrees(N: int, z: int, r: int) -> None:
     """Raise ValueError unless there is a (z, r)-regular graph of N nodes.
 
     Args:
-        N: Nodes.
-        z: Constraints of each node.
-        r: Nodes of each constraint.
+        N: Number of nodes.
+        z: Number of constraints per node.
+        r: Number of nodes per constraint.
     """
     checks.size("N", N, minimum=2)
     checks.size("z", z)
@@ -88,7 +88,7 @@ def check_degrees(N: int, z: int, r: int) -> None:
 
 
 def _too_close(C: Int[np.ndarray, "constraints r"], N: int, girth: int) -> Int[np.ndarray, " edges"]:
-    """An edge of every pair of a node with itself and, for girth 6, of every pair that has met before."""
+    """An edge of each node that a constraint sees twice and, for girth 6, of each pair that shares two constraints."""
     first, second = np.triu_indices(C.shape[1], 1)
     low, high = np.minimum(C[:, first], C[:, second]), np.maximum(C[:, first], C[:, second])
     bad = (low == high).ravel()

@@ -1,4 +1,4 @@
-"""Rates at which a memory recovers stored states exactly, from noise of a given amount."""
+"""How often a memory recovers stored states exactly from a given amount of noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from engram import checks
 from engram.memory.expander.expander_memory import ExpanderMemory
 
-SEARCHED = 14  # bits of a message up to which the nearest state is looked for among all
+SEARCHED = 14  # maximum number of message bits for an exhaustive search of the nearest state
 
 
 def corrupted(
@@ -26,7 +26,7 @@ def corrupted(
 
     Args:
         x: States, (batch, nodes).
-        fraction: f, from 0 to 1.
+        fraction: Share of the nodes that are changed, f, from 0 to 1.
         noise: ``"exact"``: exactly round(f N) nodes flip; ``"bsc"``: each flips with probability f, as in a binary
             symmetric channel; ``"erase"``: exactly round(f N) become 0.
         generator: Source of the choice; torch's global one if None.
@@ -61,9 +61,9 @@ def recovery_rate(
     Args:
         recall: Function from noisy states to recalled ones.
         x: Stored states, (batch, nodes).
-        fraction: Share of nodes that are changed, from 0 to 1.
-        noise: ``"exact"``, ``"bsc"`` or ``"erase"``, the kinds of ``corrupted``.
-        generator: Source of the noise; None: torch's global one.
+        fraction: Share of the nodes that are changed, from 0 to 1.
+        noise: ``"exact"``, ``"bsc"`` or ``"erase"``; see ``corrupted``.
+        generator: Source of the noise; torch's global one if None.
 
     Examples:
         >>> recovery_rate(lambda noisy: noisy, torch.ones(3, 4), 0.0)
@@ -76,13 +76,13 @@ def recovery_rate(
 def recovery_curve(
     make: Callable[[int], ExpanderMemory], fractions: Sequence[float], sizes: Sequence[int], trials: int, seed: int = 0
 ) -> Float[Tensor, "sizes fractions"]:
-    """The ``recovery_rate`` of random stored states, for memories of N nodes and shares of flipped nodes.
+    """The ``recovery_rate`` of random stored states, for several memory sizes N and shares of flipped nodes.
 
     Args:
         make: Function of N that returns a memory.
         fractions: Shares of the nodes that are flipped.
         sizes: Values of N.
-        trials: Noisy states for each point.
+        trials: Number of noisy states for each point.
         seed: Seed of states, noise and choices.
 
     Examples:
@@ -112,15 +112,15 @@ def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator
     Args:
         memory: The memory.
         count: Number of states.
-        generator: Their source; None: torch's global one.
+        generator: Source of the states; torch's global one if None.
     """
     return memory.encode(torch.randint(0, 2, (count, memory.message_size), generator=generator))
 
 
 def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"]) -> Annotated[Tensor, "batch nodes"]:
-    """The stored states nearest to noisy ones, the first of several (maximum likelihood), among at most 2^14."""
+    """The stored states nearest to noisy ones (maximum likelihood), ties to the first; for at most 2^14 states."""
     size = memory.message_size
     if size > SEARCHED:
         raise ValueError(f"memory stores 2^{size} states: expected at most 2^{SEARCHED}; take a smaller N")
-    every = memory.encode(torch.arange(2**size)[:, None] >> torch.arange(size) & 1)
-    return every[(noisy.float() @ every.float().T).argmax(1)]
+    all_states = memory.encode(torch.arange(2**size)[:, None] >> torch.arange(size) & 1)
+    return all_states[(noisy.float() @ all_states.float().T).argmax(1)]

@@ -22,16 +22,16 @@ class ScaffoldRecall(NamedTuple):
 
 
 class Scaffold(Saveable):
-    """Content associated by learned weights with the fixed stable states of an expander memory.
+    """Content that learned weights associate with the fixed stable states of an expander memory.
 
         to the scaffold    x = recall(sign(W c)),     W = sum of x c^T                 Hebb
         and back           c = V x,                   V = C X^+                        pseudo-inverse
 
-    with a random stored state x for each content c. While there are no more items than nodes, V is exact, and recall is
-    limited only by whether W leads close enough to the right state.
+    with a random stored state x for each content c. With at most as many items as nodes, V is exact, and recall only
+    depends on whether W leads close enough to the right state.
 
     Args:
-        memory: A memory with parity constraints, states being signs.
+        memory: A memory with parity constraints and the encoding ``"signs"``.
         features: Length of a content.
         generator: Source of the states; torch's global one if None, as it is after ``load``.
 
@@ -60,19 +60,19 @@ class Scaffold(Saveable):
         self._fit()
 
     def store(self, content: Float[Tensor, "items features"]) -> None:
-        """Associate finite contents, (items, features), with random states."""
+        """Associate contents of finite numbers, (items, features), with random states."""
         self._check("content", content)
         self.content = torch.cat((self.content, content.float()))
         self.states = torch.cat((self.states, random_states(self.memory, len(content), self.generator).cpu()))
         self._fit()
 
     def recall(self, cue: Float[Tensor, "batch features"], generator: torch.Generator | None = None) -> ScaffoldRecall:
-        """The contents recalled from noisy ones, (batch, features); RuntimeError: nothing is stored."""
+        """The contents recalled from noisy ones, (batch, features); RuntimeError if nothing is stored."""
         self._check("cue", cue)
         if not len(self.states):
             raise RuntimeError("nothing is stored: call store first")
-        led = ((cue.float() @ self.content.T) @ self.states.float()).sign()
-        result = self.memory.recall(led, generator=generator, erasures=True)
+        noisy_state = ((cue.float() @ self.content.T) @ self.states.float()).sign()
+        result = self.memory.recall(noisy_state, generator=generator, erasures=True)
         return ScaffoldRecall(result.x @ self._back, result.converged)
 
     def _content(self) -> dict[str, Any]:

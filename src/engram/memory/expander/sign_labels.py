@@ -10,17 +10,17 @@ from engram import checks
 
 
 def sign_labels(x: Float[Tensor, "batch features"], bits: int, generator: torch.Generator) -> list[int]:
-    """A number for every vector that says on which side of random hyperplanes through zero it is.
+    """A number for every vector that encodes on which sides of random hyperplanes through zero it lies.
 
         bit i = (p_i . x > 0),    p_i normal
 
-    so that bits of two vectors differ with probability angle / pi. As labels of an ``AssociativeStore`` they make its
-    states addresses of arbitrary vectors: vectors with equal bits share an address, and a single bit that differs leads
-    to another one, half of whose nodes are different.
+    so that each bit of two vectors differs with probability angle / pi. As labels of an ``AssociativeStore`` they make
+    its states addresses of arbitrary vectors: vectors with equal bits share an address, and a single different bit
+    leads to another address, with half of its nodes different.
 
     Args:
         x: The vectors.
-        bits: How many hyperplanes, such as ``message_size`` of a store.
+        bits: Number of hyperplanes, such as the ``message_size`` of a store.
         generator: Source of the hyperplanes; use one in the same state for all vectors of a store.
 
     Returns:
@@ -41,4 +41,4 @@ def sign_labels(x: Float[Tensor, "batch features"], bits: int, generator: torch.
     checks.finite("x", x, ("batch", "feature"))
     planes = torch.randn(x.shape[1], bits, generator=checks.generator(generator), dtype=torch.float64)
     sides = (x.double() @ planes > 0).tolist()
-    return [sum(1 << place for place, side in enumerate(row) if side) for row in sides]
+    return [sum(1 << position for position, side in enumerate(row) if side) for row in sides]

@@ -1,4 +1,4 @@
-"""Fragments of experience: when to begin a new one (surprisal), how to store them, and which to recall."""
+"""Fragments of experience: when to begin a new one (surprisal), how to store fragments, and which to recall."""
 
 from engram.memory.fragments.fragment_and_recall import Decision, FragmentAndRecall
 from engram.memory.fragments.long_term_store import LongTermStore

@@ -19,11 +19,11 @@ class Decision(NamedTuple):
     """The decision at a step.
 
     Attributes:
-        kind: Whether the current fragment was kept, or left for a new or for a stored one.
+        kind: Whether the current fragment was kept, or left for a new or a stored one.
         source: The current fragment before the step.
         target: The current fragment after it.
         statistic: The monitor's statistic, which it compared with its threshold, or NaN.
-        similarity: Similarity of the best key; minus infinity where there is none.
+        similarity: Similarity of the best key; minus infinity if there is none.
     """
 
     kind: Literal["keep", "fragment", "recall"]
@@ -34,7 +34,14 @@ class Decision(NamedTuple):
 
 
 def link(store: LongTermStore[Any], source: int, target: int, query: Any) -> None:
-    """Connect two fragments, and store the query at their border as a key that leads to the new one."""
+    """Connect two fragments, and store the query at their border as a key that leads to the new one.
+
+    Args:
+        store: The store that holds both fragments.
+        source: Number of the old fragment.
+        target: Number of the new fragment.
+        query: The query at their border; None: no key is stored.
+    """
     store.connect(source, target)
     if query is not None:
         store.add_key(query, target, source)
@@ -43,17 +50,17 @@ def link(store: LongTermStore[Any], source: int, target: int, query: Any) -> Non
 class FragmentAndRecall(Generic[T]):
     """A current fragment and stored ones; a surprise begins a new one, a familiar query recalls an old one.
 
-    At each step: recall, if the best key leads to another fragment with a similarity of at least ``recall_threshold``;
-    else a new fragment, if the monitor fires and the query is novel; else keep the current fragment. The current
-    fragment is in the store as well, always under the same number.
+    At each step: recall a fragment, if the best key leads to another one with a similarity of at least
+    ``recall_threshold``; else begin a new one, if the monitor fires and the query is novel; else keep the current one.
+    The current fragment is in the store as well, always under the same number.
 
     Args:
-        factory: Makes an empty fragment.
+        factory: Function that makes an empty fragment.
         store: The store of fragments; empty, with room for at least two.
-        monitor: Watches the surprisal, of one stream.
-        recall_threshold: Similarity that recalls.
-        novelty_threshold: Similarity above which a query is too familiar for a new fragment; None: no limit.
-        burn_in: Number of steps after a new fragment in which nothing is decided.
+        monitor: The monitor of the surprisal, for one stream.
+        recall_threshold: Minimum similarity for a recall.
+        novelty_threshold: Similarity at and above which a query is too familiar to begin a fragment; None: no limit.
+        burn_in: Number of steps after a new fragment in which the current fragment is always kept.
         link: Called with the store, the old and the new fragment and the query when a fragment begins; by default it
             connects them and stores the query as a key that leads to the new one.
 
@@ -104,16 +111,17 @@ class FragmentAndRecall(Generic[T]):
     def step(
         self, surprisal: float | Callable[[T], float], query: Any = None, *, may_fragment: bool = True
     ) -> Decision:
-        """Decide.
+        """Decide whether to keep the current fragment, begin a new one or recall an old one.
 
         Args:
             surprisal: How badly the current fragment predicted; or a function that returns this for the fragment that
                 is current after recall.
-            query: Compared with keys; None: nothing is recalled.
+            query: Query that is compared with the keys; None: nothing is recalled.
             may_fragment: Whether a surprise may begin a fragment at this step.
 
         Raises:
-            ValueError: The surprisal is not finite; apart from recall, nothing has changed.
+            ValueError: The surprisal is not finite. The monitor is unchanged, but the recall, the time of use and the
+                count of ``burn_in`` are not undone.
         """
         source = self.current_id
         best = NO_MATCH if query is None else self.store.match(query)
@@ -144,7 +152,7 @@ class FragmentAndRecall(Generic[T]):
         return parts | {"current_id": self.current_id, "waits": self._waits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state of ``state_dict``; raises if it has another form."""
+        """Continue from a state of ``state_dict``; TypeError or ValueError if it has another form."""
         check_state(state, {"store": dict, "monitor": self.monitor.state_dict(), "current_id": int, "waits": int})
         check_state(state["store"], self.store._form(state["store"]), "state['store']")
         checks.choice("state['current_id']", state["current_id"], state["store"]["ids"])

@@ -1,4 +1,4 @@
-"""Streams of surprisal watched as numba loops: one stream after another, each with its own statistics."""
+"""Monitoring of surprisal as numba loops: one stream after another, each with its own statistics."""
 
 import math
 
@@ -75,7 +75,7 @@ observe = jit(_observe)
 
 
 def _scan(x, criterion, numbers, options, seed, state, rings, triggered, statistic):
-    """The position of the first of successive samples of one stream that fires, or -1; later ones are not read."""
+    """The index of the first of successive samples of one stream that fires, or -1; later ones are not read."""
     armed = np.ones(1, np.bool_)
     for t in range(x.size):
         observe(x[t : t + 1], armed, criterion, numbers, options, seed, state, rings, triggered, statistic)

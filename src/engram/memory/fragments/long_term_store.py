@@ -16,7 +16,7 @@ UNKNOWN = -1
 
 
 class StoredKey(NamedTuple):
-    """A key, the fragment that it leads to, and the one that it was stored in."""
+    """A key, the fragment that it leads to, and the fragment in which it was met."""
 
     key: Any
     target: int
@@ -27,14 +27,14 @@ class LongTermStore(Generic[T]):
     """A store of numbered fragments, with keys that lead to them and a graph of neighbouring fragments.
 
     Queries are compared with keys; ``match`` returns the fragment to which the best key leads, and the similarity. An
-    edge has a payload at each end: where the other fragment begins, in the coordinates of this one. If there is no
-    room, the least recently used fragment is removed, with the keys that lead to it and its edges; keys that were
-    stored in it stay, with source -1.
+    edge has a payload at each end, such as where the other fragment begins in the coordinates of this one. If there is
+    no room, the least recently used fragment is removed, with its edges and the keys that lead to it; keys that were
+    met in it stay, with source -1.
 
     Args:
-        matcher: ``"exact"``, ``"cosine"``, ``"geometric"``, a function of a query and a key that says how similar they
-            are, or any ``Matcher``.
-        capacity: Largest number of fragments; None: no bound.
+        matcher: ``"exact"``, ``"cosine"``, ``"geometric"``, a function that returns the similarity of a query and a
+            key, or any ``Matcher``.
+        capacity: Largest number of fragments; None: no limit.
 
     Attributes:
         keys: The stored keys, in the order in which they were added.
@@ -76,7 +76,7 @@ class LongTermStore(Generic[T]):
 
     @property
     def ids(self) -> list[int]:
-        """Numbers of all fragments, the most recently used first."""
+        """The numbers of all fragments, the most recently used first."""
         return sorted(self._used, key=lambda number: (-self._used[number], -number))
 
     def write(self, item: T, key: Any = None, source: int | None = None, *, in_use: Collection[int] = ()) -> int:
@@ -84,12 +84,12 @@ class LongTermStore(Generic[T]):
 
         Args:
             item: The fragment.
-            key: A key that leads to it; None: none so far.
-            source: The fragment that the key was met in.
+            key: A key that leads to it; None: no key yet.
+            source: The fragment in which the key was met.
             in_use: Fragments that must not be removed to make room.
 
         Returns:
-            Its number; no number is used twice.
+            The fragment's number; no number is used twice.
 
         Raises:
             ValueError: No room can be made, or the source is unknown.
@@ -109,17 +109,17 @@ class LongTermStore(Generic[T]):
         return number
 
     def add_key(self, key: Any, target: int, source: int | None = None) -> None:
-        """Store a further key that leads to a fragment; ``source``: the fragment that it was met in."""
+        """Store another key that leads to a fragment; ``source``: the fragment in which it was met."""
         self._existing_id("target", target)
         self._matcher.add(key, target)
         self.keys.append(StoredKey(copy.deepcopy(key), target, UNKNOWN if source is None else source))
 
     def get(self, id: int) -> T:  # noqa: A002
-        """The fragment with a number; ValueError if there is none."""
+        """The fragment with this number; ValueError if there is none."""
         return self._items[self._existing_id("id", id)]
 
     def replace(self, id: int, item: T) -> None:  # noqa: A002
-        """Put another fragment in the place of one."""
+        """Replace the fragment with this number."""
         self._items[self._existing_id("id", id)] = item
 
     def touch(self, id: int, time: float | None = None) -> None:  # noqa: A002
@@ -129,7 +129,7 @@ class LongTermStore(Generic[T]):
         self._used[id] = self._clock if time is None else float(time)
 
     def match(self, query: Any) -> Match:
-        """The fragment of the key most similar to a query, -1 if there is none, and the similarity."""
+        """The fragment to which the key most similar to a query leads, -1 if there is none, and the similarity."""
         try:
             return self._matcher.match(query)
         except Exception as error:
@@ -137,7 +137,14 @@ class LongTermStore(Generic[T]):
             raise
 
     def connect(self, i: int, j: int, payload_i: Any = None, payload_j: Any = None) -> None:
-        """Add an edge between two fragments, each end of it with a payload."""
+        """Add an edge between two fragments, with a payload at each end.
+
+        Args:
+            i: Number of a fragment.
+            j: Number of another fragment.
+            payload_i: Payload at the end of i.
+            payload_j: Payload at the end of j.
+        """
         if self._existing_id("i", i) == self._existing_id("j", j):
             raise ValueError(f"j = {j}: expected another fragment than i")
         self._edges.append((i, j, payload_i, payload_j))
@@ -145,15 +152,15 @@ class LongTermStore(Generic[T]):
     def neighbors(self, id: int) -> dict[int, list[Any]]:  # noqa: A002
         """The neighbours of a fragment, each with the payload at this fragment's end of the edge."""
         self._existing_id("id", id)
-        around: dict[int, list[Any]] = {}
+        neighbours: dict[int, list[Any]] = {}
         for i, j, payload_i, payload_j in self._edges:
             if id in (i, j):
-                other, payload = (j, payload_i) if id == i else (i, payload_j)
-                around.setdefault(other, []).append(payload)
-        return around
+                neighbour, payload = (j, payload_i) if id == i else (i, payload_j)
+                neighbours.setdefault(neighbour, []).append(payload)
+        return neighbours
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is stored; a fragment with a ``state_dict`` is represented by it."""
+        """Everything that is stored; a fragment that has a ``state_dict`` is stored as that."""
         items = [item.state_dict() if hasattr(item, "state_dict") else item for item in self._items.values()]
         return copy.deepcopy(
             {"ids": list(self._items), "items": items, "used": [self._used[number] for number in self._items]}
@@ -166,10 +173,11 @@ class LongTermStore(Generic[T]):
 
         Args:
             state: The state.
-            factory: Makes a fragment into which a stored state is loaded; None: fragments are what was stored.
+            factory: Function that makes a fragment into which a stored state is loaded; None: stored fragments are
+                used as they are.
 
         Raises:
-            ValueError, TypeError: The state is of another form.
+            ValueError, TypeError: The state has another form.
         """
         check_state(state, self._form(checks.instance("state", state, dict)))
         state = copy.deepcopy(dict(state))
@@ -192,7 +200,7 @@ class LongTermStore(Generic[T]):
 
     @staticmethod
     def _form(state: Mapping[str, Any]) -> dict[str, Any]:
-        """The form of a state with the given numbers of fragments, keys and edges."""
+        """The expected form of a state with as many fragments as this one."""
         count = len(state["ids"]) if isinstance(state.get("ids"), list) else 0
         lists = {"ids": [int] * count, "items": [object] * count, "used": [float] * count}
         return lists | {"keys": list, "edges": list, "clock": float, "next": int}

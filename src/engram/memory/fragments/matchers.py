@@ -1,4 +1,4 @@
-"""Matching of queries with stored keys: the most similar key determines the fragment."""
+"""Matching queries with stored keys: the most similar key determines the fragment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engram import checks
 
 
 class Match(NamedTuple):
-    """Where the best key leads, -1 where there is none; and its similarity. Arrays where there were several queries."""
+    """The fragment to which the best key leads, -1 if there is none, and its similarity; arrays for several queries."""
 
     target: Any
     similarity: Any
@@ -23,7 +23,7 @@ NO_MATCH = Match(-1, -np.inf)
 
 @runtime_checkable
 class Matcher(Protocol):
-    """Keys and the fragments to which they lead; among equally similar keys the first one added counts."""
+    """Keys and the fragments to which they lead; each class says which of several equally similar keys counts."""
 
     @abstractmethod
     def add(self, key: Any, target: int) -> None:
@@ -31,7 +31,7 @@ class Matcher(Protocol):
 
     @abstractmethod
     def forget(self, target: int) -> None:
-        """Remove all keys that lead there."""
+        """Remove all keys that lead to a fragment."""
 
     @abstractmethod
     def match(self, query: Any) -> Match:
@@ -39,7 +39,7 @@ class Matcher(Protocol):
 
 
 class ExactMatcher:
-    """Keys that a query has to equal: anything hashable, or the bytes of an array. The last key added counts."""
+    """Keys that a query must equal: hashable objects, or arrays. Of equal keys, the last one added counts."""
 
     __repr__ = checks.described
 
@@ -51,8 +51,8 @@ class ExactMatcher:
         self.targets[_hashable("key", key)] = target
 
     def forget(self, target: int) -> None:
-        """Remove all keys that lead there."""
-        self.targets = {key: leads for key, leads in self.targets.items() if leads != target}
+        """Remove all keys that lead to a fragment."""
+        self.targets = {key: fragment for key, fragment in self.targets.items() if fragment != target}
 
     def match(self, query: Any) -> Match:
         """The equal key, with similarity 1."""
@@ -61,7 +61,9 @@ class ExactMatcher:
 
 
 class CosineMatcher:
-    """Keys that are vectors; the similarity is the cosine, 0 for a vector of zeros. Many queries are one product.
+    """Keys that are vectors; the similarity is the cosine, 0 for a zero vector. Several queries are one matrix product.
+
+    Of equally similar keys, the first one added counts.
 
     Examples:
         >>> matcher = CosineMatcher()
@@ -77,7 +79,7 @@ class CosineMatcher:
         self.keys = np.empty((0, 0))
 
     def add(self, key: Any, target: int) -> None:
-        """Store a key, with length 1."""
+        """Store a key, scaled to length 1."""
         key = checks.array("key", key, ("features",))
         if not key.size:
             raise ValueError("key = []: expected at least one feature")
@@ -88,12 +90,12 @@ class CosineMatcher:
         self.targets = np.append(self.targets, target)
 
     def forget(self, target: int) -> None:
-        """Remove all keys that lead there."""
-        stays = self.targets != target
-        self.keys, self.targets = self.keys[stays], self.targets[stays]
+        """Remove all keys that lead to a fragment."""
+        is_other = self.targets != target
+        self.keys, self.targets = self.keys[is_other], self.targets[is_other]
 
     def match(self, query: Any) -> Match:
-        """The key of the largest cosine, for a query, (features,), or each of several, (queries, features)."""
+        """The match of largest cosine for a query, (features,), or for each of several, (queries, features)."""
         several = np.ndim(query) == 2
         queries = _unit(checks.array("query", query, ("queries",) * several + ("features",)))
         if not len(self.targets):
@@ -109,8 +111,8 @@ class GeometricMatcher:
     """Keys that are lines in the plane of a fragment, crossed in one direction.
 
     A key is ``(fragment, direction, first row, first column, last row, last column)`` of a horizontal or vertical line,
-    ends included; a query ``(fragment, direction, row, column)`` matches with similarity 1 where it stands on the line
-    in its direction. Of two lines the last one added counts.
+    ends included; a query ``(fragment, direction, row, column)`` on the line and in its direction matches with
+    similarity 1. If several lines match, the last one added counts.
 
     Examples:
         >>> matcher = GeometricMatcher()
@@ -132,9 +134,9 @@ class GeometricMatcher:
         self.lines.setdefault((fragment, direction), []).insert(0, (tuple(ends), target))
 
     def forget(self, target: int) -> None:
-        """Remove all lines that lead there."""
-        for place, lines in self.lines.items():
-            self.lines[place] = [line for line in lines if line[1] != target]
+        """Remove all lines that lead to a fragment."""
+        for group, lines in self.lines.items():
+            self.lines[group] = [line for line in lines if line[1] != target]
 
     def match(self, query: Any) -> Match:
         """The line that is crossed."""
@@ -146,7 +148,7 @@ class GeometricMatcher:
 
 
 class SimilarityMatcher:
-    """Keys of any kind, and a function that says how similar a query is to one of them.
+    """Keys of any kind, compared with queries by a function. Of equally similar keys, the first one added counts.
 
     Args:
         similarity: Function of a query and a key; the larger its value, the more similar they are.
@@ -164,7 +166,7 @@ class SimilarityMatcher:
         self.keys.append((key, target))
 
     def forget(self, target: int) -> None:
-        """Remove all keys that lead there."""
+        """Remove all keys that lead to a fragment."""
         self.keys = [entry for entry in self.keys if entry[1] != target]
 
     def match(self, query: Any) -> Match:
@@ -203,6 +205,6 @@ def _integers(name: str, value: Any, count: int) -> list[int]:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1; those of zeros stay."""
+    """The vectors scaled to length 1; zero vectors stay zero."""
     scaled = vectors / np.maximum(np.abs(vectors).max(-1, keepdims=True), np.finfo(float).tiny)
     return np.asarray(scaled / np.maximum(np.linalg.norm(scaled, axis=-1, keepdims=True), np.finfo(float).tiny))

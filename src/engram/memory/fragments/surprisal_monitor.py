@@ -1,4 +1,4 @@
-"""When is a stream of numbers surprising?"""
+"""A monitor that detects surprising numbers in a stream."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class SurprisalMonitor:
     a greater surprise: for a confidence c, pass 1 - c.
 
     Args:
-        criterion: One of these four.
-        threshold: The threshold above.
-        min_samples: Samples that are needed before the first that may fire.
-        window: Number of latest samples that count; None: all since the last ``reset``.
-        std_floor: Nothing fires unless the standard deviation is larger than this.
+        criterion: ``"zscore"``, ``"ratio"``, ``"uniform"`` or ``"random"``.
+        threshold: The threshold in the formulas above.
+        min_samples: Number of earlier samples that are needed before one may fire.
+        window: Number of most recent samples that count; None: all since the last ``reset``.
+        std_floor: With ``"zscore"`` nothing fires unless the standard deviation is larger than this.
         append_on_trigger: Whether a sample that fires is included in later statistics.
         reset_on_trigger: Whether all samples before one that fires are forgotten.
         skip_repeats: Whether a sample that equals the one before it is skipped.
-        streams: Number of streams that are watched side by side, each with its own statistics; None: one, of floats.
+        streams: Number of parallel streams, each with its own statistics; None: one stream, of floats.
         generator: Source of a seed for ``"random"``; torch's global one if None.
 
     Attributes:
-        statistic: What was compared with the threshold at the last sample of each stream, or NaN, (streams,).
+        statistic: Value that was compared with the threshold at the last sample of each stream, or NaN, (streams,).
 
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024): the defaults;
     Hwang et al., "Neuro-inspired fragmentation and recall to overcome catastrophic forgetting in curiosity" (2023):
@@ -73,8 +73,8 @@ class SurprisalMonitor:
     ) -> None:
         checks.arguments()
         self.criterion = checks.choice("criterion", criterion, CRITERIA)
-        most = 1.0 if criterion == "random" else None
-        self.threshold = checks.number("threshold", threshold, above=0, maximum=most)
+        maximum = 1.0 if criterion == "random" else None
+        self.threshold = checks.number("threshold", threshold, above=0, maximum=maximum)
         self.min_samples = checks.size("min_samples", min_samples, minimum=0)
         self.window = None if window is None else checks.size("window", window, 2, 10**6)
         if window is not None and window < min_samples:
@@ -99,10 +99,10 @@ class SurprisalMonitor:
     def observe(
         self, x: float | Float[np.ndarray, " streams"], *, armed: bool | Bool[np.ndarray, " streams"] = True
     ) -> Any:
-        """Whether a sample is a surprise given those before it; then add it to them.
+        """Test whether a sample is a surprise given those before it, then add it to them.
 
         Args:
-            x: A sample, or one of each stream, (streams,).
+            x: A sample, or one for each stream, (streams,).
             armed: Whether it may fire; if not, it still counts as a sample.
 
         Returns:
@@ -116,8 +116,8 @@ class SurprisalMonitor:
             self._armed[0] = armed if isinstance(armed, bool) else checks.choice("armed", armed, (True, False))
         else:
             self._x[:] = checks.array("x", x, (self.streams,))
-            may = np.asarray(armed)
-            self._armed[:] = checks.array("armed", may, (self.streams,) * may.ndim, bool)
+            armed_array = np.asarray(armed)
+            self._armed[:] = checks.array("armed", armed_array, (self.streams,) * armed_array.ndim, bool)
         state = (self._counts, self._means, self._squares, self._since, self._draws, self._previous)
         criterion, numbers = CRITERIA.index(self.criterion), (self.threshold, self.std_floor)
         _kernels().observe(
@@ -127,9 +127,9 @@ class SurprisalMonitor:
         return bool(self._triggered[0]) if self.streams is None else self._triggered.copy()
 
     def scan(self, xs: Float[np.ndarray, " time"]) -> int | None:
-        """The place of the first surprise among successive samples of one stream, or None.
+        """The index of the first surprise among successive samples of one stream, or None.
 
-        Equivalent to calling ``observe`` with one after another until the first surprise; later ones are not used.
+        Equivalent to calling ``observe`` on each sample until the first surprise; later samples are not used.
 
         Raises:
             ValueError: A sample is not finite, or there are several streams.
@@ -144,24 +144,24 @@ class SurprisalMonitor:
         samples = checks.array("xs", xs, ("time",))
         state = (self._counts, self._means, self._squares, self._since, self._draws, self._previous)
         criterion, numbers = CRITERIA.index(self.criterion), (self.threshold, self.std_floor)
-        place = _kernels().scan(
+        index = _kernels().scan(
             samples, criterion, numbers, self._options, self._seed, state, self._rings,
             self._triggered, self.statistic,
         )  # fmt: skip
-        return None if place < 0 else int(place)
+        return None if index < 0 else int(index)
 
     @property
     def previous(self) -> Any:
-        """The last sample of each stream, NaN where there was none: a float, or (streams,)."""
+        """The last sample of each stream, NaN if there was none: a float, or (streams,)."""
         return float(self._previous[0]) if self.streams is None else self._previous.copy()
 
     def state_dict(self) -> dict[str, Any]:
-        """Statistics of all streams, and which random numbers were used."""
+        """The statistics of all streams, and the state of their random numbers."""
         names = (*_STATE, "seed", "rings", "statistic")
         return {name: getattr(self, name if name == "statistic" else f"_{name}").copy() for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state of ``state_dict``; raises where it is not of as many streams and such a window."""
+        """Continue from a state of ``state_dict``; raises if its number of streams or its window differ."""
         check_state(state, self.state_dict())
         for name, value in state.items():
             setattr(self, name if name == "statistic" else f"_{name}", value.copy())

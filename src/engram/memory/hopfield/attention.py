@@ -12,7 +12,7 @@ from engram.memory.hopfield.recall import HopfieldRecall, PatternStore
 
 
 class AttentionMemory(PatternStore):
-    """A modern Hopfield network of continuous states, one step and a sign.
+    """A modern Hopfield network with continuous states: one step, then the sign.
 
         x' = sign(P^T softmax(beta P x))      P: stored patterns in rows
 

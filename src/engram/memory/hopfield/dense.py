@@ -18,7 +18,7 @@ class DenseHopfield(PatternStore):
         E = - sum over patterns of F(p . x),   F(m) = m^n or exp(m)
         x_i flips if that lowers E; one node after another in random order
 
-    With a power n it stores about N^(n-1) patterns, with the exponential exponentially many; each costs N weights.
+    It stores about N^(n-1) patterns with a power n, and exponentially many with the exponential; each costs N weights.
 
     Args:
         n: The power, at least 2, or ``"exponential"``. 2 is the classic network with its diagonal.
@@ -48,12 +48,12 @@ class DenseHopfield(PatternStore):
     def recall(
         self, x: Annotated[Tensor, "batch nodes"], max_iter: int = 100, generator: torch.Generator | None = None
     ) -> HopfieldRecall:
-        """The states in which the network settles from noisy patterns; RuntimeError where nothing is stored.
+        """The states in which the network settles from noisy patterns; RuntimeError if nothing is stored.
 
         Args:
             x: Patterns of +1 and -1, (batch, nodes).
-            max_iter: Maximum of sweeps through all nodes.
-            generator: Source of the order of nodes; None: torch's global one.
+            max_iter: Maximum number of sweeps through all nodes.
+            generator: Source of the order of nodes; torch's global one if None.
         """
         from engram.memory.hopfield import kernels
 

@@ -1,4 +1,4 @@
-"""The classic Hopfield network: one symmetric matrix of weights, about 0.14 patterns a neuron."""
+"""The classic Hopfield network: one symmetric weight matrix, about 0.14 patterns per neuron."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class HebbHopfield(Saveable, nn.Module):
         x_i <- sign(sum_j W_ij x_j), one node after another in random order; no change where the sum is 0
 
     Args:
-        n_nodes: N, at least 2.
+        n_nodes: Number of nodes, N, at least 2.
         rule: ``"hebb"``, or ``"pseudo-inverse"``, which stores up to N linearly independent patterns, but corrects only
-            a little noise when there are many.
+            a little noise if there are many.
 
     Source: Hopfield, "Neural networks and physical systems with emergent collective computational abilities" (1982);
     Personnaz, Guyon and Dreyfus, "Information storage and retrieval in spin-glass like neural networks" (1985).
@@ -49,7 +49,7 @@ class HebbHopfield(Saveable, nn.Module):
 
     @property
     def n_weights(self) -> int:
-        """Number of weights, each pair of nodes once."""
+        """The number of weights; each pair of nodes counts once."""
         return self.n_nodes * (self.n_nodes - 1) // 2
 
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
@@ -60,8 +60,8 @@ class HebbHopfield(Saveable, nn.Module):
             self.weight += patterns.T @ patterns / self.n_nodes
         else:
             self.stored = torch.cat((self.stored, patterns.to(torch.int8)))
-            every = self.stored.double()
-            self.weight.copy_(torch.linalg.pinv(every) @ every)
+            all_patterns = self.stored.double()
+            self.weight.copy_(torch.linalg.pinv(all_patterns) @ all_patterns)
         self.weight.fill_diagonal_(0)
 
     def recall(
@@ -71,8 +71,8 @@ class HebbHopfield(Saveable, nn.Module):
 
         Args:
             x: Patterns of +1 and -1, (batch, nodes).
-            max_iter: Maximum of sweeps through all nodes.
-            generator: Source of the order of nodes; None: torch's global one.
+            max_iter: Maximum number of sweeps through all nodes.
+            generator: Source of the order of nodes; torch's global one if None.
         """
         checks.arguments()
         from engram.memory.hopfield import kernels

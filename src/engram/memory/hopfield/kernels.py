@@ -1,6 +1,6 @@
-"""Asynchronous sweeps of Hopfield networks as numba kernels: a flip updates only its dependents.
+"""Asynchronous sweeps of Hopfield networks as numba kernels: a flip updates only what depends on it.
 
-Samples do not meet: the results are the same for any number of threads.
+Samples do not interact: the results are the same for any number of threads.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from engram.memory.kernels import below, number
 
 @njit(error_model="numpy", nogil=True)
 def shuffle(order, seed, sweep):
-    """Bring nodes into the random order of a sweep."""
+    """Write the random order of the nodes in a sweep."""
     for i in range(order.size):
         order[i] = i
     for i in range(order.size - 1, 0, -1):
@@ -29,11 +29,11 @@ def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
         state: x, (samples, nodes), changed.
         weight: W, (nodes, nodes).
         seeds: Seed of each sample's order of nodes.
-        limit: Maximum of sweeps.
+        limit: Maximum number of sweeps.
         flips: Receives the number of flips of each sample.
-        rests: Receives whether it settled.
-        first: Number of the first sample.
-        stop: Number behind the last.
+        rests: Receives whether each sample settled.
+        first: Index of the first sample.
+        stop: End of the samples, exclusive.
     """
     nodes = state.shape[1]
     field, order = np.empty(nodes, weight.dtype), np.empty(nodes, np.int64)
@@ -46,7 +46,7 @@ def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
                 field[i] += x[j] * row[i]
         for sweep in range(limit):
             shuffle(order, seeds[sample], sweep)
-            some = 0
+            n_flips = 0
             for k in range(nodes):
                 i = order[k]
                 if field[i] * x[i] < 0:
@@ -54,27 +54,27 @@ def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
                     row, change = weight[i], 2 * x[i]
                     for j in range(nodes):
                         field[j] += change * row[j]
-                    some += 1
-            flips[sample] += some
-            if some == 0:
+                    n_flips += 1
+            flips[sample] += n_flips
+            if n_flips == 0:
                 rests[sample] = True
                 break
 
 
 @njit(error_model="numpy", nogil=True)
-def slopes(overlap, power, nodes, same, other):
+def slopes(overlap, power, nodes, if_equal, if_different):
     """Write F(m) - F(m - 2) and F(m) - F(m + 2) of every pattern, up to a common factor."""
     if power == 0:
         top = overlap.max()
         for p in range(overlap.size):
             value = np.exp(float(overlap[p] - top))
-            same[p], other[p] = value * (1 - np.exp(-2.0)), value * (1 - np.exp(2.0))
+            if_equal[p], if_different[p] = value * (1 - np.exp(-2.0)), value * (1 - np.exp(2.0))
         return
     for p in range(overlap.size):
         m = overlap[p] / nodes
         value = m**power
-        same[p] = value - ((overlap[p] - 2) / nodes) ** power
-        other[p] = value - ((overlap[p] + 2) / nodes) ** power
+        if_equal[p] = value - ((overlap[p] - 2) / nodes) ** power
+        if_different[p] = value - ((overlap[p] + 2) / nodes) ** power
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
@@ -88,37 +88,37 @@ def dense_sweeps(state, by_node, power, seeds, limit, flips, rests, first, stop)
         by_node: Stored patterns, (nodes, patterns).
         power: n of F, 0 for the exponential.
         seeds: Seed of each sample's order of nodes.
-        limit: Maximum of sweeps.
+        limit: Maximum number of sweeps.
         flips: Receives the number of flips of each sample.
-        rests: Receives whether it settled.
-        first: Number of the first sample.
-        stop: Number behind the last.
+        rests: Receives whether each sample settled.
+        first: Index of the first sample.
+        stop: End of the samples, exclusive.
     """
     nodes, patterns = by_node.shape
     overlap, order = np.empty(patterns, np.int64), np.empty(nodes, np.int64)
-    same, other = np.empty(patterns), np.empty(patterns)
+    if_equal, if_different = np.empty(patterns), np.empty(patterns)
     for sample in range(first, stop):
         x = state[sample]
         overlap[:] = 0
         for i in range(nodes):
             for p in range(patterns):
                 overlap[p] += x[i] * by_node[i, p]
-        slopes(overlap, power, nodes, same, other)
+        slopes(overlap, power, nodes, if_equal, if_different)
         for sweep in range(limit):
             shuffle(order, seeds[sample], sweep)
-            some = 0
+            n_flips = 0
             for k in range(nodes):
                 i = order[k]
                 column, rise = by_node[i], 0.0
                 for p in range(patterns):
-                    rise += same[p] if column[p] == x[i] else other[p]
+                    rise += if_equal[p] if column[p] == x[i] else if_different[p]
                 if rise < 0:
                     for p in range(patterns):
                         overlap[p] -= 2 * x[i] * column[p]
                     x[i] = -x[i]
-                    slopes(overlap, power, nodes, same, other)
-                    some += 1
-            flips[sample] += some
-            if some == 0:
+                    slopes(overlap, power, nodes, if_equal, if_different)
+                    n_flips += 1
+            flips[sample] += n_flips
+            if n_flips == 0:
                 rests[sample] = True
                 break

@@ -1,4 +1,4 @@
-"""Common parts of Hopfield networks: patterns of signs, their store, and the result of a recall."""
+"""Common parts of Hopfield networks: sign patterns, their store, and the result of a recall."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class HopfieldRecall(NamedTuple):
     """States after a recall."""
 
     x: Tensor  # (batch, nodes)
-    converged: Bool[Tensor, " batch"]  # no node wants to flip; it may well rest in a mixture of patterns
+    converged: Bool[Tensor, " batch"]  # no node would flip; the state may be a mixture of patterns
     flips: Int[Tensor, " batch"]
 
 
 class PatternStore(Saveable, nn.Module):
-    """Patterns in a matrix of their own, ``stored``, (patterns, nodes): one weight for each pattern and node."""
+    """Patterns kept in a matrix, ``stored``, (patterns, nodes): one weight for each pattern and node."""
 
     stored: Tensor
 
@@ -35,7 +35,7 @@ class PatternStore(Saveable, nn.Module):
 
     @property
     def n_weights(self) -> int:
-        """Number of weights, one for each pattern and node."""
+        """The number of weights, one for each pattern and node."""
         return self.stored.numel()
 
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
@@ -45,14 +45,14 @@ class PatternStore(Saveable, nn.Module):
         self.stored = torch.cat((self.stored, new)) if len(self.stored) else new
 
     def _cue(self, x: Tensor) -> Tensor:
-        """A batch of signs of the length of the stored patterns."""
+        """Check a batch of signs, which must be as long as the stored patterns."""
         if not len(self.stored):
             raise RuntimeError("nothing is stored: call store first")
         return signs("x", x, self.stored.shape[1])
 
 
 def signs(name: str, value: Tensor, nodes: int) -> Tensor:
-    """A batch of signs as 32-bit numbers.
+    """A checked batch of signs, as 32-bit numbers.
 
     Args:
         name: Name of the argument, for errors.
@@ -83,11 +83,11 @@ def settled(
 
     Args:
         sweeps: The kernel.
-        start: States to begin with.
-        like: Tensor whose dtype and device the result has.
-        max_iter: Maximum of sweeps.
-        generator: Source of the order of nodes; None: torch's global one.
-        *network: The network's arguments of the kernel.
+        start: Initial states.
+        like: Tensor whose dtype and device the result gets.
+        max_iter: Maximum number of sweeps.
+        generator: Source of the order of nodes; torch's global one if None.
+        *network: Arguments of the kernel that describe the network.
     """
     state = start.numpy(force=True).copy()
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()

@@ -1,4 +1,4 @@
-"""Networks in the neural tangent kernel parameterisation, whose weights hardly move where they are wide."""
+"""Networks in the neural tangent kernel parameterisation: the wider they are, the less their weights move."""
 
 from engram.nn.ntk.batch_only_norm import BatchOnlyNorm, freeze_norms
 from engram.nn.ntk.layers import NTKConv2d, NTKLinear

@@ -1,4 +1,4 @@
-"""Normalisation of every unit over only the batch."""
+"""Normalisation of every unit over the batch alone."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class BatchOnlyNorm(nn.Module):
         """The normalised input y.
 
         Raises:
-            ValueError: The batch has one sample, which has no variance; or samples of another shape than those that
-                the statistics are of.
+            ValueError: The batch has fewer than two samples, and so no variance; or, with fixed statistics, its samples
+                have another shape.
         """
         checks.instance("input", input, Tensor)
         if self.mean is not None and self.variance is not None:
@@ -62,7 +62,7 @@ class BatchOnlyNorm(nn.Module):
         return functional.batch_norm(flat, None, None, training=True, eps=self.eps).view_as(input)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        for name in ("mean", "variance"):  # since only then is it known whether it keeps any, and of what shape
+        for name in ("mean", "variance"):  # only the loaded state tells whether there are any, and their shape
             statistic = state_dict.get(prefix + name)
             setattr(self, name, None if statistic is None else torch.empty_like(statistic))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
@@ -70,16 +70,16 @@ class BatchOnlyNorm(nn.Module):
 
 @torch.no_grad()
 def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
-    """Fix the statistics of all ``BatchOnlyNorm`` of a network to those on these samples.
+    """Fix the statistics of every ``BatchOnlyNorm`` in a network to those of the given samples.
 
-    The output for a sample then depends on this sample alone.
+    The output for a sample then depends on that sample alone.
 
     Args:
         model: The network; its norms are changed.
         x: Samples, such as the training set, as one batch.
 
     Raises:
-        ValueError: It is one sample, or the network has no such norm.
+        ValueError: There is only one sample, or the network has no such norm.
 
     Examples:
         >>> model = nn.Sequential(BatchOnlyNorm())

@@ -1,4 +1,4 @@
-"""Layers in the neural tangent kernel parameterisation: weights of variance 1, and the scale in the forward pass."""
+"""Layers in the neural tangent kernel parameterisation: weights of variance 1, scaled in the forward pass."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class NTKLinear(nn.Linear):
         z = c W h + b,   c = gain / sqrt(in_features),   W ~ N(0, 1),   b = 0
 
     Args:
-        in_features: Inputs.
-        out_features: Outputs.
-        gain: sqrt(2) after a ReLU that no normalisation follows; else 1.
-        bias: Whether there is b.
+        in_features: Number of inputs.
+        out_features: Number of outputs.
+        gain: sqrt(2) after a ReLU in a network without normalisation, else 1.
+        bias: Whether there is a bias b.
         device: Device of the parameters.
         dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
@@ -34,7 +34,7 @@ class NTKLinear(nn.Linear):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: One is out of range.
+        ValueError: An argument is out of range.
 
     Source: Jacot, Gabriel and Hongler, "Neural tangent kernel" (2018), section 2.
 
@@ -67,7 +67,7 @@ class NTKLinear(nn.Linear):
         """The output z.
 
         Raises:
-            ValueError: The input has not ``in_features`` features, or another dtype or device.
+            ValueError: The input does not have ``in_features`` features, or has another dtype or device.
         """
         checks.instance("input", input, Tensor)
         axes = tuple(f"axis {axis}" for axis in range(input.ndim - 1))
@@ -80,19 +80,19 @@ class NTKLinear(nn.Linear):
 
 
 class NTKConv2d(nn.Conv2d):
-    """A convolution in the neural tangent kernel parameterisation, of square kernels.
+    """A convolution with square kernels in the neural tangent kernel parameterisation.
 
         z = c W * h + b,   c = gain / sqrt(in_channels k^2),   W ~ N(0, 1),   b = 0
 
     Args:
-        in_channels: Input channels.
-        out_channels: Output channels.
-        kernel_size: k.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        kernel_size: Side k of the kernel.
         stride: Stride of the kernel.
-        padding: Zeros on every side; or ``"same_tf"``: as many as make the output ceil(size / stride), half of them
-            on either side, an odd one at the end.
-        gain: sqrt(2) after a ReLU that no normalisation follows; else 1.
-        bias: Whether there is b.
+        padding: Number of zeros on every side; or ``"same_tf"``: as many as make the size of the output
+            ceil(size / stride), half of them on either side, an odd one at the end.
+        gain: sqrt(2) after a ReLU in a network without normalisation, else 1.
+        bias: Whether there is a bias b.
         device: Device of the parameters.
         dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
@@ -103,7 +103,7 @@ class NTKConv2d(nn.Conv2d):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: One is out of range.
+        ValueError: An argument is out of range.
 
     Source: Arora et al., "On exact computation with an infinitely wide neural net" (2019), section 4.
 
@@ -142,14 +142,14 @@ class NTKConv2d(nn.Conv2d):
         """The output z.
 
         Raises:
-            ValueError: The input has not ``in_channels`` channels, or another dtype or device.
+            ValueError: The input does not have ``in_channels`` channels, or has another dtype or device.
         """
         checks.tensor("input", input, ("batch", self.in_channels, "height", "width"), like=self.weight)
         output: Tensor = self._conv_forward(self.padded(input), self.weight * self.scale, self.bias)
         return output
 
     def margins(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """The zeros that ``"same_tf"`` adds left, right, above and below an image of (height, width)."""
+        """The numbers of zeros that ``"same_tf"`` adds left, right, above and below an image of (height, width)."""
         checks.arguments()
         margins: list[int] = []
         for length in reversed(size):
@@ -163,7 +163,7 @@ class NTKConv2d(nn.Conv2d):
     def padded(
         self, input: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """The input with these zeros."""
+        """The input with the zeros of ``margins``."""
         checks.instance("input", input, Tensor)
         margins = self.margins((input.shape[2], input.shape[3]))
         return functional.pad(input, margins) if any(margins) else input

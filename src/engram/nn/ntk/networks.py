@@ -1,4 +1,4 @@
-"""Wide networks in the neural tangent kernel parameterisation, and the same ones in the standard parameterisation."""
+"""Wide networks in the neural tangent kernel parameterisation, and conversion to and from the standard one."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def wide_mlp(
     dtype: torch.dtype | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    """A network of ReLU units, normalised over the batch, or with weights of gain sqrt(2) behind a ReLU.
+    """A network of ReLU units, either normalised over the batch or with weights of gain sqrt(2) after each ReLU.
 
     Args:
-        sizes: Inputs, units of each hidden layer, outputs.
-        norm: Whether ``BatchOnlyNorm`` stands before each ReLU.
+        sizes: Numbers of inputs, of units in each hidden layer, and of outputs.
+        norm: Whether a ``BatchOnlyNorm`` precedes each ReLU.
         dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
@@ -63,12 +63,12 @@ def wide_cnn(
     dtype: torch.dtype | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    """A network of 3 x 3 convolutions, normalised over the batch, with a mean over positions before the last.
+    """A network of 3 x 3 convolutions, normalised over the batch, then a mean over positions and a linear layer.
 
     Args:
-        width: Channels of every hidden layer.
-        strides: Stride of each convolution; as published for KMNIST, and (1, 1, 1, 2, 1, 2, 1) for CIFAR-10.
-        channels: Channels of the images.
+        width: Number of channels in every hidden layer.
+        strides: Stride of each convolution; the default is published for KMNIST, (1, 1, 1, 2, 1, 2, 1) for CIFAR-10.
+        channels: Number of channels of the images.
         outputs: Number of outputs.
         dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
@@ -108,9 +108,9 @@ def wide_rnn(
     """An ``NTKRNN`` with a readout at every step.
 
     Args:
-        inputs: Input features.
-        hidden: Units.
-        outputs: Outputs.
+        inputs: Number of input features.
+        hidden: Number of units.
+        outputs: Number of outputs.
         dtype: Data type of the parameters.
         generator: Source of the weights; torch's global one if None.
 
@@ -132,14 +132,15 @@ def wide_rnn(
 def to_standard(model: nn.Module) -> nn.Module:
     """A copy of a network in the standard parameterisation, W_standard = c W, with the same outputs.
 
-    ``NTKLinear`` becomes ``nn.Linear``, and ``NTKConv2d`` ``nn.Conv2d``, or one of scale 1 where torch has no such
-    padding. Gradient descent at the rates of ``standard_rates`` keeps both networks the same.
+    ``NTKLinear`` becomes ``nn.Linear``. ``NTKConv2d`` becomes ``nn.Conv2d``, but with padding ``"same_tf"``, which
+    torch lacks, an ``NTKConv2d`` of scale 1. Gradient descent at the rates of ``standard_rates`` keeps the outputs of
+    both networks the same.
 
     Args:
         model: A network with NTK layers; it is not changed.
 
     Raises:
-        TypeError: It has none, or it is recurrent.
+        TypeError: The model has no NTK layer, or is recurrent.
 
     Examples:
         >>> model = wide_mlp((4, 8, 2), generator=torch.Generator().manual_seed(0))
@@ -152,14 +153,14 @@ def to_standard(model: nn.Module) -> nn.Module:
 
 
 def from_standard(model: nn.Module) -> nn.Module:
-    """A copy of a network in the neural tangent kernel parameterisation, W = W_standard / c, of gain 1.
+    """A copy of a network in the neural tangent kernel parameterisation, W = W_standard / c, with gain 1.
 
     Args:
-        model: A network with ``nn.Linear``, or ``nn.Conv2d`` of square kernels, without groups or dilation; it is not
-            changed.
+        model: A network with ``nn.Linear``, or with ``nn.Conv2d`` of square kernels without groups or dilation; it is
+            not changed.
 
     Raises:
-        TypeError: It has none, or a convolution is of another form; the message names it.
+        TypeError: The model has no such layer, or a convolution of another form, which the message names.
 
     Examples:
         >>> model = nn.Sequential(nn.Linear(4, 2))
@@ -174,17 +175,17 @@ def from_standard(model: nn.Module) -> nn.Module:
 
 
 def standard_rates(model: nn.Module, rate: float) -> dict[str, float]:
-    """The learning rates at which ``to_standard(model)`` learns what ``model`` does: rate c^2 for weights.
+    """The learning rates at which ``to_standard(model)`` learns the same as ``model``: rate c^2 for weights.
 
     Args:
         model: The network with NTK layers.
         rate: Its learning rate.
 
     Returns:
-        The rates by parameter name, which is the same in both.
+        The rates by parameter name; the names are the same in both networks.
 
     Raises:
-        TypeError: It has no such layer, or it is recurrent.
+        TypeError: The model has no NTK layer, or is recurrent.
         ValueError: The rate is not above 0.
 
     Examples:
@@ -230,9 +231,9 @@ def _standard(name: str, module: Any) -> nn.Module:
     if module.same:
         module.scale = 1.0
         return module
-    own: Any = module
-    form = own.in_channels, own.out_channels, own.kernel_size, own.stride, own.padding
-    return _filled(nn.Conv2d(*form, bias=bias, device="meta"), module)
+    conv: Any = module
+    sizes = conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding
+    return _filled(nn.Conv2d(*sizes, bias=bias, device="meta"), module)
 
 
 @torch.no_grad()
@@ -242,8 +243,8 @@ def _ntk(name: str, module: Any) -> nn.Module:
         layer: Any = NTKLinear(module.in_features, module.out_features, bias=bias, device="meta")
     elif type(module) is nn.Conv2d:
         k, stride, padding = module.kernel_size, module.stride, module.padding
-        plain = module.padding_mode == "zeros" and module.groups == 1 and module.dilation == (1, 1)
-        if not plain or isinstance(padding, str) or any(len(set(pair)) > 1 for pair in (k, stride, padding)):
+        is_plain = module.padding_mode == "zeros" and module.groups == 1 and module.dilation == (1, 1)
+        if not is_plain or isinstance(padding, str) or any(len(set(pair)) > 1 for pair in (k, stride, padding)):
             raise TypeError(f"layer {name!r} is {module}: expected a square kernel, stride and padding by zeros")
         sizes = module.in_channels, module.out_channels, k[0], stride[0]
         layer = NTKConv2d(*sizes, padding=int(padding[0]), bias=bias, device="meta")
@@ -254,6 +255,6 @@ def _ntk(name: str, module: Any) -> nn.Module:
 
 
 def _filled(layer: Any, like: Any) -> nn.Module:
-    """A layer that takes over the parameters of another."""
+    """The layer with the parameters of another one."""
     layer.weight, layer.bias = like.weight, like.bias
     return layer.train(like.training)  # type: ignore[no-any-return]

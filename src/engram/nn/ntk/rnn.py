@@ -35,7 +35,7 @@ class NTKRNN(nn.Module):
         h(t) = relu(W_ih x(t) + W_hh h(t-1) / sqrt(n) + b),   W ~ N(0, 1),   b = 0
 
     Args:
-        input_size: Number of input features, which are not scaled.
+        input_size: Number of input features; their weights are not scaled.
         hidden_size: n, the number of units.
         batch_first: Whether input and output are (batch, time, features) rather than (time, batch, features).
         device: Device of the parameters.
@@ -48,7 +48,7 @@ class NTKRNN(nn.Module):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: One is out of range.
+        ValueError: An argument is out of range.
 
     Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022), recurrent networks.
 
@@ -83,7 +83,7 @@ class NTKRNN(nn.Module):
     def forward(
         self, input: Annotated[Tensor, "time batch input"], state: HiddenState | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], HiddenState]:
-        """The activity at every step, and the state after the last; no activity at first if ``state`` is None.
+        """The activity at every step, and the state after the last; the activity starts at 0 if ``state`` is None.
 
         Raises:
             TypeError: An argument is of the wrong type.
@@ -114,7 +114,7 @@ class WideRNN(nn.Module):
 
     Args:
         core: The recurrent network.
-        readout: The readout, of as many inputs.
+        readout: The readout, with as many inputs as the core has units.
 
     Examples:
         >>> generator = torch.Generator().manual_seed(0)
@@ -134,7 +134,7 @@ class WideRNN(nn.Module):
         """The output at every step.
 
         Raises:
-            TypeError: The input is no tensor.
+            TypeError: The input is not a tensor.
             ValueError: Wrong shape, dtype or device, an empty batch, or a value that is not finite.
         """
         output: Tensor = self.readout(self.core(input)[0])

@@ -1,6 +1,6 @@
-"""Directions of SGD and Adam before the learning rate, and their derivatives by the gradient that enters them.
+"""Directions of SGD and Adam, before the learning rate, and their derivatives with respect to the gradient.
 
-``grads``, ``states`` and ``group`` are lists with an element for each parameter, and the options of its group.
+``grads`` and ``states`` are lists with an element for each parameter; ``group`` has the options of the parameters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TINY = 1e-30
 
 
 def sgd_directions(grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
-    """The direction of SGD, v = mu v + (1 - damp) g, or g + mu v by Nesterov."""
+    """The direction of SGD, v = mu v + (1 - damp) g, or g + mu v with Nesterov momentum."""
     mu = group["momentum"]
     if not mu:
         return grads
@@ -31,7 +31,7 @@ def sgd_directions(grads: list[Tensor], states: list[dict[str, Any]], group: dic
 
 
 def sgd_gains(states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
-    """The derivative of the last direction of SGD by the gradient that entered it."""
+    """The derivative of the last direction of SGD with respect to the gradient that entered it."""
     mu, undamped = group["momentum"], 1 - group["dampening"]
     gains = [(1 + mu if group["nesterov"] else 1 if not mu or state["step"] == 1 else undamped) for state in states]
     return [torch.tensor(gain, dtype=torch.float64) for gain in gains]
@@ -56,7 +56,7 @@ def adam_directions(grads: list[Tensor], states: list[dict[str, Any]], group: di
 
 
 def adam_gains(grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
-    """The derivative of the last direction of Adam by the gradient that entered it, element by element."""
+    """The elementwise derivative of the last direction of Adam with respect to the gradient that entered it."""
     (b1, b2), eps, gains = group["betas"], group["eps"], []
     for u, state in zip(grads, states, strict=True):
         t = float(state["step"])

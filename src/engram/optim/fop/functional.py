@@ -13,7 +13,7 @@ from torch import Tensor
 from engram import checks
 
 STRUCTURES = ("spatial", "left", "right", "kron", "full", "lowrank", "diag", "scalar")
-MAXIMUM_FULL = 256  # elements of a tensor, beyond which a matrix over all of them is surely a mistake
+MAXIMUM_FULL = 256  # elements of a tensor; a matrix over more than these is surely a mistake
 TINY = 1e-30
 
 Factor = Float[Tensor, "..."]
@@ -23,11 +23,11 @@ Preconditioner = Factor | tuple[Factor, Factor]
 def block_view(
     p: Float[Tensor, "*shape"], structure: str
 ) -> tuple[Float[Tensor, "k n"], Callable[[Float[Tensor, "k n"]], Float[Tensor, "*shape"]]]:
-    """A parameter as the matrix whose columns a preconditioner multiplies, and the function that undoes this.
+    """A parameter as the matrix whose columns a preconditioner multiplies, and the inverse of this view.
 
     Args:
-        p: A parameter or any tensor of its shape; the first axis of a weight is that of the outputs.
-        structure: ``"spatial"``: k places of a kernel, n pairs of channels. ``"left"``, ``"kron"`` and ``"lowrank"``: k
+        p: A parameter or any tensor of its shape; the first axis of a weight is the outputs.
+        structure: ``"spatial"``: k positions of a kernel, n channel pairs. ``"left"``, ``"kron"`` and ``"lowrank"``: k
             outputs, n inputs. ``"right"``: k inputs, n outputs. ``"full"``, ``"diag"`` and ``"scalar"``: all elements
             in one column, as for every structure if the tensor has fewer than two axes.
 
@@ -71,8 +71,8 @@ def apply_preconditioner(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Te
         tensor([[4., 1.]])
     """
     checks.arguments()
-    for place, factor in enumerate(M if isinstance(M, tuple) else (M,)):
-        k = z.shape[place]
+    for axis, factor in enumerate(M if isinstance(M, tuple) else (M,)):
+        k = z.shape[axis]
         if factor.ndim > 2 or (factor.ndim and len(factor) != k):
             raise ValueError(f"M.shape = {tuple(factor.shape)}: expected (), ({k},) or ({k}, r)")
     return _product(M, z)
@@ -91,14 +91,14 @@ def _product(M: Preconditioner, z: Float[Tensor, "k n"]) -> Float[Tensor, "k n"]
     if z.shape[1] < k:
         return M @ (M.mT @ z)
     P = M @ M.mT
-    # The result lies in memory as z does, so that it is fast to add to the parameter.
+    # The result has the memory layout of z, so that adding it to the parameter is fast.
     return P @ z if z.is_contiguous() else (z.mT @ P).mT
 
 
 def hypergradient(
     g: Float[Tensor, "k n"], z: Float[Tensor, "k n"], M: Preconditioner, lr: float | Float[Tensor, ""]
 ) -> Preconditioner:
-    """The derivative of the new loss by the M that made the step.
+    """The derivative of the loss after a step with respect to the M that made the step.
 
         theta' = theta - lr P z,   dL(theta')/dM = -lr (g z^T + z g^T) M
 

@@ -14,8 +14,8 @@ from engram import checks
 def auto_groups(module: nn.Module, linear: str = "none") -> list[dict[str, Any]]:
     """The parameters of a module as groups for ``FOP``, by the types of its layers.
 
-    Convolution kernels of more than one place have the structure ``"spatial"``, weights of linear layers ``linear``;
-    biases, norms, embeddings and all others are left alone (``"none"``).
+    Convolution kernels of more than one position have the structure ``"spatial"``, weights of linear layers ``linear``;
+    biases, norms, embeddings and all others have none (``"none"``).
 
     Args:
         module: A module; a shared parameter is in one group only.

@@ -26,8 +26,8 @@ from engram.optim.fop.functional import (
 )
 from engram.state import check_state, form_of
 
-CLAMP_EVERY, MAXIMUM_CLAMPED = 10, 64  # steps; rows of a matrix, beyond which its eigenvalues cost too much
-MAXIMUM_PLACES = 64  # of a tensor that "auto" takes for a convolution kernel
+CLAMP_EVERY, MAXIMUM_CLAMPED = 10, 64  # steps; rows of a matrix, since the eigenvalues of a larger one cost too much
+MAXIMUM_PLACES = 64  # positions of a tensor that "auto" treats as a convolution kernel
 OWN_PRECISION = ("M", "M_left", "M_right", "lr_prev", "gain_prev")  # torch would cast these to the parameter's
 
 
@@ -38,44 +38,43 @@ class FOP(Optimizer):
 
     z is the step of the base optimiser, as a matrix with a row for each direction that P mixes, and g the gradient at
     the point that the step reached: where g points along z, the step should have been longer. P starts as the identity,
-        so
-    that the first step is that of the base. Only consecutive gradients are needed.
+    so that the first step is that of the base optimiser. Only consecutive gradients are needed.
 
     To freeze P, set ``rho`` of the group to 0. For steps that can be differentiated through, use ``hypergradient`` and
     ``apply_preconditioner``.
 
     Args:
-        params: Parameters, or groups of them (see ``auto_groups``), each with any options of its own.
+        params: Parameters, or groups of them (see ``auto_groups``), each of which may have options of its own.
         lr: Learning rate, at least 0; a scheduler may change it.
         base: ``"sgd"``, ``"adam"``, or ``"adamw"`` (weights decay outside P).
         momentum: Momentum of SGD.
         dampening: Dampening of SGD's momentum.
-        nesterov: Whether SGD's momentum is that of Nesterov.
-        betas: Decays of Adam's averages.
+        nesterov: Whether SGD uses Nesterov momentum.
+        betas: Decay rates of Adam's two averages.
         eps: Added to Adam's denominator.
-        weight_decay: Weight decay of the base.
-        rho: Learning rate of P, at least 0. Below 0.5 a cosine hypergradient cannot make P singular.
-        structure: What P mixes. ``"auto"``: ``"spatial"`` for tensors with 2 to 64 places in their axes from the third
-            on, else ``"none"``. ``"spatial"``: the places of a kernel, by one matrix for all pairs of channels.
+        weight_decay: Weight decay of the base optimiser.
+        rho: Learning rate of P, at least 0. Below 0.5, a cosine hypergradient cannot make P singular.
+        structure: What P mixes. ``"auto"``: ``"spatial"`` for tensors with 2 to 64 positions along their third and
+            later axes, else ``"none"``. ``"spatial"``: the positions of a kernel, one matrix for all pairs of channels.
             ``"left"``, ``"right"``: outputs or inputs. ``"kron"``: both. ``"lowrank"``: outputs, by I + M M^T.
-            ``"full"``: all elements, at most 256. ``"diag"``: nothing, one number for each element. ``"scalar"``:
-            nothing, one number for each tensor, the control that separates a learned step size from learned
-            directions. Tensors of one axis, such as biases, are left alone by all but the last three.
-        rank: Columns of M for ``"lowrank"``; a layer with no more outputs has ``"left"``, which takes no more numbers.
+            ``"full"``: all elements, at most 256. ``"diag"``: nothing; P has one number for each element. ``"scalar"``:
+            nothing; P is one number for each tensor, the control that separates a learned step size from learned
+            directions. Only the last three apply to tensors of one axis, such as biases.
+        rank: Columns of M for ``"lowrank"``; a layer with at most as many outputs uses ``"left"``, which is no larger.
         hypergrad_norm: ``"cosine"``: as above. ``"none"``: the plain derivative, with lr in place of 1 / (|g| |z|).
         precond_norm: ``"project"``: scale P to a mean eigenvalue of 1 after each update. ``"trace"``: scale P where it
             is used, and differentiate through this. ``"none"``: do not scale.
-        placement: ``"velocity"``: P multiplies the direction of the base. ``"gradient"``: P multiplies the gradient.
-        eig_range: Bounds of the eigenvalues of P (of each factor), enforced every 10 steps if P has at most 64 rows;
-            None: no bounds.
-        update_every: Steps from one update of P to the next.
+        placement: ``"velocity"``: P multiplies the base optimiser's step. ``"gradient"``: P multiplies the gradient.
+        eig_range: Bounds of the eigenvalues of P (of each factor), enforced every 10 steps except for square M of more
+            than 64 rows; None: no bounds.
+        update_every: Number of steps between updates of P.
         maximize: Maximise the objective.
-        foreach: Update all parameters of a group in a few calls; None: on CUDA.
-        generator: Draws the initial M of low rank; None: a generator of seed 0.
+        foreach: Update all parameters of a group in a few calls; None: only on CUDA.
+        generator: Draws the initial M for ``"lowrank"``; None: a generator of seed 0.
 
     Raises:
         ValueError: An argument is out of range, or a structure does not fit a tensor.
-        RuntimeError: A parameter is complex, or sharded where P needs the whole; a gradient is sparse.
+        RuntimeError: A parameter is complex, or sharded although P needs the whole tensor; or a gradient is sparse.
 
     Source: Moskovitz et al., "First-order preconditioning via hypergradient descent" (2019), of which we could read
     only the abstract; the cosine, bounds and placements are ours.
@@ -124,7 +123,7 @@ class FOP(Optimizer):
             super().__init__(params, {**options, "seed": seed})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, with options of its own; raises as the constructor does."""
+        """Add a group of parameters with its own options; raise the errors of the constructor."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
@@ -137,7 +136,7 @@ class FOP(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take a step; with ``closure``, after calling it, and return its loss."""
+        """Call ``closure`` if there is one, take a step, and return the loss of ``closure``."""
         loss = None
         if closure is not None:
             with torch.enable_grad(), checks.noted(closure=closure):
@@ -158,13 +157,13 @@ class FOP(Optimizer):
         return loss
 
     def preconditioner(self, p: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """The P of a parameter: (k, k), its diagonal in the parameter's shape, a number, or (P_left, P_right).
+        """The P of a parameter: a (k, k) matrix, its diagonal in the parameter's shape, a number, or (P_left, P_right).
 
         Raises:
             ValueError: The parameter does not belong to the optimiser, or has no preconditioner.
         """
         checks.instance("p", p, Tensor)
-        group = next((group for group in self.param_groups if any(p is other for other in group["params"])), None)
+        group = next((group for group in self.param_groups if any(p is member for member in group["params"])), None)
         if group is None:
             raise ValueError(f"p, of shape {tuple(p.shape)}, is not a parameter of this optimiser")
         structure = _structure_of(p, group)
@@ -179,12 +178,12 @@ class FOP(Optimizer):
             return apply_preconditioner(M, torch.eye(len(M), dtype=M.dtype, device=M.device))
 
     def reset_trace(self) -> None:
-        """Forget the last steps, but not P: call it after parameters were changed by other means than ``step``."""
+        """Forget the last steps, but not P; to be called after the parameters were changed by anything but ``step``."""
         for state in self.state.values():
             state.pop("z_prev", None)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from a ``state_dict``; preconditioners keep their precision, whatever that of the parameters."""
+        """Continue from a ``state_dict``; preconditioners keep their precision, whatever the parameters have."""
         check_state(state_dict, form_of(self), "state_dict")
         with checks.noted(state_dict=state_dict):
             super().load_state_dict(state_dict)
@@ -198,7 +197,7 @@ class FOP(Optimizer):
                     self.state[p][key] = stored[key].detach().to(device, copy=True)
 
     def _warn_if_alone(self) -> None:
-        """Warn where ``"auto"`` finds nothing to precondition."""
+        """Warn if ``"auto"`` finds nothing to precondition."""
         groups = [group for group in self.param_groups if group["rho"]]
         any_learned = any(_structure_of(p, group) for group in groups for p in group["params"])
         if not any_learned and any(group["structure"] == "auto" for group in groups):
@@ -207,7 +206,7 @@ class FOP(Optimizer):
             warnings.warn(message, stacklevel=4)
 
     def _step(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        """Update the preconditioners of some parameters by their last step, and take the next."""
+        """Update the preconditioners of some parameters from their last step, and take the next step."""
         states = [self._state_of(p, group) for p in params]
         lr, adam = float(group["lr"]), group["base"] != "sgd"
         grads = [p.grad for p in params if p.grad is not None]
@@ -288,7 +287,7 @@ def _pair(name: str, value: Any) -> None:
 
 
 def _structure_of(p: Tensor, group: dict[str, Any]) -> str | None:
-    """The structure of a parameter's preconditioner, None if it has none; raise if the group's does not fit it."""
+    """The structure of a parameter's preconditioner, None without one; raise if the group's structure does not fit."""
     if p.is_complex():
         raise RuntimeError(f"a parameter of shape {tuple(p.shape)} is complex: expected real ones")
     structure: str = group["structure"]
@@ -306,7 +305,7 @@ def _structure_of(p: Tensor, group: dict[str, Any]) -> str | None:
 
 
 def _init_state(p: Tensor, structure: str, group: dict[str, Any]) -> dict[str, Any]:
-    """The first state of a preconditioner: the identity, plus small numbers at low rank, where M = 0 is fixed."""
+    """The initial state of a preconditioner: the identity; at low rank M is small, but not 0, where it would stay."""
     k, n = block_view(p, structure)[0].shape
     like: Any = {"dtype": torch.promote_types(p.dtype, torch.float32), "device": p.device}
     state: dict[str, Any] = {"structure": STRUCTURES.index(structure)}  # torch cannot load a state that is a string
@@ -356,7 +355,7 @@ def _update_preconditioner(state: dict[str, Any], g: Tensor, group: dict[str, An
 
 
 def _preconditioned(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> Tensor:
-    """P z, or z if a number of it is not finite, since P would spread it."""
+    """P z, or z itself if one of its numbers is not finite, since P would spread it."""
     if "structure" not in state:
         return z
     dtype = _factors(state)[0].dtype
@@ -369,7 +368,7 @@ def _preconditioned(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> 
 
 
 def _store_step(state: dict[str, Any], z: Tensor, lr: float, group: dict[str, Any]) -> None:
-    """Keep a copy of the block for the next update of P, if there is one; the base changes its own in place."""
+    """Keep a copy of z for the next update of P, if there is one; the base optimiser changes its own z in place."""
     if "structure" not in state or not group["rho"] or int(state["step"]) % group["update_every"]:
         state.pop("z_prev", None)
         return

@@ -1,15 +1,15 @@
-"""What the scans for rules with coefficients of their own share; no other kernel knows such a rule.
+"""The common part of the scans for rules with their own coefficients, which no other kernel knows.
 
 A step is, with x = y(t-1), keep = 1 - D and increment = M z,
 
     r[j]     = u[j] + sum_i (W[j, i] + alpha[j, i] H[j, i]) x[i]
     H'[j, i] = clip(keep[j] H[j, i] + increment[j] x[i])
 
-Python calls the rule once a step, for keep and increment, and numba makes the passes over the traces. In the backward
-pass numba goes through all steps at once. It takes the coefficients of a unit as functions of its own z, and of no
-other's, so that all their derivatives can be computed beforehand, in one call with all steps as a batch. Whether that
-is true is checked at the end, when autograd goes through the coefficients of all steps with the gradients that numba
-computed. Where it is not, the plain scan is differentiated instead.
+Python calls the rule once per step, for keep and increment, and numba runs the passes over the traces. In the backward
+pass numba goes through all steps in one call. It assumes that the coefficients of a unit depend on the z of that unit
+alone, so that all their derivatives can be computed beforehand, in one call with all steps as a batch. The assumption
+is checked at the end, when autograd goes through the coefficients of all steps with the gradients that numba computed.
+If it is false, the plain scan is differentiated instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from engram.plasticity.state import TraceState
 def can_run(
     drive: Tensor, alpha: Tensor | LowRank | None, rule: PlasticityRule | None, others: Sequence[Tensor]
 ) -> bool:
-    """Whether a scan of this kind takes these arguments; the plain scan takes all, and says what is wrong.
+    """Whether a scan of this kind can run these arguments; the plain scan takes all others, and reports their errors.
 
     Args:
         drive: The first sequence.
@@ -45,9 +45,9 @@ def can_run(
         rule is not None
         and alpha is not None
         and not rule.modulated
-        # Others would be gone in the backward pass, as those of ``torch.func.functional_call`` are.
+        # Other tensors, such as those of ``torch.func.functional_call``, would be gone in the backward pass.
         and all(isinstance(parameter, nn.Parameter) for parameter in rule.parameters())
-        # Only of the base's own update is it known what it does with the coefficients.
+        # Only the base class's update is known to use the coefficients as above.
         and getattr(rule.update, "__func__", None) is PlasticityRule.update
         and rule.state_type is TraceState
         and drive.numel() > 0
@@ -59,7 +59,7 @@ def can_run(
 
 
 class Recursion:
-    """The steps of a rule in a layer, each with the product that the next step needs.
+    """The steps of a rule in a layer, each combined with the matrix product that the next step needs.
 
     Args:
         weight: Fixed weights W.
@@ -84,14 +84,14 @@ class Recursion:
         self.is_checked = False
 
     def first(self, external: Any) -> Float[Tensor, "batch post"]:
-        """R of the first step, in memory that the next step reuses."""
+        """The r of the first step, in memory that the next step reuses."""
         hidden = array(self.hidden)
         return self._run(False, self.start, hidden, hidden, hidden, self.start, external, hidden)
 
     def advance(
         self, before: Any, pre: Any, keep: Any, increment: Any, after: Any, external: Any, read: Any
     ) -> Float[Tensor, "batch post"]:
-        """Make a step of the rule, and return r of the next, in memory that the one after it reuses; all are arrays.
+        """Apply the rule, and return r of the next step, in memory that the step after it reuses; all are arrays.
 
         Args:
             before: H.
@@ -117,7 +117,7 @@ class Recursion:
         return self.current
 
     def coefficients(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep and increment of every unit in a step; the first time, the arguments are checked.
+        """Keep and increment of every unit in a step; the first call checks the arguments.
 
         Args:
             pre: x.
@@ -135,15 +135,15 @@ class StackedCoefficients:
     Args:
         rule: The plasticity rule.
         post: z.
-        keep: The coefficients as they were in the forward pass.
-        increment: The same.
+        keep: 1 - D in the forward pass.
+        increment: M z in the forward pass.
         parameters: The rule's parameters.
 
     Attributes:
-        by_post: Derivatives of keep and increment by z, where those of a unit depend on its own activity alone.
+        by_post: Derivatives of keep and increment with respect to z, if those of a unit depend on its own z alone.
 
     Raises:
-        RuntimeError: The coefficients are others now, or depend on other tensors.
+        RuntimeError: The coefficients have changed since, or depend on other tensors.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class StackedCoefficients:
     def pull_back(
         self, of_keep: Float[Tensor, "time batch post"], of_increment: Float[Tensor, "time batch post"]
     ) -> list[Tensor] | None:
-        """The gradients of the parameters; None if ``by_post`` does not tell all, as units depend on other units.
+        """The gradients of the parameters; None if ``by_post`` is incomplete, because units depend on other units.
 
         Args:
             of_keep: Gradients of keep.
@@ -189,24 +189,24 @@ def plain_gradients(
     needed: Sequence[bool],
     grads: Sequence[Tensor],
 ) -> list[Tensor | None]:
-    """The gradients of tensors by autograd, through the plain scan; they can be differentiated if those given can.
+    """The gradients of tensors, by autograd through the plain scan; differentiable if gradients are enabled.
 
     Args:
         outputs_of: Runs the plain scan with the tensors given and returns its outputs.
-        given: The tensors, of which the parameters of the rule come last.
+        given: The tensors; the parameters of the rule come last.
         needed: Which of them need a gradient.
         grads: Gradients of the outputs.
     """
-    again = torch.is_grad_enabled()
-    # With checkpointing, tensors that were saved have lost what they require.
+    enabled = torch.is_grad_enabled()
+    # With checkpointing, tensors that were saved have lost their ``requires_grad``.
     tensors = [
-        t if again or isinstance(t, nn.Parameter) else t.detach().requires_grad_(n)
+        t if enabled or isinstance(t, nn.Parameter) else t.detach().requires_grad_(n)
         for t, n in zip(given, needed, strict=True)
     ]
     with torch.enable_grad():
         inputs = [tensor for tensor, need in zip(tensors, needed, strict=True) if need]
-        made = torch.autograd.grad(outputs_of(*tensors), inputs, grads, create_graph=again, allow_unused=True)
-    gradients = iter(made)
+        computed = torch.autograd.grad(outputs_of(*tensors), inputs, grads, create_graph=enabled, allow_unused=True)
+    gradients = iter(computed)
     return [next(gradients) if need else None for need in needed]
 
 
@@ -227,15 +227,15 @@ def unit_coefficients(rule: PlasticityRule, post: Float[Tensor, "batch post"]) -
 
 
 def has_unit_coefficients(rule: PlasticityRule, like: Float[Tensor, "batch post"]) -> bool:
-    """Whether a rule gives coefficients of units, computed from their activity and its parameters, always the same."""
+    """Whether a rule's coefficients are those of units, and a fixed function of their activity and its parameters."""
     size = like.shape[1]
     post = torch.linspace(-0.9, 0.9, 2 * size, dtype=like.dtype).view(2, size)
     attributes, buffers = dict(vars(rule)), dict(rule._buffers)
     contents = [(buffer, buffer.clone()) for buffer in buffers.values() if buffer is not None and buffer.numel()]
     try:
-        again = [coefficient.detach() for coefficient in unit_coefficients(rule, post)]
+        first = [coefficient.detach() for coefficient in unit_coefficients(rule, post)]
         coefficients = unit_coefficients(rule, post.requires_grad_(torch.is_grad_enabled()))
-    except Exception:  # coefficients of connections, or an error, which the plain scan raises as it is
+    except Exception:  # coefficients of connections, or an error, which the plain scan then raises
         return False
     finally:
         # A rule that remembers something must not remember this call.
@@ -244,13 +244,13 @@ def has_unit_coefficients(rule: PlasticityRule, like: Float[Tensor, "batch post"
         for buffer, content in contents:
             with torch.no_grad():
                 buffer.copy_(content)
-    if not all(map(torch.equal, coefficients, again)) or any(part.dtype != like.dtype for part in again):
+    if not all(map(torch.equal, coefficients, first)) or any(values.dtype != like.dtype for values in first):
         return False  # noise or memory, or another precision
     return _come_from(coefficients, [post, *rule.parameters()])
 
 
 def _come_from(results: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:
-    """Whether autograd would compute gradients of no other tensors than these."""
+    """Whether autograd, from ``results``, would compute gradients of no other tensors than ``sources``."""
     pending: list[Any] = [result.grad_fn or result for result in results if result.requires_grad]
     expected, seen = {id(source) for source in sources}, set()
     while pending:
@@ -265,19 +265,19 @@ def _come_from(results: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:
 
 
 def _pulled_back(outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The gradients of inputs from those of outputs; zero where none depends on it."""
+    """The gradients of inputs, given those of outputs; zero for an input that no output depends on."""
     depending = [k for k, output in enumerate(outputs) if output.requires_grad]
     gradients: dict[int, Tensor | None] = {}
     if depending:
         needed = [k for k, tensor in enumerate(inputs) if tensor.requires_grad]
-        made = torch.autograd.grad(
+        computed = torch.autograd.grad(
             [outputs[k] for k in depending],
             [inputs[k] for k in needed],
             [grads[k] for k in depending],
             retain_graph=True,
             allow_unused=True,
         )
-        gradients = dict(zip(needed, made, strict=True))
+        gradients = dict(zip(needed, computed, strict=True))
     return [
         torch.zeros_like(tensor) if (gradient := gradients.get(k)) is None else gradient
         for k, tensor in enumerate(inputs)
@@ -285,5 +285,5 @@ def _pulled_back(outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Seq
 
 
 def _differ(values: Tensor, expected: Tensor) -> bool:
-    """Whether values differ by more than rounding; what is not a number does not."""
+    """Whether values differ by more than rounding; False if any is NaN."""
     return bool((values - expected).abs().max() > 1000 * torch.finfo(values.dtype).eps * expected.abs().max())

@@ -1,7 +1,6 @@
-"""A step of a rule with coefficients of its own in numba; ``any_rule`` has the equations.
+"""A step of a rule with its own coefficients, in numba; ``any_rule`` has the equations.
 
-Every inner loop is over a row that is in the nearest cache, and reads few arrays, so that the compiler turns it into
-vector instructions.
+Every inner loop is over a row in the first-level cache, and reads few arrays, so that the compiler vectorises it.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from functools import partial
 
 from engram.numeric.jit import jit
 
-# A sum over the sending units may be taken in any order, as long as it is the same each time.
+# A sum over the sending units may be computed in any order, as long as the order is the same each time.
 fast = partial(jit, fastmath={"reassoc", "contract"})
 
 
 @fast
 def step(update, before, keep, increment, pre, after, external, weight, alpha, read, current, clip, _, first, last):
-    """Make a step of the rule if ``update``; then write r of the next step, which reads ``read``."""
+    """Apply the rule if ``update``; then write r of the next step, whose presynaptic activity is ``read``."""
     size, zero = weight.shape[0], weight.dtype.type(0)
     for b in range(first, last):
         x, y = pre[b], read[b]

@@ -32,26 +32,27 @@ def register(
     returned: int,
     graded: int,
 ) -> tuple[CustomOpDef, CustomOpDef]:
-    """An operator of the CPU and its derivative, registered with torch and known to ``torch.compile``.
+    """A CPU operator and its derivative, registered with torch and known to ``torch.compile``.
 
     The derivative cannot be differentiated again, and ``torch.func`` cannot transform the operator.
 
     Args:
         name: Its name, without ``engram::``; that of the derivative ends in ``_backward``.
-        passes: Forward, from the input tensors and the options; backward, from the gradients, the saved tensors and the
-            options to the gradients of all input tensors except those that may be missing.
+        passes: The forward pass, which takes the input tensors and the options; and the backward pass, which takes the
+            gradients, the saved tensors and the options, and returns the gradients of all input tensors except optional
+            ones.
         fakes: For both passes, functions that return outputs of the right shape without computing them.
         given: The schema of the input tensors.
         kept: The schema of the tensors that the derivative needs.
-        keep: Returns the tensors that the derivative needs from the input tensors and the outputs.
-        options: NamedTuple of the numbers that follow.
+        keep: Selects the tensors that the derivative needs, given the input tensors and the outputs.
+        options: NamedTuple class of the options, the numbers that follow the tensors.
         returned: How many tensors the forward pass returns.
         graded: How many of the outputs, from the first on, may have gradients.
     """
-    ends = ", ".join(f"{kind.__name__} {field}" for field, kind in get_type_hints(options).items())
+    numbers = ", ".join(f"{kind.__name__} {field}" for field, kind in get_type_hints(options).items())
     gradients = ", ".join(f"Tensor grad_{number}" for number in range(graded))
     has_gradient = [not tensor.startswith("Tensor?") for tensor in given.split(", ")]
-    schemas = (f"{given}, {ends}", returned), (f"{gradients}, {kept}, {ends}", sum(has_gradient))
+    schemas = (f"{given}, {numbers}", returned), (f"{gradients}, {kept}, {numbers}", sum(has_gradient))
     forward, backward = (
         custom_op(
             f"engram::{name}{suffix}",
@@ -69,12 +70,12 @@ def register(
         ctx.save_for_backward(*keep(inputs[: len(has_gradient)], output))
         ctx.options = inputs[len(has_gradient) :]
         ctx.shapes = [tensor.shape for tensor in output]
-        ctx.set_materialize_grads(False)  # autograd would make zeros by all threads
+        ctx.set_materialize_grads(False)  # autograd would fill in zeros with all threads
 
     def derivative(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: with checkpointing, the first access recomputes them
         with single_threaded():
-            filled = [saved[0].new_zeros(of) if g is None else g for g, of in zip(grads, ctx.shapes, strict=True)]
+            filled = [saved[0].new_zeros(size) if g is None else g for g, size in zip(grads, ctx.shapes, strict=True)]
         gradients = iter(backward(*filled[:graded], *saved, *ctx.options))
         return (*(next(gradients) if has else None for has in has_gradient), *[None] * len(ctx.options))
 

@@ -20,20 +20,21 @@ from engram.plasticity.kernels.rnn.step import step_scan
 from engram.plasticity.scan import plastic_linear_scan, plastic_lstm_scan, plastic_scan
 
 BACKENDS = ("auto", "eager", "fused")
-# Steps times connections up to which a call without a graph is over before the kernel has laid out its matrices.
+# Up to this many steps times connections, a call without a graph ends before the kernel has laid out its matrices.
 BRIEF = 2**20
 
 
 class Scan(NamedTuple):
-    """The forms of a scan, all called alike.
+    """The implementations of a scan, which all take the same arguments.
 
     Attributes:
         plain: The definition.
         fused: The kernel.
-        unsupported: Why the kernel cannot run some arguments; None if it can.
-        fewest: Steps below which calling the kernel takes longer than the plain loop, whatever the size.
-        brief: The form for a few steps without a graph; None if there is none.
-        any_rule: The form for rules that the kernel does not know, and whether it can run some arguments; or None.
+        unsupported: Returns why the kernel cannot run given arguments; None if it can.
+        fewest: Number of steps below which calling the kernel takes longer than the plain loop, whatever the size.
+        brief: The implementation for a few steps without a graph; None if there is none.
+        any_rule: The implementation for rules that the kernel does not know, and a test of whether it can run given
+            arguments; or None.
     """
 
     plain: Callable[..., Any]
@@ -58,16 +59,16 @@ LSTM = Scan(
 
 
 def run_scan(scan: Scan, backend: str, *args: Any, **options: Any) -> tuple[Tensor, Any]:
-    """Output and state of a scan by the backend asked for; the only place where that is decided.
+    """The output and state of a scan, run by the given backend; the only place where the backend is decided.
 
     Args:
         scan: ``RNN``, ``LINEAR`` or ``LSTM``.
         backend: ``"eager"`` for the plain loop, ``"fused"`` for the kernel, ``"auto"`` for the faster of the two.
-        *args: What the scan is called with: two sequences or weights, alpha, the rule and the state.
-        **options: Its keywords.
+        *args: Positional arguments of the scan: two sequences or weights, alpha, the rule and the state.
+        **options: Its keyword arguments.
 
     Raises:
-        ValueError: Unknown backend, or the kernel is asked for where it cannot run; the error says why.
+        ValueError: Unknown backend, or the backend is the kernel but it cannot run; the error says why.
     """
     checks.choice("backend", backend, BACKENDS)
     run, (drive, *_, rule, _) = scan.plain, args
@@ -90,18 +91,18 @@ def run_scan(scan: Scan, backend: str, *args: Any, **options: Any) -> tuple[Tens
 
 
 def fastest(scan: Scan, drive: Tensor, *args: Any, **options: Any) -> Callable[..., Any]:
-    """The fastest form of a scan that can run these arguments, which are those of the scan.
+    """The fastest implementation of a scan that can run these arguments.
 
     Args:
         scan: ``RNN``, ``LINEAR`` or ``LSTM``.
-        drive: The first sequence.
-        *args: The other arguments of the scan.
-        **options: Its keywords.
+        drive: The first argument of the scan, a sequence.
+        *args: The other positional arguments of the scan.
+        **options: Its keyword arguments.
     """
     if is_compiling() and torch.onnx.is_in_onnx_export():
         return scan.plain  # ONNX has no operator for a kernel
     brief = None
-    # A call without a graph that is so short that steps on the tensors as they are cost less.
+    # In so short a call without a graph, it costs less to work on the tensors as they are.
     without_graph = drive.is_cpu and not torch.is_grad_enabled() and not is_compiling()
     if without_graph and drive.numel() * drive.shape[-1] <= BRIEF:
         brief = scan.brief

@@ -1,4 +1,4 @@
-"""How tensors are laid out in memory for the numba kernels, and samples dealt to threads in groups."""
+"""How tensors are laid out in memory for the numba kernels, and how groups of samples are distributed over threads."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch.nn import functional
 from engram.numeric.threads import available, shared
 from engram.plasticity.kernels.constants import RETROACTIVE
 
-# Samples are summed in at most this many groups for any number of threads, so that results do not depend on it.
+# Samples are summed in at most this many groups whatever the number of threads, so that results do not depend on it.
 GROUPS = 32
 # Fewer steps times connections than this take only some milliseconds, about the delay with which a thread may start.
 WORTH_A_THREAD = 2**22
-# Bytes of one sample's traces that the backward pass keeps at once even where sqrt(T) of them are fewer.
+# The backward pass holds up to this many bytes of one sample's traces at once, or sqrt(T) traces if these are more.
 CACHED = 2**19
 
 
@@ -37,17 +37,15 @@ def kernel(layer: str, direction: str, *kind: int) -> Any:
 
 
 def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int = 1, stretch: int = 1) -> int:
-    """How many numbers of memory a pass needs for the traces of one sample, each of ``trace`` padded numbers.
-
-    The backward pass goes through ``time`` steps and holds ``stretch`` at once; ``wide`` is at least a register.
+    """How many numbers a pass stores for the traces of one sample.
 
     Args:
         direction: ``"forward"`` or ``"backward"``.
         recursion: That of the rule.
-        trace: Padded numbers of a trace.
-        wide: At least a register's numbers.
-        time: Steps.
-        stretch: Steps whose traces are held at once.
+        trace: How many numbers a padded trace has.
+        wide: How many more to reserve for each trace, at least a register.
+        time: Number of steps.
+        stretch: Number of steps whose traces the backward pass holds at once.
     """
     traces = 1 if direction == "forward" else -(-time // stretch) + stretch + 2
     return (2 if recursion == RETROACTIVE else 1) * traces * (trace + wide)
@@ -61,26 +59,26 @@ def in_groups(
     arguments: Callable[[int], tuple[Any, ...]],
     groups: int = GROUPS,
 ) -> None:
-    """Run a kernel on a batch, group after group of its samples, on as many threads as ``work`` is worth.
+    """Run a kernel on a batch in groups of samples, on several threads if there is enough work.
 
-    The kernel is called with the ``arguments`` of the group's number, the thread's own zeroed memory, of the size and
-    dtype of ``scratch``, the group's first sample and the one after its last; ``work`` is steps times connections.
+    The kernel is called with ``arguments(group)``, the thread's own memory, which is zero at its first group, the first
+    sample of the group and one past the last.
 
     Args:
         kernel: The compiled function.
         work: Steps times connections.
         batch: Number of samples.
         scratch: Size and dtype of a thread's memory.
-        arguments: The first arguments of the kernel, by the number of the group.
-        groups: Most groups.
+        arguments: Returns the first arguments of the kernel, given the number of the group.
+        groups: Largest number of groups.
     """
     groups = min(groups, batch)
 
-    def call(group: int, own: Any) -> None:
-        kernel(*arguments(group), own, batch * group // groups, batch * (group + 1) // groups)
+    def call(group: int, thread_memory: Any) -> None:
+        kernel(*arguments(group), thread_memory, batch * group // groups, batch * (group + 1) // groups)
 
     def memory() -> Any:
-        # torch's memory starts at a cache line, so that no load of a whole register reaches into a second line.
+        # torch's memory starts at a cache line, so that no load of a whole register spans two lines.
         return torch.zeros(scratch[0], dtype=scratch[1]).numpy()
 
     count = available() if work >= WORTH_A_THREAD else 1
@@ -104,49 +102,49 @@ def modulating(width: int, eta: Tensor, v: Tensor, v0: Tensor, fan: Tensor, base
     """The rate and the parameters of a neuromodulator as arrays, with padding up to ``width``.
 
     Args:
-        width: Numbers of a padded row.
+        width: Length of a padded row.
         eta: The rate.
         v: Weights of the neuromodulator.
         v0: Its bias.
         fan: Weights of its fan-out.
-        base: Their biases.
+        base: Biases of its fan-out.
     """
     return array(eta), padded(v, width), array(v0), padded(fan, width), padded(base, width)
 
 
 def traces(trace: Tensor, eligibility: Tensor) -> tuple[Any, Any]:
-    """Traces as arrays (batch, post, pre), of no samples where a rule has no eligibility trace."""
+    """Traces as arrays (batch, post, pre); the second is empty if a rule has no eligibility trace."""
     return array(trace), array(eligibility if eligibility.dim() == 3 else trace.new_empty(0, 0, 0))
 
 
 def like(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Contiguous tensors of these shapes, not yet written."""
+    """Uninitialised contiguous tensors of the same shapes."""
     return [t.new_empty(t.shape) for t in tensors]
 
 
 def zeros(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Contiguous tensors of these shapes, all zero."""
+    """Contiguous tensors of zeros of the same shapes."""
     return [torch.zeros_like(t, memory_format=torch.contiguous_format) for t in tensors]
 
 
 def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Contiguous copies."""
+    """Contiguous copies of tensors."""
     return [t.contiguous().clone() for t in tensors]
 
 
 def stretch_of(time: int, asked: int, trace_bytes: int) -> int:
-    """How many steps' traces the backward pass stores: as asked, or as many as fit, and at least sqrt(T).
+    """The number of steps whose traces the backward pass stores: as asked, else as many as fit, but at least sqrt(T).
 
     Args:
-        time: Steps T.
-        asked: Steps asked for; 0: none.
+        time: Number of steps T.
+        asked: The number asked for; 0: none is.
         trace_bytes: Bytes of a trace.
     """
     return min(time, asked or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes))
 
 
 def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
-    """The rows and the width of a padded trace, and the size of a padded row of receiving units.
+    """The rows and the width of a padded trace, and the length of a padded row of receiving units.
 
     Args:
         post: Number of receiving units.
@@ -160,12 +158,12 @@ def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
 
 
 def modulator_sums(like: Tensor, batch: int, width: int) -> list[Tensor]:
-    """Zeros, for the gradients of eta, v, v0, fan and base of every sample.
+    """Zeros for every sample's gradients of eta, v, v0, fan and base.
 
     Args:
-        like: A tensor of the dtype.
+        like: A tensor of the same dtype.
         batch: Number of samples.
-        width: Numbers of a padded row.
+        width: Length of a padded row.
     """
     eta, v0 = like.new_zeros(2, batch).unbind()
     v, fan, base = like.new_zeros(3, batch, width).unbind()

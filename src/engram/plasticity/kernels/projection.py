@@ -1,4 +1,4 @@
-"""The linear map of a layer's input, by one thread where other threads would be waited for longer than it takes."""
+"""The linear map of a layer's input, computed by one thread if waiting for other threads would take longer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram.nn.sequence import autocast
 from engram.numeric.threads import single_threaded
 from engram.plasticity.kernels.rule_encoding import transformed
 
-# Multiplications of fewer numbers than this are done before other threads have come together.
+# Fewer multiplications than this are done before other threads have synchronised.
 WORTH_A_THREAD = 2**27
 
 
@@ -23,16 +23,16 @@ def projected(
     bias: Float[Tensor, " output"] | None,
     backend: str,
 ) -> Float[Tensor, "time batch output"]:
-    """``functional.linear`` of a sequence; it and its derivative use one thread where that takes moments.
+    """``functional.linear`` of a sequence; if the product is small, it and its derivative use one thread.
 
     Args:
         sequence: Input.
         weight: W.
-        bias: b; None: none.
-        backend: ``"eager"``: torch's own.
+        bias: b; None: no bias.
+        backend: ``"eager"``: always torch's own operator.
     """
-    own = backend == "eager" or torch.compiler.is_compiling() or not sequence.is_cpu or autocast(sequence.device)
-    if own or len(weight) * sequence.numel() >= WORTH_A_THREAD or transformed(sequence, weight, bias):
+    plain = backend == "eager" or torch.compiler.is_compiling() or not sequence.is_cpu or autocast(sequence.device)
+    if plain or len(weight) * sequence.numel() >= WORTH_A_THREAD or transformed(sequence, weight, bias):
         return functional.linear(sequence, weight, bias)
     return _Projection.apply(sequence, weight, bias)  # type: ignore[no-untyped-call, no-any-return]
 
@@ -50,5 +50,5 @@ class _Projection(torch.autograd.Function):
         needs = ctx.needs_input_grad
         with single_threaded():
             flat = grad.flatten(0, 1)
-            of_weight = flat.t() @ sequence.flatten(0, 1) if needs[1] else None
-            return grad @ weight if needs[0] else None, of_weight, flat.sum(0) if needs[2] else None
+            grad_weight = flat.t() @ sequence.flatten(0, 1) if needs[1] else None
+            return grad @ weight if needs[0] else None, grad_weight, flat.sum(0) if needs[2] else None

@@ -1,4 +1,4 @@
-"""Encoding of rules and neuromodulators as numbers for the kernels, and reasons why kernels cannot run some."""
+"""Encoding of rules and neuromodulators as numbers for the kernels, and the reasons why kernels cannot run some."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def rule_numbers(rule: PlasticityRule) -> tuple[int, float, bool, int]:
 def recurrent(
     weight: Float[Tensor, "_ hidden"], alpha: Tensor | LowRank, rule: PlasticityRule, neuromodulator: nn.Module | None
 ) -> tuple[list[Tensor], int]:
-    """Weight, alpha, eta, v, v0, fan and base of a recurrent layer, and the number of f.
+    """Weight, alpha, eta, v, v0, fan and base of a recurrent layer, and the numeric code of f.
 
-    No neuromodulator, f(v . y + v0), is one that emits zero, and one without fan-out fans out by ones.
+    If there is no neuromodulator, f(v . y + v0), it is encoded as one that emits zero; if it has no fan-out, as one
+    that fans out with weights of 1.
 
     Args:
         weight: Fixed weights W.
@@ -38,8 +39,8 @@ def recurrent(
         neuromodulator: The module that modulates it, or None.
     """
     size = weight.shape[1]
-    none, one = weight.new_zeros(1), weight.new_ones(1)
-    v, v0, fan, base, squash = none.expand(size), none, one.expand(size), none.expand(size), SQUASH["identity"]
+    zero, one = weight.new_zeros(1), weight.new_ones(1)
+    v, v0, fan, base, squash = zero.expand(size), zero, one.expand(size), zero.expand(size), SQUASH["identity"]
     if isinstance(neuromodulator, Neuromodulator):
         v, v0, squash = neuromodulator.weight.reshape(size), neuromodulator.bias, SQUASH[neuromodulator.nonlinearity]
         if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
@@ -53,13 +54,13 @@ def rate(rule: PlasticityRule, like: Tensor) -> Float[Tensor, "1"]:
 
 
 def coefficients_of(alpha: Tensor | LowRank, size: int) -> Tensor:
-    """Plasticity coefficients for each connection or each of the receiving units."""
+    """Plasticity coefficients for each connection or for each receiving unit."""
     alpha = alpha.dense() if isinstance(alpha, LowRank) else alpha
     return alpha.expand(size) if alpha.dim() == 0 else alpha
 
 
 def traces_of(state: RuleState) -> tuple[Tensor, Tensor]:
-    """The Hebbian and the eligibility traces; for a rule without these, nothing in their place."""
+    """The Hebbian and the eligibility traces; for a rule without the latter, an empty tensor in their place."""
     return state if isinstance(state, EligibilityState) else (state.trace, state.trace.new_empty(0))
 
 
@@ -69,8 +70,8 @@ def state_of(trace: Tensor, eligibility: Tensor) -> RuleState:
 
 
 def unsupported_rule(rule: PlasticityRule | None) -> str | None:
-    """Why no kernel can run a rule, as part of an error message; None if they can."""
-    # A subclass may have changed anything, so it needs a declaration of its own.
+    """Why no kernel can run a rule, as part of an error message; None if a kernel can."""
+    # A subclass may have changed anything, so it needs its own declaration.
     if rule is None or "forgets" not in vars(type(rule)):
         names = "Hebb, Oja, ClippedHebb, Modulated, Retroactive, or a rule whose own class declares what it forgets"
         return f"rule = {rule}: expected {names}"
@@ -82,7 +83,7 @@ def unsupported_rule(rule: PlasticityRule | None) -> str | None:
 
 
 def unsupported_input(drive: Tensor, devices: tuple[str, ...] = ("cpu",)) -> str | None:
-    """Why no kernel can run on such a tensor, as part of an error message; None if they can."""
+    """Why no kernel can run on such a tensor, as part of an error message; None if a kernel can."""
     if drive.device.type not in devices:
         return f"input.device = {drive.device}: expected {' or '.join(devices)}"
     if drive.dtype not in (torch.float32, torch.float64):
@@ -91,7 +92,7 @@ def unsupported_input(drive: Tensor, devices: tuple[str, ...] = ("cpu",)) -> str
 
 
 def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> str | None:
-    """Why no kernel can run a rule with a neuromodulator, as part of an error message; None if they can."""
+    """Why no kernel can run a rule with a neuromodulator, as part of an error message; None if a kernel can."""
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
     if getattr(neuromodulator, "fan_out", False) == "connection":
@@ -102,7 +103,7 @@ def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> 
 
 
 def transformed(*arguments: Tensor | nn.Module | Iterable[Tensor] | None) -> str | None:
-    """Why an operator cannot run if a transform of ``torch.func`` is applied to a tensor; None if none is."""
+    """Why an operator cannot run, if a transform of ``torch.func`` is applied to an argument; else None."""
     if torch.compiler.is_compiling() or all(torch.func.debug_unwrap(t) is t for g in arguments for t in _tensors(g)):
         return None
     return "expected a call that no transform of torch.func is at work on; backend = 'auto' can be transformed"

@@ -12,11 +12,11 @@ and ``rnn.cpu`` defines its derivative, with
 
     q[j] = sum_i G[j, i] x[i],    s[j] = sum_i G[j, i] H[j, i],    r[j] = sum_i G[j, i] E[j, i]
 
-the gradients of gain, keep and m, and a[j] = sum_i H'[j, i] x'[i] that of an alpha for each unit. The caller applies
-the fixed weights and computes the units: each kernel combines these passes step by step. A rule without a bound has an
-infinite one.
+the gradients of gain, keep and m, and a[j] = sum_i H'[j, i] x'[i] that of an alpha for each unit. To undo a step is to
+compute the gradients of its inputs from those of its results. The caller applies the fixed weights and computes the
+units: each kernel combines these passes step by step. A rule without a bound has an infinite one.
 
-Traces are [post, pre], row by row, in rows of whole registers. Memory is flat, and places in it are numbers.
+Traces are [post, pre], row by row, in rows of whole registers. Memory is flat, and a place in it is an index.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from engram.plasticity.kernels.constants import ADDITIVE, LINEAR, NOTHING, OJA, 
 
 
 class Layout(NamedTuple):
-    """The rows and width of a trace, the count of numbers for all units (at least rows), and the size of a register."""
+    """Rows and width of a padded trace, the padded number of units (at least ``rows``), and the size of a register."""
 
     rows: int
     width: int
@@ -58,7 +58,7 @@ class Layout(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule in the numbers of ``constants``; its recursion is known when a kernel is compiled, and passed apart."""
+    """A rule in the codes of ``constants``; its recursion is known when a kernel is compiled, and passed separately."""
 
     clip: float
     trace_first: bool
@@ -77,7 +77,7 @@ class Modulator(NamedTuple):
 
 
 class ModulatorGradients(NamedTuple):
-    """Gradients of eta and of a neuromodulator, of every sample."""
+    """Gradients of eta and of a neuromodulator, for every sample."""
 
     eta: Any
     v: Any
@@ -87,7 +87,7 @@ class ModulatorGradients(NamedTuple):
 
 
 class Coefficients(NamedTuple):
-    """Coefficients of the units, of one step after another; those of the step in hand begin at ``at``."""
+    """Coefficients of the units in successive steps; those of the current step begin at ``at``."""
 
     keep: Any
     gain: Any
@@ -96,14 +96,14 @@ class Coefficients(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Numbers of units that begin at a place in memory."""
+    """One number for each unit, beginning at the place ``at`` in memory."""
 
     values: Any
     at: int
 
 
 class Traces(NamedTuple):
-    """The places of H and of E in memory."""
+    """The places at which H and E begin in memory."""
 
     memory: Any
     H: int
@@ -118,7 +118,7 @@ class Alpha(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """The sums of a step over the sending units, see above."""
+    """The sums of a step over the sending units; see the module."""
 
     q: Any
     s: Any
@@ -161,13 +161,13 @@ def modulation(modulator, post, layout):
 @inline
 def write_coefficients(eta, signal, modulator, post, out, layout, rule, recursion):
     """Write keep, gain and m of every unit."""
-    one, own, M = splat(type(eta)(1)), splat(eta), splat(signal)
+    one, trained_rate, M = splat(type(eta)(1)), splat(eta), splat(signal)
     for j in range(0, layout.high, layout.lanes):
-        m = M * load(modulator.fan, j) + load(modulator.base, j) if rule.modulated else own
+        m = M * load(modulator.fan, j) + load(modulator.base, j) if rule.modulated else trained_rate
         m = clamp01(m) if rule.forgets == SHARE else m
         y = load(post.values, post.at + j)
         store(out.rate, out.at + j, m)
-        m = own if recursion == RETROACTIVE else m
+        m = trained_rate if recursion == RETROACTIVE else m
         store(out.gain, out.at + j, m * y)
         forgotten = m * y * y if rule.forgets == OJA else m
         store(out.keep, out.at + j, one if rule.forgets == NOTHING else one - forgotten)
@@ -176,12 +176,12 @@ def write_coefficients(eta, signal, modulator, post, out, layout, rule, recursio
 @inline
 def undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, rule, recursion):
     """Write the gradients of the postsynaptic activity and of the signal of every unit; return that of eta."""
-    none, two, own, M = splat(type(eta)(0)), splat(type(eta)(2)), splat(eta), splat(signal)
-    of_eta = none
+    zero, two, trained_rate, M = splat(type(eta)(0)), splat(type(eta)(2)), splat(eta), splat(signal)
+    of_eta = zero
     for j in range(0, layout.high, layout.lanes):
         y, of_gain, of_keep = load(post.values, post.at + j), load(sums.q, j), load(sums.s, j)
         by_signal = rule.modulated and recursion != RETROACTIVE
-        m = M * load(modulator.fan, j) + load(modulator.base, j) if by_signal else own
+        m = M * load(modulator.fan, j) + load(modulator.base, j) if by_signal else trained_rate
         share = clamp01(m) if rule.forgets == SHARE else m
         to_post, of_rate = share * of_gain, y * of_gain
         if rule.forgets == OJA:
@@ -201,11 +201,11 @@ def undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, r
 @inline
 def undo_modulation(of_signal, signal, modulator, source, of_source, layout, gradients, b):
     """Undo a neuromodulator in a step: add to the gradients of its parameters and of its input."""
-    M, of_M, own = splat(signal), splat(type(signal)(0)), b * layout.high
+    M, of_M, row = splat(signal), splat(type(signal)(0)), b * layout.high
     for j in range(0, layout.high, layout.lanes):
         of_m = load(of_signal, j)
-        store(gradients.fan, own + j, load(gradients.fan, own + j) + M * of_m)
-        store(gradients.base, own + j, load(gradients.base, own + j) + of_m)
+        store(gradients.fan, row + j, load(gradients.fan, row + j) + M * of_m)
+        store(gradients.base, row + j, load(gradients.base, row + j) + of_m)
         of_M = of_M + load(modulator.fan, j) * of_m
     of_current = total(of_M)
     if modulator.squash == TANH:
@@ -215,7 +215,7 @@ def undo_modulation(of_signal, signal, modulator, source, of_source, layout, gra
     gradients.v0[b] += of_current
     for j in range(0, layout.high, layout.lanes):
         signal_grad = splat(of_current) * load(source.values, source.at + j)
-        store(gradients.v, own + j, load(gradients.v, own + j) + signal_grad)
+        store(gradients.v, row + j, load(gradients.v, row + j) + signal_grad)
         place = of_source.at + j
         store(of_source.values, place, load(of_source.values, place) + splat(of_current) * load(modulator.v, j))
 
@@ -282,17 +282,17 @@ def at_unit(coefficients, j):
 
 @inline
 def advance(traces, before, after, alpha, coefficients, current, layout, rule, connection, recursion, update):
-    """Make the step of a rule, unless it is not to ``update``; then write sum_i alpha[j, i] H[j, i] after[i]."""
+    """Apply the rule if ``update``; then write sum_i alpha[j, i] H[j, i] after[i]."""
     memory, (X, x), width = traces.memory, after, layout.width
-    none = repeat(splat(X.dtype.type(0)))
+    zero = repeat(splat(X.dtype.type(0)))
     for j in range(0, layout.rows, ROWS):
         keep, gain, m = at_unit(coefficients, j)
-        plastic = none
+        plastic = zero
         for i in range(0, width, layout.lanes):
             p = j * width + i
             H = load_rows(memory, traces.H + p, width)
             if update:
-                E = load_rows(memory, traces.E + p, width) if recursion == RETROACTIVE else none
+                E = load_rows(memory, traces.E + p, width) if recursion == RETROACTIVE else zero
                 H, E, _ = stepped(H, E, keep, gain, m, load(before.values, before.at + i), rule, recursion, True)
                 store_rows(memory, traces.H + p, width, H)
                 if recursion == RETROACTIVE:
@@ -308,13 +308,13 @@ def advance(traces, before, after, alpha, coefficients, current, layout, rule, c
 
 @inline
 def remake(traces, to, stride, pre, coefficients, parts, every, layout, rule, recursion):
-    """Make the traces anew from the activities, and write those before each of the parts, of ``every`` steps."""
+    """Recompute the traces from the activities, and write those before each of ``parts`` parts of ``every`` steps."""
     memory, width, high = traces.memory, layout.width, layout.high
-    none = repeat(splat(pre.values.dtype.type(0)))
+    zero = repeat(splat(pre.values.dtype.type(0)))
     for j in range(0, layout.rows, ROWS):
         for i in range(0, width, layout.lanes):
             p = j * width + i
-            H, E = load_rows(memory, traces.H + p, width), none
+            H, E = load_rows(memory, traces.H + p, width), zero
             if recursion == RETROACTIVE:
                 E = load_rows(memory, traces.E + p, width)
             for part in range(parts):
@@ -332,27 +332,27 @@ def remake(traces, to, stride, pre, coefficients, parts, every, layout, rule, re
 def undo(
     traces, gradient, pre, coefficients, D, alpha, into_after, into, sums, layout, rule, connection, recursion, product
 ):
-    """Undo the product of the step after this one, if there is a ``product``, and then the rule of this one.
+    """Undo the product of the next step, if there is a ``product``, and then the rule of this step.
 
-    The gradients of the traces turn from those of what the bound was given in the step after to those of this one; D
-    are those of the currents that reach the units.
+    On entry ``gradient`` holds the gradients of the traces before their bound in the next step, on return those in
+    this step; D holds the gradients of the currents that reach the units.
     """
     memory, (X, x), width, high = traces.memory, pre, layout.width, layout.high
-    none = repeat(splat(X.dtype.type(0)))
+    zero = repeat(splat(X.dtype.type(0)))
     later = coefficients.at + high
     clear(into.values, into.at, into.at + width, layout.lanes)
     for j in range(0, layout.rows, ROWS):
         keep, gain, m = at_unit(coefficients, j)
-        later_keep, later_gain, delta, scaled = none, none, none, none
+        later_keep, later_gain, delta, scaled = zero, zero, zero, zero
         if product:
             later_keep, later_gain, _ = at_unit(coefficients, high + j)
             delta = splat_rows(D, later + j)
             if not connection:
                 scaled = splat_rows(alpha.values, j) * delta
-        sum_q, sum_s, sum_r, sum_a = none, none, none, none
+        sum_q, sum_s, sum_r, sum_a = zero, zero, zero, zero
         for i in range(0, width, layout.lanes):
             p, now = j * width + i, load(X, x + i)
-            H, E, grad = load_rows(memory, traces.H + p, width), none, load_rows(memory, gradient.H + p, width)
+            H, E, grad = load_rows(memory, traces.H + p, width), zero, load_rows(memory, gradient.H + p, width)
             if recursion == RETROACTIVE:
                 E = load_rows(memory, traces.E + p, width)
             reached, later_e, free = stepped(H, E, keep, gain, m, now, rule, recursion, True)
@@ -404,11 +404,11 @@ def undo(
 def undo_first(traces, gradient, pre, coefficients, D, alpha, into, sums, layout, connection, recursion):
     """Undo the product of the first step, after its rule."""
     memory, width = traces.memory, layout.width
-    none = repeat(splat(pre.values.dtype.type(0)))
+    zero = repeat(splat(pre.values.dtype.type(0)))
     for j in range(0, layout.rows, ROWS):
         keep, gain, _ = at_unit(coefficients, j)
         delta = splat_rows(D, coefficients.at + j)
-        scaled, sum_a = splat_rows(alpha.values, j) * delta if not connection else none, none
+        scaled, sum_a = splat_rows(alpha.values, j) * delta if not connection else zero, zero
         for i in range(0, width, layout.lanes):
             p, x = j * width + i, load(pre.values, pre.at + i)
             H, grad = load_rows(memory, traces.H + p, width), load_rows(memory, gradient.H + p, width)
@@ -431,6 +431,6 @@ def undo_first(traces, gradient, pre, coefficients, D, alpha, into, sums, layout
 
 @inline
 def add_alpha(alpha, D, at, sums, layout):
-    """Add to the gradient of an alpha for each unit what a step gives it, d[j] a[j]."""
+    """Add the contribution of a step, d[j] a[j], to the gradient of an alpha for each unit."""
     for j in range(0, layout.high, layout.lanes):
         store(alpha.gradient, j, load(alpha.gradient, j) + load(D, at + j) * load(sums.a, j))

@@ -1,4 +1,4 @@
-"""Rules that send errors back through the initial weights of a wide network."""
+"""Learning rules that send errors back through the initial weights of a wide network."""
 
 from engram.rules.align.align_ada import AlignAda
 from engram.rules.align.align_prop import AlignProp

@@ -1,4 +1,4 @@
-"""Align-ada: errors go back through the initial network, and are combined with the current network's activity."""
+"""Align-ada: errors go back through the initial network and are combined with the current network's activity."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ _Modules = tuple[tuple[str, nn.Module], ...]
 
 
 class AlignAda(LearningRule[dict[str, Tensor]]):
-    """Align-ada: errors go back through the initial network, and are combined with the current network's activity.
+    """Align-ada: errors go back through the initial network and are combined with the current network's activity.
 
         dL/dW[l] = c[l] (g[l] phi'(a[l]))^T h[l-1],   g[l] = c[l+1] (g[l+1] phi'(a0[l+1])) W0[l+1],   g[L] = e
 
-    where 0 marks the network at ``init``. The first step is backpropagation's.
+    where 0 marks the network at ``init`` and c[l] is the factor on W[l] in the forward pass. The first step is
+    backpropagation's.
 
     Args:
-        local_derivative: Where phi' of a layer's own update is evaluated, with the derivative of its normalisation:
-            ``"current"``, as above; ``"initial"``: phi'(a0[l]); or ``"author"``, as the authors' code does:
-            phi'(a0[l]) behind a current normalisation, but in the last hidden layer all current, and in a recurrent
-            network as ``"current"``. In wide networks all three give the same.
-        author_readout: In a recurrent network, let the error at a step reach the units only through later ones, as
-            in the authors' code, whose first step is therefore not backpropagation's.
+        local_derivative: Where phi' in a layer's own update, and the derivative of its normalisation, are evaluated:
+            ``"current"``, as above; ``"initial"``, phi'(a0[l]); or ``"author"``, as in the authors' code: phi'(a0[l])
+            after a current normalisation, but all current in the last hidden layer, and in a recurrent network as
+            ``"current"``. In wide networks all three give the same.
+        author_readout: In a recurrent network, whether a unit gets only the errors of later steps, not that of its own
+            step, as in the authors' code, whose first step is therefore not backpropagation's.
 
-    Its state is the parameters at ``init``, by name. It trains an ``nn.Sequential`` of linear layers and convolutions,
-    in either parameterisation, and ``WideRNN``.
+    The state is the parameters at ``init``, by name. The rule trains an ``nn.Sequential`` of linear layers and
+    convolutions, in either parameterisation, and ``WideRNN``.
 
     Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022).
 
@@ -77,7 +78,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input, the batch first; of a ``WideRNN`` (time, batch, features).
+            x: Its input, the batch first; (time, batch, features) for a ``WideRNN``.
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: The parameters at ``init``, by name.
         """
@@ -90,13 +91,13 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
             else:
                 initial, output = self._forward(chain.Chain.from_module(model, self, scaled=True), x, state)
         loss, error = output_gradient(output, target)
-        # The last layer's own error comes by the output; all others' by that of the initial network.
+        # The last layer gets its gradient from the output, all others from the output of the initial network.
         unreached = {name: torch.zeros_like(value) for name, value in parameters.items()}
         grads = unreached | gradients([output, initial], parameters, [error, error])
         return checked_update(self, grads, state, loss)
 
     def _forward(self, network: chain.Chain, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The outputs of the initial network, into which the present one is injected, and of the present one."""
+        """The outputs of the initial network, into which the current one is injected, and of the current network."""
         initial = live = network.enter(x)
         for index, layer in enumerate(network.layers):
             initial = call(layer.name, layer.module, state, initial)
@@ -106,14 +107,14 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
             if self.local_derivative == "initial":
                 initial, live = _run(layer.after, inject(initial, live), state), _run(layer.after, live)
                 continue
-            norms = next((at for at, (_, m) in enumerate(layer.after) if not isinstance(m, _NORMS)), len(layer.after))
-            initial, live = _run(layer.after[:norms], initial, state), _run(layer.after[:norms], live)
-            behind_norms = layer.after[norms:]
+            n_norms = next((i for i, (_, m) in enumerate(layer.after) if not isinstance(m, _NORMS)), len(layer.after))
+            initial, live = _run(layer.after[:n_norms], initial, state), _run(layer.after[:n_norms], live)
+            after_norms = layer.after[n_norms:]
             if self.local_derivative == "author" and index < len(network.layers) - 2:
-                initial, live = _run(behind_norms, inject(initial, live), state), _run(behind_norms, live.detach())
+                initial, live = _run(after_norms, inject(initial, live), state), _run(after_norms, live.detach())
             else:
-                live = _run(behind_norms, live)
-                initial = inject(_run(behind_norms, initial, state), live)
+                live = _run(after_norms, live)
+                initial = inject(_run(after_norms, initial, state), live)
         return _run(layer.after, initial, state), _run(layer.after, live)
 
     def _in_time(self, model: WideRNN, x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ RECURRENT, READOUT = "core.weight_hh", "readout.weight"
 
 
 class AlignProp(LearningRule[dict[str, Tensor]]):
-    """Align-prop: errors go back through the initial weights; everything else is that of the current network.
+    """Align-prop: errors go back through the initial weights; everything else is taken from the current network.
 
         delta[l] = (delta[l+1] V[l+1]) phi'(a[l]),   V = rho W0 + sqrt(1 - rho^2) B,   B ~ N(0, 1 / fan-in)
 
@@ -29,10 +29,10 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
     Args:
         rho: Correlation of feedback and initial weights, from 0 to 1.
 
-    Its state is V, by the name of the weights W of each layer but the first, scaled as in the forward pass. It trains
-    an ``nn.Sequential`` of linear layers and convolutions, in either parameterisation, and ``WideRNN``.
+    The state is V, by the name of the weights W of each layer but the first, scaled as in the forward pass. The rule
+    trains an ``nn.Sequential`` of linear layers and convolutions, in either parameterisation, and ``WideRNN``.
 
-    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022); rho of Bordelon and
+    Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022); rho from Bordelon and
     Pehlevan, "The influence of learning rule on representation dynamics in wide neural networks" (2023).
 
     Examples:
@@ -47,7 +47,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         self.rho = checks.number("rho", rho, minimum=0, maximum=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        """V, made of the weights as they are now and of random ones."""
+        """V, a mixture of the current weights and random ones."""
         checks.arguments()
         initial_parameters(model, self)  # raises for layers that do not fit
         if isinstance(model, WideRNN):
@@ -71,7 +71,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input, the batch first; of a ``WideRNN`` (time, batch, features).
+            x: Its input, the batch first; (time, batch, features) for a ``WideRNN``.
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: V, by the name of W.
         """

@@ -1,4 +1,4 @@
-"""Align-zero: the gradient of the initial network for the current network's error."""
+"""Align-zero: the gradient of the initial network, given the current network's error."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from engram.state import check_state
 
 
 class AlignZero(LearningRule[dict[str, Tensor]]):
-    """Align-zero: the current network's errors go back through the initial network, with its activity.
+    """Align-zero: the current network's error goes back through the initial network, with the latter's activity.
 
         dL/dW[l] = c[l] delta[l]^T h0[l-1],   delta[l] = (c[l+1] delta[l+1] W0[l+1]) phi'(a0[l]),   delta[L] = e
 
-    where 0 marks the network at ``init``. The first step is backpropagation's; a wide network in the neural tangent
-    kernel parameterisation (``wide_mlp``) learns the same as by backpropagation. Any module can be trained, recurrent
-    ones too. If weights decay, the feedback does not, so the two drift apart.
+    where 0 marks the network at ``init`` and c[l] is the factor on W[l] in the forward pass. The first step is
+    backpropagation's; a wide network in the neural tangent kernel parameterisation (``wide_mlp``) learns as with
+    backpropagation. Any module can be trained, including recurrent ones. With weight decay the weights and the feedback
+    drift apart, since the feedback does not decay.
 
-    Its state is the parameters at ``init``, by name.
+    The state is the parameters at ``init``, by name.
 
     Source: Boopathy and Fiete, "How to train your wide neural network without backprop: an input-weight alignment
     perspective" (2022).
@@ -38,7 +39,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
     properties = Properties(no_weight_transport=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-        """The parameters as they are now."""
+        """A copy of the current parameters."""
         return initial_parameters(model, self)
 
     def update(

@@ -1,4 +1,4 @@
-"""Helpers of the align rules: the initial parameters, the current error, and how both are combined."""
+"""Helpers of the align rules: the initial parameters, the current error, and how the two are combined."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 
 
 def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
-    """The parameters as they are now, by name, as tensors of their own.
+    """Copies of the current parameters, by name.
 
     Raises:
-        TypeError: A layer is random, or averages over batches, which would happen twice.
+        TypeError: A layer is random or keeps running statistics, and would differ between the two forward passes.
     """
     checks.arguments()
     for name, module in model.named_modules():
@@ -32,7 +32,7 @@ def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
 
 
 def output_gradient(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss and its derivative by the output."""
+    """The loss and its derivative with respect to the output."""
     with torch.enable_grad():
         output = output.detach().requires_grad_()
         loss = output_loss(output, target)
@@ -40,13 +40,13 @@ def output_gradient(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def call(name: str, module: nn.Module, parameters: Mapping[str, Tensor], *inputs: Tensor) -> Any:
-    """The output of a part of a network, with the parameters of the whole.
+    """The output of a module of a network, with given parameters of the network.
 
     Args:
-        name: Name of the part, as ``named_modules`` has it.
-        module: The part.
-        parameters: Those of the whole network, by name.
-        *inputs: Inputs of the part.
+        name: Name of the module in ``named_modules``.
+        module: The module.
+        parameters: Parameters of the whole network, by name.
+        *inputs: Inputs of the module.
     """
     module_parameters = {key: parameters[f"{name}.{key}" if name else key] for key, _ in module.named_parameters()}
     return functional_call(module, module_parameters, inputs) if module_parameters else module(*inputs)
@@ -63,5 +63,5 @@ class _Inject(torch.autograd.Function):
 
 
 def inject(frozen: Tensor, live: Tensor) -> Tensor:
-    """The first value, with a gradient that goes to both: frozen + live - stop_gradient(live)."""
+    """The first value, with a gradient that goes to both values: frozen + live - stop_gradient(live)."""
     return _Inject.apply(frozen, live)  # type: ignore[no-any-return, no-untyped-call]

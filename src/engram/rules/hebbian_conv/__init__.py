@@ -1,4 +1,4 @@
-"""Hebbian convolutional networks (Miconi, 2021): layers that learn by themselves, without labels or gradients."""
+"""Hebbian convolutional networks (Miconi, 2021): layers that learn on their own, without labels or gradients."""
 
 from __future__ import annotations
 

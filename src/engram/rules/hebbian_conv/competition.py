@@ -1,4 +1,4 @@
-"""Activations by competition: the k most excited units, or all above the mean; and the normalisation before them."""
+"""Competitive activations: the k most excited units, or all above the mean; and the normalisation before them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def k_winners(
     dim: int = 1,
     binary: bool = True,
 ) -> Float[Tensor, "..."]:
-    """The k largest of u along an axis, unless they are negative; 0 for all others.
+    """The activity of the k units with the largest drives along an axis, if these are positive; 0 for all others.
 
     Args:
-        u: Drives, thresholds subtracted.
-        k: Largest number of winners at a place; among equal drives the first wins.
+        u: Drives, with thresholds subtracted.
+        k: Largest number of winners at a position; among equal drives the first wins.
         dim: The axis of the units.
-        binary: Whether winners have activity 1; otherwise it is their drive, at most 50.
+        binary: Whether the activity of winners is 1; otherwise it is their drive, at most 50.
 
     Raises:
         ValueError: k is not between 1 and the number of units, or there is no such axis.
@@ -42,19 +42,19 @@ def k_winners(
     if k == 1:
         wins = torch.zeros_like(u).scatter_(dim, u.argmax(dim, keepdim=True), 1)
     else:
-        least = u.topk(k, dim).values.amin(dim, keepdim=True)
-        above, tied = u > least, u == least
-        left = k - above.sum(dim, keepdim=True)
-        wins = (above | (tied & (tied.cumsum(dim) <= left))).to(u.dtype)
+        smallest = u.topk(k, dim).values.amin(dim, keepdim=True)
+        above, tied = u > smallest, u == smallest
+        remaining = k - above.sum(dim, keepdim=True)
+        wins = (above | (tied & (tied.cumsum(dim) <= remaining))).to(u.dtype)
     return wins * (u > 0) if binary else wins * u.clamp(0, MOST_ACTIVE)
 
 
 def triangle(u: Float[Tensor, "..."], *, dim: int = 1) -> Float[Tensor, "..."]:
-    """By how much each unit's drive is above the mean of all units along an axis, 0 for those below.
+    """The amount by which each unit's drive exceeds the mean of all units along an axis; 0 for those below.
 
         a = relu(u - mean(u))
 
-    Source: Coates, Lee and Ng, "An analysis of single-layer networks in unsupervised feature learning" (2011); of
+    Source: Coates, Lee and Ng, "An analysis of single-layer networks in unsupervised feature learning" (2011); with
     thresholded drives, Miconi (2021).
 
     Examples:
@@ -67,7 +67,7 @@ def triangle(u: Float[Tensor, "..."], *, dim: int = 1) -> Float[Tensor, "..."]:
 
 
 def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-    """Each sample with mean 0 and standard deviation 1 over all its values; a constant sample becomes 0.
+    """The samples, each scaled to mean 0 and standard deviation 1 over all its values; a constant sample becomes 0.
 
         x' = (x - mean(x)) / (1e-10 + std(x)),   std over one less than the number of values
 
@@ -81,7 +81,7 @@ def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batc
     if x.ndim < 2:
         raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, ...), two axes at least")
     rows = x.flatten(1)
-    rows = rows - rows[:, :1]  # so that the mean of a constant sample is not off by rounding
+    rows = rows - rows[:, :1]  # so that a constant sample has an exact mean
     centred = rows - rows.mean(1, keepdim=True)
     spread = (centred.square().sum(1, keepdim=True) / max(rows.shape[1] - 1, 1)).sqrt()
     return (centred / (1e-10 + spread)).view(x.shape)

@@ -1,4 +1,4 @@
-"""Features that Hebbian layers learn from images without labels; scikit-learn's interface."""
+"""Features that Hebbian layers learn from images without labels, with scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Numbers = Annotated[Any, Sequence[int]]
 def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tensor, "batch features"]:
     """The means of each map over its four quadrants: all units of one quadrant, then those of the next.
 
-    The middle row or column of an odd side belongs to the later quadrants.
+    If a side is odd, the middle row or column belongs to the later quadrants.
 
     Source: Miconi (2021).
 
@@ -45,7 +45,7 @@ def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tens
 
 
 def layer_features(layers: nn.Sequential, images: Float[Tensor, "batch channels height width"]) -> list[Tensor]:
-    """The features of each layer for a read-out, (batch, 4 units): quadrants of its output, as the next layer sees it.
+    """The features of each layer for a readout, (batch, 4 units): quadrants of its output, as the next layer sees it.
 
     The activity is therefore standardised, except in the last layer.
 
@@ -61,37 +61,37 @@ def layer_features(layers: nn.Sequential, images: Float[Tensor, "batch channels 
 
 
 class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """A stack of ``HebbianConv2d`` that learn side by side, and their features for a linear read-out.
+    """A stack of ``HebbianConv2d`` layers that all learn at the same time, and their features for a linear readout.
 
-    X holds images, (samples, channels, height, width), or a row for each image, whose shape is then ``image_shape``.
-    Rows without it are no images: a single layer of ``n_filters[0]`` units then learns from whole rows. Whiten images
+    X holds images, (samples, channels, height, width), or one row for each image of shape ``image_shape``. Rows without
+    ``image_shape`` are not images: a single layer of ``n_filters[0]`` units then learns from whole rows. Whiten images
     first (``ZCAWhitening``): since neighbouring pixels are correlated, filters would otherwise become blobs, worse than
-    random ones.
+    random filters.
 
     Args:
-        n_filters: Filters of each layer.
+        n_filters: Number of filters of each layer.
         kernel_sizes: Side of each layer's filters.
-        fan_ins: Inputs that each filter of a layer sees; None: all.
+        fan_ins: Number of inputs that each filter of a layer sees; None: all.
         lr: Share of a filter that a batch replaces, for each layer.
-        image_shape: (channels, height, width) of the rows of X.
-        activation: ``"triangle"`` or ``"wta"``.
-        threshold_rate: How fast thresholds adapt; 0: not at all.
-        burn_in: Batches before filters learn, in which thresholds settle.
-        n_epochs: How often ``fit`` looks at all samples.
-        batch_size: Samples in a batch.
-        flip: Show every image as its mirror image half of the time.
-        output: ``"flat"``, all that the last layer gives; ``"quadrants"``, its means over the four quadrants; or
-            ``"all-quadrants"``, those of each layer.
+        image_shape: (channels, height, width) of the images in the rows of X.
+        activation: ``"triangle"`` or ``"wta"``; see ``HebbianConv2d``.
+        threshold_rate: Rate at which thresholds adapt; 0: not at all.
+        burn_in: Number of batches before filters learn, in which thresholds settle.
+        n_epochs: Number of passes of ``fit`` over the samples.
+        batch_size: Number of samples in a batch.
+        flip: Whether each image is mirrored with probability 1/2 during learning.
+        output: ``"flat"``, the whole output of the last layer; ``"quadrants"``, its means over the four quadrants; or
+            ``"all-quadrants"``, those of every layer.
         random_state: Seed of filters, connections, order and flips.
 
     Attributes:
         network_: The layers, an ``nn.Sequential``, in eval mode.
-        image_shape_: (channels, height, width); of rows that are no images (features, 1, 1).
+        image_shape_: (channels, height, width), or (features, 1, 1) for rows that are not images.
 
     Raises:
         ValueError: In ``fit``: an argument is out of range, or images are too small for the layers.
 
-    Source: as of ``HebbianConv2d``.
+    Source: as for ``HebbianConv2d``.
 
     Examples:
         >>> from sklearn.datasets import load_digits
@@ -122,7 +122,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     n_features_in_: int
 
-    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
+    # scikit-learn demands that the constructor accepts anything and that ``fit`` checks it.
     def __init__(
         self,
         n_filters: Numbers = (100, 196, 400),
@@ -156,7 +156,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> HebbianFeatures:
-        """Forget everything and learn from images, in an order of its own, ``n_epochs`` times each."""
+        """Forget everything and learn from images in random order, ``n_epochs`` times each."""
         images = self._start(X)
         for _ in range(self.n_epochs):
             self._learn(images[self._rng.permutation(len(images))])
@@ -164,7 +164,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: object = None) -> HebbianFeatures:
-        """Learn from images once, in their order, in addition to earlier ones; classes should be mixed."""
+        """Learn from further images once, in the given order, in which classes should be mixed."""
         self._learn(self._images(X) if hasattr(self, "network_") else self._start(X))
         return self
 
@@ -219,11 +219,11 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         generator = torch.Generator().manual_seed(int(self._rng.integers(2**31)))
         channels, *sides = self.image_shape_
         layers: list[HebbianConv2d] = []
-        same = {"activation": self.activation, "threshold_rate": self.threshold_rate, "burn_in": self.burn_in}
-        each = list(zip(self.n_filters, self.kernel_sizes, self.fan_ins, self.lr, strict=True))
+        shared = {"activation": self.activation, "threshold_rate": self.threshold_rate, "burn_in": self.burn_in}
+        layer_settings = list(zip(self.n_filters, self.kernel_sizes, self.fan_ins, self.lr, strict=True))
         if images.shape[2:] == (1, 1):
-            each = [(each[0][0], 1, None, each[0][3])]
-        for units, kernel, fan_in, lr in each:
+            layer_settings = [(layer_settings[0][0], 1, None, layer_settings[0][3])]
+        for units, kernel, fan_in, lr in layer_settings:
             pool = 1 if sides == [1, 1] else 2
             if (least := kernel + pool - 1) > min(sides):
                 raise ValueError(
@@ -231,7 +231,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                     f"few for kernels of {kernel} and windows of {pool} x {pool}, which take {least} x {least}"
                 )
             layers.append(
-                HebbianConv2d(channels, units, kernel, lr=lr, pool=pool, fan_in=fan_in, generator=generator, **same)
+                HebbianConv2d(channels, units, kernel, lr=lr, pool=pool, fan_in=fan_in, generator=generator, **shared)
             )
             channels, sides = units, [(side - kernel + 1) // pool for side in sides]
         if self.output != "flat" and min(sides) < 2:

@@ -1,7 +1,7 @@
 """One pass of a Hebbian layer as numba kernels: drive, threshold, winner, output and pooling, and what winners learn.
 
-Samples are the last axis, so that all that is done at a place is done for as many of them at once as fit a register,
-also where a unit looks at a few inputs only. The drives of one place never leave the cache.
+Samples are the last axis, so that the work at a position vectorises over samples, even if a unit sees only a few
+inputs. The drives of one position never leave the cache.
 """
 
 import numpy as np
@@ -9,15 +9,15 @@ from numba import njit
 
 from engram.numeric.jit import jit
 
-ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order; numbers that are not finite stay so
+ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order; NaN and infinity remain
 
 
 @jit
 def standardize(x, out, spread):
-    """Write (x - mean) / (1e-10 + std) of each sample, a column of x, and its std, NaN where x is not finite."""
+    """Write (x - mean) / (1e-10 + std) of each sample, a column of x, and its std, which is NaN if x is not finite."""
     rows, batch = x.shape
     mean, square = np.zeros(batch), np.zeros(batch)
-    for i in range(rows):  # less the first value, so that the mean of a constant sample is not off by rounding
+    for i in range(rows):  # relative to the first value, so that a constant sample has an exact mean
         for b in range(batch):
             mean[b] += np.float64(x[i, b]) - x[0, b]
     for b in range(batch):
@@ -38,7 +38,7 @@ def standardize(x, out, spread):
 
 @njit(error_model="numpy", fastmath=ANY_ORDER, inline="always")
 def compete(drive, theta, best, mean, winner):
-    """Subtract the thresholds from the drives (units, batch) of a place; write the mean and each sample's winner."""
+    """Subtract the thresholds from the drives (units, batch) of a position; write their means and winners by sample."""
     units, batch = drive.shape
     for b in range(batch):
         best[b] = -np.inf
@@ -60,7 +60,7 @@ def compete(drive, theta, best, mean, winner):
 
 @njit(error_model="numpy", fastmath=ANY_ORDER, inline="always")
 def emit(drive, mean, winner, triangle, share, out, row, column):
-    """Add a place's output, times ``share``, to the window (row, column) that it is averaged in."""
+    """Add the output of a position, times ``share``, to the window (row, column) over which it is averaged."""
     units, batch = drive.shape
     if triangle:
         for n in range(units):
@@ -74,7 +74,7 @@ def emit(drive, mean, winner, triangle, share, out, row, column):
 
 @jit
 def dense_rows(drives, first, theta, triangle, pool, winners, out):
-    """Let units compete at some rows of places, from ``first`` on, with drives (units, rows, columns, batch)."""
+    """Let units compete at some rows of positions, from ``first`` on, with drives (units, rows, columns, batch)."""
     units, rows, columns, batch = drives.shape
     best, mean, drive = (
         np.empty(batch, theta.dtype),
@@ -94,9 +94,9 @@ def dense_rows(drives, first, theta, triangle, pool, winners, out):
 
 @jit
 def sparse_places(x, width, values, offsets, theta, triangle, pool, winners, out):
-    """Let units compete at all places, each seeing the inputs ``offsets`` (units, fan_in) with weights ``values``.
+    """Let units compete at all positions, each seeing the inputs ``offsets`` (units, fan_in) with weights ``values``.
 
-    ``x`` is (channels * height * width, batch); an offset is the row of x that a unit sees from the first place.
+    ``x`` is (channels * height * width, batch); an offset is the row of x that a unit sees at the first position.
     """
     units, fan_in = values.shape
     rows, columns, batch = winners.shape
@@ -108,15 +108,15 @@ def sparse_places(x, width, values, offsets, theta, triangle, pool, winners, out
     share = theta.dtype.type(1 / pool**2)
     for r in range(rows):
         for c in range(columns):
-            place = r * width + c
+            base = r * width + c
             for n in range(units):
                 f = fan_in % 3
                 drive[n] = 0
                 for i in range(f):
                     for b in range(batch):
-                        drive[n, b] += values[n, i] * x[place + offsets[n, i], b]
-                while f < fan_in:  # three at once, or the sums would go to the cache and back at every input
-                    p, q, s = x[place + offsets[n, f]], x[place + offsets[n, f + 1]], x[place + offsets[n, f + 2]]
+                        drive[n, b] += values[n, i] * x[base + offsets[n, i], b]
+                while f < fan_in:  # three at once, to move the sums to and from the cache less often
+                    p, q, s = x[base + offsets[n, f]], x[base + offsets[n, f + 1]], x[base + offsets[n, f + 2]]
                     v, w, y = values[n, f], values[n, f + 1], values[n, f + 2]
                     for b in range(batch):
                         drive[n, b] += v * p[b] + w * q[b] + y * s[b]
@@ -131,7 +131,7 @@ def sparse_places(x, width, values, offsets, theta, triangle, pool, winners, out
 def dense_learning(x, winners, learns, wins, decay, sums):
     """Sum the patches that each unit won, (units, kernel, kernel * channels).
 
-    ``x`` is (batch, height, width * channels); ``wins`` counts all of them, ``decay`` those that are learned from.
+    ``x`` is (batch, height, width * channels); ``wins`` counts all patches won, ``decay`` those learned from.
     """
     rows, columns, batch = winners.shape
     _, kernel, run = sums.shape
@@ -151,11 +151,11 @@ def dense_learning(x, winners, learns, wins, decay, sums):
 
 @jit
 def sparse_learning(x, width, offsets, winners, learns, wins, decay, sums):
-    """As ``dense_learning``, of the inputs alone that a unit sees, (units, fan_in); x as of ``sparse_places``."""
+    """As ``dense_learning``, for only the inputs that a unit sees, (units, fan_in); x as in ``sparse_places``."""
     rows, columns, batch = winners.shape
     for r in range(rows):
         for c in range(columns):
-            place = r * width + c
+            base = r * width + c
             for b in range(batch):
                 n = winners[r, c, b]
                 if n >= 0:
@@ -163,4 +163,4 @@ def sparse_learning(x, width, offsets, winners, learns, wins, decay, sums):
                     if learns[b]:
                         decay[n] += 1
                         for i in range(offsets.shape[1]):
-                            sums[n, i] += x[place + offsets[n, i], b]
+                            sums[n, i] += x[base + offsets[n, i], b]

@@ -1,4 +1,4 @@
-"""Convolutional and linear layers that learn by Hebb's rule, each by itself, while they are called in training mode."""
+"""Convolutional and linear layers that learn by Hebb's rule, each on its own, whenever called in training mode."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LARGEST_STEP = 0.5
 def fixed_fan_in(
     units: int, inputs: int, fan_in: int, generator: torch.Generator | None = None
 ) -> Int[Tensor, "units fan_in"]:
-    """The inputs that each unit is connected to: as many for each, drawn without replacement, in rising order.
+    """The indices of the inputs to which each unit is connected, drawn without replacement, in ascending order.
 
     Args:
         units: Number of units.
         inputs: Number of inputs.
-        fan_in: Inputs that each unit sees.
+        fan_in: Number of inputs that each unit sees.
         generator: Source of the choice; torch's global one if None.
 
     Raises:
@@ -43,7 +43,7 @@ def fixed_fan_in(
 
 
 class _HebbianLayer(nn.Module):
-    """The common part of both layers; a linear layer is a convolution of images of one pixel."""
+    """The common part of both layers; a linear layer is a convolution on images of one pixel."""
 
     connections: Tensor | None
     steps: Tensor
@@ -79,12 +79,12 @@ class _HebbianLayer(nn.Module):
         if connections is not None:
             weight = torch.zeros_like(weight).scatter(1, connections, weight.gather(1, connections))
         weight /= weight.norm(dim=1, keepdim=True)
-        # Without a gradient no optimiser changes it, not even by weight decay.
+        # It requires no gradient, so that no optimiser changes it, not even by weight decay.
         self.weight = nn.Parameter(weight.view(shape), requires_grad=False)
 
     @property
     def mask(self) -> Tensor:
-        """1 where there is a connection, of the shape of the weight."""
+        """A tensor like the weight, 1 where there is a connection and 0 elsewhere."""
         if self.connections is None:
             return torch.ones_like(self.weight)
         return torch.zeros_like(self.weight).flatten(1).scatter(1, self.connections, 1).view_as(self.weight)
@@ -95,7 +95,7 @@ class _HebbianLayer(nn.Module):
         return f"{inputs} -> {units}, fan_in={fan_in}, lr={self.lr}, {self.competition}"
 
     def _run(self, input: Tensor) -> Tensor:
-        """The output for images; learn from them in training mode."""
+        """The output for images; in training mode, also learn from them."""
         weight = self.weight.view(*self.weight.shape, *[1] * (4 - self.weight.ndim))
         layer: Any = weight, self.threshold.theta, self.competition, self.connections
         if not self.training and torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
@@ -103,8 +103,8 @@ class _HebbianLayer(nn.Module):
         with torch.no_grad():
             result = hebbian_pass(input, *layer)
             if self.training:
-                places = len(input) * (input.shape[2] - weight.shape[2] + 1) * (input.shape[3] - weight.shape[3] + 1)
-                self._learn(result, places)
+                positions = len(input) * (input.shape[2] - weight.shape[2] + 1) * (input.shape[3] - weight.shape[3] + 1)
+                self._learn(result, positions)
         return result.output
 
     def _learn(self, result: Pass, places: int) -> None:
@@ -144,38 +144,39 @@ class _HebbianLayer(nn.Module):
 class HebbianConv2d(_HebbianLayer):
     """A convolution whose filters learn by a Hebbian rule from the patches that they win, in training mode.
 
-    Each image is standardised. The filters of a place compete with z = conv(x, W), less adaptive thresholds; the
-    winner's filter moves towards the patch that it won, and is brought back to length 1. All others learn nothing, but
-    with the activation ``"triangle"`` the next layer sees them. There is neither bias nor padding.
+    Each image is standardised. The filters at a position compete with z = conv(x, W) minus adaptive thresholds; the
+    winner moves towards the patch that it won and is scaled back to length 1. The others do not learn, but with the
+    activation ``"triangle"`` the next layer sees them. There is neither bias nor padding.
 
         u = z - theta,   y = k_winners(u),   dW[j] = sum_p y[j, p] x[p] - d[j] W[j],   W[j] <- W[j] / |W[j]|
 
-    In eval mode it is a pure function of its input, and nothing adapts. No gradient passes in training.
+    In eval mode it is a pure function of its input, and nothing adapts. In training no gradient passes through it.
 
     Args:
-        in_channels: Channels of the input.
+        in_channels: Number of input channels.
         out_channels: Number of filters.
         kernel_size: Side of the filters.
-        n_winners: Filters that win at a place, at most.
-        rule: ``"instar"``, ``"hebb"`` or ``"oja"``, see ``hebbian_update``.
+        n_winners: Maximum number of filters that win at a position.
+        rule: ``"instar"``, ``"hebb"`` or ``"oja"``; see ``hebbian_update``.
         lr: Share of a filter that a batch replaces if the filter wins as often as it should; with 0 filters do not
-            learn, but thresholds adapt. In terms of a rate eta for sums over a batch it is eta * places * n_winners /
-            filters.
-        threshold_rate: How fast thresholds adapt, see ``AdaptiveThreshold``.
+            learn, but thresholds adapt. A rate eta for sums over a batch corresponds to eta * positions * n_winners /
+            filters, with all positions of the batch.
+        threshold_rate: Rate at which thresholds adapt; see ``AdaptiveThreshold``.
         activation: The output: ``"triangle"`` of u, or ``"wta"``, the winners' y alone.
-        binary: Winners have activity 1, as published; else their drive.
-        pool: Side of the windows that the output is averaged over; 1: none.
-        fan_in: Inputs that each filter sees, drawn once; None: all of in_channels * kernel_size^2. Inputs that are left
-            out cost no time.
-        burn_in: Batches before filters learn, in which thresholds settle.
+        binary: Whether winners have activity 1, as published; otherwise their drive, at most 50.
+        pool: Side of the windows over which the output is averaged; 1: none.
+        fan_in: Number of inputs that each filter sees, drawn once; None: all in_channels * kernel_size^2. Inputs that
+            are left out cost no time.
+        burn_in: Number of batches before filters learn, in which thresholds settle.
         generator: Source of the initial filters and connections; torch's global one if None.
 
     Attributes:
-        weight: W, (out_channels, in_channels, kernel_size, kernel_size): initially Gaussian; of length 1 each.
-        connections: The inputs that each filter sees, (out_channels, fan_in), as places in ``weight[j].flatten()``.
+        weight: W, (out_channels, in_channels, kernel_size, kernel_size), filters of length 1, initially Gaussian.
+        connections: Inputs that each filter sees, (out_channels, fan_in), as indices of ``weight[j].flatten()``, or
+            None for all.
         threshold: The ``AdaptiveThreshold``.
-        win_rate: Share of the places of the last batch at which each filter won, (out_channels,).
-        steps: Batches so far.
+        win_rate: Share of the positions in the last batch at which each filter won, (out_channels,).
+        steps: Number of batches so far.
 
     Raises:
         ValueError: An argument is out of range.
@@ -217,9 +218,9 @@ class HebbianConv2d(_HebbianLayer):
     def forward(
         self, input: Float[Tensor, "batch in_channels height width"]
     ) -> Float[Tensor, "batch out_channels rows columns"]:
-        """The activity for images; in training, learn from them.
+        """The activity for images; in training mode, also learn from them.
 
-        In memory the batch may be its last axis; so use ``flatten`` or ``reshape`` on it, not ``view``.
+        The batch may be the last axis of the result in memory, so use ``flatten`` or ``reshape`` on it, not ``view``.
         """
         self._check(input, ("batch", self.weight.shape[1], "height", "width"))
         least = self.weight.shape[2] + self.competition.pool - 1
@@ -235,14 +236,14 @@ class HebbianLinear(_HebbianLayer):
     Args:
         in_features: Number of inputs.
         out_features: Number of units.
-        n_winners: Units that win, at most.
-        rule: ``"instar"``, ``"hebb"`` or ``"oja"``, see ``hebbian_update``.
+        n_winners: Maximum number of units that win.
+        rule: ``"instar"``, ``"hebb"`` or ``"oja"``; see ``hebbian_update``.
         lr: Share of a unit's weights that a batch replaces if the unit wins as often as it should.
-        threshold_rate: How fast thresholds adapt, see ``AdaptiveThreshold``.
+        threshold_rate: Rate at which thresholds adapt; see ``AdaptiveThreshold``.
         activation: The output: ``"triangle"`` of u, or ``"wta"``, the winners' y alone.
-        binary: Winners have activity 1; else their drive.
-        fan_in: Inputs that each unit sees, drawn once; None: all.
-        burn_in: Batches before weights learn, in which thresholds settle.
+        binary: Whether winners have activity 1; otherwise their drive, at most 50.
+        fan_in: Number of inputs that each unit sees, drawn once; None: all.
+        burn_in: Number of batches before weights learn, in which thresholds settle.
         generator: Source of the initial weights and connections; torch's global one if None.
 
     Attributes:
@@ -251,7 +252,7 @@ class HebbianLinear(_HebbianLayer):
     Raises:
         ValueError: An argument is out of range.
 
-    Source: as of ``HebbianConv2d``.
+    Source: as for ``HebbianConv2d``.
 
     Examples:
         >>> generator = torch.Generator().manual_seed(0)
@@ -281,6 +282,6 @@ class HebbianLinear(_HebbianLayer):
         super().__init__(shape, competition, **learning, generator=generator)
 
     def forward(self, input: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The activity for samples; in training, learn from them."""
+        """The activity for samples; in training mode, also learn from them."""
         self._check(input, ("batch", self.weight.shape[1]))
         return self._run(input[:, :, None, None])[:, :, 0, 0]

@@ -1,4 +1,4 @@
-"""One pass of a batch through a Hebbian layer: the definition, and the same by compiled kernels."""
+"""One pass of a batch through a Hebbian layer: the definition, and the same with compiled kernels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from engram.rules.hebbian_conv.competition import k_winners, per_sample_standard
 from engram.rules.hebbian_conv.update import RULES, Rule, summed_decay
 
 Activation = Literal["triangle", "wta"]
-LEAST_BATCH = 8  # samples below which kernels, that do the same for all of them at once, gain nothing
-CONSTANT = 1e-8  # standard deviation of a sample below which nothing is learned from it
-BLOCK = 1 << 19  # patches' values at once, so that they and the drives stay in the cache
+LEAST_BATCH = 8  # with fewer samples the kernels, which vectorise over samples, are no faster
+CONSTANT = 1e-8  # nothing is learned from a sample whose standard deviation is not above this
+BLOCK = 1 << 19  # patch values per matrix product, so that they and the drives stay in the cache
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,11 @@ class Competition:
 class Pass(NamedTuple):
     """The result of a batch.
 
-    Attributes: output: Activity, averaged over windows. win_rate: Share of the places at which each unit won. sums: Sum
-        of activity times input, of the weights that there are. decay: Sum of what the weights decay by.
+    Attributes:
+        output: Activity, averaged over windows.
+        win_rate: Share of the positions at which each unit won.
+        sums: Sum of activity times input, for the weights that exist.
+        decay: Sum of the decay of each unit's weights.
     """
 
     output: Float[Tensor, "batch units rows columns"]
@@ -66,7 +69,7 @@ def hebbian_pass(
         weight: W.
         theta: Thresholds.
         how: How units compete and learn.
-        connections: The inputs that each unit sees; None: all.
+        connections: Inputs that each unit sees, as indices of its flattened weights; None: all.
     """
     if (
         x.device.type == "cpu"
@@ -86,7 +89,7 @@ def plain_pass(
     how: Competition,
     connections: Int[Tensor, "units fan_in"] | None,
 ) -> Pass:
-    """The result of a batch: the definition.
+    """The result of a batch, computed as defined.
 
     Args:
         x: Input.
@@ -148,31 +151,31 @@ def fast_pass(
     if connections is None:
         images = torch.from_numpy(standard).view(channels, height, width, batch)
         matrix, depth = weight.detach().flatten(1), channels * kernel**2
-        at_once = max(1, BLOCK // (depth * columns * batch))
-        for first in range(0, rows, at_once):
-            count = min(at_once, rows - first)
+        block_rows = max(1, BLOCK // (depth * columns * batch))
+        for first in range(0, rows, block_rows):
+            count = min(block_rows, rows - first)
             drives = torch.mm(matrix, _patches(images, kernel, first, count).reshape(depth, -1))
             blocks = drives.view(units, count, columns, batch).numpy()
             kernels.dense_rows(blocks, first, theta.numpy(), is_triangle, how.pool, winners, output)
         sums = np.zeros((units, kernel, kernel * channels), dtype)
-        rows_of = images.permute(3, 1, 2, 0).contiguous().view(batch, height, -1).numpy()
-        kernels.dense_learning(rows_of, winners, learns, wins, decay, sums)
+        image_rows = images.permute(3, 1, 2, 0).contiguous().view(batch, height, -1).numpy()
+        kernels.dense_learning(image_rows, winners, learns, wins, decay, sums)
         growth = torch.from_numpy(sums).view(units, kernel, kernel, channels).permute(0, 3, 1, 2).reshape(units, -1)
     else:
         offsets = _offsets(connections, kernel, height, width)
         values = weight.detach().flatten(1).gather(1, connections).numpy()
-        place = width, values, offsets, theta.numpy(), is_triangle, how.pool
-        kernels.sparse_places(standard, *place, winners, output)
+        geometry = width, values, offsets, theta.numpy(), is_triangle, how.pool
+        kernels.sparse_places(standard, *geometry, winners, output)
         sums = np.zeros(values.shape, dtype)
         kernels.sparse_learning(standard, width, offsets, winners, learns, wins, decay, sums)
         growth = torch.from_numpy(sums)
     win_rate = torch.from_numpy((wins / winners.size).astype(dtype))
-    decayed = torch.from_numpy(decay) if how.rule != "hebb" else torch.zeros_like(theta)
-    return Pass(torch.from_numpy(output).permute(3, 0, 1, 2), win_rate, growth, decayed)
+    total_decay = torch.from_numpy(decay) if how.rule != "hebb" else torch.zeros_like(theta)
+    return Pass(torch.from_numpy(output).permute(3, 0, 1, 2), win_rate, growth, total_decay)
 
 
 def _patches(images: Tensor, kernel: int, first: int, count: int) -> Tensor:
-    """The patches at some rows of places as a view, (channels, kernel, kernel, count, columns, batch)."""
+    """The patches at some rows of positions, as a view, (channels, kernel, kernel, count, columns, batch)."""
     channels, _, width, batch = images.shape
     channel, row, column, _ = images.stride()
     shape = channels, kernel, kernel, count, width - kernel + 1, batch
@@ -180,6 +183,6 @@ def _patches(images: Tensor, kernel: int, first: int, count: int) -> Tensor:
 
 
 def _offsets(connections: Int[Tensor, "units fan_in"], kernel: int, height: int, width: int) -> np.ndarray:
-    """Where connected inputs lie, seen from the first place, in an image of this size without its batch."""
+    """The indices of connected inputs, as seen at the first position, in a flattened image of this size."""
     channel, inside = np.divmod(connections.numpy(), kernel**2)
     return np.asarray((channel * height + inside // kernel) * width + inside % kernel)

@@ -10,14 +10,14 @@ from engram import checks
 
 
 class AdaptiveThreshold(nn.Module):
-    """A threshold for each unit, which rises while the unit wins more often than it should, and else falls.
+    """A threshold for each unit, which rises while the unit wins more often than it should, and falls otherwise.
 
         u = z - theta,   theta <- theta + rate * (win_rate - target)
 
     Args:
         units: Number of units.
-        target: Share of the places at which a unit should win: k / units, if k win at each place.
-        rate: Rate of adaptation, per batch; 0: none.
+        target: Share of the positions at which a unit should win: k / units if k units win at each position.
+        rate: Rate of adaptation per batch; 0: none.
 
     Attributes:
         theta: The thresholds, (units,), a buffer; initially 0. Only ``adapt`` changes them.
@@ -43,15 +43,15 @@ class AdaptiveThreshold(nn.Module):
         self.register_buffer("theta", torch.zeros(checks.size("units", units)))
 
     def forward(self, z: Float[Tensor, "batch units ..."]) -> Float[Tensor, "batch units ..."]:
-        """The drives less the thresholds."""
+        """The drives minus the thresholds."""
         checks.instance("z", z, Tensor)
         checks.tensor("z", z, ("batch", len(self.theta), *z.shape[2:]), self.theta)
         return z - self.theta.view(-1, *[1] * (z.ndim - 2))
 
     def adapt(self, win_rate: Float[Tensor, " units"]) -> None:
-        """Adapt, given each unit's share of won places in a batch, such as ``(y > 0).float().mean((0, 2, 3))``.
+        """Adapt to the share of positions that each unit won in a batch, such as ``(y > 0).float().mean((0, 2, 3))``.
 
-        Mix the classes in every batch, or thresholds follow the classes.
+        Mix the classes in every batch, or the thresholds follow the classes.
         """
         checks.tensor("win_rate", win_rate, (len(self.theta),), self.theta)
         self.theta.add_(win_rate - self.target, alpha=self.rate)

@@ -1,4 +1,4 @@
-"""Hebbian updates of a convolutional or linear layer: explicitly, and as the gradient of a scalar."""
+"""Hebbian updates of a convolutional or linear layer: computed directly, or as the gradient of a scalar."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def hebbian_update(
     stride: int = 1,
     padding: int = 0,
 ) -> Float[Tensor, "units inputs ..."]:
-    """The change of each weight, summed over the batch and over all places p, without a graph.
+    """The change of each weight, summed over the batch and over all positions p, without a graph.
 
         dW[j] = sum_p y[j, p] x[p] - d[j] W[j]
 
     Args:
-        x: Input: (batch, channels, height, width) of a convolution, (batch, features) of a linear layer.
+        x: Input: (batch, channels, height, width) for a convolution, (batch, features) for a linear layer.
         y: Activity of the units, such as the result of ``k_winners``.
         weight: W: (units, channels, height, width), or (units, features).
         rule: d[j]: ``"instar"`` sum_p y[j, p], ``"hebb"`` 0, ``"oja"`` sum_p y[j, p]^2.
@@ -38,7 +38,7 @@ def hebbian_update(
         padding: Padding of the convolution.
 
     Raises:
-        ValueError: An unknown rule, or shapes that do not match.
+        ValueError: The rule is unknown, or shapes do not match.
 
     Source: Miconi, "Hebbian learning with gradients: Hebbian convolutional neural networks with modern deep learning
     frameworks" (2021).
@@ -76,23 +76,22 @@ def hebbian_loss(
     *,
     rule: Rule = "instar",
 ) -> Float[Tensor, ""]:
-    """A scalar whose gradient by the weights is minus the Hebbian update, so that any optimiser applies it.
+    """A scalar whose gradient with respect to the weights is minus the Hebbian update, for use with any optimiser.
 
         L = -sum_jp y[j, p] s[j, p],   s = z - |W[j]|^2 q / 2
 
-    with y as a constant, and q = 1 (instar), 0 (Hebb) or y (Oja). Do not subtract thresholds from z: they only act on
-    y.
+    with constant y, and q = 1 (instar), 0 (Hebb) or y (Oja). Do not subtract thresholds from z: they act only on y.
 
     Args:
         z: Drive: the output of the convolution or linear layer, with its graph.
         y: Activity of the units, of the shape of z.
-        weight: W, that z was computed with.
+        weight: W, with which z was computed.
         rule: ``"instar"``, ``"hebb"`` or ``"oja"``.
 
     Raises:
-        ValueError: An unknown rule, or shapes that do not match.
+        ValueError: The rule is unknown, or shapes do not match.
 
-    Source: as of ``hebbian_update``.
+    Source: as for ``hebbian_update``.
 
     Examples:
         >>> x, w = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 1.0]], requires_grad=True)
@@ -112,6 +111,6 @@ def hebbian_loss(
 
 
 def summed_decay(y: Float[Tensor, "batch units ..."], rule: Rule) -> Float[Tensor, " units"]:
-    """d, the rule's decay of each unit, summed over the batch and over all places."""
+    """The rule's decay d of each unit, summed over the batch and over all positions."""
     by_unit = y.transpose(0, 1).flatten(1)
     return RULES[rule].rule.coefficients(by_unit.T).decay.expand_as(by_unit.T).to(y).sum(0)

@@ -1,4 +1,4 @@
-"""Whitening of whole images that changes them as little as possible; scikit-learn's interface."""
+"""Whitening of whole images that changes them as little as possible, with scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from engram import checks
 from engram.rules.hebbian_conv.competition import per_sample_standardize
 
 Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
-EXACT = 1024  # features up to which eigenvectors are computed in 64 bits
+EXACT = 1024  # up to this many features, eigenvectors are computed in 64 bits
 
 
 class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Rows are multiplied by the symmetric matrix that makes their second moments the identity (zero-phase whitening).
+    """Zero-phase whitening: rows are multiplied by the symmetric matrix that makes their second moments the identity.
 
         C = X^T X / n + eps 1 = E diag(e) E^T,   P = E diag(e^-1/2) E^T,   x <- P x
 
-    No mean of a feature is subtracted. Where a layer standardises its input, only the ratio of eps and the moments
-    matters: the published code, which divides 9,000 rows of 3,072 values by 3,072 and adds 1e-3, has an eps of 3.4e-4.
+    The means of the features are not subtracted. If a layer standardises its input, only the ratio of eps to the
+    moments matters: the published code, which divides 9,000 rows of 3,072 values by 3,072 and adds 1e-3, has an eps of
+    3.4e-4.
 
     Args:
-        eps: Added to all moments, so that directions which hardly occur are not amplified too much.
-        standardize: Give each row mean 0 and standard deviation 1 first, as published for images.
-        mirror: Fit to the images and their mirror images, so that the order of whitening and mirroring does not matter.
-            This is also four times as fast, since even and odd parts are then uncorrelated.
-        image_shape: (channels, height, width) of the rows, which ``mirror`` has to know; it is not needed if X has four
-            axes.
+        eps: Added to the diagonal of the moments, so that directions which hardly occur are not amplified too much.
+        standardize: Whether to give each row mean 0 and standard deviation 1 first, as published for images.
+        mirror: Whether to fit to the images and their mirror images, so that whitening and mirroring commute. This is
+            also four times as fast, since even and odd parts are then uncorrelated.
+        image_shape: (channels, height, width) of the rows, which ``mirror`` needs unless X has four axes.
 
     Attributes:
-        matrices_: P; with ``mirror``, that of the even and that of the odd part.
+        matrices_: A list of P alone or, with ``mirror``, of P for the even and for the odd part.
 
     Raises:
-        ValueError: In ``fit``: an argument is out of range; in all methods: X is no valid data, or of another width.
+        ValueError: An argument is out of range (in ``fit``), or X is not valid or has another width (in all methods).
 
     Source: Bell and Sejnowski, "The 'independent components' of natural scenes are edge filters" (1997); as used by
     Miconi (2021).
@@ -61,7 +61,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
 
     n_features_in_: int
 
-    # As scikit-learn demands, anything is accepted here and checked by ``fit``.
+    # scikit-learn demands that the constructor accepts anything and that ``fit`` checks it.
     def __init__(
         self,
         eps: Annotated[Any, float] = 3.4e-4,
@@ -83,7 +83,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return self
 
     def transform(self, X: Data) -> np.ndarray:
-        """Whitened images, of the shape of X."""
+        """The whitened images, with the shape of X."""
         check_is_fitted(self)
         values = self._values(X)
         parts = zip(self._parts(self._standard(values)), self.matrices_, strict=True)
@@ -91,12 +91,12 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return self._joined(white).reshape(values.shape)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
-        """The images, standardised if ``standardize``, that whitened ones were made of."""
+        """The images, standardised if ``standardize``, from which whitened ones were computed."""
         check_is_fitted(self)
         values = self._values(X)
         parts = zip(self._parts(values.reshape(len(values), -1)), self.matrices_, strict=True)
-        colours = [scipy.linalg.solve(matrix, part.T, assume_a="pos").T for part, matrix in parts]
-        return self._joined(colours).reshape(values.shape)
+        images = [scipy.linalg.solve(matrix, part.T, assume_a="pos").T for part, matrix in parts]
+        return self._joined(images).reshape(values.shape)
 
     def _values(self, X: Data, reset: bool = False) -> np.ndarray:
         values = np.asarray(checks.samples(self, X, dtype=[np.float32, np.float64], allow_nd=True, reset=reset))
@@ -118,7 +118,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return per_sample_standardize(torch.from_numpy(rows)).numpy() if self.standardize else rows
 
     def _parts(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The coordinates of rows; with ``mirror`` those along even and along odd images."""
+        """The coordinates of rows; with ``mirror``, those along even and those along odd images."""
         if not self.mirror:
             return [rows]
         images = rows.reshape(len(rows), *self._shape)
@@ -129,7 +129,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         return [part.reshape(len(rows), -1) for part in (even, (left - right) * root)]
 
     def _joined(self, parts: list[np.ndarray]) -> np.ndarray:
-        """The rows that have these coordinates."""
+        """The rows with these coordinates."""
         if not self.mirror:
             return parts[0]
         half, root = self._shape[2] // 2, parts[0].dtype.type(np.sqrt(0.5))
@@ -140,7 +140,7 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
 
 
 def _whitening(rows: np.ndarray, eps: float) -> np.ndarray:
-    """P, in 64 bits up to ``EXACT`` features, else in the precision of the rows."""
+    """P, computed in 64 bits up to ``EXACT`` features, otherwise in the precision of the rows."""
     exact = rows.shape[1] <= EXACT
     rows = rows.astype(np.float64) if exact else rows
     moments = rows.T @ rows / rows.dtype.type(len(rows))

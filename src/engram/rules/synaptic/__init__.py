@@ -1,4 +1,4 @@
-"""Rules of single layers, which change weights by the activities on both sides of them."""
+"""Rules for single layers, which change weights by the activities on both sides of them."""
 
 from engram.rules.synaptic.bcm import BCM
 from engram.rules.synaptic.covariance_hebb import ActivityMeans, CovarianceHebb

@@ -8,7 +8,7 @@ from engram import checks
 
 
 def check_activities(pre: Tensor, post: Tensor, weight: Tensor) -> None:
-    """Raise unless activities fit each other and these weights.
+    """Raise an error unless activities fit each other and the weights.
 
     Args:
         pre: Presynaptic activity, (batch, pre).
@@ -16,8 +16,8 @@ def check_activities(pre: Tensor, post: Tensor, weight: Tensor) -> None:
         weight: W, (post, pre).
 
     Raises:
-        TypeError: One is not a tensor.
-        ValueError: Wrong shape, dtype or device, or an empty batch.
+        TypeError: An argument is not a tensor.
+        ValueError: A shape, dtype or device is wrong, or the batch is empty.
     """
     checks.tensor("weight", weight, ("post", "pre"), weight)
     checks.tensor("pre", pre, ("batch", weight.shape[1]), weight)

@@ -1,4 +1,4 @@
-"""The rule of Bienenstock, Cooper and Munro: a threshold that moves decides between growth and decay."""
+"""The rule of Bienenstock, Cooper and Munro: a moving threshold decides between growth and decay."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ class BCM(SynapticRule[Tensor]):
         dw[j] = mean over the batch of x y[j] (y[j] - theta[j]),   theta' = theta + rate (mean y^2 - theta)
 
     A unit becomes selective: it responds to one pattern alone, with activity 1 / p if that has probability p. The state
-        is theta,
-    (post,), which starts at 0.
+    is theta, (post,), which starts at 0.
 
     Args:
-        rate: Rate of the threshold, per update, from 0 to 1; at least ten times the learning rate, or activity grows
+        rate: Rate of the threshold per update, from 0 to 1; at least ten times the learning rate, or the activity grows
             faster than the threshold can follow.
 
     Raises:
@@ -60,7 +59,7 @@ class BCM(SynapticRule[Tensor]):
         weight: Annotated[Tensor, "post pre"],
         state: Annotated[Tensor, "post"],
     ) -> SynapticUpdate:
-        """Minus the mean of x y (y - theta), and theta after it.
+        """Minus the mean of x y (y - theta), and the next theta.
 
         Args:
             pre: Presynaptic activity x.

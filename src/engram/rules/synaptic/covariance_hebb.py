@@ -1,4 +1,4 @@
-"""The covariance rule: a weight grows where both activities are above their means, or both below."""
+"""The covariance rule: a weight grows if both activities are above their means, or both below."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
 
         dW = (y - ybar)^T (x - xbar) / B,   xbar' = xbar + rate (mean x - xbar),   ybar likewise
 
-    The means are those of the past, and start at 0.
+    The means are those of past activities and start at 0.
 
     Args:
-        rate: Rate of the means, per update, from 0 to 1.
+        rate: Rate of the running means per update, from 0 to 1.
 
     Raises:
         ValueError: ``rate`` is out of range.
@@ -77,5 +77,5 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
         for name, mean, units in zip(state._fields, state, reversed(weight.shape), strict=True):
             checks.tensor(f"state.{name}", mean, (units,), weight)
         grad = -(post - state.post).T @ (pre - state.pre) / len(pre)
-        means = (mean.lerp(now.mean(0), self.rate) for mean, now in zip(state, (pre, post), strict=True))
+        means = (mean.lerp(activity.mean(0), self.rate) for mean, activity in zip(state, (pre, post), strict=True))
         return SynapticUpdate(grad, ActivityMeans(*means))

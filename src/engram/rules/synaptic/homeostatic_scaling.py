@@ -1,4 +1,4 @@
-"""Homeostatic scaling: a unit multiplies all its weights, towards the rate at which it should be active."""
+"""Homeostatic scaling: a unit scales all its weights to approach its target rate of activity."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from engram import checks
 def homeostatic_scaling(
     weight: Annotated[Tensor, "post pre"], rate: Annotated[Tensor, "post"], target: float, exponent: float = 0.1
 ) -> Float[Tensor, "post pre"]:
-    """Scale weights so that each unit moves towards its target rate; their proportions stay.
+    """The weights, scaled so that each unit moves towards its target rate; their proportions stay the same.
 
         w[j] := w[j] (target / rate[j])^exponent
 
     Args:
         weight: W.
-        rate: Mean activity of each unit, positive; the mean of a silent unit does not say how far off it is.
-        target: The target of this mean, positive.
-        exponent: Share of the correction that is made at once; with 1, all of it, if rates are proportional to weights.
+        rate: Mean activity of each unit, (post,), positive: a silent unit does not show how far off it is.
+        target: Target of this mean, positive.
+        exponent: Share of the correction that is made at once; 1 makes all of it, if rates are proportional to weights.
 
     Raises:
         ValueError: A rate or the target is not positive, or the shapes do not match.
 
-    Source: Turrigiano et al., "Activity-dependent scaling of quantal amplitude in neocortical neurons" (1998); form
-    ours.
+    Source: Turrigiano et al., "Activity-dependent scaling of quantal amplitude in neocortical neurons" (1998); the form
+    is ours.
 
     Examples:
         >>> import torch

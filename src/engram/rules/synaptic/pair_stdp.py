@@ -1,4 +1,4 @@
-"""Spike-timing dependent plasticity of pairs of spikes: growth where the presynaptic one came first, else decay."""
+"""Spike-timing dependent plasticity of spike pairs: growth if the presynaptic spike came first, otherwise decay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOUNDS = ("none", "hard", "soft")
 
 
 class SpikeTraces(NamedTuple):
-    """Traces of the spikes on both sides of a layer; a batch of 1 stands for as many as there are."""
+    """Traces of the spikes on both sides of a layer; a batch of 1 stands for any number of samples."""
 
     pre: Float[Tensor, "batch pre"]
     post: Float[Tensor, "batch post"]
@@ -26,7 +26,7 @@ class SpikeTraces(NamedTuple):
 
 @dataclass(frozen=True)
 class PairSTDP(SynapticRule[SpikeTraces]):
-    """Pair-based STDP, of all pairs, by traces: each update is one step of time.
+    """Pair-based STDP over all pairs of spikes, computed from traces; each update is one time step.
 
         x' = exp(-1 / tau_plus) x     y' = exp(-1 / tau_minus) y
         dW = mean over the batch of  A_plus post x' - A_minus y' pre
@@ -36,17 +36,17 @@ class PairSTDP(SynapticRule[SpikeTraces]):
     simultaneous spikes do not change their weight.
 
     Args:
-        a_plus: A_plus, the growth of a weight when both spikes come at almost the same time; 0 or more.
-        a_minus: A_minus, the decay likewise.
+        a_plus: A_plus, the growth of a weight if the spikes are almost simultaneous; 0 or more.
+        a_minus: A_minus, the corresponding decay.
         tau_plus: Time constant of the presynaptic trace, in steps.
-        tau_minus: That of the postsynaptic trace.
-        bounds: How a weight is kept between 0 and ``w_max``. ``"hard"``: the change ends there. ``"soft"``: growth is
-            multiplied with w_max - W, decay with W. Both need plain gradient descent with a learning rate of at most 1;
-            at 1, A are the published amplitudes. ``"none"``: nothing.
-        w_max: The largest weight.
+        tau_minus: Time constant of the postsynaptic trace, in steps.
+        bounds: How a weight is kept between 0 and ``w_max``. ``"hard"``: the change stops there. ``"soft"``: growth is
+            multiplied by w_max - W, decay by W. Both need plain gradient descent with a learning rate of at most 1; at
+            1, A_plus and A_minus are the published amplitudes. ``"none"``: not at all.
+        w_max: Largest weight.
 
     Raises:
-        ValueError: An argument is out of range or unknown, or the batch has another size than that of the traces.
+        ValueError: An argument is out of range or unknown, or the batch size differs from that of the traces.
 
     Source: Song, Miller and Abbott, "Competitive Hebbian learning through spike-timing-dependent synaptic plasticity"
     (2000), for the hard bounds; van Rossum, Bi and Turrigiano (2000) for bounds that depend on the weight; Morrison,
@@ -91,26 +91,26 @@ class PairSTDP(SynapticRule[SpikeTraces]):
         """Minus the change by the spikes of this step, and the traces after it.
 
         Args:
-            pre: Presynaptic activity x.
-            post: Postsynaptic activity y.
+            pre: Presynaptic spikes, 0 or 1.
+            post: Postsynaptic spikes, 0 or 1.
             weight: W.
             state: The traces before the step.
         """
         check_activities(pre, post, weight)
         check_traces(state, pre, post)
-        early = decayed(state.pre, self.tau_plus)
-        late = decayed(state.post, self.tau_minus)
-        growth = self.a_plus * mean_product(post, early)
-        decay = self.a_minus * mean_product(late, pre)
+        pre_trace = decayed(state.pre, self.tau_plus)
+        post_trace = decayed(state.post, self.tau_minus)
+        growth = self.a_plus * mean_product(post, pre_trace)
+        decay = self.a_minus * mean_product(post_trace, pre)
         change = bounded(growth, decay, weight, self.bounds, self.w_max)
-        return SynapticUpdate(-change, SpikeTraces(early + pre, late + post))
+        return SynapticUpdate(-change, SpikeTraces(pre_trace + pre, post_trace + post))
 
 
 def check_traces(state: Any, pre: Tensor, post: Tensor) -> None:
-    """Raise unless traces are of the units and the samples of these activities.
+    """Raise an error unless traces fit the units and the samples of the spikes.
 
     Args:
-        state: The traces, in fields of which the names end in pre or post.
+        state: The traces, in fields whose names end in "pre" or "post".
         pre: Presynaptic spikes.
         post: Postsynaptic spikes.
     """
@@ -139,14 +139,14 @@ def bounded(
     bounds: str,
     w_max: float,
 ) -> Float[Tensor, "post pre"]:
-    """The change of weights by growth and decay, under bounds as ``PairSTDP`` has them.
+    """The change of weights by growth and decay, under the bounds of ``PairSTDP``.
 
     Args:
-        growth: The increase by a pair in causal order.
-        decay: The decrease by a pair in the other order.
+        growth: Increase by pairs in causal order.
+        decay: Decrease by pairs in the other order.
         weight: W.
         bounds: ``"none"``, ``"hard"`` or ``"soft"``.
-        w_max: The largest weight.
+        w_max: Largest weight.
     """
     if bounds == "soft":
         return growth * (w_max - weight) - decay * weight

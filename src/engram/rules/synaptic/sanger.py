@@ -19,8 +19,8 @@ class Sanger(SynapticRule[None]):
 
         dW = (y^T x - tril(y^T y) W) / B
 
-    Each unit learns from the part of the input that those before it leave unexplained. As this takes their weights, the
-    rule is not local.
+    Each unit learns from the part of the input that the units before it leave unexplained. As this needs their weights,
+    the rule is not local.
 
     Source: Sanger, "Optimal unsupervised learning in a single-layer linear feedforward neural network" (1989),
     equation 5.
@@ -36,7 +36,7 @@ class Sanger(SynapticRule[None]):
     properties = replace(HEBBIAN, local=False)
 
     def init(self, weight: Float[Tensor, "post pre"]) -> None:
-        """None: it has no state."""
+        """No state."""
 
     def update(
         self,
@@ -45,7 +45,7 @@ class Sanger(SynapticRule[None]):
         weight: Annotated[Tensor, "post pre"],
         state: None,
     ) -> SynapticUpdate:
-        """(tril(y^T y) W - y^T x) / B.
+        """The pseudo-gradient (tril(y^T y) W - y^T x) / B.
 
         Args:
             pre: Presynaptic activity x.

@@ -1,4 +1,4 @@
-"""Plasticity rules of slow weights: a rule's change of a trace becomes a pseudo-gradient of the weights of a layer."""
+"""Plasticity rules for slow weights: a rule's change of a trace becomes a pseudo-gradient of a layer's weights."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ HEBBIAN = Properties(
 
 @dataclass(frozen=True)
 class SlowWeights(SynapticRule[None]):
-    """A rule of ``engram.plasticity`` that changes the slow weights of a layer in place of its traces.
+    """A rule of ``engram.plasticity`` that changes the slow weights of a layer instead of its traces.
 
-        grad = W - mean over the batch of H',   H' = what the rule makes of the trace H = W
+        grad = W - mean over the batch of H',   H' = the trace to which the rule changes H = W
 
-    With the rule's coefficients D, M and z this is mean(D) W - (M z)^T x / B, and is computed in this form, since a
+    With the rule's coefficients D, M and z this is mean(D) W - (M z)^T x / B. It is computed in this form, since a
     difference of large numbers would lose small changes.
 
     Args:
-        rule: The rule, with a linear recursion, and without bound or modulator. It is copied, and its parameters are
-            fixed.
+        rule: The rule, with a linear recursion and without a bound or a modulator. It is copied, and its parameters are
+            frozen.
 
     Raises:
-        TypeError: ``rule`` is no ``PlasticityRule``.
+        TypeError: ``rule`` is not a ``PlasticityRule``.
         ValueError: The rule has a bound, another recursion, or a modulator.
 
     Examples:
@@ -60,7 +60,7 @@ class SlowWeights(SynapticRule[None]):
         object.__setattr__(self, "rule", copy.deepcopy(rule).requires_grad_(False))
 
     def init(self, weight: Float[Tensor, "post pre"]) -> None:
-        """None: it has no state."""
+        """No state."""
 
     def update(
         self,
@@ -102,12 +102,12 @@ class SlowWeights(SynapticRule[None]):
 
 
 def hebb() -> SlowWeights:
-    """Hebb's rule: a weight grows by the product of its activities.
+    """Hebb's rule: a weight grows by the product of the activities that it connects.
 
         dW = y^T x / B
 
-    Nothing bounds it: along an eigenvector of the inputs' second moments, of eigenvalue l, a linear layer's weights
-    grow as (1 + lr l)^n. ``oja`` is the same with a bound. It is ``ClippedHebb`` without a bound.
+    It is unbounded: along an eigenvector of the inputs' second moments, of eigenvalue l, a linear layer's weights grow
+    as (1 + lr l)^n. ``oja`` is the same with a bound. It is ``ClippedHebb`` without a bound.
 
     Source: Hebb, "The Organization of Behavior" (1949), chapter 4.
 
@@ -124,7 +124,7 @@ def oja() -> SlowWeights:
 
         dw[j] = mean over the batch of y[j] (x - y[j] w[j])
 
-    The learning rate has to stay below the inverse of the inputs' largest eigenvalue; beyond, the weights diverge.
+    The learning rate must be below the inverse of the inputs' largest eigenvalue, or the weights diverge.
 
     Source: Oja, "A simplified neuron model as a principal component analyzer" (1982), equation 3.
 
@@ -137,7 +137,7 @@ def oja() -> SlowWeights:
 
 
 def instar() -> SlowWeights:
-    """Instar rule: weights move towards the inputs to which their unit responds.
+    """The instar rule: weights move towards the inputs to which their unit responds.
 
         dw[j] = mean over the batch of y[j] (x - w[j])
 
@@ -152,7 +152,7 @@ def instar() -> SlowWeights:
 
 
 def competitive(temperature: float = 1.0) -> SlowWeights:
-    """Soft winner-take-all: units move towards the inputs to which they respond more than others do.
+    """Soft winner-take-all: units move towards the inputs to which they respond more than other units.
 
         p = softmax(a / T),   dw[j] = mean over the batch of p[j] (x - w[j])
 
@@ -162,7 +162,7 @@ def competitive(temperature: float = 1.0) -> SlowWeights:
     Raises:
         ValueError: ``temperature`` is not positive.
 
-    Source: as of ``engram.plasticity.Competitive``.
+    Source: as for ``engram.plasticity.Competitive``.
 
     Examples:
         >>> import torch

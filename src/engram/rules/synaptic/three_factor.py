@@ -32,12 +32,12 @@ class EligibilityTraces(NamedTuple):
 
 @dataclass(frozen=True)
 class ThreeFactor(SynapticRule[EligibilityTraces]):
-    """A rule of two factors that waits for a third, the modulator M: a reward, a surprise, an error.
+    """A two-factor rule whose changes wait for a third factor, the modulator M: a reward, a surprise, an error.
 
         E' = (1 - 1 / tau) E + f(pre, post)
         dW = mean over the batch of (M - base) E',   base' = base + baseline_rate (mean M - base)
 
-    where f is the growth by another rule; each sample has an eligibility trace of its own.
+    where f is the growth by another rule; each sample has its own eligibility trace.
 
     Args:
         rule: The synaptic rule that gives f; ``hebb()`` if None.
@@ -45,8 +45,8 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         baseline_rate: Rate of the running mean of M, from 0 to 1; with 0 the baseline stays 0.
 
     Raises:
-        TypeError: ``rule`` is no synaptic rule.
-        ValueError: An argument is out of range, or the batch has another size than that of the traces.
+        TypeError: ``rule`` is not a synaptic rule.
+        ValueError: An argument is out of range, or the batch size differs from that of the traces.
 
     Source: Fremaux and Gerstner, "Neuromodulated spike-timing-dependent plasticity, and theory of three-factor learning
     rules" (2016), equations 1 and 2.
@@ -54,7 +54,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
     Examples:
         >>> rule, one = ThreeFactor(tau=2.0), torch.ones(1, 1)
         >>> _, state = rule.update(one, one, one, rule.init(one), modulator=torch.tensor([0.0]))
-        >>> rule.update(0 * one, one, one, state, modulator=torch.tensor([3.0])).grad  # of the past alone
+        >>> rule.update(0 * one, one, one, state, modulator=torch.tensor([3.0])).grad  # by past activity alone
         tensor([[-1.5000]])
     """
 
@@ -88,14 +88,14 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         state: EligibilityTraces,
         modulator: Annotated[Tensor, "batch *post"] | None = None,
     ) -> SynapticUpdate:
-        """Minus the mean of (M - base) E, and the traces.
+        """Minus the mean of (M - base) E', and the next state.
 
         Args:
             pre: Presynaptic activity.
             post: Postsynaptic activity.
             weight: W.
             state: The state from ``init`` or the last update.
-            modulator: M, of each sample or of each unit of it.
+            modulator: M for each sample, (batch,), or for each of its units, (batch, post).
 
         Raises:
             ValueError: There is no modulator, or shapes do not match.
@@ -107,29 +107,29 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         checks.tensor("modulator", modulator, shape, weight)
         if len(state.eligibility) not in (1, len(pre)):
             raise ValueError(f"state has traces of {len(state.eligibility)} samples: expected {len(pre)}, as pre has")
-        growth, inner = self._growth(pre, post, weight, state.rule)
+        growth, rule_state = self._growth(pre, post, weight, state.rule)
         eligibility = (1 - 1 / self.tau) * state.eligibility + growth
         surprise = (modulator - state.baseline).reshape(len(pre), -1, 1)
         grad = -(surprise * eligibility).mean(0)
         baseline = state.baseline.lerp(modulator.mean(), self.baseline_rate)
-        return SynapticUpdate(grad, EligibilityTraces(eligibility, baseline, inner))
+        return SynapticUpdate(grad, EligibilityTraces(eligibility, baseline, rule_state))
 
     def _growth(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """The rule's growth by each sample alone, and its states after it."""
-        if isinstance(self.rule, SlowWeights):  # the same without the cost of a transform
+        """The rule's growth by each sample alone, and its next states."""
+        if isinstance(self.rule, SlowWeights):  # the same, without the cost of vmap
             return self.rule.growth(pre, post, weight), None
 
         def of_sample(pre: Tensor, post: Tensor, state: Any) -> Any:
             grad, after = self.rule.update(pre[None], post[None], weight, state)  # type: ignore[union-attr]
             return (-grad,) if after is None else (-grad, after)
 
-        of_each = _each(lambda part: part.expand(len(pre), *part.shape[1:]), state)
-        growth, *after = torch.func.vmap(of_sample, in_dims=(0, 0, None if state is None else 0))(pre, post, of_each)
+        states = _each(lambda part: part.expand(len(pre), *part.shape[1:]), state)
+        growth, *after = torch.func.vmap(of_sample, in_dims=(0, 0, None if state is None else 0))(pre, post, states)
         return growth, after[0] if after else None
 
 
 def _each(function: Any, state: Any) -> Any:
-    """The state of a rule with each tensor changed by a function."""
+    """The state of a rule with a function applied to each tensor."""
     if state is None or isinstance(state, Tensor):
         return None if state is None else function(state)
     parts = [_each(function, part) for part in state]
@@ -139,15 +139,15 @@ def _each(function: Any, state: Any) -> Any:
 def reward_modulated_stdp(
     stdp: PairSTDP | None = None, *, tau: float = 1000.0, baseline_rate: float = 0.01
 ) -> ThreeFactor:
-    """R-STDP: pairs of spikes mark their synapse, and reward above its running mean changes those marked.
+    """R-STDP: pairs of spikes mark their synapse, and a reward above its running mean changes the marked synapses.
 
     Args:
-        stdp: The window of a pair; ``PairSTDP()`` if None.
-        tau: Time constant of the mark, in steps; 1 s in steps of 1 ms.
-        baseline_rate: Rate of the running mean of the reward.
+        stdp: The rule by which pairs of spikes mark synapses; ``PairSTDP()`` if None.
+        tau: Time constant of the mark, in steps; by default 1 s in steps of 1 ms.
+        baseline_rate: Rate of the running mean of the reward, from 0 to 1.
 
     Source: Izhikevich, "Solving the distal reward problem through linkage of STDP and dopamine signaling" (2007); the
-    mean that is subtracted as in Fremaux, Sprekeler and Gerstner (2010).
+    mean is subtracted as in Fremaux, Sprekeler and Gerstner (2010).
 
     Examples:
         >>> reward_modulated_stdp().rule

@@ -1,4 +1,4 @@
-"""Spike-timing dependent plasticity of pairs and triplets of spikes, which also depends on their rates."""
+"""Spike-timing dependent plasticity of pairs and triplets of spikes, which also depends on firing rates."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class TripletTraces(NamedTuple):
 
 @dataclass(frozen=True)
 class TripletSTDP(SynapticRule[TripletTraces]):
-    """Triplet STDP: as ``PairSTDP``, with amplitudes that a slow trace of the same side's earlier spikes adds to.
+    """Triplet STDP: as ``PairSTDP``, with amplitudes increased by a slow trace of earlier spikes on the same side.
 
         dW = mean over the batch of  post (A2_plus + A3_plus y2) x - pre (A2_minus + A3_minus x2) y
 
-    x, y and the slow x2, y2 decay before the spikes of the step find them, and are incremented after it.
+    At each step x, y and the slow x2, y2 first decay, are then used as above, and are incremented by its spikes last.
 
     Args:
-        a2_plus: Growth by pairs; 0 or more, as all amplitudes.
+        a2_plus: Growth by pairs; 0 or more, like all amplitudes.
         a2_minus: Decay by pairs.
         a3_plus: Growth by triplets of post, pre, post.
         a3_minus: Decay by triplets of pre, post, pre.
@@ -41,12 +41,11 @@ class TripletSTDP(SynapticRule[TripletTraces]):
         tau_minus: Time constant of y.
         tau_x: Time constant of x2.
         tau_y: Time constant of y2.
-        bounds: How a weight is kept between 0 and ``w_max``: ``"hard"``, the change ends there; ``"soft"``, growth is
-            multiplied with w_max - W, decay with W; ``"none"``.
-        w_max: The largest weight.
+        bounds: ``"none"``, ``"hard"`` or ``"soft"``; see ``PairSTDP``.
+        w_max: Largest weight.
 
     Raises:
-        ValueError: An argument is out of range, or ``bounds`` is unknown.
+        ValueError: An argument is out of range or unknown, or the batch size differs from that of the traces.
 
     Source: Pfister and Gerstner, "Triplets of spikes in a model of spike timing-dependent plasticity" (2006), equations
     1 to 4; by default the all-to-all fit to visual cortex of its table 4, in steps of 1 ms.
@@ -95,8 +94,8 @@ class TripletSTDP(SynapticRule[TripletTraces]):
         """Minus the change by the spikes of this step, and the traces after it.
 
         Args:
-            pre: Presynaptic activity x.
-            post: Postsynaptic activity y.
+            pre: Presynaptic spikes, 0 or 1.
+            post: Postsynaptic spikes, 0 or 1.
             weight: W.
             state: The traces before the step.
         """

@@ -1,4 +1,4 @@
-"""Learning in time: recurrent networks of rates and of spikes, and rules that train them forward in time."""
+"""Learning in time: rules that train recurrent networks of rates or spikes forward in time."""
 
 from engram.rules.temporal.eprop import EProp
 from engram.rules.temporal.rtrl import RTRL

@@ -1,4 +1,4 @@
-"""E-prop: eligibility traces run forward in time, and are combined with the current learning signal."""
+"""E-prop: eligibility traces run forward in time and are combined with the current learning signal."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ FEEDBACKS = ("symmetric", "random", "adaptive")
 
 @dataclass(frozen=True)
 class EProp(LearningRule[Tensor | None]):
-    """E-prop, for a ``ReadoutNetwork`` of rates or of spikes.
+    """E-prop for a ``ReadoutNetwork`` of rates or spikes.
 
         eps[i](t) = alpha eps[i](t-1) + pre[i](t)        pre: the input of t, the activity of t-1, and 1
         e[j, i](t) = psi[j](t) eps[i](t)                 psi: derivative of the activity by the potential
         dL/dW[j, i] = mean over the batch of sum over t of  (error(t) B)[j]  f(t)[j, i],   f(t) = kappa f(t-1) + e(t)
 
-    Later effects of an activity on the loss through other units are left out. All else is exact, so that without
-    recurrent connections this is the gradient. The readout has its true gradient.
+    Later effects of an activity on the loss through other units are left out. Everything else is exact, so that without
+    recurrent connections this is the gradient. The readout gets its true gradient.
 
     Args:
-        feedback: B, (outputs, hidden). ``"symmetric"``: the readout's weights. ``"random"``: fixed ones, normal with
-            variance 1 / hidden. ``"adaptive"``: as random, and then B changes as the readout does (Kolen and Pollack).
-        decay: Weight decay of B and of the readout at each step, by which their difference shrinks, if ``"adaptive"``.
+        feedback: B, (outputs, hidden). ``"symmetric"``: the readout's weights. ``"random"``: fixed random weights,
+            normal with variance 1 / hidden. ``"adaptive"``: random at first, then changed as the readout is (Kolen and
+            Pollack).
+        decay: For ``"adaptive"``, the share of B and of the readout that decays at each step, and with it their
+            difference.
 
     Raises:
         ValueError: An argument is unknown or out of range.
@@ -59,8 +61,8 @@ class EProp(LearningRule[Tensor | None]):
     def __post_init__(self) -> None:
         checks.choice("feedback", self.feedback, FEEDBACKS)
         checks.number("decay", self.decay, minimum=0, maximum=1)
-        without = replace(type(self).properties, no_weight_transport=self.feedback != "symmetric")
-        object.__setattr__(self, "properties", without)
+        properties = replace(type(self).properties, no_weight_transport=self.feedback != "symmetric")
+        object.__setattr__(self, "properties", properties)
 
     @classmethod
     def random(cls) -> EProp:
@@ -69,11 +71,11 @@ class EProp(LearningRule[Tensor | None]):
 
     @classmethod
     def adaptive(cls) -> EProp:
-        """The rule whose feedback changes as the readout does."""
+        """The rule whose feedback changes with the readout."""
         return cls("adaptive")
 
     def init(self, model: nn.Module, generator: torch.Generator) -> Float[Tensor, "outputs hidden"] | None:
-        """B, or None where it is the readout's weights."""
+        """B, or None if it is the readout's weights."""
         weight = check_network(model, "EProp").readout.weight
         if self.feedback == "symmetric":
             return None
@@ -92,8 +94,8 @@ class EProp(LearningRule[Tensor | None]):
         Args:
             model: The network, which is not changed.
             x: Its input, (time, batch, features).
-            target: Classes, int64, or values: of the batch, or, if ``model.every_step``, at each step.
-            state: B, (outputs, hidden), or None where it is the readout's weights.
+            target: Classes, int64, or values: one for each sample or, if ``model.every_step``, at each of its steps.
+            state: B, (outputs, hidden), or None if it is the readout's weights.
         """
         net = check_network(model, "EProp")
         core: Any = net.core
@@ -112,9 +114,9 @@ class EProp(LearningRule[Tensor | None]):
             trace = core.alpha * trace + torch.cat((x[t], previous.activity, ones), 1)
             slope = core.slope(previous, core_state)
             filtered = kappa * filtered + core_state.activity
-            if kappa:  # then a trace of each connection is needed, else one of each presynaptic unit
-                fresh = slope[:, :, None] * trace[:, None, :]
-                eligibility = fresh if eligibility is None else kappa * eligibility + fresh
+            if kappa:  # each connection needs a trace; otherwise one of each presynaptic unit is enough
+                increment = slope[:, :, None] * trace[:, None, :]
+                eligibility = increment if eligibility is None else kappa * eligibility + increment
             if not net.every_step and t < len(x) - 1:
                 continue
             output, step_target = readout(filtered), target[t] if net.every_step else target
@@ -131,11 +133,11 @@ class EProp(LearningRule[Tensor | None]):
         return checked_update(self, trained(net, grads), state, loss)
 
     def watched(self, state: Tensor | None) -> Collection[str]:
-        """The name of the readout's weights, if the feedback follows them."""
+        """The name of the readout's weights if the feedback follows them."""
         return ("readout.weight",) if self.feedback == "adaptive" else ()
 
     def weight_decay(self, lr: float, momentum: float = 0.0) -> float:
-        """Adaptive feedback decays as the readout is to, by decay (1 - momentum) / lr; else it is 0.
+        """The decay of the readout that matches that of adaptive feedback, decay (1 - momentum) / lr; otherwise 0.
 
         Args:
             lr: Learning rate, above 0.
@@ -145,7 +147,7 @@ class EProp(LearningRule[Tensor | None]):
         return super().weight_decay(lr, momentum) + decay * (1 - momentum) / lr
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: Tensor | None) -> Tensor | None:
-        """B after the readout's step, which it follows if it is adaptive.
+        """B after the readout's step, which adaptive feedback follows.
 
         Args:
             model: The network after the step.
@@ -159,7 +161,7 @@ class EProp(LearningRule[Tensor | None]):
 
 
 def core_gradients(core: Any, change: Float[Tensor, "hidden pre"]) -> dict[str, Tensor]:
-    """The parts for input weights, recurrent weights and bias by name; some cores lack one of them."""
+    """The gradients of input weights, recurrent weights and bias, by name; some cores have no bias."""
     inputs, recurrent, bias = change.tensor_split((core.input_size, core.input_size + core.hidden_size), dim=1)
     grads = {"core.weight_ih": inputs, "core.weight_hh": core.connections(recurrent)}
     return grads | ({"core.bias": bias[:, 0]} if hasattr(core, "bias") else {})

@@ -9,7 +9,7 @@ from engram.nn.sequence import autocast
 
 
 def check_network(model: nn.Module, rule: str) -> ReadoutNetwork:
-    """The network, or raise TypeError if it is not of the form that rules of learning in time train."""
+    """The network; TypeError if it is not of the form that temporal learning rules train."""
     if isinstance(model, ReadoutNetwork):
         return model
     raise TypeError(
@@ -24,7 +24,7 @@ def trained(model: ReadoutNetwork, grads: dict[str, Tensor]) -> dict[str, Tensor
 
 
 def check_sequences(model: ReadoutNetwork, x: Tensor, target: Tensor) -> None:
-    """Raise ValueError unless there is a step of time, and a target for each output, and autocast is off.
+    """Raise ValueError unless there is at least one time step, each output has a target, and autocast is off.
 
     Args:
         model: The network.

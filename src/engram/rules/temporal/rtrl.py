@@ -1,4 +1,4 @@
-"""Real-time recurrent learning: the exact gradient, forward in time, for small networks."""
+"""Real-time recurrent learning: the exact gradient, computed forward in time, for small networks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MAX_UNITS = 64
 
 @dataclass(frozen=True)
 class RTRL(LearningRule[None]):
-    """Real-time recurrent learning, for a ``ReadoutNetwork`` of at most 64 units.
+    """Real-time recurrent learning for a ``ReadoutNetwork`` of at most 64 units.
 
         P(t) = (alpha I + W diag(psi(t-1))) P(t-1) + dx(t)/dtheta with a fixed past,   P(t) = dx(t)/dtheta
         dL/dtheta = mean over the batch of sum over t of  error(t) V Q(t),   Q(t) = kappa Q(t-1) + diag(psi(t)) P(t)
 
-    with potentials x, derivatives psi of the activities by them, recurrent weights W and readout V. It gives what
-    backpropagation through time does, keeps nothing of the past but P, of N^2 (N + inputs) numbers for each sample,
-    and so takes N^3 (N + inputs) operations a step: an oracle for rules that approximate it.
+    with potentials x, derivatives psi of the activities with respect to them, recurrent weights W and readout V. The
+    result equals that of backpropagation through time. Of the past it keeps only P and Q, N^2 (N + inputs) numbers each
+    for every sample, at N^3 (N + inputs) operations per step: a reference for rules that approximate it.
 
     Source: Williams and Zipser, "A learning algorithm for continually running fully recurrent neural networks" (1989).
 
@@ -62,7 +62,7 @@ class RTRL(LearningRule[None]):
         Args:
             model: The network, which is not changed.
             x: Its input, (time, batch, features).
-            target: Classes, int64, or values: of the batch, or, if ``model.every_step``, at each step.
+            target: Classes, int64, or values: one for each sample or, if ``model.every_step``, at each of its steps.
             state: None: the rule has no state.
         """
         net = check_network(model, "RTRL")
@@ -72,7 +72,7 @@ class RTRL(LearningRule[None]):
         check_sequences(net, x, target)
         (batch, units), core_state = (x.shape[1], core.hidden_size), core.init(x.shape[1])
         weights, ones = core.connections(core.weight_hh), x.new_ones(batch, 1)
-        # Of the potential, and of the filtered activity, of each unit by each weight of each unit.
+        # Derivatives of each unit's potential and filtered activity with respect to each weight of each unit.
         by_weight = x.new_zeros(batch, units, units, core.input_size + units + 1)
         filtered_by_weight, filtered, slope = (
             torch.zeros_like(by_weight),
@@ -83,8 +83,8 @@ class RTRL(LearningRule[None]):
         loss, change = x.new_zeros(()), x.new_zeros(by_weight.shape[2:])
         for t, drive in enumerate(core.drive(x)):
             previous, core_state = core_state, core.step(drive, core_state)
-            through = torch.einsum("kl,bl,blji->bkji", weights, slope, by_weight)
-            by_weight = core.alpha * by_weight + through
+            recurrent = torch.einsum("kl,bl,blji->bkji", weights, slope, by_weight)
+            by_weight = core.alpha * by_weight + recurrent
             direct = torch.cat((x[t], previous.activity, ones), 1)
             by_weight.diagonal(dim1=1, dim2=2).add_(direct[:, :, None])
             slope = core.slope(previous, core_state)

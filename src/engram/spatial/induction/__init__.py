@@ -1,4 +1,4 @@
-"""Maps guessed from repeated parts, and planners that use them."""
+"""Maps that are guessed from repeated parts, and planners that use them."""
 
 from engram.spatial.induction.grammar import SubmapGrammar
 from engram.spatial.induction.greedy import greedy_action

@@ -16,16 +16,16 @@ from engram.numeric.grid_cells import CODES, EMPTY, REWARD, UNOBSERVED
 from engram.spatial.induction.kernels import distinct
 from engram.spatial.induction.posterior import Candidate, MapPosterior, Submap, background
 
-TRANSFORMS = {"identity": 0.0, "reflect_ud": 1.0, "reflect_lr": 1.0, "rotate": 2.0}  # with what each costs, in bits
-NEW = 8.0  # bits of a submap that is used
+TRANSFORMS = {"identity": 0.0, "reflect_ud": 1.0, "reflect_lr": 1.0, "rotate": 2.0}  # and the cost of each in bits
+NEW = 8.0  # cost in bits of a submap that is used
 SLOTS = (2, 36)  # the fewest and the most slots of a block size
-LEAST_SHARE = 1e-3  # of a block size, with less it is dropped
+LEAST_SHARE = 1e-3  # a block size with a smaller share of the evidence is dropped
 Size = tuple[int, int]
 Slot = tuple[slice, slice]
 
 
 class _OfSize(NamedTuple):
-    """A map divided into blocks of one size."""
+    """The hypotheses with blocks of one size."""
 
     submaps: tuple[Submap, ...]
     slots: tuple[Slot, ...]
@@ -37,7 +37,7 @@ class _OfSize(NamedTuple):
 
 
 def agree(first: Int[np.ndarray, "*shape"], second: Int[np.ndarray, "*shape"]) -> bool:
-    """Whether two parts of maps are equal where both are known."""
+    """Whether two parts of maps are equal in all cells that are known in both."""
     return bool(((first == second) | (first == UNOBSERVED) | (second == UNOBSERVED)).all())
 
 
@@ -50,16 +50,16 @@ class SubmapGrammar:
     both. A program puts one of the P submaps, transformed or not, in each of K slots. It is consistent if it agrees
     with all known cells. This can be checked slot by slot: if C_k are the submaps that agree with slot k, the
     consistent programs are C_1 x ... x C_K, so that the P^K programs are never enumerated. If there are at most
-    ``max_hypotheses``, all of them become hypotheses, otherwise as many random draws. Then hypotheses are dropped that
-    add nothing to another, that put rewards where another does, or that leave no reward to be collected.
+    ``max_hypotheses``, all of them become hypotheses, otherwise as many random draws. Hypotheses are then dropped if
+    they add nothing to another, have the same rewards as another, or leave no reward to be collected.
 
     Args:
-        block: Sizes of blocks. ``"author"``: one, the longer side of the map divided into ``fragments`` parts; if it is
-            not divisible, there are no hypotheses. ``"strips"``: all that divide one side, 2 to 36 parts. ``"tiles"``:
-            all that divide either.
-        fragments: Parts of ``"author"``, at least 2.
-        max_unknown: A block is a submap if a smaller share of it than this is unknown.
-        merge: The known cells of a submap: the ``"union"`` of those of equal blocks, or those of the last
+        block: Sizes of blocks. ``"author"``: one size, with the longer side of the map divided into ``fragments``
+            parts; if it is not divisible, there are no hypotheses. ``"strips"``: all sizes that divide one side, into 2
+            to 36 parts. ``"tiles"``: all that divide one side or both.
+        fragments: Number of parts of ``"author"``, at least 2.
+        max_unknown: A block is a submap if the share of its cells that is unknown is below this.
+        merge: The known cells of a submap: the ``"union"`` of those of equal blocks, or those of the last block
             (``"replace"``).
         transforms: How a submap may be put into a slot: any of ``"identity"``, ``"reflect_ud"``, ``"reflect_lr"``, and
             ``"rotate"``, by a right angle, of square blocks.
@@ -70,7 +70,7 @@ class SubmapGrammar:
             as published, after others have been dropped as redundant (``"last"``), which may leave no hypothesis.
         one_off: Whether a slot that agrees with no submap is filled with its own known cells; if not, no program is
             consistent.
-        max_hypotheses: Largest number of maps in a posterior.
+        max_hypotheses: Maximum number of maps in a posterior.
         random_state: A seed, or a generator, for the draws.
 
     Source: Sharma, Curtis, Kryven, Tenenbaum and Fiete, "Map Induction: Compositional spatial submap learning for
@@ -147,7 +147,7 @@ class SubmapGrammar:
             size: Rows and columns of a block (default: the first of ``sizes``).
 
         Raises:
-            ValueError: No map, or blocks that do not divide it.
+            ValueError: ``known`` is not a map, or the blocks do not divide it.
         """
         checks.arguments()
         cells = _checked(known)
@@ -159,21 +159,21 @@ class SubmapGrammar:
         for cells in blocks:
             if (cells == UNOBSERVED).mean() >= self.max_unknown:
                 continue
-            equal = [place for place, other in enumerate(submaps) if agree(cells, other.cells)]
+            equal = [index for index, submap in enumerate(submaps) if agree(cells, submap.cells)]
             if not equal:
                 submaps.append(Submap(cells, 1))
             elif self.merge == "union":
-                other = submaps[equal[0]]
-                together = np.where(cells == UNOBSERVED, other.cells, cells)
-                submaps[equal[0]] = Submap(together, other.support + 1)
+                submap = submaps[equal[0]]
+                union = np.where(cells == UNOBSERVED, submap.cells, cells)
+                submaps[equal[0]] = Submap(union, submap.support + 1)
             else:  # one block may take the place of several
-                support = sum(submaps[place].support for place in equal) + 1
+                support = sum(submaps[index].support for index in equal) + 1
                 submaps[equal[0]] = Submap(cells, support)
-                submaps = [other for place, other in enumerate(submaps) if place not in equal[1:]]
+                submaps = [submap for index, submap in enumerate(submaps) if index not in equal[1:]]
         return submaps
 
     def posterior(self, known: Any, goals_seen: Collection[tuple[int, int]] = ()) -> MapPosterior:
-        """The posterior on the whole map.
+        """The posterior over the whole map.
 
         Args:
             known: Codes of cells, (h, w), 6 where unknown, 0 where the agent is.
@@ -181,7 +181,7 @@ class SubmapGrammar:
                 has a reward there.
 
         Raises:
-            ValueError: No map, or a reward outside it.
+            ValueError: ``known`` is not a map, or a reward is outside it.
         """
         checks.arguments()
         checked_map = _checked(known)
@@ -214,7 +214,7 @@ class SubmapGrammar:
     def _none(
         self, checked_map: Int8[np.ndarray, "h w"], cells: Int8[np.ndarray, "h w"], sizes: list[Size]
     ) -> MapPosterior:
-        """No hypothesis; for a fully known map, the map itself."""
+        """A posterior without hypotheses; for a fully known map with a reward, the map itself."""
         is_complete = not (cells == UNOBSERVED).any() and bool((checked_map == REWARD).any())
         maps = np.stack([checked_map] * is_complete) if is_complete else np.zeros((0, *checked_map.shape), np.int8)
         unstructured = float(self.include_unstructured > 0 and not is_complete)
@@ -226,7 +226,7 @@ class SubmapGrammar:
         )
 
     def _of_size(self, cells: Int8[np.ndarray, "h w"], size: Size, sizes: int) -> _OfSize | None:
-        """Consistent maps of one block size, or draws of them, with the logs of their prior weights."""
+        """The consistent maps of one block size, or draws of them, with the logs of their prior weights."""
         slots, blocks = _blocks(cells, size)
         submaps = self._propose(blocks)
         if not submaps:
@@ -239,19 +239,19 @@ class SubmapGrammar:
             return None
         assigned, logs = self._assigned(candidates, programs)
         maps = np.empty((len(assigned), *cells.shape), np.int8)
-        numbers = np.empty(assigned.shape, np.int64)
+        used_submaps = np.empty(assigned.shape, np.int64)
         for k, (slot, choices) in enumerate(zip(slots, candidates, strict=True)):
             maps[:, *slot] = np.stack([choice.cells for choice in choices])[assigned[:, k]]
-            own = np.array([choice.submap if choice.submap >= 0 else -1 - k for choice in choices])
-            numbers[:, k] = own[assigned[:, k]]
-        n_submaps = 1 + (np.diff(np.sort(numbers, 1), axis=1) != 0).sum(1)
+            choice_submaps = np.array([choice.submap if choice.submap >= 0 else -1 - k for choice in choices])
+            used_submaps[:, k] = choice_submaps[assigned[:, k]]
+        n_submaps = 1 + (np.diff(np.sort(used_submaps, 1), axis=1) != 0).sum(1)
         logs -= self.prior_cost * (math.log2(sizes) + NEW * n_submaps + len(slots) * math.log2(len(submaps)))
         return _OfSize(tuple(submaps), slots, candidates, programs, maps, logs, float(np.logaddexp.reduce(logs)))
 
     def _assigned(
         self, candidates: tuple[tuple[Candidate, ...], ...], programs: int
     ) -> tuple[Int64[np.ndarray, "n slots"], Float64[np.ndarray, "n"]]:
-        """Which candidate each slot holds, in all programs or in draws, with the logs of what these stand for."""
+        """The index of each slot's candidate, in all programs or in draws, with the logs of the weights of these."""
         costs = [-self.prior_cost * np.array([choice.cost for choice in choices]) for choices in candidates]
         if programs <= self.max_hypotheses:
             assigned = np.array(list(itertools.product(*(range(len(choices)) for choices in candidates))))
@@ -264,7 +264,7 @@ class SubmapGrammar:
         return assigned, total + np.log(counts / self.max_hypotheses)
 
     def _options(self, submaps: list[Submap]) -> list[Candidate]:
-        """Each submap, and those of its transformations that differ from it."""
+        """Each submap, and those of its transformations that differ."""
         options: list[Candidate] = []
         for number, submap in enumerate(submaps):
             square = submap.cells.shape[0] == submap.cells.shape[1]
@@ -292,29 +292,29 @@ class SubmapGrammar:
         return choices or (Candidate(block, -1, 0.0),) * self.one_off
 
     def _unstructured(self, cells: Int8[np.ndarray, "h w"], best: _OfSize, structured: bool) -> float:
-        """The weight of no structure: by whether rewards came in fewer places of a block than there were.
+        """The weight of no structure, by whether rewards were in fewer submaps than slots.
 
             p(rewards | submaps) = m^-R R^-S,    p(rewards | none) = m^-S
 
-        with S slots with a reward, R submaps that have one, and m free cells of a block.
+        where S slots have a reward, R submaps have one, and m is the number of free cells of a block.
         """
         rewarded = sum(bool((cells[slot] == REWARD).any()) for slot in best.slots)
-        places = sum(bool((submap.cells == REWARD).any()) for submap in best.submaps)
+        with_reward = sum(bool((submap.cells == REWARD).any()) for submap in best.submaps)
         if not structured:
             return 1.0
         free = float(np.mean([np.isin(submap.cells, (EMPTY, REWARD)).sum() for submap in best.submaps]))
-        lead = (places - rewarded) * math.log(max(free, 1.0)) + rewarded * math.log(max(places, 1))
+        log_odds = (with_reward - rewarded) * math.log(max(free, 1.0)) + rewarded * math.log(max(with_reward, 1))
         prior = self.include_unstructured
         if prior == 1:
             return 1.0
-        return 1 / (1 + (1 - prior) / prior * math.exp(-min(max(lead, -700.0), 700.0)))
+        return 1 / (1 + (1 - prior) / prior * math.exp(-min(max(log_odds, -700.0), 700.0)))
 
 
 def _checked(known: Any) -> Int8[np.ndarray, "h w"]:
     cells = checks.array("known", known, ("h", "w"), np.int64)
-    wrong = np.argwhere(~np.isin(cells, (*CODES, UNOBSERVED)))
-    if len(wrong) or not cells.size:
-        problem = f" at {tuple(wrong[0].tolist())} is {cells[tuple(wrong[0])]}" if len(wrong) else " is empty"
+    invalid = np.argwhere(~np.isin(cells, (*CODES, UNOBSERVED)))
+    if len(invalid) or not cells.size:
+        problem = f" at {tuple(invalid[0].tolist())} is {cells[tuple(invalid[0])]}" if len(invalid) else " is empty"
         raise ValueError(f"known{problem}: expected cells of {sorted((*CODES, UNOBSERVED))}")
     return cells.astype(np.int8)
 
@@ -324,7 +324,7 @@ def _factors(n: int) -> list[int]:
 
 
 def _blocks(cells: Int8[np.ndarray, "h w"], size: Size) -> tuple[tuple[Slot, ...], Int8[np.ndarray, "k bh bw"]]:
-    """The slots of a map and what is in them, row by row."""
+    """The slots of a map and their cells, row by row."""
     height, width = (checks.size("size", side) for side in size)
     if cells.shape[0] % height or cells.shape[1] % width:
         raise ValueError(f"size = {size}: expected blocks that divide a map of {cells.shape}")
@@ -344,7 +344,7 @@ def _transformed(cells: Int8[np.ndarray, "bh bw"], transform: str) -> Int8[np.nd
 def _pooled(
     parts: list[_OfSize], shares: Float64[np.ndarray, "parts"], most: int, rng: np.random.Generator
 ) -> tuple[Int8[np.ndarray, "n h w"], Float64[np.ndarray, "n"]]:
-    """The maps of all block sizes, of which draws stand for those of a size where there would be too many."""
+    """The maps of all block sizes; if a size has too many, draws stand for them."""
     if len(parts) == 1:
         return parts[0].maps, parts[0].logs
     maps, logs = [], []
@@ -368,18 +368,18 @@ def _filtered(
     cells: Int8[np.ndarray, "h w"],
     checked_map: Int8[np.ndarray, "h w"],
 ) -> tuple[Int8[np.ndarray, "m h w"], Float64[np.ndarray, "m"]]:
-    """Drop hypotheses that add nothing, contradict a reward, or leave no reward to be collected."""
+    """The hypotheses without those that add nothing, contradict a known cell, or leave no reward to be collected."""
     order = np.argsort((maps == UNOBSERVED).sum((1, 2)), kind="stable")
     maps, logs = maps[order], logs[order]
     is_kept: Bool[np.ndarray, "n"] = np.zeros(len(maps), np.bool_)
     distinct(maps.reshape(len(maps), -1), is_kept)
     goals: set[bytes] = set()
-    for place in np.flatnonzero(is_kept):
-        rewards = np.packbits(maps[place] == REWARD).tobytes()
-        is_kept[place] = rewards not in goals
+    for index in np.flatnonzero(is_kept):
+        rewards = np.packbits(maps[index] == REWARD).tobytes()
+        is_kept[index] = rewards not in goals
         goals.add(rewards)
-    both = (cells != UNOBSERVED) & (maps != UNOBSERVED)
-    is_kept &= ~(both & (maps != cells)).any((1, 2)) & (maps == REWARD).any((1, 2))
+    known_in_both = (cells != UNOBSERVED) & (maps != UNOBSERVED)
+    is_kept &= ~(known_in_both & (maps != cells)).any((1, 2)) & (maps == REWARD).any((1, 2))
     maps = np.where(checked_map != UNOBSERVED, checked_map, maps[is_kept])
     rewarded = (maps == REWARD).any((1, 2))
     return maps[rewarded], logs[is_kept][rewarded]

@@ -14,9 +14,9 @@ Cell = tuple[int, int]
 
 
 def worth(known: Int8[np.ndarray, "h w"], posterior: MapPosterior | None, unseen: float) -> Float[np.ndarray, "h w"]:
-    """The worth of reaching each cell: 1 for a seen reward, its probability and ``unseen`` for others.
+    """The worth of reaching each cell: 1 for a seen reward, its probability plus ``unseen`` where unknown, else 0.
 
-    Without a posterior, unknown cells are worth as much as a reward.
+    Without a posterior, unknown cells are worth as much as a seen reward.
     """
     unknown = known == UNOBSERVED
     expected = 1.0 if posterior is None else posterior.marginal(REWARD) + unseen
@@ -26,18 +26,18 @@ def worth(known: Int8[np.ndarray, "h w"], posterior: MapPosterior | None, unseen
 def greedy_action(
     known: Int8[np.ndarray, "h w"], position: Cell, posterior: MapPosterior | None = None, unseen: float = 0.02
 ) -> int:
-    """The first step to the cell of most worth by distance.
+    """The first move to the cell of largest worth divided by distance.
 
         argmax_c r(c) / d(c),   d by the walls of the best hypothesis
 
     Args:
         known: The map as known, 0 where the agent is.
         position: Row and column of the agent.
-        posterior: Hypotheses on the map; None: go to the nearest unknown cell or reward.
-        unseen: Worth of any unknown cell.
+        posterior: Hypotheses about the map; None: go to the nearest unknown cell or reward.
+        unseen: Worth that is added to that of each unknown cell.
 
     Returns:
-        The number of the move; 0 where there is nowhere to go.
+        The index of the move; 0 if there is nowhere to go.
 
     Examples:
         >>> greedy_action(np.array([[2, 3], [0, 0]], np.int8), (1, 1))  # left
@@ -49,19 +49,19 @@ def greedy_action(
     if posterior is not None and posterior.known.shape != known.shape:
         raise ValueError(f"posterior is of a map of {posterior.known.shape}: expected one of {known.shape}, as known")
     shape: tuple[int, int] = (len(known), len(known[0]))
-    value, here = worth(known, posterior, unseen).ravel(), np.array([position[0] * shape[1] + position[1]])
+    value, start = worth(known, posterior, unseen).ravel(), np.array([position[0] * shape[1] + position[1]])
     best = None if posterior is None else posterior.map()
     for layout in ([] if best is None else [best]) + [known]:
         passable = ~blocked(layout).ravel()
-        steps = distances(passable, here, shape)
+        steps = distances(passable, start, shape)
         rate = np.where(steps > 0, value / np.maximum(steps, 1), 0.0)
         if rate.max() > 0:
-            back = distances(passable, np.array([int(rate.argmax())]), shape).reshape(shape)
-            ways = [(position[0] + down, position[1] + right) for (down, right), _ in MOVES[:4]]
-            ahead = back[position] - 1
+            steps_to_goal = distances(passable, np.array([int(rate.argmax())]), shape).reshape(shape)
+            neighbours = [(position[0] + down, position[1] + right) for (down, right), _ in MOVES[:4]]
+            next_steps = steps_to_goal[position] - 1
             return next(
                 move
-                for move, (row, column) in enumerate(ways)
-                if 0 <= row < shape[0] and 0 <= column < shape[1] and back[row, column] == ahead
+                for move, (row, column) in enumerate(neighbours)
+                if 0 <= row < shape[0] and 0 <= column < shape[1] and steps_to_goal[row, column] == next_steps
             )
     return 0

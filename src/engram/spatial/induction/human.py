@@ -19,10 +19,10 @@ class TrajectoryLikelihood(NamedTuple):
     """The probabilities of the rooms that a person went to next.
 
     Attributes:
-        probabilities: That of each step after which another room was entered.
-        mean: Mean of their logs over those that are neither 0 nor 1, as published; ln 0.5 if there is none.
-        standard_error: Its standard error, 0 of fewer than two.
-        floored_mean: The mean log over all steps of p' = (1 - floor) p + floor / rooms, in which failures count too.
+        probabilities: The probability of each step after which another room was entered.
+        mean: Mean of the logs of those that are neither 0 nor 1, as published; ln 0.5 if there are none.
+        standard_error: Standard error of the mean; 0 for fewer than two.
+        floored_mean: Mean of log p' over all steps, p' = (1 - floor) p + floor / rooms, in which failures count too.
     """
 
     probabilities: Float[np.ndarray, "steps"]
@@ -34,7 +34,7 @@ class TrajectoryLikelihood(NamedTuple):
 def next_room_weights(
     tree: SearchTree, room_of: Int[np.ndarray, "nodes"], current: int, n_rooms: int
 ) -> Float[np.ndarray, "rooms"]:
-    """How much of a tree leads to each room: its paths that end there, weighted by the visits at their end.
+    """How much of a tree leads to each room: the paths that end there, weighted by the visits at their ends.
 
         w_k = sum of n(last action) + 1,  over paths that end in room k, and 0 for the current room
 
@@ -42,7 +42,7 @@ def next_room_weights(
         tree: The tree of a search.
         room_of: The room of each belief node, -1 for none.
         current: The room in which the agent is.
-        n_rooms: How many rooms there are.
+        n_rooms: Number of rooms.
     """
     checks.arguments()
     checks.size("n_rooms", n_rooms, int(room_of.max(initial=0)) + 1)
@@ -70,16 +70,16 @@ def trajectory_log_likelihood(
     entered next.
 
     Args:
-        planner: A planner by search; it is reset.
+        planner: A planner that searches (``"pomcp"``); it is reset.
         known_maps: The map as known at each step.
         positions: Row and column at each step, (steps, 2).
-        rooms: Number of each cell's room, -1 for walls.
-        rewards: Where rewards were seen at each step, collected or not (default: those in sight).
+        rooms: Index of each cell's room, -1 for walls.
+        rewards: Masks of where rewards were seen at each step, collected or not (default: those in sight).
         views: The view from each cell (``RoomGrid.views``).
-        floor: Share of an even guess in the floored mean.
+        floor: Share of a uniform guess in the floored mean.
 
     Raises:
-        ValueError: A greedy planner, not as many maps as positions, or rooms of another shape.
+        ValueError: The planner is greedy, the numbers of maps and positions differ, or ``rooms`` has another shape.
 
     Source: Sharma et al., "Map Induction" (2021), the published code's measure; the floor is ours.
     """
@@ -106,20 +106,20 @@ def trajectory_log_likelihood(
 
 
 def likelihood(probabilities: Float[np.ndarray, "steps"], n_rooms: int, floor: float = 0.01) -> TrajectoryLikelihood:
-    """Means of the logs of probabilities of rooms.
+    """The means of the logs of the probabilities of rooms.
 
     Args:
-        probabilities: That of the room entered, at each step.
-        n_rooms: How many rooms there are.
-        floor: Share of an even guess in the floored mean.
+        probabilities: The probability of the room entered, for each step.
+        n_rooms: Number of rooms.
+        floor: Share of a uniform guess in the floored mean.
 
     Examples:
         >>> likelihoods = likelihood(np.array([1.0, 0.5, 0.0]), 4)
         >>> round(likelihoods.mean, 2), round(likelihoods.floored_mean, 2)
         (-0.69, -2.23)
     """
-    between = np.log(probabilities[(probabilities > 0) & (probabilities < 1)])
-    mean = float(between.mean()) if len(between) else math.log(0.5)
-    error = float(between.std(ddof=1) / math.sqrt(len(between))) if len(between) > 1 else 0.0
-    floored = np.log((1 - floor) * probabilities + floor / max(n_rooms, 1)) if floor or len(between) else between
+    logs = np.log(probabilities[(probabilities > 0) & (probabilities < 1)])
+    mean = float(logs.mean()) if len(logs) else math.log(0.5)
+    error = float(logs.std(ddof=1) / math.sqrt(len(logs))) if len(logs) > 1 else 0.0
+    floored = np.log((1 - floor) * probabilities + floor / max(n_rooms, 1)) if floor or len(logs) else logs
     return TrajectoryLikelihood(probabilities, mean, error, float(floored.mean()) if len(floored) else math.log(0.5))

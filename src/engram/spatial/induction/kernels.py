@@ -1,9 +1,9 @@
-"""Compiled parts of planning in guessed maps: distances, what attracts, and simulated steps with the search over them.
+"""Compiled parts of planning in guessed maps: distances, the attraction of rewards, simulated steps, and their search.
 
-A map is flat, a cell one of the codes of ``engram.numeric.grid_cells``. A state of the simulation is the world, whose
-last arrays are overwritten at each step and set back at the start of an episode, with the agent's cell, the hash of all
-that was seen, whether the weights or goals are no longer those of the root, and the potential. A search has the world
-in its functions instead of its states: to hand on references to all arrays takes longer than the step.
+A map is a flat array of the codes of ``engram.numeric.grid_cells``. A state of the simulation is the world, whose last
+arrays are overwritten at each step and reset at the start of an episode, with the agent's cell, the hash of all that
+was seen, whether the weights or goals differ from those of the root, and the potential. A search has the world in its
+functions instead of its states, since passing references to all arrays takes longer than the step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engram.spatial.pomcp.kernels import advance, begin, compiled_search, unifor
 FIRST_COLOUR, LAST_COLOUR = LANDMARKS
 MIXER = np.int64(0x9E3779B97F4A7C15 - 2**64)  # odd, the golden ratio
 POSITION_BITS = 16
-COLLECTED = 9  # in place of a code, in the hash
+COLLECTED = 9  # takes the place of a code in the hash
 
 
 class World(NamedTuple):
@@ -32,27 +32,27 @@ class World(NamedTuple):
         maps: Hypotheses, (n, cells).
         weights: Their weights, which add up to 1.
         known: Cells as known now.
-        sight: The number of what is seen from each cell; -1: nothing.
-        starts: Where the run of a view begins in ``seen``.
-        seen: Cells of all views.
-        varies: Where hypotheses that know a cell do not agree, rewards aside.
-        goals: Cells with a reward in some hypothesis that may be there.
-        goal_at: The number of each cell's goal; -1: none.
-        holds: Which goals a hypothesis has, (n, goals).
-        layout: Which of the layouts a hypothesis has, whose walls are the same.
+        sight: Index of the view from each cell; -1: none.
+        starts: Where the cells of each view begin in ``seen``.
+        seen: Cells of all views, one view after another.
+        varies: Cells in which hypotheses differ, rewards aside, or that some leave open.
+        goals: Cells that have a reward in some hypothesis and may really have one.
+        goal_at: Index of each cell's goal; -1: none.
+        holds: Which goals each hypothesis has, (n, goals).
+        layout: Index of each hypothesis's layout; hypotheses with the same walls have the same.
         near: 1 / (1 + distance) of each cell from a goal, (layouts, goals, cells).
         field: The attraction of each cell at the root.
-        bonus: What each cell pays in any case.
-        power: The exponent of weights in what attracts.
-        discount: Of the potential.
-        potential: Whether what attracts is a potential, and collected goals no longer do.
+        bonus: Reward for entering each cell in any case.
+        power: Exponent of the weights in the attraction.
+        discount: Discount of the potential.
+        potential: Whether the attraction is a potential, to which collected goals no longer contribute.
         on_path: Whether rewards are collected in passing.
         moves: Rows down, columns right, and length of each action.
         grid: Cells as known in the episode.
         alive: Weights of the hypotheses that nothing seen in the episode contradicts.
-        collected: Which goals were.
-        open: Which views were seen whole.
-        drawn: The hypotheses that a step has drawn.
+        collected: Which goals were collected.
+        open: Which views were seen.
+        drawn: Hypotheses drawn in the present step.
     """
 
     shape: tuple
@@ -97,13 +97,13 @@ def mixed(cell, code):
 
 @jit
 def spread(passable, width, queue, distance):
-    """Write the distances by 4-neighbours over passable cells; sources have 0 already, all others -1.
+    """Write the distances over passable cells between 4-neighbours; sources have 0 already, all others -1.
 
     Args:
         passable: Mask of the cells that may be entered, flat.
         width: Columns.
         queue: The sources first, with room for all cells; overwritten.
-        distance: -1 where not reached.
+        distance: Receives the distances; stays -1 where not reached.
     """
     last = 0
     while last < queue.size and queue[last] >= 0:
@@ -114,12 +114,12 @@ def spread(passable, width, queue, distance):
         first += 1
         column = cell % width
         for side in range(4):
-            other = cell + (-width, -1, 1, width)[side]
-            if other < 0 or other >= cells or (side == 1 and column == 0) or (side == 2 and column == width - 1):
+            beside = cell + (-width, -1, 1, width)[side]
+            if beside < 0 or beside >= cells or (side == 1 and column == 0) or (side == 2 and column == width - 1):
                 continue
-            if passable[other] and distance[other] < 0:
-                distance[other] = distance[cell] + 1
-                queue[last] = other
+            if passable[beside] and distance[beside] < 0:
+                distance[beside] = distance[cell] + 1
+                queue[last] = beside
                 last += 1
 
 
@@ -143,7 +143,7 @@ def distinct(maps, is_kept):
 
 @inline
 def attraction(world, cell):
-    """Sum_h p_h^power max_g near(h, g), of hypotheses that are alive and goals that, for a potential, remain."""
+    """Sum_h p_h^power max_g near(h, g) over hypotheses that are alive and, for a potential, goals not yet collected."""
     alive, holds, near, layout, collected = world.alive, world.holds, world.near, world.layout, world.collected
     total = 0.0
     for h in range(alive.size):
@@ -164,7 +164,7 @@ def attraction(world, cell):
 
 @jit
 def fill_field(world):
-    """Write what attracts to each cell at the root."""
+    """Add the attraction at the root to the field of each cell."""
     world.alive[:] = world.weights
     world.collected[:] = False
     for cell in range(world.field.size):
@@ -174,20 +174,20 @@ def fill_field(world):
 
 @inline
 def content(grid, alive, maps, drawn, cell, count, rng):
-    """A cell from the first drawn hypothesis that specifies it, empty if none does; and the number of draws."""
+    """The code of a cell in the first drawn hypothesis that specifies it, or else empty; and the number of draws."""
     code = grid[cell]
     if code != UNOBSERVED:
         return code, count
-    for place in range(alive.size):
-        if place >= count:
-            left = 0.0
+    for draw in range(alive.size):
+        if draw >= count:
+            remaining = 0.0
             for h in range(alive.size):
-                left += alive[h]
+                remaining += alive[h]
             for earlier in range(count):
-                left -= alive[drawn[earlier]]
-            if left <= 1e-12:
+                remaining -= alive[drawn[earlier]]
+            if remaining <= 1e-12:
                 break
-            chance, chosen = uniform(rng) * left, -1
+            chance, chosen = uniform(rng) * remaining, -1
             for h in range(alive.size):
                 if alive[h] <= 0.0:
                     continue
@@ -203,7 +203,7 @@ def content(grid, alive, maps, drawn, cell, count, rng):
                 break
             drawn[count] = chosen
             count += 1
-        code = maps[drawn[place], cell]
+        code = maps[drawn[draw], cell]
         if code != UNOBSERVED:
             return code, count
     return np.int8(EMPTY), count
@@ -211,7 +211,7 @@ def content(grid, alive, maps, drawn, cell, count, rng):
 
 @inline
 def collect(world, cell):
-    """Take the reward of a cell."""
+    """Take the reward of a cell; return the change of the hash."""
     world.grid[cell] = EMPTY
     if world.goal_at[cell] >= 0:
         world.collected[world.goal_at[cell]] = True
@@ -228,8 +228,8 @@ def start_episode(world, position):
 @partial(jit, forceinline=True)
 def move(world, changing, action, rng):
     """Move in a completed map, look around, and drop the hypotheses that the observation contradicts."""
-    start, key, changed, before = changing
-    # Each array is taken out of the world once, since this counts references, which takes longer than the rest.
+    start, key, changed, old_potential = changing
+    # Each array is taken out of the world only once, since this counts references, which takes longer than the rest.
     grid, alive, maps, drawn, seen, varies = (
         world.grid, world.alive, world.maps, world.drawn, world.seen, world.varies
     )  # fmt: skip
@@ -259,8 +259,8 @@ def move(world, changing, action, rng):
         view = world.sight[position]
         if view >= 0 and not opened[view]:
             opened[view] = True
-            for place in range(starts[view], starts[view + 1]):
-                cell = seen[place]
+            for i in range(starts[view], starts[view + 1]):
+                cell = seen[i]
                 if grid[cell] != UNOBSERVED:
                     continue
                 code, count = content(grid, alive, maps, drawn, cell, count, rng)
@@ -276,14 +276,14 @@ def move(world, changing, action, rng):
         if grid[position] == UNOBSERVED:
             grid[position] = EMPTY
             key ^= mixed(position, EMPTY)
-    pulled = attraction(world, position) if changed else world.field[position]
+    attracted = attraction(world, position) if changed else world.field[position]
     if world.potential:
-        reward += world.discount * pulled - before
+        reward += world.discount * attracted - old_potential
     else:
-        reward += pulled
+        reward += attracted
     reward += world.bonus[position]
     observed = (key << np.int64(POSITION_BITS)) | np.int64(position)
-    return (position, key, changed, pulled), observed, reward, position == start
+    return (position, key, changed, attracted), observed, reward, position == start
 
 
 @jit

@@ -23,7 +23,7 @@ ACTIONS = {"moves8": 8, "moves4": 4}
 
 
 class MapInductionPlanner:
-    """Planner that guesses the unknown part of a map from the known part, and plans in the guess.
+    """A planner that guesses the unknown part of a map from the known part, and plans in the guess.
 
     At each step the grammar proposes hypotheses about the map. A search (POMCP) simulates episodes in maps completed by
     them: each step draws a hypothesis by weight, moves in it, pays 1 for a reward, reveals what would be seen, and
@@ -34,7 +34,7 @@ class MapInductionPlanner:
         potential:  gamma Phi(s') - Phi(s),  Phi = sum_h p_h max_{g left} D_{h,g}(c),  which changes no optimal policy
 
     with D and U of ``goal_nearness`` and ``unknown_nearness``. Greedy planning goes to argmax r(c) / d(c), the
-    probability of a reward by its distance in the best hypothesis.
+    probability of a reward divided by its distance in the best hypothesis.
 
     Args:
         grammar: Source of hypotheses (default: ``SubmapGrammar()``).
@@ -44,11 +44,11 @@ class MapInductionPlanner:
         shaping: The shaping term: ``"author"``; ``"visible"``, the same plus the first reward in sight, in every mode;
             ``"potential"``; or None.
         optimism: Weight of nearness to unknown cells.
-        sharpness: The exponent of weights.
-        unseen: Worth of any unknown cell in greedy planning.
+        sharpness: Exponent of the weights.
+        unseen: Worth that greedy planning adds to each unknown cell.
         replan: ``"every_step"``, or ``"on_news"``: the tree is followed until something new is seen.
-        action_set: ``"moves8"`` or ``"moves4"``, as the world has it.
-        collect_on_path: Whether a move collects the rewards that it passes, as in the world.
+        action_set: ``"moves8"`` or ``"moves4"``, as in the world.
+        collect_on_path: Whether a move collects the rewards that it passes; it must be as in the world.
         random_state: A seed, or a generator, for the search and the draws of maps.
         **search: ``depth``, ``n_queries``, ``discount``, ``ucb`` and ``ucb_scale`` of ``POMCP``.
 
@@ -58,7 +58,7 @@ class MapInductionPlanner:
             submaps. The first time there is a warning, and unknown cells count as empty, as in mode ``"uniform"``,
             until there is a hypothesis again.
         tree_: The last tree of the search.
-        goals_seen: Cells in which a reward was ever seen since the last reset.
+        goals_seen: Cells in which a reward was seen since the last reset.
 
     Raises:
         ValueError: An argument is out of range, or a map has more than 65,536 cells.
@@ -115,7 +115,7 @@ class MapInductionPlanner:
         """Forget the map and the rewards seen.
 
         Args:
-            views: The view from each cell, as the world has it (``RoomGrid.views``; default: the cell alone).
+            views: The view from each cell, as in the world (``RoomGrid.views``; default: the cell alone).
         """
         checks.arguments()
         self.goals_seen: set[tuple[int, int]] = set()
@@ -132,12 +132,12 @@ class MapInductionPlanner:
                 ``RoomGrid`` returns them; without ``rewards``, all that were ever in sight count.
 
         Raises:
-            ValueError: The map has another shape than the views, or the position is outside it or a wall.
+            ValueError: The map has another size than the views, or the position is outside the map or a wall.
         """
         if not isinstance(observation, Mapping) or not {"known", "position"} <= set(observation):
             raise ValueError(f"observation = {checks.shown(observation)}: expected 'known' and 'position'")
         known_map = checks.array("known", observation["known"], ("h", "w"), np.int8)
-        row, column = (int(place) for place in checks.array("position", observation["position"], (2,), np.int64))
+        row, column = (int(index) for index in checks.array("position", observation["position"], (2,), np.int64))
         if not (0 <= row < len(known_map) and 0 <= column < known_map.shape[1]):
             raise ValueError(f"position = ({row}, {column}): expected a cell of a map of {known_map.shape}")
         if blocked(known_map[row, column]):
@@ -146,27 +146,27 @@ class MapInductionPlanner:
             raise ValueError(f"known has {known_map.size} cells: expected at most {2**POSITION_BITS}")
         rewarded = checks.array("rewards", observation.get("rewards", known_map == REWARD), known_map.shape, np.bool_)
         self.goals_seen |= {(down, right) for down, right in np.argwhere(rewarded | (known_map == REWARD)).tolist()}
-        news = known_map.tobytes() != self._known
-        if news:
+        is_new = known_map.tobytes() != self._known
+        if is_new:
             self._known = known_map.tobytes()
             self._induce(known_map)
         if self.planner == "greedy":
             return greedy_action(known_map, (row, column), self.posterior_, self.unseen)
         cell = row * known_map.shape[1] + column
-        if self.replan == "on_news" and not news and self._follow(cell):
+        if self.replan == "on_news" and not is_new and self._follow(cell):
             return self._best(self._node)
         self._node = 0
         return self._search_from(cell)
 
     def _search_from(self, cell: int) -> int:
-        """Search from a cell of the map last seen, numbered row by row."""
+        """Search from a cell of the map last seen, an index row by row."""
         assert self._world is not None
         action = self.search.plan((self._world, cell))
         self.tree_ = self.search.tree_
         return action
 
     def _induce(self, known_map: Int8[np.ndarray, "h w"]) -> None:
-        """Make hypotheses of a map, and a world for the search."""
+        """Form hypotheses about a map, and a world for the search."""
         self.posterior_ = None
         maps, weights = np.zeros((0, *known_map.shape), np.int8), np.zeros(0)
         if self.mode != "uniform":
@@ -175,7 +175,7 @@ class MapInductionPlanner:
             maps, weights = self._hypotheses(self.posterior_)
         if self.planner == "greedy":
             return
-        if not len(maps) and self.shaping == "potential":  # rewards in sight attract all the same
+        if not len(maps) and self.shaping == "potential":  # rewards in sight attract even so
             maps, weights = known_map[None], np.ones(1)
         self._world = make_world(
             known_map, maps, weights, self._views(known_map), n_moves=self.n_actions, shaping=self.shaping,
@@ -220,7 +220,7 @@ class MapInductionPlanner:
         return self.views
 
     def _follow(self, cell: int) -> bool:
-        """Go on to the node of the tree where the agent now is, if it has grown there."""
+        """Go to the tree's node for the agent's cell; return whether the tree has grown there."""
         children = np.flatnonzero((self.tree_.parent == self._node) & (self.tree_.action == self._best(self._node)))
         observed = np.array([self.tree_.observations[child] for child in children], np.int64)
         nodes = children[RoomModel.positions(observed) == cell]

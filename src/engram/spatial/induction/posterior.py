@@ -1,4 +1,4 @@
-"""The posterior on a map, as weighted hypotheses."""
+"""The posterior over maps, as weighted hypotheses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Submap(NamedTuple):
 
     Attributes:
         cells: Its cells, of which some may be unknown.
-        support: In how many blocks of the map it was seen.
+        support: Number of blocks of the map in which it was seen.
     """
 
     cells: Int8[np.ndarray, "bh bw"]
@@ -29,8 +29,8 @@ class Candidate(NamedTuple):
 
     Attributes:
         cells: Cells of the block.
-        submap: The number of its submap; -1: the known part of the block itself, only for this slot.
-        cost: The cost of its transformation, in bits.
+        submap: Index of its submap; -1: the known part of the block itself, only for this slot.
+        cost: Cost of its transformation, in bits.
     """
 
     cells: Int8[np.ndarray, "bh bw"]
@@ -40,20 +40,20 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class MapPosterior:
-    """Hypotheses on a map.
+    """Hypotheses about a map.
 
     Attributes:
         maps: The completed maps, with all known cells; cells that a hypothesis leaves open are unknown.
-        weights: Their weights, which add up to 1 where there are any.
+        weights: Their weights, which add up to 1 if there are any.
         known: The map as known.
-        submaps: The submaps of the block size that carries most weight, or, where no program is consistent, of the
-            first that has any.
+        submaps: The submaps of the block size of largest weight, or, if no program is consistent, of the first size
+            that has any.
         slots: Rows and columns of each slot of that size, as slices.
         candidates: Possible contents of each slot.
-        programs: How many assignments of submaps to slots agree with the known cells; a product, never enumerated.
+        programs: Number of assignments of submaps to slots that agree with the known cells; a product, not enumerated.
         log_evidence: The log of the summed exp(-lam cost) of the consistent programs of all block sizes.
         unstructured: Weight of the hypothesis that no submap is repeated.
-        background: Under that, the probability of a reward in each cell.
+        background: Under this hypothesis, the probability of a reward in each cell.
     """
 
     maps: Int8[np.ndarray, "n h w"]
@@ -71,7 +71,7 @@ class MapPosterior:
         return len(self.maps)
 
     def marginal(self, code: int = REWARD) -> Float[np.ndarray, "h w"]:
-        """The probability that each cell has a code; for a reward, the case without structure is included.
+        """The probability that each cell has a code; for a reward, it includes the hypothesis without structure.
 
         Args:
             code: One of the codes of cells.
@@ -83,15 +83,15 @@ class MapPosterior:
         return np.asarray((1 - self.unstructured) * structured + self.unstructured * self.background)
 
     def map(self) -> Int8[np.ndarray, "h w"] | None:
-        """The first hypothesis of maximal weight; None where there is none."""
+        """The first hypothesis of largest weight; None if there is none."""
         return self.maps[int(self.weights.argmax())] if len(self) else None
 
     def sample(self, n: int, rng: np.random.Generator | int | None = None) -> Int8[np.ndarray, "n h w"]:
-        """Maps drawn by weight; without structure, rewards are drawn by the background, a slot's alike.
+        """Maps drawn by weight; without structure, rewards are drawn from the background, at most one in each slot.
 
         Args:
-            n: How many.
-            rng: The generator, or a seed.
+            n: Number of maps.
+            rng: A generator or a seed.
 
         Raises:
             ValueError: There is no hypothesis to draw from.
@@ -101,12 +101,12 @@ class MapPosterior:
             raise ValueError("sample: this posterior has no hypothesis to draw from")
         with checks.noted(weights=self.weights):
             maps = self.maps[rng.choice(len(self), size=n, p=self.weights)]
-        for place in np.flatnonzero(rng.random(n) < self.unstructured):
-            maps[place] = self._without_structure(rng)
+        for index in np.flatnonzero(rng.random(n) < self.unstructured):
+            maps[index] = self._without_structure(rng)
         return maps
 
     def _without_structure(self, rng: np.random.Generator) -> Int8[np.ndarray, "h w"]:
-        """The best hypothesis with rewards drawn by the background where nothing is known."""
+        """The best hypothesis, with rewards in unknown cells drawn from the background instead."""
         best = self.map()
         assert best is not None
         unseen = self.known == UNOBSERVED
@@ -123,7 +123,7 @@ class MapPosterior:
 def background(
     known: Int8[np.ndarray, "h w"], best: Int8[np.ndarray, "h w"] | None, slots: tuple[tuple[slice, slice], ...]
 ) -> Float64[np.ndarray, "h w"]:
-    """One reward in each slot that showed none, uniform over unseen cells that the best hypothesis leaves free."""
+    """The chance of a reward: one in each slot that showed none, uniform over unseen cells free in ``best``."""
     chance = np.zeros(known.shape)
     unseen = known == UNOBSERVED
     free = unseen if best is None else unseen & ~blocked(best)

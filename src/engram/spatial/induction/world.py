@@ -1,4 +1,4 @@
-"""The decision process that a planner searches in: a map as known, completed by hypotheses."""
+"""The decision process that a planner searches in: the known part of a map, completed by hypotheses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engram.spatial.induction.kernels import POSITION_BITS, World, fill_field, s
 
 
 def distances(passable: Any, sources: Int[np.ndarray, "sources"], shape: tuple[int, int]) -> Int[np.ndarray, "cells"]:
-    """Steps from the nearest source to each cell over passable ones, -1 where there is no path.
+    """The number of steps from the nearest source to each cell over passable cells, -1 if there is no path.
 
     Args:
         passable: Mask of the cells that may be entered, flat; a path may start from a source that is not passable.
@@ -27,13 +27,13 @@ def distances(passable: Any, sources: Int[np.ndarray, "sources"], shape: tuple[i
 
 
 def inside(name: str, cell: tuple[int, int], shape: tuple[int, ...]) -> None:
-    """Raise ValueError where a cell is outside a map."""
+    """Raise a ValueError if a cell is outside a map."""
     if not (0 <= cell[0] < shape[0] and 0 <= cell[1] < shape[1]):
         raise ValueError(f"{name} = {tuple(cell)}: expected a cell of a map of {shape}")
 
 
 def nearness(steps: Int[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    """1 / (1 + distance), 0 where there is no path."""
+    """1 / (1 + distance), 0 if there is no path."""
     return np.asarray(np.where(steps >= 0, 1.0 / (1.0 + np.maximum(steps, 0)), 0.0))
 
 
@@ -43,9 +43,9 @@ def goal_nearness(
     """D, how near each cell is to a reward: 1 / (1 + steps over cells that are empty or unknown).
 
     Args:
-        grid: A map, of which cells may be unknown.
+        grid: A map, in which cells may be unknown.
         goal: Row and column of the reward.
-        through_rewards: Whether the way may lead over other rewards; as published it does not.
+        through_rewards: Whether paths may cross other rewards; as published, they do not.
 
     Examples:
         >>> goal_nearness(np.array([[2, 0, 3, 0]], np.int8), (0, 0)).tolist()
@@ -59,10 +59,10 @@ def goal_nearness(
 
 
 def unknown_nearness(grid: Int8[np.ndarray, "h w"]) -> Float64[np.ndarray, "h w"]:
-    """U, how near each cell is to an unknown one, over cells that are empty or unknown; 0 where there is no way.
+    """U, how near each cell is to an unknown one, over cells that are empty or unknown; 0 if there is no path.
 
     Args:
-        grid: A map as known.
+        grid: The map as known.
 
     Examples:
         >>> unknown_nearness(np.array([[6, 0, 3, 0]], np.int8)).tolist()
@@ -87,17 +87,17 @@ def make_world(
     discount: float = 0.9,
     collect_on_path: bool = False,
 ) -> World:
-    """The information on a map and the hypotheses on it that a search needs, computed once for all its episodes.
+    """What a search needs of a map and of the hypotheses about it, computed once for all its episodes.
 
     Args:
         known: The map as known, 0 where the agent is.
-        maps: Hypotheses, what is known in place.
+        maps: Hypotheses, which include the known cells.
         weights: Their weights.
         views: The view from each cell.
-        n_moves: How many of the eight moves there are.
-        shaping: The term that attracts to rewards: ``"author"``, ``"visible"``, ``"potential"`` or None.
+        n_moves: Number of moves; the first of the eight are used.
+        shaping: The term that attracts the agent to rewards: ``"author"``, ``"visible"``, ``"potential"`` or None.
         optimism: Weight of nearness to unknown cells.
-        sharpness: Exponent of weights in the shaping term, unless that is a potential.
+        sharpness: Exponent of the weights in the shaping term, unless it is a potential.
         discount: Discount for each step.
         collect_on_path: Whether rewards are collected in passing.
     """
@@ -121,7 +121,7 @@ def make_world(
     plain = np.where(hypotheses == REWARD, UNOBSERVED, hypotheses)  # the search does not distinguish these
     lowest = np.where(plain == UNOBSERVED, 127, plain).min(0, initial=127)
     varies = (np.where(plain == UNOBSERVED, -1, plain).max(0, initial=-1) > lowest) & (flat == UNOBSERVED)
-    varies |= (hypotheses == UNOBSERVED).any(0) & (flat == UNOBSERVED)  # elsewhere another fills it, or nothing does
+    varies |= (hypotheses == UNOBSERVED).any(0) & (flat == UNOBSERVED)  # another fills it, or it is empty
     bonus = optimism * unknown_nearness(known).ravel()
     visible = np.flatnonzero(flat == REWARD)
     if (shaping == "visible" or (shaping == "author" and not len(maps))) and len(visible):
@@ -145,7 +145,8 @@ def make_world(
 class RoomModel:
     """The generative model of a ``World`` for POMCP.
 
-    A root is a world and the agent's cell; what is observed is a hash of the cells seen, the cell in its last bits.
+    A root is a world and the agent's cell; an observation is a hash of the cells seen, with the agent's cell in its
+    last bits.
     """
 
     step, sample = staticmethod(step), staticmethod(sample)
@@ -155,7 +156,7 @@ class RoomModel:
 
     @staticmethod
     def search(root: Any, rng: np.random.Generator, tree: Any, *options: Any) -> int:
-        """The search of POMCP, compiled once and kept on disk."""
+        """The search of POMCP, compiled once and cached on disk."""
         state = rng.integers(2**63, size=1).astype(
             np.uint64
         )  # with a generator, compiled code cannot be cached on disk
@@ -163,5 +164,5 @@ class RoomModel:
 
     @staticmethod
     def positions(observations: Int[np.ndarray, "nodes"]) -> Int[np.ndarray, "nodes"]:
-        """The cell that the agent is in at each of some observations."""
+        """The agent's cell in each observation."""
         return np.asarray(observations & (2**POSITION_BITS - 1))

@@ -1,4 +1,4 @@
-"""The search of POMCP: one source, which Python runs for models in Python, and numba compiles for models that are."""
+"""The search of POMCP: one source, which Python runs for plain models and numba compiles for compiled ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Tree(NamedTuple):
         counts: How often each of its actions was taken.
         values: Mean return after each action.
         ended: Whether an episode ended with this action.
-        child: The first belief node behind each action; -1: none.
-        sibling: The next belief node behind the same action; -1: none.
-        parent: The belief node before; -1 of the root.
-        action: The action that led here; -1 of the root.
-        observation: The observation at that point.
+        child: The first belief node after each action; -1: none.
+        sibling: The next belief node after the same action; -1: none.
+        parent: The belief node before; -1 for the root.
+        action: The action that led here; -1 for the root.
+        observation: The observation that led here.
     """
 
     visits: np.ndarray
@@ -36,7 +36,7 @@ class Tree(NamedTuple):
 
 
 def empty_tree(rows: int, n_actions: int) -> Tree:
-    """A tree in which there is room for ``rows`` belief nodes, and that has a root."""
+    """A tree that consists of a root, with room for ``rows`` belief nodes."""
     wide, none = (rows, n_actions), np.full(rows, -1)
     return Tree(
         np.zeros(rows, np.int64), np.zeros(wide, np.int64), np.zeros(wide), np.zeros(wide, np.bool_),
@@ -45,7 +45,7 @@ def empty_tree(rows: int, n_actions: int) -> Tree:
 
 
 def uniform(rng):
-    """A number from [0, 1): of a generator, or of a state of SplitMix64, with which a search can be kept on disk."""
+    """A random number in [0, 1), from a generator, or from a state of SplitMix64 in searches cached on disk."""
     return rng.random()
 
 
@@ -65,7 +65,7 @@ def _uniform_of(rng):
 
 
 def advance(step, state, action, rng):
-    """A step of a model; other files may overload it, for models whose search is kept on disk."""
+    """A step of a model; other files may overload it, for models whose search is cached on disk."""
     return step(state, action, rng)
 
 
@@ -112,7 +112,7 @@ def select(visits, counts, values, ended, ucb, scale, avoid_ended, rng):
 
 @register_jitable
 def behind(first, siblings, observations, observation):
-    """The belief node that an observation leads to, of those that follow an action, by its first; -1: none yet."""
+    """The belief node of an observation, among those after an action, which begin at ``first``; -1 if there is none."""
     following = first
     while following >= 0 and observations[following] != observation:
         following = siblings[following]
@@ -120,7 +120,7 @@ def behind(first, siblings, observations, observation):
 
 
 def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb, scaled, avoid_ended):
-    """Grow a tree by simulated episodes; return how many belief nodes it has.
+    """Grow a tree by simulated episodes; return its number of belief nodes.
 
     Args:
         step: ``step(state, action, rng)`` returns the next state, what is observed, the reward, and the end.
@@ -129,15 +129,15 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
         root: The current information.
         rng: The only source of randomness.
         tree: An empty tree with room for ``queries + 1`` belief nodes.
-        depth: Steps of an episode.
-        queries: How many episodes.
+        depth: Maximum number of steps of an episode.
+        queries: Number of episodes.
         discount: Discount for each step.
         ucb: Weight of exploration.
         scaled: Whether values are divided by the range of all returns.
         avoid_ended: Whether actions that ended an episode are avoided.
     """
     nodes, actions, rewards = np.empty(depth, np.int64), np.empty(depth, np.int64), np.empty(depth)
-    # Each array is taken out of the tree once, since compiled code counts references for this.
+    # Each array is taken out of the tree only once, since compiled code counts references each time.
     visits, counts, values, ended_by = tree.visits, tree.counts, tree.values, tree.ended
     child, sibling, observations, parent, led = tree.child, tree.sibling, tree.observation, tree.parent, tree.action
     n_actions, n_rows = counts.shape[1], 1
@@ -171,9 +171,9 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
             state, observation, reward, ended = advance(step, state, action, rng)
             total += factor * reward
             factor *= discount
-        for place in range(length - 1, -1, -1):
-            total = rewards[place] + discount * total
-            node, action = nodes[place], actions[place]
+        for t in range(length - 1, -1, -1):
+            total = rewards[t] + discount * total
+            node, action = nodes[t], actions[t]
             visits[node] += 1
             counts[node, action] += 1
             values[node, action] += (total - values[node, action]) / counts[node, action]

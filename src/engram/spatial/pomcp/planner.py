@@ -15,7 +15,7 @@ from numba.core.errors import NumbaError
 from engram import checks
 from engram.spatial.pomcp.kernels import Tree, compiled_search, empty_tree, search
 
-MOST_QUERIES = 10**7  # more would need more memory than there is
+MOST_QUERIES = 10**7  # more would not fit into memory
 
 
 @runtime_checkable
@@ -24,11 +24,11 @@ class GenerativeModel(Protocol):
 
     A model may also have ``sample(root, rng)``, which draws the initial state of a simulated episode from what is known
     (default: the argument of ``plan`` is this state). ``step`` must not change a state in place, unless ``sample``
-    makes a copy. If ``step``, and ``sample`` if there is one, are functions of ``numba.njit``, the whole search is
+    makes a copy. If ``step``, and ``sample`` if there is one, are compiled by ``numba.njit``, the whole search is
     compiled; observations are then integers.
 
     Attributes:
-        n_actions: Actions are counted from 0.
+        n_actions: Number of actions, which are counted from 0.
     """
 
     n_actions: int
@@ -53,16 +53,16 @@ class Path(NamedTuple):
 
 
 class SearchTree:
-    """A tree of belief nodes; the root is number 0.
+    """A tree of belief nodes; the root has index 0.
 
     Attributes:
         visits: How often each belief node was visited.
         counts: How often each of its actions was taken.
         values: Mean return after each action, 0 before the first.
         ended: Whether an episode ended with this action.
-        parent: The belief node before each; -1 of the root.
-        action: The action that led to each; -1 of the root.
-        observations: The observation at that point; None of the root.
+        parent: The belief node before each; -1 for the root.
+        action: The action that led to each; -1 for the root.
+        observations: The observation that led to each; None for the root.
     """
 
     __repr__ = checks.described
@@ -89,11 +89,11 @@ class SearchTree:
 
     def paths(self) -> list[Path]:
         """All paths from the root to an action after which there is no belief node yet."""
-        ways: list[tuple[int, ...]] = [(0,)]
+        nodes_to: list[tuple[int, ...]] = [(0,)]
         for node in range(1, len(self)):  # a parent comes before its children
-            ways.append((*ways[self.parent[node]], node))
+            nodes_to.append((*nodes_to[self.parent[node]], node))
         return [
-            Path(ways[node], int(action), int(self.counts[node, action]))
+            Path(nodes_to[node], int(action), int(self.counts[node, action]))
             for node, action in np.argwhere(self.child < 0)
         ]
 
@@ -110,23 +110,23 @@ class POMCP:
 
     Args:
         model: The model to plan in; see ``GenerativeModel``.
-        depth: Steps of a simulated episode.
-        n_queries: Simulated episodes of a plan.
+        depth: Maximum number of steps of a simulated episode.
+        n_queries: Number of simulated episodes for a plan.
         discount: Discount for each step, above 0, at most 1.
         ucb: c, in units of the return.
-        ucb_scale: ``"range"``: c is in units of the range of all simulated returns; None: in those of the return.
-        rollout: How an episode goes on beyond the tree: ``"random"`` actions, or those of ``rollout(state, rng)``,
+        ucb_scale: ``"range"``: c is in units of the range of all simulated returns; None: in units of the return.
+        rollout: How an episode continues beyond the tree: ``"random"`` actions, or those of ``rollout(state, rng)``,
             which has to be compiled if the model is.
-        avoid_terminal: Whether an action that once ended a simulated episode is avoided, where there is another.
+        avoid_terminal: Whether an action that once ended a simulated episode is avoided if there is another.
         random_state: A seed, or the generator to draw from.
 
     Attributes:
         tree_: The tree of the last plan.
 
     Raises:
-        TypeError: The model has no ``n_actions`` or no ``step``, or ``step`` does not return four values, the last a
-            bool.
-        ValueError: Its reward is not finite, its observation not hashable; or an argument is out of range.
+        TypeError: The model has no ``n_actions`` or no ``step``; or ``step`` does not return four values, the second
+            hashable, the third a number and the last a bool.
+        ValueError: A reward is not finite, or an argument is out of range.
 
     Source: Silver and Veness, "Monte-Carlo planning in large POMDPs" (2010).
 
@@ -183,7 +183,7 @@ class POMCP:
         )
 
     def plan(self, state: Any) -> int:
-        """The best action, the last of several equally good ones.
+        """The best action; the last one if several are equally good.
 
         Args:
             state: The present state, or the argument from which the model's ``sample`` draws it.
@@ -191,9 +191,9 @@ class POMCP:
         tree = empty_tree(self.n_queries + 1, self.n_actions)
         scaled = self.ucb_scale == "range"
         options = (self.depth, self.n_queries, self.discount, self.ucb, scaled, self.avoid_terminal)
-        own = getattr(self.model, "search", None)
-        if own is not None:
-            size, seen = own(state, self.rng, tree, *options), None
+        model_search = getattr(self.model, "search", None)
+        if model_search is not None:
+            size, seen = model_search(state, self.rng, tree, *options), None
         elif self.compiled:
             size, seen = self._compiled(state, tree, options), None
         else:
@@ -214,7 +214,7 @@ class POMCP:
         return int(np.flatnonzero(values == values.max())[-1])
 
     def _functions(self, numbers: dict[Hashable, int]) -> tuple[Any, Any, Any]:
-        """Step, sample and rollout; step checks its return value and numbers the observations."""
+        """The functions step, sample and rollout; step checks its return value and numbers the observations."""
         step, rollout = self.model.step, self.rollout
         sample = getattr(self.model, "sample", None) or _itself
 
@@ -244,15 +244,15 @@ class POMCP:
     def _compiled(self, state: Any, tree: Tree, options: tuple[Any, ...]) -> int:
         sample = getattr(self.model, "sample", None) or _itself_compiled
         rollout = None if self.rollout == "random" else self.rollout
-        apart = np.random.default_rng(0)  # for a first step that does not affect the search
+        other_rng = np.random.default_rng(0)  # for a first step that does not affect the search
         try:
-            first = self.model.step(sample(state, apart), 0, apart)
-            if not isinstance(first, tuple) or len(first) != 4 or not isinstance(first[1], int | np.integer):
+            result = self.model.step(sample(state, other_rng), 0, other_rng)
+            if not isinstance(result, tuple) or len(result) != 4 or not isinstance(result[1], int | np.integer):
                 raise TypeError(
-                    f"model.step returned {checks.shown(first)}: expected (state, observation, reward, done), and of "
+                    f"model.step returned {checks.shown(result)}: expected (state, observation, reward, done), and of "
                     "a compiled model an integer observation"
                 )
-            _ended(first[3])
+            _ended(result[3])
             return int(compiled_search(self.model.step, sample, rollout, state, self.rng, tree, *options))
         except NumbaError as error:
             raise TypeError(

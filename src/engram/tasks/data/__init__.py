@@ -1,7 +1,7 @@
-"""Data sets by name: fetched from their canonical source, compared with a checksum, stored in a cache.
+"""Data sets by name: fetched from their canonical source, verified by a checksum, stored in a cache.
 
-A file is searched in the folder ``ENGRAM_DATA``, then in the cache (``ENGRAM_CACHE``, or the user's), and fetched only
-if neither has it. To add a set, write its reader in a file beside ``mnist.py`` and list it in ``SETS``.
+A file is looked up in the folder ``ENGRAM_DATA``, then in the cache (``ENGRAM_CACHE``, or the user's), and fetched only
+if neither has it. To add a set, write its reader in a file beside ``mnist.py`` and list it in ``_SETS``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def load(name: str, **options: Any) -> Any:
     """A data set, read from its files.
 
     Args:
-        name: One of ``SETS``.
+        name: A key of ``SETS``.
         **options: The part to read, for example ``split="test"``; the set's title lists the choices.
 
     Returns:
@@ -69,7 +69,7 @@ def load(name: str, **options: Any) -> Any:
 
 
 def verify(name: str) -> SetStatus:
-    """The places of the files of a data set, and whether their checksums are right; nothing is fetched.
+    """The paths of the files of a data set, and whether their checksums are right; nothing is fetched.
 
     Raises:
         DataError: ``ENGRAM_DATA`` is not a folder, or a file cannot be read.
@@ -83,7 +83,7 @@ def verify(name: str) -> SetStatus:
 
 
 def fetch(name: str) -> SetStatus:
-    """Fetch the missing files of a data set into the cache; return the places of all.
+    """Fetch the missing files of a data set into the cache; return the status of all files.
 
     Raises:
         DataError: A file cannot be fetched, or has the wrong checksum.

@@ -21,7 +21,7 @@ class ScoredSequences(NamedTuple):
 
 
 def read(locate: Locate) -> ScoredSequences:
-    """All rows in their order; some sequences come more than once, with different scores."""
+    """All rows in their order; some sequences occur more than once, with different scores."""
     path = locate(_PATH)
     with reading(path, "a table of sequences and scores", ValueError, KeyError), path.open(newline="") as lines:
         rows = [(row["sequence"], float(row["score"])) for row in csv.DictReader(lines)]

@@ -13,7 +13,7 @@ _FILES = {name: (sha256, int(size)) for name, sha256, size in map(str.split, _RO
 
 
 def read(locate: Locate, network: str = "1_1") -> Path:
-    """The path of a network for a last advice, 1 to 5, and a time until loss of vertical separation, 1 to 9."""
+    """The path of the network for a previous advice (1 to 5) and a time until loss of vertical separation (1 to 9)."""
     if network not in _FILES:
         raise ValueError(f"network = {network!r}: expected '1_1' to '5_9'")
     return locate(f"acasxu/{_FILE.format(network)}")

@@ -24,7 +24,7 @@ _PARQUET = {"train": "cifar10-jpeg/train.parquet", "test": "cifar10-jpeg/test.pa
 
 
 class ColourImages(NamedTuple):
-    """Colour images, red, green and blue, and their classes as places in ``CLASSES``."""
+    """Colour images, red, green and blue, and their classes as indices into ``CLASSES``."""
 
     images: UInt8[np.ndarray, "n height width 3"]
     labels: UInt8[np.ndarray, " n"]

@@ -1,4 +1,4 @@
-"""The files of the data sets, located, fetched, and compared with their checksums each time."""
+"""The files of the data sets: located, fetched, and verified by their checksums at each use."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class DataSet:
         licence: Terms of use.
         citation: The work to cite.
         files: Its files.
-        read: Called as ``read(locate, **options)``, where ``locate`` maps the ``path`` of a file to its verified place,
-            fetching it if necessary. A reader locates only the files that its options need.
+        read: Called as ``read(locate, **options)``, where ``locate`` maps the ``path`` of a file to its verified path
+            on disk, fetching it if necessary. A reader locates only the files that its options need.
     """
 
     name: str
@@ -71,7 +71,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class FileStatus:
-    """The place of one file, the folder that contains it, and its size in bytes; None or False if it is absent."""
+    """The path of one file, the folder that contains it, and its size in bytes; None or False if it is absent."""
 
     file: DataFile
     path: Path | None
@@ -117,7 +117,7 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
     Args:
         path: The file.
         kind: Its expected format, for the message.
-        *errors: Errors of the reader, beside those of files and of zlib.
+        *errors: Errors that the reader raises, besides EOFError, OSError and zlib.error.
     """
     expected: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, *errors)
     try:
@@ -129,23 +129,23 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def examine(file: DataFile) -> FileStatus:
-    """The place of a file, and whether its checksum is right; nothing is fetched or changed."""
-    if (place := _find(file)) is None:
+    """The path of a file, and whether its checksum is right; nothing is fetched or changed."""
+    if (location := _find(file)) is None:
         return FileStatus(file, None, None, None, False)
-    return FileStatus(file, *place, place[0].stat().st_size, _checksum(place[0], file) == file.checksum)
+    return FileStatus(file, *location, location[0].stat().st_size, _checksum(location[0], file) == file.checksum)
 
 
 def locate(file: DataFile) -> Path:
-    """The verified place of a file, which is fetched into the cache if it is absent.
+    """The verified path of a file, which is fetched into the cache if it is absent.
 
-    A file of the cache with the wrong checksum is renamed, with a warning, and fetched again. Processes that need the
+    A file in the cache with the wrong checksum is renamed, with a warning, and fetched again. Processes that need the
     same file wait for the first of them; a fetch that fails leaves no incomplete file.
 
     Raises:
         DataError: The file under ``ENGRAM_DATA`` has the wrong checksum, or a file cannot be fetched.
     """
-    if (place := _find(file)) is not None:
-        path, source = place
+    if (location := _find(file)) is not None:
+        path, source = location
         actual = _checksum(path, file)
         if actual == file.checksum:
             return path
@@ -194,7 +194,7 @@ def _checksum(path: Path, file: DataFile) -> str:
 
 
 def _fetch(file: DataFile, target: Path) -> None:
-    """Fetch by pooch, into a temporary file beside the target, which is renamed if its checksum is right."""
+    """Fetch with pooch, into a temporary file beside the target, which is renamed if its checksum is right."""
     by_hand = _by_hand(file, target)
     if file.url is None:
         raise DataError(f"{file.path} is absent, and has no public address\n{by_hand}")
@@ -222,11 +222,11 @@ def _fetch(file: DataFile, target: Path) -> None:
 def _by_hand(file: DataFile, target: Path) -> str:
     """Instructions to put a file in place by hand."""
     folder = data_folder()
-    place = folder / file.path if folder else f"{target}, or to the same path under a folder ENGRAM_DATA"
-    how = "Get it" if file.url is None else "Fetch it where there is a connection"
+    destination = folder / file.path if folder else f"{target}, or to the same path under a folder ENGRAM_DATA"
+    instruction = "Get it" if file.url is None else "Fetch it where there is a connection"
     return (
-        f"{how} and put it in place by hand:\n"
+        f"{instruction} and put it in place by hand:\n"
         f"  from      {' or '.join((file.url, *file.mirrors)) if file.url else _OWNER}\n"
-        f"  to        {place}\n"
+        f"  to        {destination}\n"
         f"  checksum  {file.checksum} ({file.size} bytes)"
     )

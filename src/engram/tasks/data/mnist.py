@@ -36,7 +36,7 @@ def read(locate: Locate, split: str = "train") -> LabelledImages:
 
 
 def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
-    """The array of a gzipped IDX file of unsigned bytes; raise DataError if it is not one of these dimensions.
+    """The array in a gzipped IDX file of unsigned bytes; raise DataError unless it has this number of dimensions.
 
     An IDX file is two zero bytes, one byte for the type (8: unsigned byte), one for the number of dimensions,
     each size as a big-endian 32-bit integer, and the values in row-major order.
@@ -47,7 +47,7 @@ def read_idx(path: Path, dimensions: int) -> UInt8[np.ndarray, "..."]:
     if content[:4] != magic:
         raise DataError(f"{path} starts with {content[:4].hex()}, expected the IDX magic number {magic.hex()}")
     header = 4 + 4 * dimensions
-    shape = [int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4)]
+    shape = [int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4)]
     if len(content) != header + math.prod(shape):
         expected = f"a header of {header} and {' x '.join(map(str, shape))} values"
         raise DataError(f"{path} holds {len(content)} bytes, expected {expected}")

@@ -33,9 +33,9 @@ def read(locate: Locate, split: str = "all", size: int = _SIDE) -> Characters:
     """Twenty drawings of each character, sorted by the names of archive, alphabet and character, then by drawer.
 
     Args:
-        locate: Maps the path of a file to its place.
+        locate: Maps the path of a file in the data set to its path on disk.
         split: ``"background"``, 964 characters, ``"evaluation"``, 659, or ``"all"``.
-        size: Side of a drawing; below 105 by antialiasing.
+        size: Side of a drawing in pixels; drawings are reduced with antialiasing if it is below 105.
     """
     checks.choice("split", split, (*_ARCHIVES, "all"))
     return _read([path for part, path in _ARCHIVES.items() if split in (part, "all")], locate, size)
@@ -72,7 +72,7 @@ def _drawing(archive: zipfile.ZipFile, name: str, size: int) -> UInt8[np.ndarray
     with archive.open(name) as stream, Image.open(stream, formats=["PNG"]) as image:
         if image.size != (_SIDE, _SIDE):
             raise DataError(f"{name} in {archive.filename} has size {image.size}, expected {(_SIDE, _SIDE)}")
-        grey = image.convert("L")  # from 1 bit to 0 and 255
+        grey = image.convert("L")  # the images have 1 bit; here 0 and 255
         return np.asarray(grey if size == _SIDE else grey.resize((size, size), Image.Resampling.BILINEAR))
 
 

@@ -12,7 +12,7 @@ from engram import checks
 
 RATES = {
     "sgd": (0.05, 0.1, 0.2),
-    "momentum": (0.05, 0.1, 0.2),  # not a tenth of them, which would make it the same as plain descent
+    "momentum": (0.05, 0.1, 0.2),  # a tenth of these would be nearly the same as SGD
     "adam": (0.0005, 0.001, 0.002),
     "feedback-alignment": (0.05, 0.1, 0.2),
 }
@@ -23,7 +23,7 @@ BATCH = 32
 
 
 def digits() -> tuple[Float[Tensor, "images pixels"], Int[Tensor, "images"]]:
-    """The digits of scikit-learn, pixels from 0 to 1, and their classes."""
+    """The digit images of scikit-learn, with pixels from 0 to 1, and their classes."""
     from sklearn.datasets import load_digits  # takes as long to import as torch
 
     bunch = load_digits()
@@ -33,19 +33,19 @@ def digits() -> tuple[Float[Tensor, "images pixels"], Int[Tensor, "images"]]:
 def learning_rule_traces(
     rule: str, networks: int, generator: torch.Generator, *, observations: int = 200, every: int = 5, probes: int = 300
 ) -> Float[Tensor, "networks observations observables"]:
-    """Observables of networks of 64-32-10 units in training on digits.
+    """Observables of networks of 64-32-10 units while they are trained on digits.
 
-    Of each layer: mean, standard deviation, norm and maximum modulus of the weights; mean, standard deviation, mean
-    modulus and fraction of positive values of its activity, on images that are not trained on. Hidden units are
-    rectified. The networks have the three learning rates of the rule in turn. Feedback alignment sends errors back by
-    random weights.
+    For each layer: mean, standard deviation, norm and largest absolute value of the weights; mean, standard deviation,
+    mean absolute value and fraction of positive values of its activity, on images that are not trained on. Hidden units
+    are rectified. The networks take the three learning rates of the rule in turn. Feedback alignment sends errors back
+    through fixed random weights.
 
     Args:
         rule: Learning rule, one of ``RULES``.
         networks: Number of networks.
         generator: Draws weights and batches.
         observations: Number of observations.
-        every: Steps between two observations.
+        every: Number of steps from one observation to the next.
         probes: Number of images on which activity is observed, the same for all steps and networks.
 
     Source: our design, after the observables of Nayebi et al., "Identifying learning rules from neural network

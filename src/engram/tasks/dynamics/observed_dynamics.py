@@ -19,13 +19,13 @@ def latent_dynamics(
         van-der-pol: z' = (y, 2 (1 - x^2) y - x), a sample every 0.1
         bistable: dz = (x - x^3, -y) dt + 0.4 dW, a sample every 0.1
 
-    by Runge-Kutta (bistable: Euler-Maruyama) in steps of a fifth of that, each coordinate scaled to unit variance.
+    by Runge-Kutta (bistable: Euler-Maruyama) in steps of a fifth of this interval; each coordinate has unit variance.
 
     Args:
         kind: ``"lorenz"``, ``"van-der-pol"`` or ``"bistable"``.
         rng: Draws initial states and noise.
         trials: Number of trials.
-        steps: Samples of a trial.
+        steps: Number of samples of a trial.
 
     Source: Lorenz (1963); van der Pol (1926); our protocol.
 
@@ -60,7 +60,7 @@ def observed(
 
     Args:
         latent: States z.
-        view: phi: ``"linear"``, the identity, ``"tanh"``, tanh(1.5 x), or ``"sinh"``.
+        view: phi: ``"linear"`` (the identity), ``"tanh"`` (tanh(1.5 x)) or ``"sinh"``.
         rng: Draws W.
         units: Number of units.
 

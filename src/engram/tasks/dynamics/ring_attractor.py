@@ -15,7 +15,7 @@ REST, PUSH = 1.0, 0.1
 def ring_weights(
     neurons: int, length: float, closure: float = 1.0
 ) -> Float[np.ndarray, "two_populations two_populations"]:
-    """The weights among two populations that push a bump of activity in opposite directions.
+    """The weights of two populations that push a bump of activity in opposite directions.
 
         w(d) = 8 (cos(pi d / l) - 1) / 2 for |d| < 2 l, summed over all ways round the ring, divided by n
 
@@ -35,16 +35,16 @@ def ring_weights(
     checks.size("neurons", neurons, 2)
     checks.number("length", length, above=0)
     checks.number("closure", closure, minimum=0, maximum=1)
-    around = neurons + int((1 - closure) * length)
-    place = np.arange(neurons)
+    period = neurons + int((1 - closure) * length)
+    position = np.arange(neurons)
     halves = []
     for shift in (-SHIFT, SHIFT):
-        distance = place[:, None] - place - shift
-        ways = distance[..., None] + around * np.arange(-(1 + 2 * int(length) // around), 2 + 2 * int(length) // around)
-        profile = INHIBITION * (np.cos(np.pi * ways / length) - 1) / 2 * (np.abs(ways) < 2 * length)
+        distance = position[:, None] - position - shift
+        d = distance[..., None] + period * np.arange(-(1 + 2 * int(length) // period), 2 + 2 * int(length) // period)
+        profile = INHIBITION * (np.cos(np.pi * d / length) - 1) / 2 * (np.abs(d) < 2 * length)
         halves.append(profile.sum(-1))
-    both = np.concatenate(halves, axis=1) / neurons
-    return np.concatenate([both, both])
+    rows = np.concatenate(halves, axis=1) / neurons
+    return np.concatenate([rows, rows])
 
 
 def ring_rates(
@@ -58,12 +58,12 @@ def ring_rates(
 
         tau s' = -s + relu(W s + 1 -+ drive / 10 + noise),  tau = 10, dt = 0.5
 
-    where the drive inhibits the first population and excites the second. The initial bump is at a random place.
+    where the drive inhibits the first population and excites the second. The initial bump is at a random position.
 
     Args:
         weights: Weights of each ring.
         drive: Drive of each ring at each step.
-        rng: Draws the initial place and the noise.
+        rng: Draws the initial position and the noise.
         noise: Standard deviation of the noise of each unit at each step.
 
     Examples:

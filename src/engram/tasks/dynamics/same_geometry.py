@@ -24,15 +24,15 @@ def same_geometry(
     so that their mean over trials follows that of the bistable system.
 
     Args:
-        models: Systems of each kind; those with the same number follow the same mean.
+        models: Number of systems of each kind; those with the same index have the same mean.
         rng: Draws parameters and noise.
-        trials: Trials of each condition.
+        trials: Number of trials of each condition.
         steps: Number of steps.
         noise: Standard deviation of eps.
-        keep: Steps from one state of the result to the next.
+        keep: Number of steps from one state of the result to the next.
 
     Returns:
-        States of the kinds of ``KINDS``; the first half of the trials is of the first condition.
+        The states for each kind in ``KINDS``; the first half of the trials belongs to the first condition.
 
     Source: Ostrow et al. (2023), tutorial of figure 3; the inputs after Galgali, Sahani and Mante (2023).
 

@@ -1,1 +1,1 @@
-"""Environments of Gymnasium, batched; importing a file registers its own."""
+"""Batched Gymnasium environments; importing a module registers its environments."""

@@ -1,4 +1,4 @@
-"""Atari games as episodic control was published on them; the emulator is the extra ``engram[rl]``."""
+"""Atari games with the settings published for episodic control; the extra ``engram[rl]`` has the emulator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engram import extras
 class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A game in which each life is an episode, and which restarts only when all lives are lost.
 
-    Gymnasium's ``AtariPreprocessing(terminal_on_life_loss=True)`` restarts after each life, and never gets further.
+    Gymnasium's ``AtariPreprocessing(terminal_on_life_loss=True)`` restarts the game after each life.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -22,7 +22,7 @@ class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._lives, self._over = 0, True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start an episode: by one step without an action if a life is left and no seed is given."""
+        """Start an episode: by one step without an action if a life is left and no seed is given, else a new game."""
         if not self._over and seed is None:
             observation, _, terminated, truncated, info = self.env.step(0)
             if not (terminated or truncated):
@@ -34,7 +34,7 @@ class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Act; a life that is lost terminates the episode."""
+        """Act; the loss of a life terminates the episode."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._over = terminated or truncated
         life_lost, self._lives = info["lives"] < self._lives, info["lives"]
@@ -44,10 +44,10 @@ class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
 def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, Any]:
     """An Atari game with the settings published for episodic control.
 
-    Minimal actions, not sticky; each repeated for 4 frames, with the maximum of the last two; grey, 84 x 84, four in a
-    stack that starts with zeros; up to 30 steps without action at the start; at most 108,000 frames; rewards not
-    clipped. Gymnasium resizes by area, the published code bilinearly. An observation is (4, 84, 84) of bytes, which
-    ``engram.agents`` divides by 255.
+    The minimal action set without sticky actions; each action is repeated for 4 frames, of which the maximum of the
+    last two is seen, in grey, 84 x 84, in a stack of four that starts with zeros; up to 30 steps without action at the
+    start; at most 108,000 frames; rewards are not clipped. Gymnasium resizes by area, the published code bilinearly. An
+    observation has bytes of shape (4, 84, 84), which ``engram.agents`` divides by 255.
 
     Args:
         game: Its name in ``ale_py``, for example ``"Pong"`` or ``"MsPacman"``.
@@ -81,5 +81,5 @@ def make_atari(game: str, *, episodic_life: bool = True) -> gymnasium.Env[Any, A
 
 
 def ram(env: gymnasium.Env[Any, Any]) -> np.ndarray:
-    """The memory of the game's machine, 128 numbers from 0 to 1, which identify a state."""
+    """The memory of the game console: 128 numbers from 0 to 1, which identify a state."""
     return np.asarray(env.unwrapped.ale.getRAM(), np.float32) / 255  # type: ignore[attr-defined]

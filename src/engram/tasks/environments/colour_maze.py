@@ -20,7 +20,7 @@ _PIXELS = 4  # along a side of a cell
 
 
 class ColourPicture(NamedTuple):
-    """A world in colours with the agent in it: 4 pixels for each cell, unseen cells dark grey or dimmed.
+    """A world in colours with the agent in it: 4 x 4 pixels for each cell; unseen cells are dimmed.
 
     As text, ``#`` is a wall, ``.`` an empty cell and ``A`` the agent.
     """
@@ -48,15 +48,15 @@ class ColourMazeVectorEnv(BatchedEnv):
     that side and goes one cell there, unless that is a wall. An observation is what it sees, as pixels: a square ahead
     of it, turned so that its heading is up, the agent in the middle of the bottom row. Empty cells are black, each wall
     cell of the maze has its own colour, and what walls hide, or is too far to the side, is grey (88 in all channels).
-    The reward is the share of the visible cells that is seen for the first time; an episode terminates when all were
-    seen. ``info["coverage"]`` is the share that was seen so far, ``info["moved"]`` whether the last move was made.
+    The reward is the share of the visible cells that it sees for the first time; an episode terminates when all were
+    seen. ``info["coverage"]`` is the share seen so far, ``info["moved"]`` whether the last action moved the agent.
 
     Args:
         num_envs: Number of environments.
         maze: The maze: True for a wall, or text with ``#`` and ``.``; None: a new one of rooms in each episode.
-        scale: Cells of the world along a side of one of the maze.
-        view_size: Cells along a side of a view, odd.
-        fov_ratio: How narrow the sight is, see ``engram.spatial.ViewModel``.
+        scale: Number of world cells along a side of each maze cell.
+        view_size: Number of cells along a side of a view, odd.
+        fov_ratio: How narrow the field of view is, see ``engram.spatial.ViewModel``.
         recolour: Whether all walls change their colours at every step.
         episode_len: Steps after which an episode is truncated.
         max_episode_steps: Another such limit; None: none.
@@ -111,17 +111,17 @@ class ColourMazeVectorEnv(BatchedEnv):
 
     def _init(self, rows: Rows) -> None:
         for row in rows.tolist():
-            draw = self.rngs[row]
+            rng = self.rngs[row]
             mazes = [] if self.maze is None else [self.maze]
             while not mazes:
-                mazes = random_room_maps(draw)
-            maze = mazes[int(draw.integers(len(mazes)))]
-            world = self.worlds[row] = colour_walls(maze, self.scale, draw)
+                mazes = random_room_maps(rng)
+            maze = mazes[int(rng.integers(len(mazes)))]
+            world = self.worlds[row] = colour_walls(maze, self.scale, rng)
             empty = np.argwhere(world == 0)
-            self.poses[row] = *empty[draw.integers(len(empty))], draw.integers(4)
-            ring = np.pad(world == 0, 1)
-            sides = [np.roll(ring, (int(r), int(c)), (0, 1)) for r, c in MOVES]
-            self._visible[row] = np.any([ring, *sides], axis=0)[1:-1, 1:-1].sum()
+            self.poses[row] = *empty[rng.integers(len(empty))], rng.integers(4)
+            is_empty = np.pad(world == 0, 1)
+            sides = [np.roll(is_empty, (int(r), int(c)), (0, 1)) for r, c in MOVES]
+            self._visible[row] = np.any([is_empty, *sides], axis=0)[1:-1, 1:-1].sum()
             self._seen[row], self._counts[row] = np.zeros(world.shape, dtype=bool), 0
             self._look(row)
 

@@ -33,20 +33,20 @@ class CueRewardVectorEnv(BatchedEnv):
 
     Args:
         num_envs: Number of environments.
-        n_cues: Cues of an episode; even, at most ``2 ** cue_bits``.
-        cue_bits: Bits of a cue, each -1 or +1 with equal probability.
+        n_cues: Number of cues of an episode; even, at most ``2 ** cue_bits``.
+        cue_bits: Number of bits of a cue, each -1 or +1 with equal probability.
         episode_len: Steps of an episode, after which it terminates; at least the longest trial.
         flip_prob: Probability that the reward of an answer has the wrong sign.
         fixed_cues: Cues of all episodes, (n_cues, cue_bits), from -1 to 1; None: new ones in every episode.
-        reward_delay: Empty steps between Go and the step that is rewarded for it, added to every trial.
+        reward_delay: Number of steps from Go to its reward, by which every trial is longer.
         max_episode_steps: Steps after which an episode is truncated; None: never.
         render_mode: None, since there is no picture.
 
     Attributes:
-        target: Number of the cue that is the target, (num_envs,).
+        target: Index of the target cue, (num_envs,).
 
     Raises:
-        ValueError: An argument is out of range, an episode shorter than a trial, or two fixed cues are equal.
+        ValueError: An argument is out of range, an episode is shorter than a trial, or two fixed cues are equal.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the cue-reward association task of its code.
 
@@ -95,7 +95,7 @@ class CueRewardVectorEnv(BatchedEnv):
         super().__init__(num_envs, space, spaces.Discrete(2), episode_len, max_episode_steps, render_mode=render_mode)
         self._cues = np.zeros((num_envs, n_cues + 1, cue_bits), np.float32)  # the last is zero: no cue
         self.target = np.zeros(num_envs, dtype=np.int64)
-        # The episode, drawn at its start. Time episode_len has only an observation.
+        # The episode, drawn at its start. Step episode_len has only an observation.
         self._shown = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
         self._answer = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
         self._pay = np.zeros((num_envs, episode_len + 1))  # reward of the right answer; 0 where there is no Go
@@ -114,25 +114,25 @@ class CueRewardVectorEnv(BatchedEnv):
         chance = np.stack([self.rngs[row].random(draws) for row in rows])
         self._cues[rows, : self.n_cues] = self._draw_cues(rows) if self.fixed_cues is None else self.fixed_cues
         self.target[rows] = chance[:, 0] * self.n_cues
-        length, which, times_of_show, flip = np.split(
+        length, cue_order, times_of_show, flip = np.split(
             chance[:, 1:].reshape(len(rows), trials, -1), sizes.cumsum()[:-1], axis=2
         )
 
         lengths = self.shortest + (length[..., 0] * self.n_cues).astype(np.int64)
         starts = lengths.cumsum(1) - lengths
-        shown_cues = which.argsort(2)[..., :half]
+        shown_cues = cue_order.argsort(2)[..., :half]
         times_of_show[np.arange(times_of_show.shape[2]) >= lengths[..., None] - _BLANKS - self.reward_delay] = math.inf
         shown_at = starts[..., None] + 1 + times_of_show.argsort(2)[..., :half]
         go_at = starts + lengths - 2 - self.reward_delay
 
         visible = np.full((len(rows), times), self.n_cues)
-        row, trial, place = np.nonzero(shown_at < times)
-        visible[row, shown_at[row, trial, place]] = shown_cues[row, trial, place]
+        row, trial, position = np.nonzero(shown_at < times)
+        visible[row, shown_at[row, trial, position]] = shown_cues[row, trial, position]
         pay, answers = np.zeros((len(rows), times)), np.zeros((len(rows), times), dtype=np.int64)
         row, trial = np.nonzero(go_at < times)
-        at = go_at[row, trial]
-        pay[row, at] = np.where(flip[row, trial, 0] < self.flip_prob, -1.0, 1.0)
-        answers[row, at] = (shown_cues[row, trial] == self.target[rows[row], None]).any(1)
+        go_steps = go_at[row, trial]
+        pay[row, go_steps] = np.where(flip[row, trial, 0] < self.flip_prob, -1.0, 1.0)
+        answers[row, go_steps] = (shown_cues[row, trial] == self.target[rows[row], None]).any(1)
         self._shown[rows], self._pay[rows], self._answer[rows] = visible, pay, answers
         self._due[rows] = 0
 

@@ -16,7 +16,7 @@ from engram.tasks.picture import RENDERED, Picture
 ENV_ID = "engram/GridMaze-v0"
 
 _MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))  # up, down, left, right, as (row, column)
-_BIAS, _TIME, _REWARD, _ACTION = 10, 11, 12, 13  # places in an observation; place 9 is always 0
+_BIAS, _TIME, _REWARD, _ACTION = 10, 11, 12, 13  # indices in an observation; index 9 is always 0
 
 
 class Maze(NamedTuple):
@@ -24,15 +24,15 @@ class Maze(NamedTuple):
 
     cells: Int[np.ndarray, "cells 2"]  # row and column
     destination: Int[np.ndarray, "cells 4"]  # next cell for each action; the same cell if that is a wall
-    view: Float32[np.ndarray, "cells 9"]  # which of the nine cells around and under it are walls, row by row
+    view: Float32[np.ndarray, "cells 9"]  # whether each of the nine cells around and under it is a wall, row by row
     center: int  # the cell in the middle
 
 
 def grid_maze(size: int) -> Maze:
-    """A maze with walls around it, and a pillar wherever row and column are even, but for the middle.
+    """A maze with walls around it, and a pillar wherever row and column are even, except in the middle.
 
     Args:
-        size: Cells along one side, the walls included; odd, at least 5.
+        size: Number of cells along a side, walls included; odd, at least 5.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the maze task.
 
@@ -47,13 +47,13 @@ def grid_maze(size: int) -> Maze:
     wall[::2, ::2] = True
     wall[size // 2, size // 2] = False
     cells = np.argwhere(~wall)
-    number = np.full(wall.shape, -1)
-    number[~wall] = np.arange(len(cells))
-    reached = number[tuple((cells[:, None] + np.array(_MOVES)).transpose(2, 0, 1))]
-    around = np.array([(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)])
-    view = wall[tuple((cells[:, None] + around).transpose(2, 0, 1))].astype(np.float32)
+    index = np.full(wall.shape, -1)
+    index[~wall] = np.arange(len(cells))
+    reached = index[tuple((cells[:, None] + np.array(_MOVES)).transpose(2, 0, 1))]
+    offsets = np.array([(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)])
+    view = wall[tuple((cells[:, None] + offsets).transpose(2, 0, 1))].astype(np.float32)
     own_cell = np.arange(len(cells))[:, None]
-    return Maze(cells, np.where(reached < 0, own_cell, reached), view, int(number[size // 2, size // 2]))
+    return Maze(cells, np.where(reached < 0, own_cell, reached), view, int(index[size // 2, size // 2]))
 
 
 class GridMazeVectorEnv(BatchedEnv):
@@ -61,17 +61,18 @@ class GridMazeVectorEnv(BatchedEnv):
 
     The agent starts in the middle of a maze of pillars. In each episode one cell, never the middle one, holds a
     reward that cannot be seen. Reaching it pays ``reward`` and teleports the agent to another random cell, never the
-    rewarded one; the reward does not move, so that an agent that remembers its place gets it many times.
+    rewarded one; the reward does not move, so that an agent that remembers where it is gets it many times.
 
     An observation has 17 numbers: for each of the nine cells around and under the agent, row by row, whether it is a
     wall; 0; 1; the time as a fraction of the episode; the last reward; the last action as one-hot (action 0 at the
     start). Actions are up, down, left, right; a move into a wall has no effect but ``wall_penalty``.
 
-    The mazes of the first paper have a wall penalty of 0.1, a reward also in the middle, and show no last action.
+    The mazes of "Differentiable plasticity" (see ``grid_maze``) have a wall penalty of 0.1, may have the reward in the
+    middle, and do not show the last action.
 
     Args:
         num_envs: Number of mazes.
-        size: Cells along one side, the walls included; odd, at least 5.
+        size: Number of cells along a side, walls included; odd, at least 5.
         episode_len: Steps of an episode, after which it terminates.
         reward: Reward for reaching the cell; above 0.
         wall_penalty: Cost of a move into a wall; at least 0.
@@ -83,7 +84,7 @@ class GridMazeVectorEnv(BatchedEnv):
         position: The free cell that each agent is in, as a row of ``maze.cells``, (num_envs,).
         goal: The free cell that holds the reward, (num_envs,).
 
-    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the maze task, with figures at size 13.
+    Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the maze task, whose figures are at size 13.
 
     Examples:
         >>> gymnasium.make_vec("engram/GridMaze-v0", num_envs=4, size=7).reset(seed=0)[0].shape
@@ -108,8 +109,8 @@ class GridMazeVectorEnv(BatchedEnv):
         self.maze = grid_maze(size)
         low, high = np.zeros(_ACTION + len(_MOVES), np.float32), np.ones(_ACTION + len(_MOVES), np.float32)
         low[_REWARD], high[_REWARD] = -wall_penalty, reward
-        spaces_of = spaces.Box(low, high), spaces.Discrete(len(_MOVES))
-        super().__init__(num_envs, *spaces_of, episode_len, max_episode_steps, render_mode=render_mode)
+        both_spaces = spaces.Box(low, high), spaces.Discrete(len(_MOVES))
+        super().__init__(num_envs, *both_spaces, episode_len, max_episode_steps, render_mode=render_mode)
         self._free = np.full((size, size), "#")
         self._free[tuple(self.maze.cells.T)] = "."
         self.position = np.full(num_envs, self.maze.center)
@@ -148,9 +149,9 @@ class GridMazeVectorEnv(BatchedEnv):
         return observations
 
     def _picture(self, row: int) -> Picture:
-        cells, places = self._free.copy(), self.maze.cells
-        cells[tuple(places[self.goal[row]])] = "G"
-        return Picture(cells, tuple(places[self.position[row]].tolist()))
+        cells, positions = self._free.copy(), self.maze.cells
+        cells[tuple(positions[self.goal[row]])] = "G"
+        return Picture(cells, tuple(positions[self.position[row]].tolist()))
 
 
 class GridMaze(SingleEnv):

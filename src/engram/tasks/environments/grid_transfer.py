@@ -29,14 +29,14 @@ def grid_transfer(
     noise: float = 0.0,
     cliff: bool = False,
 ) -> FiniteMDP:
-    """The tables of a grid, whose state is row * size + column.
+    """The transition tables of a grid, whose state is row * size + column.
 
     Args:
-        size: Cells along a side; the pit is a row below them.
-        n_actions: Number of action labels, at least 4; those with the same remainder by 4 do the same.
-        perm: Effects of the labels 0 to 3: 0 up, 1 down, 2 left, 3 right; in this order if None.
-        noise: Probability that a random label, uniform over all, is executed instead.
-        cliff: Whether the lowest row is the edge of a windy cliff.
+        size: Number of cells along a side; the pit is a row below them.
+        n_actions: Number of action labels, at least 4; labels that are equal modulo 4 have the same effect.
+        perm: Effects of the labels 0 to 3: 0 up, 1 down, 2 left, 3 right; None: in this order.
+        noise: Probability that a label drawn uniformly from all labels is executed instead.
+        cliff: Whether the bottom row is the edge of a windy cliff.
 
     Examples:
         >>> grid_transfer().successors[0, :, 0].tolist()
@@ -57,40 +57,40 @@ def grid_transfer(
     )
     successors, probabilities = targets[..., None], np.ones((*targets.shape, 1))
     if cliff:
-        # A step from the row at the edge ends below where it started, half the time, and always if it leads down.
+        # Half of the steps from the row at the edge, and all that lead down, end in the cell below their start.
         falls = np.where(row == size - 1, 0.5, 0.0)[:, None].repeat(len(MOVES), 1)
         falls[row == size - 1, _DOWN] = 1.0
         below = np.minimum(row + 1, rows - 1) * size + column
         successors = np.stack([targets, below[:, None].repeat(len(MOVES), 1)], 2)
         probabilities = np.stack([1 - falls, falls], 2)
-    of_label = effects[np.arange(n_actions) % len(MOVES)]
+    effect = effects[np.arange(n_actions) % len(MOVES)]
     if noise:
-        # Whatever was chosen, another label may be executed: all outcomes of all effects, each label as likely.
-        shares = noise * np.bincount(of_label, minlength=len(MOVES)) / n_actions
+        # Any label may be executed instead of the chosen one: list the outcomes of all effects.
+        shares = noise * np.bincount(effect, minlength=len(MOVES)) / n_actions
         chosen = (1 - noise) * np.eye(len(MOVES)) + shares
         mixed = chosen[None, :, :, None] * probabilities[:, None]
         probabilities = mixed.reshape(len(targets), len(MOVES), -1)
         successors = np.broadcast_to(successors[:, None], mixed.shape).reshape(probabilities.shape)
     rewards = np.where(successors == goal, 1.0, 0.0 if cliff else -1.0)
     terminal = (np.arange(rows * size) == goal) | (row == size)
-    return FiniteMDP(successors[:, of_label], probabilities[:, of_label], rewards[:, of_label], terminal, start)
+    return FiniteMDP(successors[:, effect], probabilities[:, effect], rewards[:, effect], terminal, start)
 
 
 class GridTransferVectorEnv(BatchedEnv):
-    """Many walks at once from one corner of a grid to the opposite one, by actions that may be many or renamed.
+    """Many walks at once from one corner of a grid to the opposite one, by actions that may be redundant or renamed.
 
     Action a moves in the direction ``perm[a mod 4]``, up, down, left or right; walls stop it. Entering the goal pays 1
-    and terminates the episode, any other step pays -1. With a ``cliff`` the walk is along the lowest row, where wind
+    and terminates the episode, any other step pays -1. With a ``cliff`` the walk is along the bottom row, where wind
     blows: half of the steps that start in it, and all that lead down, end in a pit below instead, which pays 0 and
     terminates; the goal pays 1 and no other step pays. The observation is (row, column).
 
     Args:
         num_envs: Number of environments.
-        size: Cells along a side; the pit is a row below them.
-        n_actions: Number of action labels, at least 4; those with the same remainder by 4 do the same.
-        perm: Effects of the labels 0 to 3: 0 up, 1 down, 2 left, 3 right; in this order if None.
-        noise: Probability that a random label, uniform over all, is executed instead.
-        cliff: Whether the lowest row is the edge of a windy cliff.
+        size: Number of cells along a side; the pit is a row below them.
+        n_actions: Number of action labels, at least 4; labels that are equal modulo 4 have the same effect.
+        perm: Effects of the labels 0 to 3: 0 up, 1 down, 2 left, 3 right; None: in this order.
+        noise: Probability that a label drawn uniformly from all labels is executed instead.
+        cliff: Whether the bottom row is the edge of a windy cliff.
         episode_len: Steps after which an episode is truncated.
         max_episode_steps: Another such limit; None: none.
         render_mode: Result of ``render``, in which the pit is a wall: ``"rgb_array"``, ``"ansi"`` or None.
@@ -129,7 +129,7 @@ class GridTransferVectorEnv(BatchedEnv):
         super().__init__(num_envs, observation_space, actions, episode_len, max_episode_steps, render_mode=render_mode)
         self.state = np.full(num_envs, self.mdp.start)
         self._random = self.mdp.successors.shape[2] > 1
-        self._chance = np.zeros((num_envs, episode_len + 1))  # the last is of an ended environment
+        self._chance = np.zeros((num_envs, episode_len + 1))  # the last is for an ended environment
 
     def _init(self, rows: Rows) -> None:
         self.state[rows] = self.mdp.start
@@ -137,11 +137,11 @@ class GridTransferVectorEnv(BatchedEnv):
             self._chance[rows] = np.stack([self.rngs[row].random(self.episode_len + 1) for row in rows])
 
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
-        likely = self.mdp.probabilities[self.state, actions].cumsum(1)[:, :-1]
-        outcome = (self._chance[self._each, self.steps, None] >= likely).sum(1)
-        place = self.state, actions, outcome
-        self.state = self.mdp.successors[place]
-        return self.mdp.rewards[place], {}
+        cumulative = self.mdp.probabilities[self.state, actions].cumsum(1)[:, :-1]
+        outcome = (self._chance[self._each, self.steps, None] >= cumulative).sum(1)
+        index = self.state, actions, outcome
+        self.state = self.mdp.successors[index]
+        return self.mdp.rewards[index], {}
 
     def _ends(self) -> tuple[Ends, Ends]:
         return self.mdp.terminal[self.state], self.steps >= self.episode_len

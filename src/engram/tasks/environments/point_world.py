@@ -1,4 +1,4 @@
-"""Point world: a point that is pushed to the middle of the plane, by actuators that may be many or remapped."""
+"""Point world: a point that is pushed to the middle of the plane, by actuators that may be redundant or remapped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engram.tasks.picture import RENDERED, Picture
 
 ENV_ID = "engram/PointWorld-v0"
 
-STEP = 0.1  # how far a point gets in one step, along each axis
+STEP = 0.1  # maximum distance in one step along each axis, before rotation
 _CELLS = 21  # along a side of the picture
 
 
@@ -26,14 +26,14 @@ class PointWorldVectorEnv(BatchedEnv):
 
         s' = clip(s + 0.1 R mean over copies of (a_x, a_y), -1, 1),  r = -|s'|
 
-    with R a rotation. An episode starts anywhere and is truncated; the observation is the point.
+    with R a rotation. An episode starts at a random point and is truncated; the observation is the point.
 
     Args:
         num_envs: Number of environments.
-        copies: Pairs of actuators; with more than one they are redundant. An action is (a_x, a_y) of each pair.
+        copies: Number of pairs of actuators; they are redundant if there are several. An action has (a_x, a_y) of each.
         rotate: Angle of R in degrees, counterclockwise.
-        perm: The number of an action that each actuator takes; its own if None.
-        sign: Factor of each actuator, 1 or -1; all 1 if None.
+        perm: The index of the component of an action that each actuator takes; None: its own index.
+        sign: Factor of each actuator, 1 or -1; None: all 1.
         episode_len: Steps after which an episode is truncated.
         max_episode_steps: Another such limit; None: none.
         render_mode: Result of ``render``, whose cells are a tenth wide: ``"rgb_array"``, ``"ansi"`` or None.
@@ -71,7 +71,7 @@ class PointWorldVectorEnv(BatchedEnv):
         if factors.shape != (actuators,) or not np.isin(factors, (-1, 1)).all():
             raise ValueError(f"sign = {sign!r}: expected {actuators} numbers, each 1 or -1")
         rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        # The effect of each number of an action on the point, (actuators, 2).
+        # The effect of each component of an action on the point, (actuators, 2).
         self._effect = np.zeros((actuators, 2))
         self._effect[order] = STEP * factors[:, None] * np.tile(rotation.T, (copies, 1)) / copies
         observation_space, actions = spaces.Box(-1.0, 1.0, (2,)), spaces.Box(-1.0, 1.0, (actuators,))

@@ -28,28 +28,28 @@ from engram.numeric.grid_cells import (
 from engram.tasks.picture import RENDERED, Picture
 
 ENV_ID = "engram/RepeatedUnit-v0"
-AGENT = 5  # in a map; the codes of the agent when it looks right, down and left are 1, 4 and 9
-FACING = {1: 0, 4: 90, 9: 180, AGENT: 270}  # degrees from the right to below
+AGENT = 5  # code of an agent that looks up; 1, 4 and 9 are those of agents that look right, down and left
+FACING = {1: 0, 4: 90, 9: 180, AGENT: 270}  # clockwise from the right, in degrees
 AGENTS = (AGENT, 1, 4, 9)
 RADII = {"fixed_radius": 1, "fixed_radius_med": 2}
-# Of the lines of sight: degrees from where the agent looks, length of a step, and of a ray at most.
+# The rays of the lines of sight: degrees from where the agent looks, step length, and maximum length.
 SIGHTS = {"line_of_sight": (range(0, 360, 5), 0.3, 5), "directional_line_of_sight": (range(-45, 46), 0.5, 30)}
 MODES = ("room", *RADII, *SIGHTS)
 SYMBOLS = {EMPTY: ".", REWARD: "G", WALL: "#", LANDMARKS[0]: "7", LANDMARKS[1]: "8", UNOBSERVED: "?"}
-ALCOVE, MOUTH, HALL, LEAST_HEIGHT = 1, 3, 4, 6  # rows of a unit, and how many it has at least
+ALCOVE, MOUTH, HALL, LEAST_HEIGHT = 1, 3, 4, 6  # rows of a unit, and its minimum number of rows
 
 
 def label_rooms(labels: Any) -> Int[np.ndarray, "h w"]:
     r"""Number the rooms of a map: 4-connected cells with one label, in the order of their first cells, row by row.
 
     Args:
-        labels: A label for each cell: an array of integers, of which negative ones are no room, or lines of text.
+        labels: A label for each cell: an array of integers, negative where there is no room, or lines of text.
 
     Returns:
         The number of each cell's room, -1 for none.
 
     Raises:
-        ValueError: Lines of different lengths, or an array of another kind.
+        ValueError: The lines differ in length, or the array does not have two axes of integers.
 
     Examples:
         >>> label_rooms("aab\naab\ncca").tolist()
@@ -60,12 +60,12 @@ def label_rooms(labels: Any) -> Int[np.ndarray, "h w"]:
     from scipy import ndimage  # takes long to import
 
     cells = checks.array("labels", labels, ("h", "w"), np.int64)
-    places = np.arange(cells.size).reshape(cells.shape)
+    cell_indices = np.arange(cells.size).reshape(cells.shape)
     first = np.full(cells.shape, NO_ROOM)
     for label in np.unique(cells[cells >= 0]):
-        parts, count = ndimage.label(cells == label)
-        firsts = ndimage.minimum(places, parts, np.arange(1, count + 1)).astype(np.int64)
-        first[parts > 0] = firsts[parts[parts > 0] - 1]
+        components, count = ndimage.label(cells == label)
+        first_cells = ndimage.minimum(cell_indices, components, np.arange(1, count + 1)).astype(np.int64)
+        first[components > 0] = first_cells[components[components > 0] - 1]
     rooms = np.searchsorted(np.unique(first[first >= 0]), first)
     return np.where(first < 0, NO_ROOM, rooms)
 
@@ -73,15 +73,15 @@ def label_rooms(labels: Any) -> Int[np.ndarray, "h w"]:
 def load_grid_text(source: str | Path) -> Int8[np.ndarray, "h w"]:
     r"""Read a map: two lines that are skipped (its width and height), then a character for each cell.
 
-    The code of a cell is that of its character less 48: ``0`` empty, ``2`` a reward, ``3`` a wall, ``7`` and ``8``
+    The code of a cell is its character's code minus 48: ``0`` empty, ``2`` a reward, ``3`` a wall, ``7`` and ``8``
     coloured walls, ``5``, ``1``, ``4`` and ``9`` the agent.
 
     Args:
         source: The path of a file, or its text.
 
     Raises:
-        ValueError: Lines of different lengths, or no line of cells.
-        FileNotFoundError: No such file.
+        ValueError: The lines differ in length, or there is no line of cells.
+        FileNotFoundError: The file does not exist.
 
     Examples:
         >>> load_grid_text("3\n2\n323\n050").tolist()
@@ -102,7 +102,7 @@ def _codes(lines: list[str], name: str) -> Int[np.ndarray, "h w"]:
 
 
 def _checked(grid: Any) -> tuple[Int8[np.ndarray, "h w"], tuple[int, int], int]:
-    """A map without its agent, where that was, and its code."""
+    """A map without its agent, the position of the agent, and its code."""
     cells = checks.array("grid", grid, ("h", "w"), np.int64)
     wrong = np.argwhere(~np.isin(cells, (*CODES, *AGENTS)))
     if len(wrong):
@@ -118,46 +118,46 @@ def _checked(grid: Any) -> tuple[Int8[np.ndarray, "h w"], tuple[int, int], int]:
 
 
 def _rays(mode: str, facing: int, longest: int) -> Int[np.ndarray, "2 rays steps"]:
-    """The cells on each ray from an agent's own, the nearer one of two alike, as rows and columns from it."""
+    """The cells on each ray, as rows and columns relative to the agent's cell; ties are rounded to the nearer cell."""
     degrees, step, reach = SIGHTS[mode]
     angles = np.deg2rad(facing + np.array(degrees))
     lengths = np.arange(0, min(longest, reach) + step / 2, step)
-    away = np.stack([np.outer(part, lengths) for part in (np.sin(angles), np.cos(angles))])
-    return np.asarray(np.sign(away) * np.ceil(np.abs(away) - 0.5 - 1e-9)).astype(np.int64)
+    offsets = np.stack([np.outer(direction, lengths) for direction in (np.sin(angles), np.cos(angles))])
+    return np.asarray(np.sign(offsets) * np.ceil(np.abs(offsets) - 0.5 - 1e-9)).astype(np.int64)
 
 
 class RoomGrid(gymnasium.Env[Any, Any]):
     r"""Collect all rewards in a map of rooms that shows only the parts seen so far.
 
-    An observation has the map as known so far, ``known``, (h, w), with 6 for what was not seen; the cells where
-    ``rewards`` were seen, collected or not, (h, w); and the agent's ``position``, (row, column). Actions are forward
-    (up), backward, left and right by a cell, then the same by up to five cells; a move ends before a wall. A move that
-    ends on a reward collects it, and pays 1; the episode ends with the last. Infos count the rooms entered and the
-    cells moved. Pictures show the known cells.
+    An observation has the ``known`` map, (h, w), with 6 for cells that were not seen; the cells where ``rewards`` were
+    seen, collected or not, (h, w); and the agent's ``position``, (row, column). Actions are forward (up), backward,
+    left and right by one cell, then the same by up to five cells; a move ends before a wall. A move that ends on a
+    reward collects it, and pays 1; the episode ends when the last one is collected. Infos count the rooms entered and
+    the cells moved. Pictures show the known cells.
 
     Args:
         grid: Codes of cells, (h, w), with one agent: 0 empty, 2 a reward, 3 a wall, 7 and 8 coloured walls, 5, 1, 4 or
             9 the agent, which looks up, right, down or left.
-        rooms: Number of each cell's room, -1 for walls (default: what is connected is a room).
+        rooms: Number of each cell's room, -1 for walls; None: each connected set of free cells is a room.
         observation_mode: What is seen from a cell: its ``"room"``; the cells around it (``"fixed_radius"``,
             ``"fixed_radius_med"``: by one, by two); those in ``"line_of_sight"``, up to five away; or those in
             ``"directional_line_of_sight"``: up to 30 away, within 45 degrees of the direction in which the agent looks,
-                which does not change.
-        reveal_walls: Whether a room shows the walls around it.
-        action_set: ``"moves8"``, or ``"moves4"`` for moves by one cell alone.
-        collect_on_path: Whether a move also collects the rewards that it passes.
+            which does not change.
+        reveal_walls: Whether the walls around a room are seen with it.
+        action_set: ``"moves8"``, or ``"moves4"`` for moves by one cell only.
+        collect_on_path: Whether a move also collects the rewards on its way.
         max_steps: Steps after which an episode is truncated; None: never.
         render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:
-        grid: The map, without the agent and what it collected.
-        known: The known part of it.
-        rewards: Where a reward was seen, collected or not.
+        grid: The map, without the agent and the collected rewards.
+        known: The known map.
+        rewards: The cells where a reward was seen, collected or not.
         rooms: Number of each cell's room.
         position: Row and column of the agent.
 
     Raises:
-        ValueError: An unknown code, not one agent, or rooms of another shape or none at the agent.
+        ValueError: A code is unknown, there is not one agent, or ``rooms`` has the wrong shape or no room there.
 
     Source: Sharma et al., "Map Induction" (2021), the world of its experiments.
 
@@ -225,7 +225,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         return self._observe()
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Move; raise ``ResetNeeded`` where no episode is running, ValueError where there is no such action."""
+        """Move; raise ``ResetNeeded`` if no episode is running, ValueError if there is no such action."""
         if action not in self.action_space:
             raise ValueError(f"action = {action!r}: expected an element of {self.action_space}, counted from 0")
         if not self._running:
@@ -250,7 +250,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         return observation, float(len(collected)), bool(terminated), truncated, info
 
     def _observe(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Add the cells that are visible from the agent's cell; return the known map, and counts."""
+        """Add the cells that are visible from the agent's cell to the known map; return observation and infos."""
         if self._rays is not None:
             is_visible = self._in_sight(self._rays)
             self.known[is_visible] = self.grid[is_visible]
@@ -266,21 +266,20 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         return {**observation, "position": np.array(self.position, np.int64)}, info
 
     def _in_sight(self, rays: Int[np.ndarray, "2 rays steps"]) -> Bool[np.ndarray, "h w"]:
-        """The cells on rays from the agent's, each up to the first wall or reward."""
-        rows, columns = (place + away for place, away in zip(self.position, rays, strict=True))
+        """The cells on the rays from the agent's cell, each ray up to the first wall or reward."""
+        rows, columns = (coordinate + offsets for coordinate, offsets in zip(self.position, rays, strict=True))
         inside = (rows >= 0) & (rows < self.grid.shape[0]) & (columns >= 0) & (columns < self.grid.shape[1])
         rows, columns = rows.clip(0, self.grid.shape[0] - 1), columns.clip(0, self.grid.shape[1] - 1)
-        apart = (rows != self.position[0]) | (columns != self.position[1])
-        stops = ~inside | (apart & (blocked(self.grid) | (self.grid == REWARD))[rows, columns])
-        reached = inside & (
-            np.cumsum(stops, 1) - stops == 0
-        )  # the cell that stops a ray is visible, the cells behind it are not
+        is_elsewhere = (rows != self.position[0]) | (columns != self.position[1])
+        stops = ~inside | (is_elsewhere & (blocked(self.grid) | (self.grid == REWARD))[rows, columns])
+        # The cell that stops a ray is visible, the cells behind it are not.
+        reached = inside & (np.cumsum(stops, 1) - stops == 0)
         is_visible = np.zeros(self.grid.shape, dtype=bool)
         is_visible[rows[reached], columns[reached]] = True
         return is_visible
 
     def render(self) -> Any:
-        """An image or a text of the known map, depending on ``render_mode``; ``Picture`` has the legend."""
+        """An image or a text of the known map, depending on ``render_mode``; ``Picture`` explains the symbols."""
         if self.render_mode is None:
             logger.warn(f"render shows nothing: expected render_mode to be one of {self.metadata['render_modes']}")
             return None
@@ -290,20 +289,20 @@ class RoomGrid(gymnasium.Env[Any, Any]):
 
 
 class RepeatedUnitWorld(RoomGrid):
-    """A corridor with a unit several times beside it, each with a reward in one of its alcoves; drawn each episode.
+    """A corridor with copies of a unit beside it, each with a reward in one of its alcoves; drawn in each episode.
 
     A unit is a hall that opens to the corridor, and dead-end alcoves of 2 x 2 cells along it, each behind a mouth of
-    one cell. Rooms are the corridor, each hall and each alcove with its mouth. Which alcove holds the reward is drawn
-    once for each variant of the unit, without repetition, and which variant a unit is for each unit.
+    one cell. Rooms are the corridor, each hall and each alcove with its mouth. The alcove with the reward is drawn for
+    each variant of the unit, without repetition, and the variant for each copy of the unit.
 
     Args:
-        n_units: Units along the corridor.
-        unit_h: Rows of a unit, at least 6.
-        unit_w: Columns of a unit, at least 5; it has ``(unit_w - 2) // 3`` alcoves.
-        corridor: Columns of the corridor.
-        variants: How many variants there are, at most as many as alcoves; None: each unit draws its own alcove.
+        n_units: Number of units along the corridor.
+        unit_h: Number of rows of a unit, at least 6.
+        unit_w: Number of columns of a unit, at least 5; it has ``(unit_w - 2) // 3`` alcoves.
+        corridor: Number of columns of the corridor.
+        variants: Number of variants, at most the number of alcoves; None: each unit draws its own alcove.
         reflect_prob: Probability that a unit's alcoves are mirrored.
-        landmark: Whether a wall at the entrance of a hall, seen from the corridor, has a colour by variant: 7 or 8.
+        landmark: Whether a wall at the entrance of a hall, seen from the corridor, has its variant's colour, 7 or 8.
         **options: Further arguments of ``RoomGrid``.
 
     Examples:
@@ -349,8 +348,8 @@ class RepeatedUnitWorld(RoomGrid):
         if reward is not None:
             unit[ALCOVE, 1 + 3 * reward] = REWARD
         if mirrored:
-            part = slice(0, 3 * self.alcoves + 1)
-            unit[:HALL, part] = unit[:HALL, part][:, ::-1]
+            columns = slice(0, 3 * self.alcoves + 1)
+            unit[:HALL, columns] = unit[:HALL, columns][:, ::-1]
         if self.landmark and reward is not None:
             unit[HALL + 1, -1] = LANDMARKS[variant % 2]
         return unit
@@ -359,7 +358,7 @@ class RepeatedUnitWorld(RoomGrid):
         """A label for each cell; the walls between alcoves have none."""
         unit = np.full((self.unit_h, self.unit_w), NO_ROOM)
         free = self._unit() == EMPTY
-        if self.reflect_prob:  # a mouth may be on either side of its alcove, and both are of its room
+        if self.reflect_prob:  # a mouth may be on either side of its alcove; both cells belong to its room
             free |= self._unit(mirrored=True) == EMPTY
         unit[:HALL] = np.where(free[:HALL], 2, NO_ROOM)
         unit[HALL] = np.where(free[HALL], 1, NO_ROOM)

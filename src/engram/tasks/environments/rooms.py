@@ -1,4 +1,4 @@
-"""Rooms with a fixed goal, the only reward."""
+"""Rooms with a fixed goal, which gives the only reward."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GOALS = {"open-room": (10, 10), "i-maze": (15, 3), "four-room": (11, 11)}  # in 
 
 
 def room(layout: str) -> Room:
-    """An open room, 12 x 12; a lying I, 17 x 5, with two dead ends at each end; or four rooms with doors, 13 x 13."""
+    """An open room, 12 x 12; an I on its side, 17 x 5, with dead ends; or four rooms with doors, 13 x 13."""
     goal = GOALS[layout]
     wall = np.zeros((goal[0] + 2, goal[1] + 2), dtype=bool)
     wall[[0, -1]] = wall[:, [0, -1]] = True

@@ -25,10 +25,10 @@ def room_textures(
     """Random textures, whose pixels are uniform from 0 to 1.
 
     Args:
-        rooms: How many.
-        side: Pixels along a side.
-        overlap: Share of the pixels that are the same in all of them, from 0 to 1.
-        rng: A generator that draws them, or a seed.
+        rooms: Number of textures.
+        side: Number of pixels along a side.
+        overlap: Share of the pixels that are the same in all textures, from 0 to 1.
+        rng: A generator or a seed.
 
     Examples:
         >>> same = room_textures(2, 3, overlap=1.0, rng=0)
@@ -36,18 +36,18 @@ def room_textures(
         True
     """
     checks.arguments()
-    draw = checks.rng("rng", rng)
+    generator = checks.rng("rng", rng)
     checks.number("overlap", overlap, minimum=0, maximum=1)
     size = checks.size("side", side, maximum=1000)
-    own = draw.random((checks.size("rooms", rooms, maximum=1000), size, size, 3))
-    common, shared = draw.random((size, size, 3)), draw.random((size, size, 1)) < overlap
+    own = generator.random((checks.size("rooms", rooms, maximum=1000), size, size, 3))
+    common, shared = generator.random((size, size, 3)), generator.random((size, size, 1)) < overlap
     return np.where(shared, common, own)
 
 
 class TexturePicture(NamedTuple):
-    """The rooms side by side, separated by black lines, with the door's row of the next room beyond each line.
+    """The rooms side by side, separated by black lines with a gap at the door.
 
-    As text, a line for each row: ``.`` a cell, ``|`` a wall, a gap in it a door, ``G`` the goal, ``A`` the agent.
+    As text, a line for each row: ``.`` is a cell, ``|`` a wall, a gap in it a door, ``G`` the goal, ``A`` the agent.
     """
 
     textures: Float[np.ndarray, "rooms side side 3"]
@@ -61,39 +61,39 @@ class TexturePicture(NamedTuple):
         cells = np.full((len(self.textures), self.size, self.size + 1), ".")
         cells[..., -1] = "|"
         cells[:, self.door, -1] = " "
-        for place, symbol in ((self.goal, "G"), (self.agent, "A")):
-            if place is not None:
-                cells[place] = symbol
+        for position, symbol in ((self.goal, "G"), (self.agent, "A")):
+            if position is not None:
+                cells[position] = symbol
         return "\n".join("".join(row) for row in np.hstack(list(cells)))
 
     def image(self) -> UInt8[np.ndarray, "height width 3"]:
-        """The pixels: for each cell, the middle of the view from there."""
+        """The pixels: for each cell, the middle of the view from that cell."""
         edge = (self.textures.shape[1] - self.size) // 2
         textures = self.textures[:, edge : edge + self.size, edge : edge + self.size]
         cells = np.zeros((len(textures), self.size, self.size + 1, 3), np.uint8)
         cells[:, :, :-1] = 255 * textures
         cells[:, self.door, -1] = 240
-        for place, colour in ((self.goal, (230, 159, 0)), (self.agent, (0, 114, 178))):
-            if place is not None:
-                cells[place] = colour
+        for position, colour in ((self.goal, (230, 159, 0)), (self.agent, (0, 114, 178))):
+            if position is not None:
+                cells[position] = colour
         return np.hstack(list(cells)).repeat(_PIXELS, 0).repeat(_PIXELS, 1)
 
 
 class TextureRoomsVectorEnv(BatchedEnv):
-    r"""Many agents, each in a ring of rooms of its own, all papered alike.
+    r"""Many agents, each in its own ring of rooms; all rings have the same textures.
 
     A room has ``size`` x ``size`` cells. From a cell the agent sees the patch of the room's texture around it, and
     nothing of other rooms. Actions are up, down, left and right; walls stop it, but in the middle row of each room it
-    can go out on the right into the next room, and on the left into the one before, so that it always sees the same
-    when it enters a room from one side. It starts at the left door of the first room. There is no reward, unless there
-    is a goal, in the corner farthest from the doors of the room that is farthest: that pays 1 and terminates the
-    episode. ``infos["room"]`` and ``infos["cell"]`` are the numbers of room and cell that the agent is in.
+    can leave on the right for the next room, and on the left for the previous one, so that it always sees the same when
+    it enters a room from a given side. It starts at the left door of the first room. There is no reward, unless there
+    is a goal, in the middle of the top row of the farthest room, as far as possible from its doors: it pays 1 and
+    terminates the episode. ``infos["room"]`` and ``infos["cell"]`` are the indices of the agent's room and cell.
 
     Args:
         num_envs: Number of environments.
-        rooms: Rooms of the ring.
-        size: Cells along a side of a room.
-        view: Pixels along a side of a patch, odd.
+        rooms: Number of rooms in the ring.
+        size: Number of cells along a side of a room.
+        view: Number of pixels along a side of a patch, odd.
         overlap: Share of the texture that all rooms have in common.
         goal: Whether there is a goal.
         texture_seed: Seed of the textures, which are the same in all environments and episodes.
@@ -102,8 +102,8 @@ class TextureRoomsVectorEnv(BatchedEnv):
         render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:
-        textures: (rooms, size + view - 1, size + view - 1, 3).
-        views: The view in each cell, (rooms, size, size, view, view, 3).
+        textures: Texture of each room, (rooms, size + view - 1, size + view - 1, 3).
+        views: The view from each cell, (rooms, size, size, view, view, 3).
         places: Room, row and column of each agent, (num_envs, 3).
 
     Raises:
@@ -168,13 +168,13 @@ class TextureRoomsVectorEnv(BatchedEnv):
     def after(
         self, places: Int[np.ndarray, "agents 3"], actions: Int[np.ndarray, "agents"]
     ) -> Int[np.ndarray, "agents 3"]:
-        """Where agents are after actions."""
+        """The places of agents after one action of each."""
         checks.arguments()
-        to = places[:, 1:] + STEPS[actions]
-        turn = (places[:, 1] == self.door) * ((to[:, 1] == self.size).astype(int) - (to[:, 1] == -1))
-        inside = to.clip(0, self.size - 1)
-        column = np.where(turn == 0, inside[:, 1], np.where(turn > 0, 0, self.size - 1))
-        return np.stack([(places[:, 0] + turn) % len(self.views), inside[:, 0], column], 1)
+        target = places[:, 1:] + STEPS[actions]
+        room_step = (places[:, 1] == self.door) * ((target[:, 1] == self.size).astype(int) - (target[:, 1] == -1))
+        inside = target.clip(0, self.size - 1)
+        column = np.where(room_step == 0, inside[:, 1], np.where(room_step > 0, 0, self.size - 1))
+        return np.stack([(places[:, 0] + room_step) % len(self.views), inside[:, 0], column], 1)
 
     def _ends(self) -> tuple[Ends, Ends]:
         done = np.zeros(self.num_envs, bool) if self.goal is None else (self.places == self.goal).all(1)
@@ -188,14 +188,14 @@ class TextureRoomsVectorEnv(BatchedEnv):
         return TexturePicture(self.textures, self.size, self.door, (room, r, column), self.goal)
 
     def state_dict(self) -> dict[str, Any]:
-        """The positions of all agents, and the generators of their episodes."""
+        """The state of all environments, and their random generators."""
         names = ("places", "steps", "ended", "last_action", "last_reward")
         return {name: getattr(self, name).copy() for name in names} | {
             "rngs": [rng.bit_generator.state for rng in self.rngs]
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state of ``state_dict``; raises where it is not of as many environments."""
+        """Continue from a ``state_dict``; raise ValueError if it has another number of environments."""
         check_state(state, self.state_dict() | {"rngs": list})
         number = self.num_envs if state["rngs"] else 0  # there are none before the first reset
         check_state(state["rngs"], [np.random.default_rng(0).bit_generator.state] * number, "state['rngs']")
@@ -210,11 +210,11 @@ class TextureRoomsVectorEnv(BatchedEnv):
 def tour(
     env: TextureRoomsVectorEnv, steps: int, laps: int = 2, *, rng: np.random.Generator | int
 ) -> Int[np.ndarray, "time 3"]:
-    """Rooms, rows and columns of a walk around the ring: a random walk in each room, then out on the right.
+    """The rooms, rows and columns of a walk around the ring: a random walk in each room, then out on the right.
 
     Args:
         env: The rooms.
-        steps: Steps in each room; the first is at its left door.
+        steps: Number of steps in each room; the first is at its left door.
         laps: Number of laps around the ring.
         rng: A generator that draws the walk, or a seed.
 
@@ -227,22 +227,23 @@ def tour(
         [0, 1, 2, 0, 1, 2]
     """
     checks.arguments()
-    draw = checks.rng("rng", rng)
+    generator = checks.rng("rng", rng)
     checks.size("steps", steps, minimum=env.size)
     walk, place = [], np.array([[0, env.door, 0]])
-    for left in list(range(steps, 0, -1)) * (checks.size("laps", laps) * len(env.views)):
+    for remaining in list(range(steps, 0, -1)) * (checks.size("laps", laps) * len(env.views)):
         walk.append(place[0])
-        next_place = env.after(place, draw.integers(4, size=1))
-        if next_place[0, 0] != place[0, 0] or _away(env, next_place) > left - 2:  # else it would be late at the door
+        next_place = env.after(place, generator.integers(4, size=1))
+        # Keep the random step only if it stays in the room and the door can still be reached in time.
+        if next_place[0, 0] != place[0, 0] or _away(env, next_place) > remaining - 2:
             row = place[0, 1]
             straight = env.after(place, np.array([3 if row == env.door else int(row < env.door)]))
-            next_place = place if left > 1 and straight[0, 0] != place[0, 0] else straight
+            next_place = place if remaining > 1 and straight[0, 0] != place[0, 0] else straight
         place = next_place
     return np.array(walk)
 
 
 def _away(env: TextureRoomsVectorEnv, place: Int[np.ndarray, "1 3"]) -> int:
-    """Steps to the cell before the door on the right."""
+    """The number of steps to the cell at the door on the right."""
     return int(abs(place[0, 1] - env.door) + env.size - 1 - place[0, 2])
 
 

@@ -21,22 +21,22 @@ class TwoStimulusVectorEnv(BatchedEnv):
     """Many lives at once: two stimuli, a delay, one answer, trial after trial of a task known from rewards only.
 
     A step is 20 ms. Actions 0 and 1 answer, action 2 does not; the answer of a trial is the one given more often in its
-    response window, 0 if both were equally often. At the decision it is rewarded with +1 if right and -1 if wrong, and
-    ``info["correct"]`` is which. A life that starts by itself at the end of another has a new task.
+    response window, 0 in a tie. At the decision it is rewarded with +1 if right and -1 if wrong, and
+    ``info["correct"]`` says whether it was right. A life that starts automatically after another has a new task.
 
-    An observation has 7 numbers: the stimulus units, two outcome units (3 right, -3 wrong, in the feedback window),
-    1, and the own answer as 3 times one-hot in the feedback window.
+    An observation has 7 numbers: the two stimulus units, two outcome units (3 right, -3 wrong, in the feedback window),
+    1, and the agent's own answer as 3 times one-hot in the feedback window.
 
     Args:
         num_envs: Number of environments.
-        tasks: Names of the tasks from which that of a life is drawn.
-        trials: Trials of a life.
-        timing: Timing of a trial; the published one if None.
-        max_episode_steps: Steps after which a life is truncated, never terminated; None: those of all its trials.
+        tasks: Names of the tasks from which the task of each life is drawn.
+        trials: Number of trials of a life.
+        timing: Timing of a trial; None: the published timing.
+        max_episode_steps: Steps after which a life is truncated, never terminated; None: the steps of all its trials.
         render_mode: None, since there is no picture.
 
     Attributes:
-        table: The task of each environment, as its place in ``tasks``, (num_envs,).
+        table: The task of each environment, as an index into ``tasks``, (num_envs,).
 
     Source: Miconi (2023); rewards instead of losses are ours, since an environment has no graded answer.
 
@@ -70,7 +70,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         self._votes = np.zeros((num_envs, 2), dtype=np.int64)
         self._answer = np.zeros(num_envs, dtype=np.int64)
         self._outcome = np.zeros(num_envs, dtype=np.float32)
-        self._instances: list[str] | None = None  # as a call of reset has them
+        self._instances: list[str] | None = None  # those of a running call of reset
         self._lived = np.zeros(num_envs, dtype=bool)
 
     def reset(
@@ -79,9 +79,9 @@ class TwoStimulusVectorEnv(BatchedEnv):
         """Start a life in every environment; ``info["instance"]`` is the name of its task.
 
         Args:
-            seed: Seed of the first environment, each other having the next; or a seed for each.
-            options: ``"instance"``, for all or each: ``"new"`` (the default), ``"keep"``, or the name of a task; and
-                ``"reset_mask"``, which environments to reset.
+            seed: Seed of the first environment, from which the others count up; or a seed for each.
+            options: ``"instance"``, for all or for each: ``"new"`` (the default), ``"keep"``, or the name of a task;
+                and ``"reset_mask"``, which environments to reset.
 
         Raises:
             ValueError: An option is unknown, or there is no instance yet to keep.

@@ -1,9 +1,9 @@
 """One form for all meta-tasks that differ only in the names of their parts.
 
 States, actions, variables, stimuli and rules are the vertices of a graph, and the description of the task is a list of
-facts about them. Colours of vertices are refined by the facts; where several vertices have one colour, each of them is
-tried, and the minimal description is taken. A vertex whose first description has already occurred below another of its
-colour is the image of that one under a symmetry, and is not tried further.
+facts about them. Colours of vertices are refined by the facts; where several vertices share a colour, each of them is
+tried, and the minimal description is taken. If the first description that a vertex yields has already occurred for
+another vertex of its colour, a symmetry maps one to the other, and the vertex is not tried further.
 
 Source: McKay, "Practical graph isomorphism" (1981), the refinement; its application to tasks is ours.
 """
@@ -28,7 +28,7 @@ from engram.tasks.meta.wire import from_json, to_json
 
 Vertex = tuple[str, int]  # kind and number
 Fact = tuple[str, tuple[float | int, ...], tuple[Vertex, ...]]  # relation, numbers and vertices
-Names = dict[str, dict[int, int]]  # of each kind the new number of each vertex; others are left out
+Names = dict[str, dict[int, int]]  # for each kind, the new numbers of the vertices that are kept
 _KINDS: dict[type, str] = {StateRef: "statevar", ActionRef: "column", ProbRef: "prob", OneMinus: "prob"}
 _KINDS |= {StimVar: "stimvar"}
 
@@ -36,7 +36,7 @@ _KINDS |= {StimVar: "stimvar"}
 def canonical(task: MetaTask) -> MetaTask:
     """The canonical form of a task, the same for all tasks that differ only in the names of their parts.
 
-    States (but 0), actions, variables and stimuli are renumbered, rules without effect and unused variables are left
+    States (except 0), actions, variables and stimuli are renumbered, rules without effect and unused variables are left
     out, and rules whose order does not matter are sorted.
 
     Examples:
@@ -51,7 +51,7 @@ def canonical(task: MetaTask) -> MetaTask:
 
 
 def digest(task: MetaTask) -> str:
-    """The SHA-256 of the canonical form as JSON, hexadecimal, the same on every machine."""
+    """The hexadecimal SHA-256 of the canonical form as JSON, the same on every machine."""
     return hashlib.sha256(to_json(canonical(task)).encode()).hexdigest()
 
 
@@ -73,7 +73,7 @@ def _identity(task: MetaTask) -> Names:
 
 
 def _action_groups(task: MetaTask) -> list[list[int]]:
-    """The columns of each action variable, in the numbers of ``ActionRef``."""
+    """The columns of each action variable, numbered as in ``ActionRef``."""
     first = len(task.state_vars)
     return [[column - first for column in group.columns] for group in task.groups if group.kind == "actions"]
 
@@ -101,12 +101,12 @@ def _pruned(task: MetaTask) -> MetaTask:
     used_indices["fixed"] = {part for part in stimulus_parts if isinstance(part, int) and part >= 0}
     names = _identity(task) | {kind: _ranks(sorted(indices)) for kind, indices in used_indices.items()}
     is_given = task.stim.kind == "given"
-    if is_given:  # the vectors of given stimuli are by number
+    if is_given:  # a given stimulus refers to its vector by number
         names["fixed"] = {number: number for number in used_indices["fixed"]}
     stim = replace(task.stim, hazard=0.0) if not is_given and task.n_fixed + task.n_stim_vars == 0 else task.stim
     stimuli = task.stimuli if used_indices["fixed"] or used_indices["stimvar"] else ()
-    without = replace(task, reward_rules=reward_rules, flag_rules=flag_rules, stim=stim, stimuli=stimuli)
-    return _renamed(without, names)
+    pruned = replace(task, reward_rules=reward_rules, flag_rules=flag_rules, stim=stim, stimuli=stimuli)
+    return _renamed(pruned, names)
 
 
 def _ranks(ordered: Iterable[Any]) -> dict[Any, int]:
@@ -114,7 +114,7 @@ def _ranks(ordered: Iterable[Any]) -> dict[Any, int]:
 
 
 def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> MetaTask:
-    """The task with new numbers, on a new grid if there is one; the order of the rules stays."""
+    """The task with new numbers, on a new grid if one is given; the order of the rules stays."""
 
     def new(kind: str, ref: Any) -> Any:
         if type(ref) in _KINDS:
@@ -168,7 +168,7 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
 
 
 def _mirrored(task: MetaTask) -> Iterator[MetaTask]:
-    """Yield a task and, if it is on a grid, its mirror images, which differ only in names."""
+    """Yield a task and, if it is on a grid, its mirror images, which differ from it only in names."""
     grid = task.topology
     if grid is None:
         yield task
@@ -197,7 +197,7 @@ def _mirrored(task: MetaTask) -> Iterator[MetaTask]:
 
 
 def _least(task: MetaTask) -> str:
-    """The minimal description, as JSON, of a task and all that differ only in names."""
+    """The minimal description, as JSON, among those of a task and of all tasks that differ only in names."""
     facts, colours = _facts(task)
 
     def descriptions(colours: dict[Vertex, int]) -> Iterator[str]:
@@ -214,7 +214,7 @@ def _least(task: MetaTask) -> str:
         for vertex in cells[colour]:
             leaves = descriptions(colours | {vertex: -1})
             first = next(leaves)
-            if first in described:  # the image under a symmetry of a vertex that was tried
+            if first in described:  # the image of an earlier vertex under a symmetry
                 continue
             for leaf in itertools.chain([first], leaves):
                 described.add(leaf)
@@ -224,14 +224,14 @@ def _least(task: MetaTask) -> str:
 
 
 def _refined(facts: list[Fact], colours: dict[Vertex, int]) -> dict[Vertex, int]:
-    """Colours refined by the facts about vertices, until that splits no colour."""
+    """Colours refined by the facts about vertices, until no colour is split any more."""
     while True:
         about: dict[Vertex, list[Any]] = {vertex: [] for vertex in colours}
         for relation, amount, vertices in facts:
             colours_of_fact = tuple(colours[vertex] for vertex in vertices)
             for i, vertex in enumerate(vertices):
                 about[vertex].append((relation, amount, i, colours_of_fact))
-        keys = {vertex: (colours[vertex], tuple(sorted(of_vertex))) for vertex, of_vertex in about.items()}
+        keys = {vertex: (colours[vertex], tuple(sorted(facts_of_vertex))) for vertex, facts_of_vertex in about.items()}
         rank = _ranks(sorted(set(keys.values())))
         finer = {vertex: rank[key] for vertex, key in keys.items()}
         if len(rank) == len(set(colours.values())):
@@ -240,7 +240,7 @@ def _refined(facts: list[Fact], colours: dict[Vertex, int]) -> dict[Vertex, int]
 
 
 def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
-    """The facts of a task, and the colours of its vertices: by kind, and by number where numbers matter."""
+    """The facts of a task, and the first colours of its vertices: by kind, and by number where numbers matter."""
     facts: list[Fact] = []
 
     def add_fact(relation: str, *vertices: Vertex, amount: tuple[float | int, ...] = ()) -> None:
@@ -275,13 +275,13 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
         add_fact(
             "probability", ("prob", k), amount=(prob.low, prob.high, prob.hazard, prob.drift, *sorted(prob.values))
         )
-    every: list[tuple[str, Sequence[Any]]] = [("rule", task.reward_rules), ("flagrule", task.flag_rules)]
-    for kind, rules in every:
+    rules_by_kind: list[tuple[str, Sequence[Any]]] = [("rule", task.reward_rules), ("flagrule", task.flag_rules)]
+    for kind, rules in rules_by_kind:
         for i, rule in enumerate(rules):
             ends = ("old", "state", rule.old), ("new", "state", rule.new), ("by", "action", rule.action)
-            for relation, kind_of_end, place in ends:
-                if place != -1:
-                    add_fact(relation, (kind, i), _vertex(kind_of_end, place))
+            for relation, kind_of_end, ref in ends:
+                if ref != -1:
+                    add_fact(relation, (kind, i), _vertex(kind_of_end, ref))
             if isinstance(rule, FlagRule):
                 add_fact("sets", (kind, i), amount=(rule.set_to,))
             else:
@@ -301,12 +301,12 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
 
 
 def _vertex(kind: str, ref: Any) -> Vertex:
-    """The vertex of a reference, or of a number of a kind."""
+    """The vertex of a reference, or of a kind and a number."""
     return (_KINDS[type(ref)], ref.index) if type(ref) in _KINDS else (kind, ref)
 
 
 def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
-    """The task numbered by its colours, which all differ, with rules sorted as far as their order is free."""
+    """The task renumbered by its colours, which all differ, with its rules sorted as far as their order is free."""
     names: Names = {}
     for kind in [*_counts(task), "rule", "flagrule"]:
         members = sorted((colour, i) for (kind_of_vertex, i), colour in colours.items() if kind_of_vertex == kind)
@@ -316,7 +316,7 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
     names["column"] = _ranks(column for k in names["group"] for column in sorted(groups[k], key=rank.__getitem__))
     # A state variable follows the one that it must differ from.
     apart = [variable.distinct_from for variable in task.state_vars]
-    names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, left: apart[k] in left))
+    names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, rest: apart[k] in rest))
     identity = _identity(task)
     if task.topology is None:  # state 0 is the start, and keeps its number
         names["state"] = _ranks([0, *(s for s in names["state"] if s)])
@@ -326,8 +326,8 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
         names["fixed"] = identity["fixed"]
 
     def in_order(rules: tuple[Any, ...], rank: dict[int, int]) -> tuple[Any, ...]:
-        waits = _sorted(rank, lambda i, left: any(j < i and not commute(task, rules[j], rules[i]) for j in left))
-        return tuple(rules[i] for i in waits)
+        ordered = _sorted(rank, lambda i, rest: any(j < i and not commute(task, rules[j], rules[i]) for j in rest))
+        return tuple(rules[i] for i in ordered)
 
     reward_rules = in_order(task.reward_rules, names["rule"])
     flag_rules = in_order(task.flag_rules, names["flagrule"])
@@ -335,9 +335,9 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
 
 
 def _sorted(rank: dict[int, int], waits: Any) -> Iterator[int]:
-    """Yield by rank, each item only when it does not wait for another one."""
-    left = sorted(rank, key=rank.__getitem__)
-    while left:
-        free = next(i for i in left if not waits(i, left))
-        yield free
-        left.remove(free)
+    """Yield items by rank, each only when it does not wait for a remaining one."""
+    remaining = sorted(rank, key=rank.__getitem__)
+    while remaining:
+        ready = next(i for i in remaining if not waits(i, remaining))
+        yield ready
+        remaining.remove(ready)

@@ -29,23 +29,23 @@ DEGENERACIES = (
 )
 COSMETIC = ("DEAD_RULE", "SHADOWED", "FLAG_UNUSED", "FLAG_CONSTANT")
 MINIMUM_GAP, MAXIMUM_RANDOM = 0.02, 0.95
-STARTS = 20  # of the search for the best fixed policy, if there are too many to try all; fewer in large spaces
+STARTS = 20  # of the search for the best fixed policy, if there are too many policies to try all; fewer in large spaces
 _POLICIES, _ENTRIES, _RENAMINGS, _WORK = 4096, 4e6, 5040, 2e6
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The diagnosis of a meta-task; values are discounted, from the start, and means over instances.
+    """The diagnosis of a meta-task; its values are discounted returns from the start, averaged over instances.
 
     Attributes:
-        codes: Its defects: codes and explanations.
+        codes: The codes of its defects, with explanations.
         oracle_value: The optimal value if the instance is known.
-        random_value: The value of random actions, all of equal probability.
-        best_fixed_value: The value of the best policy of state and flag that is the same in every instance.
+        random_value: The value of uniformly random actions.
+        best_fixed_value: The value of the best policy that depends on state and flag only, not on the instance.
         gap: 1 - best_fixed_value / oracle_value; 0 if there is no reward.
         ambiguous: Pairs of states that differ only in their variable stimuli, and need different actions.
-        instances: The instances that were planned in.
-        per_instance: The optimal value in each of them.
+        instances: The instances that were solved.
+        per_instance: The optimal value in each of these instances.
         exact: Whether these are all instances (with uniform probabilities on a grid), and all fixed policies were
             tried; otherwise the best fixed value is a lower bound, and the gap an upper one.
     """
@@ -69,10 +69,10 @@ class Diagnosis:
 def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 0.5, 0.9)) -> Diagnosis:
     """The diagnosis of whether a meta-task is worth learning in.
 
-    All its instances are planned in, exactly, as Markov decision processes of the state and the flag. The codes:
+    Each instance is solved exactly, as a Markov decision process of the state and the flag. The codes:
 
     - NO_VARIATION: no variable occurs in a rule, or a pair of stimuli, that can matter
-    - UNREACHABLE: a state cannot be reached, not even by a paid step that then leads elsewhere
+    - UNREACHABLE: a state cannot be reached, not even by a paid step that then moves the agent elsewhere
     - TRAP: from a reachable state there is no way back to the start; not on a grid, nor if the episode ends
     - NO_REWARD: the optimal mean value is 0
     - TRIVIAL: random actions have 95 % of the optimal mean value
@@ -83,9 +83,9 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     - FLAG_UNUSED, FLAG_CONSTANT: no rule that counts reads the flag, or it is never set
 
     A fixed policy is a map from state and flag to actions. A task with an ambiguous pair of stimuli, whose meaning has
-    to be found out in every instance, has none of SAME_INSTANCES, SINGLE_OPTIMUM and SMALL_GAP. Of too many instances
-    some are drawn, always the same; too many fixed policies are searched by changes of single actions. Variables with
-    a hazard or a drift are treated as constant.
+    to be found out in every instance, has none of SAME_INSTANCES, SINGLE_OPTIMUM and SMALL_GAP. If there are too many
+    instances, some are drawn, always the same ones; if there are too many fixed policies, they are searched by changes
+    of single actions. Variables with a hazard or a drift are treated as constant.
 
     Args:
         task: The task.
@@ -113,8 +113,8 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     ever: Bool[np.ndarray, "z"] = np.asarray(reached.any(0))
     restricted = full
     if not ever.all():  # leave out what cannot be reached in any instance
-        both = np.ix_(np.arange(len(instances)), ever, np.arange(task.n_actions), ever)
-        matrices = full.unpaid[both], full.paid[both], full.value[both]
+        selected = np.ix_(np.arange(len(instances)), ever, np.arange(task.n_actions), ever)
+        matrices = full.unpaid[selected], full.paid[selected], full.value[selected]
         restricted = Model(*matrices, full.reward[:, ever], full.start[:, ever])
     Q = optimal(restricted, gamma)
     best = (restricted.start * Q.max(2)).sum(1)
@@ -126,7 +126,7 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
     optimal_actions = Q.max(2, keepdims=True) - 1e-6 * np.abs(Q).max((1, 2), keepdims=True) <= Q
     pairs = _ambiguous(task, full, reached, ever, optimal_actions)
     fixed, all_tried = _best_fixed(restricted, Q, gamma)
-    fixed, scale = min(fixed, oracle), abs(oracle)  # up to rounding it is
+    fixed, scale = min(fixed, oracle), abs(oracle)  # the fixed value is smaller, up to rounding
     rewarded = scale > 1e-9
     gap = (oracle - fixed) / scale if rewarded else 0.0
     codes = dict([*_about_variation(task, step, reached, pairs), *_about_states(task, full, step, reached, instances)])
@@ -161,13 +161,13 @@ def _best_fixed(mdps: Model, Q: Float[np.ndarray, "instances z actions"], gamma:
 
 
 def _search(mdps: Model, Q: Float[np.ndarray, "instances z actions"], gamma: float) -> float:
-    """The mean value of the best of several policies that no change of a single action improves.
+    """The best mean value among several policies that no change of a single action improves.
 
     With M = (1 - gamma P)^-1 under the policy, taking a in z changes the value from the start by
 
         occupancy(z) (Q(z, a) - V(z)) / (1 - gamma (P(. | z, a) - P(. | z)) M[:, z])
 
-    in each instance. All changes that help are made at once, or only the best one, if that is not better.
+    in each instance. All improving changes are made at once, or only the best one if together they do not improve.
     """
     rng = np.random.default_rng(0)
     Z, A = Q.shape[1:]
@@ -236,15 +236,15 @@ def _mistakes(
 ) -> bool:
     """Whether an agent that confuses two z cannot act optimally in both.
 
-    No action is optimal in both, or each such action may lead, with the same reward, to states that look the same and
-    for whose z the same is true: they differ in the flag, since a cue had another meaning.
+    Either no action is optimal in both, or each such action may lead, with the same reward, to two z that look the same
+    and for which the same is true: they differ in the flag, since a cue had another meaning.
     """
     S = task.n_states
     leads: dict[tuple[int, int], list[set[tuple[int, int]]]] = {}
-    left = [mistaken]
+    pending = [mistaken]
     all_unpaid, all_paid, _, value_of_step = instance
-    while left:
-        pair = x, y = left.pop()
+    while pending:
+        pair = x, y = pending.pop()
         if pair in leads:
             continue
         leads[pair] = []
@@ -254,7 +254,7 @@ def _mistakes(
             successors |= {(p, q) for p, q in next_pairs if value_of_step[x, a, p] == value_of_step[y, a, q]}
             same = {(p, q) for p, q in successors if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
             leads[pair].append(same)
-            left += same
+            pending += same
     wrong = {pair for pair, ways in leads.items() if not ways}
     while more := {pair for pair, ways in leads.items() if pair not in wrong and all(way & wrong for way in ways)}:
         wrong |= more
@@ -313,7 +313,7 @@ def _about_states(
 
 
 def _same(task: MetaTask, mdps: Model, ever: Bool[np.ndarray, "z"]) -> bool:
-    """Whether all instances are equal up to a permutation of states that look the same, without state 0."""
+    """Whether all instances are equal up to a permutation of states other than 0 that look the same."""
     # Rewards that cannot be paid do not matter.
     mdps = mdps._replace(value=np.where(mdps.paid > 0, mdps.value, 0.0))
     first, other_parts = _parts(mdps, 0), [_parts(mdps, i) for i in range(1, len(mdps.start))]
@@ -328,14 +328,14 @@ def _same(task: MetaTask, mdps: Model, ever: Bool[np.ndarray, "z"]) -> bool:
         labels.setdefault(0 if s == 0 else (task.parts_of(s), ever[s::S].tobytes()), []).append(s)
     if math.prod(math.factorial(len(states)) for states in labels.values()) > _RENAMINGS:
         return False
-    place, z, renamings = np.cumsum(ever) - 1, np.flatnonzero(ever), []
+    rank, z, renamings = np.cumsum(ever) - 1, np.flatnonzero(ever), []
     for choice in itertools.product(*(itertools.permutations(states) for states in labels.values())):
         state = np.arange(S)
         for old, new in zip(labels.values(), choice, strict=True):
             state[old] = new
-        renamings.append(place[z // S * S + state[z % S]])
+        renamings.append(rank[z // S * S + state[z % S]])
     return all(
-        any(_equal(first, tuple(_renamed(part, names) for part in parts)) for names in renamings)
+        any(_equal(first, tuple(_renamed(array, names) for array in parts)) for names in renamings)
         for parts in other_parts
     )
 
@@ -344,8 +344,8 @@ def _parts(mdps: Model, i: int) -> tuple[Any, ...]:
     return mdps.unpaid[i], mdps.paid[i], mdps.reward[i], mdps.value[i]
 
 
-def _renamed(part: Any, names: Int[np.ndarray, "z"]) -> Any:
-    return part[names] if part.ndim == 2 else part[np.ix_(names, np.arange(part.shape[1]), names)]
+def _renamed(array: Any, names: Int[np.ndarray, "z"]) -> Any:
+    return array[names] if array.ndim == 2 else array[np.ix_(names, np.arange(array.shape[1]), names)]
 
 
 def _equal(first: tuple[Any, ...], second: tuple[Any, ...]) -> bool:
@@ -358,7 +358,7 @@ def _possible(step: Outcomes, reached: Bool[np.ndarray, "instances z"]) -> Bool[
 
 
 def _counts(step: Outcomes, rule: Any, reached: Bool[np.ndarray, "instances z"]) -> list[int]:
-    """The rules that ever count."""
+    """The indices of the rules that ever count."""
     return [int(i) for i in np.unique(rule[_possible(step, reached)]) if i >= 0]
 
 

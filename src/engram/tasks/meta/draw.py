@@ -15,11 +15,11 @@ from engram.tasks.meta.task import MetaTask
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_COLOURS = ("#1f77b4", "#d9730d", "#2a9d4a", "#9156c9", "#c23b3b", "#7f6a4f")  # of actions; one after another
-_ANY = "#8a8a8a"  # whatever the action
-_RADIUS = 0.17  # of a state; neighbouring ones are one apart
+_COLOURS = ("#1f77b4", "#d9730d", "#2a9d4a", "#9156c9", "#c23b3b", "#7f6a4f")  # of actions, in turn
+_ANY = "#8a8a8a"  # of a transition by any action
+_RADIUS = 0.17  # of a state; neighbours in a column are 1 apart
 _CURVE = 0.16  # offset of the middle of an edge, as a share of its length
-_PIXELS = 150  # from a state to the next: enough for the texts between them
+_PIXELS = 150  # from a state to the next in its column: enough for the texts between them
 _POINTS, _LINE = 24, 1.6
 _HEAD = {"xref": "x", "yref": "y", "axref": "x", "ayref": "y", "text": "", "arrowhead": 2, "arrowsize": 1.2}
 
@@ -29,8 +29,8 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
 
     States are arranged from left to right in the order in which they are reached from state 0. A transition is an arrow
     in the colour of its action, grey if all actions do the same, with its probability unless that is one. Below a state
-    is its stimulus, and above it its rewards in the ``instance`` (None: the first of seed 0). States in the range of a
-    variable are ringed. A grid is drawn as a map.
+    is its stimulus, above it are its rewards in the ``instance`` (None: the first of seed 0). States in the range of
+    a variable are ringed. A grid is drawn as a map.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -54,7 +54,7 @@ def draw(task: MetaTask, instance: Instance | None = None) -> Figure:
 
 
 def _layout(T: Any) -> Any:
-    """The places of states, in columns of equal distance from state 0; those not reached are in the last."""
+    """The positions of states: a column for each distance from state 0; unreachable ones are in the last column."""
     depth = np.full(len(T), -1)
     depth[0], level = 0, 0
     while (depth == level).any():
@@ -62,25 +62,25 @@ def _layout(T: Any) -> Any:
         level += 1
         depth[near] = level
     depth[depth < 0] = level
-    places = np.zeros((len(T), 2))
+    positions = np.zeros((len(T), 2))
     for column in range(level + 1):
         members = np.flatnonzero(depth == column)
         heights = (len(members) - 1) / 2 - np.arange(len(members))
         # Odd columns are moved a little, so that no arrow passes through a third state.
-        places[members] = np.stack([np.full(len(members), 1.25 * column), heights + 0.12 * (column % 2)], axis=1)
-    return places
+        positions[members] = np.stack([np.full(len(members), 1.25 * column), heights + 0.12 * (column % 2)], axis=1)
+    return positions
 
 
 def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
     T = np.array(task.transition)
-    places, states = _layout(T), range(task.n_states)
+    positions, states = _layout(T), range(task.n_states)
     named_curves = set()
     for s in states:
         together = task.n_actions > 1 and (T[s] == T[s, 0]).all()
         for a in range(1 if together else task.n_actions):
             colour, name = (_ANY, "any action") if together else (_COLOURS[a % len(_COLOURS)], f"action {a}")
             for s2 in np.flatnonzero(T[s, a]).tolist():
-                curve = _curve(places[s], places[s2], turn=a)
+                curve = _curve(positions[s], positions[s2], turn=a)
                 _draw_arrow(figure, curve, T[s, a, s2], colour, None if name in named_curves else name)
                 named_curves.add(name)
     ranged = {s for k in range(len(task.state_vars)) for s in task.state_range(k)}
@@ -89,12 +89,12 @@ def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
     rims = {"width": [4 if s in ranged else 1.5 for s in states], "color": "#333333"}
     marker, hover = {"size": 34, "color": colours, "line": rims}, [text or "nothing pays" for text in above]
     named_states = {"mode": "markers+text", "text": list(map(str, states)), "hovertext": hover, "hoverinfo": "text"}
-    figure.add_scatter(x=places[:, 0], y=places[:, 1], marker=marker, showlegend=False, **named_states)
-    for s, (x, y) in enumerate(places.tolist()):
+    figure.add_scatter(x=positions[:, 0], y=positions[:, 1], marker=marker, showlegend=False, **named_states)
+    for s, (x, y) in enumerate(positions.tolist()):
         figure.add_annotation(x=x, y=y, yshift=22, text=above[s], showarrow=False, yanchor="bottom")
         figure.add_annotation(x=x, y=y, yshift=-22, text=_below(task, instance, s), showarrow=False, yanchor="top")
     margin = np.array([0.7, 0.8])
-    low, high = places.min(0) - margin, places.max(0) + margin
+    low, high = positions.min(0) - margin, positions.max(0) + margin
     figure.update_xaxes(range=[low[0], high[0]])
     figure.update_yaxes(range=[low[1], high[1]])
     width, height = (high - low) * _PIXELS
@@ -121,13 +121,13 @@ def _draw_arrow(figure: Figure, curve: Any, p: float, colour: str, name: str | N
     figure.add_scatter(x=x, y=y, mode="lines", line=line, name=name, showlegend=name is not None, hoverinfo="skip")
     figure.add_annotation(x=x[-1], y=y[-1], ax=x[-3], ay=y[-3], arrowwidth=_LINE, arrowcolor=colour, **_HEAD)
     if p < 1:
-        at = (2 * len(curve)) // 5
+        index = (2 * len(curve)) // 5
         label = {"text": f"{p:.2g}", "font": {"size": 11, "color": colour}, "bgcolor": "#ffffff", "borderpad": 1}
-        figure.add_annotation(x=x[at], y=y[at], showarrow=False, **label)
+        figure.add_annotation(x=x[index], y=y[index], showarrow=False, **label)
 
 
 def _above(task: MetaTask, instance: Instance, state: int) -> str:
-    """The rewards on leaving a state, one line for each different one."""
+    """The rewards for leaving a state, a line for each different reward."""
     payments: dict[tuple[Any, ...], set[int]] = {}
     uses_flag = any(rule.flag != -1 for rule in task.reward_rules)
     for s, a, flag, _, p, value in pays(task, instance):
@@ -169,7 +169,7 @@ def _draw_map(figure: Figure, task: MetaTask, instance: Instance) -> None:
     y, x = np.divmod(list(marks), grid.width)
     figure.add_scatter(x=x, y=y, mode="markers+text", marker=marker, showlegend=False, **texts)
     rules = [line.strip() for line in explain(task, instance).splitlines() if "pays" in line or "sets it" in line]
-    place = {"x": 0, "y": 0, "xref": "paper", "yref": "paper", "yanchor": "top", "xanchor": "left", "align": "left"}
-    figure.add_annotation(text="<br>".join(rules), showarrow=False, **place)
+    corner = {"x": 0, "y": 0, "xref": "paper", "yref": "paper", "yanchor": "top", "xanchor": "left", "align": "left"}
+    figure.add_annotation(text="<br>".join(rules), showarrow=False, **corner)
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(plot_bgcolor="#ffffff")

@@ -19,7 +19,7 @@ from engram.tasks.meta.program import Lives, init_lives, program
 from engram.tasks.meta.task import MetaTask
 from engram.tasks.picture import RENDERED, Picture
 
-_ENTRIES, _KNOWN = 4_000_000, 100_000  # entries of the models planned in at once; policies in the cache
+_ENTRIES, _KNOWN = 4_000_000, 100_000  # entries of the models that are solved at once; policies in the cache
 
 
 class MetaTaskVectorEnv(BatchedEnv):
@@ -40,7 +40,7 @@ class MetaTaskVectorEnv(BatchedEnv):
 
     Attributes:
         tasks: The different tasks.
-        task_of: The number of each environment's task in ``tasks``, (num_envs,).
+        task_of: The index of each environment's task in ``tasks``, (num_envs,).
         lives: The state of all environments: ``lives.state`` and ``lives.flag``, (num_envs,), and their instances.
         horizons: The horizon of each environment, (num_envs,).
 
@@ -75,8 +75,8 @@ class MetaTaskVectorEnv(BatchedEnv):
                 raise ValueError(f"tasks[{i}].{name} = {value}: expected {expected}, as in tasks[0]")
         count = checks.size("num_envs", len(task_list) if num_envs is None else num_envs)
         self.tasks = tuple(dict.fromkeys(task_list[:count]))
-        number = {task: i for i, task in enumerate(self.tasks)}
-        self.task_of = np.array([number[task_list[i % len(task_list)]] for i in range(count)])
+        index_of = {task: i for i, task in enumerate(self.tasks)}
+        self.task_of = np.array([index_of[task_list[i % len(task_list)]] for i in range(count)])
         self._code = program(self.tasks)
         self.lives: Lives = init_lives(self._code, self.task_of)
         self.horizons: Int[np.ndarray, "num_envs"] = self._code.horizon[self.task_of]
@@ -87,7 +87,7 @@ class MetaTaskVectorEnv(BatchedEnv):
             count, observation_space, actions, int(self.horizons.max()), max_episode_steps, render_mode=render_mode
         )
         self._volatile = self._code.is_volatile[self.task_of]
-        self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, of instances, of steps
+        self._streams: list[tuple[np.random.Generator, ...]] = [()] * count  # parent, for instances, for steps
         self._stays = np.zeros(count, dtype=bool)  # environments whose instance the next reset keeps
         self._finished = np.zeros(count, dtype=bool)
         self._oracles: dict[float, _Oracle] = {}
@@ -104,7 +104,7 @@ class MetaTaskVectorEnv(BatchedEnv):
         return instance_of(self.tasks[self.task_of[row]], self.lives, row)
 
     def optimal_actions(self, gamma: float = 0.95) -> Int[np.ndarray, "num_envs"]:
-        """The optimal action in each environment, given instance, state and flag, with discount ``gamma`` < 1."""
+        """The optimal action in each environment if instance, state and flag are known, with discount ``gamma`` < 1."""
         checks.number("gamma", gamma, minimum=0, below=1)
         oracle = self._oracles.setdefault(gamma, _Oracle(self.tasks, self.task_of, gamma))
         return oracle.actions(self.lives)
@@ -115,13 +115,13 @@ class MetaTaskVectorEnv(BatchedEnv):
         """Start a lifetime in every environment.
 
         Args:
-            seed: Seed of the first environment, each other having the next; or a seed for each.
+            seed: Seed of the first environment, from which the others count up; or a seed for each.
             options: ``"instance"``: ``"new"`` (the default), ``"keep"``, an ``Instance``, or one for each environment;
                 and ``"reset_mask"``, which environments to reset.
 
         Raises:
             gymnasium.error.ResetNeeded: There is no instance yet to keep.
-            ValueError: An option is unknown, or an instance is not one of the task.
+            ValueError: An option is unknown, or an instance does not fit its task.
         """
         checks.arguments()
         option = (options or {}).get("instance", "new")
@@ -192,8 +192,8 @@ class MetaTaskVectorEnv(BatchedEnv):
         cells = np.where(free_cells(task, [instance])[0], ".", "#")
         for symbol, rules in (("G", task.reward_rules), ("K", task.flag_rules)):
             rule_states = itertools.chain.from_iterable((rule.old, rule.new) for rule in rules)
-            places = [s if isinstance(s, int) else instance.states[s.index] for s in rule_states]
-            cells[[place for place in places if place != -1]] = symbol
+            states = [s if isinstance(s, int) else instance.states[s.index] for s in rule_states]
+            cells[[state for state in states if state != -1]] = symbol
         height, width = (1, task.n_states) if task.topology is None else (task.topology.height, task.topology.width)
         row, column = divmod(int(self.lives.state[row]), width)
         return Picture(cells.reshape(height, width), (row, column))
@@ -237,7 +237,7 @@ class MetaTaskEnv(SingleEnv):
 
 
 class _Oracle:
-    """Optimal policies in the known instance of each environment, as if it stayed, updated where it changes."""
+    """Optimal policies in the known instance of each environment, as if it never changed; updated when it does."""
 
     def __init__(self, tasks: Sequence[MetaTask], task_of: Int[np.ndarray, "num_envs"], gamma: float) -> None:
         self.tasks, self.task_of, self.gamma = tasks, task_of, gamma
@@ -263,16 +263,16 @@ class _Oracle:
 
     def _plan(self, task: MetaTask, rows: Int[np.ndarray, "rows"], lives: Lives) -> None:
         instances = {row: instance_of(task, lives, row) for row in rows.tolist()}
-        places = {row: (task, instance.values, instance.walls) for row, instance in instances.items()}
-        new = [(place, instances[row]) for place, row in {place: row for row, place in places.items()}.items()
-               if place not in self._known]  # fmt: skip
+        keys = {row: (task, instance.values, instance.walls) for row, instance in instances.items()}
+        new = [(key, instances[row]) for key, row in {key: row for row, key in keys.items()}.items()
+               if key not in self._known]  # fmt: skip
         chunk = max(1, _ENTRIES // (task.n_actions * (task.n_states * (2 if task.flag_rules else 1)) ** 2))
         for first in range(0, len(new), chunk):
-            part = new[first : first + chunk]
-            best = optimal(model(task, [instance for _, instance in part]), self.gamma).argmax(2)
-            self._known |= dict(zip((place for place, _ in part), best, strict=True))
-        for row, place in places.items():
-            policy = self._known[place]
+            batch = new[first : first + chunk]
+            best = optimal(model(task, [instance for _, instance in batch]), self.gamma).argmax(2)
+            self._known |= dict(zip((key for key, _ in batch), best, strict=True))
+        for row, key in keys.items():
+            policy = self._known[key]
             self._policy[row, : len(policy)] = policy
         if len(self._known) > _KNOWN:
             self._known.clear()

@@ -13,14 +13,14 @@ from engram.tasks.meta.planning import outcomes
 from engram.tasks.meta.rules import effective_rules
 from engram.tasks.meta.task import MetaTask
 
-_LARGE = 16  # states beyond which rewards are explained by rule, and not state by state
+_LARGE = 16  # the most states for which rewards are listed state by state
 
 
 def explain(task: MetaTask, instance: Instance | None = None) -> str:
     """A description of a task in plain words, with the rewards in one instance (None: the first of seed 0).
 
-    For each state, action and flag it contains the probability and the value of the reward after all overriding; where
-    these depend on the state reached, for each of them. On large grids it contains the rules only.
+    It lists the probability and the value of the reward that counts for each state, action and flag, and for each state
+    reached if they depend on it. For tasks of more than 16 states it lists the rules only.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -133,8 +133,8 @@ def shown(task: MetaTask, state: int) -> str:
     return " beside ".join("nothing" if number == -1 else f"{kind} stimulus {number}" for kind, number in parts)
 
 
-def _place(kind: str, place: Any) -> str:
-    return f"{kind} {place}" if isinstance(place, int) else f"the {kind} of variable {place.index}"
+def _place(kind: str, ref: Any) -> str:
+    return f"{kind} {ref}" if isinstance(ref, int) else f"the {kind} of variable {ref.index}"
 
 
 def _event(rule: RewardRule | FlagRule) -> str:
@@ -174,8 +174,8 @@ def _pays(task: MetaTask, instance: Instance) -> list[str]:
         if flag == 0 or (flagged and (s != 0 or task.topology is not None)):
             merged.setdefault((s, a, flag, p, value), []).append(s2)
     lines = []
-    for (s, a, flag, p, value), to in merged.items():
+    for (s, a, flag, p, value), successors in merged.items():
         flag_condition = f", flag {flag}" if flagged else ""
-        targets = "" if len(to) == branches[s, a] else f" to state {_or(to)}"
+        targets = "" if len(successors) == branches[s, a] else f" to state {_or(successors)}"
         lines.append(f"state {s}, action {a}{flag_condition}{targets}: {value:g} with probability {p:.3g}")
     return lines or ["nothing pays"]

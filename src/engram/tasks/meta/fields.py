@@ -22,7 +22,7 @@ _WORDS = {"Input should be ": "", "greater than or equal to": "at least", "less 
 def validate_fields(part: Any, prefix: str = "") -> None:
     """Convert the fields of a frozen dataclass to their annotated types; numbers are not converted.
 
-    Its own sequences may be of any kind, those in its parts are tuples. ``prefix`` precedes the field in errors.
+    Its own fields may be sequences of any kind; in its parts they are tuples. ``prefix`` precedes the field in errors.
 
     Examples:
         >>> @dataclasses.dataclass(frozen=True)
@@ -56,22 +56,22 @@ def explained(error: pydantic.ValidationError, value: Any, name: str = "") -> st
         name: Its name.
     """
     rules_at: dict[str, list[str]] = {}
-    sentences = []  # of parts that check several of their fields
+    sentences = []  # from parts that check several of their fields together
     for problem in error.errors():
-        place, current = name, value
+        path, current = name, value
         for step in problem["loc"]:
             if isinstance(step, int):
-                place, current = f"{place}[{step}]", _inside(current, step)
+                path, current = f"{path}[{step}]", _inside(current, step)
             elif isinstance(current, Mapping) or hasattr(current, step):  # otherwise a member of a union
-                place, current = f"{place}.{step}" if place else step, _inside(current, step)
+                path, current = f"{path}.{step}" if path else step, _inside(current, step)
         rule = "a value" if problem["type"] == "missing" else str(problem.get("ctx", {}).get("error", problem["msg"]))
-        for pydantics, ours in _WORDS.items():
-            rule = rule.replace(pydantics, ours)
+        for pydantic_words, words in _WORDS.items():
+            rule = rule.replace(pydantic_words, words)
         if ": expected" in rule:
             sentences.append(rule)
         else:
-            rules_at.setdefault(f"{place} = {current!r}", []).append(rule)
-    return "; ".join([*sentences, *(f"{place}: expected {' or '.join(rules)}" for place, rules in rules_at.items())])
+            rules_at.setdefault(f"{path} = {current!r}", []).append(rule)
+    return "; ".join([*sentences, *(f"{path}: expected {' or '.join(rules)}" for path, rules in rules_at.items())])
 
 
 def _inside(value: Any, step: int | str) -> Any:

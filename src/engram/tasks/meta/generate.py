@@ -1,4 +1,4 @@
-"""Random meta-tasks, and the criteria that they are accepted by."""
+"""Random meta-tasks, and the criteria by which they are accepted."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _SLIP = 0.6914624612740131  # Phi(0.5): the published code compares a normal num
 class Criteria(NamedTuple):
     """The criteria of the published generator."""
 
-    variation: bool  # a variable stimulus, or one in a reward rule, and if a probability in one of several
-    control: bool  # in at least two states not all actions lead to the same
+    variation: bool  # a variable stimulus, a variable state in a rule, or a variable probability in one of several
+    control: bool  # in at least two states, not all actions have the same transitions
     leaves: bool  # state 0 can be left
-    entered: bool  # every state is entered from another one
+    entered: bool  # every state can be entered from another one
 
 
 def reference_criteria(task: MetaTask) -> Criteria:
-    """The criteria of the published generator that a task meets; raise ValueError on a grid.
+    """Whether a task meets each criterion of the published generator; raise ValueError if it is on a grid.
 
     Source: Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023), the published code.
 
@@ -53,9 +53,9 @@ def reference_criteria(task: MetaTask) -> Criteria:
 def _criteria(
     T: Float[np.ndarray, "states actions states"], rules: Sequence[RewardRule], stimulus_parts: Sequence[Any]
 ) -> Criteria:
-    places = any(isinstance(place, StateRef) for rule in rules for place in (rule.old, rule.new))
-    chances = any(isinstance(rule.p, ProbRef | OneMinus) for rule in rules)
-    varies = any(isinstance(part, StimVar) for part in stimulus_parts) or places or (chances and len(rules) > 1)
+    has_state = any(isinstance(state, StateRef) for rule in rules for state in (rule.old, rule.new))
+    has_prob = any(isinstance(rule.p, ProbRef | OneMinus) for rule in rules)
+    varies = any(isinstance(part, StimVar) for part in stimulus_parts) or has_state or (has_prob and len(rules) > 1)
     entered = (T.sum(1) - np.diag(np.diag(T.sum(1))) > 0).any(0).all()
     return Criteria(varies, int((T[:, :1] != T).any((1, 2)).sum()) >= 2, bool((T[0, :, 0] < 1).any()), bool(entered))
 
@@ -75,20 +75,20 @@ def sample(
 
     Args:
         rng: Source of all randomness.
-        style: "simple": everything is drawn on its own; "structured": as the published generator does it, with
-            states whose actions all do the same, or the opposite; "grid": something to be found on a grid.
-        n_states: States; on a grid its size is drawn too.
-        n_actions: Actions; on a grid there are four.
-        horizon: Steps of a lifetime.
-        accept: Condition of a task, or another one is drawn. "reference": it meets the criteria of the published
-            generator; "strict": it meets them (except on a grid), and has no degeneracy in ``diagnose``; None: none.
+        style: "simple": every part is drawn independently; "structured": as in the published generator, where the
+            actions of a state may all do the same, or one the opposite; "grid": something to be found on a grid.
+        n_states: Number of states; not used on a grid, whose size is drawn.
+        n_actions: Number of actions; not used on a grid, which has four.
+        horizon: Number of steps of a lifetime.
+        accept: Condition that a task must meet. "reference": it meets the criteria of the published generator;
+            "strict": it meets them (except on a grid), and has no degeneracy in ``diagnose``; None: no condition.
         reference_quirks: Whether to make the errors of the published code, in the structured style: an opposite action
-            with probability 0.69, not 0.5, rules that never pay searched on state 1, not 0, and OneMinus thrice as
-            often.
+            has probability 0.69, not 0.5; rules that never pay are looked for in state 1, not 0; and OneMinus is three
+            times as likely as ProbRef.
         max_tries: Maximum number of draws.
 
     Raises:
-        RuntimeError: No draw was accepted; the message counts why not.
+        RuntimeError: No draw was accepted; the message counts the reasons.
 
     Source: Miconi (2023), as above, both generators of the published code. Grids and strict acceptance are ours.
 
@@ -115,7 +115,7 @@ def sample(
         reasons = _unmet(parts) if accept and style != "grid" else []  # most draws end here, before they are a task
         if not reasons:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of ranges of one state, where there are but two states
+                warnings.simplefilter("ignore")  # about ranges of one state, if there are only two states
                 task = MetaTask(**parts, horizon=horizon)
             reasons = list(diagnose(task).degeneracies) if accept == "strict" else []
             if not reasons:
@@ -150,7 +150,7 @@ def sample_many(
         **arguments: Other arguments of ``sample``.
 
     Raises:
-        RuntimeError: There were less than ``n`` tasks in ``max_draws`` draws; the message counts why.
+        RuntimeError: There were fewer than ``n`` tasks in ``max_draws`` draws; the message counts the reasons.
 
     Examples:
         >>> train, test = (sample_many(3, 0, split=split, accept=None) for split in ("train", "test"))
@@ -222,7 +222,7 @@ class _Dice(NamedTuple):
         return self.below(self.n_actions) if self.falls(p) else -1
 
     def state_var(self, pair: float) -> StateVar:
-        """A random range of states without 0: two with probability ``pair``, otherwise any number from 2."""
+        """A random range of states without 0: two with probability ``pair``, otherwise any number of at least two."""
         maximum = self.n_states - 1
         two = min(2, maximum)
         size = two if self.falls(pair) else int(self.rng.integers(two, maximum + 1))
@@ -247,9 +247,9 @@ def _simple(dice: _Dice) -> dict[str, Any]:
         return dice.below(n) if dice.falls(0.5) else StateRef(0), -1, dice.action(0.5)
 
     def reward_rule() -> RewardRule:
-        places, v = event(), dice.below(PROB_VARS)
+        condition, v = event(), dice.below(PROB_VARS)
         p = dice.one_of((0.2, 0.5, 0.8, 1.0, 1.0, ProbRef(v), OneMinus(v)))
-        return RewardRule(*places, p=p, flag=dice.one_of((-1, -1, 0, 1, 1)))
+        return RewardRule(*condition, p=p, flag=dice.one_of((-1, -1, 0, 1, 1)))
 
     rules = tuple(reward_rule() for _ in range(rewards))
     flag_rules = tuple(FlagRule(*event(), set_to=dice.one_of((0, 1, 1, 1))) for _ in range(flags))
@@ -259,7 +259,7 @@ def _simple(dice: _Dice) -> dict[str, Any]:
 
 def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
     rewards, flags = dice.one_of((1, 1, 1, 2, 3)), dice.one_of((1, 1, 1, 2))
-    # Probabilities that a rule has a state variable, a probability, a variable one, and a flag.
+    # Probabilities that a rule has a state variable, a probability, a probability variable, and a flag.
     by_variable, probabilistic = dice.one_of((0.0, 0.0, 0.5)), dice.one_of((0.0, 0.0, 0.0, 1.0))
     by_prob_var, flagged = dice.one_of((0.2, 0.5, 0.8)), dice.one_of((0.0, 0.0, 0.5))
     variable = dice.state_var(0.5)
@@ -285,7 +285,7 @@ def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
     def flag_rule() -> FlagRule:
         old: int | StateRef = 0
         action = -1
-        while old == 0 and action == -1:  # this would set it nearly always
+        while old == 0 and action == -1:  # this would set the flag nearly always
             old, action = dice.below(dice.n_states), dice.action(0.33)
         if dice.falls(by_variable):
             old = StateRef(0)
@@ -299,12 +299,12 @@ def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
 
 
 def _variables(dice: _Dice, variable: StateVar) -> dict[str, Any]:
-    """The variables of a task that is on no grid, and its stimuli."""
+    """The variables of a task without a grid, and its stimulus vectors."""
     return {"state_vars": (variable,), "prob_vars": (ProbVar(),) * PROB_VARS, "stim": Stim(seed=dice.below(2**31))}
 
 
 def _random_stimuli(dice: _Dice) -> tuple[int | StimVar, ...]:
-    """Random stimuli of states, without or with several variable ones, since a single one would be no variation."""
+    """Random stimuli of states, of which none or several are variable, since a single one would be no variation."""
     while True:
         stimulus_of: list[int | StimVar] = []
         for _ in range(dice.n_states):
@@ -334,8 +334,8 @@ def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "
             if len(possible) > 1 and dice.falls(opposite):
                 keeps = dice.below(k)
                 first, second = dice.rng.choice(possible, 2, replace=False)
-                other_states = np.arange(k) != keeps
-                rows[np.ix_(other_states, [first, second])] = rows[np.ix_(other_states, [second, first])]
+                other_actions = np.arange(k) != keeps
+                rows[np.ix_(other_actions, [first, second])] = rows[np.ix_(other_actions, [second, first])]
     T: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
     return T
 

@@ -24,16 +24,16 @@ class Grid:
     up, right, down, left, and with ``moves=5`` to stay. A move into a wall or off the grid has no effect.
 
     Args:
-        height: Rows.
-        width: Columns.
-        moves: 4 or 5.
-        walls: "open" (none), "pillars" (wherever row and column are odd, but for the cell in the middle),
+        height: Number of rows.
+        width: Number of columns.
+        moves: Number of actions, 4 or 5.
+        walls: "open" (none), "pillars" (wherever row and column are odd, except the cell in the middle),
             "random_maze" (in each instance a new perfect maze, carved by depth-first search), or a table of booleans
             (height, width).
         obs: Observation of a cell: "none" (zeros), "position" (one-hot), "coordinates" (row and column as fractions of
             the maximum), "window" (the walls around it, 1 also outside the grid), or "stimuli" (those of the state).
-        on_reward: Effect of a paid reward: "none", "teleport" (to a free cell), "reset" (also of the flag), or
-            "terminate".
+        on_reward: Effect of a paid reward: "none", "teleport" (to another free cell), "reset" (to the start, with the
+            flag cleared), or "terminate".
         start: The cell at the start: its number, "center", or "random" (a free cell, new in every episode).
         window: Side of the observed window; odd.
 
@@ -89,7 +89,7 @@ class Grid:
 
     @property
     def start_cell(self) -> int | None:
-        """The cell at the start, or None where it is random."""
+        """The cell at the start, or None if it is random."""
         if self.start == "random":
             return None
         if self.start == "center":

@@ -18,17 +18,17 @@ from engram.tasks.meta.task import MetaTask
 
 @dataclass(frozen=True)
 class Instance:
-    """The values of all variables of a meta-task, of each kind in their order."""
+    """The values of all variables of a meta-task, each kind in its order."""
 
     states: tuple[int, ...] = ()
-    actions: tuple[int, ...] = ()  # those of joint variables one after another
+    actions: tuple[int, ...] = ()  # joint variables have several, one after another
     probs: tuple[float | int, ...] = ()
     stimuli: tuple[tuple[float | int, ...], ...] = ()  # vectors
     walls: tuple[int, ...] = ()  # the cells that are walls of a random maze
 
     @property
     def values(self) -> tuple[float | int, ...]:
-        """States, actions and probabilities, the columns of a task."""
+        """States, actions and probabilities: the columns of a task."""
         return (*self.states, *self.actions, *self.probs)
 
 
@@ -60,7 +60,7 @@ def instance_of(task: MetaTask, lives: Lives, row: int) -> Instance:
     Args:
         task: Its task.
         lives: The state of all environments.
-        row: Number of the environment.
+        row: Index of the environment.
     """
     states, actions, probs = np.split(lives.value[row], np.cumsum([len(task.state_vars), task.n_action_columns]))
     first = 1 + task.n_fixed
@@ -78,8 +78,8 @@ def set_instances(
     Args:
         code: The tasks of all environments.
         lives: Their state, changed in place.
-        rows: Numbers of the environments to change.
-        tasks: Their tasks.
+        rows: Indices of the environments to change.
+        tasks: The tasks of these environments.
         instances: Their new instances.
     """
     from engram.tasks.meta import kernels
@@ -98,7 +98,7 @@ def set_instances(
 
 
 def check_instance(task: MetaTask, instance: Instance) -> None:
-    """Raise TypeError or ValueError unless an instance is one of a task."""
+    """Raise TypeError or ValueError unless an instance fits a task."""
     checks.instance("instance", instance, Instance)
     counts = {"states": len(task.state_vars), "actions": task.n_action_columns, "probs": len(task.prob_vars)}
     for name, count in (counts | {"stimuli": task.n_stim_vars}).items():

@@ -3,9 +3,9 @@
     s' ~ T[s, a, :],  r = value with probability p of the last reward rule that matches (s, s', a, f), else 0
     f' = set_to of the last flag rule that matches (s, s', a), or f; but 0 if s' = 0
 
-Random numbers are passed as ``chance``, uniform in [0, 1), so that an environment is the same alone and among others.
-``code`` is a ``Program`` and ``lives`` are ``Lives``; ``b`` is the number of an environment and ``u`` that of its task,
-``g`` of a group of variables, ``o`` of an option of it, ``x`` of the next random number. Constants are passed as numpy
+Random numbers are passed as ``chance``, uniform in [0, 1), so that an environment does the same alone and among others.
+``code`` is a ``Program`` and ``lives`` are ``Lives``; ``b`` is the index of an environment, ``u`` of its task, ``g`` of
+a group of variables, ``o`` of one of its options, and ``x`` of the next random number. Constants are passed as numpy
 scalars, since numba would compile a function for each literal.
 """
 
@@ -25,9 +25,9 @@ compiled = njit(cache=True, nogil=True)
 
 @compiled
 def draw_vectors(kind, pool, has_palette, palette, excluded, chance, vectors, places):
-    """Draw the vectors of stimuli into the rows of ``vectors``, and their places in the pool into ``places``.
+    """Draw the vectors of stimuli into the rows of ``vectors``, and their indices in the pool into ``places``.
 
-    ``excluded`` are the places, sorted, of other stimuli.
+    ``excluded`` are the sorted indices of other stimuli.
     """
     count, size = vectors.shape
     taken_indices = np.zeros(len(excluded) + count, dtype=np.int64)
@@ -35,20 +35,20 @@ def draw_vectors(kind, pool, has_palette, palette, excluded, chance, vectors, pl
     n_used, x = len(excluded), 0
     for v in range(count):
         if kind == POOL:
-            left = pool - n_used
-            place = min(int(chance[x] * left), left - 1)
+            n_unused = pool - n_used
+            index = min(int(chance[x] * n_unused), n_unused - 1)
             x += 1
-            at = 0
-            while at < n_used and taken_indices[at] <= place:  # the place-th of the unused ones
-                place += 1
-                at += 1
-            for i in range(n_used, at, -1):
+            rank = 0
+            while rank < n_used and taken_indices[rank] <= index:  # skip used indices
+                index += 1
+                rank += 1
+            for i in range(n_used, rank, -1):
                 taken_indices[i] = taken_indices[i - 1]
-            taken_indices[at] = place
+            taken_indices[rank] = index
             n_used += 1
-            places[v] = place
+            places[v] = index
             for i in range(size):
-                vectors[v, i] = palette[place, i] if has_palette else ((place + 1) >> i) & 1
+                vectors[v, i] = palette[index, i] if has_palette else ((index + 1) >> i) & 1
         elif kind == BITS:
             for i in range(size):
                 vectors[v, i] = chance[x] < 0.5
@@ -135,14 +135,14 @@ def carve(height, width, chance, walls):
 
 @compiled
 def allowed(code, lives, b, g, o, moving):
-    """Whether a group may have an option: no wall, not the value of a distinct variable, and new if ``moving``."""
+    """Whether a group may have an option: no wall, not the value of a variable that must differ, new if ``moving``."""
     u = lives.task[b]
     first, value = code.first[u, g], code.option[u, g, o, 0]
     if code.is_cell[u, g] and lives.walls[b, int(value)]:
         return False
-    for other in range(code.n_groups[u]):
-        are_apart = code.apart[u, g] == code.first[u, other] or code.apart[u, other] == first
-        if other != g and are_apart and lives.value[b, code.first[u, other]] == value:
+    for other_group in range(code.n_groups[u]):
+        are_apart = code.apart[u, g] == code.first[u, other_group] or code.apart[u, other_group] == first
+        if other_group != g and are_apart and lives.value[b, code.first[u, other_group]] == value:
             return False
     if not moving:
         return True
@@ -154,7 +154,7 @@ def allowed(code, lives, b, g, o, moving):
 
 @compiled
 def choose(code, lives, b, g, chance, moving):
-    """Give a group of variables a new value; another one if ``moving`` and there is one."""
+    """Draw the value of a group of variables: a different value if ``moving``, provided that there is one."""
     u = lives.task[b]
     first = code.first[u, g]
     if code.n_options[u, g] == 0:
@@ -185,10 +185,10 @@ def vary(code, lives, rows, steps):
         for g in range(code.n_groups[u]):
             low, high = code.low[u, g], code.high[u, g]
             if code.drift[u, g] > 0:
-                at = lives.value[b, code.first[u, g]] + code.drift[u, g] * normal(chance[x], chance[x + 1])
+                drifted = lives.value[b, code.first[u, g]] + code.drift[u, g] * normal(chance[x], chance[x + 1])
                 # Reflected at both bounds.
-                at = (at - low) % (2 * (high - low))
-                lives.value[b, code.first[u, g]] = low + min(at, 2 * (high - low) - at)
+                drifted = (drifted - low) % (2 * (high - low))
+                lives.value[b, code.first[u, g]] = low + min(drifted, 2 * (high - low) - drifted)
                 x += 2
             elif code.hazard[u, g] > 0:
                 if chance[x] < code.hazard[u, g]:
@@ -201,7 +201,7 @@ def vary(code, lives, rows, steps):
 
 @compiled
 def place(value, b, number):
-    """The state or action in a rule, a number or the value of a variable."""
+    """The state or action in a rule: a number, or the value of a variable."""
     return number if number >= -1 else int(value[b, -2 - number])
 
 
@@ -235,7 +235,7 @@ def moved(height, width, walls, cell, action):
 
 @compiled
 def another(walls, left_out, chance):
-    """A random free cell, any but ``left_out``; that one if there is no other."""
+    """A random free cell other than ``left_out``, or ``left_out`` if there is no other."""
     free = 0
     for cell in range(len(walls)):
         free += not walls[cell] and cell != left_out
@@ -309,7 +309,7 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
 
 @compiled
 def observe(code, lives, seen):
-    """Write the observation of every environment into ``seen``, which is zero."""
+    """Write the observation of every environment into ``seen``, which must be zero."""
     for b in range(len(seen)):
         u, s = lives.task[b], lives.state[b]
         view = code.look[u]

@@ -51,8 +51,8 @@ def bandit(k: int = 2, horizon: int = 100) -> MetaTask:
 def dependent_bandit(kind: str = "uniform", horizon: int = 100) -> MetaTask:
     """Two arms whose probabilities sum to one.
 
-    The ``kind`` of the first is "uniform" in (0, 1), "easy" (0.9 or 0.1), "medium" (0.75 or 0.25) or "hard" (0.6 or
-    0.4).
+    The first of them is, by ``kind``, "uniform" in (0, 1), "easy" (0.9 or 0.1), "medium" (0.75 or 0.25) or "hard" (0.6
+    or 0.4).
 
     Source: Wang et al., "Learning to reinforcement learn" (2016).
 
@@ -64,7 +64,7 @@ def dependent_bandit(kind: str = "uniform", horizon: int = 100) -> MetaTask:
 
 
 def restless_bandit(drift: float = 0.1, horizon: int = 150) -> MetaTask:
-    """Two arms whose probabilities sum to one and drift, reflected at 0 and 1, by steps of deviation ``drift``.
+    """Two arms whose probabilities sum to one and drift by steps of standard deviation ``drift``, reflected at 0 and 1.
 
     Source: our Gaussian form of the restless arms in published code after Wang et al. (2016), which rescales its walks.
     """
@@ -72,10 +72,10 @@ def restless_bandit(drift: float = 0.1, horizon: int = 150) -> MetaTask:
 
 
 def reversal(hazard: float = 0.05, kind: str = "easy", horizon: int = 100) -> MetaTask:
-    """Two arms whose probabilities sum to one and are exchanged now and then.
+    """Two arms whose probabilities sum to one and are swapped from time to time.
 
     Args:
-        hazard: Probability of an exchange after each pull.
+        hazard: Probability of a swap after each pull (of new probabilities if they are "uniform").
         kind: Probabilities of the arms, "uniform", "easy", "medium" or "hard" (see ``dependent_bandit``).
         horizon: Steps of a lifetime.
 
@@ -132,10 +132,10 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
     """Two new objects, one of which pays and the other costs; the same one throughout the lifetime.
 
     Args:
-        kind: "sequential": one object at a time, to be taken (action 1) or not; "simultaneous": a choice by its side.
+        kind: "sequential": one object at a time, to be taken (action 1) or not; "simultaneous": a choice of side.
         horizon: Steps of a lifetime, two for each trial; None: 100, or 12 for the simultaneous kind.
 
-    Source: Harlow (1949); the sequential form of the paper of the task space, the other of Wang et al. (2016).
+    Source: Harlow (1949); sequential as in the paper of the task space, simultaneous as in Wang et al. (2016).
 
     Examples:
         >>> harlow("simultaneous").observation_size
@@ -371,7 +371,7 @@ def catalogue() -> dict[str, MetaTask]:
 
 
 def degenerate() -> dict[str, tuple[MetaTask, str]]:
-    """Tasks with a known defect, and its code in ``diagnose``, by name."""
+    """Tasks with a known defect by name, each with the defect's code in ``diagnose``."""
     step, maze = two_step(), t_maze()
     fork, away = _table([{1: 0.5, 2: 0.5}, _HOME, _HOME]), _table([{0: 0.5, 1: 0.5}, _HOME, _HOME])
     with warnings.catch_warnings():
@@ -404,6 +404,6 @@ def _hidden_cell(values: Any, horizon: int, topology: Grid, reward: float = 1.0)
 
 
 def _table(states: Sequence[Any], actions: int = 2) -> list[list[list[float]]]:
-    """Transitions from the probabilities of successors, in each state by action or the same for all actions."""
+    """Transitions from the probabilities of successors: for each state a list by action, or one for all actions."""
     rows = [[row] * actions if isinstance(row, dict) else row for row in states]
     return [[[chances.get(s, 0.0) for s in range(len(states))] for chances in row] for row in rows]

@@ -76,7 +76,7 @@ class RewardRule(_Part):
 
 @dataclass(frozen=True)
 class FlagRule(_Part):
-    """A value of the hidden flag after matching steps and their rewards; of several rules that match, the last counts.
+    """A new value of the hidden flag after matching steps; of several rules that match, the last one counts.
 
     Args:
         old: State before the step; -1: any.
@@ -97,7 +97,7 @@ class StateVar(_Part):
 
     Args:
         values: The range; on a grid also "all" free cells, or "all_but_start".
-        hazard: Probability of another value of the range at each start of a trial.
+        hazard: Probability that it changes to another value of the range at the start of a trial.
         distinct_from: Index of an earlier state variable whose value this one never has.
     """
 
@@ -114,8 +114,8 @@ class ProbVar(_Part):
         low: Lower bound.
         high: Upper bound.
         values: The values, if it is not uniform; the bounds are then their minimum and maximum.
-        hazard: Probability of another value at each start of a trial.
-        drift: Standard deviation of a Gaussian walk reflected at the bounds, one step at each start of a trial.
+        hazard: Probability that it changes to another value at the start of a trial.
+        drift: Standard deviation of a Gaussian walk reflected at the bounds, with a step at the start of each trial.
 
     Examples:
         >>> ProbVar(values=(0.9, 0.1))
@@ -143,7 +143,7 @@ class ActionVar(_Part):
     Args:
         values: The range; None: all actions.
         joint: The allowed combinations, all of one length; ``ActionRef(i)``, ``ActionRef(i + 1)`` ... are its actions.
-        hazard: Probability of another value of the range at each start of a trial.
+        hazard: Probability that it changes to another value of the range at the start of a trial.
 
     Examples:
         >>> ActionVar(joint=((0, 1), (1, 0))).width
@@ -162,17 +162,17 @@ class ActionVar(_Part):
 
 @dataclass(frozen=True)
 class Stim(_Part):
-    """The vectors that stimuli are shown as. No stimulus is a vector of zeros.
+    """The vectors that stimuli are shown as; the absence of a stimulus is shown as zeros.
 
     Fixed stimuli are drawn once, from ``seed``; variable ones in each instance.
 
     Args:
-        size: Numbers of a vector; at most 48 if it is binary.
+        size: Length of a vector; at most 48 if it is binary.
         kind: "binary" (fair bits), "onehot", "gaussian" (of variance 1 / size), "sphere" (of norm 1), or "given".
         seed: Seed of the fixed stimuli.
-        distinct: Whether binary stimuli are drawn without replacement, and without zeros.
+        distinct: Whether binary stimuli are drawn without replacement, and never all zero.
         vectors: If "given": the fixed stimuli, then those from which variable ones are drawn, without replacement.
-        hazard: Probability of new vectors for all variable stimuli at each start of a trial.
+        hazard: Probability that all variable stimuli get new vectors at the start of a trial.
 
     Examples:
         >>> Stim(3).pool, Stim(3, "onehot").pool
@@ -192,14 +192,14 @@ class Stim(_Part):
 
     @property
     def pool(self) -> int:
-        """Number of different vectors; 0: a continuum."""
+        """Number of different vectors; 0 if they are continuous."""
         if self.kind == "binary":
             return int(2**self.size) - self.distinct
         return {"onehot": self.size, "given": len(self.vectors)}.get(str(self.kind), 0)
 
 
 class Group(NamedTuple):
-    """A variable as columns among the values of an instance, which are states, then actions, then probabilities."""
+    """A variable as columns of an instance's values, which are states, then actions, then probabilities."""
 
     kind: Literal["states", "actions", "probs"]  # the field of an instance
     variable: StateVar | ActionVar | ProbVar

@@ -1,6 +1,6 @@
 """Exact planning in instances of a meta-task, many instances at once.
 
-A state of the plan is the state together with the flag, z = flag * states + state. Variables are treated as constant,
+A planning state is the state together with the flag, z = flag * states + state. Variables are treated as constant,
 even if they have a hazard or a drift.
 """
 
@@ -22,7 +22,7 @@ QValues = Float[np.ndarray, "instances z actions"]
 
 
 class Outcomes(NamedTuple):
-    """The outcomes of steps by the rules: branch k is a state reached, and the flags are those before the step."""
+    """The outcomes of steps by the rules: branches are the states reached, and flags are those before the step."""
 
     reached: Int[np.ndarray, "instances states actions branches"]
     chance: Float[np.ndarray, "instances states actions branches"]  # probability of the state reached
@@ -30,22 +30,22 @@ class Outcomes(NamedTuple):
     value: Float[np.ndarray, "instances flags states actions branches"]
     ends: Bool[np.ndarray, "instances flags states actions branches"]  # whether a paid reward terminates
     flag: Int[np.ndarray, "instances flags states actions branches"]  # after the step
-    rule: Int[np.ndarray, "instances flags states actions branches"]  # that counts, or -1
-    flag_rule: Int[np.ndarray, "instances flags states actions branches"]  # that counts; -1 also if state 0 clears it
-    matches: list[Bool[np.ndarray, "instances flags states actions branches"]]  # of each rule, overridden or not
+    rule: Int[np.ndarray, "instances flags states actions branches"]  # the rule that counts, or -1
+    flag_rule: Int[np.ndarray, "instances flags states actions branches"]  # likewise; -1 also if state 0 clears it
+    matches: list[Bool[np.ndarray, "instances flags states actions branches"]]  # for each rule, overridden or not
     flag_matches: list[Bool[np.ndarray, "instances flags states actions branches"]]
 
 
 class Model(NamedTuple):
     """Instances as Markov decision processes on z: the probabilities of successors without and with a reward.
 
-    One minus the sum of the probabilities is that of the end of the episode.
+    One minus the sum of these probabilities is the probability that the episode ends.
     """
 
     unpaid: Float[np.ndarray, "instances z actions z"]
     paid: Float[np.ndarray, "instances z actions z"]
     value: Float[np.ndarray, "instances z actions z"]  # the reward that is paid on the way to each successor
-    reward: QValues  # expected, that of a step that ends the episode included
+    reward: QValues  # expected, including the rewards of steps that end the episode
     start: Float[np.ndarray, "instances z"]  # probabilities
 
     @property
@@ -66,7 +66,7 @@ class Model(NamedTuple):
 def enumerate_instances(
     task: MetaTask, grid: Sequence[float] | None = (0.1, 0.5, 0.9), *, maximum: int = 729
 ) -> tuple[tuple[Instance, ...], bool]:
-    """The instances that a task can have, but for their stimuli, which are zeros.
+    """The instances that a task can have, except for their stimuli, which are zeros.
 
     Variables that are in no rule have their first value.
 
@@ -74,10 +74,10 @@ def enumerate_instances(
         task: The task.
         grid: Values of a probability that is uniform between bounds, as fractions of the way from the lower to the
             upper bound; None: each probability has its first value.
-        maximum: Number of instances beyond which random ones are drawn, as of random mazes.
+        maximum: Maximum number of instances; if there are more, and for random mazes, random ones are drawn.
 
     Returns:
-        The instances, and whether they are all.
+        The instances, and whether these are all.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -131,7 +131,7 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
 
     Args:
         task: The task.
-        instances: Instances of it.
+        instances: Instances of the task.
         flags: Number of values of the flag; None: 2 if there are flag rules, else 1.
     """
     for instance in instances:
@@ -147,22 +147,22 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
     def each(column: Any) -> Any:
         return np.broadcast_to(column, len(instances))[:, None, None, None, None]
 
-    def matching(kind: str, **asked: Any) -> tuple[list[Any], Any]:
-        """Whether each rule of a kind matches, and the last that does."""
+    def matching(kind: str, **conditions: Any) -> tuple[list[Any], Any]:
+        """Whether each rule of a kind matches, and the last one that does."""
         matches, last = [], np.full(shape, -1)
         for i in range(len(row[f"{kind}_old"])):
             match = np.ones(shape, dtype=bool)
-            for name, actual in asked.items():
+            for name, actual in conditions.items():
                 number = int(row[f"{kind}_{name}"][i])
-                place = each(number if number >= -1 else value[:, -2 - number])
-                match &= (place < 0) | (place == actual)
+                required = each(number if number >= -1 else value[:, -2 - number])
+                match &= (required < 0) | (required == actual)
             last[match] = i
             matches.append(match)
         return matches, last
 
-    def of_rule(last: Any, of_rules: Any, otherwise: Any) -> Any:
+    def of_rule(last: Any, rule_values: Any, otherwise: Any) -> Any:
         """The value of the rule that counts, from (rules,) or (instances, rules), or ``otherwise`` without one."""
-        values = np.broadcast_to(of_rules, (len(instances), of_rules.shape[-1]))
+        values = np.broadcast_to(rule_values, (len(instances), rule_values.shape[-1]))
         values = np.concatenate([values, np.zeros_like(values, shape=(len(values), 1))], axis=1)
         return np.where(last >= 0, values[each(np.arange(len(values))), last], otherwise)
 
@@ -184,8 +184,8 @@ def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
         chance = np.take_along_axis(np.array(task.transition), reached, 2)
         shape = (len(instances), *reached.shape)
         return np.broadcast_to(reached, shape), np.broadcast_to(chance, shape)
-    wall, to = ~free_cells(task, instances), task.topology.moved()
-    reached = np.where(wall[:, to], np.arange(task.n_states)[:, None], to)[..., None]
+    wall, target = ~free_cells(task, instances), task.topology.moved()
+    reached = np.where(wall[:, target], np.arange(task.n_states)[:, None], target)[..., None]
     return reached, np.ones(reached.shape)
 
 
@@ -194,8 +194,8 @@ def model(task: MetaTask, instances: Sequence[Instance], known: Outcomes | None 
 
     Args:
         task: The task.
-        instances: Instances of it.
-        known: Their outcomes, if they are known.
+        instances: Instances of the task.
+        known: Their ``outcomes``; None: they are computed.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -272,6 +272,6 @@ def optimal(mdps: Model, gamma: float) -> QValues:
 
 
 def take(per_action: Any, policy: Any) -> Any:
-    """The entries of the actions of a policy, (instances, z), in an array (instances, z, actions, ...)."""
+    """The entries of an array (instances, z, actions, ...) for the actions of a policy (instances, z)."""
     index = policy.reshape(*policy.shape, *[1] * (per_action.ndim - 2))
     return np.take_along_axis(per_action, index, 2)[:, :, 0]

@@ -30,7 +30,7 @@ class POMDP(NamedTuple):
     Q: QValues
     changes: Float[np.ndarray, "instances instances"] | None  # probabilities at the start of a trial; None: no change
     views: Float[np.ndarray, "states features"] | None  # observation of each cell of a grid; None: a stimulus
-    shown: Int[np.ndarray, "states parts"]  # a fixed stimulus from 0, -1 nothing, -2 - k variable stimulus k
+    shown: Int[np.ndarray, "states parts"]  # a fixed stimulus from 0; -1: nothing; -2 - k: variable stimulus k
     fixed: Float32[np.ndarray, "fixed size"]  # the vectors of the fixed stimuli
     n_stim_vars: int
     is_grid: bool
@@ -45,7 +45,7 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     Args:
         task: The task.
         gamma: Discount for each step, at least 0 and below 1.
-        points: Number of values of a uniform probability, midpoints of equal intervals.
+        points: Number of values for a uniform probability: the midpoints of equal intervals.
 
     Raises:
         ValueError: Its instances cannot be enumerated, since it has random mazes or too many variables; or its stimuli
@@ -95,20 +95,20 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
         variable = group.variable
         values = [group.of(instance.values) for instance in instances]
         different = sorted(set(values))
-        place, n = np.array([different.index(value) for value in values]), len(different)
+        index, n = np.array([different.index(value) for value in values]), len(different)
         kernel = np.eye(n)
         if isinstance(variable, ProbVar) and variable.drift:
             kernel = _drift(np.array(different)[:, 0], variable.low, variable.high, variable.drift)
         elif n > 1 and variable.hazard:
             kernel = (1 - variable.hazard) * np.eye(n) + variable.hazard * (1 - np.eye(n)) / (n - 1)
-        change *= kernel[np.ix_(place, place)]
+        change *= kernel[np.ix_(index, index)]
     return change
 
 
 def _drift(
     values: Float[np.ndarray, "points"], low: float, high: float, drift: float
 ) -> Float[np.ndarray, "points points"]:
-    """The probability of each interval after a reflected step, from the midpoint of each."""
+    """The probability of each interval after a reflected step from the midpoint of each interval."""
     edges = np.concatenate([[low], (values[1:] + values[:-1]) / 2, [high]])
     span = 2 * (high - low)
     reach = 1 + math.ceil(6 * drift / span)
@@ -134,7 +134,7 @@ def _views(task: MetaTask) -> Float[np.ndarray, "states features"] | None:
         return np.eye(grid.n_cells)
     if grid.obs == "coordinates":
         return np.stack([row / max(grid.height - 1, 1), column / max(grid.width - 1, 1)], 1)
-    around = grid.window // 2
-    walls = np.pad(grid.wall_map().reshape(grid.height, grid.width), around, constant_values=True)
+    margin = grid.window // 2
+    walls = np.pad(grid.wall_map().reshape(grid.height, grid.width), margin, constant_values=True)
     windows = np.lib.stride_tricks.sliding_window_view(walls, (grid.window, grid.window))
     return windows.reshape(grid.n_cells, -1).astype(float)

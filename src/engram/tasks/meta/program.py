@@ -80,8 +80,8 @@ class Program(NamedTuple):
     n_stim_vars: Int[np.ndarray, "tasks"]
     fixed: Float32[np.ndarray, "tasks fixed size"]
     pool: Int[np.ndarray, "tasks"]
-    has_palette: Bool[np.ndarray, "tasks"]  # otherwise the vectors are the bits of their places, plus one
-    fixed_places: Int[np.ndarray, "tasks fixed"]  # places in the pool of the fixed stimuli, sorted
+    has_palette: Bool[np.ndarray, "tasks"]  # otherwise a vector is the bits of its index in the pool plus one
+    fixed_places: Int[np.ndarray, "tasks fixed"]  # sorted indices of the fixed stimuli in the pool
     palette: Float32[np.ndarray, "tasks pool size"]
     stim_hazard: Float[np.ndarray, "tasks"]
     stim_draws: Int[np.ndarray, "tasks"]
@@ -107,7 +107,7 @@ class Lives(NamedTuple):
 
 
 def program(tasks: Sequence[MetaTask]) -> Program:
-    """Meta-tasks side by side."""
+    """Several meta-tasks side by side."""
     rows = [arrays(task) for task in tasks]
     return Program(**{name: _stacked([row[name] for row in rows]) for name in Program._fields})
 
@@ -116,7 +116,7 @@ def init_lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
     """The initial arrays of environments, before their first episode."""
     n, columns = len(task), max(1, int((code.first + code.columns).max()))
     vectors = (1 + int((code.n_fixed + code.n_stim_vars).max()), code.fixed.shape[2])
-    places = ("rule_old", "rule_new", "rule_action", "flag_old", "flag_new", "flag_action")
+    condition_names = ("rule_old", "rule_new", "rule_action", "flag_old", "flag_new", "flag_action")
     return Lives(
         task=np.asarray(task, dtype=np.int64),
         state=np.zeros(n, dtype=np.int64),
@@ -124,7 +124,7 @@ def init_lives(code: Program, task: Int[np.ndarray, "num_envs"]) -> Lives:
         value=np.zeros((n, columns)),
         walls=np.zeros((n, code.walls.shape[1]), dtype=bool),
         vectors=np.zeros((n, *vectors), dtype=np.float32),
-        **{name: np.zeros((n, getattr(code, name).shape[1]), dtype=np.int64) for name in places},
+        **{name: np.zeros((n, getattr(code, name).shape[1]), dtype=np.int64) for name in condition_names},
         rule_p=np.zeros((n, code.rule_p.shape[1])),
         noise=np.zeros((n, int(code.block.max()), int(code.n_noise.max()))),
     )
@@ -185,9 +185,9 @@ def space_arrays(task: MetaTask) -> dict[str, Any]:
         }
     T = np.array(task.transition)
     branches = int((T > 0).sum(2).max())
-    successor = np.argsort(T == 0, axis=2, kind="stable")[..., :branches]  # the possible ones first, in order
+    successor = np.argsort(T == 0, axis=2, kind="stable")[..., :branches]  # possible successors first, in order
     cumulative = np.take_along_axis(T, successor, 2).cumsum(2)
-    # By rounding the sum may be below 1, and a random number above it.
+    # Rounding may leave the sum below 1, and a random number above it.
     cumulative[np.arange(branches) >= (T > 0).sum(2, keepdims=True) - 1] = 1.0
     none = dict.fromkeys(("height", "width", "start", "on_reward"), 0)
     wall = np.zeros(1, dtype=bool)
@@ -207,7 +207,7 @@ def _groups(task: MetaTask) -> dict[str, Any]:
         "option": _stacked(options) if groups else np.zeros((0, 1, 1)),
         "low": _each(groups, np.float64, lambda group: getattr(group.variable, "low", 0.0)),
         "high": _each(groups, np.float64, lambda group: getattr(group.variable, "high", 0.0)),
-        "apart": _each(apart, np.int64, lambda other: -1 if other is None else other),
+        "apart": _each(apart, np.int64, lambda column: -1 if column is None else column),
         "is_cell": _each(groups, np.bool_, lambda group: is_grid and group.kind == "states"),
         "hazard": _each(groups, np.float64, lambda group: group.variable.hazard),
         "drift": _each(groups, np.float64, lambda group: getattr(group.variable, "drift", 0.0)),
@@ -218,13 +218,13 @@ def _groups(task: MetaTask) -> dict[str, Any]:
 def rule_arrays(task: MetaTask) -> dict[str, Any]:
     """The ``arrays`` that define the rules."""
 
-    def place(value: Any) -> int:
+    def encoded(value: Any) -> int:
         column = task.column(value)
         return int(value) if column is None else -2 - column
 
-    def places(name: str, rules: Sequence[Any]) -> dict[str, Any]:
+    def encoded_conditions(name: str, rules: Sequence[Any]) -> dict[str, Any]:
         ends = ("old", "new", "action")
-        return {f"{name}_{end}": np.array([place(getattr(rule, end)) for rule in rules], np.int64) for end in ends}
+        return {f"{name}_{end}": np.array([encoded(getattr(rule, end)) for rule in rules], np.int64) for end in ends}
 
     rules, flags = task.reward_rules, task.flag_rules
     terminate = task.topology is not None and task.topology.on_reward == "terminate"
@@ -232,7 +232,7 @@ def rule_arrays(task: MetaTask) -> dict[str, Any]:
     slope: dict[type, float] = {ProbRef: 1.0, OneMinus: -1.0}
     return {
         "n_rules": len(rules),
-        **places("rule", rules),
+        **encoded_conditions("rule", rules),
         "rule_flag": _each(rules, np.int64, lambda rule: rule.flag),
         "rule_p": _each(rules, np.float64, lambda rule: level.get(type(rule.p), rule.p)),
         "rule_slope": _each(rules, np.float64, lambda rule: slope.get(type(rule.p), 0.0)),
@@ -240,7 +240,7 @@ def rule_arrays(task: MetaTask) -> dict[str, Any]:
         "rule_value": _each(rules, np.float64, lambda rule: rule.value),
         "rule_ends": _each(rules, np.bool_, lambda rule: rule.ends or terminate),
         "n_flag_rules": len(flags),
-        **places("flag", flags),
+        **encoded_conditions("flag", flags),
         "flag_set": _each(flags, np.int64, lambda rule: rule.set_to),
     }
 
@@ -258,13 +258,13 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
              for state in range(task.n_states if task.stimuli else 1)]  # fmt: skip
     # The fixed stimuli are drawn like those of an instance, from the seed of the task. Their array is a slice, too, so
     # that the kernel is compiled for one layout only.
-    vectors, places = np.zeros((fixed, stim.size + 1), np.float32)[:, 1:], np.arange(fixed, dtype=np.int64)
+    vectors, indices = np.zeros((fixed, stim.size + 1), np.float32)[:, 1:], np.arange(fixed, dtype=np.int64)
     if stim.kind == "given":
         vectors = palette[:fixed]
     else:
         chance = np.random.default_rng(stim.seed).random(fixed * draws)
         none = np.zeros(0, dtype=np.int64)
-        kernels.draw_vectors(kind, stim.pool, stim.kind != "binary", palette, none, chance, vectors, places)
+        kernels.draw_vectors(kind, stim.pool, stim.kind != "binary", palette, none, chance, vectors, indices)
     return {
         "look": VIEWS.index("stimuli" if task.topology is None else task.topology.obs),
         "window": 1 if task.topology is None else task.topology.window,
@@ -277,7 +277,7 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
         "fixed": vectors,
         "pool": stim.pool,
         "has_palette": stim.kind != "binary",
-        "fixed_places": np.sort(places),
+        "fixed_places": np.sort(indices),
         "palette": palette,
         "stim_draws": variable * draws,
     }

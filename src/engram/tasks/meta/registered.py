@@ -38,7 +38,13 @@ class EnvId(StrEnum):
 
 
 def make(name: str, *, render_mode: str | None = None, **arguments: Any) -> MetaTaskEnv:
-    """The environment of a function of ``named``, by its name and its arguments."""
+    """The environment of the meta-task that a function of ``named`` returns.
+
+    Args:
+        name: Name of the function.
+        render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
+        **arguments: Arguments of the function.
+    """
     return MetaTaskEnv(getattr(named, name)(**arguments), render_mode=render_mode)
 
 
@@ -50,7 +56,7 @@ def make_vec(
     render_mode: str | None = None,
     **arguments: Any,
 ) -> MetaTaskVectorEnv:
-    """Many environments of a function of ``named``.
+    """Many environments of the meta-task that a function of ``named`` returns.
 
     Args:
         num_envs: Number of environments.

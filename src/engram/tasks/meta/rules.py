@@ -1,4 +1,4 @@
-"""The effects of the rules of a meta-task: which rules have one, and which depend on their order."""
+"""The effects of the rules of a meta-task: which rules have an effect, and for which the order matters."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from engram.tasks.meta.parts import FlagRule, StateRef
 from engram.tasks.meta.planning import enumerate_instances, outcomes
 from engram.tasks.meta.task import MetaTask
 
-_EXACT = 200_000  # cases up to which the effects of rules are compared case by case
+_EXACT = 200_000  # the most cases for which the effects of rules are compared case by case
 
 
 def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The indices of the reward rules and of the flag rules that have an effect.
 
-    A rule has none if it can never match, is always overridden, or only repeats the others. With more than some hundred
-    thousand cases, and on grids, a rule counts unless a single later rule covers it.
+    A rule has none if it can never match, is always overridden, or only repeats the others. With more than some 200,000
+    cases, and on grids, a rule is taken to have an effect unless a single later rule covers it.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -50,7 +50,7 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def commute(task: MetaTask, first: Any, second: Any) -> bool:
-    """Whether the order of two rules does not matter, since they never match together, or do the same.
+    """Whether the order of two rules does not matter, since they never match together or do the same.
 
     Args:
         task: The task.
@@ -67,7 +67,7 @@ def commute(task: MetaTask, first: Any, second: Any) -> bool:
 
 
 class _Cases(NamedTuple):
-    """All possible steps for all values of state and action variables, as arrays (cases,)."""
+    """All possible steps for all values of the state and action variables, as arrays (cases,)."""
 
     flag: Any
     clears: Any  # whether state 0 is reached
@@ -78,19 +78,19 @@ class _Cases(NamedTuple):
         """The effect of reward rules in each case, as a number for each different effect."""
         id_of: dict[Any, int] = {}
         ids = [id_of.setdefault((rule.p, rule.value, rule.ends), len(id_of) + 1) for rule in task.reward_rules]
-        done = np.zeros(len(self.flag), dtype=np.int64)
+        effects = np.zeros(len(self.flag), dtype=np.int64)
         for i in indices:
             rule = task.reward_rules[i]
-            nothing = rule.p == 0 or (rule.value == 0 and not rule.ends)
-            done[self.matches[i]] = 0 if nothing else ids[i]
-        return done
+            pays_nothing = rule.p == 0 or (rule.value == 0 and not rule.ends)
+            effects[self.matches[i]] = 0 if pays_nothing else ids[i]
+        return effects
 
     def flags(self, task: MetaTask, indices: Sequence[int]) -> Any:
         """The flag after flag rules in each case."""
-        done = self.flag.copy()
+        flags = self.flag.copy()
         for i in indices:
-            done[self.flag_matches[i]] = task.flag_rules[i].set_to
-        return np.where(self.clears, 0, done)
+            flags[self.flag_matches[i]] = task.flag_rules[i].set_to
+        return np.where(self.clears, 0, flags)
 
 
 def _cases(task: MetaTask) -> _Cases | None:
@@ -111,14 +111,14 @@ def _cases(task: MetaTask) -> _Cases | None:
 
 
 def _is_covered(rules: Sequence[Any], i: int, other_rules: Sequence[int]) -> bool:
-    """Whether a later one of the other rules matches wherever a rule does."""
+    """Whether one of the other rules is later than rule i and matches wherever it does."""
     ends = [end for end in ("old", "new", "action", "flag") if hasattr(rules[i], end)]
     later = [rules[j] for j in other_rules if j > i]
     return any(all(getattr(rule, end) in (-1, getattr(rules[i], end)) for end in ends) for rule in later)
 
 
 def _may_meet(task: MetaTask, first: Any, second: Any) -> bool:
-    """Whether two states or actions of rules may be equal in some instance."""
+    """Whether two states, or two actions, of rules may be equal in some instance."""
     if -1 in (first, second) or first == second:
         return True
     if isinstance(first, StateRef) and isinstance(second, StateRef):
@@ -128,8 +128,8 @@ def _may_meet(task: MetaTask, first: Any, second: Any) -> bool:
     return bool(_values(task, first) & _values(task, second))
 
 
-def _values(task: MetaTask, place: Any) -> set[Any]:
-    if (column := task.column(place)) is None:
-        return {place}
+def _values(task: MetaTask, ref: Any) -> set[Any]:
+    if (column := task.column(ref)) is None:
+        return {ref}
     group = next(group for group in task.groups if column in group.columns)
     return {option[group.columns.index(column)] for option in group.options}

@@ -1,4 +1,4 @@
-"""The description of a meta-task, fixed parts and variables that each lifetime draws."""
+"""The description of a meta-task: fixed parts, and variables that each lifetime draws."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class MetaTask:
         reward_rules: Rules of the reward, later ones overriding earlier ones.
         flag_rules: Rules of the hidden binary flag.
         stimuli: For each state -1 (nothing), a fixed one from 0, ``StimVar(k)``, or a tuple of these; empty: nothing.
-        state_vars: The variables that ``StateRef`` counts.
-        prob_vars: The variables that ``ProbRef`` and ``OneMinus`` count.
-        action_vars: The variables that ``ActionRef`` counts.
+        state_vars: The variables to which ``StateRef`` refers.
+        prob_vars: The variables to which ``ProbRef`` and ``OneMinus`` refer.
+        action_vars: The variables to which ``ActionRef`` refers.
         stim: The vectors of stimuli.
-        horizon: Steps of a lifetime, after which it is truncated.
+        horizon: Number of steps after which a lifetime is truncated.
         topology: The grid, if the states are its cells.
 
     Raises:
-        TypeError, ValueError: A field is wrong; the message has its name and index.
+        TypeError, ValueError: A field is wrong; the message gives its name and index.
 
     Warns:
         UserWarning: A variable has only one value.
@@ -102,39 +102,39 @@ class MetaTask:
 
     @cached_property
     def n_states(self) -> int:
-        """States; on a grid its cells, walls included."""
+        """Number of states; on a grid, the number of its cells, walls included."""
         return len(self.transition) if self.topology is None else self.topology.n_cells
 
     @cached_property
     def n_actions(self) -> int:
-        """Actions."""
+        """Number of actions."""
         return len(self.transition[0]) if self.topology is None else self.topology.moves
 
     @cached_property
     def n_fixed(self) -> int:
-        """Number of fixed stimuli, one more than the maximum among them."""
+        """Number of fixed stimuli, one more than the largest in use."""
         return 1 + max((stimulus for stimulus in self._flat_stimuli() if isinstance(stimulus, int)), default=-1)
 
     @cached_property
     def n_stim_vars(self) -> int:
-        """Number of variable stimuli, one more than the maximum index among them."""
+        """Number of variable stimuli, one more than the largest index in use."""
         return 1 + max(
             (stimulus.index for stimulus in self._flat_stimuli() if isinstance(stimulus, StimVar)), default=-1
         )
 
     @cached_property
     def n_action_columns(self) -> int:
-        """Number of actions of all action variables, which ``ActionRef`` counts."""
+        """Number of actions of all action variables, to which ``ActionRef`` refers."""
         return sum(variable.width for variable in self.action_vars)
 
     @cached_property
     def parts(self) -> int:
-        """Stimuli that a state shows side by side."""
+        """Number of stimuli that a state shows side by side."""
         return max((len(stimulus) for stimulus in self.stimuli if isinstance(stimulus, tuple)), default=1)
 
     @cached_property
     def observation_size(self) -> int:
-        """Features of an observation."""
+        """Number of features of an observation."""
         if self.topology is None or self.topology.obs in ("stimuli", "none"):
             return self.stim.size * self.parts
         return {"position": self.n_states, "coordinates": 2, "window": self.topology.window**2}[self.topology.obs]
@@ -178,7 +178,7 @@ class MetaTask:
         return stimulus + (-1,) * (self.parts - len(stimulus))
 
     def state_range(self, index: int) -> tuple[int, ...]:
-        """The possible values of a state variable; in a random maze, only free ones of them."""
+        """The possible values of a state variable; in a random maze, only those that are free cells."""
         checks.size("index", index, minimum=0, maximum=len(self.state_vars) - 1)
         values = self.state_vars[index].values
         if not isinstance(values, str):
@@ -247,15 +247,15 @@ def _check_state_vars(task: MetaTask) -> None:
             for state in values:
                 if grid is not None and not grid.always_free(state):
                     raise ValueError(f"{name} = {values}: expected no wall, found cell {state}")
-        states, other = task.state_range(k), variable.distinct_from
+        states, earlier = task.state_range(k), variable.distinct_from
         if not states:
             raise ValueError(f"{name} = {values!r}: expected at least one state")
         if len(states) == 1:
             _warn(f"NO_VARIATION: {name} = {states} has only one state")
-        if other is not None and other >= k:
-            raise ValueError(f"state_vars[{k}].distinct_from = {other}: expected an index below {k}")
-        if other is not None and len(states) == 1 and states[0] in task.state_range(other):
-            raise ValueError(f"{name} = {states}: expected another state than state_vars[{other}] may have")
+        if earlier is not None and earlier >= k:
+            raise ValueError(f"state_vars[{k}].distinct_from = {earlier}: expected an index below {k}")
+        if earlier is not None and len(states) == 1 and states[0] in task.state_range(earlier):
+            raise ValueError(f"{name} = {states}: expected another state than state_vars[{earlier}] may have")
 
 
 def _check_prob_vars(task: MetaTask) -> None:
@@ -291,11 +291,11 @@ def _check_rule(task: MetaTask, name: str, rule: RewardRule | FlagRule) -> None:
     states: tuple[Any, ...] = (StateRef, len(task.state_vars), task.n_states, "a state")
     actions: tuple[Any, ...] = (ActionRef, task.n_action_columns, task.n_actions, "an action")
     for end, (ref, variables, count, description) in {"old": states, "new": states, "action": actions}.items():
-        place = getattr(rule, end)
-        if isinstance(place, int):
-            _check_below(f"{name}.{end}", place, count, f"-1, a {ref.__name__} or {description}")
+        value = getattr(rule, end)
+        if isinstance(value, int):
+            _check_below(f"{name}.{end}", value, count, f"-1, a {ref.__name__} or {description}")
         else:
-            _check_below(f"{name}.{end}.index", place.index, variables, "a variable")
+            _check_below(f"{name}.{end}.index", value.index, variables, "a variable")
     if isinstance(rule, RewardRule) and not isinstance(rule.p, float | int):
         _check_below(f"{name}.p.index", rule.p.index, len(task.prob_vars), "a probability variable")
 

@@ -3,7 +3,7 @@
 A state or action in a condition is its number, -1 for any, 100 + k for a state variable, 200 + k for an action
 variable; a probability is a number, 1000 + k for a probability variable, 2000 + k for one minus it; a stimulus is -1, a
 number below 100, 10000 + k for a variable one, or a list of these. ``{"literal": number}`` is a number that would
-otherwise be a code.
+otherwise be read as a code.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def to_json(task: MetaTask) -> str:
 def from_json(text: str, *, legacy: bool = False) -> MetaTask:
     """The task that ``to_json`` or the published generator wrote.
 
-    With ``legacy`` stimuli 1000 + k are variable ones, as in older files.
+    With ``legacy``, stimulus 1000 + k is variable stimulus k, as in older files.
 
     Raises:
-        ValueError: It is not JSON, or a field is wrong; the message has its name.
+        ValueError: The text is not JSON, or a field is wrong; the message gives its name.
 
     Warns:
         UserWarning: A probability 4000 + k, an error of the published generator, is read as 2000 + k.
@@ -109,7 +109,7 @@ def from_json(text: str, *, legacy: bool = False) -> MetaTask:
 
 
 def _non_default_fields(part: Any, *implied: str) -> dict[str, Any]:
-    """The fields that differ from their defaults, without those that others imply."""
+    """The fields that differ from their defaults, except those that other fields imply."""
     fields = [field for field in dataclasses.fields(part) if field.name not in implied]
     return {field.name: getattr(part, field.name) for field in fields if getattr(part, field.name) != field.default}
 
@@ -204,7 +204,7 @@ _PARTS |= {"state_vars": _StateVarExt, "prob_vars": ProbVar, "action_vars": Acti
 
 
 def _with_field_names(message: str) -> str:
-    """A message with the names of the fields of conditions, which are lists."""
+    """A message in which the fields of conditions, which are lists, have their names."""
 
     def field_of(match: re.Match[str]) -> str:
         names = (_Reward if match[1] == "reward" else _Flag)._fields
@@ -216,8 +216,8 @@ def _with_field_names(message: str) -> str:
 def _unknown_key(error: pydantic.ValidationError) -> str | None:
     for problem in error.errors():
         if problem["type"] == "unexpected_keyword_argument":
-            *places, key = problem["loc"]
-            part = next((place for place in reversed(places) if place in _PARTS), "")
+            *path, key = problem["loc"]
+            part = next((key_above for key_above in reversed(path) if key_above in _PARTS), "")
             field_names = ", ".join(field.name for field in dataclasses.fields(_PARTS[str(part)]))
             return f"{part or 'text'}: unknown key {key!r}; expected some of {field_names}"
     return None

@@ -18,7 +18,7 @@ Seen = Float32[np.ndarray, "num_envs features"]
 
 
 class _Widened(VectorWrapper):
-    """Environments whose observations have further features: ``more``, between ``low`` and ``high``."""
+    """Environments whose observations have further features, those of ``more``, between ``low`` and ``high``."""
 
     def __init__(self, env: VectorEnv[Any, Any, Any], low: list[float], high: list[float]) -> None:
         super().__init__(env)
@@ -56,7 +56,7 @@ class RL2Observation(_Widened):
         prev_action: Whether to show the last action.
         prev_reward: Whether to show the last reward.
         done_bit: Whether to show the end of an inner episode (see ``InnerEpisodes``).
-        time: Whether to show the time; the batch then has ``horizons``.
+        time: Whether to show the time, for which the batch needs ``horizons``.
 
     Source: Duan et al., "RL^2" (2016); Wang et al., "Learning to reinforcement learn" (2016).
 
@@ -124,8 +124,8 @@ class RL2Observation(_Widened):
 class InnerEpisodes(VectorWrapper):
     """Lifetimes of several episodes of the same instance, in a ``MetaTaskVectorEnv`` or a wrapper of one.
 
-    When an episode ends that is not the last of the lifetime's ``episodes``, the next one starts at once, with the same
-    instance and its first observation; ``infos["inner_end"]`` is then True.
+    When an episode ends, except the last of the lifetime's ``episodes``, the next one starts at once with the same
+    instance: the step returns its first observation, and ``infos["inner_end"]`` is True.
 
     Source: the trials of Duan et al., "RL^2" (2016).
 
@@ -156,14 +156,14 @@ class InnerEpisodes(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
-        self._over[self._ended] = 0  # their new lifetime has started
-        over = terminations | truncations
-        self._over += over
-        inner = over & (self._over < self.episodes)
-        self._ended = over & ~inner
+        self._over[self._ended] = 0  # their next lifetime has started
+        ended = terminations | truncations
+        self._over += ended
+        inner = ended & (self._over < self.episodes)
+        self._ended = ended & ~inner
         if inner.any():
-            observations, more = self.env.reset(options={"reset_mask": inner, "instance": "keep"})
-            infos = infos | more | {"inner_end": inner, "_inner_end": inner.copy()}
+            observations, reset_infos = self.env.reset(options={"reset_mask": inner, "instance": "keep"})
+            infos = infos | reset_infos | {"inner_end": inner, "_inner_end": inner.copy()}
         return observations, rewards, terminations & ~inner, truncations & ~inner, infos
 
 
@@ -193,17 +193,17 @@ class RevealInstance(_Widened):
     def more(self) -> Seen:
         """The values of the variables."""
         task, lives, count = self._inner.tasks[0], self._inner.lives, self.num_envs
-        places, columns = len(task.state_vars), task.n_action_columns
+        n_state_vars, columns = len(task.state_vars), task.n_action_columns
         first = 1 + np.array([task.n_fixed for task in self._inner.tasks])[self._inner.task_of]
         stimuli = first[:, None] + np.arange(task.n_stim_vars)
-        parts = [
-            lives.value[:, :places, None] == np.arange(task.n_states),
-            lives.value[:, places : places + columns, None] == np.arange(task.n_actions),
-            lives.value[:, places + columns : places + columns + len(task.prob_vars)],
+        features = [
+            lives.value[:, :n_state_vars, None] == np.arange(task.n_states),
+            lives.value[:, n_state_vars : n_state_vars + columns, None] == np.arange(task.n_actions),
+            lives.value[:, n_state_vars + columns : n_state_vars + columns + len(task.prob_vars)],
             lives.vectors[np.arange(count)[:, None], stimuli, : task.stim.size],
             lives.walls[:, : task.n_states * task.is_maze],
         ]
-        return np.concatenate([part.reshape(count, -1) for part in parts], axis=1, dtype=np.float32)
+        return np.concatenate([feature.reshape(count, -1) for feature in features], axis=1, dtype=np.float32)
 
 
 def _reset_rows(options: dict[str, Any] | None, num_envs: int) -> Any:
@@ -211,7 +211,7 @@ def _reset_rows(options: dict[str, Any] | None, num_envs: int) -> Any:
 
 
 def _horizons(env: Any) -> Any:
-    """The horizons of a batch, through wrappers that do not change them."""
+    """The horizons of a batch, looked up through wrappers that do not change them."""
     while not hasattr(env, "horizons") and isinstance(env, VectorWrapper):
         env = env.env
     return env.horizons

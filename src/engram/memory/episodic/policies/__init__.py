@@ -1,4 +1,4 @@
-"""Policies of replacement in a full memory: each a frozen dataclass with one pure function, ``write``."""
+"""Replacement policies for a full memory, each a frozen dataclass with one pure function, ``write``."""
 
 from engram.memory.episodic.policies.aggregate import Aggregate
 from engram.memory.episodic.policies.fifo import FIFO

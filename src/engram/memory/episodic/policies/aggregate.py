@@ -12,9 +12,12 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A sample within a radius of a key counts as its state; others replace the least recently used row.
+    """A sample within a radius of a key counts as the same state; others replace the least recently used row.
 
-    A row keeps the key that it began with. Of several keys within the radius, Euclidean and above 0, the nearest wins.
+    A row keeps its first key. If several keys are within the radius, the nearest wins.
+
+    Args:
+        radius: Euclidean distance of keys up to which states are the same, above 0.
 
     Source: Pinto, "Model-free episodic control with state aggregation" (2020), here with a bound on the table.
     """
@@ -26,5 +29,5 @@ class Aggregate:
         checks.number("radius", self.radius, above=0)
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """Merge samples near a key, and put the others in place of the rows that were not used for longest."""
+        """Merge samples near a key, and put the others in place of the least recently used rows."""
         return least_recently_used(table, batch, merging, self.radius)

@@ -1,4 +1,4 @@
-"""Online k-means of keys with values, and its dynamic form whose clusters starve."""
+"""Online k-means of keys with values, and its dynamic form, in which clusters starve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engram.memory.episodic.policies.replacement import lowest, placed
 from engram.memory.episodic.policies.table import Batch, Change, Merging, Table, merged_values, recognised, sums
 
 WEIGHTINGS = ("count", "author")
-FREE = 1e-6  # count up to which a cluster has starved
+FREE = 1e-6  # largest count of a starved cluster
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,13 @@ class KMeans:
 
         key <- (c key + sum of its new keys) / (c + m),   c <- c + m
 
-    Hashes and values move likewise. No row is ever replaced, and the step 1 / (c + 1) of a cluster falls with its age.
+    Hashes and values move in the same way. No row is ever replaced, and the step 1 / (c + 1) of a cluster falls with
+    its age.
 
     Args:
         weighting: ``"count"`` or ``"author"``; see ``DynamicKMeans``.
-        merge_radius: Distance of keys up to which states are the same; 0, as ``"author"`` has it: equality of hashes.
+        merge_radius: Distance of keys up to which states are the same; 0: equality of hashes. ``"author"`` merges
+            nothing and needs 0.
 
     Source: Agostinelli et al. (2019), "k_means" of the published code; MacQueen (1967).
     """
@@ -48,7 +50,7 @@ class KMeans:
         return cls(weighting="author")
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """Move clusters towards the samples nearest to them, after starved ones were replaced."""
+        """Replace starved clusters, then move clusters towards the samples nearest to them."""
         if self.forgets and len(batch.keys) > len(table.keys) / 4:
             large = f"a batch of more than a quarter of capacity = {len(table.keys)}"
             warnings.warn(f"{large}: clusters starve before they are fed", RuntimeWarning, stacklevel=3)
@@ -66,21 +68,21 @@ class DynamicKMeans(KMeans):
     h M; a row with no count left is free. A cluster survives if it gets one sample in M. With ``weighting="count"``:
 
         1. a sample that equals a row (or lies within ``merge_radius``) is merged into it: c <- c + 1, ``value_update``
-        2. of equal ones among the rest one stays, with their number as its count
-        3. they take free rows, in the order of time, including rows that are still free after 1
-        4. those left join the nearest cluster, as it is now:  key <- (c key + sum of m keys) / (c + m), c <- c + m
+        2. equal samples among the rest become one, with their number as its count
+        3. these take the rows that are free after step 1, in time order
+        4. the others join the nearest cluster, as it is now:  key <- (c key + sum of m keys) / (c + m), c <- c + m
         5. c <- c - max(0, sum c - h M) / M everywhere, so that nothing is lost while rows are empty
 
-    ``weighting="author"`` is the published code: no 1 and 2; nearest clusters are looked up before rows are taken; the
-    m samples that join a cluster weigh as one; 5 takes n / M, or nothing if all samples take free rows. So the sum of
-    its counts grows with every row that is taken again, and clusters eventually stop moving, as those of ``KMeans`` do;
-    those of ``"count"`` never stop, and in a stream that does not change they are less exact for smaller h. Both are
-    for n much smaller than M; there is a warning above a quarter of it.
+    ``weighting="author"`` is the published code: without steps 1 and 2; nearest clusters are found before rows are
+    taken; the m samples that join a cluster weigh as one; step 5 takes n / M, or nothing if all samples take free rows.
+    So the sum of its counts grows whenever a row is reused, and clusters eventually stop moving, like those of
+    ``KMeans``. Those of ``"count"`` never stop; in a stationary stream, a smaller h makes them less exact. Both are
+    meant for n much smaller than M; n above a quarter of M gives a warning.
 
     Args:
         weighting: ``"count"`` or ``"author"``.
         merge_radius: Distance of keys up to which states are the same; 0: equality of hashes.
-        horizon: How many samples a row remembers on average, h, at least 1, which is published; ``"author"``: 1.
+        horizon: Mean number of samples that a row remembers, h, at least 1; as published, and for ``"author"``, 1.
 
     Source: Agostinelli et al. (2019), algorithm and published code; the corrections are ours.
     """
@@ -95,7 +97,7 @@ class DynamicKMeans(KMeans):
 
     @classmethod
     def lasting(cls) -> DynamicKMeans:
-        """The corrected form, whose rows remember 8 samples on average."""
+        """The corrected form, in which a row remembers 8 samples on average."""
         return cls(horizon=8.0)
 
 
@@ -106,7 +108,7 @@ def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radi
         table: The table.
         batch: New samples.
         merging: How samples that meet a row are merged.
-        horizon: Samples for each row beyond which counts are lost.
+        horizon: Mean count of a row above which counts decay.
         radius: Distance of keys up to which states are the same; 0: equality of hashes.
     """
     counts = table.counts.copy()
@@ -116,23 +118,23 @@ def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radi
     slots = free(counts, len(new.keys))
     fills, remaining = new.take(np.arange(slots.size)), new.take(np.arange(slots.size, len(new.keys)))
     counts[slots] = fills.weights
-    stays = ~np.isin(row, slots)  # a count far below 0 is free even after a sample has met the row
+    stays = ~np.isin(row, slots)  # a row with a count far below 0 is free even after a sample was merged into it
     row, values = row[stays], values[stays]
     change = placed(table, row, values, slots, fills, counts=counts[np.concatenate((row, slots))])
     if len(remaining.keys):
         change = _joined(table, change, remaining, _nearest(table, change, remaining, merging), as_one=False)
         counts[change.rows] = change.counts
-    beyond = max(0.0, counts.sum() - horizon * counts.size)
-    return change._replace(loss=beyond / counts.size)
+    excess = max(0.0, counts.sum() - horizon * counts.size)
+    return change._replace(loss=excess / counts.size)
 
 
 def clustered_as_published(table: Table, batch: Batch, merging: Merging, forgets: bool) -> Change:
-    """The change of clusters by the published code.
+    """The change of clusters in the published form.
 
     Args:
         table: The table.
         batch: New samples.
-        merging: Whether samples join by keys or by hashes.
+        merging: Settings; only ``assign`` is used.
         forgets: Whether clusters lose weight.
     """
     n = len(batch.keys)
@@ -153,7 +155,7 @@ def free(counts: Annotated[np.ndarray, " capacity"], limit: int) -> Annotated[np
 
 
 def _nearest(table: Table, change: Change, batch: Batch, merging: Merging) -> Annotated[np.ndarray, " samples"]:
-    """The cluster that each sample joins, in the table as a change leaves it."""
+    """The cluster that each sample joins, after a change of the table."""
     by_hash = merging.assign == "hash"
     stored, changed = (table.hashes, change.hashes) if by_hash else (table.keys, change.keys)
     if change.fresh.any():
@@ -164,15 +166,15 @@ def _nearest(table: Table, change: Change, batch: Batch, merging: Merging) -> An
 
 
 def _joined(table: Table, change: Change, batch: Batch, row: Annotated[np.ndarray, " samples"], as_one: bool) -> Change:
-    """A change after which samples have also joined clusters; ``as_one``: those of a cluster weigh as one."""
-    rows, place = np.unique(np.concatenate((change.rows, row)), return_inverse=True)
-    before, target = np.split(place, [change.rows.size])
+    """A change in which samples also join clusters; ``as_one``: those that join the same cluster weigh as one."""
+    rows, index = np.unique(np.concatenate((change.rows, row)), return_inverse=True)
+    earlier, target = np.split(index, [change.rows.size])
     fresh = np.zeros(rows.size, bool)
-    fresh[before] = change.fresh
+    fresh[earlier] = change.fresh
     joins, group = np.unique(target, return_inverse=True)
     weight = np.bincount(group, batch.weights)
     counts = table.counts[rows]
-    counts[before] = change.counts
+    counts[earlier] = change.counts
     count = counts[joins].clip(0)
     counts[joins] += weight
     share = weight if as_one else np.ones_like(weight)
@@ -180,7 +182,7 @@ def _joined(table: Table, change: Change, batch: Batch, row: Annotated[np.ndarra
 
     def updated(stored: np.ndarray, changed: np.ndarray, new: np.ndarray) -> np.ndarray:
         all_rows = stored[rows]
-        all_rows[before] = changed
+        all_rows[earlier] = changed
         total = sums(group, weight.size, batch.weights[:, None] * new) / share[:, None]
         all_rows[joins] = (count[:, None] * all_rows[joins] + total) / (count + added)[:, None]
         return np.asarray(all_rows)

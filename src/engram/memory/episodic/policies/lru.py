@@ -15,7 +15,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 class LRU:
     """The least recently used row is replaced; answering a look-up and being written both count as use.
 
-    Rows keep the time of their last use, in place of an age that every look-up would have to raise.
+    Rows store the time of their last use rather than an age, which every look-up would have to increase.
 
     Source: Blundell et al., "Model-free episodic control" (2016); Pritzel et al., "Neural episodic control" (2017).
     """
@@ -23,19 +23,19 @@ class LRU:
     ages: ClassVar[bool] = True
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """Merge samples that are there, and put the others in place of the rows unused for longest."""
+        """Merge samples of known states, and put the others in place of the least recently used rows."""
         return least_recently_used(table, batch, merging)
 
 
 def least_recently_used(table: Table, batch: Batch, merging: Merging, radius: float = 0.0) -> Change:
-    """Merge samples within a radius of a key, and put the others in place of the rows that were not used longest.
+    """Merge samples within a radius of a key, and put the others in place of the least recently used rows.
 
     Args:
         table: The table.
         batch: New samples.
-        merging: How samples that meet a row are merged.
-        radius: Euclidean distance of keys; 0: equality of hashes.
+        merging: How samples are merged into rows.
+        radius: Euclidean distance of keys up to which states are the same; 0: equality of hashes.
     """
     change, _ = replaced(table, batch, merging, table.coef, radius)
-    now = table.clock + 1
-    return change._replace(coef=np.full(change.rows.size, float(now)), clock=now)
+    clock = table.clock + 1
+    return change._replace(coef=np.full(change.rows.size, float(clock)), clock=clock)

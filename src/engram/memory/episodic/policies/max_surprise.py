@@ -1,4 +1,4 @@
-"""Prioritising by surprise: the samples that the memory predicted worst stay."""
+"""Ranking by surprise: the samples that the memory predicted worst are kept."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 
 @dataclass(frozen=True)
 class MaxSurprise:
-    """Replacement of the rows with the smallest surprise by any new sample, as published.
+    """Any new sample replaces the row with the smallest surprise, as published.
 
         surprise = |R - estimate of the memory|, when the row was written
 
     Args:
-        k: Neighbours of the estimate.
+        k: Number of neighbours of the estimate.
         kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
         delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
 
@@ -38,11 +38,11 @@ class MaxSurprise:
         Averaging(self.kernel, self.delta).checked()
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """Put the most surprising of equal samples in place of the rows with the smallest surprise."""
+        """Put the most surprising sample for each key in place of the rows with the smallest surprise."""
         neighbours = exact_neighbours(
             table.keys[None], np.array([table.n_filled]), batch.keys, min(self.k, len(table.keys))
         )
         averaging = Averaging(self.kernel, self.delta, True, merging.empty_value)
         surprise = np.abs(batch.values[:, 0] - fast_estimate(table.values[None], *neighbours, ALL, averaging)[:, 0])
-        which = best(groups(batch.keys), surprise)
-        return overwritten(table, batch.take(which), surprise[which])
+        chosen = best(groups(batch.keys), surprise)
+        return overwritten(table, batch.take(chosen), surprise[chosen])

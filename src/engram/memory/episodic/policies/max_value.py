@@ -1,4 +1,4 @@
-"""Ranking by value: the samples of highest return stay."""
+"""Ranking by value: the samples with the highest returns are kept."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 
 @dataclass(frozen=True)
 class MaxValue:
-    """Replacement of the rows with the smallest values by any new sample, as published.
+    """Any new sample replaces the row with the smallest value, as published.
 
-    Samples are not compared with rows: a state that occurs again gets another row, and new samples replace better ones.
+    Samples are not compared with rows: a state that recurs gets another row, and a new sample can replace a better one.
 
     Source: Agostinelli et al. (2019), "max_rewards" of the published code.
     """
@@ -21,6 +21,6 @@ class MaxValue:
     ages: ClassVar[bool] = False
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """Put the best of equal samples in place of the rows with the smallest values."""
+        """Put the best sample of each state in place of the rows with the smallest values."""
         new = batch.take(best(groups(batch.hashes), batch.values[:, 0]))
         return overwritten(table, new, new.values[:, 0])

@@ -15,15 +15,15 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table
 
 @dataclass(frozen=True)
 class RandomReplacement:
-    """Replaces a random row when no row is empty."""
+    """A random row is replaced when no row is empty."""
 
     ages: ClassVar[bool] = False
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """Merge samples that are there, and put the others in place of random rows."""
+        """Merge samples of known states, and put the others in place of random rows."""
         capacity = len(table.keys)
-        place = torch.arange(table.clock, table.clock + capacity)
-        random_rank = chance(number(torch.tensor(table.seed), place)).numpy().astype(np.float64)
+        count = torch.arange(table.clock, table.clock + capacity)
+        random_rank = chance(number(torch.tensor(table.seed), count)).numpy().astype(np.float64)
         rank = np.where(np.arange(capacity) < table.n_filled, random_rank, table.coef)
         change, _ = replaced(table, batch, merging, rank)
         return change._replace(clock=table.clock + capacity)

@@ -1,4 +1,4 @@
-"""Replacement, shared by policies: merge known states and replace the rows of lowest rank, or only the latter."""
+"""Replacement, shared by policies: replace the rows of lowest rank, with or without merging known states first."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Table,
 def replaced(
     table: Table, batch: Batch, merging: Merging, rank: Annotated[np.ndarray, " capacity"], radius: float = 0.0
 ) -> tuple[Change, int]:
-    """Merge samples into the rows of their states, which are not replaced, and put the others in those of lowest rank.
+    """Merge samples of known states into their rows, and put the others in place of the other rows of lowest rank.
 
     Args:
         table: The table.
         batch: New samples.
-        merging: How samples that meet a row are merged.
+        merging: How samples are merged into rows.
         rank: Rank of each row.
         radius: Distance of keys up to which states are the same; 0: equality of hashes.
 
     Returns:
-        The change, ``coef`` and ``clock`` as they were, and how many of its rows, the first, were merged into.
+        The change, with ``coef`` and ``clock`` as they were, and the number of merged rows, which come first in it.
     """
     recurring, row, new = recognised(table, batch, merging, radius)
     if row.size and len(new.keys):
@@ -43,7 +43,7 @@ def placed(
     *,
     counts: Annotated[np.ndarray, " changed"],
 ) -> Change:
-    """A change of the values of some rows, and of all that some others hold.
+    """A change that updates the values of some rows and replaces some others entirely.
 
     Args:
         table: The table.
@@ -51,22 +51,22 @@ def placed(
         values: Their new values.
         slots: Rows that are replaced.
         new: Samples that replace them.
-        counts: Counts of the rows met, then of the replaced ones.
+        counts: New counts of the rows ``met``, then of ``slots``.
     """
     rows = np.concatenate((met, slots))
     keys, hashes = np.concatenate((table.keys[met], new.keys)), np.concatenate((table.hashes[met], new.hashes))
     fresh = np.arange(rows.size) >= met.size
-    both = np.concatenate((values, new.values))
-    return Change(rows, keys, both, hashes, fresh, counts, table.coef[rows], table.clock)
+    all_values = np.concatenate((values, new.values))
+    return Change(rows, keys, all_values, hashes, fresh, counts, table.coef[rows], table.clock)
 
 
 def overwritten(table: Table, new: Batch, rank: Annotated[np.ndarray, " samples"]) -> Change:
-    """The change that puts samples in place of the rows of lowest ``coef``, whatever is stored.
+    """The change that puts samples in place of the rows of lowest ``coef``, without merging.
 
     Args:
         table: The table.
         new: Samples.
-        rank: Their new ``coef``.
+        rank: Their ``coef``.
     """
     rows = lowest(table.coef, len(rank))
     coef = np.asarray(rank, table.coef.dtype)
@@ -74,7 +74,7 @@ def overwritten(table: Table, new: Batch, rank: Annotated[np.ndarray, " samples"
 
 
 def lowest(rank: Annotated[np.ndarray, " capacity"], count: int) -> Annotated[np.ndarray, " count"]:
-    """The ``count`` lowest, in order, the first of equal ones before the others."""
+    """The indices of the ``count`` lowest ranks, in ascending order; ties go to the lowest index."""
     if not count:
         return np.zeros(0, np.int64)
     if count == 1:
@@ -82,5 +82,5 @@ def lowest(rank: Annotated[np.ndarray, " capacity"], count: int) -> Annotated[np
     if 8 * count > rank.size:
         return rank.argsort(kind="stable")[:count]
     bound = np.partition(rank, count)[count]
-    among = np.flatnonzero(rank <= bound)
-    return np.asarray(among[rank[among].argsort(kind="stable")[:count]])
+    candidates = np.flatnonzero(rank <= bound)
+    return np.asarray(candidates[rank[candidates].argsort(kind="stable")[:count]])

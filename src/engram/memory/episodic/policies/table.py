@@ -1,4 +1,4 @@
-"""The interface of policies, from a table and a batch to a change; and how they find and merge equal states."""
+"""The interface of policies, from a table and a batch to a change; how they find and merge equal states."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from engram.memory.episodic.neighbours import closest
 
 
 class Table(NamedTuple):
-    """One table of a memory, to be read only."""
+    """One table of a memory, read-only."""
 
     keys: Float[np.ndarray, "capacity key_dim"]
     values: Float[np.ndarray, "capacity value_dim"]
-    hashes: Float[np.ndarray, "capacity hash_dim"]  # without hashes of their own, the keys; so in batches
+    hashes: Float[np.ndarray, "capacity hash_dim"]  # the keys if there are no hashes; also in batches
     counts: Float[np.ndarray, " capacity"]  # weight of the samples in each row
     coef: Float[np.ndarray, " capacity"]  # ranks of rows
-    n_filled: int  # rows in use, the first of all
+    n_filled: int  # number of rows in use, the first ones
     clock: int  # look-ups and writes so far that count as time
     seed: int  # source of random choices, together with the clock
-    find: Callable[[np.ndarray], np.ndarray] | None = None  # the lowest row of each hash, -1 for none; None: by search
+    find: Callable[[np.ndarray], np.ndarray] | None = None  # the lowest row of each hash, or -1; None: search instead
 
 
 class Batch(NamedTuple):
-    """New samples in the order of time."""
+    """New samples in time order."""
 
     keys: Float[np.ndarray, "samples key_dim"]
     values: Float[np.ndarray, "samples value_dim"]
     hashes: Float[np.ndarray, "samples hash_dim"]
-    weights: Float[np.ndarray, " samples"]  # how many samples each stands for
+    weights: Float[np.ndarray, " samples"]  # number of original samples that each stands for
 
     def take(self, which: Annotated[np.ndarray, " some"]) -> Batch:
         """Some of the samples."""
@@ -50,11 +50,11 @@ class Change(NamedTuple):
     counts: Float[np.ndarray, " changed"]
     coef: Float[np.ndarray, " changed"]
     clock: int
-    loss: float = 0.0  # taken off the counts of all rows afterwards
+    loss: float = 0.0  # subtracted from the counts of all rows afterwards
 
 
 class Merging(NamedTuple):
-    """How samples that meet a row are merged; the arguments of ``KeyValueMemory`` of these names."""
+    """How samples are merged into rows; the arguments of ``KeyValueMemory`` with the same names."""
 
     value_update: str = "max"
     value_step: float = 0.1
@@ -68,20 +68,20 @@ class Policy(Protocol):
 
     @property
     def ages(self) -> bool:
-        """Whether look-ups advance the clock, and set the ``coef`` of the rows that answer to its time."""
+        """Whether look-ups advance the clock and set the ``coef`` of the answering rows to its time."""
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
-        """The change by a batch of samples.
+        """The change of a table by a batch of samples.
 
         Args:
-            table: The table, to be read only.
+            table: The table, read-only.
             batch: At least one sample, and at most as many as there are rows.
-            merging: How samples that meet a row are merged.
+            merging: How samples are merged into rows.
         """
 
 
 def check_change(change: Change, table: Table) -> None:
-    """Raise ValueError unless a change is one of a table, of each row once, with finite numbers.
+    """Raise ValueError unless a change fits a table, names each row once and has finite numbers.
 
     Args:
         change: The change that a policy's ``write`` returned.
@@ -109,16 +109,16 @@ def check_change(change: Change, table: Table) -> None:
 
 
 def first_coef(capacity: int) -> Float[np.ndarray, " capacity"]:
-    """The coefficients of an empty table: rows are taken in their order, before any that is in use."""
+    """The ``coef`` of an empty table: empty rows are taken in order, before any row in use is replaced."""
     return np.arange(capacity) - 2.0**60
 
 
 class Recognised(NamedTuple):
-    """Samples by whether the table knows their states, equal ones as one."""
+    """Samples of known and of new states, equal ones combined into one."""
 
-    met: Batch  # those that a row is for
+    met: Batch  # samples whose state has a row
     rows: Int[np.ndarray, " met"]  # these rows, each once
-    new: Batch  # the others, in the order of time
+    new: Batch  # the others, in time order
 
 
 def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0) -> Recognised:
@@ -129,7 +129,7 @@ def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0
     Args:
         table: The table.
         batch: New samples.
-        merging: How equal ones are merged.
+        merging: How equal samples are merged.
         radius: Distance of keys up to which states are the same; 0: equality of hashes.
     """
     if table.find is not None and not radius:
@@ -142,25 +142,25 @@ def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0
         familiar = distance <= radius**2 if radius else (row >= 0) & (stored[row] == queries).all(axis=1)
     rows, group = np.unique(row[familiar], return_inverse=True)
     new = batch.take(~familiar)
-    same = groups(new.hashes) if radius == 0 else aggregated(new.keys, radius)
-    return Recognised(_combined(batch.take(familiar), group, merging), rows, _combined(new, same, merging))
+    new_group = groups(new.hashes) if radius == 0 else aggregated(new.keys, radius)
+    return Recognised(_combined(batch.take(familiar), group, merging), rows, _combined(new, new_group, merging))
 
 
 def groups(hashes: Annotated[np.ndarray, "samples hash_dim"]) -> Int[np.ndarray, " samples"]:
-    """The number of each sample's group of equal ones, in the order of their first."""
+    """The index of each sample's group of equal hashes, numbered by first occurrence."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in hashes], np.int64)
 
 
 def aggregated(keys: Annotated[np.ndarray, "samples key_dim"], radius: float) -> Int[np.ndarray, " samples"]:
-    """The group of each sample, in order: that of the nearest first key within the radius, or its own."""
+    """The group of each sample: that of the nearest group's first key within the radius, or a new one."""
     first, group = np.empty_like(keys), np.empty(len(keys), np.int64)
     count = 0
     for i, key in enumerate(keys):
         squared = ((first[:count] - key) ** 2).sum(1)
-        near = squared.argmin() if count else 0
-        if count and squared[near] <= radius**2:
-            group[i] = near
+        nearest = squared.argmin() if count else 0
+        if count and squared[nearest] <= radius**2:
+            group[i] = nearest
         else:
             first[count], group[i] = key, count
             count += 1
@@ -168,7 +168,7 @@ def aggregated(keys: Annotated[np.ndarray, "samples key_dim"], radius: float) ->
 
 
 def _combined(batch: Batch, group: Annotated[np.ndarray, " samples"], merging: Merging) -> Batch:
-    """One sample for each group: that of the largest value; its value is the mean if values are averaged."""
+    """One sample for each group: the one with the largest value; its value is the mean if values are averaged."""
     if not group.size or group.max() + 1 == group.size:
         return batch.take(group.argsort())
     merged = batch.take(best(group, batch.values[:, 0]))
@@ -182,7 +182,7 @@ def _combined(batch: Batch, group: Annotated[np.ndarray, " samples"], merging: M
 def best(
     group: Annotated[np.ndarray, " samples"], rank: Annotated[np.ndarray, " samples"]
 ) -> Int[np.ndarray, " groups"]:
-    """The highest sample of each group, the first of several."""
+    """The index of the sample of highest rank in each group; ties go to the first."""
     order = np.lexsort((np.arange(rank.size), -rank, group))
     return order[np.unique(group[order], return_index=True)[1]]
 
@@ -205,16 +205,16 @@ def sums(
 def merged_values(
     old: Annotated[np.ndarray, "rows value_dim"], counts: Annotated[np.ndarray, " rows"], batch: Batch, merging: Merging
 ) -> Float[np.ndarray, "rows value_dim"]:
-    """The values of rows whose states came again, once each.
+    """The new values of rows whose states recurred.
 
     Args:
         old: Their values.
         counts: Their counts.
-        batch: One sample for each.
-        merging: With the rule of the update.
+        batch: One sample for each row.
+        merging: The rule by which values are updated.
     """
     if merging.value_update == "max":
-        return np.where(batch.values[:, :1] > old[:, :1], batch.values, old)  # whole, as ``best`` of a batch takes it
+        return np.where(batch.values[:, :1] > old[:, :1], batch.values, old)  # the whole vector, as in ``best``
     if merging.value_update == "ema":
         return np.asarray(old + old.dtype.type(merging.value_step) * (batch.values - old))
     before, new = counts[:, None], batch.weights[:, None]

@@ -1,1 +1,1 @@
-"""Faster forms of plain definitions in ``engram.memory``, with the same results."""
+"""Faster forms of the plain definitions in ``engram.memory.expander``, with the same results."""

@@ -1,10 +1,10 @@
 """The dynamics of ``engram.memory.expander.flip_dynamics`` as numba kernels: the same flips, bit by bit.
 
-Where nodes flip one by one, only the z clusters of the node and their z r nodes are touched. Nodes of equal excess are
-a set of bits, 64 in a word, with a count for every 64 words; the n-th of them is found by counting bits, so that ties
-are drawn as the definition draws them. Where all nodes of a parity network flip at once, 64 samples share a word: an
-exclusive or of r words checks a constraint of all of them, and a few more add up u_i in bits that stand above each
-other. Samples do not meet: the results are the same for any number of threads.
+If nodes flip one by one, only the z clusters of the node and their z r nodes are updated. The nodes of equal excess are
+a bit set, 64 to a word, with a count for every 64 words; the n-th of them is found by counting bits, so that ties are
+drawn as the definition draws them. If all nodes of a parity network flip at once, 64 samples share a word: an exclusive
+or of r words checks a constraint of all of them, and a few more operations add up u_i in bit planes. Samples do not
+interact: the results are the same for any number of threads.
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ from engram.memory.kernels import below, chance, number
 from engram.numeric.bits import lowest, ones
 from engram.numeric.jit import inline
 
-BLOCK = 64  # words under one count
+BLOCK = 64  # words that share a count
 one, zero = np.uint64(1), np.uint64(0)
 
 
 @inline
 def distance_of(net, j, local):
-    """The distances d_j of what clusters see from the nearest permitted pattern."""
+    """The distance d_j of what a cluster sees from the nearest permitted pattern."""
     return np.int64(net.distance[j, local]) if net.distance.shape[0] else local
 
 
@@ -58,7 +58,7 @@ def start(net, bits, local, excess):
 
 @inline
 def toggle(members, counts, totals, level, node):
-    """Put a node into the set of a level, or take it out."""
+    """Add a node to the set of a level, or remove it if it is there."""
     bit = one << np.uint64(node % 64)
     change = -1 if members[level, node // 64] & bit else 1
     members[level, node // 64] ^= bit
@@ -68,7 +68,7 @@ def toggle(members, counts, totals, level, node):
 
 @inline
 def nth(members, counts, level, which):
-    """The which-th node of a level."""
+    """The node with index ``which`` in the set of a level."""
     block = 0
     while which >= counts[level, block]:
         which -= counts[level, block]
@@ -80,18 +80,19 @@ def nth(members, counts, level, which):
             break
         which -= n_members
         word += 1
-    left = members[level, word]
+    remaining = members[level, word]
     for _ in range(which):
-        left &= left - one
-    return word * 64 + np.int64(lowest(left))
+        remaining &= remaining - one
+    return word * 64 + np.int64(lowest(remaining))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def one_by_one(net, seeds, levels, limit, out, first, stop):
     """Let the samples from ``first`` to ``stop`` settle by ``max`` or ``random``.
 
-    ``net`` is a ``flip_dynamics.Network`` and ``out`` a ``Settled``, of arrays: it holds the bits to start from, else
-    zeros, and is changed. ``levels`` excesses are distinguished, the largest first: z for ``max``, 1 for ``random``.
+    ``net`` is a ``flip_dynamics.Network`` and ``out`` a ``Settled``, both made of arrays; ``out`` starts with the
+    initial bits and zeros, and receives the results. Excesses of ``levels`` and more are not distinguished: ``levels``
+    is z for ``max``, 1 for ``random``.
     """
     nodes = net.A.shape[0]
     local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
@@ -167,7 +168,7 @@ def glauber(net, seeds, limit, accept, out, first, stop):
 @inline
 def add_random(net, j, local, draw, votes):
     """Add the votes for a flip of a random hidden neuron of a cluster."""
-    # All but the last bit are random changes; the last makes the parity right.
+    # All but the last bit change at random; the last one makes the parity right.
     last = net.constraint_degrees[j] - 1
     change = chance(draw) & ((np.int64(1) << last) - 1)
     change |= ((np.int64(ones(np.uint64(change))) + local) & 1) << last
@@ -196,18 +197,18 @@ def winner_take_all(net, seeds, limit, faulty, out, first, stop):
     for sample in range(first, stop):
         x, seed = out.bits[sample], seeds[sample]
         start(net, x, local, excess)
-        done, flipped, changed, unhappy = 0, 0, True, 0
+        done, flipped, changed, n_violated = 0, 0, True, 0
         while done < limit:
             if changed:
-                unhappy = 0
+                n_violated = 0
                 for j in range(constraints):
-                    voters[unhappy] = j
-                    unhappy += local[j]
-                if not (unhappy > 0 if faulty > 0 else outvoted(net, local)):
+                    voters[n_violated] = j
+                    n_violated += local[j]
+                if not (n_violated > 0 if faulty > 0 else outvoted(net, local)):
                     break
-            # A faulty cluster votes whatever its pattern is, so that with faults all clusters are visited.
+            # A faulty cluster votes whatever it sees, so with faults all clusters are visited.
             voting = 0
-            for v in range(constraints if faulty > 0 else unhappy):
+            for v in range(constraints if faulty > 0 else n_violated):
                 j = v if faulty > 0 else voters[v]
                 count = done * constraints + j
                 if faulty > 0 and chance(number(~seed, 2 * count)) < faulty:
@@ -238,7 +239,7 @@ def winner_take_all(net, seeds, limit, faulty, out, first, stop):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def all_at_once(net, limit, out, first, stop):
-    """Let 64 samples in a word settle by ``parallel``, for parity; ``out.violated`` becomes 1 where any is."""
+    """Let samples settle by ``parallel``, 64 to a word, for parity; ``out.violated`` is 1 if any constraint is."""
     nodes, z = net.A.shape
     bits, planes = out.bits, 1
     while 1 << planes <= z:
@@ -256,14 +257,14 @@ def all_at_once(net, limit, out, first, stop):
         active = ~zero if end - base == 64 else (one << np.uint64(end - base)) - one
         done = 0
         while True:
-            wrong = zero
+            any_violated = zero
             for j in range(net.C.shape[0]):
                 word = ~zero if net.target[j] else zero
                 for k in range(net.constraint_degrees[j]):
                     word ^= x[net.C[j, k]]
                 violated[j] = word
-                wrong |= word
-            moving, some, differs = zero, zero, zero
+                any_violated |= word
+            moving, flipping, differs = zero, zero, zero
             for i in range(nodes):
                 u[:] = zero
                 for k in range(net.node_degrees[i]):
@@ -273,26 +274,26 @@ def all_at_once(net, limit, out, first, stop):
                         u[p] ^= carry
                         carry = carried
                 half = net.node_degrees[i] // 2
-                more, equal = zero, ~zero
+                majority, equal = zero, ~zero
                 for p in range(planes - 1, -1, -1):
                     if half >> p & 1:
                         equal &= u[p]
                     else:
-                        more |= equal & u[p]
+                        majority |= equal & u[p]
                         equal &= ~u[p]
-                moving |= more
-                more &= active
-                chosen[i] = more
-                some |= more
-                differs |= more ^ before[i]
+                moving |= majority
+                majority &= active
+                chosen[i] = majority
+                flipping |= majority
+                differs |= majority ^ before[i]
             if done == limit:
                 break
             done += 1
-            repeated = some & ~differs
+            repeated = flipping & ~differs
             while repeated:
                 out.oscillating[base + np.int64(lowest(repeated))] = True
                 repeated &= repeated - one
-            active = some & differs
+            active = flipping & differs
             if not active:
                 break
             for i in range(nodes):
@@ -308,6 +309,6 @@ def all_at_once(net, limit, out, first, stop):
                 word &= word - one
         for sample in range(base, end):
             lane = np.uint64(sample - base)
-            out.violated[sample], out.stable[sample] = np.int64(wrong >> lane & one), not (moving >> lane & one)
+            out.violated[sample], out.stable[sample] = np.int64(any_violated >> lane & one), not (moving >> lane & one)
             for i in range(nodes):
                 bits[sample, i] = np.uint8(x[i] >> lane & one)

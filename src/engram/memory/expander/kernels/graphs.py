@@ -1,4 +1,4 @@
-"""Bipartite graphs as numba kernels: shortest cycle, least expansion, equations modulo 2, learning by clusters."""
+"""Numba kernels on bipartite graphs: girth, expansion, linear equations modulo 2, and learning by clusters."""
 
 import numpy as np
 from numba import njit
@@ -8,7 +8,7 @@ REJECT, ALLOW, REPAIR = 0, 1, 2
 
 @njit(cache=True, nogil=True)
 def girth(A, node_degrees, C, constraint_degrees):
-    """The length of the shortest cycle, 0 if there is none: a search in breadth from every node."""
+    """The length of the shortest cycle, 0 if there is none, by breadth-first search from every node."""
     nodes, total = A.shape[0], A.shape[0] + C.shape[0]
     best = 0
     depth, parent, queue = np.full(total, -1), np.empty(total, np.int64), np.empty(total, np.int64)
@@ -16,20 +16,20 @@ def girth(A, node_degrees, C, constraint_degrees):
         depth[root], parent[root], queue[0] = 0, -1, root
         head, tail = 0, 1
         while head < tail:
-            here = queue[head]
+            vertex = queue[head]
             head += 1
-            if best and 2 * depth[here] + 2 > best:
+            if best and 2 * depth[vertex] + 2 > best:
                 break
-            count = node_degrees[here] if here < nodes else constraint_degrees[here - nodes]
+            count = node_degrees[vertex] if vertex < nodes else constraint_degrees[vertex - nodes]
             for k in range(count):
-                neighbour = nodes + A[here, k] if here < nodes else C[here - nodes, k]
-                if neighbour == parent[here]:
+                neighbour = nodes + A[vertex, k] if vertex < nodes else C[vertex - nodes, k]
+                if neighbour == parent[vertex]:
                     continue
                 if depth[neighbour] < 0:
-                    depth[neighbour], parent[neighbour], queue[tail] = depth[here] + 1, here, neighbour
+                    depth[neighbour], parent[neighbour], queue[tail] = depth[vertex] + 1, vertex, neighbour
                     tail += 1
                 else:
-                    length = depth[here] + depth[neighbour] + 1
+                    length = depth[vertex] + depth[neighbour] + 1
                     if best == 0 or length < best:
                         best = length
         for k in range(tail):
@@ -67,9 +67,9 @@ def expansion(A, node_degrees, constraints, max_size):
 
 @njit(cache=True, nogil=True)
 def eliminate(rows, target, columns):
-    """Bring rows to reduced echelon form modulo 2, 64 columns in a word, and with them the right-hand side.
+    """Bring rows, 64 columns to a word, and the right-hand side to reduced echelon form modulo 2.
 
-    Return the columns of the pivots, row by row.
+    Return the pivot column of each row.
     """
     pivots, rank = np.empty(min(rows.shape[0], columns), np.int64), 0
     for column in range(columns):
@@ -97,7 +97,7 @@ def eliminate(rows, target, columns):
 
 @njit(cache=True, nogil=True)
 def learn(bits, C, constraint_degrees, permitted, policy, recruited, conflicts):
-    """Show samples to one cluster after another: ``permitted`` and the counts change, under ``REPAIR`` ``bits`` too."""
+    """Show samples to one cluster after another; change ``permitted`` and the counts, with ``REPAIR`` also ``bits``."""
     for sample in range(bits.shape[0]):
         for j in range(C.shape[0]):
             local = 0
@@ -105,14 +105,14 @@ def learn(bits, C, constraint_degrees, permitted, policy, recruited, conflicts):
                 local |= int(bits[sample, C[j, k]]) << k
             if permitted[j, local]:
                 continue
-            near, nearest = -1, -1
+            slot, nearest = -1, -1
             for k in range(constraint_degrees[j]):
-                other = local ^ (1 << k)
-                if permitted[j, other] and (near < 0 or other < nearest):
-                    near, nearest = k, other
-            conflicts[sample] += near >= 0
-            if near < 0 or policy == ALLOW:
+                neighbour = local ^ (1 << k)
+                if permitted[j, neighbour] and (slot < 0 or neighbour < nearest):
+                    slot, nearest = k, neighbour
+            conflicts[sample] += slot >= 0
+            if slot < 0 or policy == ALLOW:
                 permitted[j, local] = True
                 recruited[sample] += 1
             elif policy == REPAIR:
-                bits[sample, C[j, near]] ^= 1
+                bits[sample, C[j, slot]] ^= 1

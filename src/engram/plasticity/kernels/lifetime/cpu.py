@@ -1,9 +1,9 @@
-"""Whole lifetimes of node-perturbation networks as a numba kernel: one individual a thread, all its state in cache.
+"""Whole lifetimes of node-perturbation networks as a numba kernel: one individual per thread, all its state in cache.
 
-Every matrix of an individual lies row by row as [post, pre], each row padded to whole registers, so that a step is the
-product of W + A P, computed anew only when P changes, with the activity of the step before; tanh; and, for the few
-units that are perturbed, one row each of the eligibility trace. Its decay is not applied to every element: the trace is
-stored as E / s with a single number s, which is multiplied in once a trial.
+Every matrix of an individual is stored row by row as [post, pre], each row padded to whole registers. A step computes
+the product of W + A P, which is recomputed only when P changes, with the activity of the step before; tanh; and one row
+of the eligibility trace for each of the few units that are perturbed. The decay of the trace is not applied to every
+element: the trace is stored as E / s with a single number s, which is multiplied in once per trial.
 
 Individuals are independent, and each sum has a fixed order: results are equal bit by bit for any number of threads.
 
@@ -42,7 +42,7 @@ def lifetime(
     rate, keep, eta, clip, decay, gain, low, high, binary, debias,
     loss, choice, trace, recorded, scratch, b,
 ):  # fmt: skip
-    """Let individual ``b`` live, and write its losses, choices, last trace and recorded activities."""
+    """Run the lifetime of individual ``b``, and write its losses, choices, last trace and recorded activities."""
     size = weight.shape[1]
     steps, trials = inputs.shape[1], kind.shape[1]
     wide = lanes(scratch)
@@ -144,7 +144,7 @@ def lifetime(
 
 
 def scratch_size(size: int) -> int:
-    """How many numbers of memory a lifetime of a network of ``size`` units needs for itself."""
+    """How many numbers of memory a lifetime of a network of ``size`` units needs."""
     wide = REGISTER_BYTES // 4
     width, rows = -(-size // wide) * wide, -(-size // ROWS) * ROWS
     return 5 * rows * width + 4 * width + ROWS

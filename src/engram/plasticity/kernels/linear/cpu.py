@@ -1,7 +1,7 @@
-"""The plastic linear layer's scan as numba kernels: one sample after another, by the passes of ``trace``.
+"""The plastic linear layer's scan as numba kernels: one sample after another, with the passes of ``trace``.
 
-Presynaptic activity, fixed current and signal are known for all steps beforehand, so that a step is left with its trace
-and its units: y = current + the plastic product, tanh of it, or softmax. The derivative of softmax is
+Presynaptic activity, fixed current and signal are known for all steps beforehand, so a step only computes its trace and
+its units: y = current + the plastic product, its tanh, or its softmax. The derivative of softmax is
 
     y' -> y * (y' - sum(y' y))
 
@@ -40,7 +40,7 @@ from engram.plasticity.kernels.trace import (
 
 @inline
 def activate(current, size, width, wide, unit):
-    """Turn the currents of the units to their activities, in place."""
+    """Turn the currents of the units into their activities, in place."""
     if unit == TANH:
         for j in range(0, width, wide):
             store(current, j, tanh(load(current, j)))
@@ -58,17 +58,17 @@ def activate(current, size, width, wide, unit):
 
 @inline
 def undo_units(Y, y, of_post, D, width, wide, unit):
-    """Turn the gradients of the activities to those of the currents."""
-    one, weighted = splat(Y.dtype.type(1)), splat(Y.dtype.type(0))
+    """Turn the gradients of the activities into those of the currents."""
+    one, products = splat(Y.dtype.type(1)), splat(Y.dtype.type(0))
     for j in range(0, width, wide):
-        weighted = weighted + load(of_post, j) * load(Y, y + j)
-    mean = splat(total(weighted))
+        products = products + load(of_post, j) * load(Y, y + j)
+    inner_product = splat(total(products))
     for j in range(0, width, wide):
         post, grad = load(Y, y + j), load(of_post, j)
         if unit == TANH:
             grad = grad * (one - post * post)
         elif unit == SOFTMAX:
-            grad = post * (grad - mean)
+            grad = post * (grad - inner_product)
         store(D, y + j, grad)
 
 
@@ -87,7 +87,7 @@ def forward_kernel(connection, recursion):
         rows = (size + ROWS - 1) // ROWS * ROWS
         width = (pre.shape[2] + wide - 1) // wide * wide
         dtype = alpha.dtype
-        nothing = dtype.type(0)
+        zero = dtype.type(0)
         stride = rows * width
         layout, rule = (
             Layout(rows, width, high, wide),
@@ -97,7 +97,7 @@ def forward_kernel(connection, recursion):
         X, units = np.zeros(2 * width, dtype), np.zeros((6, high), dtype)
         Y, fan, base = units[0], units[1], units[2]
         coefficients = Coefficients(units[3], units[4], units[5], 0)
-        modulator, traces = Modulator(fan, nothing, fan, base, 0), Traces(scratch, 0, stride)  # m = base, the signal
+        modulator, traces = Modulator(fan, zero, fan, base, 0), Traces(scratch, 0, stride)  # m = base, the signal
         for b in range(first, stop):
             # Clear the padding too: it must not carry a NaN from one sample to the next.
             scratch[:] = 0
@@ -129,7 +129,7 @@ def forward_kernel(connection, recursion):
                     Y[j] += current[t, b, j]
                 activate(Y, size, high, wide, unit)
                 fetch(signals, t, b, 0, signals.shape[2], base, 0)
-                write_coefficients(eta[0], nothing, modulator, Row(Y, 0), coefficients, layout, rule, recursion)
+                write_coefficients(eta[0], zero, modulator, Row(Y, 0), coefficients, layout, rule, recursion)
                 deliver(Y, 0, outputs, t, b, 0, size)
             rows_out(scratch, 0, width, last_trace, b)
             rows_out(scratch, stride, width, last_eligibility, b)
@@ -167,7 +167,7 @@ def backward_kernel(connection, recursion):
         rows = (size + ROWS - 1) // ROWS * ROWS
         width = (pre.shape[2] + wide - 1) // wide * wide
         dtype = alpha.dtype
-        nothing = dtype.type(0)
+        zero = dtype.type(0)
         layout, rule = (
             Layout(rows, width, high, wide),
             Rule(dtype.type(clip), trace_first, forgets, modulated),
@@ -196,9 +196,9 @@ def backward_kernel(connection, recursion):
                 fetch(pre, t, b, 0, pre.shape[2], X, t * width)
                 fetch(outputs, t, b, 0, size, Y, n)
                 fetch(given_signals, t, b, 0, given_signals.shape[2], signals, n)
-                modulator = Modulator(fan, nothing, fan, signals[n : n + high], 0)
+                modulator = Modulator(fan, zero, fan, signals[n : n + high], 0)
                 of_step = Coefficients(keep, gain, rates, n)
-                write_coefficients(eta[0], nothing, modulator, Row(Y, n), of_step, layout, rule, recursion)
+                write_coefficients(eta[0], zero, modulator, Row(Y, n), of_step, layout, rule, recursion)
             rows_in(trace, b, scratch, 0, width)
             rows_in(grad_last_trace, b, scratch, of_h, width)
             rows_in(eligibility, b, scratch, sample, width)
@@ -223,9 +223,9 @@ def backward_kernel(connection, recursion):
                     if t + 1 < time:
                         deliver(into, 0, grad_pre, t + 1, b, 0, pre.shape[2])
                     into, next_into = next_into, into
-                    modulator = Modulator(fan, nothing, fan, signals[n : n + high], 0)
+                    modulator = Modulator(fan, zero, fan, signals[n : n + high], 0)
                     grad_eta[b] += undo_rates(
-                        sums, Row(Y, n), nothing, eta[0], modulator, of_post, of_signal, layout, rule, recursion
+                        sums, Row(Y, n), zero, eta[0], modulator, of_post, of_signal, layout, rule, recursion
                     )
                     deliver(of_signal, 0, grad_signals, t, b, 0, given_signals.shape[2])
                     for j in range(size):

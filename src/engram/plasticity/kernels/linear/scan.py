@@ -83,7 +83,7 @@ def fused_scan(
 def _prepare(
     modulator: Tensor, trace: Tensor, eligibility: Tensor, alpha: Tensor, eta: Tensor
 ) -> tuple[tuple[Any, ...], int, int, int]:
-    """Signals, state and layer as arrays; rows and width of a padded trace, and the numbers for all receiving units."""
+    """Signals, state and layer as arrays; rows and width of a padded trace, and padded number of receiving units."""
     rows, width, high = layout.registers(trace.shape[1], trace.shape[2], trace.element_size())
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, high)
     return (array(modulator), traces(trace, eligibility), (alphas, array(eta))), rows, width, high

@@ -1,4 +1,4 @@
-"""The plastic LSTM's scan for a rule with coefficients of its own; see ``kernels.any_rule``."""
+"""The plastic LSTM's scan for a rule with its own coefficients; see ``kernels.any_rule``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def can_run(
     read_clip: float | None = None,
     **options: str,
 ) -> bool:
-    """Whether ``any_rule_scan`` takes these arguments."""
+    """Whether ``any_rule_scan`` can run these arguments."""
     is_known = neuromodulator is None and read_clip is None
     return is_known and any_rule.can_run(drive, alpha, rule, (state.hidden, state.cell, state.trace, weight))
 
@@ -47,7 +47,7 @@ def any_rule_scan(
     modulator_source: str = "hidden",
     read_clip: None = None,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
-    """As ``plastic_lstm_scan``, for what ``can_run`` takes."""
+    """As ``plastic_lstm_scan``, for arguments that ``can_run`` accepts."""
     alpha = rule_encoding.coefficients_of(alpha, weight.shape[1])
     tensors = drive, state.hidden, state.cell, state.trace, weight, alpha, *rule.parameters()
     outputs, cell, trace = _Scan.apply(any_rule.has_graph(tensors), rule, hebb_post, *tensors)  # type: ignore[no-untyped-call]
@@ -65,9 +65,9 @@ class _Scan(torch.autograd.Function):
         gate_weight = torch.cat((weight[first], weight[last])).t()
         gate_drive, cell_drive = torch.cat((drive[..., first], drive[..., last]), 2), drive[..., to_cell]
         recursion = Recursion(weight[to_cell], alpha, rule, hidden, start)
-        # Those of all steps for the backward pass; otherwise two take turns.
+        # The traces of all steps for the backward pass; without one, two buffers alternate.
         traces = drive.new_empty(len(drive) if has_graph else 2, *start.shape)
-        # The postsynaptic activity may be the product alone, so that the drive is added here.
+        # The postsynaptic activity may be the product alone, so the drive is added outside the recursion.
         before, pre, nothing = recursion.start, hidden, array(torch.zeros_like(hidden))
         recurrent, steps, memory = recursion.first(nothing), [], array(traces)
         for t in range(len(drive)):
@@ -84,26 +84,26 @@ class _Scan(torch.autograd.Function):
             step = before, *map(array, (pre, keep, increment)), after, nothing, array(output)
             recurrent = recursion.advance(*step)
             pre, before = output, after
-        made = [torch.stack(parts) for parts in zip(*steps, strict=True)]
+        stacked = [torch.stack(parts) for parts in zip(*steps, strict=True)]
         if has_graph:
-            ctx.save_for_backward(*given, traces, *made)
+            ctx.save_for_backward(*given, traces, *stacked)
         ctx.options, ctx.parameters = (rule, hebb_post), given[6:]
         ctx.set_materialize_grads(False)
-        return made[0], cell, traces[(len(drive) - 1) % len(traces)].clone()
+        return stacked[0], cell, traces[(len(drive) - 1) % len(traces)].clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: with checkpointing, the first access recomputes them
         count = 6 + len(ctx.parameters)
-        given, made = [*saved[:6], *ctx.parameters], saved[count:]
-        likes = made[1], given[2], given[3]
-        whole = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, likes, strict=True)]
+        given, steps = [*saved[:6], *ctx.parameters], saved[count:]
+        likes = steps[1], given[2], given[3]
+        filled = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, likes, strict=True)]
         gradients = None
         if not torch.is_grad_enabled():
-            gradients = _gradients(given, ctx.options, whole, *made)
+            gradients = _gradients(given, ctx.options, filled, *steps)
         if gradients is None:
             outputs_of = partial(_plain, *ctx.options)
-            gradients = any_rule.plain_gradients(outputs_of, given, ctx.needs_input_grad[3:], whole)
+            gradients = any_rule.plain_gradients(outputs_of, given, ctx.needs_input_grad[3:], filled)
         return (None, None, None, *gradients)
 
 
@@ -133,12 +133,12 @@ def _gradients(
     (drive, hidden, cell, start, weight, alpha, *parameters), (rule, hebb_post) = given, options
     _, batch, size = outputs.shape
     coefficients = StackedCoefficients(rule, post, keep, increment, parameters)
-    made = layout.like((drive, drive, keep, increment, hidden, cell, start))
+    results = layout.like((drive, drive, keep, increment, hidden, cell, start))
     alphas = alpha.new_zeros(min(layout.GROUPS, batch), *alpha.shape)
-    read = [*grads, outputs, cells, gates, inputs, traces, start, hidden, cell, keep, increment]
-    read += [*coefficients.by_post, weight, alpha]
+    tensors = [*grads, outputs, cells, gates, inputs, traces, start, hidden, cell, keep, increment]
+    tensors += [*coefficients.by_post, weight, alpha]
     numbers = array(weight).dtype.type(any_rule.bound_of(rule)), POST[hebb_post]
-    fixed = (*map(array, read), *numbers, *map(array, made))
+    fixed = (*map(array, tensors), *numbers, *map(array, results))
     layout.in_groups(
         backward,
         3 * outputs.numel() * size,
@@ -146,7 +146,7 @@ def _gradients(
         (4 * size, outputs.dtype),
         lambda group: (*fixed, array(alphas[group])),
     )
-    of_drive, of_fixed, of_keep, of_increment, of_hidden, of_cell, of_start = made
+    of_drive, of_fixed, of_keep, of_increment, of_hidden, of_cell, of_start = results
     of_parameters = coefficients.pull_back(of_keep, of_increment)
     if of_parameters is None:
         return None

@@ -1,15 +1,14 @@
 """The plastic LSTM's scan as numba kernels: a few samples side by side, step by step, so that they share the weights.
 
-The trace of a sample goes through the passes of ``trace``, with x = h(t-1) and the postsynaptic activity that the
-options say. What the fixed weights send to the four gates of a block of samples, and back, is one product a step; the
-weights lie in panels, one register of columns wide, that are read from begin to end.
+The passes of ``trace`` run over the trace of a sample, with x = h(t-1) and the postsynaptic activity that the options
+select. What the fixed weights send to the four gates of a block of samples is one product per step, and so is what they
+send back; the weights are stored in panels, one register of columns wide, that are read from beginning to end.
 
-The forward pass keeps the gates and the cell of every step. With bars for gradients, and M the neuromodulator's
-signal, a step is undone by
+The forward pass keeps the gates and the cell of every step. With primes for gradients, a step is undone by
 
     o' = h' tanh(c),   c' += h' o (1 - tanh(c)^2),   f' = c' c(t-1),   i' = c' g,   g' += c' i,   c'(t-1) = c' f
 
-after the rule and the neuromodulator have added theirs to g', to that of the current r, to c' or to h'.
+after the rule and the neuromodulator have added their gradients to g', to that of the current r, to c' or to h'.
 
 Source: the equations are those of Miconi et al. (2019); the derivatives and their arrangement are ours.
 """
@@ -63,9 +62,9 @@ from engram.plasticity.kernels.trace import (
 @inline
 def multiply(panels, count, rows, X, x, stride, out, o, out_stride, wide):
     """Write the products of a matrix in panels with the rows X of four samples: out[c] = sum_r matrix[r, c] X[r]."""
-    none = splat(X.dtype.type(0))
+    zero = splat(X.dtype.type(0))
     for panel in range(count):
-        first, second, third, fourth = none, none, none, none
+        first, second, third, fourth = zero, zero, zero, zero
         for r in range(0, rows, ROWS):
             part = load_rows(panels, (panel * rows + r) * wide, wide)
             first = add_rows(first, part * splat_rows(X, x + r))
@@ -164,7 +163,7 @@ def forward_kernel(connection, recursion):
                     if modulated:
                         source = Row(C if from_cell else X, n if from_cell else other + n)
                         signal = modulation(modulator, source, layout)
-                    # What the rule takes as activity: an array and a place, so that no inner loop asks.
+                    # The rule's postsynaptic activity as an array and an index, so that no inner loop has to choose.
                     Z, z = A, a + 2 * width
                     if post == RECURRENT:
                         Z, z = plastic, n
@@ -191,9 +190,9 @@ def forward_kernel(connection, recursion):
 
 @inline
 def undo_units(gates, cell, of_hidden, of_cell, of_taken, of_current, current, of_gates, layout):
-    """Undo the gates and the cell in a step: turn the gradients of h and c to those of the gates and of c(t-1).
+    """Undo the gates and the cell in a step: turn the gradients of h and c into those of the gates and of c(t-1).
 
-    ``cell`` begins with that before the step, and the one after it follows.
+    ``cell`` begins with the cell state before the step, and the one after it follows.
     """
     C, width, n, o = cell.values, layout.width, of_cell.at, of_gates.at
     one = splat(gates.dtype.type(1))
@@ -238,7 +237,7 @@ def backward_kernel(connection, recursion):
         )
         stretches = (time + stretch - 1) // stretch
         stride = rows * width + wide
-        # Of every sample: the traces at the beginning of every stretch, those within one, and the gradient.
+        # For every sample: the traces at the beginning of every stretch, those within one, and the gradient.
         sample = (stretches + stretch + 1) * stride
         pair = 2 * sample if recursion == RETROACTIVE else sample
         row, long = BLOCK * width, time * width
@@ -249,7 +248,7 @@ def backward_kernel(connection, recursion):
         A, of_gates, signals = np.zeros(4 * width, dtype), np.zeros(4 * row, dtype), np.zeros(BLOCK * time, dtype)
         sample_rows, block_rows = np.zeros((7, width), dtype), np.zeros((4, row), dtype)
         sums = Sums(sample_rows[0], sample_rows[1], sample_rows[2], sample_rows[3])
-        of_post, of_signal, nothing = sample_rows[4], sample_rows[5], sample_rows[6]
+        of_post, of_signal, zero_row = sample_rows[4], sample_rows[5], sample_rows[6]
         sent, of_cell, into, next_into = block_rows[0], block_rows[1], block_rows[2], block_rows[3]
         for begin in range(first, stop, BLOCK):
             count = min(BLOCK, stop - begin)
@@ -259,12 +258,12 @@ def backward_kernel(connection, recursion):
             of_cell[:] = 0
             into[:] = 0
             for k in range(count):
-                b, x, n, own = begin + k, k * (long + width), k * long, k * pair
-                of_h = own + (stretches + stretch) * stride
-                clear(scratch, own, own + stride, wide)
+                b, x, n, offset = begin + k, k * (long + width), k * long, k * pair
+                of_h = offset + (stretches + stretch) * stride
+                clear(scratch, offset, offset + stride, wide)
                 clear(scratch, of_h, of_h + stride, wide)
                 if recursion == RETROACTIVE:
-                    clear(scratch, own + sample, own + sample + stride, wide)
+                    clear(scratch, offset + sample, offset + sample + stride, wide)
                     clear(scratch, of_h + sample, of_h + sample + stride, wide)
                 copy_in(hidden[b], X, x)
                 copy_in(cell[b], C, x)
@@ -279,14 +278,14 @@ def backward_kernel(connection, recursion):
                         signals[k * time + t] = modulation(modulator, Row(C if from_cell else X, y), layout)
                     of_step, z = Coefficients(keep, gain, rates, n + t * width), Row(Z, n + t * width)
                     write_coefficients(eta[0], signals[k * time + t], modulator, z, of_step, layout, rule, recursion)
-                rows_in(trace, b, scratch, own, width)
+                rows_in(trace, b, scratch, offset, width)
                 rows_in(grad_last_trace, b, scratch, of_h, width)
-                rows_in(eligibility, b, scratch, own + sample, width)
+                rows_in(eligibility, b, scratch, offset + sample, width)
                 rows_in(grad_last_eligibility, b, scratch, of_h + sample, width)
-                traces, of_step = Traces(scratch, own, own + sample), Coefficients(keep, gain, rates, n)
+                traces, of_step = Traces(scratch, offset, offset + sample), Coefficients(keep, gain, rates, n)
                 remake(traces, traces, stride, Row(X, x), of_step, stretches, stretch, layout, rule, recursion)
-            # Before a step is undone, `into` holds what the rule and `sent` what the gates of the step after it add to
-            # the gradient of h.
+            # Before a step is undone, `into` holds what the rule of the next step adds to the gradient of h, and `sent`
+            # what its gates add.
             for part in range(stretches - 1, -1, -1):
                 start, end = part * stretch, min(time, (part + 1) * stretch)
                 for k in range(count):
@@ -326,8 +325,8 @@ def backward_kernel(connection, recursion):
                         for gate in range(4):
                             fetch(gates, t, b, gate * size, size, A, gate * width)
                         undo_units(
-                            A, Row(C, x), Row(into, y), Row(of_cell, y), of_post if post == INPUT else nothing,
-                            of_post if post == RECURRENT else nothing, Row(D, n), Row(of_gates, 4 * y), layout,
+                            A, Row(C, x), Row(into, y), Row(of_cell, y), of_post if post == INPUT else zero_row,
+                            of_post if post == RECURRENT else zero_row, Row(D, n), Row(of_gates, 4 * y), layout,
                         )  # fmt: skip
                         for gate in range(4):
                             deliver(of_gates, 4 * y + gate * width, grad_drive, t, b, gate * size, size)
@@ -341,9 +340,9 @@ def backward_kernel(connection, recursion):
                         multiply(panels, width // wide, 4 * width, of_gates, 0, 4 * width, sent, 0, width, wide)
                     into, next_into = next_into, into
             for k in range(count):
-                b, y, own = begin + k, k * width, k * pair
-                of_h = own + (stretches + stretch) * stride
-                traces, gradient = Traces(scratch, own, own + sample), Traces(scratch, of_h, of_h + sample)
+                b, y, offset = begin + k, k * width, k * pair
+                of_h = offset + (stretches + stretch) * stride
+                traces, gradient = Traces(scratch, offset, offset + sample), Traces(scratch, of_h, of_h + sample)
                 inputs, of_step = Row(X, k * (long + width)), Coefficients(keep, gain, rates, k * long)
                 undo_first(
                     traces, gradient, inputs, of_step, D, alphas, Row(into, y), sums, layout, connection, recursion

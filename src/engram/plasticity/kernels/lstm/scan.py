@@ -1,7 +1,7 @@
 """The plastic LSTM's scan as one torch operator, ``engram::plastic_lstm_scan``; see ``rnn.scan``.
 
-The operator also returns the values of every step that its derivative needs, the gates and the cell; the function
-around it does not pass them on.
+The operator also returns the values of every step that its derivative needs, such as the gates and the cell;
+``fused_scan`` does not pass them on.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from engram.plasticity.kernels.layout import array, copies, like, padded, traces
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticLSTMState
 
-# Fewest groups that a batch is dealt to: where the weights fit the second cache, and where to read them takes longer.
+# Fewest groups into which a batch is split: if the weights fit the second-level cache, and if they are larger.
 DEALT, DEALT_IF_LARGE = 8, 2
-# Bytes of weights from which this is so.
+# Bytes above which weights count as large.
 LARGE = 2**20
 
 _INPUTS = f"Tensor hidden, Tensor cell, {RECURRENT}"
@@ -95,18 +95,18 @@ def fused_scan(
 
 
 def _groups(batch: int, weight: Tensor) -> int:
-    """The number of groups of samples; the samples of a group share the reading of the weights."""
+    """The number of groups of samples; the samples of a group share each reading of the weights."""
     fewest = DEALT_IF_LARGE if weight.nbytes > LARGE else DEALT
     block = min(BLOCK, -(-batch // fewest))
-    # More than a block only where there would be too many groups, and then whole blocks.
+    # A group is larger than a block only if there would be too many groups, and then it is whole blocks.
     return -(-batch // (-(-batch // (layout.GROUPS * block)) * block))
 
 
 def _prepare(direction: str, hidden: Tensor, cell: Tensor, *tensors: Tensor) -> tuple[tuple[Any, Any], int, int]:
-    """The state and the layer, as arrays with rows of whole registers; rows and width of a trace."""
+    """The state and the layer, as arrays with rows of whole registers; and the rows and width of a trace."""
     from engram.numeric.simd import REGISTER_BYTES
 
-    trace, eligibility, weight, alpha, *ends = tensors
+    trace, eligibility, weight, alpha, *modulation = tensors
     size = hidden.shape[1]
     rows, width, _ = layout.registers(size, size, hidden.element_size())
     weight = weight.detach()
@@ -119,7 +119,7 @@ def _prepare(direction: str, hidden: Tensor, cell: Tensor, *tensors: Tensor) -> 
     panels = matrix.reshape(len(matrix), -1, REGISTER_BYTES // hidden.element_size()).transpose(0, 1).contiguous()
     alphas = padded(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
     state = array(hidden), array(cell), *traces(trace, eligibility)
-    return (state, (panels.view(-1).numpy(), alphas, *layout.modulating(width, *ends))), rows, width
+    return (state, (panels.view(-1).numpy(), alphas, *layout.modulating(width, *modulation))), rows, width
 
 
 def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
@@ -140,7 +140,7 @@ def _forward(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
 
 
 def _currents(outputs: Tensor, options: Options) -> Tensor:
-    """Room for the currents that the rule takes as activity: of no units where it takes something else."""
+    """An uninitialised tensor for the currents, if the rule takes them as activity; else one of no units."""
     return outputs.new_empty(*outputs.shape[:2], outputs.shape[2] if options.post == POST["recurrent"] else 0)
 
 
@@ -165,9 +165,9 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     backward = layout.kernel("lstm", "backward", alpha.dim() == 2, options.recursion)
     numbers = BLOCK * layout.scratch_size("backward", options.recursion, rows * width, width, time, stretch)
     fixed = input_arrays, *arrays, options[1:-1], stretch, output_arrays
-    ends, alphas, work = tuple(t.view(-1).numpy() for t in sums), alpha_sums.numpy(), 3 * gates.numel() * size
+    sum_arrays, alphas, work = tuple(t.view(-1).numpy() for t in sums), alpha_sums.numpy(), 3 * gates.numel() * size
     layout.in_groups(
-        backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], ends), groups
+        backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], sum_arrays), groups
     )
     fixed_grad = results[0]
     if options.post == POST["recurrent"]:

@@ -1,1 +1,1 @@
-"""The plastic recurrent network: numba kernels for the CPU, and Triton kernels for CUDA, not yet measured."""
+"""The plastic recurrent network: numba kernels for the CPU, and Triton kernels for CUDA, not yet timed."""

@@ -1,4 +1,4 @@
-"""The plastic recurrent scan for a rule with coefficients of its own; see ``kernels.any_rule``."""
+"""The plastic recurrent scan for a rule with its own coefficients; see ``kernels.any_rule``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def can_run(
     clamp: Tensor | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> bool:
-    """Whether ``any_rule_scan`` takes these arguments."""
+    """Whether ``any_rule_scan`` can run these arguments."""
     is_known = neuromodulator is None and nonlinearity in (torch.tanh, torch.relu)
     return is_known and any_rule.can_run(drive, alpha, rule, (state.hidden, state.trace, weight))
 
@@ -47,7 +47,7 @@ def any_rule_scan(
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-    """As ``plastic_scan``, for what ``can_run`` takes."""
+    """As ``plastic_scan``, for arguments that ``can_run`` accepts."""
     coefficients = rule_encoding.coefficients_of(alpha, len(weight))
     tensors = drive, state.hidden, state.trace, weight, coefficients, *rule.parameters()
     outputs, trace = _Scan.apply(any_rule.has_graph(tensors), rule, clamp, nonlinearity, *tensors)  # type: ignore[no-untyped-call]
@@ -63,7 +63,7 @@ def stepper(
     neuromodulator: None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> Callable[[Float[Tensor, "1 batch hidden"]], Float[Tensor, "1 batch hidden"]]:
-    """As ``step.stepper``, for what ``can_run`` takes."""
+    """As ``step.stepper``, for arguments that ``can_run`` accepts."""
     alpha = rule_encoding.coefficients_of(alpha, len(weight))
     recursion = Recursion(weight, alpha, rule, state.hidden, state.trace)
     before, after = array(state.trace).copy(), np.empty_like(recursion.start)
@@ -97,7 +97,7 @@ class _Scan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         drive, hidden, start, weight, alpha, *_ = (tensor.detach() for tensor in given)
         recursion = Recursion(weight, alpha, rule, hidden, start)
-        # Those of all steps for the backward pass; otherwise two take turns.
+        # The traces of all steps for the backward pass; without one, two buffers alternate.
         traces = drive.new_empty(len(drive) if has_graph else 2, *start.shape)
         external, memory, before, pre = array(drive), array(traces), recursion.start, hidden
         current = recursion.first(external[0])
@@ -108,15 +108,15 @@ class _Scan(torch.autograd.Function):
                 post = torch.where(clamp[t], drive[t], post)
             keep, increment = recursion.coefficients(pre, post)
             steps.append((post, keep, increment))
-            # Nothing is read after the last step; its external input stands in for that of a next one.
+            # No step follows the last one; its external input stands in for that of the next.
             following = external[min(t + 1, len(external) - 1)]
             current = recursion.advance(
                 before, array(pre), array(keep), array(increment), after, following, array(post)
             )
             pre, before = post, after
-        outputs, kept, increments = map(torch.stack, zip(*steps, strict=True))
+        outputs, keeps, increments = map(torch.stack, zip(*steps, strict=True))
         if has_graph:
-            ctx.save_for_backward(*given, outputs, traces, kept, increments)
+            ctx.save_for_backward(*given, outputs, traces, keeps, increments)
         ctx.options, ctx.parameters = (rule, clamp, nonlinearity), given[5:]
         ctx.set_materialize_grads(False)
         return outputs, traces[(len(drive) - 1) % len(traces)].clone()
@@ -126,13 +126,13 @@ class _Scan(torch.autograd.Function):
         # Accessed once: with checkpointing, the first access recomputes them.
         *saved, outputs, traces, keep, increment = ctx.saved_tensors
         given = [*saved[:5], *ctx.parameters]
-        whole = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, (outputs, traces[-1]), strict=True)]
+        filled = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, (outputs, traces[-1]), strict=True)]
         gradients = None
         if not torch.is_grad_enabled():
-            gradients = _gradients(given, ctx.options, whole, outputs, traces, keep, increment)
+            gradients = _gradients(given, ctx.options, filled, outputs, traces, keep, increment)
         if gradients is None:
             outputs_of = partial(_plain, *ctx.options)
-            gradients = any_rule.plain_gradients(outputs_of, given, ctx.needs_input_grad[4:], whole)
+            gradients = any_rule.plain_gradients(outputs_of, given, ctx.needs_input_grad[4:], filled)
         return (None, None, None, None, *gradients)
 
 
@@ -160,15 +160,15 @@ def _gradients(
     (drive, hidden, start, weight, alpha, *parameters), (rule, clamp, nonlinearity) = given, options
     _, batch, size = outputs.shape
     coefficients = StackedCoefficients(rule, outputs, keep, increment, parameters)
-    made = layout.like((drive, keep, increment, hidden, start))
+    results = layout.like((drive, keep, increment, hidden, start))
     alphas = alpha.new_zeros(min(layout.GROUPS, batch), *alpha.shape)
     mask = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if clamp is None else clamp
-    read = [*grads, outputs, mask, traces, start, hidden, keep, increment, *coefficients.by_post, weight, alpha]
+    tensors = [*grads, outputs, mask, traces, start, hidden, keep, increment, *coefficients.by_post, weight, alpha]
     fixed = (
-        *map(array, read),
+        *map(array, tensors),
         array(weight).dtype.type(any_rule.bound_of(rule)),
         nonlinearity is torch.relu,
-        *map(array, made),
+        *map(array, results),
     )
     layout.in_groups(
         backward,
@@ -177,7 +177,7 @@ def _gradients(
         (3 * size, outputs.dtype),
         lambda group: (*fixed, array(alphas[group])),
     )
-    of_drive, of_keep, of_increment, of_hidden, of_start = made
+    of_drive, of_keep, of_increment, of_hidden, of_start = results
     of_parameters = coefficients.pull_back(of_keep, of_increment)
     if of_parameters is None:
         return None

@@ -1,13 +1,13 @@
 """The plastic recurrent scan as numba kernels: one sample after another, its trace in cache through all its steps.
 
-The trace H is [post j, pre i], tile after tile; ``trace`` defines a step of the rule, with x the activity before a step
-and y the activity after it.
+The trace H is [post j, pre i], stored tile by tile; ``trace`` defines a step of the rule, with x the activity before a
+step and y the activity after it.
 
-Forward, one pass over H makes the update of a step and the product of the next step with the weights.
+In the forward pass, one sweep over H computes the update of a step and the product of the next step with the weights.
 
-Backward, the traces are recomputed from the activities, which are stored, and so without any product: first those at
+In the backward pass, the traces are recomputed from the stored activities, and so without any product: first those at
 the beginning of every stretch of about sqrt(T) steps, then, from the last stretch to the first, those within it.
-Without a bound, a stretch needs one multiplication a step. Only the output of the forward pass is stored. With G the
+Without a bound, a stretch needs one multiplication per step. Only the output of the forward pass is stored. With G the
 gradient with respect to the argument of clip in a step, and d the gradient with respect to the current that reaches the
 units,
 
@@ -15,9 +15,9 @@ units,
     sum_j gain[j] G[j, i] + sum_j (W + alpha H)[j, i] d[j]                    is the gradient of x, and
     keep[j] G[j, i] + alpha[j, i] x[i] d[j]                                   that of H.
 
-One pass makes the last two of a step together with the sums of the step before. The gradient of alpha, the sum of
-H x d, is collected stretch by stretch. While a stretch fits the cache, multiplications take most of the time, twelve a
-connection and step; larger stretches are limited by memory traffic.
+One sweep computes the last two of a step together with the sums of the step before. The gradient of alpha, the sum of
+H x d, is collected stretch by stretch. While a stretch fits the cache, multiplications take most of the time, twelve
+per connection and step; larger stretches are limited by memory traffic.
 
 Samples are independent, and sums over them are left to the caller or computed in fixed groups: the result is the same,
 bit by bit, for any number of threads.
@@ -72,7 +72,7 @@ from engram.plasticity.kernels.trace import (
 
 @inline
 def matrix_in(values, b, size, tiles, width, wide):
-    """Copy matrix b of several into tiles, as ``load_rows(tiles, place, wide)`` reads them."""
+    """Copy matrix b of several into tiles, in the order in which ``load_rows(tiles, place, wide)`` reads them."""
     vector_size = size // wide * wide
     for j in range(size):
         place, row = j // ROWS * ROWS * width + j % ROWS * wide, (b * size + j) * size
@@ -135,7 +135,7 @@ def forward_kernel(connection, recursion, clipped):
         width, wide = fan.size, lanes(fan)
         rows = weight.size // width
         dtype = weight.dtype
-        none = repeat(splat(dtype.type(0)))
+        zero = repeat(splat(dtype.type(0)))
         layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
         rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         H, E = scratch[: rows * width], scratch[rows * width :]
@@ -155,12 +155,12 @@ def forward_kernel(connection, recursion, clipped):
                 x, y = t % 2 * width, (t + 1) % 2 * width
                 for j in range(0, rows, ROWS):
                     keep, gain, m = at_unit(coefficients, j)
-                    reached, plastic = none, none
+                    reached, plastic = zero, zero
                     for i in range(0, width, wide):
                         p, after = j * width + ROWS * i, load(Y, y + i)
                         h = load_rows(H, p, wide)
                         if t > 0:
-                            e = load_rows(E, p, wide) if recursion == RETROACTIVE else none
+                            e = load_rows(E, p, wide) if recursion == RETROACTIVE else zero
                             h, e, _ = stepped(h, e, keep, gain, m, load(Y, x + i), rule, recursion, clipped)
                             store_rows(H, p, wide, h)
                             if recursion == RETROACTIVE:
@@ -217,8 +217,8 @@ def backward_kernel(connection, recursion, clipped):
         width, wide = fan.size, lanes(fan)
         rows = weight.size // width
         dtype = weight.dtype
-        nothing = splat(dtype.type(0))
-        none = repeat(nothing)
+        zero = splat(dtype.type(0))
+        zero_tile = repeat(zero)
         layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
         rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         gradients = ModulatorGradients(grad_eta, grad_v, grad_v0, grad_fan, grad_base)
@@ -234,7 +234,7 @@ def backward_kernel(connection, recursion, clipped):
             F = recent[(stretch + 1) * stride :]
         Y, D = np.zeros((time + 1) * width, dtype), np.zeros(time * width, dtype)
         keep, gain, rates = np.zeros(D.size, dtype), np.zeros(D.size, dtype), np.zeros(D.size, dtype)
-        later, whole = np.zeros(D.size, dtype), np.zeros(stretches * width, dtype)
+        end_gain, end_share = np.zeros(D.size, dtype), np.zeros(stretches * width, dtype)
         signals = np.zeros(time, dtype)
         q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
         sums = Sums(q, s, r, q)
@@ -260,27 +260,27 @@ def backward_kernel(connection, recursion, clipped):
                 matrix_in(eligibility.reshape(-1), b, size, early, width, wide)
                 matrix_in(grad_last_eligibility.reshape(-1), b, size, F, width, wide)
             if free_linear:
-                # The shares of each increment in a stretch, and of the trace before it, that remain at its end.
+                # The fractions of each increment in a stretch, and of the trace before it, that remain at its end.
                 for part in range(1, stretches):
                     for j in range(0, width, wide):
-                        left = splat(dtype.type(1))
+                        remaining = splat(dtype.type(1))
                         for t in range(part * stretch - 1, (part - 1) * stretch - 1, -1):
-                            store(later, t * width + j, left * load(gain, t * width + j))
-                            left = left * load(keep, t * width + j)
-                        store(whole, part * width + j, left)
+                            store(end_gain, t * width + j, remaining * load(gain, t * width + j))
+                            remaining = remaining * load(keep, t * width + j)
+                        store(end_share, part * width + j, remaining)
             for j in range(0, rows, ROWS):
                 for i in range(0, width, wide):
                     p = j * width + ROWS * i
-                    h, e = load_rows(starts, p, wide), none
+                    h, e = load_rows(starts, p, wide), zero_tile
                     if recursion == RETROACTIVE:
                         e = load_rows(early, p, wide)
                     for part in range(1, stretches):
                         if free_linear:
-                            h = splat_rows(whole, part * width + j) * h
+                            h = splat_rows(end_share, part * width + j) * h
                         for t in range((part - 1) * stretch, part * stretch):
                             n, x = t * width + j, load(Y, t * width + i)
                             if free_linear:
-                                h = h + splat_rows(later, n) * x
+                                h = h + splat_rows(end_gain, n) * x
                             else:
                                 k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
                                 h, e, _ = stepped(h, e, k, g, m, x, rule, recursion, clipped)
@@ -296,7 +296,7 @@ def backward_kernel(connection, recursion, clipped):
                 for j in range(0, rows, ROWS):
                     for i in range(0, width, wide):
                         p = j * width + ROWS * i
-                        h, e = load_rows(starts, part * stride + p, wide), none
+                        h, e = load_rows(starts, part * stride + p, wide), zero_tile
                         if recursion == RETROACTIVE:
                             e = load_rows(early, part * stride + p, wide)
                         for t in range(begin, end):
@@ -309,21 +309,21 @@ def backward_kernel(connection, recursion, clipped):
                         if after_only:
                             store_rows(history, (end - begin) * stride + p, wide, h)
                 for t in range(end - 1, begin - 1, -1):
-                    # The current trace is the one before step t. The pass undoes the product of the step after it, if
-                    # there is one, and then the rule of step t itself; G and F turn from the one to the other.
+                    # The current trace is the one before step t. The sweep undoes the product of step t + 1, if there
+                    # is one, and then the rule of step t, so that G and F move from step t + 1 to step t.
                     product = t + 1 < time
                     next_into[:] = 0
-                    forgotten = none
+                    forgotten = zero_tile
                     for j in range(0, rows, ROWS):
                         n = t * width + j
                         k, g, m = splat_rows(keep, n), splat_rows(gain, n), splat_rows(rates, n)
-                        later_keep, later_gain, delta, a = none, none, none, none
+                        later_keep, later_gain, delta, a = zero_tile, zero_tile, zero_tile, zero_tile
                         if product:
                             n += width
                             later_keep, later_gain, delta = splat_rows(keep, n), splat_rows(gain, n), splat_rows(D, n)
                         if not connection:
                             a = splat_rows(alpha, j)
-                        sum_q, sum_s, sum_r = none, none, none
+                        sum_q, sum_s, sum_r = zero_tile, zero_tile, zero_tile
                         for i in range(0, width, wide):
                             p, x = j * width + ROWS * i, load(Y, t * width + i)
                             o = (t - begin) * stride + p
@@ -331,14 +331,14 @@ def backward_kernel(connection, recursion, clipped):
                             if after_only:
                                 reached = load_rows(history, o + stride, wide)
                             else:
-                                h, e = load_rows(history, o, wide), none
+                                h, e = load_rows(history, o, wide), zero_tile
                                 if recursion == RETROACTIVE:
                                     e = load_rows(recent, o, wide)
                                 reached, new, free = stepped(h, e, k, g, m, x, rule, recursion, clipped)
                             if product:
                                 after = load(Y, t * width + width + i)
                                 if recursion == HEBB:
-                                    # The sum of s of the step after; only the rate needs it, so it can wait.
+                                    # The sum of s of the next step; only the rate needs it, so it can wait.
                                     forgotten = forgotten + grad * reached
                                 if decays:
                                     grad = later_keep * grad
@@ -374,7 +374,7 @@ def backward_kernel(connection, recursion, clipped):
                         if recursion == RETROACTIVE:
                             store_totals(r, j, sum_r)
                     if recursion == HEBB:
-                        grad_eta[b] -= total(add_rows(nothing, forgotten))
+                        grad_eta[b] -= total(add_rows(zero, forgotten))
                     if product:
                         into, rule_into, next_into = rule_into, next_into, into
                     else:
@@ -392,10 +392,10 @@ def backward_kernel(connection, recursion, clipped):
                             h = load_rows(history, (t - begin) * stride + p, wide)
                             collected = collected + h * (splat_rows(D, t * width + j) * load(Y, t * width + i))
                         store_rows(grad_alpha, p, wide, collected)
-            forgotten = none
+            forgotten = zero_tile
             for j in range(0, rows, ROWS):
                 k, g, delta = splat_rows(keep, j), splat_rows(gain, j), splat_rows(D, j)
-                a = none if connection else splat_rows(alpha, j)
+                a = zero_tile if connection else splat_rows(alpha, j)
                 for i in range(0, width, wide):
                     p, after = j * width + ROWS * i, load(Y, i)
                     h, grad = load_rows(starts, p, wide), load_rows(G, p, wide)
@@ -412,7 +412,7 @@ def backward_kernel(connection, recursion, clipped):
                     store(rule_into, i, add_rows(load(rule_into, i), sent))
             copy_out(rule_into, 0, grad_hidden[b])
             if recursion == HEBB:
-                grad_eta[b] -= total(add_rows(nothing, forgotten))
+                grad_eta[b] -= total(add_rows(zero, forgotten))
             matrix_out(G, width, wide, grad_trace.reshape(-1), b, size)
             if recursion == RETROACTIVE:
                 matrix_out(F, width, wide, grad_eligibility.reshape(-1), b, size)

@@ -1,4 +1,4 @@
-"""The backward pass of a recurrent layer whose rule gives coefficients of its own, in numba; see ``any_rule``."""
+"""The backward pass of a recurrent layer whose rule has its own coefficients, in numba; see ``any_rule``."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def backward(
     weight, alpha, clip, is_relu, grad_drive, grad_keep, grad_increment, grad_hidden, grad_start, grad_alpha, scratch,
     first, last,
 ):  # fmt: skip
-    """Write the gradients of the drive, of the coefficients and of the state; that of ``alpha`` is added to."""
+    """Write the gradients of the drive, of the coefficients and of the state; add to that of ``alpha``."""
     time, _, size = outputs.shape
     zero, one = weight.dtype.type(0), weight.dtype.type(1)
     row, of_post, of_pre = scratch[:size], scratch[size : 2 * size], scratch[2 * size : 3 * size]
     for b in range(first, last):
-        G = grad_start[b]  # those of the traces after the step, and at last of those at the start
+        G = grad_start[b]  # gradients of the traces after the step, and finally of those at the start
         G[:] = grad_trace[b]
         of_post[:] = 0
         for t in range(time - 1, -1, -1):
@@ -51,11 +51,11 @@ def backward(
                     for i in range(size):
                         of_pre[i] += d * row[i] + delta * (w[i] + a[i] * H[i])
                 else:
-                    scaled, read = delta * alpha[j], zero
+                    scaled, plastic = delta * alpha[j], zero
                     for i in range(size):
                         of_H[i] = k * row[i] + scaled * x[i]
-                        read += H[i] * x[i]
-                    grad_alpha[j] += delta * read
+                        plastic += H[i] * x[i]
+                    grad_alpha[j] += delta * plastic
                     for i in range(size):
                         of_pre[i] += d * row[i] + delta * w[i] + scaled * H[i]
             of_post, of_pre = of_pre, of_post

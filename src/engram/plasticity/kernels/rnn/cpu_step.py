@@ -1,6 +1,6 @@
-"""Some steps of the plastic recurrent scan as a numba kernel on tensors as they are; see ``step``.
+"""A few steps of the plastic recurrent scan as a numba kernel on tensors as they are; see ``step``.
 
-The recursions are those of ``cpu``, on plain numbers, in loops that the compiler turns into vector instructions.
+The recursions are those of ``cpu``, written for single numbers, in loops that the compiler vectorises.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from engram.plasticity.kernels.constants import RETROACTIVE, SOFT
 from engram.plasticity.kernels.trace import Coefficients, Layout, Modulator, Row, Rule, modulation, write_coefficients
 
 
-# A sum over the sending units may be taken in any order, as long as it is the same each time.
+# A sum over the sending units may be computed in any order, as long as the order is the same each time.
 @partial(jit, fastmath={"reassoc", "contract"})
 def steps(drive, mask, before, weight, alpha, ends, options, outputs, after):
-    """Run some steps, and write the activities and the last traces."""
+    """Run a few steps, and write the activities and the last traces."""
     hidden, trace, eligibility = before
     eta, v, v0, fan, base = ends
     recursion, clip, trace_first, forgets, is_relu, modulated, squash = options

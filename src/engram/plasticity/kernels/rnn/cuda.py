@@ -20,7 +20,7 @@ from engram.plasticity.kernels.rnn.options import Options
 
 # Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
 TILE, PART = 2**14, 2**10
-# Bytes of all samples' traces that the backward pass keeps at once even where sqrt(T) steps of them are fewer.
+# The backward pass holds up to this many bytes of all samples' traces at once, or sqrt(T) steps if these are more.
 HISTORY = 2**28
 
 
@@ -71,13 +71,13 @@ class _Scan:
         self.v, self.v0 = v, v0
 
     def signals(self, outputs: Tensor) -> Tensor:
-        """M at every step and of every sample; not as a matrix product, which might have less precision."""
+        """M at every step for every sample; not as a matrix product, which might be less precise."""
         current = (outputs * self.v).sum(-1) + self.v0
         return {1: torch.tanh, 2: torch.sigmoid}.get(self.options.squash, torch.clone)(current)
 
 
 def forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the operator ``engram::plastic_scan``, whose arguments these are, by Triton kernels."""
+    """Run the operator ``engram::plastic_scan``, called with its arguments, in Triton kernels."""
     trace, eligibility = args[2], args[3]
     last_trace, last_eligibility = (t.clone(memory_format=torch.contiguous_format) for t in (trace, eligibility))
     if drive.numel() == 0:
@@ -97,7 +97,7 @@ def forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
-    """Run the derivative of the operator, ``engram::plastic_scan_backward``, by Triton kernels."""
+    """Run the derivative of the operator, ``engram::plastic_scan_backward``, in Triton kernels."""
     grad_last, outputs, args = args[:2], args[2], args[3:]
     mask, hidden, *inputs = args[:11]
     G, F = (t.clone(memory_format=torch.contiguous_format) for t in grad_last)

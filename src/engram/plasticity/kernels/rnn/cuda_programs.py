@@ -18,7 +18,7 @@ IDENTITY, TANH, SIGMOID = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
 @triton.jit
 def hyperbolic_tangent(x):
-    """Tanh(x): near zero Cody and Waite's quotient of polynomials, which loses no digit there."""
+    """Tanh(x); near zero by Cody and Waite's quotient of polynomials, which loses no precision there."""
     size = tl.abs(x)
     # Beyond 20 the tangent is 1 in double precision; the comparison is false for NaN, which passes through.
     size = tl.where(size > 20, 20.0, size)
@@ -44,7 +44,7 @@ def modulation(v0, v, activity, squash: tl.constexpr):
 
 @triton.jit
 def clamp01(m):
-    """M held within [0, 1]; NaN stays."""
+    """M clamped to [0, 1]; NaN passes through."""
     return tl.where(m > 1, 1.0, tl.where(m < 0, 0.0, m))
 
 
@@ -53,17 +53,17 @@ def coefficients(
     post, signal, eta, fan, base, recursion: tl.constexpr, modulated: tl.constexpr, forgets: tl.constexpr
 ):  # fmt: skip
     """Keep, gain and m of some rows, given the activity after the step."""
-    nothing = tl.zeros_like(post)
-    own = nothing + eta
-    m = own
+    zeros = tl.zeros_like(post)
+    trained_rate = zeros + eta
+    m = trained_rate
     if modulated:
         m = signal * fan + base
     if forgets == SHARE:
         m = clamp01(m)
     rate = m
     if recursion == RETROACTIVE:
-        rate = own
-    keep = nothing + 1
+        rate = trained_rate
+    keep = zeros + 1
     if forgets == OJA:
         keep = 1 - rate * post * post
     elif forgets != NOTHING:
@@ -93,7 +93,7 @@ def stepped(
 
 @triton.jit
 def tile(number, size, rows: tl.constexpr, columns: tl.constexpr):
-    """The rows of a tile, the places of its numbers in a matrix, and a mask of those within the matrix."""
+    """The row indices of a tile, the flat indices of its numbers in a matrix, and a mask of those within the matrix."""
     j, i = number * rows + tl.arange(0, rows), tl.arange(0, columns)
     place = j[:, None].to(tl.int64) * size + i[None, :]
     return j, place, (j < size)[:, None] & (i < size)[None, :]
@@ -111,7 +111,7 @@ def forward_kernel(
     b = tl.program_id(0).to(tl.int64)
     trace = b * size * size
     all_units = tl.arange(0, columns)
-    c, own = tl.load(bound), tl.load(eta)
+    c, trained_rate = tl.load(bound), tl.load(eta)
     for t in range(time + 1):
         # The activities before the first step stand in front of those of all steps.
         now = (t * batch + b) * size
@@ -130,7 +130,7 @@ def forward_kernel(
                     e = tl.load(E + trace + place, mask=inside, other=0.0)
                 post = tl.load(activities + now + j, mask=row, other=0.0)
                 f, g = tl.load(fan + j, mask=row, other=0.0), tl.load(base + j, mask=row, other=0.0)
-                keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
+                keep, gain, m = coefficients(post, signal, trained_rate, f, g, recursion, modulated, forgets)
                 h, e, _free = stepped(
                     h, e, keep[:, None], gain[:, None], m[:, None], before[None, :], c, recursion, clipped, trace_first
                 )
@@ -162,12 +162,12 @@ def replay_kernel(
     recursion: tl.constexpr, clipped: tl.constexpr, trace_first: tl.constexpr, modulated: tl.constexpr,
     forgets: tl.constexpr, rows: tl.constexpr, columns: tl.constexpr,
 ):  # fmt: skip
-    """Recompute the traces of some rows from those numbered ``source``, and store some of them at regular intervals."""
+    """Recompute the traces of some rows from those numbered ``source``, and store them every ``every`` steps."""
     b = tl.program_id(0).to(tl.int64)
     j, place, inside = tile(tl.program_id(1), size, rows, columns)
     i = tl.arange(0, columns)
     f, g = tl.load(fan + j, mask=j < size, other=0.0), tl.load(base + j, mask=j < size, other=0.0)
-    c, own = tl.load(bound), tl.load(eta)
+    c, trained_rate = tl.load(bound), tl.load(eta)
     trace = (source * batch + b) * size * size
     h = tl.load(from_H + trace + place, mask=inside, other=0.0)
     e = h
@@ -182,10 +182,10 @@ def replay_kernel(
         now = (t * batch + b) * size
         x = tl.load(activities + now + i, mask=i < size, other=0.0)
         post = tl.load(activities + now + batch * size + j, mask=j < size, other=0.0)
-        signal = own
+        signal = trained_rate
         if modulated:
             signal = tl.load(signals + t * batch + b)
-        keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
+        keep, gain, m = coefficients(post, signal, trained_rate, f, g, recursion, modulated, forgets)
         h, e, _free = stepped(
             h, e, keep[:, None], gain[:, None], m[:, None], x[None, :], c, recursion, clipped, trace_first
         )
@@ -204,16 +204,16 @@ def undo_rows(
     those of the activities that they read.
     """
     i = tl.arange(0, columns)
-    own, c = tl.load(eta), tl.load(bound)
+    trained_rate, c = tl.load(eta), tl.load(bound)
     now, trace = (t * batch + b) * size, b * size * size
     past = (tl.maximum(t, 0) - origin).to(tl.int64) * batch * size * size + trace
     x = tl.load(activities + now + i, mask=(i < size) & (t >= 0), other=0.0)
     after = tl.load(activities + now + batch * size + i, mask=i < size, other=0.0)
-    signal = own
+    signal = trained_rate
     if modulated:
         signal = tl.load(signals + t * batch + b, mask=t >= 0, other=0.0)
-    by_product = tl.zeros([rows, columns], own.dtype)
-    by_rule = tl.zeros([rows, columns], own.dtype)
+    by_product = tl.zeros([rows, columns], trained_rate.dtype)
+    by_rule = tl.zeros([rows, columns], trained_rate.dtype)
     for number in range(tl.cdiv(size, rows)):
         j, place, inside = tile(number, size, rows, columns)
         row = j < size
@@ -224,7 +224,7 @@ def undo_rows(
         grad = tl.load(G + trace + place, mask=inside, other=0.0)
         post = tl.load(activities + now + batch * size + j, mask=row, other=0.0)
         f, g = tl.load(fan + j, mask=row, other=0.0), tl.load(base + j, mask=row, other=0.0)
-        keep, gain, m = coefficients(post, signal, own, f, g, recursion, modulated, forgets)
+        keep, gain, m = coefficients(post, signal, trained_rate, f, g, recursion, modulated, forgets)
         keep, gain, m = keep[:, None], gain[:, None], m[:, None]
         reached, later, free = stepped(h, e, keep, gain, m, x[None, :], c, recursion, clipped, trace_first)
         reached = tl.where(t >= 0, reached, h)
@@ -284,9 +284,9 @@ def undo_units(
     """
     i = tl.arange(0, columns)
     unit = i < size
-    now, own = (t * batch + b) * size, tl.load(eta)
+    now, trained_rate = (t * batch + b) * size, tl.load(eta)
     into = tl.load(sent + b * size + i, mask=unit, other=0.0)
-    # The rule of the step after this one; the rule of this step was just undone, and is used at the step before.
+    # From the rule of the next step; what the rule of this step just wrote is for the step before.
     into += tl.load(ruled + ((t + 2) % 2 * batch + b) * size + i, mask=unit, other=0.0)
     if t < 0:
         tl.store(grad_hidden + b * size + i, into, mask=unit)
@@ -295,7 +295,7 @@ def undo_units(
         post = tl.load(activities + now + batch * size + i, mask=unit, other=0.0)
         of_gain = tl.load(sums + b * size + i, mask=unit, other=0.0)
         of_keep = tl.load(sums + (batch + b) * size + i, mask=unit, other=0.0)
-        m = tl.zeros_like(post) + own
+        m = tl.zeros_like(post) + trained_rate
         if modulated:
             signal = tl.load(signals + t * batch + b)
             f, g = tl.load(fan + i, mask=unit, other=0.0), tl.load(base + i, mask=unit, other=0.0)
@@ -352,14 +352,14 @@ def undo_kernel(
             sums, sent, ruled, origin, time, batch, size, connection, recursion, clipped, trace_first,
             modulated, forgets, rows, columns,
         )  # fmt: skip
-        # The units need the sums of all rows,
+        # The units need the sums of all rows.
         tl.debug_barrier()
         undo_units(
             t, b, grad_outputs, mask, activities, signals, eta, v, fan, base, sums, sent, ruled,
             delta, grad_drive, grad_hidden, of_rates, of_eta, of_signal, batch, size,
             recursion, relu, modulated, squash, forgets, masked, columns,
         )  # fmt: skip
-        # and the rows what all units give back, in the step before.
+        # The rows, in the step before, need the gradients of all units.
         tl.debug_barrier()
 
 

@@ -1,7 +1,7 @@
 """The plastic recurrent scan as one torch operator, ``engram::plastic_scan``, and the conditions under which it runs.
 
-The operator has its own derivative, so that autograd keeps nothing but its inputs and outputs; it is known to
-``torch.compile``. It cannot be differentiated twice, nor be transformed by ``torch.func``.
+The operator has its own derivative, so that autograd stores only its inputs and outputs, and it is known to
+``torch.compile``. It cannot be differentiated twice or transformed by ``torch.func``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from engram.plasticity.kernels.rnn.options import Options
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticState
 
-# Whether the CUDA kernels can be made; like numba, it is imported at the first call only.
+# Whether the CUDA kernels can be compiled; like numba, Triton is imported only at the first call.
 TRITON = find_spec("triton") is not None
-# Units up to which they do, for one program then has a sample for itself.
+# The most units for which they run, since one program processes a whole sample.
 MOST_ON_CUDA = 400
 
 _INPUTS = f"Tensor? mask, Tensor hidden, {RECURRENT}"
@@ -81,10 +81,10 @@ def fused_scan(
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
     stretch: int = 0,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-    """As ``plastic_scan``, by the operator, for what ``unsupported`` has nothing against.
+    """As ``plastic_scan``, run by the operator, for arguments that ``unsupported`` accepts.
 
     ``stretch`` is the number of steps whose traces of one sample the backward pass holds at once; if 0, as many as fit
-    the cache, and at least sqrt(T).
+    the cache, but at least sqrt(T).
     """
     hidden, synapses = state
     layer, squash = rule_encoding.recurrent(weight, alpha, rule, neuromodulator)
@@ -98,17 +98,17 @@ def fused_scan(
 
 
 def _prepare(drive: Tensor, mask: Tensor | None, hidden: Tensor, *tensors: Tensor) -> tuple[tuple[Any, Any], int, int]:
-    """The state and the layer, as arrays with rows of whole registers; rows and width of a trace."""
-    trace, eligibility, weight, alpha, *ends = tensors
+    """The state and the layer, as arrays with rows of whole registers; and the rows and width of a trace."""
+    trace, eligibility, weight, alpha, *modulation = tensors
     rows, width, _ = layout.registers(len(weight), len(weight), weight.element_size())
     clamped = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if mask is None else mask
     alphas = _tiles(alpha, rows, width) if alpha.dim() == 2 else padded(alpha, width)
     state = array(clamped), array(hidden), *traces(trace, eligibility)
-    return (state, (_tiles(weight, rows, width), alphas, *layout.modulating(width, *ends))), rows, width
+    return (state, (_tiles(weight, rows, width), alphas, *layout.modulating(width, *modulation))), rows, width
 
 
 def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
-    """A padded matrix tile after tile: four rows of a register each, then those to the right of them."""
+    """A padded matrix stored tile by tile from left to right; a tile is four rows of a register each."""
     from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // matrix.element_size()
@@ -117,7 +117,7 @@ def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
 
 
 def _untiled(tiles: Tensor, width: int) -> Tensor:
-    """The matrix with these tiles."""
+    """The matrix that is stored in these tiles."""
     from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // tiles.element_size()
@@ -126,7 +126,7 @@ def _untiled(tiles: Tensor, width: int) -> Tensor:
 
 def _kind(options: Options) -> tuple[int, bool]:
     """The recursion as the kernels distinguish them, and whether they apply a bound."""
-    # An infinite bound would suit all rules, but linear rules without a bound are faster with kernels of their own.
+    # An infinite bound would suit all rules, but linear rules without a bound are faster with their own kernels.
     clipped = math.isfinite(options.clip) or options.recursion != LINEAR
     if options.recursion == LINEAR and options.forgets == NOTHING:
         return ADDITIVE, clipped
@@ -165,13 +165,13 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     input_arrays = (array(grad_outputs), *traces(*grad_last), array(outputs))
     output_arrays = (*map(array, results[:2]), *traces(*results[2:]))
     fixed = input_arrays, *arrays, options[1:-1], stretch, output_arrays
-    ends, alphas, work = tuple(t.view(-1).numpy() for t in sums), alpha_sums.numpy(), 3 * outputs.numel() * size
-    layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], ends))
+    sum_arrays, alphas, work = tuple(t.view(-1).numpy() for t in sums), alpha_sums.numpy(), 3 * outputs.numel() * size
+    layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], sum_arrays))
     current = results[0] if mask is None else results[0].masked_fill(mask, 0)
     alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
-    # The activity before every step is `hidden`, then the output but for its last.
-    first, later_currents = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
-    weight_grad = torch.addmm(first, later_currents, outputs.detach()[:-1].reshape(-1, size))
+    # The activity before the first step is `hidden`, and before each later step the previous output.
+    first_grad, later_currents = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
+    weight_grad = torch.addmm(first_grad, later_currents, outputs.detach()[:-1].reshape(-1, size))
     of_alpha = alpha_grad.contiguous() if alpha.dim() == 2 else alpha_grad.sum(1)
     return (*results, weight_grad, of_alpha, *layout.totals(sums, size))
 

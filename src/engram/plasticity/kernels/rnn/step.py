@@ -1,7 +1,7 @@
 """A few steps of the plastic recurrent scan without a gradient, as when an agent acts.
 
-The long scan copies its matrices to a faster layout and starts threads, which takes longer than a step. Here a step is
-a single numba call on the tensors as they are.
+The scan for many steps copies its matrices to a faster layout and starts threads, which takes longer than a step. Here
+a step is a single numba call on the tensors as they are.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def step_scan(
     clamp: Bool[Tensor, "time batch hidden"] | None = None,
     nonlinearity: Callable[[Tensor], Tensor] = torch.tanh,
 ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-    """As ``plastic_scan``, on the CPU, without a graph, for what ``rnn.unsupported`` has nothing against."""
+    """As ``plastic_scan``, on the CPU and without a graph, for arguments that ``rnn.scan.unsupported`` accepts."""
     from engram.plasticity.kernels.rnn.cpu_step import steps
 
     hidden, synapses = state
@@ -56,8 +56,8 @@ def stepper(
 ) -> Callable[[Float[Tensor, "1 batch hidden"]], Float[Tensor, "1 batch hidden"]]:
     """As ``step_scan``, as a function that takes the external input of one step at a time and keeps the state.
 
-    The layer's parameters are laid out once, so the layer must not change meanwhile. ``alpha`` and ``rule``
-    are None without plasticity.
+    The layer's parameters are laid out once, so the layer must not change meanwhile. ``alpha`` and ``rule`` are None
+    without plasticity.
 
     Examples:
         >>> from engram.plasticity import Hebb, PlasticState
@@ -75,13 +75,13 @@ def stepper(
             hidden = nonlinearity(torch.addmm(drive[0], hidden, fixed))
             return hidden.unsqueeze(0)
 
-        return ordinary  # which is too short to repay a kernel
+        return ordinary  # too short to be worth a kernel
     from engram.plasticity.kernels.rnn.cpu_step import steps
 
     layer, options = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
     mask = np.empty((1, len(state.hidden), 0), dtype=bool)
     last = state.hidden.numpy()
-    # The new trace goes to other memory than the old one: only then may the kernel's loops be vector instructions.
+    # The new trace is written to other memory than the old one: only then can the kernel's loops be vectorised.
     before, after = ([t.numpy().copy() for t in state.rule] for _ in range(2))
 
     def step(drive: Float[Tensor, "1 batch hidden"]) -> Float[Tensor, "1 batch hidden"]:
@@ -105,6 +105,6 @@ def _constants(
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The arrays of a layer and its options, as the kernel takes them."""
     _, width, _ = registers(len(weight), len(weight), weight.element_size())
-    (_, coefficients, *ends), squash = recurrent(weight, alpha, rule, neuromodulator)
+    (_, coefficients, *modulation), squash = recurrent(weight, alpha, rule, neuromodulator)
     units = nonlinearity is torch.relu, neuromodulator is not None, squash
-    return (array(weight), array(coefficients), modulating(width, *ends)), (*rule_numbers(rule), *units)
+    return (array(weight), array(coefficients), modulating(width, *modulation)), (*rule_numbers(rule), *units)
