@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+HARMLESS = ("isinstance", "len", "max", "min")
 NAMED = {ast.Name: "id", ast.arg: "arg", ast.ExceptHandler: "name"} | dict.fromkeys(DEFINITIONS.__args__, "name")
 
 
@@ -27,7 +28,10 @@ class Scope(NamedTuple):
 def is_same_code(before: str, after: str) -> bool:
     """Whether two sources are the same up to layout, comments, prose, and names that were changed throughout.
 
-    Prose is docstrings and an experiment's answer, which no trial reads.
+    Prose is docstrings, including those of assignments, and an experiment's answer, which no trial reads.
+
+    A check that was added does not count, an ``if`` that can only raise ValueError or TypeError: a trial that finished
+    without it gives the same, or ends with this error.
 
     Such names are those of a function's variables, changed throughout it, and those that the file itself defines,
     changed throughout the file. Attributes, keywords and whatever is imported or built in must be the same: another
@@ -35,11 +39,34 @@ def is_same_code(before: str, after: str) -> bool:
     """
     trees = ast.parse(before), ast.parse(after)
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Module | DEFINITIONS)):
-        node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
+        node.body = [statement for statement in node.body if not _is_text(statement)]
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
         if isinstance(node.func, ast.Name) and node.func.id == "Experiment":
             node.keywords = [keyword for keyword in node.keywords if keyword.arg != "answer"]
     return _are_same(*trees, Scope(tuple(map(_bound_in_file, trees)), {}), None)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Expr(ast.Constant(str())):
+            return True
+    return False
+
+
+def _without_new_checks(before: list[Any], after: list[Any]) -> list[Any]:
+    known = {ast.dump(node) for node in before if isinstance(node, ast.If)}
+    return [node for node in after if not _is_check(node) or ast.dump(node) in known]
+
+
+def _is_check(node: Any) -> bool:
+    """Whether all that a statement can do is to raise ValueError or TypeError."""
+    match node:
+        case ast.If(test, [ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError")))], []):
+            parts = list(ast.walk(test))
+            calls = [part.func for part in parts if isinstance(part, ast.Call)]
+            are_harmless = all(isinstance(called, ast.Name) and called.id in HARMLESS for called in calls)
+            return are_harmless and not any(isinstance(part, ast.NamedExpr | ast.Await) for part in parts)
+    return False
 
 
 def _bound_in_file(tree: ast.Module) -> set[str]:
@@ -62,6 +89,7 @@ def _are_same(before: Any, after: Any, file: Scope, function: Scope | None) -> b
     if type(before) is not type(after):
         return False
     if isinstance(before, list):
+        after = _without_new_checks(before, after) if len(after) > len(before) else after
         pairs = zip(before, after, strict=False)
         return len(before) == len(after) and all(_are_same(*pair, file, function) for pair in pairs)
     if not isinstance(before, ast.AST):

@@ -312,7 +312,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["data", "mnst"], "unknown data set 'mnst'; did you mean 'mnist'?"),
         (["run", "toy", "--device", "cuda"], "device = 'cuda': no CUDA device is available"),
         (["run", "--episodes", "6", "toy"], "no experiment named (write the names before the config fields)"),
-        (["run", "toy", "--address", "auto"], "address = 'auto': expected with engine 'ray' only"),
+        (["run", "toy", "--address", "auto"], "address = 'auto': expected only with engine 'ray'"),
         (["run", "pattern-completion", "--network", "lstm"], "network = 'lstm': no arm of pattern-completion depends"),
         (["run", "toy", "--checkpoint-seconds", "-1"], "checkpoint_seconds = -1.0: expected a number of at least 0"),
         (["report"], " has no runs yet; try: engram run "),
@@ -336,6 +336,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["sweep", "toy", "--epsiodes", "5"], "unknown field 'epsiodes'; did you mean 'episodes'?"),
         (["sweep", "toy", "--momentum", "maybe"], "momentum = 'maybe': expected one of 'true', 'false'"),
         (["sweep", "toy", "--episodes", "9:5", "--samples", "2"], "high = 5: expected a number above 9"),
+        (["sweep", "toy", "--episodes", "5:6:7"], "episodes = '5:6:7': expected a range of two numbers, as in 0.1:1"),
     ],
 )
 def test_bad_usage_is_explained_and_ends_with_2(toy, capsys, arguments, message):

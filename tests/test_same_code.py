@@ -17,6 +17,7 @@ import math
 from __future__ import annotations
 
 RATE = 0.5
+"""The rate."""
 _SLOWER = 0.1
 
 
@@ -44,6 +45,7 @@ experiment = Experiment(name="sines", answer="Nobody knows.")
     ("old", "new"),
     [
         ('"""A module."""', '"""Another module, of which more is said."""'),
+        ('"""The rate."""', '"""How fast it is."""'),
         ("  # why", "  # because"),
         ('    """What is found."""\n', ""),
         ("found", "values"),
@@ -51,6 +53,7 @@ experiment = Experiment(name="sines", answer="Nobody knows.")
         ("return one * RATE + rest", "return (\n            one * RATE + rest\n        )"),
         ("rest", "offset"),
         ("_SLOWER", "_SLOW"),
+        ("    def inner", "    if len(found) > rest:\n        raise ValueError('found')\n\n    def inner"),
         ("_other(", "_a_third("),
         ("Nobody knows.", "Somebody knows."),
     ],
@@ -78,6 +81,9 @@ def test_layout_words_and_names_do_not_count(old, new):
         ("import annotations", "import division"),
         ('"sines"', '"cosines"'),
         ("answer=", "about="),
+        ("    def inner", "    if len(found) > rest:\n        found = found[1:]\n\n    def inner"),
+        ("    def inner", "    if found.pop() > rest:\n        raise ValueError('found')\n\n    def inner"),
+        ("    def inner", "    if len(found) > rest:\n        raise StopIteration\n\n    def inner"),
     ],
 )
 def test_what_is_computed_counts(old, new):

@@ -155,6 +155,8 @@ IMAGES = torch.ones(2, 3), torch.tensor([0, -1])
         (lambda: CondUNet(16, (6, 8)), "channels = .6, 8.: expected .*multiples of 4"),
         (lambda: CondUNet(16, (4, 4), attention=(2,)), "attention = 2"),
         (lambda: BumpUNet32(20), "size = 20: expected a multiple of 8"),
+        (lambda: BumpUNet32(8, width=4, time_features=5), "time_features = 5: expected an even number"),
+        (lambda: CondUNet(8, (4,), label_features=3), "label_features = 3: expected an even number"),
         (lambda: CondUNet(8, (4,))(torch.ones(2, 1, 4, 4), torch.zeros(2, dtype=int), torch.ones(2, 2)), "x.shape"),
         (lambda: CondUNet(8, (4,))(torch.ones(2, 1, 8, 8), torch.zeros(2), torch.ones(2, 2)), "t.*float32"),
         (lambda: CondUNet(8, (4,))(torch.ones(2, 1, 8, 8), torch.zeros(2, dtype=int), torch.ones(2, 3)), "labels.sha"),

@@ -105,12 +105,12 @@ def test_measures():
 def test_a_split_has_its_bounds_and_its_gap():
     known = Measurements(np.eye(11, dtype=np.uint8), np.arange(11.0))
     for distance in ("levenshtein", "hamming"):
-        with pytest.warns(UserWarning, match="gap = 0: the start leaks the best: a row is 2 edits from one of them"):
+        with pytest.warns(UserWarning, match="gap = 0: the start may hold the best: one is 2 edits away"):
             assert split(known, (0.2, 0.4), gap=0, distance=distance).tolist() == [2, 3, 4]
     assert split(known, (0.2, 0.4), gap=2, distance="hamming").tolist() == [2, 3, 4]
     with pytest.raises(ValueError, match=r"gap = 4: no row .* 0: 3, 1: 3, 2: 3, 3: 0, 4: 0"):
         split(known, (0.2, 0.4), gap=4)
-    with pytest.raises(ValueError, match="is one of the best"):
+    with pytest.raises(ValueError, match="is already among the best"):
         split(known, (0.2, 0.95), gap=0, top=0.95)
     with pytest.raises(ValueError, match="percentile"):
         split(known, (0.4, 0.2))

@@ -162,6 +162,17 @@ def test_the_shell_is_all_that_is_one_letter_away():
     assert len(expand_hamming1(pool, capacity - 1, np.random.default_rng(0), vocab=3)) == capacity - 1
 
 
+def test_more_sequences_than_exist_give_all_with_a_warning():
+    everything = np.array(list(itertools.product(range(2), repeat=3)), dtype=np.uint8)
+    with pytest.warns(UserWarning, match="n = 9: there are 8 sequences at most one letter away"):
+        np.testing.assert_array_equal(expand_hamming1(everything, 9, np.random.default_rng(0), vocab=2), everything)
+    with pytest.warns(UserWarning, match="n = 9: there are 8 sequences of 3 letters"):
+        walked = expand_hamming1(everything[:1], 9, np.random.default_rng(0), vocab=2, explore="walk")
+    np.testing.assert_array_equal(np.unique(walked, axis=0), everything)
+    # Seven of eight sequences have the last one as their only new mutant, and most parents never yield it.
+    assert len(expand_hamming1(everything[:7], 8, np.random.default_rng(0), vocab=2)) == 8
+
+
 def test_random_mutants_differ_in_as_many_letters():
     mutants = random_mutants(np.zeros((1, 6), np.uint8), 500, np.random.default_rng(0), vocab=3, letters=4)
     assert ((mutants > 0).sum(1) == 4).all()

@@ -106,7 +106,7 @@ def test_a_look_that_time_cuts_short_judges_nothing_and_goes_on_later(tmp_path, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"until_decided": True, "seeds": 3}, "seeds = 3: expected none with until_decided"),
+        ({"until_decided": True, "seeds": 3}, "seeds = 3: expected None with until_decided"),
         ({"until_decided": True, "at_most": 0}, "at_most = 0: expected a number above 0"),
     ],
 )

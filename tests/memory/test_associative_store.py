@@ -172,6 +172,11 @@ def test_a_recovery_curve_falls_with_noise():
     ("call", "error", "message"),
     [
         (lambda: AssociativeStore(ExpanderMemory(MEMORY.graph, "learn")), ValueError, "expected 'parity'"),
+        (
+            lambda: AssociativeStore(ExpanderMemory(MEMORY.graph, encoding="bits"), 2),
+            ValueError,
+            "memory.encoding = 'bits': expected 'signs' with features",
+        ),
         (lambda: AssociativeStore(MEMORY).write(["a"], []), ValueError, "payloads has 0 items: expected 1"),
         (lambda: AssociativeStore(MEMORY).address([-1]), ValueError, r"labels has -1: expected 0 .. 2\^40 - 1"),
         (lambda: AssociativeStore(MEMORY).readout(torch.ones(1, 240)), ValueError, "features = None: expected"),

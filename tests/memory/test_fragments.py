@@ -138,6 +138,26 @@ def test_a_full_store_lets_the_fragment_go_that_was_used_longest_ago():
         store.get(a)
     with pytest.raises(ValueError, match="in_use"):
         store.write("D", in_use=(b, c))
+    with pytest.raises(ValueError, match="source = 0"):
+        store.add_key("to b", b, source=a)
+    d = store.write("D", key="to d", source=b, in_use=(c,))  # takes the room of its source
+    assert store.keys[-1] == ("to d", d, -1)
+
+
+def test_of_equal_keys_the_next_counts_when_a_fragment_is_removed():
+    store = LongTermStore("exact", capacity=2)
+    a, b = store.write("A", key="door"), store.write("B", key="door")
+    assert store.match("door").target == b
+    store.touch(a)
+    store.write("C")
+    assert (b in store, store.match("door").target) == (False, a)
+
+
+def test_a_key_that_is_changed_later_matches_as_it_was_stored():
+    store, key = LongTermStore("cosine"), np.array([1.0, 0.0])
+    store.write("A", key=key)
+    key[:] = 0, 1
+    assert store.match(np.array([1.0, 0.0])).similarity == 1
 
 
 @given(seed=st.integers(0, 10**6))

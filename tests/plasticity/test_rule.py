@@ -84,3 +84,11 @@ def test_init_follows_the_parameters():
     rule = PerUnit(torch.ones(()), torch.ones(())).double()
     assert rule.init(2, 3, 4).trace.dtype == torch.float64
     assert rule.to("meta").init(2, 3, 4).trace.device.type == "meta"
+
+
+def test_a_soft_rule_cannot_declare_a_decay_for_the_kernels():
+    class Fading(PerUnit):
+        recursion, forgets = "soft", "rate"
+
+    with pytest.raises(ValueError, match="forgets = 'rate': expected None or 'nothing' with recursion = 'soft'"):
+        Fading(torch.zeros(()), torch.ones(())).init(1, 2, 2)

@@ -236,6 +236,8 @@ def test_divergence_is_said_by_rule_and_parameter():
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"rho = 1.5: expected a number from 0 to 1"):
         AlignProp(1.5)
+    with pytest.raises(ValueError, match="author_readout = True: expected local_derivative = 'author' or 'current'"):
+        AlignAda("initial", author_readout=True)
     with pytest.raises(TypeError, match="AlignAda cannot train layer '0', a LSTM"):
         AlignAda().init(nn.Sequential(nn.LSTM(3, 2)), generator())
     assert isinstance(networks()["mlp"][0][1], BatchOnlyNorm)

@@ -212,9 +212,13 @@ class TabularQSS(Tabular):
     def _warn(self, conflict: Int[np.ndarray, "2"]) -> None:
         if conflict[0] >= 0 and not self._warned:
             self._warned = True
-            effect = f"TabularQSS: action {conflict[1]} led from cell {conflict[0]} to two different cells"
-            cause = "either the environment is stochastic, which is not allowed, or its actions have changed"
-            warnings.warn(f"{effect}: {cause}: then call clear_inverse", RuntimeWarning, stacklevel=4)
+            effect = f"TabularQSS: action {conflict[1]} led from cell {conflict[0]} to"
+            cause = "the environment is stochastic, which is not allowed, or its actions have changed"
+            if callable(self.inverse):
+                message = f"{effect} a cell that the given inverse does not expect, or to two different cells: {cause}"
+            else:
+                message = f"{effect} two different cells: {cause}; in the second case, call clear_inverse"
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def _can_learn_without_next(self, terminated: bool) -> bool:
         return False  # the last state is part of what is learned

@@ -81,7 +81,7 @@ class Run:
     until_decided: Flag = False
     """Judge the claims after 5, 10, 20 and 40 seeds, and run more seeds of the arms that undecided claims read."""
     at_most: Text = None
-    """Time limit for --until-decided, such as 90s, 60m or 2h."""
+    """Time limit, such as 90s, 60m or 2h."""
     arms: Text = None
     """Only these arms, separated by commas."""
     jobs: Count = None
@@ -160,7 +160,7 @@ class Sweep:
     """Draw this number of settings at random instead of a grid: uniformly from a range, or log-uniformly if its ends
     are a factor of ten or more apart; from values with equal probability."""
     metric: Text = None
-    """The result of a trial to compare (default: the experiment's first one)."""
+    """The result of a trial to compare (default: the headline, else the first)."""
     preset: str = "laptop"
     """Size, as for `engram run`."""
     seeds: int = 1

@@ -73,6 +73,9 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
         experiment: The experiment.
         preset: Name of its preset.
         arguments: The words of the command line.
+
+    Raises:
+        ValueError: A setting is unknown, or a value or a range is not allowed.
     """
     from engram import checks
     from engram.lab import Range
@@ -98,10 +101,13 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
                 choices = [checks.choice(full_name, word.lower(), ("true", "false")) for word in text.split(",")]
                 setting_values[full_name] = [word == "true" for word in choices]
                 continue
-            ranged = kind in (int, float) and ":" in text
-            parses = [_read(experiment, preset, owner, [name, word]) for word in text.split(":" if ranged else ",")]
+            is_range = kind in (int, float) and ":" in text
+            parts = text.split(":" if is_range else ",")
+            if is_range and len(parts) != 2:
+                raise ValueError(f"{full_name} = {text!r}: expected a range of two numbers, as in 0.1:1")
+            parses = [_read(experiment, preset, owner, [name, part]) for part in parts]
             numbers = [functools.reduce(getattr, setting.split("."), options) for options in parses]
-            setting_values[full_name] = Range(*numbers) if ranged and len(numbers) == 2 else numbers
+            setting_values[full_name] = Range(*numbers) if is_range else numbers
     return setting_values
 
 

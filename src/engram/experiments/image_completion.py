@@ -38,7 +38,7 @@ from engram.tasks.data import load
 CIFAR_TRAINING = 40_000  # the first four of CIFAR-10's five training batches; the fifth is held out
 CIFAR_SIZE = 32
 NETWORKS = ("connection", "homogeneous", "non-plastic")
-NO_RULE = "non-plastic"
+NON_PLASTIC = "non-plastic"
 
 
 @settings
@@ -173,7 +173,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule, or of a network without plasticity, at a chosen rate."""
-    changes: dict[str, Any] = {"network": "non-plastic"} if rule == NO_RULE else {"network": "connection", "rule": rule}
+    changes: dict[str, Any] = (
+        {"network": "non-plastic"} if rule == NON_PLASTIC else {"network": "connection", "rule": rule}
+    )
     return {f"rule-{rule}": {**changes, "rates": (1e-3, 3e-3, 1e-2)}}
 
 
@@ -197,8 +199,8 @@ contests = [
         "held_out_error",
         maximize=False,
         curve="error",
-        baselines=(*registry.names("plasticity_rules"), NO_RULE),
-        trivial=NO_RULE,
+        baselines=(*registry.names("plasticity_rules"), NON_PLASTIC),
+        trivial=NON_PLASTIC,
         step=step_of,
     )
 ]

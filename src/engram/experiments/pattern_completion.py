@@ -22,7 +22,7 @@ from engram.tasks import PatternCompletion
 
 INPUT_GAIN = 20.0  # large enough to saturate tanh, which in effect clamps the shown units
 CHANCE = 0.25  # half of the bits are shown, and half of the others are guessed correctly
-NO_RULE = "non-plastic"
+NON_PLASTIC = "non-plastic"
 
 
 @settings
@@ -138,7 +138,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule, or of a network without plasticity, trained for a third of the time at a chosen rate."""
-    own: dict[str, Any] = {"network": "non-plastic"} if rule == NO_RULE else {"network": "plastic", "rule": rule}
+    own: dict[str, Any] = {"network": "non-plastic"} if rule == NON_PLASTIC else {"network": "plastic", "rule": rule}
     return {f"rule-{rule}": {**own, "rates": (3e-4, 1e-3, 3e-3), "episodes": lambda arm: max(10, arm.episodes // 3)}}
 
 
@@ -157,9 +157,9 @@ contests = [
         arm_of,
         "error",
         maximize=False,
-        baselines=(*registry.names("plasticity_rules"), NO_RULE),
+        baselines=(*registry.names("plasticity_rules"), NON_PLASTIC),
         chance=CHANCE,
-        trivial=NO_RULE,
+        trivial=NON_PLASTIC,
         step=step_of,
     )
 ]

@@ -117,14 +117,12 @@ def run(
         raise ValueError(f"tensorboard = True: it is not installed: {extras.install('tensorboard')}")
     check_backend(engine, "engine")
     if address is not None and engine != "ray":
-        raise ValueError(f"address = {address!r}: expected with engine 'ray' only")
+        raise ValueError(f"address = {address!r}: expected only with engine 'ray'")
     selected_preset = experiment.presets[checks.choice("preset", preset, experiment.presets)]
     changed = experiment.changed(preset, changes)
     compared = experiment.arms(preset, changed)
     if until_decided and seeds is not None:
-        raise ValueError(
-            f"seeds = {seeds}: expected none with until_decided, whose looks are at {selected_preset.looks}"
-        )
+        raise ValueError(f"seeds = {seeds}: expected None with until_decided, which looks at {selected_preset.looks}")
     if at_most is not None:
         checks.number("at_most", at_most, above=0)
     looks = list(selected_preset.looks) if until_decided else []

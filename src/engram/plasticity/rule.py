@@ -60,8 +60,8 @@ class PlasticityRule(nn.Module, ABC):
             something else, which no kernel can run.
         forgets: The form of D for the kernels, given the rate M and z = y. ``"nothing"``: D = 0. ``"rate"``: D = M.
             ``"share"``: the same, with M clamped to [0, 1]. ``"oja"``: D = M y^2. None: something else, for which
-            ``coefficients`` is called in every step. M is the parameter ``eta``, or m for a modulated linear rule. It
-            is not inherited, because a subclass may change anything.
+            ``coefficients`` is called in every step. A soft rule has ``"nothing"`` or None. M is the parameter ``eta``,
+            or m for a modulated linear rule. It is not inherited, because a subclass may change anything.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), whose rules are written here in one form.
 
@@ -113,8 +113,10 @@ class PlasticityRule(nn.Module, ABC):
             pre_size: Number of sending units.
 
         Raises:
-            ValueError: A size is less than one.
+            ValueError: A size is less than one, or the rule forgets and has ``recursion = "soft"``.
         """
+        if self.recursion == "soft" and self.forgets not in (None, "nothing"):  # the kernels would leave out D
+            raise ValueError(f"forgets = {self.forgets!r}: expected None or 'nothing' with recursion = 'soft'")
         sizes = {"batch_size": batch_size, "post_size": post_size, "pre_size": pre_size}
         for name, size in sizes.items():
             checks.size(name, size)

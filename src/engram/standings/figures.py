@@ -44,7 +44,7 @@ def ranks(scores: Scores) -> go.Figure:
     title = f"Mean ranks over {len(order.tasks)} tasks; a bar joins methods that differ by less than the critical "
     title += f"difference, {order.critical:.2g}"
     ticks = {"tickvals": list(range(len(names))), "ticktext": names, "autorange": "reversed", "automargin": True}
-    axes = {"xaxis_title": "mean rank, 1 the best", "yaxis": ticks}
+    axes = {"xaxis_title": "mean rank (1 is the best)", "yaxis": ticks}
     height = 110 + 24 * len(names) + 14 * len(groups)
     return figure.update_layout(title=title, height=height, showlegend=False, **axes)
 
@@ -87,7 +87,7 @@ def costs(scores: Scores) -> go.Figure:
             hovertemplate="%{customdata}: %{y:.3g}, %{x:.3g} ms<extra></extra>",
             **cell,
         )
-    figure.update_xaxes(title="milliseconds a step", type="log")
+    figure.update_xaxes(title="milliseconds per step", type="log")
     height = 320 * -(-len(tasks) // COLUMNS)
     return figure.update_layout(title="Result against cost", height=height, showlegend=False)
 

@@ -80,7 +80,7 @@ def _details(scores: Scores, task: Task) -> list[list[str]]:
     entries = scores.entries[task.name]
     costs = list(dict.fromkeys(title for entry in entries.values() for title in entry.costs))
     goal = task.goal if task.goal and scores.goal_of(task.name) == task.goal else "the best"
-    titles = ["ms a step", f"steps to 90 % of {goal}'s", f"{task.curve_in_words} at equal seconds"]
+    titles = ["ms per step", f"steps to 90 % of {goal}'s", f"{task.curve_in_words} at equal seconds"]
     lines = [["", task.measure_in_words, "seeds", *titles, *costs, "most similar by its dynamics of learning"]]
     for method in scores.by_rank:
         if (entry := entries.get(method)) is not None:

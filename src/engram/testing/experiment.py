@@ -89,7 +89,7 @@ def _check_config(experiment: Experiment) -> None:
     options = set(inspect.signature(run).parameters) | {"names", "json"}
     for study, loop in experiment.by_name.items():
         kind: Any = loop.settings
-        assert hasattr(kind, "__dataclass_fields__"), f"its config {kind.__name__} is no dataclass"
+        assert hasattr(kind, "__dataclass_fields__"), f"its config {kind.__name__} is not a dataclass"
         frozen = vars(kind)["__dataclass_params__"].frozen
         assert frozen, f"its config {kind.__name__} can be changed after it was checked: make it frozen"
         silent = [name for name, field in configs.fields(kind).items() if not field.meaning]

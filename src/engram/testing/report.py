@@ -90,7 +90,7 @@ def check_report(path: Path, screenshot: Path | None = None, page: Page | None =
         plot.evaluate("plot => { plot.closest('details')?.setAttribute('open', ''); plot.scrollIntoView(); }")
         plot.locator("svg.main-svg").first.wait_for(state="visible", timeout=20_000)
         marks = plot.locator(".cartesianlayer :is(path, rect, image)").count()
-        assert marks > 2, f"the {kind} of the report are empty"
+        assert marks > 2, f"the first {kind} of the report shows nothing"
     check_widths(page, path.stem, screenshot)
     for event, listener in listeners.items():
         page.remove_listener(event, listener)

@@ -19,6 +19,7 @@ Alphabet = Float[Tensor, "characters drawings 1 side side"]
 VALIDATION = ("Ojibwe", "Sanskrit", "Syriac_(Estrangelo)", "Tagalog", "Tifinagh")
 TESTED = ("Balinese", "Early_Aramaic", "Latin")  # from the small sets, which have no test part
 TRAIN_DRAWINGS = 15
+GLYPHS = 8  # characters in a synthetic alphabet
 
 
 def alphabets(
@@ -35,7 +36,7 @@ def alphabets(
     alphabets: dict[Role, list[Alphabet]] = {"train": [], "validation": [], "test": []}
     if characters == "glyphs":
         for of_role in alphabets.values():
-            of_role += [synthetic_glyphs(8, 20, generator, size)[:, :, None] for _ in range(2)]
+            of_role += [synthetic_glyphs(GLYPHS, 20, generator, size)[:, :, None] for _ in range(2)]
     elif characters == "omniglot":
         for name, alphabet in _read("omniglot", size=size, split="background").items():
             alphabets["validation" if name in VALIDATION else "train"].append(alphabet)

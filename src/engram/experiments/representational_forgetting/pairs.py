@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from engram.analysis import LinearProbe, ProbedTask, extract, linear_cka, nmse, representational_forgetting
-from engram.experiments.representational_forgetting.characters import Alphabet, Characters, Role, alphabets, draw_tasks
+from engram.experiments.representational_forgetting.characters import (
+    GLYPHS,
+    Alphabet,
+    Characters,
+    Role,
+    alphabets,
+    draw_tasks,
+)
 from engram.experiments.representational_forgetting.students import (
     FIRST_RATE,
     Method,
@@ -85,6 +92,10 @@ class Config:
     judgements: int = setting(8, "validations in meta-training; the best update is kept", ge=1)
     every: int = setting(8, "one in so many weights is used for the gradient of the learned update", ge=1)
     students: int = setting(4, "parallel students in meta-training", ge=1)
+
+    def __post_init__(self) -> None:
+        if self.characters == "glyphs" and self.ways > GLYPHS:
+            raise ValueError(f"ways = {self.ways}: expected at most {GLYPHS}, the characters in an alphabet of glyphs")
 
 
 class Start(NamedTuple):

@@ -32,7 +32,8 @@ def expand_hamming1(
 
     Args:
         tokens: The sequences.
-        n: Number of sequences to return; fewer, with a warning, if ``"ham1"`` runs out of sequences one letter away.
+        n: Number of sequences to return; fewer, with a warning, if there are no more sequences (``"walk"``), or none
+            one letter away from a given one (``"ham1"``).
         rng: Source of mutants.
         vocab: Size of the alphabet.
         explore: How parents are chosen.
@@ -56,18 +57,19 @@ def expand_hamming1(
     pool = tokens[np.sort(np.unique(tokens, axis=0, return_index=True)[1])]
     n = checks.size("n", n, len(pool))
     count, length = pool.shape
-    if explore == "ham1" and n - count > count * length * (vocab - 1) / 4:
+    if explore == "walk":
+        if n > vocab**length:
+            warnings.warn(
+                f"n = {n}: there are {vocab**length} sequences of {length} letters", UserWarning, stacklevel=2
+            )
+        n = min(n, vocab**length)
+    elif n - count > count * length * (vocab - 1) / 4:
         shell = hamming1_shell(pool, vocab)
         if n - count >= len(shell):
-            if n - count > len(shell):
-                warnings.warn(
-                    f"n = {n}: there are {count + len(shell)} sequences at most one letter away", UserWarning,
-                    stacklevel=2,
-                )  # fmt: skip
-            return np.concatenate([pool, shell])
+            return _with_all_of_shell(pool, shell, n)
     rows = list(pool)
     visited = {row.tobytes() for row in rows}
-    parent = misses = 0
+    parent = misses = fruitless = 0  # fruitless: parents in a row that yielded no new mutant
     while len(rows) < n:
         positions, letters = rng.integers(length, size=4096).tolist(), rng.integers(vocab, size=4096).tolist()
         parents = rng.random(4096).tolist() if explore == "walk" else []
@@ -84,8 +86,21 @@ def expand_hamming1(
                 if len(rows) == n:
                     break
             if misses == 0 or misses > PATIENCE:
+                fruitless = fruitless + 1 if misses else 0
                 parent, misses = (parent + 1) % count, 0
+        if explore == "ham1" and fruitless >= count:
+            shell = hamming1_shell(pool, vocab)
+            unseen = rng.permutation(shell[[row.tobytes() not in visited for row in shell]])
+            return _with_all_of_shell(np.array(rows), unseen[: n - len(rows)], n)
     return np.array(rows)
+
+
+def _with_all_of_shell(tokens: Tokens, shell: UInt8[np.ndarray, "mutants length"], n: int) -> Grown:
+    """The sequences followed by those of the shell, with a warning if there are fewer than n."""
+    grown = np.concatenate([tokens, shell])
+    if len(grown) < n:
+        warnings.warn(f"n = {n}: there are {len(grown)} sequences at most one letter away", UserWarning, stacklevel=3)
+    return grown
 
 
 def hamming1_shell(tokens: Tokens, vocab: int) -> Grown:

@@ -308,7 +308,7 @@ def mutants_of(
         row[positions] = rng.integers(landscape.vocab, size=len(positions))
         misses = misses + 1 if row.tobytes() in rows else 0
         if misses > 1000:
-            raise ValueError(f"n = {n}: mutants with {mutations:g} mutations are too few")
+            raise ValueError(f"n = {n}: there are fewer different mutants with about {mutations:g} mutations")
         rows.setdefault(row.tobytes(), row)
     tokens = np.array(list(rows.values()))
     return Measurements(tokens, landscape(tokens) + rng.normal(0, noise, n))

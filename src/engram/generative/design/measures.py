@@ -152,14 +152,16 @@ def split(
     lowest, highest, best = np.quantile(scores, (low, high, top))
     rows = np.flatnonzero((lowest <= scores) & (scores <= highest))
     if highest >= best:
-        raise ValueError(f"percentile = {percentile}: its upper bound {highest} is one of the best (top = {top})")
+        raise ValueError(
+            f"percentile = {percentile}: its upper end, {highest}, is already among the best (top = {top})"
+        )
     good = tokens[scores >= best]
     if distance == "levenshtein":
         edits = edits_to(tokens[rows], good, gap or None)
     else:
         edits = np.min([(tokens[rows] != row).sum(1) for row in good], axis=0)
     if gap == 0:
-        warnings.warn(f"gap = 0: the start leaks the best: a row is {edits.min()} edits from one of them", UserWarning,
+        warnings.warn(f"gap = 0: the start may hold the best: one is {edits.min()} edits away", UserWarning,
                       stacklevel=2)  # fmt: skip
     if not (edits >= gap).any():
         rows_by_gap = ", ".join(f"{least}: {int((edits >= least).sum())}" for least in range(gap + 1))

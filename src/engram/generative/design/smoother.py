@@ -146,7 +146,6 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         if (equal := distances[:, 0] == 0).any():
             row = int(equal.argmax())
             raise ValueError(f"X[{row}] and X[{indices[row, 0]}] are equal: expected different rows, a label for each")
-        order = np.empty(k, np.int64)
         weights = np.empty(indices.shape, np.float32 if self.metric == "hamming" else np.float64)
         spread = float(np.median(distances)) if self.edge_weight == "gaussian" else 1.0
         for row in range(len(indices)):
@@ -195,7 +194,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         smoothed, status = cg(system, diag * y, x0=y, rtol=self.tol, atol=0.0, M=scaled, callback=count)
         self.n_iter_ = len(iterations)
         if status:
-            message = f"conjugate gradients did not come to tol = {self.tol} in {self.n_iter_} iterations"
+            message = f"conjugate gradients did not reach tol = {self.tol} in {self.n_iter_} iterations"
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
         return np.asarray(smoothed)
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from engram import checks
 from engram.generative.diffusion.cond_unet import SelfAttention, encode
+from engram.generative.diffusion.encoding import check_features
 from engram.nn import initial
 
 HEADS = 4
@@ -90,10 +91,9 @@ class BumpUNet32(nn.Module):
         for name, value, divisor in (("size", size, 8), ("width", width, HEADS)):
             if checks.size(name, value) % divisor:
                 raise ValueError(f"{name} = {value}: expected a multiple of {divisor}")
-        for name, value in (("time_features", time_features), ("label_features", label_features)):
-            checks.size(name, value)
-        self.size, self.time_features, self.label_features = size, time_features, label_features
+        check_features(time_features=time_features, label_features=label_features)
         self.label_base = checks.number("label_base", label_base, above=1)
+        self.size, self.time_features, self.label_features = size, time_features, label_features
         encoded = time_features + 2 * label_features
         narrow, medium, wide = width, 2 * width, 4 * width
         self.first = DoubleConv(1, narrow, generator=generator)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
-from engram.generative.diffusion.encoding import position_encoding
+from engram.generative.diffusion.encoding import check_features, position_encoding
 from engram.nn import initial
 
 TIME_BASE = 10_000.0
@@ -112,10 +112,8 @@ class CondUNet(nn.Module):
         checks.arguments()
         self.size, self.label_dim = checks.size("size", size), checks.size("label_dim", label_dim)
         self.time_features, self.label_features = time_features, label_features
-        for name, features in (("time_features", time_features), ("label_features", label_features)):
-            with checks.noted(**{name: features}):
-                position_encoding(torch.zeros(1), features, label_base)  # raises an error if they do not fit
-        self.label_base = label_base
+        check_features(time_features=time_features, label_features=label_features)
+        self.label_base = checks.number("label_base", label_base, above=1)
         if not channels or any(checks.size("channels", width) % checks.size("groups", groups) for width in channels):
             raise ValueError(
                 f"channels = {tuple(channels)}: expected at least one number, multiples of {groups} groups"

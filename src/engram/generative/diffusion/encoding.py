@@ -31,11 +31,17 @@ def position_encoding(
         0.15
     """
     checks.arguments()
-    if checks.size("features", features, 2) % 2:
-        raise ValueError(f"features = {features}: expected an even number")
+    check_features(features=features)
     checks.number("base", base, above=1)
     half = features // 2
     values = positions if positions.is_floating_point() else positions.to(torch.get_default_dtype())
     frequencies = base ** (-torch.arange(half, device=values.device, dtype=values.dtype) / half)
     angles = values.unsqueeze(-1) * frequencies
     return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+def check_features(**features: int) -> None:
+    """Raise ValueError, which names the argument, unless encodings can have these numbers of features."""
+    for name, number in features.items():
+        if checks.size(name, number, 2) % 2:
+            raise ValueError(f"{name} = {number}: expected an even number")

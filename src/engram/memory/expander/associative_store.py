@@ -44,7 +44,7 @@ class AssociativeStore(Saveable):
         features: Length of the payloads; None: payloads can be anything, and there is no W.
 
     Raises:
-        ValueError: The memory's states cannot be encoded.
+        ValueError: The memory's states cannot be encoded, or are not signs although there are ``features``.
 
     Source: ours; the need for it is stated by Chaudhuri and Fiete (2019): the stored patterns cannot be chosen.
 
@@ -63,6 +63,8 @@ class AssociativeStore(Saveable):
         self.memory = checks.instance("memory", memory, ExpanderMemory)
         if features is not None:
             checks.size("features", features)
+            if memory.encoding != "signs":
+                raise ValueError(f"memory.encoding = {memory.encoding!r}: expected 'signs' with features")
         self.message_size = memory.message_size
         self.weight = None if features is None else torch.zeros(features, len(memory.graph.node_degrees))
         self._items: dict[int, tuple[Label, Any]] = {}  # label and payload by message

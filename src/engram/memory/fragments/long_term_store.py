@@ -12,7 +12,7 @@ from engram.state import check_state
 
 T = TypeVar("T")
 UNKNOWN = -1
-"""The source of a key whose fragment is gone, or that came from none."""
+"""The source of a key that has none, or whose source was removed."""
 
 
 class StoredKey(NamedTuple):
@@ -105,14 +105,16 @@ class LongTermStore(Generic[T]):
         self._items[number] = item
         self.touch(number)
         if key is not None:
-            self.add_key(key, number, source)
+            self.add_key(key, number, source if source in self._items else None)  # it may have been removed
         return number
 
     def add_key(self, key: Any, target: int, source: int | None = None) -> None:
         """Store another key that leads to a fragment; ``source``: the fragment in which it was met."""
         self._existing_id("target", target)
+        source = UNKNOWN if source is None else self._existing_id("source", source)
+        key = copy.deepcopy(key)
         self._matcher.add(key, target)
-        self.keys.append(StoredKey(copy.deepcopy(key), target, UNKNOWN if source is None else source))
+        self.keys.append(StoredKey(key, target, source))
 
     def get(self, id: int) -> T:  # noqa: A002
         """The fragment with this number; ValueError if there is none."""

@@ -44,20 +44,21 @@ class ExactMatcher:
     __repr__ = checks.described
 
     def __init__(self) -> None:
-        self.targets: dict[Hashable, int] = {}
+        self.targets: dict[Hashable, list[int]] = {}
 
     def add(self, key: Any, target: int) -> None:
         """Store a key."""
-        self.targets[_hashable("key", key)] = target
+        self.targets.setdefault(_hashable("key", key), []).append(target)
 
     def forget(self, target: int) -> None:
         """Remove all keys that lead to a fragment."""
-        self.targets = {key: fragment for key, fragment in self.targets.items() if fragment != target}
+        remaining = {key: [other for other in targets if other != target] for key, targets in self.targets.items()}
+        self.targets = {key: targets for key, targets in remaining.items() if targets}
 
     def match(self, query: Any) -> Match:
         """The equal key, with similarity 1."""
-        target = self.targets.get(_hashable("query", query))
-        return NO_MATCH if target is None else Match(target, 1.0)
+        targets = self.targets.get(_hashable("query", query))
+        return Match(targets[-1], 1.0) if targets else NO_MATCH
 
 
 class CosineMatcher:

@@ -37,6 +37,9 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         author_readout: In a recurrent network, whether a unit gets only the errors of later steps, not that of its own
             step, as in the authors' code, whose first step is therefore not backpropagation's.
 
+    Raises:
+        ValueError: ``local_derivative`` is none of these, or ``"initial"`` together with ``author_readout``.
+
     The state is the parameters at ``init``, by name. The rule trains an ``nn.Sequential`` of linear layers and
     convolutions, in either parameterisation, and ``WideRNN``.
 
@@ -58,6 +61,8 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
     ) -> None:
         choices: tuple[Literal["author", "initial", "current"], ...] = ("author", "initial", "current")
         self.local_derivative = checks.choice("local_derivative", local_derivative, choices)
+        if author_readout and local_derivative == "initial":
+            raise ValueError("author_readout = True: expected local_derivative = 'author' or 'current'")
         self.author_readout = author_readout
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from engram import checks
 
 MOST_ACTIVE = 50.0
-"""Above which a graded activity is cut off, as published."""
+"""The largest graded activity, as published."""
 
 
 def k_winners(

@@ -15,7 +15,7 @@ from engram.rules.hebbian_conv.threshold import AdaptiveThreshold
 from engram.rules.hebbian_conv.update import Rule
 
 LARGEST_STEP = 0.5
-"""Of a filter, as the share of it that a batch may replace; at 1 and above its sign would flip."""
+"""The largest share of a filter that a batch may replace; at 1 its sign would flip."""
 
 
 def fixed_fan_in(
