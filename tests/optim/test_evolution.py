@@ -49,6 +49,17 @@ def test_a_constant_loss_gives_no_gradient_at_all(constant, shaping):
     assert not estimate.any()
 
 
+@pytest.mark.parametrize("shaping", ["rank", "zscore"])
+def test_the_estimate_is_made_of_shaped_losses(shaping):
+    theta, shares = torch.arange(20.0), torch.linspace(0, 1, 20)
+
+    def loss_of(population):
+        return (population @ shares).square()
+
+    estimate = gradient(10, 0.1, lambda population: shaped(loss_of(population), shaping), theta)
+    torch.testing.assert_close(gradient(10, 0.1, loss_of, theta, shaping=shaping), estimate)
+
+
 def test_the_estimate_is_the_published_sum():
     params = torch.zeros(3)
     es = AntitheticES([params], 0.5, sgd, population_size=6, generator=torch.Generator().manual_seed(3))
@@ -133,12 +144,43 @@ def test_bad_arguments_of_the_strategy_are_named(options, error, message):
     ("params", "options", "message"),
     [
         (torch.zeros(3000), {}, "params hold 3000 numbers: expected at most 2000, unless diagonal"),
+        (torch.zeros(2001), {}, "params hold 2001 numbers: expected at most 2000, unless diagonal"),
         (torch.zeros(1), {}, "expected at least 2"),
+        (torch.ones(3, requires_grad=True) * 2, {}, r"params\[0\]: expected a floating-point leaf tensor"),
     ],
 )
 def test_bad_arguments_of_cma_es_are_named(params, options, message):
     with pytest.raises(ValueError, match=message):
         CMAES([params], **options)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_cma_es_begins_around_the_parameters_with_its_step_size(diagonal):
+    (population,) = CMAES([torch.full((2,), 5.0)], 0.01, population_size=400, diagonal=diagonal).ask()
+    torch.testing.assert_close(population.mean(0), torch.full((2,), 5.0), atol=0.003, rtol=0)
+    torch.testing.assert_close(population.std(0), torch.full((2,), 0.01), rtol=0.2, atol=0)
+
+
+def test_a_loaded_state_of_cma_es_sets_the_parameters_and_does_not_change_with_its_source():
+    params, others = torch.zeros(3), torch.zeros(3)
+    es = CMAES([params], 0.1)
+    es.tell(loss=es.ask()[0].sum(1))
+    state, before = es.state_dict(), params.clone()
+    es.tell(loss=es.ask()[0].sum(1))
+    loaded = CMAES([others])
+    loaded.load_state_dict(state)
+    assert torch.equal(others, before)
+    loaded.tell(loss=loaded.ask()[0].sum(1))
+    assert torch.equal(others, params)
+
+
+@pytest.mark.parametrize("make", [CMAES, AntitheticES])
+def test_a_population_is_told_once(make):
+    es = make([torch.zeros(3)], population_size=4)
+    es.ask()
+    es.tell(loss=[1.0, 2.0, 3.0, 4.0])
+    with pytest.raises(RuntimeError, match="call ask before"):
+        es.tell(loss=[1.0, 2.0, 3.0, 4.0])
 
 
 @pytest.mark.parametrize("diagonal", [False, True])

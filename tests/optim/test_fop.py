@@ -75,7 +75,7 @@ def test_every_kind_keeps_the_contract_of_optimizers(options):
     [
         ({}, torch.optim.SGD, {"weight_decay": 0.1}),
         ({}, torch.optim.SGD, {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
-        ({}, torch.optim.SGD, {"momentum": 0.8, "nesterov": True, "maximize": True}),
+        ({}, torch.optim.SGD, {"momentum": 0.8, "nesterov": True, "maximize": True, "weight_decay": 0.1}),
         ({"base": "adam"}, torch.optim.Adam, {"betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}),
         ({"base": "adamw"}, torch.optim.AdamW, {"weight_decay": 0.1}),
     ],
@@ -160,7 +160,12 @@ KINDS = ["spatial", "left", "right", "kron", "full", "lowrank", "diag", "scalar"
 
 
 @pytest.mark.parametrize(
-    ("options", "structure"), [*((row, "left") for row in ROWS), *(({"momentum": 0.9}, kind) for kind in KINDS)]
+    ("options", "structure"),
+    [
+        *((row, "left") for row in ROWS),
+        *(({"momentum": 0.9}, kind) for kind in KINDS),
+        ({"precond_norm": "trace"}, "kron"),
+    ],
 )
 @pytest.mark.parametrize("before", [0, 3])
 def test_hypergradients_are_derivatives(options, structure, before):
@@ -474,21 +479,43 @@ def test_who_gets_no_preconditioner_is_told():
         assert ["'auto' finds no kernel" in str(warning.message) for warning in said] == [True] * warned, options
 
 
-def test_layers_of_few_outputs_have_whole_matrices_beside_low_rank():
+@pytest.mark.parametrize("rank", [2, 8])
+def test_layers_of_few_outputs_have_whole_matrices_beside_low_rank(rank):
     net = nn.Sequential(nn.Linear(3, 12), nn.Tanh(), nn.Linear(12, 2))
-    optimizer = FOP(auto_groups(net, linear="lowrank"), rank=8, lr=0.1)
+    optimizer = FOP(auto_groups(net, linear="lowrank"), rank=rank, lr=0.1)
     for _ in range(5):
         optimizer.zero_grad()
         net(torch.ones(2, 3)).square().sum().backward()
         optimizer.step()
-    assert [optimizer.state[net[layer].weight]["M"].shape for layer in (0, 2)] == [(12, 8), (2, 2)]
+    assert [optimizer.state[net[layer].weight]["M"].shape for layer in (0, 2)] == [(12, rank), (2, 2)]
     wide, narrow = (torch.linalg.eigvalsh(optimizer.preconditioner(net[layer].weight)) for layer in (0, 2))
     assert wide.min() > 1 - 1e-5  # low rank only lengthens steps, and a whole matrix begins with those of the base
     assert 0.5 < narrow.min() < narrow.max() < 2
 
 
+def test_the_generator_draws_low_rank():
+    p = torch.ones(4, 3, requires_grad=True)
+    drawn = [
+        FOP([p], structure="lowrank", rank=2, generator=torch.Generator().manual_seed(seed)).preconditioner(p)
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize(("places", "taken"), [(1, False), (2, True), (64, True), (65, False)])
+def test_kernels_have_2_to_64_positions(places, taken):
+    p = torch.ones(2, 2, places, requires_grad=True)
+    if taken:
+        assert FOP([p]).preconditioner(p).shape == (places, places)
+    else:
+        with pytest.raises(ValueError, match="has no preconditioner"):
+            FOP([p]).preconditioner(p)
+
+
 def test_bad_input_is_refused():
-    p, image, large = torch.ones(4, 3), torch.ones(2, 2, 3, 3), torch.ones(20, 20)
+    p, image, large = torch.ones(4, 3), torch.ones(2, 2, 3, 3), torch.ones(257)
+    FOP([torch.ones(256, requires_grad=True)], structure="full")
     wrong = [
         ({"lr": torch.tensor(-1.0)}, "lr = -1.0"), ({"eig_range": (2.0, 3.0)}, "eig_range = 2.0"),
         ({"structure": "spatial"}, r"structure = 'spatial': .*\(4, 3\)"),
@@ -505,7 +532,7 @@ def test_bad_input_is_refused():
         sparse.grad = torch.ones(4, 3).to_sparse()
     assert_refused(
         [
-            (lambda: FOP([large.requires_grad_()], structure="full"), ValueError, r"\(20, 20\).*400\^2.*MB.*256"),
+            (lambda: FOP([large.requires_grad_()], structure="full"), ValueError, r"\(257,\).*257\^2.*MB.*256"),
             (lambda: FOP([torch.ones(2, dtype=torch.complex64).requires_grad_()]), RuntimeError, "complex"),
             (FOP([sparse], structure="none").step, RuntimeError, "sparse"),
             (lambda: optimizer.add_param_group({"params": [image], "rho": -1}), ValueError, "rho = -1"),

@@ -41,6 +41,7 @@ def networks():
     double = {"dtype": torch.float64, "generator": generator()}
     standard = to_standard(wide_mlp((12, 9, 10), norm=False, **double))
     standard[1].inplace = True
+    standard.append(nn.Tanh())
     return {
         "mlp": (wide_mlp((12, 9, 8, 10), **double), draw(6, 12), targets(6)),
         "plain": (wide_mlp((12, 9, 8, 10), norm=False, **double), draw(6, 12), targets(6)),
@@ -187,6 +188,21 @@ def test_where_ada_takes_the_local_derivative():
         torch.testing.assert_close(gradients["3.weight"], second.t() @ model[:3](x) * 4**-0.5)
 
 
+def test_in_one_step_of_time_a_unit_has_the_initial_derivative_only_if_asked():
+    start, x, target = (
+        wide_rnn(1, 8, 2, dtype=torch.float64, generator=generator()),
+        draw(1, 5, 1),
+        draw(1, 5, 2, seed=3),
+    )
+    model = moved(start, 1.0)
+    sent = (model(x) - target)[0] / 5 @ start.readout.weight * start.readout.scale
+    for kind in ("author", "initial", "current"):
+        rule, core = AlignAda(kind), (start if kind == "initial" else model).core
+        on = nn.functional.linear(x[0], core.weight_ih, core.bias) > 0
+        gradients = grads(rule, model, x, target, rule.init(start, generator()))
+        torch.testing.assert_close(gradients["core.weight_ih"], (sent * on).t() @ x[0])
+
+
 @each_rule
 def test_nothing_changes_where_there_is_no_error(rule):
     model, x, _ = networks()["cnn"]
@@ -213,6 +229,14 @@ def test_feedback_of_any_correlation():
     gradients, wanted = (grads(rule, model, x, target, none) for rule in (AlignProp(0.0), FeedbackAlignment()))
     for name, grad in wanted.items():
         torch.testing.assert_close(gradients[name], grad, rtol=0, atol=1e-14)
+
+
+def test_feedback_of_any_correlation_in_time():
+    model = wide_rnn(1, 300, 200, dtype=torch.float64, generator=generator())
+    none, most, whole = (AlignProp(rho).init(model, generator(3)) for rho in (0.0, 0.6, 1.0))
+    for name, weight in none.items():
+        assert weight.var().item() == pytest.approx(1 / 300, rel=0.02)
+        torch.testing.assert_close(most[name], 0.6 * whole[name] + 0.8 * weight)
 
 
 @pytest.mark.parametrize("rule", [AlignZero(), AlignAda(), AlignProp()], ids=["zero", "ada", "prop"])

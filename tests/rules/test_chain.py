@@ -12,10 +12,13 @@ from engram.rules import (
     EquilibriumPropagation,
     FeedbackAlignment,
     LocalError,
+    NodePerturbation,
     PredictiveCoding,
     Reinforce,
+    WeightMirror,
     WeightPerturbation,
     chain,
+    output_loss,
     train_step,
 )
 
@@ -141,9 +144,17 @@ REFUSED = {
     "norm first": (FeedbackAlignment, nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)), "'0'.*before the first"),
     "batch norm": (PredictiveCoding, nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "'1', a BatchNorm1d.*phases"),
     "dropout": (EquilibriumPropagation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1', a Dropout"),
+    "batch norm of a mirror": (WeightMirror, nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "'1'.*phases"),
+    "dropout of nodes": (NodePerturbation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*phases"),
+    "dropout of targets": (DifferenceTargetPropagation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*phases"),
+    "dropout of draws": (Reinforce, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*phases"),
     "dropout of weights": (WeightPerturbation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*eval"),
     "ep": (EquilibriumPropagation, nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)), "'1', a ReLU.*bounded"),
     "ep images": (EquilibriumPropagation, nn.Sequential(nn.Conv2d(1, 1, 3)), "'0', a Conv2d"),
+    "images of a mirror": (WeightMirror, nn.Sequential(nn.Conv2d(1, 1, 3)), "'0', a Conv2d"),
+    "images of targets": (DifferenceTargetPropagation, nn.Sequential(nn.Conv2d(1, 1, 3)), "'0', a Conv2d"),
+    "images of draws": (Reinforce, nn.Sequential(nn.Conv2d(1, 1, 3)), "'0', a Conv2d"),
+    "scaled": (PredictiveCoding, nn.Sequential(NTKLinear(3, 3)), "'0', a NTKLinear.*to_standard"),
     "dtp": (
         DifferenceTargetPropagation,
         nn.Sequential(nn.Linear(3, 3), nn.Softmax(1), nn.Linear(3, 3)),
@@ -158,6 +169,30 @@ def test_a_network_is_refused_by_the_layer_before_the_first_step(name):
     make, model, pattern = REFUSED[name]
     with pytest.raises(TypeError, match=rf"^(model: )?{make.__name__} cannot train .*{pattern}"):
         make().init(model, seeded())
+
+
+def test_in_eval_mode_dropout_gives_one_output_and_is_taken():
+    WeightPerturbation().init(nn.Sequential(nn.Linear(3, 3), nn.Dropout()).eval(), seeded())
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in registry.names("learning_rules") if name[:4] not in ("epro", "rtrl")]
+)
+def test_the_loss_is_that_of_the_prediction(name):
+    layers = nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)
+    model, rule = nn.Sequential(*layers[2 * (name == "reinforce") :]).double(), registry.get("learning_rules", name)()
+    x = drawn(7, layers[2 * (name == "reinforce")].in_features)
+    for target in (torch.randint(3, (7,), generator=seeded()), drawn(7, 3, seed=1)):
+        loss = rule.update(model, x, target, rule.init(model, seeded())).info["loss"].item()
+        assert loss == pytest.approx(output_loss(rule.predict(model, x), target).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [3, -1, -100])
+def test_a_class_without_an_output_is_refused(wrong):
+    model, target = nn.Linear(5, 3).double(), torch.tensor([0, wrong])
+    for rule in (Backprop(), FeedbackAlignment(), NodePerturbation(), EquilibriumPropagation()):
+        with pytest.raises(ValueError, match=f"target = {wrong}: expected classes from 0 to 2"):
+            rule.update(model, drawn(2, 5), target, rule.init(model, seeded()))
 
 
 def test_input_of_another_shape_or_dtype_is_refused():

@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_iris
 
-from engram.rules import KolenPollack, RuleClassifier
+from engram.rules import KolenPollack, RuleClassifier, output_loss
 from engram.rules.temporal import EProp
 
 
@@ -36,6 +37,16 @@ def test_weights_decay_as_kolen_and_pollack_ask_so_that_feedback_does_not_read_t
 def test_rules_that_decay_weights_of_their_own_say_how_fast():
     assert KolenPollack(0.01).weight_decay(0.1, momentum=0.5) == pytest.approx(0.05)
     assert EProp("adaptive", 0.01).weight_decay(0.1) == pytest.approx(0.1)
+    assert EProp("adaptive", 0.01).weight_decay(0.1, momentum=0.5) == pytest.approx(0.05)
     assert EProp("random", 0.01).weight_decay(0.1) == 0
     with pytest.raises(ValueError, match="lr = 0"):
         KolenPollack().weight_decay(0.0)
+
+
+def test_predictions_and_losses_are_those_of_the_rule():
+    X, y = load_iris(return_X_y=True)
+    classifier = RuleClassifier("ep", learning_rate=1e-12, batch_size=40, epochs=2, random_state=0).fit(X, y)
+    output = classifier.rule_.predict(classifier.network_, torch.tensor(X))
+    assert classifier.loss_curve_ == pytest.approx([output_loss(output, torch.tensor(y)).item()] * 2)
+    np.testing.assert_allclose(classifier.predict_proba(X), output.softmax(1).numpy())
+    assert [type(part).__name__ for part in classifier.network_] == ["Linear", "Tanh", "Linear", "Tanh", "Linear"]

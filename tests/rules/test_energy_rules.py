@@ -135,6 +135,14 @@ def test_equilibrium_propagation_approaches_the_gradient_as_the_nudge_falls(unit
     assert both[0] < 0.045  # a cosine of .999
 
 
+def test_the_residual_is_the_largest_force_that_is_left():
+    model, x = network(1, nn.Linear(6, 3)), drawn(4, 6)
+    for steps, share in ((1, 1), (2, 0.7), (3, 0.49)):  # linear units approach their drive by epsilon a step
+        rule = EquilibriumPropagation(free_steps=steps, epsilon=0.3)
+        residual = rule.update(model, x, drawn(4, 3, seed=1), None).info["residual"]
+        torch.testing.assert_close(residual, share * model(x).abs().max().detach())
+
+
 def test_a_free_phase_with_a_tolerance_ends_when_it_has_settled():
     model = network(1, nn.Linear(6, 5), nn.Hardtanh(0, 1), nn.Linear(5, 3), nn.Hardtanh(0, 1))
     x, target = drawn(4, 6), drawn(4, 3, seed=1)
@@ -245,3 +253,24 @@ def test_an_inverse_takes_a_gradient_step_towards_the_noisy_activity():
     slopes = torch.autograd.grad(error.square().sum() / (2 * len(x)), (weight, bias))
     for part, before, slope in zip(after, state.inverses["2.weight"], slopes, strict=True):
         torch.testing.assert_close(part, before - 0.3 * slope)
+
+
+def test_inverses_begin_with_a_variance_of_one_over_fan_in():
+    model = network(0, nn.Linear(2, 400), nn.Tanh(), nn.Linear(400, 300), nn.Tanh(), nn.Linear(300, 2))
+    (inverse,) = DifferenceTargetPropagation().init(model, seeded()).inverses.values()
+    assert inverse.weight.shape == (400, 300)
+    assert inverse.weight.var().item() == pytest.approx(1 / 300, rel=0.02)
+    assert not inverse.bias.any()
+
+
+def test_targets_come_from_the_inverses_that_have_learned():
+    model, batch = network(), (drawn(5, 8), drawn(5, 4, seed=1))
+    rule, resting = DifferenceTargetPropagation(), DifferenceTargetPropagation(inverse_steps=0)
+    grads, after, _ = rule.update(model, *batch, rule.init(model, seeded()))
+    torch.testing.assert_close(grads, resting.update(model, *batch, after).grads)
+
+
+def test_each_batch_has_noise_of_its_own():
+    model, batch, rule = network(), (drawn(5, 8), drawn(5, 4, seed=1)), DifferenceTargetPropagation()
+    state = rule.init(model, seeded())
+    assert rule.update(model, *batch, state).state.key != state.key

@@ -9,6 +9,7 @@ from torch import nn
 
 from engram import registry
 from engram.analysis import gradient_cosine
+from engram.nn import NTKLinear
 from engram.rules import (
     Backprop,
     DirectFeedbackAlignment,
@@ -98,6 +99,18 @@ def test_feedback_has_a_variance_of_one_over_fan_in():
     state = local.update(model, torch.ones(1, 2), torch.ones(1, 2), local.init(model, seeded())).state
     assert state.weights[:, :400].var().item() == pytest.approx(1 / 400, rel=0.2)
     assert state.weights[:, 400:].var().item() == pytest.approx(1 / 300, rel=0.2)
+    images = nn.Sequential(nn.Conv2d(1, 40, 3), nn.Conv2d(40, 50, 3))
+    assert FeedbackAlignment().init(images, seeded())["1.weight"].var().item() == pytest.approx(1 / 360, rel=0.05)
+
+
+def test_feedback_of_scaled_weights_is_scaled_alike():
+    layers = NTKLinear(2, 400), nn.Tanh(), NTKLinear(400, 300, gain=3.0), nn.Tanh(), NTKLinear(300, 2)
+    model, direct = nn.Sequential(*layers), DirectFeedbackAlignment()
+    feedback = FeedbackAlignment().init(model, seeded())
+    assert feedback["2.weight"].var().item() == pytest.approx(9 / 400, rel=0.02)
+    state = direct.update(model, torch.ones(1, 2), torch.ones(1, 2), direct.init(model, seeded())).state
+    assert state.weights[:, :400].var().item() == pytest.approx(1 / 400, rel=0.2)
+    assert state.weights[:, 400:].var().item() == pytest.approx(1 / 300, rel=0.2)
 
 
 def test_with_one_hidden_layer_direct_feedback_is_feedback_alignment():
@@ -160,8 +173,9 @@ def test_redrawn_sizes_differ_from_batch_to_batch_and_fixed_ones_do_not():
     model, x, target = network(5, 4, 3), drawn(7, 5), drawn(7, 3, seed=1)
     for rule, changes in ((SignSymmetry(), False), (SignSymmetry.fixed(), False), (SignSymmetry.redrawn(), True)):
         state = rule.init(model, seeded())
-        after = rule.update(model, x, target, state).state
-        assert torch.equal(after.magnitudes["2.weight"], state.magnitudes["2.weight"]) != changes
+        for _ in range(2):
+            before, state = state, rule.update(model, x, target, state).state
+            assert torch.equal(state.magnitudes["2.weight"], before.magnitudes["2.weight"]) != changes
 
 
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam])
@@ -190,6 +204,20 @@ def test_a_weight_mirror_of_linear_units_learns_the_weights():
         W = model.get_parameter(name).detach()
         assert torch.cosine_similarity(B.flatten(), W.flatten(), dim=0) > 0.98
         assert (B.norm() / W.norm()).item() == pytest.approx(1, abs=0.15)
+
+
+def test_a_weight_mirror_learns_from_the_response_to_noise_after_its_batch():
+    model, rule, x, target = network(5, 4, 4, 3), WeightMirror(rate=0.3, decay=0.2), drawn(7, 5), drawn(7, 3, seed=1)
+    model[2].bias.data += 1  # which noise does not meet
+    state = rule.init(model, seeded())
+    grads, after, _ = rule.update(model, x, target, state)
+    generator = seeded(int(state.key))
+    for name, units in (("2.weight", torch.tanh), ("4.weight", lambda a: a)):
+        noise = chain.normal((7, 4), generator, x)
+        response = units(noise @ model.get_parameter(name).detach().T)
+        torch.testing.assert_close(after.feedback[name], 0.8 * state.feedback[name] + 0.3 / 7 * response.T @ noise)
+    torch.testing.assert_close(grads, FeedbackAlignment().update(model, x, target, state.feedback).grads)
+    assert after.key != state.key
 
 
 def test_of_local_errors_a_layer_knows_nothing_of_those_above():

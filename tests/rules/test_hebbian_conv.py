@@ -23,6 +23,7 @@ from engram.rules import (
     quadrants,
     triangle,
 )
+from engram.rules.hebbian_conv import passes
 from engram.rules.hebbian_conv.passes import fast_pass, plain_pass
 from engram.rules.hebbian_conv.update import RULES
 
@@ -168,6 +169,9 @@ def test_quadrants_of_the_last_layer_are_its_output_in_another_order():
     assert torch.equal(last.view(40, 4, 6).transpose(1, 2).reshape(40, 24), flat)
     predicted = [RidgeClassifier().fit(x[:30], labels[:30]).predict(x[30:]) for x in (last.numpy(), flat.numpy())]
     assert (predicted[0] == predicted[1]).all()
+    assert quadrants(torch.arange(9.0).view(1, 1, 3, 3)).tolist() == [[0, 1.5, 4.5, 6]]
+    others = [features.mean(1) for features in layer_features(net, images)[:2]]  # standardised
+    torch.testing.assert_close(others, [torch.zeros(40)] * 2, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match=r"activity.shape = \(1, 2, 1, 4\)"):
         quadrants(torch.zeros(1, 2, 1, 4))
 
@@ -246,20 +250,27 @@ CASES = [
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 @pytest.mark.parametrize("options", CASES)
-def test_kernels_do_what_the_definition_does(options, dtype):
+def test_kernels_do_what_the_definition_does(options, dtype, monkeypatch):
+    monkeypatch.setattr(passes, "BLOCK", 3 * 4 * 9 * 6 * 20)  # three rows at a time
     layer = HebbianConv2d(4, 30, 3, generator=seeded(), **options).to(dtype)
     layer.threshold.theta.copy_(0.1 * drawn(30, seed=1))
     images = drawn(20, 4, 11, 8, seed=2, dtype=dtype)
     images[3] = 0.3  # of which nothing is learned
+    layer.weight[1], layer.threshold.theta[1] = layer.weight[0], layer.threshold.theta[0]  # of equals the first wins
+    if layer.connections is not None:
+        layer.connections[1] = layer.connections[0]
     arguments = images, layer.weight, layer.threshold.theta, layer.competition, layer.connections
     plain, fast = plain_pass(*arguments), fast_pass(*arguments)
     for name, wanted, actual in zip(plain._fields, plain, fast, strict=True):
         tolerance = 1e-10 if dtype is F64 else 1e-4
         torch.testing.assert_close(actual, wanted, atol=tolerance, rtol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
-    assert plain.win_rate.max() > 0
+    assert plain.win_rate[0] > plain.win_rate[1] == 0
 
 
-@pytest.mark.parametrize("options", [{}, {"n_winners": 2, "binary": False, "rule": "oja"}, {"rule": "hebb"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"n_winners": 2}, {"binary": False}, {"n_winners": 2, "binary": False, "rule": "oja"}, {"rule": "hebb"}],
+)
 def test_a_training_step_is_threshold_winners_update_and_norm(options):
     layer = HebbianConv2d(3, 6, 3, lr=0.01, generator=seeded(), **options).double()
     images = drawn(9, 3, 8, 8)
@@ -359,6 +370,17 @@ def test_too_large_a_step_is_cut_and_told():
         HebbianLinear(3, 4, n_winners=4)
 
 
+def test_a_step_that_is_cut_takes_a_filter_half_way_to_the_mean_of_what_it_won():
+    layer, images = HebbianLinear(3, 4, lr=0.5, threshold_rate=0.0, generator=seeded()).double(), drawn(9, 3)
+    before, x = layer.weight.clone(), per_sample_standardize(images)
+    won = k_winners(x @ before.T, 1)
+    layer(images)
+    cut = 0.5 * 4 / 9 * won.sum(0) > 0.5
+    assert 0 < cut.sum() < 4
+    mean = won.T @ x / won.sum(0)[:, None]
+    torch.testing.assert_close(layer.weight[cut], functional.normalize(before + mean)[cut])
+
+
 def test_filters_wait_for_thresholds_and_no_optimiser_changes_them():
     layer, images = HebbianLinear(3, 4, burn_in=2, generator=seeded()), drawn(9, 3, dtype=torch.float32)
     before, moved = layer.weight.clone(), []
@@ -382,6 +404,28 @@ def test_features_go_on_and_take_rows():
     rows = HebbianFeatures(**options, image_shape=(3, 12, 12)).fit(images.reshape(30, -1))
     shaped = HebbianFeatures(**options).fit(images)
     assert np.array_equal(rows.transform(images.reshape(30, -1)), shaped.transform(images))
+
+
+def test_features_learn_for_all_epochs_after_their_burn_in():
+    images = np.random.default_rng(0).random((30, 1, 8, 8))
+    options = {"n_filters": (5,), "kernel_sizes": (3,), "fan_ins": (None,), "lr": (0.1,), "random_state": 0}
+    model = HebbianFeatures(**options, n_epochs=2, batch_size=12, burn_in=6).fit(images)
+    assert model.network_[0].steps == 6
+    before = model.network_[0].weight.clone()
+    assert torch.equal(HebbianFeatures(**options, burn_in=1).partial_fit(images).network_[0].weight, before)
+    assert not torch.allclose(model.partial_fit(images).network_[0].weight, before)
+
+
+def test_flips_mirror_left_and_right():
+    images = np.random.default_rng(0).random((30, 1, 8, 8))
+    options = {"n_filters": (5,), "kernel_sizes": (3,), "fan_ins": (None,), "random_state": 0}
+    for x, alike in ((images, False), (images + images[..., ::-1], True)):
+        layer = HebbianFeatures(**options, lr=(0.0,), threshold_rate=0.0).partial_fit(x).network_[0].train()
+        layer.lr = 0.1
+        layer(torch.from_numpy(x))
+        for flip in (False, True):
+            model = HebbianFeatures(**options, lr=(0.1,), threshold_rate=0.0, flip=flip).partial_fit(x)
+            assert torch.allclose(model.network_[0].weight, layer.weight) == (alike or not flip)
 
 
 IMAGES = torch.zeros(2, 3, 8, 8)

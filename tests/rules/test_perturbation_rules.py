@@ -19,14 +19,29 @@ def flat(grads):
     return torch.cat([grads[name].flatten() for name in sorted(grads)])
 
 
-def test_the_mean_of_node_perturbation_is_the_gradient():
+@pytest.mark.parametrize(("copies", "draws"), [(100_000, 1), (20_000, 5)])
+def test_the_mean_of_node_perturbation_is_the_gradient(copies, draws):
     torch.manual_seed(0)
     model, x, target = nn.Linear(5, 4).double(), drawn(1, 5), drawn(1, 4, seed=1)
-    rule, copies = NodePerturbation(sigma=0.01), 100_000
+    rule = NodePerturbation(sigma=0.01, draws=draws)
     grads = rule.update(model, x.expand(copies, 5), target.expand(copies, 4), rule.init(model, seeded())).grads
     ours, gradient = flat(grads), flat(Backprop().update(model, x, target, None).grads)
     assert torch.cosine_similarity(ours, gradient, dim=0) >= 0.99
     assert (ours.norm() / gradient.norm()).item() == pytest.approx(1, abs=0.05)
+
+
+def test_a_convolution_of_one_pixel_is_perturbed_as_a_linear_layer():
+    torch.manual_seed(0)
+    linear, x, rule = nn.Linear(5, 4).double(), drawn(7, 5), NodePerturbation()
+    convolution, target = nn.Sequential(nn.Conv2d(5, 4, 1), nn.Flatten()).double(), drawn(7, 4, seed=1)
+    for name, part in linear.named_parameters():
+        convolution[0].get_parameter(name).data.copy_(part.data.view_as(convolution[0].get_parameter(name)))
+    grads, (by_pixel, _, _) = (
+        rule.update(model, inputs, target, rule.init(model, seeded()))
+        for model, inputs in ((linear, x), (convolution, x[..., None, None]))
+    )
+    for name, grad in grads.grads.items():
+        torch.testing.assert_close(by_pixel[f"0.{name}"].view_as(grad), grad)
 
 
 def test_the_mean_of_weight_perturbation_is_the_gradient():
@@ -83,6 +98,20 @@ def test_the_expected_reinforcement_of_a_bernoulli_unit():
     target = torch.zeros(copies, dtype=torch.int64)
     grads = rule.update(model, torch.ones(copies, 1).double(), target, state).grads
     assert -grads["0.weight"].item() == pytest.approx(0.1955, abs=0.002)
+
+
+def test_a_reward_that_was_expected_changes_nothing():
+    model, batch = nn.Sequential(nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 1)).double(), drawn(6, 5)
+    target = torch.zeros(6, dtype=torch.int64)  # the only class, and so always right
+    state = Reinforce().init(model, seeded())
+    (slow, _, _), (grads, after, _) = (
+        rule.update(model, batch, target, state) for rule in (Reinforce(rate=0.0), Reinforce(rate=0.25))
+    )
+    assert after.baseline == 0.25
+    assert torch.equal(slow["0.weight"], grads["0.weight"]), "a reward was compared with itself"
+    assert grads["0.weight"].any()
+    expected = state._replace(baseline=torch.ones((), dtype=torch.float64))
+    assert not any(grad.any() for grad in Reinforce().update(model, batch, target, expected).grads.values())
 
 
 def test_of_values_the_mean_of_reinforce_is_the_gradient():

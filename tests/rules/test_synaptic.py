@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -70,6 +71,7 @@ def test_principal_components(rule, units):
 def test_slow_weights_change_as_traces_do_on_average(rule):
     pre, post, weight = draw(7, 4), draw(7, 3, seed=1), draw(3, 4, seed=2)
     rule, slow = rule.double(), SlowWeights(rule)
+    assert all(parameter.requires_grad for parameter in rule.parameters()), "the rule itself was frozen"
     traces = rule.update(plasticity.TraceState(weight.expand(7, 3, 4)), pre, post).trace.detach()
     update = slow.update(pre, post, weight, None)
     torch.testing.assert_close(update.grad, weight - traces.mean(0), rtol=0, atol=1e-14)
@@ -160,10 +162,16 @@ def test_drift_of_independent_poisson_spikes():
     assert total / seconds == pytest.approx(-0.04, rel=0.08)
 
 
-def test_bounds_keep_weights_between_them():
+AMPLITUDES = {"a2_plus": 0.1, "a2_minus": 0.1, "a3_plus": 0.005, "a3_minus": 0.005}
+
+
+@pytest.mark.parametrize(
+    "make", [partial(PairSTDP, a_plus=0.2, a_minus=0.2), partial(TripletSTDP, **AMPLITUDES)], ids=["pairs", "triplets"]
+)
+def test_bounds_keep_weights_between_them(make):
     pre, post = ((draw(300, size, seed=size) > 0).double() for size in (4, 3))
     for bounds in ("hard", "soft"):
-        rule = PairSTDP(a_plus=0.2, a_minus=0.2, bounds=bounds, w_max=0.7)
+        rule = make(bounds=bounds, w_max=0.7)
         weight = torch.full((3, 4), 0.35, dtype=torch.float64)
         state, extremes = rule.init(weight), []
         for x, y in zip(pre, post, strict=True):
@@ -173,6 +181,17 @@ def test_bounds_keep_weights_between_them():
         assert min(extremes) >= 0
         assert max(extremes) <= 0.7
         assert max(extremes) - min(extremes) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("bounds", "grown", "decayed"), [("none", 0.5, -0.5), ("hard", 0.2, -0.3), ("soft", 0.5 * 0.2, -0.5 * 0.3)]
+)
+def test_a_change_near_the_bounds(bounds, grown, decayed):
+    rule, weight = PairSTDP(0.5, 0.5, tau_plus=1e9, tau_minus=1e9, bounds=bounds, w_max=0.5), torch.tensor([[0.3]])
+    on, off = torch.ones(1, 1), torch.zeros(1, 1)
+    for first, second, wanted in (((on, off), (off, on), grown), ((off, on), (on, off), decayed)):
+        _, state = rule.update(*first, weight, rule.init(weight))
+        assert -float(rule.update(*second, weight, state).grad) == pytest.approx(wanted)
 
 
 def test_traces_of_another_batch_are_refused():
@@ -198,11 +217,14 @@ def test_triplets_without_their_own_amplitudes_are_pairs():
 
 
 def test_a_triplet_of_spikes():
-    pre, post = torch.zeros(60, 1, dtype=torch.float64), torch.zeros(60, 1, dtype=torch.float64)
-    post[10], pre[20], post[30] = 1, 1, 1
+    outer, inner = torch.zeros(60, 1, dtype=torch.float64), torch.zeros(60, 1, dtype=torch.float64)
+    outer[10], inner[20], outer[30] = 1, 1, 1
     rule = TripletSTDP(a2_plus=0.1, a2_minus=0.2, a3_plus=0.3, a3_minus=0.4)
-    wanted = math.exp(-10 / 16.8) * (0.1 + 0.3 * math.exp(-20 / 125)) - 0.2 * math.exp(-10 / 33.7)
-    assert float(trained(rule, pre, post)) == pytest.approx(wanted, rel=1e-12)
+    growth, decay = math.exp(-10 / 16.8), math.exp(-10 / 33.7)
+    wanted = growth * (0.1 + 0.3 * math.exp(-20 / 125)) - 0.2 * decay
+    assert float(trained(rule, inner, outer)) == pytest.approx(wanted, rel=1e-12)
+    wanted = 0.1 * growth - decay * (0.2 + 0.4 * math.exp(-20 / 101))
+    assert float(trained(rule, outer, inner)) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_no_signal_no_change():
@@ -222,7 +244,8 @@ def test_eligibility_decays_exactly():
 
 
 def test_a_reward_that_is_its_own_mean_changes_nothing():
-    weight, rule = draw(3, 4), reward_modulated_stdp(baseline_rate=1.0)
+    weight, rule = draw(3, 4), reward_modulated_stdp(PairSTDP(tau_plus=3.0), baseline_rate=1.0)
+    assert rule.rule == PairSTDP(tau_plus=3.0)
     assert (rule.tau, reward_modulated_stdp().baseline_rate) == (1000, 0.01)
     spikes, reward = (torch.ones(2, 4).double(), torch.ones(2, 3).double()), torch.full((2,), 0.7).double()
     state, changes = rule.init(weight), []
@@ -243,6 +266,22 @@ def test_a_signal_of_one_without_memory_is_the_rule_itself(rule):
         grad, state = rule.update(pre, post, weight, state)
         modulated, for_three = three.update(pre, post, weight, for_three, modulator=torch.ones(1).double())
         torch.testing.assert_close(modulated, grad)
+
+
+def test_a_reward_is_compared_with_the_mean_of_those_before_it():
+    weight, rule, one = torch.zeros(1, 1), ThreeFactor(tau=1.0, baseline_rate=0.25), torch.ones(2, 1)
+    state, changes = rule.init(weight), []
+    for reward in (4.0, 4.0, 0.0):
+        grad, state = rule.update(one, one, weight, state, modulator=torch.tensor([reward, reward + 4]))
+        changes.append(-float(grad))
+    assert changes == [6, 4.5, -0.625]  # baselines 0, 1.5, 2.625
+
+
+def test_each_unit_may_have_a_signal_of_its_own():
+    weight, rule, signal = draw(3, 4), ThreeFactor(), draw(2, 3, seed=5)
+    pre, post = draw(2, 4), draw(2, 3)
+    grad = rule.update(pre, post, weight, rule.init(weight), modulator=signal).grad
+    torch.testing.assert_close(grad, -(signal * post).T @ pre / 2)
 
 
 def test_each_sample_has_a_signal_of_its_own():

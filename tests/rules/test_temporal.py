@@ -131,6 +131,14 @@ def test_a_random_feedback_is_the_symmetric_one_where_it_is_the_readout():
         assert torch.equal(grad, drawn[name]) == name.startswith("readout")
 
 
+def test_random_feedback_has_a_variance_of_one_over_the_hidden_units():
+    net = ReadoutNetwork(LeakyRNN(2, 400), 100)
+    for rule in (EProp("random"), EProp("adaptive")):
+        feedback = rule.init(net, generator())
+        assert feedback.shape == (100, 400)
+        assert feedback.var().item() == pytest.approx(1 / 400, rel=0.05)
+
+
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
 def test_an_adaptive_feedback_comes_to_the_readout(optimizer):
     net, rule = network(RATES), EProp("adaptive", decay=0.1)

@@ -1,0 +1,28 @@
+import pytest
+import torch
+from torch import nn
+
+from engram.rules import Backprop, KolenPollack, LastLayerOnly, checked_update, train_step
+
+
+def test_a_parameter_that_the_rule_does_not_train_gets_no_gradient():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    before = model[0].weight.clone()
+    model(torch.ones(5, 3)).sum().backward()  # gradients of an earlier step
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    train_step(LastLayerOnly(), model, sgd, (torch.ones(5, 3), torch.ones(5, 2)), None)
+    assert model[0].weight.grad is None
+    assert torch.equal(model[0].weight, before)
+
+
+def test_finite_numbers_whose_sum_overflows_are_taken():
+    grads = {"weight": torch.full((2,), 3e38)}
+    assert checked_update(Backprop(), grads, None, torch.zeros(())).grads is grads
+    with pytest.raises(FloatingPointError, match="Backprop: the pseudo-gradient of weight"):
+        checked_update(Backprop(), {"weight": torch.tensor([1.0, -torch.inf])}, None, torch.zeros(()))
+
+
+@pytest.mark.parametrize("rule", [Backprop(), KolenPollack()])
+def test_a_momentum_of_one_has_no_weight_decay(rule):
+    with pytest.raises(ValueError, match="momentum = 1"):
+        rule.weight_decay(0.1, 1.0)
