@@ -1,9 +1,11 @@
+import copy
 from functools import partial
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,10 +13,12 @@ from hypothesis import strategies as st
 from engram.agents import (
     A2C,
     ActorCritic,
+    RecurrentAgent,
     TrainedAgent,
     a2c_loss,
     a2c_step,
     discounted_returns,
+    meta_actor_critic,
     plastic_actor_critic,
     rollout,
 )
@@ -150,6 +154,7 @@ def test_a_rollout_repeats_itself_and_ends_with_its_episodes():
     assert len(first.rewards) == lengths.max() == len(first.infos)
     assert torch.equal(first.mask, torch.arange(lengths.max())[:, None] < lengths)
     assert not first.observations.requires_grad
+    assert len(rollout(env, agent, seeded(), seed=3, max_steps=len(first.rewards)).rewards) == len(first.rewards)
     with pytest.raises(RuntimeError, match="episodes were not over after max_steps = 3 steps"):
         rollout(env, agent, seeded(), max_steps=3)
 
@@ -200,20 +205,80 @@ def test_it_learns_which_action_pays():
     assert episodes.rewards.mean() > 0.9
 
 
-def test_a_step_goes_along_the_gradient_shortened_to_its_largest_norm():
+@pytest.mark.parametrize("bug", [False, True])
+def test_a_step_goes_along_the_gradient_shortened_to_its_largest_norm(bug):
     agent = agent_of(4, 2)
     env = gymnasium.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
     episodes = rollout(env, agent, seeded(), seed=0)
     output, _ = agent(episodes.observations)
-    expected, _ = loss_of(output, episodes.actions, episodes.rewards, mask=episodes.mask)
+    expected, _ = loss_of(output, episodes.actions, episodes.rewards, mask=episodes.mask, author_value_bug=bug)
     gradients = torch.autograd.grad(expected, list(agent.parameters()))
     norm = torch.stack([g.norm() for g in gradients]).norm()
     before = [p.detach().clone() for p in agent.parameters()]
     optimizer = torch.optim.SGD(agent.parameters(), lr=1.0)
-    loss, _ = a2c_step(agent, optimizer, episodes, A2C(clip_norm=norm.item() / 2))
+    loss, _ = a2c_step(agent, optimizer, episodes, A2C(clip_norm=norm.item() / 2, author_value_bug=bug))
     torch.testing.assert_close(loss, expected.detach())
     for parameter, was, gradient in zip(agent.parameters(), before, gradients, strict=True):
         torch.testing.assert_close(parameter.detach(), was - gradient / 2, atol=1e-5, rtol=1e-4)
+
+
+def test_the_optimiser_is_adam_as_set():
+    adam = A2C(learning_rate=0.1, adam_eps=0.2).optimizer(agent_of(4, 2))
+    assert (adam.defaults["lr"], adam.defaults["eps"]) == (0.1, 0.2)
+
+
+def test_an_agent_sees_its_last_action_and_reward_and_learns_from_several_episodes_once():
+    box, rng = spaces.Box(-1, 1, (2,)), np.random.default_rng(0)
+    agent = RecurrentAgent(box, spaces.Discrete(3), rng=rng, episodes=2, hidden_size=4, learning_rate=0.1)
+    judge, losses, learned = copy.deepcopy(agent.network), [], {}
+    for length in (3, 2):
+        inputs, actions, rewards, last = [], [], [], np.zeros(4)
+        for t in range(length):
+            assert learned == {}
+            inputs.append([0.1 * t, 0.2, *last])
+            actions.append(agent.act([0.1 * t, 0.2]))
+            rewards.append(0.5 + t)
+            agent.observe(rewards[-1], t == length - 1, False)
+            last = [*np.eye(3)[actions[-1]], rewards[-1]]
+            learned = agent.learn()
+        output, _ = judge(torch.tensor(inputs, dtype=torch.float32)[:, None])
+        loss, _ = loss_of(output, torch.tensor(actions)[:, None], torch.tensor(rewards)[:, None], gamma=0.95)
+        losses.append(length * loss.item() / 5)
+    assert learned == {"loss": pytest.approx(sum(losses), rel=1e-4)}
+    assert agent.learn() == {}
+    before = copy.deepcopy(agent.optimizer.state_dict()["state"])
+    other = RecurrentAgent(box, spaces.Discrete(3), rng=np.random.default_rng(1), hidden_size=4)
+    other.load_state_dict(agent.state_dict())
+    other.act([0.0, 0.2])
+    other.observe(1.0, True, False)
+    assert "loss" in other.learn()  # which changes nothing of the agent that it was loaded from
+    for index, state in agent.optimizer.state_dict()["state"].items():
+        assert torch.equal(state["exp_avg"], before[index]["exp_avg"])
+
+
+def test_an_agent_draws_from_its_policy():
+    agent = RecurrentAgent(spaces.Box(-1, 1, (1,)), spaces.Discrete(20), rng=np.random.default_rng(0), hidden_size=2)
+    shares = torch.tensor([0.5, *[0.5 / 19] * 19])
+    with torch.no_grad():
+        agent.network.policy.weight.zero_()
+        agent.network.policy.bias.copy_(shares.log())
+    actions = []
+    for _ in range(500):
+        actions.append(agent.act([0.0]))
+        agent.observe(0.0, False, False)
+    assert np.bincount(actions, minlength=20) / 500 == pytest.approx(shares.numpy(), abs=0.06)
+
+
+def test_initial_values_for_meta_learning_are_large_only_where_inputs_enter():
+    network = meta_actor_critic(torch.nn.LSTM(9, 48), 2, generator=seeded()).network
+    for name, parameter in network.named_parameters():
+        bound = 1.0 if name == "weight_ih_l0" else 48**-0.5
+        assert 0.95 * bound < parameter.abs().max() <= bound, name
+
+
+def test_a_single_plasticity_coefficient_is_one_hundredth():
+    alpha = plastic_actor_critic(3, 4, 2, Hebb(), alpha="homogeneous", generator=seeded()).network.alpha
+    assert alpha.item() == pytest.approx(0.01)
 
 
 def test_an_agent_without_memory_has_none():

@@ -140,6 +140,8 @@ def test_the_equations_as_written(cycle, actions):
             expected["forward_loss"] = ((change - (following - s)) ** 2).mean()
         tau_loss = -q(agent.critic, s, there)[0].mean()
         tau_loss += 0 if cycle == "none" else ((there - p) ** 2).mean()
+    torch.testing.assert_close(torch.as_tensor(agent.propose(s)), there)
+    torch.testing.assert_close(torch.as_tensor(agent.propose(s, cycled=False)), p)
     torch.testing.assert_close(agent.targets(batch), y)
     assert torch.equal(agent.targets(batch)[ended == 1], r[ended == 1]), "after a termination there is nothing"
     torch.testing.assert_close(agent._tau_loss(s).detach(), tau_loss)
@@ -248,12 +250,17 @@ def test_units_and_scales():
     with pytest.raises(RuntimeError, match="normalise after 3 updates"):
         plain.normalise(batch.states)
     auto, unweighted = agent_of(cycle_weight="auto"), agent_of(cycle_weight=0.0)
-    s = batch.states
+    unweighted.tau, s = auto.tau, batch.states
+    nn.init.constant_(auto.tau[-1].bias, 3.0)  # away from what can be reached
     p = s + auto.tau(s)
     there = auto._reachable(s, p, auto.critic)
     values = auto.critic.first(torch.cat([s, there], 1))
-    more = values.abs().mean() * nn.functional.mse_loss(there, p)
-    torch.testing.assert_close(auto._tau_loss(s) - unweighted._tau_loss(s), more)
+    more = values.abs().mean().detach() * nn.functional.mse_loss(there, p)
+    added = auto._tau_loss(s) - unweighted._tau_loss(s)
+    torch.testing.assert_close(added, more)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, list(auto.tau.parameters())) for loss in (added, more)))
+    unweighted.normalise(torch.tensor([[1.0, 2.0], [3.0, 2.0]]))
+    torch.testing.assert_close(unweighted.scale, torch.tensor([2**0.5, 1.0]))  # the second does not vary
 
 
 def test_actions_stay_within_their_bounds():
@@ -265,7 +272,11 @@ def test_actions_stay_within_their_bounds():
         assert (chosen <= ROD.high).all()
     drawn = agent.actions.decode(agent.actions.random(2000, generator()))
     assert drawn.mean(0) == pytest.approx([0.0, 0.5], abs=0.1)
+    middle = agent.actions.middle.expand(2000, 2)
+    noise = agent.actions.explore(middle, 0.1, generator()) - middle
+    torch.testing.assert_close(noise.std(0), torch.tensor([0.2, 0.05]), rtol=0.1, atol=0)
     discrete = agent_of(actions=spaces.Discrete(3, start=5))
+    assert discrete.actions.encode([5, 7]).tolist() == [[1, 0, 0], [0, 0, 1]]
     greedy, noisy = discrete.act(states), discrete.act(states, 0.3)
     assert set(noisy.tolist()) == {5, 6, 7}
     assert (greedy != noisy).mean() == pytest.approx(0.2, abs=0.06), "of 30 % random ones a third is the same"
@@ -281,6 +292,9 @@ def test_goes_on_exactly(cls, tmp_path):
         agent.update(batch)
     checkpoint.save(tmp_path / "agent", agent.state_dict())
     resumed.load_state_dict(checkpoint.load(tmp_path / "agent"))
+    other = agent_of(cls)
+    other.load_state_dict(agent.state_dict())
+    other.update(batches[0])  # which changes nothing of what it was loaded from
     for batch in batches[3:]:
         losses, expected = agent.update(batch), resumed.update(batch)
         assert losses == expected
@@ -334,7 +348,7 @@ def copy_weights(ours, theirs):
                     bias[i, 0].copy_(layer.bias)
 
 
-def test_the_noise_of_td3_targets_is_clipped():
+def test_the_noise_of_td3_targets_is_normal_and_clipped():
     agent = agent_of(TD3, policy_noise=100.0, noise_clip=0.5, gamma=1.0)
     agent.target_critic = lambda x: x[:, 2:].sum(1).expand(2, -1)
     batch = batch_of(2000)
@@ -343,16 +357,23 @@ def test_the_noise_of_td3_targets_is_clipped():
     moved = agent.targets(batch) - chosen.sum(1)
     assert moved.abs().max() <= 1.5 + 1e-5, "half of 2 and half of 1/2 at most"
     assert moved.abs().max() > 1.2
+    agent.policy_noise, agent.noise_clip = 0.05, 9.0
+    moved = agent.targets(batch) - chosen.sum(1)
+    assert moved.std().item() == pytest.approx(0.05 * (2**2 + 0.5**2) ** 0.5, rel=0.1)
 
 
 def test_cloning_imitates_what_the_inverse_infers():
     agent = agent_of(BCO, learning_rate=1e-2)
     own = batch_of(256)
+    squared = (agent.inverse(own.states, own.next_states) - own.actions).square().mean().detach()
+    torch.testing.assert_close(agent.update_inverse(own)["inverse_loss"], squared)
     for _ in range(50):
         agent.update_inverse(own)
     before = copy.deepcopy(agent.inverse.state_dict())
     log = batch_of(256, known=False, seed=1)
+    chosen = torch.as_tensor(agent.act(log.states)), agent.inverse(log.states, log.next_states).detach()
     losses = [agent.update(log)["policy_loss"].item() for _ in range(100)]
+    assert losses[0] == pytest.approx((chosen[0] - chosen[1]).square().mean().item(), rel=1e-5)
     assert losses[-1] < 0.7 * losses[0]
     assert all(torch.equal(value, before[name]) for name, value in agent.inverse.state_dict().items())
 

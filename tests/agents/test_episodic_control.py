@@ -164,6 +164,28 @@ def test_what_a_truncation_is_worth(truncation, worth):
     assert agent.values([0.0])[0] == 1.0, "what has terminated has no more worth"
 
 
+def test_states_are_standardised_by_all_so_far():
+    agent = mfec(standardise=2, exploration=scripted([0, 0]))
+    for step, state in enumerate(([3.0, 5.0], [5.0, 5.0])):
+        agent.act(state)
+        agent.observe(1.0, step == 1, False)
+    agent.learn()
+    assert agent.memory.n_filled.tolist() == [2, 0, 0, 0]
+    assert sorted(agent.memory.keys[0, :2].tolist()) == [[0.0, 0.0], [1.0, 0.0]]  # the first is its own mean
+
+
+def test_acting_uses_what_is_remembered_and_looking_does_not():
+    """The least recently used of two states makes room for a third."""
+    for looks in (False, True):
+        memory = KeyValueMemory(2, 1, policy=LRU(), tables=1, generator=torch.Generator().manual_seed(0))
+        agent = MFEC(memory, rng=rng(), k=1)
+        memory.write(torch.tensor([[0.0]]), torch.tensor([1.0]), tables=0)
+        memory.write(torch.tensor([[5.0]]), torch.tensor([1.0]), tables=0)
+        agent.values([0.0]) if looks else agent.act([0.0])
+        memory.write(torch.tensor([[9.0]]), torch.tensor([1.0]), tables=0)
+        assert sorted(memory.keys.flatten().tolist()) == ([5.0, 9.0] if looks else [0.0, 9.0])
+
+
 def test_looking_at_values_changes_nothing():
     agent = mfec(capacity=10, k=5)
     env = gymnasium.make(I_MAZE)
@@ -218,6 +240,10 @@ def test_resumes_exactly_in_the_middle_of_an_episode(build, tmp_path):
     agent.act([0.5, 0.5])
     checkpoint.save(tmp_path / "agent", agent.state_dict())
     resumed.load_state_dict(checkpoint.load(tmp_path / "agent"))
+    other = build(3)
+    other.load_state_dict(agent.state_dict())
+    other.observe(1.0, False, False, [0.0, 0.0])
+    drive(other, 20, rng(5))  # which changes nothing of what it was loaded from
     again = copy.deepcopy(generator)
     for twin in (agent, resumed):
         twin.observe(1.0, False, False, [0.0, 0.0])
@@ -236,6 +262,31 @@ def test_neural_episodic_control_fits_what_it_replays():
     losses = [agent.learn()["loss"] for _ in range(500)]
     assert np.mean(losses[-50:]) < 0.5 * np.mean(losses[:10])
     assert torch.equal(agent.memory.keys, keys), "without train_memory only the encoder is trained"
+
+
+def test_n_step_returns_are_replayed_with_the_best_value_that_was_expected():
+    agent = nec(n_steps=1, gamma=0.5, exploration=scripted([0, 1, 0]))
+    for table, value in enumerate((4.0, 10.0)):  # the only ones, and so those of all states
+        agent.memory.write(torch.ones(1, 3), torch.tensor([value]), tables=table)
+    for step in range(3):
+        agent.act([0.1 * step, 1.0])
+        agent.observe(1.0, step == 2, False)
+    agent.learn()
+    assert agent._replay["targets"][:3] == pytest.approx([6, 6, 1])
+    assert agent._replay["actions"][:3].tolist() == [0, 1, 0]
+
+
+def test_training_begins_after_so_many_steps_and_the_last_samples_are_replayed():
+    agent = nec(replay_size=4, learning_starts=4, train_every=2, exploration=EpsilonGreedy(1.0))
+    trained = []
+    for step in range(11):
+        agent.act([float(step), 0.0])
+        agent.observe(1.0, step in (1, 2, 8, 10), False)
+        trained += [agent.steps] * bool(agent.learn())
+        if step == 8:  # after an episode of six
+            assert sorted(agent._replay["observations"][:, 0].tolist()) == [5, 6, 7, 8]
+    assert trained == [6, 8, 10]
+    assert sorted(agent._replay["observations"][:, 0].tolist()) == [7, 8, 9, 10]
 
 
 def test_trained_rows_forget_their_statistics_when_they_are_new():
@@ -308,10 +359,13 @@ def test_wrong_use_is_told():
         MFEC(KeyValueMemory(10, 2), rng=rng())
     with pytest.warns(RuntimeWarning, match="k = 11: only 5 rows"):
         mfec(capacity=5)
+    mfec(capacity=11)
     grid = TabularQ([0], [1], [2], 2, rng=rng())
     grid.act([0.0])
     with pytest.raises(ValueError, match="observation = None"):
         grid.observe(0.0, False, False)
+    grid.observe(1.0, True, False)  # where there is no next one
+    assert grid.table.max() == pytest.approx(0.1)
     for wrong in ({"low": [2]}, {"bins": [0]}, {"gamma": 2.0}, {"learning_rate": -0.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             TabularQ(**{"low": [0], "high": [1], "bins": [2], "actions": 2, "rng": rng(), **wrong})
@@ -330,3 +384,45 @@ def test_agents_find_the_goal_again(learner, steps):
     while agent.steps < steps:
         play_episode(env, agent, seed=0)
     assert all(played.total == 1 for played in evaluate(env, agent, 3, seed=0))
+
+
+@pytest.mark.parametrize("build", [lambda policy: mfec(tables=3, exploration=policy), lambda policy: TabularQ(
+    [0, 0], [1, 1], [2, 2], 3, rng=rng(), exploration=policy)])  # fmt: skip
+def test_an_exploration_is_told_the_number_of_earlier_steps(build):
+    steps = []
+
+    def policy(values, step, rng):
+        steps.append(step)
+        return step % len(values)
+
+    agent = build(policy)
+    for _ in range(4):
+        agent.act([0.0, 0.0])
+        agent.observe(0.0, False, False, [0.0, 0.0])
+    assert steps == [0, 1, 2, 3]
+
+
+def test_an_identity_is_asked_for_at_each_step_and_judging_seeds_only_the_first_episode():
+    class World(gymnasium.Env):
+        observation_space, action_space = gymnasium.spaces.Box(0, 9, (1,)), gymnasium.spaces.Discrete(2)
+
+        def __init__(self):
+            self.seeds = []
+
+        def reset(self, *, seed=None, options=None):
+            self.seeds.append(seed)
+            self.at = 0
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action):
+            self.at += 1
+            return np.zeros(1, np.float32), 1.0, self.at == 3, False, {}
+
+    world, given = World(), []
+    agent = mfec(key_dim=1, tables=2)
+    plain = agent.act
+    agent.act = lambda observation, identity: given.append(identity) or plain(observation)
+    assert play_episode(world, agent, seed=5, identity=lambda env: env.at) == (3.0, 3)
+    assert given == [0, 1, 2]
+    assert evaluate(world, agent, 3, seed=7) == [(3.0, 3)] * 3
+    assert world.seeds == [5, 7, None, None]

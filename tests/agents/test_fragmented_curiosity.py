@@ -124,6 +124,9 @@ def test_events_are_those_of_the_published_procedure_step_by_step(envs, capacity
     for obs, done in rollouts:
         bonus = curiosity.bonus(obs, done)
         torch.testing.assert_close(bonus, obs[..., 0] * ~done)
+    made = [curiosity.store.get(number).module for number in curiosity.store.ids]
+    if len(made) == len([event for event in curiosity.events if event.kind == "fragment"]) + 1:  # none was dropped
+        assert sum(module.seen for module in made) == sum((~done).sum() for _, done in rollouts)
     events, current, samples, threshold = plain(rollouts, envs, capacity)
     kinds = [event.kind for event in curiosity.events]
     assert kinds.count("fragment") >= 2
@@ -137,6 +140,43 @@ def test_events_are_those_of_the_published_procedure_step_by_step(envs, capacity
         assert monitor.state_dict()["counts"] == len(values)
         if values:
             assert monitor.state_dict()["means"][0] == pytest.approx(np.mean(values))
+
+
+def test_without_a_threshold_nothing_is_recalled_and_rewards_may_be_watched_in_place_of_errors():
+    class Unpaid(Told):
+        def reward(self, error, done, envs=None):
+            return torch.ones_like(error)
+
+    rollouts = stream(40, 64, 1, 0)
+    kinds = []
+    for make, options in ((Told, {"recall_threshold": None}), (Unpaid, {}), (Unpaid, {"normalised_surprisal": True})):
+        curiosity = FragmentedCuriosity(make, **options)
+        for obs, done in rollouts:
+            curiosity.bonus(obs, done)
+        kinds.append({event.kind for event in curiosity.events})
+    assert kinds == [{"fragment"}, {"fragment", "recall"}, set()]
+
+
+def test_an_environment_is_not_scanned_for_so_many_calls_after_a_new_fragment():
+    errors = np.ones((6, 40, 1)) + 0.1 * np.random.default_rng(0).random((6, 40, 1))
+    features = np.repeat(np.eye(4)[[0, 1, 0, 0, 0, 0]][:, None, None], 40, 1)
+    errors[1, 0] = 99.0
+    obs = torch.from_numpy(np.concatenate([errors[..., None], features], -1)).float()
+    for burn_in in (0, 1, 3):
+        curiosity = FragmentedCuriosity(Told, burn_in=burn_in)
+        for part in obs:
+            curiosity.bonus(part, torch.zeros(40, 1, dtype=torch.bool))
+        assert [(event.kind, event.call) for event in curiosity.events] == [("fragment", 1), ("recall", 2 + burn_in)]
+
+
+def test_keys_may_come_from_an_encoder_that_is_given():
+    obs = torch.from_numpy(np.random.default_rng(0).random((2, 40, 1, 5))).float()
+    obs[1, 0, 0, 0] = 99.0
+    for encoder, events in ((lambda x: x[:, 1:] * 0 + 1, 0), (lambda x: torch.stack((x[:, 0] < 9, x[:, 0] > 9), 1), 1)):
+        curiosity = FragmentedCuriosity(Told, key_encoder=lambda x, encoder=encoder: encoder(x).float())
+        for part in obs:
+            curiosity.bonus(part, torch.zeros(40, 1, dtype=torch.bool))
+        assert len(curiosity.events) == events
 
 
 def test_scan_is_observe_step_by_step():
@@ -183,6 +223,14 @@ def test_only_fragments_with_an_environment_learn_and_each_by_itself():
     curiosity.update(obs[:, 1:], envs=np.array([1]))
     assert modules[1].optimizer.state[modules[1].predictor[1].weight]["step"] == 31
     assert modules[0].optimizer.state[modules[0].predictor[1].weight]["step"] == 30
+
+
+def test_the_loss_is_the_mean_over_the_fragments_that_learn():
+    curiosity, obs = FragmentedCuriosity(Told, 3), torch.zeros(6, 3, 5)
+    curiosity.current[2] = curiosity.store.write(curiosity._make())
+    valid = torch.ones(6, 3, dtype=torch.bool)
+    valid[4:, 0] = valid[0, 2] = False
+    assert curiosity.update(obs, valid) == (10 + 5) / 2  # of two environments, and of one
 
 
 def test_modules_may_imitate_the_one_network_that_makes_the_keys():
@@ -338,11 +386,14 @@ def test_with_bidirectional_keys_a_fragment_that_was_left_is_recalled_where_it_w
     features[1, 20:], errors[1, 20] = np.eye(4)[3], 99.0
     obs = torch.from_numpy(np.concatenate([errors[..., None], features], -1)).float()
     done = torch.zeros(40, 1, dtype=torch.bool)
-    for both in (False, True):
-        curiosity = FragmentedCuriosity(Told, bidirectional=both, burn_in=0)
-        for part in obs:
-            curiosity.bonus(part, done)
-        assert [event.kind for event in curiosity.events] == ["fragment", *["recall"] * both]
+    at_once = obs.clone()  # the surprise is at the first step, after one rollout in both places
+    at_once[0, 20:], at_once[1, :20] = obs[1, :20], obs[1, 20:]
+    for stays in (obs, at_once):
+        for both in (False, True):
+            curiosity = FragmentedCuriosity(Told, bidirectional=both, burn_in=0)
+            for part in stays:
+                curiosity.bonus(part, done)
+            assert [event.kind for event in curiosity.events] == ["fragment", *["recall"] * both]
 
 
 def test_one_fragment_is_never_cut_and_one_in_use_never_goes():

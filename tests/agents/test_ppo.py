@@ -66,7 +66,12 @@ def test_the_loss_and_its_gradient_are_those_of_the_formula_in_numpy():
     loss, parts = ppo_loss(logits, values, **data, **weights)
     z, v = logits.detach().numpy(), values.detach().numpy()
     assert loss.item() == pytest.approx(reference(z, v), rel=1e-12)
-    assert 0 < parts.clipped < 1
+    ratios = np.exp([
+        (logits.log_softmax(-1)[t, b, actions[t, b]] - old[t, b]).item() for t, b in mask.nonzero().tolist()
+    ])  # fmt: skip
+    assert parts.clipped.item() == pytest.approx((np.abs(ratios - 1) > 0.2).mean())
+    assert 0.5 < parts.clipped < 1
+    assert ppo_loss(logits, values, **(data | {"mask": torch.zeros_like(mask)}), **weights)[0] == 0
     loss.backward()
     for numbers, gradient, place in (
         (z, logits.grad, (1, 2, 3)),
@@ -140,7 +145,8 @@ def test_what_was_collected_and_what_is_replayed_are_an_lstm_step_by_step():
 
 
 def test_with_memory_an_update_is_steps_of_adam_down_the_loss_step_by_step():
-    settings = PPO(epochs=2, minibatches=2, learning_rate=1e-2, intrinsic=0.5)
+    settings = PPO(epochs=2, minibatches=2, learning_rate=1e-2, extrinsic=2.0, intrinsic=0.5, gamma_intrinsic=0.9,
+                   value_coefficient=0.7)  # fmt: skip
     agent, twin = (agent_of(memory=6).double() for _ in range(2))
     rollout = VectorActor(cart_pole(4), agent, seeded(1), seed=0).rollout(30)
     intrinsic = draw(30, 4)
@@ -149,13 +155,13 @@ def test_with_memory_an_update_is_steps_of_adam_down_the_loss_step_by_step():
         [
             generalised_advantages(
                 rewards, rollout.values[..., k], rollout.next_values[..., k], rollout.terminated,
-                rollout.done | ~rollout.mask, gamma=0.99, gae_lambda=0.95,
+                rollout.done | ~rollout.mask, gamma=(0.99, 0.9)[k], gae_lambda=0.95,
             )
             for k, rewards in enumerate((rollout.rewards, intrinsic))
         ],
         -1,
     )  # fmt: skip
-    advantages, returns = both[..., 0] + 0.5 * both[..., 1], both + rollout.values
+    advantages, returns = 2 * both[..., 0] + 0.5 * both[..., 1], both + rollout.values
     counted = advantages[rollout.mask]
     advantages = (advantages - counted.mean()) / (counted.std(correction=0) + 1e-8)
     optimizer, generator = torch.optim.Adam(twin.parameters(), lr=1e-2), seeded(3)
@@ -168,7 +174,7 @@ def test_with_memory_an_update_is_steps_of_adam_down_the_loss_step_by_step():
                     ratio = (log_pi[t, rollout.actions[t, env]] - rollout.log_prob[t, env]).exp()
                     gain = advantages[t, env]
                     surrogate = torch.minimum(ratio * gain, ratio.clamp(0.9, 1.1) * gain)
-                    error = (values[t] - returns[t, env]).square().sum() / 2
+                    error = 0.7 * (values[t] - returns[t, env]).square().sum() / 2
                     terms.append(error - surrogate + 0.001 * (log_pi[t].exp() * log_pi[t]).sum())
             optimizer.zero_grad()
             torch.stack(terms).mean().backward()
@@ -250,6 +256,31 @@ def test_without_memory_a_minibatch_of_all_is_one_plain_step_of_adam():
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
+def test_a_curiosity_learns_from_what_follows_the_steps_of_each_minibatch():
+    given = []
+
+    class Told:
+        def update(self, *learned):
+            given.append(learned)
+
+    agent, settings = agent_of(), PPO(epochs=1, minibatches=2)
+    rollout = VectorActor(cart_pole(4), agent, seeded(1), seed=0).rollout(30)
+    options = {"generator": seeded(), "curiosity": Told()}
+    ppo_update(agent, settings.optimizer(agent), rollout, torch.zeros(30, 4), settings, **options)
+    assert sorted(np.concatenate([envs for _, _, envs in given])) == [0, 1, 2, 3]
+    for obs, valid, envs in given:
+        assert torch.equal(obs, rollout.next_observations[:, envs])
+        assert torch.equal(valid, rollout.mask[:, envs])
+
+
+def test_observations_are_standardised():
+    mean, std, starts = draw(4).float(), 1 + draw(4, seed=1).float().abs(), torch.ones(1, 5, dtype=torch.bool)
+    plain, scaled = agent_of(), agent_of(mean=mean, std=std)
+    seen, actions = draw(1, 5, 4, seed=2).float(), torch.zeros(1, 5, dtype=torch.int64)
+    values = scaled(seen * std + mean, actions, starts)[0].values
+    torch.testing.assert_close(values, plain(seen, actions, starts)[0].values)
+
+
 def test_the_published_network_has_the_published_layers():
     agent = CuriousActorCritic((4, 84, 84), 6, generator=seeded())
     shapes = [tuple(p.shape) for p in agent.body.parameters() if p.dim() > 1]
@@ -258,11 +289,15 @@ def test_the_published_network_has_the_published_layers():
     seen = torch.zeros(2, 1, 4, 84, 84, dtype=torch.uint8)
     output, _ = agent(seen, torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 1, dtype=torch.bool))
     assert (output.logits.shape, output.values.shape) == ((2, 1, 6), (2, 1, 2))
+    for side, kind in ((36, torch.nn.Conv2d), (35, torch.nn.Flatten)):
+        small = agent_of((1, 48, side))
+        assert isinstance(small.body[0], kind)
+        assert small.body(torch.zeros(2, 1, 48, side)).shape == (2, 8)
 
 
-def rooms_learner(seed=0):
+def rooms_learner(seed=0, memory=None):
     env = TextureRoomsVectorEnv(4, rooms=2, size=3, view=3, goal=True, episode_len=40)
-    agent = agent_of((3, 3, 3), 4, seed=seed, hidden=32, mean=torch.full((3, 3, 3), 0.5))
+    agent = agent_of((3, 3, 3), 4, memory, seed=seed, hidden=32, mean=torch.full((3, 3, 3), 0.5))
     generator = seeded(seed + 1)
 
     def make():
@@ -291,14 +326,14 @@ def test_a_goal_that_pays_is_learned():
 
 def test_learning_goes_on_alike_from_a_saved_state():
     settings = PPO(minibatches=2, epochs=1)
-    learner = rooms_learner()
+    learner = rooms_learner(memory=5)
     optimizer = settings.optimizer(learner[0])
     learn(learner, optimizer, 2, settings)
     parts = (*learner, optimizer)
     saved = [part.get_state() if isinstance(part, torch.Generator) else part.state_dict() for part in parts]
     saved = torch.utils._pytree.tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, saved)
     expected = learn(learner, optimizer, 2, settings)
-    resumed = rooms_learner(seed=5)
+    resumed = rooms_learner(seed=5, memory=5)
     other = settings.optimizer(resumed[0])
     for part, state in zip((*resumed, other), saved, strict=True):
         part.set_state(state) if isinstance(part, torch.Generator) else part.load_state_dict(state)

@@ -53,6 +53,20 @@ def test_ends_are_told_apart_and_restored():
         assert torch.equal(part, other)
 
 
+def test_a_full_buffer_goes_on_where_it_was():
+    buffer, again = (ReplayBuffer(7, PLANE, LINE) for _ in range(2))
+    for first, n in ((0, 9), (9, 2)):
+        if first:
+            state = buffer.state_dict()
+            again.load_state_dict(state)
+        parts, ends = transitions(n, first)
+        for each in (buffer, again):
+            each.add(*parts, **ends)
+    for part, other in zip(buffer.all(), again.all(), strict=True):
+        assert torch.equal(part, other)
+    assert state["rows"][:, 0].max() == 8  # a copy, which nothing was added to
+
+
 def test_a_log_has_no_gaps():
     states = np.arange(6.0)[:, None].repeat(2, 1)
     no = np.zeros(5, bool)
@@ -64,7 +78,8 @@ def test_a_log_has_no_gaps():
     with pytest.raises(ValueError, match=r"next_states\[2\] is not states\[3\]"):
         log.add_log(states[:-1], None, np.zeros(5), following, terminated=no, truncated=no)
     log.add_log(states[:-1], None, np.zeros(5), following, terminated=no, truncated=np.arange(5) == 2)
-    assert len(log) == 10
+    log.add_log(states[:-1], None, np.zeros(5), following, terminated=np.arange(5) == 2, truncated=no)
+    assert len(log) == 15
 
 
 def test_wrong_use_is_told():
@@ -107,6 +122,8 @@ def test_contradictions_are_told():
         assert 0.8 < transition_consistency(walks(3.0)) < 1.2
     with pytest.raises(ValueError, match="expected actions"):
         transition_consistency(walks(0.0)._replace(actions=None))
+    with pytest.raises(ValueError, match="at least 3 transitions"):
+        transition_consistency(walks(0.0, 2))
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))

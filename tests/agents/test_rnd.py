@@ -58,6 +58,10 @@ def test_reward_is_the_error_over_the_deviation_of_its_discounted_sum():
 
 def test_nothing_is_noted_of_what_is_done_and_an_empty_rollout_is_none():
     rnd = rnd_of()
+    still = rnd_of(running=False)
+    assert still.bonus(rollout(4, 2, 5), torch.zeros(4, 2, dtype=torch.bool)).all()
+    assert torch.equal(still.moments.count, rnd.moments.count)
+    assert still.scale.count > rnd.scale.count
     before = copy.deepcopy(rnd.state_dict())
     done = torch.ones(4, 2, dtype=torch.bool)
     assert not rnd.bonus(rollout(4, 2, 5), done).any()
@@ -102,6 +106,9 @@ def test_a_quarter_of_the_samples_is_learned_from():
     assert 900 < mask.sum() < 1100
     torch.testing.assert_close(rnd.loss(obs), twin.error(obs[mask]).mean())
     assert rnd.loss(obs, torch.zeros(4000, dtype=torch.bool)) == 0
+    rnd.generator, valid = seeded(3), torch.arange(4000) % 3 > 0
+    expected = twin.error(obs[mask & valid]).mean().item()
+    assert rnd.update(obs.view(40, 100, 5), valid.view(40, 100)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_weights_are_orthogonal_and_images_have_the_published_layers():
@@ -116,6 +123,12 @@ def test_weights_are_orthogonal_and_images_have_the_published_layers():
         elif len(rows) <= rows.shape[1]:
             torch.testing.assert_close(rows @ rows.T, 2 * torch.eye(len(rows)), atol=1e-4, rtol=0)
     assert rnd.error(torch.zeros(2, 1, 84, 84, dtype=torch.uint8)).shape == (2,)
+    assert [layer.out_features for layer in rnd_of().predictor if hasattr(layer, "out_features")] == [7, 7, 6]
+    for side, kind in ((36, torch.nn.Conv2d), (35, torch.nn.Flatten)):
+        image = torch.zeros(1, 1, 48, side)
+        small = rnd_of((1, 48, side))
+        assert isinstance(small.target[0], kind)
+        assert small.error(image).shape == (1,)
 
 
 def test_learning_lowers_the_error_and_a_saved_module_goes_on_alike():
@@ -130,8 +143,11 @@ def test_learning_lowers_the_error_and_a_saved_module_goes_on_alike():
     for module in (rnd, other):
         module.update(obs)
     torch.testing.assert_close(rnd.error(obs), other.error(obs), rtol=0, atol=0)
+    rnd.bonus(obs.view(16, 2, 5), torch.zeros(16, 2, dtype=torch.bool))
     rnd.reset_parameters()
     assert rnd.error(obs).mean() > 0.1 * first
+    for (name, value), start in zip(rnd.named_buffers(), rnd_of().buffers(), strict=True):
+        assert torch.equal(value, start), name
     assert not rnd.optimizer.state_dict()["state"]
 
 
@@ -181,6 +197,21 @@ def test_the_wrapper_pays_what_the_curiosity_says_and_teaches_it():
             seen = []
         over = terminated | truncated
     assert restarts > 2
+
+
+def test_the_wrapper_begins_anew_after_a_reset_and_may_leave_learning_to_others():
+    env = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync", max_episode_steps=3)
+    wrapped = IntrinsicReward(env, rnd_of((4,)), learn_every=0)
+    before = copy.deepcopy(wrapped.curiosity.predictor.state_dict())
+    wrapped.reset(seed=0)
+    for _ in range(2):
+        for _ in range(3):
+            *_, truncated, infos = wrapped.step(np.array([0, 1]))
+            assert infos["intrinsic"].all()
+        assert truncated.all()
+        wrapped.reset()
+    for name, value in wrapped.curiosity.predictor.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 def test_the_wrapper_refuses_what_it_cannot_pay():

@@ -75,10 +75,13 @@ def test_how_samples_are_batched_does_not_matter(sizes, capacity):
 def test_reservoir_goes_on_from_a_stored_state():
     first, second = (Reservoir(4, torch.Generator().manual_seed(seed)) for seed in (0, 1))
     first.add(torch.arange(9), torch.arange(9))
-    second.load_state_dict(first.state_dict())
+    state = first.state_dict()
+    before = state["inputs"].clone()
+    second.load_state_dict(state)
     for memory in (first, second):
         memory.add(torch.arange(9, 20), torch.arange(9, 20))
     assert torch.equal(first.sample(3)[0], second.sample(3)[0])
+    assert torch.equal(state["inputs"], before)
 
 
 def test_student_follows_its_teacher():
@@ -107,6 +110,17 @@ def test_student_follows_its_teacher():
     assert not gradient.sum(1).abs().gt(1e-12).any()
 
 
+def test_a_teacher_answers_in_evaluation_mode_and_once_for_each_set_of_outputs():
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)), torch.randn(6, 3)
+    lwf, logits = LwF(net), torch.randn(6, 4)
+    lwf.end_task(TaskData((), [0, 1]))
+    once = lwf.loss(x, x, logits)
+    assert torch.equal(lwf.loss(x, x, logits), once)
+    assert net.training
+    lwf.end_task(TaskData((), [0, 1]))
+    torch.testing.assert_close(lwf.loss(x, x, logits), once)
+
+
 def test_a_state_of_another_capacity_is_refused():
     memory = Reservoir(4, torch.Generator())
     memory.add(torch.arange(9), torch.arange(9))
@@ -119,6 +133,9 @@ def test_growing_head_keeps_its_old_teacher():
     lwf = LwF(body)
     lwf.end_task(TaskData(()))
     assert lwf.loss(torch.ones(2, 3), torch.zeros(2), torch.zeros(2, 5)).item() > 0
+    lwf.end_task(TaskData((), [2]))
+    with pytest.raises(ValueError, match="classes hold 2: expected indices of the network's 2 outputs"):
+        lwf.loss(torch.ones(2, 3), torch.zeros(2), torch.zeros(2, 5))
 
 
 def test_frozen_body_does_not_move():
@@ -129,6 +146,9 @@ def test_frozen_body_does_not_move():
     optimizer.step()
     assert torch.equal(net[0].weight, before)
     assert net[0].weight.grad is None
+    net[2].bias.requires_grad_(False)
+    freeze_body(net)
+    assert [p.requires_grad for p in net.parameters()] == [False, False, True, False]  # what was frozen stays so
 
 
 def test_frozen_after_the_first_task_only_the_head_learns_with_a_new_state():
@@ -157,6 +177,13 @@ def test_replay_learns_each_sample_over_the_outputs_of_its_own_task():
     expected = sum(task_cross_entropy(net(task.train[0]), task.train[1], task.classes) for task in tasks) / 2
     loss = replay.loss(torch.ones(4, 3), torch.zeros(4), torch.zeros(4, 4))  # as many as are kept: all
     torch.testing.assert_close(loss, expected)
+    alone = [
+        task_cross_entropy(net(x[None]), y[None], task.classes).item()
+        for task in tasks
+        for x, y in zip(*task.train, strict=True)
+    ]
+    one = replay.loss(torch.ones(1, 3), torch.zeros(1), torch.zeros(1, 4))
+    assert min(abs(one.item() - loss) for loss in alone) < 1e-6
 
 
 def test_penalties_leave_out_the_fast_weights_of_plastic_modules():

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from engram.continual import EWC, MAS, ContinualClassifier, OnlineEWC, Replay, SynapticIntelligence
+from engram.continual import (
+    EWC,
+    MAS,
+    ContinualClassifier,
+    ContinualMethod,
+    OnlineEWC,
+    Replay,
+    SynapticIntelligence,
+)
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16
@@ -34,6 +42,25 @@ def test_what_holds_on_forgets_less():
         accuracy, second = after_two_tasks(method=method)
         assert accuracy > first + 0.02, method
         assert second > 0.75, method
+
+
+class Told(ContinualMethod):
+    """It keeps the tasks that end."""
+
+    def end_task(self, task):
+        self.task = task
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_samples_and_a_task_ends_with_all_of_them_in_random_order():
+    order = np.argsort(Y[:50], kind="stable")
+    x, y = X[:50][order].astype(np.float32), Y[:50][order]
+    net = ContinualClassifier(method=Told, learning_rate=1e-9, epochs=3, random_state=0).fit(x, y)  # of 32 and 18
+    loss = -np.log(net.predict_proba(x)[np.arange(50), y]).mean()
+    assert net.loss_curve_ == pytest.approx([loss] * 3, rel=1e-5)
+    inputs, labels = (part.numpy() for part in net.method_.task.train)
+    assert labels.tolist() != y.tolist()
+    shown = [(*row, label) for row, label in zip(inputs.tolist(), labels.tolist(), strict=True)]
+    assert sorted(shown) == sorted((*row, label) for row, label in zip(x.tolist(), y.tolist(), strict=True))
 
 
 def test_a_plastic_head_learns():

@@ -38,6 +38,14 @@ def test_the_generator_decides_the_weights(options):
     assert not torch.equal(one.weight, other.weight)
 
 
+@pytest.mark.parametrize(("init", "bound"), [("fan_in", 0.1), ("author", 0.05)])
+def test_initial_values_fill_their_ranges(init, bound):
+    layer = DHPSoftmax(100, 400, alpha_scale=0.5, init=init, bias=True, generator=torch.Generator().manual_seed(0))
+    for values, low, high in ((layer.weight, -bound, bound), (layer.bias, -0.1, 0.1), (layer.alpha, 0.0, 0.5)):
+        assert low <= values.min() < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < values.max() <= high
+
+
 def test_trace_and_logits_by_hand():  # O1, O2
     layer = DHPSoftmax(2, 3, eta=0.5)
     layer(H, Y)
@@ -55,9 +63,10 @@ def test_trace_and_logits_by_hand():  # O1, O2
     assert layer.trace.tolist() == [[1.5, 2.25], [0.0, 0.0], [3.75, 4.5]]
 
 
-def test_logits_are_of_the_new_trace():
-    layer, h, y = random_layer()
-    expected = h @ (layer.weight + layer.alpha * by_class(layer, h, y)).T
+@pytest.mark.parametrize("bias", [False, True])
+def test_logits_are_of_the_new_trace(bias):
+    layer, h, y = random_layer(bias=bias)
+    expected = h @ (layer.weight + layer.alpha * by_class(layer, h, y)).T + (layer.bias if bias else 0)
     torch.testing.assert_close(layer(h, y), expected)
 
 
@@ -130,12 +139,16 @@ def test_soft_labels_are_weights():
     before = other.trace.clone()
     other(h, half)
     torch.testing.assert_close(other.trace, 0.7 * before + 0.3 * h.detach().mean(0).expand(4, -1))
+    before = other.trace.clone()
+    other(h[:1], torch.tensor([[0.5, 0.25, 0.25, 0.0]], dtype=torch.float64))  # also where the shares are below 1
+    torch.testing.assert_close(other.trace[:3], 0.7 * before[:3] + 0.3 * h.detach()[0])
+    assert torch.equal(other.trace[3], before[3])
 
 
 def test_rate_that_left_its_range_is_put_back():
-    for constrain, expected in ((True, 0.0), (False, -0.2)):
+    for start, constrain, expected in ((-0.2, True, 0.0), (-0.2, False, -0.2), (1.2, True, 1.0)):
         layer = DHPSoftmax(2, 3, constrain_eta=constrain)
-        layer.eta.data.fill_(-0.2)
+        layer.eta.data.fill_(start)
         layer(H, Y)
         assert layer.eta.item() == pytest.approx(expected)
 
@@ -143,6 +156,8 @@ def test_rate_that_left_its_range_is_put_back():
 def test_trace_can_be_frozen_and_forgotten():
     layer = DHPSoftmax(2, 3, eta=0.5)
     with layer.frozen_trace():
+        with layer.frozen_trace():
+            layer(H, Y)
         layer(H, Y)
     assert not layer.trace.any()
     layer(H, Y)
@@ -158,6 +173,12 @@ def test_training_steps_do_not_reach_back_into_earlier_ones():
     for loss in losses:
         loss.backward()
     assert not layer.trace.requires_grad
+
+
+def test_a_rate_that_is_not_learned_gets_no_gradient():
+    layer = DHPSoftmax(2, 3, learn_eta=False)
+    functional.cross_entropy(layer(H, Y), Y).backward()
+    assert layer.eta.grad is None
 
 
 def test_no_penalty_holds_the_fast_weights():
@@ -196,6 +217,8 @@ def test_training_without_labels_warns_once():
         (lambda layer: layer(H, torch.tensor([0, -1, 1])), "target = -1"),
         (lambda layer: layer(H, Y[:2]), "target.shape"),
         (lambda layer: layer(H, torch.ones(3, 3)), "target holds"),
+        (lambda layer: layer(H, torch.tensor([[2.0, -1.0, 0.0]] * 3)), "target holds"),
+        (lambda layer: (layer.eta.requires_grad_(False).fill_(torch.nan), layer(H, Y)), "eta"),
         (lambda layer: layer(H * float("nan"), Y), "^input at"),
         (lambda layer: layer(H[:, :1], Y), "input"),
         (lambda layer: layer.reset_trace([3]), "classes"),

@@ -120,9 +120,28 @@ def test_what_is_not_selected_stays_and_has_its_gradient():
     assert_outer_gradient(
         net, lambda: squares(FastWeights(net, sgd(0.3), select=("2", "4.bias")).adapt(squares, data[:-1])[0], data[-1])
     )
+    eleven = nn.Sequential(*(nn.Linear(1, 1) for _ in range(11)))
+    assert set(FastWeights(eleven, select=("1",)).params) == {"1.weight", "1.bias"}
     net.requires_grad_(False)
     frozen, _ = FastWeights(net, sgd(0.3), select=("4",)).adapt(squares, data)
     assert not torch.equal(frozen.params["4.bias"], net[4].bias)
+
+
+def test_what_a_loss_does_not_depend_on_stays():
+    fast = FastWeights(network(3, 2), sgd(0.5))
+    stepped = fast.step(fast.params["0.bias"].square().sum())
+    assert not stepped.params["0.bias"].any()
+    assert torch.equal(stepped.params["0.weight"], fast.params["0.weight"])
+
+
+def test_a_momentum_of_zero_can_be_learned():
+    """Of L = w^2 / 2, two steps give w(2) = w(1) - lr (momentum w(0) + w(1))."""
+    momentum, net = torch.zeros((), dtype=torch.float64, requires_grad=True), nn.Linear(1, 1, bias=False).double()
+    fast = FastWeights(net, sgd(0.1, momentum))
+    for _ in range(2):
+        fast = fast.step(fast.params["weight"].square().sum() / 2)
+    (gradient,) = torch.autograd.grad(fast.params["weight"].sum(), momentum)
+    assert gradient.item() == pytest.approx(-0.1 * net.weight.item())
 
 
 def test_a_learned_update_and_its_state_are_part_of_the_graph():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from engram.continual import fisher_diagonal, gradient_magnitude, slow_parameters
+from engram.continual import fisher_diagonal, gradient_magnitude, per_sample, slow_parameters
 
 
 def by_sample(model, inputs, cotangents, power):
@@ -97,15 +97,17 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_fisher_and_magnitude_are_those_of_single_samples(name):
+def test_fisher_and_magnitude_are_those_of_single_samples(name, monkeypatch):
+    monkeypatch.setattr(per_sample, "CHUNK", 4)
     make, shape = NETWORKS[name]
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     model, inputs = make().double(), torch.randn(9, *shape, generator=generator, dtype=torch.float64)
     model(inputs)  # makes what is lazy, and moves the running means
-    model.train()
+    *_, still = model.train().modules()
+    still.eval()
     importances = fisher_diagonal(model, [inputs[:4], inputs[4:]], fisher="all")
-    assert model.training
+    assert all(module.training == (module is not still) for module in model.modules())
     torch.testing.assert_close(importances, by_sample(model, inputs, every_class, 2), rtol=1e-9, atol=1e-12)
     importances = gradient_magnitude(model, [inputs])
     torch.testing.assert_close(
@@ -138,6 +140,20 @@ def test_fisher_of_a_linear_softmax():  # O8
     torch.testing.assert_close(fisher_diagonal(model, [x], fisher="all")["weight"], expected)
     drawn = fisher_diagonal(model, [x.repeat(400, 1)], fisher="sample", generator=generator)["weight"]
     torch.testing.assert_close(drawn, expected, rtol=0.1, atol=0.01)
+
+
+def test_the_labels_of_a_fisher_information_are_as_its_kind_says():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(20, 4, generator=generator)
+    few, many = nn.Linear(4, 10, bias=False), nn.Linear(4, 11, bias=False)
+
+    def fisher(model, kind):
+        data = [(x, model(x).argmax(1))]
+        return fisher_diagonal(model, data, fisher=kind, generator=torch.Generator().manual_seed(2))["weight"]
+
+    torch.testing.assert_close(fisher(few, "predicted"), fisher(few, "true"))
+    torch.testing.assert_close(fisher(few, "auto"), fisher(few, "all"))
+    torch.testing.assert_close(fisher(many, "auto"), fisher(many, "sample"))
 
 
 def test_opposite_gradients_do_not_cancel():

@@ -111,6 +111,7 @@ def test_online_fisher_decays():  # O10
         ewc.consolidate(1.0)
         importances.append(ewc.importance["weight"].item())
     assert importances == [1.0, 1.5, 1.75]
+    assert OnlineEWC(scalar()).gamma == 1
 
 
 def test_normalised_tasks_count_alike():
@@ -118,6 +119,8 @@ def test_normalised_tasks_count_alike():
     ewc = OnlineEWC(net, normalise=True)
     ewc.end_task(TaskData(data))
     assert torch.cat([p.flatten() for p in ewc.importance.values()]).mean().item() == pytest.approx(1.0)
+    with pytest.warns(UserWarning, match="every importance is 0"):
+        OnlineEWC(nn.Linear(1, 2, bias=False), normalise=True).end_task(TaskData([torch.zeros(3, 1)]))
 
 
 def test_ewc_solves_two_quadratic_tasks():
@@ -254,11 +257,11 @@ def test_all_penalties_have_the_options_of_one(kind):
 def test_importance_is_that_of_the_task_given(kind):
     """Of its classes and its first samples, as the plain functions measure it."""
     net, (x, y) = network(), samples()
-    data = x, y % 2
-    penalty = kind(net, n_samples=10)
+    data, options = (x, y % 2), {"n_samples": 10} | ({} if kind is MAS else {"fisher": "true"})
+    penalty = kind(net, **options)
     penalty.end_task(TaskData(data, (0, 1)))
     measure = gradient_magnitude if kind is MAS else fisher_diagonal
-    torch.testing.assert_close(penalty.importance, measure(net, [data], n_samples=10, classes=(0, 1)))
+    torch.testing.assert_close(penalty.importance, measure(net, [data], classes=(0, 1), **options))
     assert kind(net, n_samples=None).n_samples is None
     assert kind(net).n_samples == 1024
 
@@ -343,6 +346,19 @@ def test_proximal_step_is_stable():  # O15
         quadratic(net, optimizer, 2.0, 1)
 
 
+def test_a_gradient_that_may_be_unstable_is_warned_of_once_a_task():
+    net = scalar()
+    penalty, optimizer = QuadraticPenalty(net, 0.5, applied="gradient"), torch.optim.SGD(net.parameters(), lr=2.0)
+    penalty.attach(optimizer)
+    for rate in (2.0, 2.01, 2.01):
+        optimizer.param_groups[0]["lr"] = rate  # which is lr 2 strength Omega
+        penalty.consolidate(weight(1.0))
+        if rate > 2:
+            with pytest.warns(UserWarning, match="may be unstable"):
+                quadratic(net, optimizer, 1.0, 1)
+        quadratic(net, optimizer, 1.0, 2)
+
+
 @given(st.floats(0, 1e8), st.floats(0, 10), st.floats(-5, 5), st.floats(-5, 5))
 def test_proximal_step_minimises_what_it_says(importance, lr, anchor, place):
     """It minimises lr strength Omega (theta - theta*)^2 + (theta - place)^2 / 2."""
@@ -419,6 +435,16 @@ def test_growing_and_shrinking_networks_are_matched_by_name():
     with pytest.warns(UserWarning, match=r"2\.weight, 2\.bias"):
         penalty.penalty()
     assert list(penalty.importance) == ["0.weight", "0.bias"]
+
+
+def test_a_network_that_changes_its_precision_is_held_as_before():
+    net = scalar(1.0)
+    penalty = QuadraticPenalty(net, 0.5)
+    penalty.consolidate(weight(3.0))
+    net.float().weight.data.fill_(2.0)
+    penalty.prox_(1.0)
+    assert net.weight.item() == pytest.approx((2 + 3) / 4)
+    assert penalty.importance["weight"].dtype == torch.float32
 
 
 def test_what_is_frozen_keeps_its_importance():

@@ -60,6 +60,7 @@ def test_it_is_the_loop_that_one_would_write():
         logits = plain(inputs[rows])
         loss = functional.cross_entropy(logits[:, list(classes)], labels[rows] - classes[0])
         torch.testing.assert_close(records[step].loss, loss.detach())
+        assert not records[step].loss.requires_grad
         optimizer.zero_grad()
         (loss + 0.1 * logits.sum()).backward()
         optimizer.step()

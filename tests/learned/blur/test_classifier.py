@@ -34,6 +34,9 @@ def test_partial_fit_of_whole_batches_is_fit_on_them():
     model = fitted(n_steps=1, batch_size=len(X))
     partial = fitted().partial_fit(X, Y, classes=np.arange(10))
     np.testing.assert_allclose(model.fit(X, Y).predict_proba(X), partial.predict_proba(X), atol=1e-9)
+    x = (torch.tensor(X) - partial.mean_) / partial.scale_
+    learned = partial._network.forward(partial._genome, partial.state_, x)  # by the moments of the same batch
+    np.testing.assert_allclose(partial.predict_proba(X), learned.softmax(1), atol=1e-9)
     again = fitted().partial_fit(X[:50], np.zeros(50, int), classes=np.arange(10))
     assert again.predict_proba(X).shape == (len(X), 10)
 

@@ -25,6 +25,13 @@ def test_the_counts_are_those_published():
     assert [Genome.random(states, seeded()).to_vector().numel() for states in (2, 4, 8)] == [23, 71, 263]
 
 
+def test_a_random_genome_has_the_published_numbers():
+    scalars = Genome.random(3, seeded())._asdict()
+    assert {name: scalars[name].item() for name in list(scalars)[4:]} == pytest.approx({
+        "keep_n": 1, "gain_n": 1, "keep_s": 1, "gain_s": -0.512, "norm_gain": 1, "norm_shift": 0, "oja": 1,
+    })  # fmt: skip
+
+
 def test_the_gradient_reaches_the_vector():
     vector = Genome.backprop(0.1).to_vector().requires_grad_()
     Genome.from_vector(vector).Q.sum().backward()

@@ -44,7 +44,11 @@ def parameters_of(module):
     return [torch.cat([layer.weight, layer.bias[:, None]], 1) for layer in module if isinstance(layer, nn.Linear)]
 
 
-@pytest.mark.parametrize(("name", "activation"), [("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()), ("relu", nn.ReLU())])
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()), ("relu", nn.ReLU()), ("identity", nn.Identity()),
+     ("relu_tanh", nn.Sequential(nn.Tanh(), nn.ReLU()))],
+)  # fmt: skip
 def test_the_genome_of_backpropagation_is_gradient_descent(name, activation):
     network = BlurNetwork.backprop((5, 7, 6, 3), activation=name, synapse_std=0.5)
     state = network.init(seeded(), dtype=double)
@@ -89,20 +93,21 @@ def test_a_fixed_way_back_is_feedback_alignment():
     assert all(torch.equal(before, after) for before, after in zip(state.V, new.V, strict=True))
 
 
-def hebb(gain, oja=0.0):
-    eye = torch.eye(2, dtype=double)
+def hebb(gain, oja=0.0, states=2):
+    eye = torch.eye(states, dtype=double)
     return Genome(eye, eye, eye, eye, *eye.new_tensor([1.0, 1.0, 1.0, gain, 1.0, 0.0, oja]))
 
 
 def test_one_layer_without_mixing_is_hebbian_on_prediction_and_label():
-    network = BlurNetwork((4, 3), norm=None, saturation=None)
+    network = BlurNetwork((4, 3), n_states=3, norm=None, saturation=None)
     state, x, (_, y) = network.init(seeded(), dtype=double), drawn(6, 4), labels(6, 3)
-    (weight,), (new,) = state.W, network.step(hebb(0.2), state, x, y).W
+    (weight,), (new,) = state.W, network.step(hebb(0.2, states=3), state, x, y).W
     ones = torch.cat([x, torch.ones(6, 1, dtype=double)], 1)
     prediction = ones @ weight[0].T
     torch.testing.assert_close(new[0], weight[0] + 0.2 * prediction.T @ ones / 6)
     only_bias = torch.cat([torch.zeros_like(x), torch.ones(6, 1, dtype=double)], 1)  # of x, state 1 holds nothing
     torch.testing.assert_close(new[1], weight[1] + 0.2 * y.T @ only_bias / 6)
+    assert torch.equal(new[2], weight[2])  # after the feedback, later states of the last layer are 0
 
 
 def test_ojas_decay_is_that_of_the_equation():
@@ -247,22 +252,49 @@ def test_what_is_normalised_has_mean_and_deviation_of_the_genome(norm):
 @pytest.mark.parametrize("before", [False, True])
 def test_ways_back_are_those_of_their_equations(update, before):
     network = BlurNetwork((3, 5, 2), backward_update=update, norm=None, saturation=None, use_forward_pre=before)
-    genome, x, (_, y) = random_genome(), drawn(6, 3), labels(6, 2)
+    factors = {"keep_n": 0.7, "gain_n": 1.3, "keep_s": 0.9}
+    genome = random_genome()._replace(**{name: torch.tensor(factor, dtype=double) for name, factor in factors.items()})
+    x, (_, y) = drawn(6, 3), labels(6, 2)
     state = network.init(seeded(), dtype=double)
     sent = torch.nn.functional.pad(torch.stack([x, 0 * x]), (0, 1), value=1.0)
-    a = (torch.einsum("dbj,dc->cbj", sent, genome.nu) @ state.W[0].mT).tanh()
+    a = (1.3 * torch.einsum("dbj,dc->cbj", sent, genome.nu) @ state.W[0].mT).tanh()
     u = torch.einsum(
         "dbj,dc,cji->cbi", torch.stack([network.forward(genome, state, x), y]), genome.mu, state.W[1][..., :-1]
     )
-    new = {"additive": a + u, "multiplicative": a * u, "multiplicative_second_state": torch.stack([a[0], a[1] * u[1]])}
+    new = {
+        "additive": 0.7 * a + 1.3 * u,
+        "multiplicative": 0.7 * a * u,
+        "multiplicative_second_state": torch.stack([a[0], 0.7 * a[1] * u[1]]),
+    }
     received = torch.einsum("dbj,cd->cbj", new[update].tanh(), genome.Q)
     change = torch.einsum("cbj,cbi->cji", received, torch.einsum("dbj,dc->cbj", sent, genome.P)) / 6
     updated = network.step(genome, state, x, y)
-    torch.testing.assert_close(updated.W[0], state.W[0] + genome.gain_s * change)
+    torch.testing.assert_close(updated.W[0], 0.9 * state.W[0] + genome.gain_s * change)
     hidden = torch.nn.functional.pad(a if before else new[update].tanh(), (0, 1), value=1.0)
     top = torch.einsum("dbj,cd->cbj", torch.stack([network.forward(genome, state, x), y]), genome.Q)
     change = torch.einsum("cbj,cbi->cji", top, torch.einsum("dbj,dc->cbj", hidden, genome.P)) / 6
-    torch.testing.assert_close(updated.W[1], state.W[1] + genome.gain_s * change)
+    torch.testing.assert_close(updated.W[1], 0.9 * state.W[1] + genome.gain_s * change)
+
+
+def test_each_pass_and_the_last_layer_may_be_left_as_they_are():
+    plain = BlurNetwork((3, 5, 2), norm=None)
+    state, genome, x, (_, y) = plain.init(seeded(), dtype=double), random_genome(), drawn(9, 3), labels(9, 2)
+
+    def normed(**options):
+        return BlurNetwork((3, 5, 2), norm_forward=False, **options)
+
+    torch.testing.assert_close(normed().forward(genome, state, x), plain.forward(genome, state, x))
+    unchanged = normed(norm_backward=False).step(genome, state, x, y)
+    for synapses, expected in zip(unchanged.W, plain.step(genome, state, x, y).W, strict=True):
+        torch.testing.assert_close(synapses, expected)
+    assert not torch.allclose(normed().step(genome, state, x, y).W[0], unchanged.W[0])
+    one = BlurNetwork((3, 2), norm_output=False, output_activation="tanh")
+    single = one.init(seeded(), dtype=double)
+    bare = BlurNetwork((3, 2), norm=None).forward(genome, single, x)
+    torch.testing.assert_close(one.forward(genome, single, x), bare.tanh())
+    assert [moment is None for moment in BlurNetwork((3, 5, 2), norm_output=False).moments(genome, state, x)] == [
+        False, True,
+    ]  # fmt: skip
 
 
 NETWORK, GENOME = BlurNetwork((3, 5, 2)), Genome.backprop(0.1)

@@ -204,6 +204,7 @@ def test_a_window_goes_on_where_the_last_ended_and_streams_stay_apart(rule):
     first, between = net(frames[:1], state)
     second, after = net(frames[1:], between)
     torch.testing.assert_close(torch.cat((first, second)), whole)
+    torch.testing.assert_close(net(frames, state, (frames != 0).to(frames))[0], whole)
     torch.testing.assert_close(after.synapses, last.synapses)
     alone, _ = net(frames[:, 3:4], RuleState(state.bodies[3:4], tuple(s[3:4] for s in state.synapses)))
     torch.testing.assert_close(alone, whole[:, 3:4])
@@ -238,6 +239,8 @@ def test_a_fresh_state_is_as_said():
     assert float(synapses[:, :1].std()) == pytest.approx(0.3, rel=0.01)
     assert not synapses[:, 1:].any()
     assert not network(Topology.visible(5), sigma=None).init(2).synapses[0].any()
+    hidden = network(Topology.recurrent(3, 2), sigma=None).init(400, seeded()).synapses[0][:, 0]
+    assert float(hidden.std()) == pytest.approx(0.3, rel=0.05)
 
 
 def test_a_sparse_network_keeps_as_many_inputs_as_said_and_has_no_other_synapses():

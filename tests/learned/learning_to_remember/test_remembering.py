@@ -201,5 +201,8 @@ def test_an_lstm_is_called_alike_and_draws_from_its_generator():
     assert losses[-1] < losses[0]
     twins = [LSTMMemory(12, 8, generator=seeded(4)) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*(twin.parameters() for twin in twins), strict=True))
+    shown = window.inputs, lstm.init(4)
+    assert torch.equal(lstm(*shown)[0], lstm(*shown, (window.inputs != 0).float())[0])
+    assert not torch.equal(lstm(*shown)[0], lstm(*shown, torch.ones_like(window.inputs))[0])
     with pytest.raises(ValueError, match=r"clamp\.shape"):
         lstm(window.inputs, lstm.init(4), window.inputs[:1])

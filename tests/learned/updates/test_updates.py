@@ -9,11 +9,12 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
-from engram.continual import FastWeights
+from engram.continual import FastWeights, TaskData, fisher_diagonal
 from engram.learned.updates import (
     AdamRule,
     GatedCoordinateRule,
     LearnedOptimizer,
+    LearnedUpdate,
     MimicryEpisode,
     TaskMemory,
     TeacherMimicTrainer,
@@ -244,6 +245,30 @@ def test_a_task_ends_and_what_it_left_is_kept():
     assert new.abs().sum() > 0  # of which no task has ended yet
 
 
+def test_a_learned_update_moves_the_body_and_another_optimiser_the_head():
+    x, y = digits([0, 1, 2])
+    nets = [nn.Sequential(body(), nn.Linear(12, 4)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    (ours, theirs), sgd = nets, torch.optim.SGD(nets[0].parameters(), lr=0.1)
+    method = LearnedUpdate(ours, 1e-2, rule=AdamRule(), generator=seeded())
+    method.attach(sgd)
+    optimizers = [torch.optim.Adam(theirs[0].parameters(), 1e-2, betas=(0.9, 0.99)),
+                  torch.optim.SGD(theirs[1].parameters(), lr=0.1)]  # fmt: skip
+    for step in range(5):
+        for net, steps in ((ours, [sgd]), (theirs, optimizers)):
+            for optimizer in steps:
+                optimizer.zero_grad()
+            functional.cross_entropy(net(x[10 * step : 10 * step + 32]), y[10 * step : 10 * step + 32]).backward()
+            for optimizer in steps:
+                optimizer.step()
+    torch.testing.assert_close(list(ours.parameters()), list(theirs.parameters()), rtol=1e-3, atol=1e-5)
+    method.end_task(TaskData((x, y), (0, 1, 2)))
+    expected = fisher_diagonal(ours, [(x, y)], fisher="sample", classes=(0, 1, 2), generator=seeded())
+    for (name, p), state in zip(ours[0].named_parameters(), method.optimizer.state.values(), strict=True):
+        torch.testing.assert_close(state["importance"], expected[f"0.{name}"])
+        assert torch.equal(state["anchor"], p)
+
+
 def test_a_rule_is_saved_with_the_version_of_its_inputs(tmp_path):
     rule = trained()
     checkpoint.save(tmp_path / "rule", rule.state_dict())
@@ -311,6 +336,16 @@ def test_a_teacher_starts_where_the_student_is():
     assert not teacher(x).equal(net(x))
     again = train_teacher(net, heads, [(x, y)], steps=40, lr=1e-2, generator=seeded())
     assert again(x).equal(teacher(x))
+    plain, readouts = copy.deepcopy(net), copy.deepcopy(nn.ModuleList([heads[0], heads[0]]))
+    adam, generator = torch.optim.Adam([*plain.parameters(), *readouts.parameters()], 1e-2), seeded(3)
+    for _ in range(3):
+        rows = [torch.randint(len(x), (4,), generator=generator) for _ in range(2)]  # half of a batch for each task
+        losses = [functional.cross_entropy(head(plain(x[r])), y[r]) for head, r in zip(readouts, rows, strict=True)]
+        adam.zero_grad()
+        torch.stack(losses).mean().backward()
+        adam.step()
+    options = {"steps": 3, "lr": 1e-2, "batch_size": 9, "generator": seeded(3)}
+    torch.testing.assert_close(train_teacher(net, heads * 2, [(x, y)] * 2, **options)(x), plain(x))
     with pytest.raises(ValueError, match="heads: expected one for each task, 2"):
         train_teacher(net, heads, [(x, y)] * 2, generator=seeded())
 
@@ -326,6 +361,28 @@ def test_a_rule_comes_nearer_to_its_teacher():
         judge = TeacherMimicTrainer(net, judged, [demo], generator=seeded(7), rule_lr=1e-12, **options)
         far[name] = sum(judge.step() for _ in range(8))
     assert far["trained"] < 0.7 * far["untrained"]
+
+
+def test_students_are_judged_halfway_and_at_the_end_of_an_unroll_and_begin_anew_after_their_length():
+    net, demo = episode()
+    judged = []
+
+    def distance(features, teacher):
+        judged.append((features - teacher).square().mean())
+        return judged[-1]
+
+    options = {"students": 1, "unroll": 2, "lengths": (4, 4), "distance": distance, "lr": 1e-2}
+    trainer = TeacherMimicTrainer(net, AdamRule(4), [demo], generator=seeded(), **options)
+    seen = []
+    for _ in range(3):
+        judged.clear()
+        returned = trainer.step()
+        assert len(judged) == 4  # two probes, twice
+        assert returned == pytest.approx((judged[2] + judged[3]).item())
+        seen.append(trainer._students[0].steps)
+    assert seen == [2, 0, 2]
+    for name, weight in demo.start.items():
+        assert not torch.equal(trainer._students[0].fast.params[f"0.{name}"], weight)
 
 
 def test_a_gradient_from_some_of_the_weights_is_that_from_all_in_the_mean():
