@@ -93,9 +93,9 @@ def test_what_is_read_of_an_experiment_without_loading_it_is_what_it_is():
         ("modules", r"engram\.plasticity\.plastic_rnn\.PlasticRNN"),
         ("tasks", r"engram\.tasks\.flip_flop\.FlipFlop"),
         ("optimizers", r"engram\.optim\.cma_es\.CMAES"),
-        ("associative_memories", r"hopfield +The classic network, by Hebb's rule"),
+        ("associative_memories", r"hopfield +The classic network with Hebb's rule"),
         ("similarity_measures", r"cka +One minus linear CKA"),
-        ("curiosities", r"hash-counts +The inverse square root of how often"),
+        ("curiosities", r"hash-counts +A bonus of one over the square root of how often"),
         ("estimators", r"engram\.analysis\.similarity\.dsa\.DSA"),
     ],
 )
