@@ -31,6 +31,7 @@ def test_a_part_is_found_by_name_by_place_and_as_it_is(tmp_path):
     ("part", "message"),
     [
         ("fq", "part = 'fq': expected a method .known: "),
+        ("plastic", "part = 'plastic': expected its kind, agents or associative_memories, or its place, as"),
         ("nowhere.py:Mine", r"nowhere.py:Mine'.*expected 'module:Name' or 'file.py:Name'"),
         ("engram.rules:FeedbackAlignmnt", "engram.rules has no 'FeedbackAlignmnt'; did you mean 'FeedbackAlignment'"),
         ("ewc", None),

@@ -63,8 +63,8 @@ def find_part(given: Any, kind: str = "") -> Part:
     kinds = [kind] if kind else [known for known in KINDS if reference in registry.names(known)]
     if len(kinds) != 1:
         hint = registry.suggestion(reference, sorted({name for k in KINDS for name in registry.names(k)}))
-        known = f"{' and '.join(kinds)} have one: expected its kind" if kinds else f"expected a method ({hint})"
-        raise ValueError(f"part = {reference!r}: {known} or its place, as 'file.py:Name'")
+        expected = f"its kind, {' or '.join(kinds)}," if kinds else f"a method ({hint})"
+        raise ValueError(f"part = {reference!r}: expected {expected} or its place, as 'file.py:Name'")
     return Part(reference, reference, kinds[0], registry.get(kinds[0], reference))
 
 
