@@ -238,6 +238,13 @@ def test_a_record_goes_on_where_its_claims_are_open(tmp_path):
     assert [judged.look for judged in more.claims()] == [1, 2]
 
 
+def test_a_record_of_a_fixed_number_of_seeds_goes_on_by_the_looks_of_its_preset(tmp_path):
+    five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
+    more = extend.extended(tosses(), from_record(tosses(), five.record()), runs=tmp_path / "more")
+    assert (len(five.looks), more.looks, more.seeds) == (0, (5, 8), 8)
+    assert [judged.look for judged in more.claims()] == [1, 2]
+
+
 @pytest.fixture
 def altered(tmp_path):
     """A record whose first number of an arm that goes on is another one, and the true result of that trial."""
