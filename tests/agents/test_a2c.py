@@ -282,9 +282,10 @@ def test_a_single_plasticity_coefficient_is_one_hundredth():
 
 
 def test_an_agent_without_memory_has_none():
-    network = Memoryless(2, 4)
+    network = Memoryless(2, 4, generator=seeded())
     seen = torch.randn(5, 3, 2, generator=seeded())
     torch.testing.assert_close(network(seen)[0][4:], network(seen[4:])[0])
+    assert torch.equal(Memoryless(2, 4, generator=seeded())(seen)[0], network(seen)[0])
 
 
 def test_a_trained_agent_acts_in_lifetimes_as_its_network_says():

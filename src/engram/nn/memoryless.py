@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.initial import uniform
 
 
 class Memoryless(nn.Module):
@@ -16,16 +17,24 @@ class Memoryless(nn.Module):
 
         y(t) = tanh(W o(t) + b)
 
+    Args:
+        input_size: Number of features of an observation.
+        hidden_size: Number of units.
+        generator: Source of the initial values, which are those of ``nn.Linear``; torch's global one if None.
+
+    Raises:
+        ValueError: A size is not positive.
+
     Examples:
         >>> Memoryless(3, 4)(torch.zeros(5, 2, 3))[0].shape
         torch.Size([5, 2, 4])
     """
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, generator: torch.Generator | None = None) -> None:
         checks.arguments()
         super().__init__()
         self.hidden_size = checks.size("hidden_size", hidden_size)
-        self.layer = nn.Linear(checks.size("input_size", input_size), hidden_size)
+        self.layer = uniform(nn.Linear, checks.size("input_size", input_size), hidden_size, generator=generator)
 
     def forward(
         self, input: Float[Tensor, "time batch features"], state: Any = None
