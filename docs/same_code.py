@@ -28,7 +28,8 @@ class Scope(NamedTuple):
 def is_same_code(before: str, after: str) -> bool:
     """Whether two sources are the same up to layout, comments, prose, and names that were changed throughout.
 
-    Prose is docstrings, including those of assignments, and an experiment's answer, which no trial reads.
+    Prose is docstrings, including those of assignments, an experiment's answer, which no trial reads, and the text of a
+    raised ValueError or TypeError, which a trial that finished never showed.
 
     A check that was added does not count, an ``if`` that can only raise ValueError or TypeError: a trial that finished
     without it gives the same, or ends with this error.
@@ -43,12 +44,21 @@ def is_same_code(before: str, after: str) -> bool:
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
         if isinstance(node.func, ast.Name) and node.func.id == "Experiment":
             node.keywords = [keyword for keyword in node.keywords if keyword.arg != "answer"]
+    for node in (node for tree in trees for node in ast.walk(tree) if _is_raise_of_text(node)):
+        node.exc.args = []
     return _are_same(*trees, Scope(tuple(map(_bound_in_file, trees)), {}), None)
 
 
 def _is_text(statement: ast.stmt) -> bool:
     match statement:
         case ast.Expr(ast.Constant(str())):
+            return True
+    return False
+
+
+def _is_raise_of_text(node: ast.AST) -> bool:
+    match node:
+        case ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError"), [ast.Constant(str()) | ast.JoinedStr()], [])):
             return True
     return False
 

@@ -31,6 +31,11 @@ def _another(values):
 
 def trained(found: list[float], *, rest: int = 1) -> float:
     """What is found."""
+    if not found:
+        raise ValueError(f"found = {found}: it lacks numbers")
+    if math.isnan(rest):
+        raise KeyError("a key")
+
     def inner(one):
         return one * RATE + rest  # why
 
@@ -56,6 +61,7 @@ experiment = Experiment(name="sines", answer="Nobody knows.")
         ("    def inner", "    if len(found) > rest:\n        raise ValueError('found')\n\n    def inner"),
         ("_other(", "_a_third("),
         ("Nobody knows.", "Somebody knows."),
+        ('f"found = {found}: it lacks numbers"', '"found: expected at least one number"'),
     ],
 )
 def test_layout_words_and_names_do_not_count(old, new):
@@ -81,6 +87,10 @@ def test_layout_words_and_names_do_not_count(old, new):
         ("import annotations", "import division"),
         ('"sines"', '"cosines"'),
         ("answer=", "about="),
+        ("if not found:", "if found:"),
+        ('raise ValueError(f"found = {found}: it lacks numbers")', "return 0"),
+        ('ValueError(f"found', 'TypeError(f"found'),
+        ('KeyError("a key")', 'KeyError("another")'),
         ("    def inner", "    if len(found) > rest:\n        found = found[1:]\n\n    def inner"),
         ("    def inner", "    if found.pop() > rest:\n        raise ValueError('found')\n\n    def inner"),
         ("    def inner", "    if len(found) > rest:\n        raise StopIteration\n\n    def inner"),

@@ -241,10 +241,10 @@ def test_feedback_of_any_correlation_in_time():
 
 @pytest.mark.parametrize("rule", [AlignZero(), AlignAda(), AlignProp()], ids=["zero", "ada", "prop"])
 def test_what_gives_another_output_in_each_pass_is_refused(rule):
-    for layer, what in (nn.Dropout(), "one mask"), (nn.BatchNorm1d(4), "statistics of each pass"):
+    for layer, what in (nn.Dropout(), "draws another mask"), (nn.BatchNorm1d(4), "adds to its running statistics"):
         model = nn.Sequential(nn.Linear(3, 4), layer, nn.ReLU(), nn.Linear(4, 2))
         subject = f"{type(rule).__name__} cannot train layer '1', a {type(layer).__name__} in training mode"
-        with pytest.raises(TypeError, match=f"{subject}: it lacks {what}"):
+        with pytest.raises(TypeError, match=f"{subject}: it {what}"):
             rule.init(model, generator())
         rule.init(model.eval(), generator())
 

@@ -229,7 +229,7 @@ class Chain(NamedTuple):
             subject = f"model: {rule_name} cannot train layer {name!r}, a {type(module).__name__}"
             if isinstance(module, _SCALED) and module.scale != 1 and not scaled:
                 raise TypeError(
-                    f"{subject}: it lacks weights that act as they are; expected engram.nn.to_standard(model)"
+                    f"{subject}: it scales its weights in the forward pass; expected engram.nn.to_standard(model)"
                 )
             # A module without submodules is read directly, since this runs at every update.
             parameters = module.parameters() if module._modules else module._parameters.values()
@@ -240,13 +240,15 @@ class Chain(NamedTuple):
             dense = type(module) in {nn.Linear, NTKLinear}
             if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
                 if not set(module._parameters) <= {"weight", "bias"}:
-                    raise TypeError(f"{subject}: expected weights that are not made of other parameters")
+                    raise TypeError(
+                        f"{subject}: its weights are computed from other parameters; expected plain weights"
+                    )
                 if not dense and not _plain(module):
-                    raise TypeError(f"{subject}: expected padding by zeros, as many on both sides")
+                    raise TypeError(f"{subject}: expected padding with zeros, equally many on both sides")
                 layers.append((name, module, []))
                 continue
             if isinstance(module, _CHANGING) and deterministic:
-                raise TypeError(f"{subject}: it lacks one output for one input, which several phases need")
+                raise TypeError(f"{subject}: its output changes from call to call, but all phases must see the same")
             is_supported = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
             if not is_supported and (ids or not any_activation):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
@@ -259,7 +261,9 @@ class Chain(NamedTuple):
             if layers:
                 layers[-1][2].append((name, module))
             elif ids:
-                raise TypeError(f"{subject}: it has parameters before the first layer, which no error reaches")
+                raise TypeError(
+                    f"{subject}: it has parameters before the first nn.Linear or nn.Conv2d, which no error reaches"
+                )
             else:
                 before.append(module)
         if not layers:
@@ -276,14 +280,16 @@ class Chain(NamedTuple):
             ValueError: ``x`` is empty, or has another shape, dtype or device than the network takes; or autocast is on.
         """
         if autocast(x.device):
-            raise ValueError("torch.autocast is on: expected it off, as errors go back in the parameters' precision")
+            raise ValueError(
+                "torch.autocast is on: expected it off, since errors are sent back in the precision of the parameters"
+            )
         for module in self.before:
             x = module(x)
         first = self.layers[0].module
         size = (first.in_features,) if isinstance(first, nn.Linear) else (first.in_channels, "height", "width")
         checks.tensor("x", x, ("batch", *size), like=first.weight)
         if not len(x):
-            raise ValueError(f"x.shape = {tuple(x.shape)}: expected a sample at least")
+            raise ValueError(f"x.shape = {tuple(x.shape)}: expected at least one sample")
         return x
 
     def forward(self, x: Tensor, noise: Sequence[Tensor] | None = None) -> list[Activity]:
@@ -342,7 +348,7 @@ def refuse_changing(model: nn.Module, rule: object) -> None:
     for name, module in model.named_modules():
         if isinstance(module, _CHANGING) and module.training:
             subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__}"
-            raise TypeError(f"{subject} in training mode: it lacks one output for one input; expected model.eval()")
+            raise TypeError(f"{subject} in training mode: its output changes from call to call; expected model.eval()")
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Float[Tensor, "*shape"]:

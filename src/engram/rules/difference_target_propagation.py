@@ -119,8 +119,8 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
                 if isinstance(module, nn.Flatten | nn.Unflatten | nn.Softmax | nn.LayerNorm | nn.GroupNorm):
                     kind = type(module).__name__
                     raise TypeError(
-                        f"DifferenceTargetPropagation cannot train layer {name!r}, a {kind}: it lacks an inverse, as"
-                        " what works on each unit alone has"
+                        f"DifferenceTargetPropagation cannot train layer {name!r}, a {kind}: it has no inverse;"
+                        " expected an activation that works on each unit alone"
                     )
         return network
 

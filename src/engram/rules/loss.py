@@ -113,7 +113,7 @@ def _classes(output: Tensor, target: Tensor) -> bool:
     checks.instance("target", target, Tensor)
     if output.ndim != 2 or not len(output):
         raise ValueError(
-            f"output.shape = {tuple(output.shape)} of model: expected (batch, outputs), with a sample at least"
+            f"output.shape = {tuple(output.shape)} of model: expected (batch, outputs), with at least one sample"
         )
     if target.is_floating_point():
         checks.tensor("target", target, tuple(output.shape), like=output)

@@ -109,6 +109,6 @@ class Reinforce(LearningRule[ReinforceState]):
             if [type(module) for _, module in layer.after] != expected_modules:
                 expected = "one nn.Sigmoid behind it" if expected_modules else "nothing behind the last layer"
                 raise TypeError(
-                    f"Reinforce cannot train layer {layer.name!r}: it lacks units to draw; expected {expected}"
+                    f"Reinforce cannot train layer {layer.name!r}: its units cannot be drawn; expected {expected}"
                 )
         return network

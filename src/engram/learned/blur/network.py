@@ -357,7 +357,7 @@ class BlurNetwork:
             raise ValueError(f"genome is of {genome.n_states} states: expected n_states = {self.n_states}")
         if x.ndim < 2 or x.shape[-1] != self.sizes[0] or not x.shape[-2]:
             raise ValueError(
-                f"x.shape = {tuple(x.shape)}: expected (..., batch, {self.sizes[0]}), with a sample at least"
+                f"x.shape = {tuple(x.shape)}: expected (..., batch, {self.sizes[0]}), with at least one sample"
             )
         if x.shape[-2] < 2 and self.norm == "batch" and not any_batch:
             raise ValueError("x holds 1 sample: expected at least 2, as norm = 'batch' takes their variance")

@@ -96,7 +96,7 @@ class NTKRNN(nn.Module):
         sequence = input.transpose(0, 1) if self.batch_first else input
         batch = sequence.shape[1]
         if not batch:
-            raise ValueError(f"input.shape = {tuple(input.shape)}: expected a sample at least")
+            raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least one sample")
         if state is None:
             state = HiddenState(self.weight_hh.new_zeros(batch, self.hidden_size))
         checks.instance("state", state, HiddenState)

@@ -25,9 +25,11 @@ def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
     for name, module in model.named_modules():
         subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__} in training mode"
         if isinstance(module, _DROPOUT) and module.training and module.p:
-            raise TypeError(f"{subject}: it lacks one mask for both passes; expected model.eval(), or none")
+            raise TypeError(f"{subject}: it draws another mask in each pass; expected model.eval(), or no dropout")
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.training and module.track_running_stats:
-            raise TypeError(f"{subject}: it lacks statistics of each pass; expected an engram.nn.BatchOnlyNorm")
+            raise TypeError(
+                f"{subject}: it adds to its running statistics in each pass; expected an engram.nn.BatchOnlyNorm"
+            )
     return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 

@@ -138,7 +138,7 @@ class _HebbianLayer(nn.Module):
             )
         checks.tensor("input", input, shape, self.weight)
         if not len(input):
-            raise ValueError(f"input.shape = {tuple(input.shape)}: expected a sample at least")
+            raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least one sample")
 
 
 class HebbianConv2d(_HebbianLayer):
