@@ -191,6 +191,6 @@ def _units(layer: chain.Layer) -> _Units:
         return _Units(lambda s: s, lambda y: 1.0, module.min_val, module.max_val)
     name, module = next(pair for pair in layer.after if len(kinds) > 1 or type(pair[1]) is kinds[0])
     raise TypeError(
-        f"EquilibriumPropagation cannot train layer {name!r}, a {type(module).__name__}: no energy is known for"
-        " it; expected one nn.Tanh, nn.Sigmoid or nn.Hardtanh after each nn.Linear, or none"
+        f"EquilibriumPropagation cannot train layer {name!r}, a {type(module).__name__}: the energy needs bounded"
+        " units; expected one nn.Tanh, nn.Sigmoid or nn.Hardtanh after each nn.Linear, or none"
     )
