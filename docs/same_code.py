@@ -44,21 +44,16 @@ def is_same_code(before: str, after: str) -> bool:
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
         if isinstance(node.func, ast.Name) and node.func.id == "Experiment":
             node.keywords = [keyword for keyword in node.keywords if keyword.arg != "answer"]
-    for node in (node for tree in trees for node in ast.walk(tree) if _is_raise_of_text(node)):
-        node.exc.args = []
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        match node:
+            case ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError"), [ast.Constant(str()) | ast.JoinedStr()], [])):
+                node.exc.args = []
     return _are_same(*trees, Scope(tuple(map(_bound_in_file, trees)), {}), None)
 
 
 def _is_text(statement: ast.stmt) -> bool:
     match statement:
         case ast.Expr(ast.Constant(str())):
-            return True
-    return False
-
-
-def _is_raise_of_text(node: ast.AST) -> bool:
-    match node:
-        case ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError"), [ast.Constant(str()) | ast.JoinedStr()], [])):
             return True
     return False
 

@@ -248,7 +248,7 @@ class Chain(NamedTuple):
                 layers.append((name, module, []))
                 continue
             if isinstance(module, _CHANGING) and deterministic:
-                raise TypeError(f"{subject}: its output changes from call to call, but all phases must see the same")
+                raise TypeError(f"{subject}: it can give several outputs for one input, but all phases need the same")
             is_supported = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
             if not is_supported and (ids or not any_activation):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
@@ -348,7 +348,9 @@ def refuse_changing(model: nn.Module, rule: object) -> None:
     for name, module in model.named_modules():
         if isinstance(module, _CHANGING) and module.training:
             subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__}"
-            raise TypeError(f"{subject} in training mode: its output changes from call to call; expected model.eval()")
+            raise TypeError(
+                f"{subject} in training mode: it can give several outputs for one input; expected model.eval()"
+            )
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Float[Tensor, "*shape"]:

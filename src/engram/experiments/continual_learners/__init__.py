@@ -371,6 +371,6 @@ experiment = Experiment(
     12 to 26 % of accuracy on new tasks for it; replay [replay-learns-new: holds] and learning without forgetting
     [lwf-learns-new: holds] lose hardly any. The learned update, trained this briefly, [learned-keeps-features: fails]
     and plastic recurrent networks [plastic-rnn-keeps-features: fails] keep fewer features than their controls. So
-    replay some old examples if they may be stored; if not, learning without forgetting costs least, and a penalty keeps
-    more of the outputs at a price on new tasks.""",
+    replay some old examples if they may be stored; if not, learning without forgetting keeps a little at hardly
+    any cost, and a penalty keeps more of the outputs but learns new tasks less well.""",
 )
