@@ -84,31 +84,34 @@ def learning_curves(results: Results, metric: str, arms: Sequence[str] | None = 
         metric: Its name.
         arms: The arms to show (default: all).
     """
-    figure = go.Figure()
+    traces: list[dict[str, Any]] = []  # of which plotly makes one figure in half the time that adding each takes
     for arm, color in colors(results.arms if arms is None else arms).items():
         rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
         if rows.is_empty():
             continue
-        line = partial(figure.add_scatter, mode="lines", legendgroup=arm)
+        line = partial(dict, type="scatter", mode="lines", legendgroup=arm)
         curves = windows(rows, POINTS)
         # One trace, with gaps, has the curves of all seeds: a trace for each seed would make a page slow.
         gaps = curves.select(pl.col("seed").unique(), step=None, value=None)
         seeds = pl.concat([curves.drop("window"), gaps], how="vertical_relaxed").sort("seed", maintain_order=True)
         x, y = seeds["step"].to_list(), seeds["value"].to_list()
-        style = {"line": {"color": color, "width": 0.7}, "opacity": 0.45}
+        style: dict[str, Any] = {"line": {"color": color, "width": 0.7}, "opacity": 0.45}
         hover = f"{arm}, seed %{{customdata}}: (%{{x}}, %{{y}})<extra></extra>"
-        line(x=x, y=y, customdata=seeds["seed"].to_list(), hovertemplate=hover, name=arm, showlegend=False, **style)
+        style |= {"customdata": seeds["seed"].to_list(), "hovertemplate": hover}
         value = pl.col("value")
         band = curves.group_by("window", maintain_order=True).agg(
             pl.col("step").max(), mean=value.mean(), low=value.min(), high=value.max()
         )
         steps, mean, low, high = (band[column].to_list() for column in ("step", "mean", "low", "high"))
         area = {"fill": "toself", "fillcolor": color, "opacity": 0.12, "line": {"width": 0}}
-        line(x=steps + steps[::-1], y=high + low[::-1], hoverinfo="skip", showlegend=False, **area)
-        line(x=steps, y=mean, line={"color": color, "width": 2.5}, name=arm)
+        traces += [
+            line(x=x, y=y, name=arm, showlegend=False, **style),
+            line(x=steps + steps[::-1], y=high + low[::-1], hoverinfo="skip", showlegend=False, **area),
+            line(x=steps, y=mean, line={"color": color, "width": 2.5}, name=arm),
+        ]
     title = f"{results.experiment}: {metric}"
     axes = {"xaxis_title": "step", "yaxis_title": metric}
-    return figure.update_layout(template="plotly_white", title=title, hovermode="closest", **axes)
+    return go.Figure(traces, {"template": "plotly_white", "title": title, "hovermode": "closest", **axes})
 
 
 @dataclass(frozen=True)
