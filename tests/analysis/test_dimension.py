@@ -118,7 +118,7 @@ def test_ties_are_counted():
     assert intrinsic_dimension(sphere(2, 300)).ties == 0
     grid = np.stack(np.meshgrid(range(12), range(12)), -1).reshape(-1, 2)
     assert intrinsic_dimension(grid).ties > 0.6
-    with pytest.raises(ValueError, match="nearest others of all samples are all as far away"):
+    with pytest.raises(ValueError, match="nearest neighbours of all samples are all at one distance"):
         intrinsic_dimension(np.eye(8))
     with pytest.raises(ValueError, match="of query 1 are"):
         intrinsic_dimension(grid, 3, pooled=False)

@@ -56,7 +56,7 @@ def test_windows_stay_within_an_episode():
 def test_dimension_of_actions():
     assert action_dimension(spaces.MultiDiscrete([3, 2])) == 3
     assert action_dimension(spaces.MultiBinary(4)) == 4
-    with pytest.raises(ValueError, match=r"env.action_space = Discrete\(1\): expected a choice"):
+    with pytest.raises(ValueError, match=r"env.action_space = Discrete\(1\): expected at least two actions"):
         action_dimension(spaces.Discrete(1))
     with pytest.raises(ValueError, match=r"env.action_space = Text"):
         action_dimension(spaces.Text(3))

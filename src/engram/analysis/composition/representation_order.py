@@ -54,7 +54,7 @@ def representation_order(
     checks.finite("H", H)
     checks.finite("labels", labels)
     if checks.size("k", k) >= len(H):
-        raise ValueError(f"k = {k}: expected less than the {len(H)} rows of H")
+        raise ValueError(f"k = {k}: expected fewer neighbours than the {len(H)} rows of H")
     between = cdist(H, H)
     np.fill_diagonal(between, np.inf)
     neighbour_labels = labels[np.argpartition(between, k - 1, axis=1)[:, :k]]

@@ -119,7 +119,9 @@ def maximum_likelihood_dimension(
     inverse_dimension = inverse.mean() if pooled else inverse.min()
     if inverse_dimension <= 0:
         subject = "all samples" if pooled else f"query {int(inverse.argmin())}"
-        raise ValueError(f"X: the {distances.shape[1]} nearest others of {subject} are all as far away; expected not")
+        raise ValueError(
+            f"X: the {distances.shape[1]} nearest neighbours of {subject} are all at one distance: expected some nearer"
+        )
     root_n = math.sqrt(len(inverse))
     std = float(inverse.std(ddof=1)) if len(inverse) > 1 else math.nan
     if pooled:
@@ -140,7 +142,7 @@ def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float
     if not (finite := np.isfinite(y)).all():  # a single ratio has rank 1
         x, y = x[finite], y[finite]
     if not x.any():
-        raise ValueError("X: the two nearest others of nearly all samples are as far away; expected not")
+        raise ValueError("X: the two nearest neighbours of most samples are at one distance: expected two distances")
     value = float(x @ y / (x @ x))
     return value, value / math.sqrt(n_kept)
 

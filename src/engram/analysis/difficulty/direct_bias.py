@@ -53,7 +53,7 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
     checks.finite("test_errors", test_errors)
     checks.number("min(test_errors)", test_errors.min(), above=0)
     if np.ptp(test_errors) == 0:
-        raise ValueError(f"test_errors are all {test_errors[0]}: expected a distribution")
+        raise ValueError(f"test_errors are all {test_errors[0]}: expected errors that differ")
     checks.number("target", target, above=0)
     mean = float(test_errors.mean())
     start = 2 / float(np.var(test_errors / mean))  # degrees of freedom if it were central
@@ -127,7 +127,9 @@ def gaussian_process_test_error(
         as_points(points, name)
     if len(X) != len(y) or len(X_test) != len(y_test) or X.shape[1] != X_test.shape[1] or y.shape[1] != y_test.shape[1]:
         shapes = f"{X.shape}, {y.shape}, {X_test.shape} and {y_test.shape}"
-        raise ValueError(f"X, y, X_test, y_test have shapes {shapes}: expected them to go together")
+        raise ValueError(
+            f"X, y, X_test, y_test have shapes {shapes}: expected a row of y for each of X, and as many columns in both"
+        )
     first_rows, group = distinct(np.ascontiguousarray(X))
     differs = np.flatnonzero((y != y[first_rows[group]]).any(1))
     if len(differs):
@@ -140,7 +142,7 @@ def gaussian_process_test_error(
         factor = cho_factor(K, lower=True)
     except LinAlgError:
         reason = f"the kernel's matrix is singular (condition {np.linalg.cond(K):.1g})"
-        raise ValueError(f"jitter = {jitter}: {reason}; expected a larger one") from None
+        raise ValueError(f"jitter = {jitter}: {reason}: expected a larger jitter") from None
     K_test = kernel(X_test, X[first_rows])
     residual = K_test @ cho_solve(factor, y[first_rows]) - y_test
     variances, directions = eigh(kernel(X_test) - K_test @ cho_solve(factor, K_test.T))

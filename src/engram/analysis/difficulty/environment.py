@@ -78,7 +78,7 @@ def action_dimension(space: gym.Space[Any]) -> int:
         case _:
             raise ValueError(f"env.action_space = {space}: expected Box, Discrete, MultiDiscrete or MultiBinary")
     if width < 1:
-        raise ValueError(f"env.action_space = {space}: expected a choice")
+        raise ValueError(f"env.action_space = {space}: expected at least two actions")
     return width
 
 

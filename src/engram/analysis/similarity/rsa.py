@@ -37,5 +37,7 @@ def rsa(
     distances = [pdist(values, metric) for values in (X, Y)]
     for name, values in zip("XY", distances, strict=True):
         if not np.isfinite(values).all() or np.ptp(values) == 0:
-            raise ValueError(f"{name} has distances among samples that are all the same or not finite")
+            raise ValueError(
+                f"distances between samples of {name} are all equal, or not finite: expected some that differ"
+            )
     return float(stats.spearmanr(distances[0], distances[1]).statistic)

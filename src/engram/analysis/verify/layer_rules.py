@@ -109,7 +109,7 @@ def prove_rule(
     """
     checks.arguments()
     if (box is None) == (data is None):
-        raise ValueError("box and data: expected one of them")
+        raise ValueError("box and data: expected exactly one of them")
     if box is not None:
         bounds = relax(net, box.low[None], box.high[None])
         low, high = bounds.lower[rule.layer - 1][0], bounds.upper[rule.layer - 1][0]

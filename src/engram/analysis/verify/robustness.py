@@ -56,7 +56,7 @@ def certified_radius(
     net.check_inputs("X", X)
     checks.number("maximum", maximum, above=0)
     if (invalid := ((low > X) | (high < X) | ~np.isfinite(X)).any(1)).any():
-        raise ValueError(f"X[{invalid.argmax()}] is outside {low} to {high}, or not finite")
+        raise ValueError(f"X[{invalid.argmax()}] is not finite, or outside the box: expected {low} to {high}")
     properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]
     ball = _Balls(low, high, maximum)
     if method == "attack":
