@@ -88,12 +88,12 @@ def of_the_record(name: str, arms: Sequence[str]) -> dict[str, Mapping[str, Any]
         command = [str(Path(sys.executable).with_name("engram")), "run", name, "--arms", ",".join(arms), "--seeds", "1"]
         options = ["--jobs", "1", "--runs", str(folder / "runs")]
         subprocess.run([*command, *options], env=environment, stdout=subprocess.DEVNULL, check=False)
-        trials = [path.parent for path in folder.glob("runs/*/*/result.json")]
-        read = [[json.loads((trial / file).read_text()) for file in ("trial.json", "result.json")] for trial in trials]
-        return {
-            trial["identity"]["arm"]: {key: math.nan if of is None else of for key, of in finished["result"].items()}
-            for trial, finished in read
-        }
+        results: dict[str, Mapping[str, Any]] = {}
+        for path in folder.glob("runs/*/*/result.json"):  # in folders named ARM-SEED-DIGEST, also by older code
+            arm = path.parent.name.rsplit("-", 2)[0]
+            values = json.loads(path.read_text())["result"]
+            results[arm] = {key: math.nan if value is None else value for key, value in values.items()}
+        return results
 
 
 def joined(results: Results, more: Results, seeds: int) -> Results:

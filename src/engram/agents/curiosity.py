@@ -34,7 +34,13 @@ class Curiosity(Protocol):
     def reward(
         self, error: Float[Tensor, "time batch"], done: Bool[Tensor, "time batch"], envs: Any = None
     ) -> Float[Tensor, "time batch"]:
-        """The intrinsic reward for errors, 0 where done."""
+        """The intrinsic reward for errors, 0 where done.
+
+        Args:
+            error: The error of each observation, as of ``error``.
+            done: Steps after which a new episode begins.
+            envs: Indices of the environments of the batch (default: all).
+        """
 
     @abstractmethod
     def features(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch feature_dim"]:
@@ -44,7 +50,13 @@ class Curiosity(Protocol):
     def update(
         self, obs: Tensor, valid: Bool[Tensor, "..."] | None = None, envs: Int[np.ndarray, "batch"] | None = None
     ) -> float:
-        """Take one learning step on observations, (time, batch, ...) or (batch, ...); return the loss before it."""
+        """Take one learning step on observations; return the loss before it.
+
+        Args:
+            obs: Observations, (time, batch, ...) or (batch, ...).
+            valid: Observations that count (default: all).
+            envs: Indices of the environments of the batch (default: all).
+        """
 
     @abstractmethod
     def reset_parameters(self) -> None:

@@ -105,7 +105,14 @@ class RecurrentAgent:
         rng: np.random.Generator,
         learning_rate: float = 0.01,
     ) -> RecurrentAgent:
-        """An agent with a plastic network; the arguments are those of the class."""
+        """An agent with a plastic network.
+
+        Args:
+            observation_space: Space of the observations, as for the class.
+            action_space: Space of the actions, as for the class.
+            rng: Source of all randomness.
+            learning_rate: Learning rate of Adam.
+        """
         return cls(observation_space, action_space, rng=rng, network="plastic", learning_rate=learning_rate)
 
     @classmethod
@@ -117,7 +124,14 @@ class RecurrentAgent:
         rng: np.random.Generator,
         learning_rate: float = 0.01,
     ) -> RecurrentAgent:
-        """An agent with a plastic network that controls when its own synapses change; arguments as of the class."""
+        """An agent with a plastic network that controls when its own synapses change.
+
+        Args:
+            observation_space: Space of the observations, as for the class.
+            action_space: Space of the actions, as for the class.
+            rng: Source of all randomness.
+            learning_rate: Learning rate of Adam.
+        """
         return cls(observation_space, action_space, rng=rng, network="modulated", learning_rate=learning_rate)
 
     def act(self, observation: Any) -> int:

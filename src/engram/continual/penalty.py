@@ -88,7 +88,13 @@ class QuadraticPenalty(ContinualMethod):
         return self.strength * (self._flat["importance"] * gap).dot(gap)
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
-        """The penalty if ``applied="loss"``, else 0."""
+        """The penalty if ``applied="loss"``, else 0.
+
+        Args:
+            x: Inputs of the batch, on which the penalty does not depend.
+            y: Its labels, likewise.
+            logits: The outputs for it, likewise.
+        """
         return self.penalty() if self.applied == "loss" and self.tasks else 0.0
 
     @torch.no_grad()

@@ -130,7 +130,13 @@ class DenseMap(LocalMap):
         return Clusters(rows, columns, sizes, self.known_empty().size)
 
     def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:
-        """A shortest path over empty cells to a cell, arriving with the first of the headings that is possible."""
+        """A shortest path over empty cells to a cell; to the nearest cell that can be reached if it cannot be.
+
+        Args:
+            row: Row of the cell, from where the agent started.
+            column: Its column.
+            headings: Headings to arrive with; the first that is possible is taken.
+        """
         cells = np.argwhere(self.known_empty()) - 1 + self.bbox[:2]
         free = {(int(r), int(c)) for r, c in cells}
         start, moves = (self.pose.row, self.pose.column), [(int(r), int(c)) for r, c in MOVES]

@@ -186,9 +186,12 @@ class LocalMap:
         return Clusters(rows[:count] - self._origin[0], columns[:count] - self._origin[1], sizes[:count], int(work))
 
     def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:
-        """A shortest path over empty cells to a cell, arriving with the first of the headings that is possible.
+        """A shortest path over empty cells to a cell; to the nearest cell that can be reached if it cannot be.
 
-        If the cell cannot be reached, the path leads to the nearest cell that can.
+        Args:
+            row: Row of the cell, from where the agent started.
+            column: Its column.
+            headings: Headings to arrive with; the first that is possible is taken.
         """
         top, left, bottom, right = self._counts[kernels.TOP :].tolist()
         agent = self._in_arrays()

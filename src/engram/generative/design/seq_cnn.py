@@ -248,7 +248,16 @@ def train_epoch(
 
 
 def optimizer_of(net: nn.Module, lr: float = 1e-4, weight_decay: float = 1e-4) -> torch.optim.Optimizer:
-    """Adam as published: learning rate 1e-4 and weight decay 1e-4, which is added to the gradient."""
+    """Adam as published.
+
+    Args:
+        net: The network.
+        lr: Learning rate, at least 0.
+        weight_decay: Multiple of the weights that is added to the gradient, at least 0.
+
+    Raises:
+        ValueError: A number is negative or not finite.
+    """
     checks.arguments()
     for name, value in (("lr", lr), ("weight_decay", weight_decay)):
         checks.number(name, value, minimum=0)

@@ -112,7 +112,13 @@ class BumpUNet32(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch 1 size size"], t: Int[Tensor, " batch"], labels: Float[Tensor, "batch 2"]
     ) -> Float[Tensor, "batch 1 size size"]:
-        """The network's prediction for noisy images: noise, image or velocity, as it is trained."""
+        """The network's prediction for noisy images: noise, image or velocity, as it is trained.
+
+        Args:
+            x: Noisy images.
+            t: The step of each, counted from 0.
+            labels: A row of labels for each image.
+        """
         checks.arguments()
         checks.has_shape("x", tuple(x.shape), ("batch", 1, self.size, self.size))
         encoded = functional.silu(encode(self, t, labels, x))

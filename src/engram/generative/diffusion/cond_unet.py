@@ -151,7 +151,13 @@ class CondUNet(nn.Module):
         t: Int[Tensor, " batch"],
         labels: Float[Tensor, "batch labels"],
     ) -> Float[Tensor, "batch channels size size"]:
-        """The network's prediction for noisy images: noise, image or velocity, as it is trained."""
+        """The network's prediction for noisy images: noise, image or velocity, as it is trained.
+
+        Args:
+            x: Noisy images.
+            t: The step of each, counted from 0.
+            labels: A row of labels for each image.
+        """
         checks.arguments()
         checks.has_shape("x", tuple(x.shape), ("batch", self.image_channels, self.size, self.size))
         checks.has_shape("labels", tuple(labels.shape), (len(x), self.label_dim))
@@ -170,7 +176,14 @@ class CondUNet(nn.Module):
 
 
 def encode(net: CondUNet | nn.Module, t: Tensor, labels: Tensor, like: Tensor) -> Float[Tensor, "batch encoded"]:
-    """The encodings of steps and labels side by side, in the dtype of ``like``."""
+    """The encodings of steps and labels side by side.
+
+    Args:
+        net: The network, which has the numbers of features and ``label_base``.
+        t: The step of each image, from 0.
+        labels: A row of labels for each image.
+        like: A tensor of the dtype and device of the encodings.
+    """
     time = position_encoding(t.to(like), net.time_features, TIME_BASE)  # type: ignore[arg-type]
     positions = position_encoding(labels.to(like), net.label_features, net.label_base)  # type: ignore[arg-type]
     return torch.cat([time, positions.flatten(1)], 1)

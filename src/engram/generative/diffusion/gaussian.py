@@ -84,13 +84,25 @@ class GaussianDiffusion:
         return len(self.betas)
 
     def noised(self, x0: Images, t: Steps, noise: Images) -> Images:
-        """The noisy images x_t, for images, the step of each, and noise."""
+        """The noisy images x_t.
+
+        Args:
+            x0: Images without noise.
+            t: The step of each image, from 0.
+            noise: Standard normal noise, eps, like ``x0``.
+        """
         checks.arguments()
         signal, noisy = self.scales(t, x0)
         return signal * x0 + noisy * noise
 
     def target(self, x0: Images, t: Steps, noise: Images) -> Images:
-        """The network's target for images, the step of each, and noise."""
+        """What a network is trained to predict: eps, x_0 or v.
+
+        Args:
+            x0: Images without noise.
+            t: The step of each image, from 0.
+            noise: Standard normal noise, eps, like ``x0``.
+        """
         checks.arguments()
         return self._target(x0, noise, *self.scales(t, x0))
 
@@ -111,7 +123,13 @@ class GaussianDiffusion:
         return functional.mse_loss(predicted, self._target(x0, noise, signal, noisy))
 
     def split(self, output: Images, x: Images, t: Steps) -> tuple[Images, Images]:
-        """x_0, clipped, and the eps that agrees with it, from a network's output for ``x`` at steps ``t``."""
+        """x_0, clipped, and the eps that agrees with it.
+
+        Args:
+            output: Prediction of a network for ``x`` at the steps ``t``.
+            x: Noisy images, x_t.
+            t: The step of each image, from 0.
+        """
         checks.arguments()
         return self._parts(output, x, *self.scales(t, x))
 

@@ -91,7 +91,13 @@ class DiffusersUNet(nn.Module):
         t: Int[Tensor, " batch"],
         labels: Float[Tensor, "batch labels"],
     ) -> Float[Tensor, "batch channels size size"]:
-        """The network's prediction for noisy images: noise, image or velocity, as it is trained."""
+        """The network's prediction for noisy images: noise, image or velocity, as it is trained.
+
+        Args:
+            x: Noisy images.
+            t: The step of each, counted from 0.
+            labels: A row of labels for each image.
+        """
         with checks.noted(x=x, t=t, labels=labels):
             encoded = position_encoding(labels.to(x), self.label_features, self.label_base).flatten(1)
             return self.unet(x, t, class_labels=self.labels(encoded)).sample  # type: ignore[no-any-return]
@@ -129,7 +135,16 @@ class SchedulerDiffusion(GaussianDiffusion):
         steps: int | None = 20,
         hidden: nn.Module | None = None,
     ) -> Samples:
-        """Draw an image for each label as the scheduler does; for the arguments see ``GaussianDiffusion.sample``."""
+        """Draw an image for each row of labels as the scheduler does.
+
+        Args:
+            model: The denoiser.
+            labels: A row of labels for each image.
+            shape: Shape of an image.
+            generator: Source of all randomness.
+            steps: Number of steps, at most ``len(self)``; None: all of them.
+            hidden: A module of the network whose outputs are returned too (default: none).
+        """
         checks.arguments()
         count = checks.size("steps", len(self) if steps is None else steps, 1, len(self))
         self.scheduler.set_timesteps(count)

@@ -35,6 +35,13 @@ class AdamRule(UpdateRule):
     def forward(
         self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
     ) -> tuple[Weights, dict[str, Moments]]:
-        """The directions and the new moments, from the gradients alone; weights and memory are not read."""
+        """The directions and the new moments, from the gradients alone.
+
+        Args:
+            grads: Gradient of the loss with respect to each tensor.
+            params: The weights, which are not read.
+            state: Moments of the gradients, as of ``init``.
+            memory: Not read.
+        """
         state, rates = self.advanced(grads, state), rates_of(self.log_rates, grads)
         return {name: rates[name] * self.normalised(moments)[0] for name, moments in state.items()}, state

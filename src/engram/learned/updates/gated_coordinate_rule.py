@@ -97,7 +97,14 @@ class GatedCoordinateRule(UpdateRule):
     def forward(
         self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory
     ) -> tuple[Weights, dict[str, Moments]]:
-        """The directions and the new moments; names are in the order of depth."""
+        """The directions and the new moments.
+
+        Args:
+            grads: Gradient of the loss with respect to each tensor, in the order of depth.
+            params: The weights.
+            state: Moments of the gradients, as of ``init``.
+            memory: What the rule knows of old tasks, by tensor.
+        """
         state, rates = self.advanced(grads, state), rates_of(self.log_rates, grads)
         adam = {name: self.normalised(moments) for name, moments in state.items()}
         outputs = self._outputs(grads, params, adam, state, memory)
@@ -109,7 +116,14 @@ class GatedCoordinateRule(UpdateRule):
         return directions, state
 
     def gates(self, grads: Weights, params: Weights, state: dict[str, Moments], memory: Memory) -> Weights:
-        """The plasticity of each weight, 2 sigmoid(a), at the step that ``forward`` would take with these arguments."""
+        """The plasticity of each weight, 2 sigmoid(a), at the step that ``forward`` would take.
+
+        Args:
+            grads: Gradient of the loss with respect to each tensor, in the order of depth.
+            params: The weights.
+            state: Moments of the gradients, as of ``init``.
+            memory: What the rule knows of old tasks, by tensor.
+        """
         state = self.advanced(grads, state)
         adam = {name: self.normalised(moments) for name, moments in state.items()}
         outputs = self._outputs(grads, params, adam, state, memory)

@@ -109,7 +109,13 @@ class LongTermStore(Generic[T]):
         return number
 
     def add_key(self, key: Any, target: int, source: int | None = None) -> None:
-        """Store another key that leads to a fragment; ``source``: the fragment in which it was met."""
+        """Store another key that leads to a fragment.
+
+        Args:
+            key: The key, of which a copy is stored.
+            target: Number of the fragment to which it leads.
+            source: Number of the fragment in which it was met (default: unknown).
+        """
         self._existing_id("target", target)
         source = UNKNOWN if source is None else self._existing_id("source", source)
         key = copy.deepcopy(key)

@@ -34,7 +34,13 @@ class GenerativeModel(Protocol):
     n_actions: int
 
     def step(self, state: Any, action: int, rng: np.random.Generator) -> tuple[Any, Hashable, float, bool]:
-        """The next state, what is observed, the reward, and whether the episode ends."""
+        """The next state, what is observed, the reward, and whether the episode ends.
+
+        Args:
+            state: A state, which must not be changed in place.
+            action: An action, from 0.
+            rng: Source of all randomness.
+        """
         ...
 
 
