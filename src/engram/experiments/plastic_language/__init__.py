@@ -1,4 +1,4 @@
-"""A retroactively modulated LSTM learns bigrams of single documents sooner than an LSTM (Miconi et al., 2019).
+"""Plastic LSTMs learn bigrams of single documents sooner than an LSTM with as many parameters (Miconi et al., 2019).
 
 Four models with the same number of parameters are compared: an LSTM, one with plastic recurrent connections, and two
 whose plasticity is modulated by the network itself, immediately or retroactively. The language of the small presets has
@@ -7,8 +7,8 @@ small language has many names, and the gates are initially open, because otherwi
 that names are informative. Its size is chosen so that all networks learn, since networks that only guess cannot be
 compared. With 50 words, 10 of them names, and documents of 200 words, three minutes on one core allow 2800 updates of
 the modulated network and 3100 of the LSTM (one seed each): the first still guesses, at 2.31 nats compared with 2.30 for
-guessing, and the second only begins to improve, at 2.27. In the end all networks know every name, so what is compared
-is how soon they do.
+guessing, and the second only begins to improve, at 2.27. At the end three in four plastic networks and three in eight
+LSTMs know every name, within 0.1 nats; others would learn longer, so what is compared is how soon they do.
 """
 
 from __future__ import annotations
@@ -140,10 +140,11 @@ experiment = Experiment(
     figure=figure,
     contests=contests,
     check_requirements=lambda config: read_penn_treebank() if config.corpus == "penn-treebank" else None,
-    answer="""A retroactively modulated LSTM learns sooner than an LSTM with the same number of parameters to predict
-    attributes that have occurred before: 0.24 against 0.72 nats averaged over training [retroactive-before-lstm:
-    holds]. For the plastic LSTM, with 0.40 nats [plastic-before-lstm: is open], and the immediately modulated one, with
-    0.47 [modulated-before-lstm: is open], this is open. It is also open whether immediate modulation is better than
-    plasticity alone [modulated-before-plastic: is open]. So of the three plastic LSTMs try the retroactive one first;
-    the published results are for the Penn Treebank, which this run did not use.""",
+    answer="""LSTMs with plastic synapses learn sooner than an LSTM with the same number of parameters to predict
+    attributes that have occurred before: averaged over training, the plastic one reaches 0.38 nats
+    [plastic-before-lstm: holds], the immediately modulated one 0.32 [modulated-before-lstm: holds] and the
+    retroactively modulated one 0.34 [retroactive-before-lstm: holds], the LSTM 0.74. Whether modulation improves on
+    plasticity alone by the margin that we ask for is open, after 40 seeds [modulated-before-plastic: is open]. So take
+    plasticity for what has to be kept within a document, in its simplest form first; the published results are for the
+    Penn Treebank, which this run did not use.""",
 )
