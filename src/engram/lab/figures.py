@@ -89,7 +89,7 @@ def learning_curves(results: Results, metric: str, arms: Sequence[str] | None = 
         rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
         if rows.is_empty():
             continue
-        line = partial(dict, type="scatter", mode="lines", legendgroup=arm)
+        line: Callable[..., dict[str, Any]] = partial(dict, type="scatter", mode="lines", legendgroup=arm)
         curves = windows(rows, POINTS)
         # One trace, with gaps, has the curves of all seeds: a trace for each seed would make a page slow.
         gaps = curves.select(pl.col("seed").unique(), step=None, value=None)
