@@ -143,7 +143,7 @@ def test_bumps_hang_together_up_to_their_reach():
         (lambda: bump_score(np.zeros((2, 4, 4)), np.zeros((2, 2)), sigma=0.0), "sigma = 0.0"),
         (lambda: bump_score(np.full((2, 4, 4), np.nan), np.zeros((2, 2))), "images"),
         (lambda: bump_score(np.zeros((0, 4, 4)), np.zeros((0, 2))), "at least one image"),
-        (lambda: representation_order(GRID, GRID, k=100), "k = 100: expected less than the 100 rows"),
+        (lambda: representation_order(GRID, GRID, k=100), "k = 100: expected fewer neighbours than the 100 rows"),
         (lambda: factorization(GRID, np.repeat(GRID[:50], 2, 0)), "labels: expected each pair"),
         (lambda: factorization(GRID, GRID, separation=99.0), "separation = 99"),
         (lambda: coupling(np.array([2.0, 1.0]), np.ones(2), np.ones(2)), "steps.*ascending"),

@@ -170,7 +170,7 @@ def test_shapes():
             measure(X, np.ones((30, 2)))
     with pytest.raises(ValueError, match="as many samples"):
         rsa(X, Y[1:])
-    with pytest.raises(ValueError, match="Y has distances"):
+    with pytest.raises(ValueError, match="distances between samples of Y are all equal"):
         rsa(X, np.ones((30, 2)), "euclidean")
 
 
