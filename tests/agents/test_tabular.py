@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.agents import EpsilonGreedy, MaxEntMellowmax, TabularQ, TabularQSS, evaluate, play_episode
+from engram.agents import EpsilonGreedy, MaxEntMellowmax, TabularQ, TabularQSS, evaluate, kernels, play_episode
 from engram.numeric.finite_mdp import FiniteMDP
 from engram.storage import checkpoint
 from engram.tasks.environments.grid_transfer import grid_transfer
@@ -143,6 +143,121 @@ def bandit(probabilities=(1.0,), actions=4):
     shape = successors.shape
     chances, terminal = np.broadcast_to(probabilities, shape).copy(), np.arange(shape[0]) > 0
     return FiniteMDP(successors, chances, np.ones(shape), terminal, 0)
+
+
+def noisy_mdp(states=12, actions=3, outcomes=3):
+    rng = np.random.default_rng(0)
+    shape = states, actions, outcomes
+    successors, terminal = rng.integers(states, size=shape), np.arange(states) == states - 1
+    probabilities = rng.dirichlet(np.ones(outcomes), size=shape[:2])
+    return FiniteMDP(successors, probabilities, rng.choice([-1.0, 0.0, 0.0, 1.0], size=shape), terminal, 2)
+
+
+NOISY = noisy_mdp()
+
+
+def possible_causes(s, there):
+    return np.flatnonzero((NOISY.successors[s] == there).any(1))[::-1].tolist()
+
+
+class PlainLearner:
+    """Tables as dictionaries, lists for what is known, and every best transition looked up anew."""
+
+    def __init__(self, inverse, rule, seed, steps):
+        self.inverse, self.rule, self.seed, self.steps, self.count, self.q = inverse, rule, seed, steps, 0, {}
+        self.neighbours = {s: [] if inverse else list(range(3)) for s in range(12)}
+        self.actions, self.caused = {}, {}
+        if callable(inverse):
+            self.neighbours = {s: list(dict.fromkeys(NOISY.successors[s].ravel().tolist())) for s in range(12)}
+            self.actions = {(s, there): inverse(s, there) for s in range(12) for there in self.neighbours[s]}
+
+    def best(self, s):
+        return max(self.neighbours[s], key=lambda key: self.q.get((s, key), 0.5), default=None)
+
+    def action(self, s, count):
+        actions = self.actions.get((s, self.best(s))) or range(3)
+        return actions[self.below(len(actions), count)] if self.inverse else self.best(s)
+
+    def below(self, bound, count):
+        return kernels.below(np.uint64(kernels.number(self.seed, count)), bound)
+
+    def outcome(self, s, a, count):
+        chance = kernels.uniform(self.seed, count)
+        k = int((chance >= NOISY.probabilities[s, a, :2].cumsum()).sum())
+        return int(NOISY.successors[s, a, k]), NOISY.rewards[s, a, k]
+
+    def evaluate(self, max_steps):
+        s, rewards = NOISY.start, 0.0
+        for _ in range(max_steps):
+            a = self.action(s, self.count)
+            self.count += bool(self.inverse)  # an action of Q-learning is not drawn
+            s, r = self.outcome(s, a, self.count)
+            self.count, rewards = self.count + 1, rewards + r
+            if NOISY.terminal[s]:
+                break
+        return rewards
+
+    def train(self, exploration, max_steps):
+        s = NOISY.start
+        for _ in range(max_steps):
+            a = self.action(s, self.count + 1)
+            if kernels.uniform(self.seed, self.count) < exploration.epsilon(self.steps):
+                a = self.below(3, self.count + 1)
+            there, r = self.outcome(s, a, self.count + 2)
+            self.count, self.steps = self.count + 3, self.steps + 1
+            self.learn(s, a, r, there)
+            s = there
+            if NOISY.terminal[s]:
+                break
+
+    def learn(self, s, a, r, there):
+        key = there if self.inverse else a
+        if key not in self.neighbours[s]:
+            self.neighbours[s].append(key)
+        next_value = 0.0 if NOISY.terminal[there] else self.q.get((there, self.best(there)), 0.5)
+        value, (gamma, lr) = self.q.get((s, key), 0.5), self.rule
+        self.q[s, key] = value + lr * (r + gamma * next_value - value)
+        if self.inverse not in ("learned", "recent"):
+            return
+        previous = self.caused.get((s, a), there)
+        if self.inverse == "recent" and previous != there:
+            causes = self.actions[s, previous]
+            causes[causes.index(a)] = causes[-1]  # the last one takes its place
+            causes.pop()
+        self.caused[s, a] = there
+        causes = self.actions.setdefault((s, there), [])
+        if a not in causes:
+            causes.append(a)
+
+
+@pytest.mark.parametrize("rule", [(0.8, 0.3), (1.0, 1.0)])  # the second makes many values equal
+@pytest.mark.parametrize("inverse", [None, "learned", "recent", possible_causes])
+def test_exploring_in_noise_is_the_plain_loop(inverse, rule):
+    options = {"exploration": EpsilonGreedy(0.1, 20, 150), "initial_value": 0.5}
+    options["gamma"], options["learning_rate"] = rule
+    if inverse:
+        options["inverse"] = inverse
+    if callable(inverse):
+        options["neighbours"] = neighbours(NOISY)
+    agent = learner(TabularQSS if inverse else TabularQ, NOISY, **options)
+    agent.steps = 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        returns = agent.train(NOISY, 60, max_steps=12, evaluations=2)
+    plain = PlainLearner(inverse, rule, np.uint64(np.random.default_rng(0).integers(2**63)), 3)
+    for mean_return in returns:
+        assert mean_return == (plain.evaluate(12) + plain.evaluate(12)) / 2
+        plain.train(options["exploration"], 12)
+    assert agent.steps == plain.steps > 150
+    if not inverse:
+        assert np.array_equal(agent.table, [[plain.q.get((s, a), 0.5) for a in range(3)] for s in range(12)])
+        return
+    values = agent.transition_values()
+    for s, cells in plain.neighbours.items():
+        assert np.flatnonzero(np.isfinite(values[s])).tolist() == sorted(cells)
+        for there in cells:
+            assert values[s, there] == plain.q.get((s, there), 0.5)
+            assert agent.actions_for(s, there) == sorted(plain.actions.get((s, there), []))
 
 
 @pytest.mark.parametrize("cls", [TabularQ, TabularQSS])
