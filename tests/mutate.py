@@ -188,7 +188,7 @@ def main() -> None:
     """Draw mutants, run the tests on each, and print what survives and a row for each module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+", help="under src/engram, such as analysis/decoding.py or 'rules/*.py'")
-    parser.add_argument("--tests", nargs="+", help="what to run (default: what mirrors the packages under tests/)")
+    parser.add_argument("--tests", nargs="+", help="what to run (default: what mirrors the packages, and bounds)")
     parser.add_argument("--sample", type=int, help="mutants to draw from each module (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     options = parser.parse_args()
@@ -196,7 +196,8 @@ def main() -> None:
     drawn = {path: some for path in paths if (some := mutants(path, options.sample, options.seed))}
     if not drawn:
         parser.error(f"modules = {options.modules}: expected files under src/engram with functions to change")
-    tests = options.tests or sorted({f"tests/{path.relative_to(SOURCE).parts[0]}" for path in drawn})
+    packages = {path.relative_to(SOURCE).parts[0] for path in drawn}
+    tests = options.tests or [*sorted(f"tests/{package}" for package in packages), "tests/contracts/test_bounds.py"]
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["-q", "-s", "-p", "no:cacheprovider", f"--basetemp={folder}/tests", *tests, *map(str, drawn)]
         sys.exit(pytest.main(arguments, [Trials(drawn)]))

@@ -37,7 +37,7 @@ from engram.continual import (
 )
 from engram.learned.blur import BlurNetwork
 from engram.learned.updates import AdamRule, GatedCoordinateRule, LearnedOptimizer
-from engram.optim import CMAES, FOP, AntitheticES, RMSpropEpsInside, evaluate
+from engram.optim import CMAES, FOP, AntitheticES, RMSpropEpsInside, auto_groups, evaluate
 from engram.rules import (
     AdaptiveThreshold,
     AlignProp,
@@ -54,7 +54,7 @@ from engram.rules import (
     k_winners,
     triangle,
 )
-from engram.rules.synaptic import BCM, CovarianceHebb, PairSTDP, ThreeFactor, homeostatic_scaling
+from engram.rules.synaptic import BCM, CovarianceHebb, PairSTDP, ThreeFactor, TripletSTDP, homeostatic_scaling
 from engram.rules.temporal import EProp
 
 NATURAL, COUNT, NOT_NEGATIVE, POSITIVE = ((0,), (-1,)), ((1,), (0,)), ((0.0,), (-1e-3,)), ((1e-3,), (0.0,))
@@ -116,7 +116,8 @@ BOUNDS = [
     (made(LearnedOptimizer, weight()), {"lr": NOT_NEGATIVE}),
     (AdamRule, {"tensors": NATURAL}),
     (made(GatedCoordinateRule, generator=GENERATOR), {"tensors": NATURAL, "hidden": COUNT}),
-    (made(AntitheticES, weight()), {"sigma": POSITIVE}),
+    (made(AntitheticES, weight()), {"sigma": POSITIVE, "shaping": one_of(None, "rank", "zscore")}),
+    (made(auto_groups, nn.Conv1d(1, 1, 3)), {"linear": one_of("none", "left", "right", "kron", "lowrank")}),
     (made(CMAES, weight()), {"sigma": POSITIVE, "population_size": ((4,), (3,))}),
     (made(RMSpropEpsInside, weight()), {"lr": NOT_NEGATIVE, "alpha": SHARE, "eps": POSITIVE}),
     (made(FOP, weight()), {"lr": NOT_NEGATIVE, "rank": COUNT, "update_every": COUNT, "eps": NOT_NEGATIVE}),
@@ -143,7 +144,12 @@ BOUNDS = [
     (made(triangle, torch.ones(2, 3)), {"dim": ((-2, 1), (-3, 2))}),
     (BCM, {"rate": SHARE}),
     (CovarianceHebb, {"rate": SHARE}),
+    (PairSTDP, dict.fromkeys(("a_plus", "a_minus"), NOT_NEGATIVE)),
+    (PairSTDP, dict.fromkeys(("tau_plus", "tau_minus", "w_max"), POSITIVE)),
     (PairSTDP, {"bounds": one_of("hard", "soft")}),
+    (TripletSTDP, dict.fromkeys(("a2_plus", "a2_minus", "a3_plus", "a3_minus"), NOT_NEGATIVE)),
+    (TripletSTDP, dict.fromkeys(("tau_plus", "tau_minus", "tau_x", "tau_y", "w_max"), POSITIVE)),
+    (TripletSTDP, {"bounds": one_of("hard", "soft")}),
     (
         made(homeostatic_scaling, torch.ones(2, 3), rate=torch.ones(2), target=1.0),
         {

@@ -184,6 +184,7 @@ def test_whitened_rows_have_the_identity_as_second_moments():
     values, vectors = np.linalg.eigh(x.T @ x / 200)
     np.testing.assert_allclose(eps.matrices_[0], vectors * (values + 0.5) ** -0.5 @ vectors.T)
     np.testing.assert_allclose(eps.inverse_transform(eps.transform(x)), x, atol=1e-9)
+    assert eps.transform(x.astype(np.float32)).dtype == np.float32
 
 
 @pytest.mark.parametrize("width", [4, 5])
@@ -402,7 +403,8 @@ def test_features_go_on_and_take_rows():
     assert not torch.equal(before, model.partial_fit(images[:1]).network_[0].weight)
     assert model.transform(images).shape == (30, 44) == (30, len(model.get_feature_names_out()))
     rows = HebbianFeatures(**options, image_shape=(3, 12, 12)).fit(images.reshape(30, -1))
-    shaped = HebbianFeatures(**options).fit(images)
+    shaped = HebbianFeatures(**options).fit(images)  # sides of 12, 10, 5, 4 and 2
+    assert shaped.transform(images).shape == (30, 6 * 2 * 2)
     assert np.array_equal(rows.transform(images.reshape(30, -1)), shaped.transform(images))
 
 

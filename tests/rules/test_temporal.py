@@ -249,6 +249,13 @@ def test_a_batch_counts_as_the_mean_of_its_samples():
             torch.testing.assert_close(torch.stack([grads[name] for grads in alone]).mean(0), grad)
 
 
+@pytest.mark.parametrize("rule", [RTRL(), EProp()])
+def test_each_sample_needs_a_target(rule):
+    net, (x, target) = network(RATES), batch()
+    with pytest.raises(ValueError, match=r"target.shape = \(3,\): expected to begin with \(4,\), a target for each"):
+        update(rule, net, x, target[:3])
+
+
 def test_backprop_says_that_each_step_needs_a_target():
     with pytest.raises(ValueError, match=r"target.shape = \(4,\): expected to begin with \(12, 4\)"):
         update(Backprop(), network(RATES, every_step=True), *batch())
