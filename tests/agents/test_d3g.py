@@ -373,6 +373,7 @@ def test_cloning_imitates_what_the_inverse_infers():
     log = batch_of(256, known=False, seed=1)
     chosen = torch.as_tensor(agent.act(log.states)), agent.inverse(log.states, log.next_states).detach()
     losses = [agent.update(log)["policy_loss"].item() for _ in range(100)]
+    assert agent.updates == 100
     assert losses[0] == pytest.approx((chosen[0] - chosen[1]).square().mean().item(), rel=1e-5)
     assert losses[-1] < 0.7 * losses[0]
     assert all(torch.equal(value, before[name]) for name, value in agent.inverse.state_dict().items())

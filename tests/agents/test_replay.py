@@ -90,7 +90,7 @@ def test_wrong_use_is_told():
     for name, wrong in (("states", 0), ("rewards", 2), ("next_states", 3)):
         parts = [states.copy(), actions, rewards.copy(), following.copy()]
         parts[wrong][1] = np.nan
-        with pytest.raises(FloatingPointError, match=name):
+        with pytest.raises(FloatingPointError, match=rf"^{name} of transition"):
             buffer.add(*parts, **ends)
     assert len(buffer) == 0, "nothing of it was kept"
     with pytest.raises(ValueError, match="actions = None: expected those"):

@@ -189,6 +189,8 @@ def test_the_wrapper_pays_what_the_curiosity_says_and_teaches_it():
         bonus = twin.bonus(torch.from_numpy(observations.copy())[None], ignored)
         np.testing.assert_allclose(infos["intrinsic"], bonus[0].numpy(), rtol=1e-6)
         np.testing.assert_allclose(rewards, infos["extrinsic"] + 0.5 * infos["intrinsic"])
+        assert infos["_extrinsic"].all()  # Gymnasium's flags of which environments have the key
+        assert infos["_intrinsic"].all()
         assert not infos["intrinsic"][over].any()
         restarts += over.sum()
         seen.append((torch.from_numpy(observations.copy())[None], ~ignored))

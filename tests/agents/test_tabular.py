@@ -4,10 +4,12 @@ from itertools import pairwise
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.agents import EpsilonGreedy, MaxEntMellowmax, TabularQ, TabularQSS, evaluate, kernels, play_episode
+from engram.agents.from_spaces import grid_of
 from engram.numeric.finite_mdp import FiniteMDP
 from engram.storage import checkpoint
 from engram.tasks.environments.grid_transfer import grid_transfer
@@ -340,6 +342,14 @@ def test_learns_step_by_step_too():
     for one, two in pairwise([0, 1, 2, 3, 7, 11, 15]):
         cells = [divmod(cell, 4) for cell in (one, two)]
         assert agent.actions_for(*cells) == [3 if two == one + 1 else 1]
+
+
+def test_a_grid_covers_the_space():
+    low, high, bins = grid_of(spaces.Discrete(5, start=3))
+    agent = TabularQ(low, high, bins, 2, rng=np.random.default_rng(0))
+    assert [agent.cell(number) for number in range(3, 8)] == list(range(5))
+    low, high, bins = grid_of(spaces.Box(np.array([0.0, 2.0]), np.array([0.5, 2.0]), dtype=np.float64))
+    assert (low.tolist(), high.tolist()) == ([0.0, 2.0], [0.5, 3.0])  # a feature that never varies has one cell
 
 
 def test_wrong_use_is_told():

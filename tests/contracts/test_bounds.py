@@ -13,6 +13,7 @@ from engram.agents import (
     A2C,
     BCO,
     D3G,
+    RND,
     TD3,
     EpsilonGreedy,
     InverseModel,
@@ -35,8 +36,8 @@ from engram.continual import (
     random_batches,
     sgd,
 )
-from engram.learned.blur import BlurNetwork
-from engram.learned.updates import AdamRule, GatedCoordinateRule, LearnedOptimizer
+from engram.learned.blur import BlurNetwork, Genome
+from engram.learned.updates import AdamRule, GatedCoordinateRule, LearnedOptimizer, train_teacher
 from engram.optim import CMAES, FOP, AntitheticES, RMSpropEpsInside, auto_groups, evaluate
 from engram.rules import (
     AdaptiveThreshold,
@@ -80,6 +81,7 @@ def filled():
 
 
 BOX, GENERATOR, RNG, LINEAR = spaces.Box(-1, 1, (2,)), torch.Generator(), np.random.default_rng(0), nn.Linear(2, 2)
+TASK = torch.ones(2, 2), torch.tensor([0, 1])
 TABLE = {"low": [0, 0], "high": [1, 1], "bins": [2, 2], "actions": 2, "rng": RNG}
 LEARNER = {"gamma": SHARE, "polyak": POSITIVE_SHARE, "policy_every": COUNT, "learning_rate": NOT_NEGATIVE}
 PENALTY = {"strength": NOT_NEGATIVE, "applied": one_of("proximal")}
@@ -96,6 +98,8 @@ BOUNDS = [
     (made(ReplayBuffer, observation_space=BOX), {"capacity": COUNT}),
     (made(TabularQ, **TABLE), {"actions": COUNT, "gamma": SHARE, "learning_rate": SHARE}),
     (made(BanditAgent, rng=RNG), {"rule": one_of("thompson", "ucb1", "greedy")}),
+    (made(RND, (2,), generator=GENERATOR), {"learning_rate": SHARE, "clip": POSITIVE, "hidden": COUNT}),
+    (made(RND, (2,), generator=GENERATOR), {"gamma": ((0.0, 0.999), (-1e-3, 1.0)), "feature_dim": COUNT}),
     (made(discounted_returns, torch.ones(3, 1)), {"gamma": SHARE}),
     (made(EWC, LINEAR), PENALTY | {"n_samples": COUNT, "fisher": one_of("auto")}),
     (made(OnlineEWC, LINEAR), {"gamma": SHARE, "n_samples": COUNT}),
@@ -113,6 +117,9 @@ BOUNDS = [
     (adam, {"betas": (((0.0, 0.9), (0.9, 0.0)), ((-1e-3, 0.9), (0.9, 1.0)))}),
     (sgd, {"lr": NOT_NEGATIVE, "momentum": NOT_NEGATIVE}),
     (made(BlurNetwork, (2, 2)), {"limit": POSITIVE, "synapse_std": NOT_NEGATIVE, "n_states": ((2,), (1,))}),
+    (Genome.backprop, {"learning_rate": POSITIVE}),
+    (made(train_teacher, LINEAR, [LINEAR], [TASK], generator=GENERATOR), {"steps": NATURAL}),
+    (made(train_teacher, LINEAR, [LINEAR], [TASK], generator=GENERATOR), {"lr": NOT_NEGATIVE, "batch_size": COUNT}),
     (made(LearnedOptimizer, weight()), {"lr": NOT_NEGATIVE}),
     (AdamRule, {"tensors": NATURAL}),
     (made(GatedCoordinateRule, generator=GENERATOR), {"tensors": NATURAL, "hidden": COUNT}),

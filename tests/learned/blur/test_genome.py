@@ -21,6 +21,12 @@ def test_a_vector_is_the_genome(states, seed, members):
         assert torch.equal(parameter.expand_as(other), other)
 
 
+def test_a_random_genome_is_drawn_from_its_generator():
+    vectors = [Genome.random(3, seeded(seed)).to_vector() for seed in (0, 0, 1)]
+    assert torch.equal(vectors[0], vectors[1])
+    assert not torch.equal(vectors[0], vectors[2])
+
+
 def test_the_counts_are_those_published():
     assert [Genome.random(states, seeded()).to_vector().numel() for states in (2, 4, 8)] == [23, 71, 263]
 

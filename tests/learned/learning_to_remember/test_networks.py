@@ -106,6 +106,14 @@ def by_loops(net, state, frame, clamp):
 
 
 @pytest.mark.parametrize("rule", RULES)
+def test_a_rule_is_drawn_from_its_generator(rule):
+    rules = [RULES[rule](4, 2, types=2, generator=seeded(seed)).state_dict() for seed in (0, 0, 1)]
+    for name, value in rules[0].items():
+        assert torch.equal(value, rules[1][name])
+    assert any(not torch.equal(value, rules[2][name]) for name, value in rules[0].items())
+
+
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_a_tick_is_what_the_equations_say(topology, rule):
     for aggregate in ("sqrt", "mean"):

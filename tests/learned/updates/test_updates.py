@@ -269,6 +269,13 @@ def test_a_learned_update_moves_the_body_and_another_optimiser_the_head():
         assert torch.equal(state["anchor"], p)
 
 
+def test_a_learned_update_leaves_the_named_head_alone():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    LearnedUpdate(net, head="0").attach(sgd)
+    assert [tuple(p.shape) for p in sgd.param_groups[0]["params"]] == [(4, 3), (4,)]
+
+
 def test_a_rule_is_saved_with_the_version_of_its_inputs(tmp_path):
     rule = trained()
     checkpoint.save(tmp_path / "rule", rule.state_dict())
@@ -437,6 +444,8 @@ def test_a_rule_without_parameters_is_not_trained():
     net, demo = episode()
     with pytest.raises(ValueError, match="expected one that has parameters"):
         TeacherMimicTrainer(net, AdamRule(), [demo], generator=seeded())
+    with pytest.raises(ValueError, match=r"lengths = 4: expected .* 5"):
+        TeacherMimicTrainer(net, AdamRule(4), [demo], lengths=(5, 4), generator=seeded())
 
 
 @pytest.mark.parametrize(
