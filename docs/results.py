@@ -75,17 +75,20 @@ def recorded(name: str) -> dict[str, Results]:
 def claims_table(results: Results) -> str:
     """Return the claims of a run as a Markdown table."""
     interval, up_to = ("interval", "up to ") if results.looks else ("95 % interval", "")
-    rows = [f"| Claim | Published | Criterion | Ours, {interval} | Seeds | Verdict |", "|---|---|---|---|---|---|"]
+    header = f"| Claim | Published | Criterion | Ours, {interval} | Seeds, look, distance | Verdict |"
+    rows, last_published = [header, "|---|---|---|---|---|---|"], ""
     for judged in results.claims():
         claim = judged.claim
+        published = "as above" if claim.published == last_published != "" else claim.published
+        last_published = claim.published
         ours = f"{judged.ours:.4f} {judged.bounds('.4f')}"
         ours = ours if math.isfinite(judged.ours) else ""
-        resolved = "" if math.isnan(judged.resolution) else f", resolve {judged.resolution:.2g}"
+        resolved = "" if math.isnan(judged.resolution) else f", {judged.resolution:.2g}"
         at_look = f", look {judged.look}" if judged.look else ""
         why = "; ".join([judged.why] * bool(judged.why) + results.caveats(claim))
         verdict = f"**{judged.verdict}**" + (f" ({why})" if why else "")
         rows.append(
-            f"| {claim.statement} | {claim.published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "
+            f"| {claim.statement} | {published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "
             f"| {len(judged.values)}{at_look}{resolved} | {verdict} |"
         )
     option = "" if results.preset == PRESET else f" --preset {results.preset}"
@@ -96,7 +99,8 @@ def claims_table(results: Results) -> str:
         f"`engram run {results.experiment}{option}`, preset {results.preset}, {up_to}{results.seeds} seeds; "
         f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
         f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing time on one "
-        "core. " + results.family(),
+        "core. The distance is how far from the criterion our value must lie for this number of seeds to decide four "
+        "times in five. " + results.family(),
     ]
     return "\n".join(rows)
 
