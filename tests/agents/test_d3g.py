@@ -8,6 +8,7 @@ from gymnasium import spaces
 from torch import nn
 
 from engram.agents import BCO, D3G, TD3, InverseModel, ReplayBuffer, TransitionBatch, vector_episodes
+from engram.agents.action_vectors import ActionVectors
 from engram.agents.learner import optimizer_step
 from engram.agents.twin_critic import TwinCritic
 from engram.storage import checkpoint
@@ -427,3 +428,10 @@ def test_wrong_use_is_told():
         agent_of().act(np.zeros((1, 3)))
     with pytest.raises(ValueError, match="kind = 'cross-entropy'"):
         agent_of(inverse_loss="cross-entropy")
+
+
+def test_saturated_actions_stay_within_their_box():
+    space = spaces.Box(-1.0, 0.35, (1,))
+    vectors = ActionVectors(space)
+    for raw in (-50.0, 50.0):
+        assert space.contains(vectors.decode(vectors.squash(torch.full((1, 1), raw)))[0])

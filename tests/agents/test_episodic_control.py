@@ -426,3 +426,24 @@ def test_an_identity_is_asked_for_at_each_step_and_judging_seeds_only_the_first_
     assert given == [0, 1, 2]
     assert evaluate(world, agent, 3, seed=7) == [(3.0, 3)] * 3
     assert world.seeds == [5, 7, None, None]
+
+
+def test_bytes_are_standardised_as_the_numbers_that_are_stored():
+    rng = np.random.default_rng(0)
+    memory = KeyValueMemory(100, key_dim=2, tables=2)
+    agent = MFEC(memory, rng=rng, standardise=2)
+    for _ in range(50):
+        agent.act(rng.integers(256, size=2, dtype=np.uint8))
+        agent.observe(0.0, False, False)
+    keys = torch.cat(agent.state_dict()["traces"][-1]["keys"])[10:]
+    assert keys.mean().abs() < 0.5
+    assert 0.5 < keys.std() < 2
+
+
+def test_a_state_does_not_change_while_the_episode_goes_on():
+    agent = MFEC(KeyValueMemory(100, key_dim=2, tables=2), rng=np.random.default_rng(0))
+    agent.act(np.zeros(2, np.float32))
+    state = agent.state_dict()
+    agent.observe(1.0, False, False)
+    agent.act(np.ones(2, np.float32))
+    assert len(state["traces"][-1]["actions"]) == 1

@@ -371,3 +371,14 @@ def test_more_parts_than_environments_are_refused():
     rollout = VectorActor(cart_pole(), agent, seeded()).rollout(4)
     with pytest.raises(ValueError, match="minibatches = 4"):
         ppo_update(agent, settings.optimizer(agent), rollout, torch.zeros(4, 3), settings, generator=seeded())
+
+
+def test_a_rollout_of_restarts_alone_is_refused():
+    agent, settings = agent_of(), PPO(minibatches=1)
+    env = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync", max_episode_steps=1)
+    actor = VectorActor(env, agent, seeded(1), seed=0)
+    actor.rollout(1)
+    rollout = actor.rollout(1)
+    assert not rollout.mask.any()
+    with pytest.raises(ValueError, match="rollout: expected a step that counts"):
+        ppo_update(agent, settings.optimizer(agent), rollout, torch.zeros(1, 2), settings, generator=seeded())

@@ -391,3 +391,25 @@ def test_wrong_use_is_told():
         known.train(GRID._replace(successors=jump), 1)
     with pytest.raises(TypeError, match="exploration is a MaxEntMellowmax"):
         learner(TabularQ, exploration=MaxEntMellowmax()).train(GRID, 1)
+
+
+def test_observations_far_beyond_the_grid_are_in_the_outermost_cells():
+    agent = TabularQ([0], [10], [10], 2, rng=np.random.default_rng(0))
+    assert [agent.cell(value) for value in (1e19, np.inf, -1e30)] == [9, 9, 0]
+    agent.partial_fit(np.array([1e19]), np.array([1]), np.array([1.0]), np.array([0.0]), np.array([True]))
+    assert agent.table[9, 1] > 0
+    for observation in (np.nan, [1.0, 2.0]):
+        with pytest.raises(ValueError, match=r"observation = .*: expected 1 numbers"):
+            agent.cell(observation)
+
+
+def test_values_are_a_copy():
+    agent = TabularQ([0], [2], [2], 2, rng=np.random.default_rng(0))
+    agent.values(0)[:] = 5.0
+    assert not agent.table.any()
+
+
+def test_mellowmax_never_takes_an_action_of_value_minus_infinity():
+    probabilities = MaxEntMellowmax(5.0).probabilities(np.array([1.0, -np.inf, 2.0]))
+    np.testing.assert_allclose(probabilities[[0, 2]], MaxEntMellowmax(5.0).probabilities(np.array([1.0, 2.0])))
+    assert probabilities[1] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +59,10 @@ def test_one_task_has_neither_transfer_nor_forgetting():
     for figure in ("backward_transfer", "forgetting"):
         with pytest.raises(ValueError, match="at least 2"):
             getattr(AccuracyMatrix([[0.5]]), figure)()
+
+
+def test_the_matrix_is_a_copy():
+    values = torch.tensor([[1.0, 0.0], [0.5, 1.0]], dtype=torch.float64)
+    accuracies = AccuracyMatrix(values)
+    values.zero_()
+    assert accuracies.forgetting() == 0.5

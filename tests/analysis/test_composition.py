@@ -9,9 +9,12 @@ from engram.analysis import (
     coupling,
     factorization,
     intrinsic_dimension,
+    linear_cka,
     percolation_ratio,
+    procrustes_angle,
     representation_order,
 )
+from engram.analysis.difficulty.environment import standardised
 from engram.tasks import GaussianBumps
 
 GRID = np.stack(np.meshgrid(np.linspace(1, 14, 10), np.linspace(1, 14, 10), indexing="ij"), -1).reshape(-1, 2)
@@ -154,3 +157,29 @@ def test_bumps_hang_together_up_to_their_reach():
 def test_bad_input_is_named(call, pattern):
     with pytest.raises(ValueError, match=pattern):
         call()
+
+
+@pytest.mark.parametrize("n", [3, 7, 10, 13, 100])
+def test_what_is_constant_is_so_in_spite_of_rounding(n):
+    constant, steps = np.full((n, 2), 0.1), np.arange(1, n + 1)
+    for measure in (linear_cka, procrustes_angle):
+        with pytest.raises(ValueError, match="X is the same in all samples"):
+            measure(constant, constant + 0.6)
+    assert np.isnan(coupling(steps, constant[:, 0], constant[:, 1]).correlation)
+    noise = np.random.default_rng(0).normal(size=(n, 3))
+    with pytest.warns(UserWarning, match="constant"):
+        order = representation_order(noise, np.stack([np.arange(n) / n, constant[:, 0]], 1), k=1)
+    assert np.isnan(order.knn_r2[1])
+    (same,) = standardised([constant])
+    assert (same == constant).all()
+
+
+def test_a_constant_representation_has_no_additive_part():
+    labels = np.stack(np.meshgrid(np.arange(3.0), np.arange(3.0)), -1).reshape(-1, 2)
+    assert np.isnan(factorization(np.full((9, 2), 0.1), labels, 1.0).additive_r2)
+
+
+def test_similarities_do_not_depend_on_the_scale():
+    X, Y = np.random.default_rng(0).normal(size=(2, 20, 3)).astype(np.float32)
+    for measure in (linear_cka, procrustes_angle):
+        assert measure(X * np.float32(1e30), Y) == pytest.approx(measure(X, Y), abs=1e-6)

@@ -78,3 +78,14 @@ def test_two_samples_are_enough_to_learn_from_and_one_to_test():
 def test_bad_labels_are_named(labels, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         cross_temporal_decoding(np.zeros((30, 2, 3)), labels, **options)
+
+
+def test_a_constant_unit_does_not_count():
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    activity = rng.normal(0, 0.1, (40, 3, 5)) + labels[:, None, None]
+    activity[:, :, 0] *= -1
+    constant = np.full((40, 3, 1), 0.1)
+    constant[20:] += 1e-7
+    with_constant = np.concatenate([activity, constant], 2)
+    assert (cross_temporal_decoding(with_constant, labels) == 1).all()

@@ -12,6 +12,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
 from engram.analysis import (
+    TestError,
     gaussian_process_test_error,
     noncentral_chi2_logcdf,
     sampled_bias,
@@ -197,3 +198,11 @@ def test_bad_terms_are_named(weights, nc, df, message):
         weighted_chi2_logcdf(1.0, weights, nc, df)
     with pytest.raises(ValueError, match=r"df = 0\.0"):
         noncentral_chi2_logcdf(1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_samples_with_huge_shifts_have_the_right_moments(outputs):
+    weights, shifts = np.array([1e-20, 0.0, 1.0]), np.array([4.0, 2.0, 1.0])
+    samples = TestError(weights, shifts, outputs).sample(4000, np.random.default_rng(0))
+    assert samples.mean() == pytest.approx((outputs * weights + shifts).sum(), rel=0.02)
+    assert samples.var() == pytest.approx((2 * outputs * weights**2 + 4 * weights * shifts).sum(), rel=0.2)

@@ -50,3 +50,8 @@ def test_gain_is_what_the_end_has_more_than_the_beginning():
     for share in (0.0, 0.6, 0.001):
         with pytest.raises(ValueError, match=f"share = {share}: expected"):
             within_lifetime_gain(rewards, share)
+
+
+def test_regret_of_bytes_may_be_negative():
+    rewards, best = np.array([0, 1, 0], np.uint8), np.zeros(3, np.uint8)
+    assert cumulative_regret(rewards, best).tolist() == [0.0, -1.0, -1.0]

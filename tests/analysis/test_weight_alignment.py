@@ -1,8 +1,11 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from engram.analysis import alignment_by_layer, alignment_score, predicted_change, shuffled_control
 from engram.nn import wide_cnn, wide_mlp
@@ -80,3 +83,11 @@ def test_bad_input():
         predicted_change(model, {}, torch.ones(4, 3), torch.ones(4, 2))
     with pytest.raises(ValueError, match=r"error_sum.shape = \(4, 1\): expected \(4, 2\)"):
         predicted_change(model, model.state_dict(), torch.ones(4, 3), torch.ones(4, 1))
+
+
+def test_predicting_a_change_leaves_the_model_alone():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    before = copy.deepcopy(model.state_dict())
+    initial = {name: p.detach().clone() for name, p in model.named_parameters()}
+    predicted_change(model, initial, torch.randn(4, 2), torch.ones(4, 3))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -225,3 +225,20 @@ def test_samples_of_another_shape_are_refused():
 def test_a_method_draws_from_the_generator_that_it_is_given(method):
     generator = torch.Generator()
     assert method(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), generator=generator).generator is generator
+
+
+def test_old_gradients_do_not_move_a_frozen_body():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    net(torch.ones(4, 2)).square().sum().backward()
+    freeze_body(net)
+    before = net[0].weight.clone()
+    optimizer.step()
+    assert torch.equal(net[0].weight, before)
+
+
+def test_a_used_reservoir_loads_the_state_of_an_empty_one():
+    empty, used = (Reservoir(3, torch.Generator().manual_seed(0)) for _ in range(2))
+    used.add(torch.ones(5, 2), torch.ones(5))
+    used.load_state_dict(empty.state_dict())
+    assert len(used) == used.seen == 0

@@ -96,3 +96,13 @@ def test_classes_are_said_beforehand():
     net = ContinualClassifier(epochs=1).partial_fit(X[:50], Y[:50], classes=range(10))
     with pytest.raises(ValueError, match="y holds 11"):
         net.partial_fit(X[:2], [1, 11])
+
+
+def test_a_first_call_that_fails_leaves_nothing_and_classes_stay():
+    X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    model = ContinualClassifier(method="none", random_state=0)
+    with pytest.raises(TypeError, match="method"):
+        model.partial_fit(X, y, classes=[0, 1])
+    model.set_params(method=EWC).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match=r"expected .*as in the first call"):
+        model.partial_fit(X, y, classes=[0, 1, 2])

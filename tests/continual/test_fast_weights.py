@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from engram.analysis import peak_memory
-from engram.continual import FastWeights, adam, recomputed, sgd
+from engram.continual import DHPSoftmax, FastWeights, adam, recomputed, sgd
 from engram.plasticity import PlasticLSTM, PlasticRNN
 
 STEPS = 1000
@@ -333,3 +333,14 @@ def test_bad_input_is_refused_by_name():
     for mode in (torch.no_grad, torch.inference_mode):
         with mode(), pytest.raises(ValueError, match="no_grad nor in inference mode"):
             fast.step(squares(fast, batch))
+
+
+def test_a_buffer_that_the_module_assigns_anew_is_kept():
+    layer = DHPSoftmax(2, 3, eta=0.5, generator=torch.Generator().manual_seed(0))
+    fast = FastWeights(layer)
+    x, y = torch.ones(4, 2), torch.tensor([0, 1, 2, 0])
+    fast(x, y)
+    assert not layer.trace.any()
+    layer(x, y)
+    assert torch.equal(fast.buffers["trace"], layer.trace)
+    assert layer.trace.any()

@@ -523,3 +523,14 @@ def test_the_data_alone_are_no_task_and_no_importances():
             call(data)
     with pytest.raises(TypeError, match=r"importance = \(tensor.*: expected .*Mapping"):
         unwrap(EWC.consolidate)(EWC(net), data)
+
+
+def test_a_parameter_unfrozen_later_is_penalised_too():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    net[0].requires_grad_(False)
+    method = EWC(net)
+    net[0].requires_grad_(True)
+    method.attach(torch.optim.SGD(net.parameters(), lr=0.1))
+    method.end_task(TaskData((torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2)))
+    assert method.importance.keys() == dict(net.named_parameters()).keys()
+    assert method.importance["0.weight"].any()

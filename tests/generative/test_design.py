@@ -325,10 +325,16 @@ def test_predictions_far_above_all_that_was_measured_are_told():
         ({"clusters": 0}, "clusters = 0"),
         ({"n_proposals": 0}, "n_proposals = 0"),
         ({"kernel": 9}, "length = 8: expected at least 9"),
-        ({"n_nodes": 3}, "n = 3"),
+        ({"n_nodes": 3}, "n_nodes = 3"),
     ],
 )
 def test_bad_settings_of_the_estimator(arguments, pattern):
     sequences, y = written(1)
     with pytest.raises(ValueError, match=pattern):
         GGS("ACGT", **(SMALL | arguments)).fit(sequences, y)
+
+
+def test_a_token_beyond_the_alphabet_is_refused():
+    net = SeqCNN(8, 4, 4, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="x has the token 200: expected tokens from 0 to 3"):
+        net(torch.full((2, 8), 200, dtype=torch.uint8))

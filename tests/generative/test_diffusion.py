@@ -14,6 +14,7 @@ from engram.generative.diffusion import (
     position_encoding,
     signal_rates,
 )
+from engram.generative.diffusion.cond_unet import encode
 from engram.testing.promises import no_global_draws
 
 
@@ -165,3 +166,18 @@ IMAGES = torch.ones(2, 3), torch.tensor([0, -1])
 def test_bad_input_is_named(call, pattern):
     with pytest.raises((TypeError, ValueError), match=pattern):
         call()
+
+
+def test_steps_are_told_apart_in_bfloat16():
+    net = CondUNet(8, (4, 4), generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    like = torch.zeros((), dtype=torch.bfloat16)
+    codes = encode(net, torch.arange(996, 1001), torch.zeros(5, 2), like)
+    assert codes.dtype == torch.bfloat16
+    assert len(codes.unique(dim=0)) == 5
+
+
+def test_a_schedule_is_copied():
+    schedule = linear_betas(10)
+    diffusion = GaussianDiffusion(10, schedule=schedule)
+    schedule.zero_()
+    assert diffusion.betas.all()

@@ -238,3 +238,9 @@ def test_measured_mutants_are_different_and_noisy():
     assert (scores - landscape(tokens)).std() == pytest.approx(1.5, rel=0.1)
     with pytest.raises(ValueError, match="n = 30"):
         mutants_of(NK(rng, 6, 2), 30, rng, mutations=0.0)
+
+
+def test_small_differences_are_differences():
+    for scores in ([1e-9, 5e-9], [100000.0, 100000.5]):
+        with pytest.raises(ValueError, match="are equal, with scores"):
+            measurements(["AR", "AR"], scores, duplicates="error")

@@ -177,3 +177,9 @@ def test_random_mutants_differ_in_as_many_letters():
     mutants = random_mutants(np.zeros((1, 6), np.uint8), 500, np.random.default_rng(0), vocab=3, letters=4)
     assert ((mutants > 0).sum(1) == 4).all()
     assert {1, 2} == set(mutants[mutants > 0])
+
+
+def test_an_outlier_has_a_label_too():
+    points = np.append(np.arange(8.0), 1e4)[:, None]
+    smoothed = GraphLabelSmoother(k=1, metric="euclidean", edge_weight="gaussian").fit_transform(points, np.arange(9.0))
+    assert np.isfinite(smoothed).all()

@@ -6,6 +6,7 @@ import json
 import math
 import signal
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -120,3 +121,17 @@ def test_samples_are_drawn_within_ranges_and_more_of_them_begin_with_the_same():
     assert sum(rate < 10**-2.5 for rate in rates) / 400 == pytest.approx(0.5, abs=0.08)
     widths = [setting["width"] for setting in drawn]
     assert sum(widths) / 400 == pytest.approx(0.75, abs=0.02)
+
+
+def test_integers_are_drawn_evenly_and_numbers_within_their_ends():
+    random_state = np.random.RandomState(0)
+    drawn = [Range(1, 3).rvs(random_state) for _ in range(600)]
+    assert [drawn.count(units) / 600 for units in (1, 2, 3)] == pytest.approx([1 / 3] * 3, abs=0.06)
+    assert all(setting["beta"] < 1 for setting in settings_of({"beta": Range(0.9, 0.99999)}, 2000))
+
+
+def test_a_finished_trial_whose_status_was_lost_counts_as_finished(toy, tmp_path):
+    table = engram.sweep("toy", learning_rate=[0.01, 0.1], **OPTIONS)
+    path = next(tmp_path.glob("runs/toy/*-1000-*/status.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "state": "running"}))
+    assert engram.sweep("toy", learning_rate=[0.01, 0.1], **OPTIONS).equals(table)

@@ -163,3 +163,38 @@ def test_a_seed_that_is_missing_holds_up_the_looks_after_it():
 def test_a_trial_that_does_not_say_its_settings_is_named():
     with pytest.raises(TypeError, match=r"trial = .*<lambda>: expected config to be declared as a class of settings"):
         _ = Study(lambda config, run: {}, {}).settings
+
+
+def test_a_fixed_run_whose_seeds_failed_decides_nothing(tmp_path):
+    def fragile(config: Config, run: Run) -> dict[str, float]:
+        result = trial(config, run)
+        if run.seed == 1:
+            raise FloatingPointError("it diverged")
+        return result
+
+    asked = experiment(a={"mean": 50.0})
+    failing = Experiment(
+        "fragile", asked.about, "", Study(fragile, {"a": {"mean": 50.0}}), asked.presets, asked.claims, asked.figure
+    )
+    results = run(failing, seeds=4, jobs=1, runs=tmp_path, progress=False)
+    assert [judged.verdict for judged in results.claims()] == ["undecided"]
+    whole = run(asked, seeds=4, jobs=1, runs=tmp_path, progress=False)
+    assert [judged.verdict for judged in whole.claims()] == ["holds"]
+
+
+def test_numbers_of_numpy_are_changes_and_functions_are_not():
+    asked = experiment(a={})
+    assert asked.changed("laptop", {"mean": np.float64(2.0)}) == {"mean": 2.0}
+    with pytest.raises(ValueError, match=r"mean = .*: expected a value, not a function"):
+        asked.changed("laptop", {"mean": abs})
+
+
+def test_missing_numbers_within_lists_come_back_from_a_record(tmp_path):
+    def listed(config: Config, run: Run) -> dict[str, list[float]]:
+        return trial(config, run) | {"curve": [float("nan"), 1.0]}
+
+    asked = experiment(a={})
+    listing = Experiment("listed", "Lists.", "", Study(listed, {"a": {}}), asked.presets, asked.claims, asked.figure)
+    record = run(listing, seeds=1, jobs=1, runs=tmp_path, progress=False).record()
+    (restored,) = from_record(listing, json.loads(json.dumps(record))).trials
+    assert np.isnan(restored.result["curve"][0])

@@ -192,3 +192,13 @@ def test_a_recovery_curve_falls_with_noise():
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_payloads_are_copied():
+    store = AssociativeStore(ExpanderMemory(random_regular(60, 5, 6, seed=0)), features=2)
+    payload = torch.tensor([[1.0, 2.0]])
+    store.write(["a"], payload)
+    payload.zero_()
+    assert store.recall(store.address(["a"])).payloads[0].tolist() == [1.0, 2.0]
+    store.write(["a"], torch.tensor([[5.0, 5.0]]))
+    torch.testing.assert_close(store.readout(store.address(["a"])), torch.tensor([[5.0, 5.0]]))

@@ -276,3 +276,10 @@ def test_a_familiar_query_begins_no_fragment():
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_only_the_random_criterion_draws():
+    for criterion, draws in (("zscore", False), ("random", True)):
+        before = torch.random.get_rng_state()
+        SurprisalMonitor(criterion, threshold=0.5)
+        assert torch.equal(torch.random.get_rng_state(), before) != draws

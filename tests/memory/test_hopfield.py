@@ -148,3 +148,18 @@ def test_bad_patterns_are_named(kind):
 def test_nothing_is_recalled_from_nothing(memory):
     with pytest.raises(RuntimeError, match="nothing is stored"):
         memory.recall(torch.ones(1, 4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_dict_is_loaded_whatever_is_stored(kind):
+    memory, other = KINDS[kind](20), KINDS[kind](20)
+    memory.store(signs(3, 20))
+    other.store(signs(5, 20, seed=1))
+    for target in (KINDS[kind](20), other):
+        torch.nn.Sequential(target).load_state_dict(torch.nn.Sequential(memory).state_dict())
+        x = signs(4, 20, seed=2)
+        results = [
+            network.recall(x, **({} if kind == "attention" else {"generator": seeded()})).x
+            for network in (memory, target)
+        ]
+        assert torch.equal(*results)

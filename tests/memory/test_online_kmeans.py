@@ -140,3 +140,12 @@ def test_bad_input_is_named_and_changes_nothing(call, message):
         call(model)
     assert model.n_samples_seen_ == 2
     assert model.counts_.tolist() == [1, 1]
+
+
+def test_centres_are_copies():
+    model = OnlineKMeans(2).partial_fit(np.array([[0.0], [5.0]]))
+    centres, counts = model.cluster_centers_, model.counts_
+    before = centres.copy(), counts.copy()
+    model.partial_fit(np.array([[1.0], [6.0]]))
+    assert np.array_equal(centres, before[0])
+    assert np.array_equal(counts, before[1])

@@ -53,3 +53,12 @@ def test_a_save_that_is_killed_leaves_a_whole_file(tmp_path, effort):
         model = NOODL.load(tmp_path / "model")
         np.testing.assert_array_equal(np.abs(model.components_), np.eye(200))
         assert len(np.unique(np.diag(model.components_))) == 1  # one of the two, whole
+
+
+def test_a_memory_of_doubles_is_saved_as_such(tmp_path):
+    memory = KeyValueMemory(4, 1).double()
+    memory.write(torch.tensor([[0.1]]).double(), torch.tensor([0.3]).double())
+    memory.save(tmp_path / "memory")
+    again = KeyValueMemory.load(tmp_path / "memory")
+    assert again.keys.dtype == torch.float64
+    assert torch.equal(again.keys, memory.keys)

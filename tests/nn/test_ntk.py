@@ -161,3 +161,20 @@ def test_networks():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_layer_that_occurs_twice_is_converted_once():
+    shared = NTKLinear(4, 4, generator=torch.Generator().manual_seed(0))
+    net, x = nn.Sequential(shared, nn.Tanh(), shared), torch.eye(4)
+    expected = net(x).detach()
+    standard = to_standard(net)
+    torch.testing.assert_close(standard(x), expected)
+    assert standard[0] is standard[2]
+    torch.testing.assert_close(from_standard(standard)(x), expected)
+
+
+def test_a_wide_network_takes_time_first():
+    generator = torch.Generator().manual_seed(0)
+    core = NTKRNN(1, 4, batch_first=True, generator=generator)
+    with pytest.raises(ValueError, match="batch_first = True"):
+        WideRNN(core, NTKLinear(4, 1, generator=generator))

@@ -295,3 +295,9 @@ def test_a_ray_cluster_evaluates_the_same_and_its_pool_is_kept():
 
 def row_sums(numbers):
     return numbers.sum(1)
+
+
+def test_a_state_of_another_population_size_is_refused():
+    theirs, ours = (CMAES([torch.zeros(3)], population_size=size) for size in (10, 8))
+    with pytest.raises(ValueError, match="expected population_size = 8"):
+        ours.load_state_dict(theirs.state_dict())

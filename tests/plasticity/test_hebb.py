@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram.plasticity import Hebb
+from engram.plasticity import Hebb, Instar, Oja
 
 
 @settings(deadline=None)
@@ -31,3 +31,9 @@ def test_the_trace_of_a_silent_unit_decays_by_one_minus_eta():
 def test_an_eta_that_is_not_finite_is_refused(eta):
     with pytest.raises(ValueError, match=f"eta = {eta}: expected a finite number"):
         Hebb(eta)
+
+
+@pytest.mark.parametrize("rule", [Hebb, Oja, Instar])
+def test_one_rate_for_all_connections(rule):
+    with pytest.raises(ValueError, match=r"shape = \(3, 4\): expected \(\), as .* has one rate"):
+        rule(0.5, shape=(3, 4))

@@ -219,3 +219,14 @@ def test_a_sequence_alone_is_clamped_by_its_own_shape():
     batch = net(sequence.unsqueeze(1), clamp=clamp)[0]
     assert_close(net(sequence, clamp=clamp.expand(5, 4))[0], batch.squeeze(1))
     assert not torch.equal(net(sequence)[0], batch.squeeze(1))
+
+
+def test_a_converted_lstm_stays_in_its_mode_and_draws_nothing():
+    lstm = torch.nn.LSTM(3, 4, num_layers=2, dropout=0.5).eval()
+    net, x = from_lstm(lstm), torch.ones(5, 2, 3)
+    torch.testing.assert_close(net(x)[0], lstm(x)[0])
+    before = torch.random.get_rng_state()
+    back = to_lstm(net)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not back.training
+    torch.testing.assert_close(back(x)[0], lstm(x)[0])

@@ -438,3 +438,8 @@ def test_a_trajectory_gets_a_likelihood():
 def test_bad_arguments_are_named(call, pattern):
     with pytest.raises(ValueError, match=pattern):
         call()
+
+
+def test_nobody_moves_from_within_a_wall():
+    with pytest.raises(ValueError, match=r"position = \(0, 0\): expected a cell that is not a wall"):
+        greedy_action(np.array([[3, 2], [0, 0]], np.int8), (0, 0))

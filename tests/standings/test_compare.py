@@ -366,6 +366,7 @@ def test_less_is_better_where_the_measure_says_so():
         ({"tasks": ["chess"]}, "tasks = 'chess': expected part of one of digits, narrow network"),
         ({"against": ["fq"]}, "against = 'fq': expected a registered name"),
         ({"seeds": 0}, "seeds = 0"),
+        ({"tasks": []}, r"tasks = \[\]: expected at least one"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):
@@ -387,3 +388,15 @@ def test_two_methods_of_one_name_are_refused(tmp_path):
     for names in (both, [f"{tmp_path / 'rules.py'}:fa"]):
         with pytest.raises(ValueError, match=r"another method is called '(Mine|fa)' too; rename one"):
             engram.compare(*names, progress=False)
+
+
+@pytest.mark.parametrize(("others", "options"), [(("fa",), {}), ((), {"until_decided": True})])
+def test_a_kind_stands_alone(others, options):
+    with pytest.raises(ValueError, match="expected a method as part, and not the kind 'learning-rules'"):
+        engram.compare("learning-rules", *others, **options)
+
+
+def test_more_seeds_are_not_run_for_a_method_that_failed():
+    row = {"mine": Entry(note="does not fit"), "other": entry(1.0, 2.0)}
+    assert not comparison._is_open(standing_of(row), "mine", "other")
+    assert comparison._is_open(standing_of(row | {"mine": entry(0.5, 2.5)}), "mine", "other")

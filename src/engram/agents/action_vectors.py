@@ -70,7 +70,8 @@ class ActionVectors:
         """Vectors as actions of the space; a discrete action is the argmax."""
         if self.discrete:
             return (vectors.argmax(-1) + self.first).numpy(force=True)
-        return vectors.numpy(force=True).reshape(-1, *self.shape)
+        # Rounding may put a saturated action just beyond its bound.
+        return vectors.clamp(self.low, self.high).numpy(force=True).reshape(-1, *self.shape)
 
     def random(self, batch: int, generator: torch.Generator) -> Vectors:
         """Draw uniform actions, as vectors."""

@@ -73,8 +73,10 @@ class CuriousActorCritic(nn.Module):
         self.actions, self.memory = checks.size("actions", actions), memory
         checks.size("hidden", hidden)
         for name, tensor, value in (("mean", mean, 0.0), ("std", std, 1.0)):
-            numbers = torch.full(self.obs_shape, value) if tensor is None else tensor.float()
+            numbers = torch.full(self.obs_shape, value) if tensor is None else tensor.float().clone()
             checks.has_shape(name, tuple(numbers.shape), self.obs_shape)
+            if name == "std" and not (numbers > 0).all():
+                raise ValueError(f"std = {checks.shown(numbers)}: expected numbers above 0")
             self.register_buffer(name, numbers)
         options: dict[str, Any] = {"generator": generator}
         if len(self.obs_shape) == 3 and min(self.obs_shape[1:]) >= LEAST_SIDE:

@@ -98,9 +98,7 @@ class EpisodicControl(ABC):
 
     def _prepared(self, observations: np.ndarray) -> Float[Tensor, "batch ..."]:
         """Observations as standardised floats; bytes are divided by 255."""
-        x = observations.astype(np.float32)
-        if observations.dtype == np.uint8:
-            x /= 255
+        x = _floats(observations)
         if self._scale is not None:
             x = self._scale(x.reshape(len(x), -1)).reshape(x.shape)
         return torch.from_numpy(x)
@@ -130,7 +128,7 @@ class EpisodicControl(ABC):
         with checks.noted(observation=observation):
             array = np.asarray(observation)
             if self._scale is not None:
-                self._scale.update(array.reshape(-1))
+                self._scale.update(_floats(array).reshape(-1))
             key = self._key(array)
             values = self._values(key, use=True)
         if self.memory.hashes.shape[-1]:
@@ -199,7 +197,7 @@ class EpisodicControl(ABC):
             "scale": None if self._scale is None else self._scale.state_dict(),
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
-            "traces": [vars(trajectory) for trajectory in (*self._finished, self._trajectory)],
+            "traces": [copy.deepcopy(vars(trajectory)) for trajectory in (*self._finished, self._trajectory)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -218,3 +216,11 @@ class EpisodicControl(ABC):
 
     def _form(self) -> dict[str, Any]:
         return self.state_dict() | {"traces": list}
+
+
+def _floats(observations: np.ndarray) -> Float[np.ndarray, "..."]:
+    """Observations as floats; bytes are divided by 255."""
+    x = observations.astype(np.float32)
+    if observations.dtype == np.uint8:
+        x /= 255
+    return x

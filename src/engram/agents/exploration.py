@@ -110,6 +110,11 @@ class MaxEntMellowmax:
         from scipy.special import logsumexp, softmax  # takes as long to import as all of engram.agents
 
         checks.instance("values", values, np.ndarray)
+        possible = ~np.isneginf(values)
+        if not possible.all():  # an action of value -inf is never taken
+            probabilities = np.zeros(len(values))
+            probabilities[possible] = self.probabilities(values[possible])
+            return probabilities
         mellowmax = (logsumexp(self.omega * values) - math.log(len(values))) / self.omega
         advantages = values - mellowmax
         if (np.abs(advantages) < 1e-3).all():

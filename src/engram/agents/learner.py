@@ -26,9 +26,9 @@ def optimizer_step(optimizer: torch.optim.Optimizer, losses: Sequence[Float[Tens
     Args:
         optimizer: Optimiser of the modules' parameters.
         losses: The losses.
-        *modules: The modules to train; the losses must depend on each of their parameters.
+        *modules: The modules to train; the losses must depend on each parameter that is not frozen.
     """
-    parameters = [parameter for module in modules for parameter in module.parameters()]
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     for parameter, gradient in zip(parameters, torch.autograd.grad(losses, parameters), strict=True):
         parameter.grad = gradient
     optimizer.step()

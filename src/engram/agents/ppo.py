@@ -332,6 +332,8 @@ def ppo_update(
     if settings.minibatches > num_envs:
         raise ValueError(f"settings.minibatches = {settings.minibatches}: expected at most {num_envs} environments")
     checks.has_shape("intrinsic", tuple(intrinsic.shape), tuple(rollout.actions.shape))
+    if not rollout.mask.any():
+        raise ValueError("rollout: expected a step that counts; all of its steps begin episodes, so take longer ones")
     streams = zip((rollout.rewards, intrinsic), (settings.gamma, settings.gamma_intrinsic), strict=True)
     by_stream = torch.stack(
         [

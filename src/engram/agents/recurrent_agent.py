@@ -190,7 +190,7 @@ class RecurrentAgent:
             "network": dict(self.network.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.bit_generator.state,
-            "episodes": [vars(steps) for steps in (*self._finished, self._steps)],
+            "episodes": [copy.deepcopy(vars(steps)) for steps in (*self._finished, self._steps)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -66,15 +66,11 @@ class Tabular(ABC):
 
     def cell(self, observation: Any) -> int:
         """The cell of an observation."""
-        try:
-            position = (
-                (np.asarray(observation) - self.low) * self.bins / (self.high - self.low)
-            )  # exact for whole numbers
-            clipped = np.clip(position.astype(int), 0, self.bins - 1)
-            return int(np.ravel_multi_index(clipped.tolist(), self.bins.tolist()))
-        except (TypeError, ValueError, OverflowError) as error:
-            error.add_note(f"observation = {checks.shown(observation)}: expected {len(self.low)} numbers")
-            raise
+        with checks.noted(observation=observation):
+            numbers = np.asarray(observation, np.float64).reshape(-1)
+        if numbers.shape != self.low.shape or np.isnan(numbers).any():
+            raise ValueError(f"observation = {checks.shown(observation)}: expected {len(self.low)} numbers")
+        return int(np.ravel_multi_index(self._indices(numbers), self.bins.tolist()))
 
     @abstractmethod
     def values(self, observation: Any) -> ActionValues:
@@ -190,9 +186,12 @@ class Tabular(ABC):
     def _cells(self, name: str, observations: Any, transitions: int) -> States:
         values = np.asarray(observations)
         values = checks.array(name, values[:, None] if values.ndim == 1 else values, (transitions, len(self.bins)))
-        position = ((values - self.low) * self.bins / (self.high - self.low)).astype(int)
-        clipped = np.clip(position, 0, self.bins - 1)
-        return np.asarray(np.ravel_multi_index(tuple(clipped.T), self.bins.tolist()))
+        return np.asarray(np.ravel_multi_index(self._indices(values), self.bins.tolist()))
+
+    def _indices(self, numbers: Float[np.ndarray, "*batch features"]) -> tuple[Any, ...]:
+        """The cell's index along each axis; clipped as a float, since huge numbers overflow as integers."""
+        position = (numbers - self.low) * self.bins / (self.high - self.low)  # exact for whole numbers
+        return tuple(np.clip(position, 0, self.bins - 1).astype(int).T)
 
     def _can_learn_without_next(self, terminated: bool) -> bool:
         return terminated

@@ -53,7 +53,7 @@ class TabularQ(Tabular):
 
     def values(self, observation: Any) -> ActionValues:
         """The value of each action."""
-        return np.asarray(self.table[self.cell(observation)])
+        return np.array(self.table[self.cell(observation)])
 
     def _fit(self, states: States, actions: Chosen, rewards: Any, next_states: States, terminated: Any) -> None:
         from engram.agents import kernels

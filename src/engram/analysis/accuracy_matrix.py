@@ -147,6 +147,6 @@ class AccuracyMatrix:
 def _numbers(name: str, value: Any, shape: tuple[int | str, ...]) -> np.ndarray:
     """The value as an array of floats, where NaN is allowed; infinity raises an error."""
     with checks.noted(**{name: value}):
-        array = np.asarray(value, dtype=np.float64) if not isinstance(value, np.ndarray) else value.astype(np.float64)
+        array = np.asarray(value, dtype=np.float64).copy()
     checks.array(name, np.where(np.isnan(array), 0.0, array), shape)
     return array

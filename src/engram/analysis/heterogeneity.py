@@ -46,12 +46,12 @@ def heterogeneity(
     checks.arguments()
     draw = checks.rng("rng", rng)
     env.action_space.seed(int(draw.integers(2**31)))
-    observations, done = [env.reset(seed=int(draw.integers(2**31)))[0]], False
+    observations, done = [np.array(env.reset(seed=int(draw.integers(2**31)))[0])], False
     for _ in range(checks.size("steps", steps)):
         if done:
             break
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
-        observations.append(observation)
+        observations.append(np.array(observation))  # a copy, as environments may reuse it
         done = terminated or truncated
     with checks.noted(features=features), torch.no_grad():
         unit_vectors = functional.normalize(features(torch.from_numpy(np.stack(observations))).flatten(1).double())

@@ -30,7 +30,7 @@ def cumulative_regret(
         best = best[..., None]
     elif best.shape != rewards.shape:
         raise ValueError(f"best.shape = {best.shape}: expected {rewards.shape[:-1]} or {rewards.shape}, as of rewards")
-    regret: Float[np.ndarray, "*lifetimes steps"] = (best - rewards).cumsum(-1)
+    regret: Float[np.ndarray, "*lifetimes steps"] = (best.astype(np.float64) - rewards).cumsum(-1)
     return regret
 
 

@@ -45,7 +45,8 @@ def predicted_change(
     _complete(dict(model.named_parameters()), initial, "initial")
     with torch.enable_grad():
         leaves = {name: value.detach().requires_grad_() for name, value in initial.items()}
-        output = functional_call(model, leaves, (x,))
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # batch norm changes its own
+        output = functional_call(model, buffers | leaves, (x,))
     checks.tensor("error_sum", error_sum, tuple(output.shape), like=output)
     grads = torch.autograd.grad(output, list(leaves.values()), error_sum, allow_unused=True)
     return {name: -grad for name, grad in zip(leaves, grads, strict=True) if grad is not None}

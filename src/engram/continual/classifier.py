@@ -138,6 +138,8 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.classes_ = np.unique(labels if classes is None else np.asarray(classes))
             if len(self.classes_) < 2:
                 raise ValueError(f"y has 1 class, {self.classes_[0]!r}: a classifier expects at least two")
+        elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+            raise ValueError(f"classes = {classes!r}: expected {self.classes_.tolist()}, as in the first call")
         if unknown := sorted(set(labels.tolist()) - set(self.classes_.tolist())):
             raise ValueError(f"y holds {unknown[0]!r}: expected classes among {self.classes_.tolist()}")
         if new:
@@ -161,10 +163,11 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         head: dict[str, Any] = {"dtype": dtype, "generator": start}
         last = sizes[-1], len(self.classes_)
         layers.append(uniform(nn.Linear, *last, **head) if kind == "linear" else DHPSoftmax(*last, **head))
-        self.network_ = _Network(*layers)
+        network = _Network(*layers)
         if not callable(self.method):
             raise TypeError(f"method = {self.method!r}: expected what makes a ContinualMethod of a network")
-        self.method_ = checks.instance("method", self.method(self.network_, generator=draws), ContinualMethod)
+        self.method_ = checks.instance("method", self.method(network, generator=draws), ContinualMethod)
+        self.network_ = network
         self.loss_curve_: list[float] = []
 
     def _train(self, x: Tensor, y: Tensor) -> None:

@@ -82,7 +82,10 @@ class FastWeights:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module with these weights."""
-        return functional_call(self.module, self.params | self.buffers, args, kwargs)
+        tensors = self.params | self.buffers
+        output = functional_call(self.module, tensors, args, kwargs)
+        self.buffers = {name: tensors[name] for name in self.buffers}  # a module may have assigned new ones
+        return output
 
     def step(self, loss: Tensor) -> FastWeights:
         """The weights after one update on a loss; weights that the loss does not depend on have a gradient of 0.

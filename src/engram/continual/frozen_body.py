@@ -35,6 +35,8 @@ def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]
     head_ids = {id(p) for p in parameters}
     for p in model.parameters():
         p.requires_grad_(id(p) in head_ids and p.requires_grad)
+        if not p.requires_grad:
+            p.grad = None  # an optimiser would apply it again
     return parameters
 
 

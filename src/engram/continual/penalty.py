@@ -72,6 +72,7 @@ class QuadraticPenalty(ContinualMethod):
         self.select = select
         self.tasks = 0
         self._of_model: list[nn.Parameter] = []  # all parameters of the model when last matched
+        self._frozen: list[bool] = []  # which of them were frozen then
         self._parameters: list[nn.Parameter] = []  # those that the penalty applies to
         self._shapes: dict[str, torch.Size] = {}  # their shapes, by name
         self._flat: dict[str, Tensor] = {}  # importance, anchor etc., each one vector for all parameters
@@ -295,8 +296,9 @@ class QuadraticPenalty(ContinualMethod):
         """Match the stored fields to the current parameters of the model, by name."""
         current = list(self.model.parameters())
         shapes = [p.shape for p in self._parameters]
+        frozen = [not p.requires_grad for p in current]
         same = len(current) == len(self._of_model) and all(map(operator.is_, current, self._of_model))
-        if same and self._parameters and shapes == list(self._shapes.values()):
+        if same and frozen == self._frozen and self._parameters and shapes == list(self._shapes.values()):
             like, flat = self._parameters[0], self._flat["anchor"]
             if flat.device != like.device or flat.dtype != like.dtype:
                 self._set_flat({field: value.to(like) for field, value in self._flat.items()})
@@ -313,7 +315,7 @@ class QuadraticPenalty(ContinualMethod):
                 if name in parameters and old.ndim == parameters[name].ndim:
                     common = tuple(slice(min(sizes)) for sizes in zip(old.shape, parameters[name].shape, strict=True))
                     fields[field][name][common] = old[common].to(parameters[name])
-        self._of_model, self._parameters = current, list(parameters.values())
+        self._of_model, self._frozen, self._parameters = current, frozen, list(parameters.values())
         self._shapes = {name: p.shape for name, p in parameters.items()}
         self._set_flat({field: self._flattened(tensors) for field, tensors in fields.items()})
 

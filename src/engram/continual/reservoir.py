@@ -117,7 +117,8 @@ class Reservoir:
             TypeError, ValueError: It is not the state of a memory, or that of one with another capacity.
         """
         checks.arguments()
-        check_state(state, self.form())
+        is_empty = isinstance(state.get("inputs"), Tensor) and not len(state["inputs"])
+        check_state(state, self.form() | ({"inputs": Tensor, "labels": Tensor} if is_empty else {}))
         if len(state["inputs"]) not in (0, self.capacity):
             raise ValueError(
                 f"state['inputs'] holds {len(state['inputs'])} places: expected capacity = {self.capacity}"

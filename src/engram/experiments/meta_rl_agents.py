@@ -360,6 +360,7 @@ experiment = Experiment(
     judged. Training on 4,096 tasks instead of 64 helps, in other random tasks by .08 [4096-tasks-help-in-random-tasks:
     holds] and in those of the literature by .12 [4096-tasks-help-in-the-literature: holds], while longer training
     hardly does [more-steps-help-in-random-tasks: fails]. Whether plasticity [plasticity-helps: is open] or its
-    modulation [modulation-helps: is open] helps by .02 is undecided after ten seeds; neither helps by more than .05. So train on many random tasks for a general agent, and on the task itself for a good one; so far
-    nothing here speaks for plasticity.""",
+    modulation [modulation-helps: is open] helps by .02 is undecided after ten seeds; neither helps by more than .05. So
+    train on many random tasks for a general agent, and on the task itself for a good one; so far nothing here speaks
+    for plasticity.""",
 )

@@ -281,6 +281,11 @@ class Experiment:
             ValueError: The preset or a field is unknown, a value is not allowed, or no arm depends on a change.
         """
         dotted = {configs.dotted(owner, name): value for owner, name, value in _changes(self, changes)}
+        for name, value in dotted.items():
+            if callable(value):
+                raise ValueError(f"{name} = {value!r}: expected a value, not a function")
+            if hasattr(value, "tolist"):  # of NumPy
+                dotted[name] = value.tolist()
         all_arms = self.arms(preset, dotted)
         different = {}
         for name, value in dotted.items():

@@ -86,8 +86,10 @@ def draw(figures: Mapping[str, go.Figure], kind: Literal["svg", "png"]) -> dict[
 
 def _tables(results: Results) -> dict[str, pl.DataFrame]:
     content = results.to_json()
+    columns = ("arm", "seed", "state", "seconds")
     trials = [
-        {**{name: trial[name] for name in ("arm", "seed", "state", "seconds")}, **_flat(trial["result"])}
+        {name: trial[name] for name in columns}
+        | {f"result.{name}" if name in columns else name: value for name, value in _flat(trial["result"]).items()}
         for trial in content["trials"]
     ]
     claims = pl.DataFrame(content["claims"], infer_schema_length=None)

@@ -240,6 +240,10 @@ def _results(
 
 def _or_nan(value: Any) -> Any:
     """A value of a record; NaN for null, by which JSON represents a number that is not finite."""
+    if isinstance(value, dict):
+        return {name: _or_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_or_nan(item) for item in value]
     return math.nan if value is None else value
 
 

@@ -89,7 +89,7 @@ class TrialResult:
         state_name = next(iter(states)) if name is None else checks.choice("name", name, list(states))
         try:
             set_state(state_name, part, states[state_name])
-        except (RuntimeError, KeyError, TypeError) as error:
+        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{title}: the state that it saved as {state_name!r} does not fit: {error}") from error
         return part
 
@@ -208,6 +208,7 @@ class Results:
         changes = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())
         why_not = f"the config is not the preset's: {changes}" if changes else ""
         run: dict[str, Any] = {"preset": self.preset, "why_not": why_not, "asked": self.arms, "looks": self.looks}
+        run["seeds"] = 0 if self.looks else self.seeds  # each look needs all of its seeds anyway
         by_seed = self.by_seed
         return adjust([judge(claim, by_seed, **run) for claim in self.claimed])
 

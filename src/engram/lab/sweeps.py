@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from engram.lab.laboratory import (
 )
 from engram.lab.manifest import Present
 from engram.lab.trial import Trial, trials
-from engram.storage.files import runs_folder, write_atomic, writing
+from engram.storage.files import CorruptFileError, runs_folder, write_atomic, writing
 
 PILOT = 1000
 """The first seed of a sweep. Runs that judge claims use seeds from 0, so that settings are not tuned on those."""
@@ -58,9 +60,13 @@ class Range:
         """
         wide = self.low > 0 and self.high >= DECADE * self.low
         low, high = (math.log(self.low), math.log(self.high)) if wide else (self.low, self.high)
+        if isinstance(self.low, int) and isinstance(self.high, int) and not wide:
+            return int(random_state.randint(self.low, self.high + 1))
         sample = random_state.uniform(low, high)
         sample = math.exp(sample) if wide else sample
-        return round(sample) if isinstance(self.low, int) and isinstance(self.high, int) else float(f"{sample:.4g}")
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return round(sample)
+        return float(min(max(float(f"{sample:.4g}"), self.low), self.high))  # rounding may lead beyond an end
 
 
 def sweep(
@@ -224,8 +230,11 @@ def _metric(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], m
 
 def _row(job: Job, last: Mapping[str, Status], fields: set[str]) -> dict[str, Any]:
     name = job.folder.path.name
-    state = last[name].state if name in last else job.folder.status().state
-    stored = job.folder.result() if state == "finished" else None
+    stored = None
+    with suppress(CorruptFileError):
+        stored = job.folder.result()
+    # A process that was killed may have written the result but not the state.
+    state = "finished" if stored is not None else (last[name] if name in last else job.folder.status()).state
     numbers = {
         name: value for name, value in (stored or {"result": {}})["result"].items() if isinstance(value, int | float)
     }
@@ -238,12 +247,18 @@ def _row(job: Job, last: Mapping[str, Status], fields: set[str]) -> dict[str, An
 def _write(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None, folder: Path) -> None:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "table.csv", table.write_csv().encode())
+    nested = [name for name, dtype in table.schema.items() if dtype.is_nested()]
+    plain = table.with_columns(pl.col(name).map_elements(_as_json, pl.String) for name in nested)
+    write_atomic(folder / "table.csv", plain.write_csv().encode())
     metric_name = _metric(experiment, table, names, metric)
     if metric_name is not None:
         page = _figure(experiment, table, names, metric_name).to_html(include_plotlyjs="directory")
         write_atomic(folder / "figure.html", page.encode())
         write_atomic(folder / "plotly.min.js", get_plotlyjs().encode())
+
+
+def _as_json(values: pl.Series) -> str:
+    return json.dumps(values.to_list())
 
 
 def _figure(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str) -> go.Figure:
@@ -254,7 +269,7 @@ def _figure(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], m
         zip(finished_rows["arm"].unique(maintain_order=True), itertools.cycle(PALETTE)), enumerate(names, 1)
     ):
         rows = finished_rows.filter(pl.col("arm") == arm)
-        x = rows[name].to_list()
+        x = [str(value) if isinstance(value, list) else value for value in rows[name].to_list()]
         style = {"marker_color": color, "legendgroup": arm, "name": arm}
         figure.add_scatter(
             x=x, y=rows[metric].to_list(), mode="markers", opacity=0.5, showlegend=False, **style, row=1, col=column

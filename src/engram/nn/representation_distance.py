@@ -64,7 +64,8 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
 def _gram(X: Tensor) -> Tensor:
     centred = X - X.mean(0)
     gram: Tensor = centred @ centred.T
-    return gram / gram.square().sum().sqrt().clamp_min(torch.finfo(X.dtype).tiny)
+    # Clamped before the root, whose gradient at 0 is infinite: X may be the same for all samples.
+    return gram / gram.square().sum().clamp_min(torch.finfo(X.dtype).tiny).sqrt()
 
 
 def _check_shape(name: str, value: Tensor, shape: tuple[int | str, ...]) -> None:

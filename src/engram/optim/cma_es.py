@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.optim.strategy import Strategy
-from engram.state import Axes
+from engram.state import Axes, check_state
 
 MAXIMUM = 2000  # parameters with a full covariance, whose cost grows with the cube of their number
 
@@ -89,6 +89,9 @@ class CMAES(Strategy):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit; the parameters are set to its mean."""
+        check_state(state, self._form())
+        if (size := state["cma"]["_popsize"]) != self.population_size:
+            raise ValueError(f"state['cma']['_popsize'] = {size}: expected population_size = {self.population_size}")
         super().load_state_dict(state)
         vars(self._cma).update(copy.deepcopy(state["cma"]))
         self._move_to_the_mean()

@@ -44,7 +44,7 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
         layer.bias_ih.chunk(4)[2].add_(cell_input)  # for which a plastic LSTM has only one bias
         layer.bias_hh.copy_(torch.cat((admit, forget, emit)))
         (layer.alpha.post if isinstance(layer.alpha, LowRank) else layer.alpha).zero_()
-    return net
+    return net.train(lstm.training)
 
 
 @torch.no_grad()
@@ -61,13 +61,15 @@ def to_lstm(net: PlasticLSTM) -> nn.LSTM:
         True
     """
     checks.instance("net", net, PlasticLSTM)
-    lstm = nn.LSTM(net.input_size, net.hidden_size, **_common_arguments(net, net.weight_hh))
+    arguments = _common_arguments(net, net.weight_hh)
+    device = arguments.pop("device")  # on "meta" nothing is drawn
+    lstm = nn.LSTM(net.input_size, net.hidden_size, device="meta", **arguments).to_empty(device=device)
     for layer, parameters in zip(_layers(net), lstm.all_weights, strict=True):
         admit, forget, emit = layer.bias_hh.chunk(3)
         bias_hh = torch.cat((admit, forget, torch.zeros_like(emit), emit))
         for target, source in zip(parameters, (layer.weight_ih, layer.weight_hh, layer.bias_ih, bias_hh), strict=True):
             target.copy_(source)
-    return lstm
+    return lstm.train(net.training)
 
 
 def _common_arguments(net: Any, like: Any) -> dict[str, Any]:

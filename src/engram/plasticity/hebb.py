@@ -19,7 +19,7 @@ class Hebb(RatedRule):
         eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
         eta_param: ``"raw"``: the parameter is eta itself, without constraint, as published. ``"sigmoid"``: the
             parameter is its logit, ``eta_logit``, so that eta stays between 0 and 1.
-        shape: Shape of the parameter, () or (post, pre); all its values are ``eta`` at first.
+        shape: Shape of the parameter, (); other shapes are for subclasses.
         device: Device of the parameters.
         dtype: Data type of the parameters.
 

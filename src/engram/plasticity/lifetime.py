@@ -122,6 +122,10 @@ def lifetimes(
     check_trials(trials, net.first_plastic_trial)
     batch, count = trials.kind.shape
     weights, alphas = _genomes("weight", weight, net.weight, batch), _genomes("alpha", alpha, net.alpha, batch)
+    if alpha is None:
+        alphas = alphas.expand(len(weights), *net.alpha.shape).contiguous()
+    elif weight is None:
+        weights = weights.expand(len(alphas), *net.weight.shape).contiguous()
     if len(alphas) != len(weights):
         raise ValueError(f"alpha.shape = {tuple(alphas.shape)}: expected as many as weight, {len(weights)}")
     outside = [trial for trial in record if not 0 <= trial < count]

@@ -245,6 +245,8 @@ class RatedRule(PlasticityRule):
     ) -> None:
         checks.arguments()
         super().__init__(device, dtype)
+        if shape and type(self).check_step is PlasticityRule.check_step:  # which does not compare it with the trace
+            raise ValueError(f"shape = {shape}: expected (), as {type(self).__name__} has one rate for all connections")
         checks.number("eta", eta)  # values that are not finite are reported as such
         checks.number("eta", eta, minimum=0)
         if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":

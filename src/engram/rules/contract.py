@@ -374,7 +374,5 @@ def train_step(
     for name, gradient in grads.items():
         parameters[name].grad = gradient
     optimizer.step()
-    if weights_before:
-        deltas = {name: parameters[name].detach() - value for name, value in weights_before.items()}
-        state = rule.after_step(model, deltas, state)
-    return Update(grads, state, info)
+    deltas = {name: parameters[name].detach() - value for name, value in weights_before.items()}
+    return Update(grads, rule.after_step(model, deltas, state), info)

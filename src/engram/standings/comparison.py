@@ -90,6 +90,9 @@ def compare(
     checks.size("seeds", seeds)
     kind, of_kind = kind.replace("-", "_"), part.replace("-", "_") if isinstance(part, str) else ""
     own = [] if of_kind in KINDS else [find_part(method, kind) for method in (part, *others)]
+    if not own and (others or until_decided):
+        given = f"others = {others}" if others else "until_decided = True"
+        raise ValueError(f"{given}: expected a method as part, and not the kind {part!r}")
     kinds = {entrant.kind for entrant in own} or {of_kind}
     if len(kinds) > 1:
         raise ValueError(f"part = {part!r}: expected methods of one kind, and not of {' and '.join(sorted(kinds))}")
@@ -285,6 +288,8 @@ def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
     """The requested tasks; raises ValueError if a request fits none."""
     if tasks is None:
         return list(known)
+    if not tasks:
+        raise ValueError("tasks = []: expected at least one")
     chosen = [event for event in known if any(_is_asked(event, asked) for asked in tasks)]
     for asked in tasks:
         if not any(_is_asked(event, asked) for event in known):
@@ -308,7 +313,10 @@ def described_as(event: Event, confidence: float) -> Task:
 
 def _is_open(standing: Scores, method: str, other: str) -> bool:
     task = standing.tasks[0].name
-    return {method, other} <= set(standing.entries[task]) and standing.relation(task, method, other) == "open"
+    entries = standing.entries[task]
+    if not {method, other} <= set(entries) or entries[method].note or entries[other].note:
+        return False  # more seeds would not help a method that failed or does not fit
+    return standing.relation(task, method, other) == "open"
 
 
 def add_arm(table: dict[str, Any], contest: Contest, reference: str) -> str:

@@ -261,6 +261,8 @@ def checked_tasks(tasks: Iterable[str]) -> tuple[str, ...]:
         raise ValueError("tasks = (): expected at least one name")
     for name in names:
         checks.choice("tasks", name, TABLES)
+    if len(set(names)) < len(names):
+        raise ValueError(f"tasks = {names}: expected each name once")
     return names
 
 

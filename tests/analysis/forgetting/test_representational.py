@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from engram.analysis import ProbedTask, RepresentationReport, gram_distance, linear_cka, nmse
+from engram.analysis import ProbedTask, RepresentationReport, extract, gram_distance, linear_cka, nmse
 from engram.analysis import representational_forgetting as measured
 
 IMAGES, LABELS = load_digits(return_X_y=True)
@@ -215,3 +215,24 @@ def test_distances_of_other_shapes():
         unwrap(nmse)(torch.ones(4, 3), torch.ones(4, 2))
     with pytest.raises(ValueError, match=r"Y\.shape = "):
         unwrap(gram_distance)(torch.ones(4, 3), torch.ones(5, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.bool])
+def test_labels_of_any_integers_are_classes(dtype):
+    x = torch.eye(2).repeat(4, 1)
+    examples = x, (torch.arange(8) % 2).to(dtype)
+    tasks = [ProbedTask(examples, (x.clone(), examples[1]))] * 2
+    bodies = [nn.Identity() for _ in range(3)]
+    assert np.nanmin(measured(bodies, tasks, heads=bodies[1:], shots=(1,), draws=1).output) == 1.0
+
+
+def test_a_buffer_of_nan_is_no_change():
+    body = network()
+    body.register_buffer("best", torch.tensor(math.nan))
+    assert extract(body, IMAGES[:3]).shape == (3, 12)  # and no error
+
+
+def test_the_distance_of_gram_matrices_has_a_gradient_where_activity_is_constant():
+    X = torch.ones(5, 3, requires_grad=True)
+    gram_distance(X, torch.randn(5, 4, generator=torch.Generator().manual_seed(0))).backward()
+    assert X.grad.isfinite().all()

@@ -319,3 +319,14 @@ STATE, X, Y = NETWORK.init(seeded()), torch.zeros(4, 3), torch.ones(4, 2)
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_targets_may_have_leading_axes_that_inputs_lack():
+    network, genome = BlurNetwork((2, 4, 1), n_states=2), Genome.random(2, seeded(), dtype=double)
+    state = network.init(seeded(), dtype=double)
+    x, y = torch.randn(8, 2, generator=seeded(), dtype=double), torch.ones(3, 8, 1, dtype=double)
+    y[1] = -1
+    together = network.step(genome, state, x, y)
+    for row, target in enumerate(y):
+        for weight, alone in zip(together.W, network.step(genome, state, x, target).W, strict=True):
+            torch.testing.assert_close(weight[row], alone)

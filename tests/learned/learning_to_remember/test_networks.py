@@ -347,3 +347,26 @@ def test_an_output_that_cannot_see_its_input_is_warned_of():
         shown = torch.zeros(1, 1, 4, dtype=torch.float64)
         answers = [net(shown.index_fill(2, torch.tensor([0]), x), state)[0] for x in (-1.0, 1.0)]
         assert torch.equal(*answers) != sees
+
+
+def test_the_input_has_a_gradient_whatever_the_backend():
+    grads = []
+    for backend in ("auto", "eager"):
+        net = network(Topology.visible(3), backend=backend)
+        state, frames = somewhere(net, 2)
+        frames.requires_grad_()
+        net(frames, state)[0].square().sum().backward()
+        grads.append(frames.grad)
+    torch.testing.assert_close(*grads)
+    assert grads[0].any()
+
+
+def test_a_subclass_of_the_gated_rule_is_heeded():
+    class Frozen(GatedRule):
+        def synapse(self, synapse, *rest):
+            return synapse
+
+    net = RuleNetwork(Topology.visible(3), Frozen(4, 2, generator=seeded()), generator=seeded())
+    state = net.init(2, seeded())
+    after = net(torch.ones(4, 2, 3), state)[1]
+    assert all(map(torch.equal, after.synapses, state.synapses))

@@ -60,7 +60,7 @@ def coupling(
         next((float(step) for step, value in zip(steps, curve, strict=True) if value >= level), math.nan)
         for curve in (curve_x, curve_y)
     )
-    varies = curve_x.std() > 0 and curve_y.std() > 0
+    varies = np.ptp(curve_x) > 0 and np.ptp(curve_y) > 0
     correlation = float(np.corrcoef(curve_x, curve_y)[0, 1]) if varies else math.nan
     index = float(np.minimum(first_x, first_y) / np.maximum(first_x, first_y))
     return Coupling(first_x, first_y, index, correlation)

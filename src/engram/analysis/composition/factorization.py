@@ -72,7 +72,7 @@ def factorization(
         within.append(np.abs(vectors @ vectors.T)[apart])
     if not (far := np.concatenate(within)).size:
         raise ValueError(f"separation = {separation}: expected less than the largest distance of two values")
-    r2 = float(explained_variation / total_variation) if total_variation else np.nan
+    r2 = float(explained_variation / total_variation) if np.ptp(H, 0).any() else np.nan
     return Factorization(r2, float(np.abs(u @ w.T).mean()), float(far.mean()))
 
 

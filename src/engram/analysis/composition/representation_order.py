@@ -58,7 +58,7 @@ def representation_order(
     between = cdist(H, H)
     np.fill_diagonal(between, np.inf)
     neighbour_labels = labels[np.argpartition(between, k - 1, axis=1)[:, :k]]
-    variance = labels.var(0)
+    variance = np.where(np.ptp(labels, 0) > 0, labels.var(0), 0.0)  # a constant's rounded variance may be above 0
     if not variance.all():
         warnings.warn("labels are constant, so that what tells them has no R^2", stacklevel=2)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -12,6 +12,7 @@ from scipy.special import gammainc, gammaln, hyp1f1, log_ndtr, logsumexp
 
 from engram import checks
 
+CERTAIN = 1e12  # times the mean, beyond which the probability is 1
 NEAR_MEAN = 1e-3  # standard deviations from the mean within which the limit of the correction is used
 UNDERFLOW = 1e-280  # below this, probabilities are computed as logarithms
 MOST_TERMS = 1e8  # largest ``nc``; all terms of the mixture are added up
@@ -71,6 +72,8 @@ def saddlepoint_logcdf(
         return -math.inf
     scale = float((df * weights + shifts).sum())  # the mean
     x, weights, shifts = x / scale, weights / scale, shifts / scale
+    if not weights.any() or x > CERTAIN:
+        return 0.0
 
     def cumulants(t: float) -> tuple[float, float, float, float]:
         tilt = 1 / (1 - 2 * weights * t)

@@ -18,6 +18,8 @@ from engram.analysis.difficulty.nearest_neighbours import as_points, distinct
 
 Kernel = Callable[..., np.ndarray]
 
+LARGEST_SHIFT = 1e12  # non-centrality up to which NumPy draws the non-central chi-square distribution
+
 
 @dataclass(frozen=True)
 class FittedBias:
@@ -85,7 +87,11 @@ class TestError:
         checks.arguments()
         total = np.zeros(checks.size("size", size))
         for weight, shift in zip(self.weights, self.shifts, strict=True):
-            total += weight * rng.noncentral_chisquare(self.outputs, shift / weight, size) if weight > 0 else shift
+            if shift < LARGEST_SHIFT * weight:
+                total += weight * rng.noncentral_chisquare(self.outputs, shift / weight, size)
+            else:  # NumPy's draws are wrong for a huge non-centrality; this form is exact also for a weight of 0
+                total += (math.sqrt(weight) * rng.standard_normal(size) + math.sqrt(shift)) ** 2
+                total += weight * rng.chisquare(self.outputs - 1, size) if self.outputs > 1 else 0.0
         return total
 
 

@@ -109,10 +109,10 @@ def roll_out(
     for step in range(steps):
         if not observations:
             observation, _ = env.reset(seed=None if episodes else seed)
-            observations = [np.ravel(observation)]
+            observations = [np.array(observation).ravel()]  # copies, as environments may reuse their arrays
         action = env.action_space.sample() if policy is None else policy(observation)
         observation, _, terminated, truncated, _ = env.step(action)
-        observations.append(np.ravel(observation))
+        observations.append(np.array(observation).ravel())
         if terminated or truncated or step == steps - 1:
             episodes.append(np.stack(observations).astype(float))
             observations = []
@@ -122,8 +122,9 @@ def roll_out(
 def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Float[np.ndarray, "_ features"]]:
     """Observations divided by the standard deviations of their coordinates; constant coordinates are unchanged."""
     checks.arguments()
-    std = np.concatenate(episodes).std(0)
-    return [episode / np.where(std > 0, std, 1) for episode in episodes]
+    observations = np.concatenate(episodes)
+    std = np.where(np.ptp(observations, 0) > 0, observations.std(0), 1)
+    return [episode / std for episode in episodes]
 
 
 def stacked(

@@ -61,7 +61,7 @@ def extract(
         hook.remove()
         for module, was_training in training.items():
             module.training = was_training
-    changed_names = [name for name, tensor in tensors.items() if not torch.equal(tensor, before[name])]
+    changed_names = [name for name, tensor in tensors.items() if not _same(tensor, before[name])]
     for name in changed_names:
         tensors[name].copy_(before[name])
     if changed_names:
@@ -73,6 +73,13 @@ def extract(
     features = torch.cat([batch_output.reshape(len(batch_output), -1) for batch_output in outputs_by_batch])
     checks.finite("features", features, ("sample", "feature"))
     return features
+
+
+def _same(tensor: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal; NaN equals NaN."""
+    if torch.equal(tensor, other):
+        return True
+    return tensor.is_floating_point() and torch.equal(tensor.nan_to_num(), other.nan_to_num())
 
 
 def _tensor(output: Any) -> Tensor:

@@ -208,12 +208,12 @@ def _accuracy(probe: BaseEstimator, task: _Features, supports: Sequence[np.ndarr
 @torch.no_grad()
 def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], stage: int, j: int) -> float:
     """The share of a task's test inputs that the network's own head gets right."""
-    shared = isinstance(head, nn.Module)
+    shared = isinstance(head, nn.Module) and not isinstance(head, nn.ModuleList)
     if not shared and len(head) < stage:
         raise ValueError(f"heads[{stage - 1}]: expected a module, or {stage} of them, found {len(head)}")
     inputs, test_labels = tasks[j].test
     seen = torch.cat([task.train[1] for task in (tasks[:stage] if shared else tasks[j : j + 1])])
-    classes = torch.from_numpy(np.unique(seen.cpu().numpy()))
+    classes = torch.from_numpy(np.unique(seen.cpu().numpy())).long()  # bytes would index as a mask
     task_head = head if shared else head[j]
     logits = extract(nn.Sequential(body, task_head), inputs)
     if shared:
@@ -223,7 +223,7 @@ def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], st
         logits = logits[:, classes]
     elif logits.shape[1] != len(classes):
         raise ValueError(f"heads[{stage - 1}][{j}] has {logits.shape[1]} outputs: expected {len(classes)}, its classes")
-    return float((classes[logits.argmax(1)] == test_labels.cpu()).double().mean())
+    return float((classes[logits.argmax(1)] == test_labels.cpu().long()).double().mean())
 
 
 def _cka(X: np.ndarray, Y: np.ndarray) -> float:

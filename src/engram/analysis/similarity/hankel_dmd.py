@@ -191,6 +191,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
         1 - sum |prediction of x(t + h) - x(t + h)| / sum |x(t) - x(t + h)|
         """
+        check_is_fitted(self)
         trials = self._checked(X, reset=False)
         refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and its target")
         error = change = 0.0

@@ -70,5 +70,5 @@ def permutation_test(
     observed = statistic(distances, labels)
     null = np.array([statistic(distances, rng.permutation(labels)) for _ in range(n_permutations)])
     # The tolerance makes permutations that only rename the labels count, in spite of rounding errors.
-    n_as_large = int((null >= observed - 1e-12).sum())
+    n_as_large = int((null >= observed - 1e-12 * abs(observed)).sum())
     return PermutationTest(observed, (1 + n_as_large) / (1 + n_permutations), null)

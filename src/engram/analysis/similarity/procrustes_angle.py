@@ -39,11 +39,11 @@ def centred(
     checks.arguments()
     if len(X) != len(Y):
         raise ValueError(f"Y.shape = {Y.shape}: expected {len(X)} samples, as in X")
-    both = X - X.mean(0), Y - Y.mean(0)
-    for name, values in zip("XY", both, strict=True):
-        norm = np.linalg.norm(values)
-        if not np.isfinite(norm):
+    for name, values in (("X", X), ("Y", Y)):
+        if not np.isfinite(values).all():
             raise ValueError(f"{name} is not finite: expected finite numbers")
-        if norm == 0:
+        if (values == values[:1]).all():
             raise ValueError(f"{name} is the same in all samples: expected activity that varies")
-    return both
+    # Neither measure depends on the scale, and large numbers would overflow when squared.
+    X, Y = (values.astype(np.float64) / np.abs(values).max() for values in (X, Y))
+    return X - X.mean(0), Y - Y.mean(0)

@@ -60,10 +60,11 @@ def eigenvalue_distance(
         squared: Return the squared distance.
         pad: ``"zero"``, ``"mass"`` or None, for sets of different sizes; see ``spectral_distance``.
     """
+    checks.choice("pad", pad, (None, "zero", "mass"))
     n, m = len(first), len(second)
     if n != m and pad is None:
         raise ValueError(f'the operators have {n} and {m} eigenvalues: expected as many, or pad = "zero" or "mass"')
-    if n != m and checks.choice("pad", pad, ("zero", "mass")) == "zero":
+    if n != m and pad == "zero":
         first, second = (np.pad(values, (0, max(n, m) - len(values))) for values in (first, second))
     elif n != m:
         first, second = np.repeat(first, lcm(n, m) // n), np.repeat(second, lcm(n, m) // m)

@@ -127,6 +127,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         measured = measurements(sequences, y, self.alphabet, self.duplicates)
         self._sampler_of(None)  # checks the sampler's arguments before the networks are trained
         checks.number("gamma", self.gamma, minimum=0)
+        checks.size("n_nodes", self.n_nodes, len(np.unique(measured.tokens, axis=0)))
         rng = checks.rng("random_state", self.random_state)
         self.consensus_ = decode(consensus(measured.tokens)[None], self.alphabet)[0]
         self.start_ = Population(*measured)

@@ -133,7 +133,7 @@ def measurements(
                                                   return_counts=True)  # fmt: skip
     groups = inverse.ravel()
     means = np.bincount(groups, values) / counts
-    differ = ~np.isclose(means[groups], values)
+    differ = values != values[first][groups]
     if duplicates != "mean" and differ.any():
         equal = np.flatnonzero(groups == groups[differ.argmax()])
         rows = " and ".join(f"[{row}]" for row in np.flatnonzero(is_valid)[equal].tolist())

@@ -25,6 +25,8 @@ Metric = Literal["hamming", "euclidean"]
 EdgeWeight = Literal["inverse", "distance", "binary", "gaussian"]
 Laplacian = Literal["normalized", "combinatorial", "random_walk"]
 
+LEAST_WEIGHT = 1e-30  # of an edge
+
 
 class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
     r"""Smoothing of labels so that they vary little between neighbours and differ little from the given ones.
@@ -163,7 +165,8 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
             case "binary":
                 return np.ones(len(distance))
             case _:
-                return np.asarray(np.exp(-0.5 * np.square(distance / spread)))
+                # An outlier whose weights are all 0 would have a degree of 0, by which the Laplacian divides.
+                return np.maximum(np.exp(-0.5 * np.square(distance / spread)), LEAST_WEIGHT)
 
     def _product(self, x: np.ndarray) -> np.ndarray:
         """W x."""

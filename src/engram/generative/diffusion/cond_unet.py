@@ -184,9 +184,10 @@ def encode(net: CondUNet | nn.Module, t: Tensor, labels: Tensor, like: Tensor) -
         labels: A row of labels for each image.
         like: A tensor of the dtype and device of the encodings.
     """
-    time = position_encoding(t.to(like), net.time_features, TIME_BASE)  # type: ignore[arg-type]
-    positions = position_encoding(labels.to(like), net.label_features, net.label_base)  # type: ignore[arg-type]
-    return torch.cat([time, positions.flatten(1)], 1)
+    precise = like.new_zeros((), dtype=torch.promote_types(like.dtype, torch.float32))  # bfloat16 has 8 bits
+    time = position_encoding(t.to(precise), net.time_features, TIME_BASE)  # type: ignore[arg-type]
+    positions = position_encoding(labels.to(precise), net.label_features, net.label_base)  # type: ignore[arg-type]
+    return torch.cat([time, positions.flatten(1)], 1).to(like)
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:

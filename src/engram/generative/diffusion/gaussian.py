@@ -74,7 +74,7 @@ class GaussianDiffusion:
         self.clip = None if clip is None else checks.number("clip", clip, above=0)
         if isinstance(schedule, Tensor):
             checks.has_shape("schedule", schedule.shape, (steps,))
-            self.betas = schedule.detach().cpu().double()
+            self.betas = schedule.detach().cpu().double().clone()
         else:
             checks.choice("schedule", schedule, ("cosine", "linear"))
             self.betas = cosine_betas(steps) if schedule == "cosine" else linear_betas(steps)

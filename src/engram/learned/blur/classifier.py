@@ -117,6 +117,8 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classes: All classes that will occur; needed in the first call.
         """
         first = not hasattr(self, "state_")
+        if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"classes = {classes!r}: expected {self.classes_.tolist()}, as in the first call")
         x, targets = self._checked(X, y, self.classes_ if classes is None and not first else classes, first)
         self._learn(self._start(x) if first else self._scaled(x), targets)
         return self

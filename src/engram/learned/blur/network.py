@@ -252,6 +252,8 @@ class BlurNetwork:
         self._check(genome, state, x)
         if y.shape[-2:] != (x.shape[-2], self.sizes[-1]):
             raise ValueError(f"y.shape = {tuple(y.shape)}: expected (..., {x.shape[-2]}, {self.sizes[-1]})")
+        leading = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])  # type: ignore[no-untyped-call]
+        x = x.expand(*leading, *x.shape[-2:])
         forward_activity, _ = self._forward(genome, state, x, None)
         activity = [*forward_activity[:-1], self._with_feedback(forward_activity[-1], y)]
         for layer in range(len(self.sizes) - 2, 0, -1):

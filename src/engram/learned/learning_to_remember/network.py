@@ -188,7 +188,9 @@ class RuleNetwork(nn.Module):
         if clamp is not None:
             checks.tensor("clamp", clamp, tuple(input.shape), like)
         shown = self._shown(input, (input != 0).to(input) if clamp is None else clamp)
-        fused = self.backend == "auto" and len(input) and runs_fused(self.rule, input, *state.synapses, state.bodies)
+        # The kernels have no gradient with respect to the input.
+        can_fuse = self.backend == "auto" and len(input) and not shown.requires_grad
+        fused = can_fuse and runs_fused(self.rule, input, *state.synapses, state.bodies)
         bodies, state = self._fused(shown, state) if fused else self._plain(shown, state)
         output_bodies = bodies[:, :, self.topology.of_group(self.topology.outputs)]
         return output_bodies @ self.rule.readout + self.rule.readout_bias, state

@@ -70,13 +70,13 @@ class OnlineKMeans(
     def cluster_centers_(self) -> np.ndarray:
         """The centres, (clusters, features); fewer than ``n_clusters`` until there have been enough samples."""
         check_is_fitted(self)
-        return self._centres[: self._filled]
+        return self._centres[: self._filled].copy()
 
     @property
     def counts_(self) -> np.ndarray:
         """Weight of each centre, (clusters,)."""
         check_is_fitted(self)
-        return self._counts[: self._filled]
+        return self._counts[: self._filled].copy()
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> OnlineKMeans:

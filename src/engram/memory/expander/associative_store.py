@@ -163,7 +163,7 @@ class AssociativeStore(Saveable):
     def _hebbian(self, messages: Sequence[int], payloads: Any) -> list[Tensor]:
         """Add vectors to the weights, in place of earlier ones with the same labels; return them."""
         assert self.weight is not None
-        vectors = torch.as_tensor(payloads, dtype=self.weight.dtype)
+        vectors = torch.as_tensor(payloads, dtype=self.weight.dtype).detach().clone()  # the caller may change its own
         shape = (len(messages), len(self.weight))
         if vectors.shape != shape or not vectors.isfinite().all():
             raise ValueError(f"payloads of shape {tuple(vectors.shape)}: expected finite numbers, {shape}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from engram import checks
-from engram.memory.hopfield.recall import HopfieldRecall, settled, signs
+from engram.memory.hopfield.recall import HopfieldRecall, make_room, settled, signs
 from engram.storage.saveable import Saveable
 
 
@@ -46,6 +46,7 @@ class HebbHopfield(Saveable, nn.Module):
         self.rule = checks.choice("rule", rule, ("hebb", "pseudo-inverse"))
         self.register_buffer("weight", torch.zeros(n_nodes, n_nodes))
         self.register_buffer("stored", torch.zeros(0, n_nodes, dtype=torch.int8))
+        self.register_load_state_dict_pre_hook(make_room)  # type: ignore[no-untyped-call]
 
     @property
     def n_weights(self) -> int:

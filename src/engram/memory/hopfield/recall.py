@@ -32,6 +32,7 @@ class PatternStore(Saveable, nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("stored", torch.zeros(0, 0, dtype=torch.int8))
+        self.register_load_state_dict_pre_hook(make_room)  # type: ignore[no-untyped-call]
 
     @property
     def n_weights(self) -> int:
@@ -49,6 +50,20 @@ class PatternStore(Saveable, nn.Module):
         if not len(self.stored):
             raise RuntimeError("nothing is stored: call store first")
         return signs("x", x, self.stored.shape[1])
+
+
+def make_room(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Resize a module's buffer ``stored`` to that of a state to be loaded, which may hold more patterns or fewer.
+
+    Args:
+        module: The module.
+        state: The state, by name.
+        prefix: What its names begin with.
+    """
+    patterns = state.get(f"{prefix}stored")
+    nodes = module.stored.shape[1]
+    if isinstance(patterns, Tensor) and patterns.ndim == 2 and nodes in (0, patterns.shape[1]):
+        module.stored = module.stored.new_zeros(patterns.shape)
 
 
 def signs(name: str, value: Tensor, nodes: int) -> Tensor:

@@ -214,9 +214,14 @@ def _converted(model: nn.Module, convert: Any) -> nn.Module:
     converted: nn.Module = convert("", model)
     if converted is not model:
         return converted
+    converted_by_id: dict[int, nn.Module] = {}  # a layer that occurs twice stays one layer
     for name, module in list(model.named_modules()):
-        for child, child_module in list(module.named_children()):
-            setattr(module, child, convert(f"{name}.{child}" if name else child, child_module))
+        for child, child_module in list(module._modules.items()):
+            if child_module is None:
+                continue
+            if id(child_module) not in converted_by_id:
+                converted_by_id[id(child_module)] = convert(f"{name}.{child}" if name else child, child_module)
+            setattr(module, child, converted_by_id[id(child_module)])
     return model
 
 

@@ -129,6 +129,8 @@ class WideRNN(nn.Module):
         self.readout = checks.instance("readout", readout, NTKLinear)
         if readout.in_features != core.hidden_size:
             raise ValueError(f"readout.in_features = {readout.in_features}: expected {core.hidden_size}, core's units")
+        if core.batch_first:
+            raise ValueError("core.batch_first = True: expected a core that takes time first")
 
     def forward(self, input: Float[Tensor, "time batch input"]) -> Float[Tensor, "time batch output"]:
         """The output at every step.

@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -40,7 +41,7 @@ class SlowWeights(SynapticRule[None]):
 
     Raises:
         TypeError: ``rule`` is not a ``PlasticityRule``.
-        ValueError: The rule has a bound, another recursion, or a modulator.
+        ValueError: The rule has a bound, another recursion, a modulator, or a rate for each connection.
 
     Examples:
         >>> import torch
@@ -57,6 +58,8 @@ class SlowWeights(SynapticRule[None]):
         rule = checks.instance("rule", self.rule, PlasticityRule)  # type: ignore[type-abstract]
         if rule.modulated or rule.clip is not None or rule.recursion != "linear":
             raise ValueError(f"rule = {rule}: expected one of linear recursion, clip = None, without a modulator")
+        if getattr(rule, "eta", torch.zeros(())).dim():
+            raise ValueError(f"rule = {rule}: expected one rate for all connections")
         object.__setattr__(self, "rule", copy.deepcopy(rule).requires_grad_(False))
 
     def init(self, weight: Float[Tensor, "post pre"]) -> None:

@@ -45,6 +45,8 @@ def greedy_action(
     """
     checks.arguments()
     inside("position", position, known.shape)
+    if blocked(known[position]):
+        raise ValueError(f"position = {position}: expected a cell that is not a wall")
     checks.number("unseen", unseen, minimum=0)
     if posterior is not None and posterior.known.shape != known.shape:
         raise ValueError(f"posterior is of a map of {posterior.known.shape}: expected one of {known.shape}, as known")
