@@ -59,6 +59,10 @@ experiment = Experiment(name="sines", answer="Nobody knows.")
         ("rest", "offset"),
         ("_SLOWER", "_SLOW"),
         ("    def inner", "    if len(found) > rest:\n        raise ValueError('found')\n\n    def inner"),
+        (
+            "    def inner",
+            "    if type(found) is set and set(found):\n        raise ValueError('found')\n\n    def inner",
+        ),
         ("_other(", "_a_third("),
         ("Nobody knows.", "Somebody knows."),
         ('f"found = {found}: it lacks numbers"', '"found: expected at least one number"'),
