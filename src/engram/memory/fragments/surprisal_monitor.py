@@ -83,8 +83,8 @@ class SurprisalMonitor:
         self.streams = None if streams is None else checks.size("streams", streams, maximum=10**6)
         self._options = (self.min_samples, append_on_trigger, reset_on_trigger, skip_repeats)
         count = streams or 1
-        is_random = self.criterion == "random"  # the others draw nothing
-        self._seed = seeds(count, generator, torch.device("cpu")).numpy() if is_random else np.zeros(count, np.int64)
+        draws = generator is not None or self.criterion == "random"  # the others leave torch's global one alone
+        self._seed = seeds(count, generator, torch.device("cpu")).numpy() if draws else np.zeros(count, np.int64)
         self._draws = np.zeros(count, dtype=np.int64)
         self.statistic = np.full(count, np.nan)
         self._x, self._armed, self._triggered = np.zeros(count), np.ones(count, bool), np.zeros(count, bool)
