@@ -87,9 +87,11 @@ class TestError:
         checks.arguments()
         total = np.zeros(checks.size("size", size))
         for weight, shift in zip(self.weights, self.shifts, strict=True):
-            if shift < LARGEST_SHIFT * weight:
+            if weight == 0:
+                total += shift
+            elif shift < LARGEST_SHIFT * weight:
                 total += weight * rng.noncentral_chisquare(self.outputs, shift / weight, size)
-            else:  # NumPy's draws are wrong for a huge non-centrality; this form is exact also for a weight of 0
+            else:  # where NumPy's draws are wrong
                 total += (math.sqrt(weight) * rng.standard_normal(size) + math.sqrt(shift)) ** 2
                 total += weight * rng.chisquare(self.outputs - 1, size) if self.outputs > 1 else 0.0
         return total
