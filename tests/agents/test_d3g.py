@@ -435,3 +435,11 @@ def test_saturated_actions_stay_within_their_box():
     vectors = ActionVectors(space)
     for raw in (-50.0, 50.0):
         assert space.contains(vectors.decode(vectors.squash(torch.full((1, 1), raw)))[0])
+
+
+def test_a_frozen_layer_of_a_policy_stays():
+    agent, batch = agent_of(TD3, policy_every=1), batch_of(16)
+    first = next(agent.policy.parameters()).requires_grad_(False)
+    before = first.clone()
+    agent.update(batch)
+    assert torch.equal(first, before)

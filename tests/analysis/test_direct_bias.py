@@ -206,3 +206,8 @@ def test_samples_with_huge_shifts_have_the_right_moments(outputs):
     samples = TestError(weights, shifts, outputs).sample(4000, np.random.default_rng(0))
     assert samples.mean() == pytest.approx((outputs * weights + shifts).sum(), rel=0.02)
     assert samples.var() == pytest.approx((2 * outputs * weights**2 + 4 * weights * shifts).sum(), rel=0.2)
+
+
+def test_the_ends_of_the_distribution():
+    assert TestError(np.zeros(2), np.array([0.1, 0.1]), 1).bits(1.0) == 0.0
+    assert weighted_chi2_logcdf(1e17, np.ones(3)) == 0.0

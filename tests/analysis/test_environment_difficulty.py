@@ -1,9 +1,10 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
-from engram.analysis import environment_difficulty, roll_out, stacked, standardised
+from engram.analysis import environment_difficulty, heterogeneity, roll_out, stacked, standardised
 from engram.analysis.difficulty.environment import action_dimension
 
 
@@ -73,3 +74,24 @@ def test_bad_inputs_are_named():
         stacked([np.zeros((5, 1))], 9)
     with pytest.raises(ValueError, match="stride = 0: expected at least 1"):
         stacked([np.zeros((5, 1))], 1, 0)
+
+
+def test_observations_are_copied_from_environments_that_reuse_their_arrays():
+    class Counter(gym.Env):
+        observation_space, action_space = spaces.Box(0, 9, (1,)), spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            self.buffer = np.zeros(1, np.float32)
+            return self.buffer, {}
+
+        def step(self, action):
+            self.buffer += 1
+            return self.buffer, 0.0, False, False, {}
+
+    (episode,) = roll_out(Counter(), steps=4)
+    assert episode[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+    def features(observations):
+        return torch.nn.functional.one_hot(observations[:, 0].long(), 9).float()
+
+    assert heterogeneity(Counter(), features, steps=4, rng=0) == pytest.approx(1.0)

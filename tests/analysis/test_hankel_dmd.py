@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import linalg
 from scipy.stats import ortho_group
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
@@ -222,3 +222,8 @@ def test_other_features_than_those_fitted_are_named():
         dmd.transform(np.ones((1, 5, 2)))
     with pytest.raises(ValueError, match="steps = 0"):
         dmd.predict(np.ones((5, 3)), 0)
+
+
+def test_nothing_is_scored_before_it_is_fitted():
+    with pytest.raises(NotFittedError):
+        HankelDMD().score([np.zeros((20, 2))] * 2)

@@ -242,3 +242,10 @@ def test_a_used_reservoir_loads_the_state_of_an_empty_one():
     used.add(torch.ones(5, 2), torch.ones(5))
     used.load_state_dict(empty.state_dict())
     assert len(used) == used.seen == 0
+
+
+def test_a_used_replay_loads_the_state_of_an_empty_one():
+    empty, used = (Replay(nn.Linear(2, 2), 3) for _ in range(2))
+    used.end_task(TaskData((torch.ones(5, 2), torch.arange(5) % 2)))
+    used.load_state_dict(empty.state_dict())
+    assert len(used.memory) == len(used.classes) == 0

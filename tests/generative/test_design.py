@@ -336,5 +336,5 @@ def test_bad_settings_of_the_estimator(arguments, pattern):
 
 def test_a_token_beyond_the_alphabet_is_refused():
     net = SeqCNN(8, 4, 4, 3, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(ValueError, match="x has the token 200: expected tokens from 0 to 3"):
+    with pytest.raises(ValueError, match=r"x\[0, 0\] = 200: expected below 4"):
         net(torch.full((2, 8), 200, dtype=torch.uint8))

@@ -334,3 +334,8 @@ def test_homeostatic_scaling_brings_a_linear_unit_to_its_rate():
 def test_bad_settings_are_named(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+def test_slow_weights_have_one_rate():
+    with pytest.raises(ValueError, match="expected one rate for all connections"):
+        SlowWeights(plasticity.ClippedHebb(clip=None, connections=(3, 3)))

@@ -12,6 +12,7 @@ from engram import checks
 from engram.continual.method import ContinualMethod
 from engram.continual.reservoir import Reservoir
 from engram.continual.task import Task, task_batches, task_cross_entropy
+from engram.state import check_state
 
 
 class Replay(ContinualMethod):
@@ -85,8 +86,9 @@ class Replay(ContinualMethod):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state that ``state_dict`` returned."""
+        check_state(state, self._form())
+        self.memory.load_state_dict(state["memory"])  # first, as it may refuse its part
         super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])
 
     def _form(self) -> dict[str, Any]:
-        return {**super()._form(), "memory": self.memory.form()}
+        return {**super()._form(), "memory": dict}

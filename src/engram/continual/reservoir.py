@@ -117,8 +117,11 @@ class Reservoir:
             TypeError, ValueError: It is not the state of a memory, or that of one with another capacity.
         """
         checks.arguments()
+        form: dict[str, Any] = dict(self.state_dict())
         is_empty = isinstance(state.get("inputs"), Tensor) and not len(state["inputs"])
-        check_state(state, self.form() | ({"inputs": Tensor, "labels": Tensor} if is_empty else {}))
+        if is_empty or not self.seen:  # the shapes are not known before the first sample
+            form |= {"inputs": Tensor, "labels": Tensor}
+        check_state(state, form)
         if len(state["inputs"]) not in (0, self.capacity):
             raise ValueError(
                 f"state['inputs'] holds {len(state['inputs'])} places: expected capacity = {self.capacity}"
@@ -126,8 +129,3 @@ class Reservoir:
         self._inputs, self._labels = state["inputs"].clone(), state["labels"].clone()
         self.seen = int(state["seen"])
         self.generator.set_state(state["generator"].cpu())
-
-    def form(self) -> dict[str, Any]:
-        """The form of the state, for ``check_state``; before the first sample the shapes are not known."""
-        samples = (self._inputs, self._labels) if self.seen else (Tensor, Tensor)
-        return {**self.state_dict(), **dict(zip(("inputs", "labels"), samples, strict=True))}

@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from engram.lab.laboratory import (
 )
 from engram.lab.manifest import Present
 from engram.lab.trial import Trial, trials
-from engram.storage.files import CorruptFileError, runs_folder, write_atomic, writing
+from engram.storage.files import runs_folder, write_atomic, writing
 
 PILOT = 1000
 """The first seed of a sweep. Runs that judge claims use seeds from 0, so that settings are not tuned on those."""
@@ -58,13 +57,14 @@ class Range:
         Args:
             random_state: Source of randomness.
         """
-        wide = self.low > 0 and self.high >= DECADE * self.low
-        low, high = (math.log(self.low), math.log(self.high)) if wide else (self.low, self.high)
-        if isinstance(self.low, int) and isinstance(self.high, int) and not wide:
-            return int(random_state.randint(self.low, self.high + 1))
-        sample = random_state.uniform(low, high)
-        sample = math.exp(sample) if wide else sample
-        if isinstance(self.low, int) and isinstance(self.high, int):
+        of_integers = isinstance(self.low, int) and isinstance(self.high, int)
+        if self.low > 0 and self.high >= DECADE * self.low:
+            sample = math.exp(random_state.uniform(math.log(self.low), math.log(self.high)))
+        elif of_integers:
+            sample = random_state.randint(int(self.low), int(self.high) + 1)
+        else:
+            sample = random_state.uniform(self.low, self.high)
+        if of_integers:
             return round(sample)
         return float(min(max(float(f"{sample:.4g}"), self.low), self.high))  # rounding may lead beyond an end
 
@@ -230,9 +230,7 @@ def _metric(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], m
 
 def _row(job: Job, last: Mapping[str, Status], fields: set[str]) -> dict[str, Any]:
     name = job.folder.path.name
-    stored = None
-    with suppress(CorruptFileError):
-        stored = job.folder.result()
+    stored = job.folder.result()
     # A process that was killed may have written the result but not the state.
     state = "finished" if stored is not None else (last[name] if name in last else job.folder.status()).state
     numbers = {

@@ -59,8 +59,8 @@ class HopfieldMemory(AssociativeMemory):
             raise ValueError(f"state['content'] is of another network than {self.network}")
         network = type(self.network)._from_content(value)
         if isinstance(network, HebbHopfield) and network.weight.shape != (self.units, self.units):
-            found = tuple(network.weight.shape)
-            raise ValueError(f"state['content']['weight'].shape = {found}: expected ({self.units}, {self.units})")
+            shape = tuple(network.weight.shape)
+            raise ValueError(f"state['content']['weight'].shape = {shape}: expected ({self.units}, {self.units})")
         self.network = network
 
     @property

@@ -6,7 +6,6 @@ import copy
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -58,7 +57,7 @@ class SlowWeights(SynapticRule[None]):
         rule = checks.instance("rule", self.rule, PlasticityRule)  # type: ignore[type-abstract]
         if rule.modulated or rule.clip is not None or rule.recursion != "linear":
             raise ValueError(f"rule = {rule}: expected one of linear recursion, clip = None, without a modulator")
-        if getattr(rule, "eta", torch.zeros(())).dim():
+        if any(parameter.dim() for parameter in rule.parameters()):
             raise ValueError(f"rule = {rule}: expected one rate for all connections")
         object.__setattr__(self, "rule", copy.deepcopy(rule).requires_grad_(False))
 
