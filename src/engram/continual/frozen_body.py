@@ -17,6 +17,8 @@ from engram.continual.task import Task
 def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]:
     """Freeze all parameters but those of the head; return the head's, for the optimiser of the next tasks.
 
+    The gradients of frozen parameters are dropped, since an optimiser would apply them again.
+
     Batch normalisation still updates its running means in training mode, so put such layers into evaluation mode.
 
     Args:
@@ -36,7 +38,7 @@ def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]
     for p in model.parameters():
         p.requires_grad_(id(p) in head_ids and p.requires_grad)
         if not p.requires_grad:
-            p.grad = None  # an optimiser would apply it again
+            p.grad = None
     return parameters
 
 

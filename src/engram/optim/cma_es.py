@@ -88,7 +88,14 @@ class CMAES(Strategy):
         return {**super().state_dict(), "cma": cma}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a ``state_dict``, bit for bit; the parameters are set to its mean."""
+        """Continue from a ``state_dict``, bit for bit; the parameters are set to its mean.
+
+        Args:
+            state: The state that ``state_dict`` returned.
+
+        Raises:
+            TypeError, ValueError: It is not such a state, or one of another population size; nothing was changed.
+        """
         check_state(state, self._form())
         if (size := state["cma"]["_popsize"]) != self.population_size:
             raise ValueError(f"state['cma']['_popsize'] = {size}: expected population_size = {self.population_size}")

@@ -229,9 +229,14 @@ class RatedRule(PlasticityRule):
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
         eta_param: ``"raw"``: the parameter is eta. ``"sigmoid"``: it is the logit of eta.
-        shape: Shape of the parameter, () or (post, pre); all its values are ``eta`` at first.
+        shape: Shape of the parameter: (), or (post, pre) in subclasses whose ``check_step`` compares it with the trace;
+            all its values are ``eta`` at first.
         device: Device of the parameters.
         dtype: Data type of the parameters.
+
+    Raises:
+        ValueError: ``eta`` or ``eta_param`` is out of range, or the rule has one rate for all connections and ``shape``
+            is not ().
     """
 
     def __init__(

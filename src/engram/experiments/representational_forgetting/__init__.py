@@ -115,8 +115,8 @@ experiment = Experiment(
     but its features remain [features-are-left: holds]: probes with five examples per class recover .62 of its answers
     [few-examples-recover: holds], and with a head for each task, too, features forget much less than outputs
     [forgetting-is-mostly-the-read-out: holds]. An update learned from a teacher of both tasks brings activity closer to
-    the teacher's, on average by a third [it-mimics-the-teacher: holds], but over both tasks it gains no .01 over
-    learned rates alone [not-only-rates: fails] and comes only within .01 of an anchor [as-good-as-l2: holds], EWC
+    the teacher's, on average by a third [it-mimics-the-teacher: holds], but over both tasks it gains less than
+    .01 over learned rates alone [not-only-rates: fails] and is only as good as an anchor [as-good-as-l2: holds], EWC
     [as-good-as-ewc: holds] and learning without forgetting [as-good-as-lwf: holds]. Whether it retains .01 more than
     Adam at its best rate is undecided: the difference is .016, with an interval of .008 to either side
     [learned-updates-keep-more: is open]. Leaving the body alone is no solution: it costs .06 on the new task

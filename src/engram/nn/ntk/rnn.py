@@ -116,6 +116,9 @@ class WideRNN(nn.Module):
         core: The recurrent network.
         readout: The readout, with as many inputs as the core has units.
 
+    Raises:
+        ValueError: The readout has another number of inputs, or the core takes the batch first.
+
     Examples:
         >>> generator = torch.Generator().manual_seed(0)
         >>> net = WideRNN(NTKRNN(1, 16, generator=generator), NTKLinear(16, 1, generator=generator))
