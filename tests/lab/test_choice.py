@@ -44,7 +44,7 @@ def peak(at: float):
     ],
 )
 def test_the_grid_goes_on_where_its_end_is_best(run, at, tried, end):
-    chosen = run.choose("rate", (0.1, 0.01, 1.0), peak(at))
+    chosen = run.choose("rate", np.array([0.1, 0.01, 1.0]), peak(at))
     choice = run.choices["rate"]
     assert choice["candidates"] == pytest.approx(tried)
     assert (chosen, choice["chosen"]) == (max(choice["candidates"], key=peak(at)),) * 2

@@ -9,12 +9,15 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 import engram
 from engram import registry
-from engram.lab import Results, load
+from engram.lab import Experiment, Preset, Results, Run, Study, load, setting, settings
 from engram.lab.folder import Origin, TrialFolder
 from engram.lab.job import perform, prepare, token
 from engram.lab.trial import trials
@@ -136,3 +139,42 @@ def test_going_on_from_another_kind_of_processor_is_said(toy, tmp_path, capsys):
     assert run(tmp_path, **options).trials[0].state == "finished"
     assert "it goes on from what another kind of processor began" in capsys.readouterr().err
     assert len(json.loads(path.read_text())["attempts"]) == 2
+
+
+@settings
+class Odd:
+    """What a trial does."""
+
+    returns: str = setting("nothing", "what it returns, or what it does instead")
+
+
+def odd_trial(config: Odd, run: Run) -> Any:
+    if config.returns == "surrogate":
+        raise RuntimeError("no file \udcff.txt")
+    if config.returns == "undecodable":
+        Path(os.fsdecode(b"undecodable-\xff.txt")).read_text()
+    return {"nothing": None, "list": [1.0], "array": {"loss": np.ones(2)}}.get(config.returns, {})
+
+
+@pytest.mark.parametrize(
+    ("returns", "message"),
+    [
+        ("nothing", "TypeError: the trial returned None: expected a dict of results"),
+        ("list", "TypeError: the trial returned [1.0]: expected a dict of results"),
+        ("array", "TypeError: result 'loss' = array of shape (2,) and dtype float64: expected Python's numbers"),
+        ("surrogate", r"RuntimeError: no file \udcff.txt"),
+        ("undecodable", "ValueError: a trial uses the file '"),
+    ],
+)
+def test_an_odd_result_or_name_fails_its_trial_and_says_so(tmp_path, monkeypatch, returns, message):
+    monkeypatch.chdir(tmp_path)
+    Path(os.fsdecode(b"undecodable-\xff.txt")).write_text("1")
+    presets = {name: Preset(seeds=1) for name in ("smoke", "laptop", "paper")}
+    odd = Experiment("odd", "It is odd.", "None", Study(odd_trial, {"a": {}}), presets, (), lambda results: go.Figure())
+    options = {"preset": "smoke", "jobs": 1, "runs": "runs", "progress": False, "returns": returns}
+    (trial,) = engram.run(odd, **options).trials
+    assert (trial.state, trial.message[: len(message)]) == ("failed", message)
+    assert TrialFolder(Path(trial.folder)).status().attempts == 1
+    assert message in (Path(trial.folder) / "error.txt").read_text()
+    (again,) = engram.run(odd, **options).trials
+    assert (again.state, again.message[-30:]) == ("failed", trial.message[-30:])

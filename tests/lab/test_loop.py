@@ -140,7 +140,12 @@ def test_a_loop_that_was_left_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("step", "values", "error"),
-    [(0.5, {"x": 1.0}, TypeError), (1, {"x": "many"}, ValueError), (1, {"a b": 1}, ValueError)],
+    [
+        (0.5, {"x": 1.0}, TypeError),
+        (2**63, {"x": 1.0}, ValueError),
+        (1, {"x": "many"}, ValueError),
+        (1, {"a b": 1}, ValueError),
+    ],
 )
 def test_what_is_no_metric_is_refused(tmp_path, step, values, error):
     run = Run(TrialFolder(tmp_path), 0)
@@ -177,3 +182,31 @@ def test_event_files_hold_the_same_numbers(tmp_path):
     written = {(event.step, round(event.value, 4)) for event in events.Scalars("loss")}
     logged = run.metrics().filter(run.metrics()["metric"] == "loss")
     assert written == {(step, round(value, 4)) for step, value in zip(logged["step"], logged["value"], strict=True)}
+
+
+def test_a_window_ends_with_its_loop(tmp_path):
+    run = Run(TrialFolder(tmp_path), 0)
+    for value in (0.0, 10.0):
+        for step in run.steps(3):
+            run.log(step, every=2, x=value)
+    assert run.metrics().rows() == [(1, "x", 0.0), (1, "x", 10.0)]
+
+
+def test_objects_are_kept_between_loops_only(tmp_path):
+    run, total = Run(TrialFolder(tmp_path), 0), torch.zeros(1)
+    for _ in run.steps(2, total=total):
+        with pytest.raises(RuntimeError, match=r"run\.keep\(total\) within a loop"):
+            run.keep(total=total)
+    run.keep(total=total)
+    with pytest.raises(TypeError, match="state 'history' is of type list"):
+        run.keep(history=[])
+    assert run.kept == {"total": total}
+
+
+def test_a_number_of_steps_is_an_integer(tmp_path):
+    folder = TrialFolder(tmp_path)
+    assert list(Run(folder, 0).steps(np.int64(2))) == [0, 1]
+    assert list(Run(folder, 0).steps(2)) == []
+    for total, error in ((-1, ValueError), (2.0, TypeError)):
+        with pytest.raises(error, match=f"total = {total}: expected"):
+            list(Run(folder, 0).steps(total))

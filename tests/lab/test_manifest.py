@@ -412,7 +412,7 @@ def test_what_comes_while_a_trial_runs_counts(package):
     assert not [name for name in using.manifest()["files"] if re.search("(^|/src/)engram/(.*/)?$", name)]
     sys.modules["somebodys.learner"].learn()
     (package / "data.txt").write_text("1")
-    before = (package / "old.txt").write_text("1")  # written here, so no input
+    before = (package / "old.txt").write_text("1")  # written by this trial, so it is no input
     assert before == int((package / "old.txt").read_text())
     subprocess.run(["cp", package / "rates.py", package / "data.csv"], check=True)
     assert (package / "data.csv").read_text()
@@ -420,7 +420,10 @@ def test_what_comes_while_a_trial_runs_counts(package):
     assert of_somebody(using.manifest()) == expected
     subprocess.run(["cp", package / "learner.py", package / "data.csv"], check=True)
     assert Present().differs(using.manifest()) == f"{package / 'data.csv'} was edited", "while it was in use"
-    assert of_somebody(use().manifest()) >= {"rates.py"}, "it is in use still, though this trial did not load it"
+    later = use()
+    assert of_somebody(later.manifest()) >= {"rates.py"}, "it is in use still, though this trial did not load it"
+    assert (package / "old.txt").read_text()
+    assert "old.txt" in of_somebody(later.manifest()), "an earlier trial wrote it"
 
 
 def test_an_edit_counts_once_it_is_loaded_and_not_before(package):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -338,3 +339,14 @@ def test_a_node_of_a_cluster_that_is_lost_costs_no_finished_work(toy, tmp_path, 
     again = run(jobs=1, **slow)
     alone = run(jobs=1, runs=tmp_path / "alone", step_seconds=0.1)
     assert [trial.result for trial in again.trials] == [trial.result for trial in alone.trials]
+
+
+def test_a_process_of_the_caller_keeps_its_output(toy, capfd):
+    def of_the_caller() -> None:
+        run(seeds=1, jobs=1)
+        os.write(1, b"of the caller")
+
+    process = multiprocessing.get_context("fork").Process(target=of_the_caller)
+    process.start()
+    process.join()
+    assert capfd.readouterr().out == "of the caller"

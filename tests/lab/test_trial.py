@@ -23,6 +23,12 @@ def test_all_that_a_trial_is_given_is_in_its_name(toy):
     assert name_of(first.identity()) == name_of(first.identity())
 
 
+def test_no_arms_is_not_all_of_them(toy):
+    experiment = registry.get("experiments", toy)
+    with pytest.raises(ValueError, match=r"arms = \[\]: expected a list of names"):
+        trials(experiment, experiment.arms("smoke"), seeds=1, arms=[])
+
+
 def test_layers_of_changes_go_from_the_outside_to_the_inside():
     arms = {"plain": {}, "wide": {"size": 9, "limit": lambda arm: arm.size + 1}, "slow": {"rate": 0.01}}
     presets = {

@@ -94,9 +94,28 @@ def test_any_altered_or_missing_byte_is_noticed(tmp_path_factory, data):
         ({"a": [1, object()]}, r"state\.a\.1 is of type object"),
         ({"a": {(1, 2): 3}}, r"state\.a has the key \(1, 2\)"),
         ({"f": len}, r"state\.f is of type builtin_function_or_method"),
+        ({"z": torch.ones(1, dtype=torch.complex128)}, r"state\.z is an array of type torch\.complex128"),
+        ({"names": np.array(["a"])}, r"state\.names is an array of type <U1"),
     ],
 )
 def test_what_cannot_be_saved_is_named(tmp_path, state, message):
     with pytest.raises(TypeError, match=message):
         checkpoint.save(tmp_path / "c", state)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "value", [np.float64(0.1), np.float32(0.1), np.int8(3), np.bool_(True), np.complex64(1j), np.uint64(2**63 + 1)]
+)
+def test_a_scalar_keeps_its_type(tmp_path, value):
+    checkpoint.save(tmp_path / "c", {"scalar": value})
+    loaded = checkpoint.load(tmp_path / "c")["scalar"]
+    assert (type(loaded), loaded) == (type(value), value)
+
+
+def test_arrays_of_any_layout_and_name_come_back(tmp_path):
+    state = {"__metadata__": torch.ones(1), "back": np.arange(3)[::-1], "big": np.arange(3, dtype=">f4")}
+    checkpoint.save(tmp_path / "c", state)
+    loaded = checkpoint.load(tmp_path / "c")
+    assert torch.equal(loaded["__metadata__"], torch.ones(1))
+    assert (loaded["back"].tolist(), loaded["big"].tolist(), loaded["big"].dtype) == ([2, 1, 0], [0, 1, 2], np.float32)

@@ -46,7 +46,7 @@ def check_grid(
     low, high = bounds
     if name in chosen:
         raise ValueError(f"name = {name!r}: expected a name that differs from earlier choices, {', '.join(chosen)}")
-    if not candidates or len(set(candidates)) < len(candidates):
+    if not len(candidates) or len(set(candidates)) < len(candidates):
         raise ValueError(f"candidates = {candidates!r}: expected numbers, no two of them equal")
     for value in candidates:
         checks.number("candidates", value, minimum=low, maximum=high if high < math.inf else None)

@@ -268,7 +268,7 @@ class TrialFolder:
 
     def fail(self, traceback: str) -> None:
         """Write the traceback of a failed attempt."""
-        write_atomic(self.path / "error.txt", traceback.encode())
+        write_atomic(self.path / "error.txt", traceback.encode(errors="backslashreplace"))
 
     def restart(self, error: CorruptFileError) -> None:
         """Set the corrupt file aside, with the files that are useless without it, so that the trial can start again."""

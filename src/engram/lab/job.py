@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import multiprocessing
 import os
 import platform
 import time
@@ -18,14 +17,15 @@ from typing import Any
 
 import filelock
 
+from engram import checks
 from engram.lab import loaded
 from engram.lab.config import to_dict
 from engram.lab.folder import Status, TrialFolder, name_of
-from engram.lab.loop import Interrupted, Run
+from engram.lab.loop import Interrupted, Run, get_state
 from engram.lab.manifest import Present, Use
 from engram.lab.trial import Trial, computing
 from engram.numeric import jit
-from engram.numeric.parallel import orphaned
+from engram.numeric.parallel import is_worker, orphaned
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
@@ -118,7 +118,7 @@ def perform(job: Job) -> Status:
 
     A failure, including a failed write, is returned rather than raised, so that other trials go on.
     """
-    if multiprocessing.parent_process() is not None:
+    if is_worker():
         os.dup2(2, 1)  # the standard output is reserved for the results
     folder = job.folder
     if (why := _another(job)) is not None:
@@ -139,7 +139,10 @@ def _another(job: Job) -> str | None:
     if not token(job.stop).exists():
         return f"{job.folder.path.parent} is not the folder of the run on {platform.node()}: all nodes must share it"
     expected = _expected(job.stop)
-    files = job.use().manifest()["files"]
+    try:
+        files = job.use().manifest()["files"]
+    except ValueError as error:
+        return str(error)
     edited = next((name for name, digest in files.items() if expected.get(name, digest) != digest), None)
     if edited is None:
         return None
@@ -195,14 +198,14 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
                 status = _restart(folder, status, error)
             else:
                 folder.fail(traceback.format_exc())
-                status = replace(folder.status(), state="failed", message=str(error))
+                status = replace(folder.status(), state="failed", message=printable(str(error)))
         except Interrupted:
             status = replace(folder.status(), state="interrupted")
         except CannotWriteError:
             raise
         except Exception as error:
             folder.fail(traceback.format_exc())
-            status = replace(folder.status(), state="failed", message=f"{type(error).__name__}: {error}")
+            status = replace(folder.status(), state="failed", message=printable(f"{type(error).__name__}: {error}"))
         if status.state in ("interrupted", "failed"):
             folder.set_status(status)
             return status
@@ -217,12 +220,30 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
 
     with jit.on_compile(tell):
         result = job.trial.function(job.trial.config, run)
+    check_result(result)
     status: Status
     mark, status = run.close()
-    state = run.kept if job.keep_state else None
+    state = {name: get_state(name, part) for name, part in run.kept.items()} if job.keep_state else None
     folder.finish(result, mark, run.processor_seconds, run.manifest(), state, choices=run.choices)
     folder.set_status(status)
     return status
+
+
+def check_result(result: Any) -> None:
+    """Raise TypeError unless a trial has returned a dict of JSON values."""
+    if not isinstance(result, dict):
+        raise TypeError(f"the trial returned {checks.shown(result)}: expected a dict of results")
+    for name, value in result.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            expected = "Python's numbers, strings, booleans, None, and lists and dicts of these"
+            raise TypeError(f"result {name!r} = {checks.shown(value)}: expected {expected} ({error})") from None
+
+
+def printable(text: str) -> str:
+    """A text in which backslash escapes replace what UTF-8 cannot encode, such as parts of undecodable file names."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _restart(folder: TrialFolder, status: Status, error: CorruptFileError) -> Status:

@@ -224,7 +224,15 @@ def place_of(top: str) -> str | None:
 
 @functools.cache
 def name_of_file(path: str, module: str) -> str:
-    """The name in a manifest of a module's file, or of a file that it opened; it stays valid if the folder moves."""
+    """The name in a manifest of a module's file, or of a file that it opened; it stays valid if the folder moves.
+
+    Raises:
+        ValueError: The path is not UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"a trial uses the file {path!a}: expected a name in UTF-8") from None
     top = module.partition(".")[0]
     folder = place_of(top)
     if folder is not None and path.startswith((f"{folder}/{top}/", f"{folder}/{top}.py")):

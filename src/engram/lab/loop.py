@@ -54,7 +54,7 @@ class Run:
         generator, rng: The trial's random generators of torch and NumPy, on the CPU, so that the numbers do not depend
             on the device.
         device: Where to compute.
-        kept: The states that the trial keeps, by name.
+        kept: The objects whose state the trial keeps, by name.
         choices: Its choices, by name.
 
     Args:
@@ -127,13 +127,15 @@ class Run:
             The step, ``0 .. total - 1``; a resumed loop continues from the last checkpoint.
 
         Raises:
-            TypeError, RuntimeError: A state cannot be saved, or an earlier loop was left before its last step.
+            TypeError, ValueError: A state cannot be saved, or ``total`` is not an integer or negative.
+            RuntimeError: An earlier loop was left before its last step.
             Interrupted: The run is to stop; raised after the checkpoint is written.
         """
         self._check_complete()
+        total = checks.size("total", total, minimum=0, maximum=None)
         loop, self._loops = self._loops, self._loops + 1
         path = self._folder.checkpoint(loop)
-        step = 0
+        self._windows, step = {}, 0
         if loop <= self._resumed:
             step = self._restore(loop, total, state)
         if step == total and not path.exists():
@@ -219,6 +221,7 @@ class Run:
         Args:
             step: The step that they belong to.
             every: Number of calls in a window; the last call writes the means, each over the calls that had the metric.
+                A window that is still open when the next loop begins is dropped.
             **values: Numbers, or tensors of one element.
 
         Returns:
@@ -228,7 +231,7 @@ class Run:
             TypeError, ValueError: The step or ``every`` is not an integer or out of range, or a name or value is
                 invalid.
         """
-        step = operator.index(step)
+        step = checks.size("step", operator.index(step), minimum=-(2**63), maximum=2**63 - 1)
         logged = {
             name: float(value.detach() if isinstance(value, torch.Tensor) else value) for name, value in values.items()
         }
@@ -241,15 +244,20 @@ class Run:
         return logged
 
     def keep(self, **parts: Any) -> None:
-        """Save the state of trained objects when the trial ends, for ``TrialResult.load``.
+        """Save the state that trained objects have when the trial ends, for ``TrialResult.load``.
 
         Args:
             **parts: The objects to keep, by name: anything that ``steps`` takes.
 
         Raises:
             TypeError: A state cannot be saved.
+            RuntimeError: It is called within a loop, whose steps a resumed trial does not repeat.
         """
-        self.kept |= {name: get_state(name, part) for name, part in parts.items()}
+        if self._status.step < self._status.total:
+            raise RuntimeError(f"run.keep({', '.join(parts)}) within a loop: keep objects before or after it")
+        for name, part in parts.items():
+            get_state(name, part)
+        self.kept |= parts
 
     def note(self, text: str, /) -> None:
         """Show a few words beside the trial's progress from now on; they are not saved."""

@@ -55,6 +55,7 @@ class Use:
         if self._main:  # it was pickled by value, so its imports are unknown
             self._roots |= {name for name in self._before if not name.startswith(loaded.SHOWING)}
         loaded.lately.clear()
+        loaded.written.clear()  # what an earlier trial wrote, this one reads as input
         registry.forget_references()
         self._reach()
 

@@ -80,12 +80,12 @@ def trials(
     if isinstance(seeds, Sequence):
         raise TypeError(f"seeds = {seeds!r}: expected how many seeds, an int; they begin at {first}")
     checks.size("seeds", seeds, maximum=MOST_SEEDS)
-    if isinstance(arms, str):
+    if isinstance(arms, str) or (arms is not None and not len(arms)):
         raise ValueError(f"arms = {arms!r}: expected a list of names")
     for name in arms or ():
         if name not in compared:
             raise ValueError(f"unknown arm {name!r} of {experiment.name}; {registry.suggestion(name, compared)}")
-    selected_arms = {name: arm for name, arm in compared.items() if not arms or name in arms}
+    selected_arms = {name: arm for name, arm in compared.items() if arms is None or name in arms}
     for module in {arm.trial.__module__ for arm in selected_arms.values()}:
         check_source(module)
     options = (device, experiment.threads)

@@ -112,6 +112,11 @@ def parallel_map(
     return [results[i] for i in range(len(items))]
 
 
+def is_worker() -> bool:
+    """Whether this process is one of loky's workers that ``parallel_map`` has started."""
+    return bool(_started_by)
+
+
 def orphaned() -> bool:
     """Whether this process is a worker whose parent process is gone."""
     return bool(_started_by) and os.getppid() not in _started_by

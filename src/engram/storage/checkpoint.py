@@ -25,6 +25,8 @@ from engram.version import __version__
 def save(path: Path, state: Any) -> None:
     """Write a tree of dicts, lists, tuples, tensors, numpy arrays, numbers, strings, booleans and None.
 
+    A NamedTuple comes back as a tuple, and an array in the byte order of the machine.
+
     Raises:
         TypeError: The tree holds something else, or a key that is not a string or integer; the message says where.
         CannotWriteError: The file cannot be written; an old file is unchanged.
@@ -105,18 +107,18 @@ def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
 
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     """``value`` as JSON: plain values as they are, every other node as an object whose only key is its kind."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, torch.Tensor | np.ndarray):
-        kind = "array" if isinstance(value, np.ndarray) else "tensor"
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        kind = "tensor" if isinstance(value, torch.Tensor) else "array" if isinstance(value, np.ndarray) else "scalar"
         name = path.removeprefix("state.")
-        while name in tensors:  # the key "a.b", and the key "b" within "a", have the same name
+        # The key "a.b", and the key "b" within "a", have the same name; safetensors keeps one name for itself.
+        while name in tensors or name == "__metadata__":
             name += "'"
-        # Copied, since safetensors refuses tensors that share memory.
-        tensors[name] = torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
+        tensors[name] = _tensor(value, path)
         return {kind: name}
-    if isinstance(value, np.generic):
-        return value.item()
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str | int):
@@ -131,6 +133,17 @@ def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     )
 
 
+def _tensor(value: torch.Tensor | np.ndarray | np.generic, path: str) -> torch.Tensor:
+    """A copy as safetensors stores it: contiguous, on the CPU, and sharing no memory."""
+    try:
+        native = value if isinstance(value, torch.Tensor) else np.array(value, value.dtype.newbyteorder("="), order="C")
+        if native.dtype not in (torch.complex128, np.complex128):
+            return torch.as_tensor(native).detach().cpu().clone(memory_format=torch.contiguous_format)
+    except TypeError:  # NumPy has types that torch lacks
+        pass
+    raise TypeError(f"{path} is an array of type {value.dtype}: a checkpoint stores real numbers, booleans, complex64")
+
+
 def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if not isinstance(node, dict):
         return node
@@ -140,6 +153,8 @@ def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return tensors[content]
         case "array":
             return tensors[content].numpy()
+        case "scalar":
+            return tensors[content].numpy()[()]
         case "dict":
             return {key: _decode(item, tensors) for key, item in content}
         case "tuple":
