@@ -9,7 +9,8 @@ numbers, only the machine differs: the record is extended and names both machine
 
 A record of a fixed number of seeds is judged anew by the looks of its preset first. This is what ``--until-decided``
 would do with the same seeds, so that the error over all looks is still 5 %; a claim that the fixed number decided can
-become open by it.
+become open by it. In the same way, a record whose looks are the first ones of its preset is judged anew by all looks of
+the preset: what its former last look decided must then hold at the stricter level of an interim look.
 """
 
 from __future__ import annotations
@@ -130,6 +131,12 @@ def check_code(
     print(f"{results.experiment}: another machine gives other last digits in {', '.join(other)}; the code is the same")
 
 
+def looks_of(results: Results, experiment: Experiment) -> Sequence[int]:
+    """The looks of a record, or those of its preset if these go on where those of the record end."""
+    of_preset = experiment.presets[results.preset].looks
+    return of_preset if list(of_preset[: len(results.looks)]) == list(results.looks) else results.looks
+
+
 def extended(
     experiment: Experiment,
     results: Results,
@@ -156,7 +163,7 @@ def extended(
     begun = time.monotonic()
     where: dict[str, Any] = {"jobs": jobs, "runs": runs_folder(None) / "extended" if runs is None else runs}
     is_checked = False
-    results = replace(results, looks=results.looks or experiment.presets[results.preset].looks)
+    results = replace(results, looks=looks_of(results, experiment))
     for look in [look for look in results.looks if look > results.seeds]:
         arms = list(dict.fromkeys(arm for judged in results.claims() if judged.is_open for arm in judged.claim.arms))
         if not arms or time.monotonic() - begun > seconds:

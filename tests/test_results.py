@@ -245,6 +245,13 @@ def test_a_record_of_a_fixed_number_of_seeds_goes_on_by_the_looks_of_its_preset(
     assert [judged.look for judged in more.claims()] == [1, 2]
 
 
+@pytest.mark.parametrize(("looks", "seeds"), [((5,), 8), ((5, 6), 6)])
+def test_a_record_goes_on_by_further_looks_that_its_preset_has(tmp_path, looks, seeds):
+    five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
+    more = extend.extended(tosses(), from_record(tosses(), replace(five, looks=looks).record()), runs=tmp_path / "more")
+    assert (tuple(more.looks), more.seeds) == ((5, 8) if seeds == 8 else looks, seeds)
+
+
 @pytest.fixture
 def altered(tmp_path):
     """A record whose first number of an arm that goes on is another one, and the true result of that trial."""

@@ -97,7 +97,7 @@ presets = {
         | {"retroactive-late": {"iterations": 10}, "one-step-late": {"iterations": 10}},
         arms=all_but_the_last,
     ),
-    "laptop": Preset(seeds=4, arms=all_but_the_last),
+    "laptop": Preset(seeds=4, arms=all_but_the_last, looks=(5, 10, 20)),
     "paper": Preset(
         seeds=10,
         changes={"cues": 4, "cue_bits": 20, "episode_len": 120, "hidden_size": 200, "batch_size": 30}

@@ -76,7 +76,7 @@ presets = {
         changes={"small": 1, "large": 1, "small_steps": 150, "large_steps": 150}
         | {"two-rooms": few, "two-rooms-uniform": few},
     ),
-    "laptop": Preset(seeds=8),
+    "laptop": Preset(seeds=8, looks=(5, 10, 20, 40, 80)),
     "paper": Preset(
         seeds=5,
         changes={"small": 150, "large": 150, "small_steps": 5000, "large_steps": 5000}

@@ -290,7 +290,7 @@ experiment = Experiment(
         "smoke": Preset(
             seeds=1, changes={"steps": 20}, arms=["bowl-SGD", "dense-Adam", "convolutional-fop", "plastic-Adam"]
         ),
-        "laptop": Preset(seeds=5),
+        "laptop": Preset(seeds=5, looks=(5, 10, 20, 40, 80)),
         "paper": Preset(seeds=10, changes={"steps": 3000}),
     },
     claims=claims,

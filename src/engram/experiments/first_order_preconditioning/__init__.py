@@ -68,7 +68,7 @@ presets = {
             **{arm: {"steps": 20} for arm in bowl_arms if arm.startswith("noisy")},
         },
     ),
-    "laptop": Preset(seeds=15),
+    "laptop": Preset(seeds=15, looks=(5, 10, 20, 40, 80, 160)),
     "paper": Preset(seeds=10, changes={"digits": {"steps": 4500}, "cartpole": {"updates": 400}}),
 }
 
