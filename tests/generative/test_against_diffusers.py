@@ -113,5 +113,5 @@ def test_a_network_that_would_ignore_labels_is_refused():
 
 
 def test_a_scheduler_that_scales_noisy_images_is_refused():
-    with pytest.raises(ValueError, match="init_noise_sigma = .*: expected 1"):
+    with pytest.raises(ValueError, match=r"init_noise_sigma = .*: expected 1"):
         SchedulerDiffusion(diffusers.EulerDiscreteScheduler(100))

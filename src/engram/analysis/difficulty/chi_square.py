@@ -97,7 +97,8 @@ def saddlepoint_logcdf(
     if abs(r) < NEAR_MEAN:
         correction = K3 / (6 * K2**1.5)
     else:
-        correction = 1 / r - 1 / (t * math.sqrt(K2) if K2 > np.finfo(float).tiny else -math.sqrt(scaled_variance(t)))
+        u = -math.sqrt(scaled_variance(t)) if np.finfo(float).tiny > K2 else t * math.sqrt(K2)
+        correction = 1 / r - 1 / u
     log_phi = -(r**2) / 2 - math.log(2 * math.pi) / 2
     log_Phi = float(log_ndtr(r))
     return min(log_Phi + math.log1p(math.exp(log_phi - log_Phi) * correction), 0.0)
