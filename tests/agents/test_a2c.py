@@ -256,6 +256,16 @@ def test_an_agent_sees_its_last_action_and_reward_and_learns_from_several_episod
         assert torch.equal(state["exp_avg"], before[index]["exp_avg"])
 
 
+def test_a_stored_state_stays_as_it_was_while_the_agent_goes_on():
+    agent = RecurrentAgent(spaces.Box(-1, 1, (1,)), spaces.Discrete(2), rng=np.random.default_rng(0), episodes=2)
+    agent.act([0.0])
+    agent.observe(1.0, False, False)
+    state = agent.state_dict()
+    agent.act([0.5])
+    agent.observe(2.0, True, False)
+    assert [(len(steps["inputs"]), steps["rewards"]) for steps in state["episodes"]] == [(1, [1.0])]
+
+
 def test_an_agent_draws_from_its_policy():
     agent = RecurrentAgent(spaces.Box(-1, 1, (1,)), spaces.Discrete(20), rng=np.random.default_rng(0), hidden_size=2)
     shares = torch.tensor([0.5, *[0.5 / 19] * 19])

@@ -350,6 +350,9 @@ def test_a_grid_covers_the_space():
     assert [agent.cell(number) for number in range(3, 8)] == list(range(5))
     low, high, bins = grid_of(spaces.Box(np.array([0.0, 2.0]), np.array([0.5, 2.0]), dtype=np.float64))
     assert (low.tolist(), high.tolist()) == ([0.0, 2.0], [0.5, 3.0])  # a feature that never varies has one cell
+    ends = np.array([[0.0, 5.0, -np.inf, -np.inf], [np.inf, np.inf, -10.0, 1.0]])
+    low, high, _ = grid_of(spaces.Box(*ends, dtype=np.float64))
+    assert (low.tolist(), high.tolist()) == ([0, 5, -16, -3], [3, 11, -10, 1])
 
 
 def test_wrong_use_is_told():

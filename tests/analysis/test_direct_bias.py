@@ -211,3 +211,10 @@ def test_samples_with_huge_shifts_have_the_right_moments(outputs):
 def test_the_ends_of_the_distribution():
     assert TestError(np.zeros(2), np.array([0.1, 0.1]), 1).bits(1.0) == 0.0
     assert weighted_chi2_logcdf(1e17, np.ones(3)) == 0.0
+
+
+@pytest.mark.parametrize("nc", [0.0, 1.0])
+def test_the_saddlepoint_goes_on_where_its_second_derivative_vanishes(nc):
+    logs = [weighted_chi2_logcdf(10.0**-e, np.ones(4), np.full(4, nc)) for e in (100, 150, 160, 200, 300)]
+    slopes = np.diff(logs) / np.diff([100, 150, 160, 200, 300])
+    np.testing.assert_allclose(slopes, -2 * math.log(10), rtol=1e-6)  # P is proportional to x^2

@@ -269,3 +269,17 @@ def test_random_state_settles_the_random_starts():
     assert distance(0) == operator_distances(systems, restarts=8, seed=0)[0, 1]
     assert abs(distance(0) - distance(1)) > 1e-3
     assert distance(np.random.RandomState(1)) == distance(np.random.RandomState(1))
+
+
+def test_a_wrong_padding_is_refused_though_nothing_is_padded():
+    with pytest.raises(ValueError, match="pad = 'one'"):
+        spectral_distance(np.eye(2), np.eye(2), pad="one")
+
+
+@pytest.mark.parametrize("observed", [1.0, -1.0, 1e6])
+def test_permutations_that_differ_by_rounding_only_are_as_large(observed):
+    distances, labels = 1 - np.eye(4), np.array([0, 0, 1, 1])
+    for gap, p_value in ((1e-14, 1.0), (1e-9, 0.1)):
+        values = iter([observed, *9 * [observed - gap * abs(observed)]])
+        test = permutation_test(distances, labels, np.random.default_rng(0), 9, lambda *_, values=values: next(values))
+        assert test.p_value == p_value

@@ -136,6 +136,19 @@ def test_a_gate_that_is_known_changes_no_step():
         torch.testing.assert_close(weight, other[name], rtol=0, atol=1e-13)
 
 
+@pytest.mark.parametrize("fast", [("body", "head"), ("head",), ("gate",)])
+def test_labels_may_be_short_integers(fast):
+    x, y, others = images(3), torch.tensor([3, 3, 3]), (images(2), torch.tensor([0, 1]))
+    losses, streams = [], []
+    for kind in (torch.int64, torch.int32):
+        net = small()
+        learner = SequentialMetaLearner(net, generator(), fast=fast)
+        losses.append(learner.step(x, y.to(kind), others[0], others[1].to(kind)).loss)
+        streams.append(learn_stream(net, x, y.to(kind), generator=generator(), lr=0.1).readout.weight)
+    assert losses[0] == losses[1]
+    assert torch.equal(*streams)
+
+
 def test_a_moving_gate_is_made_in_each_step():
     net, x, y = small(), images(3), torch.tensor([3, 3, 3])
     learner = SequentialMetaLearner(net, generator(), fast=("gate",), zap=False, optimizer=still(net))

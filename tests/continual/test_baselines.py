@@ -151,6 +151,15 @@ def test_frozen_body_does_not_move():
     assert [p.requires_grad for p in net.parameters()] == [False, False, True, False]  # what was frozen stays so
 
 
+def test_one_of_several_heads_goes_on_learning():
+    net = nn.ModuleDict({"body": nn.Linear(2, 3), "heads": nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)])})
+    for head, trained in ((None, ["heads.0", "heads.1"]), ("heads.1", ["heads.1"])):
+        learns = freeze_body(net.requires_grad_(), head)
+        names = [name for name, p in net.named_parameters() if p.requires_grad]
+        assert names == [f"{name}.{kind}" for name in trained for kind in ("weight", "bias")]
+        assert [id(p) for p in learns] == [id(net.get_parameter(name)) for name in names]
+
+
 def test_frozen_after_the_first_task_only_the_head_learns_with_a_new_state():
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Flatten())
     method, optimizer = FrozenBody(net), torch.optim.Adam(net.parameters())

@@ -110,3 +110,8 @@ def test_a_network_that_would_ignore_labels_is_refused():
         up_block_types=("UpBlock2D",))  # fmt: skip
     with pytest.raises(ValueError, match="class_embed_type = None: expected 'identity'"):
         DiffusersUNet(unet)
+
+
+def test_a_scheduler_that_scales_noisy_images_is_refused():
+    with pytest.raises(ValueError, match=r"init_noise_sigma = .*: expected 1"):
+        SchedulerDiffusion(diffusers.EulerDiscreteScheduler(100))

@@ -173,8 +173,10 @@ def test_an_answer_names_claims_with_their_verdicts():
     first = experiment.claims[0].id
     answered = replace(experiment, answer=f"It does <so> [{first}: holds], at\n    a cost.")
     assert answered.answered == {first: "holds"}
-    html = f'It does &lt;so&gt; <a class="said" href="#claim-{first}" title="{first}">(holds)</a>, at a cost.'
-    assert html in as_html(section(answered, results_of(answered)))
+    link = f'<a class="said" href="#claim-pattern-completion-{first}" title="{first}">(holds)</a>'
+    page = as_html(section(answered, results_of(answered)))
+    assert f"It does &lt;so&gt; {link}, at a cost." in page
+    assert f'id="claim-pattern-completion-{first}"' in page, "where claims of several experiments are on one page"
     with pytest.raises(ValueError, match=f"answer = 'nothing': expected one of '{first}'"):
         replace(experiment, answer="It does [nothing: holds].")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import plotly.graph_objects as go
+import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,6 +17,7 @@ from torch import nn
 
 import engram
 from engram.lab import CorruptFileError, Experiment, Preset, Results, Run, Study, TrialResult, setting, settings
+from engram.lab.export import export
 from engram.lab.records import from_record
 
 
@@ -147,3 +150,17 @@ def test_a_tracker_is_handed_every_metric_of_a_trial_in_the_order_of_steps(toy):
     assert steps == sorted(steps)
     with pytest.raises(ValueError, match="trial = elsewhere, seed 0: expected one of"):
         results.replay(TrialResult("elsewhere", 0, "finished", {}), print)
+
+
+def test_what_cannot_load_a_state_says_so(finished):
+    with pytest.raises(ValueError, match="the state that it saved as 'net' does not fit: 'object' object has no"):
+        finished.load(object())
+
+
+def test_results_named_like_columns_of_the_table_are_told_apart_when_exported(toy, tmp_path):
+    results = toy_results()
+    first = replace(results.trials[0], result={"seed": 7, "state": "odd", "loss": 0.5})
+    export(engram.registry.get("experiments", toy), replace(results, trials=[first]), tmp_path)
+    (row,) = pl.read_csv(tmp_path / "results.csv").to_dicts()
+    assert (row["seed"], row["state"], row["loss"]) == (0, "finished", 0.5)
+    assert (row["result.seed"], row["result.state"]) == (7, "odd")

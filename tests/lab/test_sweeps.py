@@ -13,7 +13,7 @@ import pytest
 import engram
 from engram import cli
 from engram.lab import Range
-from engram.lab.sweeps import PILOT, compared, settings_of
+from engram.lab.sweeps import PILOT, _write, compared, settings_of
 
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
 
@@ -135,3 +135,11 @@ def test_a_finished_trial_whose_status_was_lost_counts_as_finished(toy, tmp_path
     path = next(tmp_path.glob("runs/toy/*-1000-*/status.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "state": "running"}))
     assert engram.sweep("toy", learning_rate=[0.01, 0.1], **OPTIONS).equals(table)
+
+
+def test_settings_that_are_lists_are_written_as_json(toy, tmp_path):
+    experiment, rates = engram.registry.get("experiments", "toy"), [[0.1, 0.2], [0.3]]
+    table = pl.DataFrame({"rates": rates, "arm": "a", "seed": 0, "state": "finished", "loss": [1.0, 2.0]})
+    _write(experiment, table, ["rates"], "loss", tmp_path)
+    assert [json.loads(text) for text in pl.read_csv(tmp_path / "table.csv")["rates"]] == rates
+    assert "[0.1, 0.2]" in (tmp_path / "figure.html").read_text()

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.memory import AttentionMemory, DenseHopfield, HebbHopfield, corrupted
+from engram.memory.associative.hopfield import attention, cubic, exponential, hebb, pseudo_inverse
 from engram.storage import CorruptFileError
 
 KINDS = {
@@ -163,3 +164,13 @@ def test_a_state_dict_is_loaded_whatever_is_stored(kind):
             for network in (memory, target)
         ]
         assert torch.equal(*results)
+
+
+def test_a_memory_refuses_the_state_of_another_network():
+    memories = {make: make(6) for make in (hebb, pseudo_inverse, cubic, exponential, attention)}
+    for make, memory in memories.items():
+        memory.store(signs(2, 6).float())
+        make(6).load_state_dict(memory.state_dict())
+        for other in memories.keys() - {make}:
+            with pytest.raises(ValueError, match=r"state\['content'\]"):
+                other(6).load_state_dict(memory.state_dict())

@@ -144,6 +144,28 @@ def test_the_kernel_estimates_as_the_definition(seed, kernel, delta):
         )
 
 
+@pytest.mark.parametrize("scale", [1e-22, 1e-12, 1.0, 1e15, 1e21])
+def test_estimates_do_not_depend_on_the_scale_of_the_keys(scale):
+    memory = filled(FIFO(), [0, scale, 2 * scale], [1, 2, 3])
+    answer = memory.query(column(3 * scale), k=3, delta=0.0).values.item()
+    assert answer == pytest.approx((1 / 9 + 2 / 4 + 3) / (1 / 9 + 1 / 4 + 1))
+    near = memory.query(column(0), k=3, delta=0.0, exact_match=False).values.item()
+    assert near == 1, "an infinite weight"
+
+
+def test_large_values_are_averaged_without_overflow():
+    memory = filled(FIFO(), [0, 1], [3e38, 3e38])
+    for kernel in ("idw", "mean"):
+        assert memory.query(column(0.01), k=2, kernel=kernel).values.item() == pytest.approx(3e38)
+
+
+def test_the_largest_value_of_a_state_in_a_batch_counts():
+    for update, expected in (("ema", 0.5), ("max", 5.0), ("mean", 2.0)):
+        memory = filled(FIFO(), [0], [0], capacity=2, value_update=update)
+        memory.write(column(0, 0), column(5, 1))
+        assert stored(memory) == {0.0: expected}
+
+
 # What is kept.
 
 

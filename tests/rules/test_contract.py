@@ -26,3 +26,18 @@ def test_finite_numbers_whose_sum_overflows_are_taken():
 def test_a_momentum_of_one_has_no_weight_decay(rule):
     with pytest.raises(ValueError, match="momentum = 1"):
         rule.weight_decay(0.1, 1.0)
+
+
+def test_a_rule_that_watches_no_parameter_is_told_of_each_step():
+    told = []
+
+    class Told(Backprop):
+        def after_step(self, model, deltas, state):
+            told.append(deltas)
+            return state
+
+    model = nn.Linear(2, 2)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        train_step(Told(), model, sgd, (torch.eye(2), torch.tensor([0, 1])), None)
+    assert told == [{}, {}, {}]

@@ -243,3 +243,13 @@ def test_the_world_may_grow_without_the_active_map():
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", [FrontierExplorer, FARMapExplorer])
+def test_a_wrong_view_leaves_an_explorer_where_it_is(kind):
+    explorer, view = kind(3, rng=0), np.array([[0, 0, 0], [0, 0, 0], [-1, 0, -1]])
+    explorer.act(view)
+    before = explorer.map.pose
+    with pytest.raises(ValueError, match="view = "):
+        explorer.act(view[:2, :2])
+    assert explorer.map.pose == before

@@ -399,6 +399,12 @@ def test_the_weights_of_rooms_count_the_ends_of_ways():
     assert probability.floored_mean == pytest.approx(np.log([0.99 * 6 / 7 + 0.01 / 3, 0.01 / 3]).mean())
 
 
+def test_without_a_floor_certain_rooms_count_and_a_failure_is_infinite():
+    assert likelihood(np.ones(3), 4, floor=0.0).floored_mean == 0
+    assert likelihood(np.array([1.0, 0.5]), 4, floor=0.0).floored_mean == pytest.approx(np.log(0.5) / 2)
+    assert likelihood(np.array([0.5, 0.0]), 4, floor=0.0).floored_mean == -np.inf
+
+
 def test_a_trajectory_gets_a_likelihood():
     env = RepeatedUnitWorld(n_units=2)
     planner, observation = plan(env, mode="uniform", n_queries=100)

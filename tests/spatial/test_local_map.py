@@ -180,3 +180,15 @@ def test_an_unbroken_map_has_no_frontier_but_corners():
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_map_of_which_everything_is_forgotten_is_empty_and_begins_anew(kind):
+    local, view = kind(3, reach=3), np.array([[5, 5, 5], [0, 0, 0], [0, 0, 0]])
+    local.update(view)
+    local.place(Pose(20, 20, 0))
+    local.update(np.full((3, 3), -1))
+    assert (local.bbox, local.area, local.q) == ((0, 0, -1, -1), 0, 0)
+    assert not len(local.clusters().rows)
+    local.update(view)
+    assert local.bbox == (18, 19, 20, 21)

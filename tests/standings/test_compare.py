@@ -8,6 +8,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -201,6 +202,22 @@ def test_tasks_are_recorded_one_after_another(tmp_path, monkeypatch):
     recorded.all_records.cache_clear()
     with pytest.raises(ValueError, match="tasks = 'chess'"):
         record("associative_memories", 1, tasks=["chess"], **options)
+
+
+def test_an_interrupted_run_ships_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
+    recorded.all_records.cache_clear()
+
+    def stopped(*given, **more):
+        results = run(*given, **more, progress=False, cues=4, points=3)
+        first, *others = results.trials
+        return replace(results, trials=[replace(first, state="interrupted"), *others])
+
+    monkeypatch.setattr(comparison, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        record("associative_memories", 1, tasks=["random patterns"], jobs=1, runs=tmp_path)
+    assert not recorded.TABLE.exists()
+    recorded.all_records.cache_clear()
 
 
 def test_seeds_are_added_only_for_what_is_open(file, tmp_path):

@@ -95,3 +95,10 @@ BAD = [
 def test_bad_fields_are_refused(fields, expected, message):
     with pytest.raises(expected, match=message):
         DocumentBigrams(**fields)
+
+
+def test_changing_the_returned_transitions_changes_no_document():
+    task = DocumentBigrams(words=9, names=3)
+    before = task.transitions().clone()
+    task.transitions().zero_()
+    assert torch.equal(task.transitions(), before)

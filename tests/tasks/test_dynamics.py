@@ -83,6 +83,14 @@ def test_a_bump_goes_round_the_ring_as_it_is_driven():
         ring_weights(60, 36.0, 2.0)
 
 
+def test_all_ways_round_a_short_ring_are_summed():
+    for neurons, length in ((5, 4.9), (8, 7.9), (20, 12.0)):
+        distance = np.arange(neurons)[:, None] - np.arange(neurons) + 2 + neurons * np.arange(-9, 10)[:, None, None]
+        profile = 4 * (np.cos(np.pi * distance / length) - 1) * (np.abs(distance) < 2 * length)
+        weights = ring_weights(neurons, length)[:neurons, :neurons]
+        np.testing.assert_allclose(weights, profile.sum(0) / neurons, atol=1e-12)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_learns_and_is_seen_learning(rule):
     traces = learning_rule_traces(rule, 3, torch.Generator().manual_seed(0), observations=40)

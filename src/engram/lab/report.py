@@ -178,7 +178,7 @@ def _template() -> Any:
 
 def _answer(experiment: Experiment) -> str:
     """An experiment's answer as HTML, in which each verdict links to its claim."""
-    link = r'<a class="said" href="#claim-\1" title="\1">(\2)</a>'
+    link = rf'<a class="said" href="#claim-{experiment.name}-\1" title="\1">(\2)</a>'
     return SAID.sub(link, escape(" ".join(experiment.answer.split()), quote=False))
 
 

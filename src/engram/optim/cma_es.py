@@ -99,7 +99,7 @@ class CMAES(Strategy):
         check_state(state, self._form())
         if (size := state["cma"]["_popsize"]) != self.population_size:
             raise ValueError(f"state['cma']['_popsize'] = {size}: expected population_size = {self.population_size}")
-        super().load_state_dict(state)
+        self._restore(state)
         vars(self._cma).update(copy.deepcopy(state["cma"]))
         self._move_to_the_mean()
 

@@ -69,6 +69,10 @@ class Strategy:
         """Continue from a ``state_dict``, bit for bit; the parameters have to be loaded separately."""
         checks.arguments()
         check_state(state, self._form())
+        self._restore(state)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that has been checked."""
         self.generator.set_state(state["generator"])
         self._asked = copy.deepcopy(state["asked"])
 

@@ -40,7 +40,7 @@ class DenseMap(LocalMap):
         """Update the map by one step, with the view from the agent's pose."""
         agent = self._in_arrays()
         self._maps *= self.gamma
-        for r, c, label in self._visible(self._checked(view)):
+        for r, c, label in self._visible(self.checked(view)):
             if label not in self._labels:
                 self._labels.append(label)
                 self._maps = np.concatenate([self._maps, np.zeros_like(self._maps[:1])])
@@ -58,7 +58,7 @@ class DenseMap(LocalMap):
 
     def confidence(self, view: View) -> float:
         """The mean confidence in the visible cells of a view from the agent's pose; 0 if nothing is visible."""
-        visible = self._visible(self._checked(view))
+        visible = self._visible(self.checked(view))
         confidences = [self._maps[self._labels.index(k), r, c] for r, c, k in visible if k in self._labels]
         return float(sum(confidences)) / len(visible) if visible else 0.0
 

@@ -101,6 +101,7 @@ class FrontierExplorer:
         """
         if self.reason:
             return None
+        self.map.checked(view)  # before the agent moves on its map
         if self._last is not None:
             before = self.map.pose
             self.map.move(self._last)

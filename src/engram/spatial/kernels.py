@@ -124,6 +124,8 @@ def _cut(cells, top, left, bottom, right):
         counts[LEFT] += 1
     while counts[RIGHT] > counts[LEFT] and not columns[counts[RIGHT]]:
         counts[RIGHT] -= 1
+    if b >= 0 and not rows[counts[TOP]]:  # nothing is left: the bounds are at the ends of the arrays
+        counts[TOP], counts[LEFT], counts[BOTTOM], counts[RIGHT] = rows.size, columns.size, -1, -1
 
 
 cut = jit(_cut)

@@ -125,7 +125,7 @@ class LocalMap:
         """
         row, column = self._in_arrays()
         first = self.time == 0
-        far = kernels.update(self._cells, self._checked(view), row, column, self.pose.heading, self.gamma, first)
+        far = kernels.update(self._cells, self.checked(view), row, column, self.pose.heading, self.gamma, first)
         self.time += 1
         if self.reach is not None and far > self.reach:
             ends = (row - self.reach, column - self.reach, row + self.reach, column + self.reach)
@@ -134,7 +134,7 @@ class LocalMap:
     def confidence(self, view: View) -> float:
         """The mean confidence in the visible cells of a view from the agent's pose; 0 if nothing is visible."""
         row, column = self._in_arrays()
-        return float(kernels.predicted(self._cells, self._checked(view), row, column, self.pose.heading, self.gamma))
+        return float(kernels.predicted(self._cells, self.checked(view), row, column, self.pose.heading, self.gamma))
 
     @property
     def q(self) -> float:
@@ -211,7 +211,8 @@ class LocalMap:
         framed: np.ndarray = self._flags[top - 1 : bottom + 2, left - 1 : right + 2]
         return (framed & flag).astype(bool)
 
-    def _checked(self, view: View) -> View:
+    def checked(self, view: View) -> View:
+        """A view itself; ValueError unless it has integers and the shape of this map's views."""
         if not isinstance(view, np.ndarray) or view.shape != self._view_shape or view.dtype.kind != "i":
             raise ValueError(f"view = {checks.shown(view)}: expected integers of shape {self._view_shape}")
         return view

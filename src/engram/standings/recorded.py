@@ -70,7 +70,12 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
     Args:
         results: The run, read from its folders.
         arms: The results, by arm.
+
+    Raises:
+        KeyboardInterrupt: The run was interrupted, so that results are missing; nothing was written.
     """
+    if any(trial.state not in ("finished", "failed") for trial in results.trials):
+        raise KeyboardInterrupt
     record = all_records().get(results.experiment)
     files: dict[str, str] = {}
     parts: dict[str, str] = {}

@@ -64,7 +64,7 @@ class DocumentBigrams:
 
     def transitions(self) -> Float[Tensor, "words words"]:
         """The probabilities of the next word (column) after each word (row); zero after names."""
-        return torch.from_numpy(_chain(self.words, self.names, self.name_rate))
+        return torch.tensor(_chain(self.words, self.names, self.name_rate))
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
         """Documents whose words are one-hot, with the next word as target.

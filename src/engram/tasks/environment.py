@@ -172,6 +172,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
             truncations = truncations | (self.steps >= self.max_episode_steps)
         if restarting.any():
             rewards[restarting], terminations[restarting], truncations[restarting] = 0.0, False, False
+            infos |= {name: mask & ~restarting for name, mask in infos.items() if name.startswith("_")}
             self._restart(np.flatnonzero(restarting))
         self.ended = terminations | truncations
         return self._observe(), rewards.copy(), terminations, truncations, infos
@@ -221,8 +222,12 @@ class SingleEnv(Env[Any, Any]):
     ) -> tuple[Shaped[np.ndarray, "*features"], dict[str, Any]]:
         """Start an episode; a ``seed`` gives it a new generator; ``options`` as in ``BatchedEnv.reset``."""
         super().reset(seed=seed)
-        self.batch.rngs = [self.np_random]
-        observations, infos = self.batch.reset(options=options)
+        before, self.batch.rngs = self.batch.rngs, [self.np_random]
+        try:
+            observations, infos = self.batch.reset(options=options)
+        except BaseException:
+            self.batch.rngs = before  # a first reset that fails is none
+            raise
         return observations[0], _of_the_first(infos)
 
     def step(self, action: Any) -> tuple[Shaped[np.ndarray, "*features"], float, bool, bool, dict[str, Any]]:

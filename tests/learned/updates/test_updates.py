@@ -245,6 +245,17 @@ def test_a_task_ends_and_what_it_left_is_kept():
     assert new.abs().sum() > 0  # of which no task has ended yet
 
 
+def test_a_tensor_without_a_gradient_rests_and_keeps_the_rates_of_the_others():
+    rule = AdamRule(3)
+    rule.log_rates.data = torch.tensor([0.0, 1.0, 2.0])
+    params = [torch.zeros(2, requires_grad=True) for _ in range(3)]
+    optimizer = LearnedOptimizer(params, lr=0.1, rule=rule)
+    moved = stepped(optimizer, params, [torch.ones(2), None, torch.ones(2)])
+    expected = torch.tensor([-0.1, 0.0, -0.1 * math.exp(2)])
+    assert torch.allclose(torch.stack(moved), expected[:, None].expand(3, 2))
+    assert not optimizer.state[params[1]]
+
+
 def test_a_learned_update_moves_the_body_and_another_optimiser_the_head():
     x, y = digits([0, 1, 2])
     nets = [nn.Sequential(body(), nn.Linear(12, 4)) for _ in range(2)]
@@ -368,6 +379,16 @@ def test_a_rule_comes_nearer_to_its_teacher():
         judge = TeacherMimicTrainer(net, judged, [demo], generator=seeded(7), rule_lr=1e-12, **options)
         far[name] = sum(judge.step() for _ in range(8))
     assert far["trained"] < 0.7 * far["untrained"]
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_rule_as_it_was():
+    net, demo = episode()
+    rule = AdamRule(4)
+    flat = {"distance": lambda features, teacher: (0 * features).square().sum().sqrt()}  # 0, with the gradient 0 * inf
+    trainer = TeacherMimicTrainer(net, rule, [demo], generator=seeded(), **flat)
+    with pytest.raises(FloatingPointError, match="norm of the rule's gradient = nan: expected a finite number"):
+        trainer.step()
+    assert not rule.log_rates.any()
 
 
 def test_students_are_judged_halfway_and_at_the_end_of_an_unroll_and_begin_anew_after_their_length():

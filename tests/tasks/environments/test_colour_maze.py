@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 
 from engram.spatial import FARMapExplorer, ViewModel, explore
-from engram.tasks import ColourMazeVectorEnv, colour_walls, colours_of, generate_room_maps, maze_of, random_room_maps
+from engram.tasks import (
+    ColourMaze,
+    ColourMazeVectorEnv,
+    colour_walls,
+    colours_of,
+    generate_room_maps,
+    maze_of,
+    random_room_maps,
+)
 from engram.testing import check_environment
 
 ROOM = "######\n#....#\n#..#.#\n######"
@@ -123,3 +131,16 @@ def test_drawn_mazes_are_like_the_published():
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_recoloured_mazes_of_a_batch_are_single_ones_in_later_episodes_too():
+    batch, one = ColourMazeVectorEnv(2, recolour=True, episode_len=3), ColourMaze(recolour=True, episode_len=3)
+    batch.reset(seed=4)
+    one.reset(seed=5)
+    for step in range(8):
+        observations, *_, infos = batch.step(np.array([0, step % 4]))
+        restarts = step % 4 == 3
+        alone, *_, info = (*one.reset(),) if restarts else one.step(step % 4)
+        np.testing.assert_array_equal(observations[1], alone)
+        assert infos["_moved"].tolist() == [not restarts] * 2
+        assert restarts or (infos["coverage"][1], infos["moved"][1]) == (info["coverage"], info["moved"])

@@ -2,8 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 
-from engram.tasks import TextureRoomsVectorEnv, room_textures, tour
+from engram.tasks import TextureRooms, TextureRoomsVectorEnv, room_textures, tour
 from engram.testing import check_environment
 
 
@@ -97,3 +98,18 @@ def test_wrong_arguments_are_named(arguments, said):
         TextureRoomsVectorEnv(**arguments)
     with pytest.raises(ValueError, match="steps = 3"):
         tour(TextureRoomsVectorEnv(), 3, rng=0)
+
+
+def test_the_first_observation_of_a_new_episode_comes_without_the_place_where_the_last_one_ended():
+    env = TextureRoomsVectorEnv(2, episode_len=2)
+    env.reset(seed=0)
+    told = [env.step(np.array([3, 3]))[-1]["_cell"].tolist() for _ in range(4)]
+    assert told == [[True, True], [True, True], [False, False], [True, True]]
+
+
+def test_a_first_reset_that_fails_is_none():
+    env = TextureRooms()
+    with pytest.raises(ValueError, match="expected 1 booleans"):
+        env.reset(options={"reset_mask": np.ones(2, bool)})
+    with pytest.raises(ResetNeeded):
+        env.step(0)

@@ -114,3 +114,11 @@ def test_the_contract_holds_through_the_ends_of_many_lives():
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("limit", "steps"), [(None, 50), (20, 20), (51, 50), (200, 50)])
+def test_a_life_is_truncated_and_never_terminated(limit, steps):
+    env = TwoStimulusEnv(trials=1, max_episode_steps=limit)
+    env.reset(seed=0)
+    ends = [env.step(2)[2:4] for _ in range(steps)]
+    assert ends == [(False, False)] * (steps - 1) + [(False, True)]

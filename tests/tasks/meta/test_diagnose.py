@@ -14,6 +14,7 @@ from engram.tasks.meta import (
     MetaTask,
     MetaTaskVectorEnv,
     RewardRule,
+    StateVar,
     diagnose,
     named,
     sample,
@@ -193,3 +194,12 @@ def test_instances_are_enumerated():
     keys = {instance.states for instance in enumerate_instances(named.dark_key_to_door(2))[0]}
     assert len(keys) == 16
     assert not diagnose(named.full_maze(3)).exact
+
+
+def test_chains_of_distinct_states_that_allow_few_instances_are_enumerated():
+    chain = (StateVar((1, 2)), *(StateVar((1, 2), distinct_from=k) for k in range(10)))
+    task = replace(named.two_step(), state_vars=chain)  # 2^11 combinations, of which two have distinct neighbours
+    instances, complete = enumerate_instances(task)
+    assert complete
+    assert [instance.states for instance in instances] == [(1, 2) * 5 + (1,), (2, 1) * 5 + (2,)]
+    assert diagnose(task).exact

@@ -85,10 +85,20 @@ def saddlepoint_logcdf(
             float((8 * df * tilted_weights**3 + 24 * shifts * tilted_weights**2 * tilt**2).sum()),
         )
 
+    def scaled_variance(t: float) -> float:
+        """The second derivative times t^2, for t so far below 0 that the second derivative vanishes."""
+        tilt = 1 / (1 - 2 * weights * t)
+        step = t * tilt
+        return float((2 * df * (weights * step) ** 2 + 4 * shifts * tilt * weights * step**2).sum())
+
     t = _saddlepoint(x, lambda t: cumulants(t)[1], float(weights.max()))
     K, _, K2, K3 = cumulants(t)
     r = math.copysign(math.sqrt(max(2 * (t * x - K), 0.0)), t)
-    correction = K3 / (6 * K2**1.5) if abs(r) < NEAR_MEAN else 1 / r - 1 / (t * math.sqrt(K2))
+    if abs(r) < NEAR_MEAN:
+        correction = K3 / (6 * K2**1.5)
+    else:
+        u = -math.sqrt(scaled_variance(t)) if np.finfo(float).tiny > K2 else t * math.sqrt(K2)
+        correction = 1 / r - 1 / u
     log_phi = -(r**2) / 2 - math.log(2 * math.pi) / 2
     log_Phi = float(log_ndtr(r))
     return min(log_Phi + math.log1p(math.exp(log_phi - log_Phi) * correction), 0.0)

@@ -118,7 +118,7 @@ class SequentialMetaLearner:
             gate: Their gate, if it is known; None: it is computed at each step.
         """
         with checks.noted(x=x, y=y, gate=gate):
-            labels("y", y, x, self.net)
+            y = labels("y", y, x, self.net)
             fast = FastWeights(self.net, sgd(self.inner_lr), select=self.fast, order=self.order)
             for i in range(len(x)):
                 row = slice(i, i + 1)
@@ -147,8 +147,8 @@ class SequentialMetaLearner:
             FloatingPointError: The outer loss is not finite.
         """
         with checks.noted(x=x, y=y, remember_x=remember_x, remember_y=remember_y):
-            labels("y", y, x, self.net)
-            labels("remember_y", remember_y, remember_x, self.net)
+            y = labels("y", y, x, self.net)
+            remember_y = labels("remember_y", remember_y, remember_x, self.net)
             if self.zap:
                 zap_(self.net.readout, sorted(set(y.tolist())), self.generator)
             images, answers = torch.cat((remember_x, x)), torch.cat((remember_y, y))
@@ -192,8 +192,8 @@ class SequentialMetaLearner:
             warnings.warn(f"{problem}: inner_lr = {self.inner_lr} may be too high", stacklevel=3)
 
 
-def labels(name: str, y: Tensor, x: Tensor, net: GatedNet) -> None:
-    """Raise unless ``y`` has one of the network's classes for each image, and there is an image."""
+def labels(name: str, y: Tensor, x: Tensor, net: GatedNet) -> Tensor:
+    """Labels as 64-bit integers; raise unless they are one of the network's classes for each image, at least one."""
     if y.is_floating_point() or y.dtype == torch.bool:
         raise TypeError(f"{name}.dtype = {y.dtype}: expected integers")
     if y.shape != (len(x),) or not len(x):
@@ -202,3 +202,4 @@ def labels(name: str, y: Tensor, x: Tensor, net: GatedNet) -> None:
     if least < 0 or most >= net.readout_size:
         wrong = least if least < 0 else most
         raise ValueError(f"{name} has the label {wrong}: expected 0 to {net.readout_size - 1}, the network's outputs")
+    return y.long()

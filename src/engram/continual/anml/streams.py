@@ -89,7 +89,7 @@ def learn_stream(
         >>> learn_stream(net, x, torch.tensor([0, 1]), generator=generator, lr=10.0)(x).argmax(1)
         tensor([0, 1])
     """
-    labels("y", y, x, checks.instance("net", net, GatedNet))
+    y = labels("y", y, x, checks.instance("net", net, GatedNet))
     checks.number("lr", lr, minimum=0)
     trained = copy.deepcopy(net).requires_grad_(False)
     zap_(trained.readout, None, generator)

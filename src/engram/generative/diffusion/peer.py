@@ -110,7 +110,8 @@ class SchedulerDiffusion(GaussianDiffusion):
         scheduler: Such as ``diffusers.DDIMScheduler`` or ``DDPMScheduler``; each ``sample`` sets its timesteps.
 
     Raises:
-        ValueError: The type of its prediction is unknown, or it has no betas.
+        ValueError: The type of its prediction is unknown, it has no betas, or it scales noisy images, as
+            ``EulerDiscreteScheduler`` does.
 
     Source: the documentation of diffusers 0.42, schedulers.
     """
@@ -121,6 +122,8 @@ class SchedulerDiffusion(GaussianDiffusion):
             raise ValueError(
                 f"scheduler: prediction_type = {prediction!r}: expected betas and one of {', '.join(NAMES)}"
             )
+        if (size := float(getattr(scheduler, "init_noise_sigma", 1.0))) != 1:
+            raise ValueError(f"scheduler: init_noise_sigma = {size}: expected 1, for images that are not scaled")
         super().__init__(len(scheduler.betas), scheduler.betas, NAMES[prediction])
         self.scheduler = scheduler
 

@@ -60,7 +60,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
-        moving = {name: p for name, p in self._numbered_parameters().items() if p.grad is not None}
+        parameters = self._numbered_parameters()
+        moving = {name: p for name, p in parameters.items() if p.grad is not None}
         grads: Parameters = {}
         for name, p in moving.items():
             grad = p.grad
@@ -70,7 +71,10 @@ class LearnedOptimizer(torch.optim.Optimizer):
             checks.finite(f"the gradient of parameter {name}, of shape {tuple(p.shape)},", grad)
             grads[name] = grad
         if moving:
-            directions, moments = self.rule(grads, moving, self._moments(moving), self._memory(moving))
+            # A rule with a rate for each tensor needs all of them; those without a gradient do not move.
+            of_rule = moving if getattr(self.rule, "log_rates", None) is None else parameters
+            gradients = {name: grads[name] if name in grads else torch.zeros_like(p) for name, p in of_rule.items()}
+            directions, moments = self.rule(gradients, of_rule, self._moments(of_rule), self._memory(of_rule))
             rates = {id(p): group["lr"] for group in self.param_groups for p in group["params"]}
             for name, p in moving.items():
                 p.sub_(directions[name] * rates[id(p)])

@@ -140,7 +140,7 @@ class TeacherMimicTrainer:
         """Let one student learn for an unroll, and update the rule; return the student's distance from its teacher.
 
         Raises:
-            FloatingPointError: The distance is not finite; the rule was not changed.
+            FloatingPointError: The distance or its gradient is not finite; the rule was not changed.
         """
         index, self._turn = self._turn, (self._turn + 1) % len(self._students)
         student = self._students[index]
@@ -159,7 +159,8 @@ class TeacherMimicTrainer:
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        if not torch.isfinite(norm := nn.utils.clip_grad_norm_(parameters, 1.0)):
+            raise FloatingPointError(f"norm of the rule's gradient = {norm.item()}: expected a finite number")
         self.optimizer.step()
         student.fast, student.steps = fast.detach(), student.steps + self.unroll
         if student.steps >= student.length:

@@ -55,7 +55,7 @@ class HopfieldMemory(AssociativeMemory):
     @content.setter
     def content(self, value: dict[str, Any]) -> None:
         made_of = {name: getattr(self.network, name) for name in self.network._made_of}
-        if {name: value.get(name) for name in made_of} != made_of:
+        if {name: value[name] for name in made_of if name in value} != made_of:
             raise ValueError(f"state['content'] is of another network than {self.network}")
         network = type(self.network)._from_content(value)
         if isinstance(network, HebbHopfield) and network.weight.shape != (self.units, self.units):

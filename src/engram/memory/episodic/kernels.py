@@ -179,8 +179,26 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
             total += weight
             for f in range(values.shape[2]):
                 out[pair, f] += weight * values[table, row[i], f]
+        if SMALLEST <= total <= LARGEST and np.isfinite(out[pair]).all():
+            for f in range(values.shape[2]):
+                out[pair, f] /= total
+            continue
+        # Sums in the values' precision overflow or vanish: add the shares of weights relative to the nearest one's.
+        total, nearest_added = 0.0, distance[0] + added
+        for i in range(count):
+            total += relative_weight(distance[i] + added, nearest_added) if idw else 1.0
         for f in range(values.shape[2]):
-            out[pair, f] /= total
+            mean = 0.0
+            for i in range(count):
+                weight = relative_weight(distance[i] + added, nearest_added) if idw else 1.0
+                mean += weight / total * values[table, row[i], f]
+            out[pair, f] = mean
+
+
+@njit(inline="always")
+def relative_weight(distance, nearest):
+    """The inverse of a distance, relative to that of the nearest neighbour, which may be 0."""
+    return nearest / distance if distance > 0 else 1.0
 
 
 @njit(cache=True, nogil=True)

@@ -60,7 +60,8 @@ class KeyValueMemory(Saveable, nn.Module):
             have no table axis.
         hash_dim: Length of the hashes, by which states are recognised as equal; None: keys are their own hashes.
         value_update: How a row's value v changes when its state occurs again with value R: ``"max"``: max(v, R);
-            ``"mean"``: the mean over all its samples; ``"ema"``: v + value_step (R - v). Where different states are
+            ``"mean"``: the mean over all its samples; ``"ema"``: v + value_step (R - v). If a state occurs several
+            times in a batch, R is the largest of its values, or the mean for ``"mean"``. Where different states are
             merged into one row, as k-means does, its value is always their mean.
         value_step: Step size of ``"ema"``.
         assign: Which cluster a sample joins under a k-means policy: the one with the nearest ``"key"`` or ``"hash"``.

@@ -121,5 +121,6 @@ def likelihood(probabilities: Float[np.ndarray, "steps"], n_rooms: int, floor: f
     logs = np.log(probabilities[(probabilities > 0) & (probabilities < 1)])
     mean = float(logs.mean()) if len(logs) else math.log(0.5)
     error = float(logs.std(ddof=1) / math.sqrt(len(logs))) if len(logs) > 1 else 0.0
-    floored = np.log((1 - floor) * probabilities + floor / max(n_rooms, 1)) if floor or len(logs) else logs
+    with np.errstate(divide="ignore"):  # without a floor, a failure counts as minus infinity
+        floored = np.log((1 - floor) * probabilities + floor / max(n_rooms, 1))
     return TrajectoryLikelihood(probabilities, mean, error, float(floored.mean()) if len(floored) else math.log(0.5))

@@ -40,7 +40,8 @@ def ring_weights(
     halves = []
     for shift in (-SHIFT, SHIFT):
         distance = position[:, None] - position - shift
-        d = distance[..., None] + period * np.arange(-(1 + 2 * int(length) // period), 2 + 2 * int(length) // period)
+        turns = int((2 * length + neurons + SHIFT) // period)  # as many ways round as a profile can reach
+        d = distance[..., None] + period * np.arange(-turns, turns + 1)
         profile = INHIBITION * (np.cos(np.pi * d / length) - 1) / 2 * (np.abs(d) < 2 * length)
         halves.append(profile.sum(-1))
     rows = np.concatenate(halves, axis=1) / neurons

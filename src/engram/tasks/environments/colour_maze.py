@@ -140,7 +140,7 @@ class ColourMazeVectorEnv(BatchedEnv):
             target = self.poses[row, :2] + MOVES[action]
             has_moved[row] = bool((target >= 0).all() and (target < world.shape).all() and world[tuple(target)] == 0)
             self.poses[row] = *(target if has_moved[row] else self.poses[row, :2]), action
-            if self.recolour:
+            if self.recolour and not self.ended[row]:  # an ignored action draws nothing, as in a single maze
                 walls, numbers = np.unique(world[world > 0], return_inverse=True)
                 world[world > 0] = self.rngs[row].permutation(walls)[numbers]
             rewards[row] = self._look(row) / self._visible[row]

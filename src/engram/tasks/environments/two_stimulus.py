@@ -32,7 +32,8 @@ class TwoStimulusVectorEnv(BatchedEnv):
         tasks: Names of the tasks from which the task of each life is drawn.
         trials: Number of trials of a life.
         timing: Timing of a trial; None: the published timing.
-        max_episode_steps: Steps after which a life is truncated, never terminated; None: the steps of all its trials.
+        max_episode_steps: Steps after which a life is truncated, never terminated; None, or above the steps of all its
+            trials: these.
         render_mode: None, since there is no picture.
 
     Attributes:
@@ -59,7 +60,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         self.trials, self.tasks = checks.size("trials", trials), checked_tasks(tasks)
         self.timing = Timing() if timing is None else timing
         life_steps = trials * self.timing.steps
-        most = life_steps if max_episode_steps is None else max_episode_steps
+        most = life_steps if max_episode_steps is None else min(life_steps, max_episode_steps)
         observation_space = spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,))
         # The end of an episode is never reached: a life is truncated before.
         super().__init__(num_envs, observation_space, spaces.Discrete(3), life_steps + 1, most, render_mode=render_mode)

@@ -7,7 +7,7 @@ even if they have a hazard or a drift.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,26 +88,40 @@ def enumerate_instances(
     if task.is_maze:
         rng = np.random.default_rng(0)
         return tuple(sample_instance(task, rng) for _ in range(min(maximum, 32))), False
-    ranges = _ranges(task, grid)
+    ranges, apart = _ranges(task, grid), [var.distinct_from for var in task.state_vars]
     counts = [len(option) for option in ranges]
-    complete = float(np.prod(counts, dtype=float)) <= maximum
+    every = (head + rest for head in _distinct(ranges, apart) for rest in itertools.product(*ranges[len(apart) :]))
+    first_ones = list(itertools.islice(every, maximum))
+    complete = float(np.prod(counts, dtype=float)) <= maximum or len(first_ones) < maximum
     if complete:
-        chosen: Any = itertools.product(*ranges)
+        chosen: Any = first_ones
     else:
         rng = np.random.default_rng(0)
         rows = (tuple(int(rng.integers(count)) for count in counts) for _ in itertools.count())
         chosen = (tuple(option[i] for option, i in zip(ranges, row, strict=True)) for row in rows)
     zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
     first, end = np.cumsum([len(task.state_vars), task.n_action_columns])
-    apart = [(k, var.distinct_from) for k, var in enumerate(task.state_vars) if var.distinct_from is not None]
     instances: dict[Instance, None] = {}
     for options in chosen:
         values = tuple(itertools.chain(*options))
-        if all(values[k] != values[earlier] for k, earlier in apart):
+        if all(earlier is None or values[k] != values[earlier] for k, earlier in enumerate(apart)):
             instances[Instance(values[:first], values[first:end], values[end:], zeros)] = None
         if len(instances) == maximum:
             break
     return tuple(instances), complete
+
+
+def _distinct(
+    ranges: Sequence[Sequence[Any]], apart: Sequence[int | None], head: tuple[Any, ...] = ()
+) -> Iterator[tuple[Any, ...]]:
+    """The options of all state variables, in the order of ``itertools.product``, that differ where they have to."""
+    if len(head) == len(apart):
+        yield head
+        return
+    earlier = apart[len(head)]
+    for option in ranges[len(head)]:
+        if earlier is None or option != head[earlier]:
+            yield from _distinct(ranges, apart, (*head, option))
 
 
 def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple[Any, ...]]]:
