@@ -71,7 +71,10 @@ class DynamicKMeans(KMeans):
         2. equal samples among the rest become one, with their number as its count
         3. these take the rows that are free after step 1, in time order
         4. the others join the nearest cluster, as it is now:  key <- (c key + sum of m keys) / (c + m), c <- c + m
-        5. c <- c - max(0, sum c - h M) / M everywhere, so that nothing is lost while rows are empty
+        5. c <- c - max(0, sum c - h M) / M everywhere, so that nothing is lost before the sum reaches h M
+
+    Free rows lose as much as the others, and their counts become negative. If states recur so often that few rows hold
+    nearly all of the sum, a new row can therefore starve at once.
 
     ``weighting="author"`` is the published code: without steps 1 and 2; nearest clusters are found before rows are
     taken; the m samples that join a cluster weigh as one; step 5 takes n / M, or nothing if all samples take free rows.
