@@ -100,3 +100,10 @@ def test_what_cannot_be_saved_is_named(tmp_path, state, message):
     with pytest.raises(TypeError, match=message):
         checkpoint.save(tmp_path / "c", state)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_entry_that_is_missing_is_named(tmp_path):
+    checkpoint.save(tmp_path / "c", {"step": 7})
+    assert checkpoint.peek(tmp_path / "c", "step") == 7
+    with pytest.raises(CorruptFileError, match="c is corrupt: it has no entry 'manifest'"):
+        checkpoint.peek(tmp_path / "c", "manifest")
