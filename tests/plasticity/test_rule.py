@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from engram.plasticity import (
     ClippedHebb,
@@ -75,6 +76,12 @@ def test_a_rate_through_a_sigmoid_is_the_same_rate_and_stays_in_the_unit_interva
 def test_a_rate_that_no_sigmoid_gives_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Hebb(**options)
+
+
+def test_the_parameter_of_a_rate_may_be_parametrized():
+    rule = Hebb(0.2, eta_param="sigmoid")
+    register_parametrization(rule, "eta_logit", nn.Hardtanh())
+    assert rule.eta == torch.tensor(-1.0).sigmoid()
 
 
 def test_a_rule_without_a_rate_has_none():

@@ -50,4 +50,4 @@ class Competitive(Instar):
 
     def extra_repr(self) -> str:
         """The arguments as ``repr`` shows them."""
-        return f"temperature={self.temperature}"
+        return f"{super().extra_repr()}, temperature={self.temperature}"

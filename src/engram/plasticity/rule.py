@@ -96,7 +96,7 @@ class PlasticityRule(nn.Module, ABC):
 
     def __getattr__(self, name: str) -> Any:
         # Called only if there is no parameter eta; readers of the rate need not know which form is trained.
-        if name == "eta" and ("eta_logit" in self._parameters or "eta_logit" in self.__dict__):
+        if name == "eta" and any("eta_logit" in names for names in (self._parameters, vars(self), vars(type(self)))):
             return self.eta_logit.sigmoid()
         return super().__getattr__(name)
 

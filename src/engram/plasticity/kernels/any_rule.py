@@ -224,8 +224,9 @@ def has_unit_coefficients(rule: PlasticityRule, like: Float[Tensor, "batch post"
         vars(rule).update(attributes)
         rule._buffers.update(buffers)
         for buffer, content in contents:
-            with torch.no_grad():
-                buffer.copy_(content)
+            if not torch.equal(buffer, content):  # else a graph that saved the buffer would count it as changed
+                with torch.no_grad():
+                    buffer.copy_(content)
     if not all(map(torch.equal, coefficients, first)) or any(values.dtype != like.dtype for values in first):
         return False  # noise or memory, or another precision
     return _come_from(coefficients, [post, *rule.parameters()])

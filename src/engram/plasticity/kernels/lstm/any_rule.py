@@ -51,7 +51,7 @@ def any_rule_scan(
     alpha = rule_encoding.coefficients_of(alpha, weight.shape[1])
     tensors = drive, state.hidden, state.cell, state.trace, weight, alpha, *rule.parameters()
     outputs, cell, trace = _Scan.apply(any_rule.has_graph(tensors), rule, hebb_post, *tensors)  # type: ignore[no-untyped-call]
-    return outputs, PlasticLSTMState(outputs[-1], cell, TraceState(trace))
+    return outputs, PlasticLSTMState(outputs[-1].clone(), cell, TraceState(trace))
 
 
 class _Scan(torch.autograd.Function):

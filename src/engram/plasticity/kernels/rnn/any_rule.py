@@ -51,7 +51,7 @@ def any_rule_scan(
     coefficients = rule_encoding.coefficients_of(alpha, len(weight))
     tensors = drive, state.hidden, state.trace, weight, coefficients, *rule.parameters()
     outputs, trace = _Scan.apply(any_rule.has_graph(tensors), rule, clamp, nonlinearity, *tensors)  # type: ignore[no-untyped-call]
-    return outputs, PlasticState(outputs[-1], TraceState(trace))
+    return outputs, PlasticState(outputs[-1].clone(), TraceState(trace))
 
 
 def stepper(
