@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import re
 import traceback
 from dataclasses import dataclass
 from typing import Literal
@@ -106,3 +107,14 @@ def test_public_functions_are_their_own():
     assert inspect.unwrap(slow_parameters).__module__ == slow_parameters.__module__
     assert pickle.loads(pickle.dumps(slow_parameters)) is slow_parameters
     assert pickle.loads(pickle.dumps(engram.nn.mlp)) is engram.nn.mlp
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+@pytest.mark.parametrize(
+    ("number", "named"),
+    [(np.nan, "NaN"), (np.inf, "infinity (inf)"), (-np.inf, "minus infinity (-inf)"), (complex(0, np.nan), "NaN")],
+)
+def test_the_number_that_is_not_finite_is_named(number, named, kind):
+    with pytest.raises(ValueError, match=re.escape(f"x[1] is {named}: expected finite numbers")):
+        checks.finite("x", kind([1.0, number]))
+    checks.finite("x", kind([1.0, 1j]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import contextlib
 import functools
 import inspect
@@ -356,7 +357,7 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
         # The sum of finite numbers may overflow, but a sum with a NaN or infinity is never finite. A sum is cheap if it
         # does not wait for other threads.
         with single_threaded():
-            if math.isfinite(value.detach().sum().item()):
+            if cmath.isfinite(value.detach().sum().item()):
                 return
         wrong = (~value.isfinite()).nonzero().cpu().numpy()
     elif value.dtype.kind not in "biufc":
@@ -369,7 +370,9 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
     if axes:
         coordinates = ", ".join(f"{axis}={index}" for axis, index in zip(axes, position, strict=True))
         raise ValueError(f"{name} at ({coordinates}) is {value[position]}: expected a finite number")
-    kind = "NaN" if math.isnan(value[position]) else "infinity (inf)"
+    number = value[position]
+    infinity = "minus infinity (-inf)" if number == -math.inf else "infinity (inf)"
+    kind = "NaN" if cmath.isnan(number) else infinity
     raise ValueError(f"{name}{list(position) if position else ''} is {kind}: expected finite numbers")
 
 

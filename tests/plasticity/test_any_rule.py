@@ -338,3 +338,25 @@ def test_an_lstm_that_reads_bounded_traces_is_left_to_the_plain_scan():
     state = PlasticLSTMState(parts.hidden, parts.hidden, parts.rule.init(1, 1, 1)._replace(trace=parts.trace))
     arguments = gates.drive, gates.weight[:, :5], parts.alpha, parts.rule, state
     assert fastest(LSTM, *arguments, read_clip=1.0) is plastic_lstm_scan
+
+
+def test_a_buffer_that_a_graph_has_saved_is_not_touched():
+    class Masked(Hebb):
+        def __init__(self):
+            super().__init__(0.3)
+            self.register_buffer("mask", torch.ones(5, 5))
+
+        def coefficients(self, post, modulator=None):
+            rates = (self.eta * self.mask).unsqueeze(0)
+            return Coefficients(rates, rates, post)
+
+    net = PlasticRNN(4, 5, rule=Masked())
+    _, state = net(torch.ones(6, 2, 4))
+    net(torch.ones(6, 2, 4), state)[0].sum().backward()
+    assert net.rule.eta.grad is not None
+
+
+def test_acting_refuses_a_rule_that_the_kernel_asked_for_cannot_run():
+    act = PlasticRNN(4, 5, rule=Busy(0.3), backend="fused").acting(2)
+    with pytest.raises(ValueError, match="backend = 'fused': rule = Busy"):
+        act(torch.ones(2, 4))

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence, unpack_sequence
 
-from engram.plasticity import Modulated, Neuromodulator, Oja, PlasticLSTM, PlasticRNN, Retroactive, from_lstm, to_lstm
+from engram.plasticity import (
+    Instar,
+    Modulated,
+    Neuromodulator,
+    Oja,
+    PlasticLSTM,
+    PlasticRNN,
+    Retroactive,
+    from_lstm,
+    to_lstm,
+)
 from engram.plasticity.state import each
 from engram.testing.module import assert_close, check_module, tensors
 
@@ -230,3 +240,33 @@ def test_a_converted_lstm_stays_in_its_mode_and_draws_nothing():
     assert torch.equal(torch.random.get_rng_state(), before)
     assert not back.training
     torch.testing.assert_close(back(x)[0], lstm(x)[0])
+
+
+@pytest.mark.parametrize("rule", [Oja(), Instar()])
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+@pytest.mark.parametrize("kind", [PlasticRNN, PlasticLSTM])
+def test_the_state_does_not_share_memory_with_the_output(kind, backend, rule):
+    net = kind(INPUTS, UNITS, rule=rule, backend=backend)
+    for has_graph in (False, True):  # which have kernels of their own
+        with torch.set_grad_enabled(has_graph):
+            output, state = net(torch.ones(8, 1, INPUTS))
+        kept = state.hidden.clone()
+        output.detach().zero_()
+        assert torch.equal(state.hidden, kept)
+
+
+@pytest.mark.parametrize("rule", [None, Oja(), Instar()])
+def test_the_network_goes_on_as_before_if_what_it_returned_is_changed(rule):
+    net = PlasticRNN(INPUTS, UNITS, rule=rule, alpha=None if rule is None else "post")
+    touched, untouched = net.acting(1), net.acting(1)
+    for _ in range(3):
+        output = touched(torch.ones(1, INPUTS))
+        assert torch.equal(output, untouched(torch.ones(1, INPUTS)))
+        output.zero_()
+
+
+@pytest.mark.parametrize("kind", [PlasticRNN, PlasticLSTM])
+def test_a_layer_run_alone_refuses_traces_that_are_not_its_own(kind):
+    net = kind(INPUTS, UNITS)
+    with pytest.raises(ValueError, match=r"state.trace.shape = \(1, 2, 2\): expected \(1, 4, 4\)"):
+        net.run_layer(torch.ones(8, 1, INPUTS), net.init_layer(1)._replace(rule=net.rule.init(1, 2, 2)))

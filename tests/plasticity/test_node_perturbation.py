@@ -276,14 +276,14 @@ def test_the_kernel_agrees_with_torch_over_a_hundred_trials():
 
 def test_a_shuffled_trace_is_another_in_the_same_way():
     net = network(15, first_plastic_trial=1, eta=0.3)
-    order = torch.randperm(15, generator=seeded(4))
+    source_of = torch.randperm(15, generator=seeded(4))
     seen = trials(2, 24)
     shuffled, expected = (
-        lifetimes(net, seen, seeded(), order=order, backend=backend).trace for backend in ("fused", "eager")
+        lifetimes(net, seen, seeded(), source_of=source_of, backend=backend).trace for backend in ("fused", "eager")
     )
     torch.testing.assert_close(shuffled, expected, rtol=1e-2, atol=1e-5)
     own = lifetimes(net, seen, seeded(), backend="fused").trace
-    same = lifetimes(net, seen, seeded(), order=torch.arange(15), backend="fused").trace
+    same = lifetimes(net, seen, seeded(), source_of=torch.arange(15), backend="fused").trace
     assert torch.equal(own, same)
     assert not torch.allclose(own, shuffled, atol=1e-4)
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from engram.plasticity import (
     ClippedHebb,
@@ -9,6 +10,7 @@ from engram.plasticity import (
     Modulated,
     Oja,
     PlasticityRule,
+    PlasticRNN,
     Retroactive,
     TraceState,
 )
@@ -76,6 +78,12 @@ def test_a_rate_that_no_sigmoid_gives_is_refused(options, message):
         Hebb(**options)
 
 
+def test_the_parameter_of_a_rate_may_be_parametrized():
+    rule = Hebb(0.2, eta_param="sigmoid")
+    register_parametrization(rule, "eta_logit", nn.Hardtanh())
+    assert rule.eta == torch.tensor(-1.0).sigmoid()
+
+
 def test_a_rule_without_a_rate_has_none():
     assert not hasattr(Modulated(), "eta")
 
@@ -86,9 +94,12 @@ def test_init_follows_the_parameters():
     assert rule.to("meta").init(2, 3, 4).trace.device.type == "meta"
 
 
-def test_a_soft_rule_cannot_declare_a_decay_for_the_kernels():
+def test_no_kernel_runs_a_soft_rule_that_declares_a_decay():
     class Fading(PerUnit):
         recursion, forgets = "soft", "rate"
 
-    with pytest.raises(ValueError, match="forgets = 'rate': expected None or 'nothing' with recursion = 'soft'"):
-        Fading(torch.zeros(()), torch.ones(())).init(1, 2, 2)
+    rule = Fading(torch.zeros(()), torch.ones(()))
+    with pytest.raises(ValueError, match=r"backend = 'fused': forgets = 'rate' of .*: expected 'nothing'"):
+        PlasticRNN(3, 4, rule=rule, backend="fused")(torch.ones(2, 1, 3))
+    with torch.no_grad():  # where the kernel of few steps is the fastest one that may run
+        assert PlasticRNN(3, 4, rule=rule)(torch.ones(2, 1, 3))[1].trace.shape == (1, 1, 4, 4)

@@ -130,7 +130,7 @@ class OwnForward(nn.Sequential):
 shared = nn.Linear(3, 3)
 REFUSED = {
     "own forward": (FeedbackAlignment, OwnForward(nn.Linear(3, 3)), "OwnForward.*nn.Sequential"),
-    "recurrent": (FeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 3)), "'1', a GRU.*rule"),
+    "recurrent": (FeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 3)), "'1', a GRU.*weights"),
     "unknown": (FeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.CosineSimilarity()), "'1'.*derivative"),
     "shared": (FeedbackAlignment, nn.Sequential(shared, nn.Tanh(), shared), "'2', a Linear.*shares"),
     "normed": (

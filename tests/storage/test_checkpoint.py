@@ -119,3 +119,10 @@ def test_arrays_of_any_layout_and_name_come_back(tmp_path):
     loaded = checkpoint.load(tmp_path / "c")
     assert torch.equal(loaded["__metadata__"], torch.ones(1))
     assert (loaded["back"].tolist(), loaded["big"].tolist(), loaded["big"].dtype) == ([2, 1, 0], [0, 1, 2], np.float32)
+
+
+def test_an_entry_that_is_missing_is_named(tmp_path):
+    checkpoint.save(tmp_path / "c", {"step": 7})
+    assert checkpoint.peek(tmp_path / "c", "step") == 7
+    with pytest.raises(CorruptFileError, match="c is corrupt: it has no entry 'manifest'"):
+        checkpoint.peek(tmp_path / "c", "manifest")

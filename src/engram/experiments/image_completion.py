@@ -37,8 +37,8 @@ from engram.tasks.data import load
 
 CIFAR_TRAINING = 40_000  # the first four of CIFAR-10's five training batches; the fifth is held out
 CIFAR_SIZE = 32
-NETWORKS = ("connection", "homogeneous", "non-plastic")
 NON_PLASTIC = "non-plastic"
+NETWORKS = ("connection", "homogeneous", NON_PLASTIC)
 
 
 @settings
@@ -118,7 +118,7 @@ def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:
 
 def build(config: Config, generator: torch.Generator) -> PlasticRNN:
     """The network of a trial: one unit for each pixel, and a last one whose activity is always 1."""
-    pixels, alpha = config.size**2, None if config.network == "non-plastic" else config.network
+    pixels, alpha = config.size**2, None if config.network == NON_PLASTIC else config.network
     rule = None if alpha is None else registry.get("plasticity_rules", config.rule)()
     net = PlasticRNN(pixels, pixels + 1, rule=rule, alpha=alpha, generator=generator)
     # Each pixel is the input of its unit; this mapping is fixed.
@@ -166,17 +166,15 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         sizes = [min(batch, remaining) for remaining in range(config.test_episodes, 0, -batch)]
         held_out_errors = [errors_in(held_out, size) for size in sizes]
     result["held_out_error"] = float(torch.cat(held_out_errors).mean())
-    if config.network != "non-plastic" and "rule.eta" in (state := net.state_dict()):
+    if config.network != NON_PLASTIC and "rule.eta" in (state := net.state_dict()):
         result["eta"] = float(state["rule.eta"])
     return result
 
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule, or of a network without plasticity, at a chosen rate."""
-    changes: dict[str, Any] = (
-        {"network": "non-plastic"} if rule == NON_PLASTIC else {"network": "connection", "rule": rule}
-    )
-    return {f"rule-{rule}": {**changes, "rates": (1e-3, 3e-3, 1e-2)}}
+    own: dict[str, Any] = {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "connection", "rule": rule}
+    return {f"rule-{rule}": {**own, "rates": (1e-3, 3e-3, 1e-2)}}
 
 
 def step_of(config: Config) -> Callable[[], object]:

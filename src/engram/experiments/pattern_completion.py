@@ -60,8 +60,8 @@ class Config:
 arms: dict[str, dict[str, Any]] = {
     "plastic": {"network": "plastic", "learning_rate": 1e-3},
     "homogeneous": {"network": "plastic", "alpha": "homogeneous", "learning_rate": 1e-3},
-    "non-plastic": {"network": "non-plastic", "learning_rate": 1e-3},
-    "non-plastic-large": {"network": "non-plastic", "hidden_size": 251},
+    "non-plastic": {"network": NON_PLASTIC, "learning_rate": 1e-3},
+    "non-plastic-large": {"network": NON_PLASTIC, "hidden_size": 251},
     "lstm": {"network": "lstm", "hidden_size": 200, "learning_rate": 1e-3},
     "plastic-long": {"network": "plastic", "bits": 200, "hidden_size": lambda arm: arm.bits + 1, "episodes": 1000}
     | {"patterns": 5, "cycles": 2, "presentation_steps": 6, "blank_steps": 4},
@@ -138,7 +138,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule, or of a network without plasticity, trained for a third of the time at a chosen rate."""
-    own: dict[str, Any] = {"network": "non-plastic"} if rule == NON_PLASTIC else {"network": "plastic", "rule": rule}
+    own: dict[str, Any] = {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "plastic", "rule": rule}
     return {f"rule-{rule}": {**own, "rates": (3e-4, 1e-3, 3e-3), "episodes": lambda arm: max(10, arm.episodes // 3)}}
 
 

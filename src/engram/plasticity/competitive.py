@@ -22,7 +22,7 @@ class Competitive(Instar):
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
         temperature: T, positive; as it goes to 0, the winner takes all.
-        **options: ``eta_param``, ``device`` and ``dtype`` of ``Instar``.
+        **options: ``connections``, ``eta_param``, ``device`` and ``dtype`` of ``Instar``.
 
     Raises:
         ValueError: ``temperature`` is not positive, or an argument of ``Instar`` is out of range.
@@ -50,4 +50,4 @@ class Competitive(Instar):
 
     def extra_repr(self) -> str:
         """The arguments as ``repr`` shows them."""
-        return f"temperature={self.temperature}"
+        return f"{super().extra_repr()}, temperature={self.temperature}"

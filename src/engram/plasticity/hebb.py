@@ -16,16 +16,18 @@ class Hebb(RatedRule):
     The trace decays to zero while the receiving unit is silent.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter, trained as ``eta_param`` says.
+        eta: Initial plasticity rate, per step; a scalar parameter, or (post, pre) with ``connections``, trained as
+            ``eta_param`` says.
+        connections: The layer's numbers of receiving and sending units, (post, pre), to give every connection its own
+            rate eta[j, i], which no kernel supports. None: one rate for all connections.
         eta_param: ``"raw"``: the parameter is eta itself, without constraint, as published. ``"sigmoid"``: the
             parameter is its logit, ``eta_logit``, so that eta stays between 0 and 1.
-        shape: Shape of the parameter, (); other shapes are for subclasses.
         device: Device of the parameters.
         dtype: Data type of the parameters.
 
     Raises:
-        ValueError: ``eta`` is negative or not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is
-            unknown.
+        ValueError: ``eta`` is negative or not finite or, if ``"sigmoid"``, not between 0 and 1; ``eta_param`` is
+            unknown; or ``connections`` are not two positive numbers.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equation 2.
 
@@ -42,4 +44,4 @@ class Hebb(RatedRule):
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
         """D = M = eta, z = y."""
-        return Coefficients(decay=self.eta, gain=self.eta, post=post)
+        return Coefficients(decay=self.coefficient(), gain=self.coefficient(), post=post)

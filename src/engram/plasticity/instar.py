@@ -17,7 +17,8 @@ class Instar(RatedRule):
     A unit that is silent keeps what it has learned. The activity should not be negative.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter.
+        eta: Initial plasticity rate, per step; a scalar parameter, or (post, pre) with ``connections``.
+        connections: (post, pre) for a rate of every connection, see ``Hebb``.
         eta_param: ``"raw"``: the parameter is eta itself, without constraint. ``"sigmoid"``: the parameter is its
             logit, ``eta_logit``, so that eta stays between 0 and 1.
         device: Device of the parameters.
@@ -41,4 +42,4 @@ class Instar(RatedRule):
     ) -> Coefficients:
         """D = eta y, M = eta, z = y."""
         checks.instance("post", post, Tensor)
-        return Coefficients(decay=self.eta * post, gain=self.eta, post=post)
+        return Coefficients(decay=self.coefficient(post), gain=self.coefficient(), post=post)

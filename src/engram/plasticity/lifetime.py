@@ -71,7 +71,7 @@ class Individuals(NamedTuple):
     noise: Perturbations
     noise_of: Int[Tensor, "batch"]
     record: tuple[int, ...]
-    order: Int[Tensor, "units"] | None
+    source_of: Int[Tensor, "units"] | None
 
 
 @torch.no_grad()
@@ -84,7 +84,7 @@ def lifetimes(
     alpha: Matrices | None = None,
     shared_noise: bool = True,
     record: Sequence[int] = (),
-    order: Int[Tensor, "units"] | None = None,
+    source_of: Int[Tensor, "units"] | None = None,
     backend: Backend = "auto",
 ) -> Lifetimes:
     """The results of running individuals through trials, from birth.
@@ -98,8 +98,8 @@ def lifetimes(
         shared_noise: Whether all individuals get the same perturbations, as published. This lowers the variance of
             their differences, but they are then not independent.
         record: Trials in which the activity is recorded, counted from 0.
-        order: A control: a permutation of the units; the traces of the connections from unit i read the activity of
-            unit ``order[i]`` as presynaptic. None: that of unit i itself.
+        source_of: A control: a permutation of the units; the traces of the connections from unit i read the activity
+            of unit ``source_of[i]`` as presynaptic. None: that of unit i itself.
         backend: ``"eager"``: step by step, the definition. ``"fused"``: the numba kernel, with
             ``torch.get_num_threads()`` threads. ``"auto"``: the kernel if it can run.
 
@@ -131,18 +131,18 @@ def lifetimes(
     outside = [trial for trial in record if not 0 <= trial < count]
     if outside:
         raise ValueError(f"record = {tuple(record)}: expected trials from 0 to {count - 1}")
-    if order is not None:
+    if source_of is not None:
         units = weights.shape[-1]
-        checks.tensor("order", order, (units,), like=trials.kind)
-        if not ((order >= 0) & (order < units)).all():
-            raise ValueError(f"order = {order.tolist()}: expected units from 0 to {units - 1}")
+        checks.tensor("source_of", source_of, (units,), like=trials.kind)
+        if not ((source_of >= 0) & (source_of < units)).all():
+            raise ValueError(f"source_of = {source_of.tolist()}: expected units from 0 to {units - 1}")
     live = _chosen(net, weights, backend)
     genome = torch.arange(batch) if len(weights) > 1 else torch.zeros(batch, dtype=torch.long)
     parts = []
     for rows in torch.split(torch.arange(batch), batch if shared_noise else SETS_AT_ONCE):
         noise = net.perturbations(1 if shared_noise else len(rows), count, trials.inputs.shape[1], generator)
         noise_of = torch.zeros(batch, dtype=torch.long) if shared_noise else torch.arange(len(rows))
-        who = Individuals(weights, alphas, genome[rows], noise, noise_of, tuple(record), order)
+        who = Individuals(weights, alphas, genome[rows], noise, noise_of, tuple(record), source_of)
         parts.append(live(net, trials._replace(kind=trials.kind[rows], answer=trials.answer[rows]), who))
     lives = Lifetimes(*map(torch.cat, zip(*parts, strict=True)))
     largest = lives.trace.abs().amax((1, 2))
@@ -221,7 +221,8 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
         feedback: tuple[Tensor, ...] = ()
         for k in range(steps):
             answering, clamp = trials.response[0] <= k < trials.response[1], net.clamped(inputs[:, k])
-            state = net.step(state, clamp, xi[:, k], answering=answering, weight=weight, alpha=alpha, order=who.order)
+            options = {"weight": weight, "alpha": alpha, "source_of": who.source_of}
+            state = net.step(state, clamp, xi[:, k], answering=answering, **options)
             if answering:
                 answers.append(state.activity[:, rnn.ANSWERS])
             first, second = state.activity[:, rnn.MODULATORS].unbind(1)
@@ -262,9 +263,9 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
     loss, choice = np.empty((batch, count), np.float32), np.empty((batch, count), np.int64)
     trace = np.empty((batch, net.units, net.units), np.float32)
     recorded = np.empty((batch, len(who.record), steps, net.units), np.float32)
-    order = torch.empty(0, dtype=torch.long) if who.order is None else who.order
+    source_of = torch.empty(0, dtype=torch.long) if who.source_of is None else who.source_of
     arrays = [who.weight, who.alpha, who.genome, trials.inputs.float(), trials.kind.long(), trials.answer.long()]
-    arrays += [*who.noise, who.noise_of, order.long()]
+    arrays += [*who.noise, who.noise_of, source_of.long()]
     arrays_of_lives = *(tensor.detach().contiguous().numpy() for tensor in arrays), slot
     times = *trials.response, trials.decision, *trials.feedback, net.first_plastic_trial
     rates = np.float32(net.dt / net.tau), np.float32(1 - net.dt / net.tau_e), float(net.eta)

@@ -246,7 +246,7 @@ class NodePerturbationRNN(nn.Module):
         answering: bool = False,
         weight: Matrices | None = None,
         alpha: Matrices | None = None,
-        order: Int[Tensor, "units"] | None = None,
+        source_of: Int[Tensor, "units"] | None = None,
     ) -> NodePerturbationState:
         """The state after a step; nothing is changed in place.
 
@@ -257,8 +257,8 @@ class NodePerturbationRNN(nn.Module):
             answering: Whether the answer units are active; they are silent otherwise.
             weight: Innate weights of each individual; None: the module's.
             alpha: Plasticities of each individual; None: the module's.
-            order: A control: the traces of the connections from unit i read the activity of unit ``order[i]`` as
-                presynaptic; None: that of unit i itself.
+            source_of: A control: the traces of the connections from unit i read the activity of unit ``source_of[i]``
+                as presynaptic; None: that of unit i itself.
         """
         checks.arguments()
         if state.hidden.shape[-1:] != (self.units,):
@@ -266,7 +266,7 @@ class NodePerturbationRNN(nn.Module):
         weight, alpha = self.weight if weight is None else weight, self.alpha if alpha is None else alpha
         effective = weight + alpha * state.trace
         before = state.activity
-        presynaptic = before if order is None else before[:, order]
+        presynaptic = before if source_of is None else before[:, source_of]
         hidden = state.hidden + (self.dt / self.tau) * ((effective @ before[..., None])[..., 0] - state.hidden)
         eligibility, mean = state.eligibility, state.mean
         if xi is not None:

@@ -19,7 +19,8 @@ class Oja(RatedRule):
     activity exceeds two.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter.
+        eta: Initial plasticity rate, per step; a scalar parameter, or (post, pre) with ``connections``.
+        connections: (post, pre) for a rate of every connection, see ``Hebb``.
         eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.
         device: Device of the parameters.
         dtype: Data type of the parameters.
@@ -41,4 +42,4 @@ class Oja(RatedRule):
     ) -> Coefficients:
         """D = eta y^2, M = eta, z = y."""
         checks.instance("post", post, Tensor)
-        return Coefficients(decay=self.eta * post.square(), gain=self.eta, post=post)
+        return Coefficients(decay=self.coefficient(post.square()), gain=self.coefficient(), post=post)

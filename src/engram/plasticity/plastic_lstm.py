@@ -179,7 +179,7 @@ class PlasticLSTM(nn.Module):
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
         """As ``PlasticRNN.run_layer``."""
         checks.arguments()
-        checks.has_shape("state.hidden", state.hidden.shape, (sequence.shape[1], self.hidden_size))
+        self.check_state(state, (sequence.shape[1],))
         check_precision(self.weight_hh)
         admit, forget, emit = self.bias_hh.chunk(3)
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))

@@ -215,7 +215,7 @@ class PlasticRNN(nn.Module):
             clamp: Where the activity is the external input.
         """
         checks.arguments()
-        checks.has_shape("state.hidden", state.hidden.shape, (sequence.shape[1], self.hidden_size))
+        self.check_state(state, (sequence.shape[1],))
         # Fetching a parameter from a module takes about as long as checking it, so each is fetched once.
         weight_hh, rule = self.weight_hh, self.rule
         if rule is not None:
@@ -256,6 +256,8 @@ class PlasticRNN(nn.Module):
         scan: Callable[..., Any] | None = step_scan
         if self.alpha is not None:
             scan = None if self.backend == "eager" else fastest(RNN, start.hidden[None], *layer, **options)
+        if self.backend == "fused" and scan is any_rule.any_rule_scan:
+            scan = None  # not the kernel that was asked for, so ``forward`` says why that one cannot run
         if self.upper or scan not in makers or autocast(self.bias.device):
             time, state = int(self.batch_first), self.init(batch_size)
 
@@ -276,7 +278,7 @@ class PlasticRNN(nn.Module):
             checks.finite("input", sequence, AXES)
             output = step(projected(sequence, weight, bias, "auto").to(weight.dtype))
             checks.finite("activity", output, AXES)
-            return output.squeeze(0)  # type: ignore[no-any-return]
+            return output[0].clone()  # type: ignore[no-any-return]  # the network goes on from its own copy
 
         return act
 

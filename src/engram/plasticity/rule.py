@@ -6,6 +6,7 @@ import itertools
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
@@ -60,8 +61,9 @@ class PlasticityRule(nn.Module, ABC):
             something else, which no kernel can run.
         forgets: The form of D for the kernels, given the rate M and z = y. ``"nothing"``: D = 0. ``"rate"``: D = M.
             ``"share"``: the same, with M clamped to [0, 1]. ``"oja"``: D = M y^2. None: something else, for which
-            ``coefficients`` is called in every step. A soft rule has ``"nothing"`` or None. M is the parameter ``eta``,
-            or m for a modulated linear rule. It is not inherited, because a subclass may change anything.
+            ``coefficients`` is called in every step. Kernels run a soft rule only with ``"nothing"``. M is the
+            parameter ``eta``, or m for a modulated linear rule. It is not inherited, because a subclass may change
+            anything.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), whose rules are written here in one form.
 
@@ -94,7 +96,7 @@ class PlasticityRule(nn.Module, ABC):
 
     def __getattr__(self, name: str) -> Any:
         # Called only if there is no parameter eta; readers of the rate need not know which form is trained.
-        if name == "eta" and ("eta_logit" in self._parameters or "eta_logit" in self.__dict__):
+        if name == "eta" and any("eta_logit" in names for names in (self._parameters, vars(self), vars(type(self)))):
             return self.eta_logit.sigmoid()
         return super().__getattr__(name)
 
@@ -113,10 +115,8 @@ class PlasticityRule(nn.Module, ABC):
             pre_size: Number of sending units.
 
         Raises:
-            ValueError: A size is less than one, or the rule forgets and has ``recursion = "soft"``.
+            ValueError: A size is less than one.
         """
-        if self.recursion == "soft" and self.forgets not in (None, "nothing"):  # the kernels would leave out D
-            raise ValueError(f"forgets = {self.forgets!r}: expected None or 'nothing' with recursion = 'soft'")
         sizes = {"batch_size": batch_size, "post_size": post_size, "pre_size": pre_size}
         for name, size in sizes.items():
             checks.size(name, size)
@@ -226,32 +226,37 @@ def _no_coefficients(rule: PlasticityRule, *_: object) -> Coefficients:
 class RatedRule(PlasticityRule):
     """A rule with a trained rate, whose parameter is ``eta`` itself or its logit.
 
+    Subclasses take the rate from ``coefficient``, so that every connection may have its own.
+
     Args:
         eta: Initial plasticity rate, per step; a scalar parameter.
+        connections: The layer's numbers of receiving and sending units, (post, pre), to give every connection its own
+            rate eta[j, i], which no kernel supports; all are ``eta`` at first. None: one rate for all connections.
         eta_param: ``"raw"``: the parameter is eta. ``"sigmoid"``: it is the logit of eta.
-        shape: Shape of the parameter: (), or (post, pre) in subclasses whose ``check_step`` compares it with the trace;
-            all its values are ``eta`` at first.
         device: Device of the parameters.
         dtype: Data type of the parameters.
 
     Raises:
-        ValueError: ``eta`` or ``eta_param`` is out of range, or the rule has one rate for all connections and ``shape``
-            is not ().
+        ValueError: ``eta``, ``eta_param`` or ``connections`` is out of range.
     """
+
+    connections: tuple[int, ...] | None = None
 
     def __init__(
         self,
         eta: float = 0.01,
         *,
+        connections: Sequence[int] | None = None,
         eta_param: str = "raw",
-        shape: tuple[int, ...] = (),
         device: Device = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         checks.arguments()
         super().__init__(device, dtype)
-        if shape and type(self).check_step is PlasticityRule.check_step:  # which does not compare it with the trace
-            raise ValueError(f"shape = {shape}: expected (), as {type(self).__name__} has one rate for all connections")
+        if connections is not None:
+            checks.array("connections", connections, (2,))
+            self.connections = tuple(checks.size("connections", size) for size in connections)
+        shape = self.connections or ()
         checks.number("eta", eta)  # values that are not finite are reported as such
         checks.number("eta", eta, minimum=0)
         if checks.choice("eta_param", eta_param, ("raw", "sigmoid")) == "raw":
@@ -260,6 +265,31 @@ class RatedRule(PlasticityRule):
         if not 0 < eta < 1:
             raise ValueError(f"eta = {eta}: expected a number between 0 and 1, because eta_param = 'sigmoid'")
         self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype, shape)
+
+    def coefficient(self, factor: Float[Tensor, "batch post"] | None = None) -> Float[Tensor, "..."]:
+        """The rate, times a factor of the receiving units if given: of units, or (..., post, pre) of connections.
+
+        Args:
+            factor: The factor.
+        """
+        eta = self.eta
+        if eta.dim() == 0:
+            return eta if factor is None else eta * factor
+        return eta.unsqueeze(0) if factor is None else eta * factor.unsqueeze(2)
+
+    def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
+        """Raise unless the arguments of ``update`` fit each other and the shape of ``eta``.
+
+        Args:
+            state: The state before the step.
+            pre: Presynaptic activity, (batch, pre).
+            post: Postsynaptic activity, (batch, post).
+            modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
+        """
+        super().check_step(state, pre, post, modulator)
+        if self.connections is not None and state.trace.shape[1:] != self.connections:
+            expected = ", ".join(map(str, ("batch", *self.connections)))
+            raise ValueError(f"state.trace.shape = {tuple(state.trace.shape)}: expected ({expected}), as of eta")
 
     def extra_repr(self) -> str:
         """The current rate, for ``repr``."""

@@ -252,9 +252,7 @@ class Chain(NamedTuple):
             is_supported = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
             if not is_supported and (ids or not any_activation):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
-                reason = (
-                    "it lacks a known derivative" if not ids else "it has weights of a form that it lacks a rule for"
-                )
+                reason = "its weights have no known gradients" if ids else "it has no known derivative"
                 raise TypeError(
                     f"{subject}: {reason}; expected an nn.Sequential of {supported}, activations, pooling, Flatten"
                 )

@@ -71,11 +71,16 @@ def peek(path: Path, name: str) -> Any:
     check_regular(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return _decode(dict(json.loads((file.metadata() or {})["state"])["dict"])[name], {})
+            entries = dict(json.loads((file.metadata() or {})["state"])["dict"])
+        if name not in entries:
+            raise ValueError(f"it has no entry {name!r}")
+        return _decode(entries[name], {})
     except FileNotFoundError:
         raise
-    except (safetensors.SafetensorError, OSError, ValueError, LookupError, RecursionError, TypeError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CorruptFileError(path, str(error)) from None
+    except (AttributeError, LookupError, RecursionError, TypeError) as error:  # from a forged header
+        raise CorruptFileError(path, f"it holds no tree of state ({type(error).__name__})") from None
 
 
 def save_object(path: Path, kind: str, content: dict[str, Any]) -> None:

@@ -192,7 +192,7 @@ def controls(
         "new_weight": (net, Genome(redrawn, alpha), {}),
         "initial_alpha": (net, Genome(weight, torch.full_like(alpha, 0.5)), {}),
         "short_trace": (short, evolved, {}),
-        "shuffled_trace": (net, evolved, {"order": order}),
+        "shuffled_trace": (net, evolved, {"source_of": order}),
     }
 
 

@@ -14,7 +14,6 @@ If it is false, the plain scan is differentiated instead.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,11 +76,11 @@ class Recursion:
         hidden: Float[Tensor, "batch pre"],
         start: Float[Tensor, "batch post pre"],
     ) -> None:
-        self.rule, self.hidden, self.trace = rule, hidden, start
+        rule.check_step(TraceState(start), hidden, hidden, None)  # the units have the form of the activity before
+        self.hidden = hidden
         self.weight, self.alpha, self.start = array(weight), array(alpha), array(start)
-        self.clip = self.weight.dtype.type(bound_of(rule))
+        self.clip = self.weight.dtype.type(rule_encoding.bound_of(rule))
         self.current = torch.empty_like(hidden, requires_grad=False, memory_format=torch.contiguous_format)
-        self.is_checked = False
 
     def first(self, external: Any) -> Float[Tensor, "batch post"]:
         """The r of the first step, in memory that the next step reuses."""
@@ -115,18 +114,6 @@ class Recursion:
         else:
             layout.in_groups(step, work, batch, (1, self.current.dtype), lambda group: fixed)
         return self.current
-
-    def coefficients(self, pre: Tensor, post: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep and increment of every unit in a step; the first call checks the arguments.
-
-        Args:
-            pre: x.
-            post: z.
-        """
-        if not self.is_checked:
-            self.rule.check_step(TraceState(self.trace), pre, post, None)
-            self.is_checked = True
-        return unit_coefficients(self.rule, post)
 
 
 class StackedCoefficients:
@@ -215,11 +202,6 @@ def has_graph(tensors: Sequence[Tensor]) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-def bound_of(rule: PlasticityRule) -> float:
-    """The bound of a rule's traces, infinite for one without."""
-    return math.inf if rule.clip is None else rule.clip
-
-
 def unit_coefficients(rule: PlasticityRule, post: Float[Tensor, "batch post"]) -> tuple[Tensor, Tensor]:
     """Keep and increment of every unit, (batch, post) each."""
     decay, gain, target = rule.coefficients(post, None)
@@ -242,8 +224,9 @@ def has_unit_coefficients(rule: PlasticityRule, like: Float[Tensor, "batch post"
         vars(rule).update(attributes)
         rule._buffers.update(buffers)
         for buffer, content in contents:
-            with torch.no_grad():
-                buffer.copy_(content)
+            if not torch.equal(buffer, content):  # else a graph that saved the buffer would count it as changed
+                with torch.no_grad():
+                    buffer.copy_(content)
     if not all(map(torch.equal, coefficients, first)) or any(values.dtype != like.dtype for values in first):
         return False  # noise or memory, or another precision
     return _come_from(coefficients, [post, *rule.parameters()])

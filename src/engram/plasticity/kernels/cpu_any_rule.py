@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from numba import njit
+
 from engram.numeric.jit import jit
 
 # A sum over the sending units may be computed in any order, as long as the order is the same each time.
-fast = partial(jit, fastmath={"reassoc", "contract"})
+ANY_ORDER = {"reassoc", "contract"}
+fast = partial(jit, fastmath=ANY_ORDER)
 
 
 @fast
@@ -38,3 +41,16 @@ def step(update, before, keep, increment, pre, after, external, weight, alpha, r
                     plastic += H[i] * y[i]
                 plastic *= alpha[j]
             current[b, j] = external[b, j] + fixed + plastic
+
+
+@njit(forceinline=True, error_model="numpy", fastmath=ANY_ORDER)
+def undo_bound(of_H, H, x, keep, increment, clip, row):
+    """Write the gradients of a unit's traces before their bound; return those of its coefficients."""
+    zero = type(clip)(0)
+    of_keep = of_increment = zero
+    for i in range(x.size):
+        grad = of_H[i] if abs(keep * H[i] + increment * x[i]) <= clip else zero
+        row[i] = grad
+        of_keep += grad * H[i]
+        of_increment += grad * x[i]
+    return of_keep, of_increment

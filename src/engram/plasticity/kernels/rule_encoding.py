@@ -20,8 +20,12 @@ from engram.plasticity.state import EligibilityState, RuleState, TraceState
 def rule_numbers(rule: PlasticityRule) -> tuple[int, float, bool, int]:
     """Recursion, bound, ``trace_first`` and forgetting of a rule that ``unsupported_rule`` accepts."""
     assert rule.forgets is not None
-    clip = math.inf if rule.clip is None else rule.clip
-    return RECURSIONS[rule.recursion], clip, getattr(rule, "trace_first", False), FORGETS[rule.forgets]
+    return RECURSIONS[rule.recursion], bound_of(rule), getattr(rule, "trace_first", False), FORGETS[rule.forgets]
+
+
+def bound_of(rule: PlasticityRule) -> float:
+    """The bound of a rule's traces, infinite for one without."""
+    return math.inf if rule.clip is None else rule.clip
 
 
 def recurrent(
@@ -77,6 +81,8 @@ def unsupported_rule(rule: PlasticityRule | None) -> str | None:
         return f"rule = {rule}: expected {names}"
     if rule.recursion == "own" or rule.forgets is None:
         return f"rule = {rule}: expected only_half=False, strict=False and, of a retroactive rule, mode='clip'"
+    if rule.recursion == "soft" and rule.forgets != "nothing":  # which the kernels would leave out
+        return f"forgets = {rule.forgets!r} of {rule}: expected 'nothing' with recursion = 'soft'"
     if getattr(getattr(rule, "eta", None), "ndim", 0) > 0:
         return f"rule = {rule}: expected connections=None"
     return None

@@ -37,7 +37,7 @@ from engram.plasticity.kernels.trace import rows_in
 
 @jit
 def lifetime(
-    weight, alpha, genome, inputs, kind, answer, first_event, event_unit, event_size, noise_of, order, slot,
+    weight, alpha, genome, inputs, kind, answer, first_event, event_unit, event_size, noise_of, source_of, slot,
     response_start, response_stop, decision, feedback_start, feedback_stop, first_plastic,
     rate, keep, eta, clip, decay, gain, low, high, binary, debias,
     loss, choice, trace, recorded, scratch, b,
@@ -54,7 +54,7 @@ def lifetime(
     vectors = scratch[5 * matrix :]
     x, r = vectors[:width], vectors[width : 2 * width]
     current, reordered = vectors[2 * width : 3 * width], vectors[3 * width : 4 * width]
-    sources = reordered if order.size else r
+    sources = reordered if source_of.size else r
     scratch[:] = 0
     rows_in(weight, genome[b], W, 0, width)
     rows_in(alpha, genome[b], A, 0, width)
@@ -82,9 +82,9 @@ def lifetime(
                 before = load(x, i)
                 store(x, i, before + of_rate * (load(current, i) - before))
             moment = t * steps + k
-            if order.size and events[moment] < events[moment + 1]:
+            if source_of.size and events[moment] < events[moment + 1]:
                 for i in range(size):
-                    reordered[i] = r[order[i]]
+                    reordered[i] = r[source_of[i]]
             for event in range(events[moment], events[moment + 1]):
                 unit, pulse = event_unit[event], event_size[event]
                 x[unit] += pulse

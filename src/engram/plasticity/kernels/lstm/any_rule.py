@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import any_rule, layout, rule_encoding
-from engram.plasticity.kernels.any_rule import Recursion, StackedCoefficients
+from engram.plasticity.kernels.any_rule import Recursion, StackedCoefficients, unit_coefficients
 from engram.plasticity.kernels.constants import POST
 from engram.plasticity.kernels.layout import array
 from engram.plasticity.rule import PlasticityRule
@@ -51,7 +51,7 @@ def any_rule_scan(
     alpha = rule_encoding.coefficients_of(alpha, weight.shape[1])
     tensors = drive, state.hidden, state.cell, state.trace, weight, alpha, *rule.parameters()
     outputs, cell, trace = _Scan.apply(any_rule.has_graph(tensors), rule, hebb_post, *tensors)  # type: ignore[no-untyped-call]
-    return outputs, PlasticLSTMState(outputs[-1], cell, TraceState(trace))
+    return outputs, PlasticLSTMState(outputs[-1].clone(), cell, TraceState(trace))
 
 
 class _Scan(torch.autograd.Function):
@@ -79,7 +79,7 @@ class _Scan(torch.autograd.Function):
             output = emit * torch.tanh(cell)
             post = {"input": cell_activity, "recurrent": recurrent, "cell": cell, "hidden": output}[hebb_post]
             post = post.clone() if post is recurrent else post
-            keep, increment = recursion.coefficients(pre, post)
+            keep, increment = unit_coefficients(rule, post)
             steps.append((output, cell, gates, cell_activity, post, keep, increment))
             step = before, *map(array, (pre, keep, increment)), after, nothing, array(output)
             recurrent = recursion.advance(*step)
@@ -137,7 +137,7 @@ def _gradients(
     alphas = alpha.new_zeros(min(layout.GROUPS, batch), *alpha.shape)
     tensors = [*grads, outputs, cells, gates, inputs, traces, start, hidden, cell, keep, increment]
     tensors += [*coefficients.by_post, weight, alpha]
-    numbers = array(weight).dtype.type(any_rule.bound_of(rule)), POST[hebb_post]
+    numbers = array(weight).dtype.type(rule_encoding.bound_of(rule)), POST[hebb_post]
     fixed = (*map(array, tensors), *numbers, *map(array, results))
     layout.in_groups(
         backward,
@@ -150,7 +150,5 @@ def _gradients(
     of_parameters = coefficients.pull_back(of_keep, of_increment)
     if of_parameters is None:
         return None
-    of_weight = torch.addmm(
-        of_fixed[0].t() @ hidden, of_fixed[1:].reshape(-1, 4 * size).t(), outputs[:-1].reshape(-1, size)
-    )
+    of_weight = layout.weight_gradient(of_fixed, hidden, outputs)
     return [of_drive, of_hidden, of_cell, of_start, of_weight, alphas.sum(0), *of_parameters]

@@ -90,7 +90,7 @@ def fused_scan(
         *(drive, hidden, cell, *rule_encoding.traces_of(synapses), *layer),
         *Options(*rule_encoding.rule_numbers(rule), *units, stretch),
     )
-    last = outputs[-1] if len(drive) else hidden
+    last = outputs[-1].clone() if len(drive) else hidden
     return outputs, state._replace(hidden=last, cell=cell, rule=rule_encoding.state_of(trace, eligibility))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import any_rule, layout, rule_encoding
-from engram.plasticity.kernels.any_rule import Recursion, StackedCoefficients
+from engram.plasticity.kernels.any_rule import Recursion, StackedCoefficients, unit_coefficients
 from engram.plasticity.kernels.layout import array
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
@@ -51,7 +51,7 @@ def any_rule_scan(
     coefficients = rule_encoding.coefficients_of(alpha, len(weight))
     tensors = drive, state.hidden, state.trace, weight, coefficients, *rule.parameters()
     outputs, trace = _Scan.apply(any_rule.has_graph(tensors), rule, clamp, nonlinearity, *tensors)  # type: ignore[no-untyped-call]
-    return outputs, PlasticState(outputs[-1], TraceState(trace))
+    return outputs, PlasticState(outputs[-1].clone(), TraceState(trace))
 
 
 def stepper(
@@ -78,7 +78,7 @@ def stepper(
             current = recursion.advance(before, *pending, after, external, array(hidden))
             before, after = after, before
         activity = nonlinearity(current)
-        pending = array(hidden), *map(array, recursion.coefficients(hidden, activity))
+        pending = array(hidden), *map(array, unit_coefficients(rule, activity))
         hidden = activity
         return activity.unsqueeze(0)
 
@@ -106,7 +106,7 @@ class _Scan(torch.autograd.Function):
             post, after = nonlinearity(current), memory[t % len(memory)]
             if clamp is not None:
                 post = torch.where(clamp[t], drive[t], post)
-            keep, increment = recursion.coefficients(pre, post)
+            keep, increment = unit_coefficients(rule, post)
             steps.append((post, keep, increment))
             # No step follows the last one; its external input stands in for that of the next.
             following = external[min(t + 1, len(external) - 1)]
@@ -166,7 +166,7 @@ def _gradients(
     tensors = [*grads, outputs, mask, traces, start, hidden, keep, increment, *coefficients.by_post, weight, alpha]
     fixed = (
         *map(array, tensors),
-        array(weight).dtype.type(any_rule.bound_of(rule)),
+        array(weight).dtype.type(rule_encoding.bound_of(rule)),
         nonlinearity is torch.relu,
         *map(array, results),
     )
@@ -182,7 +182,5 @@ def _gradients(
     if of_parameters is None:
         return None
     of_current = of_drive if clamp is None else of_drive.masked_fill(clamp, 0)
-    of_weight = torch.addmm(
-        of_current[0].t() @ hidden, of_current[1:].reshape(-1, size).t(), outputs[:-1].reshape(-1, size)
-    )
+    of_weight = layout.weight_gradient(of_current, hidden, outputs)
     return [of_drive, of_hidden, of_start, of_weight, alphas.sum(0), *of_parameters]

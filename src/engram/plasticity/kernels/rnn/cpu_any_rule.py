@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engram.plasticity.kernels.cpu_any_rule import fast
+from engram.plasticity.kernels.cpu_any_rule import fast, undo_bound
 
 
 @fast
@@ -25,12 +25,7 @@ def backward(
             for j in range(size):
                 H, of_H = traces[t - 1, b, j] if t else start[b, j], G[j]
                 k, d, y = keep[t, b, j], increment[t, b, j], outputs[t, b, j]
-                of_k = of_d = zero
-                for i in range(size):
-                    grad = of_H[i] if abs(k * H[i] + d * x[i]) <= clip else zero
-                    row[i] = grad
-                    of_k += grad * H[i]
-                    of_d += grad * x[i]
+                of_k, of_d = undo_bound(of_H, H, x, k, d, clip, row)
                 grad_keep[t, b, j], grad_increment[t, b, j] = of_k, of_d
                 of_y = grad_outputs[t, b, j] + of_post[j]
                 of_y += of_k * keep_by_post[t, b, j] + of_d * increment_by_post[t, b, j]

@@ -93,7 +93,7 @@ def fused_scan(
         *(drive, clamp, hidden, *rule_encoding.traces_of(synapses), *layer),
         *Options(*rule_encoding.rule_numbers(rule), *units, stretch),
     )
-    last = outputs[-1] if len(drive) else hidden
+    last = outputs[-1].clone() if len(drive) else hidden
     return outputs, state._replace(hidden=last, rule=rule_encoding.state_of(trace, eligibility))
 
 
@@ -169,9 +169,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     layout.in_groups(backward, work, batch, (numbers, outputs.dtype), lambda group: (*fixed, alphas[group], sum_arrays))
     current = results[0] if mask is None else results[0].masked_fill(mask, 0)
     alpha_grad = _untiled(alpha_sums.sum(0), width)[:size, :size]
-    # The activity before the first step is `hidden`, and before each later step the previous output.
-    first_grad, later_currents = current[0].t() @ hidden.detach(), current[1:].reshape(-1, size).t()
-    weight_grad = torch.addmm(first_grad, later_currents, outputs.detach()[:-1].reshape(-1, size))
+    weight_grad = layout.weight_gradient(current, hidden.detach(), outputs.detach())
     of_alpha = alpha_grad.contiguous() if alpha.dim() == 2 else alpha_grad.sum(1)
     return (*results, weight_grad, of_alpha, *layout.totals(sums, size))
 

@@ -42,7 +42,7 @@ def step_scan(
     layer, options = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
     start, end = (array(hidden), before[0], before[-1]), (after[0], after[-1])
     steps(array(drive), array(mask), start, *layer, options, array(outputs), end)
-    return outputs, state._replace(hidden=outputs[-1] if len(drive) else hidden, rule=last)
+    return outputs, state._replace(hidden=outputs[-1].clone() if len(drive) else hidden, rule=last)
 
 
 def stepper(
