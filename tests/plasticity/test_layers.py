@@ -233,12 +233,15 @@ def test_a_sequence_alone_is_clamped_by_its_own_shape():
 
 def test_a_converted_lstm_stays_in_its_mode_and_draws_nothing():
     lstm = torch.nn.LSTM(3, 4, num_layers=2, dropout=0.5).eval()
+    lstm.weight_hh_l1.requires_grad_(False)
     net, x = from_lstm(lstm), torch.ones(5, 2, 3)
+    assert [name for name, p in net.named_parameters() if not p.requires_grad] == ["upper.0.weight_hh"]
     torch.testing.assert_close(net(x)[0], lstm(x)[0])
     before = torch.random.get_rng_state()
     back = to_lstm(net)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert not back.training
+    assert [name for name, p in back.named_parameters() if not p.requires_grad] == ["weight_hh_l1"]
     torch.testing.assert_close(back(x)[0], lstm(x)[0])
 
 

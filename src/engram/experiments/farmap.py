@@ -337,6 +337,6 @@ experiment = Experiment(
     intervals the active map is as small within 5 % [surprise-memory-clock: fails]; with random cuts it is larger
     [surprise-memory: holds], though in two rooms 89 % of the cuts at surprise are at the door [cuts-at-doors: holds].
     Recall gains 3 % [recall-matters: holds], which took 80 seeds to tell from 2 %; walks to other maps gain nothing
-    [other-maps-matter: fails]. So fragment a map if the part in use has to be small; all parts together take three times the memory of a
-    single map [all-maps: holds].""",
+    [other-maps-matter: fails]. So fragment a map if the part in use has to be small; all parts together take three
+    times the memory of a single map [all-maps: holds].""",
 )

@@ -11,12 +11,15 @@ from engram import checks
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.plastic_lstm import PlasticLSTM
 
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # in the order of torch
+
 
 @torch.no_grad()
 def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
     """A plastic LSTM that computes the same as an ``nn.LSTM`` until training makes it plastic.
 
-    Its alpha is zero at first; if alpha is a product of two factors, only the factor of the receiving units is.
+    Frozen parameters stay frozen. Its alpha is zero at first; if alpha is a product of two factors, only the factor of
+    the receiving units is.
 
     Args:
         lstm: An LSTM with one direction and without a projection.
@@ -44,6 +47,8 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
         layer.bias_ih.chunk(4)[2].add_(cell_input)  # for which a plastic LSTM has only one bias
         layer.bias_hh.copy_(torch.cat((admit, forget, emit)))
         (layer.alpha.post if isinstance(layer.alpha, LowRank) else layer.alpha).zero_()
+        for name, frozen in zip(NAMES, (weight_ih, weight_hh, *biases), strict=False):
+            getattr(layer, name).requires_grad_(frozen.requires_grad)
     return net.train(lstm.training)
 
 
@@ -69,6 +74,8 @@ def to_lstm(net: PlasticLSTM) -> nn.LSTM:
         bias_hh = torch.cat((admit, forget, torch.zeros_like(emit), emit))
         for target, source in zip(parameters, (layer.weight_ih, layer.weight_hh, layer.bias_ih, bias_hh), strict=True):
             target.copy_(source)
+        for target, name in zip(parameters, NAMES, strict=True):
+            target.requires_grad_(getattr(layer, name).requires_grad)
     return lstm.train(net.training)
 
 
