@@ -163,7 +163,7 @@ def odd_trial(config: Odd, run: Run) -> Any:
         ("list", "TypeError: the trial returned [1.0]: expected a dict of results"),
         ("array", "TypeError: result 'loss' = array of shape (2,) and dtype float64: expected Python's numbers"),
         ("surrogate", r"RuntimeError: no file \udcff.txt"),
-        ("undecodable", "ValueError: a trial uses the file '"),
+        ("undecodable", "ValueError: the file '"),
     ],
 )
 def test_an_odd_result_or_name_fails_its_trial_and_says_so(tmp_path, monkeypatch, returns, message):

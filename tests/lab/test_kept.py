@@ -34,13 +34,16 @@ def build(config: Config) -> tuple[nn.Linear, nn.Linear]:
 
 def trial(config: Config, run: Run) -> dict[str, float]:
     net, readout = build(config)
-    run.keep(net=net, readout=readout)
+    run.keep(net=net, readout=readout, generator=run.generator)
+    torch.rand((), generator=run.generator)
     with torch.no_grad():
         for step in run.steps(3, net=net, readout=readout):
             net.weight += 1
             readout.weight -= 1
             run.log(step, size=net.weight.norm())
-    return {"size": float(net.weight.detach().norm())}
+    following = torch.Generator()
+    following.set_state(run.generator.get_state())
+    return {"size": float(net.weight.detach().norm()), "next": float(torch.rand((), generator=following))}
 
 
 presets = {name: Preset(seeds=1) for name in ("smoke", "laptop", "paper")}
@@ -82,9 +85,10 @@ def test_several_parts_are_kept_by_name_as_they_are_in_the_end(tmp_path):
     net, readout = build(config)
     assert float(trial.load(net, "net").weight.detach().norm()) == trial.result["size"]
     assert torch.equal(trial.load(readout, "readout").weight, trial.state_dict()["readout.weight"])
-    with pytest.raises(ValueError, match=re.escape("a, seed 0 saved net, readout: name one of them")):
+    assert float(torch.rand((), generator=trial.load(torch.Generator(), "generator"))) == trial.result["next"]
+    with pytest.raises(ValueError, match=re.escape("a, seed 0 saved net, readout, generator: name one of them")):
         trial.load(net)
-    with pytest.raises(ValueError, match="name = 'nets': expected one of 'net', 'readout'"):
+    with pytest.raises(ValueError, match="name = 'nets': expected one of 'net', 'readout', 'generator'"):
         trial.load(net, "nets")
     with pytest.raises(ValueError, match="a, seed 0: the state that it saved as 'net' does not fit: "):
         trial.load(readout, "net")

@@ -197,10 +197,8 @@ def test_objects_are_kept_between_loops_only(tmp_path):
     for _ in run.steps(2, total=total):
         with pytest.raises(RuntimeError, match=r"run\.keep\(total\) within a loop"):
             run.keep(total=total)
-    run.keep(total=total)
     with pytest.raises(TypeError, match="state 'history' is of type list"):
         run.keep(history=[])
-    assert run.kept == {"total": total}
 
 
 def test_a_number_of_steps_is_an_integer(tmp_path):

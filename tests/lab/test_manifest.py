@@ -483,3 +483,16 @@ def test_a_checkpoint_of_other_code_is_left_for_that_code(toy, tmp_path):
     assert job.differs == "toy_experiments.py was edited"
     (done / "checkpoint-0.safetensors").unlink()
     assert prepare(trial, done.parent, tmp_path / "stop").folder.path == done
+
+
+def test_an_output_of_a_fixed_name_is_no_input_of_the_next_trial(package):
+    output = package / "output.txt"
+    (package / "learner.py").write_text(
+        f"def learn():\n    with open({str(output)!r}, 'w') as file:\n        file.write('1')\n"
+    )
+    importlib.reload(sys.modules["somebodys.learner"])
+    for _ in range(2):
+        using = use()
+        sys.modules["somebodys.learner"].learn()
+        assert "output.txt" not in of_somebody(using.manifest())
+    assert "output.txt" in of_somebody(use().manifest()), "a string names it, and it may be read unnoticed"

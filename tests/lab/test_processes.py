@@ -341,12 +341,8 @@ def test_a_node_of_a_cluster_that_is_lost_costs_no_finished_work(toy, tmp_path, 
     assert [trial.result for trial in again.trials] == [trial.result for trial in alone.trials]
 
 
-def test_a_process_of_the_caller_keeps_its_output(toy, capfd):
-    def of_the_caller() -> None:
-        run(seeds=1, jobs=1)
-        os.write(1, b"of the caller")
-
-    process = multiprocessing.get_context("fork").Process(target=of_the_caller)
-    process.start()
-    process.join()
+def test_a_process_of_the_caller_keeps_its_output(toy, capfd, monkeypatch):
+    monkeypatch.setattr(multiprocessing, "parent_process", multiprocessing.current_process)  # as in a caller's pool
+    run(seeds=1, jobs=1)
+    os.write(1, b"of the caller")
     assert capfd.readouterr().out == "of the caller"

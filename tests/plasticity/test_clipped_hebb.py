@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.plasticity import ClippedHebb, TraceState
+from engram.plasticity import ClippedHebb, Coefficients, TraceState
 
 ONE = torch.ones(1, 1)
 
@@ -86,6 +86,16 @@ def test_every_connection_may_have_a_rate_of_its_own(eta_param):
     unbounded.load_state_dict(each.state_dict())
     added = unbounded.update(unbounded.init(2, 4, 3), pre, post).trace
     torch.testing.assert_close(added, torch.einsum("ji,bj,bi->bji", each.eta, post, pre))
+
+
+def test_a_subclass_that_takes_a_rate_of_every_connection_for_one_of_units_is_refused():
+    class Direct(ClippedHebb):
+        def coefficients(self, post, modulator=None):
+            return Coefficients(decay=self.eta, gain=self.eta, post=post)
+
+    rule, x = Direct(connections=(3, 3)), torch.ones(3, 3)
+    with pytest.raises(TypeError, match=r"coefficients of Direct: expected a gain that contains self.rate\(\)"):
+        rule.update(rule.init(3, 3, 3), x, x)
 
 
 def test_rates_for_other_connections_are_refused():

@@ -266,10 +266,3 @@ def test_the_network_goes_on_as_before_if_what_it_returned_is_changed(rule):
         output = touched(torch.ones(1, INPUTS))
         assert torch.equal(output, untouched(torch.ones(1, INPUTS)))
         output.zero_()
-
-
-@pytest.mark.parametrize("kind", [PlasticRNN, PlasticLSTM])
-def test_a_layer_run_alone_refuses_traces_that_are_not_its_own(kind):
-    net = kind(INPUTS, UNITS)
-    with pytest.raises(ValueError, match=r"state.trace.shape = \(1, 2, 2\): expected \(1, 4, 4\)"):
-        net.run_layer(torch.ones(8, 1, INPUTS), net.init_layer(1)._replace(rule=net.rule.init(1, 2, 2)))

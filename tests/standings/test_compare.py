@@ -204,7 +204,8 @@ def test_tasks_are_recorded_one_after_another(tmp_path, monkeypatch):
         record("associative_memories", 1, tasks=["chess"], **options)
 
 
-def test_an_interrupted_run_ships_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_run_ships_nothing(tmp_path, monkeypatch, request):
+    request.addfinalizer(recorded.all_records.cache_clear)
     monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
     recorded.all_records.cache_clear()
 
@@ -214,10 +215,9 @@ def test_an_interrupted_run_ships_nothing(tmp_path, monkeypatch):
         return replace(results, trials=[replace(first, state="interrupted"), *others])
 
     monkeypatch.setattr(comparison, "run", stopped)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(RuntimeError, match=r"associative-memories: .*, seed 0 is interrupted: run it to its end"):
         record("associative_memories", 1, tasks=["random patterns"], jobs=1, runs=tmp_path)
     assert not recorded.TABLE.exists()
-    recorded.all_records.cache_clear()
 
 
 def test_seeds_are_added_only_for_what_is_open(file, tmp_path):

@@ -94,8 +94,9 @@ def test_any_altered_or_missing_byte_is_noticed(tmp_path_factory, data):
         ({"a": [1, object()]}, r"state\.a\.1 is of type object"),
         ({"a": {(1, 2): 3}}, r"state\.a has the key \(1, 2\)"),
         ({"f": len}, r"state\.f is of type builtin_function_or_method"),
-        ({"z": torch.ones(1, dtype=torch.complex128)}, r"state\.z is an array of type torch\.complex128"),
-        ({"names": np.array(["a"])}, r"state\.names is an array of type <U1"),
+        ({"z": torch.ones(1, dtype=torch.complex128)}, r"state\.z has the type torch\.complex128"),
+        ({"c": np.complex64(1j)}, r"state\.c is of type complex64"),
+        ({"names": np.array(["a"])}, r"state\.names has the type <U1"),
     ],
 )
 def test_what_cannot_be_saved_is_named(tmp_path, state, message):
@@ -105,7 +106,7 @@ def test_what_cannot_be_saved_is_named(tmp_path, state, message):
 
 
 @pytest.mark.parametrize(
-    "value", [np.float64(0.1), np.float32(0.1), np.int8(3), np.bool_(True), np.complex64(1j), np.uint64(2**63 + 1)]
+    "value", [np.float64(0.1), np.float32(0.1), np.int8(3), np.bool_(True), np.float16(-0.0), np.uint64(2**63 + 1)]
 )
 def test_a_scalar_keeps_its_type(tmp_path, value):
     checkpoint.save(tmp_path / "c", {"scalar": value})

@@ -65,8 +65,8 @@ def grid_of(observation_space: spaces.Space[Any]) -> tuple[Edges, Edges, Int[np.
         raise ValueError(f"observation_space = {observation_space!r}: expected fewer features, for a grid over them")
     ends: Any = observation_space
     low, high = (np.where(np.abs(end) < UNBOUNDED, end, np.sign(end) * EDGE) for end in (ends.low, ends.high))
-    # A single bound beyond the usual end of the grid moves the other end away from it.
-    above, below = (high <= low) & (ends.high >= UNBOUNDED), (high <= low) & (ends.low <= -UNBOUNDED)
+    # A single bound near the usual end of the grid, or beyond it, moves the other end away from it.
+    above, below = (high - low < EDGE) & (ends.high >= UNBOUNDED), (high - low < EDGE) & (ends.low <= -UNBOUNDED)
     low, high = np.where(below, high - 2 * EDGE, low), np.where(above, low + 2 * EDGE, high)
     bins = np.full(features, max(2, int(CELLS ** (1 / features) + 1e-9)))
     return low.astype(float), np.where(high > low, high, low + 1).astype(float), bins

@@ -91,6 +91,11 @@ def name_of(identity: Mapping[str, Any]) -> str:
     return f"{identity.get('arm')}-{identity.get('seed')}-{digest[:12]}"
 
 
+def printable(text: str) -> str:
+    """A text in which backslash escapes replace what UTF-8 cannot encode, such as parts of undecodable file names."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 class TrialFolder:
     """The folder of one trial; it need not exist yet."""
 
@@ -268,7 +273,7 @@ class TrialFolder:
 
     def fail(self, traceback: str) -> None:
         """Write the traceback of a failed attempt."""
-        write_atomic(self.path / "error.txt", traceback.encode(errors="backslashreplace"))
+        write_atomic(self.path / "error.txt", printable(traceback).encode())
 
     def restart(self, error: CorruptFileError) -> None:
         """Set the corrupt file aside, with the files that are useless without it, so that the trial can start again."""

@@ -20,7 +20,7 @@ import filelock
 from engram import checks
 from engram.lab import loaded
 from engram.lab.config import to_dict
-from engram.lab.folder import Status, TrialFolder, name_of
+from engram.lab.folder import Status, TrialFolder, name_of, printable
 from engram.lab.loop import Interrupted, Run, get_state
 from engram.lab.manifest import Present, Use
 from engram.lab.trial import Trial, computing
@@ -234,16 +234,13 @@ def check_result(result: Any) -> None:
     if not isinstance(result, dict):
         raise TypeError(f"the trial returned {checks.shown(result)}: expected a dict of results")
     for name, value in result.items():
+        if not isinstance(name, str):
+            raise TypeError(f"result name {name!r}: expected a string")
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
             expected = "Python's numbers, strings, booleans, None, and lists and dicts of these"
             raise TypeError(f"result {name!r} = {checks.shown(value)}: expected {expected} ({error})") from None
-
-
-def printable(text: str) -> str:
-    """A text in which backslash escapes replace what UTF-8 cannot encode, such as parts of undecodable file names."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _restart(folder: TrialFolder, status: Status, error: CorruptFileError) -> Status:

@@ -44,6 +44,7 @@ opened: dict[str, Stamp] = {}  # files opened for reading, with their stamps at 
 listed: set[str] = set()  # folders whose content was listed
 openers: dict[str, set[str]] = {}  # the modules that opened each file or listed each folder
 lately: set[str] = set()  # files opened and folders listed since a trial began
+named: set[str] = set()  # files that a string of a module or setting names, and that nothing has opened for reading
 written: set[str] = set()
 _loads: list[str] = []  # the paths of sources, each time they were loaded
 
@@ -120,7 +121,12 @@ def _hear_open(path: str, flags: int) -> None:
         return
     if flags & (os.O_WRONLY | os.O_TRUNC):
         written.add(path)
+        if path in named:  # an output that exists already
+            named.discard(path)
+            lately.discard(path)
+            opened.pop(path, None)
     elif path not in written and (stamp := stamp_of(path)):
+        named.discard(path)
         if path not in lately:  # keep the first stamp, so that a change while a trial reads the file is noticed
             opened[path] = stamp
         lately.add(path)
@@ -227,20 +233,20 @@ def name_of_file(path: str, module: str) -> str:
     """The name in a manifest of a module's file, or of a file that it opened; it stays valid if the folder moves.
 
     Raises:
-        ValueError: The path is not UTF-8.
+        ValueError: The name is not UTF-8.
     """
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"a trial uses the file {path!a}: expected a name in UTF-8") from None
     top = module.partition(".")[0]
-    folder = place_of(top)
+    folder, name = place_of(top), path
     if folder is not None and path.startswith((f"{folder}/{top}/", f"{folder}/{top}.py")):
-        return str(Path(path).relative_to(folder))
-    if data := os.environ.get("ENGRAM_DATA"):
+        name = str(Path(path).relative_to(folder))
+    elif data := os.environ.get("ENGRAM_DATA"):
         with suppress(ValueError):
-            return f"$ENGRAM_DATA/{Path(path).relative_to(Path(data).absolute())}"
-    return path
+            name = f"$ENGRAM_DATA/{Path(path).relative_to(Path(data).absolute())}"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the file {path!a} is in use: expected a name in UTF-8") from None
+    return name
 
 
 def script() -> dict[str, str]:

@@ -118,7 +118,7 @@ class Run:
         state as the first time.
 
         Args:
-            total: Number of steps.
+            total: Number of steps. Windows of ``log`` that are open from before the loop are dropped.
             **state: Whatever changes during the loop: anything with ``state_dict`` and ``load_state_dict``, tensors and
                 arrays (changed in place), generators. ``run.generator``, ``run.rng`` and torch's global generators
                 are included automatically.

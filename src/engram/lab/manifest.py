@@ -87,6 +87,7 @@ class Use:
                 if stamp := loaded.stamp_of(path):
                     loaded.opened[path] = stamp
                     loaded.lately.add(path)
+                    loaded.named.add(path)
                     loaded.openers.setdefault(path, set()).add(module)
         return reach_of_trial
 

@@ -54,7 +54,7 @@ class ClippedHebb(RatedRule):
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
         """D = 0, M = eta, z = y."""
-        eta = self.coefficient()
+        eta = self.rate()
         return Coefficients(decay=eta.new_zeros(()), gain=eta, post=post)
 
     def extra_repr(self) -> str:

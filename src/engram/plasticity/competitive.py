@@ -20,7 +20,7 @@ class Competitive(Instar):
     The sum in the softmax is a signal that all units share; everything else is local.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter.
+        eta: Initial plasticity rate, per step; a scalar parameter, or (post, pre) with ``connections``.
         temperature: T, positive; as it goes to 0, the winner takes all.
         **options: ``connections``, ``eta_param``, ``device`` and ``dtype`` of ``Instar``.
 

@@ -47,8 +47,8 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
         layer.bias_ih.chunk(4)[2].add_(cell_input)  # for which a plastic LSTM has only one bias
         layer.bias_hh.copy_(torch.cat((admit, forget, emit)))
         (layer.alpha.post if isinstance(layer.alpha, LowRank) else layer.alpha).zero_()
-        for name, frozen in zip(NAMES, (weight_ih, weight_hh, *biases), strict=False):
-            getattr(layer, name).requires_grad_(frozen.requires_grad)
+        for name, source in zip(NAMES, (weight_ih, weight_hh, *biases), strict=False):  # there may be no biases
+            getattr(layer, name).requires_grad_(source.requires_grad)
     return net.train(lstm.training)
 
 

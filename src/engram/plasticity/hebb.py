@@ -44,4 +44,4 @@ class Hebb(RatedRule):
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
         """D = M = eta, z = y."""
-        return Coefficients(decay=self.coefficient(), gain=self.coefficient(), post=post)
+        return Coefficients(decay=self.rate(), gain=self.rate(), post=post)

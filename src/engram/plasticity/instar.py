@@ -42,4 +42,4 @@ class Instar(RatedRule):
     ) -> Coefficients:
         """D = eta y, M = eta, z = y."""
         checks.instance("post", post, Tensor)
-        return Coefficients(decay=self.coefficient(post), gain=self.coefficient(), post=post)
+        return Coefficients(decay=self.rate(post), gain=self.rate(), post=post)

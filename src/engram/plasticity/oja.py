@@ -42,4 +42,4 @@ class Oja(RatedRule):
     ) -> Coefficients:
         """D = eta y^2, M = eta, z = y."""
         checks.instance("post", post, Tensor)
-        return Coefficients(decay=self.coefficient(post.square()), gain=self.coefficient(), post=post)
+        return Coefficients(decay=self.rate(post.square()), gain=self.rate(), post=post)

@@ -168,18 +168,16 @@ class PlasticLSTM(nn.Module):
         for k, layer in enumerate((self, *self.upper)):
             sequence = dropped(self, k, sequence)
             if isinstance(input, PackedSequence):
-                sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])
+                sequence, states[k] = run_packed(layer._run_layer, sequence, input.batch_sizes, states[k])
             else:
-                sequence, states[k] = layer.run_layer(sequence, states[k])
+                sequence, states[k] = layer._run_layer(sequence, states[k])
             check_activity(self, k, sequence)
         return layer_results(self, input, sequence, states)
 
-    def run_layer(
+    def _run_layer(
         self, sequence: Float[Tensor, "time batch features"], state: PlasticLSTMState
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticLSTMState]:
-        """As ``PlasticRNN.run_layer``."""
-        checks.arguments()
-        self.check_state(state, (sequence.shape[1],))
+        """As ``PlasticRNN._run_layer``."""
         check_precision(self.weight_hh)
         admit, forget, emit = self.bias_hh.chunk(3)
         bias = self.bias_ih + torch.cat((admit, forget, torch.zeros_like(emit), emit))

@@ -195,27 +195,25 @@ class PlasticRNN(nn.Module):
         for k, layer in enumerate((self, *self.upper)):
             sequence = dropped(self, k, sequence)
             if isinstance(input, PackedSequence):
-                sequence, states[k] = run_packed(layer.run_layer, sequence, input.batch_sizes, states[k])
+                sequence, states[k] = run_packed(layer._run_layer, sequence, input.batch_sizes, states[k])
             else:
-                sequence, states[k] = layer.run_layer(sequence, states[k], clamp)
+                sequence, states[k] = layer._run_layer(sequence, states[k], clamp)
             check_activity(self, k, sequence)
         return layer_results(self, input, sequence, states)
 
-    def run_layer(
+    def _run_layer(
         self,
         sequence: Float[Tensor, "time batch features"],
         state: PlasticState,
         clamp: Bool[Tensor, "time batch hidden"] | None = None,
     ) -> tuple[Float[Tensor, "time batch hidden"], PlasticState]:
-        """The output and state of this layer alone, for a sequence that is already checked; else use ``forward``.
+        """The output and state of this layer alone, for a sequence and a state that are already checked.
 
         Args:
             sequence: Input of the layer.
             state: Its state before the first step.
             clamp: Where the activity is the external input.
         """
-        checks.arguments()
-        self.check_state(state, (sequence.shape[1],))
         # Fetching a parameter from a module takes about as long as checking it, so each is fetched once.
         weight_hh, rule = self.weight_hh, self.rule
         if rule is not None:

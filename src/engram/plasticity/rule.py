@@ -96,7 +96,9 @@ class PlasticityRule(nn.Module, ABC):
 
     def __getattr__(self, name: str) -> Any:
         # Called only if there is no parameter eta; readers of the rate need not know which form is trained.
-        if name == "eta" and any("eta_logit" in names for names in (self._parameters, vars(self), vars(type(self)))):
+        if name == "eta" and (
+            "eta_logit" in self._parameters or "eta_logit" in self.__dict__ or hasattr(type(self), "eta_logit")
+        ):
             return self.eta_logit.sigmoid()
         return super().__getattr__(name)
 
@@ -226,10 +228,10 @@ def _no_coefficients(rule: PlasticityRule, *_: object) -> Coefficients:
 class RatedRule(PlasticityRule):
     """A rule with a trained rate, whose parameter is ``eta`` itself or its logit.
 
-    Subclasses take the rate from ``coefficient``, so that every connection may have its own.
+    Subclasses take the rate from ``rate``, so that every connection may have its own.
 
     Args:
-        eta: Initial plasticity rate, per step; a scalar parameter.
+        eta: Initial plasticity rate, per step; a scalar parameter, or (post, pre) with ``connections``.
         connections: The layer's numbers of receiving and sending units, (post, pre), to give every connection its own
             rate eta[j, i], which no kernel supports; all are ``eta`` at first. None: one rate for all connections.
         eta_param: ``"raw"``: the parameter is eta. ``"sigmoid"``: it is the logit of eta.
@@ -266,11 +268,14 @@ class RatedRule(PlasticityRule):
             raise ValueError(f"eta = {eta}: expected a number between 0 and 1, because eta_param = 'sigmoid'")
         self.eta_logit = trained_rate(math.log(eta / (1 - eta)), device, dtype, shape)
 
-    def coefficient(self, factor: Float[Tensor, "batch post"] | None = None) -> Float[Tensor, "..."]:
-        """The rate, times a factor of the receiving units if given: of units, or (..., post, pre) of connections.
+    def rate(self, factor: Float[Tensor, "batch post"] | None = None) -> Float[Tensor, "..."]:
+        """The coefficient eta, or eta times a factor of the receiving units.
 
         Args:
-            factor: The factor.
+            factor: The factor; None: 1.
+
+        Returns:
+            The coefficient; with ``connections`` of shape (1, post, pre) or (batch, post, pre).
         """
         eta = self.eta
         if eta.dim() == 0:
@@ -290,6 +295,8 @@ class RatedRule(PlasticityRule):
         if self.connections is not None and state.trace.shape[1:] != self.connections:
             expected = ", ".join(map(str, ("batch", *self.connections)))
             raise ValueError(f"state.trace.shape = {tuple(state.trace.shape)}: expected ({expected}), as of eta")
+        if self.connections is not None and self.coefficients(post, modulator).gain.dim() < 3:
+            raise TypeError(f"coefficients of {type(self).__name__}: expected a gain that contains self.rate()")
 
     def extra_repr(self) -> str:
         """The current rate, for ``repr``."""

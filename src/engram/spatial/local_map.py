@@ -212,7 +212,7 @@ class LocalMap:
         return (framed & flag).astype(bool)
 
     def checked(self, view: View) -> View:
-        """A view itself; ValueError unless it has integers and the shape of this map's views."""
+        """The view, after a check of its shape and type; raise ValueError if it is not one of this map's views."""
         if not isinstance(view, np.ndarray) or view.shape != self._view_shape or view.dtype.kind != "i":
             raise ValueError(f"view = {checks.shown(view)}: expected integers of shape {self._view_shape}")
         return view

@@ -72,10 +72,13 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
         arms: The results, by arm.
 
     Raises:
-        KeyboardInterrupt: The run was interrupted, so that results are missing; nothing was written.
+        RuntimeError: A trial is not finished, so that results are missing; nothing was written.
     """
-    if any(trial.state not in ("finished", "failed") for trial in results.trials):
-        raise KeyboardInterrupt
+    for trial in results.trials:
+        if trial.state not in ("finished", "failed"):
+            raise RuntimeError(
+                f"{results.experiment}: {trial.arm}, seed {trial.seed} is {trial.state}: run it to its end"
+            )
     record = all_records().get(results.experiment)
     files: dict[str, str] = {}
     parts: dict[str, str] = {}

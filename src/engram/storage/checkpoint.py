@@ -1,15 +1,17 @@
 """Checkpoints: a tree of state in one safetensors file, written atomically, verified when read, never unpickled.
 
-Tensors and arrays are stored as tensors; all else (numbers, strings, None, and the shape of the tree) as JSON in the
-file's header. It is one file, since two files cannot be replaced atomically.
+Tensors and arrays are stored as tensors; all else (numbers, also NumPy's, strings, None, and the shape of the tree) as
+JSON in the file's header. It is one file, since two files cannot be replaced atomically.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +48,13 @@ def load(path: Path) -> Any:
     """
     check_regular(path)
     sys.audit("open", str(path), "rb", os.O_RDONLY)  # Python's own functions raise this event, safetensors does not
-    try:
+    with _reading(path):
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if header.get("sha256") != _digest(header.get("state", ""), tensors):
             raise ValueError("its checksum differs")
         return _decode(json.loads(header["state"]), tensors)
-    except FileNotFoundError:
-        raise
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CorruptFileError(path, str(error)) from None
-    except (AttributeError, LookupError, RecursionError, TypeError) as error:  # from a forged header
-        raise CorruptFileError(path, f"it holds no tree of state ({type(error).__name__})") from None
 
 
 def peek(path: Path, name: str) -> Any:
@@ -69,12 +65,19 @@ def peek(path: Path, name: str) -> Any:
         FileNotFoundError: There is no such file.
     """
     check_regular(path)
-    try:
+    with _reading(path):
         with safetensors.safe_open(path, framework="pt") as file:
             entries = dict(json.loads((file.metadata() or {})["state"])["dict"])
         if name not in entries:
             raise ValueError(f"it has no entry {name!r}")
         return _decode(entries[name], {})
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn all errors of a file that exists into ``CorruptFileError``."""
+    try:
+        yield
     except FileNotFoundError:
         raise
     except (safetensors.SafetensorError, OSError, ValueError) as error:
@@ -114,8 +117,10 @@ def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     """``value`` as JSON: plain values as they are, every other node as an object whose only key is its kind."""
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
-        kind = "tensor" if isinstance(value, torch.Tensor) else "array" if isinstance(value, np.ndarray) else "scalar"
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+        return {"scalar": [value.dtype.str, value.item()]}
+    if isinstance(value, torch.Tensor | np.ndarray):
+        kind = "array" if isinstance(value, np.ndarray) else "tensor"
         name = path.removeprefix("state.")
         # The key "a.b", and the key "b" within "a", have the same name; safetensors keeps one name for itself.
         while name in tensors or name == "__metadata__":
@@ -138,15 +143,14 @@ def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     )
 
 
-def _tensor(value: torch.Tensor | np.ndarray | np.generic, path: str) -> torch.Tensor:
-    """A copy as safetensors stores it: contiguous, on the CPU, and sharing no memory."""
-    try:
-        native = value if isinstance(value, torch.Tensor) else np.array(value, value.dtype.newbyteorder("="), order="C")
-        if native.dtype not in (torch.complex128, np.complex128):
-            return torch.as_tensor(native).detach().cpu().clone(memory_format=torch.contiguous_format)
-    except TypeError:  # NumPy has types that torch lacks
-        pass
-    raise TypeError(f"{path} is an array of type {value.dtype}: a checkpoint stores real numbers, booleans, complex64")
+def _tensor(value: torch.Tensor | np.ndarray, path: str) -> torch.Tensor:
+    """A copy as safetensors stores it: contiguous, on the CPU, in native byte order, and sharing no memory."""
+    if value.dtype not in (torch.complex128, np.complex128):
+        if isinstance(value, torch.Tensor):
+            return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        with contextlib.suppress(TypeError):  # NumPy has types that torch lacks
+            return torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))
+    raise TypeError(f"{path} has the type {value.dtype}: a checkpoint stores real numbers, booleans and complex64")
 
 
 def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
@@ -159,7 +163,8 @@ def _decode(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
         case "array":
             return tensors[content].numpy()
         case "scalar":
-            return tensors[content].numpy()[()]
+            dtype, number = content
+            return np.dtype(dtype).type(number)
         case "dict":
             return {key: _decode(item, tensors) for key, item in content}
         case "tuple":

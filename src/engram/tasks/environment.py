@@ -226,7 +226,7 @@ class SingleEnv(Env[Any, Any]):
         try:
             observations, infos = self.batch.reset(options=options)
         except BaseException:
-            self.batch.rngs = before  # a first reset that fails is none
+            self.batch.rngs = before  # a failed first reset does not count
             raise
         return observations[0], _of_the_first(infos)
 

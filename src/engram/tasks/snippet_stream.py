@@ -39,7 +39,8 @@ class SnippetStream:
 
     A window has ``snippets`` random snippets in random order, ``gap`` frames of other patterns, and one query for each
     snippet in another random order. A query shows a part of its snippet, the cue, and the hidden part is the target.
-    The cues of a window differ, unless ``duplicates``; of ``"completion"``, the patterns do, not all parts of them.
+    The cues of a window differ, unless ``duplicates``; with ``"completion"`` the patterns differ, though
+    their visible halves may be equal.
     Queries are not marked as such, unless ``flag``.
 
     Args:

@@ -118,10 +118,10 @@ class LearnedOptimizer(torch.optim.Optimizer):
     def _moments(self, params: Parameters) -> dict[str, Moments]:
         fresh = self.rule.init(params)
         for name, p in params.items():
-            if "steps" in (state := self.state[p]):
+            if "steps" in (state := self.state.get(p, {})):
                 fresh[name] = Moments(*(state[field] for field in Moments._fields))
         return fresh
 
     def _memory(self, params: Parameters) -> Memory:
-        remembered = {name: self.state[p] for name, p in params.items() if "anchor" in self.state[p]}
+        remembered = {name: self.state[p] for name, p in params.items() if "anchor" in self.state.get(p, {})}
         return {name: TaskMemory(state["anchor"], state["importance"]) for name, state in remembered.items()}

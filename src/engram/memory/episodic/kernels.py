@@ -179,7 +179,10 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
             total += weight
             for f in range(values.shape[2]):
                 out[pair, f] += weight * values[table, row[i], f]
-        if SMALLEST <= total <= LARGEST and np.isfinite(out[pair]).all():
+        finite = SMALLEST <= total <= LARGEST
+        for f in range(values.shape[2]):
+            finite &= np.isfinite(out[pair, f])
+        if finite:
             for f in range(values.shape[2]):
                 out[pair, f] /= total
             continue

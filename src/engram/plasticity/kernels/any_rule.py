@@ -76,7 +76,7 @@ class Recursion:
         hidden: Float[Tensor, "batch pre"],
         start: Float[Tensor, "batch post pre"],
     ) -> None:
-        rule.check_step(TraceState(start), hidden, hidden, None)  # the units have the form of the activity before
+        rule.check_step(TraceState(start), hidden, hidden, None)  # z has the shape and dtype of the activity before
         self.hidden = hidden
         self.weight, self.alpha, self.start = array(weight), array(alpha), array(start)
         self.clip = self.weight.dtype.type(rule_encoding.bound_of(rule))

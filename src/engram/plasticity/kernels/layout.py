@@ -157,16 +157,16 @@ def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:
     return -(-post // ROWS) * ROWS, -(-pre // lanes) * lanes, -(-post // lanes) * lanes
 
 
-def weight_gradient(currents: Tensor, hidden: Tensor, outputs: Tensor) -> Tensor:
+def weight_gradient(of_currents: Tensor, hidden: Tensor, outputs: Tensor) -> Tensor:
     """The gradient of recurrent weights.
 
     Args:
-        currents: Gradients of the currents through them, (time, batch, currents).
+        of_currents: Gradients of the currents through them, (time, batch, currents).
         hidden: Activity before the first step, (batch, hidden).
         outputs: Activity at every step, (time, batch, hidden).
     """
     # The activity before each later step is the previous output.
-    first, later = currents[0].t() @ hidden, currents[1:].flatten(0, 1).t()
+    first, later = of_currents[0].t() @ hidden, of_currents[1:].flatten(0, 1).t()
     return torch.addmm(first, later, outputs[:-1].flatten(0, 1))
 
 

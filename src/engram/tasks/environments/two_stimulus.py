@@ -32,8 +32,8 @@ class TwoStimulusVectorEnv(BatchedEnv):
         tasks: Names of the tasks from which the task of each life is drawn.
         trials: Number of trials of a life.
         timing: Timing of a trial; None: the published timing.
-        max_episode_steps: Steps after which a life is truncated, never terminated; None, or above the steps of all its
-            trials: these.
+        max_episode_steps: Steps after which a life is truncated, never terminated; at most, and by default, the steps
+            of all its trials.
         render_mode: None, since there is no picture.
 
     Attributes:

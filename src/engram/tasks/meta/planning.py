@@ -97,8 +97,9 @@ def enumerate_instances(
         chosen: Any = first_ones
     else:
         rng = np.random.default_rng(0)
-        rows = (tuple(int(rng.integers(count)) for count in counts) for _ in itertools.count())
-        chosen = (tuple(option[i] for option, i in zip(ranges, row, strict=True)) for row in rows)
+        rows = (tuple(int(rng.integers(count)) for count in counts) for _ in range(100 * maximum))
+        drawn = (tuple(option[i] for option, i in zip(ranges, row, strict=True)) for row in rows)
+        chosen = itertools.chain(drawn, first_ones)  # in case that few of those drawn are distinct
     zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
     first, end = np.cumsum([len(task.state_vars), task.n_action_columns])
     instances: dict[Instance, None] = {}
