@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from typing import Any, NamedTuple
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -28,8 +29,8 @@ class Scope(NamedTuple):
 def is_same_code(before: str, after: str) -> bool:
     """Whether two sources are the same up to layout, comments, prose, and names that were changed throughout.
 
-    Prose is docstrings, including those of assignments, an experiment's answer, which no trial reads, and the text of a
-    raised ValueError or TypeError, which a trial that finished never showed.
+    Prose is docstrings, including those of assignments, an experiment's answer and the arguments of its claims, which
+    no trial reads, and the text of a raised ValueError or TypeError, which a trial that finished never showed.
 
     A check that was added does not count, an ``if`` that can only raise ValueError or TypeError: a trial that finished
     without it gives the same, or ends with this error.
@@ -44,11 +45,23 @@ def is_same_code(before: str, after: str) -> bool:
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
         if isinstance(node.func, ast.Name) and node.func.id == "Experiment":
             node.keywords = [keyword for keyword in node.keywords if keyword.arg != "answer"]
+    for tree in trees:
+        factories = {"Claim", "claims_from"} | set(itertools.chain.from_iterable(map(_makers_of_claims, tree.body)))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in factories:
+                node.func, node.args, node.keywords = ast.Name("Claim", ast.Load()), [], []
     for node in (node for tree in trees for node in ast.walk(tree)):
         match node:
             case ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError"), [ast.Constant(str()) | ast.JoinedStr()], [])):
                 node.exc.args = []
     return _are_same(*trees, Scope(tuple(map(_bound_in_file, trees)), {}), None)
+
+
+def _makers_of_claims(statement: ast.stmt) -> list[str]:
+    match statement:
+        case ast.Assign(targets, ast.Call(ast.Name("claims_from"))):
+            return [target.id for target in targets if isinstance(target, ast.Name)]
+    return []
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -42,6 +42,8 @@ def trained(found: list[float], *, rest: int = 1) -> float:
     return sum(map(inner, found)) + _other(found)
 
 
+fast = claims_from("ours")
+claims = [fast("sooner", "It is sooner", rate <= 1.0), Claim("all", "It learns", rate >= 0.0)]
 experiment = Experiment(name="sines", answer="Nobody knows.")
 '''
 
@@ -65,6 +67,9 @@ experiment = Experiment(name="sines", answer="Nobody knows.")
         ),
         ("_other(", "_a_third("),
         ("Nobody knows.", "Somebody knows."),
+        ('"It is sooner", rate <= 1.0', '"It is later", rate >= 2.0, published="sooner"'),
+        ('claims_from("ours")', 'claims_from("abstract", published="sooner")'),
+        ('Claim("all", "It learns"', 'Claim("all", "It always learns"'),
         ('f"found = {found}: it lacks numbers"', '"found: expected at least one number"'),
     ],
 )
@@ -90,6 +95,7 @@ def test_layout_words_and_names_do_not_count(old, new):
         ("return one", "return found"),
         ("import annotations", "import division"),
         ('"sines"', '"cosines"'),
+        ("fast(", "math.fast("),
         ("answer=", "about="),
         ("if not found:", "if found:"),
         ('raise ValueError(f"found = {found}: it lacks numbers")', "return 0"),

@@ -48,6 +48,12 @@ def test_a_statement_stands_alone(name):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+def test_published_are_figures_or_words_and_not_that_there_are_none(name):
+    none = re.compile(r"(not (read|stated|compared)|no (figure|such)|none[;,]|stated\b|-)")
+    assert [claim.id for claim in claims(name) if none.match(claim.published)] == []
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_claim_holds_as_stated_and_fails_otherwise(name):
     for claim in claims(name):
         invented = table(name)[claim.id]

@@ -278,10 +278,9 @@ experiment = Experiment(
     contests=contests,
     answer="""Within a lifetime of 5,000 steps, tabular Q-learning finds the better of two arms anew in each episode
     [a-table-finds-the-better-arm: holds], adapts in the two-step task [a-table-adapts-in-two-steps: holds] and learns
-    random meta-tasks [a-table-learns-random-tasks: holds]; networks trained by gradient descent gain nothing in the
-    first two. Episodic control keeps a pole up twice as long as Q-learning [episodes-before-a-table: holds] and nearly
-    four times as long as an online LSTM [networks-are-slow: holds], but loses half of this when actuators are swapped
-    [exchanged-actuators-cost: holds]. In a maze of dead ends the LSTM finds the goal in half of the episodes, a table
-    hardly ever [networks-find-the-goal: holds], and episodic control most often. So begin with a table, and use an
-    episodic memory if there are many states.""",
+    random meta-tasks [a-table-learns-random-tasks: holds]. Episodic control keeps a pole up twice as long as Q-learning
+    [episodes-before-a-table: holds] and nearly four times as long as an online LSTM [networks-are-slow: holds], but
+    loses half of this when actuators are swapped [exchanged-actuators-cost: holds]. In a maze of dead ends the LSTM
+    finds the goal in half of the episodes, a table hardly ever [networks-find-the-goal: holds]. So begin with a table,
+    and use an episodic memory if there are many states.""",
 )

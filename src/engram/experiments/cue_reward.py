@@ -224,10 +224,11 @@ experiment = Experiment(
     contests=contests,
     answer="""A network that modulates its plasticity learns which new cue is rewarded, with every seed: its accuracy is
     93 % [modulated-learns: holds]. Without modulation networks stay at chance, 50 %, plastic or not
-    [non-modulated-fail: holds], so this task needs modulation [modulation-matters: holds]; retroactive modulation works
-    too, with 93 % [retroactive-learns: holds]. A long eligibility trace gains nothing when rewards are late: 84 % with
-    it and 84 % with a trace of one step [eligibility-bridges-a-delay: fails]; whether 85 % is reached there is
-    open, since seeds differ widely [late-rewards-are-learned: is open]. Whether cues that stay the same are learned
-    sooner than new ones is open [fixed-cues-are-learned-sooner: is open]. So if a network has to learn from reward what
-    a stimulus means, let it modulate its own plasticity; the simple form, without a long trace, is enough here.""",
+    [non-modulated-fail: holds], so within this training the task needs modulation [modulation-matters: holds];
+    retroactive modulation works too, with 93 % [retroactive-learns: holds]. When rewards are late, training makes the
+    eligibility trace as short as a step, so that it gains nothing over a trace of one step
+    [eligibility-bridges-a-delay: fails]; whether 85 % is reached there is open, since seeds differ widely
+    [late-rewards-are-learned: is open]. Whether cues that stay the same are learned sooner than new ones is open
+    [fixed-cues-are-learned-sooner: is open]. So if a network has to learn from reward what a stimulus means, let it
+    modulate its own plasticity; the simple form, without a long trace, is enough here.""",
 )

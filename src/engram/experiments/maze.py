@@ -176,8 +176,9 @@ claims = [
         minimum(hits("non-plastic"), hits("oja"), hits("modulated")) / hits("random") >= 4.0, source="ours",
         published="all of them learn (curves only)", threshold="laptop", seeds=3),
     claim("modulation-helps",
-        "A modulated network reaches the reward more often than one with Oja's rule, the best without modulation "
-        "(median ratio)", (hits("modulated") / hits("oja")).median() >= 1.05),
+        "A modulated network reaches the reward more often than one with Oja's rule "
+        "(median ratio)", (hits("modulated") / hits("oja")).median() >= 1.05, threshold="laptop",
+        source="ours; section 4.2 compares with clipped traces", published=""),
     claim("modulation-beats-clipped-hebb",
         "A modulated network reaches the reward more often than the published baseline with clipped traces",
         hits("modulated") / hits("clipped-hebb") >= 1.05, presets=("paper",)),

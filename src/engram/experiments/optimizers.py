@@ -297,10 +297,10 @@ experiment = Experiment(
     figure=Grid(panels, title="Losses of optimisers, each at its best rate"),
     headline="log_loss",
     contests=contests,
-    answer="""On a bowl with a condition number of a thousand, momentum ends nine decades lower than gradient descent,
-    each at the learning rate chosen for it by validation [momentum-on-a-bowl: holds]; with noisy gradients the two end
-    within .3 decades of each other [momentum-by-noise: holds]. On digits Adam ends as low as momentum, within
-    .05 decades, which took 80 seeds to decide [adam-on-digits: holds]. Adam trains a plastic network to a
-    third of momentum's loss [adam-on-plasticity: holds]. So use momentum on smooth, badly conditioned problems and Adam
-    on plastic networks; if gradients are noisy, the choice matters little.""",
+    answer="""On a bowl with a condition number of a thousand, momentum ends at least nine decades lower than gradient
+    descent, each at the learning rate that ends lowest [momentum-on-a-bowl: holds]; with noisy gradients the two end
+    within .3 decades of each other [momentum-by-noise: holds]. On digits Adam ends as low as momentum, within .05
+    decades, which took 80 seeds to decide [adam-on-digits: holds]. Adam trains a plastic network to a third of
+    momentum's loss [adam-on-plasticity: holds]. So use momentum on smooth, badly conditioned problems and Adam or
+    RMSprop, which is better still there, on plastic networks; if gradients are noisy, the choice matters little.""",
 )

@@ -176,11 +176,11 @@ reached, parent, random = metric("fitness"), metric("consensus"), metric("random
 paper = claims_from("Kirjner et al. (2024), Tables 3 to 5; landscape and criterion ours")
 ours = claims_from("ours")
 helps = claims_from("Kirjner et al. (2024), Table 3; landscape and criterion ours")
-gained = {"hill-climb": "no such row", "adalead": "GFP hard .18 to .39, AAV hard .40 to .44",
+gained = {"hill-climb": "", "adalead": "GFP hard .18 to .39, AAV hard .40 to .44",
           "cbas": "GFP hard .18 to .57, AAV hard .36 to .40"}  # fmt: skip
 claims = [
     paper("smoothing-helps", "Searching on the network of smoothed labels finds fitter sequences than on that of "
-        "measurements",
+        "measurements (in the median, as in all comparisons)",
         reached("smoothed") - reached("noisy") >= 0.4, published="GFP hard .0 to .74, AAV hard .33 to .60"),
     ours("smoothing-is-more-than-a-refit", "Smoothed labels lead to fitter sequences than the same labels unsmoothed",
         reached("smoothed") - reached("refit") >= 0.03),
@@ -192,7 +192,7 @@ claims = [
         "mutation",
         reached("smoothed") - random("smoothed") >= 0.3),
     paper("a-tenth-is-too-little", "A tenth of the smoothing leads to less fit sequences",
-        reached("smoothed") - reached("gamma-tenth") >= 0.05, published="gamma 1 chosen"),
+        reached("smoothed") - reached("gamma-tenth") >= 0.05, source="ours; the paper chooses gamma 1"),
     paper("ten-times-is-too-much", "Ten times the smoothing leads to less fit sequences",
         reached("smoothed") - reached("gamma-ten") >= 0.05, published="10 hurts AAV, GFP is insensitive"),
     paper("not-colder", "A tenth of the temperature leads to less fit sequences",
@@ -287,9 +287,11 @@ experiment = Experiment(
     answer="""Searching on the network of smoothed labels finds far fitter sequences than on that of measurements (a
     gain of .55 [smoothing-helps: holds]), more than retraining on unsmoothed labels gains
     [smoothing-is-more-than-a-refit: holds]. Hill climbing and AdaLead gain less [smoothing-helps-hill-climb: holds]
-    [smoothing-helps-adalead: holds], CbAS nothing [smoothing-helps-cbas: fails]. Yet the sequences found are as fit as
-    the consensus of the best measurements [near-the-consensus: holds] and no fitter [beats-the-consensus: fails]. The
-    acceptance rule makes no difference [acceptance-is-not-what-helps: holds] [author-acceptance-is-alike: holds], and
-    from a nearly non-functional start the search gets nowhere [a-dead-start-is-hopeless: holds]. So try the consensus
-    first, and design only if it is not enough and a functional start is known.""",
+    [smoothing-helps-adalead: holds], CbAS, which needs no smoothing, nothing [smoothing-helps-cbas: fails]. Yet the
+    median of the sequences found is nearly as fit as the consensus of all measured ones [near-the-consensus: holds] and
+    no fitter [beats-the-consensus: fails], although the best of the 128 is. Accepting all proposals does as well as the
+    published code's rule [acceptance-is-not-what-helps: holds] [author-acceptance-is-alike: holds], whereas the rule of
+    the paper's equation does worse [acceptance-as-written-is-worse: holds]; from a nearly non-functional start the
+    search gets nowhere [a-dead-start-is-hopeless: holds]. So compare designs with the consensus, and design only from a
+    functional start.""",
 )

@@ -23,7 +23,7 @@ RHOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CLASSES, DRAWS = 10, 2
 FITTED, TRAINED = 1150, 1437  # of 1797 images: those in between choose learning rates, those after are the test set
 RATES = (2.0, 4.0, 6.0)
-PUBLISHED = 4.0  # learning rate
+COMMON_RATE = 4.0
 PER_RATE = 2 / CLASSES  # published rates are for squared errors averaged over classes, ours for half their sum
 
 
@@ -52,7 +52,7 @@ class FewSamples:
     )
     epochs: int = setting(
         40,
-        "passes over 467 images, a third of all; with fewer images the number of steps stays the same",
+        "passes over 467 images, a third of all; with fewer images there are more passes",
         ge=1,
         scales=True,
     )
@@ -108,7 +108,7 @@ def accuracy(model: nn.Module, rows: slice) -> float:
 def at_rates(
     config: Widths | FewSamples, run: Run, size: int, models: Callable[[float], Iterable[nn.Module]]
 ) -> dict[str, float]:
-    """The accuracies at the chosen and the published learning rate, as means over networks, and the chosen rate."""
+    """The accuracies at the chosen and the common learning rate, as means over networks, and the chosen rate."""
 
     def train(rate: float) -> tuple[float, list[float]]:
         parts = slice(FITTED, TRAINED), slice(TRAINED, None)
@@ -117,7 +117,7 @@ def at_rates(
 
     rate, results = judged(run, f"rate_{size}", config.rates, train)
     run.log(size, accuracy=results[rate].item())
-    published = {f"published_accuracy_{size}": results[PUBLISHED].item()} if PUBLISHED in results else {}
+    published = {f"published_accuracy_{size}": results[COMMON_RATE].item()} if COMMON_RATE in results else {}
     return {f"accuracy_{size}": results[rate].item(), f"rate_{size}": rate} | published
 
 

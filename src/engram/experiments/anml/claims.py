@@ -101,8 +101,7 @@ claims = [
     ),
     paper("the-gate-helps", "After a stream ANML is more accurate than the same network without its gate",
         held_out(GATED) - held_out("sanml-longer") >= 0.02,
-        published="not compared; by the same laboratory later: 69.2 % with, 69.0 % without",
-        source="notebook of uvm-neurobotics-lab/higherANML; criterion ours"),
+        published="", source="ours; a later notebook of the same laboratory has 69.2 % with and 69.0 % without"),
     *both(
         "first-order-does",
         "With first-order meta-learning, held-out images of a stream are classified as well",

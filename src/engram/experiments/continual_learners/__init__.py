@@ -367,10 +367,10 @@ experiment = Experiment(
     [replay-keeps-outputs: holds]; features gain little, 3 % with replay [replay-keeps-features: holds] and 1.5 % or
     less with synaptic intelligence [si-keeps-features: holds], MAS [mas-keeps-features: holds], learning without
     forgetting [lwf-keeps-features: holds] and EWC [ewc-keeps-features: fails]. EWC [ewc-learns-new: fails], online EWC
-    [online-ewc-learns-new: fails], synaptic intelligence [si-learns-new: fails] and MAS [mas-learns-new: fails] lose
-    12 to 26 % of accuracy on new tasks for it; replay [replay-learns-new: holds] and learning without forgetting
+    [online-ewc-learns-new: fails], synaptic intelligence [si-learns-new: fails] and MAS [mas-learns-new: fails] lose 12
+    to 26 % of accuracy on new tasks for it; replay [replay-learns-new: holds] and learning without forgetting
     [lwf-learns-new: holds] lose hardly any. The learned update, trained this briefly, [learned-keeps-features: fails]
-    and plastic recurrent networks [plastic-rnn-keeps-features: fails] keep fewer features than their controls. So
-    replay some old examples if they may be stored; if not, learning without forgetting keeps a little at hardly
-    any cost, and a penalty keeps more of the outputs but learns new tasks less well.""",
+    and the plastic recurrent network [plastic-rnn-keeps-features: fails] keep fewer features than their controls. So
+    replay some old examples if they may be stored; if not, learning without forgetting keeps a little at hardly any
+    cost, and a penalty keeps more of the outputs but learns new tasks less well.""",
 )

@@ -84,7 +84,7 @@ claims = [
         ours(f"{form}-follows-a-stream",
             f"After a stream's centres have jumped, dynamic k-means ({name}) ends with at most half the error of "
             "online k-means",
-            of_stream(form, "k-means", "end") <= 0.5, published="clusters follow a changing stream (no figure)")
+            of_stream(form, "k-means", "end") <= 0.5)
         for form, name in FORMS.items()
     ),
     ours("short-memory-forgets-too-fast",

@@ -94,6 +94,7 @@ experiment = Experiment(
     [par-is-in-scaling-only: holds] and belief propagation on the same graph all of them
     [belief-propagation-goes-further: holds]: the network's strength is its scaling, not the number of errors it
     corrects. Its states are given by its wiring, and imposing random patterns would leave no state consistent with all
-    clusters [and-leave-no-joint-state: holds]; so to store contents of your own, attach them to its states by a
-    scaffold, which holds as many as it has nodes [scaffold-holds-its-nodes: holds].""",
+    clusters [and-leave-no-joint-state: holds]; to store contents of your own, attach them to its states by a scaffold,
+    which holds as many as it has nodes [scaffold-holds-its-nodes: holds]. So use it where recall must decline smoothly:
+    a pseudo-inverse network with as many weights holds twice as many perfectly, and then none.""",
 )

@@ -39,7 +39,7 @@ abstract = claims_from(
     "by low-complexity dynamics, built by sparse random wiring and associative learning (no figure)",
 )
 ours = claims_from("ours; the papers' abstracts and public reviews give no protocol")
-par = claims_from("abstract; criterion ours", published="the network is at par with modern codes (no figure)")
+par = claims_from("ours; the abstract says that the network is at par with modern codes")
 scaffold = claims_from(
     "Sharma, Chandra & Fiete 2022, abstract; sizes and criterion are ours",
     published="no collapse of recall beyond a number of items (curves)",

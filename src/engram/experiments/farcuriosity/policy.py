@@ -26,7 +26,7 @@ class Policy:
     """The settings of an agent, its curiosity and its world."""
 
     curiosity: Literal["none", "rnd", "far", "random"] = setting(
-        "far", "none; a single module; fragments cut at surprise; or about as many cut at random"
+        "far", "none; a single module; fragments cut at surprise; or fragments cut at random, with a fixed probability"
     )
     game: str = setting("", "an Atari game, or a world of MiniGrid by its id; empty: rooms with textures")
     steps: int = setting(300_000, "steps over all environments", ge=512, scales=True)

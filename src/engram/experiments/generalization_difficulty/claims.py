@@ -36,7 +36,7 @@ table = claims_from(
     sameness="identity",
 )
 ours = claims_from("ours")
-boopathy = claims_from("Boopathy et al. 2024", published="no figure")
+boopathy = claims_from("ours, after Boopathy et al. 2024")
 networks = claims_from("blog post, architecture information", published="Linear < AlexNet < ResNet < ViT on images")
 claims = [
     table("table", "The formula gives the published bits (largest relative deviation)", of_table("deviation") <= 1e-3),
@@ -86,7 +86,8 @@ claims = [
         lead("cartpole", "m_noisy_3", "m_clean_3") >= 1.0, source="abstract: partially observed is harder"),
     ours("each-noisy-observation-adds",
         "Each additional noisy observation raises the measured dimension (smallest step, 1 to 3)",
-        lead("cartpole", "m_noisy_3", "m_noisy_2", "m_noisy_1") >= 0.25, published="two each, by construction"),
+        lead("cartpole", "m_noisy_3", "m_noisy_2", "m_noisy_1") >= 0.25,
+        source="ours; by construction there are two more"),
     ours("noise-is-hard", "Three noisy observations need more bits than three exact ones, which need more than one "
         "(log10)",
         lead("cartpole", "log10_bits_noisy_3", "log10_bits_clean_3", "log10_bits_clean_1") >= 0.3),
@@ -100,7 +101,7 @@ claims = [
     ours("formula-knows-when", "The formula's free dimensions vanish with as many samples as modes (largest ratio to "
         "the modes)",
         maximum(*(metric(f"formula_{m}")("regression") for m in MODES)).within(1.0, 0.15),
-        published="2 E D dimensions, D a sample", sameness="numeric"),
+        source="ours; counted are 2 E D dimensions, less D for each sample", sameness="numeric"),
     boopathy("samples-bring-bits",
         "Directly computed bits fall as training digits are added (smallest fall, 50 to 200 to 800)",
         lead("direct", *(f"bits_ten_{size}" for size in SIZES)) >= 10.0),

@@ -18,7 +18,7 @@ published = claims_from(
     presets=("laptop",),
     seeds=6,
 )
-ours = claims_from(SOURCE, published="not read", presets=("laptop",), seeds=6)
+ours = claims_from(SOURCE, presets=("laptop",), seeds=6)
 accuracy = metric("accuracy")
 by_age = [metric(f"age_{age}") for age in range(AGES)]
 
