@@ -62,8 +62,7 @@ def test_frames_narrow(new_run):
 def test_ways_are_walked_and_judged(new_run):
     config = recovery.Recovery(trajectories=1, steps=6, units=2, alcoves=3, search=QUICK)
     result = recovery.trial(config, new_run())
-    assert result["ways"] == 3
-    assert result["recovered"] * 3 == pytest.approx(round(result["recovered"] * 3))
+    assert result["recovered"] in np.arange(9) / 8  # means of two walkers with induction and one without, with ties
     assert {len(means) for means in result["likelihoods"].values()} == {3}
     assert np.isfinite([mean for means in result["likelihoods"].values() for mean in means]).all()
     again = recovery.trial(dataclasses.replace(config), new_run())
