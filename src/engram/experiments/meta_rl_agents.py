@@ -3,7 +3,8 @@
 An LSTM stores what it learns about a task in its activity, a plastic network also in its synapses, and a neuromodulated
 network controls when these change. All are trained in the same way, by A2C, on many random meta-tasks, and tested on
 unseen ones: random tasks and tasks of the literature. As a positive control, LSTMs are trained on each task of the
-literature separately. An LSTM is also trained on more random tasks, for longer, and by PPO.
+literature separately. An LSTM is also trained on more random tasks, for longer, and by PPO. The random tasks are drawn
+once, so intervals over seeds do not cover this draw.
 """
 
 from __future__ import annotations

@@ -149,10 +149,10 @@ experiment = Experiment(
     figure=figure,
     headline="",
     check_requirements=lambda config: load("aav") if config.table == "aav" else None,
-    answer="""On real measurements of a capsid the consensus of the best rows is fitter than the designed sequences, in
-    the medium task [beats-the-consensus-medium: fails] and in the hard one [beats-the-consensus-hard: fails], according
-    to a network that predicts held-out measurements well [the-judge-knows: holds]. Smoothing gains .08 in the medium
-    task [smoothing-helps-medium: holds], more than fitting the network again without it
+    answer="""On real measurements of a capsid the consensus of the given sequences is fitter than the designed
+    sequences, in the medium task [beats-the-consensus-medium: fails] and in the hard one [beats-the-consensus-hard:
+    fails], according to a network that predicts held-out measurements well [the-judge-knows: holds]. Smoothing gains
+    .08 in the medium task [smoothing-helps-medium: holds], more than fitting the network again without it
     [smoothing-is-more-than-a-refit-medium: holds], and nothing that matters in the hard one [smoothing-helps-hard:
     fails]. So try the consensus first, and report it next to every designed sequence.""",
 )

@@ -2,7 +2,8 @@
 
 Every applicable registered learning rule trains a narrow network and a wide one, where random features suffice, on
 images of digits. Some rules also train a thin and a deep network, where random features do not suffice, and a recurrent
-network that reads the same images row by row. Learning rates are chosen for each rule and seed on validation images.
+network that reads the same images row by row. Learning rates are chosen for each rule and seed on validation images;
+all seeds have the same test images, so intervals do not cover their choice.
 Equilibrium propagation trains the network that it was published for, with clipped units; other networks do not settle.
 The experiment, its tasks and its criteria are ours; the review that it follows has no experiments.
 """
