@@ -1,8 +1,8 @@
 """Keep the standings that ship with engram after an edit that changes no number.
 
 A shipped result counts as stale as soon as a file that its trial used was edited. ``python docs/renew.py KIND...
-[--jobs N]`` compares each of these files with the commit that wrote the results. If their code is the same
-(``same_code``), the results stay as they are. All others are run again for their first seed
+[--jobs N]`` compares each of these files with the committed version that has the digest of the record. If their code is
+the same (``same_code``), the results stay as they are. All others are run again for their first seed
 (``engram.standings.renew``), and those that are the same stay, as do those that differ from what another machine gave
 but are what the older code gives on this one.
 """
@@ -31,25 +31,36 @@ print(json.dumps(first_values(kind, task, jobs=int(jobs), runs=runs)))
 """
 
 
-def renew_digests(experiment: str, older: Path) -> list[str]:
+def renew_digests(experiment: str) -> list[str]:
     """Renew the digests of a shipped record if no code has changed since; return the files whose code has.
 
     Args:
         experiment: Its name.
-        older: Folder of the code that wrote the record.
     """
     record = recorded.all_records()[experiment]
     changed, digests = [], dict(record["manifest"]["files"])
     for name, digest in digests.items():
-        contents = [path.read_bytes() if (path := root / "src" / name).is_file() else b"" for root in (older, ROOT)]
-        was, now = (hashlib.sha256(content).hexdigest() for content in contents)
-        if now != digest and not (was == digest and all(contents) and is_same_code(*map(bytes.decode, contents))):
-            changed.append(name)
-        digests[name] = now
+        path = ROOT / "src" / name
+        content = path.read_bytes() if path.is_file() else b""
+        digests[name] = hashlib.sha256(content).hexdigest()
+        if digests[name] != digest:
+            before = committed(f"src/{name}", digest)
+            if not before or not content or not is_same_code(before.decode(), content.decode()):
+                changed.append(name)
     if not changed:
         record["manifest"]["files"] = digests
         write_json(recorded.TABLE, recorded.all_records())
     return changed
+
+
+def committed(path: str, digest: str) -> bytes:
+    """The content of a file in the latest commit in which it has a digest; empty if there is none."""
+    log = subprocess.check_output(["git", "log", "--format=%H", "--", path], cwd=ROOT, text=True)
+    for commit in log.split():
+        shown = subprocess.run(["git", "show", f"{commit}:{path}"], cwd=ROOT, capture_output=True, check=False)
+        if hashlib.sha256(shown.stdout).hexdigest() == digest:
+            return shown.stdout
+    return b""
 
 
 def main() -> None:
@@ -68,7 +79,7 @@ def main() -> None:
                 return dict(json.loads(output.splitlines()[-1]))
 
             experiments = {event.experiment.name for event in events(kind)} & {*recorded.all_records()}
-            changed = {name: files for name in sorted(experiments) if (files := renew_digests(name, older))}
+            changed = {name: files for name in sorted(experiments) if (files := renew_digests(name))}
             for name, files in changed.items():
                 print(f"{name}: the code of {len(files)} files has changed: {', '.join(files[:5])}", flush=True)
             if changed:
