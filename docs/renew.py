@@ -14,7 +14,6 @@ import hashlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from older_code import ROOT, older_code
 from same_code import is_same_code
