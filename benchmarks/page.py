@@ -38,6 +38,7 @@ from engram.lab.figures import PALETTE
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 FIGURE = PAGE.parent / "images" / "benchmarks-plasticity.svg"
+ON_CUDA = plasticity.RECORD.with_stem("plasticity-cuda")
 FOUND = dict[str, Any]
 
 
@@ -128,6 +129,39 @@ def memory_table(record: FOUND) -> list[str]:
         cells = [f"{peak['loop']:.0f}", f"{peak['ours']:.0f}", f"{peak['loop'] / max(peak['ours'], 1):.0f}x"]
         lines.append(f"| {rule} | " + " | ".join(cells) + " |")
     return lines
+
+
+def gpu_section(record: FOUND) -> list[str]:
+    where = record["machine"]
+    lines = ["| rule | batch | units | steps | loop | plain scan | engram | (a) |", "|---|---|---|---|---|---|---|---|"]
+    for row in record["rows"]:
+        cells = [f"{1e3 * value:.1f}" if (value := median(row, way)) else "-" for way in ("loop", "plain", "ours")]
+        ratio = shown(times(row, "loop"), estimated=not whole(row))
+        lines.append("| " + " | ".join([row["rule"], *map(str, size(row)), *cells, ratio]) + " |")
+    by_way = ([ratio for row in record["rows"] if (ratio := times(row, way))] for way in ("loop", "plain"))
+    a_loop, plain = (
+        f"{statistics.median(ratios):.1f} times as long (from {min(ratios):.1f} to {max(ratios):.1f} times)"
+        for ratios in by_way
+    )
+    memory = "; ".join(f"{rule} {peak['ours']:.0f} and {peak['loop']:.0f}" for rule, peak in record["memory"].items())
+    return [
+        "### On a GPU",
+        "",
+        f"The same passes on one {where['processor']} (torch {where['torch']}), for networks of up to "
+        f"{plasticity.MOST_ON_CUDA} units, which run",
+        f"as Triton kernels. A loop takes {a_loop} as engram, and the plain",
+        f"scan {plain}. Peak memory of engram and of the loop in MB, at batch "
+        f"{plasticity.MEMORY[0]}, {plasticity.MEMORY[1]}",
+        f"units and {plasticity.MEMORY[2]} steps: {memory}. Of the retroactive rule",
+        "only the medians are recorded.",
+        "",
+        f'<details markdown="1"><summary>All {len(record["rows"])} cases</summary>',
+        "",
+        *lines,
+        "",
+        "</details>",
+        "",
+    ]
 
 
 def by_threads(row: FOUND, network: str) -> tuple[float, float, str]:
@@ -281,6 +315,7 @@ def plasticity_section(record: FOUND) -> list[str]:
         "",
         "</details>",
         "",
+        *(gpu_section(json.loads(ON_CUDA.read_text())) if ON_CUDA.exists() else []),
         "### Against torch.compile",
         "",
         "The loop is unrolled, so compilation takes longer the more steps there are; 200 steps were not tried.",

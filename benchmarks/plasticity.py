@@ -43,6 +43,7 @@ from engram.plasticity import (
     Retroactive,
 )
 from engram.plasticity.kernels.dispatch import RNN, run_scan
+from engram.plasticity.kernels.rnn.scan import MOST_ON_CUDA
 
 RECORD = Path(__file__).with_suffix(".json")
 RULES: dict[str, Callable[[], Any]] = {"hebb": Hebb, "oja": Oja, "modulated": Modulated, "retroactive": Retroactive}
@@ -158,6 +159,8 @@ def measure(case: Case, seconds: float, repeats: int) -> dict[str, Any]:
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for name in ways:
         small[name]()  # numba compiles once for all sizes; memory is allocated and threads are started
+    if case.drive.is_cuda:
+        ways["ours"]()  # Triton compiles for each width
     begin = time.perf_counter()
     while len(taken["ours"]) < repeats and (not taken["ours"] or time.perf_counter() - begin < seconds):
         for name, way in ways.items():
@@ -216,6 +219,15 @@ def print_peak(rule: str, size: tuple[int, int, int], way: str) -> None:
     done.set()
     watcher.join()
     print((max(sizes) - before) / 2**20)
+
+
+def peak_on_cuda(rule: str, size: tuple[int, int, int], way: str) -> float:
+    """Return the memory that is allocated on the GPU beyond parameters and input, in MB."""
+    call = Case(rule, *size, "cuda").ways()[way]
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
 def print_loaded(busy: bool, size: tuple[int, int, int], seconds: float) -> None:
@@ -312,6 +324,7 @@ def main() -> None:
         return
     begin, on_cpu = time.perf_counter(), options.device == "cpu"
     sizes = QUICK if options.quick else list(itertools.product(BATCHES, UNITS, TIMES))
+    sizes = [size for size in sizes if on_cpu or size[1] <= MOST_ON_CUDA]
     path = RECORD if on_cpu else RECORD.with_stem(f"{RECORD.stem}-{options.device}")
     record: dict[str, Any] = {"machine": machine(options.device), "rows": [], "compiled": [], "memory": {}}
     some = options.batches or options.units
@@ -332,6 +345,8 @@ def main() -> None:
             print(f"{time.perf_counter() - begin:6.0f} s", rule, *size, "compiled", record["compiled"][-1], flush=True)
     for rule in others:
         record["memory"][rule] = {w: in_own_process("--peak", rule, *MEMORY, w) for w in ("loop", "ours")}
+    for rule in [] if on_cpu else options.rules:
+        record["memory"][rule] = {w: peak_on_cuda(rule, MEMORY, w) for w in ("loop", "ours")}
     record["loaded"] = record.get("loaded", []) if some else []
     for busy, size in itertools.product((0, 1), LOADED if others else []):
         row = {"busy": bool(busy), "batch": size[0], "units": size[1], "steps": size[2]}

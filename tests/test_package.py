@@ -38,6 +38,14 @@ def test_every_public_name_is_there():
         _ = engram.plastisity
 
 
+def test_no_import_asks_for_a_gpu():
+    # Once torch has asked for one, a forked process cannot use it.
+    code = "import pkgutil, torch, engram; torch.cuda.is_available = torch.cuda.device_count = None\n"
+    code += "for module in pkgutil.walk_packages(engram.__path__, 'engram.'):\n"
+    code += "    if not module.name.endswith('__main__'): __import__(module.name)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_list_of_experiments_can_be_called_before_and_after_one_is_loaded():
     code = "import engram; a = engram.experiments(); import engram.experiments.pattern_completion as p; "
     code += "assert p.experiment.name in a == engram.experiments()"

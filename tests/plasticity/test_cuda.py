@@ -196,7 +196,9 @@ def test_nan_goes_where_it_goes_in_the_plain_scan(value, relu):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("size", [(50, 30, 100), (20, 3, 200), (7, 2, 400)])
 def test_on_a_gpu_sizes_that_threads_share(rule, size):
-    problem = Problem(rule, *size, clamped=True)
+    steps, *others = size
+    # Without a bound the network is chaotic: in 50 steps it makes 1e-15 of the input a difference of 5e-6.
+    problem = Problem(rule, min(steps, 15) if "unbounded" in rule else steps, *others, clamped=True)
     fused = problem.results(fused_scan)
     assert_same(fused, problem.results(plastic_scan), 1e-9)
     assert_same(problem.results(fused_scan), fused, 0)

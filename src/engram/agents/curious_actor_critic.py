@@ -122,6 +122,7 @@ class CuriousActorCritic(nn.Module):
         steps = tuple(starts.shape)
         checks.has_shape("observations", tuple(observations.shape), (*steps, *self.obs_shape))
         x = self.body((observations.flatten(0, 1).to(self.mean) - self.mean) / self.std).unflatten(0, steps)
+        starts = starts.to(x.device)
         previous = functional.one_hot(previous_actions, self.actions).to(x) * ~starts.unsqueeze(-1)
         features = torch.cat((x, previous), -1)
         state = self.initial(steps[1]) if state is None else state

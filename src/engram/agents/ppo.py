@@ -98,6 +98,8 @@ class PPOStatistics(NamedTuple):
 class VectorActor:
     """An agent that acts in many environments, rollout after rollout; episodes continue across rollouts.
 
+    The tensors of a rollout are on the agent's device.
+
     Args:
         env: Environments with discrete actions whose episodes restart at the next step (Gymnasium's default).
         agent: The agent.
@@ -126,9 +128,8 @@ class VectorActor:
         self.env, self.agent, self.generator = env, agent, checks.generator(generator)
         self._observation = self._tensor(env.reset(seed=seed)[0])
         checks.has_shape("observation", tuple(self._observation.shape), (env.num_envs, *agent.obs_shape))
-        self._action = torch.zeros(env.num_envs, dtype=torch.int64)
-        self._starts = torch.ones(env.num_envs, dtype=torch.bool)
-        self._over = torch.zeros(env.num_envs, dtype=torch.bool)
+        self._action = self._tensor(np.zeros(env.num_envs, np.int64))
+        self._starts, self._over = (self._tensor(np.full(env.num_envs, value)) for value in (True, False))
         self._state = agent.initial(env.num_envs)
 
     @torch.no_grad()
@@ -140,14 +141,11 @@ class VectorActor:
             inputs = self._observation, self._action, self._starts
             output, self._state = self.agent(*(value[None] for value in inputs), self._state)
             logits = output.logits[0]
-            action = sample_actions(logits, self.generator)
+            action = sample_actions(logits, self.generator).to(logits.device)
             log_prob = logits.log_softmax(-1).gather(-1, action[:, None])[:, 0]
             array, reward, terminated, truncated, info = self.env.step(action.numpy(force=True))
-            ends = torch.from_numpy(np.array(terminated)), torch.from_numpy(terminated | truncated)
-            mask = ~self._over
-            columns.append(
-                (*inputs, action, log_prob, output.values[0], torch.from_numpy(np.array(reward)), *ends, mask)
-            )
+            reward, *ends = map(self._tensor, (reward, terminated, terminated | truncated))
+            columns.append((*inputs, action, log_prob, output.values[0], reward, *ends, ~self._over))
             infos.append(info)
             self._observation, self._action = self._tensor(array), action
             self._starts, self._over = self._over, ends[1]
@@ -162,8 +160,8 @@ class VectorActor:
         outcomes = actions, log_probs, values, next_values, rewards.to(values), terminated_, done, mask
         return PPORollout(observations, next_observations, previous, starts, *outcomes, initial_state, infos)
 
-    def _tensor(self, observations: Any) -> Tensor:
-        return torch.from_numpy(np.array(observations))
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.from_numpy(np.array(array)).to(self.agent.mean.device)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the environments, which need a ``state_dict`` of their own, and of the agent's memory."""
@@ -178,9 +176,11 @@ class VectorActor:
         check_state(state, self.state_dict() | {"env": dict})
         env: Any = self.env
         env.load_state_dict(state["env"])
-        self._observation, self._action = state["observation"].clone(), state["action"].clone()
-        self._starts, self._over = state["starts"].clone(), state["over"].clone()
-        self._state = tuple(value.clone() for value in state["state"])
+        device, names = self.agent.mean.device, ("observation", "action", "starts", "over")
+        self._observation, self._action, self._starts, self._over = (
+            state[name].to(device, copy=True) for name in names
+        )
+        self._state = tuple(value.to(device, copy=True) for value in state["state"])
 
 
 def generalised_advantages(

@@ -124,5 +124,10 @@ class ClampedLSTM(nn.LSTM):
         else:
             # The functional form, because nn.LSTM's own forward reads the parameters and nothing else.
             constants = self.bias, self.num_layers, self.dropout, self.training, self.bidirectional, False
-            output, *last = torch.lstm(100 * sequence, state, self.clamped_weights(), *constants)
+            weights = self.clamped_weights()
+            if sequence.is_cuda:  # cuDNN wants them in one piece of memory
+                sizes = [weight.numel() for weight in weights]
+                pieces = torch.split(torch.cat([weight.flatten() for weight in weights]), sizes)
+                weights = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+            output, *last = torch.lstm(100 * sequence, state, weights, *constants)
         return (output.transpose(0, 1) if self.batch_first else output), LSTMState(*last)

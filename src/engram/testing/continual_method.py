@@ -20,6 +20,7 @@ from engram.testing.promises import (
     assert_refused,
     assert_states_are_refused,
     default_dtype,
+    gpus,
     hold,
     in_threads,
     no_global_draws,
@@ -35,11 +36,12 @@ _INPUTS, _HIDDEN, _CLASSES, _SAMPLES, _STEPS, _LR = 5, 8, 6, 24, 10, 0.05
 def check_continual_method(method_class: Make, **options: Any) -> None:
     """Check a continual method against its contract, on a small network that learns three tasks of two classes each.
 
-    Its loss is a finite, differentiable number. It is determined by its generator, changes neither batch nor task, and
-    itself changes no weights of the network. It lets the network learn a first task, accepts tasks with all classes and
-    tasks in batches, replaces the previous optimiser when a new one is attached, and resumes bit for bit from a stored
-    state or a pickled copy. A state of another form is refused by an error that names it; networks with frozen
-    layers or shared weights are allowed. With ``strength=0``, if it has one, it equals fine-tuning.
+    Its loss is a finite, differentiable number. It is determined by its generator, does about the same on a GPU, if
+    there is one, changes neither batch nor task, and itself changes no weights of the network. It lets the network
+    learn a first task, accepts tasks with all classes and tasks in batches, replaces the previous optimiser when a new
+    one is attached, and resumes bit for bit from a stored state or a pickled copy. A state of another form is refused
+    by an error that names it; networks with frozen layers or shared weights are allowed. With ``strength=0``, if it has
+    one, it equals fine-tuning.
 
     Args:
         method_class: The class, or another callable that makes the method: called as ``method_class(model,
@@ -61,6 +63,7 @@ def check_continual_method(method_class: Make, **options: Any) -> None:
         _is_a_continual_method,
         _adds_a_finite_loss,
         _is_determined_by_its_generator,
+        _is_about_the_same_on_a_gpu,
         _changes_neither_batch_nor_task,
         _changes_no_weights_itself,
         _lets_the_first_task_be_learned,
@@ -160,6 +163,15 @@ def _is_determined_by_its_generator(make: Make) -> None:
         first = _trained_weights(make, _tasks())
     torch.rand(1)
     assert same(first, _trained_weights(make, _tasks())), "two runs differ"
+
+
+def _is_about_the_same_on_a_gpu(make: Make) -> None:
+    """On a GPU the network learns as on the CPU, to a few digits."""
+    for device in gpus():
+        trained = _new(make, _network().to(device))
+        trained.learn([task._replace(train=tuple(part.to(device) for part in task.train)) for task in _tasks()])
+        for weight, expected in zip(_weights(trained), _trained_weights(make, _tasks()), strict=True):
+            torch.testing.assert_close(weight.cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
 def _changes_neither_batch_nor_task(make: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from engram.testing.promises import (
     BadInput,
     assert_refused,
     default_dtype,
+    gpus,
     hold,
     in_threads,
     no_global_draws,
@@ -27,7 +29,7 @@ from engram.testing.promises import (
 )
 
 _BATCH, _INPUTS, _HIDDEN, _OUTPUTS = 12, 6, (12, 10), 3
-_EXEMPT = ("batch", "zero error", "loss", "black box")
+_EXEMPT = ("batch", "zero error", "loss", "black box", "device")
 
 
 def check_learning_rule(
@@ -40,14 +42,14 @@ def check_learning_rule(
     """Check a learning rule against its contract, on a network of three ``nn.Linear``, 6-12-10-3.
 
     Its pseudo-gradients fit the parameters, depend only on generator and state, are means over the batch, are zero
-    without an error, lower the loss, and are about the same in float32. An update changes nothing in place, and resumes
-    from a stored state. Frozen layers get no pseudo-gradient, which does not affect the others; shared weights are
-    trained, or refused by an error that names the layer; the state of another network is refused; torch's default dtype
-    and other threads make no difference. Each declared property excludes something that the rule must not use:
-    ``no_weight_transport``, the weights of the last layer; ``one_phase``, more multiplications than three forward
-    passes have; ``online``, a state that grows; ``unsupervised``, the target; ``black_box``, the derivatives of
-    activations. Bad input is refused. Not checked are ``local``, ``spikes``, and whether a state that ``update``
-    changes contains weights: the rule may have learned them from activity, as a weight mirror does.
+    without an error, lower the loss, and are about the same in float32 and on a GPU, if there is one. An update changes
+    nothing in place, and resumes from a stored state. Frozen layers get no pseudo-gradient, which does not affect the
+    others; shared weights are trained, or refused by an error that names the layer; the state of another network is
+    refused; torch's default dtype and other threads make no difference. Each declared property excludes something that
+    the rule must not use: ``no_weight_transport``, the weights of the last layer; ``one_phase``, more multiplications
+    than three forward passes have; ``online``, a state that grows; ``unsupervised``, the target; ``black_box``, the
+    derivatives of activations. Bad input is refused. Not checked are ``local``, ``spikes``, and whether a state that
+    ``update`` changes contains weights: the rule may have learned them from activity, as a weight mirror does.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.
@@ -55,7 +57,7 @@ def check_learning_rule(
         gradient: Whether its pseudo-gradient is the gradient, to ten digits.
         exempt: Promises that it cannot keep, each with the reason: ``"batch"``, that a batch gives the mean over its
             samples; ``"zero error"``, that nothing changes without an error; ``"loss"``, that it lowers the loss;
-            ``"black box"``, that it works with any activation.
+            ``"black box"``, that it works with any activation; ``"device"``, that a GPU gives the same as the CPU.
 
     Raises:
         ValueError: An exemption is unknown or gives no reason.
@@ -78,6 +80,8 @@ def check_learning_rule(
         *([_is_the_gradient] if gradient else []),
         _resumes_from_a_stored_state,
         _is_about_the_same_in_float32,
+        _computes_on_a_gpu,
+        *([] if "device" in exempt else [_is_about_the_same_on_a_gpu]),
         _is_the_same_whatever_the_default_dtype,
         _is_the_same_in_eight_threads,
         _leaves_frozen_layers_alone,
@@ -242,6 +246,22 @@ def _is_about_the_same_in_float32(case: _Case) -> None:
     """In float32 it gives the same as in float64, to a few digits; random numbers do not depend on the dtype."""
     single = copy.deepcopy(case.model).float()
     _assert_close(case.update(model=single, x=case.x.float()).grads, case.update().grads, 1e-3)
+
+
+def _computes_on_a_gpu(case: _Case) -> None:
+    """On a GPU its pseudo-gradients are there too, and its generator determines all randomness."""
+    for device in gpus():
+        model, x, target = copy.deepcopy(case.model).to(device), case.x.to(device), case.classes.to(device)
+        first, second = case.update(model, x, target), case.update(model, x, target)
+        assert {grad.device.type for grad in first.grads.values()} == {device}, "a pseudo-gradient is elsewhere"
+        assert same(_tensors(first[:2]), _tensors(second[:2])), "two runs differ"
+
+
+def _is_about_the_same_on_a_gpu(case: _Case) -> None:
+    """On a GPU it gives the same as on the CPU, to a few digits."""
+    for device, target in itertools.product(gpus(), (case.classes, case.values)):
+        grads = case.update(copy.deepcopy(case.model).to(device), case.x.to(device), target.to(device)).grads
+        _assert_close({name: grad.cpu() for name, grad in grads.items()}, case.update(target=target).grads, 1e-6)
 
 
 def _is_the_same_whatever_the_default_dtype(case: _Case) -> None:

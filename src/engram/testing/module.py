@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from engram.testing.promises import BadInput, assert_refused, assert_seeded, hold, same, tensors
+from engram.testing.promises import BadInput, assert_refused, assert_seeded, gpus, hold, same, tensors
 
 Run = Callable[[Callable[..., Any]], Tensor]
 
@@ -29,8 +29,8 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
     It is made by ``module_class(input_size, output_size)`` and called by ``output, state = module(input, state=None)``
     with ``input`` (time, batch, features) and a NamedTuple ``state`` that has ``detach()``. It stores no state itself,
     treats the elements of a batch independently, continues from a state, has correct gradients, trains, stores and
-    copies all its parameters, runs under ``torch.func.vmap``, and refuses bad input. If its signature has
-    ``batch_first`` or ``generator``, they have their usual meaning.
+    copies all its parameters, gives the same on a GPU, if there is one, runs under ``torch.func.vmap``, and refuses bad
+    input. If its signature has ``batch_first`` or ``generator``, they have their usual meaning.
 
     Args:
         module_class: The class, or another callable that makes the module.
@@ -63,6 +63,7 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         _accepts_an_empty_sequence,
         _treats_batch_elements_independently,
         _continues_from_a_state,
+        _is_the_same_on_a_gpu,
         *([_swaps_time_and_batch] if "batch_first" in parameter_names else []),
         *([] if "gradient" in exempt else [_has_the_right_gradient]),
         _refuses_bad_input,
@@ -124,6 +125,20 @@ def _continues_from_a_state(case: _Case) -> None:
     head, state = case.module(case.sequence[:2])
     tail, same_last = case.module(case.sequence[2:], state)
     assert_close((torch.cat((head, tail)), same_last), (output, last))
+
+
+def _is_the_same_on_a_gpu(case: _Case) -> None:
+    """A GPU gives the same outputs and gradients as the CPU, up to rounding."""
+
+    def results(device: str) -> list[Tensor]:
+        module = copy.deepcopy(case.module).to(device)
+        output, state = module(case.sequence.to(device))
+        trained = [p for p in module.parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(output.square().sum(), trained, allow_unused=True) if trained else ()
+        return [t.cpu() for t in (output, *tensors(state), *(g for g in gradients if g is not None))]
+
+    for device in gpus():
+        assert_close(results(device), results("cpu"))
 
 
 def _swaps_time_and_batch(case: _Case) -> None:

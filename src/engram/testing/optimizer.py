@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from engram.testing.evolution import check_evolution
-from engram.testing.promises import assert_refused, copy_into, hold, no_global_draws, same, stored
+from engram.testing.promises import assert_refused, copy_into, gpus, hold, no_global_draws, same, stored
 
 Build = Callable[..., Optimizer]
 Loss = Callable[[], Tensor]
@@ -25,10 +25,10 @@ _LEARNING_RATE = 0.01
 def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
     """Check an optimiser against the contract of ``torch.optim`` or, if it has ask and tell, that of evolution.
 
-    It lowers a loss at some learning rate, steps each parameter group by its own rate, resumes bit for bit from its
-    ``state_dict``, obeys schedulers and closures, skips parameters without gradient, does not spread bad gradients,
-    draws from no global generator and refuses a negative learning rate. ``maximize`` and ``foreach``, if it has them,
-    have their usual meaning.
+    It lowers a loss at some learning rate, does about the same on a GPU, if there is one, steps each parameter group by
+    its own rate, resumes bit for bit from its ``state_dict``, obeys schedulers and closures, skips parameters without
+    gradient, does not spread bad gradients, draws from no global generator and refuses a negative learning rate.
+    ``maximize`` and ``foreach``, if it has them, have their usual meaning.
 
     Args:
         optimizer_class: The class; called as ``optimizer_class(params, lr=..., **options)``.
@@ -55,6 +55,7 @@ def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
         _goes_downhill,
         _calls_the_closure,
         _is_deterministic,
+        _is_about_the_same_on_a_gpu,
         _keeps_groups_apart,
         _takes_new_groups,
         _resumes_exactly,
@@ -70,12 +71,13 @@ def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
     hold(optimizer_class.__name__, checks, build)
 
 
-def _regression() -> tuple[list[Tensor], Loss]:
+def _regression(device: str = "cpu") -> tuple[list[Tensor], Loss]:
     """A linear regression, convex and quadratic in its weight (2, 3) and bias (2,)."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(32, 3, generator=generator)
     targets = inputs @ torch.randn(3, 2, generator=generator) + torch.randn(2, generator=generator)
-    weight, bias = torch.zeros(2, 3, requires_grad=True), torch.zeros(2, requires_grad=True)
+    inputs, targets = inputs.to(device), targets.to(device)
+    weight, bias = (torch.zeros(shape, device=device, requires_grad=True) for shape in ((2, 3), (2,)))
     return [weight, bias], lambda: (inputs @ weight.T + bias - targets).square().mean()
 
 
@@ -144,6 +146,14 @@ def _is_deterministic(build: Build) -> None:
     with no_global_draws():
         first, second = _trained(build), _trained(build)
     assert same(first, second), "two runs differ"
+
+
+def _is_about_the_same_on_a_gpu(build: Build) -> None:
+    """On a GPU it takes the same steps as on the CPU, to a few digits."""
+    for device in gpus():
+        params, loss = _regression(device)
+        _train(build(params), loss)
+        assert _close([p.cpu() for p in params], _trained(build)), "on the GPU the parameters differ"
 
 
 def _keeps_groups_apart(build: Build) -> None:

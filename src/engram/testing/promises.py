@@ -55,6 +55,11 @@ def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> N
             raise AssertionError(f"{name} breaks a promise: {promise} Found: {finding}") from error
 
 
+def gpus() -> list[str]:
+    """The devices on which parts must compute about the same as on the CPU."""
+    return ["cuda"] if torch.cuda.is_available() else []  # not at import: after this call no process can be forked
+
+
 @contextmanager
 def no_global_draws() -> Iterator[None]:
     """Raise AssertionError if the block draws from or seeds a global generator of numpy or torch.

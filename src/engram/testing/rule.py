@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, cast
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from engram.plasticity import EligibilityState, PlasticityRule, RuleState, TraceState
 from engram.testing.module import WHOLE, assert_close, assert_gradient, assert_vmap, without_type_checks
-from engram.testing.promises import BadInput, assert_refused, hold, same
+from engram.testing.promises import BadInput, assert_refused, gpus, hold, same
 
 _BATCH, _POST, _PRE = 3, 4, 2
 
@@ -20,8 +21,9 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
     """Check a plasticity rule against its contract.
 
     The rule starts from zero traces, changes nothing in place, follows its coefficients, respects its bound, treats the
-    elements of a batch independently, has correct gradients, trains, stores and copies all its parameters, runs under
-    ``torch.func.vmap`` and ``torch.compile``, and refuses bad input. A modulated rule is given a signal.
+    elements of a batch independently, gives the same on a GPU, if there is one, has correct gradients, trains, stores
+    and copies all its parameters, runs under ``torch.func.vmap`` and ``torch.compile``, and refuses bad input. A
+    modulated rule is given a signal.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.
@@ -46,6 +48,7 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
         _forgets_as_declared,
         _stays_within_its_bound,
         _treats_batch_elements_independently,
+        _is_the_same_on_a_gpu,
         _has_the_right_gradient,
         _compiles,
         _runs_under_vmap,
@@ -139,6 +142,14 @@ def _treats_batch_elements_independently(rule: PlasticityRule, state: RuleState,
         ]
         batched = rule.update(state, pre, post, *signals_used)
         assert_close(batched, [torch.cat(parts) for parts in zip(*alone, strict=True)])
+
+
+def _is_the_same_on_a_gpu(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:
+    """A GPU gives the same as the CPU, up to rounding."""
+    update = _Update(rule)
+    for device in gpus():
+        after = copy.deepcopy(update).to(device)(*(t.to(device) for t in (*state, *tensors)))
+        assert_close(after.cpu(), update(*state, *tensors))
 
 
 def _as_function(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engram.rules import SynapticRule, SynapticUpdate
 from engram.testing.module import assert_close
-from engram.testing.promises import BadInput, assert_refused, hold, no_global_draws, same
+from engram.testing.promises import BadInput, assert_refused, gpus, hold, no_global_draws, same
 
 _BATCH, _POST, _PRE, _STEPS = 3, 4, 5, 6
 
@@ -21,10 +21,10 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
     """Check a synaptic rule against its contract.
 
     Its pseudo-gradient has the shape and dtype of the weights, is a mean over the batch, and is the same each time it
-    is called; nothing is changed in place and no global generator is used. A rule declared local uses only the
-    synapse's own weight and input; the state of one declared online does not grow. It runs under ``torch.func.vmap``,
-    which three-factor rules use, and refuses bad input. If its ``update`` has a ``modulator``, it gets one number for
-    each sample, and refuses to run without it.
+    is called and on a GPU, if there is one; nothing is changed in place and no global generator is used. A rule
+    declared local uses only the synapse's own weight and input; the state of one declared online does not grow. It runs
+    under ``torch.func.vmap``, which three-factor rules use, and refuses bad input. If its ``update`` has a
+    ``modulator``, it gets one number for each sample, and refuses to run without it.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.
@@ -46,6 +46,7 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
         _is_a_mean_over_the_batch,
         _does_not_depend_on_the_order_of_samples,
         _is_about_the_same_in_float32,
+        _is_the_same_on_a_gpu,
         _runs_under_vmap,
         *([_is_local] if rule.properties.local else []),
         *([_is_online] if rule.properties.online else []),
@@ -146,6 +147,13 @@ def _is_about_the_same_in_float32(case: _Case) -> None:
     grad = low.last_grad
     assert grad.dtype == torch.float32, f"float32 input gives {grad.dtype}"
     torch.testing.assert_close(grad.double(), case.last_grad, rtol=1e-4, atol=1e-4)
+
+
+def _is_the_same_on_a_gpu(case: _Case) -> None:
+    """A GPU gives the same as the CPU, up to rounding."""
+    for device in gpus():
+        there = replace(case, **{name: getattr(case, name).to(device) for name in ("pre", "post", "weight", "signal")})
+        assert_close(there.last_grad.cpu(), case.last_grad)
 
 
 def _runs_under_vmap(case: _Case) -> None:

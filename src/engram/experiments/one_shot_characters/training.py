@@ -45,18 +45,19 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train a classifier on new episodes; the results are accuracies on withheld characters."""
     training, validation, test = tasks_of(config, run.generator)
     result: dict[str, Any] = {}
+    device: torch.device | str = "cpu"
     if config.network == "blurred-pixels":
         classify = nearest(config, training, run)
     elif config.network == "discriminants":
         classify = discriminating(config, training, validation, run)
     else:
         learner = trained(config, training, validation, run)
-        classify, result = learner.net, {"loss": run.ends("loss")[1]}
+        classify, device, result = learner.net, run.device, {"loss": run.ends("loss")[1]}
         if config.network in ("connection", "homogeneous"):
             result["eta"] = float(learner.net.state_dict()["head.rule.eta"])
     return result | {
-        "accuracy": share_right(classify, test, config, run, distinct=False),
-        "accuracy_other_drawing": share_right(classify, test, config, run),
+        "accuracy": share_right(classify, test, config, run, device=device, distinct=False),
+        "accuracy_other_drawing": share_right(classify, test, config, run, device=device),
     }
 
 
@@ -74,7 +75,7 @@ def trained(config: Config, known: OneShotCharacters, validation: OneShotCharact
         learner = Learner(config, rate, known, run.generator, run.device)
         for _ in range(config.tried_updates):
             learner.update()
-        return share_right(learner.net, validation, config, run)
+        return share_right(learner.net, validation, config, run, device=run.device)
 
     several = len(config.rates) > 1
     rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, 1.0)) if several else config.rates[0]
@@ -135,7 +136,13 @@ def step_of(config: Config) -> Callable[[], object]:
 
 @torch.no_grad()
 def share_right(
-    classify: Callable[..., Tensor], task: OneShotCharacters, config: Config, run: Run, *, distinct: bool = True
+    classify: Callable[..., Tensor],
+    task: OneShotCharacters,
+    config: Config,
+    run: Run,
+    *,
+    device: torch.device | str = "cpu",
+    distinct: bool = True,
 ) -> float:
     """The accuracy of a classifier on test episodes.
 
@@ -144,12 +151,13 @@ def share_right(
         task: The task.
         config: The settings.
         run: The run.
+        device: Where the classifier computes.
         distinct: Whether the last drawing differs from the one shown with its label.
     """
     task, n_correct, batch = replace(task, distinct=distinct), 0, 250
     for remaining in range(config.test_episodes, 0, -batch):
         inputs, targets, _ = task.sample(min(batch, remaining), run.generator)
-        logits = classify(*task.split(inputs.to(run.device)))
+        logits = classify(*task.split(inputs.to(device)))
         n_correct += int((logits.argmax(1).cpu() == targets[-1].argmax(1)).sum())
     return n_correct / config.test_episodes
 
