@@ -292,10 +292,12 @@ class RatedRule(PlasticityRule):
             modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
         """
         super().check_step(state, pre, post, modulator)
-        if self.connections is not None and state.trace.shape[1:] != self.connections:
+        if self.connections is None:
+            return
+        if state.trace.shape[1:] != self.connections:
             expected = ", ".join(map(str, ("batch", *self.connections)))
             raise ValueError(f"state.trace.shape = {tuple(state.trace.shape)}: expected ({expected}), as of eta")
-        if self.connections is not None and self.coefficients(post, modulator).gain.dim() < 3:
+        if self.coefficients(post, modulator).gain.dim() < 3:
             raise TypeError(f"coefficients of {type(self).__name__}: expected a gain that contains self.rate()")
 
     def extra_repr(self) -> str:
