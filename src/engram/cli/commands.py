@@ -93,7 +93,7 @@ class Run:
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """Where to compute; experiments whose networks are too small for a GPU use the CPU."""
     checkpoint_seconds: float = 10.0
     """Time between checkpoints."""
     tensorboard: Flag = False
@@ -174,7 +174,7 @@ class Sweep:
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute."""
+    """Where to compute; experiments whose networks are too small for a GPU use the CPU."""
 
 
 @dataclass(frozen=True)

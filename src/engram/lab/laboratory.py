@@ -88,7 +88,8 @@ def run(
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available).
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available); experiments whose networks are too small for a
+            GPU compute on the CPU all the same.
         tensorboard: Write event files as well.
         keep_state: Save the objects that each finished trial trained, for ``TrialResult.load``.
         checkpoint_seconds: Time between checkpoints.
