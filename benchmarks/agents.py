@@ -119,7 +119,7 @@ def measure(repetitions: int) -> dict[str, list[float]]:
 def section(record: dict[str, Any]) -> list[str]:
     """Return the lines of the page that show the record."""
     rates = record["rates"]
-    median = {name: statistics.median(found) for name, found in rates.items()}
+    median = {name: statistics.median(values) for name, values in rates.items()}
     lines = [
         "## Agents",
         "",
@@ -129,8 +129,8 @@ def section(record: dict[str, Any]) -> list[str]:
         "| | per second | quartiles |",
         "|---|---|---|",
     ]
-    for name, found in rates.items():
-        low, _, high = statistics.quantiles(found, n=4)
+    for name, values in rates.items():
+        low, _, high = statistics.quantiles(values, n=4)
         lines.append(f"| {name} | {median[name]:,.0f} | {low:,.0f} to {high:,.0f} |")
     slower, faster = median["TD3"] / median["D3G, cycle=model"], median["TD3"] / median[THEIRS]
     return [

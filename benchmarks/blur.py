@@ -49,12 +49,12 @@ def together() -> torch.Tensor:
 @torch.no_grad()
 def alone() -> torch.Tensor:
     vectors, x, y, state = LIVES
-    found = [
+    all_losses = [
         losses(vector, x[:, task], y[:, task], BlurState(tuple(weight[task] for weight in state.W), ()))
         for vector in vectors
         for task in range(len(TRAINING))
     ]
-    return torch.stack(found).reshape(MEMBERS, len(TRAINING))
+    return torch.stack(all_losses).reshape(MEMBERS, len(TRAINING))
 
 
 LIVES = lives()
@@ -76,7 +76,7 @@ def measure(repetitions: int) -> dict[str, list[float]]:
 def section(record: dict[str, Any]) -> list[str]:
     """Return the lines of the page that show the record."""
     seconds = record["seconds"]
-    median = {way: statistics.median(found) for way, found in seconds.items()}
+    median = {way: statistics.median(values) for way, values in seconds.items()}
     lines = [
         "## Generations of learned rules",
         "",
@@ -86,8 +86,8 @@ def section(record: dict[str, Any]) -> list[str]:
         "| | ms per generation | quartiles | over one population |",
         "|---|---|---|---|",
     ]
-    for way, found in seconds.items():
-        low, _, high = (1e3 * value for value in statistics.quantiles(found, n=4))
+    for way, values in seconds.items():
+        low, _, high = (1e3 * value for value in statistics.quantiles(values, n=4))
         ratio = median[way] / median[TOGETHER]
         lines.append(f"| {way} | {1e3 * median[way]:.0f} | {low:.0f} to {high:.0f} | {ratio:.1f}x |")
     reached = median[ALONE] / median[TOGETHER]

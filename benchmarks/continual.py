@@ -88,21 +88,21 @@ def products(model: nn.Sequential, x: torch.Tensor) -> None:
 
 def taken(ways: dict[str, Callable[[], object]], repeats: int, unseen: int) -> dict[str, list[float]]:
     """Return the seconds of each variant on a core, measured in turn, after a few turns that are not counted."""
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn, (name, way) in product(range(repeats + unseen), ways.items()):
         start = time.thread_time()
         way()
         if turn >= unseen:
-            found[name].append(time.thread_time() - start)
-    return found
+            seconds[name].append(time.thread_time() - start)
+    return seconds
 
 
 def measure() -> dict[str, dict[str, list[float]]]:
     model, (x, classes) = network(), data(SAMPLES)
     single = by_single_samples(model, x, classes)
-    for name, found in in_batches(model, x, classes).items():
+    for name, importance in in_batches(model, x, classes).items():
         # Compared as a whole, because rounding moves a sample across the kink of a unit.
-        assert (found - single[name]).norm() < 1e-3 * single[name].norm(), name
+        assert (importance - single[name]).norm() < 1e-3 * single[name].norm(), name
     steps = {"plain": step("", implicit=True)}
     for name in TARGETS:
         steps |= {name: step(name, implicit=True), f"{name}, gradient": step(name, implicit=False)}

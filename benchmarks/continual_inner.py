@@ -36,7 +36,7 @@ KEPT, CHECKPOINTED = "every step kept", "checkpoints"
 
 def one_by_one(body: nn.Sequential, weights: dict[str, Tensor], prefix: str, x: Tensor) -> Tensor:
     """Return features as the author's program computes them: in a loop, with batch norm on a single image."""
-    found = []
+    outputs = []
     for image in x:
         z = image[None]
         for place, layer in enumerate(body):
@@ -47,8 +47,8 @@ def one_by_one(body: nn.Sequential, weights: dict[str, Tensor], prefix: str, x: 
                 z = functional.batch_norm(z, None, None, weight, bias, training=True)
             else:
                 z = layer(z)
-        found.append(z)
-    return torch.cat(found)
+        outputs.append(z)
+    return torch.cat(outputs)
 
 
 def by_image(net: GatedNet, weights: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -137,9 +137,9 @@ def section(record: dict[str, Any]) -> list[str]:
         "|---|---|---|---|",
     ]
     seconds = {**record["step"], **record["long"]}
-    median = {name: statistics.median(found) for name, found in seconds.items()}
-    for name, found in seconds.items():
-        low, _, high = (1e3 * value for value in statistics.quantiles(found * 2, n=4))
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, values in seconds.items():
+        low, _, high = (1e3 * value for value in statistics.quantiles(values * 2, n=4))
         peak = f"{record['memory'][name] / 1e6:.1f}" if name in record["memory"] else ""
         lines.append(f"| {name} | {1e3 * median[name]:.0f} | {low:.0f} to {high:.0f} | {peak} |")
     ratio = median[AUTHOR] / median[OURS]

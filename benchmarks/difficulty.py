@@ -49,7 +49,7 @@ def samples(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def peers(X: np.ndarray) -> dict[str, Callable[[], Any]]:
     """Return the estimators of the dimension that are compared, on the same points and with all of them as queries."""
-    found: dict[str, Callable[[], Any]] = {
+    estimators: dict[str, Callable[[], Any]] = {
         "engram, MLE": lambda: intrinsic_dimension(X, NEIGHBOURS, n_queries=None).value,
         "engram, TwoNN": lambda: intrinsic_dimension(X, method="twonn", n_queries=None).value,
     }
@@ -57,10 +57,10 @@ def peers(X: np.ndarray) -> dict[str, Callable[[], Any]]:
         import skdim
     except ImportError:
         print("scikit-dimension is not installed: its rows are left out")
-        return found
-    found["scikit-dimension, MLE"] = lambda: skdim.id.MLE().fit(X, n_neighbors=NEIGHBOURS, n_jobs=-1).dimension_
-    found["scikit-dimension, TwoNN"] = lambda: skdim.id.TwoNN().fit(X).dimension_
-    return found
+        return estimators
+    estimators["scikit-dimension, MLE"] = lambda: skdim.id.MLE().fit(X, n_neighbors=NEIGHBOURS, n_jobs=-1).dimension_
+    estimators["scikit-dimension, TwoNN"] = lambda: skdim.id.TwoNN().fit(X).dimension_
+    return estimators
 
 
 def measure(calls: dict[str, Callable[[], Any]], repetitions: int) -> list[dict[str, Any]]:
@@ -115,8 +115,8 @@ def table(rows: list[dict[str, Any]], value: str) -> list[str]:
     """Return the lines of a table of seconds."""
     lines = [f"| | s | range | {value} |", "|---|---|---|---|"]
     for row in rows:
-        seconds, found = row["seconds"], row["value"]
-        shown = found if isinstance(found, str) else f"{found:.6g}"
+        seconds, result = row["seconds"], row["value"]
+        shown = result if isinstance(result, str) else f"{result:.6g}"
         spread = f"{min(seconds):.2f} .. {max(seconds):.2f}"
         lines.append(f"| {row['what']} | {statistics.median(seconds):.2f} | {spread} | {shown} |")
     return lines
@@ -154,8 +154,8 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if not options.page:
-        found = record(SAMPLES // 6 if options.quick else SAMPLES, 1 if options.quick else REPETITIONS)
-        RECORD.write_text(json.dumps(found) + "\n")
+        measured = record(SAMPLES // 6 if options.quick else SAMPLES, 1 if options.quick else REPETITIONS)
+        RECORD.write_text(json.dumps(measured) + "\n")
     print("\n".join(section(json.loads(RECORD.read_text()))))
 
 

@@ -66,8 +66,8 @@ def fitted_pairs(count: int, data: np.ndarray) -> Pairs:
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     began = time.perf_counter()
-    found = call()
-    return found, time.perf_counter() - began
+    result = call()
+    return result, time.perf_counter() - began
 
 
 def measured(pairs: dict[str, Pairs], data: dict[str, np.ndarray], operators: int) -> dict[str, Any]:
@@ -105,13 +105,13 @@ def compare(peer: str | None, quick: bool) -> dict[str, Any]:
     record: dict[str, Any] = {"ours": measured(pairs, data, 10 if quick else 100)}
     if peer:
         with tempfile.TemporaryDirectory() as folder:
-            given, found = Path(folder) / "given.npz", Path(folder) / "found.json"
+            arrays_file, results_file = Path(folder) / "arrays.npz", Path(folder) / "results.json"
             arrays = {f"{name}_{side}": values for name, two in pairs.items() for side, values in zip("AB", two)}  # noqa: B905
-            np.savez(given, **arrays, **data)
+            np.savez(arrays_file, **arrays, **data)
             script = Path(__file__).with_name("dsa_peer.py")
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-            subprocess.run([peer, str(script), str(given), str(found)], check=True, env=environment)
-            record["theirs"] = json.loads(found.read_text())
+            subprocess.run([peer, str(script), str(arrays_file), str(results_file)], check=True, env=environment)
+            record["theirs"] = json.loads(results_file.read_text())
     return record
 
 
@@ -183,7 +183,7 @@ def section(record: dict[str, Any]) -> list[str]:
         lines.append(
             f"| fit, {delays} delays, rank {rank} | {1e3 * mine:.0f} | {1e3 * other:.0f} | {other / mine:.1f}x |"
         )
-    every = [low for found in share.values() for low in found]
+    every = [low for values in share.values() for low in values]
     part = float(np.mean(every))
     worst = min(other / mine for mine, other in fits.values())
     lines += [

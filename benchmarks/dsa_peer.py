@@ -19,8 +19,8 @@ torch.set_num_threads(1)
 
 def timed(call):
     began = time.perf_counter()
-    found = call()
-    return float(found) if found is not None else None, time.perf_counter() - began
+    result = call()
+    return float(result) if result is not None else None, time.perf_counter() - began
 
 
 def main(source: Path, target: Path) -> None:

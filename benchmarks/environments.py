@@ -212,11 +212,11 @@ def main(num_envs: list[int], repetitions: int) -> None:
     for _ in range(repetitions):
         for row, measure in rows.items():
             rates[row].append(measure())
-    found = [{"environment": e, "number": n, "what": w, "rates": rates[e, n, w]} for e, n, w in rows]
-    RECORD.write_text(json.dumps({"rows": found}, indent=1) + "\n")
-    for cells in table({"rows": found}):
+    measured = [{"environment": e, "number": n, "what": w, "rates": rates[e, n, w]} for e, n, w in rows]
+    RECORD.write_text(json.dumps({"rows": measured}, indent=1) + "\n")
+    for cells in table({"rows": measured}):
         print("{:20} {:>5} {:28} {:>11} {:>23} {:>8} {:>10}".format(*cells))
-    print(*verdicts({"rows": found}), sep="\n")
+    print(*verdicts({"rows": measured}), sep="\n")
 
 
 if __name__ == "__main__":

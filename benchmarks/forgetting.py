@@ -39,8 +39,8 @@ def features() -> tuple[Examples, Examples]:
     """Return the features of digits in a random, untrained layer of rectified units, for training and test."""
     images, labels = load_digits(return_X_y=True)
     layer = np.random.default_rng(0).normal(size=(images.shape[1], UNITS)) / 8
-    found = np.maximum(images / 16 @ layer, 0)
-    return (found[:TRAINED], labels[:TRAINED]), (found[TRAINED:], labels[TRAINED:])
+    features = np.maximum(images / 16 @ layer, 0)
+    return (features[:TRAINED], labels[:TRAINED]), (features[TRAINED:], labels[TRAINED:])
 
 
 def by_descent(train: Examples, test: Examples, seed: int) -> float:
@@ -66,13 +66,13 @@ def probes() -> dict[str, dict[str, list[float]]]:
         "scikit-learn": lambda seed: make_pipeline(StandardScaler(), logistic).fit(*train).score(*test),
         "gradient descent": lambda seed: by_descent(train, test, seed),
     }
-    found: dict[str, dict[str, list[float]]] = {name: {"accuracy": [], "seconds": []} for name in ways}
+    measured: dict[str, dict[str, list[float]]] = {name: {"accuracy": [], "seconds": []} for name in ways}
     for seed in range(SEEDS):
         for name, way in ways.items():
             start = time.perf_counter()
-            found[name]["accuracy"].append(way(seed))
-            found[name]["seconds"].append(time.perf_counter() - start)
-    return found
+            measured[name]["accuracy"].append(way(seed))
+            measured[name]["seconds"].append(time.perf_counter() - start)
+    return measured
 
 
 def steps() -> dict[str, list[float]]:
@@ -102,8 +102,8 @@ def steps() -> dict[str, list[float]]:
 def section(record: dict[str, Any]) -> list[str]:
     ours = record["probes"]["engram"]
     rows = []
-    for name, found in record["probes"].items():
-        accuracy, seconds = found["accuracy"], statistics.median(found["seconds"])
+    for name, measured in record["probes"].items():
+        accuracy, seconds = measured["accuracy"], statistics.median(measured["seconds"])
         times = seconds / statistics.median(ours["seconds"])
         spread = max(accuracy) - min(accuracy)
         rows.append(f"| {name} | {statistics.mean(accuracy):.4f} | {spread:.4f} | {1e3 * seconds:.0f} | {times:.1f}x |")

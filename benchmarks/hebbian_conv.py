@@ -57,14 +57,14 @@ def by_surrogate(one: HebbianConv2d) -> Callable[[Tensor], Tensor]:
     return step
 
 
-def by_definition(one: HebbianConv2d) -> Callable[[Tensor], Tensor]:
+def by_definition(layer: HebbianConv2d) -> Callable[[Tensor], Tensor]:
     """Return a layer's step in plain PyTorch without a graph."""
 
     def step(x: Tensor) -> Tensor:
         with torch.no_grad():
-            found = plain_pass(x, one.weight, one.threshold.theta, one.competition, one.connections)
-            one._learn(found, found.output[0, 0].numel() * 4 * len(x))
-        return found.output
+            result = plain_pass(x, layer.weight, layer.threshold.theta, layer.competition, layer.connections)
+            layer._learn(result, result.output[0, 0].numel() * 4 * len(x))
+        return result.output
 
     return step
 

@@ -114,7 +114,7 @@ def measure(repetitions: int) -> dict[str, Any]:
 def section(record: dict[str, Any]) -> list[str]:
     """Return the lines of the page that show the record."""
     step, rates = statistics.median(record["milliseconds"]), record["rates"]
-    median = {name: statistics.median(found) for name, found in rates.items()}
+    median = {name: statistics.median(values) for name, values in rates.items()}
     lines = [
         "## Planning in guessed maps",
         "",
@@ -123,8 +123,8 @@ def section(record: dict[str, Any]) -> list[str]:
         "| | per second | quartiles |",
         "|---|---|---|",
     ]
-    for name, found in rates.items():
-        low, _, high = statistics.quantiles(found, n=4)
+    for name, values in rates.items():
+        low, _, high = statistics.quantiles(values, n=4)
         lines.append(f"| {name} | {median[name]:,.0f} | {low:,.0f} to {high:,.0f} |")
     lines += [
         "",

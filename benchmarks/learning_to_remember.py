@@ -76,8 +76,8 @@ class CellASynapse(NeuralUpdateRule):
 
         over_pre = torch.func.vmap(one, (1, None, 0), 1)
         over_post = torch.func.vmap(over_pre, (1, 0, None), 1)
-        found: Tensor = torch.func.vmap(over_post)(synapse, post, pre)
-        return found
+        update: Tensor = torch.func.vmap(over_post)(synapse, post, pre)
+        return update
 
 
 def window(way: str) -> Callable[[], None]:

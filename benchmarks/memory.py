@@ -151,9 +151,9 @@ def noodl(batches: int, seeds: int) -> dict[str, Any]:
             X = make_sparse_dictionary_data(SAMPLES, n_nonzero=NONZERO, dictionary=dictionary, random_state=rng)[0]
             for name, step in steps.items():
                 began = time.perf_counter()
-                found = step(X)
+                estimate = step(X)
                 curves[name]["seconds"][-1].append(time.perf_counter() - began)
-                error = float(np.linalg.norm(found - dictionary) / np.linalg.norm(dictionary))
+                error = float(np.linalg.norm(estimate - dictionary) / np.linalg.norm(dictionary))
                 curves[name]["error"][-1].append(error)
         print(f"noodl, seed {seed}", {name: f"{curve['error'][-1][-1]:.1e}" for name, curve in curves.items()})
     return {"batches": batches, "curves": curves}
@@ -233,9 +233,9 @@ def expander(batches: int, seeds: int) -> dict[str, Any]:
             row["seconds"][name] = []
             for _ in range(1 if name == "dense" else max(3, batches // 10)):
                 began = time.perf_counter()
-                found = call(batch)
+                recalled = call(batch)
                 row["seconds"][name].append((time.perf_counter() - began) / len(batch))
-            row["recovered"][name] = float((found == right[: len(batch)]).all(1).float().mean())
+            row["recovered"][name] = float((recalled == right[: len(batch)]).all(1).float().mean())
         print("expander", row["nodes"], {name: f"{1 / min(value):.0f}/s" for name, value in row["seconds"].items()})
         rows.append(row)
     return {"rows": rows}
@@ -278,12 +278,12 @@ def expander_section(record: dict[str, Any]) -> list[str]:
 def seconds_of(call: Callable[[], object], repetitions: int) -> list[float]:
     """Return the seconds of repeated calls, after a first call that compiles and loads."""
     call()
-    taken = []
+    seconds = []
     for _ in range(repetitions):
         began = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - began)
-    return taken
+        seconds.append(time.perf_counter() - began)
+    return seconds
 
 
 def episodic(batches: int, seeds: int) -> dict[str, Any]:
@@ -340,14 +340,14 @@ def episodic(batches: int, seeds: int) -> dict[str, Any]:
                 "write": refill,
             }
         share = {"one": 1, "batch": ASKED, "write": EPISODE}
-        found: dict[str, dict[str, list[float]]] = {name: {what: [] for what in share} for name in ways}
+        seconds: dict[str, dict[str, list[float]]] = {name: {what: [] for what in share} for name in ways}
         for _ in range(max(3, batches // 6)):  # in turn, so that a busy machine slows all of them
             for name, calls in ways.items():
                 for what, call in calls.items():
-                    taken = seconds_of(call, 20 if what == "one" else 2)
-                    found[name][what] += [value / share[what] for value in taken]
-        print("episodic", capacity, features, {name: f"{1e6 * min(f['one']):.0f} us" for name, f in found.items()})
-        rows.append({"capacity": capacity, "features": features, "seconds": found})
+                    timed = seconds_of(call, 20 if what == "one" else 2)
+                    seconds[name][what] += [value / share[what] for value in timed]
+        print("episodic", capacity, features, {name: f"{1e6 * min(f['one']):.0f} us" for name, f in seconds.items()})
+        rows.append({"capacity": capacity, "features": features, "seconds": seconds})
     clusters = []
     for count, features in CLUSTERS:
         X = np.random.default_rng(0).standard_normal((3000, features))
@@ -394,9 +394,9 @@ def episodic_section(record: dict[str, Any]) -> list[str]:
     ]
     for row in record["rows"]:
         ours = {what: statistics.median(values) for what, values in row["seconds"]["engram"].items()}
-        for name, found in row["seconds"].items():
+        for name, by_operation in row["seconds"].items():
             cells = [f"{row['capacity']} x {row['features']}", name]
-            for what, values in found.items():
+            for what, values in by_operation.items():
                 times = "" if name == "engram" else f", {statistics.median(values) / ours[what]:.1f}x"
                 cells.append(microseconds(values) + times)
             lines.append("| " + " | ".join(cells) + " |")
@@ -469,8 +469,8 @@ def main() -> None:
         with threadpool_limits(1):
             for name in options.systems:
                 where = machine()
-                found = SYSTEMS[name][0](20 if options.quick else 60, 1 if options.quick else 3)
-                record[name] = {"machine": where, **found}
+                measured = SYSTEMS[name][0](20 if options.quick else 60, 1 if options.quick else 3)
+                record[name] = {"machine": where, **measured}
         RECORD.write_text(json.dumps(record) + "\n")
     print("\n".join(section(record)))
 

@@ -115,7 +115,7 @@ def overhead(repetitions: int, population_size: int) -> list[float]:
 def section(record: dict[str, Any]) -> list[str]:
     """Return the lines of the page that show the record."""
     rates = record["lifetimes"]
-    median = {row: statistics.median(found) for row, found in rates.items()}
+    median = {row: statistics.median(values) for row, values in rates.items()}
     single, most = median[KERNEL], max(median.values())
     once = statistics.median(record["ask and tell"])
     share = once / (once + record["population"] / (2 * single))
@@ -128,8 +128,8 @@ def section(record: dict[str, Any]) -> list[str]:
         "| | lifetimes/s | quartiles | over torch |",
         "|---|---|---|---|",
     ]
-    for row, found in rates.items():
-        low, _, high = statistics.quantiles(found, n=4)
+    for row, values in rates.items():
+        low, _, high = statistics.quantiles(values, n=4)
         lines.append(f"| {row} | {median[row]:.1f} | {low:.1f} to {high:.1f} | {median[row] / median[PLAIN]:.1f}x |")
     return [
         *lines,

@@ -76,7 +76,7 @@ def measured(num_envs: list[int], repetitions: int) -> list[dict[str, Any]]:
     for _ in range(repetitions):
         for row, measure in rows.items():
             rates[row].append(measure())
-    return [{"tasks": number, "way": way, "rates": found} for (number, way), found in rates.items()]
+    return [{"tasks": number, "way": way, "rates": values} for (number, way), values in rates.items()]
 
 
 def section(record: dict[str, Any]) -> list[str]:

@@ -148,9 +148,9 @@ def profile() -> None:
             cross_entropy(net(x), classes).backward()
             if turn < 2:
                 optimizer.step()
-        with torch.profiler.profile() as found:
+        with torch.profiler.profile() as profile:
             optimizer.step()
-        print(SAID[network], found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12), sep="\n")
+        print(SAID[network], profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=12), sep="\n")
 
 
 def main() -> None:

@@ -39,30 +39,30 @@ from engram.lab.figures import PALETTE
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 FIGURE = PAGE.parent / "images" / "benchmarks-plasticity.svg"
 ON_CUDA = plasticity.RECORD.with_stem("plasticity-cuda")
-FOUND = dict[str, Any]
+Record = dict[str, Any]
 
 
-def median(row: FOUND, way: str) -> float | None:
+def median(row: Record, way: str) -> float | None:
     values = row["seconds"].get(way)
     return statistics.median(values) if values else None
 
 
-def times(row: FOUND, way: str) -> float | None:
+def times(row: Record, way: str) -> float | None:
     """Return the ratio of the time of another implementation to that of engram."""
     other, ours = median(row, way), median(row, "ours")
     return None if other is None or ours is None else other / ours
 
 
-def size(row: FOUND) -> tuple[int, int, int]:
+def size(row: Record) -> tuple[int, int, int]:
     return row["batch"], row["units"], row["steps"]
 
 
-def whole(row: FOUND) -> bool:
+def whole(row: Record) -> bool:
     """Return whether the loop was measured with all episodes."""
     return bool(row["looped"] == row["batch"])
 
 
-def lower_bound(row: FOUND, where: FOUND, *, instructions: bool) -> float:
+def lower_bound(row: Record, where: Record, *, instructions: bool) -> float:
     """Return a lower bound on the seconds that a program with 32-bit numbers takes on this machine.
 
     A connection takes about 5 operations forward and 14 backward in a step (half as many again with a second trace).
@@ -81,7 +81,7 @@ def shown(value: float | None, mark: str = "x", estimated: bool = False) -> str:
     return "-" if value is None else f"{'about ' if estimated else ''}{value:.1f}{mark}"
 
 
-def grid_table(record: FOUND) -> list[str]:
+def grid_table(record: Record) -> list[str]:
     lines = [
         "| rule | batch | units | steps | loop | plain scan | engram | spread | (a) | (c) | roofline |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -106,7 +106,7 @@ def grid_table(record: FOUND) -> list[str]:
     return lines
 
 
-def compiled_table(record: FOUND) -> list[str]:
+def compiled_table(record: Record) -> list[str]:
     lines = [
         "| rule | batch | units | steps | compilation | compiled | engram | (b) |",
         "|---|---|---|---|---|---|---|---|",
@@ -123,7 +123,7 @@ def compiled_table(record: FOUND) -> list[str]:
     return lines
 
 
-def memory_table(record: FOUND) -> list[str]:
+def memory_table(record: Record) -> list[str]:
     lines = ["| rule | loop | engram | ratio |", "|---|---|---|---|"]
     for rule, peak in record["memory"].items():
         cells = [f"{peak['loop']:.0f}", f"{peak['ours']:.0f}", f"{peak['loop'] / max(peak['ours'], 1):.0f}x"]
@@ -131,7 +131,7 @@ def memory_table(record: FOUND) -> list[str]:
     return lines
 
 
-def gpu_section(record: FOUND) -> list[str]:
+def gpu_section(record: Record) -> list[str]:
     where = record["machine"]
     lines = ["| rule | batch | units | steps | loop | plain scan | engram | (a) |", "|---|---|---|---|---|---|---|---|"]
     for row in record["rows"]:
@@ -164,14 +164,14 @@ def gpu_section(record: FOUND) -> list[str]:
     ]
 
 
-def by_threads(row: FOUND, network: str) -> tuple[float, float, str]:
+def by_threads(row: Record, network: str) -> tuple[float, float, str]:
     """Return the seconds per step with the default number of threads and with the best one, and the best number."""
     middle = {threads: statistics.median(values) for threads, values in row["seconds"][network].items()}
     best = min(middle, key=lambda threads: middle[threads])
     return middle[str(row["usual"])], middle[best], best
 
 
-def loaded_table(record: FOUND) -> list[str]:
+def loaded_table(record: Record) -> list[str]:
     lines = [
         "| cores | batch | units | steps | engram | best | ratio | nn.LSTM | best | ratio |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -185,25 +185,25 @@ def loaded_table(record: FOUND) -> list[str]:
     return lines
 
 
-def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
+def targets(record: Record) -> list[tuple[str, str, bool | None]]:
     """Return each target with the worst measured case and whether it is met; None if it was not measured."""
     rows, where = record["rows"], record["machine"]
     centre = [row for row in rows if size(row) in plasticity.CENTRE]
     place = f"batch {plasticity.CENTRE[0][0]}, {plasticity.CENTRE[0][1]} units, 100 to 200 steps"
 
-    def worst(name: str, cases: list[FOUND], way: str, least: float) -> tuple[str, str, bool | None]:
-        ratios = [(found, row) for row in cases if (found := times(row, way)) is not None]
+    def worst(name: str, cases: list[Record], way: str, least: float) -> tuple[str, str, bool | None]:
+        ratios = [(ratio, row) for row in cases if (ratio := times(row, way)) is not None]
         if not ratios:
             return name, "not measured", None
-        found, row = min(ratios, key=lambda pair: pair[0])
-        text = f"{found:.1f}x ({row['rule']}, {' x '.join(map(str, size(row)))})"
-        return name, text, found >= least
+        least_ratio, row = min(ratios, key=lambda pair: pair[0])
+        text = f"{least_ratio:.1f}x ({row['rule']}, {' x '.join(map(str, size(row)))})"
+        return name, text, least_ratio >= least
 
-    def of(*rules: str) -> list[FOUND]:
+    def of(*rules: str) -> list[Record]:
         return [row for row in centre if row["rule"] in rules]
 
     compiled = [row for row in record["compiled"] if row["compilation"] is not None]
-    found = [
+    judged = [
         worst(f"12 times (a), Hebb and Oja, {place}", of("hebb", "oja"), "loop", 12),
         worst(f"8 times (a), modulated and retroactive, {place}", of("modulated", "retroactive"), "loop", 8),
         worst(
@@ -215,14 +215,14 @@ def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
     ]
     if record["memory"]:
         share, rule = max((peak["ours"] / peak["loop"], rule) for rule, peak in record["memory"].items())
-        found.append(("peak memory at most a fifth of (a), 200 steps", f"{share:.2f} ({rule})", share <= 0.2))
+        judged.append(("peak memory at most a fifth of (a), 200 steps", f"{share:.2f} ({rule})", share <= 0.2))
     if record["loaded"]:
         most, row = max(
             ((u / b, row) for row in record["loaded"] for u, b, _ in [by_threads(row, "ours")]),
             key=lambda pair: pair[0],
         )
         text = f"{most:.2f} ({'busy' if row['busy'] else 'idle'}, {' x '.join(map(str, size(row)))})"
-        found.append(
+        judged.append(
             (
                 "default number of threads at most 1.2 times as slow as the best one, on idle and busy cores",
                 text,
@@ -234,18 +234,18 @@ def targets(record: FOUND) -> list[tuple[str, str, bool | None]]:
             ((median(r, "ours") or 0) / lower_bound(r, where, instructions=instructions), r["rule"]) for r in centre
         )
         text = f"{most[0]:.1f}x ({most[1]})"
-        found.append((f"within twice the roofline estimate by {name}, {place}", text, most[0] <= 2))
-    return found
+        judged.append((f"within twice the roofline estimate by {name}, {place}", text, most[0] <= 2))
+    return judged
 
 
-def in_short(record: FOUND) -> list[str]:
+def in_short(record: Record) -> list[str]:
     """Summarise the table in at most five sentences."""
     rows = [row for row in record["rows"] if whole(row) and times(row, "loop") is not None]
     centre = [row for row in rows if size(row) in plasticity.CENTRE]
-    by_loop, by_episodes = ([found for row in rows if (found := times(row, way))] for way in ("loop", "episodes"))
-    at_centre = [found for row in centre if (found := times(row, "loop"))]
+    by_loop, by_episodes = ([ratio for row in rows if (ratio := times(row, way))] for way in ("loop", "episodes"))
+    at_centre = [ratio for row in centre if (ratio := times(row, "loop"))]
     compiled = [row for row in record["compiled"] if row["compilation"] is not None]
-    by_compiled = [found for row in compiled if (found := times(row, "compiled"))]
+    by_compiled = [ratio for row in compiled if (ratio := times(row, "compiled"))]
     middle = statistics.median
     lines = [
         f"A plain PyTorch loop takes {middle(by_loop):.0f} times as long as engram (median of {len(by_loop)} cases, "
@@ -269,17 +269,17 @@ def in_short(record: FOUND) -> list[str]:
     return [line for line in lines if line]
 
 
-def ratio_figure(record: FOUND) -> str:
+def ratio_figure(record: Record) -> str:
     """Draw the ratio of the loop's time to that of engram by units and batch, as SVG."""
     figure = go.Figure()
     batches = sorted({row["batch"] for row in record["rows"]})
     for batch, color in zip(batches, PALETTE, strict=False):
-        found: dict[int, list[float]] = {}
+        by_units: dict[int, list[float]] = {}
         for row in record["rows"]:
             if row["batch"] == batch and (ratio := times(row, "loop")) is not None:
-                found.setdefault(row["units"], []).append(ratio)
-        y = [statistics.median(ratios) for ratios in found.values()]
-        figure.add_scatter(x=list(found), y=y, mode="lines+markers", name=f"batch {batch}", line_color=color)
+                by_units.setdefault(row["units"], []).append(ratio)
+        y = [statistics.median(ratios) for ratios in by_units.values()]
+        figure.add_scatter(x=list(by_units), y=y, mode="lines+markers", name=f"batch {batch}", line_color=color)
     figure.add_hline(y=1, line_dash="dot", annotation_text="as fast")
     axes = {"xaxis": {"title": "units", "type": "log"}, "yaxis": {"title": "times as long as engram", "type": "log"}}
     title = "A plain loop against engram, median over rules and steps"
@@ -287,7 +287,7 @@ def ratio_figure(record: FOUND) -> str:
     return draw({"ratio": figure}, "svg")["ratio"].decode()
 
 
-def plasticity_section(record: FOUND) -> list[str]:
+def plasticity_section(record: Record) -> list[str]:
     where = record["machine"]
     return [
         "## A plastic recurrent network",
@@ -358,7 +358,7 @@ def plasticity_section(record: FOUND) -> list[str]:
     ]
 
 
-def environments_section(record: FOUND) -> list[str]:
+def environments_section(record: Record) -> list[str]:
     rows = environments.table(record)
     return [
         "## Environments",
@@ -417,8 +417,8 @@ def main() -> None:
     if plasticity.RECORD.exists():
         record = json.loads(plasticity.RECORD.read_text())
         FIGURE.write_text(ratio_figure(record))
-        for name, found, met in targets(record):
-            print(f"{'?' if met is None else 'met' if met else 'NOT MET':8} {name}: {found}")
+        for name, measured, met in targets(record):
+            print(f"{'?' if met is None else 'met' if met else 'NOT MET':8} {name}: {measured}")
 
 
 if __name__ == "__main__":

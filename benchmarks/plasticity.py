@@ -156,18 +156,18 @@ def measure(case: Case, seconds: float, repeats: int) -> dict[str, Any]:
         ways |= {"loop": lambda: case.part(looped)}
         del ways["plain"]
     small = Case(case.name, 2, 8, 8, case.drive.device.type).ways()
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    durations: dict[str, list[float]] = {name: [] for name in ways}
     for name in ways:
         small[name]()  # numba compiles once for all sizes; memory is allocated and threads are started
     if case.drive.is_cuda:
         ways["ours"]()  # Triton compiles for each width
     begin = time.perf_counter()
-    while len(taken["ours"]) < repeats and (not taken["ours"] or time.perf_counter() - begin < seconds):
+    while len(durations["ours"]) < repeats and (not durations["ours"] or time.perf_counter() - begin < seconds):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
-            taken[name].append((time.perf_counter() - start) * scale.get(name, 1))
-    return {"seconds": taken, "looped": looped}
+            durations[name].append((time.perf_counter() - start) * scale.get(name, 1))
+    return {"seconds": durations, "looped": looped}
 
 
 def in_own_process(*arguments: object, timeout: float | None = None) -> Any:
@@ -187,12 +187,12 @@ def print_compiled(rule: str, size: tuple[int, int, int]) -> None:
     ways["compiled"]()
     compilation = time.perf_counter() - start
     ways["ours"]()
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    durations: dict[str, list[float]] = {name: [] for name in ways}
     for _, (name, way) in itertools.product(range(9), ways.items()):
         start = time.perf_counter()
         way()
-        taken[name].append(time.perf_counter() - start)
-    print(json.dumps({"compilation": compilation, "seconds": taken}))
+        durations[name].append(time.perf_counter() - start)
+    print(json.dumps({"compilation": compilation, "seconds": durations}))
 
 
 def compile_and_measure(rule: str, size: tuple[int, int, int]) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def print_loaded(busy: bool, size: tuple[int, int, int], seconds: float) -> None
     networks["lstm"] = torch.nn.LSTM(20, units)
     usual = torch.get_num_threads()
     counts = sorted({1, 2, max(1, usual // 2), usual})
-    taken: dict[str, dict[int, list[float]]] = {name: {threads: [] for threads in counts} for name in networks}
+    durations: dict[str, dict[int, list[float]]] = {name: {threads: [] for threads in counts} for name in networks}
 
     # The gradient is given, because torch would compute a loss over so many numbers and wait for its own threads.
     gradient = torch.ones(steps, batch, units)
@@ -260,15 +260,15 @@ def print_loaded(busy: bool, size: tuple[int, int, int], seconds: float) -> None
             others.callback(other.kill)
         for name in networks:
             begin = time.perf_counter()
-            while time.perf_counter() - begin < seconds / len(networks) or not taken[name][usual]:
+            while time.perf_counter() - begin < seconds / len(networks) or not durations[name][usual]:
                 for threads in counts:
                     torch.set_num_threads(threads)
                     train(name)
                     start = time.perf_counter()
                     for _ in range(AT_ONCE):
                         train(name)
-                    taken[name][threads].append(round((time.perf_counter() - start) / AT_ONCE, 6))
-    print(json.dumps({"usual": usual, "seconds": taken}))
+                    durations[name][threads].append(round((time.perf_counter() - start) / AT_ONCE, 6))
+    print(json.dumps({"usual": usual, "seconds": durations}))
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -334,9 +334,9 @@ def main() -> None:
         record = json.loads(path.read_text())
         record["rows"] = [r for r in record["rows"] if (r["batch"], r["units"], r["steps"]) not in sizes]
     for (batch, units, steps), rule in itertools.product(sizes, options.rules):
-        found = measure(Case(rule, batch, units, steps, options.device), options.seconds, options.repeats)
-        record["rows"].append({"rule": rule, "batch": batch, "units": units, "steps": steps, **found})
-        shown = {name: f"{1e3 * statistics.median(values):.1f} ms" for name, values in found["seconds"].items()}
+        measured = measure(Case(rule, batch, units, steps, options.device), options.seconds, options.repeats)
+        record["rows"].append({"rule": rule, "batch": batch, "units": units, "steps": steps, **measured})
+        shown = {name: f"{1e3 * statistics.median(values):.1f} ms" for name, values in measured["seconds"].items()}
         print(f"{time.perf_counter() - begin:6.0f} s", rule, batch, units, steps, shown, flush=True)
     others = options.rules if on_cpu and not some else []
     for rule, size in itertools.product([r for r in ("hebb", "oja") if r in others], COMPILED):

@@ -70,15 +70,15 @@ def acasxu(limit: float, quick: bool) -> list[dict[str, Any]]:
                 continue
             net, scale = read
             boxes = [scale.box(box) for box in one.boxes]
-            found = [
+            results = [
                 verify(net, box, one.claim, engine="inputs", budget=Budget(seconds=limit / len(boxes))) for box in boxes
             ]
-            statuses = {result.status for result in found}
+            statuses = {result.status for result in results}
             status = "refuted" if "refuted" in statuses else "unknown" if "unknown" in statuses else "proved"
             began = time.perf_counter()
             checked = all(
                 check_certificate(net, box, one.claim, result.certificate).valid
-                for box, result in zip(boxes, found, strict=True)
+                for box, result in zip(boxes, results, strict=True)
                 if result.certificate is not None
             )
             rows.append(
@@ -87,9 +87,9 @@ def acasxu(limit: float, quick: bool) -> list[dict[str, Any]]:
                     "network": name,
                     "status": status,
                     "published": published(number, name),
-                    "nodes": sum(result.nodes for result in found),
-                    "seconds": sum(result.seconds for result in found),
-                    "bound": max(min(result.bound for result in found), -1e300),
+                    "nodes": sum(result.nodes for result in results),
+                    "seconds": sum(result.seconds for result in results),
+                    "bound": max(min(result.bound for result in results), -1e300),
                     "checked": checked if status == "proved" else None,
                     "check_seconds": time.perf_counter() - began,
                 }
@@ -109,8 +109,8 @@ def tightness() -> dict[str, Any]:
         for name, ours in (("IBP", interval_bounds(net, low, high)), ("CROWN", (crown.lower, crown.upper))):
             theirs = np.array(case[name])
             ratios[name] += ((ours[1] - ours[0]) / (theirs[1] - theirs[0])).tolist()
-    found = {name: [max(values), statistics.median(values)] for name, values in ratios.items()}
-    return {"source": fixtures["source"], **found}
+    summary = {name: [max(values), statistics.median(values)] for name, values in ratios.items()}
+    return {"source": fixtures["source"], **summary}
 
 
 def speed(repetitions: int = 5) -> float | None:
