@@ -86,7 +86,7 @@ def products(model: nn.Sequential, x: torch.Tensor) -> None:
                 after @ layer.weight
 
 
-def taken(ways: dict[str, Callable[[], object]], repeats: int, unseen: int) -> dict[str, list[float]]:
+def seconds_in_turn(ways: dict[str, Callable[[], object]], repeats: int, unseen: int) -> dict[str, list[float]]:
     """Return the seconds of each variant on a core, measured in turn, after a few turns that are not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn, (name, way) in product(range(repeats + unseen), ways.items()):
@@ -113,7 +113,7 @@ def measure() -> dict[str, dict[str, list[float]]]:
         "Fisher, all 10 classes": lambda: fisher_diagonal(model, x.split(BATCH), fisher="all"),
         "MAS": lambda: gradient_magnitude(model, x.split(BATCH)),
     }
-    return {"steps": taken(steps, STEPS, 10), "measures": taken(measures, MEASURES, 1)}
+    return {"steps": seconds_in_turn(steps, STEPS, 10), "measures": seconds_in_turn(measures, MEASURES, 1)}
 
 
 def section(record: dict[str, Any]) -> list[str]:

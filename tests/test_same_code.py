@@ -29,17 +29,17 @@ def _another(values):
     return math.sin(values[0]) - _SLOWER
 
 
-def trained(found: list[float], *, rest: int = 1) -> float:
-    """What is found."""
-    if not found:
-        raise ValueError(f"found = {found}: it lacks numbers")
+def trained(numbers: list[float], *, rest: int = 1) -> float:
+    """The numbers."""
+    if not numbers:
+        raise ValueError(f"numbers = {numbers}: it lacks numbers")
     if math.isnan(rest):
         raise KeyError("a key")
 
     def inner(one):
         return one * RATE + rest  # why
 
-    return sum(map(inner, found)) + _other(found)
+    return sum(map(inner, numbers)) + _other(numbers)
 
 
 fast = claims_from("ours")
@@ -54,23 +54,23 @@ experiment = Experiment(name="sines", answer="Nobody knows.")
         ('"""A module."""', '"""Another module, of which more is said."""'),
         ('"""The rate."""', '"""How fast it is."""'),
         ("  # why", "  # because"),
-        ('    """What is found."""\n', ""),
-        ("found", "values"),
+        ('    """The numbers."""\n', ""),
+        ("numbers", "values"),
         ("inner", "scaled"),
         ("return one * RATE + rest", "return (\n            one * RATE + rest\n        )"),
         ("rest", "offset"),
         ("_SLOWER", "_SLOW"),
-        ("    def inner", "    if len(found) > rest:\n        raise ValueError('found')\n\n    def inner"),
+        ("    def inner", "    if len(numbers) > rest:\n        raise ValueError('numbers')\n\n    def inner"),
         (
             "    def inner",
-            "    if type(found) is set and set(found):\n        raise ValueError('found')\n\n    def inner",
+            "    if type(numbers) is set and set(numbers):\n        raise ValueError('numbers')\n\n    def inner",
         ),
         ("_other(", "_a_third("),
         ("Nobody knows.", "Somebody knows."),
         ('"It is sooner", rate <= 1.0', '"It is later", rate >= 2.0, published="sooner"'),
         ('claims_from("ours")', 'claims_from("abstract", published="sooner")'),
         ('Claim("all", "It learns"', 'Claim("all", "It always learns"'),
-        ('f"found = {found}: it lacks numbers"', '"found: expected at least one number"'),
+        ('f"numbers = {numbers}: it lacks numbers"', '"numbers: expected at least one number"'),
     ],
 )
 def test_layout_words_and_names_do_not_count(old, new):
@@ -84,26 +84,26 @@ def test_layout_words_and_names_do_not_count(old, new):
         ("one * RATE + rest", "one * rest + RATE"),
         ("one * RATE", "one + RATE"),
         ("= 1)", "= 2)"),
-        ("sum(map(inner, found))", "sum(map(inner, found), 0)"),
+        ("sum(map(inner, numbers))", "sum(map(inner, numbers), 0)"),
         ("sum(map", "max(map"),
         ("math.sin(values[0]) + ", "math.cos(values[0]) + "),
         ("one * RATE", "one * _SLOWER"),
-        ("+ _other(found)", "+ _another(found)"),
+        ("+ _other(numbers)", "+ _another(numbers)"),
         ("import math", "import cmath as math"),
         ("*, rest: int", "*, other: int"),
         ("(one):", "(rest):"),
-        ("return one", "return found"),
+        ("return one", "return numbers"),
         ("import annotations", "import division"),
         ('"sines"', '"cosines"'),
         ("fast(", "math.fast("),
         ("answer=", "about="),
-        ("if not found:", "if found:"),
-        ('raise ValueError(f"found = {found}: it lacks numbers")', "return 0"),
-        ('ValueError(f"found', 'TypeError(f"found'),
+        ("if not numbers:", "if numbers:"),
+        ('raise ValueError(f"numbers = {numbers}: it lacks numbers")', "return 0"),
+        ('ValueError(f"numbers', 'TypeError(f"numbers'),
         ('KeyError("a key")', 'KeyError("another")'),
-        ("    def inner", "    if len(found) > rest:\n        found = found[1:]\n\n    def inner"),
-        ("    def inner", "    if found.pop() > rest:\n        raise ValueError('found')\n\n    def inner"),
-        ("    def inner", "    if len(found) > rest:\n        raise StopIteration\n\n    def inner"),
+        ("    def inner", "    if len(numbers) > rest:\n        numbers = numbers[1:]\n\n    def inner"),
+        ("    def inner", "    if numbers.pop() > rest:\n        raise ValueError('numbers')\n\n    def inner"),
+        ("    def inner", "    if len(numbers) > rest:\n        raise StopIteration\n\n    def inner"),
     ],
 )
 def test_what_is_computed_counts(old, new):

@@ -185,13 +185,13 @@ def test_it_learns_which_action_pays():
         num_envs = 64
 
         def reset(self, *, seed=None, options=None):
-            self.told = np.random.default_rng(seed).integers(2, size=64)
+            self.rewarded = np.random.default_rng(seed).integers(2, size=64)
             self.time = 0
-            return self.told[:, None].astype(np.float32), {}
+            return self.rewarded[:, None].astype(np.float32), {}
 
         def step(self, actions):
             self.time += 1
-            reward = (actions == self.told).astype(float)
+            reward = (actions == self.rewarded).astype(float)
             return np.full((64, 1), 0.5, np.float32), reward, np.full(64, self.time == 4), np.zeros(64, bool), {}
 
     agent = ActorCritic(torch.nn.RNN(1, 8), 2, generator=seeded())

@@ -305,13 +305,13 @@ def test_recent_effects_replace_older_ones():
     there = np.array([1, 11])
     for inverse, known in (("recent", [[], [2, 3]]), ("learned", [[3], [2, 3]])):
         agent = learner(TabularQSS, inverse=inverse)
-        one = np.zeros(1, int), np.array([3]), np.array([-1.0])
+        transition = np.zeros(1, int), np.array([3]), np.array([-1.0])
         no = np.array([False])
-        agent.partial_fit(*one, there[:1], no)
+        agent.partial_fit(*transition, there[:1], no)
         agent.partial_fit(np.zeros(1, int), np.array([2]), np.array([-1.0]), there[1:], no)
         with pytest.warns(RuntimeWarning, match=r"action 3 led from cell 0 to two .*clear_inverse"):
-            agent.partial_fit(*one, there[1:], no)
-        assert [agent.actions_for(0, one) for one in there] == known
+            agent.partial_fit(*transition, there[1:], no)
+        assert [agent.actions_for(0, cell) for cell in there] == known
 
 
 @pytest.mark.parametrize("cls", [TabularQ, TabularQSS])

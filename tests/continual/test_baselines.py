@@ -191,8 +191,8 @@ def test_replay_learns_each_sample_over_the_outputs_of_its_own_task():
         for task in tasks
         for x, y in zip(*task.train, strict=True)
     ]
-    one = replay.loss(torch.ones(1, 3), torch.zeros(1), torch.zeros(1, 4))
-    assert min(abs(one.item() - loss) for loss in alone) < 1e-6
+    loss_of_a_sample = replay.loss(torch.ones(1, 3), torch.zeros(1), torch.zeros(1, 4))
+    assert min(abs(loss_of_a_sample.item() - loss) for loss in alone) < 1e-6
 
 
 def test_penalties_leave_out_the_fast_weights_of_plastic_modules():

@@ -30,8 +30,8 @@ MINE = """
 from engram.rules import Backprop
 class Flipped(Backprop):
     def update(self, model, x, target, state):
-        found = super().update(model, x, target, state)
-        return found._replace(grads={name: FACTOR * grad for name, grad in found.grads.items()})
+        update = super().update(model, x, target, state)
+        return update._replace(grads={name: FACTOR * grad for name, grad in found.grads.items()})
 """
 
 

@@ -157,10 +157,10 @@ def test_the_share_of_seeds_that_meet_a_condition_is_judged_by_its_exact_interva
     assert judged.low == pytest.approx(0.5159, abs=1e-3)
 
 
-@pytest.mark.parametrize(("found", "verdict"), [((1.0, 1.0, 1.0), "identity"), ((1.0, 1.0, 1.1), "not reproduced")])
-def test_an_identity_holds_in_every_seed_or_is_broken(found, verdict):
+@pytest.mark.parametrize(("values", "verdict"), [((1.0, 1.0, 1.0), "identity"), ((1.0, 1.0, 1.1), "not reproduced")])
+def test_an_identity_holds_in_every_seed_or_is_broken(values, verdict):
     identity = claim(sameness="identity", holds=within(1.0, 1e-9))
-    assert judge(identity, results(*found), preset="laptop").verdict == verdict
+    assert judge(identity, results(*values), preset="laptop").verdict == verdict
 
 
 def test_numeric_sameness_holds_every_seed_to_the_criterion():

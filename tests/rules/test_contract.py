@@ -29,15 +29,15 @@ def test_a_momentum_of_one_has_no_weight_decay(rule):
 
 
 def test_a_rule_that_watches_no_parameter_is_told_of_each_step():
-    told = []
+    given_deltas = []
 
     class Told(Backprop):
         def after_step(self, model, deltas, state):
-            told.append(deltas)
+            given_deltas.append(deltas)
             return state
 
     model = nn.Linear(2, 2)
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(3):
         train_step(Told(), model, sgd, (torch.eye(2), torch.tensor([0, 1])), None)
-    assert told == [{}, {}, {}]
+    assert given_deltas == [{}, {}, {}]

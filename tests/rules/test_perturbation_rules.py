@@ -81,9 +81,9 @@ def test_draws_of_noise_are_averaged_and_differ():
     for make in (NodePerturbation, WeightPerturbation, Reinforce):
         rule = make()
         state = rule.init(model, seeded())
-        one = rule.update(model, x, target, state)
-        other = rule.update(model, x, target, one.state)
-        assert not torch.equal(one.grads["weight"], other.grads["weight"])
+        first = rule.update(model, x, target, state)
+        second = rule.update(model, x, target, first.state)
+        assert not torch.equal(first.grads["weight"], second.grads["weight"])
 
 
 def test_the_expected_reinforcement_of_a_bernoulli_unit():

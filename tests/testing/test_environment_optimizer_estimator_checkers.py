@@ -140,7 +140,7 @@ def test_an_environment_with_one_generator_for_the_batch_needs_the_exemption():
 
 
 @pytest.mark.parametrize(
-    ("flaw", "promise", "found"),
+    ("flaw", "promise", "finding"),
     [
         ("far", "check_env", "not within the observation space"),
         ("soon far", "Observations lie in its space", "at step 4 the observations are"),
@@ -152,13 +152,13 @@ def test_an_environment_with_one_generator_for_the_batch_needs_the_exemption():
         ("shared state", "Environment i of a batch", "at step 1 the observations are"),
     ],
 )
-def test_a_flawed_environment_is_refused(register, flaw, promise, found):
-    with pytest.raises(AssertionError, match=f"(?s)Walk-v0.* breaks a promise: .*{promise}.*Found: .*{found}"):
+def test_a_flawed_environment_is_refused(register, flaw, promise, finding):
+    with pytest.raises(AssertionError, match=f"(?s)Walk-v0.* breaks a promise: .*{promise}.*Found: .*{finding}"):
         check_environment(register(flaw=flaw))
 
 
 @pytest.mark.parametrize(
-    ("flaw", "promise", "found"),
+    ("flaw", "promise", "finding"),
     [
         ("no mode", "metadata have the ``autoreset_mode``", "(?i:autoreset_?mode)"),
         ("one buffer", "none is overwritten later", "overwrote"),
@@ -169,8 +169,8 @@ def test_a_flawed_environment_is_refused(register, flaw, promise, found):
         ("takes any batch", "Actions outside", "was accepted"),
     ],
 )
-def test_a_flawed_batch_is_refused(register, flaw, promise, found):
-    with pytest.raises(AssertionError, match=f"(?s)vector_entry_point.*promise: .*{promise}.*Found: .*{found}"):
+def test_a_flawed_batch_is_refused(register, flaw, promise, finding):
+    with pytest.raises(AssertionError, match=f"(?s)vector_entry_point.*promise: .*{promise}.*Found: .*{finding}"):
         check_environment(register(WalkBatch, flaw=flaw))
 
 
@@ -237,7 +237,7 @@ def test_sound_optimizers_keep_the_contract(optimizer, options):
 
 
 @pytest.mark.parametrize(
-    ("flaw", "promise", "found"),
+    ("flaw", "promise", "finding"),
     [
         ("uphill", "reduces a convex quadratic", "on regression the loss fell to"),
         ("no closure", "calls the closure", "the closure was not called"),
@@ -262,8 +262,8 @@ def test_sound_optimizers_keep_the_contract(optimizer, options):
         ("other foreach", "same steps as ``foreach=False``", "differ after 20 steps"),
     ],
 )
-def test_a_flawed_optimizer_is_refused(flaw, promise, found):
-    with pytest.raises(AssertionError, match=f"(?s)Descent breaks a promise: .*{promise}.*Found: .*{found}"):
+def test_a_flawed_optimizer_is_refused(flaw, promise, finding):
+    with pytest.raises(AssertionError, match=f"(?s)Descent breaks a promise: .*{promise}.*Found: .*{finding}"):
         check_optimizer(Descent, flaw=flaw)
 
 
@@ -338,7 +338,7 @@ def test_sound_estimators_keep_the_contract():
 
 
 @pytest.mark.parametrize(
-    ("estimator", "promise", "found"),
+    ("estimator", "promise", "finding"),
     [
         (Centre("mutates"), "scikit-learn's", "should not change or mutate +the parameter scale from 1.0 to 2.0"),
         (Centre("draws"), "no global generator is used", "the global generator of numpy"),
@@ -349,8 +349,8 @@ def test_sound_estimators_keep_the_contract():
         (Nameless(), "names each column", "there are no names"),
     ],
 )
-def test_a_flawed_estimator_is_refused(estimator, promise, found):
-    with pytest.raises(AssertionError, match=f"(?s)breaks a promise: .*{promise}.*Found: .*{found}"):
+def test_a_flawed_estimator_is_refused(estimator, promise, finding):
+    with pytest.raises(AssertionError, match=f"(?s)breaks a promise: .*{promise}.*Found: .*{finding}"):
         check_estimator(estimator)
 
 

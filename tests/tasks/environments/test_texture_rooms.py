@@ -103,8 +103,8 @@ def test_wrong_arguments_are_named(arguments, said):
 def test_the_first_observation_of_a_new_episode_comes_without_the_place_where_the_last_one_ended():
     env = TextureRoomsVectorEnv(2, episode_len=2)
     env.reset(seed=0)
-    told = [env.step(np.array([3, 3]))[-1]["_cell"].tolist() for _ in range(4)]
-    assert told == [[True, True], [True, True], [False, False], [True, True]]
+    shown = [env.step(np.array([3, 3]))[-1]["_cell"].tolist() for _ in range(4)]
+    assert shown == [[True, True], [True, True], [False, False], [True, True]]
 
 
 def test_a_first_reset_that_fails_is_none():
