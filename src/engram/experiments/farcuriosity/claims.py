@@ -75,6 +75,8 @@ claims = [
     explores("more-than-by-chance", "Rewarded by fragments, an agent sees more cells than rewarded by fragments cut at "
         "random",
         cells("policy-far") / cells("policy-random") >= 1.05),
+    ours("as-many-modules-by-chance", "In agents, random cuts make about as many fragments as surprise",
+        (modules("policy-random").averaged() / modules("policy-far").averaged()).within(1.0, 0.4)),
     ours("curiosity-explores", "Rewarded by a single module, an agent sees more cells than without a reward",
         cells("policy-rnd") / cells("policy-none") >= 1.05),
     ours("policy-fragments", "The agent's curiosity has several fragments", modules("policy-far") >= 3.0),
