@@ -67,7 +67,7 @@ class Remembering:
 # Bodies alone recall .875 of the bits with two snippets and .773 with four. Layered networks learn pairs; with two
 # pairs bodies recall .75, and four pairs need more windows than fit here. The rates are the best of .004, .01 and .02
 # for networks with only visible neurons, and of .004 and .01 for layered ones, which may collapse at .01.
-# The LSTM recalls .686 or .687 at .002, .004 and .01, and less at .001, .02 and .04 (three seeds each, not the record's).
+# The LSTM recalls .686 or .687 at .002, .004 and .01, and less at .001, .02 and .04 (three seeds, not the record's).
 pairs = {"snippets": 2, "learning_rate": 4e-3}
 arms: dict[str, dict[str, Any]] = {
     "four": {},
