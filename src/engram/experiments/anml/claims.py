@@ -9,7 +9,7 @@ from engram.lab.measure import Condition
 LEARNS, REMEMBERS, LOSES = 0.55, 0.72, 0.29
 held_out, seen, drop = map(metric, ("held_out", "seen", "drop"))
 last_layer = metric("last_layer_held_out")
-GATED = "anml-longer"  # after fewer steps the gate hardly separates classes
+GATED = "anml-longer"
 neighbours_ratio = metric("gate_neighbours")(GATED) / metric("gate_neighbours_untrained")(GATED)
 silenced = metric("active_after")(GATED) - metric("active_before")(GATED)
 first, last = metric("first"), metric("last")
