@@ -31,7 +31,7 @@ from engram.rules import Backprop
 class Flipped(Backprop):
     def update(self, model, x, target, state):
         update = super().update(model, x, target, state)
-        return update._replace(grads={name: FACTOR * grad for name, grad in found.grads.items()})
+        return update._replace(grads={name: FACTOR * grad for name, grad in update.grads.items()})
 """
 
 
