@@ -131,6 +131,12 @@ def memory_table(record: Record) -> list[str]:
     return lines
 
 
+def folded(record: Record, table: list[str]) -> list[str]:
+    """Return a table of all cases that a reader opens by a click."""
+    summary = f"<summary>All {len(record['rows'])} cases</summary>"
+    return [f'<details markdown="1">{summary}', "", *table, "", "</details>", ""]
+
+
 def gpu_section(record: Record) -> list[str]:
     where = record["machine"]
     lines = ["| rule | batch | units | steps | loop | plain scan | engram | (a) |", "|---|---|---|---|---|---|---|---|"]
@@ -155,12 +161,7 @@ def gpu_section(record: Record) -> list[str]:
         f"units and {plasticity.MEMORY[2]} steps: {memory}. Of the retroactive rule",
         "only the medians are recorded.",
         "",
-        f'<details markdown="1"><summary>All {len(record["rows"])} cases</summary>',
-        "",
-        *lines,
-        "",
-        "</details>",
-        "",
+        *folded(record, lines),
     ]
 
 
@@ -309,12 +310,7 @@ def plasticity_section(record: Record) -> list[str]:
         f"peaks {where['flops'] / 1e9:.0f} GFLOP/s and {where['bytes'] / 1e9:.0f} GB/s; load average before the run",
         f"{where['load']:.1f}; the run took {record['took'] / 60:.0f} minutes.",
         "",
-        f'<details markdown="1"><summary>All {len(record["rows"])} cases</summary>',
-        "",
-        *grid_table(record),
-        "",
-        "</details>",
-        "",
+        *folded(record, grid_table(record)),
         *(gpu_section(json.loads(ON_CUDA.read_text())) if ON_CUDA.exists() else []),
         "### Against torch.compile",
         "",
