@@ -158,8 +158,7 @@ def gpu_section(record: Record) -> list[str]:
         f"as Triton kernels. A loop takes {a_loop} as engram, and the plain",
         f"scan {plain}. Peak memory of engram and of the loop in MB, at batch "
         f"{plasticity.MEMORY[0]}, {plasticity.MEMORY[1]}",
-        f"units and {plasticity.MEMORY[2]} steps: {memory}. Of the retroactive rule",
-        "only the medians are recorded.",
+        f"units and {plasticity.MEMORY[2]} steps: {memory}.",
         "",
         *folded(record, lines),
     ]
