@@ -175,6 +175,8 @@ def test_an_unbroken_map_has_no_frontier_but_corners():
         (lambda: LocalMap(heading=4), "heading = 4"),
         (lambda: LocalMap().update(np.zeros((3, 3), int)), "view = "),
         (lambda: LocalMap().move(4), "action = 4"),
+        (lambda: LocalMap().place(Pose(0, 0, 40)), r"pose.heading = 40"),
+        (lambda: LocalMap().path(0, 0, (7, 1, 2, 3)), r"headings = \(7, 1, 2, 3\): expected four headings"),
     ],
 )
 def test_wrong_arguments_are_named(call, message):

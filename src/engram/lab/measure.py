@@ -114,7 +114,9 @@ class Measure:
         return Condition(self, Criterion(target - tolerance, target + tolerance))
 
     def averaged(self) -> Measure:
-        """The same number, averaged over seeds by the arithmetic mean even if it is a ratio."""
+        """The same ratio, averaged over seeds by the arithmetic mean; raise ValueError for other numbers, which are."""
+        if self.form != "ratio":
+            raise ValueError(f"averaged: {self.formula or 'the measure'} is no ratio, so has no geometric mean")
         return replace(self, form="mean")
 
     def median(self) -> Measure:

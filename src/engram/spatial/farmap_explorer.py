@@ -10,7 +10,7 @@ import numpy as np
 
 from engram import checks
 from engram.memory.fragments import Decision, FragmentAndRecall, LongTermStore, SurprisalMonitor
-from engram.numeric.grid_view import HIDDEN, MOVES
+from engram.numeric.grid_view import HIDDEN
 from engram.spatial.frontier_explorer import OPPOSITE, FrontierExplorer
 from engram.spatial.local_map import LocalMap, Pose, View
 
@@ -250,13 +250,6 @@ class FARMapExplorer(FrontierExplorer):
                     if target != source:
                         heapq.heappush(queue, (distance + length, order, target, arrival.pose, start))
         return ways
-
-    def _back(self) -> list[int]:
-        """One step back; no move if a wall is there."""
-        heading = OPPOSITE[self.map.pose.heading]
-        row, column = self.map.pose.row + int(MOVES[heading, 0]), self.map.pose.column + int(MOVES[heading, 1])
-        self._blind = self.map.is_empty(row, column) is None
-        return [] if self.map.is_empty(row, column) is False else [heading]
 
 
 def _alike(query: tuple[int, int, View], key: tuple[int, int, View]) -> float:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from engram import checks
+from engram.numeric.grid_view import MOVES
 from engram.spatial.dense_map import DenseMap
 from engram.spatial.local_map import LocalMap, View
 
@@ -25,8 +26,9 @@ class FrontierExplorer:
     over clusters of frontier cells, with the Euclidean distance from the agent to the empty cell at a cluster's middle.
     Clusters of a single cell are ignored, and so are clusters smaller than 3 if there are larger ones. If the middle of
     every cluster is the agent's own place, as in an open space with one frontier all around, it walks to a cell beside
-    a frontier, to each at most once; the published agent would stop there, or go back and forth for ever. At each step
-    it gets a view and returns a move. It tracks its position relative to the start if it is told of moves that failed.
+    a frontier, to each at most once; the published agent would stop there, or go back and forth for ever. If there are
+    frontiers and none can be reached, as at a start that faces a wall, it takes a step back. At each step it gets a view
+    and returns a move. It tracks its position relative to the start if it is told of moves that failed.
 
     Args:
         view_size: Cells along a side of a view, odd.
@@ -121,11 +123,20 @@ class FrontierExplorer:
         self.map.update(view)
 
     def _decide(self) -> list[int]:
-        """The moves to the next frontier; no moves, and the reason is set, if nothing is left."""
-        moves = self._to_frontier()
-        if moves is None:
+        """The moves to the next frontier, or a step back; no moves, and the reason is set, if nothing is left."""
+        if moves := self._to_frontier():
+            return moves
+        if not len(self.map.clusters().sizes):
             self.reason = "explored"
-        return moves or []
+            return []
+        return self._back()
+
+    def _back(self) -> list[int]:
+        """One step back; no move if a wall is there."""
+        heading = OPPOSITE[self.map.pose.heading]
+        row, column = self.map.pose.row + int(MOVES[heading, 0]), self.map.pose.column + int(MOVES[heading, 1])
+        self._blind = self.map.is_empty(row, column) is None
+        return [] if self.map.is_empty(row, column) is False else [heading]
 
     def _to_frontier(self) -> list[int] | None:
         """The moves to a frontier of the current map; None if it has none that can be reached."""

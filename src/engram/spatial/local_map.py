@@ -109,7 +109,10 @@ class LocalMap:
 
     def place(self, pose: Pose) -> None:
         """Move the agent to another pose."""
-        self.pose = Pose(*pose)
+        checks.arguments()
+        row = checks.size("pose.row", pose.row, -checks.LARGEST_SIZE)
+        column = checks.size("pose.column", pose.column, -checks.LARGEST_SIZE)
+        self.pose = Pose(row, column, checks.size("pose.heading", pose.heading, 0, 3))
 
     def move(self, action: int) -> Pose:
         """Move the agent one cell up, down, left or right, heading that way; return its pose."""
@@ -193,6 +196,10 @@ class LocalMap:
             column: Its column.
             headings: Headings to arrive with; the first that is possible is taken.
         """
+        checks.size("row", row, -checks.LARGEST_SIZE)
+        checks.size("column", column, -checks.LARGEST_SIZE)
+        if len(headings) != 4 or any(heading not in range(4) for heading in headings):
+            raise ValueError(f"headings = {headings!r}: expected four headings, each 0 to 3")
         top, left, bottom, right = self._counts[kernels.TOP :].tolist()
         agent = self._in_arrays()
         if self.is_empty(*self.pose[:2]) is not True:
