@@ -3,7 +3,8 @@
 As in ``protein-design``, but from measured variants of the AAV capsid with low fitness, far from the best. True fitness
 is unknown, so an oracle network trained on nine tenths of all measurements evaluates the designs, and is tested on the
 last tenth. The consensus of the start is the wild type, which is also far from the start; it is evaluated by the same
-oracle for each claim.
+oracle for each claim. Its measured fitness is .47, for which the oracle says .53 on average. The laptop preset is
+smaller than the published search: networks with a quarter of the channels, 12,000 nodes instead of 250,000.
 """
 
 from __future__ import annotations
@@ -151,8 +152,9 @@ experiment = Experiment(
     check_requirements=lambda config: load("aav") if config.table == "aav" else None,
     answer="""On real measurements of a capsid the consensus of the given sequences is fitter than the designed
     sequences, in the medium task [beats-the-consensus-medium: fails] and in the hard one [beats-the-consensus-hard:
-    fails], according to a network that predicts held-out measurements well [the-judge-knows: holds]. Smoothing gains
-    .08 in the medium task [smoothing-helps-medium: holds], more than fitting the network again without it
+    fails], according to a network that predicts held-out measurements well [the-judge-knows: holds] but puts the
+    consensus, the wild type, at .53, where .47 was measured; the designs reach .40 and .33. Smoothing gains .08 in the
+    medium task [smoothing-helps-medium: holds], more than fitting the network again without it
     [smoothing-is-more-than-a-refit-medium: holds], and nothing that matters in the hard one [smoothing-helps-hard:
     fails]. So try the consensus first, and report it next to every designed sequence.""",
 )
