@@ -169,6 +169,14 @@ def test_an_environment_is_not_scanned_for_so_many_calls_after_a_new_fragment():
         assert [(event.kind, event.call) for event in curiosity.events] == [("fragment", 1), ("recall", 2 + burn_in)]
 
 
+def test_the_first_key_is_stored_although_the_first_rollout_is_empty():
+    (obs, done), *_ = stream(1, 64, 1)
+    curiosity = FragmentedCuriosity(Told)
+    curiosity.bonus(obs[:0], done[:0])
+    curiosity.bonus(obs, done)
+    assert len(curiosity.store.keys) >= 1
+
+
 def test_keys_may_come_from_an_encoder_that_is_given():
     obs = torch.from_numpy(np.random.default_rng(0).random((2, 40, 1, 5))).float()
     obs[1, 0, 0, 0] = 99.0

@@ -232,7 +232,7 @@ class FragmentedCuriosity:
         return errors, module.reward(errors, over, envs)
 
     def _go_through(self, keys: np.ndarray, errors: np.ndarray, valid: np.ndarray) -> None:
-        if not self.calls:
+        if self._last_keys is None:
             self.store.add_key(keys[0, 0], int(self.current[0]), int(self.current[0]))
         for env in range(self.num_envs):
             if self._waits[env]:

@@ -183,8 +183,8 @@ claims = [
     paper("smoothing-helps", "Searching on the network of smoothed labels finds fitter sequences than on that of "
         "measurements (in the median, as in all comparisons)",
         reached("smoothed") - reached("noisy") >= 0.4, published="GFP hard .0 to .74, AAV hard .33 to .60"),
-    ours("smoothing-helps-at-each-temperature", "Searching on the network of smoothed labels finds fitter sequences than "
-        "on that of measurements at a tenth, the same or ten times the temperature, whichever is best in a seed",
+    ours("smoothing-helps-at-each-temperature", "Searching on the network of smoothed labels finds fitter sequences "
+        "than on that of measurements at a tenth, the same or ten times the temperature, whichever is best in a seed",
         reached("smoothed") - maximum(reached("noisy"), reached("noisy-cold"), reached("noisy-hot")) >= 0.1),
     ours("smoothing-is-more-than-a-refit", "Smoothed labels lead to fitter sequences than the same labels unsmoothed",
         reached("smoothed") - reached("refit") >= 0.03),

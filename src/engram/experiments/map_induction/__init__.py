@@ -2,8 +2,8 @@
 
 A world repeats a unit that hides a reward. Planners that induce a map from the submaps they have seen are compared with
 the same planners without induction: a search by simulated episodes, and a greedy planner that goes where a reward is
-likely and near. The control is a world in which units share only their walls. The abstract and the code of the paper
-could be read; worlds and criteria are ours.
+likely and near. All planners know how many units a world has. The control is a world in which units share only their
+walls. The abstract and the code of the paper could be read; worlds and criteria are ours.
 """
 
 from __future__ import annotations
