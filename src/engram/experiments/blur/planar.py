@@ -75,7 +75,7 @@ def network_of(config: PlanarSearch) -> BlurNetwork:
 
 
 def start_of(config: PlanarSearch, run: Run) -> Tensor:
-    """The initial genome of a search: near backpropagation, with noise in any additional states.
+    """The initial genome of a search: near backpropagation, with noise in all numbers if there are additional states.
 
     Gradient descent starts from a noisy genome; one in four diverges within ten steps and is redrawn.
     """
