@@ -201,7 +201,8 @@ claims = [
         "(difference of loads)", load("families-pseudo-inverse") - load("families-hopfield") >= 0.1,
         published="holds correlated patterns as well (no figure)"),
     claim("tables-before-synapses", "A network with an exponential energy, which keeps a table, stores more bits per "
-        "synapse than Hebb's rule (difference)", bits("random-dense-exponential") - bits("random-hopfield") >= 0.3),
+        "synapse than Hebb's rule (difference)",
+        bits("random-dense-exponential") - bits("random-hopfield") >= 0.3, sameness="identity"),
     claim("steep-energies-reach-further", "With few patterns, a network with an exponential energy recalls them from "
         "more noise than Hebb's rule (difference of the shares of flipped units)",
         radius("noise-dense-exponential") - radius("noise-hopfield") >= 0.02),

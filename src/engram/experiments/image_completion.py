@@ -272,7 +272,7 @@ experiment = Experiment(
     answer="""On new images of 8 x 8 pixels the error of a plastic network is 0.48 times that of a non-plastic one
     [plastic-completes-new-images: holds], on 16 x 16 pixels 0.58 times [plastic-completes-new-images-large: holds],
     each at its best rate. A single plasticity coefficient gives most of the gain, with 0.60 times the error without
-    plasticity [homogeneous-beats-non-plastic: holds] and 0.65 times on the larger images
+    plasticity in training [homogeneous-beats-non-plastic: holds] and 0.65 times on the larger images
     [homogeneous-beats-non-plastic-large: holds]; one for each connection reduces the error by another 15 %
     [connection-beats-homogeneous: holds] and 16 % [connection-beats-homogeneous-large: holds]. So if a recurrent
     network has to complete images that it has seen only a few times, make it plastic, and give each connection its own

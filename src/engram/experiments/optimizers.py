@@ -301,6 +301,6 @@ experiment = Experiment(
     descent, each at the learning rate that ends lowest [momentum-on-a-bowl: holds]; with noisy gradients the two end
     within .3 decades of each other [momentum-by-noise: holds]. On digits Adam ends as low as momentum, within .05
     decades, which took 80 seeds to decide [adam-on-digits: holds]. Adam trains a plastic network to a third of
-    momentum's loss [adam-on-plasticity: holds]. So use momentum on smooth, badly conditioned problems and Adam or
-    RMSprop, which is better still there, on plastic networks; if gradients are noisy, it matters little which.""",
+    momentum's loss [adam-on-plasticity: holds]. So use momentum on smooth, badly conditioned problems and Adam on
+    plastic networks.""",
 )

@@ -48,7 +48,8 @@ claims = [
             ("oml", "whose last two layers learn", held_out("oml"), "63.8 % against 18.2 %"),
             ("oml-last-layer", "with a head of two layers, the last of which learns the stream", last_layer("oml"),
                 "63.8 % against 44.2 %"),
-            ("oml-linear", "with a linear head", held_out("oml-linear"), "64 to 66 % against 62 % of 600 classes (replications)"),
+            ("oml-linear", "with a linear head", held_out("oml-linear"),
+                "64 to 66 % against 62 % of 600 classes (replications)"),
         )
     ),
     *both(

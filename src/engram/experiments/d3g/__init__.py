@@ -124,5 +124,5 @@ experiment = Experiment(
     [cloning-is-as-good-as-its-demonstrator: holds]. After a change of actuators D3G with its old values does better
     than from scratch, -4.0 against -6.9 [values-survive-other-actuators: holds], but TD3 that simply learns on does
     better still, with -3.2 [kept-values-as-good-as-learning-on: fails]. So D3G is useful for logs of states without
-    actions; if actions are known, TD3 does as well.""",
+    actions, if they cover the space as random walks do; if actions are known, TD3 does as well.""",
 )

@@ -13,7 +13,7 @@ from engram.memory import ExpanderMemory, HebbHopfield, Scaffold, corrupted
 
 LOADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # items per node of the scaffold
 WIDTH = 4  # features of a content per node: a scaffold of N nodes has 2 x N x 4 N weights, a network (4 N)^2 / 2
-Kind = Literal["scaffold", "hebb", "pseudo-inverse"]
+Kind = Literal["scaffold", "hebb", "pseudo-inverse", "cue"]
 arms = {f"contents-{kind}": {"memory": kind} for kind in get_args(Kind)}
 
 
@@ -22,11 +22,11 @@ class Contents(Network):
     """The settings of the scaffold and of the memory for contents."""
 
     nodes: int = setting(240, "nodes of the scaffold", ge=10)
-    memory: Kind = setting("scaffold", "the memory: the scaffold, or a Hopfield network with a rule; set by each arm")
+    memory: Kind = setting("scaffold", "the scaffold, a Hopfield network's rule, or the cue alone; set by each arm")
 
 
 def trial(config: Contents, run: Run) -> dict[str, Any]:
-    """Recall random contents from 4 % errors by load; the results are mean cosines with the correct content."""
+    """Recall random contents from 4 % errors by load; the results are mean cosines of signs with the right content."""
     features = WIDTH * config.nodes
     scaffolding = ExpanderMemory(config.graph(run.rng))
     overlaps = np.zeros(len(LOADS))
@@ -39,11 +39,13 @@ def trial(config: Contents, run: Run) -> dict[str, Any]:
             scaffold = Scaffold(scaffolding, features, generator=run.generator)
             scaffold.store(contents)
             recalled = scaffold.recall(noisy, run.generator).content
+        elif config.memory == "cue":
+            recalled = noisy
         else:
             network = HebbHopfield(features, config.memory)
             network.store(contents)
             recalled = network.recall(noisy, generator=run.generator).x
-        overlaps[step] = torch.cosine_similarity(recalled, x).mean()
+        overlaps[step] = torch.cosine_similarity(recalled.sign(), x).mean()
         run.log(shape[0], overlap=overlaps[step])
     return {
         **{f"overlap_{load}": float(overlap) for load, overlap in zip(LOADS, overlaps, strict=True)},

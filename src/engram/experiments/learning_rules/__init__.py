@@ -282,18 +282,18 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     contests=contests,
-    answer="""At learning rates chosen by validation, nearly every rule with its own feedback comes within 3 % of
-    backpropagation in a narrow network: feedback alignment [fa-near-backprop: holds], direct feedback alignment
-    [dfa-near-backprop: holds], sign symmetry [usf-near-backprop: holds], difference target propagation
-    [dtp-near-backprop: holds], strict predictive coding [pc-strict-near-backprop: holds] and Kolen-Pollack's rule
-    [kolen-pollack-near-backprop: holds]. In a wide network this says little, since random features suffice
-    [random-features-suffice-when-wide: holds]; in a thin network, where training only the last layer reaches 67 %,
-    feedback alignment reaches 95 % [fa-learns-thin-layers: holds], and in a deep one 91 % compared with 76 %
-    [fa-learns-deep-layers: holds]. Weight perturbation reaches 74 % and node perturbation 94 % [nodes-before-weights:
-    holds]; width does not harm the former [weight-perturbation-worse-when-wide: fails]; equilibrium propagation reaches
-    97 % with clipped units [equilibrium-propagation-learns: holds]. In recurrent networks e-prop stays 4 to 5 % behind
-    backpropagation through time [eprop-near-backprop-through-time: holds], and it is too close to decide whether
-    training recurrent weights with it gains the required 4 % [eprop-learns-recurrent-weights: is open]. So if the
-    backward pass must not use the forward weights, begin with sign symmetry or Kolen-Pollack's rule, which come closest
-    (in the deep network 97 % each), and test it on thin or deep networks, where rules differ.""",
+    answer="""At learning rates chosen by validation, nearly every rule comes within 3 % of backpropagation in a
+    narrow network: feedback alignment [fa-near-backprop: holds], direct feedback alignment [dfa-near-backprop: holds],
+    sign symmetry [usf-near-backprop: holds], difference target propagation [dtp-near-backprop: holds], strict
+    predictive coding [pc-strict-near-backprop: holds] and Kolen-Pollack's rule [kolen-pollack-near-backprop: holds]. In
+    a wide network this says little, since random features suffice [random-features-suffice-when-wide: holds]; in a thin
+    network, where training only the last layer reaches 67 %, feedback alignment reaches 95 % [fa-learns-thin-layers:
+    holds], and in a deep one 91 % compared with 76 % [fa-learns-deep-layers: holds]. Weight perturbation reaches 74 %
+    and node perturbation 94 % [nodes-before-weights: holds]; width does not harm the former
+    [weight-perturbation-worse-when-wide: fails]; equilibrium propagation reaches 97 % with clipped units
+    [equilibrium-propagation-learns: holds]. In recurrent networks e-prop stays 5 % behind backpropagation through time
+    [eprop-near-backprop-through-time: holds], and it is too close to decide whether training recurrent weights with it
+    gains the required 4 % [eprop-learns-recurrent-weights: is open]. So if the backward pass must not use the forward
+    weights, begin with Kolen-Pollack's rule, or with sign symmetry if it may use their signs, and test it on thin or
+    deep networks, where rules differ.""",
 )

@@ -42,7 +42,7 @@ NETWORKS = {
     "deep": "A network with two hidden layers recalls most bits of two pairs",
 }
 claims = [
-    published("rule-is-found", "A rule found in 4,000 short windows recalls nearly all bits of four snippets",
+    published("rule-is-found", "A rule found in 2,000 short windows recalls nearly all bits of four snippets",
         accuracy("four").median() >= 0.99),
     published("untrained-knows-nothing", "An untrained rule recalls hardly more than half of the bits",
         metric("untrained")("four") <= 0.6),
@@ -57,9 +57,11 @@ claims = [
         accuracy("additive").median() <= 0.90),
     ours("harder-with-more-snippets", "Recall is less accurate with twelve snippets than with two",
         (accuracy("two") - accuracy("twelve")).median() >= 0.01),
-    ours("better-than-bodies", "With two, four, six and twelve snippets a learned rule recalls far more than bodies "
-        "can",
-        minimum(*(above_bodies(arm, n) for arm, n in SIZES.items())).median() >= 0.10),
+    *(
+        ours(f"better-than-bodies-{arm}", f"With {arm} snippets a learned rule recalls far more than bodies can",
+            above_bodies(arm, n).median() >= 0.10)
+        for arm, n in SIZES.items()
+    ),
     ours("as-good-as-hebb", "With six snippets a learned rule recalls about as much as Hebb's rule or more",
         above_reference("six", "hebb_6").median() >= -0.02),
     ours("bodies-alone-are-bounded",

@@ -71,6 +71,7 @@ claim = claims_from(
 MATTERS = 0.02  # the smallest relevant difference in accuracy
 rivals = {"the same encoder trained to bring drawings of a character together": "matching",
     "discriminants of random features": "discriminants"}  # fmt: skip
+# Rivals are judged by the median, since a network that is trained anew at its chosen rate can fail to learn.
 claims = [
     claim("beats-nearest-pixels", "A plastic output layer classifies characters unseen in training from one drawing of "
         "each more accurately than the nearest drawing in pixels at the best blur",
@@ -80,10 +81,12 @@ claims = [
         accuracy("omniglot-connection") - accuracy("omniglot-blurred-pixels") >= MATTERS,
         presets=("laptop",)),
     *(claim(f"competitive-with-{arm}", f"A plastic output layer classifies characters as accurately as {words}",
-        accuracy("connection") - accuracy(arm) >= -MATTERS) for words, arm in rivals.items()),
+        (accuracy("connection") - accuracy(arm)).median() >= -MATTERS, seeds=6)
+        for words, arm in rivals.items()),
     *(claim(f"competitive-with-{arm}-on-omniglot", "A plastic output layer classifies Omniglot's characters as "
         f"accurately as {words}",
-        accuracy("omniglot-connection") - accuracy(f"omniglot-{arm}") >= -MATTERS, presets=("laptop",))
+        (accuracy("omniglot-connection") - accuracy(f"omniglot-{arm}")).median() >= -MATTERS, presets=("laptop",),
+        seeds=6)
         for words, arm in rivals.items()),
     claim("one-coefficient-suffices", "A single plasticity coefficient is no worse than one for each connection",
         accuracy("homogeneous") - accuracy("connection") >= -MATTERS,
@@ -113,9 +116,9 @@ experiment = Experiment(
     does: by .09 on glyphs [beats-nearest-pixels: holds] and by .23 on Omniglot [beats-nearest-pixels-on-omniglot:
     holds]; a single plasticity coefficient is enough [one-coefficient-suffices: holds], and without plasticity the
     network guesses [non-plastic-guesses: holds]. Matching by the nearest code of an encoder that is trained for it is
-    no better on Omniglot [competitive-with-matching-on-omniglot: holds]; whether it is by .02 on glyphs stays open
-    after 40 seeds [competitive-with-matching: is open]. Discriminants of random features are better on both, by .06 on
-    glyphs [competitive-with-discriminants: fails] and .03 on Omniglot [competitive-with-discriminants-on-omniglot:
-    fails]. So begin with discriminants, which are also the simplest, and use a plastic layer where a network has to
-    store what it sees while it runs.""",
+    no better on Omniglot [competitive-with-matching-on-omniglot: holds], but by .03 on glyphs
+    [competitive-with-matching: fails]. Discriminants of random features are better on both than a coefficient for each
+    connection, by .06 on glyphs [competitive-with-discriminants: fails] and .03 on Omniglot
+    [competitive-with-discriminants-on-omniglot: fails]. So begin with discriminants, which are also the simplest, and
+    use a plastic layer where a network has to store what it sees while it runs.""",
 )

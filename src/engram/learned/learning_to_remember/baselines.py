@@ -82,8 +82,8 @@ def sgd_recall(
 ) -> Float[Tensor, "batch pairs outputs"]:
     """The answers of networks W2 tanh(W1 x) to all cues, after one pass of gradient descent over the pairs.
 
-    Each stream has its own network, with initial weights from N(0, 1 / fan-in), and takes one step on
-    |y - f(x)|^2 / 2 for each pair.
+    Each stream has its own network, with initial weights W1 from N(0, 1 / fan-in) and W2 = 0, since a random readout
+    would be noise as large as the targets, and takes one step on |y - f(x)|^2 / 2 for each pair.
 
     Args:
         x: Cues.
@@ -103,7 +103,7 @@ def sgd_recall(
     batch, _, inputs = x.shape
     outputs = y.shape[2]
     first = torch.randn(batch, hidden, inputs, generator=generator).to(x) / math.sqrt(inputs)
-    second = torch.randn(batch, outputs, hidden, generator=generator).to(x) / math.sqrt(hidden)
+    second = x.new_zeros(batch, outputs, hidden)
     for cue, target in zip(x[..., None].unbind(1), y[..., None].unbind(1), strict=True):
         activity = torch.tanh(first @ cue)
         error = target - second @ activity

@@ -11,6 +11,8 @@ from engram import checks
 from engram.memory.hopfield.recall import HopfieldRecall, make_room, settled, signs
 from engram.storage.saveable import Saveable
 
+ROUNDING = 1e-10  # far above the rounding errors of a projection in 64 bits, far below its smallest entries
+
 
 class HebbHopfield(Saveable, nn.Module):
     """A network of N nodes that stores patterns in the weights between them, ``weight``, (nodes, nodes), 32-bit.
@@ -62,7 +64,9 @@ class HebbHopfield(Saveable, nn.Module):
         else:
             self.stored = torch.cat((self.stored, patterns.to(torch.int8)))
             all_patterns = self.stored.double()
-            self.weight.copy_(torch.linalg.pinv(all_patterns) @ all_patterns)
+            projection = torch.linalg.pinv(all_patterns) @ all_patterns
+            # With as many patterns as nodes this is the identity; recall would follow the signs of rounding errors.
+            self.weight.copy_(torch.where(projection.abs() < ROUNDING, 0.0, projection))
         self.weight.fill_diagonal_(0)
 
     def recall(
