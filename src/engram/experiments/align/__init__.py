@@ -193,7 +193,7 @@ experiment = Experiment(
     [align-ada-near-backprop: holds] and Align-prop [align-prop-near-backprop: holds] come within 0.03 of
     backpropagation's accuracy. After 40 epochs Align-zero leads feedback alignment and its direct form by 0.08 at a
     learning rate of 4 [align-zero-before-random-feedback-at-rate-4: holds], and by 0.055 at the best rate
-    [align-zero-before-random-feedback: holds], which is the same for all rules, 6. After 120 epochs the lead is below
+    [align-zero-before-random-feedback: holds], which is the same for all rules, 6; after 120 epochs the lead is below
     0.01 [align-zero-before-random-feedback-when-trained-longer: fails]. Trained on few images, Align-zero keeps a lead
     [align-zero-before-random-feedback-with-few-images: holds]; Align-ada keeps less than 0.02
     [align-ada-before-random-feedback-with-few-images: fails]. The wider the network, the closer Align-zero is to

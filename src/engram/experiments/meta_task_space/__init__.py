@@ -155,8 +155,8 @@ experiment = Experiment(
     (with a greedy player that does, the comparison is open [bandit-as-greedy: is open]), is nearly optimal in the
     two-step task [two-step-learnt: holds], and learns within lifetimes of unseen random tasks, from a score of 0.29 to
     0.49 [learns-unseen-tasks: holds]. Its choices in the two-step task with reversals are model-based, with an effect
-    of 0.33 [model-based: holds], 90 % of that of exact inference [model-based-as-inferred-with-reversals: holds].
-    Without reversals the effect is only 0.12, again 90 % of that of exact inference [model-based-as-inferred: holds],
+    of 0.33 [model-based: holds], 90 % of that of exact inference [model-based-as-inferred-with-reversals: holds];
+    without reversals the effect is only 0.12, again 90 % of that of exact inference [model-based-as-inferred: holds],
     so the task itself asks for little more. Train and test meta-learners on this space, but first check with
     `diagnose` that a random task requires learning.""",
 )
