@@ -14,6 +14,7 @@ from engram.analysis import (
     control_task,
     distractor_task,
     few_shot_task,
+    inductive_bias_complexity,
 )
 
 MNIST = BENCHMARKS["mnist"]
@@ -180,8 +181,10 @@ def test_architectures_differ_by_a_bit_for_each_dimension_and_halving():
         2 ** information["one"].dim_free_log2, rel=1e-9
     )
     assert information["none"].task.error == 1 / 50_000
-    with pytest.raises(ValueError, match="error = 0: expected a number between 0 and 1"):
-        architecture_information(task, {"none": 0.0})
+    with pytest.raises(ValueError, match=r"errors\['none'\] = 0.0: expected a number between 0 and 1; with n_test"):
+        architecture_information(task, {"one": 0.4, "none": 0.0})
+    with pytest.raises(ValueError, match=r"errors\['all'\] = 1.0: expected a number between 0 and 1$"):
+        architecture_information(task, {"all": 1.0})
 
 
 def test_less_than_a_wavelength_is_warned_of():
@@ -196,6 +199,31 @@ def test_tasks_that_do_not_go_together_are_refused():
         few_shot_task(0.0, 29.0, 49.0, 5.0, n_tasks=1e9, error=0.01)
     with pytest.raises(ValueError, match="manifold = 'sphere' and 'torus'"):
         distractor_task(MNIST, BENCHMARKS["reacher"])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: inductive_bias_complexity(n=10, m=2),
+            "^no radius, resolution, error: expected n, m, radius, resolution, error, and any of the other arguments$",
+        ),
+        (lambda: MNIST.difficulty(foo=1), "^foo = 1: expected one of the arguments n, m, radius, .*, manifold$"),
+        (
+            lambda: MNIST.difficulty(m=np.array(["a"])),
+            "^m = array of shape .*: expected a number, or an array of numbers$",
+        ),
+    ],
+)
+def test_inputs_that_are_none_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(("name", "methods"), [("m", "'mle', 'twonn'"), ("resolution", "'evt', 'exact', 'sample'")])
+def test_an_unknown_method_is_named_by_its_argument(name, methods):
+    with pytest.raises(ValueError, match=f"^{name} = 'foo': expected a number, or one of {methods}$"):
+        classification_difficulty(np.eye(4), np.arange(4), error=0.1, **{name: "foo"})
 
 
 def test_a_data_set_from_measured_and_given_quantities():

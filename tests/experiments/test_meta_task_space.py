@@ -8,8 +8,10 @@ from engram.tasks.meta import digest, split_of
 def test_stay_probabilities_are_read_as_they_stand():
     measure = {claim.id: claim for claim in space.claims}["model-based"].measure
     # [rewarded, common]: stays after a rewarded common transition and after an unrewarded rare one.
-    assert measure({"lstm-two-step": {"stays": [[0.9, 0.5], [0.4, 1.0]]}}) == pytest.approx(0.4)
-    assert measure({"lstm-two-step": {"stays": [[0.5, 0.5], [1.0, 1.0]]}}) == 0  # only repeats what was rewarded
+    assert measure({"lstm-two-step-wang2018": {"stays": [[0.9, 0.5], [0.4, 1.0]]}}) == pytest.approx(0.4)
+    assert (
+        measure({"lstm-two-step-wang2018": {"stays": [[0.5, 0.5], [1.0, 1.0]]}}) == 0
+    )  # only repeats what was rewarded
 
 
 def test_tasks_to_train_on_and_to_test_on_have_nothing_in_common():

@@ -564,6 +564,14 @@ def test_multipliers_of_cuts_bound_without_rounding(seed, size):
             lambda: certified_radius(T4, np.full((1, 2), 2.0), np.zeros(1, dtype=int), high=1.0),
             r"X\[0\] is not finite, or outside the box: expected -inf to 1.0",
         ),
+        (
+            lambda: certified_radius(T4, np.zeros((3, 2)), np.zeros(2, dtype=int)),
+            "labels: expected 3, one for each input, found 2",
+        ),
+        (
+            lambda: relaxed_region(T4, np.array([1.0, 0.0]), SIDE, label=1),
+            "label = 1: expected the network's prediction at x0, 0",
+        ),
     ],
 )
 def test_bad_input_is_named(make, message):

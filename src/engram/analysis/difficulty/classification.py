@@ -9,7 +9,9 @@ from jaxtyping import Shaped
 
 from engram import checks
 from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredDifficulty, with_uncertainty
+from engram.analysis.difficulty.dimension import METHODS as DIMENSION_METHODS
 from engram.analysis.difficulty.dimension import intrinsic_dimension
+from engram.analysis.difficulty.margin import METHODS as MARGIN_METHODS
 from engram.analysis.difficulty.margin import class_margin
 from engram.analysis.difficulty.nearest_neighbours import as_points
 
@@ -29,7 +31,7 @@ def classification_difficulty(
     """The inductive bias complexity of a data set, where each class is a manifold of its own.
 
     The radius is the largest norm. The bits are only as good as the dimension: an error of 1 in the dimension changes
-    them by a factor of about 2 pi radius / resolution; ``low`` and ``high`` show the effect of its standard error.
+    them by a factor of about 2 pi radius / (m resolution); ``low`` and ``high`` show the effect of its standard error.
 
     Args:
         X: Samples, flattened.
@@ -50,6 +52,9 @@ def classification_difficulty(
         2
     """
     checks.arguments()
+    for name, value, methods in (("m", m, DIMENSION_METHODS), ("resolution", resolution, MARGIN_METHODS)):
+        if isinstance(value, str) and value not in methods:
+            raise ValueError(f"{name} = {value!r}: expected a number, or one of {', '.join(map(repr, methods))}")
     points = as_points(X)
     rng = checks.rng("seed", seed)
     classes = len(np.unique(y))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -126,9 +127,10 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
         >>> f"{inductive_bias_complexity(**task).bits:.2e}"
         '1.48e+16'
     """
+    check_names(inputs)
     task = GeneralizationTask(**inputs)
     manifold = checks.choice("manifold", task.manifold, ("sphere", "torus"))
-    arrays = {name: np.asarray(value, dtype=float) for name, value in vars(task).items() if name != "manifold"}
+    arrays = {name: as_numbers(name, value) for name, value in vars(task).items() if name != "manifold"}
     for name, values in arrays.items():
         check_range(name, values)
     n, m, R, delta, epsilon, C, D, B = arrays.values()
@@ -183,6 +185,25 @@ def log_modes_up_to(M: Number, m: Number, manifold: str = "sphere") -> tuple[Num
     K = M * (2 * M / (np.hypot(m - 1, 2 * M) + (m - 1)))  # the root of K (K + m - 1) = M^2 without cancellation
     # binom(m + K, m) + binom(m + K - 1, m) = binom(m + K, m) (m + 2 K) / (m + K)
     return K, np.log((m + 2 * K) / (m + K)) - betaln(m + 1, K + 1) - np.log(m + K + 1)
+
+
+def check_names(inputs: Mapping[str, Any]) -> None:
+    """Raise a TypeError unless the names are those of fields of a task, and no field without a default is missing."""
+    known = [field.name for field in fields(GeneralizationTask)]
+    for name, value in inputs.items():
+        if name not in known:
+            raise TypeError(f"{name} = {checks.shown(value)}: expected one of the arguments {', '.join(known)}")
+    required = [field.name for field in fields(GeneralizationTask) if field.default is MISSING]
+    if missing := [name for name in required if name not in inputs]:
+        raise TypeError(f"no {', '.join(missing)}: expected {', '.join(required)}, and any of the other arguments")
+
+
+def as_numbers(name: str, value: Any) -> np.ndarray:
+    """An input of this name as an array; raise a TypeError unless it consists of numbers."""
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} = {checks.shown(value)}: expected a number, or an array of numbers") from error
 
 
 def check_range(name: str, values: np.ndarray) -> None:

@@ -20,6 +20,7 @@ from engram.analysis.difficulty.nearest_neighbours import as_points, distinct, n
 
 KEPT_SHARE = 0.9  # the share of the ratios, smallest first, that TwoNN uses
 MANY_DUPLICATES = 0.05
+METHODS = ("mle", "twonn")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def intrinsic_dimension(
     """
     checks.arguments()
     points = as_points(X)
-    checks.choice("method", method, ("mle", "twonn"))
+    checks.choice("method", method, METHODS)
     k = 2 if method == "twonn" else k
     first_rows, _ = distinct(points)
     n_duplicates = len(points) - len(first_rows)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from engram import checks
 from engram.analysis.difficulty.nearest_neighbours import as_points, closest_pair, distinct, screen
 
+METHODS = ("evt", "exact", "sample")
 PAIRS_AT_A_TIME = 2**22  # number of entries in the differences of a chunk of pairs
 
 
@@ -68,7 +69,7 @@ def class_margin(
     """
     checks.arguments()
     points = as_points(X)
-    checks.choice("method", method, ("evt", "exact", "sample"))
+    checks.choice("method", method, METHODS)
     if len(y) != len(points):
         raise ValueError(f"y: expected {len(points)} labels, one for each sample, found {len(y)}")
     if y.dtype.kind == "f" and np.isnan(y).any():

@@ -9,7 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from engram import checks
-from engram.analysis.difficulty.closed_form import Difficulty, GeneralizationTask, Number, check_range, log_modes_up_to
+from engram.analysis.difficulty.closed_form import (
+    Difficulty,
+    GeneralizationTask,
+    Number,
+    as_numbers,
+    check_range,
+    log_modes_up_to,
+)
 
 Real = float | int
 
@@ -62,7 +69,7 @@ def few_shot_task(
     checks.arguments()
     checks.size("ways", ways, 2)
     for name, value in {"m_within": m_within, "radius": radius, "resolution": resolution}.items():
-        check_range(name, np.asarray(value, dtype=float))
+        check_range(name, as_numbers(name, value))
     _, log_modes = log_modes_up_to(2 * math.pi * radius / resolution, m_within)
     return GeneralizationTask(
         n=n_tasks,
@@ -127,8 +134,13 @@ def architecture_information(
         {'AlexNet': '3.31e+41', 'ViT-H/14': '3.56e+41'}
     """
     checks.arguments()
-    floor = 0.0 if n_test is None else 1 / (checks.size("n_test", n_test, minimum=0, maximum=None) + 1)
-    return {name: task.difficulty(error=max(error, floor)) for name, error in errors.items()}
+    floor = 0.0 if n_test is None else 1 / (checks.size("n_test", n_test, maximum=None) + 1)
+    floored = {name: max(error, floor) for name, error in errors.items()}
+    for name, error in floored.items():
+        if not 0 < error < 1:
+            hint = "; with n_test, an error of 0 counts as 1 / (n_test + 1)" if error == 0 else ""
+            raise ValueError(f"errors[{name!r}] = {errors[name]}: expected a number between 0 and 1{hint}")
+    return {name: task.difficulty(error=error) for name, error in floored.items()}
 
 
 # Numbers of characters in the 30 alphabets of Omniglot's background set; _SETS counts sets of 20 within an alphabet.

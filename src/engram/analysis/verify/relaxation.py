@@ -64,7 +64,7 @@ def relaxed_region(
         mode: ``"direct"`` (Prophecy), ``"structural"`` (NNInfer), ``"best"``: the largest of the direct region
             and the structural ones with eps 0.001, 0.5 and 0.95, or ``"crown"``: the half-spaces of one backward pass
             over the box.
-        label: The class c; default: the network's prediction at x0.
+        label: The class c, which must be the network's prediction at x0, or tie with it; default: the prediction.
         eps: Slack as a share of the smallest margin at x0.
         eps_absolute: Slack in units of the outputs instead; above the smallest margin, x0 is outside the region, and a
             warning says so.
@@ -101,10 +101,12 @@ def relaxed_region(
         raise ValueError("the network has one output: expected classes; see verify and LinearProperty for a bound")
     label = int(np.argmax(y)) if label is None else checks.size("label", label, 0, len(y) - 1)
     margin = float(y[label] - np.delete(y, label).max())
+    if margin < 0:
+        raise ValueError(f"label = {label}: expected the network's prediction at x0, {int(np.argmax(y))}")
     rng = np.random.default_rng(0) if rng is None else rng
     limits = {"time_limit": time_limit, "node_limit": node_limit}
     maker = _Maker(net, x0, domain, label, rng=rng, order=order, tau=tau, **limits)
-    if margin <= 0:
+    if margin == 0:
         region = replace(maker.region("direct", maker.full, []), status="tie", G=maker.nothing[0], h=maker.nothing[1])
     elif mode == "crown":
         region = maker.crown()

@@ -20,7 +20,7 @@ STEPS, ATTACK_STEPS = 20, 12
 def certified_radius(
     net: AffineReLU,
     X: Float[np.ndarray, "points inputs"],
-    labels: Integer[np.ndarray, " points"],
+    labels: Integer[np.ndarray, " labels"],
     method: Literal["crown", "exact", "attack"] = "crown",
     *,
     low: float = -np.inf,
@@ -54,6 +54,8 @@ def certified_radius(
     """
     checks.arguments()
     net.check_inputs("X", X)
+    if len(labels) != len(X):
+        raise ValueError(f"labels: expected {len(X)}, one for each input, found {len(labels)}")
     checks.number("maximum", maximum, above=0)
     if (invalid := ((low > X) | (high < X) | ~np.isfinite(X)).any(1)).any():
         raise ValueError(f"X[{invalid.argmax()}] is not finite, or outside the box: expected {low} to {high}")

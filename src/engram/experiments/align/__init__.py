@@ -2,8 +2,9 @@
 
 The rules are align-zero, align-ada and align-prop. The published accuracies could not be read, so the criteria and the
 small tasks are ours; the rules, networks, losses and the recurrent task are as published, except for defects of the
-authors' code. Accuracies and errors are those at the end of training, at a learning rate chosen on validation data for
-each rule, size and seed.
+authors' code. Unless stated otherwise, accuracies are those after 40 epochs of 11 steps, at a learning rate chosen on
+validation data for each rule, size and seed. In networks of width 128 and 256 nearly all trials of all rules choose the
+same rate, 6: at the next one, 9, training diverges or fails. Convergence is studied at a rate of 3.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ def gap(arm: str, other: str, key: str) -> Measure:
 
 
 def over_random(key: str, prefix: str, rule: str, *sizes: int) -> Measure:
-    """The smallest lead of a rule over the better of the two rules with random feedback."""
-    accuracies = [metric(f"{key}_{size}") for size in sizes]
+    """The smallest lead of a rule over the better of the two rules with random feedback, at the sizes or in all."""
+    accuracies = [metric(f"{key}_{size}") for size in sizes] or [metric(key)]
     return minimum(*(a(prefix + rule) - maximum(a(f"{prefix}fa"), a(f"{prefix}dfa")) for a in accuracies))
 
 
@@ -88,18 +89,24 @@ claims = [
             maximum(*(gap(rule, "backprop", f"accuracy_{width}") for width in (128, 256))) <= 0.03)
         for rule, name in NAMES.items()
     ),
+    # More epochs change these leads, so the statements name their number: the laptop's, with 11 steps each.
     *(
         better(f"{rule}-before-random-feedback",
-            f"In networks of width 128 and 256 {name} is clearly better than feedback alignment and its direct form",
+            f"In networks of width 128 and 256, after 40 epochs, {name} is clearly better than feedback alignment and "
+            "its direct form",
             over_random("accuracy", "", rule, 128, 256) >= 0.04)
         for rule, name in NAMES.items()
     ),
     *(
-        better(f"{rule}-before-random-feedback-at-rate-4", "In networks of width 128 and 256, all trained at one "
-            f"learning rate of 4, {name} is clearly better than feedback alignment and its direct form",
+        better(f"{rule}-before-random-feedback-at-rate-4", "In networks of width 128 and 256, all trained for 40 "
+            f"epochs at one learning rate of 4, {name} is clearly better than feedback alignment and its direct form",
             over_random("published_accuracy", "", rule, 128, 256) >= 0.04)
         for rule, name in NAMES.items()
     ),
+    better("align-zero-before-random-feedback-when-trained-longer",
+        "Trained three times as long (laptop: 120 epochs, width 128), Align-zero is still clearly better than feedback "
+        "alignment and its direct form",
+        over_random("accuracy", "longer-", "align-zero") >= 0.04),
     ours("random-feedback-helps",
         "In networks of width 128 and 256 feedback alignment and its direct form are no worse than training the last "
         "layer",
@@ -127,7 +134,8 @@ claims = [
     of_correlation("correlation-helps",
         "The more the feedback is correlated with the initial weights, the better the accuracy, or at least no worse",
         minimum(*(lead(f"rho-{after:g}", f"rho-{before:g}", "accuracy") for before, after in pairwise(RHOS))) >= -0.02),
-    of_correlation("correlation-matters", "Feedback through the initial weights is better than random feedback",
+    of_correlation("correlation-matters",
+        "After 40 epochs feedback through the initial weights is better than random feedback",
         lead("rho-1", "rho-0", "accuracy") >= 0.04),
     published("zero-near-backprop-with-few-images",
         "Trained on 50, 150 or 500 images, Align-zero is close to backpropagation or better",
@@ -184,12 +192,13 @@ experiment = Experiment(
     headline="accuracy",
     answer="""In networks of width 128 and 256 Align-zero [align-zero-near-backprop: holds], Align-ada
     [align-ada-near-backprop: holds] and Align-prop [align-prop-near-backprop: holds] come within 0.03 of
-    backpropagation's accuracy. With all rules at one learning rate, 4, Align-zero leads feedback alignment by 0.08
-    [align-zero-before-random-feedback-at-rate-4: holds]; with each rule at its own best rate the lead is 0.055
-    [align-zero-before-random-feedback: holds]. Trained on few images, Align-zero keeps a lead
+    backpropagation's accuracy. After 40 epochs Align-zero leads feedback alignment and its direct form by 0.08 at a
+    learning rate of 4 [align-zero-before-random-feedback-at-rate-4: holds], and by 0.055 at the best rate
+    [align-zero-before-random-feedback: holds], which is the same for all rules, 6; after 120 epochs the lead is below
+    0.01 [align-zero-before-random-feedback-when-trained-longer: fails]. Trained on few images, Align-zero keeps a lead
     [align-zero-before-random-feedback-with-few-images: holds]; Align-ada keeps less than 0.02
     [align-ada-before-random-feedback-with-few-images: fails]. The wider the network, the closer Align-zero is to
     backpropagation [align-zero-converges: holds], while feedback alignment hardly gets closer [fa-does-not-converge:
-    holds]. So the Align rules suit wide networks; compare them at a learning rate chosen for each rule, since part of
-    the lead at a common one is due to the rate.""",
+    holds]. So the Align rules make wide networks learn faster than random feedback does, but hardly better: compare
+    them after several numbers of epochs, and at the largest stable learning rate.""",
 )

@@ -1,4 +1,4 @@
-"""Digit classification by wide networks: all rules from the same initial weights, each at its best learning rate."""
+"""Digit classification by wide networks: all rules from the same initial weights, each at a validated rate."""
 
 from __future__ import annotations
 
@@ -58,10 +58,16 @@ class FewSamples:
     )
 
 
-# All rules at all widths, and feedback of several correlations at the second largest width.
-arms_of_widths: dict[str, dict[str, Any]] = {rule: {"rule": rule} for rule in RULES} | {
-    f"rho-{rho:g}": {"rule": "align-prop", "rho": rho, "widths": lambda arm: arm.widths[-2:][:1]} for rho in RHOS
-}
+# All rules at all widths; at the second largest width, feedback of several correlations and longer training.
+one_width: dict[str, Any] = {"widths": lambda arm: arm.widths[-2:][:1]}
+arms_of_widths: dict[str, dict[str, Any]] = (
+    {rule: {"rule": rule} for rule in RULES}
+    | {f"rho-{rho:g}": {"rule": "align-prop", "rho": rho, **one_width} for rho in RHOS}
+    | {
+        f"longer-{rule}": {"rule": rule, "epochs": lambda arm: 3 * arm.epochs, **one_width}
+        for rule in ("align-zero", "fa", "dfa")
+    }
+)
 arms_of_few_samples = {f"few-{rule}": {"rule": rule} for rule in RULES}
 
 
@@ -122,7 +128,7 @@ def at_rates(
 
 
 def widths(config: Widths, run: Run) -> dict[str, Any]:
-    """Train networks of all widths, each at its best learning rate."""
+    """Train networks of all widths, each at the best learning rate in validation."""
     rule, seeds = rule_of(config.rule, config.rho), torch.randint(2**62, (3,), generator=run.generator)
     options: dict[str, Any] = {"epochs": config.epochs, "batch": 100, "seeds": seeds}
     result: dict[str, Any] = {}

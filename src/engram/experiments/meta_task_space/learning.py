@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ from engram.lab import Run, setting, settings
 from engram.tasks.meta import MetaTask, MetaTaskVectorEnv, named, pomdp, sample_many
 from engram.tasks.meta.wrappers import RL2Observation
 
-PUBLISHED = A2C(learning_rate=3e-3, clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
+# Ours, for few steps of the optimiser: the paper trains no agent.
+SETTINGS = A2C(learning_rate=3e-3, clip_norm=50.0, value_coefficient=0.05, entropy_coefficient=0.1)
 
 
 @settings
@@ -37,14 +39,16 @@ class Training:
     hidden_size: int = setting(48, "units of the network", ge=1)
     batch_size: int = setting(64, "lifetimes in a batch", ge=1)
     iterations: int = setting(800, "steps of the optimiser, each on a batch of whole lifetimes", ge=10, scales=True)
-    a2c: A2C = setting(PUBLISHED, "settings of A2C")
+    a2c: A2C = setting(SETTINGS, "settings of A2C")
 
 
 @settings
 class OneTask(Training):
     """The settings of an agent trained and tested on one named task."""
 
-    task: Literal["bandit", "two-step"] = setting("bandit", "two dependent arms, or the two-step task")
+    task: Literal["bandit", "two-step", "two-step-wang2018"] = setting(
+        "bandit", "two dependent arms, the two-step task, or its variant by Wang et al. (2018), with reversals"
+    )
     agent: Literal["lstm", "bayes", "greedy", "ucb1"] = setting(
         "lstm", "an LSTM trained on the task; a Bayes filter that knows it; or textbook players of the bandit"
     )
@@ -54,6 +58,11 @@ class OneTask(Training):
             raise ValueError(f"agent = {self.agent!r}: expected 'lstm' or 'bayes' with task = {self.task!r}")
 
 
+TASKS: dict[str, Callable[..., MetaTask]] = {
+    "bandit": named.dependent_bandit,
+    "two-step": named.two_step,
+    "two-step-wang2018": functools.partial(named.two_step, "wang2018"),
+}
 # Agents without training: a Bayes filter, a greedy player that knows the dependence between the arms, and UCB1.
 REFERENCES: dict[str, Callable[[MetaTask, np.random.Generator], Agent]] = {
     "bayes": lambda task, rng: BayesFilterAgent(pomdp(task), rng=rng),
@@ -73,7 +82,7 @@ class ManyTasks(Training):
 
 def on_one_task(config: OneTask, run: Run) -> dict[str, Any]:
     """Train an agent on a task, unless it needs no training; the results measure learning within new lifetimes."""
-    task = (named.dependent_bandit if config.task == "bandit" else named.two_step)(horizon=config.horizon)
+    task = TASKS[config.task](horizon=config.horizon)
     lifetimes = 16 * config.test_lifetimes
     if config.agent in REFERENCES:
         test = MetaTaskVectorEnv(task, lifetimes)

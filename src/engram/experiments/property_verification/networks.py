@@ -19,6 +19,7 @@ from engram.rules import LearningRule, train_step
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Sizes = Literal["2-4-2", "5-8-8-2", "5-2-5-4-3", "5-8-8-3"]
+STEPS_BETWEEN_STOPS = 10  # between two calls of ``enough``; an epoch is too many, since accuracies then overshoot
 
 
 @settings
@@ -75,7 +76,7 @@ def trained(
         epochs: Passes over the inputs, at most.
         generator: Draws the initial weights and the batches.
         hidden: Fixed weights and biases of the first layer (default: they are trained).
-        enough: Called with the network after each epoch; training ends if it returns true.
+        enough: Called with the network after every 10 steps; training ends if it returns true.
         rule: A learning rule whose pseudo-gradients Adam uses (default: backpropagation).
         weight_decay: Weight decay.
     """
@@ -90,15 +91,17 @@ def trained(
     inputs, targets = torch.from_numpy(X), torch.from_numpy(y if y.ndim == 2 else y.astype(np.int64))
     error = nn.functional.mse_loss if y.ndim == 2 else nn.functional.cross_entropy
     state = rule.init(net, generator) if rule else None
-    for _ in range(epochs):
-        for batch in torch.split(torch.randperm(len(inputs), generator=generator), 32):
-            if rule:
-                state = train_step(rule, net, optimizer, (inputs[batch], targets[batch]), state).state
-                continue
+    batches = (
+        batch for _ in range(epochs) for batch in torch.split(torch.randperm(len(inputs), generator=generator), 32)
+    )
+    for step, batch in enumerate(batches, 1):
+        if rule:
+            state = train_step(rule, net, optimizer, (inputs[batch], targets[batch]), state).state
+        else:
             loss = error(net(inputs[batch]), targets[batch])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        if enough is not None and enough(as_affine_relu(net)):
+        if enough is not None and step % STEPS_BETWEEN_STOPS == 0 and enough(as_affine_relu(net)):
             break
     return as_affine_relu(net)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -17,7 +18,12 @@ from engram.rules.synaptic import competitive
 from engram.tasks.data import load
 
 Training = Literal["backprop", "matched", "decay", "hebbian", "soft", "random", "feedback", "align"]
-DECAYS, JUDGED = (0.0, 0.03, 0.1, 0.3), 300  # candidate weight decays; validation images whose radii choose one of them
+# Candidate weight decays, close enough to each other that one of them ends at about the Hebbian accuracy.
+DECAYS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
+JUDGED = 300  # validation images whose radii choose one of them
+# Training stops by the mean of three validations: a single one above the required accuracy is often so by chance, and
+# with five the network is already more accurate than their mean.
+VALIDATIONS = 3
 SOFT = competitive(temperature=0.1)
 # A limit on the solver's nodes per query, not on time, so that answers are the same everywhere.
 exact_radius = partial(certified_radius, method="exact", low=0.0, high=1.0, maximum=0.5, time_limit=1e6, node_limit=500)
@@ -114,9 +120,12 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
     rule = {"feedback": FeedbackAlignment(), "align": AlignAda()}.get(config.training)
     is_rival = config.training in ("matched", "decay")
     hebbian_accuracy = is_correct(learn(run.generator, hidden=hebbian), *validation).mean() if is_rival else 0.0
-    enough = None
-    if config.training == "matched":
-        enough = lambda net: is_correct(net, *validation).mean() >= hebbian_accuracy  # noqa: E731
+    latest: deque[float] = deque(maxlen=VALIDATIONS)
+
+    def as_accurate(net: AffineReLU) -> bool:
+        """Whether training has reached the accuracy of the Hebbian network, as a mean of the latest validations."""
+        latest.append(float(is_correct(net, *validation).mean()))
+        return len(latest) == VALIDATIONS and float(np.mean(latest)) >= hebbian_accuracy
 
     def score(decay: float) -> float:
         """The median radius of a network as accurate as the Hebbian one, otherwise its accuracy minus 1."""
@@ -126,6 +135,7 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
 
     judged = validation[0][:JUDGED], validation[1][:JUDGED]
     decay = run.choose("weight_decay", DECAYS, score) if config.training == "decay" else 0.0
+    enough = as_accurate if config.training == "matched" else None
     net = learn(run.generator, enough=enough, rule=rule, weight_decay=decay)
     correct, crown = is_correct(net, X_test, y_test), radii(net, X_test, y_test)
     chosen, labels = X_test[correct], y_test[correct]
