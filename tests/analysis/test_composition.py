@@ -67,7 +67,7 @@ def test_order_of_the_grid_itself_and_of_nothing():
     shuffled = representation_order(GRID, np.random.default_rng(0).permutation(GRID))
     assert shuffled.order == pytest.approx(1.0, abs=0.1)
     assert max(shuffled.knn_r2) < 0.1
-    with pytest.warns(UserWarning, match="labels are constant"):
+    with pytest.warns(UserWarning, match=r"labels\[:, 0\] is constant"):
         assert math.isnan(representation_order(GRID, np.ones((100, 1))).knn_r2[0])
 
 

@@ -80,6 +80,10 @@ def test_delays_are_the_most_recent_first():
     assert delay_embedding(np.arange(8.0)[:, None], 3, 2)[0].tolist() == [4, 2, 0]
     with pytest.raises(ValueError, match="trial has 4 samples: expected at least 5"):
         delay_embedding(np.zeros((4, 1)), 3, 2)
+    with pytest.raises(ValueError, match="n_delays = 0: expected at least 1"):
+        delay_embedding(np.zeros((4, 1)), 0)
+    with pytest.raises(ValueError, match="delay_interval = -1: expected at least 1"):
+        delay_embedding(np.zeros((4, 1)), 2, -1)
 
 
 def test_a_linear_system_is_found_exactly():

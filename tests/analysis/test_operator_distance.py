@@ -216,6 +216,8 @@ def test_bad_arguments_are_named():
         operator_distance(np.eye(2), np.eye(2), group="GL")
     with pytest.raises(ValueError, match="restarts = -1"):
         operator_distance(np.eye(2), np.eye(2), restarts=-1)
+    with pytest.raises(TypeError, match="foo = 1: expected only settings of the search: group, restarts, seed"):
+        operator_distance(np.eye(2), np.eye(2), foo=1)
     with pytest.raises(ValueError, match=r"operators\[1\].shape = \(3, 3\)"):
         operator_distances([np.eye(2), np.eye(3)])
     with pytest.raises(ValueError, match="budget = -1"):

@@ -3,9 +3,11 @@ import pytest
 from torch import nn
 
 import engram
-from engram.experiments.dsa import experiment, measured
+from engram.analysis import linear_cka
+from engram.experiments.dsa import experiment, measured, networks
 from engram.experiments.dsa.comparison import Systems, along, between, trial
-from engram.experiments.dsa.simulated import SameGeometry
+from engram.experiments.dsa.simulated import SameGeometry, Topology
+from engram.tasks import learning_rule_traces
 
 
 def rotations(angles):
@@ -27,12 +29,16 @@ def test_systems_of_two_speeds_are_told_apart_by_dynamics_and_not_by_shape():
 def test_distances_along_an_order_are_angles_to_the_first():
     cloud = np.random.default_rng(0).normal(size=(20, 2))
     shapes = [cloud * [1, 1 + k] for k in range(5)]
-    result = along(rotations([0.2, 0.2, 0.3, 0.6, 1.2]), Systems([], shapes, [0, 1, 2, 3, None], ordered=True))
+    operators, systems = rotations([0.2, 0.2, 0.3, 0.6, 1.2]), Systems([], shapes, [0, 1, 2, 3, None], ordered=True)
+    result = along(operators, systems)
     assert result["labels"] == [0, 1, 2, 3]
     assert result["dsa_curve"] == pytest.approx([0, 0, 0.1, 0.4], abs=1e-6)
     assert result["dsa_unrelated"] == pytest.approx(1.0, abs=1e-6)
     assert result["dsa_last_jump"] == pytest.approx(3, abs=1e-3)
     assert result["procrustes_most"] < 1
+    published = along(operators, systems._replace(published=2))
+    assert published["dsa_most"] == pytest.approx(0.1, abs=1e-6)
+    assert published["dsa_widest"] == result["dsa_widest"] == result["dsa_most"]
 
 
 def test_a_spread_tells_systems_apart_by_their_noise_and_whatever_its_order():
@@ -42,6 +48,17 @@ def test_a_spread_tells_systems_apart_by_their_noise_and_whatever_its_order():
     result = between(rotations([0.3] * 4), systems)
     assert result["spread_silhouette"] > 0.85
     assert "spread_silhouette" not in between(rotations([0.3] * 4), systems._replace(spreads=None))
+
+
+def test_a_relative_spread_does_not_see_the_gain_of_a_system():
+    cloud = np.random.default_rng(0).normal(size=(20, 2))
+    spreads = np.log([[1.0, 1.0], [1.1, 1.0], [3.0, 1.0], [3.2, 1.0]])
+    systems = Systems([], [cloud] * 4, ["round", "round", "long", "long"], spreads=spreads)
+    plain = between(rotations([0.3] * 4), systems)
+    gained = between(rotations([0.3] * 4), systems._replace(spreads=spreads + np.log([[0.5], [2], [1], [0.6]])))
+    assert gained["relative_spread_silhouette"] == pytest.approx(plain["relative_spread_silhouette"])
+    assert gained["relative_spread_silhouette"] > 0.85
+    assert gained["spread_silhouette"] < 0.7
 
 
 def test_spreads_of_simulated_systems_are_those_about_the_means_of_conditions(new_run):
@@ -67,7 +84,34 @@ def test_a_forest_is_taught_where_there_are_traces():
     labels = ["slow"] * 6 + ["fast"] * 6
     raw = rng.normal(size=(12, 3)) + 5 * np.array([[label == "slow"] for label in labels])
     systems = Systems([], [rng.normal(size=(20, 2)) for _ in labels], labels, raw=raw)
-    assert between(rotations(rng.uniform(size=12)), systems)["forest_accuracy"] == 1
+    result = between(rotations(rng.uniform(size=12)), systems)
+    assert result["forest_accuracy"] == result["raw_accuracy"] == 1
+    assert result["euclidean_accuracy"] < 1  # shapes are noise
+
+
+def test_the_angle_of_cka_is_that_whose_cosine_it_is():
+    rng = np.random.default_rng(0)
+    clouds = [rng.normal(size=(20, 2)) for _ in range(4)]
+    result = between(rotations([0.3] * 4), Systems([], clouds, ["a", "a", "b", "b"]))
+    angles = np.arccos([[linear_cka(x, y) for y in clouds] for x in clouds])
+    inside = (angles[0, 1] + angles[2, 3]) / 2
+    assert result["cka_angle_ratio"] == pytest.approx(angles[:2, 2:].mean() / inside)
+
+
+def test_stages_of_closing_a_ring_and_learning_rules_differ_by_nothing_else(new_run):
+    stages = Topology(neurons=10, steps=100).systems(new_run())
+    assert all(np.abs(shape[0] - stages.shapes[0][0]).max() < 0.05 for shape in stages.shapes)
+    seen = []
+
+    def traces(*args, order, **options):
+        seen.append(order)
+        return learning_rule_traces(*args, order=order, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "learning_rule_traces", traces)
+        networks.Rules(networks=1, observations=20).systems(new_run())
+    assert len(seen) == 4
+    assert all(order is seen[0] for order in seen)
 
 
 @pytest.mark.parametrize("battery", ["same-geometry", "embeddings", "rules"])

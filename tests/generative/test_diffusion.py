@@ -86,6 +86,16 @@ def test_a_deterministic_sampler_is_the_product_of_its_steps():
     assert sample.images == pytest.approx(start * (factor * a[0].sqrt()).float(), rel=1e-4)
 
 
+def test_without_a_number_of_steps_it_is_twenty_or_all_of_a_shorter_diffusion():
+    def images(diffusion, **options):
+        return diffusion.sample(Shrinking(diffusion), torch.zeros(3, 1), (2,), generator=seeded(), **options).images
+
+    assert torch.equal(images(GaussianDiffusion(50)), images(GaussianDiffusion(50), steps=20))
+    assert torch.equal(images(GaussianDiffusion(10)), images(GaussianDiffusion(10), steps=None))
+    with pytest.raises(ValueError, match="steps = 20: expected 1 to 10"):
+        images(GaussianDiffusion(10), steps=20)
+
+
 def test_hidden_states_of_each_call_are_returned():
     diffusion = GaussianDiffusion(20)
     model = Shrinking(diffusion)
@@ -147,6 +157,10 @@ IMAGES = torch.ones(2, 3), torch.tensor([0, -1])
         (lambda: GaussianDiffusion(10, "quadratic"), "schedule.*'quadratic'"),
         (lambda: GaussianDiffusion(10, prediction="noise"), "prediction.*'noise'"),
         (lambda: GaussianDiffusion(9).target(*IMAGES, torch.zeros(2, 3)), r"t = \[0, -1\]: expected steps from 0 to 8"),
+        (
+            lambda: GaussianDiffusion(9).loss(lambda x, t, labels: x[:1], torch.ones(2, 3), torch.ones(2, 2), seeded()),
+            r"output of model.shape = \(1, 3\): expected \(2, 3\)",
+        ),
         (lambda: GaussianDiffusion(9).noised(IMAGES[0], torch.ones(2), IMAGES[0]), "t.*float32"),
         (lambda: GaussianDiffusion(3, torch.tensor([0.1, 0.2, 1.0])), "betas lie from 0.1 to 1"),
         (lambda: GaussianDiffusion(3, torch.full((2,), 0.1)), "schedule.shape"),

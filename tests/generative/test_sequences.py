@@ -56,6 +56,11 @@ def test_bad_sequences_are_named(sequences, pattern):
         encode(sequences)
 
 
+def test_a_single_string_is_not_read_as_sequences_of_one_letter():
+    with pytest.raises(TypeError, match="sequences = 'AR': expected a list of strings"):
+        encode("AR")
+
+
 def test_rows_without_a_score_are_dropped_and_duplicates_as_asked():
     with pytest.warns(UserWarning, match="1 of 4 are NaN"):
         known = measurements(["NN", "AR", "RR", "AR"], [1.0, 2.0, np.nan, 4.0])

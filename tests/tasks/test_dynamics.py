@@ -60,6 +60,8 @@ def test_small_systems_are_what_they_are_called():
     for bad in (lambda: observed(lorenz, "cube", rng), lambda: latent_dynamics("pendulum", rng)):
         with pytest.raises(ValueError, match="expected one of"):
             bad()
+    with pytest.raises(TypeError, match=r"\brng ?= ?0\b"):
+        latent_dynamics("lorenz", 0)
 
 
 def bump(rates):
@@ -79,6 +81,8 @@ def test_a_bump_goes_round_the_ring_as_it_is_driven():
     assert min(abs(moved[0]), abs(moved[1])) > 5 * abs(moved[2])
     cut = ring_weights(60, 36.0, 0.2)
     assert np.abs(cut[0, :60] - np.roll(cut[1, :60], -1)).max() > 1e-3  # no ring
+    same, other = ring_rates(weights[:2], np.tile([2.0, 2.0], (50, 1)), np.random.default_rng(0), shared=True)
+    np.testing.assert_array_equal(same, other)
     with pytest.raises(ValueError, match=r"closure = 2.0: expected a number from 0 to 1"):
         ring_weights(60, 36.0, 2.0)
 
@@ -108,6 +112,18 @@ def test_activity_is_observed_on_the_same_images_at_every_step():
     assert traces[:, :, 4:8].diff(dim=1).abs().max() < 0.04
     with pytest.raises(ValueError, match="probes = 1797: expected 1 to 1796"):
         learning_rule_traces("sgd", 3, torch.Generator(), probes=1797)
+    with pytest.raises(TypeError, match=r"\bgenerator ?= ?0\b"):
+        learning_rule_traces("sgd", 3, 0)
+
+
+def test_images_are_observed_in_the_order_given():
+    order = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
+    drawn, given = (torch.Generator().manual_seed(0) for _ in range(2))
+    torch.randperm(1797, generator=given)
+    usual = learning_rule_traces("sgd", 2, drawn, observations=2)
+    assert torch.equal(usual, learning_rule_traces("sgd", 2, given, observations=2, order=order))
+    with pytest.raises(ValueError, match="expected every number from 0 to 1796 once"):
+        learning_rule_traces("sgd", 2, given, order=order[:5])
 
 
 @pytest.mark.parametrize("rule", ["momentum", "adam", "feedback-alignment"])

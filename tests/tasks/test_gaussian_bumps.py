@@ -59,8 +59,8 @@ def test_what_is_kept_is_drawn_from_the_seed():
         ({"sigma": -1.0}, "sigma = -1.0"),
         ({"margin": 9.0, "size": 16}, "margin = 9.0"),
         ({"holdout": ("square", 5.0, 5.0)}, "expected low < high"),
-        ({"holdout": ("band", 2, 1.0, 5.0)}, "holdout = 2"),
-        ({"holdout": ("square", -1.0, 99.0)}, "expected some place to be left"),
+        ({"holdout": ("band", 2, 1.0, 5.0)}, "axis of holdout = 2: expected 0 to 1"),
+        ({"holdout": ("square", -1.0, 99.0)}, "expected at least one position, but none is left"),
         ({"keep": 0.0}, "keep = 0.0"),
     ],
 )

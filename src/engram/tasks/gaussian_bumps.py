@@ -90,7 +90,7 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
         if keep < 1:
             positions = positions[checks.rng("seed", seed).random(len(positions)) < keep]
         if not len(positions):
-            raise ValueError(f"keep = {keep}, holdout = {holdout}: expected some place to be left")
+            raise ValueError(f"keep = {keep}, holdout = {holdout}: expected at least one position, but none is left")
         self.labels = torch.from_numpy(positions).float()
         self.images = self.render(self.labels)
 
@@ -141,4 +141,4 @@ class GaussianBumps(Dataset[tuple[Tensor, Tensor]]):
         within = (positions > low) & (positions < high)
         if holdout[0] == "square":
             return np.asarray(within.all(1))
-        return np.asarray(within[:, checks.size("holdout", holdout[1], 0, 1)])
+        return np.asarray(within[:, checks.size("axis of holdout", holdout[1], 0, 1)])

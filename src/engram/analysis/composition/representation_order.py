@@ -60,7 +60,9 @@ def representation_order(
     neighbour_labels = labels[np.argpartition(between, k - 1, axis=1)[:, :k]]
     variance = np.where(np.ptp(labels, 0) > 0, labels.var(0), 0.0)  # a constant's rounded variance may be above 0
     if not variance.all():
-        warnings.warn("labels are constant, so that what tells them has no R^2", stacklevel=2)
+        column = int(variance.argmin())
+        message = f"labels[:, {column}] is constant, so its R^2 is NaN: expected a label that varies"
+        warnings.warn(message, stacklevel=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         order = np.linalg.norm(neighbour_labels - labels[:, None], axis=2).mean() / pdist(labels).mean()
         r2 = np.where(variance > 0, 1 - ((neighbour_labels.mean(1) - labels) ** 2).mean(0) / variance, np.nan)

@@ -33,6 +33,8 @@ def delay_embedding(
                [5., 3., 1.]])
     """
     checks.arguments()
+    checks.size("n_delays", n_delays)
+    checks.size("delay_interval", delay_interval)
     rows = len(trial) - (n_delays - 1) * delay_interval
     if rows < 1:
         raise ValueError(f"trial has {len(trial)} samples: expected at least {(n_delays - 1) * delay_interval + 1}")

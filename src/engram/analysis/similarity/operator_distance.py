@@ -234,7 +234,10 @@ class _Systems(NamedTuple):
     singular: Float[np.ndarray, "systems n"]
 
 
-def _search(metric: str, group: str = "O", restarts: int | None = None, seed: int = 0) -> _Search:
+def _search(metric: str, group: str = "O", restarts: int | None = None, seed: int = 0, **unknown: object) -> _Search:
+    for name, value in unknown.items():
+        known = ", ".join(Starts.__annotations__)
+        raise TypeError(f"{name} = {checks.shown(value)}: expected only settings of the search: {known}")
     checks.arguments()
     checks.choice("metric", metric, ("angular", "euclidean", "squared"))
     checks.choice("group", group, ("O", "SO"))

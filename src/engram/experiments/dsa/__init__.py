@@ -1,11 +1,13 @@
-"""Operators fitted to activity separate different dynamics, but so does the spread of trials (Ostrow et al., 2023).
+"""Operators fitted to activity separate dynamics, but the spread of trials does nearly as well (Ostrow et al., 2023).
 
 If mean trajectories are the same by design, their geometry carries no information. Such systems differ in the noise of
-trials; operators capture this, but so does the spread of the noise, without any temporal order. For random embeddings
-of the same trajectories, geometry separates systems better than operators do. Each study generates systems with known
-similarity, fits an operator to each, and asks how well distances recover the similarity: distances between operators
-(DSA), between their eigenvalues, and between shapes (Procrustes, CKA). The settings of the published case studies could
-not be read except for two notebooks; the others are ours.
+trials; operators capture this, but so does the spread of the noise, without any temporal order: nearly as well by the
+ratio of its two directions, and better by its size, which operators do not see, but which tells these systems apart
+only because all have the same noise. For random embeddings of the same trajectories, geometry separates systems better
+than operators do. Each study generates systems with known similarity, fits an operator to each, and asks how well
+distances recover the similarity: distances between operators (DSA), between their eigenvalues, and between shapes
+(Procrustes, CKA). The settings of the published case studies could not be read except for two notebooks; the others are
+ours.
 """
 
 from __future__ import annotations
@@ -97,15 +99,22 @@ experiment = Experiment(
     headline="",
     contests=measured.contests,
     answer="""If mean trajectories are the same by design, DSA clusters a saddle, a line and a point attractor with a
-    silhouette of 0.76 [dsa-tells-dynamics: holds], and the nearest other system is of the same kind [nearest-neighbour:
-    holds]. Yet the spread of the same trials, without temporal order, clusters them no worse: 0.90
-    [dsa-tells-more-than-spread: fails]. With random embeddings of different trajectories, systems are separated far
-    better by DSA than by CKA [embeddings-cka: holds]; with embeddings of the same trajectories CKA separates them five
-    times better [shared-embeddings-cka: fails]; it makes no larger step where a line closes to a ring [closing: fails],
-    steeper sigmoids change DSA no less than Procrustes, each in its own units [deformation-in-units: fails], and
-    networks that hold three bits, whose dynamics the fit hardly predicts, are separated no less [same-computation:
-    fails]. Nearest neighbours by DSA identify one of four learning rules with 59 % accuracy, so the required 60 % is
-    open [learning-rules: is open]; a supervised random forest reaches 91 % [learning-rules-forest: fails]. So choose
-    the rank by predicting held-out trials, which finds the order of a noisy linear system [rank-by-prediction: holds],
-    and report DSA only beside simpler measures, such as the spread and CKA.""",
+    silhouette of 0.76 [dsa-tells-dynamics: holds]; the ratio of the spreads of the same trials, which sees no temporal
+    order and, like DSA, no scale, reaches 0.69, so whether DSA leads by 0.1 is open [dsa-tells-more-than-spread: is
+    open], and with their scale, which is informative only because all systems have the same noise, spreads reach 0.91
+    [dsa-tells-more-than-size-of-spread: fails]. With random embeddings of the same trajectories, CKA as an angle
+    separates systems 1.5 times and Procrustes twice as well as DSA [shared-embeddings-cka: fails]
+    [shared-embeddings-procrustes: fails]; with different trajectories both must do worse, since they compare samples in
+    pairs, and networks that hold three bits, whose dynamics the fit hardly predicts, are separated no less by DSA than
+    by Procrustes [same-computation: fails]. DSA makes its largest step where a line closes to a ring [closing: holds],
+    but the step of Procrustes stands out twice as much [closing-beyond-shape: fails]; whether the published sigmoids
+    change a ring less by DSA is open [deformation-in-units: is open], steeper ones do not [deformation-beyond: fails],
+    and the operators of both studies predict worse than no change, with 1 - MASE of -1.7 [ring-is-predicted: fails] and
+    -0.7 [topology-is-predicted: fails]. Nearest neighbours by DSA identify one of four learning rules with 60 %
+    accuracy, where 60 % are required [learning-rules: is open]; by plain Euclidean distances between the same
+    statistics they reach 93 % [learning-rules-raw: fails], no less than a supervised random forest
+    [learning-rules-forest: fails], and 74 % if z-scored, as operators see them [learning-rules-euclidean: is open].
+    So choose the rank by
+    predicting held-out trials, which finds the order of a noisy linear system [rank-by-prediction: holds], and report
+    DSA only beside simpler measures, such as the spread, CKA and Euclidean distances.""",
 )

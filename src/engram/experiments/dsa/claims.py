@@ -14,7 +14,9 @@ notebook = claims_from(
 )
 silhouette, accuracy, ratio = metric("dsa_silhouette"), metric("dsa_accuracy"), metric("dsa_ratio")
 deformation = metric("dsa_most")("ring") / metric("procrustes_most")("ring")
+wider = metric("dsa_widest")("ring") / metric("procrustes_widest")("ring")
 unrelated = metric("dsa_unrelated")("ring") / metric("procrustes_unrelated")("ring")
+angles = {"Procrustes": "procrustes_ratio", "CKA": "cka_angle_ratio"}
 claims = [
     claim("dsa-tells-dynamics",
         "If mean trajectories are the same, DSA clusters a saddle, a line and a point attractor (silhouette)",
@@ -26,8 +28,12 @@ claims = [
         maximum(metric("procrustes_silhouette")("same-geometry"), metric("cka_silhouette")("same-geometry")) <= 0.1,
         sameness="identity"),
     claim("dsa-tells-more-than-spread",
-        "DSA clusters such systems better than the spread of the same trials about their mean, regardless of temporal "
-        "order (difference of silhouettes)",
+        "DSA clusters such systems better than the ratio of the spreads of the same trials about their mean in two "
+        "directions, which like DSA sees no scale, and no temporal order (difference of silhouettes)",
+        silhouette("same-geometry") - metric("relative_spread_silhouette")("same-geometry") >= MATTERS),
+    claim("dsa-tells-more-than-size-of-spread",
+        "DSA clusters such systems better than the spreads with their scale, which is informative only because all "
+        "systems have the same noise (difference of silhouettes)",
         silhouette("same-geometry") - metric("spread_silhouette")("same-geometry") >= MATTERS),
     ours("nearest-neighbour", "The nearest other system by DSA is nearly always of the same kind",
         accuracy("same-geometry") >= 0.9),
@@ -46,18 +52,33 @@ claims = [
     alike("shared-embeddings",
         "With random embeddings of the same trajectories, DSA separates systems (ratio of distances)",
         ratio("shared-embeddings") >= 2.0),
-    *(claim(f"{arm}-{kind.lower()}",
-        f"With random embeddings of {trajectories}, {kind} separates systems less than DSA",
-        metric(f"{kind.lower()}_ratio")(arm) / ratio(arm) <= LESS)
-        for arm, trajectories in (("embeddings", "different trajectories"), ("shared-embeddings", "the same "
-        "trajectories")) for kind in ("Procrustes", "CKA")),
+    *(claim(f"embeddings-{kind.lower()}",
+        f"With random embeddings of different trajectories, {kind} separates systems less than DSA, since it compares "
+        "samples in pairs, and here there are none (ratio of distances)",
+        metric(distance)("embeddings") / ratio("embeddings") <= LESS, sameness="identity")
+        for kind, distance in angles.items()),
+    *(claim(f"shared-embeddings-{kind.lower()}",
+        f"With random embeddings of the same trajectories, {kind} separates systems less than DSA (ratio of distances, "
+        "all of them angles)",
+        metric(distance)("shared-embeddings") / ratio("shared-embeddings") <= LESS)
+        for kind, distance in angles.items()),
     notebook("deformation-in-units",
-        "Seen through ever steeper sigmoids, a ring attractor changes less by DSA than by Procrustes, each relative to "
-        "an unrelated ring",
+        "Seen through ever steeper sigmoids, up to the steepest published one, a ring attractor changes less by DSA "
+        "than by Procrustes, each relative to an unrelated ring",
         deformation / unrelated <= 0.3),
+    notebook("deformation-beyond",
+        "The same with sigmoids up to a steepness of 20, which are ours",
+        wider / unrelated <= 0.3, source="ours"),
     notebook("closing",
         "DSA makes its largest step where a line closes to a ring (that step over the largest before)",
         metric("dsa_last_jump")("topology") >= 1.0, published="DSA jumps where the ring closes (no figure)"),
+    ours("closing-beyond-shape",
+        "That step of DSA stands out more than that of Procrustes (ratio of the two)",
+        metric("dsa_last_jump")("topology") / metric("procrustes_last_jump")("topology") >= 1.0),
+    *(ours(f"{arm}-is-predicted",
+        f"Operators fitted to {activity} predict its next sample better than no change does (1 - MASE)",
+        metric("prediction")(arm) >= 0.0)
+        for arm, activity in (("ring", "a driven ring"), ("topology", "a line that is closed to a ring"))),
     claim("learning-rules",
         "From training statistics, nearest neighbours by DSA identify which of four rules a network learns by",
         accuracy("rules") >= 0.6, published="separates learning rules without supervision (no figure)"),
@@ -70,6 +91,12 @@ claims = [
     ours("learning-rules-forest",
         "A supervised random forest identifies the learning rules no better than DSA (difference of accuracies)",
         accuracy("rules") - metric("forest_accuracy")("rules") >= -MATTERS),
+    *(ours(f"learning-rules-{name}",
+        f"Nearest neighbours by plain Euclidean distances between {traces} identify the learning rules no better than "
+        "DSA (difference of accuracies)",
+        accuracy("rules") - metric(f"{name}_accuracy")("rules") >= -MATTERS)
+        for name, traces in (("raw", "statistics over training as they are"), ("euclidean", "z-scored statistics over "
+        "training"))),
     alike("same-computation",
         "Three kinds of networks trained to hold three bits are separated less by DSA than by Procrustes",
         ratio("flip-flop") / metric("procrustes_ratio")("flip-flop") <= LESS),

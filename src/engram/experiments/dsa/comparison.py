@@ -33,9 +33,10 @@ class Systems(NamedTuple):
     shapes: list[np.ndarray]  # the data for geometric measures, (samples, features) for each system
     labels: list[Any]  # the class of each system, or a number by which they are ordered; None if it has none
     ordered: bool = False  # whether labels are such numbers; distances are then measured from the first system
-    raw: np.ndarray | None = None  # (systems, features) for training a random forest on the classes
+    published: float = np.inf  # the largest of these numbers that was published
+    raw: np.ndarray | None = None  # (systems, features) for a random forest and for plain Euclidean distances
     neighbours: int = 1  # number of nearest systems from which a class is predicted
-    spreads: np.ndarray | None = None  # (systems, directions) spread of trials, regardless of temporal order
+    spreads: np.ndarray | None = None  # (systems, directions) log spread of trials, regardless of temporal order
 
 
 def trial(config: Any, run: Run) -> dict[str, Any]:
@@ -43,13 +44,15 @@ def trial(config: Any, run: Run) -> dict[str, Any]:
     systems: Systems = config.systems(run)
     fit: Fit = config.fit
     operators = np.empty((len(systems.activity), fit.rank, fit.rank))
-    for step in run.steps(len(operators), operators=operators):
+    predicted = np.zeros(len(operators))
+    for step in run.steps(len(operators), operators=operators, predicted=predicted):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # about an unstable fit; its radius is logged
             dmd = analysis.HankelDMD(fit.n_delays, rank=fit.rank).fit(systems.activity[step])
-        operators[step] = dmd.operator_
-        run.log(step + 1, prediction=dmd.score(systems.activity[step]), radius=dmd.spectral_radius_)
-    return along(operators, systems) if systems.ordered else between(operators, systems)
+        operators[step], predicted[step] = dmd.operator_, dmd.score(systems.activity[step])
+        run.log(step + 1, prediction=predicted[step], radius=dmd.spectral_radius_)
+    result = along(operators, systems) if systems.ordered else between(operators, systems)
+    return {**result, "prediction": float(predicted.mean())}
 
 
 def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
@@ -60,8 +63,15 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
         "procrustes": analysis.pairwise(systems.shapes, analysis.procrustes_angle),
         "cka": analysis.pairwise(systems.shapes, lambda X, Y: 1 - analysis.linear_cka(X, Y)),
     }
+    # 1 - CKA grows with the square of a small change; the arc cosine is an angle, as the distances of the others are.
+    by_name["cka_angle"] = np.arccos(np.clip(1 - by_name["cka"], -1, 1))
     if systems.spreads is not None:
         by_name["spread"] = squareform(pdist(systems.spreads))
+        # Operators do not see the scale of activity; a control on the same terms sees only the ratios of spreads.
+        by_name["relative_spread"] = squareform(pdist(systems.spreads - systems.spreads.mean(1, keepdims=True)))
+    if systems.raw is not None:
+        by_name["raw"] = squareform(pdist(systems.raw))
+        by_name["euclidean"] = squareform(pdist(np.stack([samples.ravel() for samples in systems.shapes])))
     result: dict[str, Any] = {"labels": systems.labels, "distances": by_name["dsa"].round(5).tolist()}
     for name, distances in by_name.items():
         result |= {f"{name}_{key}": score for key, score in separation(distances, systems).items()}
@@ -85,17 +95,22 @@ def separation(distances: Float[np.ndarray, "systems systems"], systems: Systems
 
 
 def along(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
-    """Distances to the first system, in radians; systems without a number are unrelated."""
+    """Distances to the first system, in radians; systems without a number are unrelated.
+
+    The largest one is given for the published numbers, and as the widest for all.
+    """
     dsa = analysis.operator_distances(operators[:1], operators)[0]
     shape = np.array([analysis.procrustes_angle(systems.shapes[0], samples) for samples in systems.shapes])
     numbered = [i for i, label in enumerate(systems.labels) if label is not None]
     unrelated = [i for i, label in enumerate(systems.labels) if label is None]
-    result: dict[str, Any] = {"labels": [systems.labels[i] for i in numbered]}
+    numbers = [systems.labels[i] for i in numbered]
+    result: dict[str, Any] = {"labels": numbers}
     for name, distances in (("dsa", dsa), ("procrustes", shape)):
         curve = distances[numbered]
         jumps = np.abs(np.diff(curve))
         result[f"{name}_curve"] = curve.round(6).tolist()
-        result[f"{name}_most"] = float(curve.max())
+        result[f"{name}_most"] = float(curve[np.array(numbers) <= systems.published].max())
+        result[f"{name}_widest"] = float(curve.max())
         result[f"{name}_last_jump"] = float(jumps[-1] / jumps[:-1].max())
         if unrelated:
             result[f"{name}_unrelated"] = float(distances[unrelated].mean())

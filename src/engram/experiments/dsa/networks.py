@@ -14,7 +14,7 @@ from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems
 from engram.lab import Run, setting, settings
 from engram.tasks import FlipFlop as Task
 from engram.tasks import learning_rule_traces
-from engram.tasks.dynamics.learning_rule_traces import RULES
+from engram.tasks.dynamics.learning_rule_traces import RULES, digits
 
 
 @settings
@@ -29,8 +29,12 @@ class Rules:
         """Train the networks; the rules are the classes."""
         shapes: list[np.ndarray] = []
         labels, raw = [], []
+        # With a split of the images for each rule, classes would also differ by the images that are observed.
+        order = torch.randperm(len(digits()[0]), generator=run.generator)
         for rule in RULES:
-            observed = learning_rule_traces(rule, 3 * self.networks, run.generator, observations=self.observations)
+            observed = learning_rule_traces(
+                rule, 3 * self.networks, run.generator, observations=self.observations, order=order
+            )
             traces = observed.double()
             spread = traces.std(1, keepdim=True)
             centred = traces - traces.mean(1, keepdim=True)

@@ -67,8 +67,8 @@ class Embeddings:
 class Ring:
     """A driven ring attractor seen through ever steeper sigmoids, and an unrelated ring.
 
-    Firing rates reach 0.5, where the published sigmoids, up to a steepness of 3.6, are nearly linear, so steeper ones
-    are added.
+    All sigmoids see the same rates. These reach 0.5, where the published sigmoids, up to a steepness of 3.6, are nearly
+    linear, so steeper ones are added; they are reported beside the published ones.
     """
 
     neurons: int = setting(100, "neurons of a population", ge=10)
@@ -80,15 +80,20 @@ class Ring:
         widths = run.rng.uniform(0.55, 0.65, 2) * self.neurons
         weights = np.stack([ring_weights(self.neurons, width) for width in widths])
         rates = ring_rates(weights, np.tile([2.0, 1.0], (self.steps, 1)), run.rng)[:, self.steps // 10 :]
-        steepness = [*np.arange(0.1, 3.7, 0.5).round(1).tolist(), 5.0, 10.0, 20.0]
+        published = np.arange(0.1, 3.7, 0.5).round(1).tolist()
+        steepness = [*published, 5.0, 10.0, 20.0]
         shapes = [1 / (1 + np.exp(-beta * rates[0])) for beta in steepness]
         shapes.append(1 / (1 + np.exp(-steepness[0] * rates[1])))
-        return Systems([components(x) for x in shapes], shapes, [*steepness, None], ordered=True)
+        labels = [*steepness, None]
+        return Systems([components(x) for x in shapes], shapes, labels, ordered=True, published=published[-1])
 
 
 @settings
 class Topology:
-    """A line attractor that is gradually closed to a ring, driven back and forth."""
+    """A line attractor that is gradually closed to a ring, driven back and forth.
+
+    All stages start with the same bump and get the same drive and noise, so that only their closure differs.
+    """
 
     neurons: int = setting(100, "neurons of a population", ge=10)
     steps: int = setting(8000, "steps simulated", ge=50, scales=True)
@@ -105,7 +110,8 @@ class Topology:
             drive[step : step + length] = side
             side, step = -side, step + length
         drive += run.rng.normal(0, 0.5, self.steps)
-        shapes = list(ring_rates(weights, np.tile(drive[:, None], len(closure)), run.rng)[:, self.steps // 40 :])
+        rates = ring_rates(weights, np.tile(drive[:, None], len(closure)), run.rng, shared=True)
+        shapes = list(rates[:, self.steps // 40 :])
         return Systems([components(x) for x in shapes], shapes, closure, ordered=True)
 
 

@@ -39,6 +39,7 @@ def encode(sequences: Sequence[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.nd
         alphabet: The letters; a lower-case letter that is not among them is read as upper case, with a warning.
 
     Raises:
+        TypeError: The sequences are a single string.
         ValueError: There are no sequences, their lengths differ, or a letter is not in the alphabet; the message names
             the row and the letter.
 
@@ -50,6 +51,8 @@ def encode(sequences: Sequence[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.nd
         ValueError: sequences[1] has 'X' at position 1: expected letters of 'ARNDCQEGHILKMFPSTWYV'
     """
     checks.arguments()
+    if isinstance(sequences, str):  # a string is also a sequence of strings, of one letter each
+        raise TypeError(f"sequences = {checks.shown(sequences)}: expected a list of strings, not a single string")
     _check_alphabet(alphabet)
     rows = [sequence.rstrip() for sequence in sequences]
     if not rows or not rows[0]:

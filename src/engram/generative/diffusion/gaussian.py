@@ -114,12 +114,18 @@ class GaussianDiffusion:
             x0: Images without noise.
             labels: A row of labels for each image.
             generator: Source of the step and the noise of each image.
+
+        Raises:
+            TypeError: The output of the denoiser is not a tensor.
+            ValueError: It does not have the shape of the images.
         """
         checks.arguments()
         t = torch.randint(len(self), (len(x0),), generator=generator, device=generator.device).to(x0.device)
         noise = self.normal(x0, generator)
         signal, noisy = self._factors(t.cpu(), x0)
         predicted = model(signal * x0 + noisy * noise, t, labels)
+        checks.instance("output of model", predicted, Tensor)
+        checks.has_shape("output of model", predicted.shape, tuple(x0.shape))  # else it may be broadcast
         return functional.mse_loss(predicted, self._target(x0, noise, signal, noisy))
 
     def split(self, output: Images, x: Images, t: Steps) -> tuple[Images, Images]:
@@ -141,7 +147,7 @@ class GaussianDiffusion:
         shape: tuple[int, ...],
         *,
         generator: torch.Generator,
-        steps: int | None = 20,
+        steps: int | Literal["auto"] | None = "auto",
         eta: float = 0.0,
         sampler: Literal["ddim", "ddpm"] = "ddim",
         hidden: nn.Module | None = None,
@@ -156,7 +162,8 @@ class GaussianDiffusion:
             labels: A row of labels for each image.
             shape: Shape of an image, such as (1, 16, 16).
             generator: Source of all noise.
-            steps: Number of calls of the denoiser; None: T. DDPM ignores it and takes T.
+            steps: Number of calls of the denoiser; ``"auto"``: 20, or T if it is smaller; None: T. DDPM ignores it and
+                takes T.
             eta: Relative noise of DDIM; with 0 only the initial noise is random.
             sampler: ``"ddim"`` or ``"ddpm"``.
             hidden: A layer of the network whose output at each call is also returned, flattened.
@@ -168,7 +175,8 @@ class GaussianDiffusion:
         """
         checks.arguments()
         checks.number("eta", eta, minimum=0, maximum=1)
-        count = checks.size("steps", len(self) if steps is None or sampler == "ddpm" else steps, 1, len(self))
+        count = len(self) if steps is None or sampler == "ddpm" else min(20, len(self)) if steps == "auto" else steps
+        checks.size("steps", count, 1, len(self))
         start = torch.empty(len(labels), *shape, device=labels.device, dtype=labels.dtype)
         x, outputs = self.normal(start, generator), []
         times = torch.linspace(len(self) - 1, 0, count, dtype=torch.float64).round().long()

@@ -31,7 +31,14 @@ def digits() -> tuple[Float[Tensor, "images pixels"], Int[Tensor, "images"]]:
 
 
 def learning_rule_traces(
-    rule: str, networks: int, generator: torch.Generator, *, observations: int = 200, every: int = 5, probes: int = 300
+    rule: str,
+    networks: int,
+    generator: torch.Generator,
+    *,
+    observations: int = 200,
+    every: int = 5,
+    probes: int = 300,
+    order: Int[Tensor, "images"] | None = None,
 ) -> Float[Tensor, "networks observations observables"]:
     """Observables of networks of 64-32-10 units while they are trained on digits.
 
@@ -43,10 +50,12 @@ def learning_rule_traces(
     Args:
         rule: Learning rule, one of ``RULES``.
         networks: Number of networks.
-        generator: Draws weights and batches.
+        generator: Draws weights and batches, and the order of the images if it is not given.
         observations: Number of observations.
         every: Number of steps from one observation to the next.
         probes: Number of images on which activity is observed, the same for all steps and networks.
+        order: Order of all images, the first of which are observed and the others trained on; give several rules the
+            same one to compare them on the same images. By default, it is drawn.
 
     Source: our design, after the observables of Nayebi et al., "Identifying learning rules from neural network
     observables" (2020), and the case study of Ostrow et al. (2023).
@@ -55,12 +64,16 @@ def learning_rule_traces(
         >>> learning_rule_traces("sgd", 3, torch.Generator().manual_seed(0), observations=4).shape
         torch.Size([3, 4, 16])
     """
+    checks.arguments()
     checks.choice("rule", rule, RULES)
     for name, value in {"networks": networks, "observations": observations, "every": every}.items():
         checks.size(name, value)
     images, labels = digits()
     checks.size("probes", probes, maximum=len(images) - 1)
-    order = torch.randperm(len(images), generator=generator)
+    if order is None:
+        order = torch.randperm(len(images), generator=generator)
+    elif not torch.equal(order.sort().values, torch.arange(len(images))):
+        raise ValueError(f"order = {checks.shown(order)}: expected every number from 0 to {len(images) - 1} once")
     probe, images, labels = images[order[:probes]], images[order[probes:]], labels[order[probes:]]
     weights, biases = [], []
     for width, out in pairwise(SIZES):

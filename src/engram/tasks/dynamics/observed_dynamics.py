@@ -33,6 +33,7 @@ def latent_dynamics(
         >>> latent_dynamics("lorenz", np.random.default_rng(0), trials=2, steps=30).shape
         (2, 30, 3)
     """
+    checks.arguments()
     checks.choice("kind", kind, KINDS)
     checks.size("trials", trials)
     checks.size("steps", steps, 2)

@@ -54,6 +54,7 @@ def ring_rates(
     rng: np.random.Generator,
     *,
     noise: float = 0.01,
+    shared: bool = False,
 ) -> Float[np.ndarray, "rings time units"]:
     """Rates of rings under a drive.
 
@@ -66,6 +67,8 @@ def ring_rates(
         drive: Drive of each ring at each step.
         rng: Draws the initial position and the noise.
         noise: Standard deviation of the noise of each unit at each step.
+        shared: Whether all rings have the same initial position and the same noise, so that only weights and drive
+            differ.
 
     Examples:
         >>> weights = np.stack([ring_weights(20, 12.0)])
@@ -77,12 +80,13 @@ def ring_rates(
     if units % 2:
         raise ValueError(f"weights.shape = {weights.shape}: expected an even number of units")
     half = units // 2
-    phase = 2 * np.pi * (np.arange(half) / half - rng.uniform(size=(rings, 1)))
-    rates = np.tile(np.maximum(np.cos(phase), 0), 2) * 0.1
+    drawn = 1 if shared else rings
+    phase = 2 * np.pi * (np.arange(half) / half - rng.uniform(size=(drawn, 1)))
+    rates = np.broadcast_to(np.tile(np.maximum(np.cos(phase), 0), 2) * 0.1, (rings, units))
     push = PUSH * np.repeat([-1.0, 1.0], half)
     trajectory = np.empty((len(drive), rings, units))
     for step in range(len(drive)):
         trajectory[step] = rates
         total = (weights @ rates[:, :, None])[:, :, 0] + REST + drive[step][:, None] * push
-        rates = rates + DT / TAU * (np.maximum(total + noise * rng.normal(size=rates.shape), 0) - rates)
+        rates = rates + DT / TAU * (np.maximum(total + noise * rng.normal(size=(drawn, units)), 0) - rates)
     return trajectory.transpose(1, 0, 2)
