@@ -17,7 +17,7 @@ import engram
 from engram.lab import Claim, Experiment, Preset, Run, Study, metric, setting, settings
 from engram.lab.choice import at_ends
 from engram.lab.experiment import SAID
-from engram.lab.records import from_record, record_path
+from engram.lab.records import from_record, merged_environments, record_path
 from engram.verdicts import BAD
 
 ROOT = Path(__file__).parents[1]
@@ -306,4 +306,5 @@ def test_machines_of_a_record_that_goes_on_are_all_named(tmp_path):
     record = from_record(tosses(), replace(five, looks=(5, 8), environment=elsewhere).record())
     more = extend.extended(tosses(), record, runs=tmp_path / "more")
     assert more.environment["hardware"]["processor"] == f"Abacus and {five.environment['hardware']['processor']}"
+    assert merged_environments([more.environment, elsewhere]) == more.environment, "a machine is named once"
     assert more.environment["versions"] == five.environment["versions"]

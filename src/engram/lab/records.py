@@ -27,6 +27,7 @@ from engram.storage.files import CorruptFileError, keep_aside, read_sealed, runs
 
 NOTE = "last-run.json"
 _DIGEST = re.compile(r"[0-9a-f]{12}(\.\d+)?")  # the end of a folder's name
+JOINED = " and "  # between the values of an environment that differ
 COLUMNS = {"arm": pl.String, "seed": pl.Int64, **SCHEMA}
 
 
@@ -295,10 +296,11 @@ def _read_trial(entry: Entry, root: Path, note: Note, last: Status | None) -> tu
 
 
 def merged_environments(environments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Versions and hardware of all trials; where they differ, all values that occur."""
-    occurring: dict[str, dict[str, Any]] = {}
-    for group in ("versions", "hardware"):
-        names = dict.fromkeys(name for environment in environments for name in environment[group])
-        values = {name: list(dict.fromkeys(each[group].get(name) for each in environments)) for name in names}
-        occurring[group] = {name: v[0] if len(v) == 1 else " and ".join(map(str, v)) for name, v in values.items()}
+    """Versions and hardware of all trials; where they differ, each value that occurs, joined by "and"."""
+    occurring: dict[str, dict[str, Any]] = {"versions": {}, "hardware": {}}
+    for group, of_group in occurring.items():
+        for name in dict.fromkeys(name for environment in environments for name in environment[group]):
+            values = [each[group].get(name) for each in environments]  # some of them are joined already
+            different = dict.fromkeys(part for value in values for part in str(value).split(JOINED))
+            of_group[name] = values[0] if len(set(values)) == len(different) == 1 else JOINED.join(different)
     return occurring
