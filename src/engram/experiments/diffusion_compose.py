@@ -473,12 +473,12 @@ experiment = Experiment(
     than by copying the nearest training image [composes-beyond-copies: holds]; held-out values are drawn less
     accurately than pairs, by .42 [interpolates-worse-x: holds] and .43 [interpolates-worse-y: holds], and it is the
     unseen factor value that is wrong [fails-in-the-unseen-x: holds] [fails-in-the-unseen-y: holds]. During training the
-    representation is ordered before bumps are drawn correctly [order-first: holds], even with the same noise for all
-    labels [order-for-nothing: holds]; both factors are learned at the same time, even if one is sampled ten times as
-    finely [coupled-fine-x: holds] [coupled-fine-y: holds], though whether this one is learned faster alone is undecided
-    [fine-alone-is-faster: is open]. The directions of x and y are far from parallel [factors-are-orthogonal: holds].
-    Adding stripes to fourteen bumps raises the accuracy at all positions by .13; whether this meets the criteria, .15
-    over bumps alone and .10 over copying, is undecided [stripes-help: is open] [stripes-beyond-copies: is open]. So
-    training data need not contain every combination of factor values, but they must contain every value that is to be
-    drawn.""",
+    representation is ordered before bumps are drawn correctly [order-first: holds], but with the same noise for all
+    labels order comes almost at the start, so it is no evidence by itself [order-for-nothing: holds]; both factors are
+    learned at the same time, even if one is sampled ten times as finely [coupled-fine-x: holds] [coupled-fine-y:
+    holds], but this one is learned no faster alone, so that the factors need not be coupled [fine-alone-is-faster:
+    fails]. The directions of x and y are far from parallel [factors-are-orthogonal: holds]. Adding stripes to fourteen
+    bumps raises the accuracy at all positions by .13; whether this meets the criteria, .15 over bumps alone and .10
+    over copying, is undecided [stripes-help: is open] [stripes-beyond-copies: is open]. So training data need not
+    contain every combination of factor values, but they must contain every value that is to be drawn.""",
 )
