@@ -302,7 +302,7 @@ def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
 def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
     """The p-value of the criterion's threshold: a range holds if both ends are excluded, and fails if one is."""
     form, values, trials = claim.measure.form, list(by_seed.values()), [trials_of[seed] for seed in by_seed]
-    if claim.sameness != "statistical" or (len(set(values)) == 1 and form not in ("share", "median")):
+    if claim.sameness != "statistical":
         return math.nan
     low, high = (
         0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.criterion).values()
