@@ -50,8 +50,8 @@ def test_rates_of_gradient_descent_are_seven_from_a_thousandth_to_one():
 
 def test_rates_of_gradient_descent_are_chosen_on_other_windows(new_run):
     run = new_run()
-    shares = references.trial(references.References(bits=6, windows=300, snippets=(2,)), run)
-    assert set(run.choices) == {"sgd_linear_2", "sgd_deep_2"}
-    linear = run.choices["sgd_linear_2"]
-    assert shares["sgd_linear_2"] == pytest.approx(max(linear["scores"]), abs=0.03)
-    assert shares["sgd_linear_2"] not in linear["scores"]
+    shares = references.trial(references.References(bits=6, windows=300, snippets=(4,)), run)
+    assert set(run.choices) == {"sgd_linear_4", "sgd_deep_4"}
+    linear = run.choices["sgd_linear_4"]
+    assert shares["sgd_linear_4"] == pytest.approx(max(linear["scores"]), abs=0.03)
+    assert shares["sgd_linear_4"] not in linear["scores"]

@@ -226,19 +226,17 @@ def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, An
     late = slice(-max(1, len(rows) // 5), None)
     early = max(0, np.searchsorted(steps, config.steps / 7, side="right") - 1)
     together = coupling(steps, x, y)
-    reached = {"x": together.first_x, "y": together.first_y}
-    first = {
-        axis: step if math.isfinite(step) else 2.0 * config.steps for axis, step in reached.items()
-    }  # if it is never learned, twice the steps of training
+    reached = np.nan_to_num([together.first_x, together.first_y], nan=2.0 * config.steps)  # twice all steps if never
+    first = dict(zip("xy", reached.tolist(), strict=True))
     result = {name: float(curve[late].mean()) for name, curve in (("accuracy", right), ("acc_x", x), ("acc_y", y))}
     result |= {"accuracy_early": float(right[early]), "accuracy_end": float(right[-1])}
     together_by = min(first.values()) if min(first.values()) <= config.steps else 0.0  # neither learned: not coupled
     result |= {"first_x": first["x"], "first_y": first["y"], "coupling": together_by / max(first.values())}
-    result["together"] = together.correlation if math.isfinite(together.correlation) else 0.0
+    result["together"] = float(np.nan_to_num(together.correlation))
     often_one = one >= SOME
     if often_one.any():  # both accuracies count single bumps only, so rise with these; their shares of these need not
-        of_single = coupling(steps[often_one], (x / one)[often_one], (y / one)[often_one]).index
-        result["coupling_of_single"] = of_single if math.isfinite(of_single) else 0.0
+        of_single = coupling(steps[often_one], *(curve[often_one] / one[often_one] for curve in (x, y)))
+        result["coupling_of_single"] = float(np.nan_to_num(of_single.index))
     if not np.isnan(order).any():
         ordered = order < ORDERED
         result["misplaced"] = float((one - right).max())
@@ -317,8 +315,7 @@ def overlaps(config: Lattice, run: Run) -> dict[str, Any]:
 
 
 lattices: dict[str, dict[str, Any]] = {"overlaps": {}}
-accuracy, copied_, seen, first_x = map(metric, ("accuracy", "copied", "seen", "first_x"))
-index = metric("coupling_of_single")
+accuracy, copied_, seen, first_x, index = map(metric, ("accuracy", "copied", "seen", "first_x", "coupling_of_single"))
 acc_x, acc_y, together = metric("acc_x"), metric("acc_y"), metric("together")
 ordered_at, single_at, right_at = metric("ordered_at"), metric("single_at"), metric("right_at")
 A = "Liang, Liu & Fiete (2024), abstract; size and criterion ours"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal
 
-from engram.lab.inference import CONFIDENCE, Estimate, errors_at, estimate, holm, p_value
+from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, holm, p_value
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 from engram.verdicts import Verdict
 
@@ -184,7 +184,7 @@ def interval(
     if claim.sameness == "statistical":
         if len(numbers) == 1 and (claim.measure.form != "share" or sum(trials.values()) == 1):
             return Estimate(numbers[0], math.nan, math.nan, math.nan)
-        return estimate(numbers, claim.measure.form, [trials[seed] for seed in values], confidence)
+        return estimate(numbers, _form(claim, numbers), [trials[seed] for seed in values], confidence)
     low, high = (min(numbers), max(numbers)) if all(map(math.isfinite, numbers)) else (math.nan, math.nan)
     return Estimate(math.fsum(numbers) / len(numbers), low, high, math.nan)
 
@@ -281,6 +281,12 @@ def judge(
     return judged("undecided", "the interval straddles the threshold" + advice, **of_look, is_open=is_open)
 
 
+def _form(claim: Claim, values: Sequence[float]) -> Form:
+    """The quantity that is estimated: of equal values the median, since their mean has no spread."""
+    form = claim.measure.form
+    return "median" if len(set(values)) == 1 and form != "share" else form
+
+
 def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
     """The number of seeds that would give an interval ending at the threshold; infinite if it is not known.
 
@@ -301,7 +307,8 @@ def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
 
 def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
     """The p-value of the criterion's threshold: a range holds if both ends are excluded, and fails if one is."""
-    form, values, trials = claim.measure.form, list(by_seed.values()), [trials_of[seed] for seed in by_seed]
+    values, trials = list(by_seed.values()), [trials_of[seed] for seed in by_seed]
+    form = _form(claim, values)
     if claim.sameness != "statistical":
         return math.nan
     low, high = (

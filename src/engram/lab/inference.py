@@ -34,7 +34,7 @@ def estimate(
     ``"mean"``: the mean, by Student's t. ``"ratio"``: the geometric mean, by Student's t of the logarithms, or the mean
     where a value is not positive. ``"share"``: the share of all trials, by Clopper and Pearson's exact interval.
     ``"median"``: the median, by the exact interval of order statistics, which is unbounded for too few seeds.
-    Equal values have the interval of a median, since their mean has no spread.
+    Except for shares and medians, the interval of equal values is that value.
 
     Args:
         values: One for each seed; shares lie between 0 and 1.
@@ -50,8 +50,6 @@ def estimate(
         [2.0, -0.484, 4.484, 3.097]
         >>> [round(end, 3) for end in estimate([1.0, 1.0], "share", trials=[50, 50])]
         [1.0, 0.964, 1.0, 0.026]
-        >>> [estimate([1.0] * n)[:3] for n in (5, 6)]
-        [(1.0, -inf, inf), (1.0, 1.0, 1.0)]
     """
     if not all(map(math.isfinite, values)):
         return Estimate(float(np.mean(values)), math.nan, math.nan, math.nan)
@@ -71,8 +69,8 @@ def estimate(
         value, low, high = (math.exp(end) for end in of_logarithms[:3])
         return _estimate(value, low, high, len(values), confidence)
     mean = float(np.mean(values))
-    if len(set(values)) == 1:  # of these a mean has no spread: as for a median, enough seeds have to agree
-        return estimate(values, "median", confidence=confidence)
+    if len(set(values)) == 1:
+        return Estimate(values[0], values[0], values[0], 0.0)
     half = float(np.std(values, ddof=1) / len(values) ** 0.5 * special.stdtrit(len(values) - 1, 1 - tail))
     return _estimate(mean, mean - half, mean + half, len(values), confidence)
 
@@ -100,7 +98,7 @@ def p_value(values: Sequence[float], threshold: float, form: Form = "mean", tria
     if _logarithmic(values, form):
         return p_value(np.log(values).tolist(), math.log(threshold)) if threshold > 0 else 0.0
     if len(set(values)) == 1:
-        return p_value(values, threshold, "median")
+        return float(values[0] == threshold)
     t = (np.mean(values) - threshold) / (np.std(values, ddof=1) / len(values) ** 0.5)
     return float(2 * special.stdtr(len(values) - 1, -abs(t)))
 
