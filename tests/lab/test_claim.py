@@ -217,6 +217,17 @@ def test_a_metric_that_raises_is_a_reason_and_no_crash():
     assert judged.values == {0: 1.0, 2: 0.5}
 
 
+def test_only_a_ratio_can_be_averaged_otherwise():
+    with pytest.raises(ValueError, match="averaged: expected a ratio, and .* is a mean"):
+        metric("x")("a").averaged()
+
+
+def test_equal_values_decide_once_enough_seeds_agree():
+    verdicts = [judge(claim(), results(*[0.5] * n), preset="laptop").verdict for n in (5, 6)]
+    assert verdicts[0] == "undecided"
+    assert verdicts[1] != "undecided"
+
+
 def test_a_measure_knows_its_arms_and_how_seeds_are_put_together():
     x, of_seed = metric("x"), {"a": {"x": 4.0}, "b": {"x": 2.0}, "c": {"x": 1.0}}
     ratio = minimum(x("a"), x("b")) / x("c")

@@ -114,9 +114,9 @@ class Measure:
         return Condition(self, Criterion(target - tolerance, target + tolerance))
 
     def averaged(self) -> Measure:
-        """The same ratio, averaged over seeds by the arithmetic mean; raise ValueError for other numbers, which are."""
+        """The same ratio, averaged over seeds by the arithmetic mean; raise ValueError if it is no ratio."""
         if self.form != "ratio":
-            raise ValueError(f"averaged: {self.formula or 'the measure'} is no ratio, so has no geometric mean")
+            raise ValueError(f"averaged: expected a ratio, and {self.formula or 'the measure'} is a {self.form}")
         return replace(self, form="mean")
 
     def median(self) -> Measure:
