@@ -218,7 +218,7 @@ def test_a_metric_that_raises_is_a_reason_and_no_crash():
 
 
 def test_only_a_ratio_can_be_averaged_otherwise():
-    with pytest.raises(ValueError, match="averaged: expected a ratio, and .* is a mean"):
+    with pytest.raises(ValueError, match=r"averaged: expected a ratio, and .* is a mean"):
         metric("x")("a").averaged()
 
 
