@@ -486,6 +486,11 @@ def test_a_saved_state_goes_on_alike_with_as_many_fragments():
             "next_obs",
         ),
         (lambda: FragmentedCuriosity(Told, 2).update(torch.zeros(3, 1, 5)), ValueError, "obs.shape"),
+        (
+            lambda: FragmentedCuriosity(Told).update(torch.zeros(3, 1, 5), envs=np.array([-1])),
+            ValueError,
+            r"envs = \[-1\]",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(bad, error, said):

@@ -244,11 +244,20 @@ def test_the_world_may_grow_without_the_active_map():
         (lambda: FrontierExplorer(4), "view_size = 4"),
         (lambda: explore(two_rooms(), (0, 0), FrontierExplorer(), 5), "pose = .* this is a wall"),
         (lambda: explore(two_rooms(), (4, 4), FrontierExplorer(), 0), "steps = 0"),
+        (lambda: explore(-two_rooms(), (4, 4), FrontierExplorer(), 5), "world has a label of -"),
     ],
 )
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", [FrontierExplorer, FARMapExplorer])
+def test_an_explorer_begins_one_walk(kind):
+    explorer = kind(rng=0)
+    explore(two_rooms(), (4, 4), explorer, 5)
+    with pytest.raises(ValueError, match="explorer has explored already"):
+        explore(two_rooms(), (4, 4), explorer, 5)
 
 
 @pytest.mark.parametrize("kind", [FrontierExplorer, FARMapExplorer])

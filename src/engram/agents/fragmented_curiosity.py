@@ -295,8 +295,13 @@ class FragmentedCuriosity:
             obs: Observations of whole rollouts; each environment's are learned by the fragment in which it is now.
             valid: Whether each observation counts; None: all do.
             envs: Indices of the environments in ``obs``; None: all.
+
+        Raises:
+            ValueError: There is no environment of an index, or another number of them in ``obs``.
         """
         checks.arguments()
+        if envs is not None and len(envs) and not 0 <= envs.min() <= envs.max() < self.num_envs:
+            raise ValueError(f"envs = {envs.tolist()}: expected integers from 0 to {self.num_envs - 1}")
         rows = np.arange(self.num_envs) if envs is None else envs
         if obs.shape[1] != len(rows):
             raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (time, {len(rows)}, ...), as envs says")

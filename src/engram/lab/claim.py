@@ -1,4 +1,4 @@
-"""Claims: a published statement, our measure of it, and the criterion that decides, all fixed before the run."""
+"""Claims: a published statement, our measure of it, and the criterion that decides."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def explore(
         The walk, which is shorter if the explorer stopped or everything was seen.
 
     Raises:
-        ValueError: The start is not an empty cell.
+        ValueError: The start is not an empty cell, a label is negative, or the explorer is not new.
 
     Examples:
         >>> world = np.pad(np.zeros((6, 9), dtype=int), 1, constant_values=7)
@@ -94,7 +94,11 @@ def explore(
     model = ViewModel(explorer.map.view_size) if view_model is None else view_model
     if model.size != explorer.map.view_size:
         raise ValueError(f"view_model.size = {model.size}: expected explorer.map.view_size = {explorer.map.view_size}")
+    if explorer.work or explorer.reason:
+        raise ValueError("explorer has explored already: expected a new one, whose map begins at the start")
     world = np.ascontiguousarray(world, dtype=np.int32)
+    if world.size and world.min() < 0:
+        raise ValueError(f"world has a label of {world.min()}: expected 0 for an empty cell, above 0 for a wall")
     row, column, heading = *start, explorer.map.pose.heading
     with checks.noted(start=start):
         view = model.observe(world, (row, column, heading)).copy()

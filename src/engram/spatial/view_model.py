@@ -88,7 +88,7 @@ class ViewModel:
                     queue.append(neighbour)
         return touched
 
-    def _checked(self, world: np.ndarray, pose: tuple[int, int, int]) -> tuple[int, int, int]:
+    def _checked(self, world: Int[np.ndarray, "rows columns"], pose: tuple[int, int, int]) -> tuple[int, int, int]:
         usual = type(pose) is tuple and list(map(type, pose)) == [int] * 3 and type(world) is np.ndarray
         if not (usual and world.ndim == 2 and world.dtype.kind == "i"):  # takes a fifth of the time of the whole check
             checks.arguments()

@@ -96,14 +96,14 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
-    answer="""Without learning evolved networks are at chance, since every task is as frequent as its opposite
-    [nothing-innate: holds]; plasticity raises their accuracy by 16 points [plasticity-gain: holds]; evolution without
-    plasticity ends 26 points lower [evolution-needs-plasticity: holds]. They need their evolved weights, their own
-    trace and learning [controls-training-tasks: holds], but not the plasticity of each connection: its mean, or the
-    initial values, do as well [evolved-plasticities: fails]. With an accuracy of 76 % it is open whether they learn the
-    training tasks as well as required, 75 % [learning-in-life: is open]; a GRU trained by back-propagation reaches 97 %
-    on a discrete version of them [trained-by-gradient: holds] and, contrary to expectation, also acquires the discrete
-    version of the unseen task [trained-by-gradient-fails: fails], 34 points above evolved networks
-    [better-than-by-gradient: fails]. So train by back-propagation where gradients are available; whether evolved
-    networks acquire an unseen task, as published, can be tested only with the published settings, not on a laptop.""",
+    answer="""Without learning evolved networks are at chance, since every task is as frequent as its opposite;
+    plasticity raises their accuracy by 16 points [plasticity-gain: holds]; evolution without plasticity ends 26 points
+    lower [evolution-needs-plasticity: holds]. They need their evolved weights, their own trace and learning
+    [controls-training-tasks: holds], but not the plasticity of each connection: its mean, or the initial values, do as
+    well [evolved-plasticities: fails]. With an accuracy of 76 % it is open whether they learn the training tasks as
+    well as required, 75 % [learning-in-life: is open]; a GRU trained by back-propagation reaches 97 % on a discrete
+    version of them [trained-by-gradient: holds] and, contrary to expectation, also acquires the discrete version of the
+    unseen task [trained-by-gradient-fails: fails], 34 points above evolved networks [better-than-by-gradient: fails].
+    So train by back-propagation where gradients are available; whether evolved networks acquire an unseen task, as
+    published, can be tested only with the published settings, not on a laptop.""",
 )
