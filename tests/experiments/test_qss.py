@@ -22,11 +22,12 @@ def test_what_is_measured_of_returns():
 
 def test_a_learner_is_what_its_arm_says():
     rng = np.random.default_rng(0)
-    known = qss.build(ARMS["qss-noise-0.5"], rng)
+    known = qss.build(ARMS["qss-noise-0.5"], 0.1, rng)
     assert known.actions_for(0, 0) == [0, 2]
     assert known.actions_for(0, 11) == [1]
-    learned = qss.build(ARMS["qss-400"], rng)
+    learned = qss.build(ARMS["qss-400"], 0.3, rng)
     assert learned.actions == 400
+    assert learned.learning_rate == 0.3
     assert learned.actions_for(0, 11) == []
-    assert qss.build(ARMS["qsa-cliff"], rng).table.shape == (132, 4)
+    assert qss.build(ARMS["qsa-cliff"], 0.1, rng).table.shape == (132, 4)
     assert learned.exploration.epsilon(50_000) == pytest.approx(0.55)
