@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engram.experiments.first_order_preconditioning import bowl, cartpole, digits
+from engram.experiments.first_order_preconditioning import bowl, cartpole, cosine, digits
 from engram.optim import FOP, auto_groups
 
 
@@ -32,6 +32,19 @@ def test_a_rate_at_which_the_loss_rises_is_not_chosen(new_run):
     assert choice["scores"][2] is None
     assert choice["chosen"] == 0.2
     assert result["highest"] == 1
+
+
+def test_a_rate_decays_from_its_start_to_0(new_run):
+    optimizer = FOP([torch.zeros(2, requires_grad=True)], lr=0.1, structure="full")
+    rates = []
+    for step in (0, 50, 99):
+        cosine.decay(optimizer, 0.1, step, 100)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:2] == pytest.approx([0.1, 0.05])
+    assert 0 < rates[2] < 1e-4
+    noisy = {"batch_size": 16, "rates": (0.1,), "momentum": 0.9, "rho": 0.0, "steps": 400}
+    decaying, constant = (bowl.trial(bowl.Bowl(**noisy, decays=decays), new_run()) for decays in (True, False))
+    assert decaying["loss"] < constant["loss"] / 2
 
 
 def test_steps_are_read_as_parts_of_newton_s():

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from engram.experiments.first_order_preconditioning.cosine import decay
 from engram.lab import Run, setting, settings
 from engram.optim import FOP
 
@@ -24,6 +25,7 @@ class Bowl:
 
     batch_size: int = setting(0, "images in a batch; 0: exact gradients over the distribution", ge=0)
     rates: tuple[float, ...] = setting((0.025, 0.05, 0.1, 0.2), "candidate learning rates")
+    decays: bool = setting(False, "whether the learning rate falls to 0 along a cosine")
     momentum: float = setting(0.0, "momentum of the base optimiser", ge=0, lt=1)
     rho: float = setting(0.1, "learning rate of the preconditioner; 0: none", ge=0)
     structure: Literal["left", "scalar"] = setting("left", "a matrix over positions, or a scalar")
@@ -49,6 +51,7 @@ class Descent:
 
     def __init__(self, config: Bowl, lr: float, generator: torch.Generator) -> None:
         self.C, self.batch_size, self.generator = curvature(), config.batch_size, generator
+        self.lr, self.decays, self.steps = lr, config.decays, config.steps
         self.root = torch.linalg.cholesky(self.C)
         self.target = torch.randn(PLACES, PAIRS, generator=generator, dtype=torch.float64)
         self.theta = torch.zeros_like(self.target, requires_grad=True)
@@ -76,6 +79,8 @@ class Descent:
         exact = self.C @ error
         batch = (error, self.root, self.batch_size, self.generator)
         self.theta.grad = noisy_gradient(*batch) if self.batch_size else exact
+        if self.decays:
+            decay(self.optimizer, self.lr, number, self.steps)
         self.optimizer.step()
         return loss
 

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from engram.experiments.first_order_preconditioning.cosine import decay
 from engram.lab import Run, setting, settings
 from engram.nn.initial import uniform
 from engram.optim import FOP, auto_groups
@@ -26,6 +27,7 @@ class Digits:
     rates: tuple[float, ...] = setting(
         (0.02,), "candidate learning rates; if there are several, one is chosen by validation"
     )
+    decays: bool = setting(False, "whether the learning rate falls to 0 along a cosine")
     momentum: float = setting(0.0, "momentum of SGD", ge=0, lt=1)
     rho: float = setting(0.03, "learning rate of the preconditioners of kernels; 0: none", ge=0)
     structure: Literal["spatial", "scalar"] = setting("spatial", "a matrix per layer, or the control, a scalar")
@@ -84,16 +86,19 @@ class Training:
     """
 
     def __init__(self, config: Digits, lr: float, images: Tensor, classes: Tensor, run: Run) -> None:
-        self.images, self.classes, self.run, self.batch_size = images, classes, run, config.batch_size
+        self.images, self.classes, self.run, self.config, self.lr = images, classes, run, config, lr
         self.net = build(run.generator).to(run.device)
         self.optimizer = optimizer_of(self.net, config, lr)
 
-    def step(self) -> Tensor:
+    def step(self, number: int) -> Tensor:
         """Take a step on a random batch and return its loss."""
-        rows = torch.randint(len(self.images), (self.batch_size,), generator=self.run.generator).to(self.run.device)
+        size = self.config.batch_size
+        rows = torch.randint(len(self.images), (size,), generator=self.run.generator).to(self.run.device)
         self.optimizer.zero_grad()
         loss = cross_entropy(self.net(self.images[rows]), self.classes[rows])
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.decays:
+            decay(self.optimizer, self.lr, number, self.config.steps)
         self.optimizer.step()
         return loss
 
@@ -116,15 +121,15 @@ def trial(config: Digits, run: Run) -> dict[str, Any]:
 
     def score(lr: float) -> float:
         training = Training(config, lr, images[VALIDATED:], classes[VALIDATED:], run)
-        for _ in range(config.steps):
-            training.step()
+        for number in range(config.steps):
+            training.step(number)
         return -training.judged(images[:VALIDATED], classes[:VALIDATED])[0]
 
     lr = run.choose("learning_rate", config.rates, score) if len(config.rates) > 1 else config.rates[0]
     training = Training(config, lr, images, classes, run)
     net, optimizer = training.net, training.optimizer
     for step in run.steps(config.steps, net=net, optimizer=optimizer):
-        run.log(step + 1, every=min(LAST, config.steps), loss=training.step())
+        run.log(step + 1, every=min(LAST, config.steps), loss=training.step(step))
     run.keep(net=net)
     unseen_loss, accuracy = training.judged(*unseen)
     last = finite(run.ends("loss", config.steps)[1])

@@ -1,0 +1,13 @@
+"""A learning rate that decays."""
+
+from __future__ import annotations
+
+import math
+
+from engram.optim import FOP
+
+
+def decay(optimizer: FOP, lr: float, step: int, steps: int) -> None:
+    """Set the learning rate of a step, which falls from ``lr`` to 0 along half a cosine."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
