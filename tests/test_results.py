@@ -286,7 +286,7 @@ def test_a_record_is_current_if_settings_that_it_lacks_have_their_default(tmp_pa
     arms = record["arms"]
     assert results.is_current(tosses(), record)
     maze = results.records("maze")["laptop"]
-    without = {arm: {name: own[name] for name in own if name != "rates"} for arm, own in maze["arms"].items()}
+    without = {arm: {name: own[name] for name in own if name != "alpha"} for arm, own in maze["arms"].items()}
     assert results.is_current("maze", {**maze, "arms": without})
     for other in ({}, {"mean": 49.0}, {"mean": 50.0, "spread": 1.0}):
         assert not results.is_current(tosses(), {**record, "arms": {**arms, "far": other}})

@@ -27,6 +27,7 @@ from engram.lab import (
     Run,
     Study,
     claims_from,
+    maximum,
     met,
     metric,
     minimum,
@@ -38,6 +39,8 @@ from engram.tasks.environments import grid_maze
 REWARD = 10.0
 OBSERVATION, ACTIONS = 17, 4
 RANDOM = "random"
+SLOW = "non-plastic-0.001"  # with the rate at which networks without plasticity do not get worse in the end
+RATES = (1e-3, 3e-3, 1e-2)  # candidates, each tried for half of the training; extended if the best is at an end
 
 
 @settings
@@ -88,6 +91,7 @@ def matched(arm: Config) -> int:
 arms: dict[str, dict[str, Any]] = {
     "random": {"rule": "random", "hidden_size": matched},
     "non-plastic": {"rule": "none", "hidden_size": matched},
+    SLOW: {"rule": "none", "hidden_size": matched, "rates": ()},
     "oja": {"rule": "oja", "hidden_size": matched},
     "modulated": {"rule": "modulated"},
     "hebb": {"rule": "hebb", "hidden_size": matched},
@@ -96,13 +100,15 @@ arms: dict[str, dict[str, Any]] = {
     "retroactive": {"rule": "retroactive", "hidden_size": matched},
     "modulated-author-baseline": {"rule": "modulated", "a2c.author_value_bug": True},
 }
-few = ("random", "non-plastic", "oja", "modulated")
+few = ("random", "non-plastic", SLOW, "oja", "modulated")
 small = {"size": 5, "episode_len": 12, "hidden_size": 4, "batch_size": 4, "iterations": 10}
 published = {"size": 13, "episode_len": 200, "hidden_size": 100, "batch_size": 30, "iterations": 100_000}
 presets = {
     "smoke": Preset(seeds=1, changes=small, arms=few),
-    "laptop": Preset(seeds=10, arms=few, looks=(5, 10, 20)),
-    "paper": Preset(seeds=10, changes={**published, "a2c.learning_rate": 1e-4}),
+    "laptop": Preset(seeds=10, arms=few, changes={"rates": RATES}, looks=(5, 10, 20)),
+    "paper": Preset(
+        seeds=10, arms=[arm for arm in arms if arm != SLOW], changes={**published, "a2c.learning_rate": 1e-4}
+    ),
 }
 
 
@@ -138,8 +144,7 @@ def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule, or of a network without plasticity, trained for a quarter of the time at a chosen rate."""
     own = NO_RULE if rule == NON_PLASTIC else rule
-    rates = (1e-3, 3e-3, 1e-2)
-    return {f"rule-{rule}": {"rule": own, "rates": rates, "iterations": lambda arm: max(10, arm.iterations // 4)}}
+    return {f"rule-{rule}": {"rule": own, "rates": RATES, "iterations": lambda arm: max(10, arm.iterations // 4)}}
 
 
 contests = [
@@ -168,6 +173,11 @@ claims = [
         (hits("oja") / hits("non-plastic")).median() >= 1.15,
         source="Differentiable plasticity, abstract and maze/README.md; criterion ours",
         published="plastic outperforms its non-plastic equivalent (curves only)", threshold="laptop"),
+    claim("plasticity-helps-at-either-rate",
+        "With Oja's rule a network reaches the reward more often than one without plasticity, be its learning rate "
+        "chosen, too, or 0.001 (median ratio to the better of both)",
+        (hits("oja") / maximum(hits("non-plastic"), hits(SLOW))).median() >= 1.15, presets=("laptop",), source="ours",
+        published="", threshold="laptop"),
     claim("few-collapse", "With over half of the seeds, a network with Oja's rule reaches the reward far more often "
         "than chance until the end", met(hits("oja") / hits("random") >= 4.0) >= 0.5, source="ours",
         published="", threshold="laptop"),
@@ -197,10 +207,12 @@ experiment = Experiment(
     figure=Points("hits", "Rewards reached per episode over the last tenth of training, one point per seed", "hits"),
     headline="hits",
     contests=contests,
-    answer="""At one learning rate, which was not tuned, all networks learn to find the reward again: they reach it 7
-    to 10 times per episode, against 1.1 times by chance [all-learn: holds]. With Oja's rule they reach it 1.45 times as
-    often as without plasticity, in the median [plasticity-helps: holds]; one seed of ten collapses [few-collapse:
-    holds]. Modulation does not help further: with it they reach the reward 0.98 times as often as with Oja's rule
-    [modulation-helps: fails]. So use plasticity without modulation at this size; the published comparison with clipped
-    traces requires the published size.""",
+    answer="""All networks learn to find the reward again, each at a learning rate chosen by validation [all-learn:
+    holds]. With Oja's rule they reach it 14 times per episode, against 1.1 times by chance and 7 without plasticity,
+    1.9 times as often in the median [plasticity-helps: holds], and no seed of ten collapses [few-collapse: holds]. Some
+    networks without plasticity get worse late in training, which the choice, made in trials of half the length, cannot
+    see; against the better of the chosen rate and 0.001, at which they do not, it is still 1.86 times as often
+    [plasticity-helps-at-either-rate: holds]. With modulation networks reach the reward 1.11 times as often as with
+    Oja's rule [modulation-helps: holds]. So use plasticity, with modulation, and tune the learning rate; the published
+    comparison with clipped traces requires the published size.""",
 )

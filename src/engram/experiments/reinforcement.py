@@ -44,12 +44,17 @@ def learn(
         run: The run.
         measure: Maps a batch of episodes to the metrics to log.
         falling: Whether the weight of squared probabilities falls linearly to 0.
+
+    Raises:
+        FloatingPointError: A weight is no longer finite.
     """
     optimizer, envs = config.a2c.optimizer(agent), env if isinstance(env, list) else [env]
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
         episodes = rollout(envs[iteration % len(envs)], agent, run.generator, seed=int(run.rng.integers(2**31)))
         weight = config.a2c.entropy_coefficient * (1 - iteration / config.iterations if falling else 1)
         loss, terms = a2c_step(agent, optimizer, episodes, replace(config.a2c, entropy_coefficient=weight))
+        if not all(parameter.isfinite().all() for parameter in agent.parameters()):
+            raise FloatingPointError(f"weights are not finite after {iteration + 1} steps: learning diverges")
         metrics = {"loss": loss, "value_loss": terms.value, "concentration": terms.concentration}
         run.log(iteration + 1, every=max(1, config.iterations // 100), **measure(episodes), **metrics)
     run.keep(agent=agent)
