@@ -32,6 +32,27 @@ def test_images_that_are_tested_are_not_learned():
             assert not learned & {tuple(row) for row in task.test.inputs.tolist()}
 
 
+def test_images_that_choose_a_strength_are_neither_learned_for_it_nor_tested():
+    config = Training(images="digits")
+    tested, chosen_by = (
+        sequence(config, torch.Generator().manual_seed(0), validating=validating) for validating in (False, True)
+    )
+    for task, other in zip(tested, chosen_by, strict=True):
+        learned, tried, validated, held_out = (
+            {tuple(row) for row in data.inputs.tolist()} for data in (task.train, other.train, other.test, task.test)
+        )
+        assert tried | validated == learned
+        assert not tried & validated
+        assert not validated & held_out
+
+
+def test_a_strength_is_chosen_without_changing_the_training(new_run):
+    config, run = replace(CONFIGS["split-linear"], penalty="mas"), new_run()
+    result = training.trial(replace(config, strengths=(0.1, 10.0, 1e3)), run)
+    strength = run.choices["strength"]["chosen"]
+    assert result == training.trial(replace(config, strength=strength), new_run())
+
+
 def test_plasticity_without_coefficients_is_no_plasticity(new_run):
     linear, zero, plastic = (
         training.trial(CONFIGS[name], new_run()) for name in ("split-linear", "split-dhp-alpha-0", "split-dhp")

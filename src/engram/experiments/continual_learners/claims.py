@@ -56,6 +56,16 @@ claims = [
             new_output(f"permuted-{arm}") - new_output("permuted-finetune") >= -0.05)
         for arm, name in NAMES.items()
     ),
+    ours("learned-keeps-outputs-over-adam",
+        f"A learned update keeps more of the outputs of old tasks than the Adam it modifies, {on_permuted}",
+        output("permuted-learned") - output("permuted-adam-resets") >= 0.02),
+    ours("learned-keeps-features-over-adam",
+        f"A learned update keeps more of the features of old tasks than the Adam it modifies, {on_permuted}",
+        probe("permuted-learned") - probe("permuted-adam-resets") >= 0.01),
+    ours("resets-lose-features",
+        "The Adam that a learned update modifies, with decays 0.9 and 0.99 and moments reset at each task, keeps fewer "
+        f"of the features of old tasks than plain training, {on_permuted}",
+        probe("permuted-finetune") - probe("permuted-adam-resets") >= 0.01),
     ours("importance-matters", "EWC, synaptic intelligence and MAS each keep more of the features of old tasks than a "
         "uniform L2 anchor on all weights, on permuted digits",
         minimum(*(probe(f"permuted-{arm}") - probe("permuted-l2") for arm in ("ewc", "si", "mas"))) >= 0.01),

@@ -14,14 +14,14 @@ from torch.utils._pytree import tree_leaves
 
 from engram import references, registry
 from engram.continual import ContinualMethod, DHPSoftmax, random_batches, train_on_tasks
-from engram.learned.updates import UpdateRule
+from engram.learned.updates import AdamRule, LearnedUpdate, UpdateRule
 from engram.nn.initial import kaiming, uniform
 from engram.plasticity import Modulated, Oja, PlasticLSTM, PlasticRNN
 from engram.tasks import ClassificationTask
 
 LEARNERS = (
-    "finetune", "frozen", "l2", "ewc", "online-ewc", "si", "mas", "lwf", "replay", "learned", "dhp", "dhp-control",
-    "rnn", "plastic-rnn", "modulated-rnn", "lstm", "plastic-lstm",
+    "finetune", "frozen", "l2", "ewc", "online-ewc", "si", "mas", "lwf", "replay", "learned", "adam-resets",
+    "dhp", "dhp-control", "rnn", "plastic-rnn", "modulated-rnn", "lstm", "plastic-lstm",
 )  # fmt: skip
 STRENGTHS: dict[str, tuple[float, ...]] = {  # candidates, extended if needed; 0 is plain training
     "l2": (0.0, 0.001, 0.01, 0.1, 1.0),
@@ -138,7 +138,13 @@ class Stage(NamedTuple):
 def method_of(
     learner: str, net: Net, strength: float, rule: UpdateRule | None, generator: torch.Generator
 ) -> ContinualMethod:
-    """The method that protects a learner from forgetting, or plain training if its body or head is to do so."""
+    """The method that protects a learner from forgetting, or plain training if its body or head is to do so.
+
+    With ``adam-resets`` the body is updated as by the learned update, but by Adam alone, with the decays of the learned
+    update and moments that begin anew with each task: what its network adds is missing.
+    """
+    if learner == "adam-resets":
+        return LearnedUpdate(net, RATE, rule=AdamRule(), generator=generator)
     if not is_method(learner):
         return ContinualMethod(net)
     options = dict(OPTIONS.get(learner, {}))

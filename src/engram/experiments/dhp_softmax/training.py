@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
@@ -14,7 +16,15 @@ from torch.nn import functional
 
 from engram import registry
 from engram.analysis import AccuracyMatrix
-from engram.continual import EWC, ContinualMethod, DHPSoftmax, QuadraticPenalty, fisher_diagonal, train_on_tasks
+from engram.continual import (
+    EWC,
+    ContinualMethod,
+    DHPSoftmax,
+    QuadraticPenalty,
+    TrainingStep,
+    fisher_diagonal,
+    train_on_tasks,
+)
 from engram.lab import Run, setting, settings
 from engram.nn.initial import uniform
 from engram.tasks import ClassificationTask, permuted, split
@@ -40,6 +50,7 @@ class Training:
     init: Literal["fan_in", "author"] = setting("author", "its initial bound: units^-1/2 or classes^-1/2")
     penalty: Penalty = setting("none", "the penalty on changes of the slow weights")
     strength: float = setting(0.0, "strength of the penalty", ge=0)
+    strengths: tuple[float, ...] = setting((), "candidate strengths, extended if needed; none: strength")
     eta: float = setting(0.01, "initial rate of the class prototypes; not published", ge=0, le=1)
     learn_eta: bool = setting(True, "whether this rate is trained")
     detach_input: bool = setting(False, "whether lower layers treat prototypes as constants")
@@ -96,12 +107,17 @@ def loaded(source: str) -> tuple[Tensor, Tensor]:
     return torch.tensor(pixels, dtype=torch.float32) / 255, torch.tensor(labels, dtype=torch.int64)
 
 
-def sequence(config: Training, generator: torch.Generator) -> list[ClassificationTask]:
-    """The tasks of a trial, with a random split into training and test images."""
+def sequence(config: Training, generator: torch.Generator, *, validating: bool = False) -> list[ClassificationTask]:
+    """The tasks of a trial, with a random split into training and test images.
+
+    If ``validating``, the last quarter of the training images takes the place of the test images.
+    """
     images, labels = loaded(config.images)
     order = torch.randperm(len(images), generator=generator)
     cut = min(config.train_images, len(order) * 2 // 3)
     parts = order[:cut], order[cut:][: config.test_images]
+    if validating:
+        parts = order[: cut * 3 // 4], order[cut * 3 // 4 : cut]
     train, test = ((images[part], labels[part]) for part in parts)
     if config.tasks == "split":
         return split(train, test)
@@ -118,35 +134,69 @@ def method_of(config: Training, net: Classifier) -> ContinualMethod:
     return method
 
 
-def trial(config: Training, run: Run) -> dict[str, Any]:
-    """Train on one task after another; the main result is the mean accuracy on all tasks after the last one."""
-    seeds = torch.randint(2**62, (2,), generator=run.generator)  # the same in all arms
-    of_data, of_network = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
-    tasks = sequence(config, of_data)
-    net = Classifier(config, tasks[0].train.inputs.shape[1], of_network)
-    fast = [net.head.alpha] if isinstance(net.head, DHPSoftmax) else []
-    slow = [p for p in net.parameters() if not any(p is alpha for alpha in fast)]
-    groups: list[dict[str, Any]] = [{"params": slow}]
-    if fast:
-        groups += [{"params": fast, "lr": config.alpha_rate * config.learning_rate}]
-    optimizer = torch.optim.SGD(groups, lr=config.learning_rate)
-    method = method_of(config, net)
-    batches = [max(1, len(task.train.labels) // config.batch_size) for task in tasks]
-    steps = [config.epochs * number for number in batches]
-    matrix, total = np.full((len(tasks), len(tasks)), np.nan), sum(steps)
-    order = np.zeros(max(len(task.train.labels) for task in tasks), np.int64)
+class Learner:
+    """A network and its training on one task after another.
 
-    def draw(task: ClassificationTask, step: int) -> tuple[Tensor, Tensor]:
-        images = len(task.train.labels)
-        batch = step % max(1, images // config.batch_size)
+    Args:
+        config: The settings.
+        tasks: The tasks.
+        generator: Draws the initial weights.
+        rng: Draws the order of images.
+    """
+
+    def __init__(
+        self, config: Training, tasks: list[ClassificationTask], generator: torch.Generator, rng: np.random.Generator
+    ) -> None:
+        self.tasks, self.batch_size, self.rng = tasks, config.batch_size, rng
+        self.net = net = Classifier(config, tasks[0].train.inputs.shape[1], generator)
+        fast = [net.head.alpha] if isinstance(net.head, DHPSoftmax) else []
+        slow = [p for p in net.parameters() if not any(p is alpha for alpha in fast)]
+        groups: list[dict[str, Any]] = [{"params": slow}]
+        if fast:
+            groups += [{"params": fast, "lr": config.alpha_rate * config.learning_rate}]
+        self.optimizer = torch.optim.SGD(groups, lr=config.learning_rate)
+        self.method = method_of(config, net)
+        self.steps = [config.epochs * self.batches(task) for task in tasks]
+        self.order = np.zeros(max(len(task.train.labels) for task in tasks), np.int64)
+
+    def batches(self, task: ClassificationTask) -> int:
+        """The number of batches in a pass over the images of a task."""
+        return max(1, len(task.train.labels) // self.batch_size)
+
+    def draw(self, task: ClassificationTask, step: int) -> tuple[Tensor, Tensor]:
+        """The images and labels of a batch; images are put in a new order at each pass."""
+        images, batch = len(task.train.labels), step % self.batches(task)
         if batch == 0:
-            order[:images] = run.rng.permutation(images)
-        rows = torch.from_numpy(order[:images][batch * config.batch_size :][: config.batch_size])
+            self.order[:images] = self.rng.permutation(images)
+        rows = torch.from_numpy(self.order[:images][batch * self.batch_size :][: self.batch_size])
         return task.train.inputs[rows], task.train.labels[rows]
 
-    loop = run.steps(total, net=net, optimizer=optimizer, method=method, matrix=matrix, order=order)
-    options: dict[str, Any] = {"steps": steps, "draw": draw, "task_loss": task_loss, "labelled": True, "loop": loop}
-    for step, number, loss, ends_task in train_on_tasks(net, tasks, method, optimizer, **options):
+    def training(self, loop: Iterable[int] | None = None) -> Iterator[TrainingStep]:
+        """Train, a step whenever the iterator is advanced."""
+        options: dict[str, Any] = {"steps": self.steps, "draw": self.draw, "task_loss": task_loss, "labelled": True}
+        return train_on_tasks(self.net, self.tasks, self.method, self.optimizer, **options, loop=loop)
+
+
+def trial(config: Training, run: Run) -> dict[str, Any]:
+    """Train on one task after another; the main result is the mean accuracy on all tasks after the last one."""
+    seeds = torch.randint(2**62, (2,), generator=run.generator).tolist()  # the same in all arms
+
+    def score(strength: float) -> float:
+        of_data, of_network = (torch.Generator().manual_seed(seed) for seed in seeds)
+        tasks, rng = sequence(config, of_data, validating=True), np.random.default_rng(seeds[1])
+        tried = Learner(replace(config, strength=strength), tasks, of_network, rng)
+        for _ in tried.training():
+            pass
+        return float(np.mean([accuracy(tried.net, task) for task in tasks]))
+
+    if config.strengths:
+        config = replace(config, strength=run.choose("strength", config.strengths, score))
+    of_data, of_network = (torch.Generator().manual_seed(seed) for seed in seeds)
+    tasks = sequence(config, of_data)
+    learner = Learner(config, tasks, of_network, run.rng)
+    net, total, matrix = learner.net, sum(learner.steps), np.full((len(tasks), len(tasks)), np.nan)
+    state = {"net": net, "optimizer": learner.optimizer, "method": learner.method, "order": learner.order}
+    for step, number, loss, ends_task in learner.training(run.steps(total, **state, matrix=matrix)):
         run.log(step + 1, every=max(1, total // 100), loss=loss)
         if ends_task:
             matrix[number, : number + 1] = [accuracy(net, task) for task in tasks[: number + 1]]

@@ -51,6 +51,7 @@ GRIDS = {"dict_step": (1.0, 2.0, 4.0, 8.0, 16.0), "forgetting": (0.2, 0.4, 0.8)}
 ALPHAS = (0.01, 0.03, 0.1, 0.3)  # penalties of the lasso
 NOISES = (0.01, 0.03, 0.1)
 DRIFT: dict[str, Any] = {"drift": 0.5, "updates": 100, "dict_step": step_for}
+START: dict[str, Any] = {"updates": 400, "dict_step": step_for}  # from afar, some atoms are found late
 BLIND: dict[str, Any] = {"n_features": 64, "exact": True, "start": "samples", "updates": 100, "dict_step": step_for}
 arms: dict[str, dict[str, Any]] = {
     "noodl": {},
@@ -72,11 +73,8 @@ arms: dict[str, dict[str, Any]] = {
         for start in ("blind", "mended")
     },
     **{f"nonzero-{nonzero}": {"n_nonzero": nonzero, "updates": 80, "dict_step": step_for} for nonzero in (4, 16, 32)},
-    **{f"start-{radius}": {"start_radius": radius, "dict_step": step_for} for radius in (1, 4, 6, 10, 14)},
-    **{
-        f"start-{radius}-nonzero-16": {"start_radius": radius, "n_nonzero": 16, "updates": 80, "dict_step": step_for}
-        for radius in (4, 10, 14)
-    },
+    **{f"start-{radius}": {**START, "start_radius": radius} for radius in (1, 4, 6, 10, 14)},
+    **{f"start-{radius}-nonzero-16": {**START, "start_radius": radius, "n_nonzero": 16} for radius in (4, 10, 14)},
     **{f"batch-{size}": {"batch_size": size, "updates": 120, "dict_step": 0.0} for size in (250, 100, 50)},
     "batch-100-fixed": {"batch_size": 100, "updates": 120, "dict_step": step_for},
     **{f"noise-{noise}": {"noise": noise, "updates": 35} for noise in NOISES},
