@@ -32,7 +32,7 @@ claims = [
         metric("structural_where_direct_fails")("2-4-2") - 1.5 * metric("direct_where_direct_fails")("2-4-2") >= 0.0),
     *(
         larger(f"larger-on-{name}",
-            f"Around test inputs of {name}, structural regions of most networks, with a slack of half the margin, contain "
+            f"Around test inputs of {name}, most networks' structural regions, with half the margin as slack, contain "
             "more training inputs than direct ones by a tenth",
             (metric("support_structural")(name) - LARGER * metric("support_direct")(name)).median() >= 0.0, seeds=6)
         for name in DATA_SETS
