@@ -36,6 +36,7 @@ POLICIES = [
     KMeans("author"),
     DynamicKMeans(),
     DynamicKMeans(merge_radius=0.1),
+    DynamicKMeans.with_fixed_loss(),
     DynamicKMeans("author"),
 ]
 KMEANS = [policy for policy in POLICIES if isinstance(policy, KMeans)]
@@ -303,7 +304,9 @@ def test_a_cluster_that_is_not_fed_lives_as_many_samples_as_there_are_rows(weigh
 
 @given(
     seed=st.integers(0, 10**6),
-    policy=st.sampled_from([DynamicKMeans("author"), DynamicKMeans(), DynamicKMeans(horizon=2.5)]),
+    policy=st.sampled_from(
+        [DynamicKMeans("author"), DynamicKMeans(), DynamicKMeans(horizon=2.5), DynamicKMeans(horizon=None)]
+    ),
     n=st.integers(1, 12),
 )
 def test_the_sum_of_counts_is_kept(seed, policy, n):
@@ -317,7 +320,8 @@ def test_the_sum_of_counts_is_kept(seed, policy, n):
         total = memory.counts.sum().item()
         if policy.weighting == "count":
             came = n + (before.sum() - before[fresh].sum()).item()
-            assert total == pytest.approx(min(came, 12 * policy.horizon))
+            expected = came - n if policy.horizon is None else min(came, 12 * policy.horizon)
+            assert total == pytest.approx(expected, abs=1e-9)
         elif not len(fresh):
             assert total == pytest.approx(before.sum().item())
 
@@ -334,6 +338,14 @@ def test_only_a_row_that_was_empty_is_free_of_charge():
         assert remembering.counts.sum().item() == pytest.approx(min(sample - 7, 12))
     published = filled(DynamicKMeans("author"), [10, 20, 30, 40, 11, 12, 13, 14, 50], [0] * 9, 4)
     assert published.counts.sum().item() == pytest.approx(5)
+
+
+def test_with_a_fixed_loss_new_samples_one_by_one_find_the_oldest_row_starved():
+    memory = filled(DynamicKMeans(horizon=None), range(0, 90, 10), [0] * 9, 4)
+    assert sorted(stored(memory)) == [50, 60, 70, 80]
+    assert memory.counts.sum().item() == pytest.approx((1 - 1 / 4) * 4 / 2)
+    memory.write(column(51, 61, 71), column(0, 0, 0))  # two join, since only one row is free
+    assert sorted(stored(memory)) == pytest.approx([51, 60 + 1 / 1.25, 70 + 1 / 1.5, 80], abs=1e-4)
 
 
 def test_a_row_that_starved_long_ago_is_free_although_a_sample_meets_it():
@@ -587,6 +599,7 @@ NAN = torch.tensor([[1.0, float("nan")]])
         (lambda: KMeans(merge_radius=-1.0), "merge_radius = -1.0"),
         (lambda: DynamicKMeans(horizon=0.5), "horizon = 0.5"),
         (lambda: DynamicKMeans("author", horizon=2.0), "horizon = 2.0: expected 1 with"),
+        (lambda: DynamicKMeans("author", horizon=None), "horizon = None: expected 1 with"),
         (lambda: Aggregate(0.0), "radius = 0.0"),
         (lambda: MaxSurprise(k=0), "k = 0"),
         (lambda: MEMORY.query(torch.ones(1, 3)), r"x.shape = \(1, 3\): expected \(batch, 2\)"),

@@ -265,6 +265,9 @@ claims = [
         log_loss("dense-Adam") - log_loss("dense-momentum") <= 0.05),
     claim("adam-on-plasticity", "Adam trains a plastic network to a lower loss than momentum (difference of "
         "logarithms)", log_loss("plastic-Adam") - log_loss("plastic-momentum") <= -0.05),
+    # Seen in the first 5 seeds, hence judged with at least 15 new ones.
+    claim("rmsprop-on-plasticity", "RMSprop trains a plastic network to a lower loss than Adam (difference of "
+        "logarithms)", log_loss("plastic-RMSprop") - log_loss("plastic-Adam") <= -0.05, seeds=20),
     claim("matrix-on-a-bowl", "On a bowl gradient descent with a learned matrix ends at a loss an order of magnitude "
         "below that without (difference of logarithms)", log_loss("bowl-fop") - log_loss("bowl-SGD") <= -1.0),
     claim("matrix-by-noise", "With noisy gradients a learned matrix halves the loss of gradient descent on a bowl "
@@ -318,6 +321,7 @@ experiment = Experiment(
     of each other [momentum-by-noise: holds], and the matrix gains .16 decades, less than a factor of two
     [matrix-by-noise: fails]; in a dense network on digits matrices gain nothing [matrix-on-digits: fails]. On digits
     Adam ends as low as momentum, within .05 decades, which took 80 seeds to decide [adam-on-digits: holds]. Adam trains
-    a plastic network to a third of momentum's loss [adam-on-plasticity: holds]. So use momentum on smooth, badly
-    conditioned problems and Adam on plastic networks.""",
+    a plastic network to a third of momentum's loss [adam-on-plasticity: holds]; RMSprop seemed still better after 5
+    seeds, but after 80 it is .04 decades ahead, too near to our .05 to decide [rmsprop-on-plasticity: is open]. So use
+    momentum on smooth, badly conditioned problems and Adam or RMSprop on plastic networks.""",
 )

@@ -31,7 +31,7 @@ def better_games(results: ResultsOfSeed) -> float:
 
 
 MORE = 1.15  # the smallest relevant ratio
-FORMS = {"dkm": "corrected", "dkm-author": "as published"}
+FORMS = {"dkm": "corrected", "dkm-fixed": "corrected, with a fixed loss of counts", "dkm-author": "as published"}
 ours = claims_from("ours", presets=("laptop",), seeds=5)
 paper = claims_from(
     "abstract",
@@ -77,6 +77,9 @@ claims = [
     ours("corrected-finds-the-goal",
         "In four rooms, where only the goal is rewarded, corrected dynamic k-means reaches it nearly as often as LRU",
         late("four-room-dkm") - late("four-room-lru") >= -0.1),
+    ours("fixed-loss-finds-the-goal",
+        "In four rooms dynamic k-means corrected with a fixed loss of counts reaches the goal nearly as often as LRU",
+        late("four-room-dkm-fixed") - late("four-room-lru") >= -0.1),
     ours("published-form-loses-the-goal",
         "In four rooms dynamic k-means as published hardly ever reaches the goal: it averages the rare return away",
         late("four-room-dkm-author") <= 0.1),
@@ -102,6 +105,7 @@ claims = [
             f"Dynamic k-means ({name}) has a smaller error than LRU before the jump, soon after it and at the end",
             maximum(*(of_stream(form, "lru", moment) for moment in ("before", "after", "end"))) <= 1 / MORE)
         for form, name in FORMS.items()
+        if form != "dkm-fixed"  # which, with samples that come one by one, keeps those that LRU keeps
     ),
     ours("bytes", "On CartPole a memory takes no more bytes than the published layout",
         metric("bytes")("cartpole-100-dkm") / metric("published_bytes")("cartpole-100-dkm") <= 1.0,

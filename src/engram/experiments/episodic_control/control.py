@@ -16,8 +16,11 @@ from engram.memory import DND, KeyValueMemory
 from engram.nn import RandomProjection, pixel_encoder, vector_encoder
 from engram.tasks.environments.atari import make_atari, ram
 
-POLICIES = ("lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", "dkm-short", "fifo", "random")
+POLICIES = (
+    "lru", "max-surprise", "max-value", "k-means", "dkm-author", "dkm", "dkm-fixed", "dkm-short", "fifo", "random",
+)  # fmt: skip
 FORMS, PAIR = ("lru", "dkm-author", "dkm"), ("lru", "dkm")
+FIXED = "dkm-fixed"  # the corrected form with a fixed loss of counts, a policy without a registered name
 OTHERS = ("max-surprise", "max-value", "k-means", "fifo", "random")
 Game = Literal["Pong", "Bowling", "MsPacman", "SpaceInvaders", "Qbert"]
 GAMES: tuple[Game, ...] = get_args(Game)  # Atari games

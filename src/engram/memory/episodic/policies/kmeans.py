@@ -76,6 +76,10 @@ class DynamicKMeans(KMeans):
     Free rows lose as much as the others, and their counts become negative. If states recur so often that few rows hold
     nearly all of the sum, a new row can therefore starve at once.
 
+    With ``horizon=None``, step 5 takes n / M from every row at each batch, also while rows are empty. Whenever a
+    starved row is taken, the sum of counts then grows by what this row lacked, so clusters remember longer if batches
+    are large. If new samples come one by one, each finds the oldest row starved: the memory is a queue.
+
     ``weighting="author"`` is the published code: without steps 1 and 2; nearest clusters are found before rows are
     taken; the m samples that join a cluster weigh as one; step 5 takes n / M, or nothing if all samples take free rows.
     So the sum of its counts grows whenever a row is reused, and clusters eventually stop moving, like those of
@@ -85,17 +89,19 @@ class DynamicKMeans(KMeans):
     Args:
         weighting: ``"count"`` or ``"author"``.
         merge_radius: Distance of keys up to which states are the same; 0: equality of hashes.
-        horizon: Mean number of samples that a row remembers, h, at least 1; as published, and for ``"author"``, 1.
+        horizon: Mean number of samples that a row remembers, h, at least 1; None: the loss of counts is fixed. With
+            ``"author"`` 1.
 
     Source: Agostinelli et al. (2019), algorithm and published code; the corrections are ours.
     """
 
-    horizon: float = 1.0
+    horizon: float | None = 1.0
     forgets: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if checks.number("horizon", self.horizon, minimum=1) > 1 and self.weighting == "author":
+        lasts = self.horizon is None or checks.number("horizon", self.horizon, minimum=1) > 1
+        if lasts and self.weighting == "author":
             raise ValueError(f"horizon = {self.horizon}: expected 1 with 'author', whose counts grow by themselves")
 
     @classmethod
@@ -103,15 +109,20 @@ class DynamicKMeans(KMeans):
         """The corrected form, in which a row remembers 8 samples on average."""
         return cls(horizon=8.0)
 
+    @classmethod
+    def with_fixed_loss(cls) -> DynamicKMeans:
+        """The corrected form in which each sample takes 1 / M from every row, however large the sum of counts is."""
+        return cls(horizon=None)
 
-def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radius: float = 0.0) -> Change:
+
+def clustered(table: Table, batch: Batch, merging: Merging, horizon: float | None, radius: float = 0.0) -> Change:
     """The change of clusters in the corrected form.
 
     Args:
         table: The table.
         batch: New samples.
         merging: How samples that meet a row are merged.
-        horizon: Mean count of a row above which counts decay.
+        horizon: Mean count of a row above which counts decay; None: they decay at every batch.
         radius: Distance of keys up to which states are the same; 0: equality of hashes.
     """
     counts = table.counts.copy()
@@ -127,8 +138,8 @@ def clustered(table: Table, batch: Batch, merging: Merging, horizon: float, radi
     if len(remaining.keys):
         change = _joined(table, change, remaining, _nearest(table, change, remaining, merging), as_one=False)
         counts[change.rows] = change.counts
-    excess = max(0.0, counts.sum() - horizon * counts.size)
-    return change._replace(loss=excess / counts.size)
+    excess = batch.weights.sum() if horizon is None else max(0.0, counts.sum() - horizon * counts.size)
+    return change._replace(loss=float(excess) / counts.size)
 
 
 def clustered_as_published(table: Table, batch: Batch, merging: Merging, forgets: bool) -> Change:
