@@ -113,8 +113,7 @@ experiment = Experiment(
     -0.7 [topology-is-predicted: fails]. Nearest neighbours by DSA identify one of four learning rules with 60 %
     accuracy, where 60 % are required [learning-rules: is open]; by plain Euclidean distances between the same
     statistics they reach 93 % [learning-rules-raw: fails], no less than a supervised random forest
-    [learning-rules-forest: fails], and 74 % if z-scored, as operators see them [learning-rules-euclidean: is open].
-    So choose the rank by
-    predicting held-out trials, which finds the order of a noisy linear system [rank-by-prediction: holds], and report
-    DSA only beside simpler measures, such as the spread, CKA and Euclidean distances.""",
+    [learning-rules-forest: fails], and 74 % if z-scored, as operators see them [learning-rules-euclidean: fails]. So
+    choose the rank by predicting held-out trials, which finds the order of a noisy linear system [rank-by-prediction:
+    holds], and report DSA only beside simpler measures, such as the spread, CKA and Euclidean distances.""",
 )
