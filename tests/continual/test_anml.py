@@ -266,21 +266,24 @@ def test_bad_input_is_refused_by_name():
 
 
 @pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize("kind", ["anml", "sanml", "oml"])
+@pytest.mark.parametrize("kind", ["anml", "sanml", "oml", "oml with a hidden layer"])
 def test_gradients_written_out_are_those_of_fast_weights(kind, order):
-    net = oml_net(channels=3, hidden=None, num_outputs=6, generator=generator()).double() if kind == "oml" else None
-    net = small(kind == "anml") if net is None else net
+    if kind in {"anml", "sanml"}:
+        net = small(kind == "anml")
+    else:
+        hidden = None if kind == "oml" else 5
+        net = oml_net(channels=3, hidden=hidden, num_outputs=6, generator=generator()).double()
     for name, parameter in net.named_parameters():
         if name.endswith("bias") or parameter.dim() == 1:
             parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator(), dtype=torch.float64)
-    fast = ("head",) if kind == "oml" else ("body", "head")
+    fast = ("head",) if kind.startswith("oml") else ("body", "head")
     options = {"fast": fast, "zap": False, "order": order, "inner_lr": 0.3, "optimizer": still(net)}
     learner = SequentialMetaLearner(net, generator(), **options)
-    assert learner._written_out == ("head" if kind == "oml" else "body and head")
+    assert learner._written_out == {"oml": "head", "oml with a hidden layer": None}.get(kind, "body and head")
     x, y, others, remember = images(4), torch.tensor([3, 3, 2, 3]), images(9)[4:], torch.arange(5)
     learner.step(x, y, others, remember)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()]
-    learner._written_out = None
+    learner._written_out, learner._head_alone = None, False
     learner.step(x, y, others, remember)
     for (name, parameter), gradient in zip(net.named_parameters(), gradients, strict=True):
         wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

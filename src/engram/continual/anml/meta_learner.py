@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -99,6 +99,7 @@ class SequentialMetaLearner:
         self.steps = self._captured = 0
         moves = set(FastWeights(net, select=fast).params)
         self._gate_rests = not any(name.startswith("gate.") for name in moves)
+        self._head_alone = all(name.startswith("head.") for name in moves)
         self._written_out = inner_loop.written_out(net, moves)
 
     def inner(
@@ -110,7 +111,7 @@ class SequentialMetaLearner:
         """The weights after one step on each image, in turn, by ``FastWeights``.
 
         ``step`` computes the same weights with explicit gradients if a linear head alone moves, or a ``ConvBody`` and a
-        linear head.
+        linear head. If the head alone moves, it computes the features of all images once.
 
         Args:
             x: Images, which are learned one by one.
@@ -118,13 +119,7 @@ class SequentialMetaLearner:
             gate: Their gate, if it is known; None: it is computed at each step.
         """
         with checks.noted(x=x, y=y, gate=gate):
-            y = labels("y", y, x, self.net)
-            fast = FastWeights(self.net, sgd(self.inner_lr), select=self.fast, order=self.order)
-            for i in range(len(x)):
-                row = slice(i, i + 1)
-                logits = fast(x[row], gate=None if gate is None else gate[row])
-                fast = fast.step(functional.cross_entropy(logits, y[row]))
-            return fast
+            return self._learn(self.net, x, labels("y", y, x, self.net), gate)
 
     def step(
         self,
@@ -171,17 +166,27 @@ class SequentialMetaLearner:
         )
         return MetaStep(loss.item(), accuracy, trajectory_accuracy, remembered_accuracy, captured)
 
+    def _learn(self, net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None) -> FastWeights:
+        fast = FastWeights(net, sgd(self.inner_lr), select=self.fast, order=self.order)
+        for i in range(len(x)):
+            row = slice(i, i + 1)
+            logits = fast(x[row], gate=None if gate is None else gate[row])
+            fast = fast.step(functional.cross_entropy(logits, y[row]))
+        return fast
+
     def _logits_after_learning(self, x: Tensor, y: Tensor, gate: Tensor | None, images: Tensor) -> Tensor:
         """The logits of images, the last of which are the trajectory's, after the inner loop."""
         trajectory_gate = None if gate is None else gate[-len(x) :]
         if self._written_out == "body and head":
             weights = inner_loop.body_and_head(self.net, x, y, trajectory_gate, lr=self.inner_lr, order=self.order)
             return functional_call(self.net, weights, (images,), {"gate": gate})  # type: ignore[no-any-return]
-        if self._written_out == "head":
+        if self._head_alone:  # features are computed once, since the inner loop does not change them
             features = self.net.features(images, gate).post
-            head = self.net.readout
-            weight, bias = inner_loop.head(head, features[-len(x) :], y, lr=self.inner_lr, order=self.order)
-            return functional.linear(features, weight, bias)
+            of_trajectory = features[-len(x) :]
+            if self._written_out == "head":
+                weight, bias = inner_loop.head(self.net.readout, of_trajectory, y, lr=self.inner_lr, order=self.order)
+                return functional.linear(features, weight, bias)
+            return self._learn(GatedNet(nn.Identity(), self.net.head), of_trajectory, y, None)(features)  # type: ignore[no-any-return]
         return self.inner(x, y, trajectory_gate)(images, gate=gate)  # type: ignore[no-any-return]
 
     def _watch(self, captured: float) -> None:

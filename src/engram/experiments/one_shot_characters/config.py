@@ -68,13 +68,12 @@ class Config:
             raise ValueError(f"rates = {self.rates}: expected numbers above 0 and at most 1")
 
 
+PLASTIC = ("connection", "homogeneous")
 RIVALS = ("matching", "discriminants", "blurred-pixels")
-synthetic: dict[str, dict[str, Any]] = {
-    network: {"network": network} for network in ("connection", "homogeneous", *RIVALS)
-}
+synthetic: dict[str, dict[str, Any]] = {network: {"network": network} for network in (*PLASTIC, *RIVALS)}
 synthetic["non-plastic"] = {"network": "non-plastic", "rates": (1e-3,)}
 omniglot = {
     f"omniglot-{network}": {"network": network, "characters": "omniglot-small", "inverted": True}
     | {"updates": lambda arm: 4 * arm.updates, "tried_updates": lambda arm: 2 * arm.tried_updates}
-    for network in ("connection", *RIVALS)
+    for network in (*PLASTIC, *RIVALS)
 }
