@@ -46,11 +46,12 @@ def test_every_record_is_of_a_whole_run_of_the_preset_as_it_is():
         for size, run in results.recorded(name).items():
             preset = engram.registry.get("experiments", name).presets[size]
             assert (run.preset, run.changed) == (size, {})
-            seeds = run.looks[0] if run.looks else preset.seeds
-            assert run.seeds in (run.looks or [seeds])
-            expected = {(arm, seed) for arm in run.configs for seed in range(seeds)}
-            trials = {(trial.arm, trial.seed) for trial in run.trials}
-            assert trials >= expected if run.looks else trials == expected
+            looks = run.looks or (preset.seeds,)
+            assert run.seeds in looks
+            for arm in run.configs:
+                seeds = sorted(trial.seed for trial in run.trials if trial.arm == arm)
+                assert len(seeds) in looks, f"{name}, {size}: {arm} has {len(seeds)} seeds, which is none of {looks}"
+                assert seeds == list(range(len(seeds))), f"{name}, {size}: {arm} lacks seeds up to {seeds[-1]}"
             assert {trial.state for trial in run.trials} == {"finished"}
 
 

@@ -46,11 +46,12 @@ def test_networks_of_descent_side_by_side_are_each_descended_alone(new_run):
     x, y = function_2d("xor").sample((50, 3, 16), run.generator)
     query = tuple(part[:1] for part in function_2d("xor").sample((1, 200), run.generator))
     run.generator.manual_seed(1)
-    together = baselines.descended("momentum", 0.3, (2, 4, 2), search.Test((x, y), query, query), run.generator)
+    setting = baselines.Setting(hidden_scale=3.0, output_scale=0.5, rate=0.3)
+    together = baselines.descended("momentum", setting, (2, 4, 2), search.Test((x, y), query, query), run.generator)
     run.generator.manual_seed(1)
     weights = [
-        torch.empty(3, post, pre + 1).uniform_(-(pre**-0.5), pre**-0.5, generator=run.generator)
-        for pre, post in ((2, 4), (4, 2))
+        scale * torch.empty(3, post, pre + 1).uniform_(-(pre**-0.5), pre**-0.5, generator=run.generator)
+        for pre, post, scale in ((2, 4, 3.0), (4, 2, 0.5))
     ]
     shares = torch.zeros(3, len(search.TIMES))
     for life in range(3):
@@ -67,6 +68,29 @@ def test_networks_of_descent_side_by_side_are_each_descended_alone(new_run):
     assert together["asked"] == together["validation"] == pytest.approx(shares.mean(0).tolist(), abs=0.01)
 
 
+def test_a_gain_multiplies_normalised_inputs_whatever_the_scale_of_hidden_weights():
+    generator = torch.Generator().manual_seed(0)
+    hidden, output = torch.randn(4, 3, generator=generator), torch.randn(2, 5, generator=generator)
+    x = torch.randn(50, 2, generator=generator)
+    inputs = x @ hidden[:, :-1].T
+    units = (3 * (inputs - inputs.mean(0)) / inputs.std(0, correction=0)).tanh()
+    expected = units @ output[:, :-1].T + output[:, -1]
+    for scale in (1.0, 10.0):
+        assert (baselines.answer([scale * hidden, output], x, 3.0) - expected).abs().max() < 1e-3
+
+
+def descent_with(monkeypatch, run, accuracies, **options):
+    """Descent whose validation and test accuracies at two and ten steps are a function of the kind and the setting."""
+
+    def descended(kind, setting, *_):
+        validation, asked = accuracies(kind, setting)
+        return {"validation": [0.0, validation[0], 0.0, validation[1]], "asked": [0.0, asked[0], 0.0, asked[1]]}
+
+    monkeypatch.setattr(baselines, "descended", descended)
+    nothing = torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)
+    return baselines.Descent((2, 4, 2), search.Test(nothing, nothing, nothing), run, **options)
+
+
 def test_rates_of_descent_are_chosen_in_validation_for_each_time_and_kind(new_run, monkeypatch):
     curves = {  # of each kind and rate what is reached in validation and in the test: in the test all is the other way
         ("sgd", 0.01): ([0.1, 0.9], [0.9, 0.1]),
@@ -74,18 +98,31 @@ def test_rates_of_descent_are_chosen_in_validation_for_each_time_and_kind(new_ru
         ("momentum", 0.01): ([0.3, 0.1], [0.7, 0.9]),
         ("momentum", 0.03): ([0.1, 0.1], [0.9, 0.9]),
     }
-
-    def descended(kind, rate, *_):
-        validation, asked = curves[kind, rate]
-        return {"validation": [0.0, validation[0], 0.0, validation[1]], "asked": [0.0, asked[0], 0.0, asked[1]]}
-
-    monkeypatch.setattr(baselines, "descended", descended)
-    monkeypatch.setattr(new := new_run(), "choose", lambda name, rates, score: max(rates, key=score))
-    nothing = torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)
-    descent = baselines.Descent((2, 4, 2), search.Test(nothing, nothing, nothing), new, rates=2)
+    monkeypatch.setattr(new := new_run(), "choose", lambda name, candidates, score, **_: max(candidates, key=score))
+    descent = descent_with(
+        monkeypatch, new, lambda kind, setting: curves[kind, setting.rate], hidden_scales=(1.0,), size=2
+    )
     assert [descent.after(time, "sgd", "momentum") for time in (2, 10)] == [0.7, 0.1]
     assert descent.after(10, "momentum") == 0.9
     assert descent.best("sgd", "momentum")[1::2] == [0.7, 0.1]
+
+
+def test_scales_of_descent_are_chosen_in_validation_each_at_the_best_of_the_rest(new_run, monkeypatch):
+    def accuracies(kind, setting):
+        best = baselines.Setting(hidden_scale=8.0, output_scale=0.0, rate=0.1)
+        misses = sum(value != best_value for value, best_value in zip(setting, best, strict=True))
+        return [1 / (1 + misses)] * 2, [setting.hidden_scale] * 2
+
+    run = new_run()
+    descent = descent_with(monkeypatch, run, accuracies, hidden_scales=(1.0, 2.0, 8.0), size=4)
+    assert descent.best("sgd")[1] == 8.0
+    assert descent.after(2, "sgd") == 8.0
+    assert {name: choice["chosen"] for name, choice in run.choices.items()} == {
+        "sgd_2_hidden_scale": 8.0,
+        "sgd_2_output_scale": 0.0,
+        "sgd_2": 0.1,
+    }
+    assert max(run.choices["sgd_2_hidden_scale"]["candidates"]) == 32.0  # tried beyond the end, and worse
 
 
 def test_labels_change_after_ten_steps(new_run):

@@ -22,6 +22,7 @@ from engram.learned.blur import BlurNetwork, Genome, lifetime
 from engram.tasks import data
 
 BATCH = 128
+HIDDEN_SCALES = (0.25, 1.0, 4.0)  # of gradient descent; the more inputs, the smaller are the best
 SHARES = (0.6, 0.8)  # of the images: bounds of the parts for training and for the search; the rest is the test set
 GROUPS = (((0, 10),), ((0, 5), (5, 10)))  # tasks as ranges of classes, grouped by their number of classes
 
@@ -41,7 +42,7 @@ class ImageSearch:
     size: int = setting(16, "individuals in a generation", ge=4)
     restarts: int = setting(2, "restarts, the best of which is tested; published: 8", ge=1)
     steps: int = setting(10, "steps of a lifetime in the search", ge=1)
-    rates: int = setting(8, "learning rates tried for each optimiser", ge=1, le=8)
+    rates: int = setting(8, "most learning rates and scales of weights tried in descent", ge=1, le=8)
     lives: int = setting(3, "lifetimes in a test", ge=1)
 
 
@@ -84,18 +85,19 @@ def trial(config: ImageSearch, run: Run) -> dict[str, Any]:
         result[name] = curve(BlurNetwork(sizes), genome, test, run)
         result |= {f"{name}_{time}": share for time, share in zip(TIMES, result[name], strict=True)}
         if name in CLAIMED and config.depth == "one":
-            result |= descent_results(name, Descent(sizes, test, run, rates=config.rates, name=f"{name}_"))
+            descent = Descent(sizes, test, run, hidden_scales=HIDDEN_SCALES, size=config.rates, name=f"{name}_")
+            result |= descent_results(name, descent)
         if name == "digits":
             result["relabelled_10"] = relabelled(BlurNetwork(sizes), genome, test, run)
     return result
 
 
 # The numbers of steps at which claims compare descent with and without momentum, and normalised, for each data set.
-CLAIMED = {"small": ((50,), ()), "large": ((2, 50), (2,)), "digits": ((2, 5, 50), (2, 5))}
+CLAIMED = {"small": ((2, 5, 50), ()), "large": ((2, 50), (2,)), "digits": ((2, 5, 50), (2, 5))}
 
 
 def descent_results(name: str, descent: Descent) -> dict[str, Any]:
-    """The accuracy of descent with or without momentum, and with normalised units, at the best rates for each time."""
+    """The accuracy of descent with or without momentum, and with normalised units, at the best for each time."""
     plain, normalised = CLAIMED[name]
     result: dict[str, Any] = {f"{name}_sgd_{time}": descent.after(time, "sgd", "momentum") for time in plain}
     result |= {f"{name}_normalised_{time}": descent.after(time, "normalised") for time in normalised}

@@ -29,6 +29,7 @@ from engram.tasks.functions_2d import TRAINING, Function2D, function_2d
 UNSEEN = ("cross", "triangle", "or")
 ASKED = 1000  # test points of each function
 LONG = 200  # steps after which synapses are measured
+HIDDEN_SCALES = (1.0, 4.0, 16.0)  # of gradient descent
 
 
 @settings
@@ -47,7 +48,7 @@ class PlanarSearch:
     meta_steps: int = setting(1500, "steps of gradient descent on the genome", ge=1)
     learning_rate: float = setting(0.01, "of Adam on the genome", gt=0, le=1)
     baselines: bool = setting(True, "whether to run gradient descent for comparison")
-    rates: int = setting(8, "learning rates tried for each optimiser", ge=1, le=8)
+    rates: int = setting(8, "most learning rates and scales of weights tried in descent", ge=1, le=8)
     lives: int = setting(10, "lifetimes in a test on each function", ge=1)
     test_batch: int = setting(128, "points of a batch in a test", ge=2)
 
@@ -150,8 +151,8 @@ def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
 
 
 def descent_results(config: PlanarSearch, run: Run, fresh: Test) -> dict[str, Any]:
-    """The accuracies of gradient descent in the same lifetimes, at the best rate for each number of steps."""
-    descent = Descent((2, config.hidden, 2), fresh, run, rates=config.rates)
+    """The accuracies of gradient descent in the same lifetimes, in the best setting for each number of steps."""
+    descent = Descent((2, config.hidden, 2), fresh, run, hidden_scales=HIDDEN_SCALES, size=config.rates)
     result: dict[str, Any] = {f"best_{kind}": descent.best(kind) for kind in RATES}
     result |= {f"best_{kind}_2": descent.after(2, kind) for kind in RATES}
     return result | {"best_sgd_10": descent.after(10, "sgd"), "best_momentum_50": descent.after(50, "momentum")}

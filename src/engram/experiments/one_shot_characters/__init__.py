@@ -128,8 +128,9 @@ experiment = Experiment(
     [one-coefficient-suffices: holds] and on Omniglot [one-coefficient-suffices-on-omniglot: holds], and without
     plasticity the network guesses [non-plastic-guesses: holds]. The better of both layers is as accurate as matching
     by the nearest code of an encoder that is trained for it, on glyphs [competitive-with-matching: holds] and on
-    Omniglot [competitive-with-matching-on-omniglot: holds]. Discriminants of random features are more accurate by .01
-    on glyphs and .03 on Omniglot; with a margin of .02, neither is decided [competitive-with-discriminants: is open]
-    [competitive-with-discriminants-on-omniglot: is open]. So begin with discriminants, which are also the simplest,
-    and use a plastic layer where a network has to store what it sees while it runs.""",
+    Omniglot [competitive-with-matching-on-omniglot: holds]. Discriminants of random features are more accurate, by
+    .01 on glyphs and .02 on Omniglot, too near to our margin of .02 for 40 seeds to decide
+    [competitive-with-discriminants: is open] [competitive-with-discriminants-on-omniglot: is open]. So begin with
+    discriminants, which are also the simplest, and use a plastic layer where a network has to store what it sees
+    while it runs.""",
 )
