@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import dis
 import doctest
+import importlib
 import importlib.util
+import inspect
 import re
 import subprocess
 from collections import defaultdict
@@ -59,6 +62,26 @@ def test_examples_seed_what_they_draw():
             if lines and "manual_seed" not in source:
                 unseeded[str(path.relative_to(house.SOURCE))] = lines
     assert unseeded == {}
+
+
+def test_estimators_of_sklearn_never_draw_from_the_global_generator():
+    solvers = {"Ridge", "RidgeClassifier", "LogisticRegression"}  # whose default solvers draw nothing
+    drawing = []
+    for path in sorted(house.SOURCE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and str(n.module).startswith("sklearn")]
+        parts_of_sklearn = {
+            alias.asname or alias.name: getattr(importlib.import_module(node.module), alias.name, None)
+            for node in imports
+            for alias in node.names
+        }
+        for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)):
+            part, given = parts_of_sklearn.get(call.func.id), {keyword.arg for keyword in call.keywords}
+            if not hasattr(part, "get_params") or "random_state" not in inspect.signature(part).parameters:
+                continue
+            if not given & {"random_state", "svd_solver"} and part.__name__ not in solvers:
+                drawing.append(f"{path.relative_to(house.SOURCE)}:{call.lineno}: {part.__name__}")
+    assert drawing == []
 
 
 def parts(code):

@@ -85,7 +85,8 @@ class FlipFlop:
                 run.keep(**{f"{kind}-{model}": net})
                 with HiddenStates(net) as states, torch.no_grad():
                     net(probe)
-                flat = PCA(min(COMPONENTS, self.units // 2)).fit_transform(np.concatenate(states.trials))
+                components = PCA(min(COMPONENTS, self.units // 2), svd_solver="covariance_eigh")
+                flat = components.fit_transform(np.concatenate(states.trials))
                 activity.append(np.split(flat, self.trials))
         shapes = [np.concatenate(x) for x in activity]
         return Systems(activity, shapes, [kind for kind in kinds for _ in range(self.models)])

@@ -117,4 +117,4 @@ class Topology:
 
 def components(activity: np.ndarray) -> list[np.ndarray]:
     """The principal components of a single trial."""
-    return [PCA(COMPONENTS).fit_transform(activity)]
+    return [PCA(COMPONENTS, svd_solver="covariance_eigh").fit_transform(activity)]

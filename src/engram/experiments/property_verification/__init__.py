@@ -48,7 +48,11 @@ presets = {
         },
         arms=["2-4-2", "moons", "radius-hebbian", "bounds", "advice"],
     ),
-    "laptop": Preset(seeds=10, arms=[arm for study in studies.values() for arm in study.table if arm != "ten-layers"]),
+    "laptop": Preset(
+        seeds=10,
+        arms=[arm for study in studies.values() for arm in study.table if arm != "ten-layers"],
+        looks=(5, 10, 20, 40, 80),
+    ),
     "paper": Preset(
         seeds=10,
         changes={
