@@ -189,7 +189,8 @@ def test_arms_that_need_no_data_are_named(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_CACHE", str(tmp_path / "cache"))
     assert cli.run(["run", "one-shot-characters"]) == 2
     error = capsys.readouterr().err
-    absent = ", ".join(f"omniglot-{arm}" for arm in ("connection", "matching", "discriminants", "blurred-pixels"))
+    networks = ("connection", "homogeneous", "matching", "discriminants", "blurred-pixels")
+    absent = ", ".join(f"omniglot-{network}" for network in networks)
     assert f"cannot run {absent} here: omniglot-small.zip" in error
     assert (
         "Without it you can run: --arms connection,homogeneous,matching,discriminants,blurred-pixels,non-plastic"
