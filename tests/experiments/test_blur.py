@@ -100,7 +100,7 @@ def test_rates_of_descent_are_chosen_in_validation_for_each_time_and_kind(new_ru
     }
     monkeypatch.setattr(new := new_run(), "choose", lambda name, candidates, score, **_: max(candidates, key=score))
     descent = descent_with(
-        monkeypatch, new, lambda kind, setting: curves[kind, setting.rate], hidden_scales=(1.0,), size=2
+        monkeypatch, new, lambda kind, setting: curves[kind, setting.rate], hidden_scales=(1.0,), maximum=2
     )
     assert [descent.after(time, "sgd", "momentum") for time in (2, 10)] == [0.7, 0.1]
     assert descent.after(10, "momentum") == 0.9
@@ -114,7 +114,7 @@ def test_scales_of_descent_are_chosen_in_validation_each_at_the_best_of_the_rest
         return [1 / (1 + misses)] * 2, [setting.hidden_scale] * 2
 
     run = new_run()
-    descent = descent_with(monkeypatch, run, accuracies, hidden_scales=(1.0, 2.0, 8.0), size=4)
+    descent = descent_with(monkeypatch, run, accuracies, hidden_scales=(1.0, 2.0, 8.0), maximum=4)
     assert descent.best("sgd")[1] == 8.0
     assert descent.after(2, "sgd") == 8.0
     assert {name: choice["chosen"] for name, choice in run.choices.items()} == {

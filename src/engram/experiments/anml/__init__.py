@@ -328,5 +328,5 @@ experiment = Experiment(
     suppresses features [the-gate-silences: holds], but at the rate at which ANML does best it distinguishes classes no
     better than an untrained gate [the-gate-tells-classes: fails], and at the best rates of both the same network
     without it is no less accurate [the-gate-helps: fails], as in a later comparison of the authors' laboratory. So try
-    pretraining with resets, which is the cheapest, before meta-learning; for that, first order is enough.""",
+    pretraining with resets, which is the cheapest, before meta-learning, for which first order is enough.""",
 )

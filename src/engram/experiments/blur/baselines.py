@@ -1,6 +1,6 @@
 """Gradient descent on the same lifetimes: SGD, with momentum, with normalised units, and Adam.
 
-The scale of the initial weights and the learning rate are chosen by validation.
+The scales of the initial weights and the learning rate are chosen by validation.
 """
 
 from __future__ import annotations
@@ -46,16 +46,23 @@ class Descent:
         test: The lifetimes.
         run: The run that records the choices.
         hidden_scales: The scales of hidden weights that are tried.
-        size: The most scales, and learning rates, that are tried.
+        maximum: The maximum number of learning rates, and of scales, that are tried.
         name: The name of the test, a prefix to the names of choices.
     """
 
     def __init__(
-        self, sizes: tuple[int, ...], test: Test, run: Run, *, hidden_scales: Sequence[float], size: int, name: str = ""
+        self,
+        sizes: tuple[int, ...],
+        test: Test,
+        run: Run,
+        *,
+        hidden_scales: Sequence[float],
+        maximum: int,
+        name: str = "",
     ) -> None:
         self.sizes, self.test, self.run, self.name = sizes, test, run, name
-        self.rates = {kind: rates[:size] for kind, rates in RATES.items()}
-        self.hidden_scales, self.output_scales = hidden_scales[:size], OUTPUT_SCALES[:size]
+        self.rates = {kind: rates[:maximum] for kind, rates in RATES.items()}
+        self.hidden_scales, self.output_scales = hidden_scales[:maximum], OUTPUT_SCALES[:maximum]
         self._seed = int(torch.randint(2**31, (), generator=run.generator))
         self._curves: dict[tuple[str, Setting], dict[str, list[float]]] = {}
 

@@ -42,7 +42,7 @@ class ImageSearch:
     size: int = setting(16, "individuals in a generation", ge=4)
     restarts: int = setting(2, "restarts, the best of which is tested; published: 8", ge=1)
     steps: int = setting(10, "steps of a lifetime in the search", ge=1)
-    rates: int = setting(8, "most learning rates and scales of weights tried in descent", ge=1, le=8)
+    rates: int = setting(8, "maximum number of learning rates, and of scales of weights, tried in descent", ge=1, le=8)
     lives: int = setting(3, "lifetimes in a test", ge=1)
 
 
@@ -85,7 +85,7 @@ def trial(config: ImageSearch, run: Run) -> dict[str, Any]:
         result[name] = curve(BlurNetwork(sizes), genome, test, run)
         result |= {f"{name}_{time}": share for time, share in zip(TIMES, result[name], strict=True)}
         if name in CLAIMED and config.depth == "one":
-            descent = Descent(sizes, test, run, hidden_scales=HIDDEN_SCALES, size=config.rates, name=f"{name}_")
+            descent = Descent(sizes, test, run, hidden_scales=HIDDEN_SCALES, maximum=config.rates, name=f"{name}_")
             result |= descent_results(name, descent)
         if name == "digits":
             result["relabelled_10"] = relabelled(BlurNetwork(sizes), genome, test, run)

@@ -48,7 +48,7 @@ class PlanarSearch:
     meta_steps: int = setting(1500, "steps of gradient descent on the genome", ge=1)
     learning_rate: float = setting(0.01, "of Adam on the genome", gt=0, le=1)
     baselines: bool = setting(True, "whether to run gradient descent for comparison")
-    rates: int = setting(8, "most learning rates and scales of weights tried in descent", ge=1, le=8)
+    rates: int = setting(8, "maximum number of learning rates, and of scales of weights, tried in descent", ge=1, le=8)
     lives: int = setting(10, "lifetimes in a test on each function", ge=1)
     test_batch: int = setting(128, "points of a batch in a test", ge=2)
 
@@ -152,7 +152,7 @@ def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
 
 def descent_results(config: PlanarSearch, run: Run, fresh: Test) -> dict[str, Any]:
     """The accuracies of gradient descent in the same lifetimes, in the best setting for each number of steps."""
-    descent = Descent((2, config.hidden, 2), fresh, run, hidden_scales=HIDDEN_SCALES, size=config.rates)
+    descent = Descent((2, config.hidden, 2), fresh, run, hidden_scales=HIDDEN_SCALES, maximum=config.rates)
     result: dict[str, Any] = {f"best_{kind}": descent.best(kind) for kind in RATES}
     result |= {f"best_{kind}_2": descent.after(2, kind) for kind in RATES}
     return result | {"best_sgd_10": descent.after(10, "sgd"), "best_momentum_50": descent.after(50, "momentum")}

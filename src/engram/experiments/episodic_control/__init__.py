@@ -2,9 +2,9 @@
 
 An agent stores the return of each action and acts on the values stored for similar states. The experiment compares
 rules for what to keep in a memory that is too small; the paper's rule is dynamic online k-means, here as published and
-in two corrected forms: rows remember 8 samples on average, or lose a fixed share of a count at each sample. Baselines
-are a memory that forgets nothing and tabular Q-learning at a chosen learning rate. Only the paper's abstract and its
-published code for Atari were known, so all sizes and criteria on small environments are ours.
+in two corrected forms: counts keep a constant sum, so that a row remembers 8 samples on average, or all lose the same
+at each sample. Baselines are a memory that forgets nothing and tabular Q-learning at a chosen learning rate. Only the
+paper's abstract and its published code for Atari were known, so all sizes and criteria on small environments are ours.
 """
 
 from __future__ import annotations
