@@ -84,7 +84,7 @@ presets = {
         changes={"drawing": tiny, "lattices": {"draws": 2}}
         | {arm: {"steps": 4, "checks": 2} for arm, own in arms.items() if "steps" in own},
     ),
-    "laptop": Preset(seeds=3, looks=(5, 10, 20)),
+    "laptop": Preset(seeds=3, looks=(5, 10, 20, 40)),
     "paper": Preset(
         seeds=3,
         changes={

@@ -67,6 +67,7 @@ presets = {
     # Smaller networks and shorter sequences, learned within a minute.
     "laptop": Preset(
         seeds=10,
+        looks=(5, 10, 20, 40, 80),
         changes={
             "flip-flop": {"models": 2, "units": 64, "steps": 50, "batch": 32, "updates": 800, "learning_rate": 5e-3}
         },
