@@ -65,10 +65,10 @@ class Remembering:
 
 
 # Bodies alone recall .875 of the bits with two snippets and .773 with four. Layered networks learn pairs; with two
-# pairs bodies recall .75, and four pairs need more windows than fit here. The rate of networks with only visible neurons
-# is the best of .004, .01 and .02. Those with hidden neurons leave the accuracy of bodies at any time up to 5,000 windows,
-# or later: of recurrent and deep ones most did so at .004, among .004, .01 and .02, and .002, .004 and .008 (four seeds,
-# not the record's). Rules that are to recall earlier windows too are slow in the same way, and best at .01.
+# pairs bodies recall .75, and four pairs need more windows than fit here. The rate of networks with only visible
+# neurons is the best of .004, .01 and .02. Those with hidden neurons leave the accuracy of bodies at any time up to
+# 5,000 windows, or later: of recurrent and deep ones most did so at .004, among .004, .01 and .02, and .002, .004 and
+# .008 (four seeds, not the record's). Rules that are to recall earlier windows too are as slow, and best at .01.
 # The LSTM recalls .686 or .687 at .002, .004 and .01, and less at .001, .02 and .04 (three seeds, not the record's).
 slow = {"windows": 6000}
 hidden = slow | {"learning_rate": 4e-3}
