@@ -475,7 +475,7 @@ experiment = Experiment(
     learned at the same time, even if one is sampled ten times as finely [coupled-fine-x: holds] [coupled-fine-y:
     holds], but this one is learned no faster alone, so that the factors need not be coupled [fine-alone-is-faster:
     fails]. The directions of x and y are far from parallel [factors-are-orthogonal: holds]. Adding stripes to fourteen
-    bumps raises the accuracy at all positions to .14 above copying [stripes-beyond-copies: holds] and by .15 over bumps
-    alone, which is just our criterion, so that 20 seeds do not decide it [stripes-help: is open]. So training data need
+    bumps raises the accuracy at all positions to .14 above copying [stripes-beyond-copies: holds] and by .14 over bumps
+    alone, so near our criterion of .15 that 40 seeds do not decide it [stripes-help: is open]. So training data need
     not contain every combination of factor values, but they must contain every value that is to be drawn.""",
 )
