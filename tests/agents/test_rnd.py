@@ -216,6 +216,14 @@ def test_the_wrapper_begins_anew_after_a_reset_and_may_leave_learning_to_others(
         assert torch.equal(value, before[name])
 
 
+def test_the_wrapper_hands_seed_and_options_to_the_environment():
+    env = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+    wrapped = IntrinsicReward(env, rnd_of((4,)))
+    first, again = (wrapped.reset(seed=3)[0].copy() for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(wrapped.reset(seed=3, options={"low": 0.2, "high": 0.3})[0]).min() >= 0.2
+
+
 def test_the_wrapper_refuses_what_it_cannot_pay():
     env = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
     with pytest.raises(ValueError, match=r"curiosity.num_envs = 3"):
