@@ -74,6 +74,16 @@ def test_steps_are_those_of_the_optimiser():
             torch.testing.assert_close(fast.params[name], parameter, rtol=0, atol=1e-12)
 
 
+def test_detached_weights_go_on_where_they_were():
+    net, data = network(3, 5, 2), batches(6)
+    whole, _ = FastWeights(net, adam(0.01)).adapt(squares, data)
+    half = FastWeights(net, adam(0.01)).adapt(squares, data[:3])[0].detach()
+    resumed, _ = half.adapt(squares, data[3:])
+    for name, weight in whole.params.items():
+        torch.testing.assert_close(resumed.params[name], weight, rtol=0, atol=0)
+    assert not any(outer is not None for outer in outer_gradient(net, squares(resumed, data[0])))
+
+
 @pytest.mark.parametrize("update", [sgd(0.3), sgd(0.3, momentum=0.5), adam(0.05)], ids=["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("checkpointed", [False, True], ids=["kept", "recomputed"])
 def test_outer_gradients_of_order_2_are_those_of_finite_differences(update, checkpointed):

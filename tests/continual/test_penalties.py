@@ -179,6 +179,16 @@ def test_path_integral_is_the_fall_of_the_loss():  # O11
     assert si.state_dict()["path.weight"].item() == 0
 
 
+def test_a_weight_without_a_gradient_has_no_path():
+    net = nn.ModuleDict({"used": scalar(1.0), "unused": scalar(1.0)})
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    si = SynapticIntelligence(net, xi=0.1)
+    si.attach(optimizer)
+    quadratic(net["used"], optimizer, 2.0, 1)
+    path = {name: value.item() for name, value in si.state_dict().items() if name.startswith("path.")}
+    assert path == {"path.used.weight": pytest.approx(0.4), "path.unused.weight": 0}
+
+
 def test_importance_of_a_separable_quadratic_is_half_its_curvature():
     curvature = torch.tensor([[1.0, 4.0]], dtype=torch.float64)
     net = nn.Linear(2, 1, bias=False).double()

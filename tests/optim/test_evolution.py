@@ -80,6 +80,22 @@ def test_pairs_are_antithetic_and_the_first_one_can_be_the_mean_itself():
     assert (population[1:4] != population[5:]).all()
 
 
+def test_mutations_have_the_dtype_of_their_parameters():
+    params = [torch.zeros(2, dtype=torch.float64), torch.zeros(3)]
+    assert [population.dtype for population in AntitheticES(params, population_size=4).ask()] == [
+        torch.float64,
+        torch.float32,
+    ]
+
+
+def test_either_fitness_or_loss_is_told():
+    es = AntitheticES([torch.zeros(2)], population_size=4)
+    es.ask()
+    for told in ({}, {"fitness": [1.0] * 4, "loss": [1.0] * 4}):
+        with pytest.raises(TypeError, match="expected either fitness, to be maximised, or loss, to be minimised"):
+            es.tell(**told)
+
+
 def test_weight_decay_is_added_to_the_gradient_as_published():
     params = torch.full((2,), 3.0)
     es = AntitheticES([params], population_size=4)

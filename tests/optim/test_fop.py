@@ -451,6 +451,7 @@ def test_groups_by_the_types_of_layers():
         nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.Conv1d(4, 4, 1), nn.ConvTranspose2d(1, 2, 3), shared, shared
     )
     groups = {group["structure"]: group["params"] for group in auto_groups(net, linear="left")}
+    assert list(groups) == ["spatial", "left", "none"]
     assert [tuple(p.shape) for p in groups["spatial"]] == [(4, 2, 3), (1, 2, 3, 3)]
     assert [tuple(p.shape) for p in groups["left"]] == [(8, 8)]
     assert sum(map(len, groups.values())) == len(list(net.parameters()))
