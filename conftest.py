@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import hashlib
 import importlib
-import inspect
 import os
-import re
 import resource
 import signal
 import subprocess
@@ -17,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 # As many workers as cores compute: threads beside them, also of what tests start, would wait for one another.
@@ -41,8 +37,6 @@ jaxtyping.jaxtyped = beartyped.jaxtyped  # which the import hook of jaxtyping pu
 _compile = Dispatcher.compile
 LONG = ("test_docs.py", "test_experiments.py", "test_programs.py", "test_processes.py")
 SOURCE, THIRD_PARTY = Path(__file__).parent / "src", Path(__file__).parent / "tests" / "third_party"
-# What is checked though nobody hands it in: what a step computes, or a user's model, space or function returns.
-RETURNED = ("activity", "classes", "features", "gradient", "input", "label", "loss", "observation", "rewards", "search")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -53,13 +47,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("--soak") else "test")
     Dispatcher.compile = _compiled_once
-
-
-def pytest_sessionstart() -> None:
-    checks = importlib.import_module("engram.checks")  # not before jaxtyping's import hook is there
-    for name, function in vars(checks).items():
-        if inspect.isfunction(function) and "name" in inspect.signature(function).parameters and name[0] != "_":
-            setattr(checks, name, _of_a_parameter(function))
 
 
 def pytest_collect_file(file_path: Path) -> None:
@@ -82,36 +69,6 @@ def _compiled_once(dispatcher: Any, signature: Any) -> Any:
     lock = Path(tempfile.gettempdir()) / f"engram-compiles-{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
     with global_compiler_lock, FileLock(lock):  # in this order, as a function may compile those that it calls
         return _compile(dispatcher, signature)
-
-
-def _of_a_parameter(check: Callable[..., Any]) -> Callable[..., Any]:
-    """A check that also holds the name of its argument to the parameters of the functions that are being called."""
-    signature, module = inspect.signature(check), check.__code__.co_filename
-
-    @functools.wraps(check)
-    def checked(*arguments: Any, **options: Any) -> Any:
-        frame: FrameType | None = sys._getframe(1)
-        called_from = frame.f_code.co_filename
-        if called_from.startswith(str(SOURCE)) and called_from != module and not torch.compiler.is_compiling():
-            name = signature.bind(*arguments, **options).arguments.get("name", "generator")
-            words = {*re.findall(r"\w+", str(name))}
-            while frame and words.isdisjoint(RETURNED) and not _knows(frame, words):
-                frame = frame.f_back
-            assert frame, f"an error would name {name!r}, which is no parameter of any function that is being called"
-        return check(*arguments, **options)
-
-    return checked
-
-
-def _knows(frame: FrameType, words: set[str]) -> bool:
-    """Whether one of some words names a parameter of a function, an attribute of its object, or an item of either."""
-    parameters = frame.f_code.co_varnames[: frame.f_code.co_argcount + frame.f_code.co_kwonlyargcount]
-    if not words.isdisjoint(parameters):
-        return True
-    values = frame.f_locals
-    return any(hasattr(values.get("self"), word) for word in words) or any(
-        not words.isdisjoint(value) for value in values.values() if isinstance(value, dict)
-    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -80,7 +80,7 @@ presets = {
         },
         arms=["cartpole-100-lru", "cartpole-100-dkm", "four-room-dkm-author", "stream-dkm", "cartpole-nec-dkm"],
     ),
-    "laptop": Preset(seeds=10, arms=[*agents, *streams, "look-up"], looks=(5, 10, 20, 40, 80, 160)),
+    "laptop": Preset(seeds=10, arms=[*agents, *streams, "look-up"], looks=(5, 10, 20, 40, 80)),
     "paper": Preset(seeds=3, arms=list(atari)),
 }
 
