@@ -21,6 +21,8 @@ import ruff
 spec = importlib.util.spec_from_file_location("house", Path(__file__).parents[1] / "docs" / "house.py")
 house = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(house)
+# What is checked though no code of its module names it: what a module, space or rule returns, or what a caller has.
+RETURNED = ("activity", "input", "neuromodulator", "observation", "rewards", "state_dict")
 
 
 def test_lines_are_code_or_docstrings_or_neither():
@@ -104,3 +106,29 @@ def test_what_runs_loads_no_name_that_is_not_there(folder):
         if names := set().union(*missing) - module:
             undefined[str(path)] = names
     assert undefined == {}
+
+
+def identifiers(code):
+    """The names in a piece of code: of variables, parameters, attributes and items."""
+    for part in ast.walk(code):
+        match part:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.keyword(arg=name):
+                yield name
+            case ast.Subscript(slice=ast.Constant(value=name)):
+                yield name
+
+
+def test_errors_name_what_is_there():
+    """The name that a check gives to an argument occurs in the module around it, not only in the text of an error."""
+    strange = []
+    for path in house.SOURCE.rglob("*.py"):
+        module = ast.parse(path.read_text())
+        known = {*RETURNED, *identifiers(module)}
+        for call in ast.walk(module):
+            if isinstance(call, ast.Call) and re.fullmatch(r"checks\.\w+", ast.unparse(call.func)) and call.args:
+                name = call.args[-1 if call.func.attr == "generator" else 0]
+                literals = [part for part in getattr(name, "values", [name]) if isinstance(part, ast.Constant)]
+                words = re.findall(r"[a-zA-Z_]\w*", " ".join(str(part.value) for part in literals))
+                if words and known.isdisjoint(words):
+                    strange.append((str(path.relative_to(house.SOURCE)), ast.unparse(name)))
+    assert strange == []
