@@ -91,9 +91,9 @@ def test_mutations_have_the_dtype_of_their_parameters():
 def test_either_fitness_or_loss_is_told():
     es = AntitheticES([torch.zeros(2)], population_size=4)
     es.ask()
-    for told in ({}, {"fitness": [1.0] * 4, "loss": [1.0] * 4}):
+    for arguments in ({}, {"fitness": [1.0] * 4, "loss": [1.0] * 4}):
         with pytest.raises(TypeError, match="expected either fitness, to be maximised, or loss, to be minimised"):
-            es.tell(**told)
+            es.tell(**arguments)
 
 
 def test_weight_decay_is_added_to_the_gradient_as_published():

@@ -140,9 +140,10 @@ experiment = Experiment(
     greedily to likely rewards takes 141 moves, going to the nearest unknown cell 213
     [greedy-induction-beats-the-frontier: holds], and knowing the map 138 [greedy-induction-is-near-the-oracle: holds].
     With two variants of the unit induction does no harm [two-variants-do-no-harm: holds]; with a colour that
-    distinguishes them it saves 14 %, just less than the required 15 % [landmarks-tell-variants-apart: fails]. If units share only their walls, induction costs 17 % [induction-harms-where-nothing-repeats: holds], or 6 %
-    if one hypothesis is that nothing repeats [no-structure-as-a-hypothesis-heals: holds], which changes nothing if
-    units are identical: so always include this hypothesis. From a path alone, whether it was walked with induction can
-    be inferred in 80 % of the cases, where guessing is right in half, but fewer than required [ways-tell-the-planner:
+    distinguishes them it saves 14 %, just less than the required 15 % [landmarks-tell-variants-apart: fails]. If units
+    share only their walls, induction costs 17 % [induction-harms-where-nothing-repeats: holds], or 6 % if one
+    hypothesis is that nothing repeats [no-structure-as-a-hypothesis-heals: holds], which changes nothing if units are
+    identical: so always include this hypothesis. From a path alone, whether it was walked with induction can be
+    inferred in 80 % of the cases, where guessing is right in half, but fewer than required [ways-tell-the-planner:
     fails].""",
 )
