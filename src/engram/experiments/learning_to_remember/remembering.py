@@ -67,9 +67,10 @@ class Remembering:
 # Bodies alone recall .875 of the bits with two snippets and .773 with four. Layered networks learn pairs; with two
 # pairs bodies recall .75, and four pairs need more windows than fit here. The rate of networks with only visible
 # neurons is the best of .004, .01 and .02. Those with hidden neurons leave the accuracy of bodies at any time up to
-# 5,000 windows, or later. At .004 this was the case in 4 of 4 recurrent networks (2 of 3 at .01, 4 of 4 at .02, which
-# recalled less) and in 4 of 5 deep ones (3 of 5 at .002, 2 of 4 at .008); other such networks take the same rate. Rules
-# that are to recall earlier windows too are as slow, and best at .01 of .004, .01 and .02 (not the record's seeds).
+# 5,000 windows, or later. At .004 this was the case in 4 of 4 recurrent networks (4 of 4 at .002 too, but later; 2 of 3
+# at .01; 4 of 4 at .02, which recalled less) and in 4 of 5 deep ones (3 of 5 at .002, 2 of 4 at .008); other such
+# networks take the same rate. Rules that are to recall earlier windows too are as slow, and best at .01 of .004, .01
+# and .02. None of these seeds is one of the record.
 # The LSTM recalls .686 or .687 at .002, .004 and .01, and less at .001, .02 and .04 (three seeds, not the record's).
 slow = {"windows": 6000}
 with_hidden = slow | {"learning_rate": 4e-3}
