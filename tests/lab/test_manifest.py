@@ -18,6 +18,7 @@ import pytest
 
 import engram
 from engram import registry
+from engram.lab import loaded
 from engram.lab.job import prepare
 from engram.lab.loaded import check_source
 from engram.lab.manifest import Manifest, Present, Use
@@ -391,6 +392,8 @@ def package(tmp_path, monkeypatch):
     (folder / "rates.py").write_text("RATE = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(registry, "resolved", {})
+    for name in ("sources", "opened", "listed", "openers", "lately", "named", "written"):
+        monkeypatch.setattr(loaded, name, getattr(loaded, name).copy())  # the next package has the same name
     importlib.import_module("somebodys.experiment")
     yield folder
     for name in [name for name in sys.modules if name.startswith("somebodys")]:
