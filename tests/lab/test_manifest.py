@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -235,8 +236,8 @@ def ask(tree: Path) -> Iterator[Ask]:
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
 
-        def ask(run: str = "", module: str = "mine.experiment", arm: str = "") -> dict[str, Any]:
-            call = {"tree": str(tree), "runs": str(tree / "runs"), "run": run, "module": module, "code": ASK}
+        def ask(run: str = "", module: str = "mine.experiment", arm: str = "", runs: str = "runs") -> dict[str, Any]:
+            call = {"tree": str(tree), "runs": str(tree / runs), "run": run, "module": module, "code": ASK}
             call["arm"] = arm
             print(json.dumps(call), file=server.stdin, flush=True)
             while not (line := server.stdout.readline()).startswith("answer"):
@@ -335,21 +336,25 @@ def test_a_file_that_is_read_without_python_counts(ask, tree, reader, name):
 
 
 def test_what_an_edit_left_behind_is_reused_when_it_is_taken_back(first, ask, edited, tree):
+    ask_there = partial(ask, runs="left-behind")
+    assert ask_there("anyway")["result"] == first
     path = edited("helper.py", "")
-    again = ask("anyway")
+    again = ask_there("anyway")
     assert (again["differs"], again["result"]["parts"][1]) == ("helper.py was edited", 2)
-    assert ask()["reused"]
+    assert ask_there()["reused"]
     path.write_text(FILES["helper.py"])
-    assert ask("anyway")["result"] == first
-    assert len(list(tree.glob("runs/mine/plastic-0-*"))) == 2
+    assert ask_there("anyway")["result"] == first
+    assert len(list(tree.glob("left-behind/mine/plastic-0-*"))) == 2
 
 
-def test_the_reason_is_what_differs_from_the_result_used_last(ask, edited, tree):
+def test_the_reason_is_what_differs_from_the_result_used_last(ask, edited):
+    ask_there = partial(ask, runs="used-last")
+    assert ask_there("anyway")["state"] == "finished"
     for name in ("mine/literal.py", "mine/late.py"):
         path = edited(name, "")
-        assert ask("anyway")["differs"] == f"{name} was edited"
+        assert ask_there("anyway")["differs"] == f"{name} was edited"
         path.write_text(FILES[name])
-        assert ask("anyway")["reused"]
+        assert ask_there("anyway")["reused"]
 
 
 def test_a_run_beside_stale_results_is_loaded_like_any_other(toy, tmp_path, monkeypatch):
