@@ -166,7 +166,7 @@ def odd_trial(config: Odd, run: Run) -> Any:
         ("undecodable", "ValueError: the file '"),
     ],
 )
-def test_an_odd_result_or_name_fails_its_trial_and_says_so(tmp_path, monkeypatch, returns, message):
+def test_an_odd_result_or_name_fails_its_trial_and_says_so(tmp_path, monkeypatch, files_forgotten, returns, message):
     monkeypatch.chdir(tmp_path)
     Path(os.fsdecode(b"undecodable-\xff.txt")).write_text("1")
     presets = {name: Preset(seeds=1) for name in ("smoke", "laptop", "paper")}

@@ -19,7 +19,6 @@ import pytest
 
 import engram
 from engram import registry
-from engram.lab import loaded
 from engram.lab.job import prepare
 from engram.lab.loaded import check_source
 from engram.lab.manifest import Manifest, Present, Use
@@ -387,7 +386,7 @@ def test_no_edit_of_the_library_leaves_a_result_that_it_makes_another(  # noqa: 
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path, monkeypatch, files_forgotten):
     """A package of somebody's own, whose experiment imports a module, which imports another when it is called."""
     folder = tmp_path / "somebodys"
     folder.mkdir()
@@ -397,8 +396,6 @@ def package(tmp_path, monkeypatch):
     (folder / "rates.py").write_text("RATE = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(registry, "resolved", {})
-    for name in ("sources", "opened", "listed", "openers", "lately", "named", "written"):
-        monkeypatch.setattr(loaded, name, getattr(loaded, name).copy())  # the next package has the same name
     importlib.import_module("somebodys.experiment")
     yield folder
     for name in [name for name in sys.modules if name.startswith("somebodys")]:
