@@ -130,6 +130,20 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
             ValueError: There is not one seed for each environment, or the mask has the wrong shape or type.
         """
         checks.arguments()
+        seeds, mask = self._seeds_and_mask(seed, options)
+        if not self.rngs:
+            self.rngs = [seeding.np_random(number)[0] for number in seeds]
+        else:
+            for row in np.flatnonzero(mask):
+                if seeds[row] is not None:
+                    self.rngs[row] = seeding.np_random(seeds[row])[0]
+        self._restart(np.flatnonzero(mask))
+        return self._observe(), {}
+
+    def _seeds_and_mask(
+        self, seed: int | Sequence[int | None] | None, options: dict[str, Any] | None
+    ) -> tuple[list[int | None], Ends]:
+        """The checked arguments of ``reset``: a seed for each environment, and which of them to reset."""
         seed_or_seeds = [None] * self.num_envs if seed is None else seed
         numbers = (
             [seed_or_seeds + i for i in range(self.num_envs)]
@@ -142,16 +156,9 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise ValueError(f"options['reset_mask'] = {mask!r}: expected {self.num_envs} booleans")
-        if not self.rngs:
-            if not mask.all():
-                raise ResetNeeded("options['reset_mask'] leaves out environments that were never reset")
-            self.rngs = [seeding.np_random(number)[0] for number in seeds]
-        else:
-            for row in np.flatnonzero(mask):
-                if seeds[row] is not None:
-                    self.rngs[row] = seeding.np_random(seeds[row])[0]
-        self._restart(np.flatnonzero(mask))
-        return self._observe(), {}
+        if not self.rngs and not mask.all():
+            raise ResetNeeded("options['reset_mask'] leaves out environments that were never reset")
+        return seeds, mask
 
     def step(self, actions: Any) -> tuple[Observations, PerEnv, Ends, Ends, dict[str, Any]]:
         """Act in every environment, with one integer or one vector for each.

@@ -121,6 +121,24 @@ def test_reset_keeps_renews_or_sets_the_instance():
         envs.reset(options={"instance": [own] * 2})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reset_mask": np.array([True])}, r"options\['reset_mask'\] = array\(\[ True\]\): expected 4 booleans"),
+        ({"instance": [Instance(probs=(0.0, 1.0, 0.25))] * 3 + [Instance(probs=(0.5,))]}, "probs"),
+        ({"seed": [0, 1]}, r"seed = \[0, 1\]: expected num_envs = 4 seeds"),
+    ],
+)
+def test_a_refused_reset_changes_no_instance(options, message):
+    envs = MetaTaskVectorEnv(named.bandit(3), 4)
+    envs.reset(seed=0)
+    before = [envs.instance(i) for i in range(4)]
+    options = {"instance": Instance(probs=(0.0, 1.0, 0.25)), **options}
+    with pytest.raises(ValueError, match=message):
+        envs.reset(seed=options.pop("seed", None), options=options)
+    assert [envs.instance(i) for i in range(4)] == before
+
+
 def test_the_same_instance_with_other_chance():
     task = named.two_step()
     env = MetaTaskEnv(task)

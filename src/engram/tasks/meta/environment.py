@@ -124,6 +124,7 @@ class MetaTaskVectorEnv(BatchedEnv):
             ValueError: An option is unknown, or an instance does not fit its task.
         """
         checks.arguments()
+        _, mask = self._seeds_and_mask(seed, options)
         option = (options or {}).get("instance", "new")
         if isinstance(option, str):
             if option not in ("new", "keep"):
@@ -134,7 +135,7 @@ class MetaTaskVectorEnv(BatchedEnv):
             instances = [option] * self.num_envs if isinstance(option, Instance) else option
             if not isinstance(instances, Sequence) or len(instances) != self.num_envs:
                 raise ValueError(f"options['instance'] = {option!r}: expected one, or {self.num_envs} in a sequence")
-            rows = np.flatnonzero((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
+            rows = np.flatnonzero(mask)
             tasks = [self.tasks[self.task_of[row]] for row in rows]
             set_instances(self._code, self.lives, rows, tasks, [instances[row] for row in rows.tolist()])
         self._stays[:] = option != "new" if isinstance(option, str) else True

@@ -84,8 +84,9 @@ def set_instances(
     """
     from engram.tasks.meta import kernels
 
-    for row, task, instance in zip(rows, tasks, instances, strict=True):
+    for task, instance in zip(tasks, instances, strict=True):
         check_instance(task, instance)
+    for row, task, instance in zip(rows, tasks, instances, strict=True):
         lives.value[row] = 0.0
         lives.value[row, : len(instance.values)] = instance.values
         first, size = 1 + task.n_fixed, task.stim.size
