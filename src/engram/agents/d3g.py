@@ -118,6 +118,8 @@ class D3G(Learner):
         checks.arguments()
         if self.updates:
             raise RuntimeError(f"normalise after {self.updates} updates: expected before the first")
+        checks.has_shape("states", tuple(states.shape), ("batch", self.features))
+        checks.finite("states", states)
         deviation, self.shift = states.std(0), states.mean(0).to(self.device)
         self.scale = torch.where(deviation > 0, deviation, 1.0).to(self.device)
 

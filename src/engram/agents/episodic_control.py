@@ -125,19 +125,21 @@ class EpisodicControl(ABC):
         trajectory = self._trajectory
         if len(trajectory.actions) > len(trajectory.rewards):
             raise RuntimeError("act was called twice: expected observe in between")
-        with checks.noted(observation=observation):
+        hash_dim = self.memory.hash_dim
+        if identity is not None and hash_dim is None:
+            raise ValueError("identity is given, but the memory has no hash_dim")
+        with checks.noted(observation=observation, identity=identity):
             array = np.asarray(observation)
+            name, state = ("observation", array) if identity is None else ("identity", identity)
+            state_hash = None if hash_dim is None else checks.array(name, np.ravel(state), (hash_dim,), np.float32)
             if self._scale is not None:
-                self._scale.update(_floats(array).reshape(-1))
+                x = checks.array("observation", _floats(array).reshape(-1), self._scale.mean.shape, np.float32)
+                self._scale.update(x)
             key = self._key(array)
             values = self._values(key, use=True)
-        if self.memory.hashes.shape[-1]:
-            with checks.noted(identity=identity):
-                state = np.array(array if identity is None else identity, dtype=np.float32)
-            trajectory.hashes.append(torch.from_numpy(state.reshape(1, -1)))
-        elif identity is not None:
-            raise ValueError("identity is given, but the memory has no hash_dim")
         action = self.exploration(values, self.steps, self.rng)
+        if state_hash is not None:
+            trajectory.hashes.append(torch.from_numpy(state_hash[None]))
         trajectory.keys.append(key)
         trajectory.actions.append(action)
         trajectory.best.append(float(values.max()))
@@ -168,9 +170,10 @@ class EpisodicControl(ABC):
         bootstrap = truncated and not terminated and self.truncation == "bootstrap"
         if bootstrap and observation is None:
             raise ValueError("observation = None: expected the one at the truncation, to bootstrap from it")
+        last = float(self.values(observation).max()) if bootstrap else 0.0
         trajectory.rewards.append(reward)
         if over:
-            trajectory.last = [float(self.values(observation).max()) if bootstrap else 0.0]
+            trajectory.last = [last]
             self._finished.append(trajectory)
             self._trajectory = Trajectory()
 
@@ -203,6 +206,8 @@ class EpisodicControl(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit."""
         check_state(state, self._form())
+        if not state["traces"]:
+            raise ValueError("state['traces'] = []: expected at least that of the episode in progress")
         for index, lists in enumerate(state["traces"]):
             check_state(lists, dict.fromkeys(vars(self._trajectory), list), f"state['traces'][{index}]")
         self.memory.load_state_dict(state["memory"])

@@ -323,7 +323,10 @@ class FragmentedCuriosity:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of ``state_dict``; raises if it has another form."""
         form = {"current": self.current, "waits": self._waits, "calls": int, "store": dict, "novelty_threshold": float}
-        check_state(state, form | {"last_keys": object, "key_module": object, "events": list})
+        key_form = type(None) if self.key_module is None else Mapping
+        check_state(state, form | {"last_keys": object, "key_module": key_form, "events": list})
+        for fragment in np.unique(state["current"]).tolist():
+            checks.choice("state['current']", fragment, state["store"].get("ids", ()))
         self.store.load_state_dict(state["store"], self._make)
         if self.key_module is not None:
             self.key_module.load_state_dict(state["key_module"])

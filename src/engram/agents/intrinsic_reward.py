@@ -57,8 +57,10 @@ class IntrinsicReward(VectorWrapper):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode in every environment."""
-        self._over[:] = False
-        return self.env.reset(seed=seed, options=options)
+        rows = (options or {}).get("reset_mask", slice(None))
+        observations, infos = self.env.reset(seed=seed, options=options)
+        self._over[rows] = False
+        return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take a step in every environment; one that restarts an episode has no intrinsic reward."""

@@ -155,6 +155,11 @@ class NEC(EpisodicControl):
             check_state(
                 state["replay"], dict.fromkeys(("observations", "actions", "targets"), np.ndarray), "state['replay']"
             )
+        size = min(state["replayed"], self.replay_size)
+        for name, rows in state["replay"].items():
+            if rows.shape[:1] != (size,):
+                expected = f"{size} samples, with replay_size = {self.replay_size}"
+                raise ValueError(f"state['replay'][{name!r}].shape = {rows.shape}: expected {expected}")
         super().load_state_dict(state)
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self._replayed, self._first_norm = state["replayed"], state["first_norm"]

@@ -196,7 +196,10 @@ class RecurrentAgent:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit."""
         optimizer, network = form_of(self.optimizer), form_of(self.network)
-        check_state(state, {"network": network, "optimizer": optimizer, "rng": dict, "episodes": list})
+        rng = self.rng.bit_generator.state
+        check_state(state, {"network": network, "optimizer": optimizer, "rng": rng, "episodes": list})
+        if not state["episodes"]:
+            raise ValueError("state['episodes'] = []: expected at least the episode in progress")
         for index, lists in enumerate(state["episodes"]):
             check_state(lists, dict.fromkeys(vars(self._steps), list), f"state['episodes'][{index}]")
         self.network.load_state_dict(state["network"])

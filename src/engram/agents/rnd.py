@@ -207,8 +207,12 @@ class RND(nn.Module):
         if batch_dims not in (1, 2) or tuple(obs.shape[batch_dims:]) != self.obs_shape:
             shape = ", ".join(map(str, self.obs_shape))
             raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (batch, {shape}) or (time, batch, {shape})")
-        obs = obs.reshape(-1, *self.obs_shape)
+        if valid is not None:
+            checks.has_shape("valid", tuple(valid.shape), tuple(obs.shape[:batch_dims]))
+        obs = self._checked(obs.reshape(-1, *self.obs_shape))
         loss = self.loss(obs, None if valid is None else valid.flatten())
+        if not loss.isfinite():
+            raise FloatingPointError(f"loss = {loss.item()}: expected finite observations; nothing was learned")
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -159,11 +159,11 @@ class Tabular(ABC):
         checks.size("max_steps", max_steps)
         checks.size("evaluations", evaluations, minimum=0)
         epsilon = checks.instance("exploration", self.exploration, EpsilonGreedy)
-        returns = np.zeros(episodes)
+        mdp, returns = self._checked(mdp), np.zeros(episodes)
         seed = np.uint64(self.rng.integers(2**63))
         schedule = float(epsilon.final), float(epsilon.start), float(epsilon.end)
         limits = episodes, max_steps, evaluations, seed, self.steps, returns
-        self.steps += self._train(self._checked(mdp), (schedule, *limits))
+        self.steps += self._train(mdp, (schedule, *limits))
         return returns
 
     def _checked(self, mdp: FiniteMDP) -> FiniteMDP:

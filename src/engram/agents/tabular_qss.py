@@ -174,6 +174,12 @@ class TabularQSS(Tabular):
         from engram.agents import kernels
 
         log, conflict = (states, actions, rewards, next_states, terminated), np.full(2, -1)
+        if self._given:  # all are checked before one is learned
+            t = self.transitions
+            in_use = np.arange(t.q.shape[1]) < t.degree[states, None]
+            expected = ((t.neighbours[states] == next_states[:, None]) & in_use).any(1)
+            for i in np.flatnonzero(~expected)[:1]:
+                self._refuse_or_make_room(int(states[i]), int(next_states[i]))
         n_fitted, rule = 0, (self.gamma, self.learning_rate)
         while n_fitted < len(states):
             remaining = (column[n_fitted:] for column in log)

@@ -37,6 +37,7 @@ def cross_temporal_decoding(
         np.float64(1.0)
     """
     checks.arguments()
+    checks.finite("activity", activity)
     if len(activity) != len(labels):
         raise ValueError(f"labels: expected {len(activity)}, one for each sample, found {len(labels)}")
     classes = np.unique(labels)

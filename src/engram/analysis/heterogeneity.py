@@ -44,16 +44,20 @@ def heterogeneity(
         True
     """
     checks.arguments()
+    checks.size("steps", steps)
     draw = checks.rng("rng", rng)
     env.action_space.seed(int(draw.integers(2**31)))
     observations, done = [np.array(env.reset(seed=int(draw.integers(2**31)))[0])], False
-    for _ in range(checks.size("steps", steps)):
+    for _ in range(steps):
         if done:
             break
         observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
         observations.append(np.array(observation))  # a copy, as environments may reuse it
         done = terminated or truncated
     with checks.noted(features=features), torch.no_grad():
-        unit_vectors = functional.normalize(features(torch.from_numpy(np.stack(observations))).flatten(1).double())
+        rows = features(torch.from_numpy(np.stack(observations)))
+        if len(rows) != len(observations):
+            raise ValueError(f"features returned {len(rows)} rows: expected {len(observations)}, one for each step")
+        unit_vectors = functional.normalize(rows.flatten(1).double())
     cosines = unit_vectors.sum(0).square().sum() - unit_vectors.square().sum()
     return 1 - cosines.item() / (len(observations) * (len(observations) - 1))

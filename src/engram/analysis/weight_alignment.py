@@ -113,6 +113,9 @@ def shuffled_control(
         True
     """
     checks.arguments()
+    matrices = {name: prediction for name, prediction in predicted.items() if prediction.ndim >= 2}
+    _complete(matrices, trained, "trained")  # before the generator moves
+    _complete(matrices, initial, "initial")
     shuffled = {}
     for name, value in trained.items():
         permutation = torch.randperm(value.numel(), generator=generator, device=generator.device).to(value.device)

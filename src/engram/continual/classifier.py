@@ -114,7 +114,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             NotFittedError: Nothing was learned yet.
             ValueError: X is invalid, or has another number of features.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         samples = torch.tensor(checks.samples(self, X, dtype=[np.float64, np.float32], reset=False))
         self.network_.eval()
         with torch.no_grad():
@@ -132,28 +132,30 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _learn(self, X: Data, y: Data, classes: Data, *, new: bool, partial: bool = False) -> ContinualClassifier:
         samples, labels = checks.samples(self, X, y, dtype=[np.float64, np.float32], reset=new)
+        if new and partial and classes is None:
+            raise ValueError("classes = None: expected all classes at the first call of partial_fit")
+        known = np.unique(labels if classes is None else np.asarray(classes)) if new else self.classes_
+        if len(known) < 2:
+            raise ValueError(f"y has 1 class, {known[0]!r}: a classifier expects at least two")
+        if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), known):
+            raise ValueError(f"classes = {classes!r}: expected {known.tolist()}, as in the first call")
+        if unknown := sorted(set(labels.tolist()) - set(known.tolist())):
+            raise ValueError(f"y holds {unknown[0]!r}: expected classes among {known.tolist()}")
+        checks.number("learning_rate", self.learning_rate, above=0)
+        checks.size("batch_size", self.batch_size)
+        checks.size("epochs", self.epochs)
         if new:
-            if partial and classes is None:
-                raise ValueError("classes = None: expected all classes at the first call of partial_fit")
-            self.classes_ = np.unique(labels if classes is None else np.asarray(classes))
-            if len(self.classes_) < 2:
-                raise ValueError(f"y has 1 class, {self.classes_[0]!r}: a classifier expects at least two")
-        elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
-            raise ValueError(f"classes = {classes!r}: expected {self.classes_.tolist()}, as in the first call")
-        if unknown := sorted(set(labels.tolist()) - set(self.classes_.tolist())):
-            raise ValueError(f"y holds {unknown[0]!r}: expected classes among {self.classes_.tolist()}")
-        if new:
-            self._start(torch.tensor(samples).dtype)
+            self._start(known, torch.tensor(samples).dtype)
         self._train(
             torch.tensor(samples).to(next(self.network_.parameters())),
             torch.tensor(np.searchsorted(self.classes_, labels), dtype=torch.int64),
         )
         return self
 
-    def _start(self, dtype: torch.dtype) -> None:
-        """Make a network, and its method against forgetting."""
+    def _start(self, classes: np.ndarray, dtype: torch.dtype) -> None:
+        """Make a network, and its method against forgetting; a call that is refused changes nothing."""
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
-        start, self._order, draws = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+        start, order, draws = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         hidden = [checks.size("hidden", units) for units in checks.instance("hidden", self.hidden, tuple)]
         sizes = [self.n_features_in_, *hidden]
         layers: list[nn.Module] = []
@@ -161,18 +163,17 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             layers += [uniform(nn.Linear, pre, post, dtype=dtype, generator=start), nn.ReLU()]
         kind = checks.choice("head", self.head, ("linear", "dhp"))
         head: dict[str, Any] = {"dtype": dtype, "generator": start}
-        last = sizes[-1], len(self.classes_)
+        last = sizes[-1], len(classes)
         layers.append(uniform(nn.Linear, *last, **head) if kind == "linear" else DHPSoftmax(*last, **head))
         network = _Network(*layers)
         if not callable(self.method):
             raise TypeError(f"method = {self.method!r}: expected what makes a ContinualMethod of a network")
         self.method_ = checks.instance("method", self.method(network, generator=draws), ContinualMethod)
-        self.network_ = network
+        self.classes_, self.network_, self._order = classes, network, order
         self.loss_curve_: list[float] = []
 
     def _train(self, x: Tensor, y: Tensor) -> None:
-        rate = checks.number("learning_rate", self.learning_rate, above=0)
-        size, epochs = checks.size("batch_size", self.batch_size), checks.size("epochs", self.epochs)
+        rate, size, epochs = float(self.learning_rate), int(self.batch_size), int(self.epochs)
         orders = [torch.split(torch.randperm(len(x), generator=self._order), size) for _ in range(epochs)]
         batches = list(chain.from_iterable(orders))
         shuffled = torch.randperm(len(x), generator=self._order)  # importances are measured on the first samples

@@ -150,8 +150,8 @@ class DHPSoftmax(nn.Module):
             ValueError: A class is out of range.
         """
         checks.arguments()
-        for row in range(self.out_features) if classes is None else classes:
-            self.trace[checks.size("classes", row, minimum=0, maximum=self.out_features - 1)] = 0
+        rows = range(self.out_features) if classes is None else classes
+        self.trace[[checks.size("classes", row, minimum=0, maximum=self.out_features - 1) for row in rows]] = 0
 
     @contextmanager
     def frozen_trace(self) -> Iterator[None]:
@@ -174,9 +174,9 @@ class DHPSoftmax(nn.Module):
         checks.tensor("input", input, ("batch", self.in_features), like=self.weight)
         checks.finite("input", input, ("batch", "feature"))  # a trace that holds NaN never recovers
         checks.finite("eta", self.eta)
+        shares = self._shares(target, len(input))
         if self.constrain_eta:
             self.eta.data.clamp_(0, 1)
-        shares = self._shares(target, len(input))
         count = shares.sum(0)
         activity = input.detach() if self.detach_input else input
         mean = shares.T @ activity / torch.where(count > 0, count, 1.0)[:, None]
@@ -186,7 +186,7 @@ class DHPSoftmax(nn.Module):
         """The probability of each class in each sample."""
         if target.is_floating_point():
             checks.tensor("target", target, (batch, self.out_features), like=self.weight)
-            if (target < 0).any() or ((target.sum(1) - 1).abs() > 1e-4).any():
+            if not ((target >= 0).all() and ((target.sum(1) - 1).abs() <= 1e-4).all()):  # also NaN
                 raise ValueError("target holds rows that are no probabilities: expected a sum of 1")
             return target
         if target.shape != (batch,):

@@ -74,10 +74,15 @@ class Replay(ContinualMethod):
             task: Its training data and classes.
 
         Raises:
-            ValueError: Samples differ in shape or dtype from earlier ones, or some have no label.
+            ValueError: Samples differ in shape or dtype from earlier ones, or some have no label; nothing was changed.
         """
-        for inputs, labels in task_batches(task):
-            self.memory.add(inputs, torch.stack((labels, torch.full_like(labels, len(self.classes))), 1))
+        before = self.memory.state_dict()
+        try:
+            for inputs, labels in task_batches(task):
+                self.memory.add(inputs, torch.stack((labels, torch.full_like(labels, len(self.classes))), 1))
+        except BaseException:
+            self.memory.load_state_dict(before)  # else these samples would count as those of the next task
+            raise
         self.classes.append(None if task.classes is None else list(task.classes))
 
     def state_dict(self) -> dict[str, Any]:

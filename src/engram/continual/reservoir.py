@@ -126,6 +126,8 @@ class Reservoir:
             raise ValueError(
                 f"state['inputs'] holds {len(state['inputs'])} places: expected capacity = {self.capacity}"
             )
+        if len(state["labels"]) != len(state["inputs"]):
+            raise ValueError(f"state['labels'] holds {len(state['labels'])} places: expected {len(state['inputs'])}")
         self._inputs, self._labels = state["inputs"].clone(), state["labels"].clone()
         self.seen = int(state["seen"])
         self.generator.set_state(state["generator"].cpu())

@@ -66,13 +66,20 @@ def task_cross_entropy(
         labels: (batch,), each among ``classes``.
         classes: The task's outputs; None: all.
 
+    Raises:
+        ValueError: A class is no output, or a label is not among the classes.
+
     Examples:
         >>> task_cross_entropy(torch.zeros(1, 4), torch.tensor([2]), classes=(2, 3))
         tensor(0.6931)
     """
     checks.arguments()
     if classes is not None:
+        active = [checks.size("classes", label, 0, logits.shape[1] - 1) for label in classes]
+        is_active = (labels[:, None] == torch.tensor(active, device=labels.device)).any(1)
+        if checks.readable(labels) and not is_active.all():
+            raise ValueError(f"labels hold {int(labels[~is_active][0])}: expected classes among {active}")
         is_masked = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
-        is_masked[list(classes)] = False
+        is_masked[active] = False
         logits = logits.masked_fill(is_masked, -torch.inf)
     return functional.cross_entropy(logits, labels)

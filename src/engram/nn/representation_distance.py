@@ -56,6 +56,7 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
     """
     checks.instance("X", X, Tensor)
     checks.instance("Y", Y, Tensor)
+    checks.has_shape("X", X.shape, ("samples", "units"))
     _check_shape("Y", Y, (len(X), "units"))
     gram_x, gram_y = (_gram(activity) for activity in (X, Y))
     return (gram_x - gram_y).square().sum()

@@ -56,15 +56,15 @@ class RMSpropEpsInside(Optimizer):
         if closure is not None:
             with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step(p, p.grad, group["lr"], group["alpha"], group["eps"])
+        moving = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        for p, _ in moving:  # before any of them moves
+            if p.grad.is_sparse:
+                raise RuntimeError(f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected dense")
+        for p, group in moving:
+            self._step(p, p.grad, group["lr"], group["alpha"], group["eps"])
         return loss
 
     def _step(self, p: Tensor, g: Tensor, lr: float, alpha: float, eps: float) -> None:
-        if g.is_sparse:
-            raise RuntimeError(f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected dense")
         state = self.state[p]
         if not state:
             state["square_avg"] = torch.zeros_like(p)

@@ -93,23 +93,25 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             FloatingPointError: Training diverged; a lower ``learning_rate`` may help.
         """
         samples, labels = checks.samples(self, X, y, dtype=[np.float64, np.float32])
-        self.classes_, numbers = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y has 1 class, {self.classes_[0]!r}: a classifier expects at least two")
-        self.rule_ = self._checked_rule()
+        names, numbers = np.unique(labels, return_inverse=True)
+        if len(names) < 2:
+            raise ValueError(f"y has 1 class, {names[0]!r}: a classifier expects at least two")
+        rule = self._checked_rule()
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
         weight_generator, rule_generator, order_generator = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         x, classes = torch.tensor(samples), torch.tensor(numbers, dtype=torch.int64)
-        self.network_ = self._network(x.dtype, weight_generator)
-        self.state_ = self.rule_.init(self.network_, rule_generator)
+        network = self._network(len(names), x.dtype, weight_generator)
+        state = rule.init(network, rule_generator)
         rate = checks.number("learning_rate", self.learning_rate, above=0)
         momentum = checks.number("momentum", self.momentum, minimum=0, below=1)
-        decay = self.rule_.weight_decay(rate, momentum) if self.weight_decay is None else self.weight_decay
+        decay = rule.weight_decay(rate, momentum) if self.weight_decay is None else self.weight_decay
         checks.number("weight_decay", decay, minimum=0)
-        optimizer = torch.optim.SGD(self.network_.parameters(), rate, momentum, weight_decay=decay)
-        size = checks.size("batch_size", self.batch_size)
+        optimizer = torch.optim.SGD(network.parameters(), rate, momentum, weight_decay=decay)
+        size, epochs = checks.size("batch_size", self.batch_size), checks.size("epochs", self.epochs)
+        # Only now, so that a call that is refused leaves an earlier network as it is.
+        self.classes_, self.rule_, self.network_, self.state_ = names, rule, network, state
         self.loss_curve_ = []
-        for _ in range(checks.size("epochs", self.epochs)):
+        for _ in range(epochs):
             losses = 0.0
             for rows in torch.split(torch.randperm(len(x), generator=order_generator), size):
                 update = train_step(self.rule_, self.network_, optimizer, (x[rows], classes[rows]), self.state_)
@@ -128,7 +130,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             NotFittedError: ``fit`` has not been called.
             ValueError: X is invalid, or has another number of features.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "network_")
         samples = torch.tensor(checks.samples(self, X, dtype=[np.float64, np.float32], reset=False))
         with torch.no_grad():
             output = self.rule_.predict(self.network_, samples.to(next(self.network_.parameters())))
@@ -143,10 +145,10 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rule = registry.get("learning_rules", self.rule)() if isinstance(self.rule, str) else self.rule
         return checks.instance("rule", rule, LearningRule)  # type: ignore[type-abstract]
 
-    def _network(self, dtype: torch.dtype, generator: torch.Generator) -> nn.Sequential:
+    def _network(self, outputs: int, dtype: torch.dtype, generator: torch.Generator) -> nn.Sequential:
         activation = ACTIVATIONS[checks.choice("activation", self.activation, ACTIVATIONS)]
         hidden = [checks.size("hidden", units) for units in checks.instance("hidden", self.hidden, tuple)]
         modules: list[nn.Module] = []
-        for pre, post in pairwise([self.n_features_in_, *hidden, len(self.classes_)]):
+        for pre, post in pairwise([self.n_features_in_, *hidden, outputs]):
             modules += [lecun(nn.Linear, pre, post, dtype=dtype, generator=generator), activation()]
         return nn.Sequential(*modules[:-1])

@@ -38,9 +38,9 @@ class DenseMap(LocalMap):
 
     def update(self, view: View) -> None:
         """Update the map by one step, with the view from the agent's pose."""
-        agent = self._in_arrays()
+        view, agent = self.checked(view), self._in_arrays()
         self._maps *= self.gamma
-        for r, c, label in self._visible(self.checked(view)):
+        for r, c, label in self._visible(view):
             if label not in self._labels:
                 self._labels.append(label)
                 self._maps = np.concatenate([self._maps, np.zeros_like(self._maps[:1])])
@@ -137,6 +137,10 @@ class DenseMap(LocalMap):
             column: Its column.
             headings: Headings to arrive with; the first that is possible is taken.
         """
+        checks.size("row", row, -checks.LARGEST_SIZE)
+        checks.size("column", column, -checks.LARGEST_SIZE)
+        if len(headings) != 4 or any(heading not in range(4) for heading in headings):
+            raise ValueError(f"headings = {headings!r}: expected four headings, each 0 to 3")
         cells = np.argwhere(self.known_empty()) - 1 + self.bbox[:2]
         free = {(int(r), int(c)) for r, c in cells}
         start, moves = (self.pose.row, self.pose.column), [(int(r), int(c)) for r, c in MOVES]

@@ -150,7 +150,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
             if isinstance(seed_or_seeds, int | np.integer)
             else seed_or_seeds
         )
-        seeds = [None if number is None else int(number) for number in numbers]
+        seeds = [None if number is None else checks.size("seed", number, minimum=0, maximum=None) for number in numbers]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed = {seed!r}: expected num_envs = {self.num_envs} seeds")
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
@@ -228,12 +228,13 @@ class SingleEnv(Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Shaped[np.ndarray, "*features"], dict[str, Any]]:
         """Start an episode; a ``seed`` gives it a new generator; ``options`` as in ``BatchedEnv.reset``."""
+        before = self.batch.rngs, self._np_random, self._np_random_seed
         super().reset(seed=seed)
-        before, self.batch.rngs = self.batch.rngs, [self.np_random]
+        self.batch.rngs = [self.np_random]
         try:
             observations, infos = self.batch.reset(options=options)
         except BaseException:
-            self.batch.rngs = before  # a failed first reset does not count
+            self.batch.rngs, self._np_random, self._np_random_seed = before  # a failed reset does not count
             raise
         return observations[0], _of_the_first(infos)
 

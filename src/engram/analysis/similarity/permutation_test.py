@@ -54,6 +54,9 @@ def permutation_test(
         n_permutations: Number of permutations.
         statistic: Function of distances and labels, larger if the labels explain more.
 
+    Raises:
+        ValueError: An argument does not fit, or a statistic is not finite, for example as a label occurs once.
+
     Source: Phipson and Smyth, "Permutation p-values should never be zero" (2010).
 
     Examples:
@@ -68,7 +71,9 @@ def permutation_test(
         raise ValueError(f"labels: expected {len(distances)}, one for each system, found {len(labels)}")
     checks.size("n_permutations", n_permutations)
     observed = statistic(distances, labels)
+    checks.finite("statistic(distances, labels)", np.asarray(observed))  # NaN would be the most significant of all
     null = np.array([statistic(distances, rng.permutation(labels)) for _ in range(n_permutations)])
+    checks.finite("the statistics of permuted labels", null)
     # The tolerance makes permutations that only rename the labels count, in spite of rounding errors.
     n_as_large = int((null >= observed - 1e-12 * abs(observed)).sum())
     return PermutationTest(observed, (1 + n_as_large) / (1 + n_permutations), null)

@@ -226,6 +226,8 @@ def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.
         [True, False, True]
     """
     checks.arguments()
+    for index, row in enumerate(rows or ()):
+        checks.size(f"rows[{index}]", row, 0, linear.out_features - 1)
     shape = linear.weight.shape if rows is None else (len(rows), linear.in_features)
     device = linear.weight.device if generator is None else generator.device
     fresh = torch.empty(shape, dtype=linear.weight.dtype, device=device)
@@ -234,5 +236,4 @@ def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.
         linear.weight.copy_(fresh)
         return
     for index, row in enumerate(rows):
-        checks.size(f"rows[{index}]", row, 0, linear.out_features - 1)
         linear.weight[row] = fresh[index]

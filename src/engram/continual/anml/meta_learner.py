@@ -144,12 +144,12 @@ class SequentialMetaLearner:
         with checks.noted(x=x, y=y, remember_x=remember_x, remember_y=remember_y):
             y = labels("y", y, x, self.net)
             remember_y = labels("remember_y", remember_y, remember_x, self.net)
-            if self.zap:
-                zap_(self.net.readout, sorted(set(y.tolist())), self.generator)
             images, answers = torch.cat((remember_x, x)), torch.cat((remember_y, y))
             n_remembered = len(remember_x)
             # The gates of all images are computed once, since the inner loop does not change them.
             gate = self.net.gates(images) if self._gate_rests else None
+            if self.zap:  # after the gates, which refuse images of another size
+                zap_(self.net.readout, sorted(set(y.tolist())), self.generator)
             logits = self._logits_after_learning(x, y, gate, images)
         loss = functional.cross_entropy(logits, answers)
         if not loss.isfinite():

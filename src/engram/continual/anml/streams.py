@@ -92,15 +92,15 @@ def learn_stream(
     y = labels("y", y, x, checks.instance("net", net, GatedNet))
     checks.number("lr", lr, minimum=0)
     trained = copy.deepcopy(net).requires_grad_(False)
-    zap_(trained.readout, None, generator)
-    if trained.readout.bias is not None:
-        nn.init.zeros_(trained.readout.bias)
     moving = []
     for name in train:
         chosen = [p for n, p in trained.named_parameters() if f"{n}.".startswith(f"{name}.")]
         if not chosen:
             raise ValueError(f"train has {name!r}: expected names of submodules or parameters, as 'head'")
         moving += [parameter.requires_grad_() for parameter in chosen]
+    zap_(trained.readout, None, generator)
+    if trained.readout.bias is not None:
+        nn.init.zeros_(trained.readout.bias)
     inputs, model = (_features(trained, x), trained.head) if _head_alone(train) else (x, trained)
     steps = torch.optim.Adam(moving, lr=lr, fused=True) if optimizer is None else optimizer(moving, lr=lr)
     for i in range(len(inputs)):

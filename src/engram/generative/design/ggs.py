@@ -129,15 +129,17 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         checks.number("gamma", self.gamma, minimum=0)
         checks.size("n_nodes", self.n_nodes, len(np.unique(measured.tokens, axis=0)))
         rng = checks.rng("random_state", self.random_state)
+        noisy_model = self._fitted(measured.tokens, measured.scores, self.epochs, rng)
+        vocab = len(self.alphabet)
+        nodes = expand_hamming1(measured.tokens, self.n_nodes, rng, vocab=vocab, explore=self.explore)
+        noisy_labels = noisy_model.predict(nodes)
+        smoother = GraphLabelSmoother(self.gamma, k=self.k, edge_weight=self.edge_weight, laplacian=self.laplacian)
+        labels = smoother.fit_transform(nodes, noisy_labels) if self.gamma else noisy_labels
+        self.model_ = self._fitted(nodes, labels, self.smooth_epochs, rng)
+        # Only now, so that a call that fails leaves an earlier fit whole.
+        self.noisy_model_, self.nodes_, self.noisy_labels_, self.labels_ = noisy_model, nodes, noisy_labels, labels
         self.consensus_ = decode(consensus(measured.tokens)[None], self.alphabet)[0]
         self.start_ = Population(*measured)
-        self.noisy_model_ = self._fitted(measured.tokens, measured.scores, self.epochs, rng)
-        vocab = len(self.alphabet)
-        self.nodes_ = expand_hamming1(measured.tokens, self.n_nodes, rng, vocab=vocab, explore=self.explore)
-        self.noisy_labels_ = self.noisy_model_.predict(self.nodes_)
-        smoother = GraphLabelSmoother(self.gamma, k=self.k, edge_weight=self.edge_weight, laplacian=self.laplacian)
-        self.labels_ = smoother.fit_transform(self.nodes_, self.noisy_labels_) if self.gamma else self.noisy_labels_
-        self.model_ = self._fitted(self.nodes_, self.labels_, self.smooth_epochs, rng)
         self._rng = copy.deepcopy(rng)
         return self
 

@@ -233,7 +233,10 @@ class Ehrlich(Landscape):
         self.wild_type = np.array(wild_type, dtype=np.uint8)
 
     def feasible(self, tokens: Tokens) -> Bool[np.ndarray, "sequences"]:
-        """Whether each sequence has no banned transition."""
+        """Whether each sequence has no banned transition; raises as a call does."""
+        checks.arguments()
+        checks.has_shape("tokens", tokens.shape, ("sequences", self.length))
+        check_tokens("tokens", tokens, self.vocab)
         return np.asarray(self.allowed[tokens[:, :-1], tokens[:, 1:]].all(1))
 
     def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:

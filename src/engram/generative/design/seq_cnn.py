@@ -227,8 +227,10 @@ def train_epoch(
     Source: the published code of Kirjner et al., ICLR 2024.
     """
     checks.arguments()
+    net._check(tokens)  # all of them, before the first batch changes the network
     checks.has_shape("labels", labels.shape, (len(tokens),))
     checks.finite("labels", labels)
+    checks.size("batch_size", batch_size)
     if weighted:
         cumulative = np.cumsum(1 / (labels - labels.min() + 1))
         order = np.searchsorted(cumulative, rng.random(len(labels)) * cumulative[-1]).clip(max=len(labels) - 1)
@@ -236,7 +238,7 @@ def train_epoch(
         order = rng.permutation(len(labels))
     weight = net.conv.weight
     total = 0.0
-    for start in range(0, len(order), checks.size("batch_size", batch_size)):
+    for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         targets = torch.from_numpy(labels[batch]).to(weight)
         loss = functional.mse_loss(net(torch.from_numpy(tokens[batch]).to(weight.device)), targets)

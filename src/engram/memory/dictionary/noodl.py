@@ -199,9 +199,14 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> NOODL:
         """Forget everything and learn from samples, (samples, features), in several passes."""
-        samples = self._validated(X, reset=True)
-        rng = check_random_state(self.random_state)
-        self._start(samples, samples[: self.batch_size], rng)
+        before = dict(self.__dict__)
+        try:
+            samples = self._validated(X, reset=True)
+            rng = check_random_state(self.random_state)
+            self._start(samples, samples[: self.batch_size], rng)
+        except Exception:  # the width of X belongs to the old dictionary
+            self.__dict__ = before
+            raise
         n_unchanged = 0
         for epoch in range(self.max_iter):
             order = rng.permutation(len(samples)) if self.shuffle else np.arange(len(samples))

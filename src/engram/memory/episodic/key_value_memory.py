@@ -377,7 +377,11 @@ def forget_index(memory: KeyValueMemory, _: object) -> None:
 
 
 def _check_loaded(memory: KeyValueMemory, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """Raise ValueError unless a state fits a memory of this capacity."""
+    """Raise ValueError unless a state fits a memory of this capacity; torch would load the parts that do."""
+    for name, own in (*memory.named_buffers(), *memory.named_parameters()):
+        tensor = state.get(prefix + name)
+        if isinstance(tensor, Tensor):
+            checks.has_shape(f"state_dict[{prefix + name!r}]", tuple(tensor.shape), tuple(own.shape))
     for name, maximum in {"n_filled": memory.capacity, "clock": None}.items():
         tensor = state.get(prefix + name)
         if isinstance(tensor, Tensor) and tensor.numel():

@@ -62,8 +62,8 @@ class Scaffold(Saveable):
     def store(self, content: Float[Tensor, "items features"]) -> None:
         """Associate contents of finite numbers, (items, features), with random states."""
         self._check("content", content)
-        self.content = torch.cat((self.content, content.float()))
-        self.states = torch.cat((self.states, random_states(self.memory, len(content), self.generator).cpu()))
+        states = random_states(self.memory, len(content), self.generator).cpu()
+        self.content, self.states = torch.cat((self.content, content.float())), torch.cat((self.states, states))
         self._fit()
 
     def recall(self, cue: Float[Tensor, "batch features"], generator: torch.Generator | None = None) -> ScaffoldRecall:

@@ -96,16 +96,20 @@ class LongTermStore(Generic[T]):
         """
         if source is not None:
             self._existing_id("source", source)
-        while self.capacity is not None and len(self) >= self.capacity:
-            idle = [number for number in self.ids if number not in in_use]
-            if not idle:
-                raise ValueError(f"in_use = {list(in_use)}: no room can be made with capacity = {self.capacity}")
-            self._evict(idle[-1])
-        number, self._next = self._next, self._next + 1
+        n_removed = 0 if self.capacity is None else max(0, len(self) + 1 - self.capacity)
+        idle = [number for number in self.ids if number not in in_use] if n_removed else []
+        if len(idle) < n_removed:
+            raise ValueError(f"in_use = {list(in_use)}: no room can be made with capacity = {self.capacity}")
+        number, key = self._next, copy.deepcopy(key)
+        if key is not None:
+            self._matcher.add(key, number)  # it may refuse the key, so that nothing is removed or stored
+        for old in idle[len(idle) - n_removed :]:
+            self._evict(old)
+        self._next += 1
         self._items[number] = item
         self.touch(number)
-        if key is not None:
-            self.add_key(key, number, source if source in self._items else None)  # it may have been removed
+        if key is not None:  # the source may have been removed
+            self.keys.append(StoredKey(key, number, source if source in self._items else UNKNOWN))
         return number
 
     def add_key(self, key: Any, target: int, source: int | None = None) -> None:
@@ -197,13 +201,15 @@ class LongTermStore(Generic[T]):
             items.append(item)
         keys = [StoredKey(*key) for key in state["keys"]]
         edges: list[Any] = [(i, j, payload_i, payload_j) for i, j, payload_i, payload_j in state["edges"]]
+        matcher = copy.deepcopy(self._matcher)  # it may refuse a key
         for number in self._items:
-            self._matcher.forget(number)
+            matcher.forget(number)
+        for key in keys:
+            matcher.add(key.key, checks.choice("target of a key", key.target, state["ids"]))
+        self._matcher = matcher
         self._items = dict(zip(state["ids"], items, strict=True))
         self._used = dict(zip(state["ids"], state["used"], strict=True))
         self.keys, self._edges = keys, edges
-        for key in self.keys:
-            self._matcher.add(key.key, key.target)
         self._clock, self._next = float(state["clock"]), int(state["next"])
 
     @staticmethod

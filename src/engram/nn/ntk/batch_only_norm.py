@@ -79,7 +79,8 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
         x: Samples, such as the training set, as one batch.
 
     Raises:
-        ValueError: There is only one sample, or the network has no such norm.
+        ValueError: There is only one sample, or the network has no such norm, or does not run one; no statistics were
+            changed.
 
     Examples:
         >>> model = nn.Sequential(BatchOnlyNorm())
@@ -96,13 +97,17 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
     if not norms:
         raise ValueError(f"model is a {type(model).__name__} without a BatchOnlyNorm: expected one at least")
     statistics: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    fixed: list[tuple[Tensor | None, Tensor | None]] = [(norm.mean, norm.variance) for norm in norms]
     for norm in norms:
         norm.mean, norm.variance = None, None
     hooks = [norm.register_forward_hook(record_input) for norm in norms]
     try:
         model(x)
+        if len(statistics) < len(norms):
+            raise ValueError(f"model ran {len(statistics)} of its {len(norms)} norms: expected all of them")
+        fixed = [statistics[norm] for norm in norms]
     finally:
         for hook in hooks:
             hook.remove()
-    for norm in norms:
-        norm.mean, norm.variance = statistics[norm]
+        for norm, statistic in zip(norms, fixed, strict=True):
+            norm.mean, norm.variance = statistic

@@ -141,15 +141,13 @@ class FOP(Optimizer):
         if closure is not None:
             with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
+        for p in (p for group in self.param_groups for p in group["params"]):  # before any of them moves
+            if p.grad is not None and p.grad.is_sparse:
+                raise RuntimeError(f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected dense")
         if not self.state:
             self._warn_if_alone()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None and p.numel()]
-            for p in params:
-                if p.grad.is_sparse:
-                    raise RuntimeError(
-                        f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected dense"
-                    )
             foreach = all(p.is_cuda for p in params) if group["foreach"] is None else group["foreach"]
             for batch in [params] if foreach else [[p] for p in params]:
                 if batch:

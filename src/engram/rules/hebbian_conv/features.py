@@ -188,13 +188,15 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _learn(self, images: np.ndarray) -> None:
         self.network_.train()
-        for first in range(0, len(images), self.batch_size):
-            batch = torch.from_numpy(images[first : first + self.batch_size])
-            if self.flip:
-                flipped = torch.from_numpy(self._rng.random(len(batch)) < 0.5)
-                batch = torch.where(flipped.view(-1, 1, 1, 1), batch.flip(3), batch)
-            self.network_(batch)
-        self.network_.eval()
+        try:
+            for first in range(0, len(images), self.batch_size):
+                batch = torch.from_numpy(images[first : first + self.batch_size])
+                if self.flip:
+                    flipped = torch.from_numpy(self._rng.random(len(batch)) < 0.5)
+                    batch = torch.where(flipped.view(-1, 1, 1, 1), batch.flip(3), batch)
+                self.network_(batch)
+        finally:
+            self.network_.eval()  # else ``transform`` would go on learning after an interruption
 
     def _images(self, X: Data, reset: bool = False) -> np.ndarray:
         """X as images, (samples, channels, height, width)."""

@@ -145,11 +145,14 @@ class MapInductionPlanner:
         if known_map.size > 2**POSITION_BITS:
             raise ValueError(f"known has {known_map.size} cells: expected at most {2**POSITION_BITS}")
         rewarded = checks.array("rewards", observation.get("rewards", known_map == REWARD), known_map.shape, np.bool_)
-        self.goals_seen |= {(down, right) for down, right in np.argwhere(rewarded | (known_map == REWARD)).tolist()}
+        goals_seen = {(down, right) for down, right in np.argwhere(rewarded | (known_map == REWARD)).tolist()}
+        goals_seen |= self.goals_seen
         is_new = known_map.tobytes() != self._known
         if is_new:
+            self._known = b""  # a map that is refused is refused again
+            self._induce(known_map, goals_seen)
             self._known = known_map.tobytes()
-            self._induce(known_map)
+        self.goals_seen = goals_seen
         if self.planner == "greedy":
             return greedy_action(known_map, (row, column), self.posterior_, self.unseen)
         cell = row * known_map.shape[1] + column
@@ -165,12 +168,12 @@ class MapInductionPlanner:
         self.tree_ = self.search.tree_
         return action
 
-    def _induce(self, known_map: Int8[np.ndarray, "h w"]) -> None:
-        """Form hypotheses about a map, and a world for the search."""
+    def _induce(self, known_map: Int8[np.ndarray, "h w"], goals_seen: set[tuple[int, int]]) -> None:
+        """Form hypotheses about a map with these rewards, and a world for the search."""
         self.posterior_ = None
         maps, weights = np.zeros((0, *known_map.shape), np.int8), np.zeros(0)
         if self.mode != "uniform":
-            self.posterior_ = self.grammar.posterior(known_map, self.goals_seen)
+            self.posterior_ = self.grammar.posterior(known_map, goals_seen)
             self._note_exhaustion(self.posterior_)
             maps, weights = self._hypotheses(self.posterior_)
         if self.planner == "greedy":

@@ -95,9 +95,10 @@ class RL2Observation(_Widened):
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start lifetimes."""
         rows = _reset_rows(options, self.num_envs)
+        observations, infos = self.env.reset(seed=seed, options=options)
         self._init(rows)
         self._ended[rows] = False
-        return super().reset(seed=seed, options=options)
+        return np.concatenate([observations, self.more()], axis=1), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""
@@ -150,8 +151,9 @@ class InnerEpisodes(VectorWrapper):
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start lifetimes."""
         rows = _reset_rows(options, self.num_envs)
+        observations, infos = self.env.reset(seed=seed, options=options)
         self._over[rows], self._ended[rows] = 0, False
-        return self.env.reset(seed=seed, options=options)
+        return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""

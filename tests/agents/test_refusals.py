@@ -1,0 +1,166 @@
+"""A call that is refused changes nothing."""
+
+import copy
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from engram.agents import (
+    D3G,
+    MFEC,
+    NEC,
+    RND,
+    FragmentedCuriosity,
+    IntrinsicReward,
+    RecurrentAgent,
+    TabularQ,
+    TabularQSS,
+)
+from engram.memory import DND, KeyValueMemory
+from engram.nn import vector_encoder
+from engram.tasks import grid_transfer
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def equal(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def nec(replay_size, steps):
+    memory, encoder = DND(20, key_dim=3, tables=2, generator=generator()), vector_encoder(2, 3, generator=generator())
+    agent = NEC(memory, encoder, rng=np.random.default_rng(0), k=3, replay_size=replay_size)
+    for step in range(steps):
+        agent.act(np.ones(2, np.float32))
+        agent.observe(1.0, step == steps - 1, False)
+        agent.learn()
+    return agent
+
+
+@pytest.mark.parametrize(("size", "other"), [(10, 50), (50, 10)])
+def test_nec_refuses_a_replay_of_another_size(size, other):
+    agent = nec(size, 0)
+    before = copy.deepcopy(agent.state_dict())
+    with pytest.raises(ValueError, match="replay_size"):
+        agent.load_state_dict(nec(other, 25).state_dict())
+    after = agent.state_dict()
+    assert after["steps"] == before["steps"]
+    assert equal(after["memory"], before["memory"])
+
+
+@pytest.mark.parametrize("wrong", [np.array([np.nan, 1.0]), np.ones(1), np.ones(3)])
+def test_refused_observation_does_not_change_the_running_scale(wrong):
+    agent = MFEC(KeyValueMemory(20, key_dim=2, tables=2), rng=np.random.default_rng(0), standardise=2)
+    agent.act(np.ones(2))
+    agent.observe(1.0, False, False)
+    with pytest.raises(ValueError, match="observation"):
+        agent.act(wrong)
+    assert agent._scale.count == 1
+    assert agent.act(np.ones(2)) in range(2)
+
+
+def test_refused_identity_is_not_recorded():
+    agent = MFEC(KeyValueMemory(20, key_dim=2, tables=2, hash_dim=3), rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"identity.shape = \(4,\)"):
+        agent.act(np.ones(2), np.ones(4))
+    agent.act(np.ones(2), np.ones(3))
+    agent.observe(1.0, True, False)
+    assert agent.learn() == {}
+
+
+def test_refused_last_observation_can_be_given_again():
+    memory = KeyValueMemory(20, key_dim=2, tables=2)
+    agent = MFEC(memory, rng=np.random.default_rng(0), truncation="bootstrap")
+    agent.act(np.ones(2))
+    with pytest.raises(ValueError, match=r"x\.shape"):
+        agent.observe(1.0, False, True, np.ones(3))
+    agent.observe(1.0, False, True, np.ones(2))
+    agent.learn()
+    assert int(memory.n_filled.sum()) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"seed": [1, 2, 3]}, {"options": {"reset_mask": np.array([True, False])}}])
+def test_environments_that_were_not_reset_still_restart_without_reward(wrong):
+    curiosity = RND((4,), num_envs=2, hidden=8, feature_dim=4, generator=generator())
+    env = IntrinsicReward(gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync"), curiosity)
+    env.reset(seed=0)
+    over = np.zeros(2, bool)
+    while not over[1]:
+        _, _, terminated, truncated, _ = env.step(np.array([0, 0]))
+        over = terminated | truncated
+    if "seed" in wrong:
+        with pytest.raises(ValueError, match="seeds"):
+            env.reset(**wrong)
+    else:
+        env.reset(**wrong)
+    assert env.step(np.array([0, 0]))[4]["intrinsic"][1] == 0
+
+
+def test_curiosity_without_key_module_does_not_load_half_a_state():
+    def make():
+        return RND((3,), hidden=8, feature_dim=4, running=False, generator=generator())
+
+    encoded, curiosity = FragmentedCuriosity(make, key_encoder=lambda x: x), FragmentedCuriosity(make)
+    encoded.store.get(0).module.update(torch.ones(50, 3))
+    before = copy.deepcopy(curiosity.store.get(0).module.predictor.state_dict())
+    with pytest.raises(TypeError, match="key_module"):
+        curiosity.load_state_dict(encoded.state_dict())
+    assert equal(curiosity.store.get(0).module.predictor.state_dict(), before)
+    with pytest.raises(ValueError, match="current"):
+        curiosity.load_state_dict(curiosity.state_dict() | {"current": np.array([4])})
+
+
+@pytest.mark.parametrize("part", ["rng", "episodes"])
+def test_recurrent_agent_refuses_before_it_loads(part):
+    box, two = spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(2)
+    agent, other = (RecurrentAgent(box, two, rng=np.random.default_rng(seed), hidden_size=4) for seed in (0, 1))
+    wrong = {"rng": np.random.MT19937(1).state, "episodes": []}
+    before = copy.deepcopy(agent.state_dict()["network"])
+    with pytest.raises(ValueError, match=part):
+        agent.load_state_dict(other.state_dict() | {part: wrong[part]})
+    assert equal(agent.state_dict()["network"], before)
+
+
+def test_refused_process_draws_nothing():
+    agent = TabularQ([0], [9], [9], 4, rng=np.random.default_rng(0))
+    before = agent.rng.bit_generator.state
+    with pytest.raises(ValueError, match="successors"):
+        agent.train(grid_transfer(4), 5)
+    assert agent.rng.bit_generator.state == before
+
+
+def test_log_with_an_unknown_neighbour_is_not_learned_in_part():
+    agent = TabularQSS([0], [4], [4], 2, rng=np.random.default_rng(0), neighbours=lambda cell: [min(cell + 1, 3)])
+    before = agent.transition_values()
+    log = np.array([0, 1]), np.array([0, 0]), np.ones(2), np.array([1, 3]), np.zeros(2, bool)
+    with pytest.raises(ValueError, match="cell 3 follows cell 1"):
+        agent.partial_fit(*log)
+    np.testing.assert_array_equal(agent.transition_values(), before)
+
+
+@pytest.mark.parametrize("states", [torch.rand(10, 1), torch.rand(10, 5), torch.full((3, 2), torch.nan)])
+def test_d3g_refuses_states_that_do_not_fit(states):
+    box = spaces.Box(-1.0, 1.0, (2,))
+    agent = D3G(box, box, generator=generator(), hidden=(4,))
+    with pytest.raises(ValueError, match="states"):
+        agent.normalise(states)
+    assert agent.shift.tolist() == [0.0, 0.0]
+
+
+def test_rnd_refuses_a_mask_of_another_shape_and_nan():
+    rnd = RND((3,), num_envs=2, hidden=8, feature_dim=4, keep_prob=1.0, generator=generator())
+    obs, valid = torch.randn(4, 2, 3, generator=generator()), torch.ones(4, 2, dtype=torch.bool)
+    before, drawn = copy.deepcopy(rnd.predictor.state_dict()), rnd.generator.get_state()
+    with pytest.raises(ValueError, match=r"valid.shape = \(2, 4\)"):
+        rnd.update(obs, valid.T)
+    with pytest.raises(ValueError, match="dtype"):
+        rnd.update(obs.long())
+    assert torch.equal(rnd.generator.get_state(), drawn)
+    with pytest.raises(FloatingPointError, match="loss = nan"):
+        rnd.update(torch.full((5, 3), torch.nan))
+    assert equal(rnd.predictor.state_dict(), before)

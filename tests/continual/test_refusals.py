@@ -1,0 +1,86 @@
+"""A call that is refused changes nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+from engram.analysis import shuffled_control
+from engram.continual import DHPSoftmax, Replay, TaskData, task_cross_entropy
+from engram.continual.anml import GatedNet, SequentialMetaLearner, anml_net, learn_stream, zap_
+from engram.continual.reservoir import Reservoir
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        ([0, 1], (2, 3), r"labels hold 0: expected classes among \[2, 3\]"),  # counted within the task
+        ([3, 3], (-1,), "classes = -1: expected 0 to 3"),
+        ([3, 3], (9,), "classes = 9: expected 0 to 3"),
+        ([1, 3], (), r"labels hold 1: expected classes among \[\]"),
+    ],
+)
+def test_labels_outside_a_task_are_refused(labels, classes, message):
+    with pytest.raises(ValueError, match=message):
+        task_cross_entropy(torch.zeros(2, 4), torch.tensor(labels), classes)
+
+
+def test_a_task_that_replay_refuses_midway_leaves_no_samples():
+    replay = Replay(nn.Linear(2, 4), capacity=50)
+    batches = [(torch.ones(8, width), torch.tensor([0, 1] * 4)) for width in (2, 3)]
+    state = replay.generator.get_state()
+    with pytest.raises(ValueError, match=r"inputs\.shape"):
+        replay.end_task(TaskData(batches, classes=(0, 1)))
+    assert replay.memory.seen == 0
+    assert torch.equal(replay.generator.get_state(), state)
+    replay.end_task(TaskData([(torch.ones(8, 2), torch.tensor([2, 3] * 4))], classes=(2, 3)))
+    assert replay.loss(torch.ones(8, 2), torch.tensor([2, 3] * 4), torch.zeros(8, 4)).isfinite()
+
+
+def test_a_reservoir_refuses_a_state_with_too_few_labels():
+    memory = Reservoir(4, torch.Generator())
+    memory.add(torch.ones(8, 2), torch.zeros(8))
+    state = memory.state_dict()
+    with pytest.raises(ValueError, match="holds 2 places: expected 4"):
+        Reservoir(4, torch.Generator()).load_state_dict({**state, "labels": state["labels"][:2]})
+
+
+def test_a_refused_zap_or_meta_step_redraws_nothing():
+    generator = torch.Generator().manual_seed(0)
+    layer, state = nn.Linear(2, 3), generator.get_state()
+    before = layer.weight.detach().clone()
+    with pytest.raises(ValueError, match=r"rows\[1\] = 3"):
+        zap_(layer, [1, 3], generator)
+    assert torch.equal(layer.weight, before)
+    assert torch.equal(generator.get_state(), state)
+    net = anml_net(body_channels=4, gate_channels=2, num_outputs=10, generator=generator)
+    learner, images = SequentialMetaLearner(net, generator), torch.rand(8, 1, 20, 20)
+    before, state = net.readout.weight.detach().clone(), generator.get_state()
+    with pytest.raises(ValueError, match="20x20"):
+        learner.step(images[:3], torch.full((3,), 3), images[3:], torch.arange(5))
+    assert torch.equal(net.readout.weight, before)
+    assert torch.equal(generator.get_state(), state)
+    with pytest.raises(ValueError, match="train has 'heads'"):
+        learn_stream(GatedNet(nn.Flatten(), nn.Linear(4, 2)), torch.rand(2, 1, 2, 2), torch.tensor([0, 1]),
+                     generator=generator, train=("heads",))  # fmt: skip
+    with pytest.raises(ValueError, match="initial lacks w"):
+        shuffled_control({"w": torch.ones(2, 2)}, {}, {"w": torch.ones(2, 2)}, generator)
+    assert torch.equal(generator.get_state(), state)
+
+
+def test_a_refused_call_leaves_prototypes():
+    layer = DHPSoftmax(2, 3)
+    layer.trace += 1
+    with pytest.raises(ValueError, match="classes = 3"):
+        layer.reset_trace([0, 3])
+    with pytest.raises(ValueError, match="expected a sum of 1"):
+        layer(torch.ones(1, 2), torch.tensor([[torch.nan, 1.0, 0.0]]))
+    layer.eta.data.fill_(2.0)
+    with pytest.raises(ValueError, match="target = 7"):
+        layer(torch.ones(1, 2), torch.tensor([7]))
+    assert layer.eta.item() == 2
+    assert (layer.trace == 1).all()
+    layer.reset_trace([1])
+    assert layer.trace[:, 0].tolist() == [1, 0, 1]
+    layer.reset_trace([])
+    layer.reset_trace()
+    assert not layer.trace.any()

@@ -1,0 +1,45 @@
+"""A call that is refused changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from engram.generative.design import GGS, Ehrlich
+from engram.generative.design.seq_cnn import SeqCNN, optimizer_of, train_epoch
+
+
+def test_a_failed_fit_leaves_an_earlier_design_whole():
+    options = {"n_nodes": 12, "channels": 4, "epochs": 5, "smooth_epochs": 5, "rounds": 2, "random_state": 0}
+    design = GGS("AC", **options).fit(["AAAAAA", "AAAACA", "ACAAAA", "CAAAAA"], [0.0, 1.0, 1.0, 1.0])
+    before = design.sample(3)
+    other = ["CCCCCC", "CCCCAC", "CACCCC", "ACCCCC"]
+    with pytest.raises(ValueError, match="epochs = 0"):
+        design.set_params(smooth_epochs=0).fit(other, [0.0, 1.0, 1.0, 1.0])
+    assert design.consensus_ == "AAAAAA"
+    assert design.sample(3) == before
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (np.full((1, 8), 9, np.uint8), "expected below 4"),
+        (np.zeros((1, 3), np.uint8), r"expected \(sequences, 8\)"),
+    ],
+)
+def test_feasible_refuses_other_tokens(tokens, message):
+    landscape = Ehrlich(np.random.default_rng(0), length=8, vocab=4, n_motifs=1)
+    with pytest.raises(ValueError, match=message):
+        landscape.feasible(tokens)
+
+
+def test_a_refused_epoch_trains_nothing():
+    net, rng = SeqCNN(6, 4, 4, 3, generator=torch.Generator().manual_seed(0)), np.random.default_rng(0)
+    tokens, before, state = np.zeros((8, 6), np.uint8), net.readout.weight.detach().clone(), rng.bit_generator.state
+    optimizer = optimizer_of(net, 1e-2)
+    with pytest.raises(ValueError, match="batch_size = 0"):
+        train_epoch(net, optimizer, tokens, np.zeros(8), rng, batch_size=0)
+    tokens[7] = 9
+    with pytest.raises(ValueError, match=r"tokens\[7, 0\] = 9"):
+        train_epoch(net, optimizer, tokens, np.zeros(8), rng, batch_size=2, weighted=False)
+    assert torch.equal(net.readout.weight, before)
+    assert rng.bit_generator.state == state

@@ -1,0 +1,20 @@
+"""A call that is refused changes nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+from engram.nn import BatchOnlyNorm, freeze_norms
+
+
+def test_a_refused_call_keeps_the_statistics_of_norms():
+    model = nn.Sequential(nn.Linear(2, 3), BatchOnlyNorm())
+    freeze_norms(model, torch.randn(8, 2))
+    before = model[1].mean
+    with pytest.raises(RuntimeError):
+        freeze_norms(model, torch.randn(8, 5))
+    assert model[1].mean is before
+    model.forward = lambda x: x  # runs no norm
+    with pytest.raises(ValueError, match="0 of its 1 norms"):
+        freeze_norms(model, torch.randn(8, 2))
+    assert model[1].mean is before
