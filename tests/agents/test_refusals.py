@@ -16,6 +16,7 @@ from engram.agents import (
     FragmentedCuriosity,
     IntrinsicReward,
     RecurrentAgent,
+    ReplayBuffer,
     TabularQ,
     TabularQSS,
 )
@@ -164,3 +165,31 @@ def test_rnd_refuses_a_mask_of_another_shape_and_nan():
     with pytest.raises(FloatingPointError, match="loss = nan"):
         rnd.update(torch.full((5, 3), torch.nan))
     assert equal(rnd.predictor.state_dict(), before)
+
+
+def test_a_reward_without_an_action_is_refused():
+    agent = TabularQ([0], [9], [9], 4, rng=np.random.default_rng(0))
+    before = agent.values(np.array([0.0])).copy()
+    with pytest.raises(RuntimeError, match="observe was called without an action"):
+        agent.observe(1.0, False, False, np.array([3.0]))
+    assert (agent.values(np.array([0.0])) == before).all()
+    agent.act(np.array([0.0]))
+    agent.observe(0.0, False, False, np.array([1.0]))
+    with pytest.raises(RuntimeError, match="observe was called without an action"):
+        agent.observe(1.0, False, False, np.array([3.0]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"actions": np.array([0.9, 0.2])}, "actions = .*: expected integers"),
+        ({"terminated": np.array([2.0, -1.0])}, "terminated"),
+    ],
+)
+def test_a_log_that_is_refused_is_not_added(wrong, message):
+    buffer = ReplayBuffer(4, spaces.Box(-1.0, 1.0, (1,)), spaces.Discrete(2))
+    never, states = np.zeros(2, bool), np.zeros((2, 1), np.float32)
+    log = {"states": states, "actions": np.array([0, 1]), "rewards": np.ones(2), "next_states": states}
+    with pytest.raises((TypeError, ValueError), match=message):
+        buffer.add(**log | {"terminated": never, "truncated": never} | wrong)
+    assert len(buffer) == 0

@@ -59,7 +59,10 @@ class ActionVectors:
     def encode(self, actions: Any) -> Vectors:
         """Actions, (batch, ...), as vectors; raise ValueError for a wrong shape or a discrete action out of range."""
         if self.discrete:
-            index = torch.as_tensor(np.asarray(actions), device=self.device).long().flatten() - self.first
+            numbers = np.asarray(actions)
+            index = torch.as_tensor(numbers, device=self.device).long().flatten() - self.first
+            if (numbers % 1 != 0).any():
+                raise ValueError(f"actions = {actions!r}: expected integers")
             if len(index) and not 0 <= int(index.min()) <= int(index.max()) < self.size:
                 raise ValueError(f"actions = {actions!r}: expected {self.first} to {self.first + self.size - 1}")
             return torch.nn.functional.one_hot(index, self.size).float()

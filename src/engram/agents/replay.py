@@ -107,6 +107,9 @@ class ReplayBuffer:
                 raise FloatingPointError(f"{name} of transition {self.written} or later: expected finite numbers")
         flags = {"terminated": terminated, "truncated": truncated}
         ends = [checks.array(name, flag, (n,), np.float32)[:, None] for name, flag in flags.items()]
+        for (name, flag), end in zip(flags.items(), ends, strict=True):
+            if not ((end == 0) | (end == 1)).all():
+                raise ValueError(f"{name} = {flag!r}: expected True or False for each transition")
         vectors = [] if self.actions is None else [self.actions.encode(actions)]
         if vectors and len(vectors[0]) != n:
             raise ValueError(f"actions = {actions!r}: expected one for each of {n} transitions")

@@ -62,7 +62,7 @@ class Tabular(ABC):
         self.learning_rate = checks.number("learning_rate", learning_rate, minimum=0, maximum=1)
         self.exploration, self.rng = exploration or EpsilonGreedy(), rng
         self.steps = 0
-        self._cell = self._action = 0
+        self._cell = self._action = -1  # no action waits for its reward
 
     def cell(self, observation: Any) -> int:
         """The cell of an observation."""
@@ -95,13 +95,20 @@ class Tabular(ABC):
             terminated: Whether it terminated the episode.
             truncated: Not used: a truncated step bootstraps.
             observation: The next observation; None only where the value of the next state is not needed.
+
+        Raises:
+            RuntimeError: There is no action to learn from.
+            ValueError: The reward is not finite, or the next observation is missing or invalid.
         """
+        if self._action < 0:
+            raise RuntimeError("observe was called without an action: expected act before it")
         checks.instance("terminated", terminated, bool | np.bool_)  # type: ignore[arg-type]
         if observation is None and not self._can_learn_without_next(terminated):
             raise ValueError("observation = None: expected the one after the action")
         reward = checks.number("reward", reward)
         next_cell = 0 if observation is None else self.cell(observation)
         self._fit(*map(np.array, ([self._cell], [self._action], [reward], [next_cell], [terminated])))
+        self._action = -1
 
     def learn(self) -> dict[str, float]:
         """Do nothing, since ``observe`` learns."""

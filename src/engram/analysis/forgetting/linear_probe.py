@@ -72,15 +72,15 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         l2 = checks.number("l2", self.l2, above=0)
         max_iter, tol = checks.size("max_iter", self.max_iter), checks.number("tol", self.tol, above=0)
         X, y = checks.samples(self, X, y, dtype=np.float64)
-        self.classes_, label_indices = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
+        classes, label_indices = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
             raise ValueError("y: expected at least two classes, found 1 class")
-        self.mean_, std = X.mean(0), X.std(0)
-        if not (std > STD_FLOOR).any() and len(X) > len(self.classes_):
+        mean, std = X.mean(0), X.std(0)
+        if not (std > STD_FLOOR).any() and len(X) > len(classes):
             warnings.warn("body outputs are constant: a probe can only guess", UserWarning, stacklevel=2)
-        self.scale_ = np.maximum(std, STD_FLOOR)
-        Z, labels = torch.from_numpy((X - self.mean_) / self.scale_), torch.from_numpy(label_indices)
-        solution = Z.new_zeros(len(self.classes_), X.shape[1] + 1)
+        scale = np.maximum(std, STD_FLOOR)
+        Z, labels = torch.from_numpy((X - mean) / scale), torch.from_numpy(label_indices)
+        solution = Z.new_zeros(len(classes), X.shape[1] + 1)
 
         def closure() -> Tensor:
             loss, solution.grad = _loss(solution, Z, labels, l2)
@@ -98,6 +98,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with single_threaded():  # several threads would wait for each other hundreds of times
             solver.step(closure)
             largest_gradient = _loss(solution, Z, labels, l2)[1].abs().max().item()
+        self.classes_, self.mean_, self.scale_ = classes, mean, scale
         self.n_iter_, self.gradient_norm_ = max(1, solver.state[solution]["n_iter"]), largest_gradient
         if largest_gradient > tol:
             details = f"an entry of the gradient is {largest_gradient:.1e}, and tol = {tol:.1e}"
