@@ -39,6 +39,14 @@ from mutmut.mutation.pragma_handling import IgnoredCode
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "engram"
+CONTRACTS = {
+    "agents": "agents",
+    "continual": "continual_methods",
+    "memory": "associative_memories",
+    "optim": "optimizers",
+    "plasticity": "plasticity_rules",
+    "rules": "learning_rules",
+}  # the contract that the parts of a package keep, by its module in tests/contracts
 
 
 class Mutant(NamedTuple):
@@ -58,9 +66,12 @@ class Mutations(MutationVisitor):
 def mutants(path: Path, number: int | None, seed: int) -> list[Mutant]:
     """Return some mutants of the functions and methods of a module, drawn at random, in the order of the code."""
     visitor = Mutations(mutation_operators, IgnoredCode(set(), set(), set()))
-    wrapper = cst.MetadataWrapper(cst.parse_module(path.read_text()))
+    text = path.read_text()
+    compiled = re.findall(r"\bjit\((\w+)", text)
+    wrapper = cst.MetadataWrapper(cst.parse_module(text))
     module, names = wrapper.visit(visitor), wrapper.resolve(QualifiedNameProvider)
-    places = [x for x in visitor.mutations if isinstance(x.contained_by_top_level_function, cst.FunctionDef)]
+    in_functions = [x for x in visitor.mutations if isinstance(x.contained_by_top_level_function, cst.FunctionDef)]
+    places = [x for x in in_functions if x.contained_by_top_level_function.name.value not in compiled]
     drawn = random.Random(seed).sample(range(len(places)), min(number or len(places), len(places)))
     return [
         Mutant(
@@ -188,7 +199,9 @@ def main() -> None:
     """Draw mutants, run the tests on each, and print what survives and a row for each module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+", help="under src/engram, such as analysis/decoding.py or 'rules/*.py'")
-    parser.add_argument("--tests", nargs="+", help="what to run (default: what mirrors the packages, and bounds)")
+    parser.add_argument(
+        "--tests", nargs="+", help="what to run (default: what mirrors the packages, their contracts, bounds)"
+    )
     parser.add_argument("--sample", type=int, help="mutants to draw from each module (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     options = parser.parse_args()
@@ -197,7 +210,9 @@ def main() -> None:
     if not drawn:
         parser.error(f"modules = {options.modules}: expected files under src/engram with functions to change")
     packages = {path.relative_to(SOURCE).parts[0] for path in drawn}
-    tests = options.tests or [*sorted(f"tests/{package}" for package in packages), "tests/contracts/test_bounds.py"]
+    contracts = ["bounds", *(CONTRACTS[package] for package in sorted(packages & CONTRACTS.keys()))]
+    mirrors = sorted(f"tests/{package}" for package in packages)
+    tests = options.tests or [*mirrors, *(f"tests/contracts/test_{contract}.py" for contract in contracts)]
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["-q", "-s", "-p", "no:cacheprovider", f"--basetemp={folder}/tests", *tests, *map(str, drawn)]
         sys.exit(pytest.main(arguments, [Trials(drawn)]))
