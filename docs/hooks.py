@@ -210,8 +210,8 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
 def _runs(which: str) -> str:
     if which == "standings":
         counts: Counter[str] = Counter()
-        for of_preset in results.verdicts().values():
-            counts.update(of_preset.get(results.PRESET, {}))
+        for name in engram.experiments():
+            counts.update(recorded(name).get(results.PRESET, {}).get("verdicts", {}))
         return f"<p>At laptop scale <b>{counted(counts)}</b> so far.</p>"
     if which == "cards":
         of = {name: (theme, title) for theme, named in THEMES.items() for name, title in named.items()}

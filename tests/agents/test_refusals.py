@@ -61,7 +61,7 @@ def test_refused_observation_does_not_change_the_running_scale(wrong):
     agent.observe(1.0, False, False)
     with pytest.raises(ValueError, match="observation"):
         agent.act(wrong)
-    assert agent._scale.count == 1
+    assert agent.state_dict()["scale"]["count"] == 1
     assert agent.act(np.ones(2)) in range(2)
 
 
@@ -86,7 +86,7 @@ def test_refused_last_observation_can_be_given_again():
 
 
 @pytest.mark.parametrize("wrong", [{"seed": [1, 2, 3]}, {"options": {"reset_mask": np.array([True, False])}}])
-def test_environments_that_were_not_reset_still_restart_without_reward(wrong):
+def test_a_refused_or_partial_reset_leaves_other_environments_as_they_were(wrong):
     curiosity = RND((4,), num_envs=2, hidden=8, feature_dim=4, generator=generator())
     env = IntrinsicReward(gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync"), curiosity)
     env.reset(seed=0)

@@ -9,7 +9,7 @@ from engram.analysis.verify import Box
 from engram.analysis.verify.nnet import Normalisation
 
 
-def test_what_permutations_give_is_finite():
+def test_a_statistic_that_is_nan_is_refused():
     points, labels = np.random.default_rng(0).normal(size=(8, 2)), np.array([0] * 7 + [1])
     distances = np.linalg.norm(points[:, None] - points, axis=2)
 
@@ -29,7 +29,7 @@ def test_decoding_refuses_nan():
         cross_temporal_decoding(activity, np.arange(8) % 2)
 
 
-def test_heterogeneity_takes_a_row_for_each_step_and_refuses_before_it_plays():
+def test_heterogeneity_refuses_wrong_steps_before_it_draws():
     env, rng = gymnasium.make("CartPole-v1"), np.random.default_rng(0)
     state = rng.bit_generator.state
     with pytest.raises(ValueError, match="steps = 0"):

@@ -61,7 +61,7 @@ class ActionVectors:
         if self.discrete:
             numbers = np.asarray(actions)
             index = torch.as_tensor(numbers, device=self.device).long().flatten() - self.first
-            if (numbers % 1 != 0).any():
+            if numbers.dtype.kind == "f" and (numbers % 1 != 0).any():
                 raise ValueError(f"actions = {actions!r}: expected integers")
             if len(index) and not 0 <= int(index.min()) <= int(index.max()) < self.size:
                 raise ValueError(f"actions = {actions!r}: expected {self.first} to {self.first + self.size - 1}")

@@ -92,7 +92,8 @@ class ReplayBuffer:
 
         Raises:
             FloatingPointError: A state or a reward is not finite.
-            ValueError: The arrays differ in length or width, or actions are missing, or given for a log of states.
+            ValueError: The arrays differ in length or width, or actions are missing, or given for a log of states; or a
+                flag is not True or False, or a discrete action is not an integer.
         """
         if (actions is None) != (self.actions is None):
             expected = "None, in a log of states" if self.actions is None else "those of each transition"
@@ -108,7 +109,7 @@ class ReplayBuffer:
         flags = {"terminated": terminated, "truncated": truncated}
         ends = [checks.array(name, flag, (n,), np.float32)[:, None] for name, flag in flags.items()]
         for (name, flag), end in zip(flags.items(), ends, strict=True):
-            if not ((end == 0) | (end == 1)).all():
+            if getattr(flag, "dtype", None) != np.bool_ and not ((end == 0) | (end == 1)).all():
                 raise ValueError(f"{name} = {flag!r}: expected True or False for each transition")
         vectors = [] if self.actions is None else [self.actions.encode(actions)]
         if vectors and len(vectors[0]) != n:

@@ -201,6 +201,10 @@ class RND(nn.Module):
             obs: Observations, (batch, ...) or (time, batch, ...).
             valid: Whether each observation counts; None: all do.
             envs: Not used: one module learns for all environments.
+
+        Raises:
+            ValueError: An argument does not fit; nothing was changed.
+            FloatingPointError: The loss is not finite; only the generator has moved.
         """
         checks.arguments()
         batch_dims = obs.ndim - len(self.obs_shape)
@@ -211,12 +215,13 @@ class RND(nn.Module):
             checks.has_shape("valid", tuple(valid.shape), tuple(obs.shape[:batch_dims]))
         obs = self._checked(obs.reshape(-1, *self.obs_shape))
         loss = self.loss(obs, None if valid is None else valid.flatten())
-        if not loss.isfinite():
-            raise FloatingPointError(f"loss = {loss.item()}: expected finite observations; nothing was learned")
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(f"loss = {value}: expected finite observations; nothing was learned")
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        return loss.item()
+        return value
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the optimiser, which is part of the module's state."""

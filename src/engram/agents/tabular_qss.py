@@ -174,7 +174,7 @@ class TabularQSS(Tabular):
         from engram.agents import kernels
 
         log, conflict = (states, actions, rewards, next_states, terminated), np.full(2, -1)
-        if self._given:  # all are checked before one is learned
+        if self._given and len(states) > 1:  # all are checked before one is learned
             t = self.transitions
             in_use = np.arange(t.q.shape[1]) < t.degree[states, None]
             expected = ((t.neighbours[states] == next_states[:, None]) & in_use).any(1)

@@ -57,7 +57,8 @@ def heterogeneity(
     with checks.noted(features=features), torch.no_grad():
         rows = features(torch.from_numpy(np.stack(observations)))
         if len(rows) != len(observations):
-            raise ValueError(f"features returned {len(rows)} rows: expected {len(observations)}, one for each step")
+            expected = f"{len(observations)}, one for each observation"
+            raise ValueError(f"features returned {len(rows)} rows: expected {expected}")
         unit_vectors = functional.normalize(rows.flatten(1).double())
     cosines = unit_vectors.sum(0).square().sum() - unit_vectors.square().sum()
     return 1 - cosines.item() / (len(observations) * (len(observations) - 1))

@@ -56,6 +56,9 @@ def task_batches(task: Task) -> Iterable[Any]:
     return [task.train] if isinstance(task.train, tuple) else task.train
 
 
+IGNORED = -100  # the label that torch's cross-entropy leaves out
+
+
 def task_cross_entropy(
     logits: Float[Tensor, "batch outputs"], labels: Int[Tensor, " batch"], classes: Sequence[int] | None = None
 ) -> Float[Tensor, ""]:
@@ -67,7 +70,7 @@ def task_cross_entropy(
         classes: The task's outputs; None: all.
 
     Raises:
-        ValueError: A class is no output, or a label is not among the classes.
+        ValueError: A class is no output, or a label is not among the classes and not -100, which is left out.
 
     Examples:
         >>> task_cross_entropy(torch.zeros(1, 4), torch.tensor([2]), classes=(2, 3))
@@ -76,10 +79,11 @@ def task_cross_entropy(
     checks.arguments()
     if classes is not None:
         active = [checks.size("classes", label, 0, logits.shape[1] - 1) for label in classes]
-        is_active = (labels[:, None] == torch.tensor(active, device=labels.device)).any(1)
-        if checks.readable(labels) and not is_active.all():
-            raise ValueError(f"labels hold {int(labels[~is_active][0])}: expected classes among {active}")
         is_masked = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
         is_masked[active] = False
         logits = logits.masked_fill(is_masked, -torch.inf)
-    return functional.cross_entropy(logits, labels)
+    loss = functional.cross_entropy(logits, labels)
+    if classes is not None and checks.readable(loss) and not loss.isfinite():  # as for a label that is masked
+        for label in set(labels.tolist()) - {*active, IGNORED}:
+            raise ValueError(f"labels hold {label}: expected classes among {active}")
+    return loss

@@ -136,6 +136,9 @@ class DenseMap(LocalMap):
             row: Row of the cell, from where the agent started.
             column: Its column.
             headings: Headings to arrive with; the first that is possible is taken.
+
+        Raises:
+            ValueError: A heading is not 0 to 3, or there are not four.
         """
         checks.size("row", row, -checks.LARGEST_SIZE)
         checks.size("column", column, -checks.LARGEST_SIZE)

@@ -237,10 +237,13 @@ class Ehrlich(Landscape):
         checks.arguments()
         checks.has_shape("tokens", tokens.shape, ("sequences", self.length))
         check_tokens("tokens", tokens, self.vocab)
+        return self._feasible(tokens)
+
+    def _feasible(self, tokens: Tokens) -> Bool[np.ndarray, "sequences"]:
         return np.asarray(self.allowed[tokens[:, :-1], tokens[:, 1:]].all(1))
 
     def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
-        present = self.feasible(tokens).astype(np.float64)
+        present = self._feasible(tokens).astype(np.float64)
         for motif, spacing in zip(self.motifs, self.spacings, strict=True):
             starts = np.arange(self.length - spacing[-1])
             letters = (tokens[:, starts[:, None] + spacing] == motif).sum(2).max(1)

@@ -92,7 +92,7 @@ class LongTermStore(Generic[T]):
             The fragment's number; no number is used twice.
 
         Raises:
-            ValueError: No room can be made, or the source is unknown.
+            ValueError: No room can be made, or the source is unknown, or the key does not fit those stored already.
         """
         if source is not None:
             self._existing_id("source", source)
@@ -102,7 +102,7 @@ class LongTermStore(Generic[T]):
             raise ValueError(f"in_use = {list(in_use)}: no room can be made with capacity = {self.capacity}")
         number, key = self._next, copy.deepcopy(key)
         if key is not None:
-            self._matcher.add(key, number)  # it may refuse the key, so that nothing is removed or stored
+            self._matcher.add(key, number)  # first: if it refuses the key, nothing has been removed or stored
         for old in idle[len(idle) - n_removed :]:
             self._evict(old)
         self._next += 1
@@ -201,12 +201,17 @@ class LongTermStore(Generic[T]):
             items.append(item)
         keys = [StoredKey(*key) for key in state["keys"]]
         edges: list[Any] = [(i, j, payload_i, payload_j) for i, j, payload_i, payload_j in state["edges"]]
-        matcher = copy.deepcopy(self._matcher)  # it may refuse a key
         for number in self._items:
-            matcher.forget(number)
-        for key in keys:
-            matcher.add(key.key, checks.choice("target of a key", key.target, state["ids"]))
-        self._matcher = matcher
+            self._matcher.forget(number)
+        try:
+            for key in keys:
+                self._matcher.add(key.key, checks.choice("target of a key", key.target, state["ids"]))
+        except Exception:  # the matcher refused a key: it gets the old ones back
+            for number in state["ids"]:
+                self._matcher.forget(number)
+            for key in self.keys:
+                self._matcher.add(key.key, key.target)
+            raise
         self._items = dict(zip(state["ids"], items, strict=True))
         self._used = dict(zip(state["ids"], state["used"], strict=True))
         self.keys, self._edges = keys, edges

@@ -141,7 +141,8 @@ class FOP(Optimizer):
         if closure is not None:
             with torch.enable_grad(), checks.noted(closure=closure):
                 loss = closure()
-        for p in (p for group in self.param_groups for p in group["params"]):  # before any of them moves
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for p in parameters:  # all of them, before any moves
             if p.grad is not None and p.grad.is_sparse:
                 raise RuntimeError(f"the gradient of a parameter of shape {tuple(p.shape)} is sparse: expected dense")
         if not self.state:

@@ -149,7 +149,7 @@ class MapInductionPlanner:
         goals_seen |= self.goals_seen
         is_new = known_map.tobytes() != self._known
         if is_new:
-            self._known = b""  # a map that is refused is refused again
+            self._known = b""  # so that a refused map is refused again, and not taken for a known one
             self._induce(known_map, goals_seen)
             self._known = known_map.tobytes()
         self.goals_seen = goals_seen
