@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from engram.experiments.learning_to_remember import experiment, references, remembering
+from engram.lab.folder import TrialFolder
+from engram.lab.loop import Run
 from engram.learned.learning_to_remember import GatedRule, LSTMMemory, OuterRule, StaticRule
 
 ARMS = experiment.arms("laptop")
@@ -55,3 +57,36 @@ def test_rates_of_gradient_descent_are_chosen_on_other_windows(new_run):
     linear = run.choices["sgd_linear_4"]
     assert shares["sgd_linear_4"] == pytest.approx(max(linear["scores"]), abs=0.03)
     assert shares["sgd_linear_4"] not in linear["scores"]
+
+
+def test_the_search_that_recalls_most_goes_on(new_run, monkeypatch):
+    nets, recalls, build = [], iter([0.6, 0.9, 0.7]), remembering.build
+    monkeypatch.setattr(remembering, "build", lambda *arguments: nets.append(build(*arguments)) or nets[-1])
+    monkeypatch.setattr(remembering, "mean_recall", lambda _: next(recalls))
+    run = new_run()
+    remembering.trial(remembering.Remembering(bits=4, windows=12, searches=3, batch_size=2, tested=2), run)
+    assert len(nets) == 3
+    assert run.kept["net"] is nets[1]
+    steps = {name: frame["step"].to_list() for (name,), frame in run.metrics().group_by("metric")}
+    assert steps["search_0_accuracy"] == steps["search_1_accuracy"] == steps["search_2_accuracy"] == [1, 2]
+    assert steps["accuracy"] == list(range(3, 13))
+
+
+def test_several_searches_resume_exactly(new_run, tmp_path, monkeypatch):
+    config = remembering.Remembering(bits=4, windows=18, searches=3, batch_size=2, tested=5)
+    folder = TrialFolder(tmp_path)
+    whole, train_window, calls = new_run(), remembering.train_window, []
+    expected = remembering.trial(config, whole)
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 11:  # in the last loop, so that the choice is made again
+            raise KeyboardInterrupt
+        return train_window(*arguments)
+
+    monkeypatch.setattr(remembering, "train_window", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        remembering.trial(config, Run(folder, 0, checkpoint_seconds=0))
+    resumed = Run(folder, 0, checkpoint_seconds=0)
+    assert remembering.trial(config, resumed) == expected
+    assert resumed.metrics().equals(whole.metrics())
