@@ -73,8 +73,8 @@ experiment = Experiment(
     neurons whose messages are averaged works as well with 24 and 48 [rule-runs-in-larger-networks: holds]; networks
     with hidden neurons learn too, whether layered [layered-learns: holds], with two hidden layers [deep-learns: holds],
     recurrent [recurrent-learns: holds] or sparse [sparse-learns: holds], if four searches are begun and the best goes
-    on for three times as many windows: a single one often stays at what bodies alone recall. A rule that is trained to
-    recall earlier windows recalls 86 % of the bits of the previous one [the-last-window-is-recalled: holds]. Simple
+    on for three times as many windows: a single one often stays at what bodies alone recall; rules that are trained to
+    recall earlier windows recall 86 % of the bits of the previous one [the-last-window-is-recalled: holds]. Simple
     rules do as well: one state variable in each synapse is enough [one-number-is-enough: holds], types of neurons do
     not help [types-help: fails], and a rule without products of activities recalls as much, contrary to our expectation
     [products-matter: fails]. So begin with a single number in each synapse, one type of neurons and several searches,

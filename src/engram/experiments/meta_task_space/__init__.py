@@ -154,7 +154,7 @@ experiment = Experiment(
     closed forms [expressivity: holds], and the generator accepts 22 % of its draws, as the published one does
     [acceptance: holds]. Only 40 % of the tasks that it accepts require learning [few-worth-learning: holds]. A trained
     LSTM has less regret than UCB1, which does not know that the two arms depend on each other [bandit-learnt: holds],
-    and in the median hardly more than a greedy player that knows it [bandit-as-greedy: holds]. It is nearly optimal in
+    and in the median hardly more than a greedy player that knows it [bandit-as-greedy: holds]; it is nearly optimal in
     the two-step task [two-step-learnt: holds], and learns within lifetimes of unseen random tasks, from a score of 0.29
     to 0.49 [learns-unseen-tasks: holds]. Its choices in the two-step task with reversals are model-based, with an
     effect of 0.33 [model-based: holds], 90 % of that of exact inference [model-based-as-inferred-with-reversals:
