@@ -93,14 +93,14 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             FloatingPointError: Training diverged; a lower ``learning_rate`` may help.
         """
         samples, labels = checks.samples(self, X, y, dtype=[np.float64, np.float32])
-        names, numbers = np.unique(labels, return_inverse=True)
-        if len(names) < 2:
-            raise ValueError(f"y has 1 class, {names[0]!r}: a classifier expects at least two")
+        known, numbers = np.unique(labels, return_inverse=True)
+        if len(known) < 2:
+            raise ValueError(f"y has 1 class, {known[0]!r}: a classifier expects at least two")
         rule = self._checked_rule()
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
         weight_generator, rule_generator, order_generator = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         x, classes = torch.tensor(samples), torch.tensor(numbers, dtype=torch.int64)
-        network = self._network(len(names), x.dtype, weight_generator)
+        network = self._network(len(known), x.dtype, weight_generator)
         state = rule.init(network, rule_generator)
         rate = checks.number("learning_rate", self.learning_rate, above=0)
         momentum = checks.number("momentum", self.momentum, minimum=0, below=1)
@@ -109,7 +109,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         optimizer = torch.optim.SGD(network.parameters(), rate, momentum, weight_decay=decay)
         size, epochs = checks.size("batch_size", self.batch_size), checks.size("epochs", self.epochs)
         # Only now, so that a call that is refused leaves an earlier network as it is.
-        self.classes_, self.rule_, self.network_, self.state_ = names, rule, network, state
+        self.classes_, self.rule_, self.network_, self.state_ = known, rule, network, state
         self.loss_curve_ = []
         for _ in range(epochs):
             losses = 0.0

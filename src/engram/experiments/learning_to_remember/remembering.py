@@ -197,14 +197,14 @@ def trial(config: Remembering, run: Run) -> dict[str, Any]:
     nets = [build(config, generator) for _ in range(config.searches)]
     untrained = recall_of(config, nets[0], stream, generator)[0].accuracy
     searches = [begin(config, net, generator) for net in nets]
-    n_first, recall_reached = 0, [0.0]
+    n_first, best = 0, 0
     if config.searches > 1:
         n_first = config.windows // PARTS
         for number, search in enumerate(searches):
             train(config, run, search, range(n_first), f"search_{number}_")
         recall_reached = [mean_recall(recall_of(config, net, stream, generator)) for net in nets]
         run.log(n_first, **{f"search_{number}_recall": recall for number, recall in enumerate(recall_reached)})
-    best = recall_reached.index(max(recall_reached))
+        best = recall_reached.index(max(recall_reached))
     train(config, run, searches[best], range(n_first, config.windows))
     net = nets[best]
     run.keep(net=net)

@@ -99,8 +99,8 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: Data) -> BlurClassifier:
         """Learn anew from random batches of the samples, (samples, features), and their classes, (samples,)."""
-        x, targets, names = self._checked(X, y, None)
-        x = self._start(x, names)
+        x, targets, known = self._checked(X, y, None)
+        x = self._start(x, known)
         size = min(self.batch_size, len(x))
         for _ in range(self.n_steps):
             batch = torch.randperm(len(x), generator=self._generator)[:size]
@@ -119,8 +119,8 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         first = not hasattr(self, "state_")
         if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes = {classes!r}: expected {self.classes_.tolist()}, as in the first call")
-        x, targets, names = self._checked(X, y, self.classes_ if classes is None and not first else classes, first)
-        self._learn(self._start(x, names) if first else self._scaled(x), targets)
+        x, targets, known = self._checked(X, y, self.classes_ if classes is None and not first else classes, first)
+        self._learn(self._start(x, known) if first else self._scaled(x), targets)
         return self
 
     def predict_proba(self, X: Data) -> np.ndarray:
@@ -138,29 +138,29 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _checked(self, X: Data, y: Data, classes: Data | None, first: bool = True) -> tuple[Tensor, Tensor, np.ndarray]:
         """Samples, targets and classes; the first data define the classes."""
         samples, labels = checks.samples(self, X, y, dtype=np.float64, reset=first)
-        names = self.classes_ if not first else np.unique(labels) if classes is None else unique_labels(classes)
-        if len(names) < 2:
-            raise ValueError(f"y holds 1 class, {names.tolist()[0]!r}: expected at least 2")
-        if unknown := set(labels.tolist()) - set(names.tolist()):
-            raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {names.tolist()}")
+        known = self.classes_ if not first else np.unique(labels) if classes is None else unique_labels(classes)
+        if len(known) < 2:
+            raise ValueError(f"y holds 1 class, {known.tolist()[0]!r}: expected at least 2")
+        if unknown := set(labels.tolist()) - set(known.tolist()):
+            raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {known.tolist()}")
         if len(samples) < 2:
             raise ValueError("X holds n_samples = 1: expected at least 2, for their variance")
         if min(len(samples), self.batch_size) < SMALL:
             message = f"batches of {min(len(samples), self.batch_size)} samples: their moments say little below {SMALL}"
             warnings.warn(message, RuntimeWarning, stacklevel=4)
-        return torch.tensor(samples), torch.tensor(np.where(labels[:, None] == names, 1.0, -1.0)), names
+        return torch.tensor(samples), torch.tensor(np.where(labels[:, None] == known, 1.0, -1.0)), known
 
     def _scaled(self, x: Tensor) -> Tensor:
         return (x - self.mean_) / self.scale_
 
-    def _start(self, x: Tensor, names: np.ndarray) -> Tensor:
+    def _start(self, x: Tensor, known: np.ndarray) -> Tensor:
         """Make the network; return the first data, standardised. Their statistics also scale all later data."""
         genome = EVOLVED if self.genome is None else self.genome
         for layer, units in enumerate(self.hidden_layer_sizes):
             checks.size(f"hidden_layer_sizes[{layer}]", units)
-        sizes = (x.shape[1], *self.hidden_layer_sizes, len(names))
+        sizes = (x.shape[1], *self.hidden_layer_sizes, len(known))
         self._network = BlurNetwork(sizes, n_states=genome.n_states, saturation=self.saturation)
-        self.classes_, self._genome = names, Genome(*(field.detach().double() for field in genome))
+        self.classes_, self._genome = known, Genome(*(field.detach().double() for field in genome))
         spread, self.mean_ = torch.std_mean(x, 0, correction=0)
         self.scale_ = torch.where(spread > 0, spread, 1.0)
         seed = check_random_state(self.random_state).randint(2**31 - 1)

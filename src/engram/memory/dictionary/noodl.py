@@ -204,7 +204,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
             samples = self._validated(X, reset=True)
             rng = check_random_state(self.random_state)
             self._start(samples, samples[: self.batch_size], rng)
-        except Exception:  # the width of X belongs to the old dictionary
+        except Exception:  # else the old dictionary would expect samples of the new width
             self.__dict__ = before
             raise
         n_unchanged = 0
