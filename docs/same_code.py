@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 HARMLESS = ("isinstance", "len", "max", "min", "set", "type")
+HARMLESS_METHODS = ("all", "any", "isfinite", "isnan")
 NAMED = {ast.Name: "id", ast.arg: "arg", ast.ExceptHandler: "name"} | dict.fromkeys(DEFINITIONS.__args__, "name")
 
 
@@ -81,8 +82,8 @@ def _is_check(node: Any) -> bool:
     match node:
         case ast.If(test, [ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError")))], []):
             parts = list(ast.walk(test))
-            calls = [part.func for part in parts if isinstance(part, ast.Call)]
-            are_harmless = all(isinstance(called, ast.Name) and called.id in HARMLESS for called in calls)
+            called = [ast.unparse(part.func).rpartition(".") for part in parts if isinstance(part, ast.Call)]
+            are_harmless = all(name in (HARMLESS_METHODS if dot else HARMLESS) for _, dot, name in called)
             return are_harmless and not any(isinstance(part, ast.NamedExpr | ast.Await) for part in parts)
     return False
 

@@ -61,6 +61,7 @@ experiment = Experiment(name="sines", answer="Nobody knows.")
         ("rest", "offset"),
         ("_SLOWER", "_SLOW"),
         ("    def inner", "    if len(numbers) > rest:\n        raise ValueError('numbers')\n\n    def inner"),
+        ("    def inner", "    if not (numbers > rest).all():\n        raise ValueError('numbers')\n\n    def inner"),
         (
             "    def inner",
             "    if type(numbers) is set and set(numbers):\n        raise ValueError('numbers')\n\n    def inner",
