@@ -13,13 +13,17 @@ from engram.agents import (
     MFEC,
     NEC,
     RND,
+    TD3,
+    EpsilonGreedy,
     FragmentedCuriosity,
     IntrinsicReward,
+    MaxEntMellowmax,
     RecurrentAgent,
     ReplayBuffer,
     TabularQ,
     TabularQSS,
 )
+from engram.agents.replay import TransitionBatch, transition_consistency
 from engram.memory import DND, KeyValueMemory
 from engram.nn import vector_encoder
 from engram.tasks import grid_transfer
@@ -184,6 +188,8 @@ def test_a_reward_without_an_action_is_refused():
     [
         ({"actions": np.array([0.9, 0.2])}, "actions = .*: expected integers"),
         ({"terminated": np.array([2.0, -1.0])}, "terminated"),
+        ({"rewards": np.array([0.0, 1e39])}, r"rewards has 1e\+39: expected at most 3.4e38"),
+        ({"next_states": np.array([[0.0], [-1e39]])}, r"next_states has 1e\+39"),
     ],
 )
 def test_a_log_that_is_refused_is_not_added(wrong, message):
@@ -193,3 +199,40 @@ def test_a_log_that_is_refused_is_not_added(wrong, message):
     with pytest.raises((TypeError, ValueError), match=message):
         buffer.add(**log | {"terminated": never, "truncated": never} | wrong)
     assert len(buffer) == 0
+
+
+@pytest.mark.parametrize("kind", [D3G, TD3])
+@pytest.mark.parametrize("wrong", [{"rewards": torch.ones(2, 1)}, {"terminated": torch.zeros(1)}])
+def test_a_batch_whose_columns_would_be_broadcast_is_refused(kind, wrong):
+    box, states = spaces.Box(-1.0, 1.0, (2,)), torch.zeros(2, 2)
+    agent = kind(box, box, generator=generator(), hidden=(4,))
+    batch, drawn = TransitionBatch(states, states, states[0], states, *states), agent.generator
+    before = drawn.get_state()
+    with pytest.raises(ValueError, match=r"batch.rewards.shape = .* batch.terminated.shape = "):
+        agent.update(batch._replace(**wrong))
+    assert torch.equal(drawn.get_state(), before)
+    with pytest.raises(ValueError, match=r"batch.actions.shape = \(2,\)"):
+        agent.update(batch._replace(actions=torch.ones(2)))
+    with pytest.raises(ValueError, match=r"batch.next_states"):
+        transition_consistency(batch._replace(next_states=torch.zeros(1, 2)))
+
+
+def test_rnd_does_not_observe_nan():
+    rnd = RND((2,), hidden=8, feature_dim=4, generator=generator())
+    for wrong in (torch.nan, torch.inf):
+        with pytest.raises(ValueError, match="samples = tensor of shape"):
+            rnd.observe(torch.tensor([[0.0, wrong], [0.0, 0.0]]))
+    assert rnd.moments.mean.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("values", [np.zeros(0), np.array([1.0, np.nan])])
+def test_exploration_refuses_what_is_not_the_value_of_each_action(values):
+    for policy in (EpsilonGreedy(0.0, 0, 0), MaxEntMellowmax()):
+        with pytest.raises(ValueError, match=r"expected (no NaN|one for each action|at least one|.actions)"):
+            policy(values, 1, np.random.default_rng(0))
+
+
+def test_curiosity_in_fragments_refuses_to_learn_without_environments():
+    curiosity = FragmentedCuriosity(lambda: RND((3,), hidden=8, feature_dim=4, generator=generator()))
+    with pytest.raises(ValueError, match=r"envs = \[\]"):
+        curiosity.update(torch.zeros(4, 0, 3), envs=np.zeros(0, np.int64))

@@ -4,7 +4,12 @@ import gymnasium
 import numpy as np
 import pytest
 
-from engram.analysis import cross_temporal_decoding, heterogeneity, permutation_test
+from engram.analysis import (
+    cross_temporal_decoding,
+    heterogeneity,
+    maximum_likelihood_dimension,
+    permutation_test,
+)
 from engram.analysis.verify import Box
 from engram.analysis.verify.nnet import Normalisation
 
@@ -43,3 +48,10 @@ def test_a_box_of_other_inputs_is_refused():
     scaling = Normalisation(np.zeros(3), np.full(3, 10.0), np.zeros(4), np.ones(4))
     with pytest.raises(ValueError, match=r"box.low.shape = \(1,\): expected \(3\)"):
         scaling.box(Box([1.0], [2.0]))
+
+
+@pytest.mark.parametrize("distances", [[[0.0, 1.0], [1.0, 2.0]], [[np.nan, 1.0]], [[-2.0, -1.0]], [[1.0], [2.0]]])
+@pytest.mark.parametrize("pooled", [True, False])
+def test_no_dimension_of_distances_that_are_not_above_zero(distances, pooled):
+    with pytest.raises(ValueError, match=r"distances = .* above 0"):
+        maximum_likelihood_dimension(np.array(distances), pooled=pooled)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engram.generative.design import GGS, Ehrlich
+from engram.generative.design import GGS, Ehrlich, Population, top
 from engram.generative.design.seq_cnn import SeqCNN, optimizer_of, train_epoch
 
 
@@ -43,3 +43,10 @@ def test_a_refused_epoch_trains_nothing():
         train_epoch(net, optimizer, tokens, np.zeros(8), rng, batch_size=2, weighted=False)
     assert torch.equal(net.readout.weight, before)
     assert rng.bit_generator.state == state
+
+
+def test_the_best_of_sequences_need_a_score_each():
+    tokens = np.array([[0, 1], [1, 1]], np.uint8)
+    for scores in (np.zeros(1), np.zeros(3)):
+        with pytest.raises(ValueError, match=r"population.scores.shape = .* expected \(2\)"):
+            top(Population(tokens, scores), 2)

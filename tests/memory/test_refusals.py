@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from engram.memory import NOODL, ExpanderMemory, KeyValueMemory, Scaffold, random_regular
+from engram.memory import (
+    NOODL,
+    AssociativeStore,
+    DenseHopfield,
+    ExpanderMemory,
+    HebbHopfield,
+    KeyValueMemory,
+    Scaffold,
+    random_regular,
+)
 from engram.memory.fragments import LongTermStore
 
 
@@ -61,3 +70,32 @@ def test_scaffold_without_stored_states_stores_nothing():
     with pytest.raises(ValueError, match="parity"):
         scaffold.store(torch.eye(2, 4))
     assert len(scaffold.content) == len(scaffold.states) == 0
+
+
+def test_a_store_of_vectors_refuses_labels_without_them():
+    store = AssociativeStore(ExpanderMemory(random_regular(480, 5, 6, seed=0)), features=3)
+    with pytest.raises(ValueError, match="payloads = None: expected a vector of 3"):
+        store.write(["apple"])
+    assert len(store) == 0
+
+
+@pytest.mark.parametrize("memory", [DenseHopfield(3), HebbHopfield(4)])
+def test_a_recall_without_sweeps_draws_nothing(memory):
+    pattern, generator = torch.tensor([[1, 1, -1, -1]]), torch.Generator()
+    memory.store(pattern)
+    before = generator.get_state()
+    with pytest.raises(ValueError, match="max_iter = 0"):
+        memory.recall(pattern, max_iter=0, generator=generator)
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_a_hopfield_network_does_not_load_half_a_state():
+    memory, other = HebbHopfield(4, "pseudo-inverse"), HebbHopfield(4, "pseudo-inverse")
+    memory.store(torch.tensor([[1, 1, -1, -1]]))
+    before = copy.deepcopy(memory.state_dict())
+    for name in ("weight", "stored"):
+        with pytest.raises(ValueError, match="only one of"):
+            memory.load_state_dict({name: other.state_dict()[name]})
+    with pytest.raises(ValueError, match=r"state\['weight'\] = .* expected 4 nodes"):
+        memory.load_state_dict({**other.state_dict(), "weight": torch.zeros(5, 5)})
+    assert equal(memory.state_dict(), before)

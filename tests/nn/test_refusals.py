@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engram.nn import BatchOnlyNorm, freeze_norms
+from engram.nn import BatchOnlyNorm, ConvBody, freeze_norms
 
 
 def test_a_refused_call_keeps_the_statistics_of_norms():
@@ -18,3 +18,9 @@ def test_a_refused_call_keeps_the_statistics_of_norms():
     with pytest.raises(ValueError, match="0 of its 1 norms"):
         freeze_norms(model, torch.randn(8, 2))
     assert model[1].mean is before
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 22, 22), (0, 1, 22, 22)])
+def test_the_body_refuses_images_of_other_channels_or_none(shape):
+    with pytest.raises(ValueError, match=r"input.shape = .* expected \(batch, 1, height, width\)"):
+        ConvBody(4)(torch.zeros(shape))

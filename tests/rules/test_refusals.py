@@ -35,7 +35,8 @@ def test_a_refused_fit_changes_nothing(kind, wrong):
         fitted.set_params(**wrong).fit(100 * X + 500, np.array(["a", "b"])[Y])
     np.testing.assert_array_equal(fitted.predict_proba(X), before)
     with pytest.raises(ValueError, match="1 class"):
-        kind(random_state=0).fit(X, 0 * Y)
+        fitted.set_params(**kind().get_params()).fit(X[:, :2], 0 * Y)
+    assert fitted.n_features_in_ == 3
     assert set(fitted.predict(X)) <= {0, 1}
 
 

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-from engram.tasks import PointWorld
+from engram.tasks import PointWorld, SnippetStream, photograph_patches
+from engram.tasks.environments.texture_rooms import TextureRoomsVectorEnv
+from engram.tasks.environments.two_stimulus import TwoStimulusVectorEnv
 from engram.tasks.meta import MetaTaskEnv, MetaTaskVectorEnv, named
 from engram.tasks.meta.instance import Instance
 from engram.tasks.meta.wrappers import InnerEpisodes, RL2Observation
@@ -48,3 +51,37 @@ def test_refused_reset_keeps_the_number_of_inner_episodes():
     with pytest.raises(ValueError, match="kept"):
         env.reset(options={"instance": "kept"})
     assert env._over.tolist() == [1]
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 2, 3), (5, 3, 2, 3), (5, 2, 1, 3), (5, 2, 2, 1)])
+def test_refused_snippets_of_the_past_draw_nothing(shape):
+    stream, generator = SnippetStream(bits=3, old=1.0), torch.Generator()
+    before = generator.get_state()
+    with pytest.raises(ValueError, match=r"past has .* expected snippets of 5 streams"):
+        stream.sample(5, generator, [torch.ones(shape)])
+    assert torch.equal(generator.get_state(), before)
+    assert stream.sample(5, generator, torch.ones(2, 5, 2, 2, 3)).age.max() == 2
+
+
+def test_a_task_that_is_a_number_is_refused():
+    with pytest.raises(TypeError, match=r"options\['instance'\] = 3"):
+        TwoStimulusVectorEnv().reset(options={"instance": 3})
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"size": 1000}, {"count": 0}])
+def test_refused_patches_draw_nothing(wrong):
+    rng = np.random.default_rng(0)
+    before = rng.bit_generator.state
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} = .* expected an integer"):
+        photograph_patches(**{"count": 5, "size": 8, "split": "test", "rng": rng} | wrong)
+    assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("places", 9), ("places", -1), ("steps", -1)])
+def test_rooms_refuse_a_state_of_other_rooms(name, wrong):
+    env = TextureRoomsVectorEnv(2, rooms=3)
+    env.reset(seed=0)
+    before = env.places.copy()
+    with pytest.raises(ValueError, match=rf"state\['{name}'\] = "):
+        env.load_state_dict(env.state_dict() | {name: np.full_like(getattr(env, name), wrong)})
+    np.testing.assert_array_equal(env.places, before)

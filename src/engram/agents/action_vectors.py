@@ -105,6 +105,8 @@ class ActionVectors:
 
     def checked(self, vectors: Tensor | None) -> Vectors:
         """The actions of a batch; raise ValueError if they are None, or vectors of another length."""
+        if vectors is not None and vectors.ndim != 2:
+            raise ValueError(f"batch.actions.shape = {tuple(vectors.shape)}: expected (batch, {self.size})")
         if vectors is None or vectors.shape[1] != self.size:
             actions = "None" if vectors is None else f"of shape {tuple(vectors.shape)}"
             raise ValueError(f"batch.actions are {actions}: expected vectors of {self.size}, as the action space has")

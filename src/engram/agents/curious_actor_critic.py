@@ -114,7 +114,7 @@ class CuriousActorCritic(nn.Module):
 
         Args:
             observations: The observations.
-            previous_actions: The action before each observation; ignored where an episode starts.
+            previous_actions: The action before each observation; where an episode starts, any action, which is ignored.
             starts: Whether an episode starts at each step.
             state: The state before the first step, from ``initial`` or an earlier call; None: that before an episode.
         """

@@ -145,7 +145,7 @@ class D3G(Learner):
         return (proposals * self.scale + self.shift).numpy(force=True)
 
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
-        """The targets y of the critic."""
+        """The targets y of the critic; ValueError if rewards or terminations are not one for each state."""
         return self._targets(self._scaled(batch))
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
@@ -245,6 +245,11 @@ class D3G(Learner):
 
     @torch.no_grad()
     def _targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
+        if not batch.states.shape[:1] == batch.next_states.shape[:1] == batch.rewards.shape == batch.terminated.shape:
+            raise ValueError(
+                f"batch.rewards.shape = {tuple(batch.rewards.shape)}, batch.terminated.shape = "
+                f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), and as many next states"
+            )
         next_states = batch.next_states
         proposal = self._reachable(next_states, next_states + self.target_tau(next_states), self.target_critic)
         target_q = self.target_critic(torch.cat([next_states, proposal], 1)).amin(0)

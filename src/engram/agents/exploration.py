@@ -29,7 +29,7 @@ class Exploration(Protocol):
 
 
 def greedy(values: ActionValues, rng: np.random.Generator) -> int:
-    """The action with the largest value; a random one of them if there are several.
+    """The action with the largest value; a random one of them if there are several; ValueError if one is NaN.
 
     Examples:
         >>> greedy(np.array([1.0, 3.0, 2.0]), np.random.default_rng(0))
@@ -37,6 +37,8 @@ def greedy(values: ActionValues, rng: np.random.Generator) -> int:
     """
     numbers = values.tolist()
     best = max(numbers)
+    if [number for number in numbers if not number <= best]:
+        raise ValueError(f"values = {values}: expected no NaN")
     if numbers.count(best) == 1:
         return int(numbers.index(best))
     return int(rng.choice(np.flatnonzero(values == best)))
@@ -76,7 +78,9 @@ class EpsilonGreedy:
         return self.final + (1 - self.final) * remaining
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
-        """An action."""
+        """An action; ValueError if ``values`` are not one for each action."""
+        if values.ndim != 1 or not len(values):
+            raise ValueError(f"values.shape = {values.shape}: expected (actions,), of one action at least")
         if rng.random() < self.epsilon(step):
             return int(rng.integers(len(values)))
         return greedy(values, rng)
@@ -106,11 +110,15 @@ class MaxEntMellowmax:
         checks.number("omega", self.omega, above=0)
 
     def probabilities(self, values: ActionValues) -> ActionValues:
-        """The probability of each action."""
+        """The probability of each action; ValueError if none is possible, or a value is NaN or infinite."""
         from scipy.special import logsumexp, softmax  # takes as long to import as all of engram.agents
 
         checks.instance("values", values, np.ndarray)
+        if values.ndim != 1 or False in (values < np.inf):
+            raise ValueError(f"values = {values}: expected one for each action, not NaN or infinite")
         possible = ~np.isneginf(values)
+        if True not in possible:
+            raise ValueError(f"values = {values}: expected at least one above -inf")
         if not possible.all():  # an action of value -inf is never taken
             probabilities = np.zeros(len(values))
             probabilities[possible] = self.probabilities(values[possible])

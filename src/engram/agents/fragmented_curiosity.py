@@ -297,7 +297,7 @@ class FragmentedCuriosity:
             envs: Indices of the environments in ``obs``; None: all.
 
         Raises:
-            ValueError: There is no environment of an index, or another number of them in ``obs``.
+            ValueError: ``envs`` is empty, there is no environment of an index, or another number of them in ``obs``.
         """
         checks.arguments()
         if envs is not None and len(envs) and not 0 <= envs.min() <= envs.max() < self.num_envs:
@@ -305,6 +305,8 @@ class FragmentedCuriosity:
         rows = np.arange(self.num_envs) if envs is None else envs
         if obs.shape[1] != len(rows):
             raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (time, {len(rows)}, ...), as envs says")
+        if not len(rows):
+            raise ValueError("envs = []: expected at least one environment")
         losses = []
         for fragment in np.unique(self.current[rows]):
             columns = torch.from_numpy(np.flatnonzero(self.current[rows] == fragment))

@@ -92,8 +92,8 @@ class ReplayBuffer:
 
         Raises:
             FloatingPointError: A state or a reward is not finite.
-            ValueError: The arrays differ in length or width, or actions are missing, or given for a log of states; or a
-                flag is not True or False, or a discrete action is not an integer.
+            ValueError: The arrays differ in length or width, or actions are missing, or given for a log of states; a
+                flag is not True or False, a discrete action is not an integer, or a number is too large for 32 bits.
         """
         if (actions is None) != (self.actions is None):
             expected = "None, in a log of states" if self.actions is None else "those of each transition"
@@ -106,6 +106,12 @@ class ReplayBuffer:
                 raise ValueError(f"{name}.shape = {np.shape(array)}: expected {shape}")
             if not np.isfinite(array).all():
                 raise FloatingPointError(f"{name} of transition {self.written} or later: expected finite numbers")
+            if (
+                isinstance(array, np.ndarray)
+                and array.dtype == np.float64
+                and False in ((array < 3.4e38) & (array > -3.4e38))
+            ):
+                raise ValueError(f"{name} has {np.abs(array).max():g}: expected at most 3.4e38, what 32 bits can store")
         flags = {"terminated": terminated, "truncated": truncated}
         ends = [checks.array(name, flag, (n,), np.float32)[:, None] for name, flag in flags.items()]
         for (name, flag), end in zip(flags.items(), ends, strict=True):
@@ -203,11 +209,13 @@ def transition_consistency(batch: TransitionBatch) -> float:
     deterministic and dense, and near 1 if they are noise; above 0.5, where values of transitions are useless, it warns.
 
     Raises:
-        ValueError: There are no actions, or fewer than 3 transitions.
+        ValueError: There are no actions, or fewer than 3 transitions, or states and next states differ in shape.
     """
     checks.arguments()
     from sklearn.neighbors import NearestNeighbors
 
+    if batch.next_states.shape != batch.states.shape:
+        raise ValueError(f"batch.next_states has shape {tuple(batch.next_states.shape)}: expected that of batch.states")
     if batch.actions is None or len(batch.states) < 3:
         raise ValueError("batch: expected actions, and at least 3 transitions")
     inputs = torch.cat([batch.states, batch.actions], 1).numpy(force=True).astype(float)

@@ -50,13 +50,15 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def add(self, samples: Float[Tensor, "batch *shape"]) -> None:
-        """Include a batch; an empty one changes nothing."""
+        """Include a batch; an empty one changes nothing, one with NaN in a feature is refused."""
         size = len(samples)
         if not size:
             return
         samples = samples.double()
         var, mean = torch.var_mean(samples, 0, correction=0)
         total, change = self.count + size, mean - self.mean
+        if var.ndim and False in (var >= 0):
+            raise ValueError(f"samples = {checks.shown(samples)}: expected finite numbers")
         squares = self.var * self.count + var * size + change.square() * self.count * size / total
         self.mean += change * size / total
         self.var.copy_(squares / total)

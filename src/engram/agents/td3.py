@@ -97,8 +97,13 @@ class TD3(Learner):
 
     @torch.no_grad()
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
-        """The targets y of the critic."""
+        """The targets y of the critic; ValueError if rewards or terminations are not one for each state."""
         checks.arguments()
+        if not batch.states.shape[:1] == batch.next_states.shape[:1] == batch.rewards.shape == batch.terminated.shape:
+            raise ValueError(
+                f"batch.rewards.shape = {tuple(batch.rewards.shape)}, batch.terminated.shape = "
+                f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), and as many next states"
+            )
         next_actions = self.actions.squash(self.target_policy(batch.next_states))
         if self.policy_noise:
             normal = torch.randn(next_actions.shape, generator=self.generator).to(next_actions)

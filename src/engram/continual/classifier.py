@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from itertools import chain, pairwise
 from typing import Annotated, Any
@@ -131,7 +132,8 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[probabilities.argmax(1)])
 
     def _learn(self, X: Data, y: Data, classes: Data, *, new: bool, partial: bool = False) -> ContinualClassifier:
-        samples, labels = checks.samples(self, X, y, dtype=[np.float64, np.float32], reset=new)
+        started = copy.copy(self)  # so that a call that is refused changes neither an earlier network nor its width
+        samples, labels = checks.samples(started, X, y, dtype=[np.float64, np.float32], reset=new)
         if new and partial and classes is None:
             raise ValueError("classes = None: expected all classes at the first call of partial_fit")
         known = np.unique(labels if classes is None else np.asarray(classes)) if new else self.classes_
@@ -145,7 +147,8 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         checks.size("batch_size", self.batch_size)
         checks.size("epochs", self.epochs)
         if new:
-            self._start(known, torch.tensor(samples).dtype)
+            started._start(known, torch.tensor(samples).dtype)
+            self.__dict__ = started.__dict__
         self._train(
             torch.tensor(samples).to(next(self.network_.parameters())),
             torch.tensor(np.searchsorted(self.classes_, labels), dtype=torch.int64),
@@ -153,7 +156,7 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _start(self, classes: np.ndarray, dtype: torch.dtype) -> None:
-        """Make a network, and its method against forgetting; a call that is refused changes nothing."""
+        """Make a network, and its method against forgetting."""
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
         start, order, draws = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         hidden = [checks.size("hidden", units) for units in checks.instance("hidden", self.hidden, tuple)]

@@ -32,7 +32,7 @@ class ConvBody(nn.Sequential):
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 
     Raises:
-        ValueError: In a call, a side of the images is below 22 pixels.
+        ValueError: In a call, a side of the images is below 22 pixels, they have other channels, or there are none.
 
     Source: Beaulieu et al., "Learning to continually learn" (2020), appendix.
 
@@ -58,6 +58,8 @@ class ConvBody(nn.Sequential):
             raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")
         patches = Patches.of(input)
         conv, norm = cast(nn.Conv2d, self[0]), cast(nn.InstanceNorm2d, self[1])
+        if input.shape[1] != conv.in_channels or not len(input):
+            raise ValueError(f"input.shape = {tuple(input.shape)}: expected (batch, {conv.in_channels}, height, width)")
         weight = conv.weight.flatten(1)
         scale = norm.weight * torch.rsqrt(((weight @ patches.covariance) * weight).sum(2) + EPS)
         kernels = torch.cat((weight * scale[..., None], norm.bias.expand_as(scale)[..., None]), 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -92,7 +93,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 and y are not valid.
             FloatingPointError: Training diverged; a lower ``learning_rate`` may help.
         """
-        samples, labels = checks.samples(self, X, y, dtype=[np.float64, np.float32])
+        fitted = copy.copy(self)  # so that a call that is refused changes neither an earlier network nor its width
+        samples, labels = checks.samples(fitted, X, y, dtype=[np.float64, np.float32])
         known, numbers = np.unique(labels, return_inverse=True)
         if len(known) < 2:
             raise ValueError(f"y has 1 class, {known[0]!r}: a classifier expects at least two")
@@ -100,7 +102,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
         weight_generator, rule_generator, order_generator = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         x, classes = torch.tensor(samples), torch.tensor(numbers, dtype=torch.int64)
-        network = self._network(len(known), x.dtype, weight_generator)
+        network = fitted._network(len(known), x.dtype, weight_generator)
         state = rule.init(network, rule_generator)
         rate = checks.number("learning_rate", self.learning_rate, above=0)
         momentum = checks.number("momentum", self.momentum, minimum=0, below=1)
@@ -108,7 +110,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         checks.number("weight_decay", decay, minimum=0)
         optimizer = torch.optim.SGD(network.parameters(), rate, momentum, weight_decay=decay)
         size, epochs = checks.size("batch_size", self.batch_size), checks.size("epochs", self.epochs)
-        # Only now, so that a call that is refused leaves an earlier network as it is.
+        self.__dict__ = fitted.__dict__
         self.classes_, self.rule_, self.network_, self.state_ = known, rule, network, state
         self.loss_curve_ = []
         for _ in range(epochs):

@@ -36,6 +36,10 @@ def photograph_patches(
     image = load_sample_image("china.jpg").mean(axis=2)
     border = int(TRAINING_SHARE * image.shape[1])
     image = image[:, :border] if split == "train" else image[:, border:]
+    if not isinstance(size, int | np.integer) or not 1 <= size <= min(image.shape):
+        raise ValueError(f"size = {size!r}: expected an integer from 1 to {min(image.shape)}")
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise ValueError(f"count = {count!r}: expected an integer of at least 1")
     seed = int(rng.integers(2**31))
     patches = extract_patches_2d(image, (size, size), max_patches=count * 5 // 4 + 1, random_state=seed)
     patches = patches.reshape(len(patches), -1)

@@ -113,10 +113,20 @@ class SnippetStream:
             past: The snippets of earlier windows, latest first, for queries of old ones; all ages are equally likely.
 
         Raises:
-            ValueError: No distinct cues were drawn, since ``correlation`` or ``symbols`` leave too few likely ones.
+            ValueError: ``past`` has other shapes; or no distinct cues were drawn, since ``correlation`` or ``symbols``
+                leave too few likely ones.
         """
         checks.size("batch_size", batch_size)
         checks.generator(generator)
+        if self.old and {earlier.shape for earlier in past} - {
+            (
+                batch_size,
+                self.snippets,
+                self.length if self.mode == "sequence" else 1,
+                self.bits * (2 if self.mode == "paired" else 1),
+            )
+        }:
+            raise ValueError(f"past has {checks.shown(past)}: expected snippets of {batch_size} streams like this one")
         snippets = self._snippets(batch_size, generator)
         order = self._random((batch_size, self.snippets), generator).argsort()
         stored, age = _chosen(snippets, order), torch.zeros_like(order)

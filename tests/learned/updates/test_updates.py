@@ -285,6 +285,8 @@ def test_a_learned_update_leaves_the_named_head_alone():
     sgd = torch.optim.SGD(net.parameters(), lr=0.1)
     LearnedUpdate(net, head="0").attach(sgd)
     assert [tuple(p.shape) for p in sgd.param_groups[0]["params"]] == [(4, 3), (4,)]
+    with pytest.raises(ValueError, match="optimizer has none of the model's parameters"):
+        LearnedUpdate(copy.deepcopy(net)).attach(sgd)
 
 
 def test_a_rule_is_saved_with_the_version_of_its_inputs(tmp_path):

@@ -269,8 +269,9 @@ def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clust
 
 
 def top(population: Population, n: int) -> Population:
-    """The n distinct sequences with the highest scores, best first; of equal sequences only the first counts."""
+    """The n distinct sequences with the highest scores, best first, or all; of equal ones only the first counts."""
     checks.arguments()
+    checks.has_shape("population.scores", population.scores.shape, (len(population.tokens),))
     rows = np.sort(np.unique(population.tokens, axis=0, return_index=True)[1])
     best = rows[np.argsort(-population.scores[rows], kind="stable")[: checks.size("n", n)]]
     return Population(population.tokens[best], population.scores[best])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from numbers import Integral
 from typing import Annotated, Any, Literal
@@ -99,8 +100,10 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: Data) -> BlurClassifier:
         """Learn anew from random batches of the samples, (samples, features), and their classes, (samples,)."""
-        x, targets, known = self._checked(X, y, None)
-        x = self._start(x, known)
+        started = copy.copy(self)  # so that a call that is refused changes neither earlier synapses nor their width
+        x, targets, known = started._checked(X, y, None)
+        x = started._start(x, known)
+        self.__dict__ = started.__dict__
         size = min(self.batch_size, len(x))
         for _ in range(self.n_steps):
             batch = torch.randperm(len(x), generator=self._generator)[:size]

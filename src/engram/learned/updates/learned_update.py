@@ -67,8 +67,15 @@ class LearnedUpdate(ContinualMethod):
 
         Args:
             optimizer: Any optimiser of the model's parameters.
+
+        Raises:
+            TypeError: ``optimizer`` is not an optimiser of ``torch.optim``.
+            ValueError: It has none of the model's parameters.
         """
         super().attach(optimizer)
+        model_ids = {id(p) for p in self.model.parameters()}
+        if not any(id(p) in model_ids for group in optimizer.param_groups for p in group["params"]):
+            raise ValueError("optimizer has none of the model's parameters: expected an optimiser of this model")
         body_ids = {id(p) for p in self._body.values()}
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if id(p) not in body_ids]

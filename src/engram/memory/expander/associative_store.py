@@ -84,12 +84,15 @@ class AssociativeStore(Saveable):
         Args:
             labels: Strings, or integers below 2^K.
             payloads: One for each label; the labels themselves if None. With ``features``, finite vectors,
-                (items, features).
+                (items, features), which are not optional.
 
         Raises:
-            ValueError: Two labels have the same address, which is to be expected once in about 2^(K/2) items.
+            ValueError: Payloads do not fit; or two labels have the same address, which is to be expected once in about
+                2^(K/2) items.
         """
         checks.arguments()
+        if payloads is None and self.weight is not None:
+            raise ValueError(f"payloads = None: expected a vector of {len(self.weight)} features for each label")
         contents = labels if payloads is None else payloads
         if len(contents) != len(labels):
             raise ValueError(f"payloads has {len(contents)} items: expected {len(labels)}, one for each label")

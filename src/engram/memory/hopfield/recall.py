@@ -59,8 +59,17 @@ def make_room(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
         module: The module.
         state: The state, by name.
         prefix: What its names begin with.
+
+    Raises:
+        ValueError: The module has weights, and those of the state are missing or of another size; nothing was loaded.
     """
     patterns = state.get(f"{prefix}stored")
+    if "weight" in module._learned and (f"{prefix}weight" in state) != (patterns is not None):
+        raise ValueError(f"state has only one of '{prefix}weight' and '{prefix}stored': expected both")
+    if "weight" in module._learned and patterns is not None and state[f"{prefix}weight"].shape != module.weight.shape:
+        raise ValueError(
+            f"state['{prefix}weight'] = {checks.shown(state[f'{prefix}weight'])}: expected {module.n_nodes} nodes"
+        )
     nodes = module.stored.shape[1]
     if isinstance(patterns, Tensor) and patterns.ndim == 2 and nodes in (0, patterns.shape[1]):
         module.stored = module.stored.new_zeros(patterns.shape)
@@ -104,6 +113,8 @@ def settled(
         generator: Source of the order of nodes; torch's global one if None.
         *network: Arguments of the kernel that describe the network.
     """
+    if max_iter < 1:
+        raise ValueError(f"max_iter = {max_iter}: expected at least 1")
     state = start.numpy(force=True).copy()
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()
     flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)

@@ -85,10 +85,12 @@ class TwoStimulusVectorEnv(BatchedEnv):
                 and ``"reset_mask"``, which environments to reset.
 
         Raises:
-            ValueError: An option is unknown, or there is no instance yet to keep.
+            TypeError, ValueError: An option is unknown, or there is no instance yet to keep.
         """
         checks.arguments()
         instance = (options or {}).get("instance", "new")
+        if not isinstance(instance, str | Sequence | np.ndarray):
+            raise TypeError(f"options['instance'] = {instance!r}: expected 'new', 'keep' or names of tasks")
         names = [instance] * self.num_envs if isinstance(instance, str) else list(instance)
         unknown = [name for name in names if name not in (*self.tasks, "new", "keep")]
         if unknown or len(names) != self.num_envs:
