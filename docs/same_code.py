@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-HARMLESS = ("isinstance", "len", "max", "min", "set", "type")
+HARMLESS = ("all", "any", "isinstance", "len", "max", "min", "set", "type")
 HARMLESS_METHODS = ("all", "any", "isfinite", "isnan")
 NAMED = {ast.Name: "id", ast.arg: "arg", ast.ExceptHandler: "name"} | dict.fromkeys(DEFINITIONS.__args__, "name")
 

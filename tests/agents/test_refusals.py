@@ -188,8 +188,8 @@ def test_a_reward_without_an_action_is_refused():
     [
         ({"actions": np.array([0.9, 0.2])}, "actions = .*: expected integers"),
         ({"terminated": np.array([2.0, -1.0])}, "terminated"),
-        ({"rewards": np.array([0.0, 1e39])}, r"rewards has 1e\+39: expected at most 3.4e38"),
-        ({"next_states": np.array([[0.0], [-1e39]])}, r"next_states has 1e\+39"),
+        ({"rewards": np.array([0.0, 1e39])}, "rewards .* 32 bits: expected at most 3.4e38"),
+        ({"next_states": np.array([[0.0], [-1e39]])}, "next_states .* 32 bits"),
     ],
 )
 def test_a_log_that_is_refused_is_not_added(wrong, message):

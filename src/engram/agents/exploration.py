@@ -37,7 +37,7 @@ def greedy(values: ActionValues, rng: np.random.Generator) -> int:
     """
     numbers = values.tolist()
     best = max(numbers)
-    if [number for number in numbers if not number <= best]:
+    if not all(number <= best for number in numbers):
         raise ValueError(f"values = {values}: expected no NaN")
     if numbers.count(best) == 1:
         return int(numbers.index(best))
@@ -114,10 +114,10 @@ class MaxEntMellowmax:
         from scipy.special import logsumexp, softmax  # takes as long to import as all of engram.agents
 
         checks.instance("values", values, np.ndarray)
-        if values.ndim != 1 or False in (values < np.inf):
+        if values.ndim != 1 or not (values < np.inf).all():
             raise ValueError(f"values = {values}: expected one for each action, not NaN or infinite")
         possible = ~np.isneginf(values)
-        if True not in possible:
+        if not possible.any():
             raise ValueError(f"values = {values}: expected at least one above -inf")
         if not possible.all():  # an action of value -inf is never taken
             probabilities = np.zeros(len(values))

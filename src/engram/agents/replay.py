@@ -106,12 +106,6 @@ class ReplayBuffer:
                 raise ValueError(f"{name}.shape = {np.shape(array)}: expected {shape}")
             if not np.isfinite(array).all():
                 raise FloatingPointError(f"{name} of transition {self.written} or later: expected finite numbers")
-            if (
-                isinstance(array, np.ndarray)
-                and array.dtype == np.float64
-                and False in ((array < 3.4e38) & (array > -3.4e38))
-            ):
-                raise ValueError(f"{name} has {np.abs(array).max():g}: expected at most 3.4e38, what 32 bits can store")
         flags = {"terminated": terminated, "truncated": truncated}
         ends = [checks.array(name, flag, (n,), np.float32)[:, None] for name, flag in flags.items()]
         for (name, flag), end in zip(flags.items(), ends, strict=True):
@@ -122,6 +116,10 @@ class ReplayBuffer:
             raise ValueError(f"actions = {actions!r}: expected one for each of {n} transitions")
         columns = [states, *vectors, np.reshape(rewards, (n, 1)), next_states, *ends]
         rows = torch.cat([torch.as_tensor(column, dtype=torch.float32) for column in columns], 1)[-self.capacity :]
+        if not rows.isfinite().all():
+            raise ValueError(
+                "states, rewards or next_states have a number beyond 32 bits: expected at most 3.4e38"
+            )
         indices = (self.written + torch.arange(n)[-self.capacity :]) % self.capacity
         self._rows[indices] = rows
         self.written += n

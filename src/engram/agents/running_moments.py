@@ -57,7 +57,7 @@ class RunningMoments(nn.Module):
         samples = samples.double()
         var, mean = torch.var_mean(samples, 0, correction=0)
         total, change = self.count + size, mean - self.mean
-        if var.ndim and False in (var >= 0):
+        if var.ndim and not (var >= 0).all():
             raise ValueError(f"samples = {checks.shown(samples)}: expected finite numbers")
         squares = self.var * self.count + var * size + change.square() * self.count * size / total
         self.mean += change * size / total

@@ -116,7 +116,7 @@ def maximum_likelihood_dimension(
         3.0
     """
     checks.arguments()
-    if distances.shape[1] < 2 or not len(distances) or False in (distances > 0):
+    if distances.shape[1] < 2 or not len(distances) or not (distances > 0).all():
         raise ValueError(f"distances = {checks.shown(distances)}: expected at least two of each query, above 0")
     inverse = np.log(distances[:, -1:] / distances[:, :-1]).mean(1)
     inverse_dimension = inverse.mean() if pooled else inverse.min()

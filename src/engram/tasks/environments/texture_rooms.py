@@ -197,9 +197,9 @@ class TextureRoomsVectorEnv(BatchedEnv):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``; raise ValueError if it is of other environments."""
         check_state(state, self.state_dict() | {"rngs": list})
-        if False in (state["places"] >= 0) or False in (state["places"] < (len(self.views), self.size, self.size)):
+        if not ((state["places"] >= 0) & (state["places"] < (len(self.views), self.size, self.size))).all():
             raise ValueError(f"state['places'] = {state['places']}: expected places in {len(self.views)} rooms")
-        if False in (state["steps"] >= 0):
+        if not (state["steps"] >= 0).all():
             raise ValueError(f"state['steps'] = {state['steps']}: expected at least 0")
         number = self.num_envs if state["rngs"] else 0  # there are none before the first reset
         check_state(state["rngs"], [np.random.default_rng(0).bit_generator.state] * number, "state['rngs']")
