@@ -117,9 +117,7 @@ class ReplayBuffer:
         columns = [states, *vectors, np.reshape(rewards, (n, 1)), next_states, *ends]
         rows = torch.cat([torch.as_tensor(column, dtype=torch.float32) for column in columns], 1)[-self.capacity :]
         if not rows.isfinite().all():
-            raise ValueError(
-                "states, rewards or next_states have a number beyond 32 bits: expected at most 3.4e38"
-            )
+            raise ValueError("states, rewards or next_states have a number beyond 32 bits: expected at most 3.4e38")
         indices = (self.written + torch.arange(n)[-self.capacity :]) % self.capacity
         self._rows[indices] = rows
         self.written += n
