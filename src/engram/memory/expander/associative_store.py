@@ -83,8 +83,8 @@ class AssociativeStore(Saveable):
 
         Args:
             labels: Strings, or integers below 2^K.
-            payloads: One for each label; the labels themselves if None. With ``features``, finite vectors,
-                (items, features), which are not optional.
+            payloads: One for each label; the labels themselves if None. With ``features`` they are required: finite
+                vectors, (items, features).
 
         Raises:
             ValueError: Payloads do not fit; or two labels have the same address, which is to be expected once in about
