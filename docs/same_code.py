@@ -10,6 +10,7 @@ FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 HARMLESS = ("all", "any", "isinstance", "len", "max", "min", "set", "type")
 HARMLESS_METHODS = ("all", "any", "isfinite", "isnan")
+READ_BY_NO_TRIAL = {"Experiment": "answer", "Preset": "looks"}
 NAMED = {ast.Name: "id", ast.arg: "arg", ast.ExceptHandler: "name"} | dict.fromkeys(DEFINITIONS.__args__, "name")
 
 
@@ -31,7 +32,8 @@ def is_same_code(before: str, after: str) -> bool:
     """Whether two sources are the same up to layout, comments, prose, and names that were changed throughout.
 
     Prose is docstrings, including those of assignments, an experiment's answer and the arguments of its claims, which
-    no trial reads, and the text of a raised ValueError or TypeError, which a trial that finished never showed.
+    no trial reads, and the text of a raised ValueError or TypeError, which a trial that finished never showed. No trial
+    reads the looks of a preset either.
 
     A check that was added does not count, an ``if`` that can only raise ValueError or TypeError: a trial that finished
     without it gives the same, or ends with this error.
@@ -44,8 +46,8 @@ def is_same_code(before: str, after: str) -> bool:
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Module | DEFINITIONS)):
         node.body = [statement for statement in node.body if not _is_text(statement)]
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        if isinstance(node.func, ast.Name) and node.func.id == "Experiment":
-            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "answer"]
+        if isinstance(node.func, ast.Name) and node.func.id in READ_BY_NO_TRIAL:
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != READ_BY_NO_TRIAL[node.func.id]]
     for tree in trees:
         factories = {"Claim", "claims_from"} | set(itertools.chain.from_iterable(map(_makers_of_claims, tree.body)))
         for node in ast.walk(tree):

@@ -44,6 +44,7 @@ def trained(numbers: list[float], *, rest: int = 1) -> float:
 
 fast = claims_from("ours")
 claims = [fast("sooner", "It is sooner", rate <= 1.0), Claim("all", "It learns", rate >= 0.0)]
+presets = {"laptop": Preset(seeds=5)}
 experiment = Experiment(name="sines", answer="Nobody knows.")
 '''
 
@@ -54,6 +55,7 @@ experiment = Experiment(name="sines", answer="Nobody knows.")
         ('"""A module."""', '"""Another module, of which more is said."""'),
         ('"""The rate."""', '"""How fast it is."""'),
         ("  # why", "  # because"),
+        ("seeds=5", "seeds=5, looks=(5, 10)"),
         ('    """The numbers."""\n', ""),
         ("numbers", "values"),
         ("inner", "scaled"),
@@ -96,6 +98,7 @@ def test_layout_words_and_names_do_not_count(old, new):
         ("return one", "return numbers"),
         ("import annotations", "import division"),
         ('"sines"', '"cosines"'),
+        ("seeds=5", "seeds=6"),
         ("fast(", "math.fast("),
         ("answer=", "about="),
         ("if not numbers:", "if numbers:"),
