@@ -15,7 +15,7 @@ from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step
 from engram.tasks import DelayedAdd, Episode
 
 FITTED, TRAINED = 250, 300  # of 400 episodes: those in between choose learning rates, those after are the test set
-EXPLODED = 1e9  # error above which no learning rate is low enough; the targets' own squares sum to about 50
+EXPLODED = 1e5  # error above which no learning rate was low enough; the targets' own squares sum to about 50
 
 RULES = ("backprop", "align-ada", "align-ada-author", "align-zero", "readout")
 SIZES = (8, 16, 128, 512, 2048)
