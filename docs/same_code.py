@@ -10,6 +10,7 @@ FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 HARMLESS = ("all", "any", "isinstance", "len", "max", "min", "set", "type")
 HARMLESS_METHODS = ("all", "any", "isfinite", "isnan")
+CHECKS = ("has_shape", "instance", "number", "size")  # of engram.checks; each returns what it was given, or raises
 READ_BY_NO_TRIAL = {"Experiment": "answer", "Preset": "looks"}
 NAMED = {ast.Name: "id", ast.arg: "arg", ast.ExceptHandler: "name"} | dict.fromkeys(DEFINITIONS.__args__, "name")
 
@@ -35,8 +36,8 @@ def is_same_code(before: str, after: str) -> bool:
     no trial reads, and the text of a raised ValueError or TypeError, which a trial that finished never showed. No trial
     reads the looks of a preset either.
 
-    A check that was added does not count, an ``if`` that can only raise ValueError or TypeError: a trial that finished
-    without it gives the same, or ends with this error.
+    A check that was added does not count, an ``if`` that can only raise ValueError or TypeError, or a line like
+    ``checks.size("n", n)``: a trial that finished without it gives the same, or ends with this error.
 
     Such names are those of a function's variables, changed throughout it, and those that the file itself defines,
     changed throughout the file. Attributes, keywords and whatever is imported or built in must be the same: another
@@ -75,7 +76,7 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 def _without_new_checks(before: list[Any], after: list[Any]) -> list[Any]:
-    known = {ast.dump(node) for node in before if isinstance(node, ast.If)}
+    known = {ast.dump(node) for node in before if _is_check(node)}
     return [node for node in after if not _is_check(node) or ast.dump(node) in known]
 
 
@@ -83,11 +84,18 @@ def _is_check(node: Any) -> bool:
     """Whether all that a statement can do is to raise ValueError or TypeError."""
     match node:
         case ast.If(test, [ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError")))], []):
-            parts = list(ast.walk(test))
-            called = [ast.unparse(part.func).rpartition(".") for part in parts if isinstance(part, ast.Call)]
-            are_harmless = all(name in (HARMLESS_METHODS if dot else HARMLESS) for _, dot, name in called)
-            return are_harmless and not any(isinstance(part, ast.NamedExpr | ast.Await) for part in parts)
+            return _is_harmless(test)
+        case ast.Expr(ast.Call(ast.Attribute(ast.Name("checks"), name), arguments, keywords)) if name in CHECKS:
+            return all(map(_is_harmless, [*arguments, *keywords]))
     return False
+
+
+def _is_harmless(node: ast.AST) -> bool:
+    """Whether evaluating an expression changes nothing."""
+    parts = list(ast.walk(node))
+    called = [ast.unparse(part.func).rpartition(".") for part in parts if isinstance(part, ast.Call)]
+    are_harmless = all(name in (HARMLESS_METHODS if dot else HARMLESS) for _, dot, name in called)
+    return are_harmless and not any(isinstance(part, ast.NamedExpr | ast.Await) for part in parts)
 
 
 def _bound_in_file(tree: ast.Module) -> set[str]:

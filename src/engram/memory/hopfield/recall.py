@@ -113,8 +113,7 @@ def settled(
         generator: Source of the order of nodes; torch's global one if None.
         *network: Arguments of the kernel that describe the network.
     """
-    if max_iter < 1:
-        raise ValueError(f"max_iter = {max_iter}: expected at least 1")
+    checks.size("max_iter", max_iter, maximum=None)
     state = start.numpy(force=True).copy()
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()
     flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
