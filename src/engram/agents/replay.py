@@ -196,15 +196,6 @@ def features_of(space: spaces.Space[Any]) -> int:
     return int(space.shape[0])
 
 
-def check_batch(batch: TransitionBatch) -> None:
-    """Raise ValueError if rewards, terminations or next states are not one for each state."""
-    if not batch.states.shape[:1] == batch.next_states.shape[:1] == batch.rewards.shape == batch.terminated.shape:
-        raise ValueError(
-            f"batch.rewards.shape = {tuple(batch.rewards.shape)}, batch.terminated.shape = "
-            f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), and as many next states"
-        )
-
-
 def transition_consistency(batch: TransitionBatch) -> float:
     """The spread of the outcomes of nearly the same state and action, relative to that of any two transitions.
 
