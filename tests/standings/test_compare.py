@@ -178,6 +178,31 @@ def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
     recorded.all_records.cache_clear()
 
 
+def test_a_renewal_that_is_stopped_leaves_the_record_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
+    recorded.all_records.cache_clear()
+    compared = [Comparison.of(event, [], ["fa"], "smoke") for event in events("learning_rules")[:2]]
+    for comparison_of_task in compared:
+        arms = list(comparison_of_task.arms.values())
+        results = run(comparison_of_task.experiment, preset="smoke", arms=arms, seeds=1, runs=tmp_path, jobs=1)
+        row = {"fa": comparison_of_task.entry(results, arms[0], 0.0)}
+        recorded.ship(results, comparison_of_task.to_ship(row))
+    recorded.all_records()["learning-rules"]["manifest"]["files"]["engram/rules/chain.py"] = "0" * 64
+    recorded.all_records()["learning-rules"]["arms"][compared[1].arms["fa"]]["values"][0] += 1e-3
+    before = recorded.TABLE.read_bytes()
+
+    def stopped(task):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        renew("learning_rules", runs=tmp_path, jobs=1, previous=stopped)
+    assert recorded.TABLE.read_bytes() == before
+    different = renew("learning_rules", runs=tmp_path, jobs=1)
+    assert list(different.values()) == [[], ["fa"]]
+    assert set(recorded.all_records()["learning-rules"]["arms"]) == {compared[0].arms["fa"]}
+    recorded.all_records.cache_clear()
+
+
 def test_tasks_are_recorded_one_after_another(tmp_path, monkeypatch):
     monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
     recorded.all_records.cache_clear()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -206,20 +207,24 @@ def renew(
     """
     shipped = dict(recorded.all_records())
     differing = {}
-    for event in events(kind):
-        if not (record := shipped.get(event.experiment.name)):
-            continue
-        comparison = Comparison.of(event, [], None, record["preset"])
-        if not (before := comparison.recorded_entries(record["arms"])):
-            continue
-        results, values = _first_seed(comparison, list(before), record["preset"], jobs, runs)
-        different = [method for method, value in values.items() if not _is_equal(value, before[method].values[0])]
-        if different and previous is not None:
-            older = previous(event.contest.task)
-            different = [method for method in different if not _is_equal(values[method], older.get(method))]
-        arms = [comparison.arms[method] for method in values if method not in different]
-        recorded.ship(results, {arm: record["arms"][arm] for arm in arms})
-        differing[event.contest.task] = different
+    for experiment, tasks in groupby(events(kind), key=lambda event: event.experiment.name):
+        reproduced = []  # shipped when all tasks are done, since those of the first replace the whole stale record
+        for event in tasks:
+            if not (record := shipped.get(experiment)):
+                continue
+            comparison = Comparison.of(event, [], None, record["preset"])
+            if not (before := comparison.recorded_entries(record["arms"])):
+                continue
+            results, values = _first_seed(comparison, list(before), record["preset"], jobs, runs)
+            different = [method for method, value in values.items() if not _is_equal(value, before[method].values[0])]
+            if different and previous is not None:
+                older = previous(event.contest.task)
+                different = [method for method in different if not _is_equal(values[method], older.get(method))]
+            arms = [comparison.arms[method] for method in values if method not in different]
+            reproduced.append((results, {arm: record["arms"][arm] for arm in arms}))
+            differing[event.contest.task] = different
+        for results, arms_to_ship in reproduced:
+            recorded.ship(results, arms_to_ship)
     return differing
 
 
