@@ -8,9 +8,10 @@ numbers, only the machine differs: the record is extended and names both machine
 ``engram run NAME --until-decided`` makes a new record.
 
 A record of a fixed number of seeds is judged anew by the looks of its preset first. This is what ``--until-decided``
-would do with the same seeds, so that the error over all looks is still 5 %; a claim that the fixed number decided can
-become open by it. In the same way, a record whose looks are the first ones of its preset is judged anew by all looks of
-the preset: what its former last look decided must then hold at the stricter level of an interim look.
+would do with the same seeds; a claim that the fixed number decided can become open by it. In the same way, a record
+whose looks are the first ones of its preset is judged anew by all looks of the preset: what its former last look
+decided must then hold at the stricter level of an interim look. The error over all looks of one plan is 5 %. A longer
+plan that is made because a claim was open after a shorter one adds to it: ``docs/concepts.md`` says how much.
 """
 
 from __future__ import annotations
@@ -164,18 +165,32 @@ def extended(
     where: dict[str, Any] = {"jobs": jobs, "runs": runs_folder(None) / "extended" if runs is None else runs}
     is_checked = False
     results = replace(results, looks=looks_of(results, experiment))
-    for look in [look for look in results.looks if look > results.seeds]:
+    for look in results.looks:
         arms = list(dict.fromkeys(arm for judged in results.claims() if judged.is_open for arm in judged.claim.arms))
-        if not arms or time.monotonic() - begun > seconds:
+        missing: dict[range, list[str]] = {}  # the arms by the seeds that the record lacks up to this look
+        for arm in arms:
+            if (stored := len(results.values(arm))) < look:
+                missing.setdefault(range(stored, look), []).append(arm)
+        if not missing:
+            continue
+        if time.monotonic() - begun > seconds:
             break
         if not is_checked:
-            check_code(experiment, results, performed(experiment, results, arms, range(1), **where), recompute)
+            again = performed(experiment, results, arms, range(1), **where)
+            check_finished(again)
+            check_code(experiment, results, again, recompute)
             is_checked = True
-        more = performed(experiment, results, arms, range(results.seeds, look), **where)
-        if unfinished := [f"{trial.arm}, {trial.seed}" for trial in more.trials if trial.state != "finished"]:
-            raise ValueError(f"{results.experiment}: not finished: {'; '.join(unfinished[:8])}")
-        results = joined(results, more, look)
+        for seeds_of_look, arms_of_look in missing.items():
+            more = performed(experiment, results, arms_of_look, seeds_of_look, **where)
+            check_finished(more)
+            results = joined(results, more, max(results.seeds, look))
     return results
+
+
+def check_finished(results: Results) -> None:
+    """Raise ValueError if a trial was stopped or failed."""
+    if unfinished := [f"{trial.arm}, {trial.seed}" for trial in results.trials if trial.state != "finished"]:
+        raise ValueError(f"{results.experiment}: not finished: {'; '.join(unfinished[:8])}")
 
 
 def main() -> None:
@@ -189,7 +204,7 @@ def main() -> None:
         before = recorded(name)[PRESET]
         experiment = engram.registry.get("experiments", name)
         after = extended(experiment, before, jobs=options.jobs, seconds=options.at_most * 60)
-        if after.seeds > before.seeds:
+        if len(after.trials) > len(before.trials):
             write_atomic(record_path(name), as_text(after.record()).encode())
         still_open = sum(judged.is_open for judged in after.claims())
         print(f"{name}: {before.seeds} to {after.seeds} seeds, {still_open} claims are open")

@@ -291,6 +291,18 @@ def draw_thumbnails() -> None:
         write_atomic(thumbnail_path(name), content.getvalue())
 
 
+def is_complete(results: Results) -> bool:
+    """Whether a run has finished all that its preset asks for: every arm, with at least as many seeds."""
+    experiment = engram.registry.get("experiments", results.experiment)
+    return (
+        results.preset != "smoke"
+        and not results.changed
+        and {trial.state for trial in results.trials} == {"finished"}
+        and set(results.arms) == set(experiment.arms(results.preset))
+        and (bool(results.looks) or results.seeds >= experiment.presets[results.preset].seeds)
+    )
+
+
 def main() -> None:
     """Write records if asked to, and everything that is generated from them."""
     if "--record" in sys.argv[1:]:
@@ -300,7 +312,7 @@ def main() -> None:
             except ValueError as error:
                 print(f"no record: {error}")
                 continue
-            if results.preset == "smoke" or results.changed or {t.state for t in results.trials} != {"finished"}:
+            if not is_complete(results):
                 print(f"no record: the last run of {name} is not a complete run of {PRESET} size or larger")
                 continue
             write_atomic(record_path(name, results.preset), as_text(results.record()).encode())

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-HARMLESS = ("all", "any", "isinstance", "len", "max", "min", "set", "type")
+HARMLESS = ("isinstance", "len", "type")
 HARMLESS_METHODS = ("all", "any", "isfinite", "isnan")
+CAUGHT = ("Exception", "TypeError", "ValueError")
 CHECKS = ("has_shape", "instance", "number", "size")  # of engram.checks; each returns what it was given, or raises
 READ_BY_NO_TRIAL = {"Experiment": "answer", "Preset": "looks"}
 NAMED = {ast.Name: "id", ast.arg: "arg", ast.ExceptHandler: "name"} | dict.fromkeys(DEFINITIONS.__args__, "name")
@@ -20,12 +21,13 @@ class Scope(NamedTuple):
 
     bound: tuple[set[str], set[str]]
     pairs: dict[str, str]
+    catches: bool = False  # whether the file catches the errors of checks
 
     def are_paired(self, before: str, after: str) -> bool:
         """Whether two names are the same, or one was renamed to the other throughout; adds the pair."""
         if before not in self.pairs and after not in self.pairs.values():
             self.pairs[before] = after
-        is_renamed = before in self.bound[0] and after in self.bound[1]
+        is_renamed = before in self.bound[0] and after in self.bound[1] - self.bound[0]
         return self.pairs.get(before) == after and (before == after or is_renamed)
 
 
@@ -37,11 +39,13 @@ def is_same_code(before: str, after: str) -> bool:
     reads the looks of a preset either.
 
     A check that was added does not count, an ``if`` that can only raise ValueError or TypeError, or a line like
-    ``checks.size("n", n)``: a trial that finished without it gives the same, or ends with this error.
+    ``checks.size("n", n)``: a trial that finished without it gives the same, or ends with this error. It counts in a
+    file that catches such errors; that no other file does is for the author of the edit to see.
 
     Such names are those of a function's variables, changed throughout it, and those that the file itself defines,
-    changed throughout the file. Attributes, keywords and whatever is imported or built in must be the same: another
-    name there is another thing.
+    changed throughout the file, to names that were not used there before: exchanged parameters are other parameters to
+    a caller who names them. Attributes, keywords and whatever is imported or built in must be the same: another name
+    there is another thing.
     """
     trees = ast.parse(before), ast.parse(after)
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Module | DEFINITIONS)):
@@ -58,7 +62,19 @@ def is_same_code(before: str, after: str) -> bool:
         match node:
             case ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError"), [ast.Constant(str()) | ast.JoinedStr()], [])):
                 node.exc.args = []
-    return _are_same(*trees, Scope(tuple(map(_bound_in_file, trees)), {}), None)
+    return _are_same(*trees, Scope(tuple(map(_bound_in, trees)), {}, any(map(_catches, trees))), None)
+
+
+def _catches(tree: ast.Module) -> bool:
+    """Whether a file handles or suppresses the errors that checks raise."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ExceptHandler(None):
+                return True
+            case ast.ExceptHandler(caught) | ast.Call(ast.Name("suppress") | ast.Attribute(attr="suppress"), [caught]):
+                if any(isinstance(part, ast.Name) and part.id in CAUGHT for part in ast.walk(caught)):
+                    return True
+    return False
 
 
 def _makers_of_claims(statement: ast.stmt) -> list[str]:
@@ -91,19 +107,28 @@ def _is_check(node: Any) -> bool:
 
 
 def _is_harmless(node: ast.AST) -> bool:
-    """Whether evaluating an expression changes nothing."""
-    parts = list(ast.walk(node))
-    called = [ast.unparse(part.func).rpartition(".") for part in parts if isinstance(part, ast.Call)]
-    are_harmless = all(name in (HARMLESS_METHODS if dot else HARMLESS) for _, dot, name in called)
-    return are_harmless and not any(isinstance(part, ast.NamedExpr | ast.Await) for part in parts)
+    """Whether evaluating an expression changes nothing, as taking an item out of an iterator does."""
+    for part in ast.walk(node):
+        match part:
+            case ast.Call(function):
+                _, dot, name = ast.unparse(function).rpartition(".")
+                if name not in (HARMLESS_METHODS if dot else HARMLESS):
+                    return False
+            case ast.Subscript(value) if not (isinstance(value, ast.Attribute) and value.attr == "shape"):
+                return False
+            case ast.NamedExpr() | ast.Await() | ast.Starred() | ast.comprehension() | ast.In() | ast.NotIn():
+                return False
+    return True
 
 
-def _bound_in_file(tree: ast.Module) -> set[str]:
-    pending, bound = list(tree.body), set()
+def _bound_in(tree: ast.Module | FUNCTIONS) -> set[str]:
+    """The names that a file binds outside its functions, or a function and those within it; not those of classes."""
+    outer = ast.ClassDef if isinstance(tree, FUNCTIONS) else FUNCTIONS | ast.ClassDef
+    pending, bound = list(ast.iter_child_nodes(tree)), set()
     while pending:
         node = pending.pop()
         bound |= _bound_by(node)
-        pending += [] if isinstance(node, FUNCTIONS | ast.ClassDef) else list(ast.iter_child_nodes(node))
+        pending += [] if isinstance(node, outer) else list(ast.iter_child_nodes(node))
     return bound
 
 
@@ -118,7 +143,7 @@ def _are_same(before: Any, after: Any, file: Scope, function: Scope | None) -> b
     if type(before) is not type(after):
         return False
     if isinstance(before, list):
-        after = _without_new_checks(before, after) if len(after) > len(before) else after
+        after = _without_new_checks(before, after) if len(after) > len(before) and not file.catches else after
         pairs = zip(before, after, strict=False)
         return len(before) == len(after) and all(_are_same(*pair, file, function) for pair in pairs)
     if not isinstance(before, ast.AST):
@@ -126,13 +151,7 @@ def _are_same(before: Any, after: Any, file: Scope, function: Scope | None) -> b
     # The functions within a function share its scope.
     inner = function
     if inner is None and isinstance(before, FUNCTIONS):
-        inner = Scope(
-            tuple(
-                {name for part in ast.walk(node) for name in _bound_by(part) if part is not node}
-                for node in (before, after)
-            ),
-            {},
-        )
+        inner = Scope((_bound_in(before), _bound_in(after)), {})
     for field in before._fields:
         values = getattr(before, field), getattr(after, field)
         if field == NAMED.get(type(before)) and None not in values:

@@ -21,6 +21,7 @@ from engram.lab import laboratory, load, recorded
 from engram.lab.export import draw
 from engram.lab.job import prepare
 from engram.lab.trial import trials
+from engram.storage.files import write_sealed
 from engram.testing import find_browser
 
 
@@ -438,6 +439,20 @@ def test_a_corrupt_note_of_the_last_run_is_named(toy, capsys, tmp_path, content)
     assert cli.run(["report", "toy"]) == 2
     assert "last-run.json is corrupt" in capsys.readouterr().err.replace("\n", "")
     assert cli.run(["list"]) == 0
+
+
+def test_a_run_of_an_experiment_that_has_changed_is_left_out_of_the_report(toy, capsys, tmp_path):
+    assert cli.run(["run", "toy", "--preset", "smoke", "--seeds", "1", "--jobs", "1"]) == 0
+    note = tmp_path / "runs" / "maze" / "last-run.json"
+    note.parent.mkdir()
+    arms = {"an-older-arm": {}}
+    write_sealed(note, {"experiment": "maze", "preset": "smoke", "changed": {}, "arms": arms, "seeds": 1, "trials": []})
+    capsys.readouterr()
+    assert cli.run(["report"]) == 0
+    printed = capsys.readouterr()
+    assert "report: maze is left out: " in printed.err
+    assert "toy" in Path(printed.out.strip().removeprefix("report: ")).read_text()
+    assert cli.run(["report", "maze"]) == 2
 
 
 @pytest.mark.parametrize("name", ["result.json", "trial.json", "status.json"])

@@ -239,6 +239,30 @@ def test_a_record_goes_on_where_its_claims_are_open(tmp_path):
     assert [judged.look for judged in more.claims()] == [1, 2]
 
 
+def test_an_arm_with_fewer_seeds_than_others_gets_those_that_it_lacks(tmp_path):
+    five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
+    record = from_record(tosses(), replace(five, looks=(5, 8)).record())
+    eight = extend.extended(tosses(), record, runs=tmp_path / "more")
+    claims = [replace(claim, condition=metric("value")(claim.arms[0]).within(50, 0.1)) for claim in tosses().claims]
+    reopened = replace(tosses(), claims=claims)
+    more = extend.extended(reopened, from_record(reopened, eight.record()), runs=tmp_path / "more")
+    assert [(trial.arm, trial.seed) for trial in more.trials] == [
+        *(("far", seed) for seed in range(8)),
+        *(("near", seed) for seed in range(8)),
+    ]
+
+
+def test_only_a_complete_run_becomes_a_record():
+    complete = replace(results.recorded("pattern-completion")["laptop"], looks=(), seeds=10)
+    assert results.is_complete(complete)
+    assert not results.is_complete(replace(complete, preset="smoke"))
+    assert not results.is_complete(replace(complete, seeds=1))
+    assert not results.is_complete(replace(complete, changed={"steps": 5}))
+    first_arm = [trial for trial in complete.trials if trial.arm == complete.arms[0]]
+    assert not results.is_complete(replace(complete, trials=first_arm))
+    assert results.is_complete(replace(complete, seeds=5, looks=(5, 10)))
+
+
 def test_a_record_of_a_fixed_number_of_seeds_goes_on_by_the_looks_of_its_preset(tmp_path):
     five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
     more = extend.extended(tosses(), from_record(tosses(), five.record()), runs=tmp_path / "more")

@@ -67,7 +67,7 @@ experiment = Experiment(name="sines", answer="Nobody knows.")
         ("    def inner", "    if not (numbers > rest).all():\n        raise ValueError('numbers')\n\n    def inner"),
         (
             "    def inner",
-            "    if type(numbers) is set and set(numbers):\n        raise ValueError('numbers')\n\n    def inner",
+            "    if type(numbers) is set and len(numbers):\n        raise ValueError('numbers')\n\n    def inner",
         ),
         ("_other(", "_a_third("),
         ("Nobody knows.", "Somebody knows."),
@@ -112,7 +112,38 @@ def test_layout_words_and_names_do_not_count(old, new):
         ("    def inner", "    if len(numbers) > rest:\n        numbers = numbers[1:]\n\n    def inner"),
         ("    def inner", "    if numbers.pop() > rest:\n        raise ValueError('numbers')\n\n    def inner"),
         ("    def inner", "    if len(numbers) > rest:\n        raise StopIteration\n\n    def inner"),
+        ("    def inner", "    if any(n < 0 for n in numbers):\n        raise ValueError('numbers')\n\n    def inner"),
+        ("    def inner", "    if max(numbers) < 0:\n        raise ValueError('numbers')\n\n    def inner"),
+        ("    def inner", "    if numbers[rest] < 0:\n        raise ValueError('numbers')\n\n    def inner"),
+        ("    def inner", "    if rest in numbers:\n        raise ValueError('numbers')\n\n    def inner"),
     ],
 )
 def test_what_is_computed_counts(old, new):
     assert not same_code.is_same_code(SOURCE, SOURCE.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("def f(a, b): return a - b", "def f(b, a): return b - a"),
+        (
+            "def f():\n class Rates:\n  fast, slow = 1, 2\n return Rates.fast",
+            "def f():\n class Rates:\n  slow, fast = 1, 2\n return Rates.fast",
+        ),
+        (
+            "def f(base):\n class Rates(base):\n  fast = 1\n return Rates.fast",
+            "def f(base):\n class Rates(base):\n  quick = 1\n return Rates.fast",
+        ),
+    ],
+)
+def test_names_that_others_use_count(before, after):
+    assert not same_code.is_same_code(before, after)
+
+
+@pytest.mark.parametrize("caught", ["ValueError", "(KeyError, TypeError)", "Exception"])
+def test_a_check_counts_where_its_error_is_caught(caught):
+    before = f"def f(x):\n    try:\n        return g(x)\n    except {caught}:\n        return 0\n"
+    added = "def g(x):\n    checks.size('x', x)\n    return x\n"
+    assert not same_code.is_same_code(before + "def g(x):\n    return x\n", before + added)
+    harmless = before.replace(caught, "OSError")
+    assert same_code.is_same_code(harmless + "def g(x):\n    return x\n", harmless + added)

@@ -253,6 +253,73 @@ def test_a_condition_is_a_measure_and_its_criterion():
     assert all(condition.measure is x for condition in conditions)
 
 
+def test_a_condition_is_neither_true_nor_false():
+    x, y = metric("x")("a"), metric("x")("b")
+    with pytest.raises(TypeError, match=r"write measure\.within\(target, tolerance\)"):
+        0.1 <= x <= 0.3  # noqa: B015
+    with pytest.raises(TypeError, match=r"threshold = x\(b\): expected a number; write a - b <= margin"):
+        x <= y  # noqa: B015
+    for threshold in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="threshold = "):
+            x >= threshold  # noqa: B015
+    with pytest.raises(ValueError, match="tolerance = -1"):
+        x.within(0.0, -1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"condition": X}, "condition of claim 'c' = Measure"),
+        ({"condition": False}, "condition of claim 'c' = False: expected a measure compared with a number"),
+        ({"presets": "laptop"}, "presets = 'laptop': expected a tuple of names"),
+        ({"threshold": "papers"}, "threshold = 'papers': expected one of 'paper', 'laptop'"),
+        ({"sameness": "statistcal"}, "sameness = 'statistcal': expected one of 'statistical'"),
+        ({"seeds": 1}, "seeds = 1: expected at least 2"),
+        ({"seeds": "3"}, "seeds = '3': expected an int"),
+    ],
+)
+def test_a_claim_with_a_wrong_field_is_refused(changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        replace(claim(), **changes)
+
+
+@pytest.mark.parametrize("extreme", [maximum, minimum])
+def test_an_extreme_of_a_number_that_is_missing_is_missing(extreme):
+    x, y = metric("x")("a"), metric("y")("a")
+    by_seed = {seed: {"a": {"x": 0.5, "y": math.nan}} for seed in range(3)}
+    for measure in (extreme(x, y), extreme(y, x)):
+        assert judge(claim(measure), by_seed, preset="laptop").verdict == "not reproduced"
+
+
+def test_a_median_stays_one_under_arithmetic():
+    x = X.median()
+    assert [m.form for m in (100 * x, x / 2, 1 - x, x - x, x / x, maximum(x, 0.1))] == ["median"] * 6
+    assert [m.form for m in (x - X, X / x, X - 1)] == ["mean", "ratio", "mean"]
+
+
+@pytest.mark.parametrize("count", [3.0, 0.0])
+def test_a_share_that_is_none_leaves_only_its_claim_undecided(count):
+    by_seed = {seed: {"a": {"x": 0.25, "tasks": count}} for seed in range(3)}
+    judged = judge(claim(share("x", "tasks")("a")), by_seed, preset="laptop")
+    assert (judged.verdict, judged.values) == ("undecided", {})
+    assert judged.why.startswith("no value for seed 2: ValueError: ")
+
+
+def test_values_at_the_end_of_a_criterion_meet_it_also_in_holms_correction():
+    (judged,) = adjust([judge(claim(X.median(), at_least(1.0)), results(*[1.0] * 10), preset="laptop")])
+    assert judged.verdict == judged.adjusted == "reproduced at laptop scale"
+    assert judged.p == pytest.approx(2 * 0.5**10)
+
+
+@pytest.mark.parametrize("later", [{"x": math.nan}, {}], ids=["not finite", "missing"])
+def test_a_decided_claim_stays_decided_whatever_later_seeds_give(later):
+    by_seed = {**results(0.1, 0.11, 0.09, 0.1, 0.12, 0.1, 0.1, 0.1, 0.1, 0.1), 7: {"a": later}}
+    judged = judge(claim(), by_seed, preset="laptop", looks=(5, 10))
+    assert (judged.verdict, judged.look) == ("reproduced at laptop scale", 1)
+    early = judge(claim(), {**by_seed, 3: {"a": later}}, preset="laptop", looks=(5, 10))
+    assert early.verdict == ("not reproduced" if later else "undecided")
+
+
 def test_claims_of_a_source_share_what_they_do_not_say():
     made = claims_from("table 2", published="0.9", seeds=4)
     first, second = (

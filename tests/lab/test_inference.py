@@ -42,6 +42,16 @@ def test_the_interval_of_a_share_is_exact(share):
     assert estimate([0.9, 0.9], "share", trials)[:3] == pytest.approx((0.9, known.low, known.high))
 
 
+def test_the_interval_of_a_share_covers_the_truth_where_the_trials_of_a_seed_succeed_together():
+    rng = np.random.default_rng(2)
+    trials, covered = [50] * 5, []
+    for _ in range(2000):
+        share = (rng.binomial(50, rng.beta(0.5, 0.5, 5)) / 50).tolist()
+        interval = estimate(share, "share", trials)
+        covered.append(interval.low <= 0.5 <= interval.high)
+    assert np.mean(covered) >= 0.9  # Student's t for numbers near 0 and 1; 0.28 if all trials counted as independent
+
+
 @pytest.mark.parametrize(("form", "truth"), [("mean", 0.0), ("ratio", 1.0)])
 def test_a_claim_on_noise_is_decided_one_time_in_twenty(form, truth):
     rng = np.random.default_rng(1)

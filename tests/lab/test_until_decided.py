@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -80,6 +82,51 @@ def test_a_preset_has_looks_of_its_own(tmp_path):
     results = run(experiment(none={}), preset="paper", runs=tmp_path, until_decided=True, progress=False, jobs=1)
     assert len(results.trials) == 6
     assert results.claims()[0].confidence == pytest.approx(0.951)
+
+
+@pytest.mark.parametrize(
+    ("preset", "message"),
+    [
+        ({"seeds": 0}, "seeds = 0"),
+        ({"seeds": 3, "arms": "sure"}, "arms = 'sure': expected a list"),
+        ({"seeds": 3, "looks": 10}, "looks = 10: expected a list"),
+        ({"seeds": 3, "looks": (10, 5)}, r"looks = \(10, 5\): expected up to 49 rising"),
+        ({"seeds": 3, "looks": range(3, 60)}, r"looks = range\(3, 60\): expected up to 49 rising"),
+    ],
+)
+def test_a_wrong_preset_is_named(preset, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        Preset(**preset)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": ["sure", "unsure"]}, "unknown arm 'unsure' of looks; did you mean 'sure'"),
+        ({"claimed": "unsure"}, "unknown arm 'unsure' of looks"),
+        ({"presets": ("labtop",)}, "presets of claim 'c' = 'labtop': expected one of 'smoke', 'laptop', 'paper'"),
+    ],
+)
+def test_an_arm_or_preset_that_is_unknown_is_named(changes, message):
+    known = experiment(sure={})
+    presets = {**known.presets, "smoke": Preset(1, arms=changes.get("arms"))}
+    judged_at = changes.get("presets", ("smoke",))
+    claims = [Claim("c", "It lies above", value(changes.get("claimed", "sure")) >= 0.0, presets=judged_at)]
+    with pytest.raises(ValueError, match=message):
+        replace(known, presets=presets, claims=claims)
+
+
+def test_an_arm_that_fails_does_not_stop_the_looks_of_others(tmp_path):
+    def fails_at_seven(config: Config, run: Run) -> dict[str, float]:
+        if config.mean == 7:
+            raise FloatingPointError("diverged")
+        return trial(config, run)
+
+    studies = Study(fails_at_seven, {"none": {}, "failing": {"mean": 7.0}})
+    study = replace(experiment(none={}, failing={"mean": 7.0}), studies=studies)
+    results = run(study, runs=tmp_path, until_decided=True, progress=False, jobs=1)
+    seeds = Counter(trial.arm for trial in results.trials)
+    assert seeds == {"none": 40, "failing": 5}
 
 
 def test_a_look_that_time_cuts_short_judges_nothing_and_goes_on_later(tmp_path, monkeypatch):
@@ -189,12 +236,18 @@ def test_numbers_of_numpy_are_changes_and_functions_are_not():
         asked.changed("laptop", {"mean": abs})
 
 
-def test_missing_numbers_within_lists_come_back_from_a_record(tmp_path):
-    def listed(config: Config, run: Run) -> dict[str, list[float]]:
-        return trial(config, run) | {"curve": [float("nan"), 1.0]}
+def test_results_come_back_from_a_record_as_they_were(tmp_path):
+    exact = {"nearly": 1.000004, "infinite": np.inf, "negative": -np.inf, "none": None, "word": "Infinite"}
+
+    def listed(config: Config, run: Run) -> dict[str, object]:
+        return {"value": 0.1 + 0.2, **exact, "inner": {"missing": float("nan")}, "curve": [float("nan"), 1 / 3]}
 
     asked = experiment(a={})
     listing = Experiment("listed", "Lists.", "", Study(listed, {"a": {}}), asked.presets, asked.claims, asked.figure)
     record = run(listing, seeds=1, jobs=1, runs=tmp_path, progress=False).record()
-    (restored,) = from_record(listing, json.loads(json.dumps(record))).trials
+    (restored,) = from_record(listing, json.loads(json.dumps(record, allow_nan=False))).trials
+    assert restored.result["value"] == 0.1 + 0.2
+    assert {name: restored.result[name] for name in exact} == exact
+    assert np.isnan(restored.result["inner"]["missing"])
     assert np.isnan(restored.result["curve"][0])
+    assert restored.result["curve"][1] == 0.333333, "numbers in lists are rounded"

@@ -184,7 +184,7 @@ def _print_results(results: Results) -> None:
 
 def report(command: Report) -> None:
     """Write the report of the last runs, or of the records included in engram."""
-    from engram.lab import load, recorded
+    from engram.lab import CorruptFileError, load, recorded
     from engram.lab.report import write_report
 
     root, names = runs_folder(command.runs), list(command.names)
@@ -194,7 +194,14 @@ def report(command: Report) -> None:
     if not names:
         raise ValueError(f"{root} has no runs yet; try: engram run {registry.experiments()[0]}")
     read_results = recorded if command.recorded else partial(load, runs=command.runs)
-    runs = [(registry.get("experiments", name), read_results(name)) for name in names]
+    runs = []
+    for name in names:
+        try:
+            runs.append((registry.get("experiments", name), read_results(name)))
+        except CorruptFileError as error:  # of an experiment that has changed since, for example
+            if command.names or len(names) == 1:
+                raise
+            print(f"report: {name} is left out: {error}", file=sys.stderr)
     print(f"report: {write_report(runs, command.out or _in_runs(command.runs, 'report.html'))}")
 
 

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, holm, p_value
+from engram import checks
+from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, holm, p_value, successes_of
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 from engram.verdicts import Verdict
 
+Threshold = Literal["paper", "laptop"]
+Sameness = Literal["statistical", "numeric", "bitwise", "identity"]
 OWNERS = {"paper": "the paper's", "laptop": "our laptop design"}
 
 
@@ -36,6 +39,10 @@ class Claim:
             of every seed. ``"bitwise"``: the value of every seed, and all are equal. ``"identity"``: the value of every
             seed, by construction; this tests the code, and is not a claim.
         untestable: The reason why no run here can decide it, if there is one; the verdict is *not testable here*.
+
+    Raises:
+        TypeError: ``condition`` is no condition, ``presets`` is a single string, or ``seeds`` is not an integer.
+        ValueError: ``threshold`` or ``sameness`` is none of these words, or ``seeds`` is less than 2.
     """
 
     id: str
@@ -43,14 +50,23 @@ class Claim:
     condition: Condition
     source: str = ""
     published: str = ""
-    threshold: Literal["paper", "laptop"] = "laptop"
+    threshold: Threshold = "laptop"
     presets: tuple[str, ...] = ("laptop", "paper")
     seeds: int = 3
-    sameness: Literal["statistical", "numeric", "bitwise", "identity"] = "statistical"
+    sameness: Sameness = "statistical"
     untestable: str = ""
 
     def __post_init__(self) -> None:
-        if self.seeds < 2:
+        if not isinstance(self.condition, Condition):
+            raise TypeError(
+                f"condition of claim {self.id!r} = {checks.shown(self.condition)}: expected a measure compared with a "
+                "number, as in error('plastic') <= 0.04"
+            )
+        if isinstance(self.presets, str):
+            raise TypeError(f"presets = {self.presets!r}: expected a tuple of names, as in ({self.presets!r},)")
+        checks.choice("threshold", self.threshold, get_args(Threshold))
+        checks.choice("sameness", self.sameness, get_args(Sameness))
+        if checks.size("seeds", self.seeds) < 2:
             raise ValueError(f"seeds = {self.seeds}: expected at least 2, since one seed cannot decide a claim")
 
     @property
@@ -224,11 +240,14 @@ def judge(
         try:
             values[seed] = float(claim.measure(arms))
             trials[seed] = claim.measure.trials(arms)
+            if claim.measure.form == "share" and claim.sameness == "statistical" and math.isfinite(values[seed]):
+                successes_of([values[seed]], [trials[seed]])
         except Exception as error:
             values.pop(seed, None)
             failure = f"no value for seed {seed}: {type(error).__name__}: {error}"
     stages = [(0, len(values), 1 - CONFIDENCE)]
-    if looks and claim.sameness == "statistical":
+    is_sequential = bool(looks) and claim.sameness == "statistical"
+    if is_sequential:
         complete_looks = zip(range(1, len(looks) + 1), looks, errors_at(len(looks)), strict=True)
         stages = [stage for stage in complete_looks if claim.seeds <= stage[1] and values.keys() >= {*range(stage[1])}]
     estimated = interval(claim, values, trials)
@@ -247,12 +266,12 @@ def judge(
         is_waiting = set(claim.arms) <= set(asked)
         why = f"no seed has results of all its arms{' yet' if is_waiting else ''}: {', '.join(claim.arms)}"
         return judged("undecided" if is_waiting else "not testable here", why)
-    if failure:
+    if failure and not (is_sequential and stages):
         return judged("undecided", failure)
     if len(values) < needed or not stages:
         needed = max(needed, next((count for count in looks if count >= claim.seeds), 0))
         return judged("undecided", f"{len(values)} of the {needed} seeds that it needs", is_open=bool(looks))
-    if not all(map(math.isfinite, values.values())):
+    if not is_sequential and not all(map(math.isfinite, values.values())):
         return judged(fails, "a seed's value is not finite")
     if claim.sameness == "bitwise" and len(set(values.values())) > 1:
         return judged(fails, "the seeds differ")
@@ -268,6 +287,8 @@ def judge(
     for look, count, allowed in stages:
         values = dict(list(every_value.items())[:count])
         estimated = interval(claim, values, trials, 1 - allowed)
+        if not all(map(math.isfinite, values.values())):
+            return judged(fails, "a seed's value is not finite", look=look, confidence=1 - allowed)
         # Weighted by the error probability of each look, as Bonferroni's correction allows.
         p = min(p, _p_value(claim, estimated.value, values, trials) * (1 - CONFIDENCE) / allowed)
         of_look = {"p": min(p, 1.0) if p < math.inf else math.nan, "look": look, "confidence": 1 - allowed}
@@ -275,6 +296,8 @@ def judge(
             return judged(holds, **of_look)
         if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
             return judged(fails, **of_look)
+    if failure:
+        return judged("undecided", failure, **of_look)
     is_open = 0 < look < len(looks)
     enough = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
     advice = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""
@@ -306,13 +329,17 @@ def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
 
 
 def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
-    """The p-value of the criterion's threshold: a range holds if both ends are excluded, and fails if one is."""
+    """The p-value of the criterion's threshold: a range holds if both ends are excluded, and fails if one is.
+
+    A value at an end meets the criterion, so the numbers just outside it are tested.
+    """
     values, trials = list(by_seed.values()), [trials_of[seed] for seed in by_seed]
     form = _form(claim, values)
     if claim.sameness != "statistical":
         return math.nan
     low, high = (
-        0.0 if math.isinf(end) else p_value(values, end, form, trials) for end in vars(claim.criterion).values()
+        0.0 if math.isinf(end) else p_value(values, math.nextafter(end, outside), form, trials)
+        for end, outside in ((claim.criterion.low, -math.inf), (claim.criterion.high, math.inf))
     )
     if ours < claim.criterion.low:
         return low

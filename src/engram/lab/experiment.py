@@ -18,6 +18,7 @@ import pydantic
 from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.claim import Claim
+from engram.lab.inference import MAX_LOOKS
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -80,12 +81,26 @@ class Preset:
         changes: The settings that it changes, of all arms or of single ones.
         arms: Its arms (default: all).
         looks: The numbers of seeds after which a run until decided judges the claims.
+
+    Raises:
+        TypeError: ``arms`` is a single string, or a number of seeds is not an integer.
+        ValueError: A number of seeds is not positive, or the looks do not rise or are too many.
     """
 
     seeds: int
     changes: Changes = field(default_factory=dict)
     arms: Sequence[str] | None = None
     looks: Sequence[int] = (5, 10, 20, 40)
+
+    def __post_init__(self) -> None:
+        checks.size("seeds", self.seeds)
+        if isinstance(self.arms, str):
+            raise TypeError(f"arms = {self.arms!r}: expected a list of names")
+        if not isinstance(self.looks, Sequence):
+            raise TypeError(f"looks = {checks.shown(self.looks)}: expected a list of numbers of seeds")
+        rising = sorted({checks.size("looks", look) for look in self.looks})
+        if list(self.looks) != rising or len(rising) > MAX_LOOKS:
+            raise ValueError(f"looks = {checks.shown(self.looks)}: expected up to {MAX_LOOKS} rising numbers of seeds")
 
 
 @dataclass(frozen=True)
@@ -175,8 +190,8 @@ class Experiment:
 
     Raises:
         ValueError: A preset is missing, a name cannot name a folder, two arms or claims have the same name, a preset
-            changes an unknown setting, a claim reads an arm that its preset lacks, or the answer cites an unknown
-            claim.
+            changes an unknown setting or lists an unknown arm, a claim names an unknown preset or reads an arm that is
+            unknown or that its preset lacks, or the answer cites an unknown claim.
     """
 
     name: str
@@ -207,7 +222,14 @@ class Experiment:
                 raise ValueError(f"experiment {self.name!r} has two {kind} with the same name: {labels}")
         for claim_id in self.answered:
             checks.choice("answer", claim_id, ids)
-        for preset in self.presets:
+        for claim in self.claims:
+            for preset in claim.presets:
+                checks.choice(f"presets of claim {claim.id!r}", preset, self.presets)
+            for arm in claim.arms:
+                self.study_of(arm)
+        for preset, selected in self.presets.items():
+            for arm in selected.arms or ():
+                self.study_of(arm)
             arms = self.arms(preset)
             for claim in self.claims:
                 if preset != "smoke" and preset in claim.presets and not set(claim.arms) <= set(arms):
@@ -375,6 +397,8 @@ def find_experiment(experiment: str | Experiment) -> Experiment:
     """
     if isinstance(experiment, Experiment):
         return experiment
+    if not isinstance(experiment, str):
+        raise TypeError(f"experiment = {checks.shown(experiment)}: expected an Experiment, or the name of one")
     part = registry.get("experiments", experiment)
     if not isinstance(part, Experiment):
         raise TypeError(f"experiment {experiment!r} is registered as a {type(part).__name__}, not an Experiment")

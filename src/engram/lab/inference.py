@@ -12,6 +12,7 @@ from scipy import special  # scipy.stats has the same, 15 to 60 times slower: si
 Form = Literal["mean", "median", "ratio", "share"]
 CONFIDENCE, POWER = 0.95, 0.8
 INTERIM_ERROR = 0.001
+MAX_LOOKS = 49  # leave the last look more than an interim one
 
 
 class Estimate(NamedTuple):
@@ -32,7 +33,8 @@ def estimate(
     """The estimate of a value over seeds, with its interval.
 
     ``"mean"``: the mean, by Student's t. ``"ratio"``: the geometric mean, by Student's t of the logarithms, or the mean
-    where a value is not positive. ``"share"``: the share of all trials, by Clopper and Pearson's exact interval.
+    where a value is not positive. ``"share"``: the share of all trials, by Clopper and Pearson's exact interval; if a
+    seed has several trials, which may succeed together, extended to cover Student's interval of the seeds' shares.
     ``"median"``: the median, by the exact interval of order statistics, which is unbounded for too few seeds.
     Except for shares and medians, the interval of equal values is that value.
 
@@ -55,9 +57,12 @@ def estimate(
         return Estimate(float(np.mean(values)), math.nan, math.nan, math.nan)
     tail = (1 - confidence) / 2
     if form == "share":
-        successes, n = _counts(values, trials)
+        successes, n = successes_of(values, trials)
         low = special.betaincinv(successes, n - successes + 1, tail) if successes else 0.0
         high = special.betaincinv(successes + 1, n - successes, 1 - tail) if successes < n else 1.0
+        if _is_clustered(values, trials):
+            over_seeds = estimate(values, confidence=confidence)
+            low, high = max(min(low, over_seeds.low), 0.0), min(max(high, over_seeds.high), 1.0)
         return _estimate(successes / n, float(low), float(high), n, confidence)
     if form == "median":
         n = len(values)
@@ -89,9 +94,12 @@ def p_value(values: Sequence[float], threshold: float, form: Form = "mean", tria
         0.074
     """
     if form == "share":
-        successes, n = _counts(values, trials)
+        successes, n = successes_of(values, trials)
+        if not 0 <= threshold <= 1:
+            return 0.0
         at_most, at_least = special.bdtr(successes, n, threshold), special.bdtrc(successes - 1, n, threshold)
-        return float(min(1.0, 2 * min(at_most, at_least if successes else 1.0))) if 0 <= threshold <= 1 else 0.0
+        exact = float(min(1.0, 2 * min(at_most, at_least if successes else 1.0)))
+        return max(exact, p_value(values, threshold)) if _is_clustered(values, trials) else exact
     if form == "median":
         sides = sum(value <= threshold for value in values), sum(value >= threshold for value in values)
         return float(min(1.0, 2 * special.bdtr(min(sides), len(values), 0.5)))
@@ -136,10 +144,17 @@ def _logarithmic(values: Sequence[float], form: Form) -> bool:
     return form == "ratio" and min(values) > 0
 
 
-def _counts(values: Sequence[float], trials: Sequence[int]) -> tuple[int, int]:
+def _is_clustered(values: Sequence[float], trials: Sequence[int]) -> bool:
+    """Whether the spread between seeds shows how much the trials of a seed have in common."""
+    return len(values) > 1 and max(trials, default=1) > 1
+
+
+def successes_of(values: Sequence[float], trials: Sequence[int]) -> tuple[int, int]:
     """The total number of successes and of trials over all seeds."""
     counts = np.asarray(trials or [1] * len(values))
     successes = np.asarray(values) * counts
+    if np.any(counts < 1):
+        raise ValueError(f"trials = {counts.tolist()}: expected at least 1 for each seed")
     if np.any(np.abs(successes - np.round(successes)) > 0.2) or np.any((successes < 0) | (successes > counts)):
         raise ValueError(f"values = {list(values)}: expected shares of trials = {counts.tolist()}")
     return int(np.round(successes).sum()), int(counts.sum())

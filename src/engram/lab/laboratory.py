@@ -144,7 +144,7 @@ def run(
             all_jobs = sorted(jobs_before + look_jobs, key=lambda job: (order[job.trial.arm], job.trial.seed))
             remaining = unfinished(experiment, look_jobs)
             workers = workers_for(experiment, preset, remaining) if jobs is None else jobs
-            note = run_note(seeds=count, jobs=all_jobs)
+            note = run_note(seeds=int(count), jobs=all_jobs)
             expected_time = say_expected(f"{experiment.name}, preset {preset}", len(look_jobs), remaining, workers)
             finished_jobs = jobs_before + [job for job in look_jobs if job.finished]
             expected_time += _saved_size(finished_jobs, remaining) if keep_state else ""
@@ -152,14 +152,16 @@ def run(
             announce = _announcer(announced, preset, count, finished_jobs, looks)
             last_statuses = perform_left(remaining, console, workers, announce, engine=engine, address=address)
             look_results = read_back(experiment, root, note, last_statuses)
-            is_whole = all(trial.state == "finished" for trial in look_results.trials)
+            is_whole = all(trial.state in ("finished", "failed") for trial in look_results.trials)
             if is_over() and not is_whole and results is not None:
                 run_note(seeds=before, jobs=jobs_before)  # an incomplete look decides nothing
                 break
             results = look_results
             if not until_decided or not is_whole:
                 break
-            announced = [judged.claim for judged in results.claims() if judged.is_open]
+            failing = {trial.arm for trial in results.trials if trial.state == "failed"}
+            open_claims = [judged.claim for judged in results.claims() if judged.is_open]
+            announced = [claim for claim in open_claims if failing.isdisjoint(claim.arms)]
             console.print(f"{count} seeds: {len(announced)} claims are open", highlight=False)
             arms = list(dict.fromkeys(arm for claim in announced for arm in claim.arms))
             if not arms or is_over():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from engram import checks
 from engram.lab.inference import Form
 
 ResultsOfSeed = Mapping[str, Mapping[str, Any]]
@@ -42,6 +43,12 @@ class Condition(NamedTuple):
 
     measure: Measure
     criterion: Criterion
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a condition is judged over seeds, so it is neither true nor false: instead of low <= measure <= high, "
+            "write measure.within(target, tolerance)"
+        )
 
 
 @dataclass(frozen=True)
@@ -88,29 +95,31 @@ class Measure:
         return _combined("{} - {}", lambda a, b: a - b, other, self)
 
     def __mul__(self, other: Measure | float) -> Measure:
-        return replace(_combined("{} * {}", lambda a, b: a * b, self, other), form=_scaled(self, other))
+        return _scaled(_combined("{} * {}", lambda a, b: a * b, self, other), self, other)
 
     def __rmul__(self, other: float) -> Measure:
-        return replace(_combined("{} * {}", lambda a, b: a * b, other, self), form=_scaled(self, other))
+        return _scaled(_combined("{} * {}", lambda a, b: a * b, other, self), self, other)
 
     def __truediv__(self, other: Measure | float) -> Measure:
-        form: Form = "ratio" if isinstance(other, Measure) else _scaled(self, other)
-        return replace(_combined("{} / {}", lambda a, b: a / b, self, other), form=form)
+        quotient = _combined("{} / {}", lambda a, b: a / b, self, other)
+        return _as_ratio(quotient) if isinstance(other, Measure) else _scaled(quotient, self, other)
 
     def __rtruediv__(self, other: float) -> Measure:
-        return replace(_combined("{} / {}", lambda a, b: a / b, other, self), form="ratio")
+        return _as_ratio(_combined("{} / {}", lambda a, b: a / b, other, self))
 
     def __abs__(self) -> Measure:
         return _combined("|{}|", abs, self)
 
     def __le__(self, threshold: float) -> Condition:
-        return Condition(self, Criterion(high=threshold))
+        return Condition(self, Criterion(high=_threshold(threshold)))
 
     def __ge__(self, threshold: float) -> Condition:
-        return Condition(self, Criterion(low=threshold))
+        return Condition(self, Criterion(low=_threshold(threshold)))
 
     def within(self, target: float, tolerance: float) -> Condition:
         """The condition ``|self - target| <= tolerance``."""
+        checks.number("target", target)
+        checks.number("tolerance", tolerance, minimum=0)
         return Condition(self, Criterion(target - tolerance, target + tolerance))
 
     def averaged(self) -> Measure:
@@ -169,34 +178,52 @@ def met(condition: Condition) -> Measure:
 
 
 def minimum(*measures: Measure | float) -> Measure:
-    """The smallest of some measures."""
-    return _combined("min({})", lambda *values: min(values), *measures)
+    """The smallest of some measures; NaN if one of them is."""
+    return _combined("min({})", lambda *values: math.nan if any(map(math.isnan, values)) else min(values), *measures)
 
 
 def maximum(*measures: Measure | float) -> Measure:
-    """The largest of some measures."""
-    return _combined("max({})", lambda *values: max(values), *measures)
+    """The largest of some measures; NaN if one of them is."""
+    return _combined("max({})", lambda *values: math.nan if any(map(math.isnan, values)) else max(values), *measures)
 
 
 def _combined(template: str, function: Callable[..., float], *terms: Measure | float) -> Measure:
-    """Combine measures and numbers by a function; the result reads the arms of all of them, and has a formula."""
-    arms = tuple(dict.fromkeys(arm for term in terms if isinstance(term, Measure) for arm in term.arms))
+    """Combine measures and numbers by a function; the result reads the arms of all of them, and has a formula.
+
+    It is combined over seeds by the median if all these measures are, otherwise by the mean.
+    """
+    measures = [term for term in terms if isinstance(term, Measure)]
+    arms = tuple(dict.fromkeys(arm for measure in measures for arm in measure.arms))
+    form: Form = "median" if measures and all(measure.form == "median" for measure in measures) else "mean"
     formulas = [term.formula if isinstance(term, Measure) else f"{term:g}" for term in terms]
     if template.count("{}") < len(formulas):
         formulas = [", ".join(formulas)] * all(formulas)
     elif len(formulas) > 1:
         formulas = [f"({formula})" if " " in formula else formula for formula in formulas]
     formula = template.format(*formulas) if formulas and all(formulas) else ""
-    return Measure(lambda results: function(*(_value(term, results) for term in terms)), arms, formula=formula)
+    return Measure(lambda results: function(*(_value(term, results) for term in terms)), arms, form, formula=formula)
 
 
 def _value(term: Measure | float, results: ResultsOfSeed) -> float:
     return term(results) if isinstance(term, Measure) else term
 
 
-def _scaled(measure: Measure, factor: Measure | float) -> Form:
-    """The form of a measure times a number: a ratio stays a ratio, a share does not stay a share."""
-    return "ratio" if measure.form == "ratio" and not isinstance(factor, Measure) else "mean"
+def _threshold(value: Any) -> float:
+    if isinstance(value, Measure):
+        raise TypeError(
+            f"threshold = {value.formula or 'a measure'}: expected a number; write a - b <= margin for a <= b"
+        )
+    return checks.number("threshold", value)
+
+
+def _scaled(product: Measure, measure: Measure, factor: Measure | float) -> Measure:
+    """A measure times a number: a ratio stays a ratio, a share does not stay a share."""
+    return _as_ratio(product) if measure.form == "ratio" and not isinstance(factor, Measure) else product
+
+
+def _as_ratio(quotient: Measure) -> Measure:
+    """A quotient, combined over seeds by the geometric mean unless it is by the median."""
+    return quotient if quotient.form == "median" else replace(quotient, form="ratio")
 
 
 def _at(result: Any, keys: tuple[str | int, ...]) -> float:

@@ -22,7 +22,7 @@ from engram.lab.folder import Origin, Status, TrialFolder
 from engram.lab.job import Job
 from engram.lab.metrics import SCHEMA
 from engram.lab.metrics import read as read_metrics
-from engram.lab.results import Results, TrialResult
+from engram.lab.results import NOT_FINITE, Results, TrialResult
 from engram.storage.files import CorruptFileError, keep_aside, read_sealed, runs_folder, write_sealed
 
 NOTE = "last-run.json"
@@ -210,11 +210,11 @@ def is_current(experiment: str | Experiment, record: Mapping[str, Any]) -> bool:
 def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
     """The results in a record of ``Results.record``; the claims are judged again from its trials."""
     trials = [
-        TrialResult(**{**trial, "result": {name: _or_nan(value) for name, value in trial["result"].items()}})
+        TrialResult(**{**trial, "result": {name: _read_value(value) for name, value in trial["result"].items()}})
         for trial in record["trials"]
     ]
     rows = [
-        (curve["arm"], curve["seed"], step, curve["metric"], _or_nan(value))
+        (curve["arm"], curve["seed"], step, curve["metric"], math.nan if value is None else value)
         for curve in record["curves"]
         for step, value in zip(curve["step"], curve["value"], strict=True)
     ]
@@ -239,13 +239,13 @@ def _results(
     )
 
 
-def _or_nan(value: Any) -> Any:
-    """A value of a record; NaN for null, by which JSON represents a number that is not finite."""
+def _read_value(value: Any) -> Any:
+    """A value of a record, in which words stand for numbers that are not finite."""
     if isinstance(value, dict):
-        return {name: _or_nan(item) for name, item in value.items()}
+        return {name: _read_value(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_or_nan(item) for item in value]
-    return math.nan if value is None else value
+        return [_read_value(item) for item in value]
+    return float(value) if value in NOT_FINITE.values() else value
 
 
 def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from engram.verdicts import BAD
 T = TypeVar("T")
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
 CURVE_POINTS = 50
+NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+"""How a record, which is JSON, holds results that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -256,8 +258,8 @@ class Results:
     def record(self) -> dict[str, Any]:
         """The run as a small record to commit: as ``to_json``, with shorter learning curves and without paths."""
         content = self.to_json()
-        for trial in content["trials"]:
-            trial["result"] = {name: _rounded(value) for name, value in trial["result"].items()}
+        for trial, exact in zip(content["trials"], self.trials, strict=True):
+            trial["result"] = {name: _stored(value) for name, value in exact.result.items()}
             trial["seconds"] = round(trial["seconds"], 1)
             trial["choices"] = {name: _rounded(dict(choice)) for name, choice in trial["choices"].items()}
             for name in ("folder", "message", *["choices"] * (not trial["choices"])):
@@ -277,8 +279,20 @@ class Results:
         return finite_or_none(content)  # type: ignore[no-any-return]
 
 
+def _stored(value: Any) -> Any:
+    """A result as JSON values: single numbers exactly, since claims are judged by them; those in lists rounded."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else NOT_FINITE[str(value)]
+        case dict():
+            return {name: _stored(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_stored(_rounded(item)) for item in value]
+    return value
+
+
 def _rounded(value: Any) -> Any:
-    """Round floats to 6 significant digits, which keeps a record small but exact enough to judge claims."""
+    """Round floats to 6 significant digits, which keeps a record small."""
     if isinstance(value, dict):
         return {name: _rounded(item) for name, item in value.items()}
     if isinstance(value, list):
