@@ -18,6 +18,8 @@ from torch import Tensor
 import engram
 from engram import checks
 from engram.continual import slow_parameters
+from engram.memory.episodic.policies import LRU
+from engram.memory.episodic.policies.table import Policy
 
 
 def product(
@@ -55,6 +57,12 @@ class Range:
         ),
         (lambda: total(["a"]), TypeError, r"numbers = \['a'\]: expected list\[int\]"),
         (lambda: Range("a"), TypeError, "low = 'a': expected float"),
+        (lambda: checks.number("low", np.float32("inf")), ValueError, "low = inf: expected a finite number"),
+        (
+            lambda: checks.instance("policy", LRU, Policy),
+            TypeError,
+            r"policy = LRU: expected an instance, as LRU\(\) makes, not the class",
+        ),
         (
             lambda: checks.instance("flag", 1, bool | np.bool_),
             TypeError,

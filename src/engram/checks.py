@@ -237,6 +237,8 @@ def number(
     """
     if not isinstance(value, float | int | np.floating | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} = {value!r}: expected {_range(minimum, above, maximum, below)}")
+    if isinstance(value, np.floating) and not math.isfinite(value):  # the largest float is infinite in float32
+        raise ValueError(f"{name} = {value}: expected {_range(minimum, above, maximum, below)}")
     if (
         not -LARGEST <= value <= LARGEST
         or (minimum is not None and value < minimum)
@@ -273,11 +275,13 @@ def instance(name: str, value: Any, kind: type[T]) -> T:
         kind: A class, or a union of classes.
 
     Raises:
-        TypeError: The value is not an instance of ``kind``.
+        TypeError: The value is not an instance of ``kind``, but its class, for example.
     """
     if not isinstance(value, kind):
         expected = getattr(kind, "__name__", kind)  # a union has no name
         raise TypeError(f"{name} is a {type(value).__name__}: expected an instance of {expected}")
+    if isinstance(value, type):  # a class has the methods of a protocol, too
+        raise TypeError(f"{name} = {value.__name__}: expected an instance, as {value.__name__}() makes, not the class")
     return value
 
 

@@ -222,6 +222,14 @@ def test_only_a_ratio_can_be_averaged_otherwise():
         metric("x")("a").averaged()
 
 
+def test_equal_values_of_too_few_seeds_say_how_many_decide():
+    why = "the exact interval of a median is bounded from {} seeds on"
+    assert judge(claim(), results(*[0.5] * 5), preset="laptop").why == why.format(6)
+    first_look = judge(claim(), results(*[0.5] * 5), preset="laptop", looks=(5, 10))
+    assert (first_look.why, first_look.is_open) == (why.format(11), True)
+    assert judge(claim(), results(*[0.5] * 6), preset="laptop").verdict == "reproduced at laptop scale"
+
+
 def test_equal_values_decide_once_enough_seeds_agree():
     verdicts = [judge(claim(), results(*[0.5] * n), preset="laptop").verdict for n in (5, 6)]
     assert verdicts[0] == "undecided"

@@ -29,6 +29,9 @@ def test_a_grid_is_run_with_seeds_of_its_own(toy, tmp_path):
     folder = tmp_path / "runs" / "toy" / "sweep-learning_rate-episodes"
     assert pl.read_csv(folder / "table.csv").equals(table)
     assert "learning_rate" in (folder / "figure.html").read_text()
+    assert engram.sweep("toy", learning_rate=np.array([0.01, 0.1]), episodes=[5, 10, 15], seeds=2, **OPTIONS).equals(
+        table
+    )
 
 
 def test_each_setting_is_an_ordinary_run(toy):

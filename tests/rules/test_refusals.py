@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import NotFittedError
 
 from engram.continual import ContinualClassifier
 from engram.learned.blur import BlurClassifier
 from engram.rules import HebbianFeatures, RuleClassifier
+from engram.rules.synaptic import PairSTDP, ThreeFactor, TripletSTDP
 
 X, Y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
 
@@ -62,3 +64,10 @@ def test_an_interrupted_fit_leaves_features_that_no_longer_learn():
         features.partial_fit(images)
     hook.remove()
     np.testing.assert_array_equal(features.transform(images), features.transform(images))
+
+
+@pytest.mark.parametrize("kind", [PairSTDP, TripletSTDP, ThreeFactor])
+def test_a_rule_with_traces_asks_for_its_state(kind):
+    signals = {"modulator": torch.ones(5)} if kind is ThreeFactor else {}
+    with pytest.raises(TypeError, match=r"state.*Traces"):
+        kind().update(torch.ones(5, 6), torch.ones(5, 4), torch.rand(4, 6), None, **signals)

@@ -354,6 +354,13 @@ def test_a_flawed_estimator_is_refused(estimator, promise, finding):
         check_estimator(estimator)
 
 
+def test_a_function_that_makes_an_optimizer_keeps_the_contract_too():
+    def slow_sgd(params, lr=1e-3):
+        return torch.optim.SGD(params, lr)
+
+    check_optimizer(slow_sgd)
+
+
 @pytest.mark.parametrize("check", [check_optimizer, check_estimator])
 @pytest.mark.parametrize("wrong", [3, StandardScaler])
 def test_what_is_no_such_part_at_all_is_named(check, wrong):

@@ -15,9 +15,13 @@ from engram.plasticity import (
     Retroactive,
     TraceState,
 )
+from engram.rules import Backprop
+from engram.rules.synaptic import PairSTDP
 from engram.tasks import PatternCompletion
+from engram.testing.learning_rule import check_learning_rule
 from engram.testing.module import check_module
 from engram.testing.rule import check_rule
+from engram.testing.synaptic_rule import check_synaptic_rule
 from engram.testing.task import check_task
 
 
@@ -294,3 +298,18 @@ TASKS = [
 def test_a_broken_task_is_refused(broken, promise):
     with pytest.raises(AssertionError, match=f"(?s){broken.__name__} breaks a promise: {promise}"):
         check_task(broken)
+
+
+@pytest.mark.parametrize(
+    ("check", "part"),
+    [
+        (check_rule, Hebb()),
+        (check_module, PlasticRNN(2, 3)),
+        (check_task, PatternCompletion()),
+        (check_synaptic_rule, PairSTDP()),
+        (check_learning_rule, Backprop()),
+    ],
+)
+def test_a_part_instead_of_its_class_is_refused(check, part):
+    with pytest.raises(TypeError, match=r"_class = .*: expected a class, or a function that makes the part"):
+        check(part)

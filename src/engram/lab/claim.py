@@ -299,6 +299,10 @@ def judge(
     if failure:
         return judged("undecided", failure, **of_look)
     is_open = 0 < look < len(looks)
+    if math.isinf(estimated.low):  # that of a median, also of equal values
+        bounded = math.ceil(1 - math.log2(allowed))
+        why = f"the exact interval of a median is bounded from {bounded} seeds on"
+        return judged("undecided", why, **of_look, is_open=is_open)
     enough = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
     advice = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""
     return judged("undecided", "the interval straddles the threshold" + advice, **of_look, is_open=is_open)

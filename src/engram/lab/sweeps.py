@@ -100,8 +100,8 @@ def sweep(
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available).
         progress: Show the progress on the standard error stream.
-        **values: For each field to change, a list of values, one value or, with ``samples``, a ``Range``; for the field
-            of a study, ``**{"ring.neurons": [50, 100]}``.
+        **values: For each field to change, a list or array of values, one value or, with ``samples``, a ``Range``; for
+            the field of a study, ``**{"ring.neurons": [50, 100]}``.
 
     Returns:
         A polars frame with a row for each setting, arm and seed: the fields, arm, seed, state, and the numbers of the
@@ -167,8 +167,9 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
     """The settings of a sweep: all combinations, or a number of distinct ones drawn at random."""
     if not values:
         raise ValueError("no field to change: expected at least one with its values")
+    lists = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
     options: dict[str, Any] = {
-        name: value if isinstance(value, list | tuple | Range) else [value] for name, value in values.items()
+        name: value if isinstance(value, list | tuple | Range) else [value] for name, value in lists.items()
     }
     for name, value in options.items():
         if samples is None and isinstance(value, Range):

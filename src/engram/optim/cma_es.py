@@ -75,16 +75,16 @@ class CMAES(Strategy):
         """Draw a population: for each parameter a tensor of all individuals. A pending population is discarded."""
         # The generator of `cmaes` is seeded every time, so that ours is the only source of randomness.
         self._cma.reseed_rng(int(torch.randint(2**31, (), generator=self.generator)))
-        self._asked = np.stack([self._cma.ask() for _ in range(self.population_size)])
-        return self._split(torch.from_numpy(self._asked))
+        self._asked = torch.from_numpy(np.stack([self._cma.ask() for _ in range(self.population_size)]))
+        return self._split(self._asked)
 
     def _learn(self, losses: Float[Tensor, " population"]) -> None:
-        self._cma.tell(list(zip(self._asked, losses.tolist(), strict=True)))
+        self._cma.tell(list(zip(self._asked.numpy(), losses.tolist(), strict=True)))
         self._move_to_the_mean()
 
     def state_dict(self) -> dict[str, Any]:
         """The state, also between ``ask`` and ``tell``."""
-        cma = {name: copy.deepcopy(value) for name, value in vars(self._cma).items() if name != "_rng"}
+        cma = {name: _stored(value) for name, value in vars(self._cma).items() if name != "_rng"}
         return {**super().state_dict(), "cma": cma}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -100,15 +100,16 @@ class CMAES(Strategy):
         if (size := state["cma"]["_popsize"]) != self.population_size:
             raise ValueError(f"state['cma']['_popsize'] = {size}: expected population_size = {self.population_size}")
         self._restore(state)
-        vars(self._cma).update(copy.deepcopy(state["cma"]))
+        vars(self._cma).update({name: _restored(value) for name, value in state["cma"].items()})
         self._move_to_the_mean()
 
     def _form(self) -> dict[str, Any]:
         form = super()._form()
-        return form | {"cma": {**dict.fromkeys(form["cma"], object), "_mean": self._cma.mean}}  # many are None at times
+        any_value = dict.fromkeys(form["cma"], object)  # many are None at times
+        return form | {"cma": {**any_value, "_mean": form["cma"]["_mean"]}}
 
     def _population_form(self) -> Axes:
-        return Axes((self.population_size, len(self._cma.mean)), np.zeros(0))
+        return Axes((self.population_size, len(self._cma.mean)), torch.zeros(0, dtype=torch.float64))
 
     @torch.no_grad()
     def _move_to_the_mean(self) -> None:
@@ -118,3 +119,14 @@ class CMAES(Strategy):
     def _split(self, rows: Tensor) -> list[Tensor]:
         blocks = zip(torch.split(rows, [param.numel() for param in self.params], dim=1), self.params, strict=True)
         return [block.reshape(len(rows), *param.shape).to(param, copy=True) for block, param in blocks]
+
+
+def _stored(value: Any) -> Any:
+    """A value of the state as ``torch.load`` takes it: arrays as tensors, numbers of NumPy as Python's."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    return value.item() if isinstance(value, np.generic) else copy.deepcopy(value)
+
+
+def _restored(value: Any) -> Any:
+    return value.numpy().copy() if isinstance(value, Tensor) else copy.deepcopy(value)

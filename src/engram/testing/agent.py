@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from engram.agents import REFUSALS, OnlineAgent
 from engram.checks import noted
-from engram.testing.promises import alike, assert_refused, hold, no_global_draws, stored
+from engram.testing.promises import alike, assert_refused, check_maker, hold, no_global_draws, stored
 
 Make = Callable[..., OnlineAgent]
 
@@ -43,6 +43,7 @@ def check_agent(agent_class: Callable[..., OnlineAgent], **options: Any) -> None
         >>> from engram.agents import RandomActions
         >>> check_agent(RandomActions)
     """
+    check_maker("agent_class", agent_class)
 
     def make(*args: Any, **more: Any) -> OnlineAgent:
         return agent_class(*args, **{**options, **more})

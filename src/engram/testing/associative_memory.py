@@ -14,6 +14,7 @@ from engram.testing.promises import (
     alike,
     assert_refused,
     assert_states_are_refused,
+    check_maker,
     default_dtype,
     hold,
     in_threads,
@@ -46,6 +47,7 @@ def check_associative_memory(memory_class: Make, **options: Any) -> None:
         >>> from engram.memory.associative.hopfield import hebb
         >>> check_associative_memory(hebb)
     """
+    check_maker("memory_class", memory_class)
 
     def make(units: int = _UNITS, generator: Any = None) -> AssociativeMemory:
         generator = torch.Generator().manual_seed(1) if generator is None else generator

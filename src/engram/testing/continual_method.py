@@ -19,6 +19,7 @@ from engram.continual import ContinualMethod, TaskData, TrainingStep, random_bat
 from engram.testing.promises import (
     assert_refused,
     assert_states_are_refused,
+    check_maker,
     default_dtype,
     gpus,
     hold,
@@ -55,6 +56,7 @@ def check_continual_method(method_class: Make, **options: Any) -> None:
         >>> from engram.continual import EWC
         >>> check_continual_method(EWC, strength=10.0)
     """
+    check_maker("method_class", method_class)
 
     def make(model: nn.Module, **more: Any) -> ContinualMethod:
         return method_class(model, **{"generator": torch.Generator().manual_seed(1), **options, **more})

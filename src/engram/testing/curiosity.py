@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engram.agents.bonuses import CheckedBonus
-from engram.testing.promises import alike, hold, no_global_draws, stored
+from engram.testing.promises import alike, check_maker, hold, no_global_draws, stored
 
 Make = Callable[..., CheckedBonus]
 
@@ -40,6 +40,7 @@ def check_curiosity(curiosity_class: Callable[..., Any], **options: Any) -> None
         >>> from engram.agents import HashCounts
         >>> check_curiosity(HashCounts)
     """
+    check_maker("curiosity_class", curiosity_class)
 
     def make(obs_shape: tuple[int, ...] = _SHAPES[0], num_envs: int = _ENVS, *, draws: torch.Generator) -> CheckedBonus:
         return CheckedBonus(lambda *given, **more: curiosity_class(*given, **more, **options), obs_shape, num_envs,

@@ -16,6 +16,7 @@ from engram.testing.promises import (
     assert_refused,
     assert_seeded,
     assert_states_are_refused,
+    check_maker,
     copy_into,
     default_dtype,
     hold,
@@ -45,6 +46,7 @@ def check_evolution(evolution_class: Callable[..., Any], **options: Any) -> None
         >>> from engram.optim import CMAES
         >>> check_evolution(CMAES)
     """
+    check_maker("evolution_class", evolution_class)
 
     def build(params: list[Tensor], generator: torch.Generator | None = None, sigma: float = 0.1) -> Any:
         generator = generator or torch.Generator().manual_seed(0)

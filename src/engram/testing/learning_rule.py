@@ -19,6 +19,7 @@ from engram.rules import Backprop, LearningRule, Update, apply_rule, train_step
 from engram.testing.promises import (
     BadInput,
     assert_refused,
+    check_maker,
     default_dtype,
     gpus,
     hold,
@@ -65,6 +66,7 @@ def check_learning_rule(
     Examples:
         >>> check_learning_rule(Backprop, gradient=True)
     """
+    check_maker("rule_class", rule_class)
     exempt = exempt or {}
     if not set(exempt) <= set(_EXEMPT) or not all(exempt.values()):
         raise ValueError(f"exempt = {dict(exempt)!r}: expected reasons for {', '.join(map(repr, _EXEMPT))} at most")

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from engram.testing.promises import BadInput, assert_refused, assert_seeded, gpus, hold, same, tensors
+from engram.testing.promises import BadInput, assert_refused, assert_seeded, check_maker, gpus, hold, same, tensors
 
 Run = Callable[[Callable[..., Any]], Tensor]
 
@@ -44,6 +44,7 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
         >>> from engram.plasticity import PlasticLinear
         >>> check_module(PlasticLinear)
     """
+    check_maker("module_class", module_class)
     exempt = exempt or {}
     if not set(exempt) <= {"vmap", "gradient"} or not all(exempt.values()):
         raise ValueError(f"exempt = {dict(exempt)!r}: expected at most {{'vmap': reason, 'gradient': reason}}")

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from engram.testing.evolution import check_evolution
-from engram.testing.promises import assert_refused, copy_into, gpus, hold, no_global_draws, same, stored
+from engram.testing.promises import assert_refused, check_maker, copy_into, gpus, hold, no_global_draws, same, stored
 
 Build = Callable[..., Optimizer]
 Loss = Callable[[], Tensor]
@@ -22,7 +22,7 @@ Loss = Callable[[], Tensor]
 _LEARNING_RATE = 0.01
 
 
-def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
+def check_optimizer(optimizer_class: Callable[..., Any], **options: Any) -> None:
     """Check an optimiser against the contract of ``torch.optim`` or, if it has ask and tell, that of evolution.
 
     It lowers a loss at some learning rate, does about the same on a GPU, if there is one, steps each parameter group by
@@ -31,24 +31,27 @@ def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
     ``maximize`` and ``foreach``, if it has them, have their usual meaning.
 
     Args:
-        optimizer_class: The class; called as ``optimizer_class(params, lr=..., **options)``.
+        optimizer_class: The class, or another callable that makes the optimiser; called as ``optimizer_class(params,
+            lr=..., **options)``.
         **options: Further options of its constructor, to check a variant.
 
     Raises:
-        TypeError: ``optimizer_class`` is not a subclass of ``torch.optim.Optimizer``, and has no ``ask`` and ``tell``.
+        TypeError: ``optimizer_class`` is a class that is no ``torch.optim.Optimizer`` and has no ``ask`` and ``tell``,
+            or cannot be called.
 
     Examples:
         >>> check_optimizer(torch.optim.SGD, momentum=0.9)
     """
-    is_class = isinstance(optimizer_class, type)
-    if is_class and hasattr(optimizer_class, "ask") and hasattr(optimizer_class, "tell"):
+    if isinstance(optimizer_class, type) and hasattr(optimizer_class, "ask") and hasattr(optimizer_class, "tell"):
         check_evolution(optimizer_class, **options)
         return
-    if not (is_class and issubclass(optimizer_class, Optimizer)):
+    check_maker("optimizer_class", optimizer_class)
+    if isinstance(optimizer_class, type) and not issubclass(optimizer_class, Optimizer):
         raise TypeError(f"optimizer_class = {optimizer_class!r}: expected a subclass of torch.optim.Optimizer")
 
     def build(params: Any, **more: Any) -> Optimizer:
-        return optimizer_class(params, **{"lr": _LEARNING_RATE, **options, **more})
+        optimizer: Optimizer = optimizer_class(params, **{"lr": _LEARNING_RATE, **options, **more})
+        return optimizer
 
     parameter_names = set(inspect.signature(optimizer_class).parameters)
     checks = [
@@ -68,7 +71,7 @@ def check_optimizer(optimizer_class: type[Any], **options: Any) -> None:
         *([_maximizes] if "maximize" in parameter_names else []),
         *([_agrees_with_foreach] if "foreach" in parameter_names else []),
     ]
-    hold(optimizer_class.__name__, checks, build)
+    hold(optimizer_class, checks, build)
 
 
 def _regression(device: str = "cpu") -> tuple[list[Tensor], Loss]:

@@ -15,14 +15,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from engram.checks import shown
 from engram.storage import checkpoint
 
 BadInput = tuple[Callable[[], object], type[Exception], str]
 
 _UNLIKELY = 0x1E9C0DE5  # a seed that no part is likely to choose
+
+
+def check_maker(name: str, maker: Any) -> None:
+    """Raise TypeError if a part was given instead of its class or of a function that makes it.
+
+    Args:
+        name: The argument's name, for the error.
+        maker: The argument.
+    """
+    if not callable(maker) or isinstance(maker, nn.Module):
+        raise TypeError(f"{name} = {shown(maker)}: expected a class, or a function that makes the part")
 
 
 def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from engram.memory import KeyValueMemory
 from engram.memory.episodic.policies import Batch, Merging, Policy, Table
 from engram.memory.episodic.policies.table import check_change
-from engram.testing.promises import alike, hold, no_global_draws, stored
+from engram.testing.promises import alike, check_maker, hold, no_global_draws, stored
 
 Make = Callable[[], Policy]
 
@@ -41,6 +41,7 @@ def check_replacement_policy(policy_class: Callable[..., Policy], **options: Any
         >>> from engram.memory.episodic.policies import LRU
         >>> check_replacement_policy(LRU)
     """
+    check_maker("policy_class", policy_class)
 
     def make() -> Policy:
         return policy_class(**options)

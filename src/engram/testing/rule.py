@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engram.plasticity import EligibilityState, PlasticityRule, RuleState, TraceState
 from engram.testing.module import WHOLE, assert_close, assert_gradient, assert_vmap, without_type_checks
-from engram.testing.promises import BadInput, assert_refused, gpus, hold, same
+from engram.testing.promises import BadInput, assert_refused, check_maker, gpus, hold, same
 
 _BATCH, _POST, _PRE = 3, 4, 2
 
@@ -32,6 +32,7 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
         >>> from engram.plasticity import Retroactive
         >>> check_rule(Retroactive)
     """
+    check_maker("rule_class", rule_class)
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engram.rules import SynapticRule, SynapticUpdate
 from engram.testing.module import assert_close
-from engram.testing.promises import BadInput, assert_refused, gpus, hold, no_global_draws, same
+from engram.testing.promises import BadInput, assert_refused, check_maker, gpus, hold, no_global_draws, same
 
 _BATCH, _POST, _PRE, _STEPS = 3, 4, 5, 6
 
@@ -33,6 +33,7 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
         >>> from engram.rules.synaptic import oja
         >>> check_synaptic_rule(oja)
     """
+    check_maker("rule_class", rule_class)
     generator = torch.Generator().manual_seed(0)
     rule = rule_class()
     # Activities of 0 and 1, which can also be spikes and so suit all rules.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from engram.tasks import Episode
-from engram.testing.promises import BadInput, assert_refused, assert_seeded, hold, same
+from engram.testing.promises import BadInput, assert_refused, assert_seeded, check_maker, hold, same
 
 _BATCH = 4
 
@@ -27,6 +27,7 @@ def check_task(task_class: Callable[[], Any]) -> None:
         >>> from engram.tasks import PatternCompletion
         >>> check_task(PatternCompletion)
     """
+    check_maker("task_class", task_class)
     checks = [_has_the_shapes, _draws_from_its_generator, _is_new_each_time, _refuses_bad_input]
     hold(task_class, checks, task_class())
 

@@ -98,6 +98,7 @@ class PairSTDP(SynapticRule[SpikeTraces]):
             state: The traces before the step.
         """
         check_activities(pre, post, weight)
+        checks.instance("state", state, SpikeTraces)
         check_traces(state, pre, post)
         pre_trace = decayed(state.pre, self.tau_plus)
         post_trace = decayed(state.post, self.tau_minus)

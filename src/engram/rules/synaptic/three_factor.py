@@ -101,6 +101,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
             ValueError: There is no modulator, or shapes do not match.
         """
         check_activities(pre, post, weight)
+        checks.instance("state", state, EligibilityTraces)
         if modulator is None:
             raise ValueError("modulator = None: expected a tensor, (batch,) or (batch, post)")
         shape = (len(pre), len(weight)) if getattr(modulator, "ndim", 1) == 2 else (len(pre),)

@@ -100,6 +100,7 @@ class TripletSTDP(SynapticRule[TripletTraces]):
             state: The traces before the step.
         """
         check_activities(pre, post, weight)
+        checks.instance("state", state, TripletTraces)
         check_traces(state, pre, post)
         x, y = decayed(state.pre, self.tau_plus), decayed(state.post, self.tau_minus)
         x2, y2 = decayed(state.slow_pre, self.tau_x), decayed(state.slow_post, self.tau_y)
