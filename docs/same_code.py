@@ -40,7 +40,7 @@ def is_same_code(before: str, after: str) -> bool:
 
     A check that was added does not count, an ``if`` that can only raise ValueError or TypeError, or a line like
     ``checks.size("n", n)``: a trial that finished without it gives the same, or ends with this error. It counts in a
-    file that catches such errors; that no other file does is for the author of the edit to see.
+    file that catches such errors of its own functions; that no other file does is for the author of the edit to see.
 
     Such names are those of a function's variables, changed throughout it, and those that the file itself defines,
     changed throughout the file, to names that were not used there before: exchanged parameters are other parameters to
@@ -66,13 +66,24 @@ def is_same_code(before: str, after: str) -> bool:
 
 
 def _catches(tree: ast.Module) -> bool:
-    """Whether a file handles or suppresses the errors that checks raise."""
+    """Whether a file handles or suppresses errors that checks raise, in the same place or in its own functions."""
+    own = {node.name for node in ast.walk(tree) if isinstance(node, DEFINITIONS)}
     for node in ast.walk(tree):
         match node:
-            case ast.ExceptHandler(None):
-                return True
-            case ast.ExceptHandler(caught) | ast.Call(ast.Name("suppress") | ast.Attribute(attr="suppress"), [caught]):
-                if any(isinstance(part, ast.Name) and part.id in CAUGHT for part in ast.walk(caught)):
+            case ast.Try(body, handlers):
+                caught = [handler.type for handler in handlers]
+            case ast.With(items, body):
+                caught = [item.context_expr for item in items if "suppress" in ast.unparse(item.context_expr)]
+            case _:
+                continue
+        names = {part.id for error in caught if error for part in ast.walk(error) if isinstance(part, ast.Name)}
+        if None not in caught and not names & set(CAUGHT):
+            continue
+        for part in (part for statement in body for part in ast.walk(statement)):
+            match part:
+                case ast.Raise() | ast.Call(ast.Attribute(ast.Name("checks"))):
+                    return True
+                case ast.Call(ast.Name(name) | ast.Attribute(attr=name)) if name in own:
                     return True
     return False
 
