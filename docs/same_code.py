@@ -36,7 +36,7 @@ def is_same_code(before: str, after: str) -> bool:
 
     Prose is docstrings, including those of assignments, an experiment's answer and the arguments of its claims, which
     no trial reads, and the text of a raised ValueError or TypeError, which a trial that finished never showed. No trial
-    reads the looks of a preset either.
+    reads the looks of a preset either, nor the type of a parameter unless it is a class by its name, as its settings.
 
     A check that was added does not count, an ``if`` that can only raise ValueError or TypeError, or a line like
     ``checks.size("n", n)``: a trial that finished without it gives the same, or ends with this error. It counts in a
@@ -60,6 +60,8 @@ def is_same_code(before: str, after: str) -> bool:
                 node.func, node.args, node.keywords = ast.Name("Claim", ast.Load()), [], []
     for node in (node for tree in trees for node in ast.walk(tree)):
         match node:
+            case ast.arg(annotation=ast.Subscript() | ast.BinOp()):
+                node.annotation = None
             case ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError"), [ast.Constant(str()) | ast.JoinedStr()], [])):
                 node.exc.args = []
     return _are_same(*trees, Scope(tuple(map(_bound_in, trees)), {}, any(map(_catches, trees))), None)

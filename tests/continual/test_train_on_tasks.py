@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
-from engram.continual import EWC, ContinualMethod, TaskData, random_batches, task_cross_entropy, train_on_tasks
+from engram.continual import EWC, MAS, ContinualMethod, TaskData, random_batches, task_cross_entropy, train_on_tasks
+from engram.continual.task import task_batches
 from engram.lab import Run
 
 
@@ -150,3 +152,21 @@ def test_bad_input_is_named(options, error, message):
     }  # fmt: skip
     with pytest.raises(error, match=message):
         train_on_tasks(**{**arguments, **options})
+
+
+@pytest.mark.parametrize("labels", [torch.arange(8) % 2, torch.rand(8, 4)], ids=["classes", "numbers"])
+def test_a_pair_of_tensors_is_one_batch_as_a_tuple_and_as_the_list_that_a_loader_gives(labels):
+    inputs, net = torch.rand(8, 3, generator=seeded(1)), network()
+    importances = []
+    for train in ((inputs, labels), [inputs, labels], [(inputs, labels)]):
+        batches = list(task_batches(TaskData(train)))
+        assert len(batches) == 1
+        method = MAS(net)
+        method.end_task(TaskData(train))
+        importances.append(method.importance["weight"])
+    assert torch.equal(importances[0], importances[1])
+    assert torch.equal(importances[0], importances[2])
+    x, y = random_batches(5, seeded())(TaskData([inputs, labels]), 0)
+    assert (len(x), len(y)) == (5, 5)
+    with pytest.raises(TypeError, match=r"task\.train is a DataLoader: expected a pair \(inputs, labels\)"):
+        random_batches(5, seeded())(TaskData(DataLoader(TensorDataset(inputs, labels))), 0)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from engram.rules import Backprop, KolenPollack, LastLayerOnly, checked_update, train_step
 
@@ -41,3 +42,14 @@ def test_a_rule_that_watches_no_parameter_is_told_of_each_step():
     for _ in range(3):
         train_step(Told(), model, sgd, (torch.eye(2), torch.tensor([0, 1])), None)
     assert given_deltas == [{}, {}, {}]
+
+
+def test_a_step_takes_the_batches_of_a_loader():
+    nets = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    data = TensorDataset(torch.eye(2), torch.tensor([0, 1]))
+    for net, batch in zip(nets, (data.tensors, next(iter(DataLoader(data, 2)))), strict=True):
+        train_step(Backprop(), net, torch.optim.SGD(net.parameters(), lr=0.1), batch, None)
+    assert torch.equal(nets[0].weight, nets[1].weight)
+    with pytest.raises(ValueError, match="batch holds 3 tensors: expected two, input and target"):
+        train_step(Backprop(), nets[0], torch.optim.SGD(nets[0].parameters()), [torch.eye(2)] * 3, None)

@@ -30,8 +30,8 @@ class TaskData(NamedTuple):
     """A task.
 
     Attributes:
-        train: Training data: a tuple (inputs, labels), or batches of such pairs, such as a ``DataLoader``; shuffled,
-            since importances are measured on the first samples.
+        train: Training data: a pair of tensors (inputs, labels), or batches of such pairs, such as a ``DataLoader``;
+            shuffled, since importances are measured on the first samples.
         classes: The outputs of the network that the task uses; None: all.
 
     Examples:
@@ -43,7 +43,7 @@ class TaskData(NamedTuple):
 
 
 def task_batches(task: Task) -> Iterable[Any]:
-    """The training data of a task as batches: a single one if it is a tuple (inputs, labels).
+    """The training data of a task as batches: a single one if it is a pair (inputs, labels).
 
     Raises:
         TypeError: ``task`` has no ``train`` and ``classes``, for example because it is only the data.
@@ -53,7 +53,13 @@ def task_batches(task: Task) -> Iterable[Any]:
         [8]
     """
     checks.instance("task", task, Task)  # type: ignore[type-abstract]
-    return [task.train] if isinstance(task.train, tuple) else task.train
+    return [task.train] if is_pair(task.train) else task.train
+
+
+def is_pair(train: Any) -> bool:
+    """Whether training data are a pair (inputs, labels), which a ``DataLoader`` gives as a list, and not batches."""
+    is_list = isinstance(train, list) and len(train) == 2 and all(isinstance(part, Tensor) for part in train)
+    return is_list or isinstance(train, tuple)
 
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out

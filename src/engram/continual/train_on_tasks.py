@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from engram import checks
 from engram.continual.method import ContinualMethod
-from engram.continual.task import Task, task_cross_entropy
+from engram.continual.task import Task, is_pair, task_cross_entropy
 
 Draw = Callable[[Any, int], tuple[Tensor, Tensor]]  # from a task and the step within it to inputs and labels
 
@@ -42,7 +42,7 @@ def random_batches(batch_size: int, generator: torch.Generator) -> Draw:
         generator: Draws the samples.
 
     Returns:
-        A function of a task, whose ``train`` is a tuple (inputs, labels), and of the step within it.
+        A function of a task, whose ``train`` is a pair (inputs, labels), and of the step within it.
 
     Examples:
         >>> from engram.continual.task import TaskData
@@ -55,6 +55,8 @@ def random_batches(batch_size: int, generator: torch.Generator) -> Draw:
     checks.generator(generator)
 
     def draw(task: Task, step: int) -> tuple[Tensor, Tensor]:
+        if not is_pair(task.train):
+            raise TypeError(f"task.train is a {type(task.train).__name__}: expected a pair (inputs, labels)")
         inputs, labels = task.train
         rows = torch.randint(len(inputs), (batch_size,), generator=generator)
         return inputs[rows], labels[rows]

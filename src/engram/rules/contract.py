@@ -342,7 +342,7 @@ def train_step(
     rule: LearningRule[State],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Shaped[Tensor, "*batch_features"], Shaped[Tensor, "*batch_targets"]],
+    batch: tuple[Shaped[Tensor, "*batch_features"], Shaped[Tensor, "*batch_targets"]] | list[Tensor],
     state: State,
 ) -> Update:
     """Update a network on one batch: write pseudo-gradients to ``.grad``, take a step, and call ``after_step``.
@@ -351,7 +351,7 @@ def train_step(
         rule: The rule.
         model: The network, which the optimiser changes.
         optimizer: Any optimiser of its parameters; a parameter that the rule does not train gets no gradient.
-        batch: Input and target.
+        batch: Input and target, as a tuple or, as a ``DataLoader`` gives them, as a list.
         state: The state from ``rule.init`` or the last step.
 
     Returns:
@@ -367,8 +367,10 @@ def train_step(
         True
     """
     checks.arguments()
+    if len(batch) != 2:
+        raise ValueError(f"batch holds {len(batch)} tensors: expected two, input and target")
     optimizer.zero_grad()  # frees memory for the new gradients
-    grads, state, info = apply_rule(rule, model, *batch, state)
+    grads, state, info = apply_rule(rule, model, *batch, state)  # type: ignore[call-arg]  # mypy counts a list as many
     parameters: dict[str, Any] = dict(model.named_parameters())
     weights_before = {name: parameters[name].detach().clone() for name in rule.watched(state)}
     for name, gradient in grads.items():
