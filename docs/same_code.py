@@ -73,7 +73,7 @@ def _catches(tree: ast.Module) -> bool:
     for node in ast.walk(tree):
         match node:
             case ast.Try(body, handlers):
-                caught = [handler.type for handler in handlers]
+                caught = [handler.type for handler in handlers if not isinstance(handler.body[-1], ast.Raise)]
             case ast.With(items, body):
                 caught = [item.context_expr for item in items if "suppress" in ast.unparse(item.context_expr)]
             case _:
