@@ -243,13 +243,15 @@ def test_hidden_states_of_packed_sequences_and_of_cells():
             cell(torch.randn(1, 3))
 
 
-def test_hidden_states_of_a_plastic_network():
-    from engram.plasticity import PlasticRNN
+@pytest.mark.parametrize("kind", ["PlasticRNN", "PlasticLSTM"])
+def test_hidden_states_of_a_plastic_network(kind):
+    from engram import plasticity
 
-    net = PlasticRNN(3, 6, backend="eager", generator=torch.Generator().manual_seed(0))
+    net = getattr(plasticity, kind)(3, 6, backend="eager", generator=torch.Generator().manual_seed(0))
     with HiddenStates(net) as states:
         net(torch.zeros(5, 2, 3))
-    assert [trial.shape for trial in states.trials] == [(5, 6), (5, 6)]
+        net(torch.zeros(7, 3))  # a single sequence
+    assert [trial.shape for trial in states.trials] == [(5, 6), (5, 6), (7, 6)]
 
 
 class Given(BaseEstimator):

@@ -146,6 +146,11 @@ REFUSED = {
     "dropout": (EquilibriumPropagation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1', a Dropout"),
     "batch norm of a mirror": (WeightMirror, nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "'1'.*phases"),
     "dropout of nodes": (NodePerturbation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*phases"),
+    "norm of nodes": (
+        NodePerturbation,
+        nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 3)),
+        "'1', a LayerNorm.*weights",
+    ),
     "dropout of targets": (DifferenceTargetPropagation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*phases"),
     "dropout of draws": (Reinforce, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*phases"),
     "dropout of weights": (WeightPerturbation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*eval"),
@@ -169,6 +174,17 @@ def test_a_network_is_refused_by_the_layer_before_the_first_step(name):
     make, model, pattern = REFUSED[name]
     with pytest.raises(TypeError, match=rf"^(model: )?{make.__name__} cannot train .*{pattern}"):
         make().init(model, seeded())
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.LayerNorm(3)])
+def test_difference_targets_train_through_any_last_module(last):
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3), last).double()
+    x, target, rule = drawn(6, 4), torch.arange(6) % 3, DifferenceTargetPropagation(gamma=1e-3)
+    grads = rule.update(model, x, target, rule.init(model, seeded())).grads
+    exact = Backprop().update(model, x, target, None).grads
+    assert set(grads) == set(exact)
+    for name, grad in grads.items():
+        torch.testing.assert_close(grad, exact[name], rtol=1e-2, atol=1e-4)
 
 
 def test_in_eval_mode_dropout_gives_one_output_and_is_taken():

@@ -162,7 +162,10 @@ class Layer:
                 for parameter, value in module.named_parameters()
                 if value.requires_grad
             }
-            delta, *grads = torch.autograd.grad(activity.graph, [activity.pre, *inside.values()], error)
+            # Some rules send two errors through the same activity.
+            delta, *grads = torch.autograd.grad(
+                activity.graph, [activity.pre, *inside.values()], error, retain_graph=True
+            )
             return delta, dict(zip(inside, grads, strict=True))
         if not self.after:
             return error, {}
@@ -250,7 +253,7 @@ class Chain(NamedTuple):
             if isinstance(module, _CHANGING) and deterministic:
                 raise TypeError(f"{subject}: it can give several outputs for one input, but all phases need the same")
             is_supported = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
-            if not is_supported and (ids or not any_activation):
+            if (any_activation and ids) or not (any_activation or is_supported):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
                 reason = "its weights have no known gradients" if ids else "it has no known derivative"
                 raise TypeError(

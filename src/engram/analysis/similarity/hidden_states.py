@@ -16,10 +16,10 @@ from engram import checks
 class HiddenStates:
     """A recorder of the outputs of a recurrent module, as trials for ``HankelDMD`` and ``DSA``.
 
-    A module that takes sequences, as ``nn.RNN`` does, gives one trial for each member of the batch in every call;
-    trials of packed sequences have their own lengths. A module that takes single steps, as ``nn.RNNCell`` does, and
-    returns (batch, units), gives one step in every call; ``next_trials`` ends its trials. If the output is a tuple, its
-    first element is recorded.
+    A module that takes sequences and so has ``batch_first``, as ``nn.RNN`` and ``PlasticRNN`` do, gives one trial for
+    each member of the batch in every call; trials of packed sequences have their own lengths. A module that takes
+    single steps, as ``nn.RNNCell`` does, and returns (batch, units), gives one step in every call; ``next_trials`` ends
+    its trials. If the output is a tuple, its first element is recorded.
 
     Examples:
         >>> _ = torch.manual_seed(0)
@@ -72,7 +72,7 @@ class HiddenStates:
         elif output.ndim == 3:
             batch_first = bool(getattr(module, "batch_first", False))
             self._trials += list(_values(output if batch_first else output.transpose(0, 1)).copy())
-        elif output.ndim == 2 and isinstance(module, nn.RNNBase):  # a single sequence
+        elif output.ndim == 2 and hasattr(module, "batch_first"):  # a single sequence
             self._trials.append(_values(output))
         else:
             step = np.atleast_2d(_values(output))
