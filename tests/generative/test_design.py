@@ -338,3 +338,17 @@ def test_a_token_beyond_the_alphabet_is_refused():
     net = SeqCNN(8, 4, 4, 3, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match=r"x\[0, 0\] = 200: expected below 4"):
         net(torch.full((2, 8), 200, dtype=torch.uint8))
+
+
+def test_a_search_keeps_its_own_sequences_and_only_measured_ones():
+    tokens, scores = np.zeros((1, 12), np.uint8), np.zeros(1)
+    search = RandomMutants(tokens, scores, population_size=3, vocab=2)
+    tokens[:], scores[:] = 1, 7
+    assert search.ask().sum(1).tolist() == [1, 1, 1]
+    assert search.best(1).scores.tolist() == [0]
+    climb = HillClimb(np.zeros((1, 4), np.uint8), np.zeros(1), population_size=4, vocab=2)
+    asked = climb.ask()
+    with pytest.warns(RuntimeWarning, match="3 of 4 individuals"):
+        climb.tell(np.array([7.0, np.nan, np.nan, np.nan]))
+    assert climb.scores.tolist() == [7, 0]
+    assert climb.tokens[0].tolist() == asked[0].tolist()

@@ -202,3 +202,13 @@ def test_payloads_are_copied():
     assert store.recall(store.address(["a"])).payloads[0].tolist() == [1.0, 2.0]
     store.write(["a"], torch.tensor([[5.0, 5.0]]))
     torch.testing.assert_close(store.readout(store.address(["a"])), torch.tensor([[5.0, 5.0]]))
+
+
+def test_an_answer_is_a_copy_of_what_is_stored():
+    store = AssociativeStore(ExpanderMemory(random_regular(120, 5, 6, seed=0)), features=2)
+    store.write(["a"], torch.tensor([[3.0, 4.0]]))
+    (answer,) = store.recall(store.address(["a"])).payloads
+    answer /= answer.norm()
+    assert store.recall(store.address(["a"])).payloads[0].tolist() == [3, 4]
+    store.write(["a"], torch.zeros(1, 2))
+    assert store.readout(store.address(["a"])).tolist() == [[0, 0]]

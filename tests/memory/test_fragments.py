@@ -283,3 +283,21 @@ def test_only_the_random_criterion_draws():
         before = torch.random.get_rng_state()
         SurprisalMonitor(criterion, threshold=0.5)
         assert torch.equal(torch.random.get_rng_state(), before) != draws
+
+
+@pytest.mark.parametrize(
+    ("key", "query", "is_equal"),
+    [
+        (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0]), True),
+        (torch.tensor([1.0, 2.0]), np.array([1, 2]), True),
+        (np.array([0.0, 1.0]), np.array([-0.0, 1.0], np.float32), True),
+        (np.array([2**53 + 1]), np.array([2**53]), False),
+        (np.array([1.0, 2.0]), np.array([[1.0, 2.0]]), False),
+        (np.array([0.5]), np.array([0.25]), False),
+        ("a", "a", True),
+    ],
+)
+def test_equal_keys_match_exactly(key, query, is_equal):
+    store = LongTermStore("exact")
+    target = store.write("room", key=key)
+    assert store.match(query).target == (target if is_equal else -1)

@@ -261,3 +261,16 @@ def test_the_tiger_of_pomdp_py_is_valued_alike():
     best = max(tiger_values(0.5, 3, 0.95))  # that of theirs is a mean over more exploration
     assert best - 4 <= problem.agent.tree[action].value <= best + 0.1
     assert best - 4 <= ours.tree_.root_values[LISTEN] <= best + 0.1
+
+
+def test_an_action_that_was_never_tried_is_not_chosen():
+    class Costs:
+        n_actions = 6
+
+        def step(self, state, action, rng):
+            return state, 0, -9.0 if action == 5 else -1.0, True
+
+    planner = POMCP(Costs(), depth=1, n_queries=4, random_state=0)
+    action = planner.plan(0)
+    assert planner.tree_.root_visits[action] > 0
+    assert planner.tree_.root_values[action] == -1

@@ -195,9 +195,9 @@ class EpisodicControl(ABC):
     def state_dict(self) -> dict[str, Any]:
         """All state, including that of the episode in progress and of the random generator."""
         return {
-            "memory": dict(self.memory.state_dict()),
-            "embedding": {} if self.embedding is None else dict(self.embedding.state_dict()),
-            "scale": None if self._scale is None else self._scale.state_dict(),
+            "memory": copy.deepcopy(dict(self.memory.state_dict())),
+            "embedding": {} if self.embedding is None else copy.deepcopy(dict(self.embedding.state_dict())),
+            "scale": None if self._scale is None else copy.deepcopy(self._scale.state_dict()),
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
             "traces": [copy.deepcopy(vars(trajectory)) for trajectory in (*self._finished, self._trajectory)],

@@ -59,7 +59,7 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """All state, including that of the generator."""
         parts = {name: getattr(self, name).state_dict() for name in self.parts if getattr(self, name) is not None}
-        return {**parts, "updates": self.updates, "generator": self.generator.get_state()}
+        return {**copy.deepcopy(parts), "updates": self.updates, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a ``state_dict``."""

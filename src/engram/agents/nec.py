@@ -142,7 +142,7 @@ class NEC(EpisodicControl):
         size = min(self._replayed, self.replay_size)
         return {
             **super().state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "replay": {name: rows[:size].copy() for name, rows in self._replay.items()},
             "replayed": self._replayed,
             "first_norm": self._first_norm,

@@ -149,7 +149,7 @@ class RecurrentAgent:
         if steps.actions:
             last_outcome[steps.actions[-1]], last_outcome[-1] = 1, steps.rewards[-1]
         steps.inputs.append(torch.from_numpy(np.concatenate((features, last_outcome))))
-        logits = self._logits(steps.inputs[-1])
+        logits = self._logits()
         steps.actions.append(int((logits.double().numpy() + self.rng.gumbel(size=self.actions)).argmax()))
         return steps.actions[-1]
 
@@ -182,13 +182,14 @@ class RecurrentAgent:
             return {}
         loss, _ = a2c_step(self.network, self.optimizer, _rollout(self._finished), self.settings)
         self._finished.clear()
+        self._policy = None  # its parameters have changed
         return {"loss": loss.item()}
 
     def state_dict(self) -> dict[str, Any]:
         """All state, including that of the episode in progress and of the random generator."""
         return {
-            "network": dict(self.network.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
+            "network": copy.deepcopy(dict(self.network.state_dict())),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "rng": self.rng.bit_generator.state,
             "episodes": [copy.deepcopy(vars(steps)) for steps in (*self._finished, self._steps)],
         }
@@ -207,14 +208,19 @@ class RecurrentAgent:
         self.rng.bit_generator.state = state["rng"]
         *self._finished, self._steps = (Steps(**lists) for lists in copy.deepcopy(state["episodes"]))
         self._policy = None
-        for x in self._steps.inputs:  # the network's state is restored by replaying the episode
-            self._logits(x)
 
-    def _logits(self, x: Float[Tensor, "inputs"]) -> Float[Tensor, "actions"]:
-        """The policy at the next step of the episode in progress."""
+    def __getstate__(self) -> dict[str, Any]:
+        """All attributes but the policy, a function that a copy could only share."""
+        return {**vars(self), "_policy": None}
+
+    def _logits(self) -> Float[Tensor, "actions"]:
+        """The policy at the last input of the episode in progress; a new policy first repeats those before it."""
+        *inputs_before, last_input = self._steps.inputs
         if self._policy is None:
             self._policy = self.network.acting(1)
-        return self._policy(x[None])[0]
+            for earlier_input in inputs_before:
+                self._policy(earlier_input[None])
+        return self._policy(last_input[None])[0]
 
 
 def _rollout(episodes: list[Steps]) -> Rollout:

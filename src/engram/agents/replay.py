@@ -159,7 +159,7 @@ class ReplayBuffer:
 
     def all(self) -> TransitionBatch:
         """All transitions."""
-        return self._batch(self._rows[: len(self)])
+        return self._batch(self._rows[: len(self)].clone())
 
     def _batch(self, rows: Float[Tensor, "batch columns"]) -> TransitionBatch:
         columns = torch.split(rows.to(self.device), self._widths, 1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 
 from engram import checks
@@ -68,7 +69,7 @@ class SequenceSearch:
         checks.finite("scores", scores)
         self.population_size = checks.size("population_size", population_size)
         self.rng = np.random.default_rng(0) if rng is None else rng
-        self.tokens, self.scores = tokens, scores
+        self.tokens, self.scores = tokens.copy(), scores.copy()
         self._asked: Tokens | None = None
 
     def ask(self) -> Tokens:
@@ -79,6 +80,8 @@ class SequenceSearch:
     def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
         """Learn from the fitness of each proposed sequence, to be maximised, or from its loss, to be minimised.
 
+        Sequences whose number is not finite are left out, with a warning.
+
         Raises:
             RuntimeError: ``ask`` has not been called since the last ``tell``.
             TypeError: Neither or both of fitness and loss are given.
@@ -86,7 +89,9 @@ class SequenceSearch:
         """
         if self._asked is None:
             raise RuntimeError("tell was called without a population: call ask before")
-        self._learn(self._asked, -checked_loss(fitness, loss, len(self._asked)).numpy())
+        scores = -checked_loss(fitness, loss, len(self._asked)).numpy()
+        is_measured = torch.as_tensor(fitness if loss is None else loss).isfinite().numpy(force=True)
+        self._learn(self._asked[is_measured], scores[is_measured])
         self._asked = None
 
     def best(self, n: int) -> Population:
@@ -164,7 +169,7 @@ class RandomMutants(SequenceSearch):
         self, tokens: Tokens, scores: Float[np.ndarray, "sequences"], *, letters: int = 1, **options: Any
     ) -> None:
         super().__init__(tokens, scores, **options)
-        self._start, self.letters = tokens, checks.size("letters", letters, 1, tokens.shape[1])
+        self._start, self.letters = self.tokens, checks.size("letters", letters, 1, tokens.shape[1])
 
     def _propose(self) -> Tokens:
         return random_mutants(self._start, self.population_size, self.rng, vocab=self.vocab, letters=self.letters)

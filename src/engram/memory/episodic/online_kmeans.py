@@ -156,10 +156,11 @@ class OnlineKMeans(
 class DynamicOnlineKMeans(OnlineKMeans):
     """Online k-means whose centres lose weight over time and start again elsewhere when they starve.
 
-        centre <- centre + (x - centre) / (c + 1),   c <- c + 1,   then all counts less 1 / n_clusters
+        centre <- centre + (x - centre) / (c + 1),   c <- c + 1,   then all counts less max(0, sum c - n) / n
 
-    A centre whose count has fallen to 0 moves to the next sample. A centre that gets at least its fair share of the
-    samples survives. Counts stay near 1, so that centres follow a changing stream, at the price of some noise.
+    for n clusters. A centre whose count has fallen to 0 moves to the next sample. A centre that gets at least its fair
+    share of the samples survives. Counts stay near 1, so that centres follow a changing stream, at the price of some
+    noise.
 
     Source: Agostinelli, Arulkumaran, Sarrico, Richemond and Bharath, "Memory-efficient episodic control reinforcement
     learning with dynamic online k-means" (2019).

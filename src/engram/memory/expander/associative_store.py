@@ -122,7 +122,8 @@ class AssociativeStore(Saveable):
         items: list[tuple[Label | None, Any]] = [(None, None)] * len(x)
         rows = result.converged.nonzero()[:, 0].tolist()
         for row, message in zip(rows, self.memory.index(result.x[rows]) if rows else [], strict=True):
-            items[row] = self._items.get(message, (None, None))
+            label, payload = self._items.get(message, (None, None))
+            items[row] = label, payload.clone() if isinstance(payload, Tensor) else payload
         return StoreRecall([label for label, _ in items], [payload for _, payload in items], result)
 
     def readout(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, "batch features"]:

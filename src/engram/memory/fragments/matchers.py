@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
 from engram import checks
 
@@ -39,7 +40,7 @@ class Matcher(Protocol):
 
 
 class ExactMatcher:
-    """Keys that a query must equal: hashable objects, or arrays. Of equal keys, the last one added counts."""
+    """Keys that a query must equal: hashable objects, or arrays and tensors. Of equal keys, the last one counts."""
 
     __repr__ = checks.described
 
@@ -187,12 +188,16 @@ MATCHERS: dict[str, Callable[[], Matcher]] = {
 
 
 def _hashable(name: str, value: Any) -> Hashable:
+    value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
     if isinstance(value, np.ndarray):
+        is_exact = value.dtype.kind == "f" or (value.dtype.kind in "iu" and (abs(value.astype(float)) < 2**53).all())
+        value = value.astype(float) + 0.0 if is_exact else value  # equal numbers are equal keys, also 0 and -0
         return value.dtype.str, value.shape, value.tobytes()
     try:
         hash(value)
     except TypeError as error:
-        raise TypeError(f"{name} = {checks.shown(value)}: expected an array, or what can be hashed") from error
+        expected = "expected an array or a tensor, or what can be hashed"
+        raise TypeError(f"{name} = {checks.shown(value)}: {expected}") from error
     return value  # type: ignore[no-any-return]
 
 

@@ -214,6 +214,7 @@ class POMCP:
 
     def _answer(self) -> int:
         values = self.tree_.root_values.copy()
+        values[self.tree_.root_visits == 0] = -np.inf
         if self.avoid_terminal:
             good = ~self.tree_.ended[0] & (self.tree_.root_visits > 0)
             values[~good] = -np.inf if good.any() else values[~good]
