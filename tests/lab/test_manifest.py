@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import random
 import re
@@ -19,10 +20,11 @@ import pytest
 
 import engram
 from engram import registry
+from engram.lab import loaded
 from engram.lab.job import prepare
 from engram.lab.loaded import check_source
 from engram.lab.manifest import Manifest, Present, Use
-from engram.lab.reach import uncompiled
+from engram.lab.reach import DECLARING, reach, uncompiled
 from engram.lab.trial import trials
 from engram.storage import checkpoint
 
@@ -501,3 +503,17 @@ def test_an_output_of_a_fixed_name_is_no_input_of_the_next_trial(package):
         sys.modules["somebodys.learner"].learn()
         assert "output.txt" not in of_somebody(using.manifest())
     assert "output.txt" in of_somebody(use().manifest()), "a string names it, and it may be read unnoticed"
+
+
+@pytest.mark.parametrize("name", engram.experiments())
+def test_what_an_experiment_imports_counts(name):
+    experiment = registry.get("experiments", name)
+    roots = frozenset(study.trial.__module__ for study in experiment.by_name.values())
+    modules = reach(roots, loaded.state(), frozenset()).modules
+    imported = {
+        part.__module__
+        for root in roots
+        for part in vars(sys.modules[root]).values()
+        if (inspect.isfunction(part) or inspect.isclass(part)) and part.__module__.startswith("engram.")
+    }
+    assert imported - DECLARING <= modules

@@ -21,7 +21,8 @@ from engram.numeric.imports import deferred, imports
 
 DECLARING = frozenset(f"engram.lab.{name}" for name in ("claim", "experiment", "figures", "measure", "results"))
 """Modules with which an experiment is declared: no trial computes with them."""
-_TARGET = re.compile(r"([A-Za-z_][\w.]*):\S+")
+_TARGET = re.compile(r"([A-Za-z_][\w.]*):(?!:)\S+")  # not an operator of torch, "engram::run"
+_DEFERRED = re.compile(rb"\bdeferred\(\s*__name__")
 _KERNEL = re.compile(rb"^\s*@(partial\()?jit\b|= jit\(|\bcache=True", re.MULTILINE)
 _SOURCE = Path(__file__).parents[2]
 _FILE = re.compile(r"(?=.*\w)\S{1,200}\.(\w{1,12}|\*)")  # may have wildcards
@@ -49,7 +50,7 @@ def _reads(module: str, is_package: bool, text: bytes) -> _Reads:
     except (SyntaxError, ValueError):  # not Python, so it may reach anything in its package
         return _Reads((), frozenset(), (re.escape(module.partition(".")[0]) + r"(\..*)?",), (), False)
     # A package that imports some parts lazily repeats these imports for type checkers.
-    nodes = list(_walk(tree, typed=is_package and b"deferred(__name__" in text))
+    nodes = list(_walk(tree, typed=is_package and _DEFERRED.search(text) is not None))
     imported = tuple(imports(nodes, module if is_package else module.rpartition(".")[0]))
     declaring = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.AnnAssign)
     acting = [
@@ -155,7 +156,7 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
         reach.files[loaded.name_of_file(path, name)] = loaded.sources[path].digest
         top, is_package = name.partition(".")[0], Path(path).name == "__init__.py"
         reads = _reads(name, is_package, loaded.sources[path].text)
-        if top == "engram" and is_package and (part == "." or any(symbol == part for _, symbol in reads.imported)):
+        if top == "engram" and is_package and part and part in (".", *(symbol for _, symbol in reads.imported)):
             pending += [_target(modules, *pair) for pair in reads.imported if pair[1] in (part, "", *reads.executed)]
             pending.append((name.rpartition(".")[0], "."))
             continue
