@@ -354,3 +354,14 @@ def test_a_buffer_that_the_module_assigns_anew_is_kept():
     layer(x, y)
     assert torch.equal(fast.buffers["trace"], layer.trace)
     assert layer.trace.any()
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_losses_of_first_order_have_no_graph(checkpointed):
+    net, batches = nn.Linear(2, 1), torch.randn(4, 3, 2)
+    loss = lambda fast, batch: fast(batch).square().mean()  # noqa: E731
+    _, losses = FastWeights(net, order=1).adapt(loss, batches, checkpointed=checkpointed)
+    assert not losses.requires_grad
+    _, second = FastWeights(net, order=2).adapt(loss, batches, checkpointed=checkpointed)
+    second.sum().backward()
+    torch.testing.assert_close(losses, second.detach())

@@ -5,9 +5,19 @@ import torch
 from torch import nn
 
 from engram.analysis import shuffled_control
-from engram.continual import DHPSoftmax, Replay, TaskData, task_cross_entropy
+from engram.continual import (
+    EWC,
+    DHPSoftmax,
+    FrozenBody,
+    L2Anchor,
+    Replay,
+    SynapticIntelligence,
+    TaskData,
+    task_cross_entropy,
+)
 from engram.continual.anml import GatedNet, SequentialMetaLearner, anml_net, learn_stream, zap_
 from engram.continual.reservoir import Reservoir
+from engram.learned.updates import LearnedUpdate
 
 
 @pytest.mark.parametrize(
@@ -84,3 +94,26 @@ def test_a_refused_call_leaves_prototypes():
     layer.reset_trace([])
     layer.reset_trace()
     assert not layer.trace.any()
+
+
+@pytest.mark.parametrize("make", [EWC, SynapticIntelligence, L2Anchor, LearnedUpdate, FrozenBody])
+def test_an_optimizer_that_maximises_is_refused(make):
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    sgd = torch.optim.SGD(net.parameters(), lr=0.1, maximize=True)
+    with pytest.raises(ValueError, match="optimizer has maximize = True: expected one that minimises"):
+        make(net).attach(sgd)
+    assert len(sgd.param_groups[0]["params"]) == 4
+
+
+def test_a_body_that_was_not_frozen_yet_learns_again_after_a_state_of_then_was_loaded():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    net[0].bias.requires_grad_(False)
+    method = FrozenBody(net)
+    before = method.state_dict()
+    method.end_task(TaskData((torch.eye(2), torch.arange(2))))
+    after = method.state_dict()
+    assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]
+    method.load_state_dict(before)
+    assert [p.requires_grad for p in net.parameters()] == [True, False, True, True]
+    method.load_state_dict(after)
+    assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]

@@ -178,3 +178,20 @@ def test_a_wide_network_takes_time_first():
     core = NTKRNN(1, 4, batch_first=True, generator=generator)
     with pytest.raises(ValueError, match="batch_first = True"):
         WideRNN(core, NTKLinear(4, 1, generator=generator))
+
+
+def test_tied_weights_are_scaled_once():
+    net = nn.Sequential(NTKLinear(6, 6), nn.ReLU(), NTKLinear(6, 6))
+    net[2].weight = net[0].weight
+    x = torch.randn(3, 6)
+    standard = to_standard(net)
+    assert standard[0].weight is standard[2].weight
+    torch.testing.assert_close(standard(x), net(x))
+    torch.testing.assert_close(from_standard(standard)(x), net(x))
+
+
+def test_tied_weights_of_two_scales_are_refused():
+    net = nn.Sequential(NTKLinear(6, 6), nn.ReLU(), NTKLinear(6, 6))
+    net[2].weight, net[2].scale = net[0].weight, 1.0
+    with pytest.raises(ValueError, match=r"layer '2' has the scale 1: expected 0\.\d+, as of its tied weights"):
+        to_standard(net)

@@ -631,3 +631,15 @@ def test_bad_input_is_refused(name):
 def test_repr_names_the_arguments(alpha):
     shown = repr(PlasticRNN(3, 4, alpha=alpha))
     assert f"3, 4, alpha={alpha!r}, nonlinearity='tanh', batch_first=False, backend='auto'" in shown
+
+
+@pytest.mark.parametrize("time", [3, 9])
+def test_a_hook_on_the_neuromodulator_is_called_or_refused(time):
+    nets = {backend: PlasticRNN(4, 6, rule=Modulated(), backend=backend) for backend in ("auto", "eager")}
+    signals = []
+    for net in nets.values():
+        net.neuromodulator.register_forward_hook(lambda module, inputs, output: signals.append(output))
+    nets["eager"](torch.ones(time, 1, 4))
+    assert len(signals) == time
+    with pytest.raises(ValueError, match="neuromodulator has hooks, which kernels do not call"):
+        nets["auto"](torch.ones(time, 1, 4))

@@ -296,3 +296,21 @@ def test_the_state_of_another_network_is_refused(rule):
         rule.update(
             model, x, target, {name: rule.init(other, generator())[name] for name in rule.init(model, generator())}
         )
+
+
+@pytest.mark.parametrize(("choice", "is_taken"), [("author", False), ("initial", False), ("current", True)])
+def test_norms_behind_an_activation_learn_or_are_refused(choice, is_taken):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.LayerNorm(6), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3))
+    rule, generator = AlignAda(choice), torch.Generator().manual_seed(0)
+    if not is_taken:
+        with pytest.raises(TypeError, match=r"cannot train layer '2', a LayerNorm: no error reaches its weights"):
+            rule.init(net, generator)
+        net[2].requires_grad_(False)
+    state = rule.init(net, generator)
+    grads = rule.update(net, torch.randn(5, 4), torch.arange(5) % 3, state).grads
+    assert ("2.weight" in grads) == is_taken
+    if is_taken:
+        exact = Backprop().update(net, torch.randn(5, 4), torch.arange(5) % 3, None).grads
+        assert grads["2.weight"].shape == exact["2.weight"].shape
+        assert grads["2.weight"].norm() > 0

@@ -133,7 +133,7 @@ class FastWeights:
                 repeat the steps in between when needed: memory for 2 sqrt(T) steps, at the cost of one more pass.
 
         Returns:
-            The weights after the last step, and the loss before each, (steps,), with its graph.
+            The weights after the last step, and the loss before each, (steps,), with its graph if ``order`` is 2.
 
         Raises:
             ValueError: There are no batches, or ``step`` raises it.
@@ -156,7 +156,8 @@ class FastWeights:
             segment = sequence[start : start + length]
             fast, segment_losses = recomputed(take_steps, fast, segment) if checkpointed else take_steps(fast, segment)
             losses += segment_losses
-        return fast, torch.stack([value.reshape(()) for value in losses])
+        stacked = torch.stack([value.reshape(()) for value in losses])
+        return fast, stacked if self.order == 2 else stacked.detach()  # a step of order 1 uses up the graph
 
     def detach(self) -> FastWeights:
         """The same weights, detached from the graph, for use or to continue with a new graph."""

@@ -82,6 +82,7 @@ class FrozenBody(ContinualMethod):
         self.head = head
         self.frozen = False
         self._optimizer: Optimizer | None = None
+        self._frozen_parameters: list[nn.Parameter] = []
         head_parameters(model, head)
 
     def attach(self, optimizer: Optimizer) -> None:
@@ -97,8 +98,11 @@ class FrozenBody(ContinualMethod):
                 self._optimizer.state.clear()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state that ``state_dict`` returned; freeze the body if it was frozen."""
+        """Restore the state that ``state_dict`` returned; the body is frozen or not, as it was then."""
         super().load_state_dict(state)
+        for parameter in self._frozen_parameters:
+            parameter.requires_grad_(True)
+        self._frozen_parameters = []
         if self.frozen:
             self._freeze()
 
@@ -107,4 +111,6 @@ class FrozenBody(ContinualMethod):
 
     def _freeze(self) -> None:
         self.frozen = True
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         freeze_body(self.model, self.head)
+        self._frozen_parameters += [parameter for parameter in trained if not parameter.requires_grad]

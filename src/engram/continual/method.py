@@ -65,8 +65,11 @@ class ContinualMethod:
 
         Raises:
             TypeError: ``optimizer`` is not one.
+            ValueError: It maximises.
         """
         checks.instance("optimizer", optimizer, Optimizer)
+        if any(group.get("maximize") for group in optimizer.param_groups):
+            raise ValueError("optimizer has maximize = True: expected one that minimises, as the methods' losses are")
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
         """The term to add to the task's loss on a batch.

@@ -135,7 +135,7 @@ class QuadraticPenalty(ContinualMethod):
 
         Raises:
             TypeError: ``optimizer`` is not an optimiser of ``torch.optim``.
-            ValueError: It has none of the parameters.
+            ValueError: It maximises, or has none of the parameters.
         """
         super().attach(optimizer)
         self._match_parameters()

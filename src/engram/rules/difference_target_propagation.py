@@ -13,7 +13,7 @@ from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_error, output_loss
-from engram.state import check_state
+from engram.state import check_state, register_states
 
 
 class Inverse(NamedTuple):
@@ -28,6 +28,9 @@ class InverseState(NamedTuple):
 
     inverses: dict[str, Inverse]
     key: Int[Tensor, ""]
+
+
+register_states(Inverse, InverseState)
 
 
 class DifferenceTargetPropagation(LearningRule[InverseState]):

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engram.rules import chain
+from engram.state import register_states
 
 
 class OutputFeedback(NamedTuple):
@@ -22,6 +23,9 @@ class OutputFeedback(NamedTuple):
 
     weights: Float[Tensor, "outputs units"]
     key: Int[Tensor, ""]
+
+
+register_states(OutputFeedback)
 
 
 def init_feedback(generator: torch.Generator) -> OutputFeedback:

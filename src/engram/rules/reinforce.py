@@ -12,6 +12,7 @@ from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import output_loss
+from engram.state import register_states
 
 
 class ReinforceState(NamedTuple):
@@ -19,6 +20,9 @@ class ReinforceState(NamedTuple):
 
     baseline: Float[Tensor, ""]
     key: Int[Tensor, ""]
+
+
+register_states(ReinforceState)
 
 
 class Reinforce(LearningRule[ReinforceState]):

@@ -12,7 +12,7 @@ from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
-from engram.state import check_state
+from engram.state import check_state, register_states
 
 
 class SignSymmetryState(NamedTuple):
@@ -20,6 +20,9 @@ class SignSymmetryState(NamedTuple):
 
     magnitudes: dict[str, Tensor]
     key: Int[Tensor, ""]
+
+
+register_states(SignSymmetryState)
 
 
 class SignSymmetry(LearningRule[SignSymmetryState]):

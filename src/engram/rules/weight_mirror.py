@@ -13,6 +13,7 @@ from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
 from engram.rules.loss import loss_and_error
+from engram.state import register_states
 
 
 class WeightMirrorState(NamedTuple):
@@ -20,6 +21,9 @@ class WeightMirrorState(NamedTuple):
 
     feedback: dict[str, Tensor]
     key: Int[Tensor, ""]
+
+
+register_states(WeightMirrorState)
 
 
 class WeightMirror(LearningRule[WeightMirrorState]):

@@ -1,9 +1,11 @@
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from engram.analysis.verify import (
     AffineReLU,
@@ -160,3 +162,14 @@ def test_exact_outputs_are_those_of_the_rationals():
     assert np.allclose([float(value) for value in net.exact(x)], net(x), rtol=0, atol=1e-14)
     third = AffineReLU((np.array([[3.0, -1.0]]),), (np.array([-1e-30]),))
     assert third.exact(np.array([0.1, 0.3])) == [3 * Fraction(0.1) - Fraction(0.3) + Fraction(-1e-30)]
+
+
+@pytest.mark.parametrize(
+    "reparameterised", [partial(prune.l1_unstructured, name="weight", amount=1), nn.utils.weight_norm]
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_weights_that_a_hook_computes_are_refused(reparameterised):
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    reparameterised(net[0])
+    with pytest.raises(UnsupportedLayerError, match=r"layer '0' \(Linear\) has hooks"):
+        as_affine_relu(net)

@@ -217,6 +217,9 @@ def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
     eye = np.eye(n)
     if layer.training and isinstance(layer, nn.Dropout | nn.Dropout2d | nn.BatchNorm1d | nn.BatchNorm2d):
         raise ValueError(f"layer {name!r} ({type(layer).__name__}) is in training mode: call .eval() first")
+    if layer._forward_pre_hooks or layer._forward_hooks:  # as of pruning, or of the older weight_norm
+        kind = type(layer).__name__
+        raise UnsupportedLayerError(f"layer {name!r} ({kind}) has hooks, which may change its weights or its output")
     match layer:
         case nn.Identity() | nn.Dropout() | nn.Dropout2d():
             pass

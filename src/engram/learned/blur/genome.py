@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.state import register_states
 
 MATRICES = 4
 SCALARS = 7
@@ -138,3 +139,6 @@ class Genome(NamedTuple):
     def to_dict(self) -> dict[str, list[object] | float]:
         """The fields of a genome without leading axes, as lists and numbers by name, for storage."""
         return {name: value.tolist() for name, value in self._asdict().items()}
+
+
+register_states(Genome)

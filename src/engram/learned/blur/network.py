@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from engram import checks
 from engram.learned.blur.genome import Genome
+from engram.state import register_states
 
 EPS_NORM = 1e-5
 EPS_SYNAPSES = 1e-9
@@ -54,6 +55,9 @@ class BlurState(NamedTuple):
 
     def __repr__(self) -> str:
         return checks.described(self)
+
+
+register_states(BlurState)
 
 
 @dataclass(frozen=True)

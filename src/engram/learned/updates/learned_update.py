@@ -70,7 +70,7 @@ class LearnedUpdate(ContinualMethod):
 
         Raises:
             TypeError: ``optimizer`` is not an optimiser of ``torch.optim``.
-            ValueError: It has none of the model's parameters.
+            ValueError: It maximises, or has none of the model's parameters.
         """
         super().attach(optimizer)
         model_ids = {id(p) for p in self.model.parameters()}

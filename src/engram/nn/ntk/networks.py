@@ -211,7 +211,8 @@ def _scales(model: nn.Module) -> dict[str, float]:
 
 
 def _converted(model: nn.Module, convert: Any) -> nn.Module:
-    converted: nn.Module = convert("", model)
+    scales: dict[int, float] = {}  # of the weights that were scaled, by id: a tied weight is scaled once
+    converted: nn.Module = convert("", model, scales)
     if converted is not model:
         return converted
     converted_by_id: dict[int, nn.Module] = {}  # a layer that occurs twice stays one layer
@@ -220,16 +221,17 @@ def _converted(model: nn.Module, convert: Any) -> nn.Module:
             if child_module is None:
                 continue
             if id(child_module) not in converted_by_id:
-                converted_by_id[id(child_module)] = convert(f"{name}.{child}" if name else child, child_module)
+                converted_by_id[id(child_module)] = convert(f"{name}.{child}" if name else child, child_module, scales)
             setattr(module, child, converted_by_id[id(child_module)])
     return model
 
 
 @torch.no_grad()
-def _standard(name: str, module: Any) -> nn.Module:
+def _standard(name: str, module: Any, scales: dict[int, float]) -> nn.Module:
     if not isinstance(module, NTKLinear | NTKConv2d):
         return module  # type: ignore[no-any-return]
-    module.weight.mul_(module.scale)
+    if _is_new(name, module.weight, module.scale, scales):
+        module.weight.mul_(module.scale)
     bias = module.bias is not None
     if isinstance(module, NTKLinear):
         return _filled(nn.Linear(module.in_features, module.out_features, bias, "meta"), module)
@@ -242,7 +244,7 @@ def _standard(name: str, module: Any) -> nn.Module:
 
 
 @torch.no_grad()
-def _ntk(name: str, module: Any) -> nn.Module:
+def _ntk(name: str, module: Any, scales: dict[int, float]) -> nn.Module:
     bias = getattr(module, "bias", None) is not None
     if type(module) is nn.Linear:
         layer: Any = NTKLinear(module.in_features, module.out_features, bias=bias, device="meta")
@@ -255,8 +257,19 @@ def _ntk(name: str, module: Any) -> nn.Module:
         layer = NTKConv2d(*sizes, padding=int(padding[0]), bias=bias, device="meta")
     else:
         return module  # type: ignore[no-any-return]
-    module.weight.div_(layer.scale)
+    if _is_new(name, module.weight, layer.scale, scales):
+        module.weight.div_(layer.scale)
     return _filled(layer, module)
+
+
+def _is_new(name: str, weight: Tensor, scale: float, scales: dict[int, float]) -> bool:
+    """Whether a weight was not scaled yet; raise ValueError if another layer that shares it has another scale."""
+    is_new = id(weight) not in scales
+    if scales.setdefault(id(weight), scale) != scale:
+        raise ValueError(
+            f"layer {name!r} has the scale {scale:g}: expected {scales[id(weight)]:g}, as of its tied weights"
+        )
+    return is_new
 
 
 def _filled(layer: Any, like: Any) -> nn.Module:

@@ -98,7 +98,13 @@ def unsupported_input(drive: Tensor, devices: tuple[str, ...] = ("cpu",)) -> str
 
 
 def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> str | None:
-    """Why no kernel can run a rule with a neuromodulator, as part of an error message; None if a kernel can."""
+    """Why no kernel can run a rule with a neuromodulator, as part of an error message; None if a kernel can.
+
+    Raises:
+        ValueError: The neuromodulator has hooks.
+    """
+    if neuromodulator is not None and (neuromodulator._forward_hooks or neuromodulator._forward_pre_hooks):
+        raise ValueError("neuromodulator has hooks, which kernels do not call: expected none, or backend = 'eager'")
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
     if getattr(neuromodulator, "fan_out", False) == "connection":

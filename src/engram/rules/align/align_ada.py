@@ -69,7 +69,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         """The parameters as they are now."""
         checks.arguments()
         if not isinstance(model, WideRNN):
-            chain.Chain.from_module(model, self, scaled=True)
+            self._read(model)
         return initial_parameters(model, self)
 
     def update(
@@ -94,12 +94,32 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
             if isinstance(model, WideRNN):
                 initial, output = self._in_time(model, x, state)
             else:
-                initial, output = self._forward(chain.Chain.from_module(model, self, scaled=True), x, state)
+                initial, output = self._forward(self._read(model), x, state)
         loss, error = output_gradient(output, target)
         # The last layer gets its gradient from the output, all others from the output of the initial network.
         unreached = {name: torch.zeros_like(value) for name, value in parameters.items()}
         grads = unreached | gradients([output, initial], parameters, [error, error])
         return checked_update(self, grads, state, loss)
+
+    def _read(self, model: nn.Module) -> chain.Chain:
+        network = chain.Chain.from_module(model, self, scaled=True)
+        for index, layer in enumerate(network.layers[:-1]):
+            for name, module in layer.after[self._reached(layer, index, len(network.layers)) :]:
+                if any(parameter.requires_grad for parameter in module.parameters()):
+                    kind, why = type(module).__name__, "no error reaches its weights"
+                    raise TypeError(
+                        f"model: AlignAda cannot train layer {name!r}, a {kind}: {why}; expected it without weights, "
+                        "or local_derivative = 'current'"
+                    )
+        return network
+
+    def _reached(self, layer: chain.Layer, index: int, depth: int) -> int:
+        """How many of the modules after a layer the error reaches."""
+        if self.local_derivative == "initial":
+            return 0
+        if self.local_derivative == "author" and index < depth - 2:
+            return _number_of_norms(layer)
+        return len(layer.after)
 
     def _forward(self, network: chain.Chain, x: Tensor, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The outputs of the initial network, into which the current one is injected, and of the current network."""
@@ -112,7 +132,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
             if self.local_derivative == "initial":
                 initial, live = _run(layer.after, inject(initial, live), state), _run(layer.after, live)
                 continue
-            n_norms = next((i for i, (_, m) in enumerate(layer.after) if not isinstance(m, _NORMS)), len(layer.after))
+            n_norms = _number_of_norms(layer)
             initial, live = _run(layer.after[:n_norms], initial, state), _run(layer.after[:n_norms], live)
             after_norms = layer.after[n_norms:]
             if self.local_derivative == "author" and index < len(network.layers) - 2:
@@ -151,3 +171,8 @@ def _run(modules: _Modules, value: Tensor, parameters: Mapping[str, Tensor] | No
             value = value.clone()
         value = module(value) if parameters is None else call(name, module, parameters, value)
     return value
+
+
+def _number_of_norms(layer: chain.Layer) -> int:
+    """How many norm layers follow a layer before any other module."""
+    return next((i for i, (_, module) in enumerate(layer.after) if not isinstance(module, _NORMS)), len(layer.after))

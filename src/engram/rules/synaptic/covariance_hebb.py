@@ -12,6 +12,7 @@ from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
 from engram.rules.synaptic.slow_weights import HEBBIAN
+from engram.state import register_states
 
 
 class ActivityMeans(NamedTuple):
@@ -19,6 +20,9 @@ class ActivityMeans(NamedTuple):
 
     pre: Float[Tensor, " pre"]
     post: Float[Tensor, " post"]
+
+
+register_states(ActivityMeans)
 
 
 @dataclass(frozen=True)

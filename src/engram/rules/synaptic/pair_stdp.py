@@ -13,6 +13,7 @@ from engram import checks
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
 from engram.rules.synaptic.slow_weights import HEBBIAN
+from engram.state import register_states
 
 BOUNDS = ("none", "hard", "soft")
 
@@ -22,6 +23,9 @@ class SpikeTraces(NamedTuple):
 
     pre: Float[Tensor, "batch pre"]
     post: Float[Tensor, "batch post"]
+
+
+register_states(SpikeTraces)
 
 
 @dataclass(frozen=True)

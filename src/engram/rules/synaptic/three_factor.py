@@ -14,6 +14,7 @@ from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
 from engram.rules.synaptic.pair_stdp import PairSTDP
 from engram.rules.synaptic.slow_weights import HEBBIAN, SlowWeights, hebb
+from engram.state import register_states
 
 
 class EligibilityTraces(NamedTuple):
@@ -28,6 +29,9 @@ class EligibilityTraces(NamedTuple):
     eligibility: Float[Tensor, "batch post pre"]
     baseline: Float[Tensor, ""]
     rule: Any
+
+
+register_states(EligibilityTraces)
 
 
 @dataclass(frozen=True)

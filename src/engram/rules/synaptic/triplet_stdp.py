@@ -13,6 +13,7 @@ from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
 from engram.rules.synaptic.pair_stdp import BOUNDS, bounded, check_traces, decayed, mean_product
 from engram.rules.synaptic.slow_weights import HEBBIAN
+from engram.state import register_states
 
 
 class TripletTraces(NamedTuple):
@@ -22,6 +23,9 @@ class TripletTraces(NamedTuple):
     post: Float[Tensor, "batch post"]
     slow_pre: Float[Tensor, "batch pre"]
     slow_post: Float[Tensor, "batch post"]
+
+
+register_states(TripletTraces)
 
 
 @dataclass(frozen=True)
