@@ -62,6 +62,10 @@ def performed(
 
 def is_equal(value: Any, other: Any, digits: float = 1e-5) -> bool:
     """Whether two results are equal; numbers are compared up to the digits of a record, and up to rounding near 0."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(is_equal(item, other[name], digits) for name, item in value.items())
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(is_equal(*pair, digits) for pair in zip(value, other, strict=True))
     if isinstance(value, float) and isinstance(other, float | int):
         return math.isclose(value, other, rel_tol=digits, abs_tol=1e-12) or (math.isnan(value) and math.isnan(other))
     return repr(value) == repr(other)

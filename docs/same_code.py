@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import itertools
 from typing import Any, NamedTuple
 
@@ -10,7 +11,13 @@ FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 HARMLESS = ("isinstance", "len", "type")
 HARMLESS_METHODS = ("all", "any", "isfinite", "isnan")
-CAUGHT = ("Exception", "TypeError", "ValueError")
+REFUSALS = (ValueError, TypeError)  # what checks raise
+OTHER_ERRORS = {
+    name
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, BaseException)
+    if not any(issubclass(refusal, kind) or issubclass(kind, refusal) for refusal in REFUSALS)
+}
 CHECKS = ("has_shape", "instance", "number", "size")  # of engram.checks; each returns what it was given, or raises
 READ_BY_NO_TRIAL = {"Experiment": "answer", "Preset": "looks"}
 NAMED = {ast.Name: "id", ast.arg: "arg", ast.ExceptHandler: "name"} | dict.fromkeys(DEFINITIONS.__args__, "name")
@@ -73,13 +80,13 @@ def _catches(tree: ast.Module) -> bool:
     for node in ast.walk(tree):
         match node:
             case ast.Try(body, handlers):
-                caught = [handler.type for handler in handlers if not isinstance(handler.body[-1], ast.Raise)]
+                caught = [handler.type for handler in handlers if not _raises_again(handler)]
             case ast.With(items, body):
                 caught = [item.context_expr for item in items if "suppress" in ast.unparse(item.context_expr)]
             case _:
                 continue
-        names = {part.id for error in caught if error for part in ast.walk(error) if isinstance(part, ast.Name)}
-        if None not in caught and not names & set(CAUGHT):
+        kinds = [kind for error in caught for kind in _kinds(error)]
+        if all(isinstance(kind, ast.Name) and kind.id in OTHER_ERRORS for kind in kinds):
             continue
         for part in (part for statement in body for part in ast.walk(statement)):
             match part:
@@ -88,6 +95,20 @@ def _catches(tree: ast.Module) -> bool:
                 case ast.Call(ast.Name(name) | ast.Attribute(attr=name)) if name in own:
                     return True
     return False
+
+
+def _kinds(error: ast.expr | None) -> list[ast.expr | None]:
+    """The exceptions that a handler, or a call of ``suppress``, names."""
+    match error:
+        case ast.Tuple(kinds) | ast.Call(args=kinds):
+            return list(kinds)
+    return [error]
+
+
+def _raises_again(handler: ast.ExceptHandler) -> bool:
+    leaving = (ast.Return, ast.Continue, ast.Break)
+    goes_on = any(isinstance(part, leaving) for statement in handler.body for part in ast.walk(statement))
+    return isinstance(handler.body[-1], ast.Raise) and not goes_on
 
 
 def _makers_of_claims(statement: ast.stmt) -> list[str]:

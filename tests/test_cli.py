@@ -453,6 +453,8 @@ def test_a_run_of_an_experiment_that_has_changed_is_left_out_of_the_report(toy, 
     assert "report: maze is left out: " in printed.err
     assert "toy" in Path(printed.out.strip().removeprefix("report: ")).read_text()
     assert cli.run(["report", "maze"]) == 2
+    (tmp_path / "runs" / "toy" / "last-run.json").write_text("{")
+    assert cli.run(["report"]) == 2, "no run is left"
 
 
 @pytest.mark.parametrize("name", ["result.json", "trial.json", "status.json"])

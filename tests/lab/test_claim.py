@@ -226,7 +226,7 @@ def test_equal_values_of_too_few_seeds_say_how_many_decide():
     why = "the exact interval of a median is bounded from {} seeds on"
     assert judge(claim(), results(*[0.5] * 5), preset="laptop").why == why.format(6)
     first_look = judge(claim(), results(*[0.5] * 5), preset="laptop", looks=(5, 10))
-    assert (first_look.why, first_look.is_open) == (why.format(11), True)
+    assert (first_look.why, first_look.is_open) == (why.format(11) + " at this look", True)
     assert judge(claim(), results(*[0.5] * 6), preset="laptop").verdict == "reproduced at laptop scale"
 
 

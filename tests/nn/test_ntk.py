@@ -195,3 +195,11 @@ def test_tied_weights_of_two_scales_are_refused():
     net[2].weight, net[2].scale = net[0].weight, 1.0
     with pytest.raises(ValueError, match=r"layer '2' has the scale 1: expected 0\.\d+, as of its tied weights"):
         to_standard(net)
+
+
+@pytest.mark.parametrize("convert", [to_standard, from_standard])
+def test_weights_tied_to_another_kind_of_layer_are_refused(convert):
+    net = nn.Sequential(nn.Embedding(6, 6), (NTKLinear if convert is to_standard else nn.Linear)(6, 6))
+    net[0].weight = net[1].weight
+    with pytest.raises(ValueError, match="a Embedding shares weights with a layer that is converted"):
+        convert(net)

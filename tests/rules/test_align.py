@@ -307,10 +307,9 @@ def test_norms_behind_an_activation_learn_or_are_refused(choice, is_taken):
         with pytest.raises(TypeError, match=r"cannot train layer '2', a LayerNorm: no error reaches its weights"):
             rule.init(net, generator)
         net[2].requires_grad_(False)
-    state = rule.init(net, generator)
-    grads = rule.update(net, torch.randn(5, 4), torch.arange(5) % 3, state).grads
-    assert ("2.weight" in grads) == is_taken
-    if is_taken:
-        exact = Backprop().update(net, torch.randn(5, 4), torch.arange(5) % 3, None).grads
-        assert grads["2.weight"].shape == exact["2.weight"].shape
-        assert grads["2.weight"].norm() > 0
+    x, target = torch.randn(5, 4), torch.arange(5) % 3
+    grads = rule.update(net, x, target, rule.init(net, generator)).grads
+    exact = Backprop().update(net, x, target, None).grads
+    assert set(grads) == set(exact)
+    for name in exact if is_taken else ():
+        torch.testing.assert_close(grads[name], exact[name])

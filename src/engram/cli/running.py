@@ -194,14 +194,17 @@ def report(command: Report) -> None:
     if not names:
         raise ValueError(f"{root} has no runs yet; try: engram run {registry.experiments()[0]}")
     read_results = recorded if command.recorded else partial(load, runs=command.runs)
-    runs = []
+    runs, corrupt = [], None
     for name in names:
         try:
             runs.append((registry.get("experiments", name), read_results(name)))
         except CorruptFileError as error:  # of an experiment that has changed since, for example
-            if command.names or len(names) == 1:
+            if command.names:
                 raise
+            corrupt = error
             print(f"report: {name} is left out: {error}", file=sys.stderr)
+    if corrupt is not None and not runs:
+        raise corrupt
     print(f"report: {write_report(runs, command.out or _in_runs(command.runs, 'report.html'))}")
 
 

@@ -301,7 +301,7 @@ def judge(
     is_open = 0 < look < len(looks)
     if math.isinf(estimated.low):  # that of a median, also of equal values
         bounded = math.ceil(1 - math.log2(allowed))
-        why = f"the exact interval of a median is bounded from {bounded} seeds on"
+        why = f"the exact interval of a median is bounded from {bounded} seeds on{' at this look' if look else ''}"
         return judged("undecided", why, **of_look, is_open=is_open)
     enough = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
     advice = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""

@@ -126,7 +126,7 @@ def run(
         raise ValueError(f"seeds = {seeds}: expected None with until_decided, which looks at {selected_preset.looks}")
     if at_most is not None:
         checks.number("at_most", at_most, above=0)
-    looks = list(selected_preset.looks) if until_decided else []
+    looks = [int(look) for look in selected_preset.looks] if until_decided else []
     counts = looks or [selected_preset.seeds if seeds is None else seeds]
     announced = [] if changed else [claim for claim in experiment.claims if preset in claim.presets]
     root = folder_for(experiment, runs)

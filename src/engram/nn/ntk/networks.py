@@ -215,6 +215,7 @@ def _converted(model: nn.Module, convert: Any) -> nn.Module:
     converted: nn.Module = convert("", model, scales)
     if converted is not model:
         return converted
+    unchanged: list[nn.Module] = []
     converted_by_id: dict[int, nn.Module] = {}  # a layer that occurs twice stays one layer
     for name, module in list(model.named_modules()):
         for child, child_module in list(module._modules.items()):
@@ -222,7 +223,14 @@ def _converted(model: nn.Module, convert: Any) -> nn.Module:
                 continue
             if id(child_module) not in converted_by_id:
                 converted_by_id[id(child_module)] = convert(f"{name}.{child}" if name else child, child_module, scales)
+                if converted_by_id[id(child_module)] is child_module and not isinstance(child_module, NTKConv2d):
+                    unchanged.append(child_module)
             setattr(module, child, converted_by_id[id(child_module)])
+    for module in unchanged:
+        if any(id(parameter) in scales for parameter in module._parameters.values()):
+            raise ValueError(
+                f"a {type(module).__name__} shares weights with a layer that is converted: expected its own"
+            )
     return model
 
 
