@@ -103,7 +103,7 @@ def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> 
     Raises:
         ValueError: The neuromodulator has hooks.
     """
-    if type(neuromodulator) is Neuromodulator and (neuromodulator._forward_hooks or neuromodulator._forward_pre_hooks):
+    if neuromodulator is not None and (neuromodulator._forward_hooks or neuromodulator._forward_pre_hooks):
         raise ValueError("neuromodulator has hooks, which kernels do not call: expected none, or backend = 'eager'")
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
