@@ -219,7 +219,8 @@ def test_path_integral_takes_the_gradient_of_the_task_alone(applied):  # O12
 
 def test_importance_of_si_is_never_below_zero():
     net = scalar(1.0)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, maximize=True)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer.param_groups[0]["lr"] = -0.1  # uphill
     si = SynapticIntelligence(net)
     si.attach(optimizer)
     quadratic(net, optimizer, 2.0, 3)
@@ -232,9 +233,10 @@ def test_a_task_that_undoes_lowers_the_importance_of_si():
     net = scalar(1.0)
     si = SynapticIntelligence(net, 0.0)
     expected = 0.0
-    for curvature, maximize in ((2.0, False), (1.0, True)):
+    for curvature, lr in ((2.0, 0.1), (1.0, -0.1)):  # downhill, and uphill
         before = net.weight.item()
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, maximize=maximize)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        optimizer.param_groups[0]["lr"] = lr
         si.attach(optimizer)
         quadratic(net, optimizer, curvature, 1)
         si.end_task(TaskData(()))

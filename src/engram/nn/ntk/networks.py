@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from engram import checks
 from engram.nn.ntk.batch_only_norm import BatchOnlyNorm
