@@ -187,6 +187,13 @@ def test_difference_targets_train_through_any_last_module(last):
         torch.testing.assert_close(grad, exact[name], rtol=1e-2, atol=1e-4)
 
 
+def test_a_frozen_norm_under_node_perturbation_is_taken():
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3).requires_grad_(False), nn.Linear(3, 3))
+    rule = NodePerturbation()
+    grads = rule.update(model, drawn(4, 3), torch.arange(4) % 3, rule.init(model.double(), seeded())).grads
+    assert set(grads) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
 def test_in_eval_mode_dropout_gives_one_output_and_is_taken():
     WeightPerturbation().init(nn.Sequential(nn.Linear(3, 3), nn.Dropout()).eval(), seeded())
 

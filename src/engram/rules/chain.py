@@ -253,7 +253,8 @@ class Chain(NamedTuple):
             if isinstance(module, _CHANGING) and deterministic:
                 raise TypeError(f"{subject}: it can give several outputs for one input, but all phases need the same")
             is_supported = type(module) in _CLOSED or isinstance(module, (*_BETWEEN, *_CHANGING))
-            if (any_activation and ids) or not (any_activation or is_supported):
+            is_trained = any_activation and any(parameter.requires_grad for parameter in module.parameters())
+            if is_trained or not (is_supported or (any_activation and not ids)):
                 supported = "nn.Linear" if linear else "nn.Linear, nn.Conv2d"
                 reason = "its weights have no known gradients" if ids else "it has no known derivative"
                 raise TypeError(
