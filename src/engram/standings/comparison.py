@@ -208,10 +208,10 @@ def renew(
     shipped = dict(recorded.all_records())
     differing = {}
     for experiment, tasks in groupby(events(kind), key=lambda event: event.experiment.name):
+        if not (record := shipped.get(experiment)):
+            continue
         reproduced = []  # shipped when all tasks are done, since those of the first replace the whole stale record
         for event in tasks:
-            if not (record := shipped.get(experiment)):
-                continue
             comparison = Comparison.of(event, [], None, record["preset"])
             if not (before := comparison.recorded_entries(record["arms"])):
                 continue
