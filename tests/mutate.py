@@ -40,13 +40,16 @@ from mutmut.mutation.pragma_handling import IgnoredCode
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "engram"
 CONTRACTS = {
-    "agents": "agents",
-    "continual": "continual_methods",
-    "memory": "associative_memories",
-    "optim": "optimizers",
-    "plasticity": "plasticity_rules",
-    "rules": "learning_rules",
-}  # the contract that the parts of a package keep, by its module in tests/contracts
+    "agents": ("agents", "curiosities"),
+    "analysis": ("estimators", "similarity_measures"),
+    "continual": ("continual_methods",),
+    "memory": ("associative_memories", "estimators", "replacement_policies"),
+    "nn": ("modules",),
+    "optim": ("optimizers",),
+    "plasticity": ("modules", "plasticity_rules"),
+    "rules": ("estimators", "learning_rules", "synaptic_rules"),
+    "tasks": ("environments", "tasks"),
+}  # the contracts that the parts of a package keep, by their modules in tests/contracts
 
 
 class Mutant(NamedTuple):
@@ -210,9 +213,14 @@ def main() -> None:
     if not drawn:
         parser.error(f"modules = {options.modules}: expected files under src/engram with functions to change")
     packages = {path.relative_to(SOURCE).parts[0] for path in drawn}
-    contracts = ["bounds", *(CONTRACTS[package] for package in sorted(packages & CONTRACTS.keys()))]
+    of_packages = {contract for package in packages for contract in CONTRACTS.get(package, ())}
+    contracts = ["bounds", *sorted(of_packages)]
     mirrors = sorted(f"tests/{package}" for package in packages)
-    tests = options.tests or [*mirrors, *(f"tests/contracts/test_{contract}.py" for contract in contracts)]
+    tests = options.tests or [
+        *mirrors,
+        "tests/test_state.py",
+        *(f"tests/contracts/test_{contract}.py" for contract in contracts),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["-q", "-s", "-p", "no:cacheprovider", f"--basetemp={folder}/tests", *tests, *map(str, drawn)]
         sys.exit(pytest.main(arguments, [Trials(drawn)]))

@@ -183,3 +183,17 @@ def test_similarities_do_not_depend_on_the_scale():
     X, Y = np.random.default_rng(0).normal(size=(2, 20, 3)).astype(np.float32)
     for measure in (linear_cka, procrustes_angle):
         assert measure(X * np.float32(1e30), Y) == pytest.approx(measure(X, Y), abs=1e-6)
+
+
+def test_a_factor_without_effect_has_no_directions():
+    codes, labels = np.random.default_rng(0).normal(size=(5, 7)), np.stack(np.meshgrid(range(5), range(5)), -1)
+    labels = labels.reshape(-1, 2).astype(float)
+    measured = factorization(codes[labels[:, 0].astype(int)], labels, 1.0)
+    assert measured.between_cos == 0
+    assert measured.additive_r2 == pytest.approx(1)
+
+
+def test_steps_that_do_not_ascend_are_refused_whatever_their_type():
+    for steps in (np.array([3, 2], np.uint8), np.array([3.0, 2.0])):
+        with pytest.raises(ValueError, match=r"steps = .* ascending"):
+            coupling(steps, np.zeros(2), np.zeros(2))

@@ -156,6 +156,9 @@ def test_shapes():
     assert procrustes_angle(turned, X) < 1e-7
     assert linear_cka(X, turned) == pytest.approx(1)
     assert rsa(X, turned, "euclidean") == pytest.approx(1)
+    sparse = (np.random.default_rng(0).random((30, 3)) < 0.5).astype(float)  # many equal distances
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    assert rsa(sparse, sparse @ rotation, "euclidean") == pytest.approx(1)
     Y = rng.normal(size=(30, 4))
     x, y = (Z - Z.mean(0) for Z in (X, Y))
     nuclear = np.linalg.svd(x.T @ y, compute_uv=False).sum() / np.linalg.norm(x) / np.linalg.norm(y)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import linalg
@@ -231,3 +232,16 @@ def test_other_features_than_those_fitted_are_named():
 def test_nothing_is_scored_before_it_is_fitted():
     with pytest.raises(NotFittedError):
         HankelDMD().score([np.zeros((20, 2))] * 2)
+
+
+@pytest.mark.parametrize("center", ["global", "trial"])
+def test_constant_data_are_refused_once_centred(center):
+    with pytest.raises(ValueError, match="zero everywhere"):
+        HankelDMD(center=center).fit(np.full((23, 2), 0.7))
+
+
+def test_tensors_of_bfloat16_are_data():
+    data = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    tensor = torch.from_numpy(data).bfloat16()
+    fitted = [HankelDMD(2, rank=3).fit(X).operator_ for X in (tensor, tensor.float().numpy())]
+    np.testing.assert_array_equal(*fitted)

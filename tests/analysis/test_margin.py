@@ -124,3 +124,8 @@ def test_values_without_a_tail_are_refused():
         extreme_quantile(np.ones(10), 10, 2.0)
     with pytest.raises(ValueError, match="the largest 3 are all as far above the next"):
         extreme_quantile(np.ones(10), 3, 2.0)
+
+
+def test_the_tail_is_of_positive_values():
+    with pytest.raises(ValueError, match="expected more than k = 5 positive ones"):
+        extreme_quantile(-np.arange(1.0, 20), 5, 10)

@@ -91,3 +91,14 @@ def test_predicting_a_change_leaves_the_model_alone():
     initial = {name: p.detach().clone() for name, p in model.named_parameters()}
     predicted_change(model, initial, torch.randn(4, 2), torch.ones(4, 3))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_state_of_a_network_with_batch_norm_is_where_it_began():
+    net, x = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).eval(), torch.randn(5, 2)
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    net[1].running_mean += 5
+    changed = predicted_change(net, state, x, torch.ones(5, 1))
+    assert changed.keys() == dict(net.named_parameters()).keys()
+    parameters = {name: state[name] for name in changed}
+    net[1].running_mean -= 5
+    torch.testing.assert_close(changed, predicted_change(net, parameters, x, torch.ones(5, 1)))

@@ -6,6 +6,7 @@ import torch
 from scipy.special import logsumexp
 from sklearn.base import clone
 from torch import nn
+from torch.nn.utils import prune
 
 from engram.generative.design import (
     GGS,
@@ -352,3 +353,17 @@ def test_a_search_keeps_its_own_sequences_and_only_measured_ones():
         climb.tell(np.array([7.0, np.nan, np.nan, np.nan]))
     assert climb.scores.tolist() == [7, 0]
     assert climb.tokens[0].tolist() == asked[0].tolist()
+
+
+def test_tokens_call_layers_that_have_hooks_and_run_under_autocast():
+    net, tokens = net_of(), tokens_of(0, 5)
+    onehot = torch.nn.functional.one_hot(torch.from_numpy(tokens).long(), 20).float()
+    prune.l1_unstructured(net.conv, "weight", 0.5)
+    with torch.no_grad():
+        net.conv.weight_orig.mul_(-2)
+    torch.testing.assert_close(net(torch.from_numpy(tokens)), net(onehot))
+    first = net.first_order(tokens)
+    np.testing.assert_allclose(first.values, net(onehot).detach(), rtol=1e-5)
+    np.testing.assert_allclose(first.changes, differentiated(net, tokens, 20).changes, rtol=1e-4, atol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_allclose(net_of().predict(tokens), net_of().predict(tokens[::-1])[::-1])

@@ -2,6 +2,7 @@ import itertools
 from contextlib import nullcontext
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from engram.generative.design import (
@@ -249,3 +250,17 @@ def test_small_differences_are_differences():
     for scores in ([1e-9, 5e-9], [100000.0, 100000.5]):
         with pytest.raises(ValueError, match="are equal, with scores"):
             measurements(["AR", "AR"], scores, duplicates="error")
+
+
+def test_sequences_may_be_an_array_or_a_column():
+    plain = encode(["AR", "NA"])
+    np.testing.assert_array_equal(encode(np.array(["AR", "NA"])), plain)
+    measured = measurements(pd.Series(["AR", "NA"]), pd.Series([1.0, 2.0]))
+    np.testing.assert_array_equal(measured.tokens, plain)
+    with pytest.raises(TypeError, match=r"sequences\[1\] = 3"):
+        encode(pd.Series(["AR", 3]))
+
+
+def test_two_keys_for_one_sequence_are_refused():
+    with pytest.warns(UserWarning, match="lower-case"), pytest.raises(ValueError, match="two keys for one sequence"):
+        LookupTable({"AA": 1.0, "aa": 3.0}, "AB")

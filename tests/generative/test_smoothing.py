@@ -183,3 +183,16 @@ def test_an_outlier_has_a_label_too():
     points = np.append(np.arange(8.0), 1e4)[:, None]
     smoothed = GraphLabelSmoother(k=1, metric="euclidean", edge_weight="gaussian").fit_transform(points, np.arange(9.0))
     assert np.isfinite(smoothed).all()
+
+
+def test_distances_of_more_positions_than_16_bits():
+    rows = np.zeros((3, 70_000), np.uint8)
+    rows[1], rows[2, :100] = 1, 2
+    assert hamming_neighbours(rows, 2).distances[0].tolist() == [100, 70_000]
+
+
+def test_the_rows_may_be_booleans():
+    rows = np.random.default_rng(0).random((20, 9)) < 0.5
+    labels = rows.sum(1).astype(float)
+    smoothed = [GraphLabelSmoother(k=3).fit_transform(X, labels) for X in (rows, rows.astype(np.uint8))]
+    np.testing.assert_array_equal(*smoothed)

@@ -6,6 +6,7 @@ from torch.nn import functional
 from engram.nn import (
     NTKRNN,
     BatchOnlyNorm,
+    Memoryless,
     NTKConv2d,
     NTKLinear,
     WideRNN,
@@ -203,3 +204,20 @@ def test_weights_tied_to_another_kind_of_layer_are_refused(convert):
     net[0].weight = net[1].weight
     with pytest.raises(ValueError, match="a Embedding shares weights with a layer that is converted"):
         convert(net)
+
+
+@pytest.mark.parametrize("net", [wide_mlp((4, 8, 2)), nn.Sequential(nn.Linear(4, 4), wide_rnn(4, 8, 2)),
+                                 nn.Sequential(nn.Linear(4, 4), Memoryless(4, 8))])  # fmt: skip
+def test_networks_run_under_autocast(net):
+    x = draw(3, 5, 4).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = net(x[0] if isinstance(net[0], NTKLinear) else x)
+    assert (output[0] if isinstance(output, tuple) else output).isfinite().all()
+
+
+def test_frozen_norms_take_the_precision_of_their_input():
+    frozen, x = wide_mlp((4, 8, 2), generator=generator()), draw(20, 4).float()
+    freeze_norms(frozen, x)
+    other = wide_mlp((4, 8, 2)).double()
+    other.load_state_dict(frozen.state_dict())
+    torch.testing.assert_close(other(x.double()), frozen(x).double(), rtol=1e-5, atol=1e-5)

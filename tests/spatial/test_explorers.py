@@ -268,3 +268,16 @@ def test_a_wrong_view_leaves_an_explorer_where_it_is(kind):
     with pytest.raises(ValueError, match="view = "):
         explorer.act(view[:2, :2])
     assert explorer.map.pose == before
+
+
+def test_explorers_have_monitors_of_their_own():
+    monitor = SurprisalMonitor("zscore", 2.0)
+    walks = [explore(two_rooms(), (4, 4), FARMapExplorer(rng=0, monitor=monitor), 60) for _ in range(2)]
+    np.testing.assert_array_equal(walks[0].fragment, walks[1].fragment)
+    np.testing.assert_array_equal(monitor.statistic, SurprisalMonitor("zscore", 2.0).statistic)
+
+
+def test_labels_beyond_32_bits_are_refused():
+    world = np.pad(np.zeros((4, 4), np.int64), 1, constant_values=2**32)
+    with pytest.raises(ValueError, match=r"label of 4294967296: expected 0 .* 2\^31"):
+        explore(world, (2, 2), FrontierExplorer(3, rng=0), 5)

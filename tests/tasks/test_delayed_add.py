@@ -40,3 +40,11 @@ def test_bad_input():
         DelayedAdd(coefs=(0.5,))
     with pytest.raises(ValueError, match="length = 50: expected 100, as published"):
         DelayedAdd(length=50).published()
+
+
+def test_the_task_has_its_own_terms():
+    delays = [2, 5]
+    task = DelayedAdd(delays, [0.5, -0.25])
+    delays.append(7)
+    assert task == DelayedAdd((2, 5), (0.5, -0.25))
+    assert hash(task) == hash(DelayedAdd((2, 5), (0.5, -0.25)))

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 
@@ -72,3 +74,14 @@ def test_two_moons_fill_the_square_and_turn_by_a_right_angle():
     assert x.min(0).values.tolist() == pytest.approx([-1, -1], abs=0.4)
     assert x.max(0).values.tolist() == pytest.approx([1, 1], abs=0.4)
     torch.testing.assert_close(turned, torch.stack([-x[:, 1], x[:, 0]], 1))
+
+
+def test_all_functions_can_be_pickled_and_follow_the_default_precision():
+    torch.set_default_dtype(torch.float64)
+    try:
+        for name in FUNCTIONS:
+            function = pickle.loads(pickle.dumps(function_2d(name)))
+            points, targets = function.sample((4,), torch.Generator().manual_seed(0))
+            assert points.dtype == targets.dtype == torch.float64, name
+    finally:
+        torch.set_default_dtype(torch.float32)

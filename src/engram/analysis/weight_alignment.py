@@ -27,7 +27,7 @@ def predicted_change(
 
     Args:
         model: The network; only its structure is used.
-        initial: Its parameters before training, by name.
+        initial: Its parameters before training, by name, or its state then.
         x: The training inputs.
         error_sum: E, the derivative of the loss with respect to the output, summed over the training steps.
 
@@ -42,10 +42,12 @@ def predicted_change(
         {'0.weight': tensor([[-6.]])}
     """
     checks.arguments()
-    _complete(dict(model.named_parameters()), initial, "initial")
+    parameters = dict(model.named_parameters())
+    _complete(parameters, initial, "initial")
     with torch.enable_grad():
-        leaves = {name: value.detach().requires_grad_() for name, value in initial.items()}
-        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # batch norm changes its own
+        leaves = {name: value.detach().requires_grad_() for name, value in initial.items() if name in parameters}
+        # Batch norm changes its own, so these are copies.
+        buffers = {name: initial.get(name, buffer).clone() for name, buffer in model.named_buffers()}
         output = functional_call(model, buffers | leaves, (x,))
     checks.tensor("error_sum", error_sum, tuple(output.shape), like=output)
     grads = torch.autograd.grad(output, list(leaves.values()), error_sum, allow_unused=True)

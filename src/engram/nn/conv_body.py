@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
+from engram.nn.hooks import has_hooks
 from engram.nn.initial import kaiming
 
 LEAST_SIDE = 22  # below it the third convolution leaves one number per channel, and nothing to normalise
@@ -22,9 +23,9 @@ class ConvBody(nn.Sequential):
     Instance norm, over the positions of each channel of each image, equals batch norm on one image at a time, in one
     call for the whole batch; it has no running statistics, so ``train`` and ``eval`` modes are the same.
 
-    The layers define the result, but the first block is computed in one step, without calling its layers: the mean and
-    variance of a convolution follow from those of the patches, which do not depend on the weights, so that convolution
-    and norm become one product, of which pooling keeps a quarter.
+    The layers define the result, but the first block is computed in one step, without calling its layers, unless they
+    have hooks: the mean and variance of a convolution follow from those of the patches, which do not depend on the
+    weights, so that convolution and norm become one product, of which pooling keeps a quarter.
 
     Args:
         channels: Output channels of each convolution.
@@ -50,16 +51,22 @@ class ConvBody(nn.Sequential):
             layers += [nn.MaxPool2d(2)] if index < 2 else [nn.Flatten()]
         super().__init__(*layers)
 
+    def __getitem__(self, index: slice | int) -> Any:
+        """A layer; or some of the layers as an ``nn.Sequential``."""
+        return nn.Sequential(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
+
     def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
         """The features; for images of 28 x 28 pixels, 9 for each channel."""
         checks.arguments()
         if min(input.shape[-2:]) < LEAST_SIDE:
             size = "x".join(map(str, input.shape[-2:]))
             raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")
-        patches = Patches.of(input)
         conv, norm = cast(nn.Conv2d, self[0]), cast(nn.InstanceNorm2d, self[1])
         if input.shape[1] != conv.in_channels or not len(input):
             raise ValueError(f"input.shape = {tuple(input.shape)}: expected (batch, {conv.in_channels}, height, width)")
+        if has_hooks(*list(self)[:4]):
+            return nn.Sequential(*self)(input)  # type: ignore[no-any-return]
+        patches = Patches.of(input)
         weight = conv.weight.flatten(1)
         scale = norm.weight * torch.rsqrt(((weight @ patches.covariance) * weight).sum(2) + EPS)
         kernels = torch.cat((weight * scale[..., None], norm.bias.expand_as(scale)[..., None]), 2)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from engram import checks
@@ -56,12 +56,19 @@ class RandomProjection(nn.Module):
             components = components.data
         self.register_buffer("components", torch.from_numpy(components.astype(np.float32)))
 
-    def forward(self, x: Float[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
-        """The key of each input in a batch."""
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        for name, buffer in self.named_buffers():  # of a sparse projection, as many as were drawn
+            loaded = state_dict.get(prefix + name)
+            if isinstance(loaded, Tensor) and loaded.dim() == buffer.dim() == 1:
+                setattr(self, name, torch.empty_like(loaded, dtype=buffer.dtype, device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+    def forward(self, x: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch key_dim"]:
+        """The key of each input in a batch, in the precision of the projection."""
         checks.instance("x", x, Tensor)
         if x.ndim < 1 or x.shape[1:].numel() != self.n_features:
             raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, ...) of {self.n_features} features")
-        x = x.reshape(len(x), -1)
+        x = x.reshape(len(x), -1).to(self.components.dtype)
         if self.components.dim() == 2:
             return x @ self.components.T
         keys = x.new_zeros(len(x), self.key_dim)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.nn.initial import uniform
+from engram.nn.sequence import precise
 
 
 class Memoryless(nn.Module):
@@ -40,5 +41,6 @@ class Memoryless(nn.Module):
         self, input: Float[Tensor, "time batch features"], state: Any = None
     ) -> tuple[Float[Tensor, "time batch hidden"], Any]:
         """The activity for each observation on its own, and ``state`` unchanged."""
+        input = precise(input, self.layer.weight)
         checks.tensor("input", input, ("time", "batch", self.layer.in_features), like=self.layer.weight)
         return torch.tanh(self.layer(input)), state

@@ -96,9 +96,10 @@ def explore(
         raise ValueError(f"view_model.size = {model.size}: expected explorer.map.view_size = {explorer.map.view_size}")
     if explorer.work or explorer.reason:
         raise ValueError("explorer has explored already: expected a new one, whose map begins at the start")
+    if world.size and (world.min() < 0 or world.max() >= 2**31):
+        label = world.min() if world.min() < 0 else world.max()
+        raise ValueError(f"world has a label of {label}: expected 0 for an empty cell, 1 to 2^31 - 1 for a wall")
     world = np.ascontiguousarray(world, dtype=np.int32)
-    if world.size and world.min() < 0:
-        raise ValueError(f"world has a label of {world.min()}: expected 0 for an empty cell, above 0 for a wall")
     row, column, heading = *start, explorer.map.pose.heading
     with checks.noted(start=start):
         view = model.observe(world, (row, column, heading)).copy()

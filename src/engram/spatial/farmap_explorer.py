@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 import math
 from typing import Any, NamedTuple
@@ -65,7 +66,7 @@ class FARMapExplorer(FrontierExplorer):
         ltm_gate: The q below which other maps compete; 0: only if the current map has no frontier left; None: never.
         recall: ``"geometric"``: by crossing a fracture; ``"cosine"``: by a view, in the same heading, whose cosine with
             the first view of a map is at least 0.99; ``"none"``.
-        monitor: Decides where maps are cut; None: ``SurprisalMonitor("zscore", rho)``.
+        monitor: Decides where maps are cut; the explorer uses a copy. None: ``SurprisalMonitor("zscore", rho)``.
         predict_before_update: Whether the surprisal is computed before the map is updated with the view.
         view_at_once: Whether a map that begins on the way to a goal includes the view at once; as published it begins
             empty.
@@ -121,7 +122,7 @@ class FARMapExplorer(FrontierExplorer):
         self._far = FragmentAndRecall(
             self._begin,
             self.store,
-            SurprisalMonitor("zscore", self.rho) if monitor is None else monitor,
+            SurprisalMonitor("zscore", self.rho) if monitor is None else copy.deepcopy(monitor),
             link=self._link,
         )
         self.map = self._far.current

@@ -20,7 +20,7 @@ class ViewModel:
 
     Args:
         size: Cells along a side, odd; the viewer is in the middle of the bottom row.
-        fov_ratio: How narrow the cone is: 0.25 leaves about 130 degrees, 0 hides only the two cells beside the viewer.
+        fov_ratio: How narrow the cone is: 0.25 leaves about 130 degrees, 0 hides only the viewer's row.
 
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024).
 

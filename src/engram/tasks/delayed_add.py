@@ -45,6 +45,8 @@ class DelayedAdd:
 
     def __post_init__(self) -> None:
         checks.arguments()
+        for name in ("delays", "coefs"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         checks.size("length", self.length)
         checks.number("bias", self.bias)
         for delay in self.delays:

@@ -71,7 +71,7 @@ class Function2D:
             checks.size(f"shape[{axis}]", size)
         with checks.noted(draw=self.draw):
             points, classes = self.draw(math.prod(shape), checks.generator(generator))
-        targets = 2.0 * torch.nn.functional.one_hot(classes, self.n_classes) - 1.0
+        targets = 2.0 * torch.nn.functional.one_hot(classes, self.n_classes).to(points) - 1.0
         return points.reshape(*shape, 2), targets.reshape(*shape, -1)
 
 
@@ -94,24 +94,29 @@ def function_2d(name: str, generator: torch.Generator | None = None) -> Function
     checks.choice("name", name, FUNCTIONS)
     generator = torch.Generator().manual_seed(0) if generator is None else checks.generator(generator)
     if name in REGIONS:
-        return Function2D(name, 2, partial(_uniform, REGIONS[name]))
+        return Function2D(name, 2, partial(_uniform, partial(_region, name)))
     if name == "circle":
-        *centre, size = torch.rand(3, generator=generator).tolist()
+        *centre, size = torch.rand(3, generator=generator, device=generator.device).tolist()
         inside = partial(_inside, (2 * centre[0] - 1, 2 * centre[1] - 1), 0.2 + 0.5 * size)
         return Function2D(name, 2, partial(_uniform, inside))
     if name == "random-xor":
-        projection = torch.randn(2, 3, generator=generator)
+        projection = torch.randn(2, 3, generator=generator, device=generator.device)
         return Function2D(name, 2, partial(_uniform, partial(_projected_xor, projection)))
     if name == "random-labels":
         return Function2D(name, 2, _unrelated)
     if name == "blobs":
-        centres = 2 * torch.rand(BLOBS, 2, generator=generator) - 1
+        centres = 2 * torch.rand(BLOBS, 2, generator=generator, device=generator.device) - 1
         return Function2D(name, BLOBS, partial(_blobs, centres))
     return Function2D(name, 2, partial(_moons, name == "rotated-two-moon"))
 
 
 def _points(count: int, generator: torch.Generator) -> Points:
-    return 2 * torch.rand(count, 2, generator=generator) - 1
+    return 2 * torch.rand(count, 2, generator=generator, device=generator.device) - 1
+
+
+def _region(name: str, x: Tensor, y: Tensor) -> Tensor:
+    """The points of a region, looked up by name, so that a ``Function2D`` can be pickled."""
+    return REGIONS[name](x, y)
 
 
 def _uniform(region: Regions, count: int, generator: torch.Generator) -> tuple[Points, Classes]:
@@ -124,12 +129,12 @@ def _inside(centre: tuple[float, float], radius: float, x: Tensor, y: Tensor) ->
 
 
 def _projected_xor(projection: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    first, second = (projection @ torch.stack([x, y, torch.ones_like(x)])).unbind()
+    first, second = (projection.to(x) @ torch.stack([x, y, torch.ones_like(x)])).unbind()
     return first * second > 0
 
 
 def _unrelated(count: int, generator: torch.Generator) -> tuple[Points, Classes]:
-    return _points(count, generator), torch.randint(2, (count,), generator=generator)
+    return _points(count, generator), torch.randint(2, (count,), generator=generator, device=generator.device)
 
 
 def _moons(rotated: bool, count: int, generator: torch.Generator) -> tuple[Points, Classes]:
@@ -137,17 +142,18 @@ def _moons(rotated: bool, count: int, generator: torch.Generator) -> tuple[Point
 
     # A third of the points, as published: on each moon the points are evenly spaced.
     points, classes = make_moons(3 * count, noise=0.1, random_state=_seed(generator))
-    x, y = torch.from_numpy(points[:count].T).float()
+    x, y = torch.from_numpy(points[:count].T).to(generator.device, torch.get_default_dtype())
     x, y = (x + 1) * 2 / 3 - 1, (y + 0.5) * 2 / 1.5 - 1
-    return torch.stack([-y, x] if rotated else [x, y], 1), torch.from_numpy(classes[:count])
+    return torch.stack([-y, x] if rotated else [x, y], 1), torch.from_numpy(classes[:count]).to(generator.device)
 
 
 def _blobs(centres: Tensor, count: int, generator: torch.Generator) -> tuple[Points, Classes]:
     from sklearn.datasets import make_blobs
 
-    sample = make_blobs(count, centers=centres.numpy(), cluster_std=BLOB_STD, random_state=_seed(generator))
-    return torch.from_numpy(sample[0]).float(), torch.from_numpy(sample[1]).long()
+    sample = make_blobs(count, centers=centres.numpy(force=True), cluster_std=BLOB_STD, random_state=_seed(generator))
+    points = torch.from_numpy(sample[0]).to(generator.device, torch.get_default_dtype())
+    return points, torch.from_numpy(sample[1]).to(generator.device, torch.long)
 
 
 def _seed(generator: torch.Generator) -> int:
-    return int(torch.randint(2**31, (), generator=generator))
+    return int(torch.randint(2**31, (), generator=generator, device=generator.device))

@@ -19,7 +19,7 @@ def photograph_patches(
 
     Args:
         count: Number of patches; there are fewer if the photograph has fewer positions.
-        size: Side of a patch, in pixels.
+        size: Side of a patch, in pixels, at least 2.
         split: ``"train"``: from the left 70 % of the columns; ``"test"``: from the rest.
         rng: Draws the positions.
 
@@ -32,14 +32,13 @@ def photograph_patches(
     from sklearn.datasets import load_sample_image
     from sklearn.feature_extraction.image import extract_patches_2d
 
+    checks.arguments()
     checks.choice("split", split, ("train", "test"))
+    checks.size("count", count)
     image = load_sample_image("china.jpg").mean(axis=2)
     border = int(TRAINING_SHARE * image.shape[1])
     image = image[:, :border] if split == "train" else image[:, border:]
-    if not isinstance(size, int | np.integer) or not 1 <= size <= min(image.shape):
-        raise ValueError(f"size = {size!r}: expected an integer from 1 to {min(image.shape)}")
-    if not isinstance(count, int | np.integer) or count < 1:
-        raise ValueError(f"count = {count!r}: expected an integer of at least 1")
+    checks.size("size", size, 2, min(image.shape))
     seed = int(rng.integers(2**31))
     patches = extract_patches_2d(image, (size, size), max_patches=count * 5 // 4 + 1, random_state=seed)
     patches = patches.reshape(len(patches), -1)

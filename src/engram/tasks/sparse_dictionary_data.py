@@ -60,6 +60,8 @@ def make_sparse_dictionary_data(
     if dictionary is None:
         shape = checks.size("n_components", n_components), checks.size("n_features", n_features)
         dictionary = unit_rows(rng.standard_normal(shape))
+    else:
+        dictionary = dictionary.copy()
     atoms, features = dictionary.shape
     checks.size("n_samples", n_samples)
     checks.size("n_nonzero", n_nonzero, maximum=atoms)

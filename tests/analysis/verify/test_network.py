@@ -173,3 +173,12 @@ def test_weights_that_a_hook_computes_are_refused(reparameterised):
     reparameterised(net[0])
     with pytest.raises(UnsupportedLayerError, match=r"layer '0' \(Linear\) has hooks"):
         as_affine_relu(net)
+
+
+def test_hooks_of_the_whole_network_are_refused():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
+    handle = net.register_forward_hook(lambda module, inputs, output: -output)
+    with pytest.raises(UnsupportedLayerError, match="Sequential has hooks"):
+        as_affine_relu(net)
+    handle.remove()
+    assert as_affine_relu(net).sizes == (2, 3, 2)

@@ -786,7 +786,9 @@ def test_radii_are_ordered(seed):
     )
     assert (crown <= exact + 1e-5).all()
     assert (exact <= attacked + 1e-5).all()
-    assert (certified_radius(net, X, (labels + 1) % 3, "exact", low=0.0, high=1.0) == 0).all()
+    for method in ("exact", "attack"):
+        assert (certified_radius(net, X, (labels + 1) % 3, method, low=0.0, high=1.0) == 0).all()
+        assert certified_radius(net, X[:0], labels[:0], method).shape == (0,)
 
 
 def test_rules_of_a_layer_are_proved():

@@ -53,7 +53,7 @@ def coupling(
     checks.arguments()
     for name, values in (("steps", steps), ("curve_x", curve_x), ("curve_y", curve_y)):
         checks.finite(name, values)
-    if not len(steps) or steps[0] <= 0 or (np.diff(steps) <= 0).any():
+    if not len(steps) or steps[0] <= 0 or (steps[1:] <= steps[:-1]).any():
         raise ValueError(f"steps = {checks.shown(steps)}: expected at least one, ascending from above 0")
     checks.number("level", level)
     first_x, first_y = (

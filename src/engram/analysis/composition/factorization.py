@@ -65,7 +65,8 @@ def factorization(
     deviations = grid.mean(1) - mean, grid.mean(0) - mean
     total_variation = ((grid - mean) ** 2).sum()
     explained_variation = sum(size * (vectors**2).sum() for size, vectors in zip(shape[::-1], deviations, strict=True))
-    u, w = (_directions(vectors if centred else vectors + mean) for vectors in deviations)
+    rounding = np.finfo(float).eps * len(H) * np.abs(H).max() * np.sqrt(H.shape[1])
+    u, w = (_directions(vectors if centred else vectors + mean, rounding) for vectors in deviations)
     within = []
     for vectors, value in ((u, values[0]), (w, values[1])):
         apart = np.abs(value[:, None] - value) > separation
@@ -76,6 +77,7 @@ def factorization(
     return Factorization(r2, float(np.abs(u @ w.T).mean()), float(far.mean()))
 
 
-def _directions(vectors: Float[np.ndarray, "n features"]) -> Float[np.ndarray, "n features"]:
+def _directions(vectors: Float[np.ndarray, "n features"], rounding: float) -> Float[np.ndarray, "n features"]:
+    """The vectors divided by their lengths, or 0 where these are rounding errors: this value has no effect."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
+    return np.where(lengths > rounding, vectors / np.where(lengths > rounding, lengths, 1), 0)

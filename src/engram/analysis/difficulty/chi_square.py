@@ -54,6 +54,8 @@ def weighted_chi2_logcdf(
     if nc.shape != weights.shape or not (np.isfinite(nc).all() and (nc >= 0).all()):
         raise ValueError(f"nc = {nc}: expected {len(weights)} finite numbers, at least 0")
     checks.number("df", df, above=0)
+    if math.isnan(x):
+        raise ValueError(f"x = {x}: expected a number")
     return saddlepoint_logcdf(x, weights, weights * nc, df)
 
 

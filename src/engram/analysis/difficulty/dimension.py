@@ -158,7 +158,7 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
         n_queries: Number of points, drawn at random, whose neighbours among all points are searched; None: all.
         method: ``"mle"``, maximum likelihood, or ``"twonn"``.
         pooled: Whether to average the logarithms over the queries, rather than the dimensions.
-        random_state: Seed of the draw, or a generator.
+        random_state: Seed of the draw, or a ``RandomState``.
 
     Attributes:
         dimension_: The estimate.

@@ -131,6 +131,7 @@ def gaussian_process_test_error(
         >>> fitted.bits(1e-4) > fitted.bits(1e-3) > 0
         True
     """
+    checks.arguments()
     for name, points in {"X": X, "y": y, "X_test": X_test, "y_test": y_test}.items():
         as_points(points, name)
     if len(X) != len(y) or len(X_test) != len(y_test) or X.shape[1] != X_test.shape[1] or y.shape[1] != y_test.shape[1]:

@@ -103,6 +103,7 @@ def roll_out(
         space = env.observation_space
         raise ValueError(f"env.observation_space = {space}: expected Box; count categories in n_discrete, not in m")
     checks.size("steps", steps)
+    seed = checks.size("seed", seed, 0, None)
     env.action_space.seed(seed)
     episodes: list[np.ndarray] = []
     observations: list[np.ndarray] = []

@@ -127,6 +127,8 @@ def extreme_quantile(
     checks.size("k", k, 1, len(values) - 1)
     top = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
     u = float(top[0])
+    if not u > 0:
+        raise ValueError(f"values: the {k + 1}-th largest is {u}: expected more than k = {k} positive ones")
     logs = np.log(top[1:] / u)
     first, second = float(logs.mean()), float((logs**2).mean())
     if not first**2 < second:

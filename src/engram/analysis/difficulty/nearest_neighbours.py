@@ -117,6 +117,7 @@ def nearest_distances(
         array([[1., 3.], [1., 2.], [2., 3.]])
     """
     checks.arguments()
+    checks.finite("points", points)
     checks.size("k", k, maximum=len(points) - 1)
     data = screen(points)
     queries = np.arange(len(points)) if queries is None else queries

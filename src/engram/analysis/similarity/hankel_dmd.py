@@ -126,7 +126,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 delay_interval + steps_ahead + 1; or the rank is larger than the data allow.
         """
         trials = self._checked(X, reset=True)
-        self._mean = np.concatenate(trials).mean(0) if self.center == "global" else np.zeros(trials[0].shape[1])
+        self._mean = _means(np.concatenate(trials)) if self.center == "global" else np.zeros(trials[0].shape[1])
         trials = [self._centred(trial) for trial in trials]
         delayed = self.n_delays * trials[0].shape[1]
         rows = sum(len(trial) - self._span for trial in trials)
@@ -182,7 +182,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         to_features = (self._basis[: self.n_features_in_] * self._scale).T
         predictions = []
         for trial in self._checked(X, reset=False):
-            offset = trial.mean(0) if self.center == "trial" else self._mean
+            offset = _means(trial) if self.center == "trial" else self._mean
             predictions.append(self._coordinates(trial) @ power @ to_features + offset)
         return predictions if is_trials(X) else predictions[0]
 
@@ -227,7 +227,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return trials
 
     def _centred(self, trial: Recording) -> Recording:
-        return trial - (trial.mean(0) if self.center == "trial" else self._mean)
+        return np.asarray(trial - (_means(trial) if self.center == "trial" else self._mean))
 
     def _coordinates(self, trial: Recording) -> Float[np.ndarray, "rows rank"]:
         embedded = delay_embedding(self._centred(trial), self.n_delays, self.delay_interval)
@@ -277,3 +277,8 @@ def _explained(S: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
     """The share of variance that the leading singular values explain together; the last entry is 1."""
     total = np.cumsum(S**2)
     return np.asarray(total / total[-1])
+
+
+def _means(trial: Recording) -> Float[np.ndarray, " features"]:
+    """The mean of each feature; that of a constant one is its value, without rounding, so that 0 is left of it."""
+    return np.asarray(np.where(np.ptp(trial, 0) == 0, trial[0], trial.mean(0)))

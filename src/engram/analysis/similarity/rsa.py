@@ -11,6 +11,8 @@ from scipy.spatial.distance import pdist
 
 from engram import checks
 
+TIES = 10  # decimals of distances, relative to the largest, that are compared
+
 
 def rsa(
     X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"], metric: Annotated[Any, str] = "correlation"
@@ -34,10 +36,16 @@ def rsa(
     checks.arguments()
     if len(X) != len(Y) or len(X) < 3:
         raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected as many samples in both, at least 3")
-    distances = [pdist(values, metric) for values in (X, Y)]
+    distances = [_rounded(pdist(values, metric)) for values in (X, Y)]
     for name, values in zip("XY", distances, strict=True):
         if not np.isfinite(values).all() or np.ptp(values) == 0:
             raise ValueError(
                 f"distances between samples of {name} are all equal, or not finite: expected some that differ"
             )
     return float(stats.spearmanr(distances[0], distances[1]).statistic)
+
+
+def _rounded(distances: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
+    """Distances relative to the largest; those that are equal up to rounding are ties, as they are without rotation."""
+    largest = float(np.abs(distances).max())
+    return np.asarray(np.round(distances / largest, TIES)) if 0 < largest < np.inf else distances

@@ -43,8 +43,11 @@ def as_trials(X: Data, name: str = "X") -> list[Recording]:
 
 
 def as_array(X: Data) -> Data:
-    """A tensor as an array; anything else unchanged."""
-    return X.detach().cpu().numpy() if hasattr(X, "detach") else X
+    """A tensor as an array, of single precision if it is bfloat16, which NumPy lacks; anything else unchanged."""
+    if not hasattr(X, "detach"):
+        return X
+    tensor = X.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
 
 
 def refuse_shorter(trials: list[Recording], minimum: int, why: str) -> None:

@@ -300,16 +300,17 @@ def _raised(
     """
     by_row = relaxation.only(box)
     slope, intercept = ([torch.from_numpy(a) for a in part] for part in (by_row.upper_slope, by_row.intercept))
-    alpha = [torch.tensor(a, requires_grad=True) for a in by_row.lower_slope[:layer]]
+    alpha = [torch.from_numpy(a.copy()).requires_grad_() for a in by_row.lower_slope[:layer]]
     optimizer = torch.optim.Adam(alpha, lr=0.1, maximize=True)
     middle, radius = (torch.from_numpy(a) for a in _middle_and_radius(by_row.low, by_row.high))
-    best, best_alpha = torch.full((len(box),), -torch.inf, dtype=torch.float64), [a.detach().clone() for a in alpha]
+    best = torch.from_numpy(np.full(len(box), -np.inf))
+    best_alpha = [a.detach().clone() for a in alpha]
     for _ in range(steps):
         A, c = torch.from_numpy(multipliers), torch.zeros_like(best)
         for k in range(layer - 1, -1, -1):
             c = c + (A.clamp(max=0) * intercept[k]).sum(1)
             A = A.clamp(min=0) * alpha[k] + A.clamp(max=0) * slope[k]
-            c, A = c + A @ torch.tensor(net.biases[k]), A @ torch.tensor(net.weights[k])
+            c, A = c + A @ torch.from_numpy(net.biases[k].copy()), A @ torch.from_numpy(net.weights[k].copy())
         value = (A * middle).sum(1) - (A.abs() * radius).sum(1) + c
         optimizer.zero_grad()
         value.sum().backward()  # type: ignore[no-untyped-call]

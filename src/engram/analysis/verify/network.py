@@ -16,6 +16,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from engram import checks
+from engram.nn.hooks import has_hooks
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Index = np.ndarray[Any, np.dtype[np.intp]]
@@ -155,6 +156,8 @@ def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] |
         return module, ""
     if fx.Tracer().is_leaf_module(module, ""):
         module = nn.Sequential(module)
+    if has_hooks(module):  # which tracing skips; those of containers within are traced
+        raise UnsupportedLayerError(f"{type(module).__name__} has hooks, which may change its input or its output")
     try:
         graph = fx.Tracer().trace(module)
     except Exception as error:
@@ -217,7 +220,7 @@ def _append(chain: _Chain, layer: nn.Module, name: str) -> None:
     eye = np.eye(n)
     if layer.training and isinstance(layer, nn.Dropout | nn.Dropout2d | nn.BatchNorm1d | nn.BatchNorm2d):
         raise ValueError(f"layer {name!r} ({type(layer).__name__}) is in training mode: call .eval() first")
-    if layer._forward_pre_hooks or layer._forward_hooks:  # as of pruning, or of the older weight_norm
+    if has_hooks(layer):
         kind = type(layer).__name__
         raise UnsupportedLayerError(f"layer {name!r} ({kind}) has hooks, which may change its weights or its output")
     match layer:

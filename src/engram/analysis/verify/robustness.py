@@ -61,6 +61,8 @@ def certified_radius(
         raise ValueError(f"X[{invalid.argmax()}] is not finite, or outside the box: expected {low} to {high}")
     properties = [clauses(Argmax(int(label)), net.sizes[-1]) for label in labels]
     ball = _Balls(low, high, maximum)
+    if not len(X):
+        return np.zeros(0)
     if method == "attack":
         return np.array(
             [_attacked(net, x, point_clauses, ball) for x, point_clauses in zip(X, properties, strict=True)]
@@ -104,6 +106,8 @@ def _by_crown(net: AffineReLU, X: Array, spec: Array, ball: _Balls) -> Array:
 
 
 def _attacked(net: AffineReLU, x: Array, point_clauses: list[Clause], ball: _Balls) -> float:
+    if not all(clause.holds(clause.Q @ net(x)) for clause in point_clauses):
+        return 0.0
     rng, good, bad = np.random.default_rng(0), 0.0, ball.maximum
     for step in range(ATTACK_STEPS):
         radius = (good + bad) / 2 if step else bad
@@ -120,9 +124,9 @@ def _attacked(net: AffineReLU, x: Array, point_clauses: list[Clause], ball: _Bal
 def _nearest(
     net: AffineReLU, x: Array, point_clauses: list[Clause], certified: Array, ball: _Balls, **limits: Any
 ) -> float:
-    if not all(clause.holds(clause.Q @ net(x)) for clause in point_clauses):
-        return 0.0
     best = _attacked(net, x, point_clauses, ball)  # in a smaller ball, fewer units are unstable
+    if best == 0:
+        return best
     for i in np.argsort(certified):
         if certified[i] >= best:
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -122,7 +122,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         self.rounds = rounds
         self.random_state = random_state
 
-    def fit(self, sequences: Sequence[str], y: ArrayLike) -> GGS:
+    def fit(self, sequences: Iterable[str], y: ArrayLike) -> GGS:
         """Learn from sequences, strings of equal length, and their fitness ``y``, to be maximised."""
         measured = measurements(sequences, y, self.alphabet, self.duplicates)
         self._sampler_of(None)  # checks the sampler's arguments before the networks are trained
@@ -156,7 +156,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
             warnings.warn(f"extrapolation: the network predicts {far}", UserWarning, stacklevel=2)
         return decode(best.tokens, self.alphabet)
 
-    def predict(self, sequences: Sequence[str]) -> Float[np.ndarray, "sequences"]:
+    def predict(self, sequences: Iterable[str]) -> Float[np.ndarray, "sequences"]:
         """The fitness of sequences predicted by the network trained on smoothed labels."""
         check_is_fitted(self)
         return self.model_.predict(encode(sequences, self.alphabet))

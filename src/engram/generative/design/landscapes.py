@@ -269,11 +269,13 @@ class LookupTable(Landscape):
     ) -> None:
         checks.arguments()
         with checks.noted(table=table):
-            tokens = encode(list(table), alphabet)
+            tokens = encode(table, alphabet)
         values = checks.array("table", list(table.values()), ("sequences",))
         self.length, self.vocab = tokens.shape[1], len(alphabet)
         self.missing = None if missing is None else checks.number("missing", missing)
         self._values = {row.tobytes(): value for row, value in zip(tokens, values.tolist(), strict=True)}
+        if len(self._values) < len(table):
+            raise ValueError("table has two keys for one sequence, as in upper and lower case: expected one for each")
         self.wild_type = tokens[int(values.argmax())]
 
     def _fitness(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:

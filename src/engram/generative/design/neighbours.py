@@ -50,7 +50,7 @@ def hamming_neighbours(X: Num[np.ndarray, "rows length"], k: int, n_jobs: int | 
         raise ValueError(f"X.shape = {X.shape}: expected at least one row of at least one place")
     k = checks.size("k", k, 1, len(X) - 1)
     planes = bit_planes(X)
-    dtype: Any = np.uint8 if X.shape[1] < 256 else np.uint16
+    dtype: Any = np.min_scalar_type(X.shape[1])
     indices, distances = np.empty((len(X), k), np.int32), np.empty((len(X), k), dtype)
     in_ranges(
         lambda first, stop: kernels.neighbours(planes, X.shape[1], first, stop, indices, distances), len(X), n_jobs

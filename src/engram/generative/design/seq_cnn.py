@@ -14,6 +14,8 @@ from torch.nn import functional
 from engram import checks
 from engram.generative.design.sequences import check_tokens
 from engram.nn import initial
+from engram.nn.hooks import has_hooks
+from engram.nn.sequence import autocast
 from engram.numeric.threads import in_ranges
 
 Tokens = UInt8[np.ndarray, "sequences length"]
@@ -86,14 +88,12 @@ class SeqCNN(nn.Module):
         checks.instance("x", x, Tensor)
         if x.dtype != torch.uint8:
             checks.tensor("x", x, ("batch", self.length, self.vocab), self.conv.weight)
-            features = self.conv(x.transpose(1, 2)).transpose(1, 2)
-            return self.readout(self.dense(features).relu().amax(1))[:, 0]  # type: ignore[no-any-return]
+            return self._of_onehot(x)
         checks.has_shape("x", x.shape, ("batch", self.length))
         if len(x):
             check_tokens("x", x.numpy(force=True), self.vocab)
-        weight = self.conv.weight
-        if weight.device.type != "cpu" or weight.dtype != torch.float32:
-            return self(functional.one_hot(x.long(), self.vocab).to(weight))  # type: ignore[no-any-return]
+        if not self._has_table():
+            return self._of_onehot(functional.one_hot(x.long(), self.vocab).to(self.conv.weight))
         largest: Tensor = _LargestWindow.apply(x, *self._table())  # type: ignore[no-untyped-call]
         return self.readout(largest.relu())[:, 0]  # type: ignore[no-any-return]
 
@@ -107,7 +107,7 @@ class SeqCNN(nn.Module):
         from engram.generative.design.kernels import first_order
 
         self._check(tokens)
-        if self.conv.weight.device.type != "cpu" or self.conv.weight.dtype != torch.float32:
+        if not self._has_table() or has_hooks(self):
             return differentiated(self, tokens, self.vocab)
         with torch.no_grad():
             table, bias = self._table()
@@ -124,10 +124,11 @@ class SeqCNN(nn.Module):
     def predict(self, tokens: Tokens) -> Float[np.ndarray, "sequences"]:
         """The predicted fitness of sequences, as an array."""
         self._check(tokens)
+        rows = np.ascontiguousarray(tokens)
         with torch.no_grad():
             device = self.conv.weight.device
             outputs = [
-                self(torch.from_numpy(batch).to(device)) for batch in np.array_split(tokens, -(-len(tokens) // 8192))
+                self(torch.from_numpy(batch).to(device)) for batch in np.array_split(rows, -(-len(rows) // 8192))
             ]
         return torch.cat(outputs).double().cpu().numpy()
 
@@ -137,6 +138,16 @@ class SeqCNN(nn.Module):
         if tokens.dtype != np.uint8:
             raise ValueError(f"tokens.dtype = {tokens.dtype}: expected uint8")
         check_tokens("tokens", tokens, self.vocab)
+
+    def _of_onehot(self, onehot: Float[Tensor, "batch length vocab"]) -> Float[Tensor, "batch"]:
+        features = self.conv(onehot.transpose(1, 2)).transpose(1, 2)
+        return self.readout(self.dense(features).relu().amax(1))[:, 0]  # type: ignore[no-any-return]
+
+    def _has_table(self) -> bool:
+        """Whether the kernels can run: on the CPU, in single precision, and if no hook would be skipped."""
+        weight, layers = self.conv.weight, (self.conv, self.dense, self.readout)
+        is_single = weight.dtype == torch.float32 and not autocast(weight.device)
+        return weight.device.type == "cpu" and is_single and not has_hooks(*layers)
 
     def _table(self) -> tuple[Float[Tensor, "kernel vocab hidden"], Float[Tensor, "hidden"]]:
         """The convolution merged with the next layer: what each letter at each position of a window adds to a unit."""
@@ -186,7 +197,7 @@ def differentiated(energy: Energy, tokens: Tokens, vocab: int) -> FirstOrder:
     check_tokens("tokens", tokens, checks.size("vocab", vocab, 2, 255))
     weight = next(energy.parameters(), None) if isinstance(energy, nn.Module) else None
     like = torch.empty(0) if weight is None else weight
-    onehot = functional.one_hot(torch.from_numpy(tokens).long(), vocab).to(like).requires_grad_()
+    onehot = functional.one_hot(torch.from_numpy(np.ascontiguousarray(tokens)).long(), vocab).to(like).requires_grad_()
     with torch.enable_grad():
         with checks.noted(energy=energy):
             values = energy(onehot)

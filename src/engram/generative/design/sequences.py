@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -31,7 +31,7 @@ class Measurements(NamedTuple):
     scores: Float[np.ndarray, "sequences"]
 
 
-def encode(sequences: Sequence[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.ndarray, "sequences length"]:
+def encode(sequences: Iterable[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.ndarray, "sequences length"]:
     """The indices of letters in an alphabet, a row for each sequence; trailing whitespace is ignored.
 
     Args:
@@ -54,7 +54,7 @@ def encode(sequences: Sequence[str], alphabet: str = AMINO_ACIDS) -> UInt8[np.nd
     if isinstance(sequences, str):  # a string is also a sequence of strings, of one letter each
         raise TypeError(f"sequences = {checks.shown(sequences)}: expected a list of strings, not a single string")
     _check_alphabet(alphabet)
-    rows = [sequence.rstrip() for sequence in sequences]
+    rows = [checks.instance(f"sequences[{n}]", sequence, str).rstrip() for n, sequence in enumerate(sequences)]
     if not rows or not rows[0]:
         raise ValueError(f"sequences = {checks.shown(sequences)}: expected at least one, of at least one letter")
     for number, row in enumerate(rows):
@@ -94,7 +94,7 @@ def decode(tokens: UInt8[np.ndarray, "sequences length"], alphabet: str = AMINO_
 
 
 def measurements(
-    sequences: Sequence[str],
+    sequences: Iterable[str],
     scores: ArrayLike,
     alphabet: str = AMINO_ACIDS,
     duplicates: Duplicates = "keep",

@@ -101,7 +101,8 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
             if np.asarray(y).dtype.kind == "f":
                 checks.finite("y", np.asarray(y))
             X, labels = validate_data(self, X, y, dtype=dtype, y_numeric=True, ensure_min_samples=2)
-        self.indices_, self.weights_ = self._neighbours(np.asarray(X))
+        samples = np.asarray(X)
+        self.indices_, self.weights_ = self._neighbours(samples.view(np.uint8) if samples.dtype == bool else samples)
         rows = len(self.indices_)
         in_ranges(
             lambda first, stop: kernels.halve_mutual(self.indices_, self.weights_, first, stop), rows, self.n_jobs

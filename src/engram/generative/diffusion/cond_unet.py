@@ -191,8 +191,8 @@ def encode(net: CondUNet | nn.Module, t: Tensor, labels: Tensor, like: Tensor) -
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
-    """A layer from the meta device, on the CPU with all values 0."""
-    layer = layer.to_empty(device="cpu")
+    """A layer from the meta device, on torch's default device with all values 0."""
+    layer = layer.to_empty(device=torch.get_default_device())
     for values in layer.parameters():
         nn.init.zeros_(values)
     return layer

@@ -69,7 +69,7 @@ class GaussianDiffusion:
         prediction: Literal["eps", "x0", "v"] = "eps",
         clip: float | None = 1.0,
     ) -> None:
-        checks.size("steps", steps, 2)
+        self.steps, self.schedule = checks.size("steps", steps, 2), schedule if isinstance(schedule, str) else "betas"
         self.prediction = checks.choice("prediction", prediction, ("eps", "x0", "v"))
         self.clip = None if clip is None else checks.number("clip", clip, above=0)
         if isinstance(schedule, Tensor):

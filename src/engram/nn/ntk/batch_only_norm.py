@@ -54,8 +54,8 @@ class BatchOnlyNorm(nn.Module):
         """
         checks.instance("input", input, Tensor)
         if self.mean is not None and self.variance is not None:
-            checks.tensor("input", input, ("batch", *self.mean.shape), like=self.mean)
-            return (input - self.mean) * (self.variance + self.eps).rsqrt()
+            checks.has_shape("input", input.shape, ("batch", *self.mean.shape))
+            return (input - self.mean.to(input)) * (self.variance + self.eps).rsqrt().to(input)
         if len(input) < 2:
             raise ValueError(f"input.shape = {tuple(input.shape)}: expected 2 samples at least, to normalise over them")
         flat = input.flatten(1)
@@ -79,7 +79,7 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
         x: Samples, such as the training set, as one batch.
 
     Raises:
-        ValueError: There is only one sample, or the network has no such norm, or does not run one; no statistics were
+        ValueError: There is only one sample, or the network has no such norm, or runs one not once; no statistics were
             changed.
 
     Examples:
@@ -91,6 +91,8 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
     checks.arguments()
 
     def record_input(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        if module in statistics:
+            raise ValueError("model runs a BatchOnlyNorm more than once: expected a norm of its own for each place")
         statistics[module] = (inputs[0].mean(0), inputs[0].var(0, correction=0))
 
     norms = [module for module in model.modules() if isinstance(module, BatchOnlyNorm)]

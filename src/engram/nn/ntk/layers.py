@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
+from engram.nn.sequence import precise
 
 
 class NTKLinear(nn.Linear):
@@ -70,6 +71,7 @@ class NTKLinear(nn.Linear):
             ValueError: The input does not have ``in_features`` features, or has another dtype or device.
         """
         checks.instance("input", input, Tensor)
+        input = precise(input, self.weight)
         axes = tuple(f"axis {axis}" for axis in range(input.ndim - 1))
         checks.tensor("input", input, (*axes, self.in_features), like=self.weight)
         return functional.linear(input, self.weight * self.scale, self.bias)
@@ -144,6 +146,7 @@ class NTKConv2d(nn.Conv2d):
         Raises:
             ValueError: The input does not have ``in_channels`` channels, or has another dtype or device.
         """
+        input = precise(input, self.weight)
         checks.tensor("input", input, ("batch", self.in_channels, "height", "width"), like=self.weight)
         output: Tensor = self._conv_forward(self.padded(input), self.weight * self.scale, self.bias)
         return output

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from engram import checks
+from engram.nn.hooks import has_hooks
 from engram.nn.ntk.batch_only_norm import BatchOnlyNorm
 from engram.nn.ntk.layers import NTKConv2d, NTKLinear
 from engram.nn.ntk.rnn import NTKRNN, WideRNN
@@ -141,6 +143,7 @@ def to_standard(model: nn.Module) -> nn.Module:
 
     Raises:
         TypeError: The model has no NTK layer, or is recurrent.
+        ValueError: A layer to be converted has hooks or a parametrisation, or shares weights with one of another kind.
 
     Examples:
         >>> model = wide_mlp((4, 8, 2), generator=torch.Generator().manual_seed(0))
@@ -160,7 +163,9 @@ def from_standard(model: nn.Module) -> nn.Module:
             not changed.
 
     Raises:
-        TypeError: The model has no such layer, or a convolution of another form, which the message names.
+        TypeError: The model has no such layer; or a convolution of another form or an ``nn.TransformerEncoderLayer``,
+            which reads the weights of its layers without calling them; the message names it.
+        ValueError: As for ``to_standard``.
 
     Examples:
         >>> model = nn.Sequential(nn.Linear(4, 2))
@@ -168,7 +173,13 @@ def from_standard(model: nn.Module) -> nn.Module:
         True
     """
     checks.arguments()
-    standard_layers = [module for module in model.modules() if type(module) in {nn.Linear, nn.Conv2d}]
+    standard_layers = 0
+    for name, module in model.named_modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            raise TypeError(f"layer {name!r} is a {type(module).__name__}, which does not call its linear layers")
+        if _plain_type(module) in {nn.Linear, nn.Conv2d}:
+            _check_plain(name, module)
+            standard_layers += 1
     if not standard_layers:
         raise TypeError(f"model is a {type(model).__name__} without nn.Linear or nn.Conv2d: expected one at least")
     return _converted(copy.deepcopy(model), _ntk)
@@ -186,7 +197,7 @@ def standard_rates(model: nn.Module, rate: float) -> dict[str, float]:
 
     Raises:
         TypeError: The model has no NTK layer, or is recurrent.
-        ValueError: The rate is not above 0.
+        ValueError: The rate is not above 0, or a layer has hooks or a parametrisation.
 
     Examples:
         >>> standard_rates(wide_mlp((4, 2), generator=torch.Generator().manual_seed(0)), 2.0)
@@ -204,10 +215,22 @@ def _scales(model: nn.Module) -> dict[str, float]:
         if isinstance(module, NTKRNN):
             raise TypeError(f"layer {name!r} is an NTKRNN, which has no other parameterisation here")
         if isinstance(module, NTKLinear | NTKConv2d):
+            _check_plain(name, module)
             scales[f"{name}.weight" if name else "weight"] = module.scale
     if not scales:
         raise TypeError(f"model is a {type(model).__name__} without NTKLinear or NTKConv2d: expected one at least")
     return scales
+
+
+def _plain_type(module: nn.Module) -> type[nn.Module]:
+    """The class of a module, without the one that a parametrisation puts before it."""
+    return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
+
+
+def _check_plain(name: str, module: nn.Module) -> None:
+    """Raise ValueError if a layer has hooks or a parametrisation, which the converted one would lack."""
+    if has_hooks(module) or parametrize.is_parametrized(module):
+        raise ValueError(f"layer {name!r} has hooks or a parametrisation, as of pruning: expected neither")
 
 
 def _converted(model: nn.Module, convert: Any) -> nn.Module:

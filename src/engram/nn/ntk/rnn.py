@@ -13,6 +13,7 @@ from torch.types import Device
 
 from engram import checks
 from engram.nn.ntk.layers import NTKLinear
+from engram.nn.sequence import precise
 from engram.state import register_states
 
 
@@ -91,6 +92,7 @@ class NTKRNN(nn.Module):
         """
         size = self.input_size
         axes = ("batch", "time") if self.batch_first else ("time", "batch")
+        input = precise(input, self.weight_hh)
         checks.tensor("input", input, (*axes, size), like=self.weight_hh)
         checks.finite("input", input, (*axes, "feature"))
         sequence = input.transpose(0, 1) if self.batch_first else input
@@ -100,7 +102,9 @@ class NTKRNN(nn.Module):
         if state is None:
             state = HiddenState(self.weight_hh.new_zeros(batch, self.hidden_size))
         checks.instance("state", state, HiddenState)
-        hidden = checks.tensor("state.hidden", state.hidden, (batch, self.hidden_size), like=self.weight_hh)
+        hidden = checks.tensor(
+            "state.hidden", precise(state.hidden, self.weight_hh), (batch, self.hidden_size), like=self.weight_hh
+        )
         activities, recurrent = [], (self.weight_hh * self.scale).t()
         for drive in functional.linear(sequence, self.weight_ih, self.bias):
             hidden = torch.addmm(drive, hidden, recurrent).relu()

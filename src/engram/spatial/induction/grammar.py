@@ -50,8 +50,10 @@ class SubmapGrammar:
     both. A program puts one of the P submaps, transformed or not, in each of K slots. It is consistent if it agrees
     with all known cells. This can be checked slot by slot: if C_k are the submaps that agree with slot k, the
     consistent programs are C_1 x ... x C_K, so that the P^K programs are never enumerated. If there are at most
-    ``max_hypotheses``, all of them become hypotheses, otherwise as many random draws. Hypotheses are then dropped if
-    they add nothing to another, have the same rewards as another, or leave no reward to be collected.
+    ``max_hypotheses``, all of them become hypotheses, otherwise as many random draws. With one block size and lam = 0,
+    as published, hypotheses are then dropped if they add nothing to another or have the same rewards as another;
+    otherwise only equal maps are merged, and their weights added. Those that leave no reward to be collected are
+    dropped.
 
     Args:
         block: Sizes of blocks. ``"author"``: one size, with the longer side of the map divided into ``fragments``
@@ -107,6 +109,8 @@ class SubmapGrammar:
         self.fragments = checks.size("fragments", fragments, minimum=2)
         self.max_unknown = checks.number("max_unknown", max_unknown, above=0, maximum=1)
         self.merge = checks.choice("merge", merge, ("union", "replace"))
+        if not transforms:
+            raise ValueError("transforms is empty: expected at least one, such as 'identity'")
         for transform in transforms:
             checks.choice("transforms", transform, tuple(TRANSFORMS))
         self.transforms = tuple(transforms)
@@ -200,7 +204,8 @@ class SubmapGrammar:
         shares = np.exp(evidence - total)
         best = parts[int(shares.argmax())]
         maps, logs = _pooled(parts, shares, self.max_hypotheses, self.rng)
-        maps, logs = _filtered(maps, logs, cells, checked_map)
+        maps, logs = (_informative if self.prior_cost == 0 and len(parts) == 1 else _merged)(maps, logs)
+        maps, logs = _consistent(maps, logs, cells, checked_map)
         weights = np.exp(logs - np.logaddexp.reduce(logs)) if len(logs) else logs
         weights = weights / weights.sum() if len(weights) else weights
         unstructured, chance = 0.0, np.zeros(checked_map.shape)
@@ -362,13 +367,10 @@ def _pooled(
     return np.concatenate(maps), np.concatenate(logs)
 
 
-def _filtered(
-    maps: Int8[np.ndarray, "n h w"],
-    logs: Float64[np.ndarray, "n"],
-    cells: Int8[np.ndarray, "h w"],
-    checked_map: Int8[np.ndarray, "h w"],
+def _informative(
+    maps: Int8[np.ndarray, "n h w"], logs: Float64[np.ndarray, "n"]
 ) -> tuple[Int8[np.ndarray, "m h w"], Float64[np.ndarray, "m"]]:
-    """The hypotheses without those that add nothing, contradict a known cell, or leave no reward to be collected."""
+    """Equally probable hypotheses without those that add nothing: another map extends them, or has the same rewards."""
     order = np.argsort((maps == UNOBSERVED).sum((1, 2)), kind="stable")
     maps, logs = maps[order], logs[order]
     is_kept: Bool[np.ndarray, "n"] = np.zeros(len(maps), np.bool_)
@@ -378,8 +380,28 @@ def _filtered(
         rewards = np.packbits(maps[index] == REWARD).tobytes()
         is_kept[index] = rewards not in goals
         goals.add(rewards)
+    return maps[is_kept], logs[is_kept]
+
+
+def _merged(
+    maps: Int8[np.ndarray, "n h w"], logs: Float64[np.ndarray, "n"]
+) -> tuple[Int8[np.ndarray, "m h w"], Float64[np.ndarray, "m"]]:
+    """The different maps, each with the weight of all hypotheses that are this map, so that no evidence is lost."""
+    _, first, group = np.unique(maps.reshape(len(maps), -1), axis=0, return_index=True, return_inverse=True)
+    totals = np.full(len(first), -np.inf)
+    np.logaddexp.at(totals, group.reshape(-1), logs)
+    return maps[first], totals
+
+
+def _consistent(
+    maps: Int8[np.ndarray, "n h w"],
+    logs: Float64[np.ndarray, "n"],
+    cells: Int8[np.ndarray, "h w"],
+    checked_map: Int8[np.ndarray, "h w"],
+) -> tuple[Int8[np.ndarray, "m h w"], Float64[np.ndarray, "m"]]:
+    """The hypotheses that contradict no known cell and leave a reward to be collected."""
     known_in_both = (cells != UNOBSERVED) & (maps != UNOBSERVED)
-    is_kept &= ~(known_in_both & (maps != cells)).any((1, 2)) & (maps == REWARD).any((1, 2))
+    is_kept = ~(known_in_both & (maps != cells)).any((1, 2)) & (maps == REWARD).any((1, 2))
     maps = np.where(checked_map != UNOBSERVED, checked_map, maps[is_kept])
     rewarded = (maps == REWARD).any((1, 2))
     return maps[rewarded], logs[is_kept][rewarded]

@@ -1,0 +1,28 @@
+"""The body calls its layers where they do more than their weights say."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+from engram.nn import ConvBody
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_pruned_body_is_that_of_its_layers(layer):
+    body, x = ConvBody(4, generator=torch.Generator().manual_seed(0)), torch.rand(2, 1, 24, 24)
+    prune.random_unstructured(body[layer], "weight", 0.5)
+    with torch.no_grad():
+        body[layer].weight_orig.mul_(-2)
+    torch.testing.assert_close(body(x), nn.Sequential(*body)(x))
+    optimizer = torch.optim.SGD(body.parameters(), 0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        body(x).sum().backward()
+        optimizer.step()
+
+
+def test_a_slice_is_a_plain_sequence():
+    body = ConvBody(4)
+    assert type(body[:3]) is nn.Sequential
+    assert body[:3][0] is body[0]
