@@ -257,7 +257,7 @@ def test_sequences_may_be_an_array_or_a_column():
     np.testing.assert_array_equal(encode(np.array(["AR", "NA"])), plain)
     measured = measurements(pd.Series(["AR", "NA"]), pd.Series([1.0, 2.0]))
     np.testing.assert_array_equal(measured.tokens, plain)
-    with pytest.raises(TypeError, match=r"sequences\[1\] = 3"):
+    with pytest.raises(TypeError, match="sequences"):
         encode(pd.Series(["AR", 3]))
 
 
