@@ -99,6 +99,23 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
         >>> checked_loss([1.0, 2.0], None, 2)
         tensor([-1., -2.], dtype=torch.float64)
     """
+    values = measured_loss(fitness, loss, population_size, others="ranked last", stacklevel=4)
+    finite = values.isfinite()
+    return values if finite.all() else torch.where(finite, values, values[finite].max())
+
+
+def measured_loss(
+    fitness: Any, loss: Any, population_size: int, *, others: str, stacklevel: int = 3
+) -> Float[Tensor, "population"]:
+    """Losses, or negated fitness, in double precision, with a warning about those that are not finite.
+
+    Args:
+        fitness: As for ``checked_loss``.
+        loss: Likewise.
+        population_size: Likewise.
+        others: What happens to individuals without a finite number, for the warning.
+        stacklevel: That of the warning.
+    """
     if (fitness is None) == (loss is None):
         raise TypeError("expected either fitness, to be maximised, or loss, to be minimised")
     name, numbers = ("fitness", fitness) if loss is None else ("loss", loss)
@@ -114,9 +131,9 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
         return values
     bad = (~finite).nonzero()[:, 0].tolist()
     individuals = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
-    message = f"{name} is not finite for {len(bad)} of {population_size} individuals ({individuals}): ranked last"
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
-    return torch.where(finite, values, values[finite].max())
+    message = f"{name} is not finite for {len(bad)} of {population_size} individuals ({individuals}): {others}"
+    warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
+    return values
 
 
 def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[Tensor, "population"]:

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
 from engram import checks
 from engram.generative.design.expand import random_mutants
 from engram.generative.design.gibbs import Population, top
 from engram.generative.design.sequences import check_tokens
-from engram.optim.strategy import checked_loss
+from engram.optim.strategy import measured_loss
 from engram.state import Axes, Maybe, check_state
 
 Tokens = UInt8[np.ndarray, "sequences length"]
@@ -89,8 +88,8 @@ class SequenceSearch:
         """
         if self._asked is None:
             raise RuntimeError("tell was called without a population: call ask before")
-        scores = -checked_loss(fitness, loss, len(self._asked)).numpy()
-        is_measured = torch.as_tensor(fitness if loss is None else loss).isfinite().numpy(force=True)
+        scores = -measured_loss(fitness, loss, len(self._asked), others="left out").numpy()
+        is_measured = np.isfinite(scores)
         self._learn(self._asked[is_measured], scores[is_measured])
         self._asked = None
 
