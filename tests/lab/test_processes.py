@@ -346,3 +346,10 @@ def test_a_process_of_the_caller_keeps_its_output(toy, capfd, monkeypatch):
     run(seeds=1, jobs=1)
     os.write(1, b"of the caller")
     assert capfd.readouterr().out == "of the caller"
+
+
+def test_an_experiment_in_a_file_runs_on_several_workers(tmp_path):
+    file = tmp_path / "my_questions.py"
+    file.write_text((Path(__file__).parents[1] / "third_party" / "toy_experiments.py").read_text())
+    results = engram.run(f"{file}:experiment", preset="smoke", seeds=2, jobs=2, runs=tmp_path, progress=False)
+    assert {trial.state for trial in results.trials} == {"finished"}

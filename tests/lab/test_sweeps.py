@@ -146,3 +146,13 @@ def test_settings_that_are_lists_are_written_as_json(toy, tmp_path):
     _write(experiment, table, ["rates"], "loss", tmp_path)
     assert [json.loads(text) for text in pl.read_csv(tmp_path / "table.csv")["rates"]] == rates
     assert "[0.1, 0.2]" in (tmp_path / "figure.html").read_text()
+
+
+def test_a_field_that_an_arm_sets_itself_is_not_swept_in_vain(capsys):
+    options = {"preset": "smoke", "jobs": 1}
+    with pytest.raises(ValueError, match=r"no arm .* depends on it: plastic\.learning_rate is 0\.001"):
+        engram.sweep("pattern-completion", learning_rate=[1e-3, 3e-3], arms=["plastic"], **options)
+    engram.sweep("pattern-completion", learning_rate=[0.01, 0.02], arms=["plastic", "non-plastic-large"], **options)
+    assert (
+        "learning_rate = 0.01 does not reach arms with a value of their own: plastic (0.001)" in capsys.readouterr().err
+    )

@@ -51,8 +51,13 @@ def test_layers_of_changes_go_from_the_outside_to_the_inside():
         made.arms("laptop", {"wide": {"size": 0}})
     with pytest.raises(ValueError, match="unknown field 'narrow'"):
         made.arms("laptop", {"narrow": {"size": 3}})
+    with pytest.raises(ValueError, match=r"rate = 0\.3: no arm .*: slow\.rate is"):
+        made.changed("smoke", {"rate": 0.3}, ["slow"])
+    assert made.changed("smoke", {"rate": 0.3}, ["slow", "plain"]) == {"rate": 0.3}
+    with pytest.raises(ValueError, match=r"arm = 'slow': preset 'paper' leaves it out, unlike smoke, laptop"):
+        made.changed("paper", {}, ["slow"])
     only = {name: Preset(1) for name in presets}
-    with pytest.raises(ValueError, match=r"rate = 0\.5: no arm of made depends on it"):
+    with pytest.raises(ValueError, match=r"rate = 0\.5: no arm of made depends on it: slow\.rate is 0\.01"):
         replace(made, studies=Study(trial, {"slow": {"rate": 0.01}}), presets=only).changed("laptop", {"rate": 0.5})
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 import engram
-from engram import registry
+from engram import references, registry
 from engram.experiments import continual_learners
 from engram.lab import run
 from engram.lab.manifest import Present
@@ -21,6 +21,7 @@ from engram.lab.report import script
 from engram.standings import Entry, Standing, Task, comparison, record, recorded, renew, standing_of_records
 from engram.standings.comparison import Comparison
 from engram.standings.kinds import KINDS, events
+from engram.standings.part import check_honest
 from engram.tasks.data import DataError
 
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
@@ -430,6 +431,17 @@ def test_two_methods_of_one_name_are_refused(tmp_path):
     for names in (both, [f"{tmp_path / 'rules.py'}:fa"]):
         with pytest.raises(ValueError, match=r"another method is called '(Mine|fa)' too; rename one"):
             engram.compare(*names, progress=False)
+    with pytest.raises(ValueError, match="another method is called 'Mine' too"):
+        engram.compare("fa", against=both, progress=False)
+    (tmp_path / "optimizers.py").write_text("import torch\nclass SGD(torch.optim.SGD): pass\n")
+    with pytest.raises(ValueError, match="another method is called 'SGD' too"):
+        engram.compare(f"{tmp_path / 'optimizers.py'}:SGD", progress=False)
+
+
+def test_a_method_may_import_engram_itself(tmp_path):
+    (tmp_path / "plain.py").write_text("import engram\nfrom engram import rules\nclass Own(rules.Backprop): pass\n")
+    own = references.load(f"{tmp_path / 'plain.py'}:Own")
+    check_honest(sys.modules[own.__module__])
 
 
 @pytest.mark.parametrize(("others", "options"), [(("fa",), {}), ((), {"until_decided": True})])

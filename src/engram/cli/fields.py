@@ -1,6 +1,7 @@
 """The settings of an experiment as options: read from arguments, and listed.
 
-``--steps 100`` changes a setting of all arms, ``--lstm.steps 100`` that of one arm or study.
+``--steps 100`` changes a setting of all arms that do not set it themselves, ``--lstm.steps 100`` that of one arm or
+study.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
         message = re.split("─{9,} ", re.sub("^ ─ .*?─+ ", "", words))[0].strip()
         raise ValueError(f"{message} (see --help)")
     name, kind = wrong[1].removeprefix("--").replace("-", "_"), wrong[2]
-    expected = {"INT": "an int", "FLOAT": "a number"}.get(kind, kind)
+    kinds = {"INT": "an int", "FLOAT": "a number", "[FLOAT": "numbers with spaces between", "[INT": "ints, likewise"}
+    expected = kinds.get(kind, kind)
     raise ValueError(f"{name} = {_value_of(wrong[1], arguments)!r}: expected {expected}")
 
 

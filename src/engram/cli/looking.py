@@ -91,9 +91,12 @@ def _list_experiments(command: List) -> None:
 def _last(name: str, root: Path) -> str:
     """A summary of the last run of an experiment."""
     from engram.lab import CorruptFileError, load
+    from engram.lab.records import OldRunError
 
     try:
         results = load(name, root, metrics=False)
+    except OldRunError:
+        return "changed since: run it again"
     except CorruptFileError:
         return "corrupt: run it again"
     states = [trial.state for trial in results.trials]
@@ -111,7 +114,7 @@ def show(command: Show) -> None:
 
     experiment: Experiment = registry.get("experiments", command.name)
     console = out()
-    console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}.\n[dim]{escape(experiment.paper)}[/]\n")
+    console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]\n")
     if experiment.answer:
         console.print(f"{escape(' '.join(experiment.answer.split()))}\n")
     presets = []

@@ -222,7 +222,7 @@ def export(command: Export) -> None:
     from engram.lab.export import export as write
 
     experiment = registry.get("experiments", command.name)
-    folder = command.output or runs_folder(command.runs) / command.name / "export"
+    folder = command.output or runs_folder(command.runs) / experiment.name / "export"
     formats: dict[str, Any] = {"tables": command.format, "pictures": command.figures}
     for path in write(experiment, load(experiment, command.runs), folder, **formats):
         print(path)

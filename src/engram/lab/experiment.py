@@ -211,7 +211,7 @@ class Experiment:
         missing_presets = {"smoke", "laptop", "paper"} - set(self.presets)
         if missing_presets:
             raise ValueError(f"experiment {self.name!r} lacks the preset {', '.join(sorted(missing_presets))}")
-        names = [self.name, *(arm for study in self.by_name.values() for arm in study.table)]
+        names = [self.name, *self._all_arms()]
         ids = [claim.id for claim in self.claims]
         for name in [*names, *ids]:
             if not _NAME.fullmatch(name):
@@ -259,8 +259,7 @@ class Experiment:
         for study in self.by_name.values():
             if arm in study.table:
                 return study
-        arms = [arm for study in self.by_name.values() for arm in study.table]
-        raise ValueError(f"unknown arm {arm!r} of {self.name}; {registry.suggestion(arm, arms)}")
+        raise ValueError(f"unknown arm {arm!r} of {self.name}; {registry.suggestion(arm, self._all_arms())}")
 
     def arms(self, preset: str = "laptop", changes: Changes | None = None) -> dict[str, Arm]:
         """The arms of a preset, by name.
@@ -292,16 +291,22 @@ class Experiment:
                 raise ValueError(f"arm = {owner!r}: preset {preset!r} of {self.name} leaves it out")
         return compared
 
-    def changed(self, preset: str, changes: Changes) -> dict[str, Any]:
+    def changed(self, preset: str, changes: Changes, arms: Sequence[str] | None = None) -> dict[str, Any]:
         """The changes that differ from the preset, by dotted field.
 
         Args:
             preset: Name of the preset.
             changes: Settings to change.
+            arms: The arms that are to run (default: all).
 
         Raises:
-            ValueError: The preset or a field is unknown, a value is not allowed, or no arm depends on a change.
+            ValueError: The preset or a field is unknown, a value is not allowed, or none of the arms depends on a
+                change, for example because it sets this field itself.
         """
+        for arm in () if isinstance(arms, str) else arms or ():
+            has_arm = [name for name, size in self.presets.items() if arm in (size.arms or self._all_arms())]
+            if has_arm and preset in self.presets and preset not in has_arm:
+                raise ValueError(f"arm = {arm!r}: preset {preset!r} leaves it out, unlike {', '.join(has_arm)}")
         dotted = {configs.dotted(owner, name): value for owner, name, value in _changes(self, changes)}
         for name, value in dotted.items():
             if callable(value):
@@ -309,17 +314,40 @@ class Experiment:
             if hasattr(value, "tolist"):  # of NumPy
                 dotted[name] = value.tolist()
         all_arms = self.arms(preset, dotted)
+        selected = [arm for arm in all_arms if arm in (arms or ())] or list(all_arms)
         different = {}
         for name, value in dotted.items():
             try:
                 without = self.arms(preset, {other: dotted[other] for other in dotted if other != name})
             except ValueError:  # the other changes need this one
-                without = None
-            if without != all_arms:
+                without = {}
+            if any(without.get(arm) != all_arms[arm] for arm in selected):
                 different[name] = value
             elif value != self._default(preset, name):
-                raise ValueError(f"{name} = {value!r}: no arm of {self.name} depends on it")
+                values = self.values_of({arm: all_arms[arm] for arm in selected}, name)
+                if values and all(own == value for own in values.values()):
+                    continue
+                own_values = [f"{configs.dotted(arm, name)} is {own!r}" for arm, own in values.items()]
+                hint = f": {', '.join(own_values[:3])}" if own_values else ""
+                which = self.name if len(selected) == len(all_arms) else "this run"
+                raise ValueError(f"{name} = {value!r}: no arm of {which} depends on it{hint}")
         return different
+
+    def _all_arms(self) -> list[str]:
+        """The names of the arms of all studies."""
+        return [arm for study in self.by_name.values() for arm in study.table]
+
+    def values_of(self, compared: Mapping[str, Arm], name: str) -> dict[str, Any]:
+        """The value that each arm has for a field of its study; empty for a field of one arm.
+
+        Args:
+            compared: The arms.
+            name: Dotted name of the field.
+        """
+        owner, field, _ = next(_changes(self, {name: None}))
+        table = self.by_name[owner].table if owner in self.by_name else ()
+        of_study = {arm: compared[arm].config for arm in compared if arm in table}
+        return {arm: functools.reduce(getattr, field.split("."), config) for arm, config in of_study.items()}
 
     def expected_seconds(self, preset: str) -> float:
         """The estimated time of a preset on one core; NaN if an arm has no record yet."""
@@ -334,7 +362,7 @@ class Experiment:
             >>> find_experiment("noodl").owner("lasso-0.1.dict_step")
             'lasso-0.1'
         """
-        owners = [*self.by_name, *(arm for study in self.by_name.values() for arm in study.table)]
+        owners = [*self.by_name, *self._all_arms()]
         dashed = name.replace("_", "-")
         return max(
             (owner_name for owner_name in owners if dashed.startswith(f"{owner_name}.".replace("_", "-"))),
@@ -369,7 +397,7 @@ class Experiment:
         """Raise ValueError, which suggests the nearest field, if a study or an arm has no field of this dotted name."""
         known_fields = self.fields(owner)
         if name not in known_fields and "." in name and not owner:  # the name of an arm may be what is wrong
-            for arm in (arm for study in self.by_name.values() for arm in study.table):
+            for arm in self._all_arms():
                 known_fields |= self.fields(arm)
         configs.check_known(name, known_fields)
 

@@ -7,7 +7,6 @@ kind fits, use a function of the results.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -57,8 +56,14 @@ def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]
     drawers = {"figure": experiment.figure}
     drawers |= {f"figure-{name}": study.figure for name, study in experiment.by_name.items() if study.figure}
     for name, figure in drawers.items():
-        with suppress(*(() if is_complete and not recorded else errors_of_missing_data)):
+        try:
             figures[name] = figure(results).update_layout(template="plotly_white")
+        except errors_of_missing_data as error:
+            if is_complete and not recorded:
+                problem = f"{type(error).__name__}: {error}"
+                raise ValueError(
+                    f"the {name} of {experiment.name} cannot be drawn from its results: {problem}"
+                ) from error
     curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
     logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []
     for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):

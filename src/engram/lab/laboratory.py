@@ -8,7 +8,7 @@ import signal
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,7 @@ from rich.text import Text
 
 from engram import checks, extras
 from engram.lab.claim import Claim, JudgedClaim, judge
-from engram.lab.experiment import Experiment, find_experiment
+from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.folder import Status
 from engram.lab.job import Job, begin, prepare, token
 from engram.lab.machine import cores
@@ -120,8 +120,9 @@ def run(
     if address is not None and engine != "ray":
         raise ValueError(f"address = {address!r}: expected only with engine 'ray'")
     selected_preset = experiment.presets[checks.choice("preset", preset, experiment.presets)]
-    changed = experiment.changed(preset, changes)
+    changed = experiment.changed(preset, changes, arms)
     compared = experiment.arms(preset, changed)
+    say_own_values(experiment, compared, changed, arms, console)
     if until_decided and seeds is not None:
         raise ValueError(f"seeds = {seeds}: expected None with until_decided, which looks at {selected_preset.looks}")
     if at_most is not None:
@@ -181,6 +182,36 @@ def workers_for(experiment: Experiment, preset: str, left: Sequence[Job]) -> int
     unknown = 0.0 if preset == "smoke" else WORKER_SECONDS
     expected = sum(unknown if math.isnan(job.trial.seconds) else job.trial.seconds for job in left)
     return max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS)))
+
+
+def say_own_values(
+    experiment: Experiment,
+    compared: Mapping[str, Arm],
+    changed: Mapping[str, Any],
+    arms: Sequence[str] | None,
+    console: Console,
+) -> None:
+    """Print which arms a change of all arms does not reach.
+
+    Args:
+        experiment: The experiment.
+        compared: Its arms, with the changes.
+        changed: The changes by dotted field.
+        arms: The arms that are to run (default: all).
+        console: Where to print.
+    """
+    selected = {name: arm for name, arm in compared.items() if arms is None or name in arms}
+    for field, value in changed.items():
+        own_values = {arm: own for arm, own in experiment.values_of(selected, field).items() if own != value}
+        if not own_values:
+            continue
+        values = ", ".join(f"{arm} ({own!r})" for arm, own in own_values.items())
+        console.print(
+            f"{field} = {value!r} does not reach arms with a value of their own: {values}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def folder_for(experiment: Experiment, runs: str | Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from typing import Any
 
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
+from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
 
+from engram import references
 from engram.lab import loaded
 from engram.lab.folder import Status
 from engram.lab.job import Job, perform, token
@@ -44,9 +47,10 @@ def perform_all(
     stop = jobs[0].stop
     with _connected(engine, workers, address):
         try:
+            in_process = engine == "loky" and workers == 1
             statuses = parallel_map(
                 perform,
-                jobs,
+                jobs if in_process else [_OfFile.if_from_file(job) for job in jobs],
                 workers=workers,
                 backend=engine,
                 attempts=ATTEMPTS,
@@ -58,6 +62,34 @@ def perform_all(
     return [
         _failed_status(job) if isinstance(status, Lost) else status for job, status in zip(jobs, statuses, strict=True)
     ]
+
+
+class _OfFile:
+    """A job whose trial is defined in a file given by its place: another process loads the file before the job.
+
+    Args:
+        job: The job.
+        file: Path of the file.
+    """
+
+    def __init__(self, job: Job, file: str) -> None:
+        self.folder, self._job, self._file = job.folder, job, file
+
+    @classmethod
+    def if_from_file(cls, job: Job) -> Any:
+        """The job itself if its trial is in a module that can be imported by name."""
+        module = sys.modules[job.trial.function.__module__]
+        file = getattr(module, "__file__", None) or ""
+        is_from_file = file.endswith(".py") and references.place_of(f"{file}:_") == f"{module.__name__}:_"
+        return cls(job, file) if is_from_file else job
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _job_of_file, (self._file, dumps(self._job))
+
+
+def _job_of_file(file: str, job: bytes) -> Job:
+    references.load(f"{file}:__name__")
+    return loads(job)  # type: ignore[no-any-return]
 
 
 def _stale() -> bool:

@@ -51,6 +51,18 @@ class Note(TypedDict):
     trials: list[Entry]
 
 
+class _ChangedError(ValueError):
+    """The settings of a note are not those of the experiment now."""
+
+
+class OldRunError(CorruptFileError):
+    """The experiment has changed since its last run, whose note is ``path``."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        ValueError.__init__(self, f"the experiment has changed since its last run ({path}), so run it again: {why}")
+        self.path = path
+
+
 def write_note(
     root: Path,
     *,
@@ -100,7 +112,8 @@ def load(experiment: str | Experiment, runs: str | Path | None = None, *, metric
 
     Raises:
         ValueError: The folder has no run of it.
-        CorruptFileError: The note of the last run cannot be read, was altered, or is of an experiment that has changed.
+        CorruptFileError: The note of the last run cannot be read or was altered; an ``OldRunError`` if the experiment
+            has changed since.
     """
     experiment = find_experiment(experiment)
     root = runs_folder(runs) / experiment.name
@@ -111,6 +124,8 @@ def load(experiment: str | Experiment, runs: str | Path | None = None, *, metric
         raise ValueError(f"{experiment.name} was not run in {root.parent} yet") from None
     except CorruptFileError:
         raise
+    except _ChangedError as error:
+        raise OldRunError(root / NOTE, str(error)) from None
     except ValueError as error:
         raise CorruptFileError(root / NOTE, str(error)) from None
     return read_back(experiment, root, note, metrics=metrics)
@@ -261,7 +276,8 @@ def _check(experiment: Experiment, note: Note) -> None:
     arms = experiment.arms(note["preset"], note["changed"])
     for arm, config in _configs(experiment, note).items():
         if arm not in arms or config != arms[arm].config:
-            raise ValueError(f"arm {arm} is not as preset {note['preset']} has it: {config}")
+            current = arms[arm].config if arm in arms else "left out"
+            raise _ChangedError(f"arm {arm} was {config}, and is now {current}")
     for entry in note["trials"]:
         arm, seed, folder = entry["arm"], entry["seed"], entry["folder"]
         is_own = folder.startswith(f"{arm}-{seed}-") and _DIGEST.fullmatch(folder.removeprefix(f"{arm}-{seed}-"))

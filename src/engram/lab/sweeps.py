@@ -27,6 +27,7 @@ from engram.lab.laboratory import (
     folder_for,
     perform_left,
     say_expected,
+    say_own_values,
     stoppable,
     unfinished,
     workers_for,
@@ -101,7 +102,7 @@ def sweep(
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available).
         progress: Show the progress on the standard error stream.
         **values: For each field to change, a list or array of values, one value or, with ``samples``, a ``Range``; for
-            the field of a study, ``**{"ring.neurons": [50, 100]}``.
+            the field of a study or an arm, ``**{"ring.neurons": [50, 100]}``.
 
     Returns:
         A polars frame with a row for each setting, arm and seed: the fields, arm, seed, state, and the numbers of the
@@ -113,8 +114,8 @@ def sweep(
 
     Examples:
         >>> options = {"preset": "smoke", "arms": ["plastic"], "jobs": 1, "progress": False}
-        >>> table = sweep("pattern-completion", learning_rate=[1e-3, 3e-3], **options)
-        >>> table["learning_rate"].to_list(), table["seed"].to_list()
+        >>> table = sweep("pattern-completion", **{"plastic.learning_rate": [1e-3, 3e-3]}, **options)
+        >>> table["plastic.learning_rate"].to_list(), table["seed"].to_list()
         ([0.001, 0.003], [1000, 1000])
     """
     experiment = find_experiment(experiment)
@@ -127,8 +128,10 @@ def sweep(
     todo: list[tuple[dict[str, Any], Trial]] = [
         (setting, trial)
         for setting in settings
-        for trial in trials(experiment, _arms(experiment, preset, setting), device=device_of(device), **options)
+        for trial in trials(experiment, _arms(experiment, preset, setting, arms), device=device_of(device), **options)
     ]
+    first = settings[0]
+    say_own_values(experiment, experiment.arms(preset, first), first, arms, console)
     root = folder_for(experiment, runs)
     with stoppable(root, console) as stop:
         present = Present()
@@ -150,9 +153,11 @@ def sweep(
     return table
 
 
-def _arms(experiment: Experiment, preset: str, setting: Mapping[str, Any]) -> dict[str, Arm]:
-    """The arms at a setting; raises ValueError if no arm depends on one of its fields."""
-    experiment.changed(preset, setting)
+def _arms(
+    experiment: Experiment, preset: str, setting: Mapping[str, Any], arms: Sequence[str] | None
+) -> dict[str, Arm]:
+    """The arms at a setting; raises ValueError if none that is to run depends on one of its fields."""
+    experiment.changed(preset, setting, arms)
     return experiment.arms(preset, setting)
 
 

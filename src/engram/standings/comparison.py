@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -106,12 +106,7 @@ def compare(
             hint = registry.suggestion(name, sorted(baselines))
             raise ValueError(f"against = {name!r}: expected a registered name ({hint}) or a place, as 'module:Name'")
     titles, notes = tuple(entrant.title for entrant in own), []
-    for entrant in own:
-        is_taken = references.is_reference(entrant.reference) and entrant.title in registry.names(kind)
-        if is_taken or titles.count(entrant.title) > 1:
-            raise ValueError(
-                f"part = {entrant.reference!r}: another method is called {entrant.title!r} too; rename one"
-            )
+    _refuse_namesakes([entrant.reference for entrant in own], against or (), baselines)
     for entrant in own:
         if references.is_reference(entrant.reference) and (broken := check_contract(kind, entrant.make)):
             notes.append(broken)
@@ -388,8 +383,12 @@ class Comparison:
                 refused[method.title] = Entry(note=f"{type(error).__name__}: {error}")
         others = list(contest.baselines or registry.names(contest.kind)) if against is None else list(against)
         for name in [*others, *filter(None, [contest.trivial])]:
-            if title_of(name) not in arms and (arm := add_arm(table, contest, name)):
+            if title_of(name) in arms:
+                continue
+            if arm := add_arm(table, contest, name):
                 arms[title_of(name)] = arm
+            elif against is not None:
+                refused[title_of(name)] = Entry(note="does not fit")
         studies: Any = replace(study, arms=table)
         if contest.study or not isinstance(experiment.studies, Study):
             studies = {**experiment.by_name, contest.study: studies}
@@ -545,9 +544,21 @@ class Comparison:
         return {method: median(times) for method, times in seconds.items()}
 
 
+def _refuse_namesakes(own: Sequence[str], against: Sequence[str], baselines: Collection[str]) -> None:
+    """Raise ValueError if two different methods have the same title, under which only one of them would be shown."""
+    places: dict[str, str] = {}
+    for argument, names in (("part", own), ("against", against), ("", sorted(baselines))):
+        for name in names:
+            place = references.place_of(name) if references.is_reference(name) else name
+            if places.setdefault(title_of(name), place) != place or (argument == "part" and names.count(name) > 1):
+                culprit = own[0] if not argument else name
+                message = f"another method is called {title_of(name)!r} too; rename one"
+                raise ValueError(f"{argument or 'part'} = {culprit!r}: {message}")
+
+
 def _note(trial: TrialResult, took: float) -> str:
     if trial.state == "failed":
-        return f"raised {trial.message.strip().splitlines()[-1]}" if trial.message else "failed"
+        return f"raised {trial.message.strip().splitlines()[0]}" if trial.message else "failed"
     if trial.state != "finished":
         return f"stopped after {took:.0f} s; takes over ten times as long as the others"
     return ""

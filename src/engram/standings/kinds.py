@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -100,7 +101,12 @@ def events(kind: str) -> list[Event]:
     """
     own_experiments = KINDS[checks.choice("kind", kind, KINDS)].experiments
     others = [entry.name for entry in registry.entries("experiments") if not entry.module.startswith("engram.")]
-    experiments = [find_experiment(name) for name in (*own_experiments, *sorted(others))]
+    experiments = [find_experiment(name) for name in own_experiments]
+    for name in sorted(others):
+        try:
+            experiments.append(find_experiment(name))
+        except Exception as error:  # a broken experiment of another package must not hide the others
+            warnings.warn(f"experiment {name!r} is left out: {error}", RuntimeWarning, stacklevel=2)
     return [Event(each, contest) for each in experiments for contest in each.contests if contest.kind == kind]
 
 
@@ -109,6 +115,7 @@ def check_contract(kind: str, make: Callable[..., Any]) -> str:
     try:
         with torch.random.fork_rng(devices=()):  # checks draw from the global generator to see that a part does not
             references.load(KINDS[kind].check)(make)
-    except (AssertionError, TypeError, ValueError) as error:
-        return " ".join(str(error).split())
+    except Exception as error:  # a method's own
+        kind_of_error = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+        return " ".join(f"{kind_of_error}{error}".split())
     return ""

@@ -104,7 +104,7 @@ def check_honest(module: ModuleType) -> None:
         name = pending.pop()
         source = sys.modules.get(name)
         file = getattr(source, "__file__", None)
-        if name in known or file is None or not file.endswith(".py") or name.startswith(("engram.", "torch.")):
+        if name in known or file is None or not file.endswith(".py") or name.partition(".")[0] in ("engram", "torch"):
             continue
         known.add(name)
         if "site-packages" in file and name.partition(".")[0] != module.__name__.partition(".")[0]:

@@ -54,6 +54,8 @@ def check_environment(env_id: str, *, shared_generator: bool = False, steps: int
     Examples:
         >>> check_environment("MountainCar-v0")
     """
+    if not isinstance(env_id, str):
+        raise TypeError(f"env_id = {env_id!r}: expected the id of a registered environment")
     spec = gymnasium.spec(env_id)
     hold(env_id, [_passes_gymnasium, _renders, _refuses_bad_actions], env_id)
     for mode in ["sync"] + ["vector_entry_point"] * (spec.vector_entry_point is not None):

@@ -20,10 +20,10 @@ from typing import Any, Literal, get_origin
 
 import torch
 
-from engram import registry
+from engram import references, registry
 from engram.lab import config as configs
 from engram.lab import load, run
-from engram.lab.experiment import Arm, Experiment
+from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.folder import TrialFolder
 from engram.lab.job import begin, perform, prepare, token
 from engram.lab.laboratory import device_of
@@ -37,8 +37,8 @@ SMOKE_SECONDS = 30.0
 KILLED_OF_STEPS = 20  # the trial with the nearest number of steps is killed: it writes a checkpoint at every step
 
 
-def check_experiment(name: str, folder: Path | None = None, *, killed: bool = True) -> Path:
-    """Check a registered experiment against its contract.
+def check_experiment(name: str | Experiment, folder: Path | None = None, *, killed: bool = True) -> Path:
+    """Check an experiment against its contract.
 
     Its smoke preset is expected to take seconds. The same seed gives the same metrics, whatever the number of workers,
     the order of the trials and the state of the global generators, and also if a trial is killed and resumed; trials
@@ -47,20 +47,22 @@ def check_experiment(name: str, folder: Path | None = None, *, killed: bool = Tr
     claims, figure and report.
 
     Args:
-        name: Its name in the registry.
+        name: The experiment, its name in the registry, or its place, as ``"file.py:experiment"``.
         folder: Where to run it (default: a temporary folder).
         killed: Run it a second time, and kill and resume one of its trials.
 
     Returns:
         The path of its report; deleted if ``folder`` is not given.
     """
-    experiment: Experiment = registry.get("experiments", name)
+    experiment = find_experiment(name)
     with contextlib.ExitStack() as stack:
         root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # A warning, as about a network that is too small, breaks no promise, even if tests turn warnings into errors.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("default")
-        assert experiment.name == name, f"it is registered as {name!r} and calls itself {experiment.name!r}"
+        is_registered = isinstance(name, str) and not references.is_reference(name)
+        message = f"it is registered as {name!r} and calls itself {experiment.name!r}"
+        assert experiment.name == name or not is_registered, message
         _check_config(experiment)
         results = run(experiment, preset="smoke", jobs=1, runs=root / "one", progress=False)
         _check_results(experiment, results)
