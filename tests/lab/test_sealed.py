@@ -161,7 +161,7 @@ EDITS = {
     "seed": (lambda note: note["trials"][0].update(seed=5), "is no folder of arm momentum, seed 5"),
     "outside": (lambda note: note["trials"][0].update(folder="../../outside"), "'../../outside' is no folder"),
     "configs": (swap_configs, "arm momentum was Config("),
-    "config": (lambda note: note["arms"]["plain"].update(episodes=7), "arm plain is not as preset smoke has it"),
+    "config": (lambda note: note["arms"]["plain"].update(episodes=7), "arm plain was Config("),
     "preset": (lambda note: note.update(preset="laptop"), "arm momentum was Config("),
     "changed": (lambda note: note.update(changed={"size": 4}), "arm momentum was Config("),
     "experiment": (lambda note: note.update(experiment="other"), "it is of other"),
