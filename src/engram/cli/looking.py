@@ -16,7 +16,7 @@ from rich.table import Table
 from engram import extras, registry
 from engram.cli import fields
 from engram.cli.commands import Data, Doctor, List, Show
-from engram.cli.output import out, print_table
+from engram.cli.output import LEAST, out, print_table
 from engram.storage.files import runs_folder
 from engram.verdicts import counted
 
@@ -71,11 +71,7 @@ def _list_experiments(command: List) -> None:
     recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text(encoding="utf-8"))
     root = runs_folder(command.runs)
     run_here = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
-    table = Table(box=None, pad_edge=False, expand=True)
-    columns = ["name", "claims", *(["last run here"] if run_here else [])]
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    table.add_column("what it tests", no_wrap=True, ratio=1)
+    console, rows = out(), []
     for name in registry.experiments():
         try:
             about = registry.documentation(name)
@@ -84,8 +80,16 @@ def _list_experiments(command: List) -> None:
         except Exception as error:  # a broken experiment of another package must not hide the others
             summary, last = f"cannot be loaded: {error}", ""
         record = "; ".join(f"{preset}: {counted(counts)}" for preset, counts in recorded.get(name, {}).items())
-        table.add_row(*map(escape, (name, record.removeprefix("laptop: "), *([last] if run_here else []), summary)))
-    out().print(table)
+        rows.append((name, record.removeprefix("laptop: "), last, summary))
+    is_narrow = console.width < LEAST  # then there is no room for the claims, and summaries are wrapped
+    shown = {"name": True, "claims": not is_narrow, "last run here": bool(run_here), "what it tests": True}
+    table = Table(box=None, pad_edge=False, expand=True)
+    for column in filter(shown.get, shown):
+        is_summary = column == "what it tests"
+        table.add_column(column, no_wrap=not (is_narrow and is_summary), ratio=1 if is_summary else None)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell, is_shown in zip(row, shown.values(), strict=True) if is_shown))
+    console.print(table)
 
 
 def _last(name: str, root: Path) -> str:
