@@ -231,7 +231,8 @@ def _runs(which: str) -> str:
 def recorded(name: str) -> dict[str, dict[str, Any]]:
     """Return the sections that show the records of an experiment, by preset."""
     experiment = engram.registry.get("experiments", name)
-    return {preset: report.section(experiment, run) for preset, run in results.recorded(name).items()}
+    runs = results.recorded(name)
+    return {preset: report.section(experiment, run, curves=not notebooks.QUICK) for preset, run in runs.items()}
 
 
 def gallery() -> str:

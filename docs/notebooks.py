@@ -18,6 +18,7 @@ from engram.lab import report
 
 GUIDES = ("plasticity.md", "learning-rules.md", "continual.md", "same-solution.md", "memory.md", "difficulty.md")
 SECONDS = 300  # time limit of a cell
+QUICK = os.environ.get("ENGRAM_DOCS") == "quick"  # whether guides are not executed and learning curves not drawn
 PLOTLY = "application/vnd.plotly.v1+json"
 
 
@@ -37,10 +38,10 @@ def _kernel() -> KernelManager:
 def executed(text: str) -> str:
     """Return a guide in Markdown as a notebook in JSON, with the outputs of its Python.
 
-    With ``ENGRAM_DOCS=unexecuted`` there are no outputs, which is enough to check links and pages.
+    A quick site has no outputs, which is enough to check links and pages.
     """
     notebook = jupytext.reads(text, "md")
-    if os.environ.get("ENGRAM_DOCS") == "unexecuted":
+    if QUICK:
         return str(nbformat.writes(notebook))
     forgets = nbformat.v4.new_code_cell("%reset -f")  # deletes the definitions of the guide before
     notebook.cells.insert(0, forgets)

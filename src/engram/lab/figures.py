@@ -42,12 +42,17 @@ def line_style(number: int) -> dict[str, str]:
     return {"color": PALETTE[number % len(PALETTE)], "dash": dashes[number // len(PALETTE) % len(dashes)]}
 
 
-def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]:
+def figures_of(experiment: Experiment, results: Results, *, curves: bool = True) -> dict[str, go.Figure]:
     """All figures of a run, by name: the experiment's own, those of its studies, and the curves of each metric.
 
     The names are ``figure``, ``figure-recovery`` and ``curves-loss``; if there are too many arms for one figure, the
     curves are split over ``curves-loss``, ``curves-loss~2`` and so on, by study. There are no curves if nothing is
     learned, and a figure is left out if the run lacks what it shows.
+
+    Args:
+        experiment: The experiment.
+        results: The results of a run.
+        curves: Whether to draw the curves, which take most of the time.
     """
     figures = {}
     is_complete = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
@@ -64,8 +69,10 @@ def figures_of(experiment: Experiment, results: Results) -> dict[str, go.Figure]
                 raise ValueError(
                     f"the {name} of {experiment.name} cannot be drawn from its results: {problem}"
                 ) from error
-    curves = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
-    logged = [(metric, arm) for metric, arm, steps in curves.rows() if steps > 1] if results.headline else []
+    if not curves or not results.headline:
+        return figures
+    steps_of = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
+    logged = [(metric, arm) for metric, arm, steps in steps_of.rows() if steps > 1]
     for metric in sorted(dict(logged), key=lambda metric: metric != results.headline):
         arms = [arm for arm in results.arms if (metric, arm) in logged]
         studies = [[arm for arm in arms if arm in study.table] for study in experiment.by_name.values()]

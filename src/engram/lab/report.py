@@ -95,12 +95,12 @@ def plot(figure: go.Figure) -> str:
     return f"<figure><figcaption>{caption}</figcaption>{drawing}</figure>"
 
 
-def section(experiment: Experiment, results: Results) -> dict[str, Any]:
-    """The content of the section on one run."""
+def section(experiment: Experiment, results: Results, *, curves: bool = True) -> dict[str, Any]:
+    """The content of the section on one run, with or without learning curves."""
     claims = results.claims()
     arms = experiment.arms(results.preset, results.changed)
     seconds = sum(arm.seconds for arm in arms.values())
-    figures = figures_of(experiment, results)
+    figures = figures_of(experiment, results, curves=curves)
     main_figure = figures.pop("figure", None)
     absent = [name for name in arms if name not in results.arms]
     lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (main_figure is None)
