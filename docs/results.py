@@ -15,6 +15,7 @@ import re
 import sys
 import textwrap
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -65,6 +66,7 @@ def waits(name: str) -> str:
     return "changed since its last record and not run again yet" if records(name) else "not recorded yet"
 
 
+@cache
 def recorded(name: str) -> dict[str, Results]:
     """Read the current records of an experiment, by preset; a record of arms that have changed since is left out."""
     experiment = engram.registry.get("experiments", name)

@@ -51,7 +51,8 @@ def test_noise_has_its_size_and_a_seed_settles_all():
     assert (noisy[0] - clean[0]).std() == pytest.approx(0.1, rel=0.02)
     np.testing.assert_array_equal(noisy[2], clean[2])
     again = make_sparse_dictionary_data(500, dictionary=clean[1], random_state=np.random.default_rng(5))
-    assert again[1] is clean[1]
+    np.testing.assert_array_equal(again[1], clean[1])
+    assert again[1] is not clean[1]
 
 
 def test_the_start_is_as_far_away_as_said():

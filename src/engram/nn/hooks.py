@@ -11,7 +11,9 @@ def has_hooks(*modules: nn.Module) -> bool:
     Code that computes with the parameters of a module, without calling it, skips its hooks.
 
     Examples:
-        >>> has_hooks(nn.utils.weight_norm(nn.Linear(2, 2))), has_hooks(nn.Linear(2, 2))
+        >>> layer = nn.Linear(2, 2)
+        >>> _ = layer.register_forward_hook(lambda module, inputs, output: 2 * output)
+        >>> has_hooks(layer), has_hooks(nn.Linear(2, 2))
         (True, False)
     """
     return any(module._forward_pre_hooks or module._forward_hooks for module in modules)
