@@ -26,3 +26,6 @@ def test_a_slice_is_a_plain_sequence():
     body = ConvBody(4)
     assert type(body[:3]) is nn.Sequential
     assert body[:3][0] is body[0]
+    assert [name for name, _ in body[1:3].named_children()] == [
+        name for name, _ in nn.Sequential(*body)[1:3].named_children()
+    ]

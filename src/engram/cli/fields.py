@@ -42,8 +42,8 @@ def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
         message = re.split("─{9,} ", re.sub("^ ─ .*?─+ ", "", words))[0].strip()
         raise ValueError(f"{message} (see --help)")
     name, kind = wrong[1].removeprefix("--").replace("-", "_"), wrong[2]
-    kinds = {"INT": "an int", "FLOAT": "a number", "[FLOAT": "numbers with spaces between", "[INT": "ints, likewise"}
-    expected = kinds.get(kind, kind)
+    several = {"[INT": "ints with spaces between", "[FLOAT": "numbers with spaces between"}
+    expected = ({"INT": "an int", "FLOAT": "a number"} | several).get(kind, kind)
     raise ValueError(f"{name} = {_value_of(wrong[1], arguments)!r}: expected {expected}")
 
 

@@ -78,10 +78,11 @@ class _OfFile:
     @classmethod
     def if_from_file(cls, job: Job) -> Any:
         """The job itself if its trial is in a module that can be imported by name."""
-        module = sys.modules[job.trial.function.__module__]
-        file = getattr(module, "__file__", None) or ""
-        is_from_file = file.endswith(".py") and references.place_of(f"{file}:_") == f"{module.__name__}:_"
-        return cls(job, file) if is_from_file else job
+        for name in job.trial.modules:
+            file = getattr(sys.modules.get(name), "__file__", None) or ""
+            if file.endswith(".py") and references.place_of(f"{file}:_") == f"{name}:_":
+                return cls(job, file)
+        return job
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _job_of_file, (self._file, dumps(self._job))

@@ -51,10 +51,6 @@ class Note(TypedDict):
     trials: list[Entry]
 
 
-class _ChangedError(ValueError):
-    """The settings of a note are not those of the experiment now."""
-
-
 class OldRunError(CorruptFileError):
     """The experiment has changed since its last run, whose note is ``path``."""
 
@@ -119,13 +115,11 @@ def load(experiment: str | Experiment, runs: str | Path | None = None, *, metric
     root = runs_folder(runs) / experiment.name
     try:
         note = read_sealed(root / NOTE, Note)
-        _check(experiment, note)
+        _check(experiment, note, root / NOTE)
     except FileNotFoundError:
         raise ValueError(f"{experiment.name} was not run in {root.parent} yet") from None
     except CorruptFileError:
         raise
-    except _ChangedError as error:
-        raise OldRunError(root / NOTE, str(error)) from None
     except ValueError as error:
         raise CorruptFileError(root / NOTE, str(error)) from None
     return read_back(experiment, root, note, metrics=metrics)
@@ -269,7 +263,7 @@ def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any
     return {arm: configs.from_dict(experiment.study_of(arm).settings, fields) for arm, fields in stored["arms"].items()}
 
 
-def _check(experiment: Experiment, note: Note) -> None:
+def _check(experiment: Experiment, note: Note, path: Path) -> None:
     """Raise ValueError if a note does not fit the current experiment, or an entry does not fit its folder's name."""
     if note["experiment"] != experiment.name:
         raise ValueError(f"it is of {note['experiment']}")
@@ -277,7 +271,7 @@ def _check(experiment: Experiment, note: Note) -> None:
     for arm, config in _configs(experiment, note).items():
         if arm not in arms or config != arms[arm].config:
             current = arms[arm].config if arm in arms else "left out"
-            raise _ChangedError(f"arm {arm} was {config}, and is now {current}")
+            raise OldRunError(path, f"arm {arm} was {config}, and is now {current}")
     for entry in note["trials"]:
         arm, seed, folder = entry["arm"], entry["seed"], entry["folder"]
         is_own = folder.startswith(f"{arm}-{seed}-") and _DIGEST.fullmatch(folder.removeprefix(f"{arm}-{seed}-"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -53,7 +54,9 @@ class ConvBody(nn.Sequential):
 
     def __getitem__(self, index: slice | int) -> Any:
         """A layer; or some of the layers as an ``nn.Sequential``."""
-        return nn.Sequential(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
+        if isinstance(index, slice):
+            return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
 
     def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
         """The features; for images of 28 x 28 pixels, 9 for each channel."""
@@ -64,14 +67,14 @@ class ConvBody(nn.Sequential):
         conv, norm = cast(nn.Conv2d, self[0]), cast(nn.InstanceNorm2d, self[1])
         if input.shape[1] != conv.in_channels or not len(input):
             raise ValueError(f"input.shape = {tuple(input.shape)}: expected (batch, {conv.in_channels}, height, width)")
-        if has_hooks(*list(self)[:4]):
-            return nn.Sequential(*self)(input)  # type: ignore[no-any-return]
+        if has_hooks(*self[:4]):
+            return self[:](input)  # type: ignore[no-any-return]
         patches = Patches.of(input)
         weight = conv.weight.flatten(1)
         scale = norm.weight * torch.rsqrt(((weight @ patches.covariance) * weight).sum(2) + EPS)
         kernels = torch.cat((weight * scale[..., None], norm.bias.expand_as(scale)[..., None]), 2)
         z = functional.max_pool2d(patches.quarters(patches.values @ kernels.mT), (4, 1))
-        return nn.Sequential(*list(self)[4:])(z.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
+        return self[4:](z.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
 
 
 class Patches(NamedTuple):

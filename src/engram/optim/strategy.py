@@ -110,11 +110,15 @@ def measured_loss(
     """Losses, or negated fitness, in double precision, with a warning about those that are not finite.
 
     Args:
-        fitness: As for ``checked_loss``.
-        loss: Likewise.
-        population_size: Likewise.
+        fitness: A number for each individual, to be maximised; None if ``loss`` is given.
+        loss: A number for each individual, to be minimised; None if ``fitness`` is given.
+        population_size: Number of individuals.
         others: What happens to individuals without a finite number, for the warning.
-        stacklevel: That of the warning.
+        stacklevel: Which caller the warning names, counted as in ``warnings.warn``.
+
+    Raises:
+        TypeError: Neither or both of fitness and loss are given.
+        ValueError: There is not one number for each individual, or none of them is finite.
     """
     if (fitness is None) == (loss is None):
         raise TypeError("expected either fitness, to be maximised, or loss, to be minimised")

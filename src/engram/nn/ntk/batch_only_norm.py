@@ -79,8 +79,8 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
         x: Samples, such as the training set, as one batch.
 
     Raises:
-        ValueError: There is only one sample, or the network has no such norm, or runs one not once; no statistics were
-            changed.
+        ValueError: There is only one sample, or the network has no such norm, or does not run each norm exactly once;
+            no statistics were changed.
 
     Examples:
         >>> model = nn.Sequential(BatchOnlyNorm())
