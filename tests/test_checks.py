@@ -95,6 +95,18 @@ def test_an_array_of_integers_is_made_of_integers(numbers, dtype, message):
     assert checks.array("cells", [2.0, 1], ("n",), dtype).tolist() == [2, 1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_of_fewer_bits_are_numbers():
+    assert checks.number("low", np.float32(0.5), minimum=0, maximum=1) == checks.number("low", np.float16(0.5)) == 0.5
+    assert checks.array("scores", torch.tensor([0.5, 1], dtype=torch.bfloat16), (2,)).tolist() == [0.5, 1]
+
+
+def test_lists_and_tuples_of_arrays_are_told_apart():
+    row = "array of shape (2,) and dtype float64"
+    assert checks.shown([np.ones(2)] * 2) == f"[{row}, {row}]"
+    assert checks.shown((np.ones(2),) * 4) == f"({row}, {row}, {row}, ...)"
+
+
 def test_an_error_passes_through_no_frame_of_the_checks():
     with pytest.raises(TypeError) as caught, checks.noted(numbers=[1, None]):
         sum([1, None])

@@ -105,7 +105,8 @@ def shown(value: Any) -> str:
         kind = "tensor" if isinstance(value, Tensor) else "array"
         return f"{kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
     if isinstance(value, list | tuple) and any(isinstance(item, ARRAYS) for item in value):
-        return f"({', '.join([*map(shown, value[:3]), *['...'] * (len(value) > 3)])})"
+        items = ", ".join([*map(shown, value[:3]), *["..."] * (len(value) > 3)])
+        return f"[{items}]" if isinstance(value, list) else f"({items})"
     return textwrap.shorten(re.sub(" at 0x[0-9A-Fa-f]+", "", repr(value)), 80, placeholder=" ...")
 
 
@@ -237,17 +238,16 @@ def number(
     """
     if not isinstance(value, float | int | np.floating | np.integer) or isinstance(value, bool):
         raise TypeError(f"{name} = {value!r}: expected {_range(minimum, above, maximum, below)}")
-    if isinstance(value, np.floating) and not math.isfinite(value):  # the largest float is infinite in float32
-        raise ValueError(f"{name} = {value}: expected {_range(minimum, above, maximum, below)}")
+    plain = float(value) if isinstance(value, np.floating) else value  # a float32 cannot be compared with LARGEST
     if (
-        not -LARGEST <= value <= LARGEST
-        or (minimum is not None and value < minimum)
-        or (above is not None and value <= above)
-        or (maximum is not None and value > maximum)
-        or (below is not None and value >= below)
+        not -LARGEST <= plain <= LARGEST
+        or (minimum is not None and plain < minimum)
+        or (above is not None and plain <= above)
+        or (maximum is not None and plain > maximum)
+        or (below is not None and plain >= below)
     ):
         raise ValueError(f"{name} = {value}: expected {_range(minimum, above, maximum, below)}")
-    return float(value)
+    return float(plain)
 
 
 def choice(name: str, value: T, choices: Collection[T]) -> T:
@@ -327,7 +327,9 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
         ValueError: The value does not consist of numbers, has the wrong shape, or is not finite; or an integer
             ``dtype`` cannot represent one of the numbers.
     """
-    value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # NumPy has no bfloat16
     try:
         numbers = np.asarray(value)
     except ValueError:  # ragged

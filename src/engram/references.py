@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import pkgutil
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,13 +28,18 @@ def load(reference: str) -> Any:
     """Load the part that a reference names.
 
     Raises:
-        ValueError: There is no such module, or it has no such name.
+        ValueError: There is no such module, it has no such name, or its code raises an error.
     """
     place, _, attribute = reference.rpartition(":")
     try:  # not `import_module`: then the manifest of a run would have to list every module that is loaded
         module = _module_of_file(Path(place)) if place.endswith(".py") else pkgutil.resolve_name(f"{place}:")
-    except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
+    except Exception as error:
+        if isinstance(error, FileNotFoundError) or f"{place}.".startswith(f"{getattr(error, 'name', None)}."):
+            raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        last = [frame for frame in frames if frame.filename == str(Path(place).resolve())][-1:] or frames[-1:]
+        where = "" if isinstance(error, SyntaxError) else f" ({last[0].filename}, line {last[0].lineno})"
+        raise ValueError(f"{reference!r} cannot be loaded: {type(error).__name__}: {error}{where}") from error
     part = module
     for name in attribute.split("."):
         if not hasattr(part, name):

@@ -89,7 +89,12 @@ def get(kind: str, name: str) -> Any:
         raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(registered)}")
     (value, entry) = next(iter(registered.items()))
     resolved[asked_by, kind, name] = value
-    return entry.load()
+    try:
+        return entry.load()
+    except Exception as error:
+        package = "" if entry.dist is None else f" of the package {entry.dist.name}"
+        error.add_note(f"{_singular(kind)} {name!r} is registered as {value!r}{package}")
+        raise
 
 
 def check(kind: str, name: str, argument: str = "") -> str:

@@ -153,6 +153,8 @@ def odd_trial(config: Odd, run: Run) -> Any:
         raise RuntimeError("no file \udcff.txt")
     if config.returns == "undecodable":
         Path(os.fsdecode(b"undecodable-\xff.txt")).read_text()
+    if config.returns == "exit":
+        raise SystemExit("usage: tool FILE")
     return {"nothing": None, "list": [1.0], "array": {"loss": np.ones(2)}}.get(config.returns, {})
 
 
@@ -164,6 +166,7 @@ def odd_trial(config: Odd, run: Run) -> Any:
         ("array", "TypeError: result 'loss' = array of shape (2,) and dtype float64: expected Python's numbers"),
         ("surrogate", r"RuntimeError: no file \udcff.txt"),
         ("undecodable", "ValueError: the file '"),
+        ("exit", "SystemExit: usage: tool FILE"),
     ],
 )
 def test_an_odd_result_or_name_fails_its_trial_and_says_so(tmp_path, monkeypatch, files_forgotten, returns, message):

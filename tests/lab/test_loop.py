@@ -132,24 +132,30 @@ def test_a_loop_that_was_left_is_refused(tmp_path):
     run = Run(TrialFolder(tmp_path), 0)
     for _ in run.steps(5):
         break
-    with pytest.raises(RuntimeError, match=r"left at step 0 of 5: run\.steps does not support break"):
+    with pytest.raises(RuntimeError, match=r"left at step 0 of 5: run\.steps supports neither break"):
         list(run.steps(5))
     with pytest.raises(RuntimeError, match="left at step 0 of 5"):
         run.close()
 
 
 @pytest.mark.parametrize(
-    ("step", "values", "error"),
+    ("step", "values", "error", "message"),
     [
-        (0.5, {"x": 1.0}, TypeError),
-        (2**63, {"x": 1.0}, ValueError),
-        (1, {"x": "many"}, ValueError),
-        (1, {"a b": 1}, ValueError),
+        (0.5, {"x": 1.0}, TypeError, "float"),
+        (2**63, {"x": 1.0}, ValueError, "step = 9223372036854775808: expected"),
+        (1, {"x": "many"}, TypeError, "metric 'x' = 'many': expected a number"),
+        (
+            1,
+            {"x": torch.ones(2)},
+            TypeError,
+            r"metric 'x' = tensor of shape \(2,\) and dtype torch.float32: expected a number",
+        ),
+        (1, {"a b": 1}, ValueError, "metric = 'a b': expected letters"),
     ],
 )
-def test_what_is_no_metric_is_refused(tmp_path, step, values, error):
+def test_what_is_no_metric_is_refused(tmp_path, step, values, error, message):
     run = Run(TrialFolder(tmp_path), 0)
-    with pytest.raises(error):
+    with pytest.raises(error, match=message):
         run.log(step, **values)
     assert run.metrics().is_empty()
 

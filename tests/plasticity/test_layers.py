@@ -69,6 +69,16 @@ def test_two_layers_are_two_networks_one_after_the_other(name):
     assert state.hidden.shape == (2, 2, UNITS)  # layers first, as in nn.LSTM
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm"])
+def test_hooks_that_would_be_skipped_are_refused(name):
+    net = build(name, num_layers=2)
+    hook = net.upper[0].register_forward_hook(lambda module, inputs, output: None)
+    with pytest.raises(ValueError, match=r"upper\[0\] has hooks, which do not run"):
+        net(draw(3, 2, INPUTS))
+    hook.remove()
+    net(draw(3, 2, INPUTS))
+
+
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("batch_first", [False, True])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -43,6 +44,28 @@ def test_what_is_no_part_is_named(part, message):
     else:
         with pytest.raises(ValueError, match=message):
             find_part(part)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import nosuch", r"mine.py:Mine' cannot be loaded: ModuleNotFoundError: No module.*mine.py, line 1\)"),
+        ("x = 1\nx / 0", r"cannot be loaded: ZeroDivisionError: division by zero \(.*mine.py, line 2\)"),
+        ("def f(:", r"cannot be loaded: SyntaxError: invalid syntax \(mine.py, line 1\)$"),
+    ],
+)
+def test_an_error_in_the_file_of_a_part_says_where(tmp_path, source, message):
+    (tmp_path / "mine.py").write_text(source)
+    with pytest.raises(ValueError, match=message):
+        registry.get("learning_rules", f"{tmp_path}/mine.py:Mine")
+
+
+def test_a_registered_part_that_cannot_be_loaded_is_named(monkeypatch):
+    entry = EntryPoint("broken", "nosuch.module:Part", "engram.agents")
+    monkeypatch.setattr(registry, "entries", lambda kind: (entry,))
+    with pytest.raises(ModuleNotFoundError) as caught:
+        registry.get("agents", "broken")
+    assert caught.value.__notes__ == ["agent 'broken' is registered as 'nosuch.module:Part'"]
 
 
 def test_an_object_without_a_name_is_refused():

@@ -95,6 +95,7 @@ def test_any_altered_or_missing_byte_is_noticed(tmp_path_factory, data):
         ({"a": {(1, 2): 3}}, r"state\.a has the key \(1, 2\)"),
         ({"f": len}, r"state\.f is of type builtin_function_or_method"),
         ({"z": torch.ones(1, dtype=torch.complex128)}, r"state\.z has the type torch\.complex128"),
+        ({"s": torch.eye(2).to_sparse()}, r"state\.s has the layout torch\.sparse_coo: a checkpoint stores dense"),
         ({"c": np.complex64(1j)}, r"state\.c is of type complex64"),
         ({"names": np.array(["a"])}, r"state\.names has the type <U1"),
     ],

@@ -203,7 +203,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
             status = replace(folder.status(), state="interrupted")
         except CannotWriteError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script that a trial calls may exit
             folder.fail(traceback.format_exc())
             status = replace(folder.status(), state="failed", message=printable(f"{type(error).__name__}: {error}"))
         if status.state in ("interrupted", "failed"):

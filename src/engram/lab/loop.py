@@ -232,9 +232,7 @@ class Run:
                 invalid.
         """
         step = checks.size("step", operator.index(step), minimum=-(2**63), maximum=2**63 - 1)
-        logged = {
-            name: float(value.detach() if isinstance(value, torch.Tensor) else value) for name, value in values.items()
-        }
+        logged = {name: _scalar(name, value) for name, value in values.items()}
         if (length := checks.size("every", every)) > 1:
             logged = self._means(length, logged)
         for name, number in logged.items():
@@ -308,7 +306,7 @@ class Run:
         """Refuse to go on after a ``break``: a resumed trial would not know about it."""
         if self._status.step < self._status.total:
             position = f"step {self._status.step} of {self._status.total}"
-            advice = "run.steps does not support break; skip the work in the remaining steps instead"
+            advice = "run.steps supports neither break (skip the work in the remaining steps instead) nor nested loops"
             raise RuntimeError(f"the loop was left at {position}: {advice}")
 
     def _seconds(self) -> float:
@@ -379,6 +377,15 @@ class _GlobalGenerators:
         torch.set_rng_state(state["cpu"])
         if state["cuda"]:
             torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _scalar(name: str, value: Any) -> float:
+    """The value of a metric; TypeError if it is not one number."""
+    try:
+        return float(value.detach() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        expected = "a number or a tensor of one element"
+        raise TypeError(f"metric {name!r} = {checks.shown(value)}: expected {expected}") from None
 
 
 def get_state(name: str, item: Any) -> Any:

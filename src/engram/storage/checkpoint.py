@@ -145,6 +145,8 @@ def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
 
 def _tensor(value: torch.Tensor | np.ndarray, path: str) -> torch.Tensor:
     """A copy as safetensors stores it: contiguous, on the CPU, in native byte order, and sharing no memory."""
+    if isinstance(value, torch.Tensor) and value.layout != torch.strided:
+        raise TypeError(f"{path} has the layout {value.layout}: a checkpoint stores dense tensors")
     if value.dtype not in (torch.complex128, np.complex128):
         if isinstance(value, torch.Tensor):
             return value.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from engram.nn.hooks import has_hooks
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels.constants import FORGETS, RECURSIONS, SQUASH
 from engram.plasticity.neuromodulator import Neuromodulator
@@ -103,7 +104,7 @@ def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> 
     Raises:
         ValueError: The neuromodulator has hooks.
     """
-    if neuromodulator is not None and (neuromodulator._forward_hooks or neuromodulator._forward_pre_hooks):
+    if neuromodulator is not None and has_hooks(neuromodulator):
         raise ValueError("neuromodulator has hooks, which kernels do not call: expected none, or backend = 'eager'")
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
