@@ -236,3 +236,12 @@ def test_the_distance_of_gram_matrices_has_a_gradient_where_activity_is_constant
     X = torch.ones(5, 3, requires_grad=True)
     gram_distance(X, torch.randn(5, 4, generator=torch.Generator().manual_seed(0))).backward()
     assert X.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_distances_in_half_precision_are_those_of_the_same_numbers(dtype):
+    X, Y = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0)).mul(300).to(dtype)
+    for distance in (nmse, gram_distance):
+        assert distance(X, Y) == distance(X.float(), Y.float())
+    assert nmse(X, torch.ones_like(X)).isfinite()
+    assert gram_distance(X, torch.ones_like(X)).isfinite()
