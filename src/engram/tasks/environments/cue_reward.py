@@ -27,8 +27,8 @@ class CueRewardVectorEnv(BatchedEnv):
     is rewarded with +1, a wrong one with -1. At other steps actions have no effect. With n cues a trial has n/2 + 3
     to 3n/2 + 2 steps with equal probability: an empty one, the cues and the gaps between them, Go, an empty one.
 
-    An observation has cue_bits + 7 numbers: the cue; whether this is the Go signal; 1; the time as a fraction of the
-    episode; the last reward; 0; the last action as one-hot (zeros at the start). After a Go step,
+    An observation has cue_bits + 7 numbers: the cue; whether this is the Go signal; 1; the time as a fraction of
+    ``episode_len``; the last reward; 0; the last action as one-hot (zeros at the start). After a Go step,
     ``info["correct"]`` is whether the answer was right, which a flipped reward does not show.
 
     Args:

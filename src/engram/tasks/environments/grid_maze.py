@@ -64,7 +64,7 @@ class GridMazeVectorEnv(BatchedEnv):
     rewarded one; the reward does not move, so that an agent that remembers where it is gets it many times.
 
     An observation has 17 numbers: for each of the nine cells around and under the agent, row by row, whether it is a
-    wall; 0; 1; the time as a fraction of the episode; the last reward; the last action as one-hot (action 0 at the
+    wall; 0; 1; the time as a fraction of ``episode_len``; the last reward; the last action as one-hot (action 0 at the
     start). Actions are up, down, left, right; a move into a wall has no effect but ``wall_penalty``.
 
     The mazes of "Differentiable plasticity" (see ``grid_maze``) have a wall penalty of 0.1, may have the reward in the

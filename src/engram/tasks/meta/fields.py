@@ -12,7 +12,7 @@ import pydantic
 from annotated_types import Ge, Le
 
 STRICT = pydantic.ConfigDict(strict=True, extra="forbid", revalidate_instances="always", allow_inf_nan=False)
-PLAIN = pydantic.BeforeValidator(lambda value: int(value) if isinstance(value, np.integer) else value)
+PLAIN = pydantic.BeforeValidator(lambda value: int(value) if isinstance(value, np.integer) else value)  # of NumPy
 Index = Annotated[int, pydantic.Strict(), Ge(0), PLAIN]
 Count = Annotated[int, pydantic.Strict(), Ge(1), PLAIN]
 Side = Annotated[int, pydantic.Strict(), Ge(1), Le(1000), PLAIN]  # of a grid
