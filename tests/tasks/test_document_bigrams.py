@@ -1,11 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram.tasks import DocumentBigrams
+from engram.testing.module import without_type_checks
+from engram.testing.promises import default_dtype
 
 
 def seeded(seed=0):
@@ -77,6 +80,18 @@ def test_a_name_tells_nothing_of_its_attribute_across_documents():
     assert information < 0.005
     marginal = joint.sum(0)
     assert -(marginal * marginal.log()).sum() == pytest.approx(math.log(10), abs=0.005)
+
+
+def test_words_have_the_default_dtype():
+    with default_dtype(torch.float64):
+        episode = DocumentBigrams().sample(2, seeded())
+    assert episode.inputs.dtype == episode.targets.dtype == torch.float64
+
+
+def test_small_integer_types_do_not_overflow():
+    with without_type_checks():
+        task = DocumentBigrams(np.uint8(200), np.int8(90), np.int16(300))
+    assert repr(task) == repr(DocumentBigrams(200, 90, 300))
 
 
 def test_the_chain_is_fixed():

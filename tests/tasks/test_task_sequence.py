@@ -67,7 +67,10 @@ def test_mixture_pads_repeats_standardises_and_has_a_head_for_each():
     [
         (lambda g: permuted(digits(), (digits()[0][:, :2], digits()[1]), 2, g), "features"),
         (lambda g: permuted(digits(), (digits()[0], digits()[1][:3]), 2, g), "test has labels"),
-        (lambda g: permuted((digits()[0].long(), digits()[1]), digits(), 2, g), "train has inputs"),
+        (
+            lambda g: permuted((digits()[0].byte(), digits()[1]), digits(), 2, g),
+            r"train has inputs of torch.uint8 .*: expected floating-point numbers",
+        ),
         (lambda g: split(digits(), digits(), [(0, 1), (1, 2)]), "groups"),
         (lambda g: split(digits(), digits(), [(0, 11)]), "class 11"),
         (lambda g: mixture([]), "data_sets"),

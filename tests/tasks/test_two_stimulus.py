@@ -15,6 +15,7 @@ from engram.tasks.two_stimulus import (
     ladder_rung,
     training_tasks,
 )
+from engram.testing.promises import default_dtype
 
 FUNCTIONS = {
     "and": lambda a, b: a and b,
@@ -103,6 +104,15 @@ def test_an_episode_is_its_trials_one_after_another():
     assert episode.targets.unique().tolist() == pytest.approx([0.1, 0.9])
     assert episode.mask[:, 0].nonzero()[:, 0].tolist() == [50 * t + k for t in range(3) for k in range(25, 35)]
     assert set(block.table.tolist()) == {0, 1}
+
+
+def test_targets_have_the_default_dtype_as_inputs_have():
+    with default_dtype(torch.float64):
+        episode = TwoStimulus(trials=2).sample(3, torch.Generator().manual_seed(0))
+    assert episode.inputs.dtype == episode.targets.dtype == torch.float64
+    usual = TwoStimulus(trials=2).sample(3, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(usual.targets.double(), episode.targets)
+    assert torch.equal(usual.inputs.double(), episode.inputs)
 
 
 def test_the_stimuli_are_fair_and_independent():

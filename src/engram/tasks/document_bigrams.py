@@ -52,7 +52,7 @@ class DocumentBigrams:
 
     def __post_init__(self) -> None:
         for name, bound in {"words": 1, "names": 1, "document_length": 2, "gap": 0}.items():
-            checks.size(name, getattr(self, name), bound)
+            object.__setattr__(self, name, checks.size(name, getattr(self, name), bound))
         if self.words <= 2 * self.names:
             raise ValueError(f"words = {self.words}: expected more than 2 * names = {2 * self.names}")
         checks.number("name_rate", self.name_rate, above=0, below=1)
@@ -74,7 +74,7 @@ class DocumentBigrams:
         checks.size("batch_size", batch_size)
         checks.generator(generator)
         document = self._documents(batch_size, generator)
-        one_hot = functional.one_hot(document, self.words).to(torch.float32)
+        one_hot = functional.one_hot(document, self.words).to(torch.get_default_dtype())
         occurred, following = one_hot[:-1].cumsum(0), document[1:].unsqueeze(2)
         attribute = (following >= self.names) & (following < 2 * self.names)
         is_known = (attribute & (occurred.gather(2, following) > 0)).squeeze(2)

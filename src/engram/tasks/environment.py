@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,6 +51,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - as Gymnasium has it
+    _reset_options: ClassVar[tuple[str, ...]] = ("reset_mask",)
 
     def __init__(
         self,
@@ -61,12 +63,12 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         *,
         render_mode: str | None = None,
     ) -> None:
-        checks.size("episode_len", episode_len)
+        self.metadata = deepcopy(self.metadata)  # one's own, which may be changed
+        self.episode_len = checks.size("episode_len", episode_len)
         self.render_mode = checks.choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         if max_episode_steps is not None:
-            checks.size("max_episode_steps", max_episode_steps)
+            max_episode_steps = checks.size("max_episode_steps", max_episode_steps)
         self.num_envs = checks.size("num_envs", num_envs)
-        self.episode_len = episode_len
         self.max_episode_steps = max_episode_steps
         self.single_observation_space = observation_space
         self.single_action_space = action_space
@@ -116,6 +118,11 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         """The random generators, one for each environment."""
         return tuple(self.rngs)
 
+    @property
+    def np_random_seed(self) -> Any:
+        """The seeds of the random generators, one for each environment."""
+        return tuple(rng.bit_generator.seed_seq.entropy for rng in self.rngs)  # type: ignore[attr-defined]
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
@@ -127,7 +134,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
             options: ``{"reset_mask": mask}``, with a mask of booleans (num_envs,), resets only some environments.
 
         Raises:
-            ValueError: There is not one seed for each environment, or the mask has the wrong shape or type.
+            ValueError: There is not one seed for each environment, an option is unknown, or the mask has the wrong
+                shape or type.
         """
         checks.arguments()
         seeds, mask = self._seeds_and_mask(seed, options)
@@ -153,6 +161,9 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         seeds = [None if number is None else checks.size("seed", number, minimum=0, maximum=None) for number in numbers]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed = {seed!r}: expected num_envs = {self.num_envs} seeds")
+        if unknown := [name for name in options or {} if name not in self._reset_options]:
+            known = " and ".join(self._reset_options)
+            raise ValueError(f"options = {options!r}: expected only {known}, not {unknown[0]!r}")
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise ValueError(f"options['reset_mask'] = {mask!r}: expected {self.num_envs} booleans")
@@ -204,7 +215,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
     def _restart(self, rows: Rows) -> None:
         self.steps[rows], self.last_reward[rows], self.last_action[rows], self.ended[rows] = 0, 0.0, 0, False
-        self._init(rows)
+        if rows.size:
+            self._init(rows)
 
 
 class SingleEnv(Env[Any, Any]):
@@ -217,6 +229,7 @@ class SingleEnv(Env[Any, Any]):
     def __init__(self, **arguments: Any) -> None:
         self.batch = type(self).vector_type(num_envs=1, **arguments)
         self._arguments = arguments
+        self.metadata = deepcopy(self.metadata)  # one's own, which may be changed
         self.render_mode = self.batch.render_mode
         self.observation_space = self.batch.single_observation_space
         self.action_space = self.batch.single_action_space
@@ -228,6 +241,7 @@ class SingleEnv(Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Shaped[np.ndarray, "*features"], dict[str, Any]]:
         """Start an episode; a ``seed`` gives it a new generator; ``options`` as in ``BatchedEnv.reset``."""
+        seed = None if seed is None else checks.size("seed", seed, minimum=0, maximum=None)
         before = self.batch.rngs, self._np_random, self._np_random_seed
         super().reset(seed=seed)
         self.batch.rngs = [self.np_random]

@@ -190,7 +190,7 @@ def _checked(name: str, data: tuple[Tensor, Tensor]) -> Labelled:
     inputs, labels = (checks.instance(name, tensor, Tensor) for tensor in data)
     kind = f"{inputs.dtype} and shape {tuple(inputs.shape)}"
     if inputs.ndim < 2 or not inputs.is_floating_point() or not len(inputs):
-        raise ValueError(f"{name} has inputs of {kind}: expected numbers, (samples, ...)")
+        raise ValueError(f"{name} has inputs of {kind}: expected floating-point numbers, (samples, ...)")
     if labels.shape != inputs.shape[:1] or labels.is_floating_point() or (labels < 0).any():
         kind = f"{labels.dtype} and shape {tuple(labels.shape)}"
         raise ValueError(f"{name} has labels of {kind}: expected a class from 0 for each of {len(inputs)} samples")

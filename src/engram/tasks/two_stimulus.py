@@ -230,13 +230,13 @@ class TwoStimulus:
         """
         checks.arguments()
         checks.size("batch_size", batch_size)
-        checks.generator(generator)
+        device = checks.generator(generator).device
         if table is None:
-            table = torch.randint(len(self.tasks), (batch_size,), generator=generator)
+            table = torch.randint(len(self.tasks), (batch_size,), generator=generator, device=device)
         if table.shape != (batch_size,) or not (int(table.min()) >= 0 and int(table.max()) < len(self.tasks)):
             raise ValueError(f"table = {table}: expected {batch_size} numbers from 0 to {len(self.tasks) - 1}")
-        kind = torch.randint(4, (batch_size, self.trials), generator=generator)
-        rows = torch.tensor(list(self.tables.values()))
+        kind = torch.randint(4, (batch_size, self.trials), generator=generator, device=device)
+        rows = torch.tensor(list(self.tables.values()), device=device)
         return Block(kind, rows[table[:, None], kind], table)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Episode:
@@ -246,10 +246,10 @@ class TwoStimulus:
         answer and 0.1 for the other one, throughout the trial; the mask is true in the response windows.
         """
         block = self.block(batch_size, generator)
-        inputs = self.inputs()[block.kind].flatten(1, 2).transpose(0, 1)
-        right = torch.nn.functional.one_hot(block.answer, 2).float()
+        inputs = self.inputs().to(block.kind.device)[block.kind].flatten(1, 2).transpose(0, 1)
+        right = torch.nn.functional.one_hot(block.answer, 2).to(inputs.dtype)
         targets = (WRONG + (RIGHT - WRONG) * right).repeat_interleave(self.timing.steps, 1).transpose(0, 1)
-        mask = torch.zeros(self.timing.steps, dtype=torch.bool)
+        mask = torch.zeros(self.timing.steps, dtype=torch.bool, device=inputs.device)
         mask[slice(*self.timing.response)] = True
         return Episode(inputs, targets, mask.repeat(self.trials)[:, None].expand(-1, batch_size))
 

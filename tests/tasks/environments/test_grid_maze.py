@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 
+from engram.tasks import RepeatedUnitWorld
+from engram.tasks.environments.cue_reward import CueRewardVectorEnv
 from engram.tasks.environments.grid_maze import GridMaze, GridMazeVectorEnv, grid_maze
+from engram.tasks.environments.grid_transfer import GridTransferVectorEnv
+from engram.tasks.environments.point_world import PointWorldVectorEnv
+from engram.tasks.picture import RENDERED
 from engram.testing import check_environment
 
 # The specification's facts: free cells, mean shortest distance, hits of a random walk in 200 steps.
@@ -136,6 +141,63 @@ def test_seeds_and_masks():
     assert (envs.goal == goals)[[0, 2]].all()
 
 
+@pytest.mark.parametrize(
+    "make",
+    [CueRewardVectorEnv, GridMazeVectorEnv, lambda n: GridTransferVectorEnv(n, noise=0.5), PointWorldVectorEnv],
+)
+def test_a_mask_of_none_resets_none(make):
+    envs, twin = make(2), make(2)
+    for each in (envs, twin):
+        each.reset(seed=0)
+        seen = each.step(each.action_space.sample() * 0)[0]
+    again, _ = envs.reset(seed=7, options={"reset_mask": np.zeros(2, bool)})
+    np.testing.assert_array_equal(again, seen)
+    assert envs.steps.tolist() == [1, 1]
+    np.testing.assert_array_equal(envs.reset()[0], twin.reset()[0])
+
+
+def test_the_seeds_are_told():
+    envs = GridMazeVectorEnv(3)
+    envs.reset(seed=5)
+    assert envs.np_random_seed == (5, 6, 7)
+    envs.reset(seed=[1, 2, None])
+    assert envs.np_random_seed == (1, 2, 7)
+
+
+SMALL_INTEGERS = """
+import numpy as np
+from engram.tasks import CueReward, GridMaze, GridTransfer, PointWorld, RepeatedUnitWorld
+from engram.tasks.environments.two_stimulus import TwoStimulusEnv
+
+for make, options in [
+    (GridMaze, {"size": np.int8(7), "episode_len": np.uint8(255), "wall_penalty": np.uint8(1)}),
+    (CueReward, {"n_cues": np.int8(6), "cue_bits": np.uint8(254), "episode_len": np.uint8(255)}),
+    (GridTransfer, {"size": np.int8(12), "noise": np.int8(1), "episode_len": np.uint8(255)}),
+    (PointWorld, {"copies": np.int8(100), "episode_len": np.int8(3), "max_episode_steps": np.int8(3)}),
+    (TwoStimulusEnv, {"trials": np.int8(20)}),
+    (RepeatedUnitWorld, {"n_units": np.int8(30), "unit_h": np.int8(7)}),
+]:
+    env, plain = make(**options), make(**{name: value.item() for name, value in options.items()})
+    assert env.observation_space == plain.observation_space
+    assert repr(env.reset(seed=np.int64(3))) == repr(plain.reset(seed=3))
+    assert repr(env.step(env.action_space.sample() * 0)) == repr(plain.step(env.action_space.sample() * 0))
+    assert type(env.np_random_seed) is int and env.np_random_seed == 3
+"""
+
+
+def test_small_integers_of_numpy_do_not_overflow():
+    subprocess.run([sys.executable, "-c", SMALL_INTEGERS], check=True)  # where no hook of pytest checks the types
+
+
+@pytest.mark.parametrize("make", [GridMaze, GridMazeVectorEnv, RepeatedUnitWorld])
+def test_metadata_are_ones_own(make):
+    env, before = make(), make().metadata
+    env.metadata["render_modes"].append("human")
+    env.metadata["render_fps"] = 1
+    assert make().metadata == make.metadata == before
+    assert RENDERED == {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}
+
+
 def test_an_id_with_its_module_needs_no_import():
     code = "import gymnasium; print(gymnasium.make('engram.tasks:engram/GridMaze-v0').reset(seed=0)[0].shape)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "(17,)\n"
@@ -178,6 +240,7 @@ def test_bad_actions_are_named(actions, message):
         ({"seed": [1, 2, 3]}, "expected num_envs = 2 seeds"),
         ({"options": {"reset_mask": np.ones(3, bool)}}, "expected 2 booleans"),
         ({"options": {"reset_mask": np.ones(2)}}, "expected 2 booleans"),
+        ({"options": {"reset_msk": np.ones(2, bool)}}, "expected only reset_mask, not 'reset_msk'"),
     ],
 )
 def test_bad_resets_are_named(arguments, message):

@@ -69,7 +69,7 @@ def test_the_windy_cliff():
 
 
 def test_labels_of_the_same_remainder_do_the_same():
-    many = grid_transfer(n_actions=10, perm=(3, 2, 1, 0))
+    many = grid_transfer(n_actions=10, perm=np.array([3, 2, 1, 0]))
     few = grid_transfer()
     for label in range(10):
         assert np.array_equal(many.successors[:, label], few.successors[:, 3 - label % 4])

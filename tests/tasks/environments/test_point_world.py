@@ -21,7 +21,7 @@ def test_actuators_push_the_point():
     assert moved([0.0, 1.0], rotate=90.0) == pytest.approx([-0.1, 0.0])
     assert moved([1.0, 0.5], perm=(1, 0), sign=(-1, 1)) == pytest.approx([-0.05, 0.1])
     turned = moved([0.3, -0.7], rotate=90.0)
-    assert turned == pytest.approx(moved([0.3, -0.7], perm=(1, 0), sign=(-1, 1)))
+    assert turned == pytest.approx(moved([0.3, -0.7], perm=np.array([1, 0]), sign=np.array([-1, 1])))
 
 
 def test_a_walk_to_the_middle():

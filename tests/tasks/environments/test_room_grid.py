@@ -165,6 +165,17 @@ def test_a_unit_is_repeated_and_its_reward_with_it():
         assert (env.grid.reshape(5, -1) == REWARD).sum(1).tolist() == [1] * 5
 
 
+def test_a_world_shows_its_arguments_and_its_map_only_after_reset():
+    env = RepeatedUnitWorld(n_units=2, action_set="moves4", render_mode="ansi")
+    expected = "(n_units=2, unit_h=7, unit_w=11, corridor=2, variants=1, reflect_prob=0.0, landmark=False,"
+    assert repr(env) == f"RepeatedUnitWorld{expected} action_set='moves4', render_mode='ansi')"
+    assert "action_set='moves8'" in repr(RoomGrid(grid("32", "50")))
+    with pytest.raises(ResetNeeded, match="render was called before reset"):
+        env.render()
+    env.reset(seed=0)
+    assert env.render().count("A") == 1
+
+
 def test_variants_and_landmarks_go_together():
     env = RepeatedUnitWorld(unit_w=14, variants=2, landmark=True)
     several = 0

@@ -108,6 +108,7 @@ def test_the_contract_holds_through_the_ends_of_many_lives():
         (lambda: TwoStimulusVectorEnv(2, tasks=("xor",)), "tasks = 'xor': expected one of"),
         (lambda: TwoStimulusVectorEnv(2).reset(options={"instance": "xor"}), "options"),
         (lambda: TwoStimulusVectorEnv(2).reset(options={"instance": ["dms"]}), "for 2 environments"),
+        (lambda: TwoStimulusVectorEnv(2).reset(options={"instances": "dms"}), "and reset_mask, not 'instances'"),
         (lambda: TwoStimulusVectorEnv(2).reset(options={"instance": "keep"}), "after a first life"),
     ],
 )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 
+from engram.tasks.environments.grid_maze import GridMazeVectorEnv
 from engram.tasks.meta import (
     EnvId,
     Grid,
@@ -127,6 +128,7 @@ def test_reset_keeps_renews_or_sets_the_instance():
         ({"reset_mask": np.array([True])}, r"options\['reset_mask'\] = array\(\[ True\]\): expected 4 booleans"),
         ({"instance": [Instance(probs=(0.0, 1.0, 0.25))] * 3 + [Instance(probs=(0.5,))]}, "probs"),
         ({"seed": [0, 1]}, r"seed = \[0, 1\]: expected num_envs = 4 seeds"),
+        ({"instances": "keep"}, "expected only instance and reset_mask, not 'instances'"),
     ],
 )
 def test_a_refused_reset_changes_no_instance(options, message):
@@ -137,6 +139,10 @@ def test_a_refused_reset_changes_no_instance(options, message):
     with pytest.raises(ValueError, match=message):
         envs.reset(seed=options.pop("seed", None), options=options)
     assert [envs.instance(i) for i in range(4)] == before
+
+
+def test_the_single_environment_shows_its_arguments():
+    assert repr(MetaTaskEnv(named.bandit(2))).startswith("MetaTaskEnv(task=MetaTask(")
 
 
 def test_the_same_instance_with_other_chance():
@@ -249,6 +255,9 @@ def test_what_rl2_shows():
     assert envs.reset(options={"reset_mask": np.array([True, False])})[0][:, 2].tolist() == [0, 1]
     plain = RL2Observation(MetaTaskVectorEnv(named.bandit(3), 1), prev_action=False, time=False)
     assert plain.observation_space.shape == (1, 2)
+    with pytest.raises(TypeError, match=r"env = GridMazeVectorEnv.*: expected environments with horizons"):
+        RL2Observation(GridMazeVectorEnv(2))
+    assert RL2Observation(GridMazeVectorEnv(2), time=False).observation_space.shape == (2, 22)
     with pytest.raises(ValueError, match=r"env.observation_space = .*: expected a Box of one dimension"):
         RL2Observation(gymnasium.make_vec("CliffWalking-v1", vectorization_mode="sync"), time=False)
     with pytest.raises(ValueError, match=r"env.action_space = .*: expected Discrete"):

@@ -33,6 +33,7 @@ from engram.tasks.meta import (
 )
 from engram.tasks.meta.planning import outcomes
 from engram.tasks.meta.rules import effective_rules
+from engram.testing.module import without_type_checks
 
 NAMED = list(named.catalogue().values())
 
@@ -230,6 +231,24 @@ def test_mirrored_grids_are_one_task():
         grid = Grid(2, 3, walls=(row, (False,) * 3), start=4)
         hashes.add(digest(MetaTask(reward_rules=rules, state_vars=(StateVar(values),), topology=grid)))
     assert len(hashes) == 1
+
+
+def test_integers_of_numpy_are_integers():
+    def made(i):
+        return MetaTask(
+            reward_rules=(RewardRule(i(1), StateRef(i(0)), ActionRef(i(0)), i(1), i(2), flag=i(1)),),
+            flag_rules=(FlagRule(i(2), set_to=i(0)),),
+            state_vars=(StateVar((i(0), i(1)), i(0)),),
+            action_vars=(ActionVar(joint=((i(0),), (i(3),))),),
+            stim=Stim(i(3), seed=i(5)),
+            horizon=i(100),
+            topology=Grid(i(12), i(12), moves=i(5), start=i(4), window=i(3)),
+        )
+
+    with without_type_checks():
+        task = made(np.int8)
+    assert repr(task) == repr(made(int))
+    assert to_json(task) == to_json(made(int))
 
 
 def test_what_makes_another_task():

@@ -27,8 +27,8 @@ class CueRewardVectorEnv(BatchedEnv):
     is rewarded with +1, a wrong one with -1. At other steps actions have no effect. With n cues a trial has n/2 + 3
     to 3n/2 + 2 steps with equal probability: an empty one, the cues and the gaps between them, Go, an empty one.
 
-    An observation has cue_bits + 7 numbers: the cue; whether this is the Go signal; 1; the time as a fraction of the
-    episode; the last reward; 0; the last action as one-hot (zeros at the start). After a Go step,
+    An observation has cue_bits + 7 numbers: the cue; whether this is the Go signal; 1; the time as a fraction of
+    ``episode_len``; the last reward; 0; the last action as one-hot (zeros at the start). After a Go step,
     ``info["correct"]`` is whether the answer was right, which a flipped reward does not show.
 
     Args:
@@ -68,20 +68,19 @@ class CueRewardVectorEnv(BatchedEnv):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        checks.size("n_cues", n_cues, 2, 10**6)
-        checks.size("cue_bits", cue_bits, maximum=10**6)
-        checks.size("episode_len", episode_len)
+        self.n_cues = n_cues = checks.size("n_cues", n_cues, 2, 10**6)
+        self.cue_bits = cue_bits = checks.size("cue_bits", cue_bits, maximum=10**6)
+        episode_len = checks.size("episode_len", episode_len)
         if n_cues % 2:
             raise ValueError(f"n_cues = {n_cues}: expected an even number, because a trial shows half of them")
         if n_cues > 2**cue_bits:
             raise ValueError(f"n_cues = {n_cues}: expected at most {2**cue_bits}, the distinct cues of {cue_bits} bits")
-        self.reward_delay = checks.size("reward_delay", reward_delay, minimum=0)
+        self.reward_delay = reward_delay = checks.size("reward_delay", reward_delay, minimum=0)
         self.shortest = n_cues // 2 + _BLANKS + reward_delay
         self.longest = self.shortest + n_cues - 1
         if episode_len < self.longest:
             raise ValueError(f"episode_len = {episode_len}: expected at least {self.longest}, the longest trial")
         self.flip_prob = checks.number("flip_prob", flip_prob, minimum=0, maximum=1)
-        self.n_cues, self.cue_bits = n_cues, cue_bits
         self.fixed_cues = None
         if fixed_cues is not None:
             self.fixed_cues = checks.array("fixed_cues", fixed_cues, (n_cues, cue_bits), np.float32)

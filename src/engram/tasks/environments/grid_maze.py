@@ -64,7 +64,7 @@ class GridMazeVectorEnv(BatchedEnv):
     rewarded one; the reward does not move, so that an agent that remembers where it is gets it many times.
 
     An observation has 17 numbers: for each of the nine cells around and under the agent, row by row, whether it is a
-    wall; 0; 1; the time as a fraction of the episode; the last reward; the last action as one-hot (action 0 at the
+    wall; 0; 1; the time as a fraction of ``episode_len``; the last reward; the last action as one-hot (action 0 at the
     start). Actions are up, down, left, right; a move into a wall has no effect but ``wall_penalty``.
 
     The mazes of "Differentiable plasticity" (see ``grid_maze``) have a wall penalty of 0.1, may have the reward in the
@@ -108,7 +108,7 @@ class GridMazeVectorEnv(BatchedEnv):
         self.wall_penalty = checks.number("wall_penalty", wall_penalty, minimum=0)
         self.maze = grid_maze(size)
         low, high = np.zeros(_ACTION + len(_MOVES), np.float32), np.ones(_ACTION + len(_MOVES), np.float32)
-        low[_REWARD], high[_REWARD] = -wall_penalty, reward
+        low[_REWARD], high[_REWARD] = -self.wall_penalty, self.reward
         both_spaces = spaces.Box(low, high), spaces.Discrete(len(_MOVES))
         super().__init__(num_envs, *both_spaces, episode_len, max_episode_steps, render_mode=render_mode)
         self._free = np.full((size, size), "#")
@@ -117,7 +117,7 @@ class GridMazeVectorEnv(BatchedEnv):
         self.goal = np.full(num_envs, self.maze.center)
         # The destination of a teleport at each step, drawn at the start of an episode. The last column is for the
         # ignored step after its end.
-        self._put = np.zeros((num_envs, episode_len + 1), dtype=np.int64)
+        self._put = np.zeros((num_envs, self.episode_len + 1), dtype=np.int64)
         self._seen = np.zeros((len(self.maze.cells), len(low)), np.float32)
         self._seen[:, :9], self._seen[:, _BIAS] = self.maze.view, 1.0
 

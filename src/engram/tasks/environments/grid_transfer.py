@@ -25,7 +25,7 @@ def grid_transfer(
     size: int = 11,
     *,
     n_actions: int = 4,
-    perm: Sequence[int] | None = None,
+    perm: Sequence[int] | Int[np.ndarray, "labels"] | None = None,
     noise: float = 0.0,
     cliff: bool = False,
 ) -> FiniteMDP:
@@ -43,7 +43,7 @@ def grid_transfer(
         [0, 11, 0, 1]
     """
     checks.arguments()
-    checks.size("size", size, 2, 1000)
+    size = checks.size("size", size, 2, 1000)
     checks.size("n_actions", n_actions, minimum=len(MOVES), maximum=10**6)
     checks.number("noise", noise, minimum=0, maximum=1)
     effects = np.arange(len(MOVES)) if perm is None else np.asarray(perm)
@@ -115,7 +115,7 @@ class GridTransferVectorEnv(BatchedEnv):
         *,
         size: int = 11,
         n_actions: int = 4,
-        perm: Sequence[int] | None = None,
+        perm: Sequence[int] | Int[np.ndarray, "labels"] | None = None,
         noise: float = 0.0,
         cliff: bool = False,
         episode_len: int = 500,
@@ -123,13 +123,13 @@ class GridTransferVectorEnv(BatchedEnv):
         render_mode: str | None = None,
     ) -> None:
         self.mdp = grid_transfer(size, n_actions=n_actions, perm=perm, noise=noise, cliff=cliff)
-        self.size = size
+        self.size = size = int(size)
         observation_space = spaces.Box(np.zeros(2, np.float32), np.array([size - 1 + cliff, size - 1], np.float32))
         actions = spaces.Discrete(n_actions)
         super().__init__(num_envs, observation_space, actions, episode_len, max_episode_steps, render_mode=render_mode)
         self.state = np.full(num_envs, self.mdp.start)
         self._random = self.mdp.successors.shape[2] > 1
-        self._chance = np.zeros((num_envs, episode_len + 1))  # the last is for an ended environment
+        self._chance = np.zeros((num_envs, self.episode_len + 1))  # the last is for an ended environment
 
     def _init(self, rows: Rows) -> None:
         self.state[rows] = self.mdp.start

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from engram import checks
 from engram.tasks.environment import BatchedEnv, Ends, Observations, PerEnv, Rows, SingleEnv
@@ -55,8 +55,8 @@ class PointWorldVectorEnv(BatchedEnv):
         *,
         copies: int = 1,
         rotate: float = 0.0,
-        perm: Sequence[int] | None = None,
-        sign: Sequence[int] | None = None,
+        perm: Sequence[int] | Int[np.ndarray, "actuators"] | None = None,
+        sign: Sequence[int] | Int[np.ndarray, "actuators"] | None = None,
         episode_len: int = 40,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         render_mode: str | None = None,
     ) -> None:
         checks.arguments()
+        self.metadata = deepcopy(self.metadata)  # one's own, which may be changed
         self.render_mode = checks.choice("render_mode", render_mode, (None, "rgb_array", "ansi"))
         self.observation_mode = checks.choice("observation_mode", observation_mode, MODES)
         self.reveal_walls = bool(reveal_walls)
@@ -199,7 +202,8 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         by_room, radius = observation_mode == "room", RADII.get(observation_mode, 0)
         self.views = views_of_rooms(self.rooms, self.reveal_walls) if by_room else views_of_radius(shape, radius)
         self._rays = _rays(observation_mode, FACING[agent], max(shape)) if observation_mode in SIGHTS else None
-        self.moves = MOVES[: 4 if checks.choice("action_set", action_set, ("moves8", "moves4")) == "moves4" else 8]
+        self.action_set = checks.choice("action_set", action_set, ("moves8", "moves4"))
+        self.moves = MOVES[: 4 if action_set == "moves4" else 8]
         self.action_space = spaces.Discrete(len(self.moves))
         self.observation_space = spaces.Dict(
             known=spaces.Box(0, max(CODES), shape, np.int8),
@@ -218,7 +222,7 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start an episode, with a new generator if ``seed`` is given; ``options`` are not used."""
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else checks.size("seed", seed, minimum=0, maximum=None))
         self.grid, self.position = self._draw(), self._start_position
         self.known, self.rewards = np.full(self.grid.shape, UNOBSERVED, np.int8), np.zeros(self.grid.shape, np.int8)
         self.steps, self.cells_moved, self._entered, self._running = 0, 0, set(), True
@@ -283,6 +287,8 @@ class RoomGrid(gymnasium.Env[Any, Any]):
         if self.render_mode is None:
             logger.warn(f"render shows nothing: expected render_mode to be one of {self.metadata['render_modes']}")
             return None
+        if not self._entered:
+            raise ResetNeeded("render was called before reset")
         cells = np.vectorize(SYMBOLS.__getitem__, otypes=["U1"])(self.known)
         picture = Picture(cells, self.position)
         return picture.text() if self.render_mode == "ansi" else picture.image()
@@ -328,16 +334,21 @@ class RepeatedUnitWorld(RoomGrid):
         self.n_units = checks.size("n_units", n_units, maximum=1000)
         self.unit_h = checks.size("unit_h", unit_h, minimum=LEAST_HEIGHT, maximum=1000)
         self.unit_w = checks.size("unit_w", unit_w, minimum=5, maximum=1000)
-        self.alcoves = (unit_w - 2) // 3
+        self.alcoves = (self.unit_w - 2) // 3
         self.corridor = checks.size("corridor", corridor, maximum=1000)
         self.variants = None if variants is None else checks.size("variants", variants, maximum=self.alcoves)
         self.reflect_prob = checks.number("reflect_prob", reflect_prob, minimum=0, maximum=1)
         self.landmark = bool(landmark)
         grid, labels = self._unit(), self._labels()
-        free = np.zeros((n_units * unit_h, corridor), np.int8)
-        grid = np.hstack([np.tile(grid, (n_units, 1)), free])
-        grid[-1, unit_w] = AGENT
+        free = np.zeros((self.n_units * self.unit_h, self.corridor), np.int8)
+        grid = np.hstack([np.tile(grid, (self.n_units, 1)), free])
+        grid[-1, self.unit_w] = AGENT
+        self._options = options
         super().__init__(grid, label_rooms(labels), **options)
+
+    def __repr__(self) -> str:
+        own = [name for name in inspect.signature(RepeatedUnitWorld).parameters if name != "options"]
+        return checks.made_by(type(self), {name: getattr(self, name) for name in own} | self._options)
 
     def _unit(self, reward: int | None = None, *, variant: int = 0, mirrored: bool = False) -> Int8[np.ndarray, "h w"]:
         unit = np.full((self.unit_h, self.unit_w), WALL, np.int8)

@@ -46,6 +46,8 @@ class TwoStimulusVectorEnv(BatchedEnv):
         (3, 7)
     """
 
+    _reset_options = ("instance", "reset_mask")
+
     def __init__(
         self,
         num_envs: int = 1,
@@ -59,7 +61,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         checks.arguments()
         self.trials, self.tasks = checks.size("trials", trials), checked_tasks(tasks)
         self.timing = Timing() if timing is None else timing
-        life_steps = trials * self.timing.steps
+        life_steps = self.trials * self.timing.steps
         most = life_steps if max_episode_steps is None else min(life_steps, max_episode_steps)
         observation_space = spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,))
         # The end of an episode is never reached: a life is truncated before.
@@ -67,7 +69,7 @@ class TwoStimulusVectorEnv(BatchedEnv):
         self._rows = np.array([TABLES[name] for name in self.tasks])
         self._shown = TwoStimulus(tuple(self.tasks), timing=self.timing).inputs().numpy()
         self.table = np.zeros(num_envs, dtype=np.int64)
-        self._kind = np.zeros((num_envs, trials + 1), dtype=np.int64)
+        self._kind = np.zeros((num_envs, self.trials + 1), dtype=np.int64)
         self._votes = np.zeros((num_envs, 2), dtype=np.int64)
         self._answer = np.zeros(num_envs, dtype=np.int64)
         self._outcome = np.zeros(num_envs, dtype=np.float32)

@@ -55,6 +55,7 @@ class MetaTaskVectorEnv(BatchedEnv):
     """
 
     metadata = BatchedEnv.metadata | RENDERED
+    _reset_options = ("instance", "reset_mask")
 
     def __init__(
         self,
@@ -218,6 +219,7 @@ class MetaTaskEnv(SingleEnv):
     def __init__(self, task: MetaTask, *, render_mode: str | None = None) -> None:
         checks.arguments()
         super().__init__(tasks=task, render_mode=render_mode)
+        self._arguments = {"task": task, "render_mode": render_mode}
 
     @property
     def task(self) -> MetaTask:

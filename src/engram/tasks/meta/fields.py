@@ -7,20 +7,22 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, cast, get_type_hints
 
+import numpy as np
 import pydantic
 from annotated_types import Ge, Le
 
 STRICT = pydantic.ConfigDict(strict=True, extra="forbid", revalidate_instances="always", allow_inf_nan=False)
-Index = Annotated[int, pydantic.Strict(), Ge(0)]
-Count = Annotated[int, pydantic.Strict(), Ge(1)]
-Side = Annotated[int, pydantic.Strict(), Ge(1), Le(1000)]  # of a grid
-Number = float | int
-Share = Annotated[float | int, Ge(0), Le(1)]
+PLAIN = pydantic.BeforeValidator(lambda value: int(value) if isinstance(value, np.integer) else value)  # of NumPy
+Index = Annotated[int, pydantic.Strict(), Ge(0), PLAIN]
+Count = Annotated[int, pydantic.Strict(), Ge(1), PLAIN]
+Side = Annotated[int, pydantic.Strict(), Ge(1), Le(1000), PLAIN]  # of a grid
+Number = Annotated[float | int, PLAIN]
+Share = Annotated[float | int, Ge(0), Le(1), PLAIN]
 _WORDS = {"Input should be ": "", "greater than or equal to": "at least", "less than or equal to": "at most"}
 
 
 def validate_fields(part: Any, prefix: str = "") -> None:
-    """Convert the fields of a frozen dataclass to their annotated types; numbers are not converted.
+    """Convert the fields of a frozen dataclass to their annotated types; of numbers, only NumPy's integers are.
 
     Its own fields may be sequences of any kind; in its parts they are tuples. ``prefix`` precedes the field in errors.
 

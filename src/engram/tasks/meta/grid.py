@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from pydantic import Strict
 
 from engram import checks
-from engram.tasks.meta.fields import STRICT, Count, Index, Side, validate_fields
+from engram.tasks.meta.fields import PLAIN, STRICT, Count, Index, Side, validate_fields
 
 Walls = tuple[tuple[bool, ...], ...]
 
@@ -52,7 +52,7 @@ class Grid:
 
     height: Side
     width: Side
-    moves: Annotated[int, Strict(), Ge(4), Le(5)] = 4
+    moves: Annotated[int, Strict(), Ge(4), Le(5), PLAIN] = 4
     walls: Literal["open", "pillars", "random_maze"] | Walls = "open"
     obs: Literal["none", "position", "coordinates", "window", "stimuli"] = "position"
     on_reward: Literal["none", "teleport", "reset", "terminate"] = "none"

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from pydantic import Strict
 
 from engram import checks
-from engram.tasks.meta.fields import STRICT, Count, Index, Number, Share
+from engram.tasks.meta.fields import PLAIN, STRICT, Count, Index, Number, Share
 
 
 class _Part:
@@ -44,7 +44,7 @@ class StimVar(_Ref):
     """As a stimulus: one whose vector is new in each instance; equal indices have the same vector."""
 
 
-NumberOrAny = Annotated[int, Strict(), Ge(-1)]
+NumberOrAny = Annotated[int, Strict(), Ge(-1), PLAIN]
 State = NumberOrAny | StateRef
 Action = NumberOrAny | ActionRef
 Stimulus = NumberOrAny | StimVar | tuple[NumberOrAny | StimVar, ...]
@@ -70,7 +70,7 @@ class RewardRule(_Part):
     action: Action = -1
     p: Share | ProbRef | OneMinus = 1.0
     value: Number = 1.0
-    flag: Annotated[int, Ge(-1), Le(1)] = -1
+    flag: Annotated[int, Ge(-1), Le(1), PLAIN] = -1
     ends: bool = False
 
 
@@ -88,7 +88,7 @@ class FlagRule(_Part):
     old: State = -1
     new: State = -1
     action: Action = -1
-    set_to: Annotated[int, Ge(0), Le(1)] = 1
+    set_to: Annotated[int, Ge(0), Le(1), PLAIN] = 1
 
 
 @dataclass(frozen=True)

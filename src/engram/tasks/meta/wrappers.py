@@ -216,6 +216,8 @@ def _horizons(env: Any) -> Any:
     """The horizons of a batch, looked up through wrappers that do not change them."""
     while not hasattr(env, "horizons") and isinstance(env, VectorWrapper):
         env = env.env
+    if not hasattr(env, "horizons"):
+        raise TypeError(f"env = {env}: expected environments with horizons, as MetaTaskVectorEnv has")
     return env.horizons
 
 
