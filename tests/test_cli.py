@@ -130,8 +130,8 @@ def test_data_takes_the_name_of_a_set_alone(capsys):
 def test_what_is_printed_fits_a_narrow_window(toy, capsys, monkeypatch, arguments):
     monkeypatch.setenv("COLUMNS", "60")
     cli.run(arguments)
-    out = capsys.readouterr().out
-    assert out
+    out, errors = capsys.readouterr()
+    assert out, errors
     assert max(map(len, out.splitlines())) <= 60
 
 
