@@ -65,7 +65,8 @@ claims = [
             ("not-normed", "without"),
         )
     ),
-    bounded("oja-bounds-synapses", "With Oja's decay synapses stay bounded over 200 steps (standard deviation)",
+    bounded("oja-bounds-synapses",
+        "With Oja's decay synapses typically stay bounded over 200 steps (standard deviation)",
         metric("std_oja")("evolved").median() <= 10.0),
     bounded("without-it-they-grow", "Synapses of genomes that were evolved with Oja's decay grow larger without it "
         "(ratio of standard deviations)",
@@ -88,8 +89,8 @@ claims = [
             ("large", 2, "MNIST of 28 x 28 pixels"),
         )
         for claim in (
-            faster(f"{data}-after-{time}", f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is clearly "
-                f"ahead of SGD with or without momentum on {what}, {BEST}",
+            faster(f"{data}-after-{time}", f"After {time} steps a genome evolved on MNIST of 10 x 10 pixels is "
+                f"typically clearly ahead of SGD with or without momentum on {what}, {BEST}",
                 lead("images", f"{data}_{time}", f"{data}_sgd_{time}").median() >= 0.02),
             control(f"{data}-after-{time}-normalised", f"After {time} steps a genome evolved on MNIST of 10 x 10 "
                 f"pixels is not behind momentum with normalised units on {what}, {BEST}",
@@ -106,9 +107,9 @@ claims = [
         "After 50 steps the best SGD is not behind the evolved genome on scikit-learn's digits and on MNIST of both "
         "sizes",
         minimum(*(lead("images", f"{d}_sgd_50", f"{d}_50") for d in ("small", "large", "digits"))).median() >= -0.01),
-    bounded("learns-other-labels",
-        "If the labels of classes change after ten steps, an evolved genome learns most of them in ten more",
-        metric("relabelled_10")("images").median() >= 0.7, published="learns on after labels are drawn anew (curves)"),
+    control("learns-other-labels",
+        "If the labels of classes change after ten steps, an evolved genome typically learns most of them in ten more",
+        metric("relabelled_10")("images").median() >= 0.7, source="ours"),
     deep("shallow-genomes-do-not-go-deeper",
         "A genome evolved with one hidden layer loses accuracy with two (after ten steps)",
         lead("images", "small_10", "deep_10").median() >= 0.1, published="a genome of 2 layers diverges at 4"),

@@ -93,32 +93,30 @@ def tamed(kind: str) -> Measure:
 
 
 bowl_claims = [
-    paper("bowl-fast", "A learned matrix descends a bowl with condition number 647 quickly",
+    ours("bowl-fast", "A learned matrix descends a bowl with condition number 647 quickly",
         steps("bowl-fop") <= 90, **EVERY),
     ours("bowl-slow", "Without a learned matrix gradient descent takes three times as many steps down a bowl with "
         "condition number 647 as with one, each at its best rate", steps("bowl-sgd") / steps("bowl-fop") >= 3),
     ours("bowl-momentum-as-fast", "Momentum descends a bowl as fast as a learned matrix, each at its best rate",
         (steps("bowl-momentum") / steps("bowl-fop")).within(1, 1 / 3)),
-    paper("bowl-condition", "A learned matrix makes a bowl with condition number 647 nearly round",
-        condition("bowl-fop") <= 60,
-        **EVERY),
+    ours("bowl-condition", "A learned matrix makes a bowl with condition number 647 nearly round",
+        condition("bowl-fop") <= 60, **EVERY),
     ours("bowl-control", "With a scalar in place of the matrix the loss rises during training, at two rates of "
         "learning the scalar", minimum(highest("bowl-scalar-0.01"), highest("bowl-scalar-0.03")) >= 1000, **EVERY),
     ours("plain-does-little", "In most bowls the plain hypergradient at rho 0.01 changes nothing",
         met((steps("bowl-plain-0.01") / steps("bowl-plain-0.0")).within(1.0, 0.03)) >= 0.5),
     ours("plain-diverges", "In most bowls the plain hypergradient at rho 0.02 and 0.05 diverges",
         met(minimum(highest("bowl-plain-0.02"), highest("bowl-plain-0.05")) >= bowl.LOST) >= 0.5),
-    paper("steep-first", "After 60 steps the matrix is smallest in the direction of the highest curvature (cosine)",
-        metric("alignment")("bowl-fop-0.1") >= 0.99, published="learned matrices are looked at (no figure was read)",
-        **EVERY),
+    ours("steep-first", "After 60 steps the matrix is smallest in the direction of the highest curvature (cosine)",
+        metric("alignment")("bowl-fop-0.1") >= 0.99, **EVERY),
     ours("steep-is-newton", "After 60 steps the step of a learned matrix along the highest curvature is Newton's",
         metric("steepest")("bowl-fop-0.1").within(1.0, 0.1)),
     ours("flat-is-not", "After 60 steps the step of a learned matrix along the lowest curvature is far below Newton's",
         metric("flattest")("bowl-fop-0.1") <= 0.1),
-    paper("noisy-gain", "With batches of 64 a learned matrix lowers the loss of gradient descent several times, each "
+    ours("noisy-gain", "With batches of 64 a learned matrix lowers the loss of gradient descent several times, each "
         "at its best constant rate",
         loss("noisy-64-fop") / loss("noisy-64-sgd") <= 1 / 4),
-    paper("noisy-gain-over-momentum", "With batches of 64 a learned matrix lowers the loss of momentum several times, "
+    ours("noisy-gain-over-momentum", "With batches of 64 a learned matrix lowers the loss of momentum several times, "
         "each at its best constant rate", loss("noisy-64-fop") / loss("noisy-64-momentum") <= 1 / 4),
     ours("noisy-decay", "With batches of 64 momentum with a rate that decays to 0 ends at no higher a loss than a "
         "learned matrix with a constant rate, each at its best rate",
@@ -139,7 +137,7 @@ for n in (64, 16):
     halved = f"noisy-{n}-half-momentum"
     gain, control = (loss(f"{halved}-{kind}") / loss(halved) for kind in ("fop", "scalar"))
     bowl_claims += [
-        paper(f"momentum-gains-{n}",
+        ours(f"momentum-gains-{n}",
             f"A learned matrix halves the loss of momentum at half the rate, with batches of {n}", gain <= 0.5),
         ours(f"momentum-control-{n}",
             f"A learned scalar does not halve the loss of momentum at half the rate, with batches of {n}",
@@ -147,8 +145,8 @@ for n in (64, 16):
     ]  # fmt: skip
 NAMES = {"sgd": "SGD", "momentum": "momentum", "adam": "Adam"}
 digits_claims = [
-    *(paper(f"digits-{base}-gain", "At a small learning rate, preconditioning kernels with matrices speeds up "
-        f"{NAMES[base]}",
+    *(paper(f"digits-{base}-gain", "At a small learning rate, preconditioning kernels with matrices lowers the final "
+        f"training loss of {NAMES[base]} by at least {round(100 - 100 * threshold)} %",
         loss(f"digits-{base}-fop") / loss(f"digits-{base}") <= threshold)
         for base, threshold in (("sgd", 0.65), ("momentum", 0.65), ("adam", 0.6))),
     *(ours(f"digits-{base}-control", "At a small learning rate, a learned scalar per layer typically speeds up "
@@ -169,7 +167,7 @@ digits_claims = [
     ours("digits-accuracy", "At a small learning rate the accuracy on unseen digits with kernel matrices is no lower "
         "than with SGD",
         accuracy("digits-sgd-fop") - accuracy("digits-sgd") >= -0.01),
-    paper("digits-rate", "With matrices the choice of the learning rate, 0.02 or 0.1, typically matters less than with "
+    ours("digits-rate", "With matrices the choice of the learning rate, 0.02 or 0.1, typically matters less than with "
         "SGD",
         (tamed("sgd-fop-free") / tamed("sgd")).median() <= LESS, **TYPICAL),
     ours("digits-rate-control", "With a scalar per layer the choice of the learning rate typically matters no more "
@@ -229,12 +227,13 @@ experiment = Experiment(
     [steep-is-newton: holds], and far shorter along the lowest [flat-is-not: holds]. With noisy batches it divides the
     loss of momentum by nine at constant rates [noisy-gain-over-momentum: holds], but momentum at a rate that decays
     ends at 36 % of the loss that the matrix reaches at a constant one [noisy-decay: holds], and if both rates decay,
-    the matrix ends at 73 % of momentum's loss, not at a quarter [noisy-decay-gain: fails]; with gradient descent a
-    learned scalar does not come close [noisy-control: holds], but with momentum at half its rate it does as well
-    [momentum-control-64: fails] [momentum-control-16: fails]. On digits at a small learning rate matrices speed up
-    momentum and Adam [digits-momentum-gain: holds] [digits-adam-gain: holds], but a learned scalar per layer does so
-    too [digits-momentum-control: holds] [digits-adam-control: holds]: there, what is learned is the learning rate. With
-    each at its best rate, matrices make none of SGD, momentum and Adam better by a tenth on unseen digits
+    the matrix ends at 73 % of momentum's loss, not at a quarter [noisy-decay-gain: fails], and in one of ten seeds at
+    twelve times; with gradient descent a learned scalar does not come close [noisy-control: holds], but with momentum
+    at half its rate it does as well [momentum-control-64: fails] [momentum-control-16: fails]. On digits at a small
+    learning rate matrices lower the training loss of momentum and Adam by more than half [digits-momentum-gain: holds]
+    [digits-adam-gain: holds] and that of SGD by 32 % [digits-sgd-gain: fails], but a learned scalar per layer typically
+    does so too [digits-momentum-control: holds] [digits-adam-control: holds]: there, what is learned is the learning
+    rate. With each at its best rate, matrices make none of SGD, momentum and Adam better by a tenth on unseen digits
     [digits-sgd-tuned: fails] [digits-momentum-tuned: fails] [digits-adam-tuned: fails], nor momentum at a rate that
     decays [digits-momentum-decay-gain: fails], which needs no matrix to do as well as with one at a constant rate
     [digits-momentum-decay: holds]; they balance a pole no longer than scalars do [pole-control: fails], and at the end
