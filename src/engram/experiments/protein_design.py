@@ -4,7 +4,8 @@ In a known landscape, noisy measurements are given for the worst 30 % of variant
 network fitted to them labels many mutants, the labels are smoothed over a graph of neighbours, and a new network fitted
 to the smoothed labels guides a gradient-based search. The landscape gives the true fitness of the designed sequences.
 Baselines are a search on the first network, a new network fitted to its labels without smoothing (gamma 0), searches
-without gradients, and the consensus, which needs no model.
+without gradients, and the consensus, which needs no model. Edges are weighted as in the paper's text, and most arms
+accept proposals by a balanced rule of ours, beside which the rules of the paper and of its code are run.
 """
 
 from __future__ import annotations
@@ -174,9 +175,10 @@ def climbed(config: Config, net: SeqCNN, start: Measurements, rng: np.random.Gen
 
 
 reached, parent, random = metric("fitness"), metric("consensus"), metric("random")
-paper = claims_from("Kirjner et al. (2024), Tables 3 to 5; landscape and criterion ours")
+paper = claims_from("Kirjner et al. (2024), Tables 3 (GFP) and 4 (AAV); landscape and criterion ours")
+temperature = claims_from("Kirjner et al. (2024), Table 5; landscape and criterion ours")
+settings_of_paper = claims_from("Kirjner et al. (2024), published settings; landscape and criterion ours")
 ours = claims_from("ours")
-helps = claims_from("Kirjner et al. (2024), Table 3; landscape and criterion ours")
 gained = {"hill-climb": "", "adalead": "GFP hard .18 to .39, AAV hard .40 to .44",
           "cbas": "GFP hard .18 to .57, AAV hard .36 to .40"}  # fmt: skip
 claims = [
@@ -195,15 +197,15 @@ claims = [
     ours("beats-random-mutants", "Searching on the network of smoothed labels finds fitter sequences than random "
         "mutation",
         reached("smoothed") - random("smoothed") >= 0.3),
-    paper("a-tenth-is-too-little", "A tenth of the smoothing leads to less fit sequences",
-        reached("smoothed") - reached("gamma-tenth") >= 0.05, source="ours; the paper chooses gamma 1"),
-    paper("ten-times-is-too-much", "Ten times the smoothing leads to less fit sequences",
+    ours("a-tenth-is-too-little", "A tenth of the smoothing leads to less fit sequences",
+        reached("smoothed") - reached("gamma-tenth") >= 0.05),
+    settings_of_paper("ten-times-is-too-much", "Ten times the smoothing leads to less fit sequences",
         reached("smoothed") - reached("gamma-ten") >= 0.05, published="10 hurts AAV, GFP is insensitive"),
-    paper("not-colder", "A tenth of the temperature leads to less fit sequences",
+    temperature("not-colder", "A tenth of the temperature leads to less fit sequences",
         reached("smoothed") - reached("cold") >= 0.05, published="hard: GFP .74 to .65, AAV .60 to .45"),
-    paper("not-hotter", "Ten times the temperature leads to less fit sequences",
+    temperature("not-hotter", "Ten times the temperature leads to less fit sequences",
         reached("smoothed") - reached("hot") >= 0.05, published="hard: GFP .74 to .0, AAV .60 to .45"),
-    paper("many-nodes-help", "More nodes lead to fitter sequences",
+    settings_of_paper("many-nodes-help", "More nodes lead to fitter sequences",
         reached("many-nodes") - reached("few-nodes") >= 0.05, published="100,000 nodes are worse than 250,000"),
     ours("author-acceptance-is-alike", "The acceptance rule of the published code leads to sequences that are hardly "
         "less fit",
@@ -214,7 +216,7 @@ claims = [
     ours("acceptance-as-written-is-worse", "The acceptance rule of the paper's equation leads to less fit sequences",
         reached("smoothed") - reached("accept-paper") >= 0.1),
     *(
-        helps(f"smoothing-helps-{search}", f"Smoothed labels lead {search} to fitter sequences than measurements do",
+        paper(f"smoothing-helps-{search}", f"Smoothed labels lead {search} to fitter sequences than measurements do",
             reached(f"{search}-smoothed") - reached(f"{search}-noisy") >= 0.05, published=gained[search])
         for search in SEARCHES
     ),
@@ -226,8 +228,14 @@ claims = [
     ),
     ours("more-than-cbas-without", "Smoothing and gradients find fitter sequences than CbAS without either",
         reached("smoothed") - reached("cbas-noisy") >= 0.05),
+    paper("more-than-adalead-with", "On smoothed labels the search with gradients finds fitter sequences than AdaLead",
+        reached("smoothed") - reached("adalead-smoothed") >= 0.05,
+        published="GFP hard .39 to .74, AAV hard .44 to .60"),
+    paper("more-than-cbas-with", "On smoothed labels the search with gradients finds fitter sequences than CbAS",
+        reached("smoothed") - reached("cbas-smoothed") >= 0.05,
+        published="GFP hard .57 to .74, AAV hard .40 to .60"),
     ours("a-dead-start-is-hopeless", "From a nearly non-functional start the search comes nowhere near the consensus",
-        parent("harsh-smoothed") - reached("harsh-smoothed") >= 0.3, published="GFP harder3: .0"),
+        parent("harsh-smoothed") - reached("harsh-smoothed") >= 0.3),
 ]  # fmt: skip
 
 
@@ -292,11 +300,12 @@ experiment = Experiment(
     gain of .55 [smoothing-helps: holds], and of .42 over the best of three temperatures without smoothing
     [smoothing-helps-at-each-temperature: holds]), more than retraining on unsmoothed labels gains
     [smoothing-is-more-than-a-refit: holds]; ten times the smoothing is no worse [ten-times-is-too-much: fails]. Hill
-    climbing and AdaLead gain less [smoothing-helps-hill-climb: holds] [smoothing-helps-adalead: holds], and CbAS
-    nothing [smoothing-helps-cbas: fails]: without smoothing and gradients it finds sequences as fit as those of the
-    published search with both [more-than-cbas-without: fails]. Yet the median of the sequences found is nearly as fit
-    as the consensus of all measured ones [near-the-consensus: holds] and no fitter [beats-the-consensus: fails].
-    Accepting all proposals does as well as the published code's rule [acceptance-is-not-what-helps: holds]
+    climbing and AdaLead start higher and gain less [smoothing-helps-hill-climb: holds] [smoothing-helps-adalead:
+    holds], and CbAS gains nothing [smoothing-helps-cbas: fails]; on smoothed labels AdaLead [more-than-adalead-with:
+    fails] and CbAS [more-than-cbas-with: fails] end as high as the search with gradients, contrary to the paper, and
+    CbAS does so without smoothing as well [more-than-cbas-without: fails]. Yet the median of the sequences found is
+    nearly as fit as the consensus of all measured ones [near-the-consensus: holds] and no fitter [beats-the-consensus:
+    fails]. Accepting all proposals does as well as the published code's rule [acceptance-is-not-what-helps: holds]
     [author-acceptance-is-alike: holds], whereas the rule of the paper's equation does worse
     [acceptance-as-written-is-worse: holds]; from a nearly non-functional start the search gets nowhere
     [a-dead-start-is-hopeless: holds]. So compare designs with the consensus and with CbAS, and design only from a

@@ -112,7 +112,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 reached, parent = metric("fitness"), metric("consensus")
-paper = claims_from("Kirjner et al. (2024), Table 3; judge and criterion ours")
+paper = claims_from("Kirjner et al. (2024), Table 4; judge and criterion ours")
 ours = claims_from("ours")
 claims = [
     ours("the-judge-knows", "The oracle network predicts the tenth of measurements that it was not trained on "
@@ -124,7 +124,7 @@ claims = [
         for claim in (
             paper(f"rows-{task}", f"The start of the {task} task has as many rows as published",
                 metric("rows")(f"{task}-smoothed").within(float(TASKS[task][2]), 0.0), published=str(TASKS[task][2]),
-                sameness="identity"),
+                source="Kirjner et al. (2024), text", sameness="identity"),
             paper(f"smoothing-helps-{task}",
                 f"In the {task} task smoothed labels lead to fitter sequences than measurements do",
                 reached(f"{task}-smoothed") - reached(f"{task}-noisy") >= least, published=gained),

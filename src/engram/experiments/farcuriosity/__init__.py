@@ -122,8 +122,8 @@ experiment = Experiment(
     predictor for each room forgets nothing [rooms-over-ewc: holds]; replay of old observations, a tenth of each batch,
     reduces the rise to 59-fold [replay-keeps: holds]. If they are cut at surprise, fragments begin at doors
     [cuts-at-doors: holds], new rooms are as interesting as to a single module [novelty-stays: holds], and the fragments
-    of known rooms are recalled at the door [recalls: holds]. On return these rooms are .8 times as interesting as to a
-    single module in the first 256 steps [known-at-entry: fails]; from the 65th step on they are only a tenth as
+    of known rooms are active again soon after entry [recalls: holds]. On return these rooms are .8 times as interesting
+    as to a single module in the first 256 steps [known-at-entry: fails]; in steps 65 to 320 they are only a tenth as
     interesting [known-again: holds], in 31 of 40 seeds, while in nine the fragment of one room also serves another;
     cuts at random, which make a quarter fewer fragments, do worse [surprise-matters: holds]. But fragments are made
     even if all rooms are identical [same-rooms: fails]. An agent rewarded by curiosity sees five times as many cells as

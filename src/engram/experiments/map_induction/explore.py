@@ -27,7 +27,7 @@ FRAMES = 12
 
 @settings
 class Search:
-    """The settings of a search, as published except for fewer episodes."""
+    """The settings of a search, as published except for fewer simulated episodes."""
 
     queries: int = setting(300, "simulated episodes per plan", ge=1, scales=True)
     depth: int = setting(20, "steps of a simulated episode", ge=1)
