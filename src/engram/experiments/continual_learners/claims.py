@@ -37,8 +37,7 @@ claims = [
     ),
     ours("what-was-learned-is-lost",
         "On permuted digits plain training loses much of what learning a task had added to the features",
-        relative("permuted-finetune") >= 0.5, source="Hess et al. 2023 (arXiv 2304.00933), abstract; criterion ours",
-        published="features are forgotten about as badly as outputs, relative to what was learned (abstract)"),
+        relative("permuted-finetune") >= 0.5, source="ours, after Hess et al. 2023 (arXiv 2304.00933), abstract"),
     *(
         ours(f"{arm}-keeps-outputs",
             f"{name} keeps more of the outputs of old tasks than plain training, {on_permuted}",

@@ -92,7 +92,6 @@ on_treebank = claims_from(  # criteria: half of the published differences
     "table 1: test perplexity on the Penn Treebank, basic model, 16 runs",
     published="LSTM 104.26 +- 0.22; plastic 103.80 +- 0.25 (p = 0.0044); modulated 102.65 +- 0.30 and retroactive "
     "102.48 +- 0.28, both below plastic (p = 1e-6)",
-    threshold="paper",
     presets=("paper",),
     seeds=16,
 )
