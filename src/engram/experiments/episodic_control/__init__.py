@@ -181,12 +181,12 @@ experiment = Experiment(
     [dkm-fixed-beats-lru: holds], whereas the form that keeps the sum of counts constant gets 91, 13 % more than LRU,
     about the 15 % that we require [dkm-beats-lru: is open]; plain online k-means does as well as this form, 91, and LRU
     no better than replacing rows at random, 81. With 1000 rows LRU is 25 % better than this form
-    [lru-is-better-with-1000-rows: holds]. Tabular Q-learning at a tuned learning rate is not beaten, it gets 132
+    [lru-is-better-with-1000-rows: holds]; tabular Q-learning at a tuned learning rate is not beaten, it gets 132
     [dkm-fixed-beats-a-table: fails], and a memory that forgets nothing gets three times as much as the form with a
     constant sum [small-is-no-worse: fails]. In four rooms, where only the goal is rewarded, the published form averages
     the rare return away and hardly ever reaches the goal [published-form-loses-the-goal: holds]; the form with a
     constant sum [corrected-finds-the-goal: holds] and that with a fixed loss [fixed-loss-finds-the-goal: holds] reach
-    it nearly as often as LRU. With learned keys and 250 rows the form with a constant sum gets 1.6 times the return of
+    it nearly as often as LRU; with learned keys and 250 rows the form with a constant sum gets 1.6 times the return of
     LRU [dkm-beats-lru-with-learned-keys: holds]. After the centres of a stream have jumped, the published form ends
     with a third of the error of online k-means [dkm-author-follows-a-stream: holds], but the form with a fixed loss
     with no smaller one [dkm-fixed-follows-a-stream: fails]. So increase the number of rows first, and compare a memory

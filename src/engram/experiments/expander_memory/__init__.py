@@ -90,9 +90,9 @@ experiment = Experiment(
     answer="""Expander networks of all sizes recover 99 % of states with 4 % of their nodes flipped
     [errors-in-a-fixed-share: holds], the largest as well as the smallest [no-loss-with-size: holds], and the number of
     states grows exponentially with that of nodes [exponentially-many-states: holds]. Local wiring [local-wiring-fails:
-    holds] and independent blocks [blocks-fail: holds], which are smaller codes of a higher rate, do not. If 2 % of the
-    clusters answer at random in every sweep, it still recovers from 2 % errors [hidden-faults: holds], but hardly ever
-    if 5 % do [more-hidden-faults: fails]. At 10 % errors the network recovers 16 % of the states
+    holds] and independent blocks [blocks-fail: holds], which are smaller codes of a higher rate, do not; if 2 % of the
+    clusters answer at random in every sweep, the network still recovers from 2 % errors [hidden-faults: holds], but
+    hardly ever if 5 % do [more-hidden-faults: fails]. At 10 % errors the network recovers 16 % of the states
     [par-is-in-scaling-only: holds] and belief propagation on the same graph all of them
     [belief-propagation-goes-further: holds]: the network's strength is its scaling, not the number of errors it
     corrects. Its states are given by its wiring, and imposing random patterns would leave hardly any others consistent
