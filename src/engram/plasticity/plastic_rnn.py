@@ -84,8 +84,8 @@ class PlasticRNN(nn.Module):
         ValueError: An argument is out of range or unknown, or a rule or neuromodulator has nothing to act on.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equations 1 and 2; initial values of
-    ``weight_hh``, ``alpha`` and ``eta`` as in its binary pattern experiment. Miconi, Rawal, Clune and Stanley,
-    "Backpropamine" (2019), equations 1 to 5.
+    ``weight_hh``, ``alpha`` and ``eta`` as in its binary pattern experiment, where alpha is 0 from a unit to itself.
+    Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), equations 1 to 5.
 
     Examples:
         >>> _ = torch.manual_seed(0)

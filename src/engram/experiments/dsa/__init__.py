@@ -7,7 +7,7 @@ only because all have the same noise. For random embeddings of the same trajecto
 than operators do. Each study generates systems with known similarity, fits an operator to each, and asks how well
 distances recover the similarity: distances between operators (DSA), between their eigenvalues, and between shapes
 (Procrustes, CKA). The settings of the published case studies could not be read except for two notebooks; the others are
-ours.
+ours, and networks that produce sine waves (figure 1) are left out.
 """
 
 from __future__ import annotations

@@ -75,9 +75,9 @@ claims = [
         "Per neuron, including hidden ones, the states hold (1 - z/r) / (1 + z 2^(r-1) / r) = 0.0060 bits, times the "
         "share recovered from 4 % errors (bits over that share)",
         (metric("bits_per_neuron")("5-6") / least_recovery("5-6")).within(0.00602, 0.0001), sameness="identity"),
-    abstract("classic-network-holds-few",
+    ours("classic-network-holds-few",
         "A classic Hopfield network recovers half of its patterns only if they are few (patterns per node)",
-        metric("capacity")("load") <= 0.14, published="about N patterns", sameness="numeric"),
+        metric("capacity")("load") <= 0.14, sameness="numeric"),
     abstract("winners-correct",
         "The pairwise network alone, with randomly drawn winners, recovers states of 480 nodes from 4 % errors",
         metric("recovery_first_0.04")("wta") >= 0.9),

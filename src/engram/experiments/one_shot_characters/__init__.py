@@ -4,7 +4,8 @@ After Miconi, Clune and Stanley (2018). Each episode shows one drawing of each o
 asks for the label of a sixth drawing. An encoder turns drawings into features; only plastic connections from features
 to labels can store information. Baselines are the label of the drawing nearest in pixels, and specialised methods: the
 same encoder trained to bring drawings of a character together, and discriminants of random features. Learning rates and
-the number of discriminants are chosen for each on validation characters.
+the number of discriminants are chosen for each on validation characters. Drawings of Omniglot are inverted, so that ink
+is 1 as in synthetic characters; the published code shows them as they are.
 """
 
 from __future__ import annotations
