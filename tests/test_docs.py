@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,8 @@ def site(tmp_path_factory, effort):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     with FileLock(f"{folder}.lock"):  # one worker builds it for all
         if not Path(f"{folder}.log").exists():
-            quick = {"ENGRAM_DOCS": "quick"} if effort == 1 else {}  # guides run as programs too
+            # Guides run as programs too; the index of the search takes long to build, and to read in a browser.
+            quick = {"ENGRAM_DOCS": "quick", "ENGRAM_SEARCH": "false"} if effort == 1 else {}
             environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", **quick}
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             Path(f"{folder}.log").write_text("" if done.returncode == 0 else done.stderr or "no reason given")
@@ -40,7 +42,7 @@ def test_every_experiment_and_package_has_a_page(site):
         waits = ("not run again yet: <code>", "Not recorded yet: <code>")
         assert 'class="plot"' in page or any(reason in page for reason in waits)
         assert f"gallery/{name}.html" in (site / "gallery.html").read_text()
-    assert "claims reproduced" in (site / "gallery.html").read_text()
+    assert re.search(r"\d+ of \d+ claims hold", (site / "gallery.html").read_text())
     pages = list((site / "reference").iterdir())
     assert "PlasticRNN" in (site / "reference" / "engram.plasticity.html").read_text()
     assert max(page.stat().st_size for page in pages) < 500_000
@@ -79,9 +81,10 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         page.goto((site / "index.html").as_uri())
         page.locator(".md-tabs__link", has_text="Build").click()
         page.wait_for_url("**/plasticity.html")
-        page.locator("input.md-search__input").fill("neuromodulator")
-        result = page.locator(".md-search-result__link").first
-        result.wait_for(state="visible", timeout=120_000)
+        if effort > 1:
+            page.locator("input.md-search__input").fill("neuromodulator")
+            result = page.locator(".md-search-result__link").first
+            result.wait_for(state="visible", timeout=120_000)
         page.goto((site / "gallery.html").as_uri())
         cards = page.locator(".card")
         assert all(cards.nth(number).locator("img").get_attribute("src") for number in range(cards.count()))

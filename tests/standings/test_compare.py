@@ -337,12 +337,14 @@ def test_every_kind_ships_and_nothing_that_ships_is_stale(kind):
 def test_a_method_that_takes_ten_times_as_long_is_stopped_and_goes_on_later(tmp_path, monkeypatch, task):
     path = tmp_path / "slow.py"
     path.write_text(
-        "import time\nfrom engram.rules import Backprop\nclass Slow(Backprop):\n"
-        "    def update(self, *batch):\n        time.sleep(0.03)\n        return super().update(*batch)\n"
+        "import os\nimport time\nfrom engram.rules import Backprop\nclass Slow(Backprop):\n"
+        "    def update(self, *batch):\n        time.sleep(float(os.environ.get('PAUSE', 0)))\n"
+        "        return super().update(*batch)\n"
     )
     options = {"against": ["backprop"], "tasks": [task], "seeds": 1, "runs": tmp_path, **OPTIONS}
     with monkeypatch.context() as patch:
         patch.setattr(comparison, "STARTING", 0.5)
+        patch.setenv("PAUSE", "0.03")
         entry = engram.compare(f"{path}:Slow", **options).entries[task]["Slow"]
     assert re.match("stopped after .* over ten times as long as the others", entry.note)
     assert entry.values == {}
