@@ -38,6 +38,16 @@ class Scope(NamedTuple):
         return self.pairs.get(before) == after and (before == after or is_renamed)
 
 
+class Unhandled(ast.NodeTransformer):
+    """Replaces a ``try`` whose handlers all refuse by its body, all that a trial that finished went through."""
+
+    def visit_Try(self, node: ast.Try) -> Any:
+        """The statements of the body, or the ``try`` itself."""
+        self.generic_visit(node)
+        is_plain = not node.orelse and not node.finalbody
+        return node.body if is_plain and all(map(_refuses, node.handlers)) else node
+
+
 def is_same_code(before: str, after: str) -> bool:
     """Whether two sources are the same up to layout, comments, prose, and names that were changed throughout.
 
@@ -46,8 +56,9 @@ def is_same_code(before: str, after: str) -> bool:
     reads the looks of a preset either, nor the type of a parameter unless it is a class by its name, as its settings.
 
     A check that was added does not count, an ``if`` that can only raise ValueError or TypeError, or a line like
-    ``checks.size("n", n)``: a trial that finished without it gives the same, or ends with this error. It counts in a
-    file that catches such errors of its own functions; that no other file does is for the author of the edit to see.
+    ``checks.size("n", n)``: a trial that finished without it gives the same, or ends with this error. Nor do handlers
+    that all end by raising the error again, or ValueError or TypeError. Both count in a file that catches such errors
+    of its own functions; that no other file does is for the author of the edit to see.
 
     Such names are those of a function's variables, changed throughout it, and those that the file itself defines,
     changed throughout the file, to names that were not used there before: exchanged parameters are other parameters to
@@ -55,6 +66,10 @@ def is_same_code(before: str, after: str) -> bool:
     there is another thing.
     """
     trees = ast.parse(before), ast.parse(after)
+    catches = any(map(_catches, trees))
+    if not catches:
+        for tree in trees:
+            Unhandled().visit(tree)
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Module | DEFINITIONS)):
         node.body = [statement for statement in node.body if not _is_text(statement)]
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)):
@@ -71,7 +86,7 @@ def is_same_code(before: str, after: str) -> bool:
                 node.annotation = None
             case ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError"), [ast.Constant(str()) | ast.JoinedStr()], [])):
                 node.exc.args = []
-    return _are_same(*trees, Scope(tuple(map(_bound_in, trees)), {}, any(map(_catches, trees))), None)
+    return _are_same(*trees, Scope(tuple(map(_bound_in, trees)), {}, catches), None)
 
 
 def _catches(tree: ast.Module) -> bool:
@@ -109,6 +124,13 @@ def _raises_again(handler: ast.ExceptHandler) -> bool:
     leaving = (ast.Return, ast.Continue, ast.Break)
     goes_on = any(isinstance(part, leaving) for statement in handler.body for part in ast.walk(statement))
     return isinstance(handler.body[-1], ast.Raise) and not goes_on
+
+
+def _refuses(handler: ast.ExceptHandler) -> bool:
+    match handler.body[-1]:
+        case ast.Raise(None) | ast.Raise(ast.Call(ast.Name("ValueError" | "TypeError"))):
+            return _raises_again(handler)
+    return False
 
 
 def _makers_of_claims(statement: ast.stmt) -> list[str]:

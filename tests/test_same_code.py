@@ -143,6 +143,22 @@ def test_names_that_others_use_count(before, after):
 
 
 @pytest.mark.parametrize(
+    ("handler", "is_same"),
+    [
+        ("except KeyError:\n        raise ValueError('x')", True),
+        ("except KeyError as error:\n        error.add_note('x')\n        raise", True),
+        ("except KeyError:\n        raise StopIteration", False),
+        ("except KeyError:\n        return 0", False),
+        ("except KeyError:\n        raise ValueError('x')\n    finally:\n        x.clear()", False),
+    ],
+)
+def test_a_handler_that_refuses_does_not_count(handler, is_same):
+    before = "def f(x):\n    return g(x)\n"
+    after = f"def f(x):\n    try:\n        return g(x)\n    {handler}\n"
+    assert same_code.is_same_code(before, after) is same_code.is_same_code(after, before) is is_same
+
+
+@pytest.mark.parametrize(
     "caught", ["ValueError", "(KeyError, TypeError)", "Exception", "BaseException", "REFUSALS", "builtins.ValueError"]
 )
 def test_a_check_counts_where_its_error_is_caught(caught):

@@ -34,9 +34,11 @@ def load(reference: str) -> Any:
     try:  # not `import_module`: then the manifest of a run would have to list every module that is loaded
         module = _module_of_file(Path(place)) if place.endswith(".py") else pkgutil.resolve_name(f"{place}:")
     except Exception as error:
-        if isinstance(error, FileNotFoundError) or f"{place}.".startswith(f"{getattr(error, 'name', None)}."):
-            raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
         frames = traceback.extract_tb(error.__traceback__)
+        is_absent = place.endswith(".py") and not Path(place).exists()
+        is_no_module = frames[-1].filename == pkgutil.__file__  # of a name that no module can have
+        if is_absent or is_no_module or f"{place}.".startswith(f"{getattr(error, 'name', '')}."):
+            raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
         last = [frame for frame in frames if frame.filename == str(Path(place).resolve())][-1:] or frames[-1:]
         where = "" if isinstance(error, SyntaxError) else f" ({last[0].filename}, line {last[0].lineno})"
         raise ValueError(f"{reference!r} cannot be loaded: {type(error).__name__}: {error}{where}") from error

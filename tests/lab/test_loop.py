@@ -143,13 +143,8 @@ def test_a_loop_that_was_left_is_refused(tmp_path):
     [
         (0.5, {"x": 1.0}, TypeError, "float"),
         (2**63, {"x": 1.0}, ValueError, "step = 9223372036854775808: expected"),
-        (1, {"x": "many"}, TypeError, "metric 'x' = 'many': expected a number"),
-        (
-            1,
-            {"x": torch.ones(2)},
-            TypeError,
-            r"metric 'x' = tensor of shape \(2,\) and dtype torch.float32: expected a number",
-        ),
+        (1, {"x": "many"}, TypeError, "metric 'x' = 'many': expected one number"),
+        (1, {"x": torch.ones(2)}, TypeError, r"metric 'x' = tensor of shape \(2,\) and dtype torch.float32: expected"),
         (1, {"a b": 1}, ValueError, "metric = 'a b': expected letters"),
     ],
 )
@@ -158,6 +153,12 @@ def test_what_is_no_metric_is_refused(tmp_path, step, values, error, message):
     with pytest.raises(error, match=message):
         run.log(step, **values)
     assert run.metrics().is_empty()
+
+
+def test_an_error_of_reading_a_metric_names_it(tmp_path):
+    with pytest.raises(RuntimeError) as caught:  # as the error of an earlier operation on a GPU
+        Run(TrialFolder(tmp_path), 0).log(1, loss=torch.ones((), device="meta"))
+    assert caught.value.__notes__ == ["metric 'loss' = tensor of shape () and dtype torch.float32"]
 
 
 def test_means_over_windows_are_written_by_the_call_that_completes_one(tmp_path):

@@ -34,6 +34,7 @@ def test_a_part_is_found_by_name_by_place_and_as_it_is(tmp_path):
         ("fq", "part = 'fq': expected a method .known: "),
         ("plastic", "part = 'plastic': expected its kind, agents or associative_memories, or its place, as"),
         ("nowhere.py:Mine", r"nowhere.py:Mine'.*expected 'module:Name' or 'file.py:Name'"),
+        ("folder/file:Mine", r"folder/file:Mine': invalid format.*expected 'module:Name' or 'file.py:Name'"),
         ("engram.rules:FeedbackAlignmnt", "engram.rules has no 'FeedbackAlignmnt'; did you mean 'FeedbackAlignment'"),
         ("ewc", None),
     ],
@@ -49,6 +50,7 @@ def test_what_is_no_part_is_named(part, message):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
+        ("open('data.csv')", r"cannot be loaded: FileNotFoundError: .*mine.py, line 1\)"),
         ("import nosuch", r"mine.py:Mine' cannot be loaded: ModuleNotFoundError: No module.*mine.py, line 1\)"),
         ("x = 1\nx / 0", r"cannot be loaded: ZeroDivisionError: division by zero \(.*mine.py, line 2\)"),
         ("def f(:", r"cannot be loaded: SyntaxError: invalid syntax \(mine.py, line 1\)$"),

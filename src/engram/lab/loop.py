@@ -380,12 +380,14 @@ class _GlobalGenerators:
 
 
 def _scalar(name: str, value: Any) -> float:
-    """The value of a metric; TypeError if it is not one number."""
+    """The value of a metric; TypeError if it is not a number."""
     try:
         return float(value.detach() if isinstance(value, torch.Tensor) else value)
-    except (TypeError, ValueError, RuntimeError):
-        expected = "a number or a tensor of one element"
-        raise TypeError(f"metric {name!r} = {checks.shown(value)}: expected {expected}") from None
+    except (TypeError, ValueError):
+        raise TypeError(f"metric {name!r} = {checks.shown(value)}: expected one number") from None
+    except RuntimeError as error:  # as of an earlier operation on a GPU
+        checks.note(error, **{f"metric {name!r}": value})
+        raise
 
 
 def get_state(name: str, item: Any) -> Any:

@@ -35,11 +35,13 @@ def both(
         laptop: Criterion with 50 classes.
         at_600: Criterion with 600 classes.
         published: The figure published for 600 classes.
-        at_50: That for 50 classes; None: the same.
+        at_50: That of replications for 50 classes; None: the same.
         **of: The source of both, if it is another.
     """
     return [
-        paper(name, statement, laptop, presets=("laptop",), published=published if at_50 is None else at_50, **of),
+        paper(name, statement, laptop, presets=("laptop",), published=published, **of)
+        if at_50 is None
+        else paper(name, statement, laptop, presets=("laptop",), published=at_50, source=REPLICATIONS),
         paper(f"{name}-at-600-classes", statement, at_600, presets=("paper",), published=published, **of),
     ]
 

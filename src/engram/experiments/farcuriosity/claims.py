@@ -51,7 +51,8 @@ claims = [
         published="fragments at high surprisal (no figure was read)"),
     keeps("few-fragments", "The number of fragments made on two laps is about the number of rooms",
         fragments("walk-far").within(5.5, 2.5), published="fragments at high surprisal (no figure was read)"),
-    ours("recalls", "In the second lap the fragments of most rooms are active in steps 129 to 192 after entry",
+    ours("recalls", "In the second lap, in most rooms the fragment of the first lap is active throughout steps 129 to "
+        "192 after entry",
         recalled("walk-far") >= 0.8),
     keeps("known-at-entry", "In the first 256 steps after entry in the second lap, a room is far less interesting to "
         "fragments than to a single module",
@@ -100,8 +101,9 @@ claims = [
     rewarded("more-goals-by-curiosity", "Rewarded by fragments and by goals, an agent reaches the goal in more "
         "episodes than rewarded by goals alone",
         success("doors-far") - success("doors-none") >= 0.05),
-    claims_from(SOURCE, presets=("paper",))(
-        "atari", "In Atari games an agent rewarded by fragments scores higher than one rewarded by a single module",
+    claims_from("Hwang et al. (2023), abstract; game and criterion ours", presets=("paper",))(
+        "atari",
+        "In Jamesbond, an Atari game, an agent rewarded by fragments scores higher than one with a single module",
         metric("score")("atari-far") / metric("score")("atari-rnd") >= 1.05,
         published="better overall performance in games with varied scenes (no figure was read)"),
 ]  # fmt: skip

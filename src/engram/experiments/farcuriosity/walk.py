@@ -173,8 +173,8 @@ def measures(
 
     ``fragments`` is the number of fragments begun. ``at_switch`` is, for K rooms, the share of the first K - 1 of them
     that began within 64 steps of an entry in the first lap. ``recalled`` is the share of entries in the second lap
-    after which, within two rollouts, the fragment was recalled that had been active most of the time in this room in
-    the first lap. The others are those of ``by_lap``.
+    after which, throughout the third rollout, the fragment is active that had been active most of the time in this room
+    in the first lap. The others are those of ``by_lap``.
     """
     times = [(event.call * config.rollout + event.step, event) for event in events]
     cuts = [time for time, event in times if event.kind == "fragment"]

@@ -99,17 +99,17 @@ claims = [
     claim("bandit-as-greedy", "A trained LSTM has hardly more regret than a greedy player that knows the dependence "
         "between the arms (median difference; chance has 25)",
         (regret("lstm-bandit") - regret("greedy-bandit")).median() <= 1.0,
-        source="ours; the median was chosen after the mean over ten seeds had left this open, as it does over all"),
+        source="ours; the median was chosen after the mean of ten seeds had left this open, and of all it still does"),
     claim("two-step-learnt", "A trained LSTM is nearly optimal in the two-step task",
         metric("reward_per_trial")("lstm-two-step") >= 0.79,
-        source="ours, 0.72 before the first record; chance has 0.5, the Bayes filter 0.809, the oracle 0.82"),
+        source="ours, of 0.72 before the first record; chance has 0.5, the Bayes filter 0.809, the oracle 0.82"),
     claim("model-based-without-reversals", "In the two-step task without reversals a trained LSTM repeats its choices "
         "like a model-based agent", stays("lstm-two-step") >= 0.15,
-        source="ours; the Bayes filter, which infers exactly, has 0.13"),
+        source="ours, before the first record; the Bayes filter, which infers exactly, has 0.13, and fails too"),
     claim("model-based", "In the two-step task with reversals (Wang et al. 2018) a trained LSTM repeats its choices "
         "like a model-based agent: more often after rewarded common transitions and unrewarded rare ones",
         stays("lstm-two-step-wang2018") >= 0.15,
-        source="as Wang et al. (2018); the figure is ours, for the task without reversals; the Bayes filter has 0.37",
+        source="as Wang et al. (2018); the figure is ours; the Bayes filter, which infers exactly, has 0.37",
         published="model-based pattern (curves only)"),
     *(
         claim(name, f"In the two-step task{what} a trained LSTM's choices depend on reward and transition at least "

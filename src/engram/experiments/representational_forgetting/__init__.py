@@ -119,7 +119,7 @@ experiment = Experiment(
     a teacher of both tasks brings activity closer to the teacher's, on average by a third compared with Adam at the
     rate that is best for probes [it-mimics-the-teacher: holds]. Probes then are .017 more accurate on the old task than
     after Adam [learned-updates-keep-more: holds], and as much less accurate on the new, where the paper reports an
-    improvement [learned-updates-improve-the-new: fails] and a loss of more than .01 is not quite certain
+    improvement [learned-updates-improve-the-new: fails]; that the loss is more than .01 is not quite certain
     [learned-updates-do-not-pay: is open]; so over both tasks it gains nothing over learned rates alone [not-only-rates:
     fails] and is only as good as plain Adam [as-good-as-plain: holds], as are an anchor [as-good-as-l2: holds], EWC
     [as-good-as-ewc: holds] and learning without forgetting, by outputs [as-good-as-lwf: holds] or by features

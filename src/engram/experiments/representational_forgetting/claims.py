@@ -43,7 +43,7 @@ claims = [
     survives("few-examples-are-enough",
         "If outputs are forgotten, probes with five examples per class are nearly as accurate as those with all",
         five(SINGLE) - 0.85 * probe(SINGLE) >= 0.0),
-    ours("learned-updates-keep-more",
+    improves("learned-updates-keep-more",
         "After a learned update probes are more accurate on the old task than after Adam at its best rate",
         probe("learned") - probe("finetune") >= 0.01),
     improves("learned-updates-improve-the-new",

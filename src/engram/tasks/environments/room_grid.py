@@ -221,7 +221,9 @@ class RoomGrid(gymnasium.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start an episode, with a new generator if ``seed`` is given; ``options`` are not used."""
+        """Start an episode, with a new generator if ``seed`` is given; there are no ``options``."""
+        if options:
+            raise ValueError(f"options = {options!r}: expected none")
         super().reset(seed=None if seed is None else checks.size("seed", seed, minimum=0, maximum=None))
         self.grid, self.position = self._draw(), self._start_position
         self.known, self.rewards = np.full(self.grid.shape, UNOBSERVED, np.int8), np.zeros(self.grid.shape, np.int8)
