@@ -75,7 +75,8 @@ class PlasticLSTM(nn.Module):
         alpha: Shaped as in ``PlasticRNN``; initially uniform in [0, 0.0001), a product within this range, and 0.0001 if
             homogeneous.
         rule, neuromodulator: Those of the first layer; the neuromodulator is None if the rule is not modulated.
-        upper: The layers above the first, each a ``PlasticLSTM``.
+        upper: The layers above the first, each a ``PlasticLSTM``; they are not called as modules, so hooks on them are
+            refused.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM of the language models; options
     and initial values as in its code.

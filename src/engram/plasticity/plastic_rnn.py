@@ -78,6 +78,7 @@ class PlasticRNN(nn.Module):
             ``alpha.pre``, (rank, hidden) each; initially normal with standard deviation 0.01, and 0.01 if homogeneous.
         rule, neuromodulator: The modules with the other parameters; None where there is none.
         upper: The layers above the first, each a ``PlasticRNN``; all other attributes are those of the first layer.
+            They are not called as modules, so hooks on them are refused.
 
     Raises:
         TypeError: An argument is of the wrong type.
