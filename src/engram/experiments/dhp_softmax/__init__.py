@@ -230,16 +230,18 @@ experiment = Experiment(
     check_requirements=lambda config: loaded(config.images),
     answer="""A plastic softmax layer does better than a usual linear one: by .02 on split digits [plastic-head-gains:
     holds], by .01 on permuted ones [plastic-head-gains-permuted: holds], by .06 with imbalanced classes
-    [plastic-head-gains-imbalanced: holds]. But its larger initial weights alone do as much [initial-scale-gains:
+    [plastic-head-gains-imbalanced: holds], and by .01 on split digits beside online EWC
+    [plastic-head-gains-beside-online-ewc: holds], SI [plastic-head-gains-beside-si: holds] or MAS
+    [plastic-head-gains-beside-mas: holds]. But its larger initial weights alone do as much [initial-scale-gains:
     holds]: with equal ones, plasticity changes the accuracy by less than .01, on split [plasticity-gains-little:
     holds], permuted [plasticity-gains-little-permuted: holds] or imbalanced digits [plasticity-gains-little-imbalanced:
     holds], even if it is a large part of the weights [plasticity-gains-little-if-large: holds] and at any rate that was
-    tried [nothing-gains-more: holds]. Penalties on weight changes gain eight times as much on permuted digits
-    [online-ewc-works-from-larger-weights: holds] [si-works-from-larger-weights: holds], and combine with the layer
-    without loss [permuted-online-ewc-keeps: holds] [permuted-si-keeps: holds]. On split digits, where larger initial
-    weights leave little to be forgotten, online EWC [split-online-ewc-works-from-larger-weights: fails], SI
-    [split-si-works-from-larger-weights: fails] and MAS [split-mas-works-from-larger-weights: fails] gain less than .002
-    at the strengths that validation chooses, and plasticity from large coefficients gains less than .002 beside any of
-    them [split-online-ewc-gains-little: holds] [split-si-gains-little: holds] [split-mas-gains-little: holds]. So to
-    get its gain, scale the initial weights.""",
+    tried [nothing-gains-more: holds]. From these weights, penalties on weight changes gain eight times as much on
+    permuted digits as the layer does [online-ewc-works-from-larger-weights: holds] [si-works-from-larger-weights:
+    holds], and combine with the layer without loss [permuted-online-ewc-keeps: holds] [permuted-si-keeps: holds]. On
+    split digits, where larger initial weights leave little to be forgotten, online EWC
+    [split-online-ewc-works-from-larger-weights: fails], SI [split-si-works-from-larger-weights: fails] and MAS
+    [split-mas-works-from-larger-weights: fails] gain less than .002 at the strengths that validation chooses, and
+    plasticity from large coefficients gains less than .002 beside any of them [split-online-ewc-gains-little: holds]
+    [split-si-gains-little: holds] [split-mas-gains-little: holds]. So to get its gain, scale the initial weights.""",
 )
