@@ -57,12 +57,6 @@ def pytest_collect_file(file_path: Path) -> None:
             importlib.import_module(name)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than cores, since some tests wait for the processes that they start."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_collection_finish() -> None:
     gc.freeze()  # what is imported stays, and is not to be looked through again and again
 
