@@ -81,6 +81,7 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         page.goto((site / "index.html").as_uri())
         page.locator(".md-tabs__link", has_text="Build").click()
         page.wait_for_url("**/plasticity.html")
+        page.wait_for_load_state("networkidle")  # a page that is left early fails to get its icon
         if effort > 1:
             page.locator("input.md-search__input").fill("neuromodulator")
             result = page.locator(".md-search-result__link").first
@@ -98,5 +99,4 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         assert all({"memory", "open"} <= own for own in tags)
         page.locator(".filter", has_text="memory").click()
         assert len(tags) < shown.count() < cards.count()
-        left = "net::ERR_ABORTED"  # an icon of a page that was left before it came
-        assert not [problem for problem in problems if not problem.endswith(left)]
+        assert not problems

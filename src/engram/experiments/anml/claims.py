@@ -38,10 +38,9 @@ def both(
         at_50: That of replications for 50 classes; None: the same.
         **of: The source of both, if it is another.
     """
+    of_50 = of if at_50 is None else {"source": REPLICATIONS}
     return [
-        paper(name, statement, laptop, presets=("laptop",), published=published, **of)
-        if at_50 is None
-        else paper(name, statement, laptop, presets=("laptop",), published=at_50, source=REPLICATIONS),
+        paper(name, statement, laptop, presets=("laptop",), published=at_50 or published, **of_50),
         paper(f"{name}-at-600-classes", statement, at_600, presets=("paper",), published=published, **of),
     ]
 

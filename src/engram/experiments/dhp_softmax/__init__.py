@@ -64,8 +64,12 @@ arms |= {
     for head in ("linear", "dhp")
 }
 arms |= {
-    f"permuted-{start}-{penalty}": {**PERMUTED, **base, "penalty": penalty}
-    | {"strengths": (strength / 10, strength, 10 * strength)}
+    f"permuted-{start}-{penalty}": {
+        **PERMUTED,
+        **base,
+        "penalty": penalty,
+        "strengths": (strength / 10, strength, 10 * strength),
+    }
     for penalty, strength in STRENGTHS.items()
     for start, base in (("plain", PLAIN), ("tuned-dhp", DHP))
 }

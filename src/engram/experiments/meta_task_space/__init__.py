@@ -102,7 +102,7 @@ claims = [
         source="ours; the median was chosen after the mean of ten seeds had left this open, and of all it still does"),
     claim("two-step-learnt", "A trained LSTM is nearly optimal in the two-step task",
         metric("reward_per_trial")("lstm-two-step") >= 0.79,
-        source="ours, of 0.72 before the first record; chance has 0.5, the Bayes filter 0.809, the oracle 0.82"),
+        source="ours, at first 0.72; chance has 0.5, the Bayes filter 0.809, the oracle 0.82"),
     claim("model-based-without-reversals", "In the two-step task without reversals a trained LSTM repeats its choices "
         "like a model-based agent", stays("lstm-two-step") >= 0.15,
         source="ours, before the first record; the Bayes filter, which infers exactly, has 0.13, and fails too"),
