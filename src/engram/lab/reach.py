@@ -146,6 +146,7 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
     reached: set[str] = set()
     pending = [(root, "") for root in roots]
     visited: set[tuple[str, str]] = set()
+    tops: set[str] = set()
     while pending:
         name, part = pending.pop()
         if (name, part) in visited or name not in modules or (name in DECLARING and name not in roots):
@@ -175,10 +176,10 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
                 {str(folder / text): name for text in reads.texts for folder in (Path(path).parent, Path.cwd())}
             )
         if not name.startswith(("engram.lab", "engram.storage")):
-            tops = {base.partition(".")[0] for base, _ in reads.imported} & sys.modules.keys() - sys.stdlib_module_names
-            reach.packages.update(
-                {package: version(package) for package in map(_distribution, tops - own_packages) if package}
-            )
+            tops.update(base.partition(".")[0] for base, _ in reads.imported)
+    # Python parses a package's metadata at each question for its version: about a millisecond.
+    foreign = (tops & sys.modules.keys()) - sys.stdlib_module_names - own_packages
+    reach.packages.update({package: version(package) for package in map(_distribution, foreign) if package})
     return reach._replace(modules=frozenset(reached))
 
 
