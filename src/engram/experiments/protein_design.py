@@ -302,13 +302,13 @@ experiment = Experiment(
     [smoothing-helps-at-each-temperature: holds]), more than retraining on unsmoothed labels gains
     [smoothing-is-more-than-a-refit: holds]; ten times the smoothing is no worse [ten-times-is-too-much: fails]. Hill
     climbing and AdaLead start higher and gain less [smoothing-helps-hill-climb: holds] [smoothing-helps-adalead:
-    holds], and CbAS gains nothing [smoothing-helps-cbas: fails]; on smoothed labels AdaLead ends as high as the search
-    with gradients, contrary to the paper [more-than-adalead-with: fails], whether CbAS does is open
-    [more-than-cbas-with: is open], and without smoothing CbAS ends as high as that search with it
-    [more-than-cbas-without: fails]. Yet the median of the sequences found is nearly as fit as the consensus of all
-    measured ones [near-the-consensus: holds] and no fitter [beats-the-consensus: fails]. Accepting all proposals does
-    as well as the published code's rule [acceptance-is-not-what-helps: holds] [author-acceptance-is-alike: holds],
-    whereas the rule of the paper's equation does worse [acceptance-as-written-is-worse: holds]; from a nearly
-    non-functional start the search gets nowhere [a-dead-start-is-hopeless: holds]. So compare designs with the
-    consensus and with CbAS, and design only from a functional start.""",
+    holds], and CbAS gains nothing [smoothing-helps-cbas: fails]; on smoothed labels AdaLead and CbAS end as high as the
+    search with gradients, contrary to the paper [more-than-adalead-with: fails] [more-than-cbas-with: fails], and
+    without smoothing CbAS ends as high as that search with it [more-than-cbas-without: fails]. Yet the median of the
+    sequences found is nearly as fit as the consensus of all measured ones [near-the-consensus: holds] and no fitter
+    [beats-the-consensus: fails]. Accepting all proposals does as well as the published code's rule
+    [acceptance-is-not-what-helps: holds] [author-acceptance-is-alike: holds], whereas the rule of the paper's equation
+    does worse [acceptance-as-written-is-worse: holds]; from a nearly non-functional start the search gets nowhere
+    [a-dead-start-is-hopeless: holds]. So compare designs with the consensus and with CbAS, and design only from a
+    functional start.""",
 )
