@@ -78,3 +78,13 @@ def test_what_is_left_of_the_gradient_is_told():
 def test_bad_input(options, labels, message):
     with pytest.raises(ValueError, match=message):
         LinearProbe(**options).fit(X[:9], labels)
+
+
+def test_a_refused_fit_leaves_the_earlier_solution():
+    probe = LinearProbe().fit(X[:300], Y[:300])
+    before = probe.predict(X[300:320])
+    with pytest.raises(ValueError, match="at least two classes"):
+        probe.fit(np.ones((4, 5)), np.zeros(4))
+    assert probe.n_features_in_ == X.shape[1]
+    assert probe.predict(X[300:320]).tolist() == before.tolist()
+    assert probe.fit(X[:300, :5], Y[:300]).n_features_in_ == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Annotated, Any
 
@@ -71,7 +72,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         l2 = checks.number("l2", self.l2, above=0)
         max_iter, tol = checks.size("max_iter", self.max_iter), checks.number("tol", self.tol, above=0)
-        X, y = checks.samples(self, X, y, dtype=np.float64)
+        fitted = copy.copy(self)  # so that a call that is refused leaves an earlier solution, and its width
+        X, y = checks.samples(fitted, X, y, dtype=np.float64)
         classes, label_indices = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError("y: expected at least two classes, found 1 class")
@@ -98,6 +100,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with single_threaded():  # several threads would wait for each other hundreds of times
             solver.step(closure)
             largest_gradient = _loss(solution, Z, labels, l2)[1].abs().max().item()
+        self.__dict__ = fitted.__dict__
         self.classes_, self.mean_, self.scale_ = classes, mean, scale
         self.n_iter_, self.gradient_norm_ = max(1, solver.state[solution]["n_iter"]), largest_gradient
         if largest_gradient > tol:
