@@ -101,6 +101,20 @@ def test_numbers_of_fewer_bits_are_numbers():
     assert checks.array("scores", torch.tensor([0.5, 1], dtype=torch.bfloat16), (2,)).tolist() == [0.5, 1]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened_and_no_other(dtype):
+    half, double = torch.tensor([0.1, 3.0], dtype=dtype, requires_grad=True), torch.ones(2, dtype=torch.float64)
+    assert checks.widened(half).dtype == torch.float32
+    assert checks.as_array(half).tolist() == half.tolist()
+    assert checks.widened(double) is double
+    assert checks.as_array("text") == "text"
+
+
+def test_annotations_of_arrays_are_named_without_their_module():
+    refusal = checks._refusal("values", "a", Float[Tensor, "n"] | None)
+    assert str(refusal) == "values = 'a': expected Float[Tensor, 'n'] | None"
+
+
 def test_lists_and_tuples_of_arrays_are_told_apart():
     row = "array of shape (2,) and dtype float64"
     assert checks.shown([np.ones(2)] * 2) == f"[{row}, {row}]"

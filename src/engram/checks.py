@@ -93,7 +93,7 @@ def _hints(module: str, qualname: str) -> dict[str, Any]:
 def _refusal(name: str, value: Any, hint: Any) -> Exception:
     if get_origin(hint) is Literal:
         return ValueError(f"{name} = {shown(value)}: expected one of {', '.join(map(repr, get_args(hint)))}")
-    expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    expected = hint.__name__ if isinstance(hint, type) else re.sub(r"\b(jax)?typing\.", "", str(hint))
     if isinstance(value, ARRAYS) and hasattr(hint, "array_type") and isinstance(value, hint.array_type):
         return ValueError(f"{name}.shape = {tuple(value.shape)}, dtype = {value.dtype}: expected {expected}")
     return TypeError(f"{name} = {shown(value)}: expected {expected}")
@@ -314,6 +314,16 @@ def tensor(name: str, value: Any, shape: tuple[int | str, ...], like: Tensor) ->
     return value  # type: ignore[no-any-return]
 
 
+def widened(value: Tensor) -> Tensor:
+    """A tensor of half precision (float16 or bfloat16) in single precision; any other unchanged."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def as_array(value: Any) -> Any:
+    """A tensor as an array, ``widened``, since NumPy has no bfloat16; anything else unchanged."""
+    return widened(value.detach().cpu()).numpy() if isinstance(value, Tensor) else value
+
+
 def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.float64) -> np.ndarray:
     """``value`` as a finite array of this shape.
 
@@ -327,11 +337,8 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
         ValueError: The value does not consist of numbers, has the wrong shape, or is not finite; or an integer
             ``dtype`` cannot represent one of the numbers.
     """
-    if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # NumPy has no bfloat16
     try:
-        numbers = np.asarray(value)
+        numbers = np.asarray(as_array(value))
     except ValueError:  # ragged
         numbers = np.asarray(None)
     if numbers.dtype.kind not in "biuf":

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram.memory import FragmentAndRecall, LongTermStore, SurprisalMonitor
-from engram.memory.fragments import GeometricMatcher
+from engram.memory.fragments import ExactMatcher, GeometricMatcher
 
 FARMAP = {"min_samples": 26}
 CURIOSITY = {"criterion": "ratio", "threshold": 10.0, "min_samples": 25, "append_on_trigger": False,
@@ -301,3 +301,20 @@ def test_equal_keys_match_exactly(key, query, is_equal):
     store = LongTermStore("exact")
     target = store.write("room", key=key)
     assert store.match(query).target == (target if is_equal else -1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8])
+def test_an_exact_key_is_known_by_its_numbers_in_any_precision(dtype):
+    matcher = ExactMatcher()
+    matcher.add(torch.tensor([1, 2]).to(dtype), 7)
+    assert [matcher.match(query).target for query in (np.array([1.0, 2.0]), np.array([1.0, 3.0]))] == [7, -1]
+
+
+def test_an_exact_key_of_strings_or_objects_is_known_by_its_items():
+    matcher = ExactMatcher()
+    matcher.add(np.array(["a", "longer"])[:1], 1)
+    matcher.add(np.array([10**30, "b"], dtype=object), 2)
+    assert matcher.match(np.array(["a"])).target == 1
+    assert matcher.match(np.array([10**29 * 10, "b"], dtype=object)).target == 2
+    with pytest.raises(TypeError, match="expected an array or a tensor, or what can be hashed"):
+        matcher.add(np.array([[], None], dtype=object), 3)

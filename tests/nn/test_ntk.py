@@ -221,3 +221,21 @@ def test_frozen_norms_take_the_precision_of_their_input():
     other = wide_mlp((4, 8, 2)).double()
     other.load_state_dict(frozen.state_dict())
     torch.testing.assert_close(other(x.double()), frozen(x).double(), rtol=1e-5, atol=1e-5)
+
+
+def test_frozen_norms_keep_their_statistics_when_a_part_of_a_state_is_loaded():
+    model, x = wide_mlp((4, 8, 2), generator=generator()), draw(20, 4).float()
+    free = wide_mlp((4, 8, 2)).state_dict()
+    freeze_norms(model, x)
+    mean, variance = model[1].mean.clone(), model[1].variance.clone()
+    missing, _ = model.load_state_dict({"0.weight": torch.zeros(8, 4)}, strict=False)
+    assert {"1.mean", "1.variance"} <= set(missing)
+    assert torch.equal(model[1].mean, mean)
+    model.load_state_dict({"1.mean": mean + 1}, strict=False)
+    assert torch.equal(model[1].mean, mean + 1)
+    assert torch.equal(model[1].variance, variance)
+    with pytest.raises(RuntimeError, match=r"1\.mean"):
+        model.load_state_dict(dict(free))
+    model.load_state_dict(free)
+    assert model[1].mean is None
+    assert model[1].variance is None

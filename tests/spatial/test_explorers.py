@@ -6,6 +6,7 @@ import pytest
 from engram.memory import SurprisalMonitor
 from engram.numeric.grid_view import MOVES
 from engram.spatial import (
+    Exploration,
     FARMapExplorer,
     FrontierExplorer,
     LocalMap,
@@ -281,3 +282,10 @@ def test_labels_beyond_32_bits_are_refused():
     world = np.pad(np.zeros((4, 4), np.int64), 1, constant_values=2**32)
     with pytest.raises(ValueError, match=r"label of 4294967296: expected 0 .* 2\^31"):
         explore(world, (2, 2), FrontierExplorer(3, rng=0), 5)
+
+
+def test_walks_are_compared_and_hashed_as_objects():
+    first, second = (Exploration(*[np.zeros(2, int)] * 4, np.zeros((2, 3), int), np.zeros(2, int),
+                                 np.zeros((2, 2), int), 1, [], [], "") for _ in range(2))  # fmt: skip
+    assert first != second
+    assert len({first, second}) == 2

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from engram.spatial.induction import (
     MapInductionPlanner,
+    MapPosterior,
     SubmapGrammar,
     goal_nearness,
     greedy_action,
@@ -461,3 +462,10 @@ def test_bad_arguments_are_named(call, pattern):
 def test_nobody_moves_from_within_a_wall():
     with pytest.raises(ValueError, match=r"position = \(0, 0\): expected a cell that is not a wall"):
         greedy_action(np.array([[3, 2], [0, 0]], np.int8), (0, 0))
+
+
+def test_posteriors_are_compared_and_hashed_as_objects():
+    cells, rewards = np.zeros((2, 2), np.int8), np.zeros((2, 2))
+    first, second = (MapPosterior(cells[None], np.ones(1), cells, (), (), (), 1, 0.0, 0.0, rewards) for _ in range(2))
+    assert first != second
+    assert len({first, second}) == 2

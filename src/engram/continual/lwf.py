@@ -111,7 +111,15 @@ class LwF(ContinualMethod):
         return {**super().state_dict(), "teacher": teacher}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state that ``state_dict`` returned."""
+        """Restore the state that ``state_dict`` returned.
+
+        Args:
+            state: The state. If the network has grown since the teacher was copied, load it before it grows.
+
+        Raises:
+            TypeError, ValueError: It is the state of another method, or its teacher has other outputs than the network;
+                nothing was changed.
+        """
         super().load_state_dict(state)
         self.teacher = None
         if state["teacher"] is not None:

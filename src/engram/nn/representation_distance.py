@@ -32,7 +32,7 @@ def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -
     checks.instance("X", X, Tensor)
     checks.instance("Y", Y, Tensor)
     _check_shape("Y", Y, tuple(X.shape))
-    X, Y = _at_least_float32(X), _at_least_float32(Y)
+    X, Y = checks.widened(X), checks.widened(Y)  # or the constant is rounded to 0, and a large sum to infinity
     return (X - Y).square().sum() / ((Y - Y.mean(0)).square().sum() + 1e-6)
 
 
@@ -59,13 +59,8 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
     checks.instance("Y", Y, Tensor)
     checks.has_shape("X", X.shape, ("samples", "units"))
     _check_shape("Y", Y, (len(X), "units"))
-    gram_x, gram_y = (_gram(_at_least_float32(activity)) for activity in (X, Y))
+    gram_x, gram_y = (_gram(checks.widened(activity)) for activity in (X, Y))
     return (gram_x - gram_y).square().sum()
-
-
-def _at_least_float32(X: Tensor) -> Tensor:
-    """Activity in which the small constants of the denominators are not rounded to 0, nor large sums to infinity."""
-    return X.float() if X.dtype in (torch.float16, torch.bfloat16) else X
 
 
 def _gram(X: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from engram.spatial.view_model import ViewModel
 World = Int[np.ndarray, "rows columns"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exploration:
     """A walk, step by step.
 

@@ -245,3 +245,10 @@ def test_distances_in_half_precision_are_those_of_the_same_numbers(dtype):
         assert distance(X, Y) == distance(X.float(), Y.float())
     assert nmse(X, torch.ones_like(X)).isfinite()
     assert gram_distance(X, torch.ones_like(X)).isfinite()
+
+
+def test_reports_are_compared_and_hashed_as_objects():
+    first, second = (RepresentationReport(np.zeros((3, 2)), {None: np.zeros((3, 2))}, np.zeros(1)) for _ in range(2))
+    assert first == first  # noqa: PLR0124
+    assert first != second
+    assert len({first, second}) == 2

@@ -19,7 +19,7 @@ Accuracies = Float[np.ndarray, "stages tasks"]
 PerOldTask = Float[np.ndarray, " old"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RepresentationReport:
     """Accuracies of a network after each task: stage 0 is before the first, stage n after the last; column j is task j.
 

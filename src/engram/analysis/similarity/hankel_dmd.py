@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
 from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
-from engram.analysis.similarity.trials import Data, Recording, as_array, as_trials, is_trials, refuse_shorter
+from engram.analysis.similarity.trials import Data, Recording, as_trials, is_trials, refuse_shorter
 
 ILL_CONDITIONED = 1e-4  # S_r / S_1 below which singular values cannot be computed from their squares
 UNSTABLE = 1.05
@@ -220,7 +220,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             elif trials[0].shape[1] != self.n_features_in_:
                 raise ValueError(f"X has {trials[0].shape[1]} features: expected {self.n_features_in_}, as in fit")
         else:
-            trials = [checks.samples(self, as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
+            trials = [checks.samples(self, checks.as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
             checks.finite("X", trials[0])
         horizon = self.steps_ahead if reset else 0
         refuse_shorter(trials, self._span + horizon + 1, f"(n_delays - 1) delay_interval + {horizon} + 1")

@@ -34,20 +34,14 @@ def as_trials(X: Data, name: str = "X") -> list[Recording]:
     for i, trial in enumerate(X if has_trials else [X]):
         trial_name = f"{name}[{i}]" if has_trials else name
         with checks.noted(**{name: X}):
-            values = check_array(as_array(trial), dtype=np.float64, ensure_all_finite=False, input_name=trial_name)
+            values = check_array(
+                checks.as_array(trial), dtype=np.float64, ensure_all_finite=False, input_name=trial_name
+            )
         checks.finite(trial_name, values)
         if trials and values.shape[1] != trials[0].shape[1]:
             raise ValueError(f"{trial_name}.shape = {values.shape}: expected {trials[0].shape[1]} features, as before")
         trials.append(values)
     return trials
-
-
-def as_array(X: Data) -> Data:
-    """A tensor as an array, of single precision if it is bfloat16, which NumPy lacks; anything else unchanged."""
-    if not hasattr(X, "detach"):
-        return X
-    tensor = X.detach().cpu()
-    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
 
 
 def refuse_shorter(trials: list[Recording], minimum: int, why: str) -> None:

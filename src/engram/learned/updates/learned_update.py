@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -60,10 +60,12 @@ class LearnedUpdate(ContinualMethod):
         head_ids = {id(p) for p in head_parameters(model, head)}
         self._body = {name: p for name, p in model.named_parameters() if id(p) not in head_ids}
         self.optimizer = LearnedOptimizer(self._body.values(), lr, rule=rule)
-        self._hook: Any = None
+        self._detach: Callable[[], None] | None = None
 
     def attach(self, optimizer: Optimizer) -> None:
         """Take the body's parameters from an optimiser, and follow each of its steps.
+
+        Its ``zero_grad`` goes on clearing their gradients too, so that none is left of a step that was skipped.
 
         Args:
             optimizer: Any optimiser of the model's parameters.
@@ -79,9 +81,20 @@ class LearnedUpdate(ContinualMethod):
         body_ids = {id(p) for p in self._body.values()}
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if id(p) not in body_ids]
-        if self._hook is not None:
-            self._hook.remove()
-        self._hook = optimizer.register_step_post_hook(self._after_step)
+        if self._detach is not None:
+            self._detach()
+        hook, zero_grad = optimizer.register_step_post_hook(self._after_step), optimizer.zero_grad
+
+        def zero_all(set_to_none: bool = True) -> None:
+            zero_grad(set_to_none)
+            self.optimizer.zero_grad(set_to_none)
+
+        def detach() -> None:
+            hook.remove()
+            optimizer.zero_grad = zero_grad  # type: ignore[method-assign]
+
+        optimizer.zero_grad = zero_all  # type: ignore[method-assign]
+        self._detach = detach
 
     def end_task(self, task: Task) -> None:
         """Store the body's weights and their importance.
@@ -96,7 +109,7 @@ class LearnedUpdate(ContinualMethod):
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the learned optimiser."""
-        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {**super().state_dict(), "optimizer": copy.deepcopy(self.optimizer.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state that ``state_dict`` returned."""
@@ -104,7 +117,7 @@ class LearnedUpdate(ContinualMethod):
         self.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_hook": None}  # a copy is not attached
+        return {**vars(self), "_detach": None}  # a copy is not attached
 
     def _form(self) -> dict[str, Any]:
         return {**super()._form(), "optimizer": form_of(self.optimizer)}

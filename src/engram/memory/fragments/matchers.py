@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor
 
 from engram import checks
 
@@ -188,7 +187,9 @@ MATCHERS: dict[str, Callable[[], Matcher]] = {
 
 
 def _hashable(name: str, value: Any) -> Hashable:
-    value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    value = checks.as_array(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":  # the bytes would be addresses, or padded strings
+        value = "array", value.shape, tuple(value.ravel().tolist())
     if isinstance(value, np.ndarray):
         is_exact = value.dtype.kind == "f" or (value.dtype.kind in "iu" and (abs(value.astype(float)) < 2**53).all())
         value = value.astype(float) + 0.0 if is_exact else value  # equal numbers are equal keys, also 0 and -0

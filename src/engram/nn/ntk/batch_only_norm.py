@@ -18,7 +18,8 @@ class BatchOnlyNorm(nn.Module):
         y = (x - mean(x)) / sqrt(var(x) + eps),   over the batch
 
     It has no parameters and no running averages: every batch is normalised by its own statistics, in ``eval()`` too,
-    until ``freeze_norms`` fixes them.
+    until ``freeze_norms`` fixes them. A loaded ``state_dict`` of a network with other norms fixes or frees them; a
+    plain dict without the statistics, as for ``strict=False``, leaves fixed ones as they are.
 
     Args:
         eps: Added to the variance, so that the division stays finite.
@@ -61,11 +62,16 @@ class BatchOnlyNorm(nn.Module):
         flat = input.flatten(1)
         return functional.batch_norm(flat, None, None, training=True, eps=self.eps).view_as(input)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        for name in ("mean", "variance"):  # only the loaded state tells whether there are any, and their shape
-            statistic = state_dict.get(prefix + name)
-            setattr(self, name, None if statistic is None else torch.empty_like(statistic))
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *arguments: Any
+    ) -> None:
+        stored = {name: state_dict.get(prefix + name) for name in ("mean", "variance")}
+        if "version" in local_metadata and not any(prefix + name in state_dict for name in stored):
+            self.mean, self.variance = None, None  # the state is of a norm without any; a part of one has no version
+        for name, statistic in stored.items():  # only the loaded state tells their shape
+            if statistic is not None:
+                setattr(self, name, torch.empty_like(statistic))
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *arguments)
 
 
 @torch.no_grad()

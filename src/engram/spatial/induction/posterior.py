@@ -38,7 +38,7 @@ class Candidate(NamedTuple):
     cost: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MapPosterior:
     """Hypotheses about a map.
 
