@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.serialization import add_safe_globals
 from torch.utils import _pytree
@@ -52,6 +52,23 @@ class OfOptimizer(NamedTuple):
     """The form of an optimiser's state: its groups, and the tensors that it keeps for each parameter."""
 
     optimizer: Optimizer
+
+
+def check_module_state(module: nn.Module, state_dict: Any, strict: bool, **more: Any) -> None:
+    """Raise unless a module can load the whole of a state, of which torch would load a part before it raises.
+
+    Args:
+        module: The module.
+        state_dict: The state; its tensors may have other dtypes than the module's.
+        strict: Whether each entry is expected; if not, only those are checked that state and module have in common.
+        **more: The forms of entries that are not tensors.
+    """
+    form = {name: Axes(tuple(value.shape), Tensor) for name, value in module.state_dict().items() if name not in more}
+    form |= more
+    if not strict:
+        form = {name: entry_form for name, entry_form in form.items() if name in state_dict}
+        state_dict = {name: state_dict[name] for name in form}
+    check_state(state_dict, form, "state_dict")
 
 
 def form_of(part: Any) -> Any:

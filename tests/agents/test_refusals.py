@@ -16,6 +16,7 @@ from engram.agents import (
     TD3,
     EpsilonGreedy,
     FragmentedCuriosity,
+    HashCounts,
     IntrinsicReward,
     MaxEntMellowmax,
     RecurrentAgent,
@@ -27,6 +28,7 @@ from engram.agents.replay import TransitionBatch, transition_consistency
 from engram.memory import DND, KeyValueMemory
 from engram.nn import vector_encoder
 from engram.tasks import grid_transfer
+from engram.testing.promises import alike
 
 
 def generator(seed=0):
@@ -35,6 +37,16 @@ def generator(seed=0):
 
 def equal(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def rnd(seed):
+    curiosity = RND((5,), 2, hidden=7, feature_dim=6, generator=generator(seed))
+    curiosity.bonus(torch.randn(4, 2, 5, generator=generator(seed)), torch.zeros(4, 2, dtype=torch.bool))
+    return curiosity
+
+
+def hash_counts(seed):
+    return HashCounts((5,), 2, bits=4, generator=generator(seed))
 
 
 def nec(replay_size, steps):
@@ -236,3 +248,27 @@ def test_curiosity_in_fragments_refuses_to_learn_without_environments():
     curiosity = FragmentedCuriosity(lambda: RND((3,), hidden=8, feature_dim=4, generator=generator()))
     with pytest.raises(ValueError, match=r"envs = \[\]"):
         curiosity.update(torch.zeros(4, 0, 3), envs=np.zeros(0, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "said"),
+    [
+        (rnd, {"filtered": torch.zeros(3)}, r"state_dict\['filtered'\].shape = \(3,\): expected \(2\)"),
+        (rnd, {"target.1.weight": torch.zeros(7, 4)}, r"state_dict\['target.1.weight'\].shape = \(7, 4\)"),
+        (rnd, {"_extra_state": {}}, r"state_dict\['_extra_state'\]\['optimizer'\] is missing"),
+        (hash_counts, {"counts": torch.zeros(8, dtype=torch.int64)}, r"state_dict\['counts'\].shape = \(8,\)"),
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_curiosity_loads_no_part_of_a_state_that_does_not_fit(make, wrong, said, strict):
+    curiosity, other = make(0), make(1)
+    before = copy.deepcopy(dict(curiosity.state_dict()))
+    with pytest.raises(ValueError, match=said):
+        curiosity.load_state_dict(other.state_dict() | wrong, strict=strict)
+    assert alike(before, dict(curiosity.state_dict()))
+    name = next(iter(before))
+    missing = {key: value for key, value in other.state_dict().items() if key != name}
+    with pytest.raises(ValueError, match=rf"state_dict\['{name}'\] is missing"):
+        curiosity.load_state_dict(missing)
+    curiosity.load_state_dict(missing, strict=False)
+    assert alike(missing | {name: before[name]}, dict(curiosity.state_dict()))

@@ -21,3 +21,19 @@ def test_a_sparse_gradient_is_refused():
     p.grad = torch.ones(4, 3).to_sparse()
     with pytest.raises(RuntimeError, match=r"shape \(4, 3\) is sparse: expected dense"):
         RMSpropEpsInside([p]).step()
+
+
+@pytest.mark.parametrize("option", [{"lr": -1.0}, {"alpha": 2.0}, {"eps": 0.0}, {"eps": "small"}])
+def test_options_of_a_group_are_those_of_the_constructor(option):
+    p, q = (torch.ones(2, requires_grad=True) for _ in range(2))
+    group, ((name, value),) = {"params": [q]} | option, option.items()
+    with pytest.raises((TypeError, ValueError), match=f"{name} = {value!r}: expected"):
+        RMSpropEpsInside([{"params": [p]}, group])
+    optimizer = RMSpropEpsInside([p])
+    with pytest.raises((TypeError, ValueError), match=f"{name} = {value!r}: expected"):
+        optimizer.add_param_group({"params": [q]} | option)
+    assert len(optimizer.param_groups) == 1
+    optimizer.add_param_group({"params": [q], "eps": 4.0, "alpha": 1.0, "lr": 1.0})
+    q.grad = torch.ones(2)
+    optimizer.step()
+    assert q.tolist() == [0.5, 0.5]

@@ -1,7 +1,10 @@
+from typing import get_type_hints
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import jaxtyped
 
 from engram.tasks import SnippetStream
 from engram.testing.module import without_type_checks
@@ -119,3 +122,11 @@ def test_what_makes_no_stream_is_named(options, message):
 def test_cues_that_cannot_differ_are_named():
     with pytest.raises(ValueError, match=r"found no different cues, with bits = 8, correlation = 0\.9999"):
         SnippetStream(bits=8, snippets=3, correlation=0.9999).sample(2, seeded())
+
+
+@pytest.mark.parametrize("flag", [False, True])
+def test_a_window_has_the_shapes_of_its_annotations(flag):
+    window = SnippetStream(flag=flag).sample(2, seeded())
+    with jaxtyped("context"):
+        for name, hint in get_type_hints(type(window)).items():
+            assert isinstance(getattr(window, name), hint), name

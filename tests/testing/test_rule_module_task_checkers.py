@@ -313,3 +313,17 @@ def test_a_broken_task_is_refused(broken, promise):
 def test_a_part_instead_of_its_class_is_refused(check, part):
     with pytest.raises(TypeError, match=r"_class = .*: expected a class, or a function that makes the part"):
         check(part)
+
+
+@pytest.mark.parametrize(
+    ("check", "base"),
+    [
+        (check_rule, "PlasticityRule"),
+        (check_module, "Module"),
+        (check_synaptic_rule, "SynapticRule"),
+        (check_learning_rule, "LearningRule"),
+    ],
+)
+def test_a_class_without_the_base_of_the_contract_is_refused(check, base):
+    with pytest.raises(TypeError, match=f"_class makes a list: expected a subclass of {base}"):
+        check(lambda *_: [])

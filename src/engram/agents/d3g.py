@@ -16,7 +16,7 @@ from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
 from engram.agents.learner import Learner, adam, optimizer_step, polyak_update
-from engram.agents.replay import TransitionBatch, features_of
+from engram.agents.replay import TransitionBatch, check_outcomes, features_of
 from engram.agents.twin_critic import TwinCritic
 from engram.nn.mlp import mlp
 
@@ -245,11 +245,7 @@ class D3G(Learner):
 
     @torch.no_grad()
     def _targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
-        if not batch.states.shape[:1] == batch.next_states.shape[:1] == batch.rewards.shape == batch.terminated.shape:
-            raise ValueError(
-                f"batch.rewards.shape = {tuple(batch.rewards.shape)}, batch.terminated.shape = "
-                f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), and as many next states"
-            )
+        check_outcomes(batch)
         next_states = batch.next_states
         proposal = self._reachable(next_states, next_states + self.target_tau(next_states), self.target_critic)
         target_q = self.target_critic(torch.cat([next_states, proposal], 1)).amin(0)

@@ -196,6 +196,15 @@ def features_of(space: spaces.Space[Any]) -> int:
     return int(space.shape[0])
 
 
+def check_outcomes(batch: TransitionBatch) -> None:
+    """Raise ValueError unless a batch has a reward, a next state and a termination for each state."""
+    if not batch.states.shape[:1] == batch.next_states.shape[:1] == batch.rewards.shape == batch.terminated.shape:
+        raise ValueError(
+            f"batch.rewards.shape = {tuple(batch.rewards.shape)}, batch.terminated.shape = "
+            f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), and as many next states"
+        )
+
+
 def transition_consistency(batch: TransitionBatch) -> float:
     """The spread of the outcomes of nearly the same state and action, relative to that of any two transitions.
 

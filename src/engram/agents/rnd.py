@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.curiosity import check_rollout
 from engram.agents.running_moments import RunningMoments
-from engram.state import check_state, form_of
+from engram.state import check_module_state, check_state, form_of
 
 LEAST_SIDE = 36  # smallest height and width of an image for the three convolutions
 SCALE_FLOOR = 1e-8
@@ -222,6 +222,15 @@ class RND(nn.Module):
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return value
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Continue from a ``state_dict``, as torch's modules do; one of another form changes nothing.
+
+        Raises:
+            TypeError, ValueError: An entry is missing, or of another shape, as for other numbers of environments.
+        """
+        check_module_state(self, state_dict, strict, _extra_state={"optimizer": form_of(self.optimizer)})
+        return super().load_state_dict(state_dict, strict, assign)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the optimiser, which is part of the module's state."""

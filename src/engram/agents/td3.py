@@ -14,7 +14,7 @@ from torch import Tensor
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.learner import Learner, adam, optimizer_step, polyak_update
-from engram.agents.replay import TransitionBatch, features_of
+from engram.agents.replay import TransitionBatch, check_outcomes, features_of
 from engram.agents.twin_critic import TwinCritic
 from engram.nn.mlp import mlp
 
@@ -99,11 +99,7 @@ class TD3(Learner):
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
         """The targets y of the critic; ValueError if rewards or terminations are not one for each state."""
         checks.arguments()
-        if not batch.states.shape[:1] == batch.next_states.shape[:1] == batch.rewards.shape == batch.terminated.shape:
-            raise ValueError(
-                f"batch.rewards.shape = {tuple(batch.rewards.shape)}, batch.terminated.shape = "
-                f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), and as many next states"
-            )
+        check_outcomes(batch)
         next_actions = self.actions.squash(self.target_policy(batch.next_states))
         if self.policy_noise:
             normal = torch.randn(next_actions.shape, generator=self.generator).to(next_actions)

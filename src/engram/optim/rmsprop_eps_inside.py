@@ -21,7 +21,7 @@ class RMSpropEpsInside(Optimizer):
     ``torch.optim.RMSprop`` adds epsilon to the root, which makes a difference when epsilon is not small, as here.
 
     Args:
-        params: Parameters, or groups of them.
+        params: Parameters, or groups of them, which may have options of their own.
         lr: Learning rate, at least 0.
         alpha: Decay of the mean square, from 0 to 1.
         eps: Added to the mean square, above 0.
@@ -43,11 +43,18 @@ class RMSpropEpsInside(Optimizer):
 
     def __init__(self, params: ParamsT, lr: float = 7.92468721e-6, alpha: float = 0.95, eps: float = 0.01) -> None:
         checks.arguments()
-        checks.number("lr", lr, minimum=0)
-        checks.number("alpha", alpha, minimum=0, maximum=1)
-        checks.number("eps", eps, above=0)
+        _check_options({"lr": lr, "alpha": alpha, "eps": eps})
         with checks.noted(params=params):
             super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, which may have its own options; raise the errors of the constructor."""
+        super().add_param_group(param_group)
+        try:
+            _check_options(self.param_groups[-1])
+        except Exception:
+            self.param_groups.pop()
+            raise
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -70,3 +77,9 @@ class RMSpropEpsInside(Optimizer):
             state["square_avg"] = torch.zeros_like(p)
         square_avg = state["square_avg"].mul_(alpha).addcmul_(g, g, value=1 - alpha)
         p.addcdiv_(g, (square_avg + eps).sqrt_(), value=-lr)
+
+
+def _check_options(group: dict[str, Any]) -> None:
+    checks.number("lr", group["lr"], minimum=0)
+    checks.number("alpha", group["alpha"], minimum=0, maximum=1)
+    checks.number("eps", group["eps"], above=0)

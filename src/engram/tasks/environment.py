@@ -75,6 +75,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(observation_space, num_envs)
         self.action_space = batch_space(action_space, num_envs)
         self.rngs: list[np.random.Generator] = []
+        # Each environment's last generator from a seed, and the seed: one that came otherwise has an unknown seed.
+        self._seeded: list[tuple[Any, int]] = [(None, -1)] * num_envs
         self.steps = np.zeros(num_envs, dtype=np.int64)
         self.last_reward = np.zeros(num_envs)
         action_shape = action_space.shape if isinstance(action_space, spaces.Box) else ()
@@ -120,8 +122,9 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
 
     @property
     def np_random_seed(self) -> Any:
-        """The seeds of the random generators, one for each environment."""
-        return tuple(rng.bit_generator.seed_seq.entropy for rng in self.rngs)  # type: ignore[attr-defined]
+        """The seeds of the random generators, one for each environment; -1 for a generator not made from a seed."""
+        pairs = zip(self.rngs, self._seeded, strict=False)  # there are no generators before the first reset
+        return tuple(seed if rng is seeded else -1 for rng, (seeded, seed) in pairs)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -140,11 +143,13 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         checks.arguments()
         seeds, mask = self._seeds_and_mask(seed, options)
         if not self.rngs:
-            self.rngs = [seeding.np_random(number)[0] for number in seeds]
+            self._seeded = [seeding.np_random(number) for number in seeds]
+            self.rngs = [rng for rng, _ in self._seeded]
         else:
             for row in np.flatnonzero(mask):
                 if seeds[row] is not None:
-                    self.rngs[row] = seeding.np_random(seeds[row])[0]
+                    self._seeded[row] = seeding.np_random(seeds[row])
+                    self.rngs[row] = self._seeded[row][0]
         self._restart(np.flatnonzero(mask))
         return self._observe(), {}
 
@@ -242,13 +247,14 @@ class SingleEnv(Env[Any, Any]):
     ) -> tuple[Shaped[np.ndarray, "*features"], dict[str, Any]]:
         """Start an episode; a ``seed`` gives it a new generator; ``options`` as in ``BatchedEnv.reset``."""
         seed = None if seed is None else checks.size("seed", seed, minimum=0, maximum=None)
-        before = self.batch.rngs, self._np_random, self._np_random_seed
+        before = self.batch.rngs, self.batch._seeded, self._np_random, self._np_random_seed
         super().reset(seed=seed)
-        self.batch.rngs = [self.np_random]
+        self.batch.rngs, self.batch._seeded = [self.np_random], [(self.np_random, self.np_random_seed)]
         try:
             observations, infos = self.batch.reset(options=options)
         except BaseException:
-            self.batch.rngs, self._np_random, self._np_random_seed = before  # a failed reset does not count
+            # A failed reset does not count.
+            self.batch.rngs, self.batch._seeded, self._np_random, self._np_random_seed = before
             raise
         return observations[0], _of_the_first(infos)
 

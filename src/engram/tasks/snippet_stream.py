@@ -19,7 +19,7 @@ class SnippetWindow(NamedTuple):
     """A window of a batch of streams: an ``Episode``, the age of the targets, and the snippets.
 
     Attributes:
-        inputs: Frames of -1 and +1, and 0 where nothing is shown.
+        inputs: Frames of -1 and +1, and 0 where nothing is shown; a flag is a further feature, which snippets lack.
         targets: The hidden part of the queried snippets, -1 and +1; 0 elsewhere.
         mask: Frames with a target.
         age: For each frame, the number of windows since its snippet was shown.
@@ -30,7 +30,7 @@ class SnippetWindow(NamedTuple):
     targets: Float[Tensor, "time batch answers"]
     mask: Bool[Tensor, "time batch"]
     age: Int[Tensor, "time batch"]
-    snippets: Float[Tensor, "batch snippets frames features"]
+    snippets: Float[Tensor, "batch snippets frames bits"]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from engram.rules import Backprop, LearningRule, Update, apply_rule, train_step
 from engram.testing.promises import (
     BadInput,
     assert_refused,
+    check_made,
     check_maker,
     default_dtype,
     gpus,
@@ -61,6 +62,7 @@ def check_learning_rule(
             ``"black box"``, that it works with any activation; ``"device"``, that a GPU gives the same as the CPU.
 
     Raises:
+        TypeError: What ``rule_class`` makes is no ``LearningRule``.
         ValueError: An exemption is unknown or gives no reason.
 
     Examples:
@@ -70,7 +72,7 @@ def check_learning_rule(
     exempt = exempt or {}
     if not set(exempt) <= set(_EXEMPT) or not all(exempt.values()):
         raise ValueError(f"exempt = {dict(exempt)!r}: expected reasons for {', '.join(map(repr, _EXEMPT))} at most")
-    case = _case(rule_class(), activation)
+    case = _case(check_made("rule_class", rule_class(), LearningRule), activation)
     knows = case.rule.properties
     checks = [
         _is_determined_by_its_generator,

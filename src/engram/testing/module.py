@@ -15,7 +15,17 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from engram.testing.promises import BadInput, assert_refused, assert_seeded, check_maker, gpus, hold, same, tensors
+from engram.testing.promises import (
+    BadInput,
+    assert_refused,
+    assert_seeded,
+    check_made,
+    check_maker,
+    gpus,
+    hold,
+    same,
+    tensors,
+)
 
 Run = Callable[[Callable[..., Any]], Tensor]
 
@@ -38,6 +48,7 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
             surrogate gradients.
 
     Raises:
+        TypeError: What ``module_class`` makes is no ``torch.nn.Module``.
         ValueError: An exemption is unknown or gives no reason.
 
     Examples:
@@ -51,7 +62,7 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
     generator = torch.Generator().manual_seed(0)
     sequence = torch.randn(_TIME, _BATCH, _INPUTS, generator=generator, dtype=torch.float64)
     torch.manual_seed(0)  # the same weights each time, even if the module draws them from the global generator
-    module = module_class(_INPUTS, _OUTPUTS).double()
+    module = check_made("module_class", module_class(_INPUTS, _OUTPUTS), nn.Module).double()
     with torch.no_grad():
         for parameter in module.parameters():  # tiny initial values would hide a wrong gradient
             parameter.add_(torch.rand(parameter.shape, generator=generator).to(parameter), alpha=0.3)

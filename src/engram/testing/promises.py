@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from engram.checks import shown
 from engram.storage import checkpoint
 
+T = TypeVar("T")
 BadInput = tuple[Callable[[], object], type[Exception], str]
 
 _UNLIKELY = 0x1E9C0DE5  # a seed that no part is likely to choose
@@ -35,6 +36,19 @@ def check_maker(name: str, maker: Any) -> None:
     """
     if not callable(maker) or isinstance(maker, nn.Module):
         raise TypeError(f"{name} = {shown(maker)}: expected a class, or a function that makes the part")
+
+
+def check_made(name: str, part: T, kind: type) -> T:
+    """``part``, what a maker has made; raise TypeError unless it is a ``kind``.
+
+    Args:
+        name: The name of the maker, for the error.
+        part: What it has made.
+        kind: The class on which the contract builds.
+    """
+    if not isinstance(part, kind):
+        raise TypeError(f"{name} makes a {type(part).__name__}: expected a subclass of {kind.__name__}")
+    return part
 
 
 def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engram.plasticity import EligibilityState, PlasticityRule, RuleState, TraceState
 from engram.testing.module import WHOLE, assert_close, assert_gradient, assert_vmap, without_type_checks
-from engram.testing.promises import BadInput, assert_refused, check_maker, gpus, hold, same
+from engram.testing.promises import BadInput, assert_refused, check_made, check_maker, gpus, hold, same
 
 _BATCH, _POST, _PRE = 3, 4, 2
 
@@ -28,6 +28,10 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.
 
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+        TypeError: What ``rule_class`` makes is no ``PlasticityRule``.
+
     Examples:
         >>> from engram.plasticity import Retroactive
         >>> check_rule(Retroactive)
@@ -38,7 +42,7 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    rule = rule_class().double()
+    rule = check_made("rule_class", rule_class(), PlasticityRule).double()
     state = rule.state_type(*(draw(_BATCH, _POST, _PRE) for _ in rule.state_type._fields))
     pre, post = draw(_BATCH, _PRE), draw(_BATCH, _POST)
     signals = [draw(_BATCH, _POST)] if rule.modulated else []

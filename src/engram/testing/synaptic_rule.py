@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engram.rules import SynapticRule, SynapticUpdate
 from engram.testing.module import assert_close
-from engram.testing.promises import BadInput, assert_refused, check_maker, gpus, hold, no_global_draws, same
+from engram.testing.promises import BadInput, assert_refused, check_made, check_maker, gpus, hold, no_global_draws, same
 
 _BATCH, _POST, _PRE, _STEPS = 3, 4, 5, 6
 
@@ -29,13 +29,17 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.
 
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+        TypeError: What ``rule_class`` makes is no ``SynapticRule``.
+
     Examples:
         >>> from engram.rules.synaptic import oja
         >>> check_synaptic_rule(oja)
     """
     check_maker("rule_class", rule_class)
     generator = torch.Generator().manual_seed(0)
-    rule = rule_class()
+    rule = check_made("rule_class", rule_class(), SynapticRule)
     # Activities of 0 and 1, which can also be spikes and so suit all rules.
     pre, post = ((torch.rand(_STEPS, _BATCH, size, generator=generator) < 0.5).double() for size in (_PRE, _POST))
     weight = torch.rand(_POST, _PRE, generator=generator, dtype=torch.float64)

@@ -162,6 +162,17 @@ def test_the_seeds_are_told():
     assert envs.np_random_seed == (5, 6, 7)
     envs.reset(seed=[1, 2, None])
     assert envs.np_random_seed == (1, 2, 7)
+    envs.rngs[1] = np.random.default_rng(4)  # as Gymnasium has it, the seed of a generator that was set is unknown
+    assert envs.np_random_seed == (1, -1, 7)
+    env = GridMaze()
+    for seed in (5, None):
+        env.reset(seed=seed)
+        assert (env.np_random_seed,) == env.batch.np_random_seed == (5,)
+    env.np_random = np.random.default_rng(4)
+    env.reset()
+    assert (env.np_random_seed,) == env.batch.np_random_seed == (-1,)
+    env.reset(seed=6)
+    assert (env.np_random_seed,) == env.batch.np_random_seed == (6,)
 
 
 SMALL_INTEGERS = """

@@ -76,6 +76,7 @@ def test_a_saved_state_goes_on_alike():
     for action in range(3):
         env.step(np.full(4, action))
     other.load_state_dict(env.state_dict())
+    assert other.np_random_seed == (-1,) * 4  # unknown, in Gymnasium's words
     for actual, expected in zip(
         env.step(np.array([0, 1, 2, 3]))[:4], other.step(np.array([0, 1, 2, 3]))[:4], strict=True
     ):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.agents.curiosity import check_rollout
+from engram.state import check_module_state
 
 
 class HashCounts(nn.Module):
@@ -86,3 +88,12 @@ class HashCounts(nn.Module):
     ) -> float:
         """Do nothing: observations were counted in ``bonus``."""
         return 0.0
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Continue from a ``state_dict``, as torch's modules do; one of another form changes nothing.
+
+        Raises:
+            TypeError, ValueError: An entry is missing, or of another shape.
+        """
+        check_module_state(self, state_dict, strict)
+        return super().load_state_dict(state_dict, strict, assign)

@@ -195,7 +195,7 @@ class TextureRoomsVectorEnv(BatchedEnv):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a ``state_dict``; raise ValueError if it is of other environments."""
+        """Continue from a ``state_dict``, which has no seeds; raise ValueError if it is of other environments."""
         check_state(state, self.state_dict() | {"rngs": list})
         if not ((state["places"] >= 0) & (state["places"] < (len(self.views), self.size, self.size))).all():
             raise ValueError(f"state['places'] = {state['places']}: expected places in {len(self.views)} rooms")
