@@ -57,7 +57,8 @@ class IntrinsicReward(VectorWrapper):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode in every environment."""
-        rows = (options or {}).get("reset_mask", slice(None))
+        with checks.noted(options=options):
+            rows = (options or {}).get("reset_mask", slice(None))
         observations, infos = self.env.reset(seed=seed, options=options)
         self._over[rows] = False
         return observations, infos

@@ -123,6 +123,7 @@ class VectorActor:
         self, env: VectorEnv[Any, Any, Any], agent: CuriousActorCritic, generator: torch.Generator, seed: int | None = 0
     ) -> None:
         checks.instance("env", env, VectorEnv)
+        checks.instance("agent", agent, CuriousActorCritic)
         if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
             raise ValueError(f"env has {env.metadata.get('autoreset_mode')}: expected AutoresetMode.NEXT_STEP")
         self.env, self.agent, self.generator = env, agent, checks.generator(generator)

@@ -55,7 +55,7 @@ def unroll(
 
     def run_chunk(state: State, chunk: list[Input]) -> tuple[State, list[Output]]:
         outputs = []
-        with checks.noted(step=step):
+        with checks.noted(step=step, state=state):
             for input in chunk:
                 state, output = step(state, input)
                 outputs.append(output)

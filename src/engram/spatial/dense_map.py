@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 from engram import checks
 from engram.numeric.grid_view import HIDDEN, MOVES
-from engram.spatial.local_map import Clusters, LocalMap, Path, View
+from engram.spatial.local_map import Clusters, LocalMap, Path, View, check_headings
 
 _AROUND = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c]
 
@@ -142,8 +142,7 @@ class DenseMap(LocalMap):
         """
         checks.size("row", row, -checks.LARGEST_SIZE)
         checks.size("column", column, -checks.LARGEST_SIZE)
-        if len(headings) != 4 or any(heading not in range(4) for heading in headings):
-            raise ValueError(f"headings = {headings!r}: expected four headings, each 0 to 3")
+        check_headings(headings)
         cells = np.argwhere(self.known_empty()) - 1 + self.bbox[:2]
         free = {(int(r), int(c)) for r, c in cells}
         start, moves = (self.pose.row, self.pose.column), [(int(r), int(c)) for r, c in MOVES]

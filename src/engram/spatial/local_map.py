@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -198,8 +198,7 @@ class LocalMap:
         """
         checks.size("row", row, -checks.LARGEST_SIZE)
         checks.size("column", column, -checks.LARGEST_SIZE)
-        if len(headings) != 4 or any(heading not in range(4) for heading in headings):
-            raise ValueError(f"headings = {headings!r}: expected four headings, each 0 to 3")
+        check_headings(headings)
         top, left, bottom, right = self._counts[kernels.TOP :].tolist()
         agent = self._in_arrays()
         if self.is_empty(*self.pose[:2]) is not True:
@@ -253,3 +252,11 @@ class LocalMap:
         else:
             counts[kernels.TOP :] += np.tile(before, 2)
         self._counts[:] = counts
+
+
+def check_headings(headings: Any) -> None:
+    """Raise TypeError or ValueError unless these are the four headings, 0 to 3, in any order of preference."""
+    with checks.noted(headings=headings):
+        is_valid = len(headings) == 4 and all(heading in range(4) for heading in headings)
+    if not is_valid:
+        raise ValueError(f"headings = {headings!r}: expected four headings, each 0 to 3")

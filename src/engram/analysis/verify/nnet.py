@@ -36,6 +36,7 @@ class Normalisation(NamedTuple):
 
     def box(self, box: Box) -> Box:
         """A box of physical inputs as a box of the network's inputs, with ends rounded to 64 bits."""
+        checks.arguments()
         checks.has_shape("box.low", box.low.shape, self.low.shape)
         ends = (np.clip(end, self.low, self.high) for end in (box.low, box.high))
         return Box(*((end - self.mean[:-1]) / self.scale[:-1] for end in ends))

@@ -97,7 +97,8 @@ class SequentialMetaLearner:
         self.inner_lr = checks.number("inner_lr", inner_lr, minimum=0)
         self.optimizer = torch.optim.Adam(net.parameters(), lr=1e-3) if optimizer is None else optimizer
         self.steps = self._captured = 0
-        moves = set(FastWeights(net, select=fast).params)
+        with checks.noted(fast=fast):
+            moves = set(FastWeights(net, select=fast).params)
         self._gate_rests = not any(name.startswith("gate.") for name in moves)
         self._head_alone = all(name.startswith("head.") for name in moves)
         self._written_out = inner_loop.written_out(net, moves)

@@ -90,7 +90,7 @@ class Scaffold(Saveable):
         self._back = (torch.linalg.pinv(self.states.double()) @ self.content.double()).float()
 
     def _check(self, name: str, value: Annotated[Tensor, "batch features"]) -> None:
-        checks.arguments()
+        checks.instance(name, value, Tensor)
         features = self.content.shape[1]
         if value.dim() != 2 or value.shape[1] != features or not len(value):
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (items, {features}), at least 1 item")
