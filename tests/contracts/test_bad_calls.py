@@ -27,7 +27,6 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
-import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
@@ -471,59 +470,8 @@ UNREADY = frozenset({
 })  # fmt: skip
 # What may be said without the name of an argument: that there is no such file or no such optional package.
 EXCUSED = (FileNotFoundError, ImportError, NotImplementedError, NotFittedError, ResetNeeded)
-# Arguments in whose place an object is refused without their name, and what is said instead.
-UNNAMED = {
-    "engram.agents.bco.BCO.act.noise": "TypeError: unsupported operand type(s) for *: 'object' and 'Tensor'",
-    "engram.agents.d3g.D3G.act.noise": "TypeError: unsupported operand type(s) for *: 'object' and 'Tensor'",
-    "engram.agents.intrinsic_reward.IntrinsicReward.reset.options": "AttributeError: 'object' object has no attribute",
-    "engram.agents.ppo.VectorActor.agent": "AttributeError: 'object' object has no attribute 'mean'",
-    "engram.agents.ppo.ppo_update.curiosity": "AttributeError: 'object' object has no attribute 'update'",
-    "engram.agents.tabular_qss.TabularQSS.actions_for.next_observation": "TypeError: float() argument must be a strin",
-    "engram.agents.td3.TD3.act.noise": "TypeError: unsupported operand type(s) for *: 'object' and 'Tensor'",
-    "engram.analysis.similarity.input_dsa.fit_driven.dmd": "AttributeError: 'object' object has no attribute 'fit'",
-    "engram.analysis.verify.certificate.check_certificate.certificate": "AttributeError: 'object' object has no attri",
-    "engram.analysis.verify.nnet.Normalisation.box.box": "AttributeError: 'object' object has no attribute 'low'",
-    "engram.continual.anml.meta_learner.SequentialMetaLearner.fast": "TypeError: select = <object object>: expected c",
-    "engram.continual.anml.streams.evaluate_lengths.pool": "TypeError: object of type 'object' has no len()",
-    "engram.continual.anml.streams.evaluate_lengths.lengths": "TypeError: 'object' object is not iterable",
-    "engram.continual.anml.streams.evaluate_lengths.lrs": "TypeError: 'object' object is not subscriptable",
-    "engram.continual.anml.streams.evaluate_lengths.train": "TypeError: 'object' object is not iterable",
-    "engram.continual.anml.streams.learn_stream.x": "TypeError: object of type 'object' has no len()",
-    "engram.continual.anml.streams.learn_stream.y": "AttributeError: 'object' object has no attribute 'is_floating_po",
-    "engram.continual.anml.streams.learn_stream.train": "TypeError: 'object' object is not iterable",
-    "engram.continual.anml.streams.learn_stream.optimizer": "TypeError: 'object' object is not callable",
-    "engram.continual.fisher.gradient_magnitude.classes": "RuntimeError: Could not infer dtype of object",
-    "engram.generative.design.ggs.GGS.fit.y": "TypeError: float() argument must be a string or a real number, not 'ob",
-    "engram.learned.blur.network.BlurNetwork.forward.state": "AttributeError: 'object' object has no attribute 'W'",
-    "engram.learned.blur.network.BlurNetwork.forward.x": "AttributeError: 'object' object has no attribute 'ndim'",
-    "engram.learned.blur.network.BlurNetwork.forward.moments": "TypeError: 'object' object is not subscriptable",
-    "engram.learned.blur.network.BlurNetwork.moments.state": "AttributeError: 'object' object has no attribute 'W'",
-    "engram.learned.blur.network.BlurNetwork.moments.x": "AttributeError: 'object' object has no attribute 'ndim'",
-    "engram.learned.blur.network.BlurNetwork.step.state": "AttributeError: 'object' object has no attribute 'W'",
-    "engram.learned.blur.network.BlurNetwork.step.x": "AttributeError: 'object' object has no attribute 'ndim'",
-    "engram.learned.blur.network.BlurNetwork.step.y": "AttributeError: 'object' object has no attribute 'shape'",
-    "engram.learned.learning_to_remember.lstm_memory.LSTMMemory.forward.state": "TypeError: 'object' object is not it",
-    "engram.learned.learning_to_remember.training.train_window.state": "TypeError: 'object' object is not iterable",
-    "engram.learned.updates.gated_coordinate_rule.GatedCoordinateRule.forward.params": "TypeError: 'object' object is",
-    "engram.learned.updates.gated_coordinate_rule.GatedCoordinateRule.forward.memory": "AttributeError: 'object' obje",
-    "engram.learned.updates.gated_coordinate_rule.GatedCoordinateRule.gates.params": "TypeError: 'object' object is n",
-    "engram.learned.updates.gated_coordinate_rule.GatedCoordinateRule.gates.memory": "AttributeError: 'object' object",
-    "engram.memory.episodic.key_value_memory.KeyValueMemory.query.exact_match": "TypingError: Failed in nopython mode",
-    "engram.memory.expander.associative_store.AssociativeStore.readout.x": "AttributeError: 'object' object has no at",
-    "engram.memory.expander.scaffold.Scaffold.recall.cue": "TypeError: value = <object object>: expected Annotated[to",
-    "engram.memory.expander.scaffold.Scaffold.store.content": "TypeError: value = <object object>: expected Annotated",
-    "engram.memory.hopfield.attention.AttentionMemory.recall.x": "AttributeError: 'object' object has no attribute 'd",
-    "engram.memory.hopfield.dense.DenseHopfield.recall.x": "AttributeError: 'object' object has no attribute 'dim'",
-    "engram.optim.fop.functional.block_view.p": "AttributeError: 'object' object has no attribute 'shape'",
-    "engram.optim.strategy.checked_loss.population_size": "ValueError: fitness.shape = (3,): expected (<object>,), th",
-    "engram.plasticity.clipped_hebb.ClippedHebb.check_state.like": "AttributeError: 'object' object has no attribute",
-    "engram.plasticity.clipped_hebb.ClippedHebb.rate.factor": "TypeError: unsupported operand type(s) for *: 'Paramet",
-    "engram.rules.temporal.eprop.EProp.update.target": "AttributeError: 'object' object has no attribute 'shape'",
-    "engram.rules.temporal.eprop.EProp.update.state": "TypeError: unsupported operand type(s) for @: 'Tensor' and 'ob",
-    "engram.rules.temporal.rtrl.RTRL.update.target": "AttributeError: 'object' object has no attribute 'shape'",
-    "engram.spatial.dense_map.DenseMap.path.headings": "TypeError: object of type 'object' has no len()",
-    "engram.spatial.local_map.LocalMap.path.headings": "TypeError: object of type 'object' has no len()",
-}  # fmt: skip
+# In whose place an object is refused without the argument's name: a factor that rules compute at each of their steps.
+UNNAMED = {"engram.plasticity.clipped_hebb.ClippedHebb.rate.factor"}
 OBJECT = object()
 UNTYPED = (None, "x", b"x", OBJECT, {}, [], [[1], [2, 3]], (), lambda: 0, 1j, True)
 NUMBERS = (-1, 0, 1, 7, 2**31, 2**63, -(2**63), 10**400, 0.5, -0.5, 1e-320, 1e308, float("nan"), float("inf"))
@@ -844,25 +792,9 @@ def answers(calls, folder):
     return [(calls[number], *outcomes[number]) for number in sorted(outcomes)]
 
 
-def test_a_wrong_argument_is_named(tmp_path, effort):
-    # Those that are known to be refused without a name are judged by themselves, below.
-    calls = [parts for parts in campaign() if f"{parts[0]}.{parts[1]}" not in UNNAMED]
-    assert len(calls) > 10_000
-    if effort == 1:
-        calls = random.Random(0).sample(calls, SAMPLE)
-    outcomes = answers(calls, tmp_path)
-    count = Counter(how for _, how, _ in outcomes)
-    worst = [outcome for outcome in outcomes if outcome[1] in ("crashes", "hangs")]
-    assert not worst, worst
-    errors = count["named"] + count["unnamed"]
-    unnamed = [outcome for outcome in outcomes if outcome[1] == "unnamed"]
-    assert errors > len(calls) / 4
-    assert count["named"] >= (0.99 if effort > 1 else 0.96) * errors, (count, unnamed)
-
-
 @functools.cache
 def distinct():
-    """Return the names of all callables, of methods that several classes inherit those of the first class only."""
+    """Return the names of all callables; of a method that several classes inherit, that of the first class only."""
     seen, names = set(), []
     for name, (thing, method) in callables().items():
         function = getattr(thing, method) if method else thing
@@ -872,35 +804,40 @@ def distinct():
     return names
 
 
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory):
-    """Return what came of the good calls, and of those with an object in the place of one argument, of one process."""
-    number, calls = UNTYPED.index(OBJECT), [(name,) for name in distinct()]
+def with_an_object():
+    """Return calls with an object in the place of each argument of each callable."""
+    calls = []
     for name in distinct():
         thing, method = callables()[name]
         function = getattr(thing, method) if method else thing
-        calls += [(name, given, number) for given in parameters(function) if f"{name}.{given}" not in UNNAMED]
-    outcomes = answers(calls, tmp_path_factory.mktemp("judged"))
-    count = len(distinct())
-    return outcomes[:count], outcomes[count:]
+        calls += [(name, argument, UNTYPED.index(OBJECT)) for argument in parameters(function)]
+    return calls
 
 
-def test_every_good_call_is_taken(judged):
-    outcomes, _ = judged
-    refused = [outcome for outcome in outcomes if outcome[1] != "taken"]
-    assert len(outcomes) > 1000
-    assert not refused, refused
+def test_a_wrong_argument_is_named(tmp_path, effort):
+    good, objects, wrong = [(name,) for name in distinct()], with_an_object(), campaign()
+    assert len(wrong) > 10_000
+    drawn = random.Random(0).sample(wrong, SAMPLE) if effort == 1 else wrong
+    outcomes = answers([*good, *objects, *drawn], tmp_path)  # of one process, since it imports all of the library
+    refused = [outcome for outcome in outcomes[: len(good)] if outcome[1] != "taken"]
+    assert not refused, f"these calls, without a wrong argument, are refused: {refused}"
 
-
-def test_an_object_is_refused_by_the_name_of_its_argument(judged):
-    _, outcomes = judged
+    of_objects = outcomes[len(good) : len(good) + len(objects)]
     silent = [
-        ((name, argument), how, said)
-        for (name, argument, _), how, said in outcomes
-        if how not in ("taken", "excused") and not re.search(rf"\b{re.escape(argument)}\b", said)
+        (call[:2], how, said)
+        for call, how, said in of_objects
+        if how not in ("taken", "excused") and not re.search(rf"\b{re.escape(call[1])}\b", said)
     ]
-    assert not silent, silent
-    assert Counter(how for _, how, _ in outcomes)["named"] > 2500
+    assert {f"{name}.{argument}" for (name, argument), _, _ in silent} == UNNAMED, silent
+    assert Counter(how for _, how, _ in of_objects)["named"] > 2500
+
+    of_drawn = outcomes[len(good) + len(objects) :]
+    worst = [outcome for outcome in of_drawn if outcome[1] in ("crashes", "hangs")]
+    assert not worst, worst
+    count = Counter(how for _, how, _ in of_drawn)
+    unnamed = [outcome for outcome in of_drawn if outcome[1] == "unnamed"]
+    assert count["named"] + count["unnamed"] > len(drawn) / 4
+    assert count["named"] >= (0.99 if effort > 1 else 0.96) * (count["named"] + count["unnamed"]), (count, unnamed)
 
 
 if __name__ == "__main__":

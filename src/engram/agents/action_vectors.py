@@ -93,7 +93,7 @@ class ActionVectors:
                 actions, the probability of a random one.
             generator: Source of the noise; required unless ``noise`` is 0.
         """
-        if not noise:
+        if not checks.number("noise", noise, minimum=0):
             return vectors
         checks.generator(generator)
         assert generator is not None

@@ -370,5 +370,6 @@ def ppo_update(
             optimizer.step()
             history.append(statistics)
             if curiosity is not None:
-                curiosity.update(rollout.next_observations[:, envs], rollout.mask[:, envs], envs.numpy())
+                with checks.noted(curiosity=curiosity):
+                    curiosity.update(rollout.next_observations[:, envs], rollout.mask[:, envs], envs.numpy())
     return PPOStatistics(*(torch.stack(column).mean() for column in zip(*history, strict=True)))

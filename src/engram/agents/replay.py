@@ -59,7 +59,8 @@ class ReplayBuffer:
     ) -> None:
         self.capacity = checks.size("capacity", capacity)
         self.features = features_of(observation_space)
-        self.device = torch.device(device)
+        with checks.noted(device=device):
+            self.device = torch.device(device)
         self.actions = None if action_space is None else ActionVectors(action_space)
         # One row for each transition, so that a batch is one gather.
         self._widths = [self.features, self.actions.size if self.actions else 0, 1, self.features, 1, 1]

@@ -177,9 +177,10 @@ class RND(nn.Module):
             FloatingPointError: An error is not finite.
         """
         check_rollout(next_obs, done, self.obs_shape, self.num_envs)
-        self.observe(next_obs[~done])
-        with torch.no_grad():
-            error = self.error(next_obs.flatten(0, 1)).view_as(done)
+        with checks.noted(next_obs=next_obs):
+            self.observe(next_obs[~done])
+            with torch.no_grad():
+                error = self.error(next_obs.flatten(0, 1)).view_as(done)
         check_errors(error)
         return self.reward(error, done)
 

@@ -124,7 +124,9 @@ class TabularQSS(Tabular):
         Raises:
             ValueError: The second state is not a neighbour of the first.
         """
-        t, s, next_cell = self.transitions, self.cell(observation), self.cell(next_observation)
+        t, s = self.transitions, self.cell(observation)
+        with checks.noted(next_observation=next_observation):
+            next_cell = self.cell(next_observation)
         slot = np.flatnonzero(t.neighbours[s, : t.degree[s]] == next_cell)
         if not len(slot):
             raise ValueError(f"next_observation = {next_observation!r}: expected a neighbour of {observation!r}")

@@ -218,7 +218,8 @@ def _active(output: Tensor, classes: Sequence[int] | None) -> Tensor:
     all_outputs = torch.arange(output.shape[1], device=output.device)
     if classes is None:
         return all_outputs
-    active = torch.as_tensor(classes, device=output.device)
+    with checks.noted(classes=classes):
+        active = torch.as_tensor(classes, device=output.device)
     if active.ndim != 1 or active.is_floating_point() or not len(active) or not torch.isin(active, all_outputs).all():
         raise ValueError(f"classes = {classes!r}: expected indices of the model's {len(all_outputs)} outputs")
     return active

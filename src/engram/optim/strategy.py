@@ -99,6 +99,7 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
         >>> checked_loss([1.0, 2.0], None, 2)
         tensor([-1., -2.], dtype=torch.float64)
     """
+    checks.size("population_size", population_size)
     values = measured_loss(fitness, loss, population_size, others="ranked last", stacklevel=4)
     finite = values.isfinite()
     return values if finite.all() else torch.where(finite, values, values[finite].max())

@@ -159,8 +159,9 @@ class PlasticityRule(nn.Module, ABC):
             like: A tensor of the expected dtype and device.
         """
         checks.instance("state", state, self.state_type)
-        for name, trace in zip(self.state_type._fields, state, strict=True):
-            checks.tensor(f"state.{name}", trace, shape, like)
+        with checks.noted(like=like):
+            for name, trace in zip(self.state_type._fields, state, strict=True):
+                checks.tensor(f"state.{name}", trace, shape, like)
 
     def check_step(self, state: RuleState, pre: Tensor, post: Tensor, modulator: Tensor | None) -> None:
         """Raise unless the arguments of ``update`` fit each other.

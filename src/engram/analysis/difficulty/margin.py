@@ -135,7 +135,8 @@ def extreme_quantile(
         raise ValueError(f"values: the largest {k} are all as far above the next; expected a tail, take a larger k")
     gamma = first + 1 - 0.5 / (1 - first**2 / second)
     a = k * ratio
-    growth = math.expm1(gamma * math.log(a)) / gamma if gamma else math.log(a)
+    with checks.noted(ratio=ratio):
+        growth = math.expm1(gamma * math.log(a)) / gamma if gamma else math.log(a)
     factor = 1 - min(gamma, 0.0) if bounded_factor else 1.0
     return u + u * first * factor * growth, gamma
 

@@ -41,9 +41,10 @@ def control_task(
         '2.91e+25'
     """
     checks.arguments()
-    return GeneralizationTask(
-        n=n, m=n_obs * window, radius=1.0, resolution=resolution, error=error, out_dim=n_act, manifold="torus"
-    )
+    with checks.noted(n_obs=n_obs, window=window):
+        return GeneralizationTask(
+            n=n, m=n_obs * window, radius=1.0, resolution=resolution, error=error, out_dim=n_act, manifold="torus"
+        )
 
 
 def few_shot_task(

@@ -54,7 +54,7 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
         >>> fit_driven(x, u).state.round(6)
         array([[0.9]])
     """
-    dmd = HankelDMD() if dmd is None else dmd
+    dmd = HankelDMD() if dmd is None else checks.instance("dmd", dmd, HankelDMD)
     trials, driven = as_trials(X), as_trials(inputs, "inputs")
     lengths, expected = ([len(trial) for trial in each] for each in (driven, trials))
     if lengths != expected:

@@ -33,7 +33,8 @@ def silhouette(distances: Float[np.ndarray, "systems systems"], labels: Shaped[n
         0.9
     """
     checks.arguments()
-    return float(silhouette_score(distances, labels, metric="precomputed"))
+    with checks.noted(distances=distances, labels=labels):
+        return float(silhouette_score(distances, labels, metric="precomputed"))
 
 
 def permutation_test(

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter
 from torch import nn
 
+from engram import checks
 from engram.analysis.verify.bounds import FREE, OFF, ON, Phases, Relaxation, lower_lines, minimum, relax
 from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.network import AffineReLU, Array, Mask
@@ -99,6 +100,7 @@ def check_certificate(
         >>> check_certificate(net, Box([0.5], [1.0]), Argmax(0), result.certificate)
         Check(valid=True, reason='', leaves=1)
     """
+    checks.instance("certificate", certificate, Certificate)
     net, domain, clauses = question(network, inputs, prop, input_shape)
     if certificate.subject != subject(net, domain, clauses):
         return Check(False, "it is of another network, other inputs or another property", 0)

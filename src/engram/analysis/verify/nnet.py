@@ -58,12 +58,12 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
     ValueError.
     """
     checks.arguments()
-    lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("//")]
 
     def numbers(line: str) -> list[float]:
         return [float(cell) for cell in line.split(",") if cell.strip()]
 
     try:
+        lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("//")]
         sizes = [int(size) for size in numbers(lines[1])]
         low, high, mean, scale = (np.array(numbers(line)) for line in lines[3:7])
         remaining, weights, biases = lines[7:], [], []

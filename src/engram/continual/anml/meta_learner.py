@@ -200,7 +200,7 @@ class SequentialMetaLearner:
 
 def labels(name: str, y: Tensor, x: Tensor, net: GatedNet) -> Tensor:
     """Labels as 64-bit integers; raise unless they are one of the network's classes for each image, at least one."""
-    if y.is_floating_point() or y.dtype == torch.bool:
+    if checks.instance(name, y, Tensor).is_floating_point() or y.dtype == torch.bool:
         raise TypeError(f"{name}.dtype = {y.dtype}: expected integers")
     if y.shape != (len(x),) or not len(x):
         raise ValueError(f"{name}.shape = {tuple(y.shape)}: expected ({len(x)},), one for each image, at least one")

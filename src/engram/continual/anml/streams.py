@@ -89,8 +89,9 @@ def learn_stream(
         >>> learn_stream(net, x, torch.tensor([0, 1]), generator=generator, lr=10.0)(x).argmax(1)
         tensor([0, 1])
     """
-    y = labels("y", y, x, checks.instance("net", net, GatedNet))
+    y = labels("y", y, checks.instance("x", x, Tensor), checks.instance("net", net, GatedNet))
     checks.number("lr", lr, minimum=0)
+    checks.instance("train", train, Collection)  # type: ignore[type-abstract]
     trained = copy.deepcopy(net).requires_grad_(False)
     moving = []
     for name in train:
@@ -102,7 +103,8 @@ def learn_stream(
     if trained.readout.bias is not None:
         nn.init.zeros_(trained.readout.bias)
     inputs, model = (_features(trained, x), trained.head) if _head_alone(train) else (x, trained)
-    steps = torch.optim.Adam(moving, lr=lr, fused=True) if optimizer is None else optimizer(moving, lr=lr)
+    with checks.noted(optimizer=optimizer):
+        steps = torch.optim.Adam(moving, lr=lr, fused=True) if optimizer is None else optimizer(moving, lr=lr)
     for i in range(len(inputs)):
         loss = functional.cross_entropy(model(inputs[i : i + 1]), y[i : i + 1])
         steps.zero_grad()
@@ -155,6 +157,9 @@ def evaluate_lengths(
         torch.Size([10, 4])
     """
     checks.instance("net", net, GatedNet)
+    checks.instance("pool", pool, Tensor)
+    for name, value in (("lengths", lengths), ("lrs", lrs), ("train", train)):
+        checks.instance(name, value, Collection)  # type: ignore[type-abstract]
     for index, length in enumerate(lengths):
         if checks.size(f"lengths[{index}]", length) > len(pool):
             raise ValueError(f"lengths[{index}] = {length}: expected at most {len(pool)}, the classes of the pool")

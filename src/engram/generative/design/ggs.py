@@ -124,7 +124,8 @@ class GGS(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, sequences: Iterable[str], y: ArrayLike) -> GGS:
         """Learn from sequences, strings of equal length, and their fitness ``y``, to be maximised."""
-        measured = measurements(sequences, y, self.alphabet, self.duplicates)
+        with checks.noted(sequences=sequences, y=y):
+            measured = measurements(sequences, y, self.alphabet, self.duplicates)
         self._sampler_of(None)  # checks the sampler's arguments before the networks are trained
         checks.number("gamma", self.gamma, minimum=0)
         checks.size("n_nodes", self.n_nodes, len(np.unique(measured.tokens, axis=0)))

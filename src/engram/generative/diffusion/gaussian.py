@@ -93,7 +93,8 @@ class GaussianDiffusion:
         """
         checks.arguments()
         signal, noisy = self.scales(t, x0)
-        return signal * x0 + noisy * noise
+        with checks.noted(x0=x0, noise=noise):
+            return signal * x0 + noisy * noise
 
     def target(self, x0: Images, t: Steps, noise: Images) -> Images:
         """What a network is trained to predict: eps, x_0 or v.

@@ -79,7 +79,8 @@ def meta_step(optimizer: torch.optim.Optimizer, loss: Float[Tensor, ""], skipped
     checks.arguments()
     checks.number("clip", clip, above=0)
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    with checks.noted(loss=loss):
+        loss.backward()  # type: ignore[no-untyped-call]
     parameters = itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups)
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
     if norm.isfinite():

@@ -222,7 +222,8 @@ class BlurNetwork:
             ValueError: Shapes do not match, or a single sample would be normalised over the batch.
         """
         self._check(genome, state, x, any_batch=moments is not None)
-        return self._forward(genome, state, x, moments)[0][-1][..., 0, :, :]
+        with checks.noted(state=state, x=x, moments=moments):
+            return self._forward(genome, state, x, moments)[0][-1][..., 0, :, :]
 
     def moments(self, genome: Genome, state: BlurState, x: Float[Tensor, "... batch features"]) -> Moments:
         """The mean and variance by which each layer is normalised; None for a layer that is not normalised.
@@ -254,7 +255,7 @@ class BlurNetwork:
             ValueError: Shapes do not match, or a single sample would be normalised over the batch.
         """
         self._check(genome, state, x)
-        if y.shape[-2:] != (x.shape[-2], self.sizes[-1]):
+        if checks.instance("y", y, Tensor).shape[-2:] != (x.shape[-2], self.sizes[-1]):
             raise ValueError(f"y.shape = {tuple(y.shape)}: expected (..., {x.shape[-2]}, {self.sizes[-1]})")
         leading = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])  # type: ignore[no-untyped-call]
         x = x.expand(*leading, *x.shape[-2:])
@@ -359,6 +360,8 @@ class BlurNetwork:
 
     def _check(self, genome: Genome, state: BlurState, x: Tensor, *, any_batch: bool = False) -> None:
         checks.instance("genome", genome, Genome)
+        checks.instance("state", state, BlurState)
+        checks.instance("x", x, Tensor)
         if genome.n_states != self.n_states:
             raise ValueError(f"genome is of {genome.n_states} states: expected n_states = {self.n_states}")
         if x.ndim < 2 or x.shape[-1] != self.sizes[0] or not x.shape[-2]:

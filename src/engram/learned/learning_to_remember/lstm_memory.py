@@ -76,5 +76,6 @@ class LSTMMemory(nn.Module):
         checks.tensor("input", input, ("time", "batch", self.features), self.readout.weight)
         mask = (input != 0).to(input) if clamp is None else clamp
         checks.tensor("clamp", mask, tuple(input.shape), input)
-        output, last = self.lstm(torch.cat((input, mask), 2), tuple(state))
+        with checks.noted(state=state):
+            output, last = self.lstm(torch.cat((input, mask), 2), tuple(state))
         return self.readout(output), LSTMMemoryState(*last)

@@ -81,9 +81,12 @@ def train_window(
     """
     checks.arguments()
     checks.number("clip", clip, above=0)
-    if any(tensor.requires_grad for tensor in _tensors(state)):
+    with checks.noted(state=state):
+        has_graph = any(tensor.requires_grad for tensor in _tensors(state))
+    if has_graph:
         raise ValueError("state has a graph: expected state.detach(), or the memory of all windows would grow")
-    logits, next_state = net(inputs, state)
+    with checks.noted(inputs=inputs, state=state):
+        logits, next_state = net(inputs, state)
     loss = remember_loss(logits, targets)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]

@@ -135,8 +135,9 @@ class GatedCoordinateRule(UpdateRule):
         """The network's outputs a and r for each weight."""
         features = []
         for index, (name, g) in enumerate(grads.items()):
-            weight_inputs = self._of_weights(g, params[name], adam[name], memory.get(name))
-            tensor_inputs = _of_tensor(g, params[name], index / max(1, len(grads) - 1), state[name].steps)
+            with checks.noted(params=params, memory=memory):
+                weight_inputs = self._of_weights(g, params[name], adam[name], memory.get(name))
+                tensor_inputs = _of_tensor(g, params[name], index / max(1, len(grads) - 1), state[name].steps)
             features.append(torch.cat((weight_inputs, tensor_inputs.expand(g.numel(), -1)), 1))
         inputs = torch.cat(features).clamp_(-10, 10).to(next(self.network.parameters()))
         by_tensor = torch.split(self._outputs_of(inputs), [g.numel() for g in grads.values()])

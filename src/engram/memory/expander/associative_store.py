@@ -130,7 +130,8 @@ class AssociativeStore(Saveable):
         """The Hebbian weights' answer to states, W x; ValueError without ``features``."""
         if self.weight is None:
             raise ValueError("features = None: expected the length of the payloads, without which there are no weights")
-        return x.float() @ self.weight.T
+        with checks.noted(x=x):
+            return x.float() @ self.weight.T
 
     def _content(self) -> dict[str, Any]:
         payloads = [payload for _, payload in self._items.values()]

@@ -50,8 +50,9 @@ def belief_propagation(
     """
     checks.arguments()
     graph = as_graph(H)
-    memory = ExpanderMemory(graph, encoding="bits").to(x.device)
-    word = memory._encoded(x)[0].clone()
+    with checks.noted(x=x):
+        memory = ExpanderMemory(graph, encoding="bits").to(x.device)
+        word = memory._encoded(x)[0].clone()
     checks.number("flip_probability", flip_probability, above=0, below=0.5)
     checks_of, slots, _, nodes = memory._network[:4]
     C, is_node = nodes.clamp(min=0), nodes >= 0

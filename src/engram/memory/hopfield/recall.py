@@ -86,6 +86,7 @@ def signs(name: str, value: Tensor, nodes: int) -> Tensor:
     Raises:
         ValueError: It is not a batch of +1 and -1.
     """
+    checks.instance(name, value, Tensor)
     if value.dim() != 2 or value.shape[1] != nodes or not len(value):
         raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {nodes}), a batch of at least 1")
     wrong = (value != 1) & (value != -1)

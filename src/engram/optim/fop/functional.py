@@ -43,7 +43,7 @@ def block_view(
         (torch.Size([9, 128]), torch.Size([16, 8, 3, 3]))
     """
     checks.choice("structure", structure, STRUCTURES)
-    shape = p.shape
+    shape = checks.instance("p", p, Tensor).shape
     if p.ndim < 2 or structure in ("full", "diag", "scalar"):
         return p.reshape(-1, 1), lambda block: block.reshape(shape)
     if structure == "spatial":

@@ -102,7 +102,7 @@ class EProp(LearningRule[Tensor | None]):
         readout, kappa = net.readout, net.kappa
         x = time_first("x", x, core.input_size, core.weight_ih)
         check_sequences(net, x, target)
-        feedback = readout.weight if state is None else state
+        feedback = readout.weight if state is None else checks.instance("state", state, Tensor)
         core_state = core.init(x.shape[1])
         ones = x.new_ones(len(core_state.activity), 1)
         trace = torch.cat((0 * x[0], core_state.activity, 0 * ones), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from engram import checks
 from engram.nn import ReadoutNetwork
 from engram.nn.sequence import autocast
 
@@ -36,6 +37,6 @@ def check_sequences(model: ReadoutNetwork, x: Tensor, target: Tensor) -> None:
     shape = x.shape[: 2 if model.every_step else 0] or x.shape[1:2]
     if not len(x):
         raise ValueError(f"x.shape = {tuple(x.shape)}: expected (time, batch, features), with a step at least")
-    if target.shape[: len(shape)] != shape:
+    if checks.instance("target", target, Tensor).shape[: len(shape)] != shape:
         expected = "a target at each step of each sample" if model.every_step else "a target for each sample"
         raise ValueError(f"target.shape = {tuple(target.shape)}: expected to begin with {tuple(shape)}, {expected}")

@@ -82,7 +82,7 @@ def load_grid_text(source: str | Path) -> Int8[np.ndarray, "h w"]:
         source: The path of a file, or its text.
 
     Raises:
-        ValueError: The lines differ in length, or there is no line of cells.
+        ValueError: The lines differ in length, there is no line of cells, or the file is not text.
         FileNotFoundError: The file does not exist.
 
     Examples:
@@ -90,7 +90,10 @@ def load_grid_text(source: str | Path) -> Int8[np.ndarray, "h w"]:
         [[3, 2, 3], [0, 5, 0]]
     """
     checks.arguments()
-    text = source if isinstance(source, str) and "\n" in source else Path(source).read_text()
+    try:
+        text = source if isinstance(source, str) and "\n" in source else Path(source).read_text()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"source = {source}: expected a file of text: {error}") from error
     return (_codes(text.splitlines()[2:], "source") - ord("0")).astype(np.int8)
 
 
