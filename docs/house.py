@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -13,15 +11,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 SOURCE, TESTS = ROOT / "src" / "engram", ROOT / "tests"
 MOST_CODE = 400  # lines of code in a file
-NO_CODE = {
-    tokenize.COMMENT,
-    tokenize.DEDENT,
-    tokenize.ENCODING,
-    tokenize.ENDMARKER,
-    tokenize.INDENT,
-    tokenize.NEWLINE,
-    tokenize.NL,
-}
 
 
 class Size(NamedTuple):
@@ -35,15 +24,13 @@ class Size(NamedTuple):
 @cache
 def size(text: str) -> Size:
     """Count the lines of one file."""
-    code: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in NO_CODE:
-            code.update(range(token.start[0], token.end[0] + 1))
+    all_lines = text.splitlines()
+    code = {number for number, line in enumerate(all_lines, 1) if line.strip() and not line.lstrip().startswith("#")}
     docstrings: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             docstrings.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
-    return Size(len(text.splitlines()), len(code - docstrings), len(docstrings))
+    return Size(len(all_lines), len(code - docstrings), len(docstrings))
 
 
 def total(paths: list[Path]) -> Size:
