@@ -63,6 +63,7 @@ def check_module_state(module: nn.Module, state_dict: Any, strict: bool, **more:
         strict: Whether each entry is expected; if not, only those are checked that state and module have in common.
         **more: The forms of entries that are not tensors.
     """
+    checks.instance("state_dict", state_dict, Mapping)  # type: ignore[type-abstract]
     form = {name: Axes(tuple(value.shape), Tensor) for name, value in module.state_dict().items() if name not in more}
     form |= more
     if not strict:

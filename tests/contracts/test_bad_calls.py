@@ -815,29 +815,29 @@ def with_an_object():
 
 
 def test_a_wrong_argument_is_named(tmp_path, effort):
-    good, objects, wrong = [(name,) for name in distinct()], with_an_object(), campaign()
-    assert len(wrong) > 10_000
-    drawn = random.Random(0).sample(wrong, SAMPLE) if effort == 1 else wrong
-    outcomes = answers([*good, *objects, *drawn], tmp_path)  # of one process, since it imports all of the library
-    refused = [outcome for outcome in outcomes[: len(good)] if outcome[1] != "taken"]
+    plain, objects, every_wrong = [(name,) for name in distinct()], with_an_object(), campaign()
+    assert len(every_wrong) > 10_000
+    drawn = random.Random(0).sample(every_wrong, SAMPLE) if effort == 1 else every_wrong
+    outcomes = answers([*plain, *objects, *drawn], tmp_path)  # of one process, since it imports all of the library
+    refused = [outcome for outcome in outcomes[: len(plain)] if outcome[1] != "taken"]
     assert not refused, f"these calls, without a wrong argument, are refused: {refused}"
 
-    of_objects = outcomes[len(good) : len(good) + len(objects)]
+    of_objects = outcomes[len(plain) : len(plain) + len(objects)]
     silent = [
         (call[:2], how, said)
         for call, how, said in of_objects
-        if how not in ("taken", "excused") and not re.search(rf"\b{re.escape(call[1])}\b", said)
+        if how not in ("taken", "excused") and not re.search(rf"\b{re.escape(call[1])}\b", said.rpartition(" [")[0])
     ]
     assert {f"{name}.{argument}" for (name, argument), _, _ in silent} == UNNAMED, silent
-    assert Counter(how for _, how, _ in of_objects)["named"] > 2500
+    assert Counter(how for _, how, _ in of_objects)["taken"] < 0.3 * len(objects)
 
-    of_drawn = outcomes[len(good) + len(objects) :]
+    of_drawn = outcomes[len(plain) + len(objects) :]
     worst = [outcome for outcome in of_drawn if outcome[1] in ("crashes", "hangs")]
     assert not worst, worst
     count = Counter(how for _, how, _ in of_drawn)
     unnamed = [outcome for outcome in of_drawn if outcome[1] == "unnamed"]
     assert count["named"] + count["unnamed"] > len(drawn) / 4
-    assert count["named"] >= (0.99 if effort > 1 else 0.96) * (count["named"] + count["unnamed"]), (count, unnamed)
+    assert count["named"] >= (0.99 if effort > 1 else 0.9) * (count["named"] + count["unnamed"]), (count, unnamed)
 
 
 if __name__ == "__main__":

@@ -316,5 +316,5 @@ def test_an_exact_key_of_strings_or_objects_is_known_by_its_items():
     matcher.add(np.array([10**30, "b"], dtype=object), 2)
     assert matcher.match(np.array(["a"])).target == 1
     assert matcher.match(np.array([10**29 * 10, "b"], dtype=object)).target == 2
-    with pytest.raises(TypeError, match="expected an array or a tensor, or what can be hashed"):
+    with pytest.raises(TypeError, match="expected an array or a tensor of numbers or strings, or what can be hashed"):
         matcher.add(np.array([[], None], dtype=object), 3)

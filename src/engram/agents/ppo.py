@@ -123,12 +123,12 @@ class VectorActor:
         self, env: VectorEnv[Any, Any, Any], agent: CuriousActorCritic, generator: torch.Generator, seed: int | None = 0
     ) -> None:
         checks.instance("env", env, VectorEnv)
-        checks.instance("agent", agent, CuriousActorCritic)
         if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
             raise ValueError(f"env has {env.metadata.get('autoreset_mode')}: expected AutoresetMode.NEXT_STEP")
         self.env, self.agent, self.generator = env, agent, checks.generator(generator)
-        self._observation = self._tensor(env.reset(seed=seed)[0])
-        checks.has_shape("observation", tuple(self._observation.shape), (env.num_envs, *agent.obs_shape))
+        with checks.noted(agent=agent):  # it may be compiled, and then is of another class
+            self._observation = self._tensor(env.reset(seed=seed)[0])
+            checks.has_shape("observation", tuple(self._observation.shape), (env.num_envs, *agent.obs_shape))
         self._action = self._tensor(np.zeros(env.num_envs, np.int64))
         self._starts, self._over = (self._tensor(np.full(env.num_envs, value)) for value in (True, False))
         self._state = agent.initial(env.num_envs)

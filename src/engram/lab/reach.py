@@ -177,7 +177,7 @@ def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[
             )
         if not name.startswith(("engram.lab", "engram.storage")):
             tops.update(base.partition(".")[0] for base, _ in reads.imported)
-    # Python parses a package's metadata at each question for its version: about a millisecond.
+    # Python parses a package's metadata each time its version is asked for: about a millisecond.
     foreign = (tops & sys.modules.keys()) - sys.stdlib_module_names - own_packages
     reach.packages.update({package: version(package) for package in map(_distribution, foreign) if package})
     return reach._replace(modules=frozenset(reached))

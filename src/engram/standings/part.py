@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import sysconfig
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -100,16 +101,16 @@ def check_honest(module: ModuleType) -> None:
     A method written to read the answers can still do so in other ways; this check detects the obvious ones.
     """
     pending, known = [module.__name__], set()
-    foreign = {"engram", "torch", *sys.stdlib_module_names}
     while pending:
         name = pending.pop()
         top = name.partition(".")[0]
         source = sys.modules.get(name)
         file = getattr(source, "__file__", None)
-        if name in known or top in foreign or file is None or not file.endswith(".py"):
+        if name in known or top in ("engram", "torch") or file is None or not file.endswith(".py"):
             continue
         known.add(name)
-        if "site-packages" in file and top != module.__name__.partition(".")[0]:
+        is_installed = "site-packages" in file or file.startswith(sysconfig.get_path("stdlib"))
+        if is_installed and top != module.__name__.partition(".")[0]:
             continue
         package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
         for base, part in imports(_nodes(Path(file).read_text(encoding="utf-8")), package):

@@ -304,19 +304,6 @@ def test_a_state_of_a_learned_update_stays_as_it_was():
         torch.testing.assert_close(kept["optimizer"], now["optimizer"])
 
 
-def test_a_skipped_step_leaves_no_gradient_of_the_body():
-    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    sgd, other = (torch.optim.SGD(net.parameters(), lr=0.1) for _ in range(2))
-    method = LearnedUpdate(net, rule=AdamRule())
-    for optimizer in (sgd, other, sgd):
-        method.attach(optimizer)
-    net(torch.ones(2, 3)).sum().backward()
-    other.zero_grad()
-    assert net[0].weight.grad is not None, "it is no longer attached to this one"
-    sgd.zero_grad()
-    assert all(p.grad is None for p in net.parameters())
-
-
 def test_a_rule_is_saved_with_the_version_of_its_inputs(tmp_path):
     rule = trained()
     checkpoint.save(tmp_path / "rule", rule.state_dict())

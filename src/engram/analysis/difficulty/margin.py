@@ -125,6 +125,7 @@ def extreme_quantile(
     """
     checks.arguments()
     checks.size("k", k, 1, len(values) - 1)
+    checks.number("ratio", ratio, above=0)
     top = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
     u = float(top[0])
     if not u > 0:
@@ -135,8 +136,7 @@ def extreme_quantile(
         raise ValueError(f"values: the largest {k} are all as far above the next; expected a tail, take a larger k")
     gamma = first + 1 - 0.5 / (1 - first**2 / second)
     a = k * ratio
-    with checks.noted(ratio=ratio):
-        growth = math.expm1(gamma * math.log(a)) / gamma if gamma else math.log(a)
+    growth = math.expm1(gamma * math.log(a)) / gamma if gamma else math.log(a)
     factor = 1 - min(gamma, 0.0) if bounded_factor else 1.0
     return u + u * first * factor * growth, gamma
 

@@ -158,8 +158,9 @@ def evaluate_lengths(
     """
     checks.instance("net", net, GatedNet)
     checks.instance("pool", pool, Tensor)
-    for name, value in (("lengths", lengths), ("lrs", lrs), ("train", train)):
-        checks.instance(name, value, Collection)  # type: ignore[type-abstract]
+    for name, value in (("lengths", lengths), ("lrs", lrs)):
+        checks.instance(name, value, Sequence)  # type: ignore[type-abstract]
+    checks.instance("train", train, Collection)  # type: ignore[type-abstract]
     for index, length in enumerate(lengths):
         if checks.size(f"lengths[{index}]", length) > len(pool):
             raise ValueError(f"lengths[{index}] = {length}: expected at most {len(pool)}, the classes of the pool")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -60,12 +60,12 @@ class LearnedUpdate(ContinualMethod):
         head_ids = {id(p) for p in head_parameters(model, head)}
         self._body = {name: p for name, p in model.named_parameters() if id(p) not in head_ids}
         self.optimizer = LearnedOptimizer(self._body.values(), lr, rule=rule)
-        self._detach: Callable[[], None] | None = None
+        self._hook: Any = None
 
     def attach(self, optimizer: Optimizer) -> None:
         """Take the body's parameters from an optimiser, and follow each of its steps.
 
-        Its ``zero_grad`` goes on clearing their gradients too, so that none is left of a step that was skipped.
+        Where a step may be skipped, use ``model.zero_grad()``: the optimiser's own leaves the body's gradients.
 
         Args:
             optimizer: Any optimiser of the model's parameters.
@@ -81,20 +81,9 @@ class LearnedUpdate(ContinualMethod):
         body_ids = {id(p) for p in self._body.values()}
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if id(p) not in body_ids]
-        if self._detach is not None:
-            self._detach()
-        hook, zero_grad = optimizer.register_step_post_hook(self._after_step), optimizer.zero_grad
-
-        def zero_all(set_to_none: bool = True) -> None:
-            zero_grad(set_to_none)
-            self.optimizer.zero_grad(set_to_none)
-
-        def detach() -> None:
-            hook.remove()
-            optimizer.zero_grad = zero_grad  # type: ignore[method-assign]
-
-        optimizer.zero_grad = zero_all  # type: ignore[method-assign]
-        self._detach = detach
+        if self._hook is not None:
+            self._hook.remove()
+        self._hook = optimizer.register_step_post_hook(self._after_step)
 
     def end_task(self, task: Task) -> None:
         """Store the body's weights and their importance.
@@ -117,7 +106,7 @@ class LearnedUpdate(ContinualMethod):
         self.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_detach": None}  # a copy is not attached
+        return {**vars(self), "_hook": None}  # a copy is not attached
 
     def _form(self) -> dict[str, Any]:
         return {**super()._form(), "optimizer": form_of(self.optimizer)}

@@ -25,7 +25,7 @@ class Averaging(NamedTuple):
     def checked(self) -> Averaging:
         """The settings themselves; ValueError if one is out of range."""
         checks.choice("kernel", self.kernel, KERNELS)
-        checks.instance("exact_match", self.exact_match, bool)
+        checks.instance("exact_match", self.exact_match, bool | np.bool_)  # type: ignore[arg-type]
         if self.delta != "auto":
             checks.number("delta", self.delta, minimum=0)
         return self

@@ -186,9 +186,9 @@ MATCHERS: dict[str, Callable[[], Matcher]] = {
 }
 
 
-def _hashable(name: str, value: Any) -> Hashable:
-    value = checks.as_array(value)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":  # the bytes would be addresses, or padded strings
+def _hashable(name: str, key: Any) -> Hashable:
+    value = checks.as_array(key)
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufcmM":  # bytes would be addresses, or be padded
         value = "array", value.shape, tuple(value.ravel().tolist())
     if isinstance(value, np.ndarray):
         is_exact = value.dtype.kind == "f" or (value.dtype.kind in "iu" and (abs(value.astype(float)) < 2**53).all())
@@ -197,8 +197,8 @@ def _hashable(name: str, value: Any) -> Hashable:
     try:
         hash(value)
     except TypeError as error:
-        expected = "expected an array or a tensor, or what can be hashed"
-        raise TypeError(f"{name} = {checks.shown(value)}: {expected}") from error
+        expected = "expected an array or a tensor of numbers or strings, or what can be hashed"
+        raise TypeError(f"{name} = {checks.shown(key)}: {expected}") from error
     return value  # type: ignore[no-any-return]
 
 

@@ -19,7 +19,7 @@ class BatchOnlyNorm(nn.Module):
 
     It has no parameters and no running averages: every batch is normalised by its own statistics, in ``eval()`` too,
     until ``freeze_norms`` fixes them. A loaded ``state_dict`` of a network with other norms fixes or frees them; a
-    plain dict without the statistics, as for ``strict=False``, leaves fixed ones as they are.
+    new dict without the statistics, as for ``strict=False``, leaves fixed ones as they are.
 
     Args:
         eps: Added to the variance, so that the division stays finite.
@@ -67,7 +67,7 @@ class BatchOnlyNorm(nn.Module):
     ) -> None:
         stored = {name: state_dict.get(prefix + name) for name in ("mean", "variance")}
         if "version" in local_metadata and not any(prefix + name in state_dict for name in stored):
-            self.mean, self.variance = None, None  # the state is of a norm without any; a part of one has no version
+            self.mean, self.variance = None, None  # of a norm without any; a new dict of some entries has no version
         for name, statistic in stored.items():  # only the loaded state tells their shape
             if statistic is not None:
                 setattr(self, name, torch.empty_like(statistic))
