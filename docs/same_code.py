@@ -39,13 +39,21 @@ class Scope(NamedTuple):
 
 
 class Unhandled(ast.NodeTransformer):
-    """Replaces a ``try`` whose handlers all refuse by its body, all that a trial that finished went through."""
+    """Replaces by its body what does more only after an error: a ``try`` whose handlers all refuse, or a note."""
 
     def visit_Try(self, node: ast.Try) -> Any:
         """The statements of the body, or the ``try`` itself."""
         self.generic_visit(node)
         is_plain = not node.orelse and not node.finalbody
         return node.body if is_plain and all(map(_refuses, node.handlers)) else node
+
+    def visit_With(self, node: ast.With) -> Any:
+        """The statements within ``checks.noted``, which names arguments in errors, or the ``with`` itself."""
+        self.generic_visit(node)
+        match node.items:
+            case [ast.withitem(ast.Call(ast.Attribute(ast.Name("checks"), "noted")), None)]:
+                return node.body
+        return node
 
 
 def is_same_code(before: str, after: str) -> bool:
@@ -57,8 +65,9 @@ def is_same_code(before: str, after: str) -> bool:
 
     A check that was added does not count, an ``if`` that can only raise ValueError or TypeError, or a line like
     ``checks.size("n", n)``: a trial that finished without it gives the same, or ends with this error. Nor do handlers
-    that all end by raising the error again, or ValueError or TypeError. Both count in a file that catches such errors
-    of its own functions; that no other file does is for the author of the edit to see.
+    that all end by raising the error again, or ValueError or TypeError, or a ``with checks.noted(n=n)``. All of these
+    count in a file that catches such errors of its own functions; that no other file does is for the author of the edit
+    to see.
 
     Such names are those of a function's variables, changed throughout it, and those that the file itself defines,
     changed throughout the file, to names that were not used there before: exchanged parameters are other parameters to

@@ -158,6 +158,14 @@ def test_a_handler_that_refuses_does_not_count(handler, is_same):
     assert same_code.is_same_code(before, after) is same_code.is_same_code(after, before) is is_same
 
 
+@pytest.mark.parametrize(("context", "is_same"), [("checks.noted(x=x)", True), ("checks.noted(x=x) as y", False)])
+def test_a_note_on_errors_does_not_count(context, is_same):
+    before = "def f(x):\n    return g(x)\n"
+    after = f"def f(x):\n    with {context}:\n        return g(x)\n"
+    assert same_code.is_same_code(before, after) is same_code.is_same_code(after, before) is is_same
+    assert not same_code.is_same_code(before, after.replace("noted", "single_threaded"))
+
+
 @pytest.mark.parametrize(
     "caught", ["ValueError", "(KeyError, TypeError)", "Exception", "BaseException", "REFUSALS", "builtins.ValueError"]
 )
