@@ -176,13 +176,16 @@ def mdp():
     return FiniteMDP(places, np.ones((8, 3, 1)), np.ones((8, 3, 1)), np.zeros(8, bool), 0)
 
 
-def scheduler():
-    """Return what a diffusion takes as a scheduler of diffusers."""
-    step = lambda noise, t, x, generator: types.SimpleNamespace(prev_sample=x)  # noqa: E731
-    config = types.SimpleNamespace(prediction_type="epsilon")
-    return types.SimpleNamespace(
-        config=config, betas=torch.full((30,), 0.1), timesteps=[1], step=step, set_timesteps=lambda count: None
-    )
+class Scheduler:
+    """What a diffusion takes of a scheduler of diffusers."""
+
+    config, betas, timesteps = types.SimpleNamespace(prediction_type="epsilon"), torch.full((30,), 0.1), (1,)
+
+    def step(self, noise, t, x, generator):
+        return types.SimpleNamespace(prev_sample=x)
+
+    def set_timesteps(self, count):
+        pass
 
 
 def readout():
@@ -422,7 +425,7 @@ MADE = {
     "evaluate_lengths.lengths": lambda: (1, 2), "evaluate_lengths.pool": lambda: torch.ones(3, 3, 1, 1, 3),
     "SynapticIntelligence.end_task.task": attached, "LayerRule.pattern": lambda: np.ones(4, np.int8),
     "LayerRule.layer": lambda: 1, "LayerRule.halfspaces": lambda: (np.zeros((1, 4)), np.zeros(1)),
-    "SchedulerDiffusion.scheduler": scheduler, "split_half_floor.n_splits": lambda: 1,
+    "SchedulerDiffusion.scheduler": Scheduler, "split_half_floor.n_splits": lambda: 1,
     "split_half_floor.dsa": lambda: DSA(HankelDMD(2)), "explore.explorer": lambda: FrontierExplorer(3),
     "episode.evaluate.agent": lambda: types.SimpleNamespace(values=lambda seen: np.zeros(3)),
     "Consensus.tell.fitness": lambda: np.ones(1), "AssociativeStore.write.payloads": lambda: torch.ones(3, 3),
