@@ -93,7 +93,7 @@ PACKAGES = (
 )
 # Of one call, after which it counts as one that hangs, computing or waiting, or fills memory.
 SECONDS, WAITING, MEGABYTES = 20, 600, 6000
-SAMPLE = 60
+SAMPLE = 150
 SAMPLES = np.random.default_rng(0).random((12, 3))
 NET = AffineReLU((np.ones((4, 3)), np.ones((3, 4))), (np.zeros(4), np.zeros(3)))
 TABLE, VARIABLES = np.full((3, 3, 3), 1 / 3), {"state_vars": (StateVar((1, 2)),) * 4, "prob_vars": (ProbVar(),)}
@@ -832,7 +832,7 @@ def test_a_wrong_argument_is_named(tmp_path, effort):
         if how not in ("taken", "excused") and not re.search(rf"\b{re.escape(call[1])}\b", said.rpartition(" [")[0])
     ]
     assert {f"{name}.{argument}" for (name, argument), _, _ in silent} == UNNAMED, silent
-    assert Counter(how for _, how, _ in of_objects)["taken"] < 0.3 * len(objects)
+    assert Counter(how for _, how, _ in of_objects)["named"] > 2500
 
     of_drawn = outcomes[len(plain) + len(objects) :]
     worst = [outcome for outcome in of_drawn if outcome[1] in ("crashes", "hangs")]
@@ -840,7 +840,7 @@ def test_a_wrong_argument_is_named(tmp_path, effort):
     count = Counter(how for _, how, _ in of_drawn)
     unnamed = [outcome for outcome in of_drawn if outcome[1] == "unnamed"]
     assert count["named"] + count["unnamed"] > len(drawn) / 4
-    assert count["named"] >= (0.99 if effort > 1 else 0.9) * (count["named"] + count["unnamed"]), (count, unnamed)
+    assert count["named"] >= (0.99 if effort > 1 else 0.96) * (count["named"] + count["unnamed"]), (count, unnamed)
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ class LocalMap:
 
 
 def check_headings(headings: Any) -> None:
-    """Raise TypeError or ValueError unless these are the four headings, 0 to 3, in any order of preference."""
+    """Raise TypeError or ValueError unless these are four headings, each 0 to 3."""
     with checks.noted(headings=headings):
         is_valid = len(headings) == 4 and all(heading in range(4) for heading in headings)
     if not is_valid:

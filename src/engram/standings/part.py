@@ -100,7 +100,7 @@ def check_honest(module: ModuleType) -> None:
 
     A method written to read the answers can still do so in other ways; this check detects the obvious ones.
     """
-    pending, known = [module.__name__], set()
+    pending, known, python = [module.__name__], set(), sysconfig.get_path("stdlib")
     while pending:
         name = pending.pop()
         top = name.partition(".")[0]
@@ -109,7 +109,7 @@ def check_honest(module: ModuleType) -> None:
         if name in known or top in ("engram", "torch") or file is None or not file.endswith(".py"):
             continue
         known.add(name)
-        is_installed = "site-packages" in file or file.startswith(sysconfig.get_path("stdlib"))
+        is_installed = "site-packages" in file or file.startswith(python)
         if is_installed and top != module.__name__.partition(".")[0]:
             continue
         package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
