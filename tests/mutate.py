@@ -4,7 +4,8 @@
 operator, number, argument, keyword or condition), runs on each the tests that reach the changed function, the quickest
 first and up to the first that fails, and prints what survives and the share that was noticed. Tests are collected once;
 a change is put into the imported function, in a fork of that process. So what is computed on import is not tried, nor
-are compiled functions (numba's, Triton's), and programs that a test starts run the code as it is.
+are compiled functions (numba's, Triton's), and programs that a test starts run the code as it is. What survives these
+tests is tried by the calls that ``tests/contracts/test_bad_calls.py`` makes of the module, on a copy of the library.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -166,6 +169,31 @@ def survives(mutant: Mutant, functions: list[FunctionType], items: list[pytest.I
     return all(run(items))
 
 
+CALLS = """
+import sys, tempfile
+import test_bad_calls
+with tempfile.TemporaryDirectory() as folder:
+    test_bad_calls.check_calls(test_bad_calls.defined_in(sys.argv[1]), folder)
+"""
+
+
+def survives_calls(path: Path, mutant: Mutant) -> bool:
+    """Say whether calls of a module's functions, good ones and with an object for each argument, pass on a mutant."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, SOURCE.name)
+        shutil.copytree(SOURCE, copy, copy_function=os.symlink)
+        changed = copy / path.relative_to(SOURCE)
+        changed.unlink()
+        changed.write_text(mutant.module)
+        module = ".".join(changed.relative_to(folder).with_suffix("").parts)
+        environment = {**os.environ, "PYTHONPATH": folder}
+        command = [sys.executable, "-W", "ignore", "-c", CALLS, module]
+        calls = subprocess.run(
+            command, cwd=ROOT / "tests" / "contracts", env=environment, capture_output=True, check=False
+        )
+        return calls.returncode == 0
+
+
 @dataclass
 class Trials:
     """A plugin of pytest that runs the tests on mutants, each in a fork, in place of once."""
@@ -187,7 +215,7 @@ class Trials:
                 changed = [f for f in functions if (f.__code__.co_filename, f.__code__.co_qualname) == place]
                 mine = [(row[1], item) for row, item in tests if ":".join(place) in row[2]]
                 seconds, items = sum(seconds for seconds, _ in mine), [item for _, item in mine]
-                if in_fork(20 + 5 * seconds, survives, mutant, changed, items):
+                if in_fork(20 + 5 * seconds, survives, mutant, changed, items) and survives_calls(path, mutant):
                     print(f"\n{mutant.function} survives {len(mine)} tests")
                     after = mutant.module.splitlines()
                     print(*difflib.unified_diff(before, after, str(path.relative_to(ROOT)), n=1, lineterm=""), sep="\n")

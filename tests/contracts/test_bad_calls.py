@@ -14,6 +14,7 @@ import importlib
 import inspect
 import json
 import os
+import pickle
 import random
 import re
 import resource
@@ -108,7 +109,7 @@ def environments():
 
 
 def curiosity():
-    return RND((3,), num_envs=3, hidden=8, feature_dim=4)
+    return RND((3,), num_envs=3, hidden=8, feature_dim=4, generator=torch.Generator())
 
 
 def optimizer():
@@ -249,7 +250,8 @@ MADE = {
     "RuleNetwork.tick.state": rule_state, "TeacherMimicTrainer.rule": lambda: AdamRule(3),
     "TeacherMimicTrainer.body": lambda: torch.nn.Linear(3, 3), "TeacherMimicTrainer.episodes": lambda: [episode()],
     "LearnedUpdate.model": lambda: torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)),
-    "DND.capacity": lambda: 8, "DND.key_dim": lambda: 3, "KeyValueMemory.write.values": lambda: torch.ones(3),
+    "DND.capacity": lambda: 8, "DND.key_dim": lambda: 3, "DND.generator": lambda: torch.Generator(),
+    "KeyValueMemory.write.values": lambda: torch.ones(3),
     "FragmentAndRecall.factory": lambda: list, "FragmentAndRecall.store": lambda: LongTermStore("exact"),
     "SlowWeights.rule": Oja, "POMCP.model": lambda: MODEL,
     "ClassStreams.images": lambda: torch.ones(3, 3, 3, 3), "ClassStreams.steps": lambda: 3,
@@ -473,6 +475,8 @@ UNREADY = frozenset({
 })  # fmt: skip
 # What may be said without the name of an argument: that there is no such file or no such optional package.
 EXCUSED = (FileNotFoundError, ImportError, NotImplementedError, NotFittedError, ResetNeeded)
+# Callables that draw from PyTorch's generator, since their signatures have no generator.
+DRAWS = {"engram.memory.expander.expander_memory.ExpanderMemory.forward", "engram.plasticity.converted.from_lstm"}
 # In whose place an object is refused without the argument's name: a factor that rules compute at each of their steps.
 UNNAMED = {"engram.plasticity.clipped_hebb.ClippedHebb.rate.factor"}
 OBJECT = object()
@@ -716,6 +720,9 @@ def call(name, *wrongs):
         return "no good call", repr(error)[:200]
     changed = dict(zip(wrongs[::2], wrongs[1::2], strict=True))
     given |= {argument: wrong(given.get(argument, 0))[number] for argument, number in changed.items()}
+    if not changed:
+        given |= generators(function)
+        before = global_states()
     try:
         function(**given)
     except EXCUSED as error:
@@ -730,12 +737,31 @@ def call(name, *wrongs):
         return (
             "named" if named else "unnamed"
         ), f"{kind}: {said[:2000]} [{', '.join(shown(given[parameter]) for parameter in changed)}]"
+    if not changed and name not in DRAWS and global_states() != before:
+        return "draws from a global generator", ", ".join(given)
     return "taken", ""
+
+
+def generators(function):
+    """Return a source of random numbers for each optional argument that takes one."""
+    kinds = {torch.Generator: torch.Generator, np.random.Generator: lambda: np.random.default_rng(0)}
+    given = {
+        name: make()
+        for name, (hint, default) in parameters(function).items()
+        for kind, make in kinds.items()
+        if default is None and kind in typing.get_args(hint)
+    }
+    return given | ({"random_state": 0} if "random_state" in parameters(function) else {})
+
+
+def global_states():
+    """Return the states of the generators that NumPy and PyTorch share; beartype draws from Python's."""
+    return pickle.dumps(np.random.get_state()), torch.get_rng_state().numpy().tobytes()  # noqa: NPY002
 
 
 def prepared(cls, method, dims):
     """Return an instance on which what comes before a method was called."""
-    instance = cls(**arguments(cls, dims))
+    instance = cls(**arguments(cls, dims) | generators(cls))
     for name in BEFORE:
         before = getattr(instance, name, None)
         if before is not None and name != method:
@@ -799,29 +825,31 @@ def answers(calls, folder):
 def distinct():
     """Return the names of all callables; of a method that several classes inherit, that of the first class only."""
     seen, names = set(), []
-    for name, (thing, method) in callables().items():
-        function = getattr(thing, method) if method else thing
-        if name not in UNREADY and function not in seen:
-            seen.add(function)
+    for name in callables():
+        if name not in UNREADY and function_of(name) not in seen:
+            seen.add(function_of(name))
             names.append(name)
     return names
 
 
-def with_an_object():
-    """Return calls with an object in the place of each argument of each callable."""
-    calls = []
-    for name in distinct():
-        thing, method = callables()[name]
-        function = getattr(thing, method) if method else thing
-        calls += [(name, argument, UNTYPED.index(OBJECT)) for argument in parameters(function)]
-    return calls
+def function_of(name):
+    thing, method = callables()[name]
+    return getattr(thing, method) if method else thing
 
 
-def test_a_wrong_argument_is_named(tmp_path, effort):
-    plain, objects, every_wrong = [(name,) for name in distinct()], with_an_object(), campaign()
-    assert len(every_wrong) > 10_000
-    drawn = random.Random(0).sample(every_wrong, SAMPLE) if effort == 1 else every_wrong
-    outcomes = answers([*plain, *objects, *drawn], tmp_path)  # of one process, since it imports all of the library
+def defined_in(module):
+    """Return the names of the callables that a module defines."""
+    return [name for name in distinct() if function_of(name).__module__ == module]
+
+
+def check_calls(names, folder, drawn=()):
+    """Check good calls, and calls with an object in the place of each argument; return what came of these, and of more.
+
+    One process makes all calls, since it imports all of the library.
+    """
+    plain = [(name,) for name in names]
+    objects = [(name, argument, UNTYPED.index(OBJECT)) for name in names for argument in parameters(function_of(name))]
+    outcomes = answers([*plain, *objects, *drawn], folder)
     refused = [outcome for outcome in outcomes[: len(plain)] if outcome[1] != "taken"]
     assert not refused, f"these calls, without a wrong argument, are refused: {refused}"
 
@@ -831,10 +859,17 @@ def test_a_wrong_argument_is_named(tmp_path, effort):
         for call, how, said in of_objects
         if how not in ("taken", "excused") and not re.search(rf"\b{re.escape(call[1])}\b", said.rpartition(" [")[0])
     ]
-    assert {f"{name}.{argument}" for (name, argument), _, _ in silent} == UNNAMED, silent
-    assert Counter(how for _, how, _ in of_objects)["named"] > 2500
+    unnamed = {name for name in UNNAMED if name.rpartition(".")[0] in names}
+    assert {f"{name}.{argument}" for (name, argument), _, _ in silent} == unnamed, silent
+    return of_objects, outcomes[len(plain) + len(objects) :]
 
-    of_drawn = outcomes[len(plain) + len(objects) :]
+
+def test_a_wrong_argument_is_named(tmp_path, effort):
+    every_wrong = campaign()
+    assert len(every_wrong) > 10_000
+    drawn = random.Random(0).sample(every_wrong, SAMPLE) if effort == 1 else every_wrong
+    of_objects, of_drawn = check_calls(distinct(), tmp_path, drawn)
+    assert Counter(how for _, how, _ in of_objects)["named"] > 2500
     worst = [outcome for outcome in of_drawn if outcome[1] in ("crashes", "hangs")]
     assert not worst, worst
     count = Counter(how for _, how, _ in of_drawn)

@@ -315,19 +315,20 @@ def test_ray_is_started_and_given_the_parts(monkeypatch):
 def test_a_ray_cluster_evaluates_the_same_and_its_pool_is_kept():
     ray = pytest.importorskip("ray")
     population = [torch.arange(8.0).reshape(4, 2)]
+    pools = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
         warnings.filterwarnings("error", message="a worker died")
-        try:
-            pools = []
-            for _ in range(2):
-                assert evaluate(population, row_sums, n_jobs=2, backend="ray").tolist() == [1, 5, 9, 13]
-                pools += parallel._ray_pools.values()
-            assert pools[0] is pools[1]
-            with pytest.raises(ValueError, match="the function returned"):  # no death, but an error of the function
-                evaluate(population, torch.Tensor.clone, n_jobs=2, backend="ray")
-        finally:
-            ray.shutdown()
+        for _ in range(2):  # the second cluster is another
+            try:
+                for _ in range(2):
+                    assert evaluate(population, row_sums, n_jobs=2, backend="ray").tolist() == [1, 5, 9, 13]
+                    pools += parallel._ray_pools.values()
+                with pytest.raises(ValueError, match="the function returned"):  # no death, but an error of the function
+                    evaluate(population, torch.Tensor.clone, n_jobs=2, backend="ray")
+            finally:
+                ray.shutdown()
+    assert pools[0] is pools[1] is not pools[2] is pools[3]
 
 
 def row_sums(numbers):

@@ -183,7 +183,7 @@ def check_backend(backend: str, name: str = "backend") -> None:
         raise ValueError(f"{name} = 'ray': Ray is not installed: {extras.install('ray')}")
 
 
-_ray_pools: dict[tuple[int, str], joblib.Parallel] = {}
+_ray_pools: dict[tuple[int, str, str], joblib.Parallel] = {}
 
 
 def _pool(backend: Backend, workers: int) -> joblib.Parallel:
@@ -196,7 +196,8 @@ def _pool(backend: Backend, workers: int) -> joblib.Parallel:
     if cpus == 0:
         raise NoWorkersError("the Ray cluster has no CPU left")
     workers = min(workers, cpus)
-    key = workers, ray.get_runtime_context().get_job_id()
+    ours = ray.get_runtime_context()
+    key = workers, ours.get_job_id(), ours.get_node_id()  # jobs are numbered from 1 in each cluster
     if key not in _ray_pools:
         _ray_pools.clear()
         _ray_pools[key] = joblib.Parallel(workers, backend="ray", batch_size=1, pre_dispatch="n_jobs").__enter__()
