@@ -250,7 +250,7 @@ MADE = {
     "RuleNetwork.tick.state": rule_state, "TeacherMimicTrainer.rule": lambda: AdamRule(3),
     "TeacherMimicTrainer.body": lambda: torch.nn.Linear(3, 3), "TeacherMimicTrainer.episodes": lambda: [episode()],
     "LearnedUpdate.model": lambda: torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)),
-    "DND.capacity": lambda: 8, "DND.key_dim": lambda: 3, "DND.generator": lambda: torch.Generator(),
+    "DND.capacity": lambda: 8, "DND.key_dim": lambda: 3, "DND.generator": lambda: torch.Generator().manual_seed(0),
     "KeyValueMemory.write.values": lambda: torch.ones(3),
     "FragmentAndRecall.factory": lambda: list, "FragmentAndRecall.store": lambda: LongTermStore("exact"),
     "SlowWeights.rule": Oja, "POMCP.model": lambda: MODEL,
