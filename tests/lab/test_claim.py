@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, report, share
@@ -100,6 +100,7 @@ def test_seeds_without_all_arms_do_not_count():
 
 
 @given(st.lists(finite, min_size=2, max_size=8), finite)
+@example([0.0, 1e-219], 0.0)
 def test_the_verdict_follows_from_the_interval(values, threshold):
     tested = claim(holds=at_least(threshold), seeds=2)
     judged = judge(tested, results(*values), preset="laptop")

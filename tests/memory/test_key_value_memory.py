@@ -315,11 +315,14 @@ def test_the_sum_of_counts_is_kept(seed, policy, n):
     for _ in range(12):
         before = memory.counts[0].clone()
         keys = torch.randint(0, 4, (n, 2), generator=generator).float()
+        equal = (keys[:, None] == memory.keys[0]).all(-1) & (torch.arange(12) < memory.n_filled[0])
+        recurring = equal[equal.any(1)].int().argmax(1)
         changed = memory.write(keys, torch.rand(n, generator=generator))
         fresh = changed.rows[changed.fresh]
         total = memory.counts.sum().item()
         if policy.weighting == "count":
-            came = n + (before.sum() - before[fresh].sum()).item()
+            # Those that were merged into a row so starved that another sample takes it go with it.
+            came = n + (before.sum() - before[fresh].sum()).item() - torch.isin(recurring, fresh).sum().item()
             expected = came - n if policy.horizon is None else min(came, 12 * policy.horizon)
             assert total == pytest.approx(expected, abs=1e-9)
         elif not len(fresh):
@@ -493,7 +496,8 @@ def test_an_index_finds_what_a_scan_finds(changes, asked):
     keys, n_filled = torch.zeros(2, 5, 2), torch.zeros(2, dtype=torch.long)
     index = KeyIndex()
     x = np.nan_to_num(np.array(asked, np.float32), posinf=3.0)
-    for ours, table, row, count, key in [(False, 0, 0, 0, (0.0, 0.0)), *changes]:
+    for ours, table, drawn, count, key in [(False, 0, 0, 0, (0.0, 0.0)), *changes]:
+        row = min(drawn, int(n_filled[table]))  # rows are filled one after another
         with index.changing(keys, n_filled, table, np.array([row])) if ours else nullcontext():
             keys[table, row] = torch.tensor(key)
             n_filled[table] = max(row + 1, int(n_filled[table])) if ours else count

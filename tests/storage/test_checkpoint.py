@@ -18,6 +18,7 @@ leaves = st.one_of(
     st.text(max_size=5),
     st.lists(st.floats(width=32, allow_nan=False), max_size=4).map(torch.tensor),
     st.lists(st.integers(0, 9), max_size=4).map(np.array),
+    st.just(np.array([])),
     st.just(torch.tensor(True)),
     st.just(torch.zeros(2, 0, dtype=torch.bfloat16)),
 )

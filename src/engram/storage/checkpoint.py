@@ -151,7 +151,9 @@ def _tensor(value: torch.Tensor | np.ndarray, path: str) -> torch.Tensor:
         if isinstance(value, torch.Tensor):
             return value.detach().cpu().clone(memory_format=torch.contiguous_format)
         with contextlib.suppress(TypeError):  # NumPy has types that torch lacks
-            return torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))
+            copy = torch.from_numpy(np.array(value, value.dtype.newbyteorder("="), order="C"))
+            # NumPy gives empty arrays the stride 0, with which no bytes can be read.
+            return copy if copy.numel() else copy.clone(memory_format=torch.contiguous_format)
     raise TypeError(f"{path} has the type {value.dtype}: a checkpoint stores real numbers, booleans and complex64")
 
 
