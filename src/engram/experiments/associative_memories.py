@@ -88,7 +88,14 @@ class Config:
 
 
 def drawn(kind: Patterns, count: int, units: int, generator: torch.Generator) -> Tensor:
-    """Random patterns, or families of five patterns, each a random prototype with a fifth of its units flipped."""
+    """Random patterns, or families of five patterns, each a random prototype with a fifth of its units flipped.
+
+    Args:
+        kind: Whether the patterns are independent or come in families.
+        count: Number of patterns.
+        units: Number of units of a pattern.
+        generator: Source of the patterns.
+    """
     families = count if kind == "random" else -(-count // KIN)
     patterns = 1.0 - 2 * torch.randint(0, 2, (families, units), generator=generator).float()
     if kind == "random":
@@ -115,7 +122,13 @@ def lost(errors: float) -> float:
 
 
 def reached(places: np.ndarray, errors: np.ndarray, most: float) -> float:
-    """The load or noise, linearly interpolated, at which errors first exceed ``most``; 0 if they do from the start."""
+    """The load or noise, linearly interpolated, at which errors first exceed ``most``; 0 if they do from the start.
+
+    Args:
+        places: The loads or noise levels, in ascending order.
+        errors: The error at each of them.
+        most: The largest error that counts as recall.
+    """
     above = errors > most
     if not above.any():
         return float(places[-1])

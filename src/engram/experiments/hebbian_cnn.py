@@ -106,7 +106,13 @@ def read(config: Config, split: Literal["train", "test"]) -> tuple[Float[np.ndar
 
 
 def build(config: Config, channels: int, generator: torch.Generator) -> nn.Sequential:
-    """The layers of a trial."""
+    """The layers of a trial.
+
+    Args:
+        config: The settings.
+        channels: Number of channels of the images.
+        generator: Source of the initial weights and of the pruned connections.
+    """
     layers, rates = [], (config.lr_1, config.lr_2, config.lr_3)
     for filters, kernel, fan_in, lr in zip(FILTERS, KERNELS, FAN_INS, rates, strict=True):
         units = max(2, int(filters * config.width))

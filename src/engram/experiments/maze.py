@@ -131,7 +131,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> dict[str, Any]:
-    """Play twenty batches of episodes with random actions."""
+    """Play twenty batches of episodes with random actions.
+
+    Args:
+        config: The settings.
+        run: The run.
+        env: The environments.
+    """
     for batch in run.steps(20):
         env.reset(seed=int(run.rng.integers(2**31)))
         hits = 0.0

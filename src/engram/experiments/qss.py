@@ -81,7 +81,13 @@ presets = {  # the published size fits a laptop
 
 
 def build(config: Grid, rate: float, rng: np.random.Generator) -> Learner:
-    """A learner with a learning rate."""
+    """A learner with a learning rate.
+
+    Args:
+        config: The settings.
+        rate: The learning rate.
+        rng: Source of the exploration.
+    """
     plain = grid_transfer(cliff=config.cliff)  # its four actions are the four directions
     cells = len(plain.terminal)
     options: dict[str, Any] = {

@@ -206,7 +206,17 @@ def shares_of(streams: Remembered) -> dict[str, float]:
 def streams_of(  # noqa: PLR0917
     net: GatedNet, pool: Tensor, name: str, length: int, train: tuple[str, ...], config: Config, run: Run
 ) -> Remembered:
-    """The results of streams of a length, in order or shuffled, at the learning rate that is best on other streams."""
+    """The results of streams of a length, in order or shuffled, at the learning rate that is best on other streams.
+
+    Args:
+        net: The meta-trained network.
+        pool: The images of the classes to draw from, (classes, drawings, 28, 28).
+        name: The name of the protocol; streams are shuffled if it contains "oracle".
+        length: Number of classes in a stream.
+        train: The parts of the network that learn.
+        config: The settings.
+        run: The run.
+    """
     shuffled, seed = "oracle" in name, int(torch.randint(2**31, (), generator=run.generator))
 
     def evaluate(rate: float, runs: int, generator: torch.Generator) -> Remembered:
@@ -221,7 +231,14 @@ def streams_of(  # noqa: PLR0917
 
 
 def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
-    """Meta-train a network to learn a class one image at a time while remembering others."""
+    """Meta-train a network to learn a class one image at a time while remembering others.
+
+    Args:
+        net: The network, which is changed.
+        known: The images of the training classes.
+        config: The settings.
+        run: The run.
+    """
     streams = ClassStreams(known, config.trajectory, config.remember)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.outer_lr)
     fast = ("head",) if config.network == "oml" else ("body", "head")
@@ -234,7 +251,14 @@ def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], co
 
 
 def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
-    """Train a network to classify images in random order, as many as in meta-training."""
+    """Train a network to classify images in random order, as many as in meta-training.
+
+    Args:
+        net: The network, which is changed.
+        known: The images of the training classes.
+        config: The settings.
+        run: The run.
+    """
     optimizer = torch.optim.Adam(net.parameters(), lr=config.outer_lr)
     batch, (classes, drawings) = config.trajectory + config.remember, known.shape[:2]
     every = max(1, classes * drawings // batch)
@@ -251,7 +275,14 @@ def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], conf
 
 
 def log(run: Run, step: int, config: Config, **metrics: float | Tensor) -> None:
-    """Log metrics as means over a hundredth of the steps."""
+    """Log metrics as means over a hundredth of the steps.
+
+    Args:
+        run: The run.
+        step: Index of the step, from 0.
+        config: The settings, with the number of steps.
+        **metrics: The values of the metrics in this step.
+    """
     run.log(step + 1, every=max(1, config.steps // 100), **metrics)
 
 

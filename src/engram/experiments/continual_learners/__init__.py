@@ -128,7 +128,13 @@ def images_of(benchmark: Benchmark) -> tuple[Tensor, Tensor]:
 
 
 def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) -> list[ClassificationTask]:
-    """The tasks of a sequence, tested on unseen images if ``held_out``, else on the last quarter of training images."""
+    """The tasks of a sequence, tested on unseen images if ``held_out``, else on the last quarter of training images.
+
+    Args:
+        config: The settings.
+        generator: Source of the permutations or of the order of the classes.
+        held_out: Whether to test on the unseen images.
+    """
     pixels, labels = images_of(config.benchmark)
     last = config.train_images if not held_out else None
     first = config.train_images if held_out else config.train_images * 3 // 4
@@ -145,7 +151,13 @@ def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) ->
 
 
 def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images and labels, with only a tenth of the images of some classes, at least the first of each."""
+    """Images and labels, with only a tenth of the images of some classes, at least the first of each.
+
+    Args:
+        data: Images and their labels.
+        rare: The classes that lose most of their images.
+        generator: Draws the images that are kept.
+    """
     images, labels = data
     is_kept = torch.rand(len(labels), generator=generator) < 1 / RARE
     is_kept[[int((labels == label).int().argmax()) for label in rare if not is_kept[labels == label].any()]] = True
@@ -154,7 +166,13 @@ def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Gene
 
 
 def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
-    """The measured forgetting of a network that learned tasks one after another."""
+    """The measured forgetting of a network that learned tasks one after another.
+
+    Args:
+        config: The settings.
+        tasks: The tasks in their order.
+        stages: The network before the first task and after each.
+    """
     heads: list[Any] = [stage.head for stage in stages[1:]]
     if config.benchmark in ("split", "imbalanced", "split-cifar10"):  # each task has outputs of its own
         heads = [[Outputs(head, task.classes) for task in tasks[: number + 1]] for number, head in enumerate(heads)]

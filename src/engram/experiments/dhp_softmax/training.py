@@ -111,6 +111,11 @@ def sequence(config: Training, generator: torch.Generator, *, validating: bool =
     """The tasks of a trial, with a random split into training and test images.
 
     If ``validating``, the last quarter of the training images takes the place of the test images.
+
+    Args:
+        config: The settings.
+        generator: Source of the split and of the permutations.
+        validating: Whether to test on training images.
     """
     images, labels = loaded(config.images)
     order = torch.randperm(len(images), generator=generator)
@@ -218,7 +223,13 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
 
 
 def task_loss(logits: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor:
-    """The cross-entropy over the classes of a task."""
+    """The cross-entropy over the classes of a task.
+
+    Args:
+        logits: The outputs for all classes, (batch, classes).
+        labels: The class of each image, (batch,).
+        classes: The classes of the task, in ascending order.
+    """
     return functional.cross_entropy(logits[:, list(classes)], torch.searchsorted(torch.tensor(classes), labels))
 
 

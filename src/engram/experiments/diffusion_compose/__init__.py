@@ -121,7 +121,13 @@ def learned_from(config: Config, rng: np.random.Generator) -> tuple[Tensor, Tens
 
 
 def grid(low: float, high: float, count: int) -> Float[Tensor, "n 2"]:
-    """The labels on a square grid."""
+    """The labels on a square grid.
+
+    Args:
+        low: The smallest coordinate.
+        high: The largest coordinate.
+        count: Number of labels along each axis.
+    """
     ticks = torch.linspace(low, high, count)
     return torch.cartesian_prod(ticks, ticks)
 
@@ -141,7 +147,13 @@ def asked_for(config: Config) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "m 2"
 
 
 def score(config: Config, images: Tensor, labels: Tensor) -> BumpScore:
-    """The score of images in [-1, 1]; a stripe is scored as the bump where it crosses a central stripe."""
+    """The score of images in [-1, 1]; a stripe is scored as the bump where it crosses a central stripe.
+
+    Args:
+        config: The settings.
+        images: The images, (n, 1, size, size).
+        labels: The labels that they should have, (n, 2), in pixels.
+    """
     value = (images[:, 0].double() + 1) / 2
     if config.data == "stripe-x":
         middle = torch.full((len(labels),), config.size / 2)
@@ -151,7 +163,14 @@ def score(config: Config, images: Tensor, labels: Tensor) -> BumpScore:
 
 
 def average(averaged: Any, current: Any, count: Any, decay: float) -> None:
-    """Update an exponential weight average in place, with bias correction."""
+    """Update an exponential weight average in place, with bias correction.
+
+    Args:
+        averaged: The tensors of averages, which are changed.
+        current: The current weights.
+        count: Number of updates before this one.
+        decay: Share of the old average that remains at an update, once there have been many.
+    """
     share_of_new = (1 - decay) / (1 - decay ** (int(count) + 1))
     torch._foreach_lerp_(averaged, current, share_of_new)
 
@@ -212,7 +231,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def copied(config: Config, images: Tensor, labels: Tensor, asked_labels: Tensor) -> float:
-    """The accuracy of copying the training image with the nearest label, stripes excluded."""
+    """The accuracy of copying the training image with the nearest label, stripes excluded.
+
+    Args:
+        config: The settings.
+        images: The training images.
+        labels: Their labels, (n, 2), in pixels.
+        asked_labels: The labels for which images are asked, (n, 2).
+    """
     is_complete = (labels < config.size).all(1) if config.data != "stripe-x" else labels[:, 0] >= 0
     nearest = torch.cdist(asked_labels, labels[is_complete]).argmin(1)
     return score(config, images[is_complete][nearest], asked_labels).accuracy
@@ -263,7 +289,14 @@ def sheet(hidden: Float[np.ndarray, "n features"], places: Float[np.ndarray, "n 
 
 
 def represented(config: Config, sample: Any, net: Any, labels: Tensor) -> dict[str, Any]:
-    """The dimension and factorization of the representation of a trained network."""
+    """The dimension and factorization of the representation of a trained network.
+
+    Args:
+        config: The settings.
+        sample: Draws images and records the hidden activities of a layer.
+        net: The trained network.
+        labels: The labels on a grid at which factorization is measured, (n, 2), in pixels.
+    """
     layer, positions = net.layer(LAYER), labels.double().numpy()
     hidden = sample(net, labels, layer).hidden[-1].double().numpy()
     scattered = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * (config.size - 3) + 1

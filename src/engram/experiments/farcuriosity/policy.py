@@ -102,7 +102,13 @@ def _minigrid(name: str) -> gymnasium.Env[Any, Any]:
 
 
 def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | FragmentedCuriosity | None:
-    """The curiosity of an arm; ``scale`` has the initial mean and standard deviation of observations."""
+    """The curiosity of an arm; ``scale`` has the initial mean and standard deviation of observations.
+
+    Args:
+        config: The settings.
+        scale: Initial mean and standard deviation of the observations.
+        run: The run.
+    """
     sizes: dict[str, Any] = {} if config.is_atari else {"hidden": 128, "feature_dim": 64}
     common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
     rate = torch.full((1,), 2e-4, dtype=torch.float64)  # which makes about as many cuts as surprise

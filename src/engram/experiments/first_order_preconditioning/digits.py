@@ -60,7 +60,13 @@ def build(generator: torch.Generator) -> nn.Sequential:
 
 
 def optimizer_of(net: nn.Module, config: Digits, lr: float) -> FOP:
-    """The optimiser of a trial."""
+    """The optimiser of a trial.
+
+    Args:
+        net: The network.
+        config: The settings.
+        lr: The learning rate.
+    """
     groups = auto_groups(net)
     groups[0]["structure"] = config.structure if config.rho else "none"
     return FOP(

@@ -82,5 +82,11 @@ def trial(config: Architectures, run: Run) -> dict[str, Any]:
 
 @torch.no_grad()
 def wrong(network: nn.Module, x: Tensor, y: Tensor) -> float:
-    """The error rate of a network."""
+    """The error rate of a network.
+
+    Args:
+        network: The network.
+        x: The images.
+        y: Their classes.
+    """
     return float((network(x).argmax(1) != y).float().mean())

@@ -169,7 +169,13 @@ def blurred(images: Float[Tensor, "a b size size"], width: float) -> Float[Tenso
 
 
 def nearest(config: Config, known: OneShotCharacters, run: Run) -> Callable[..., Tensor]:
-    """A nearest-drawing classifier, with the blur that is best for the training characters."""
+    """A nearest-drawing classifier, with the blur that is best for the training characters.
+
+    Args:
+        config: The settings.
+        known: The task with training characters.
+        run: The run.
+    """
 
     def at_blur(width: float) -> Callable[..., Tensor]:
         return lambda images, labels: nearest_logits(blurred(images, width), labels)
@@ -180,7 +186,14 @@ def nearest(config: Config, known: OneShotCharacters, run: Run) -> Callable[...,
 def discriminating(
     config: Config, known: OneShotCharacters, validation: OneShotCharacters, run: Run
 ) -> Callable[..., Tensor]:
-    """A classifier with the best number of discriminants of random ReLU features."""
+    """A classifier with the best number of discriminants of random ReLU features.
+
+    Args:
+        config: The settings.
+        known: The task with training characters.
+        validation: The task with validation characters.
+        run: The run.
+    """
     weights = torch.randn((config.size**2, RANDOM_FEATURES), generator=run.generator) / config.size
     shift, scale = known.images.mean(), known.images.std()
 

@@ -97,12 +97,24 @@ def drawn_images(images: str, rng: np.random.Generator) -> list[tuple[Array, np.
 
 
 def is_correct(net: AffineReLU, X: Array, y: np.ndarray) -> np.ndarray:
-    """Whether a network classifies each image correctly."""
+    """Whether a network classifies each image correctly.
+
+    Args:
+        net: The network.
+        X: The images, (images, pixels).
+        y: Their classes.
+    """
     return np.asarray(net(X).argmax(1) == y)
 
 
 def radii(net: AffineReLU, X: Array, y: np.ndarray) -> Array:
-    """Certified radii of the images that a network classifies correctly."""
+    """Certified radii of the images that a network classifies correctly.
+
+    Args:
+        net: The network.
+        X: The images, (images, pixels).
+        y: Their classes.
+    """
     correct = is_correct(net, X, y)
     return certified_radius(net, X[correct], y[correct], low=0.0, high=1.0)
 

@@ -32,7 +32,14 @@ class Data:
 
 
 def regions(net: AffineReLU, x0: Array, box: Box, rng: np.random.Generator) -> dict[str, Region]:
-    """The regions of all methods for one input."""
+    """The regions of all methods for one input.
+
+    Args:
+        net: The network.
+        x0: The input.
+        box: The box within which regions are computed.
+        rng: Source of the samples that the methods draw.
+    """
     by_method = {
         "direct": proved_region(net, x0, box, "direct", rng=rng),
         "crown": relaxed_region(net, x0, box, "crown", rng=rng),

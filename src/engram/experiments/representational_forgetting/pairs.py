@@ -141,7 +141,14 @@ def _pools(characters: Characters, size: int, rotations: bool, glyphs: int) -> d
 
 
 def draw_start(scenery: Scenery, role: Role, tasks: int, seed: int) -> Start:
-    """The start for a seed, the same for all methods, for a fair comparison."""
+    """The start for a seed, the same for all methods, for a fair comparison.
+
+    Args:
+        scenery: The part of the settings on which starts depend, with the pools of characters.
+        role: The pool from which the tasks are drawn.
+        tasks: Number of tasks.
+        seed: The seed.
+    """
     generator = torch.Generator().manual_seed(seed)
     drawn_tasks = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
     return Start(drawn_tasks, *_trained_on_first(scenery, role, tasks, seed), seed)
@@ -163,7 +170,15 @@ def _trained_on_first(
 
 @lru_cache(maxsize=1024)
 def teacher_of(scenery: Scenery, role: Role, seed: int, tasks: int = 2, second: int = 1) -> nn.Module:
-    """The teacher of the first task of a start and of the one with index ``second``."""
+    """The teacher of the first task of a start and of the one with index ``second``.
+
+    Args:
+        scenery: The part of the settings on which starts depend, with the pools of characters.
+        role: The pool from which the tasks are drawn.
+        seed: Seed of the start.
+        tasks: Number of tasks of the start.
+        second: Index of the other task that the teacher learns.
+    """
     start = draw_start(scenery, role, tasks, seed)
     heads, both = [start.first.heads[0], start.heads[second - 1]], [start.tasks[0].train, start.tasks[second].train]
     generator = torch.Generator().manual_seed(seed + second)
@@ -172,7 +187,14 @@ def teacher_of(scenery: Scenery, role: Role, seed: int, tasks: int = 2, second: 
 
 
 def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | None) -> list[Student]:
-    """The student of a start after each of its tasks, learned with hyperparameters ``setting`` or an update rule."""
+    """The student of a start after each of its tasks, learned with hyperparameters ``setting`` or an update rule.
+
+    Args:
+        config: The settings.
+        start: The tasks, and the student after the first.
+        setting: The hyperparameters.
+        rule: The trained rule of the learned update; None for other methods.
+    """
     generator = torch.Generator().manual_seed(start.seed)
     students, importances = [start.first], start.importance
     for number, task in enumerate(start.tasks[1:], 1):
@@ -246,12 +268,24 @@ def measured(config: Config, start: Start, students: list[Student], teacher: nn.
 
 @torch.no_grad()
 def mimicry(start: Start, student: Student, teacher: nn.Module) -> float:
-    """The distance between a student's and a teacher's activity over both tasks, the loss of a learned update."""
+    """The distance between a student's and a teacher's activity over both tasks, the loss of a learned update.
+
+    Args:
+        start: The start, whose test images are used.
+        student: The student.
+        teacher: The body of the teacher.
+    """
     return sum(float(nmse(student.body(task.test[0]), teacher(task.test[0]))) for task in start.tasks)
 
 
 def balance(config: Config, starts: Iterable[Start], setting: Setting) -> float:
-    """The mean probe accuracy over both tasks and all starts, by which hyperparameters are chosen."""
+    """The mean probe accuracy over both tasks and all starts, by which hyperparameters are chosen.
+
+    Args:
+        config: The settings.
+        starts: The starts.
+        setting: The hyperparameters.
+    """
     shares = []
     for start in starts:
         body = stages(config, start, setting, None)[-1].body
@@ -262,7 +296,13 @@ def balance(config: Config, starts: Iterable[Start], setting: Setting) -> float:
 
 
 def chosen(config: Config, run: Run, validation: list[Start]) -> Setting:
-    """The best strength at the default rate, and the best rate at this strength."""
+    """The best strength at the default rate, and the best rate at this strength.
+
+    Args:
+        config: The settings.
+        run: The run.
+        validation: The starts by which hyperparameters are chosen; if there are none, the defaults are used.
+    """
     setting = Setting()
     fields: dict[str, tuple[float, ...]] = {"strength": STRENGTHS.get(config.method, ()), "rate": RATES}
     for field, values in fields.items() if validation else ():
@@ -280,6 +320,12 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
     """The update rule trained on pairs from other alphabets, at its best validation.
 
     Validation measures the training loss after students have learned unseen pairs.
+
+    Args:
+        config: The settings.
+        run: The run.
+        scenery: The part of the settings on which starts depend, with the pools of characters.
+        seed: The first of the seeds of starts.
     """
     body = new_body(config.channels, config.size, config.units, run.generator)
     tensors = len(list(body.parameters()))
@@ -312,7 +358,14 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
 
 
 def judged(config: Config, scenery: Scenery, rule: UpdateRule, seed: int) -> float:
-    """The mean distance between students and their teachers at the end of validation pairs."""
+    """The mean distance between students and their teachers at the end of validation pairs.
+
+    Args:
+        config: The settings.
+        scenery: The part of the settings on which starts depend, with the pools of characters.
+        rule: The update rule.
+        seed: Seed of the first pair; each further pair has the next seed.
+    """
     losses = []
     for number in range(config.judged_by):
         start = draw_start(scenery, "validation", 2, seed + number)
