@@ -76,14 +76,14 @@ def acting(rule: str, backend: str, batch: int, units: int) -> Callable[[], None
 
 def compare(ways: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
     """Return the seconds of each variant, measured in turn, after a first call that compiles."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
         way()
     for _, (name, way) in product(range(REPEATS), ways.items()):
         start = time.perf_counter()
         way()
-        taken[name].append(time.perf_counter() - start)
-    return taken
+        seconds[name].append(time.perf_counter() - start)
+    return seconds
 
 
 def section(record: dict[str, Any]) -> list[str]:

@@ -54,9 +54,11 @@ def performed(
         note = write_note(
             root, experiment=experiment.name, preset=results.preset, changed={}, seeds=seeds.stop, jobs=all_jobs
         )
-        left = [job for job in all_jobs if not job.finished]
-        console.print(f"{experiment.name}: {len(all_jobs)} trials, {len(all_jobs) - len(left)} done", highlight=False)
-        last = perform_left(left, console, jobs, lambda job: [])
+        unfinished = [job for job in all_jobs if not job.finished]
+        console.print(
+            f"{experiment.name}: {len(all_jobs)} trials, {len(all_jobs) - len(unfinished)} done", highlight=False
+        )
+        last = perform_left(unfinished, console, jobs, lambda job: [])
         return read_back(experiment, root, note, last)
 
 

@@ -213,8 +213,8 @@ def arm_of(agent: str, task: TaskName) -> dict[str, dict[str, Any]]:
 
 def arms() -> dict[str, dict[str, Any]]:
     """The arms of all registered agents on all tasks that they fit."""
-    every = (arm_of(agent, task) for task in TASKS for agent in registry.names("agents"))
-    return {arm: own for of_agent in every for arm, own in of_agent.items()}
+    arms_by_pair = (arm_of(agent, task) for task in TASKS for agent in registry.names("agents"))
+    return {arm: changes for arms_of_pair in arms_by_pair for arm, changes in arms_of_pair.items()}
 
 
 def step_of(config: Config) -> Callable[[], object]:

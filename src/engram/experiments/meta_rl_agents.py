@@ -192,8 +192,8 @@ def trained(config: Config, run: Run, tasks: list[MetaTask]) -> ActorCritic | Cu
         tasks: The training tasks.
     """
     size, memory = config.batch_size, config.agent != "memoryless"
-    parts = [tasks[first : first + size] for first in range(0, len(tasks), size)]
-    envs = [observed(part, size, memory=memory) for part in parts]
+    task_groups = [tasks[first : first + size] for first in range(0, len(tasks), size)]
+    envs = [observed(part, size, memory=memory) for part in task_groups]
     agent = build(config, run.generator).to(run.device)
     if isinstance(agent, CuriousActorCritic):
         learn_by_ppo(envs, agent, config, run)

@@ -237,8 +237,8 @@ def text(config: Config, generator: torch.Generator) -> PennTreebank:
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network by truncated back-propagation and evaluate its perplexity on unseen text."""
     corpus = text(config, run.generator)
-    parts = zip(corpus[:3], (config.batch_size, VALID_ROWS, TEST_ROWS), strict=True)
-    train, valid, test = (in_rows(part, rows).to(run.device) for part, rows in parts)
+    texts = zip(corpus[:3], (config.batch_size, VALID_ROWS, TEST_ROWS), strict=True)
+    train, valid, test = (in_rows(part, rows).to(run.device) for part, rows in texts)
     net = LanguageModel(config, len(corpus.words), run.generator).to(run.device)
     mean = AveragedModel(net)
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)

@@ -99,8 +99,8 @@ def build(config: Grid, rate: float, rng: np.random.Generator) -> Learner:
     if config.learner == "qsa":
         return TabularQ([0], [cells], [cells], config.n_actions, **options)
 
-    def causes(s: int, following: int) -> list[int]:
-        return np.flatnonzero(plain.successors[s, :, 0] == following).tolist()
+    def causes(s: int, next_state: int) -> list[int]:
+        return np.flatnonzero(plain.successors[s, :, 0] == next_state).tolist()
 
     options["inverse"] = causes if config.inverse == "known" else "learned"
     options["neighbours"] = lambda s: plain.successors[s].ravel().tolist()
@@ -279,10 +279,16 @@ def figure(results: Results) -> go.Figure:
     values = np.array(results.values("qss-transfer", "transitions")[0])
     row, column = np.divmod(np.arange(len(values)), int(len(values) ** 0.5))
     for direction, symbol in enumerate(("triangle-up", "triangle-down", "triangle-left", "triangle-right")):
-        up, left = MOVES[direction]
+        rows_up, columns_left = MOVES[direction]
         marker: dict[str, Any] = {"symbol": symbol, "size": 8, "color": values[:, direction], "coloraxis": "coloraxis"}
         plot.add_scatter(
-            x=column + 0.27 * left, y=row + 0.27 * up, mode="markers", marker=marker, showlegend=False, row=1, col=1
+            x=column + 0.27 * columns_left,
+            y=row + 0.27 * rows_up,
+            mode="markers",
+            marker=marker,
+            showlegend=False,
+            row=1,
+            col=1,
         )
     plot.update_yaxes(autorange="reversed", scaleanchor="x", title="row", row=1, col=1)
     shown_arms = [f"{learner}-{way}" for way in ("transfer", "scratch") for learner in ("qss", "qsa")]

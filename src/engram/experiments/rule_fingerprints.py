@@ -155,9 +155,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     images, classes = digits()
     order = run.rng.permutation(len(images))
     first, second, last = config.probes + ASKED * np.arange(3)
-    parts = [slice(0, first), slice(first, second), slice(second, last)]
-    (probes, labels), held_out, tested = ((images[order[part]], classes[order[part]]) for part in parts)
-    x, y = images[order[parts[-1].stop :]], classes[order[parts[-1].stop :]]
+    index_ranges = [slice(0, first), slice(first, second), slice(second, last)]
+    (probes, labels), held_out, tested = ((images[order[part]], classes[order[part]]) for part in index_ranges)
+    x, y = images[order[index_ranges[-1].stop :]], classes[order[index_ranges[-1].stop :]]
     groups = tuple(RULES if config.rules == "differ" else TWINS)
     names = np.repeat(groups, config.networks)
     paths = np.zeros((len(names), config.looks, COMPONENTS))

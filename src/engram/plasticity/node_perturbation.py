@@ -376,13 +376,13 @@ def _bernoulli_sites(sites: int, probability: float, generator: torch.Generator)
     if probability == 0 or sites == 0:
         return torch.empty(0, dtype=torch.long)
     log_miss = math.log1p(-probability) if probability < 1 else -math.inf
-    parts: list[Tensor] = []
+    position_blocks: list[Tensor] = []
     last = -1
     while last < sites:
         expected = (sites - last) * probability
         chance = 1 - torch.rand(int(expected + 6 * math.sqrt(expected) + 10), generator=generator, dtype=torch.float64)
         gaps = 1 + (chance.log() / log_miss).floor().clamp(max=sites)
-        parts.append(last + gaps.long().cumsum(0))
-        last = int(parts[-1][-1])
-    positions = torch.cat(parts)
+        position_blocks.append(last + gaps.long().cumsum(0))
+        last = int(position_blocks[-1][-1])
+    positions = torch.cat(position_blocks)
     return positions[positions < sites]

@@ -108,7 +108,7 @@ class DenseMap(LocalMap):
         """The clusters of frontier cells that touch each other, ordered by row and column of their first cell."""
         checks.size("min_size", min_size)
         frontier = {(int(r), int(c)) for r, c in np.argwhere(self.frontier())}
-        empty, middles = np.argwhere(self.known_empty()), []
+        empty, centres = np.argwhere(self.known_empty()), []
         for first in sorted(frontier):
             if first not in frontier:
                 continue
@@ -123,10 +123,10 @@ class DenseMap(LocalMap):
                         queue.append(neighbour)
             if len(members) >= min_size:
                 size, total = len(members), np.sum(members, axis=0)
-                middle = min(members, key=lambda cell: (int(abs(np.array(cell) * size - total).sum()), cell))
-                nearest = empty[((empty - middle) ** 2).sum(1).argmin()]
-                middles.append((*(nearest - 1 + self.bbox[:2]).tolist(), size))
-        rows, columns, sizes = np.array(middles, dtype=np.int64).reshape(-1, 3).T
+                centre = min(members, key=lambda cell: (int(abs(np.array(cell) * size - total).sum()), cell))
+                nearest = empty[((empty - centre) ** 2).sum(1).argmin()]
+                centres.append((*(nearest - 1 + self.bbox[:2]).tolist(), size))
+        rows, columns, sizes = np.array(centres, dtype=np.int64).reshape(-1, 3).T
         return Clusters(rows, columns, sizes, self.known_empty().size)
 
     def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:

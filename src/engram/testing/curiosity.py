@@ -142,10 +142,10 @@ def _copies_its_input(make: Make) -> None:
 
 def _is_independent_of_others(make: Make) -> None:
     """Curiosities in the same process do not influence each other."""
-    alone = list(_lived(make(draws=_seeded(0)), _rollouts()))
+    bonuses_alone = list(_lived(make(draws=_seeded(0)), _rollouts()))
     lives = (_lived(make(draws=_seeded(seed)), _rollouts(5 + seed)) for seed in range(2))
-    together = [first for first, _ in zip(*lives, strict=True)]
-    assert alike(alone, together), "one pays different bonuses beside another one"
+    bonuses_together = [first for first, _ in zip(*lives, strict=True)]
+    assert alike(bonuses_alone, bonuses_together), "one pays different bonuses beside another one"
 
 
 def _resumes_from_a_stored_state(make: Make) -> None:

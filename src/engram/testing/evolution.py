@@ -178,8 +178,8 @@ def _is_the_same_in_eight_threads(build: Build) -> None:
         _evolve(build(params), 3)
         return [p.detach() for p in params]
 
-    alone = evolved()
-    assert all(same(alone, params) for params in in_threads(evolved)), "threads differ"
+    expected = evolved()
+    assert all(same(expected, params) for params in in_threads(evolved)), "threads differ"
 
 
 def _ranks_nonfinite_fitness_last(build: Build) -> None:

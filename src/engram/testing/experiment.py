@@ -78,8 +78,8 @@ def bad_values(cls: type) -> Iterator[tuple[str, Any]]:
     for field, (kind, limits, *_) in configs.fields(cls).items():
         for limit in limits:
             sign, _, bound = limit.partition(" ")
-            beyond = {">": -1, ">=": -1, "<": 1, "<=": 1}[sign]
-            yield field, (float(bound) + beyond if kind is float else int(bound) + beyond)
+            offset = {">": -1, ">=": -1, "<": 1, "<=": 1}[sign]
+            yield field, (float(bound) + offset if kind is float else int(bound) + offset)
         if get_origin(kind) is Literal:
             yield field, "no such choice"
         elif kind in (int, float, bool):

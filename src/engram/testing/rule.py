@@ -139,14 +139,14 @@ def _treats_batch_elements_independently(rule: PlasticityRule, state: RuleState,
     """A batch gives the same as its elements alone, also with one signal for all units."""
     pre, post, *signals = tensors
     for signals_used in (signals, [signal[:, :1] for signal in signals]):
-        alone = [
+        separate = [
             rule.update(
                 rule.state_type(*(t[e] for t in state)), pre[e], post[e], *(signal[e] for signal in signals_used)
             )
             for e in (slice(b, b + 1) for b in range(_BATCH))
         ]
         batched = rule.update(state, pre, post, *signals_used)
-        assert_close(batched, [torch.cat(parts) for parts in zip(*alone, strict=True)])
+        assert_close(batched, [torch.cat(outputs) for outputs in zip(*separate, strict=True)])
 
 
 def _is_the_same_on_a_gpu(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:

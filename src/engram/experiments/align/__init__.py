@@ -33,7 +33,7 @@ studies = {
 def arms_with(*sizes: int) -> list[str]:
     """All arms, except that recurrent networks are limited to the given numbers of units."""
     other_arms = [arm for name in ("digits", "convergence", "few-samples") for arm in studies[name].table]
-    return other_arms + [arm for arm, own in adding.arms.items() if own["hidden"] in sizes]
+    return other_arms + [arm for arm, changes in adding.arms.items() if changes["hidden"] in sizes]
 
 
 presets = {

@@ -134,8 +134,8 @@ def at_rates(
     """
 
     def train(rate: float) -> tuple[float, list[float]]:
-        parts = slice(FITTED, TRAINED), slice(TRAINED, None)
-        validated, tested = np.mean([[accuracy(model, rows) for rows in parts] for model in models(rate)], 0)
+        row_ranges = slice(FITTED, TRAINED), slice(TRAINED, None)
+        validated, tested = np.mean([[accuracy(model, rows) for rows in row_ranges] for model in models(rate)], 0)
         return float(validated), [float(tested)]
 
     rate, results = judged(run, f"rate_{size}", config.rates, train)

@@ -143,8 +143,8 @@ presets = {
 def characters(config: Config, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Images of the characters for meta-training and of those for the streams, with a background of 1."""
     if config.characters == "omniglot":
-        parts = (load("omniglot", split=split, size=SIDE).images for split in ("background", "evaluation"))
-        training_images, new = (torch.from_numpy(images).float() / 255 for images in parts)
+        image_sets = (load("omniglot", split=split, size=SIDE).images for split in ("background", "evaluation"))
+        training_images, new = (torch.from_numpy(images).float() / 255 for images in image_sets)
         return training_images, new
     if config.characters == "glyphs":
         images = 1 - synthetic_glyphs(config.classes, 20, generator, SIDE)
@@ -230,16 +230,18 @@ def streams_of(  # noqa: PLR0917
     return evaluate(rate, config.streams, run.generator)
 
 
-def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
+def meta_learn(
+    net: GatedNet, training_images: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run
+) -> None:
     """Meta-train a network to learn a class one image at a time while remembering others.
 
     Args:
         net: The network, which is changed.
-        known: The images of the training classes.
+        training_images: The images of the training classes.
         config: The settings.
         run: The run.
     """
-    streams = ClassStreams(known, config.trajectory, config.remember)
+    streams = ClassStreams(training_images, config.trajectory, config.remember)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.outer_lr)
     fast = ("head",) if config.network == "oml" else ("body", "head")
     learner = SequentialMetaLearner(
@@ -250,23 +252,23 @@ def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], co
         log(run, step, config, loss=outcome.loss, accuracy=outcome.remembered, captured=outcome.captured)
 
 
-def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
+def classify(net: GatedNet, training_images: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
     """Train a network to classify images in random order, as many as in meta-training.
 
     Args:
         net: The network, which is changed.
-        known: The images of the training classes.
+        training_images: The images of the training classes.
         config: The settings.
         run: The run.
     """
     optimizer = torch.optim.Adam(net.parameters(), lr=config.outer_lr)
-    batch, (classes, drawings) = config.trajectory + config.remember, known.shape[:2]
-    every = max(1, classes * drawings // batch)
+    batch, (classes, drawings) = config.trajectory + config.remember, training_images.shape[:2]
+    steps_per_pass = max(1, classes * drawings // batch)
     for step in run.steps(config.steps, net=net, optimizer=optimizer):
-        if config.learning == "iid-zapped" and step % every == 0:
+        if config.learning == "iid-zapped" and step % steps_per_pass == 0:
             zap_(net.readout, None, run.generator)
-        sampled = torch.randint(classes * drawings, (batch,), generator=run.generator).to(known.device)
-        logits, labels = net(known.flatten(0, 1)[sampled].unsqueeze(1)), sampled // drawings
+        sampled = torch.randint(classes * drawings, (batch,), generator=run.generator).to(training_images.device)
+        logits, labels = net(training_images.flatten(0, 1)[sampled].unsqueeze(1)), sampled // drawings
         loss = functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -292,7 +294,9 @@ def gating(net: GatedNet, new: Float[Tensor, "classes drawings 28 28"]) -> dict[
     if net.gate is None:
         return {}
     batches = [net.features(images) for images in torch.split(new.flatten(0, 1).unsqueeze(1), BATCH)]
-    pre, gate, post = (torch.cat(parts).reshape(*new.shape[:2], -1).cpu() for parts in zip(*batches, strict=True))
+    pre, gate, post = (
+        torch.cat(activities).reshape(*new.shape[:2], -1).cpu() for activities in zip(*batches, strict=True)
+    )
     labels = np.arange(len(new))
     shown_gates, held_out_gates = (part.flatten(0, 1).numpy() for part in (gate[:, :SHOTS], gate[:, SHOTS:]))
     neighbours = KNeighborsClassifier(NEIGHBOURS).fit(shown_gates, labels.repeat(SHOTS))

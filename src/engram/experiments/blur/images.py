@@ -160,13 +160,13 @@ def task_lives(
         steps: Number of steps of a lifetime.
         run: The run, whose generator draws the batches.
     """
-    parts = []
+    batches_by_task = []
     for low, high in group:
         lives, queries = (
             batch_of(images, part, (low, high), (count, BATCH), run) for part, count in ((0, steps), (1, 1))
         )
-        parts.append([torch.cat(batch) for batch in zip(lives, queries, strict=True)])
-    x, y = (torch.stack(tensors, 1) for tensors in zip(*parts, strict=True))
+        batches_by_task.append([torch.cat(batch) for batch in zip(lives, queries, strict=True)])
+    x, y = (torch.stack(tensors, 1) for tensors in zip(*batches_by_task, strict=True))
     return BlurNetwork((x.shape[-1], *hidden, y.shape[-1])), (x, y)
 
 

@@ -220,8 +220,8 @@ def antisymmetry(network: BlurNetwork, genome: Genome, run: Run) -> float:
     shapes = [weight.shape for weight in state.W]
 
     def change(flat: Tensor) -> Tensor:
-        parts = torch.split(flat, [shape.numel() for shape in shapes])
-        synapses = BlurState(tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)), ())
+        flat_weights = torch.split(flat, [shape.numel() for shape in shapes])
+        synapses = BlurState(tuple(part.reshape(shape) for part, shape in zip(flat_weights, shapes, strict=True)), ())
         return torch.cat([weight.flatten() for weight in network.step(genome, synapses, x, y).W]) - flat
 
     flat = torch.cat([weight.flatten() for weight in state.W])
@@ -234,7 +234,7 @@ def distance_from_sgd(run: Run) -> float:
     network = BlurNetwork.backprop((2, 20, 2), synapse_std=0.5)
     genome, state = Genome.backprop(0.3, dtype=torch.float64), network.init(run.generator, dtype=torch.float64)
     weights = [weight[0].clone().requires_grad_() for weight in state.W]
-    sgd, largest = torch.optim.SGD(weights, lr=0.3), 0.0
+    sgd, largest_difference = torch.optim.SGD(weights, lr=0.3), 0.0
     for _ in range(20):
         x, y = (part.double() for part in function_2d("xor").sample((64,), run.generator))
         state = network.step(genome, state, x, y)
@@ -242,5 +242,5 @@ def distance_from_sgd(run: Run) -> float:
         cross_entropy(answer(weights, x), y).backward()  # type: ignore[no-untyped-call]
         sgd.step()
         differences = [(ours[0] - weight).abs().max() for ours, weight in zip(state.W, weights, strict=True)]
-        largest = max(largest, *(float(difference.detach()) for difference in differences))
-    return largest
+        largest_difference = max(largest_difference, *(float(difference.detach()) for difference in differences))
+    return largest_difference

@@ -82,10 +82,10 @@ def evolve(
         population = torch.cat([search.ask()[0] for search in searches])
         loss = losses(Genome.from_vector(population[:, None]), draw(), run.generator)
         loss = torch.where(loss.isfinite(), loss, WORST)
-        parts = loss.reshape(restarts, size)
-        for search, losses_of_search in zip(searches, parts, strict=True):
-            search.tell(loss=losses_of_search)
-        run.log(generation + 1, loss=parts.median(1).values.min())
+        losses_by_search = loss.reshape(restarts, size)
+        for search, search_losses in zip(searches, losses_by_search, strict=True):
+            search.tell(loss=search_losses)
+        run.log(generation + 1, loss=losses_by_search.median(1).values.min())
     final = mean_losses(starts, draw, run)
     return starts[final.index(min(final))], final
 
@@ -105,14 +105,14 @@ def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float
     vector = start.clone().requires_grad_()
     adam = torch.optim.Adam([vector], lr=rate)
     best, lowest, skipped = start.clone(), torch.tensor(WORST), torch.zeros((), dtype=torch.int64)
-    every = max(meta_steps // 20, 1)
+    judging_interval = max(meta_steps // 20, 1)
     for step in run.steps(meta_steps, adam=adam, vector=vector, best=best, lowest=lowest, skipped=skipped):
         loss = losses(Genome.from_vector(vector), draw(), run.generator)
         skipped.fill_(meta_step(adam, loss, int(skipped)))
         if skipped == EXPLODED:
             vector.data.copy_(best)
         run.log(step + 1, loss=loss.detach())
-        if (step + 1) % every == 0:
+        if (step + 1) % judging_interval == 0:
             (loss_now,) = mean_losses([vector.detach()], draw, run)
             if loss_now < lowest:
                 lowest.fill_(loss_now)

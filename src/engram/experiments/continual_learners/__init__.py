@@ -86,7 +86,7 @@ class Config:
 
 def arms() -> dict[str, dict[str, Any]]:
     """The arms of all learners on both benchmarks."""
-    return {arm: own for name in BOTH for learner in learners() for arm, own in arm_of(learner, name).items()}
+    return {arm: changes for name in BOTH for learner in learners() for arm, changes in arm_of(learner, name).items()}
 
 
 def arm_of(learner: str, benchmark: Benchmark) -> dict[str, dict[str, Any]]:
@@ -351,15 +351,15 @@ contests = [
 def figure(results: Results) -> go.Figure:
     """What each learner forgot, split into the loss in the features and in the readout alone."""
     plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in BOTH])
-    parts = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
+    forgetting_kinds = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
     for column, name in enumerate(BOTH, 1):
         shown_learners = [learner for learner in learners() if f"{name}-{learner}" in results.arms]
         losses = {
             part: np.array([np.mean(results.values(f"{name}-{learner}", key)) for learner in shown_learners])
-            for part, key in parts.items()
+            for part, key in forgetting_kinds.items()
         }
         losses["read-out alone"] = losses["read-out alone"] - losses["features lost"]
-        for part, color in colors(parts).items():
+        for part, color in colors(forgetting_kinds).items():
             style = {"name": part, "legendgroup": part, "showlegend": column == 1, "marker_color": color}
             plot.add_bar(y=shown_learners, x=losses[part], orientation="h", **style, row=1, col=column)
     plot.update_xaxes(title="accuracy lost on old tasks")

@@ -78,8 +78,8 @@ def live(
             return agent.actions.decode(agent.actions.random(len(observations), run.generator))
         return agent.act(observations, config.noise)
 
-    def record(states: Any, actions: Any, rewards: Any, following: Any, **ends: Any) -> None:
-        buffer.add(states, actions, reward_scale * rewards, following, **ends)
+    def record(states: Any, actions: Any, rewards: Any, next_states: Any, **ends: Any) -> None:
+        buffer.add(states, actions, reward_scale * rewards, next_states, **ends)
         if update is not None and buffer.written > random_steps:
             update(buffer.sample(config.batch_size, run.generator))
 

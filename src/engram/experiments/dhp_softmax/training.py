@@ -101,9 +101,9 @@ def loaded(source: str) -> tuple[Tensor, Tensor]:
         pixels, labels = load_digits(return_X_y=True)
         return torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
     splits = ["test"] if source == "mnist" else ["train", "test"]
-    parts = [load("mnist", split=name) for name in splits]
-    pixels = np.concatenate([part.images for part in parts]).reshape(-1, 784)
-    labels = np.concatenate([part.labels for part in parts])
+    data_sets = [load("mnist", split=name) for name in splits]
+    pixels = np.concatenate([part.images for part in data_sets]).reshape(-1, 784)
+    labels = np.concatenate([part.labels for part in data_sets])
     return torch.tensor(pixels, dtype=torch.float32) / 255, torch.tensor(labels, dtype=torch.int64)
 
 
@@ -120,10 +120,10 @@ def sequence(config: Training, generator: torch.Generator, *, validating: bool =
     images, labels = loaded(config.images)
     order = torch.randperm(len(images), generator=generator)
     cut = min(config.train_images, len(order) * 2 // 3)
-    parts = order[:cut], order[cut:][: config.test_images]
+    index_sets = order[:cut], order[cut:][: config.test_images]
     if validating:
-        parts = order[: cut * 3 // 4], order[cut * 3 // 4 : cut]
-    train, test = ((images[part], labels[part]) for part in parts)
+        index_sets = order[: cut * 3 // 4], order[cut * 3 // 4 : cut]
+    train, test = ((images[part], labels[part]) for part in index_sets)
     if config.tasks == "split":
         return split(train, test)
     imbalance = RHO if config.tasks == "imbalanced" else None

@@ -114,8 +114,8 @@ def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | Fragm
     rate = torch.full((1,), 2e-4, dtype=torch.float64)  # which makes about as many cuts as surprise
 
     def make() -> RND:
-        shape, own = tuple(scale["mean"].shape), {**sizes, **scale}
-        return RND(shape, config.num_envs, learning_rate=config.predictor_rate, generator=run.generator, **own)
+        shape, rnd_options = tuple(scale["mean"].shape), {**sizes, **scale}
+        return RND(shape, config.num_envs, learning_rate=config.predictor_rate, generator=run.generator, **rnd_options)
 
     def monitor() -> SurprisalMonitor:
         if config.curiosity == "random":
@@ -196,10 +196,10 @@ def explore(
     return {"cells": coverage(visited[late], config)}, curiosity
 
 
-def coverage(seen: np.ndarray, config: Policy) -> float:
+def coverage(cells: np.ndarray, config: Policy) -> float:
     """The number of distinct cells seen in 10,000 steps, averaged over at most ten stretches at the end."""
-    length = min(len(seen), max(1, 10_000 // (config.rollout * config.num_envs)))
-    stretches = [seen[end - length : end] for end in range(len(seen), length - 1, -length)][:10]
+    length = min(len(cells), max(1, 10_000 // (config.rollout * config.num_envs)))
+    stretches = [cells[end - length : end] for end in range(len(cells), length - 1, -length)][:10]
     return float(np.mean([len(np.unique(stretch[stretch >= 0])) for stretch in stretches]))
 
 

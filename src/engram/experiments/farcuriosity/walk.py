@@ -102,7 +102,7 @@ def walk_of(
 
 def go_through(
     config: Walk,
-    seen: Float[Tensor, "time 1 *patch"],
+    views: Float[Tensor, "time 1 *patch"],
     look: Callable[[slice], object],
     run: Run,
     *,
@@ -113,17 +113,17 @@ def go_through(
 
     Args:
         config: The settings.
-        seen: The view at each step.
+        views: The view at each step.
         look: Records the curiosity at a slice of steps, by filling the arrays ``looked``.
         run: The run.
         curiosity: The curiosity, which learns from each rollout.
         looked: The arrays, saved with the run.
     """
-    for number in run.steps(len(seen) // config.rollout, curiosity=curiosity, **looked):
+    for number in run.steps(len(views) // config.rollout, curiosity=curiosity, **looked):
         window = slice(number * config.rollout, (number + 1) * config.rollout)
         look(window)
         for _ in range(config.updates):
-            curiosity.update(seen[window])
+            curiosity.update(views[window])
 
 
 def trial(config: Walk, run: Run) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def rollout(
         outcomes = [torch.from_numpy(np.array(part)) for part in (reward, over, over | cut)]
         for key, part in zip(record, [observations, action, logs.gather(1, action), *outcomes, real], strict=True):
             record[key].append(part)
-    batch = {key: torch.stack(parts) for key, parts in record.items()}
+    batch = {key: torch.stack(values_by_step) for key, values_by_step in record.items()}
     values = net["value"](torch.cat([batch["seen"], carts.observed()[None]]))[..., 0]
     batch["advantage"] = advantages(batch["reward"], values, batch["over"], batch["cut"])
     batch["target"] = batch["advantage"] + values[:-1]

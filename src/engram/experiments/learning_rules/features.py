@@ -48,8 +48,8 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
         for parameter in readout.parameters():
             nn.init.zeros_(parameter)
         learn(Training(epochs=config.epochs), Backprop(), readout, samples.of(slice(FITTED)), readout_rate, generators)
-        parts = (slice(FITTED, TRAINED), slice(TRAINED, None))
-        validated, tested = (score(Backprop(), readout, samples.of(part)) for part in parts)
+        row_ranges = (slice(FITTED, TRAINED), slice(TRAINED, None))
+        validated, tested = (score(Backprop(), readout, samples.of(part)) for part in row_ranges)
         return validated, [tested]
 
     def at_best(feature_rate: float) -> float:

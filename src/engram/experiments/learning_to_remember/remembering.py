@@ -207,8 +207,8 @@ def train(config: Remembering, run: Run, search: Search, windows: range, prefix:
             for part, new in zip((state.bodies, *state.synapses), (after.bodies, *after.synapses), strict=True):
                 part.copy_(new)
             past.copy_(torch.cat((window.snippets[None], past[:-1])))
-        every = max(1, len(windows) // 100)
-        run.log(step + 1, every=every, **{f"{prefix}accuracy": trained.accuracy, f"{prefix}loss": trained.loss})
+        log_interval = max(1, len(windows) // 100)
+        run.log(step + 1, every=log_interval, **{f"{prefix}accuracy": trained.accuracy, f"{prefix}loss": trained.loss})
 
 
 def trial(config: Remembering, run: Run) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def recall_of(
         past = [window.snippets, *past[: config.oldest - 1]]
         if number >= 50:
             answers.append((logits, window.targets, window.age))
-    return recall_by_age(*(torch.cat(parts) for parts in zip(*answers, strict=True)))
+    return recall_by_age(*(torch.cat(tensors) for tensors in zip(*answers, strict=True)))
 
 
 def mean_recall(recalls: list[Recall]) -> float:
@@ -295,11 +295,11 @@ def long_run(
         stream: The source of the windows.
         generator: Source of the snippets and of the initial state.
     """
-    state, largest, accuracies = net.init(config.batch_size, generator), 0.0, []
+    state, largest_size, accuracies = net.init(config.batch_size, generator), 0.0, []
     for number in range(config.further):
         window = stream.sample(config.batch_size, generator)
         logits, state = net(window.inputs, state)
-        largest = max(largest, float(torch.stack([block.abs().mean() for block in state.synapses]).mean()))
+        largest_size = max(largest_size, float(torch.stack([block.abs().mean() for block in state.synapses]).mean()))
         if number >= config.further - 100:
             accuracies.append(float(bit_accuracy(logits, window.targets)))
-    return {"largest_synapses": largest, "accuracy_later": sum(accuracies) / len(accuracies)}
+    return {"largest_synapses": largest_size, "accuracy_later": sum(accuracies) / len(accuracies)}

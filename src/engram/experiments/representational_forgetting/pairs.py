@@ -180,10 +180,13 @@ def teacher_of(scenery: Scenery, role: Role, seed: int, tasks: int = 2, second: 
         second: Index of the other task that the teacher learns.
     """
     start = draw_start(scenery, role, tasks, seed)
-    heads, both = [start.first.heads[0], start.heads[second - 1]], [start.tasks[0].train, start.tasks[second].train]
+    heads, train_sets = (
+        [start.first.heads[0], start.heads[second - 1]],
+        [start.tasks[0].train, start.tasks[second].train],
+    )
     generator = torch.Generator().manual_seed(seed + second)
     options: dict[str, Any] = {"steps": scenery.teacher_steps, "batch_size": scenery.batch_size}
-    return train_teacher(start.first.body, heads, both, generator=generator, **options)
+    return train_teacher(start.first.body, heads, train_sets, generator=generator, **options)
 
 
 def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | None) -> list[Student]:
@@ -345,10 +348,10 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
     )
     best: UpdateRule = copy.deepcopy(rule)
     least = np.full(1, math.inf)
-    every = max(1, config.meta_updates // config.judgements)
+    judging_interval = max(1, config.meta_updates // config.judgements)
     for step in run.steps(config.meta_updates, trainer=trainer, rule=best, nearest=least):
         run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
-        if (step + 1) % every == 0:
+        if (step + 1) % judging_interval == 0:
             loss = judged(config, scenery, rule, seed + 1000)
             run.log(step + 1, validation=loss)
             if loss < least[0]:

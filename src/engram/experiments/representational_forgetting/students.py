@@ -61,8 +61,8 @@ def new_body(channels: int, size: int, units: int, generator: torch.Generator) -
     conv_1 = kaiming(nn.Conv2d, 1, channels, 3, padding=1, generator=generator)
     conv_2 = kaiming(nn.Conv2d, channels, channels, 3, padding=1, generator=generator)
     linear = kaiming(nn.Linear, channels * (size // 4) ** 2, units, generator=generator)
-    parts = [conv_1, nn.ReLU(), nn.MaxPool2d(2), conv_2, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), linear, nn.ReLU()]
-    return nn.Sequential(*parts)
+    modules = [conv_1, nn.ReLU(), nn.MaxPool2d(2), conv_2, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), linear, nn.ReLU()]
+    return nn.Sequential(*modules)
 
 
 def new_head(units: int, classes: int, generator: torch.Generator) -> nn.Linear:

@@ -132,15 +132,15 @@ def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [t.contiguous().clone() for t in tensors]
 
 
-def stretch_of(time: int, asked: int, trace_bytes: int) -> int:
+def stretch_of(time: int, requested: int, trace_bytes: int) -> int:
     """The number of steps whose traces the backward pass stores: as asked, else as many as fit, but at least sqrt(T).
 
     Args:
         time: Number of steps T.
-        asked: The number asked for; 0: none is.
+        requested: The requested number; 0: none is requested.
         trace_bytes: Bytes of a trace.
     """
-    return min(time, asked or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes))
+    return min(time, requested or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes))
 
 
 def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:

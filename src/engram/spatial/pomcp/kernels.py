@@ -113,10 +113,10 @@ def select(visits, counts, values, ended, ucb, scale, avoid_ended, rng):
 @register_jitable
 def behind(first, siblings, observations, observation):
     """The belief node of an observation, among those after an action, which begin at ``first``; -1 if there is none."""
-    following = first
-    while following >= 0 and observations[following] != observation:
-        following = siblings[following]
-    return following
+    belief = first
+    while belief >= 0 and observations[belief] != observation:
+        belief = siblings[belief]
+    return belief
 
 
 def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb, scaled, avoid_ended):
@@ -152,14 +152,14 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
             length += 1
             if ended:
                 ended_by[node, action] = True
-            following = behind(child[node, action], sibling, observations, observation)
-            if following < 0:
+            next_node = behind(child[node, action], sibling, observations, observation)
+            if next_node < 0:
                 observations[n_rows], parent[n_rows], led[n_rows] = observation, node, action
                 sibling[n_rows] = child[node, action]
                 child[node, action] = n_rows
                 n_rows += 1
                 break
-            node = following
+            node = next_node
         total, factor = 0.0, 1.0
         for _more in range(length, depth):
             if ended:

@@ -144,8 +144,8 @@ class ColourMazeVectorEnv(BatchedEnv):
                 walls, numbers = np.unique(world[world > 0], return_inverse=True)
                 world[world > 0] = self.rngs[row].permutation(walls)[numbers]
             rewards[row] = self._look(row) / self._visible[row]
-        every = np.ones(self.num_envs, dtype=bool)
-        infos = {"coverage": self._counts / self._visible, "_coverage": every, "moved": has_moved, "_moved": every}
+        in_all = np.ones(self.num_envs, dtype=bool)
+        infos = {"coverage": self._counts / self._visible, "_coverage": in_all, "moved": has_moved, "_moved": in_all}
         return rewards, infos
 
     def _ends(self) -> tuple[Ends, Ends]:

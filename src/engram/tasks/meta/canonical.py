@@ -146,8 +146,8 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
         values, earlier = variable.values, variable.distinct_from
         if not isinstance(values, str):
             values = tuple(sorted(names["state"][s] for s in values))
-        apart = None if earlier is None else names["statevar"][earlier]
-        state_vars.append(replace(variable, values=values, distinct_from=apart))
+        distinct_from = None if earlier is None else names["statevar"][earlier]
+        state_vars.append(replace(variable, values=values, distinct_from=distinct_from))
     stimulus_parts = (
         [tuple(new("fixed", part) for part in task.parts_of(s)) for s in old("state")] if task.stimuli else []
     )
@@ -158,7 +158,9 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
         transition=None if task.transition is None else np.array(task.transition)[np.ix_(states, actions, states)],
         reward_rules=tuple(map(reward_rule, task.reward_rules)),
         flag_rules=tuple(replace(rule, **event(rule)) for rule in task.flag_rules),
-        stimuli=tuple(parts if task.parts > 1 else parts[0] for parts in stimulus_parts),
+        stimuli=tuple(
+            stimulus_numbers if task.parts > 1 else stimulus_numbers[0] for stimulus_numbers in stimulus_parts
+        ),
         state_vars=tuple(state_vars),
         prob_vars=tuple(replace(variable, values=tuple(sorted(variable.values))) for variable in probs),
         action_vars=tuple(action_var(k) for k in old("group")),
@@ -315,8 +317,8 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
     groups, rank = _action_groups(task), names["column"]
     names["column"] = _ranks(column for k in names["group"] for column in sorted(groups[k], key=rank.__getitem__))
     # A state variable follows the one that it must differ from.
-    apart = [variable.distinct_from for variable in task.state_vars]
-    names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, rest: apart[k] in rest))
+    distinct_from = [variable.distinct_from for variable in task.state_vars]
+    names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, unplaced: distinct_from[k] in unplaced))
     identity = _identity(task)
     if task.topology is None:  # state 0 is the start, and keeps its number
         names["state"] = _ranks([0, *(s for s in names["state"] if s)])
@@ -326,7 +328,9 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
         names["fixed"] = identity["fixed"]
 
     def in_order(rules: tuple[Any, ...], rank: dict[int, int]) -> tuple[Any, ...]:
-        ordered = _sorted(rank, lambda i, rest: any(j < i and not commute(task, rules[j], rules[i]) for j in rest))
+        ordered = _sorted(
+            rank, lambda i, unplaced: any(j < i and not commute(task, rules[j], rules[i]) for j in unplaced)
+        )
         return tuple(rules[i] for i in ordered)
 
     reward_rules = in_order(task.reward_rules, names["rule"])

@@ -152,8 +152,8 @@ def _best_fixed(mdps: Model, Q: Float[np.ndarray, "instances z actions"], gamma:
     if A**Z > _POLICIES:
         return _search(mdps, Q, gamma), False
     transition, each, best = mdps.transition, np.arange(Z), -np.inf
-    every = np.array(list(itertools.product(range(A), repeat=Z)))
-    for policies in np.array_split(every, max(1, len(every) * len(Q) * Z * Z // 2_000_000)):
+    all_policies = np.array(list(itertools.product(range(A), repeat=Z)))
+    for policies in np.array_split(all_policies, max(1, len(all_policies) * len(Q) * Z * Z // 2_000_000)):
         P, r = transition[:, each, policies], mdps.reward[:, each, policies]  # (instances, policies, z, ...)
         V = value_of(P, r, gamma)
         best = max(best, float((V * mdps.start[:, None]).sum(2).mean(0).max()))
@@ -252,9 +252,11 @@ def _mistakes(
             successors = set(itertools.product(*(np.flatnonzero(all_unpaid[z, a]).tolist() for z in pair)))
             next_pairs = itertools.product(*(np.flatnonzero(all_paid[z, a]).tolist() for z in pair))
             successors |= {(p, q) for p, q in next_pairs if value_of_step[x, a, p] == value_of_step[y, a, q]}
-            same = {(p, q) for p, q in successors if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
-            leads[pair].append(same)
-            pending += same
+            confusable = {
+                (p, q) for p, q in successors if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))
+            }
+            leads[pair].append(confusable)
+            pending += confusable
     wrong = {pair for pair, ways in leads.items() if not ways}
     while more := {pair for pair, ways in leads.items() if pair not in wrong and all(way & wrong for way in ways)}:
         wrong |= more
@@ -317,7 +319,7 @@ def _same(task: MetaTask, mdps: Model, ever: Bool[np.ndarray, "z"]) -> bool:
     # Rewards that cannot be paid do not matter.
     mdps = mdps._replace(value=np.where(mdps.paid > 0, mdps.value, 0.0))
     first, other_parts = _parts(mdps, 0), [_parts(mdps, i) for i in range(1, len(mdps.start))]
-    other_parts = [parts for parts in other_parts if not _equal(first, parts)]
+    other_parts = [arrays for arrays in other_parts if not _equal(first, arrays)]
     if not other_parts:
         return True
     if task.topology is not None:  # the effects of moves identify a cell
@@ -335,8 +337,8 @@ def _same(task: MetaTask, mdps: Model, ever: Bool[np.ndarray, "z"]) -> bool:
             state[old] = new
         renamings.append(rank[z // S * S + state[z % S]])
     return all(
-        any(_equal(first, tuple(_renamed(array, names) for array in parts)) for names in renamings)
-        for parts in other_parts
+        any(_equal(first, tuple(_renamed(array, names) for array in arrays)) for names in renamings)
+        for arrays in other_parts
     )
 
 

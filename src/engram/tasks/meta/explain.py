@@ -99,8 +99,8 @@ def _variables(task: MetaTask) -> list[str]:
     lines = []
     for k, state in enumerate(task.state_vars):
         values = f"{state.values} free cells".replace("_", " ") if isinstance(state.values, str) else _or(state.values)
-        apart = "" if state.distinct_from is None else f", other than that of state variable {state.distinct_from}"
-        lines.append(f"state variable {k}: {values}{apart}{_changes(state)}")
+        exclusion = "" if state.distinct_from is None else f", other than that of state variable {state.distinct_from}"
+        lines.append(f"state variable {k}: {values}{exclusion}{_changes(state)}")
     first = 0
     for action in task.action_vars:
         if action.joint:
@@ -126,11 +126,11 @@ def _or(values: Any) -> str:
 
 def shown(task: MetaTask, state: int) -> str:
     """The stimuli of a state in words."""
-    parts = [
+    shown_stimuli = [
         ("variable", stimulus.index) if isinstance(stimulus, StimVar) else ("fixed", stimulus)
         for stimulus in task.parts_of(state)
     ]
-    return " beside ".join("nothing" if number == -1 else f"{kind} stimulus {number}" for kind, number in parts)
+    return " beside ".join("nothing" if number == -1 else f"{kind} stimulus {number}" for kind, number in shown_stimuli)
 
 
 def _place(kind: str, ref: Any) -> str:

@@ -111,12 +111,12 @@ def sample(
     make: Any = {"simple": _simple, "structured": partial(_structured, quirks=reference_quirks), "grid": _grid}[style]
     rejections: Counter[str] = Counter()
     for _ in range(max_tries):
-        parts: dict[str, Any] = make(dice)
-        reasons = _unmet(parts) if accept and style != "grid" else []  # most draws end here, before they are a task
+        fields: dict[str, Any] = make(dice)
+        reasons = _unmet(fields) if accept and style != "grid" else []  # most draws end here, before they are a task
         if not reasons:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about ranges of one state, if there are only two states
-                task = MetaTask(**parts, horizon=horizon)
+                task = MetaTask(**fields, horizon=horizon)
             reasons = list(diagnose(task).degeneracies) if accept == "strict" else []
             if not reasons:
                 return task
@@ -195,9 +195,9 @@ def split_of(digest: str) -> str:
     return _SPLITS[max(0, int(digest, 16) % 10 - 7)]
 
 
-def _unmet(parts: dict[str, Any]) -> list[str]:
+def _unmet(fields: dict[str, Any]) -> list[str]:
     """The published criteria that the parts of a task do not meet."""
-    criteria = _criteria(parts["transition"], parts["reward_rules"], parts["stimuli"])
+    criteria = _criteria(fields["transition"], fields["reward_rules"], fields["stimuli"])
     return [f"no {name}" for name, is_met in criteria._asdict().items() if not is_met]
 
 
@@ -253,8 +253,8 @@ def _simple(dice: _Dice) -> dict[str, Any]:
 
     rules = tuple(reward_rule() for _ in range(rewards))
     flag_rules = tuple(FlagRule(*event(), set_to=dice.one_of((0, 1, 1, 1))) for _ in range(flags))
-    parts = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
-    return parts | _variables(dice, variable)
+    fields = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
+    return fields | _variables(dice, variable)
 
 
 def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
@@ -294,8 +294,8 @@ def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
     rules = tuple(reward_rule() for _ in range(rewards))
     first, *more = [flag_rule() for _ in range(flags)]
     flag_rules = (replace(first, set_to=1), *more)
-    parts = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
-    return parts | _variables(dice, variable)
+    fields = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
+    return fields | _variables(dice, variable)
 
 
 def _variables(dice: _Dice, variable: StateVar) -> dict[str, Any]:
@@ -354,16 +354,19 @@ def _grid(dice: _Dice) -> dict[str, Any]:
     if obs == "stimuli":
         marked = dice.rng.choice(grid.n_cells, 2, replace=False).tolist()
         stimuli = tuple(StimVar(marked.index(cell)) if cell in marked else -1 for cell in range(grid.n_cells))
-    parts: dict[str, Any] = {"reward_rules": (RewardRule(new=StateRef(0)),), "state_vars": (StateVar("all_but_start"),)}
+    fields: dict[str, Any] = {
+        "reward_rules": (RewardRule(new=StateRef(0)),),
+        "state_vars": (StateVar("all_but_start"),),
+    }
     if goal == "key-door":
-        parts["reward_rules"], parts["flag_rules"] = (
+        fields["reward_rules"], fields["flag_rules"] = (
             (RewardRule(new=StateRef(1), flag=1),),
             (FlagRule(new=StateRef(0)),),
         )
-        parts["state_vars"] += (StateVar("all_but_start", distinct_from=0),)
+        fields["state_vars"] += (StateVar("all_but_start", distinct_from=0),)
     elif goal == "two-goals":
         goals = RewardRule(new=first, p=ProbRef(0)), RewardRule(new=second, p=OneMinus(0))
-        parts = {"reward_rules": goals, "prob_vars": (ProbVar(values=(0.0, 1.0)),)}
+        fields = {"reward_rules": goals, "prob_vars": (ProbVar(values=(0.0, 1.0)),)}
     elif goal == "lure":
-        parts["reward_rules"] = RewardRule(new=first, value=0.2), *parts["reward_rules"]
-    return parts | {"topology": grid, "stimuli": stimuli, "stim": Stim(seed=dice.below(2**31))}
+        fields["reward_rules"] = RewardRule(new=first, value=0.2), *fields["reward_rules"]
+    return fields | {"topology": grid, "stimuli": stimuli, "stim": Stim(seed=dice.below(2**31))}

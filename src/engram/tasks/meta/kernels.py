@@ -146,10 +146,10 @@ def allowed(code, lives, b, g, o, moving):
             return False
     if not moving:
         return True
-    same = 0
+    n_same = 0
     for c in range(code.columns[u, g]):
-        same += lives.value[b, first + c] == code.option[u, g, o, c]
-    return same < code.columns[u, g]
+        n_same += lives.value[b, first + c] == code.option[u, g, o, c]
+    return n_same < code.columns[u, g]
 
 
 @compiled
@@ -308,9 +308,9 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
 
 
 @compiled
-def observe(code, lives, seen):
+def observe(code, lives, observations):
     """Write the observation of every environment into ``seen``, which must be zero."""
-    for b in range(len(seen)):
+    for b in range(len(observations)):
         u, s = lives.task[b], lives.state[b]
         view = code.look[u]
         if view == STIMULI:
@@ -320,16 +320,16 @@ def observe(code, lives, seen):
             for part in range(code.parts[u]):
                 vector = lives.vectors[b, code.shown[u, s, part]]
                 for i in range(size):
-                    seen[b, part * size + i] = vector[i]
+                    observations[b, part * size + i] = vector[i]
         elif view == POSITION:
-            seen[b, s] = 1.0
+            observations[b, s] = 1.0
         elif view == COORDINATES:
-            seen[b, 0] = s // code.width[u] / max(code.height[u] - 1, 1)
-            seen[b, 1] = s % code.width[u] / max(code.width[u] - 1, 1)
+            observations[b, 0] = s // code.width[u] / max(code.height[u] - 1, 1)
+            observations[b, 1] = s % code.width[u] / max(code.width[u] - 1, 1)
         elif view != NO_VIEW:
             side = code.window[u]
             for i in range(side):
                 for j in range(side):
                     r, c = s // code.width[u] + i - side // 2, s % code.width[u] + j - side // 2
                     outside = r < 0 or r >= code.height[u] or c < 0 or c >= code.width[u]
-                    seen[b, i * side + j] = outside or lives.walls[b, r * code.width[u] + c]
+                    observations[b, i * side + j] = outside or lives.walls[b, r * code.width[u] + c]

@@ -88,24 +88,28 @@ def enumerate_instances(
     if task.is_maze:
         rng = np.random.default_rng(0)
         return tuple(sample_instance(task, rng) for _ in range(min(maximum, 32))), False
-    ranges, apart = _ranges(task, grid), [var.distinct_from for var in task.state_vars]
+    ranges, distinct_from = _ranges(task, grid), [var.distinct_from for var in task.state_vars]
     counts = [len(option) for option in ranges]
-    every = (head + rest for head in _distinct(ranges, apart) for rest in itertools.product(*ranges[len(apart) :]))
-    first_ones = list(itertools.islice(every, maximum))
-    complete = float(np.prod(counts, dtype=float)) <= maximum or len(first_ones) < maximum
+    all_options = (
+        state_values + other_options
+        for state_values in _distinct(ranges, distinct_from)
+        for other_options in itertools.product(*ranges[len(distinct_from) :])
+    )
+    first_options = list(itertools.islice(all_options, maximum))
+    complete = float(np.prod(counts, dtype=float)) <= maximum or len(first_options) < maximum
     if complete:
-        chosen: Any = first_ones
+        chosen: Any = first_options
     else:
         rng = np.random.default_rng(0)
         rows = (tuple(int(rng.integers(count)) for count in counts) for _ in range(100 * maximum))
-        drawn = (tuple(option[i] for option, i in zip(ranges, row, strict=True)) for row in rows)
-        chosen = itertools.chain(drawn, first_ones)  # in case that few of those drawn are distinct
+        random_options = (tuple(option[i] for option, i in zip(ranges, row, strict=True)) for row in rows)
+        chosen = itertools.chain(random_options, first_options)  # in case that few of those drawn are distinct
     zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
     first, end = np.cumsum([len(task.state_vars), task.n_action_columns])
     instances: dict[Instance, None] = {}
     for options in chosen:
         values = tuple(itertools.chain(*options))
-        if all(earlier is None or values[k] != values[earlier] for k, earlier in enumerate(apart)):
+        if all(earlier is None or values[k] != values[earlier] for k, earlier in enumerate(distinct_from)):
             instances[Instance(values[:first], values[first:end], values[end:], zeros)] = None
         if len(instances) == maximum:
             break
@@ -113,16 +117,16 @@ def enumerate_instances(
 
 
 def _distinct(
-    ranges: Sequence[Sequence[Any]], apart: Sequence[int | None], head: tuple[Any, ...] = ()
+    ranges: Sequence[Sequence[Any]], distinct_from: Sequence[int | None], chosen: tuple[Any, ...] = ()
 ) -> Iterator[tuple[Any, ...]]:
     """The options of all state variables, in the order of ``itertools.product``, that differ where they have to."""
-    if len(head) == len(apart):
-        yield head
+    if len(chosen) == len(distinct_from):
+        yield chosen
         return
-    earlier = apart[len(head)]
-    for option in ranges[len(head)]:
-        if earlier is None or option != head[earlier]:
-            yield from _distinct(ranges, apart, (*head, option))
+    earlier = distinct_from[len(chosen)]
+    for option in ranges[len(chosen)]:
+        if earlier is None or option != chosen[earlier]:
+            yield from _distinct(ranges, distinct_from, (*chosen, option))
 
 
 def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple[Any, ...]]]:

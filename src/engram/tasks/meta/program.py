@@ -197,7 +197,7 @@ def space_arrays(task: MetaTask) -> dict[str, Any]:
 def _groups(task: MetaTask) -> dict[str, Any]:
     groups, is_grid = task.groups, task.topology is not None
     options = [np.array(group.options, dtype=np.float64).reshape(-1, len(group.columns)) for group in groups]
-    apart = [getattr(group.variable, "distinct_from", None) for group in groups]
+    distinct_from = [getattr(group.variable, "distinct_from", None) for group in groups]
 
     return {
         "n_groups": len(groups),
@@ -207,7 +207,7 @@ def _groups(task: MetaTask) -> dict[str, Any]:
         "option": _stacked(options) if groups else np.zeros((0, 1, 1)),
         "low": _each(groups, np.float64, lambda group: getattr(group.variable, "low", 0.0)),
         "high": _each(groups, np.float64, lambda group: getattr(group.variable, "high", 0.0)),
-        "apart": _each(apart, np.int64, lambda column: -1 if column is None else column),
+        "apart": _each(distinct_from, np.int64, lambda column: -1 if column is None else column),
         "is_cell": _each(groups, np.bool_, lambda group: is_grid and group.kind == "states"),
         "hazard": _each(groups, np.float64, lambda group: group.variable.hazard),
         "drift": _each(groups, np.float64, lambda group: getattr(group.variable, "drift", 0.0)),

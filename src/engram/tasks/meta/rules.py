@@ -44,8 +44,12 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
             flags = []
         for i in tuple(flags):
             other_rules = [j for j in flags if j != i]
-            same = cases is not None and (cases.flags(task, flags) == cases.flags(task, other_rules)).all()
-            flags = other_rules if same or (cases is None and _is_covered(task.flag_rules, i, other_rules)) else flags
+            has_same_flags = cases is not None and (cases.flags(task, flags) == cases.flags(task, other_rules)).all()
+            flags = (
+                other_rules
+                if has_same_flags or (cases is None and _is_covered(task.flag_rules, i, other_rules))
+                else flags
+            )
     return tuple(rewards), tuple(flags)
 
 
