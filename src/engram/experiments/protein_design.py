@@ -5,7 +5,7 @@ network fitted to them labels many mutants, the labels are smoothed over a graph
 to the smoothed labels guides a gradient-based search. The landscape gives the true fitness of the designed sequences.
 Baselines are a search on the first network, a new network fitted to its labels without smoothing (gamma 0), searches
 without gradients, and the consensus, which needs no model. Edges are weighted as in the paper's text, and most arms
-accept proposals by a balanced rule of ours, beside which the rules of the paper and of its code are run.
+accept proposals by a balanced rule of ours, which is compared with the rules of the paper and of its code.
 """
 
 from __future__ import annotations

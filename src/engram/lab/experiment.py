@@ -45,7 +45,7 @@ class Study:
         arms: For each arm, in the order in which trials run, the settings that it changes; or a function that returns
             this.
         config: The class of settings (default: the type that ``trial`` declares for its first parameter).
-        figure: The figure shown beside its claims (default: learning curves).
+        figure: The figure shown with its claims (default: learning curves).
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
@@ -242,7 +242,7 @@ class Experiment:
 
     @property
     def answered(self) -> dict[str, str]:
-        """The verdicts cited in the answer: ``"holds"``, ``"fails"`` or ``"is open"``, by claim id."""
+        """The verdicts that the answer cites: ``"holds"``, ``"fails"`` or ``"is open"``, by claim id."""
         return dict(SAID.findall(" ".join(self.answer.split())))  # a tag may be broken over two lines
 
     @property

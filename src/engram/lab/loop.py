@@ -258,7 +258,7 @@ class Run:
         self.kept |= parts
 
     def note(self, text: str, /) -> None:
-        """Show a few words beside the trial's progress from now on; they are not saved."""
+        """Show a few words next to the trial's progress from now on; they are not saved."""
         self._status = replace(self._status, note=text)
 
     def metrics(self) -> pl.DataFrame:

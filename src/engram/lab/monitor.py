@@ -1,4 +1,4 @@
-"""The progress of a run as bars or log lines, read from the folders of its trials, whatever the engine."""
+"""The progress of a run as bars or log lines, read from the folders of its trials, with any engine."""
 
 from __future__ import annotations
 

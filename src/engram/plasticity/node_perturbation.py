@@ -372,7 +372,7 @@ class NodePerturbationRNN(nn.Module):
 
 
 def _bernoulli_sites(sites: int, probability: float, generator: torch.Generator) -> Int[Tensor, "events"]:
-    """The indices, in order, of the sites that are chosen, each independently with the given probability."""
+    """The ordered indices of the chosen sites; each is chosen independently with the given probability."""
     if probability == 0 or sites == 0:
         return torch.empty(0, dtype=torch.long)
     log_miss = math.log1p(-probability) if probability < 1 else -math.inf

@@ -85,11 +85,11 @@ class DenseMap(LocalMap):
         return self._framed(np.asarray(self._seen[0] & (self._maps.argmax(0) == 0)))
 
     def known_wall(self) -> Bool[np.ndarray, "rows columns"]:
-        """A mask of the cells that are known to be walls, of the same shape."""
+        """A mask of the cells that are known to be walls, with the shape of ``known_empty``."""
         return np.asarray(self._framed(np.any(self._seen, axis=0)) & ~self.known_empty())
 
     def frontier(self) -> Bool[np.ndarray, "rows columns"]:
-        """A mask of the cells that are unknown and touch an empty cell, of the same shape."""
+        """A mask of the cells that are unknown and touch an empty cell, with the shape of ``known_empty``."""
         empty = np.pad(self.known_empty(), 1)
         touched = np.any([np.roll(empty, shift, (0, 1)) for shift in _AROUND], axis=0)[1:-1, 1:-1]
         return np.asarray(touched & ~self._framed(np.any(self._seen, axis=0)))
@@ -130,7 +130,7 @@ class DenseMap(LocalMap):
         return Clusters(rows, columns, sizes, self.known_empty().size)
 
     def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:
-        """A shortest path over empty cells to a cell; to the nearest cell that can be reached if it cannot be.
+        """A shortest path over empty cells to a cell or, if it cannot be reached, to the nearest one that can.
 
         Args:
             row: Row of the cell, from where the agent started.

@@ -179,7 +179,9 @@ def _is_independent_of_other_agents(make: Make) -> None:
         steps_alone = list(_steps_of(env_id, _new(make, env_id, 1)))
         lives = _steps_of(env_id, _new(make, env_id, 1)), _steps_of(env_id, _new(make, env_id, 2), seed=5)
         steps_together = [step for step, _ in zip(*lives, strict=True)]
-        assert alike(steps_alone, steps_together), f"in {env_id} an agent behaves differently beside another one"
+        assert alike(steps_alone, steps_together), (
+            f"in {env_id} an agent behaves differently if another one runs next to it"
+        )
 
 
 def _resumes_from_a_stored_state(make: Make) -> None:

@@ -112,7 +112,7 @@ def _recalls_stored_patterns(make: Make) -> None:
 
 
 def _keeps_patterns_stored_one_by_one(make: Make) -> None:
-    """Patterns stored later are kept beside those stored before."""
+    """Patterns stored later are kept in addition to those stored before."""
     memory, patterns = make(), _signs(_PATTERNS, 3)
     for pattern in torch.split(patterns, 1):
         apply_store(memory, pattern)

@@ -132,7 +132,7 @@ def _maximises_fitness(build: Build) -> None:
 
 
 def _resumes_exactly(build: Build) -> None:
-    """A new one that loads the ``state_dict`` from a file continues bit for bit, also between ``ask`` and ``tell``."""
+    """An optimiser that loads the ``state_dict`` from a file continues bit for bit, also after ``ask``."""
     for mid_generation in (False, True):
         params = _start()
         evolution = build(params)
@@ -171,7 +171,7 @@ def _takes_any_default_dtype(build: Build) -> None:
 
 
 def _is_the_same_in_eight_threads(build: Build) -> None:
-    """Eight optimisers that evolve at once, each in its own thread, give the same result as one alone."""
+    """Eight optimisers that evolve at once, each in its own thread, give the same result as a single one."""
 
     def evolved() -> list[Tensor]:
         params = _start()

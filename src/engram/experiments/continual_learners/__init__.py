@@ -1,7 +1,7 @@
 """How much each continual learner of the library forgets, in its features and in its readout.
 
 Five tasks are learned one after another: pairs of digits with a head each, or all digits with one head and the pixels
-permuted anew for each task. Methods are also compared on pairs of digits with one head for all, and on MNIST and
+permuted differently in each task. Methods are also compared on pairs of digits with one head for all, and on MNIST and
 CIFAR-10. After each task, new linear probes measure what the features still encode; the difference from the accuracy of
 the outputs is forgetting in the readout alone. The regularisation strength of a method, and how long a learned update
 is trained, if at all, are chosen on other sequences. No paper has this table, so every criterion is ours.

@@ -141,7 +141,7 @@ def method_of(
     """The method that protects a learner from forgetting, or plain training if its body or head is to do so.
 
     With ``adam-resets`` the body is updated as by the learned update, but by Adam alone, with the decays of the learned
-    update and moments that begin anew with each task: what its network adds is missing.
+    update and moments that start again from zero with each task: only the output of its network is left out.
 
     Args:
         learner: The name of the learner.

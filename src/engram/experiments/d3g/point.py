@@ -1,4 +1,4 @@
-"""A point that is to be pushed to the middle: transfer after a change of actuators, and learning from states alone."""
+"""A point to be pushed to the middle: transfer after a change of actuators, and learning from states alone."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def tour(
         views: The view from each cell of each room.
         learners: One predictor, or one for each room.
         steps: Indices of the training steps.
-        stages: Receives the mean error in each room, before training and after each room.
+        stages: Array that receives the mean error in each room, before training and after each room.
         generator: Draws the batches.
         log: Called after each room with the errors in the first and in this room.
         penalty: The penalty of EWC, which is consolidated after each room.

@@ -44,7 +44,7 @@ class Policy:
 
     @property
     def is_atari(self) -> bool:
-        """Whether the world is an Atari game, where the agent sees a stack of frames, its curiosity the last."""
+        """Whether the world is an Atari game: the agent sees a stack of frames, its curiosity only the last of them."""
         return bool(self.game) and not self.game.startswith(MINIGRID)
 
 

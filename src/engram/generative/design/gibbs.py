@@ -250,7 +250,7 @@ def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clust
     Args:
         tokens: The sequences.
         scores: Their scores, to be maximised.
-        clusters: Largest number of clusters; if there are no more sequences than that, all are chosen.
+        clusters: Maximum number of clusters; if there are at most as many sequences, all are chosen.
 
     Source: Kirjner et al., ICLR 2024, algorithm 3.
 

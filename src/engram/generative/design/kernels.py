@@ -15,10 +15,16 @@ TILE, ROWS, SAMPLED = 1024, 16, 16  # columns and rows of a tile of pairs; one i
 
 @inline
 def levenshtein(a, b, max_edits, row):
-    """The number of edits between two rows of equal length, or ``most`` if smaller, from a band around the diagonal.
+    """The number of edits between rows of equal length, at most ``max_edits``, from a band around the diagonal.
 
     A path that strays d cells from the diagonal has d insertions and d deletions. Cells outside the band hold upper
     bounds of their edits.
+
+    Args:
+        a: One row of tokens.
+        b: The other row.
+        max_edits: The number that is returned if the rows differ by at least as many edits.
+        row: Working memory, one number more than the length of the rows.
     """
     reach = (max_edits - 1) // 2
     length = len(a)
@@ -51,7 +57,7 @@ def _nearest(tokens, other_tokens, max_edits, first, stop, out):
 
 
 nearest = jit(_nearest)
-"""The fewest edits, up to ``most``, from each of some rows to any of the others."""
+"""The fewest edits, up to ``max_edits``, from each of some rows to any of the others."""
 
 
 def _pairs(tokens, out):

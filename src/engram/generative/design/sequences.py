@@ -153,7 +153,13 @@ def measurements(
 
 
 def check_tokens(name: str, tokens: UInt8[np.ndarray, "sequences length"], vocab: int) -> None:
-    """Raise ValueError if there is no sequence, or a token is outside the alphabet."""
+    """Raise ValueError if there is no sequence, or a token is outside the alphabet.
+
+    Args:
+        name: The name of the argument, for the error.
+        tokens: The sequences.
+        vocab: Number of letters in the alphabet.
+    """
     if not tokens.size:
         raise ValueError(f"{name}.shape = {tokens.shape}: expected at least one sequence of at least one letter")
     if (is_outside := tokens >= vocab).any():

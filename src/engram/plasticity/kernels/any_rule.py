@@ -203,7 +203,7 @@ def has_graph(tensors: Sequence[Tensor]) -> bool:
 
 
 def unit_coefficients(rule: PlasticityRule, post: Float[Tensor, "batch post"]) -> tuple[Tensor, Tensor]:
-    """Keep and increment of every unit, (batch, post) each."""
+    """The factor on the trace and the increment of every unit, (batch, post) each."""
     decay, gain, target = rule.coefficients(post, None)
     return (1 - decay).expand(post.shape), (gain * target).expand(post.shape)
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from engram.numeric.threads import available, shared
 from engram.plasticity.kernels.constants import RETROACTIVE
 
-# Samples are summed in at most this many groups whatever the number of threads, so that results do not depend on it.
+# Samples are summed in at most this many groups, for any number of threads, so that results do not depend on it.
 GROUPS = 32
 # Fewer steps times connections than this take only some milliseconds, about the delay with which a thread may start.
 WORTH_A_THREAD = 2**22

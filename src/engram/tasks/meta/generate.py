@@ -304,7 +304,7 @@ def _variables(dice: _Dice, variable: StateVar) -> dict[str, Any]:
 
 
 def _random_stimuli(dice: _Dice) -> tuple[int | StimVar, ...]:
-    """Random stimuli of states, of which none or several are variable, since a single one would be no variation."""
+    """Random stimuli of states; none or several are variable, since a single one would be no variation."""
     while True:
         stimulus_of: list[int | StimVar] = []
         for _ in range(dice.n_states):

@@ -28,6 +28,16 @@ def draw_vectors(kind, pool, has_palette, palette, excluded, chance, vectors, pl
     """Draw the vectors of stimuli into the rows of ``vectors``, and their indices in the pool into ``places``.
 
     ``excluded`` are the sorted indices of other stimuli.
+
+    Args:
+        kind: The distribution of a vector: ``POOL``, ``BITS``, ``UNIT`` or normal.
+        pool: Number of different vectors, if ``kind`` is ``POOL``.
+        has_palette: Whether the pool is given by ``palette``; otherwise a vector is the bits of its index plus one.
+        palette: The vectors of the pool, (pool, size).
+        excluded: Sorted indices of the vectors that must not be drawn.
+        chance: Uniform random numbers in [0, 1).
+        vectors: Receives the vectors, (count, size).
+        places: Receives their indices in the pool, (count,).
     """
     count, size = vectors.shape
     taken_indices = np.zeros(len(excluded) + count, dtype=np.int64)
@@ -106,7 +116,14 @@ def draw_stimuli(code, lives, b, chance):
 
 @compiled
 def carve(height, width, chance, walls):
-    """Carve a perfect maze by depth-first search; return the number of random numbers used."""
+    """Carve a perfect maze by depth-first search; return the number of random numbers used.
+
+    Args:
+        height: Rows of the maze.
+        width: Columns of the maze.
+        chance: Uniform random numbers in [0, 1).
+        walls: Receives whether each cell is a wall, row by row.
+    """
     walls[: height * width] = True
     down, across = (height + 1) // 2, (width + 1) // 2
     stack = np.zeros(down * across, dtype=np.int64)
@@ -225,7 +242,15 @@ def resolve(code, lives, rows):
 
 @compiled
 def moved(height, width, walls, cell, action):
-    """The cell that a move leads to: up, right, down, left, or none."""
+    """The cell that a move leads to: up, right, down, left, or none.
+
+    Args:
+        height: Rows of the grid.
+        width: Columns of the grid.
+        walls: Whether each cell is a wall, row by row.
+        cell: The cell before the move.
+        action: The move, 0 to 4.
+    """
     r, c = cell // width, cell % width
     r2, c2 = r + (action == 2) - (action == 0), c + (action == 1) - (action == 3)
     if r2 < 0 or r2 >= height or c2 < 0 or c2 >= width or walls[r2 * width + c2]:
@@ -235,7 +260,13 @@ def moved(height, width, walls, cell, action):
 
 @compiled
 def another(walls, left_out, chance):
-    """A random free cell other than ``left_out``, or ``left_out`` if there is no other."""
+    """A random free cell other than ``left_out``, or ``left_out`` if there is no other.
+
+    Args:
+        walls: Whether each cell is a wall, row by row.
+        left_out: The cell that is not drawn; -1: none.
+        chance: A uniform random number in [0, 1).
+    """
     free = 0
     for cell in range(len(walls)):
         free += not walls[cell] and cell != left_out
@@ -266,7 +297,17 @@ def start_of(cell, walls, chance):
 
 @compiled
 def advance(code, lives, actions, steps, rewards, ended, begins):
-    """Act in every environment; write rewards, whether episodes terminate, and whether trials start."""
+    """Act in every environment; write rewards, whether episodes terminate, and whether trials start.
+
+    Args:
+        code: The tasks.
+        lives: The environments, which are changed.
+        actions: The action of each environment.
+        steps: The number of steps that each has taken.
+        rewards: Receives the rewards.
+        ended: Receives whether episodes terminate.
+        begins: Receives whether trials start.
+    """
     for b in range(len(actions)):
         u, s, f, a = lives.task[b], lives.state[b], lives.flag[b], actions[b]
         chance = lives.noise[b, steps[b] % code.block[u]]
@@ -309,7 +350,7 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
 
 @compiled
 def observe(code, lives, observations):
-    """Write the observation of every environment into ``seen``, which must be zero."""
+    """Write the observation of every environment into ``observations``, which must be zero."""
     for b in range(len(observations)):
         u, s = lives.task[b], lives.state[b]
         view = code.look[u]
