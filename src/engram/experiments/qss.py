@@ -155,7 +155,9 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
     if isinstance(agents[0], TabularQSS) and config.source_episodes:
         values, successors = agents[0].transition_values(), grid_transfer().successors  # by direction, for each cell
         rows = enumerate(mdp.terminal)
-        result["transitions"] = [np.where(end, 0.0, values[s, successors[s, :, 0]]).tolist() for s, end in rows]
+        result["transitions"] = [
+            np.where(end, 0.0, values[state, successors[state, :, 0]]).tolist() for state, end in rows
+        ]
     run.keep(**_agents_by_name(agents))
     return result
 

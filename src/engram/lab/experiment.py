@@ -346,8 +346,8 @@ class Experiment:
         """
         owner, field, _ = next(_changes(self, {name: None}))
         table = self.by_name[owner].table if owner in self.by_name else ()
-        of_study = {arm: compared[arm].config for arm in compared if arm in table}
-        return {arm: functools.reduce(getattr, field.split("."), config) for arm, config in of_study.items()}
+        study_arms = {arm: compared[arm].config for arm in compared if arm in table}
+        return {arm: functools.reduce(getattr, field.split("."), config) for arm, config in study_arms.items()}
 
     def expected_seconds(self, preset: str) -> float:
         """The estimated time of a preset on one core; NaN if an arm has no record yet."""

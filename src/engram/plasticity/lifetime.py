@@ -216,7 +216,7 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
     internal = net.modulation == "internal"
     for trial in range(count):
         kind, inputs = trials.kind[:, trial], trials.inputs[trials.kind[:, trial]].to(weight)
-        xi = who.noise.dense(trial * steps, (trial + 1) * steps, net.units).to(weight)[who.noise_of]
+        perturbations = who.noise.dense(trial * steps, (trial + 1) * steps, net.units).to(weight)[who.noise_of]
         if net.hebbian == "cubic":
             state = state._replace(eligibility=torch.zeros_like(state.eligibility))
         answers, signals = [], []
@@ -224,7 +224,7 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
         for k in range(steps):
             answering, clamp = trials.response[0] <= k < trials.response[1], net.clamped(inputs[:, k])
             options = {"weight": weight, "alpha": alpha, "source_of": who.source_of}
-            state = net.step(state, clamp, xi[:, k], answering=answering, **options)
+            state = net.step(state, clamp, perturbations[:, k], answering=answering, **options)
             if answering:
                 answers.append(state.activity[:, rnn.ANSWERS])
             first, second = state.activity[:, rnn.MODULATORS].unbind(1)

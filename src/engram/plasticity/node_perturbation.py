@@ -86,10 +86,10 @@ class Perturbations(NamedTuple):
         checks.size("start", start, minimum=0, maximum=stop)
         checks.size("units", units)
         filled = self.size.new_zeros(len(self.first), stop - start, units)
-        for row, first in zip(filled, self.first, strict=True):
-            begin, end = int(first[start]), int(first[stop])
-            moments = torch.repeat_interleave(torch.arange(stop - start), first[start : stop + 1].diff())
-            row[moments, self.unit[begin:end].long()] = self.size[begin:end]
+        for values, entries in zip(filled, self.first, strict=True):
+            first_entry, last_entry = int(entries[start]), int(entries[stop])
+            steps = torch.repeat_interleave(torch.arange(stop - start), entries[start : stop + 1].diff())
+            values[steps, self.unit[first_entry:last_entry].long()] = self.size[first_entry:last_entry]
         return filled
 
 

@@ -175,9 +175,9 @@ class LocalMap:
         """Whether a cell is empty; None if it was never seen."""
         checks.size("row", row, -checks.LARGEST_SIZE)
         checks.size("column", column, -checks.LARGEST_SIZE)
-        r, c = row + self._origin[0], column + self._origin[1]
-        inside = 0 <= r < self._flags.shape[0] and 0 <= c < self._flags.shape[1]
-        flags = int(self._flags[r, c]) if inside else 0
+        array_row, array_column = row + self._origin[0], column + self._origin[1]
+        inside = 0 <= array_row < self._flags.shape[0] and 0 <= array_column < self._flags.shape[1]
+        flags = int(self._flags[array_row, array_column]) if inside else 0
         return bool(flags & kernels.EMPTY) if flags & kernels.KNOWN else None
 
     def clusters(self, min_size: int = 2) -> Clusters:

@@ -127,7 +127,7 @@ def _changes_nothing(case: _Case) -> None:
 
 def _treats_batch_elements_independently(case: _Case) -> None:
     """A batch gives the same as its elements alone."""
-    by_element = [case.module(case.sequence[:, b : b + 1])[0] for b in range(_BATCH)]
+    by_element = [case.module(case.sequence[:, element : element + 1])[0] for element in range(_BATCH)]
     assert_close(case.module(case.sequence)[0], torch.cat(by_element, dim=1))
 
 

@@ -41,7 +41,10 @@ def trial(config: Convergence, run: Run) -> dict[str, Any]:
     for column, rule in list(enumerate(RULES))[1:]:
         slope = np.polyfit(np.log(config.widths), np.log(distances[:, column]), 1)[0]
         result[f"slope_{rule}"] = float(slope)
-        result |= {f"distance_{rule}_{n}": float(d) for n, d in zip(config.widths, distances[:, column], strict=True)}
+        result |= {
+            f"distance_{rule}_{n}": float(distance)
+            for n, distance in zip(config.widths, distances[:, column], strict=True)
+        }
     for (row, width), (layer, _) in product(enumerate(config.widths), enumerate(LAYERS)):
         result[f"score_{layer + 1}_{width}"] = float(scores[0, row, layer])
         result[f"shuffled_{layer + 1}_{width}"] = float(scores[1, row, layer])

@@ -228,8 +228,8 @@ def new_episode(config: Config, generator: torch.Generator) -> tuple[Net, Mimicr
     options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
     learned_in_order(net, [first], ContinualMethod(net), **options)
     importance = fisher_diagonal(net, [tuple(first.train)], fisher="sample", classes=first.classes, generator=generator)
-    start = {name: p.detach() for name, p in net.body.named_parameters()}
-    memory = {name: TaskMemory(w, importance[f"body.{name}"]) for name, w in start.items()}
+    start = {name: parameter.detach() for name, parameter in net.body.named_parameters()}
+    memory = {name: TaskMemory(weight, importance[f"body.{name}"]) for name, weight in start.items()}
     pairs = [(task.train.inputs, _from_zero(task)) for task in (first, second)]
     heads = [
         new_net("finetune", config.units, config.features, generator, shape).head for _ in pairs

@@ -107,23 +107,23 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     newborn = genome_of(net)
     adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     size, generator = config.population, run.generator
-    es = AntitheticES(
+    strategy = AntitheticES(
         net.parameters(), config.sigma, adam, population_size=size, include_mean=True, generator=generator
     )
     halves = [two_stimulus(config, training_tasks(config.withheld, parity)) for parity in (0, 1)]
     rungs = ladder(two_stimulus(config, training_tasks(config.withheld)).tables)
     length = 4 * max(1, config.generations // 400)  # four generations cover all tasks
     information = rungs[0].knows
-    for generation in run.steps(config.generations, net=net, es=es):
+    for generation in run.steps(config.generations, net=net, es=strategy):
         with torch.no_grad():
             net.alpha.clamp_(min=0)
-        weight, alpha = es.ask()
+        weight, alpha = strategy.ask()
         weight[:, : CONSTANT + 1] = 0
         task = halves[generation // 2 % 2]
         block = task.block(size // 2, generator)
         lives = live(net, task, Block(*(torch.cat((part, part)) for part in block)), run, (weight, alpha))
         loss, right = lives.loss[:, -config.scored :].mean(1), lives.correct.float()
-        es.tell(loss=loss)
+        strategy.tell(loss=loss)
         if (generation + 1) % TEST_EVERY == 0 or generation + 1 == config.generations:
             run.log(generation + 1, withheld_accuracy=on_withheld(net, config, run, genome_of(net)))
         losses = {"loss": loss.mean(), "best_loss": loss.min(), "median_loss": loss.median()}

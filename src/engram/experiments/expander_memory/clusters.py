@@ -74,7 +74,8 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
     noisy = corrupted(fresh, 0.04, generator=run.generator)
     seed = int(torch.randint(2**62, (), generator=run.generator))
     learned_recovery, built = (
-        rate(m.recall(noisy, generator=torch.Generator().manual_seed(seed)).x, fresh) for m in (memory, code)
+        rate(decoder.recall(noisy, generator=torch.Generator().manual_seed(seed)).x, fresh)
+        for decoder in (memory, code)
     )
     return {
         "known": float((~memory.violated(fresh).any(1)).double().mean()),

@@ -192,7 +192,10 @@ def cosines_of(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, T
     grads, reference = apply_rule(rule, model, *probe, state).grads, Backprop().update(model, *probe, None).grads
     hidden = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters()))[:-1]
     if hidden == ["core"]:
-        grads, reference = ({n: g for n, g in part.items() if n == RECURRENT} for part in (grads, reference))
+        grads, reference = (
+            {parameter_name: grad for parameter_name, grad in part.items() if parameter_name == RECURRENT}
+            for part in (grads, reference)
+        )
     by_layer = gradient_cosine(grads, reference)
     return [by_layer[layer].cosine if layer in by_layer else 0.0 for layer in hidden]
 

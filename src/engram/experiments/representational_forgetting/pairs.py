@@ -402,8 +402,8 @@ def gap_to_adam(start: Start, batch_size: int) -> float:
         schedule = Schedule(20, batch_size, torch.Generator().manual_seed(start.seed))
         learn(student, start.tasks[1], schedule, body={"lr": FIRST_RATE, "betas": (0.9, 0.99)}, method=method)
         parameters.append(params)
-    pairs = [(a.detach(), b.detach()) for a, b in zip(*parameters, strict=True)]
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+    pairs = [(ours.detach(), adam.detach()) for ours, adam in zip(*parameters, strict=True)]
+    return max(float((ours - adam).abs().max() / adam.abs().max()) for ours, adam in pairs)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:

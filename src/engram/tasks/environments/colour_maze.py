@@ -120,7 +120,9 @@ class ColourMazeVectorEnv(BatchedEnv):
             empty = np.argwhere(world == 0)
             self.poses[row] = *empty[rng.integers(len(empty))], rng.integers(4)
             is_empty = np.pad(world == 0, 1)
-            sides = [np.roll(is_empty, (int(r), int(c)), (0, 1)) for r, c in MOVES]
+            sides = [
+                np.roll(is_empty, (int(rows_down), int(columns_right)), (0, 1)) for rows_down, columns_right in MOVES
+            ]
             self._visible[row] = np.any([is_empty, *sides], axis=0)[1:-1, 1:-1].sum()
             self._seen[row], self._counts[row] = np.zeros(world.shape, dtype=bool), 0
             self._look(row)

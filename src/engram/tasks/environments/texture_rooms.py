@@ -184,8 +184,8 @@ class TextureRoomsVectorEnv(BatchedEnv):
         return self.views[tuple(self.places.T)]
 
     def _picture(self, row: int) -> Any:
-        room, r, column = self.places[row].tolist()
-        return TexturePicture(self.textures, self.size, self.door, (room, r, column), self.goal)
+        room, cell_row, column = self.places[row].tolist()
+        return TexturePicture(self.textures, self.size, self.door, (room, cell_row, column), self.goal)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of all environments, and their random generators."""

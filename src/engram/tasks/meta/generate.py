@@ -46,7 +46,7 @@ def reference_criteria(task: MetaTask) -> Criteria:
     checks.arguments()
     if task.topology is not None:
         raise ValueError("task.topology: expected None; the published criteria are not about grids")
-    stimulus_parts = [part for s in range(len(task.stimuli)) for part in task.parts_of(s)]
+    stimulus_parts = [part for state in range(len(task.stimuli)) for part in task.parts_of(state)]
     return _criteria(np.array(task.transition), task.reward_rules, stimulus_parts)
 
 
@@ -239,9 +239,9 @@ def _simple(dice: _Dice) -> dict[str, Any]:
     for row in weights.reshape(-1, n):
         if not row.any():
             row[dice.below(n)] = 1.0
-    T = weights / weights.sum(2, keepdims=True)
-    T[T < 0.1] = 0.0
-    T /= T.sum(2, keepdims=True)
+    transition = weights / weights.sum(2, keepdims=True)
+    transition[transition < 0.1] = 0.0
+    transition /= transition.sum(2, keepdims=True)
 
     def event() -> tuple[int | StateRef, int, int]:
         return dice.below(n) if dice.falls(0.5) else StateRef(0), -1, dice.action(0.5)
@@ -253,7 +253,7 @@ def _simple(dice: _Dice) -> dict[str, Any]:
 
     rules = tuple(reward_rule() for _ in range(rewards))
     flag_rules = tuple(FlagRule(*event(), set_to=dice.one_of((0, 1, 1, 1))) for _ in range(flags))
-    fields = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
+    fields = {"transition": transition, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
     return fields | _variables(dice, variable)
 
 
@@ -264,7 +264,7 @@ def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
     by_prob_var, flagged = dice.one_of((0.2, 0.5, 0.8)), dice.one_of((0.0, 0.0, 0.5))
     variable = dice.state_var(0.5)
     stimuli = _random_stimuli(dice)
-    T = _structured_transitions(dice, _SLIP if quirks else 0.5)
+    transition = _structured_transitions(dice, _SLIP if quirks else 0.5)
 
     def reward_rule() -> RewardRule:
         while True:
@@ -294,7 +294,7 @@ def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
     rules = tuple(reward_rule() for _ in range(rewards))
     first, *more = [flag_rule() for _ in range(flags)]
     flag_rules = (replace(first, set_to=1), *more)
-    fields = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
+    fields = {"transition": transition, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
     return fields | _variables(dice, variable)
 
 
@@ -336,8 +336,8 @@ def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "
                 first, second = dice.rng.choice(possible, 2, replace=False)
                 other_actions = np.arange(k) != keeps
                 rows[np.ix_(other_actions, [first, second])] = rows[np.ix_(other_actions, [second, first])]
-    T: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
-    return T
+    transition: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
+    return transition
 
 
 def _grid(dice: _Dice) -> dict[str, Any]:

@@ -191,9 +191,9 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
     if task.topology is None:
         cleared = np.broadcast_to(new == 0, shape)
         flag[cleared], flag_rule[cleared] = 0, -1
-    p = of_rule(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0)
+    probability = of_rule(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0)
     value_paid, ends = of_rule(rule, row["rule_value"], 0.0), of_rule(rule, row["rule_ends"], otherwise=False)
-    return Outcomes(reached, chance, p, value_paid, ends, flag, rule, flag_rule, matches, flag_matches)
+    return Outcomes(reached, chance, probability, value_paid, ends, flag, rule, flag_rule, matches, flag_matches)
 
 
 def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
@@ -223,33 +223,37 @@ def model(task: MetaTask, instances: Sequence[Instance], known: Outcomes | None 
     """
     step = outcomes(task, instances) if known is None else known
     count, flags = len(instances), step.p.shape[1]
-    S, A, Z = task.n_states, task.n_actions, flags * task.n_states
+    n_states, n_actions, Z = task.n_states, task.n_actions, flags * task.n_states
     chance = np.broadcast_to(step.chance[:, None], step.p.shape)
-    target_z = (step.flag * S + step.reached[:, None]).reshape(count, Z, A, -1)
+    target_z = (step.flag * n_states + step.reached[:, None]).reshape(count, Z, n_actions, -1)
     pays, goes_on = chance * step.p, ~step.ends
-    unpaid, paid_transition, value = (np.zeros((count, Z, A, Z)) for _ in range(3))
+    unpaid, paid_transition, value = (np.zeros((count, Z, n_actions, Z)) for _ in range(3))
     grid = task.topology
     np.put_along_axis(unpaid, target_z, (chance - pays).reshape(target_z.shape), 3)
     start, free, cell = np.zeros((count, Z)), free_cells(task, instances), 0 if grid is None else grid.start_cell
     if cell is None:
-        start[:, :S] = free / free.sum(1, keepdims=True)
+        start[:, :n_states] = free / free.sum(1, keepdims=True)
     else:
         start[:, cell] = 1.0
     if grid is None or grid.on_reward in ("none", "terminate"):
         np.put_along_axis(paid_transition, target_z, (pays * goes_on).reshape(target_z.shape), 3)
         np.put_along_axis(value, target_z, step.value.reshape(target_z.shape), 3)
     else:
-        value[:] = step.value.reshape(count, Z, A, 1)
-        amount = (pays * goes_on).reshape(count, Z, A, 1)
+        value[:] = step.value.reshape(count, Z, n_actions, 1)
+        amount = (pays * goes_on).reshape(count, Z, n_actions, 1)
         if grid.on_reward == "reset":
             paid_transition += amount * start[:, None, None, :]
         else:
-            elsewhere = free[:, None, None, None, :] * (np.arange(S) != step.reached[:, None])  # (i, 1, s, a, s')
+            elsewhere = free[:, None, None, None, :] * (
+                np.arange(n_states) != step.reached[:, None]
+            )  # (i, 1, s, a, s')
             elsewhere = elsewhere / np.maximum(elsewhere.sum(-1, keepdims=True), 1)
-            for f in range(flags):
-                flagged = np.where((step.flag == f), pays * goes_on, 0.0) * elsewhere
-                paid_transition[..., f * S : (f + 1) * S] = flagged.reshape(count, Z, A, S)
-    reward = (pays * step.value).sum(-1).reshape(count, Z, A)
+            for flag in range(flags):
+                flagged = np.where((step.flag == flag), pays * goes_on, 0.0) * elsewhere
+                paid_transition[..., flag * n_states : (flag + 1) * n_states] = flagged.reshape(
+                    count, Z, n_actions, n_states
+                )
+    reward = (pays * step.value).sum(-1).reshape(count, Z, n_actions)
     return Model(unpaid, paid_transition, value, reward, start)
 
 

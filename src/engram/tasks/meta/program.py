@@ -183,12 +183,14 @@ def space_arrays(task: MetaTask) -> dict[str, Any]:
             "start": -1 if grid.start_cell is None else grid.start_cell,
             "on_reward": {"teleport": TELEPORT, "reset": RESET}.get(grid.on_reward, STAYS),
         }
-    T = np.array(task.transition)
-    branches = int((T > 0).sum(2).max())
-    successor = np.argsort(T == 0, axis=2, kind="stable")[..., :branches]  # possible successors first, in order
-    cumulative = np.take_along_axis(T, successor, 2).cumsum(2)
+    transition = np.array(task.transition)
+    branches = int((transition > 0).sum(2).max())
+    successor = np.argsort(transition == 0, axis=2, kind="stable")[
+        ..., :branches
+    ]  # possible successors first, in order
+    cumulative = np.take_along_axis(transition, successor, 2).cumsum(2)
     # Rounding may leave the sum below 1, and a random number above it.
-    cumulative[np.arange(branches) >= (T > 0).sum(2, keepdims=True) - 1] = 1.0
+    cumulative[np.arange(branches) >= (transition > 0).sum(2, keepdims=True) - 1] = 1.0
     none = dict.fromkeys(("height", "width", "start", "on_reward"), 0)
     wall = np.zeros(1, dtype=bool)
     return none | {"successor": successor.astype(np.int64), "cumulative": cumulative, "walls": wall, "is_maze": False}

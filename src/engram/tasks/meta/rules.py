@@ -100,8 +100,8 @@ class _Cases(NamedTuple):
 def _cases(task: MetaTask) -> _Cases | None:
     if task.topology is not None:
         return None
-    T = np.array(task.transition) > 0
-    events = int(T.sum() + T[1:].sum())  # with flag 0, and where it can be 1
+    transition = np.array(task.transition) > 0
+    events = int(transition.sum() + transition[1:].sum())  # with flag 0, and where it can be 1
     instances, complete = enumerate_instances(task, None, maximum=max(1, _EXACT // events))
     if not complete:
         return None
