@@ -5,8 +5,9 @@
 
 Random numbers are passed as ``chance``, uniform in [0, 1), so that an environment does the same alone and among others.
 ``code`` is a ``Program`` and ``lives`` are ``Lives``; ``b`` is the index of an environment, ``u`` of its task, ``g`` of
-a group of variables, ``o`` of one of its options, and ``x`` of the next random number. Constants are passed as numpy
-scalars, since numba would compile a function for each literal.
+a group of variables, ``o`` of one of its options, and ``x`` of the next random number. ``rows`` are the environments
+concerned, and ``moving`` says whether a value must change. Constants are passed as numpy scalars, since numba would
+compile a function for each literal.
 """
 
 from __future__ import annotations
