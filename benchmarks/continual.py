@@ -1,7 +1,7 @@
 """Time to measure the importance of weights and to train with penalties on them, compared with plain PyTorch loops.
 
 All variants run in one process on one thread, in turn; the tables show medians of the thread's processor time, and
-their ratios. ``python benchmarks/continual.py`` takes a minute and writes the record beside this file.
+their ratios. ``python benchmarks/continual.py`` takes a minute and writes the record next to this file.
 """
 
 from __future__ import annotations

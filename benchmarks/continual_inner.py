@@ -1,6 +1,6 @@
 """Time and memory of differentiating through learning: a meta-learning step of ANML, and a thousand inner steps.
 
-`python benchmarks/continual_inner.py` measures in one thread, all variants in turn, and writes the record beside this
+`python benchmarks/continual_inner.py` measures in one thread, all variants in turn, and writes the record next to this
 file. An outer step of order 2 (20 inner steps, 84 images, 64 and 32 channels, 1,000 outputs) is measured with
 `SequentialMetaLearner` and as in the author's program, which processes one image at a time with batch norm on each
 image and runs both networks in every step. 1,000 inner steps of a small network are measured with and without

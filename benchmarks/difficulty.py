@@ -3,7 +3,7 @@
 The data are 60,000 samples of 784 features in ten classes, each a random smooth image of a 14-dimensional Gaussian, so
 that no file is needed and the dimension is known. All available threads are used.
 
-``python benchmarks/difficulty.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/difficulty.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes a sixth of the samples; ``--page`` only prints the section, from the existing record.
 """
 

@@ -5,7 +5,7 @@ of dynamics with the same geometry. Both packages compute in one thread; only a 
 dsa-metric has its own dependencies, so it runs in its own environment: ``--peer`` names the interpreter of that
 environment. Without ``--peer`` only engram is measured.
 
-``python benchmarks/dsa.py --peer PYTHON`` measures, writes the record beside this file and prints its section of the
+``python benchmarks/dsa.py --peer PYTHON`` measures, writes the record next to this file and prints its section of the
 page; ``--quick`` takes few pairs; ``--page`` only prints the section, from the existing record.
 """
 

@@ -4,7 +4,7 @@
 (a) MiniGrid, an empty room of 8 x 8, without any wrapper; (b) a plain implementation of the task, one environment after
 another, as in the published scripts; (c) single environments of engram, one after another; (d) batches of engram.
 Repetitions are interleaved, so that a busy machine slows all of them; the figures are medians, with the range from the
-first to the third quartile. The record is written beside this file; ``page.py`` writes the page from it.
+first to the third quartile. The record is written next to this file; ``page.py`` writes the page from it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ brute force on some of the rows; smoothing labels over that graph, with the peak
 with gradients, compared with the same round parent by parent through back-propagation; and the network's inference with
 one table, compared with the convolution.
 
-``python benchmarks/generative.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/generative.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes a tenth of the nodes.
 """
 

@@ -1,7 +1,7 @@
 """Learning speed of Hebbian convolutions: engram's layers, the plain direct form, and a surrogate loss with autograd.
 
 One learning step on a batch of 100 images of CIFAR-10's size, at half the published width, in one process and one
-thread, all variants in turn. ``python benchmarks/hebbian_conv.py`` takes a minute and writes the record beside this
+thread, all variants in turn. ``python benchmarks/hebbian_conv.py`` takes a minute and writes the record next to this
 file.
 """
 

@@ -1,7 +1,7 @@
 """Speed of the other plastic layers in training and of a plastic agent: engram's kernels compared with plain scans.
 
 Both backends run in one process, in turn, by the same call with ``backend="auto"`` and ``backend="eager"``; a table
-shows medians and their ratio. ``python benchmarks/layers.py`` takes a minute and writes the record beside this file.
+shows medians and their ratio. ``python benchmarks/layers.py`` takes a minute and writes the record next to this file.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The forward and backward pass of a window of the experiment's first arm (two sni
 thread, all variants in turn: engram's kernels; engram's plain definition; the same rule without products, with all
 inputs of a synapse concatenated in one tensor; and one LSTM cell per synapse by ``torch.func.vmap``, with as many
 outputs, as in a port of a published rule that is such a cell. ``python benchmarks/learning_to_remember.py`` takes a
-minute and writes the record beside this file.
+minute and writes the record next to this file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Time of a training step with learned preconditioners, compared with the same step with ``torch.optim.SGD``.
 
 A step is a forward pass, a backward pass and a step of the optimiser with momentum 0.9; all variants of a network run
-in one process on one thread, in turn. ``python benchmarks/optim.py`` takes five minutes and writes the record beside
+in one process on one thread, in turn. ``python benchmarks/optim.py`` takes five minutes and writes the record next to
 this file; ``--profile`` shows the time of each part of the optimiser's step.
 """
 

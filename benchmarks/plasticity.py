@@ -6,8 +6,8 @@ engram's plain scan is measured as well. All implementations of a size run in on
 on the machine slows all of them alike; a table shows medians and their ratios. The machine should be idle.
 
 ``python benchmarks/plasticity.py`` measures the whole grid, in about 25 minutes on two cores, and writes the record
-beside this file, from which ``page.py`` writes the page; ``--quick`` takes a few sizes; ``--device cuda`` measures what
-can be measured on a GPU, into a separate record.
+next to this file, from which ``page.py`` writes the page; ``--quick`` takes a few sizes; ``--device cuda`` measures
+what can be measured on a GPU, into a separate record.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Time of a training step by each learning rule, compared with the loop that a PyTorch user writes.
 
 A step computes the gradient and applies ``torch.optim.SGD``. All rules run in one process on one thread, in turn; a
-table shows medians and their ratios. ``python benchmarks/rules.py`` takes a minute and writes the record beside this
+table shows medians and their ratios. ``python benchmarks/rules.py`` takes a minute and writes the record next to this
 file.
 """
 

@@ -4,7 +4,7 @@ FARMap: steps per second over a whole walk (view, update, surprisal, frontiers a
 with the definition in NumPy (``DenseMap`` and ``ViewModel.defined``) on the same walk; and the time of a step as the
 world grows from 2,500 to 250,000 cells, for FARMap and for the explorer with one map. Walks run in turn in one process.
 
-``python benchmarks/spatial.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/spatial.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes few steps.
 """
 

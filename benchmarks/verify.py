@@ -4,7 +4,7 @@ Properties 1 to 4 are verified for all 45 networks, the others for the networks 
 VNN-COMP 2021, each with a time limit and one thread. Other measurements are the width of bounds on small networks
 relative to the bounds of auto_LiRPA 0.3, which are stored in the tests, and the time of a bound.
 
-``python benchmarks/verify.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/verify.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes few networks; ``--page`` only prints the section, from the existing record.
 """
 

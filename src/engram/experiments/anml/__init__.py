@@ -101,8 +101,8 @@ arms: dict[str, dict[str, Any]] = {
     "scratch": {**SHORT, "learning": "none", "learns": "everything", "streams": 5},
 }
 # The best learning rates in pilots with other seeds, and so other splits of the characters, on a grid of 1 and 3 times
-# powers of 10. Of pairs of an inner and an outer rate, both neighbours of each were worse; for pretraining, from .0003
-# to .1.
+# powers of 10. For pairs of an inner and an outer rate, both neighbours of each rate were worse; for pretraining, from
+# .0003 to .1.
 TUNED: dict[str, Any] = {
     **{arm: {"outer_lr": 3e-2} for arm in ("anml", "anml-longer", "pretrained", "pretrained-zapped")},
     "anml-order-1": {"inner_lr": 0.1, "outer_lr": 1e-2},
@@ -206,7 +206,7 @@ def shares_of(streams: Remembered) -> dict[str, float]:
 def streams_of(  # noqa: PLR0917
     net: GatedNet, pool: Tensor, name: str, length: int, train: tuple[str, ...], config: Config, run: Run
 ) -> Remembered:
-    """The results of streams of a length, in order or shuffled, at the learning rate that is best on other streams.
+    """What a network remembers of test streams, at the learning rate that does best on other streams.
 
     Args:
         net: The meta-trained network.

@@ -34,7 +34,7 @@ def trial(config: Regression, run: Run) -> dict[str, Any]:
         for draw in run.steps(config.draws, errors=errors):
             target = run.rng.normal(size=modes) / math.sqrt(modes)
             x = run.rng.uniform(0, 2 * np.pi, size=(modes, dimension))
-            # Of the frequencies k and -k, one is a cosine and the other a sine. This basis is orthonormal, so the error
+            # One of the frequencies k and -k is a cosine and the other a sine. This basis is orthonormal, so the error
             # of a function is that of its coefficients.
             cosine = (frequencies > 0).any(1) & (frequencies[np.arange(modes), (frequencies != 0).argmax(1)] > 0)
             phase = x @ frequencies.T
