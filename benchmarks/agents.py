@@ -68,7 +68,7 @@ def updates(learner: type[D3G] | type[TD3], **options: Any) -> Measure:
 
 def fill(env: Any, add: Callable[..., object]) -> None:
     """Fill a buffer with the transitions of random actions."""
-    vector_episodes(env, lambda seen: env.action_space.sample(), 0, add)
+    vector_episodes(env, lambda observations: env.action_space.sample(), 0, add)
 
 
 def theirs() -> Measure:

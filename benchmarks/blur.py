@@ -29,8 +29,8 @@ def lives() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, BlurState]:
     """Return the vectors of the genomes, batches of all functions, and the initial synapses."""
     generator = torch.Generator().manual_seed(0)
     vectors = torch.stack([Genome.near_backprop(0.02, generator).to_vector() for _ in range(MEMBERS)])
-    drawn = [function_2d(name).sample((STEPS + 1, BATCH), generator) for name in TRAINING]
-    x, y = (torch.stack(part, 1) for part in zip(*drawn, strict=True))
+    samples = [function_2d(name).sample((STEPS + 1, BATCH), generator) for name in TRAINING]
+    x, y = (torch.stack(part, 1) for part in zip(*samples, strict=True))
     return vectors, x, y, NETWORK.init(generator, (len(TRAINING),))
 
 
@@ -64,13 +64,13 @@ def measure(repetitions: int) -> dict[str, list[float]]:
     """Return the seconds of generations, measured in turn."""
     torch.set_num_threads(1)
     torch.testing.assert_close(together(), alone(), rtol=1e-3, atol=1e-3)
-    taken: dict[str, list[float]] = {TOGETHER: [], ALONE: []}
+    seconds: dict[str, list[float]] = {TOGETHER: [], ALONE: []}
     for _ in range(repetitions):
         for name, way in ((TOGETHER, together), (ALONE, alone)):
             start = time.perf_counter()
             way()
-            taken[name].append(time.perf_counter() - start)
-    return taken
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
 
 
 def section(record: dict[str, Any]) -> list[str]:

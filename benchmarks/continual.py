@@ -1,7 +1,7 @@
 """Time to measure the importance of weights and to train with penalties on them, compared with plain PyTorch loops.
 
 All variants run in one process on one thread, in turn; the tables show medians of the thread's processor time, and
-their ratios. ``python benchmarks/continual.py`` takes a minute and writes the record beside this file.
+their ratios. ``python benchmarks/continual.py`` takes a minute and writes the record next to this file.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ def section(record: dict[str, Any]) -> list[str]:
     rows = []
     for name, seconds in steps.items():
         low, middle, high = statistics.quantiles(seconds, n=4)
-        most = TARGETS.get(name)
-        met = "" if most is None else f"at most {most}x: {'met' if middle / plain <= most else 'NOT MET'}"
+        target = TARGETS.get(name)
+        met = "" if target is None else f"at most {target}x: {'met' if middle / plain <= target else 'NOT MET'}"
         spread = f"{100 * (high - low) / middle:.0f}%"
         rows.append(f"| {name} | {1e3 * middle:.2f} | {spread} | {middle / plain:.2f}x | {met} |")
     faster = []

@@ -1,6 +1,6 @@
 """Time and memory of differentiating through learning: a meta-learning step of ANML, and a thousand inner steps.
 
-`python benchmarks/continual_inner.py` measures in one thread, all variants in turn, and writes the record beside this
+`python benchmarks/continual_inner.py` measures in one thread, all variants in turn, and writes the record next to this
 file. An outer step of order 2 (20 inner steps, 84 images, 64 and 32 channels, 1,000 outputs) is measured with
 `SequentialMetaLearner` and as in the author's program, which processes one image at a time with batch norm on each
 image and runs both networks in every step. 1,000 inner steps of a small network are measured with and without
@@ -60,14 +60,14 @@ def by_image(net: GatedNet, weights: dict[str, Tensor], x: Tensor) -> Tensor:
 
 def author(net: GatedNet, optimizer: torch.optim.Optimizer, data: tuple[Tensor, ...]) -> float:
     """Make the same outer step and return its loss."""
-    x, y, others, labels = data
+    x, y, other_images, labels = data
     weights = dict(net.named_parameters())
     fast = [name for name in weights if not name.startswith("gate")]
     for i in range(STEPS):
         loss = functional.cross_entropy(by_image(net, weights, x[i : i + 1]), y[i : i + 1])
         gradients = torch.autograd.grad(loss, [weights[name] for name in fast], create_graph=True)
         weights |= {name: weights[name] - INNER_LR * g for name, g in zip(fast, gradients, strict=True)}
-    loss = functional.cross_entropy(by_image(net, weights, torch.cat((others, x))), torch.cat((labels, y)))
+    loss = functional.cross_entropy(by_image(net, weights, torch.cat((other_images, x))), torch.cat((labels, y)))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -78,9 +78,9 @@ def outer_steps() -> dict[str, Callable[[], float]]:
     """Return both implementations of an outer step, each with its own network."""
     generator = torch.Generator().manual_seed(0)
     net = anml_net(body_channels=64, gate_channels=32, num_outputs=CLASSES, generator=generator)
-    x, others = (torch.rand(n, 1, 28, 28, generator=generator) for n in (STEPS, OTHERS))
+    x, other_images = (torch.rand(n, 1, 28, 28, generator=generator) for n in (STEPS, OTHERS))
     labels = torch.randint(CLASSES, (OTHERS,), generator=generator)
-    data = x, torch.full((STEPS,), 3), others, labels
+    data = x, torch.full((STEPS,), 3), other_images, labels
     learner = SequentialMetaLearner(net, generator, inner_lr=INNER_LR, zap=False)
     twin = copy.deepcopy(net)
     adam = torch.optim.Adam(twin.parameters(), lr=1e-3)
@@ -104,22 +104,22 @@ def long_learning(checkpointed: bool) -> tuple[Tensor, ...]:
 
 def timed(ways: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, list[float]]:
     """Return the seconds of each variant, measured in turn after one turn that is not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repetitions + 1):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
             if turn:
-                taken[name].append(time.perf_counter() - start)
-    return taken
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
 
 
 def measure(repetitions: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     losses = {name: [step() for _ in range(2)] for name, step in outer_steps().items()}
     # After a step of Adam rounding matters: its first step is the sign of the gradients, even of those near zero.
-    for one, other, gap in zip(losses[OURS], losses[AUTHOR], (1e-5, 1e-2), strict=True):
-        assert abs(one - other) <= gap * abs(one), "both make the same step"
+    for our_loss, author_loss, tolerance in zip(losses[OURS], losses[AUTHOR], (1e-5, 1e-2), strict=True):
+        assert abs(our_loss - author_loss) <= tolerance * abs(our_loss), "both make the same step"
     ways = {KEPT: lambda: long_learning(False), CHECKPOINTED: lambda: long_learning(True)}
     memory = {name: peak_memory(way) for name, way in ways.items()}
     return {"step": timed(outer_steps(), repetitions), "long": timed(ways, max(1, repetitions // 3)), "memory": memory}

@@ -5,7 +5,7 @@ environments in ten modules, on images of 84 x 84 with the published networks, a
 per second of acting and learning in ``engram/TextureRooms-v0`` with 64 environments, compared with stable-baselines3
 with the same sizes, epochs, minibatches and environments. Both sides run in turn in one process with two threads.
 
-``python benchmarks/curiosity.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/curiosity.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes few repetitions.
 """
 

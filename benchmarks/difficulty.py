@@ -3,7 +3,7 @@
 The data are 60,000 samples of 784 features in ten classes, each a random smooth image of a 14-dimensional Gaussian, so
 that no file is needed and the dimension is known. All available threads are used.
 
-``python benchmarks/difficulty.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/difficulty.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes a sixth of the samples; ``--page`` only prints the section, from the existing record.
 """
 
@@ -86,16 +86,16 @@ def record(count: int, repetitions: int) -> dict[str, Any]:
         "engram": engram.__version__,
     }
     X, y = samples(count)
-    asked = np.arange(0, count, max(1, count // QUERIES))
+    queries = np.arange(0, count, max(1, count // QUERIES))
     brute = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute").fit(X)
 
     def neighbours() -> str:
-        return f"{nearest_distances(X, NEIGHBOURS, asked).mean():.9g}"
+        return f"{nearest_distances(X, NEIGHBOURS, queries).mean():.9g}"
 
     def scikit_learns() -> str:
-        return f"{brute.kneighbors(X[asked], NEIGHBOURS + 1)[0][:, 1:].mean():.9g}"
+        return f"{brute.kneighbors(X[queries], NEIGHBOURS + 1)[0][:, 1:].mean():.9g}"
 
-    whole = {
+    whole_data_set = {
         "difficulty, margin extrapolated": lambda: classification_difficulty(X, y, error=0.01).difficulty.log10_bits,
         "its dimension": lambda: intrinsic_dimension(X).value,
         "its margin, extrapolated from 4e6 pairs": lambda: class_margin(X, y).value,
@@ -105,7 +105,7 @@ def record(count: int, repetitions: int) -> dict[str, Any]:
     }
     return {
         "samples": count,
-        "whole": measure(whole, repetitions),
+        "whole": measure(whole_data_set, repetitions),
         "peers": measure(peers(X[: min(ALL, count)]), repetitions),
         "machine": where,
     }

@@ -5,7 +5,7 @@ of dynamics with the same geometry. Both packages compute in one thread; only a 
 dsa-metric has its own dependencies, so it runs in its own environment: ``--peer`` names the interpreter of that
 environment. Without ``--peer`` only engram is measured.
 
-``python benchmarks/dsa.py --peer PYTHON`` measures, writes the record beside this file and prints its section of the
+``python benchmarks/dsa.py --peer PYTHON`` measures, writes the record next to this file and prints its section of the
 page; ``--quick`` takes few pairs; ``--page`` only prints the section, from the existing record.
 """
 
@@ -75,10 +75,10 @@ def measured(pairs: dict[str, Pairs], data: dict[str, np.ndarray], operators: in
     record: dict[str, Any] = {}
     operator_distance(np.eye(2), np.ones((2, 2)))  # compiles
     for name, (first, second) in pairs.items():
-        both = list(zip(first, second, strict=True))
+        operator_pairs = list(zip(first, second, strict=True))
         record[name] = {
-            "angular": [timed(lambda: operator_distance(A, B)) for A, B in both],  # noqa: B023  called at once
-            "wasserstein": [timed(lambda: spectral_distance(A, B, squared=True)) for A, B in both],  # noqa: B023
+            "angular": [timed(lambda: operator_distance(A, B)) for A, B in operator_pairs],  # noqa: B023  called at once
+            "wasserstein": [timed(lambda: spectral_distance(A, B, squared=True)) for A, B in operator_pairs],  # noqa: B023
         }
         print(name, "engram", statistics.median(seconds for _, seconds in record[name]["angular"]), flush=True)
     for name, X in data.items():
@@ -136,8 +136,8 @@ def mark(met: bool) -> str:
 def section(record: dict[str, Any]) -> list[str]:
     """Return the lines of the page that show the record."""
     where, ours, theirs = record["machine"], record["ours"], record.get("theirs")
-    whole = ours["matrix"]
-    count = whole["operators"] * (whole["operators"] - 1) // 2
+    matrix = ours["matrix"]
+    count = matrix["operators"] * (matrix["operators"] - 1) // 2
     lines = [
         "## Dynamical similarity analysis",
         "",
@@ -145,7 +145,7 @@ def section(record: dict[str, Any]) -> list[str]:
         + (f", dsa-metric {theirs['version']} with 1500 iterations" if theirs else "")
         + f"; load average before the run {where['load']:.1f}.",
         "",
-        f"All {count} pairs of {whole['operators']} random operators, n = 15, two threads: {whole['seconds']:.1f} s.",
+        f"All {count} pairs of {matrix['operators']} random operators, n = 15, two threads: {matrix['seconds']:.1f} s.",
     ]
     if theirs is None:
         return [*lines, "", "dsa-metric was not measured: `--peer` names an interpreter that has it.", ""]
@@ -183,8 +183,8 @@ def section(record: dict[str, Any]) -> list[str]:
         lines.append(
             f"| fit, {delays} delays, rank {rank} | {1e3 * mine:.0f} | {1e3 * other:.0f} | {other / mine:.1f}x |"
         )
-    every = [low for values in share.values() for low in values]
-    part = float(np.mean(every))
+    lower_bounds = [low for values in share.values() for low in values]
+    part = float(np.mean(lower_bounds))
     worst = min(other / mine for mine, other in fits.values())
     lines += [
         "",
@@ -198,13 +198,13 @@ def section(record: dict[str, Any]) -> list[str]:
             f"| {mark(min(ratios[n]) >= target)} |"
         )
     lines += [
-        f"| at most the angle of dsa-metric + 1e-6 on 99 % of {len(every)} pairs | {part:.1%} "
+        f"| at most the angle of dsa-metric + 1e-6 on 99 % of {len(lower_bounds)} pairs | {part:.1%} "
         f"| {mark(part >= SHARE)} |",
         f"| fit {FIT:.0f} times as fast | {worst:.1f}x | {mark(worst >= FIT)} |",
         f"| spectral distance {SPECTRAL:.0f} times as fast | {min(spectral):.1f}x "
         f"| {mark(min(spectral) >= SPECTRAL)} |",
-        f"| {MATRIX:.0f} s for 4950 pairs at n = 15 on two threads | {whole['seconds'] * 4950 / count:.0f} s | "
-        f"{mark(whole['seconds'] * 4950 / count <= MATRIX)} |",
+        f"| {MATRIX:.0f} s for 4950 pairs at n = 15 on two threads | {matrix['seconds'] * 4950 / count:.0f} s | "
+        f"{mark(matrix['seconds'] * 4950 / count <= MATRIX)} |",
     ]
     return [*lines, ""]
 

@@ -24,20 +24,20 @@ def timed(call):
 
 
 def main(source: Path, target: Path) -> None:
-    given, record = np.load(source), {"version": version("dsa-metric")}
-    for name in {key.rsplit("_", 1)[0] for key in given if key.endswith("_A")}:
+    archive, record = np.load(source), {"version": version("dsa-metric")}
+    for name in {key.rsplit("_", 1)[0] for key in archive if key.endswith("_A")}:
         record[name] = {}
         for method in ("angular", "wasserstein"):
             rows = []
-            for number, (A, B) in enumerate(zip(given[f"{name}_A"], given[f"{name}_B"], strict=True)):
+            for number, (A, B) in enumerate(zip(archive[f"{name}_A"], archive[f"{name}_B"], strict=True)):
                 torch.manual_seed(number)
                 search = SimilarityTransformDist(iters=1500, lr=5e-3, score_method=method)
                 rows.append(timed(lambda: search.fit_score(A.copy(), B.copy())))  # noqa: B023  called at once
             record[name][method] = rows
-    for name in (key for key in given if key.startswith("data")):
+    for name in (key for key in archive if key.startswith("data")):
         delays, rank = (int(part) for part in name.split("_")[1:])
         record[name] = [
-            timed(lambda: DMD(given[name], n_delays=delays, rank=rank).fit())[1]  # noqa: B023  called at once
+            timed(lambda: DMD(archive[name], n_delays=delays, rank=rank).fit())[1]  # noqa: B023  called at once
             for _ in range(3)
         ]
     target.write_text(json.dumps(record))

@@ -4,7 +4,7 @@
 (a) MiniGrid, an empty room of 8 x 8, without any wrapper; (b) a plain implementation of the task, one environment after
 another, as in the published scripts; (c) single environments of engram, one after another; (d) batches of engram.
 Repetitions are interleaved, so that a busy machine slows all of them; the figures are medians, with the range from the
-first to the third quartile. The record is written beside this file; ``page.py`` writes the page from it.
+first to the third quartile. The record is written next to this file; ``page.py`` writes the page from it.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def of_loop(envs: list[Any], actions: int, steps: int, done: Callable[[Any], boo
 
 def single(env_id: str, num_envs: int, steps: int) -> Callable[[], float]:
     envs = [gymnasium.make(env_id, disable_env_checker=True).unwrapped for _ in range(num_envs)]
-    return of_loop(envs, int(envs[0].action_space.n), steps, lambda told: told[2] or told[3])
+    return of_loop(envs, int(envs[0].action_space.n), steps, lambda result: result[2] or result[3])
 
 
 def medians(record: dict[str, Any]) -> dict[tuple[str, int, str], float]:
@@ -204,7 +204,7 @@ def main(num_envs: list[int], repetitions: int) -> None:
         for number in num_envs:
             few = min(number, 16)  # the rate of a loop does not depend on the number of environments
             rows[env_id, number, "(b) plain Python loop"] = of_loop(
-                [plain() for _ in range(few)], actions, length, lambda told: told[2]
+                [plain() for _ in range(few)], actions, length, lambda result: result[2]
             )
             rows[env_id, number, "(c) our single environments"] = single(env_id, few, length)
             rows[env_id, number, "(d) ours, batched"] = of_batch(env_id, number, 2 * length + 2)

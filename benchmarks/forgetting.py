@@ -78,9 +78,9 @@ def probes() -> dict[str, dict[str, list[float]]]:
 def steps() -> dict[str, list[float]]:
     """Return the seconds of a step of each optimiser."""
     generator = torch.Generator().manual_seed(0)
-    taken: dict[str, list[float]] = {"Adam": [], "learned": []}
+    seconds: dict[str, list[float]] = {"Adam": [], "learned": []}
     optimizers: dict[str, torch.optim.Optimizer] = {}
-    for name in taken:
+    for name in seconds:
         params = [torch.randn(shape, generator=generator).requires_grad_() for shape in PARAMETERS]
         for p in params:
             p.grad = torch.randn(p.shape, generator=generator)
@@ -95,8 +95,8 @@ def steps() -> dict[str, list[float]]:
             start = time.perf_counter()
             for _ in range(STEPS):
                 optimizer.step()
-            taken[name].append((time.perf_counter() - start) / STEPS)
-    return taken
+            seconds[name].append((time.perf_counter() - start) / STEPS)
+    return seconds
 
 
 def section(record: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ brute force on some of the rows; smoothing labels over that graph, with the peak
 with gradients, compared with the same round parent by parent through back-propagation; and the network's inference with
 one table, compared with the convolution.
 
-``python benchmarks/generative.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/generative.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes a tenth of the nodes.
 """
 
@@ -66,8 +66,8 @@ def measured(quick: bool) -> dict[str, Any]:
     nodes = NODES // 10 if quick else NODES
     rng = np.random.default_rng(0)
     landscape = SigmoidEpistasis(rng)
-    known = mutants_of(landscape, 3000, rng)
-    tokens = expand_hamming1(known.tokens, nodes, rng)
+    mutants = mutants_of(landscape, 3000, rng)
+    tokens = expand_hamming1(mutants.tokens, nodes, rng)
     k = int(np.sqrt(nodes))
     hamming_neighbours(tokens[:100], 3)  # compiles
     GraphLabelSmoother().fit(tokens[:100], np.arange(100.0))
@@ -78,9 +78,9 @@ def measured(quick: bool) -> dict[str, Any]:
     smoothing = seconds(lambda: GraphLabelSmoother(n_jobs=2).fit(tokens, labels))[0]
     gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     net = SeqCNN(28, generator=torch.Generator().manual_seed(0))  # of the published size
-    parents = known.tokens[:PARENTS]
+    parents = mutants.tokens[:PARENTS]
     sampler = GibbsWithGradients(net, clusters=PARENTS)
-    start = Population(parents, known.scores[:PARENTS])
+    start = Population(parents, mutants.scores[:PARENTS])
     sampler.step(start, np.random.default_rng(0))
     fast = seconds(lambda: sampler.step(start, np.random.default_rng(0)))[1]
     plain = seconds(lambda: by_parent(sampler, parents, np.random.default_rng(0)))[1]
@@ -98,7 +98,7 @@ def section(record: dict[str, Any]) -> list[str]:
     """Return the section of the page."""
     ratio, rounds = record["theirs"] / record["ours"], record["by_parent"] / record["round"]
     fused, minutes = record["conv"] / record["table"], record["wall"] / 60
-    whole = record["nodes"] == NODES
+    is_full_size = record["nodes"] == NODES
     targets = {
         f"exact neighbours within {MOST_MINUTES:g} minutes in two threads ({minutes:.1f})": minutes <= MOST_MINUTES,
         f"neighbours at least {LEAST_RATIO:g} times as fast as scikit-learn's brute force ({ratio:.0f}x)": ratio
@@ -118,7 +118,7 @@ def section(record: dict[str, Any]) -> list[str]:
         f"{record['nodes']:,} sequences of 28 letters with {record['k']} neighbours each; a round of {PARENTS} parents "
         "with 100 proposals,",
         "with a network of the published size. Ratios are of processor time.",
-        *([] if whole else ["", "With `--quick`: a tenth of the sequences."]),
+        *([] if is_full_size else ["", "With `--quick`: a tenth of the sequences."]),
         "",
         f"Load average after the run {record['load']:.1f}.",
         "",

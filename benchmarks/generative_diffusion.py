@@ -126,8 +126,8 @@ def section(record: dict[str, list[float]]) -> list[str]:
     return [*lines, ""]
 
 
-def _verdict(ratio: float, most: float) -> str:
-    return f"at most {most}: {'met' if ratio <= most else '**not met**'}"
+def _verdict(ratio: float, target: float) -> str:
+    return f"at most {target}: {'met' if ratio <= target else '**not met**'}"
 
 
 if __name__ == "__main__":

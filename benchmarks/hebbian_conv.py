@@ -1,7 +1,7 @@
 """Learning speed of Hebbian convolutions: engram's layers, the plain direct form, and a surrogate loss with autograd.
 
 One learning step on a batch of 100 images of CIFAR-10's size, at half the published width, in one process and one
-thread, all variants in turn. ``python benchmarks/hebbian_conv.py`` takes a minute and writes the record beside this
+thread, all variants in turn. ``python benchmarks/hebbian_conv.py`` takes a minute and writes the record next to this
 file.
 """
 
@@ -36,14 +36,14 @@ def layer(number: int, pruned: bool) -> HebbianConv2d:
     return HebbianConv2d(*sizes, lr=0.001, pool=2, fan_in=fan_in, generator=generator)
 
 
-def by_surrogate(one: HebbianConv2d) -> Callable[[Tensor], Tensor]:
+def by_surrogate(layer: HebbianConv2d) -> Callable[[Tensor], Tensor]:
     """Return a layer's step as it is usually written with autograd: loss, ``backward``, optimiser, mask and norm."""
-    weight, mask = one.weight.requires_grad_(), one.mask
+    weight, mask = layer.weight.requires_grad_(), layer.mask
     optimizer = torch.optim.SGD([weight], lr=1e-7)
 
     def step(x: Tensor) -> Tensor:
         z = torch.conv2d(per_sample_standardize(x), weight)
-        u = one.threshold(z.detach())
+        u = layer.threshold(z.detach())
         y = k_winners(u, 1)
         optimizer.zero_grad()
         hebbian_loss(z, y, weight).backward()
@@ -51,7 +51,7 @@ def by_surrogate(one: HebbianConv2d) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
             weight.mul_(mask)
             weight.div_(weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1) + 1e-10)
-        one.threshold.adapt((y > 0).float().mean((0, 2, 3)))
+        layer.threshold.adapt((y > 0).float().mean((0, 2, 3)))
         return functional.avg_pool2d(triangle(u), 2)
 
     return step
@@ -70,21 +70,21 @@ def by_definition(layer: HebbianConv2d) -> Callable[[Tensor], Tensor]:
 
 
 MAKE: dict[str, Callable[[HebbianConv2d], Callable[[Tensor], Tensor]]]
-MAKE = {SURROGATE: by_surrogate, DIRECT: by_definition, OURS: lambda one: one}
+MAKE = {SURROGATE: by_surrogate, DIRECT: by_definition, OURS: lambda layer: layer}
 
 
 def measure(numbers: tuple[int, ...], pruned: bool, x: Tensor) -> dict[str, list[float]]:
     """Return the seconds of a step through some layers, for each variant in turn, after two steps that compile."""
     ways = {way: nn.Sequential(*(layer(number, pruned) for number in numbers)) for way in MAKE}
-    steps = {way: [MAKE[way](one) for one in net] for way, net in ways.items()}
-    taken: dict[str, list[float]] = {way: [] for way in MAKE}
+    steps = {way: [MAKE[way](convolution) for convolution in net] for way, net in ways.items()}
+    seconds: dict[str, list[float]] = {way: [] for way in MAKE}
     for repeat, (way, chain) in product(range(REPEATS + 2), steps.items()):
         start, activity = time.perf_counter(), x
         for step in chain:
             activity = step(activity)
         if repeat >= 2:
-            taken[way].append(time.perf_counter() - start)
-    return taken
+            seconds[way].append(time.perf_counter() - start)
+    return seconds
 
 
 def median(row: dict[str, Any], way: str) -> float:
@@ -98,8 +98,8 @@ def section(record: dict[str, Any]) -> list[str]:
     for (what, pruned), row in rows.items():
         low, _, high = statistics.quantiles(row["seconds"][OURS], n=4)
         times = [1e3 * median(row, way) for way in MAKE]
-        cells = [what, "pruned" if pruned else "dense", *(f"{one:.1f}" for one in times)]
-        cells += [f"{1e3 * (high - low) / times[-1]:.0%}", *(f"{one / times[-1]:.1f}x" for one in times[:-1])]
+        cells = [what, "pruned" if pruned else "dense", *(f"{ms:.1f}" for ms in times)]
+        cells += [f"{1e3 * (high - low) / times[-1]:.0%}", *(f"{ms / times[-1]:.1f}x" for ms in times[:-1])]
         lines.append("| " + " | ".join(cells) + " |")
     targets = [
         (f"speed-up of the {pruned} network over the surrogate", median(row, SURROGATE) / median(row, OURS), FASTER)

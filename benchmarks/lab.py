@@ -79,10 +79,10 @@ def section(record: dict[str, Any]) -> list[str]:
         f"| {row['number']} | {row['jobs']} | {row['ms']:.1f} | {row['processor']:.1f} | {row['again']:.1f} |"
         for row in record["trials"]
     ]
-    alone = [row["ms"] for row in record["trials"] if row["jobs"] == 1]
+    single_job = [row["ms"] for row in record["trials"] if row["jobs"] == 1]
     targets = {
         f"at most {MOST_MS:g} ms per trial": max(row["ms"] for row in record["trials"]) <= MOST_MS,
-        "the time per trial hardly depends on the number of trials": alone[-1] <= MOST_GROWTH * alone[0],
+        "the time per trial hardly depends on the number of trials": single_job[-1] <= MOST_GROWTH * single_job[0],
         f"`engram list` over {LISTED} trials within {MOST_LIST:g} s": record["listing"] <= MOST_LIST,
     }
     return [

@@ -1,7 +1,7 @@
 """Speed of the other plastic layers in training and of a plastic agent: engram's kernels compared with plain scans.
 
 Both backends run in one process, in turn, by the same call with ``backend="auto"`` and ``backend="eager"``; a table
-shows medians and their ratio. ``python benchmarks/layers.py`` takes a minute and writes the record beside this file.
+shows medians and their ratio. ``python benchmarks/layers.py`` takes a minute and writes the record next to this file.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ def acting(rule: str, backend: str, batch: int, units: int) -> Callable[[], None
 
 def compare(ways: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
     """Return the seconds of each variant, measured in turn, after a first call that compiles."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
         way()
     for _, (name, way) in product(range(REPEATS), ways.items()):
         start = time.perf_counter()
         way()
-        taken[name].append(time.perf_counter() - start)
-    return taken
+        seconds[name].append(time.perf_counter() - start)
+    return seconds
 
 
 def section(record: dict[str, Any]) -> list[str]:

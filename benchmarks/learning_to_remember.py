@@ -4,7 +4,7 @@ The forward and backward pass of a window of the experiment's first arm (two sni
 thread, all variants in turn: engram's kernels; engram's plain definition; the same rule without products, with all
 inputs of a synapse concatenated in one tensor; and one LSTM cell per synapse by ``torch.func.vmap``, with as many
 outputs, as in a port of a published rule that is such a cell. ``python benchmarks/learning_to_remember.py`` takes a
-minute and writes the record beside this file.
+minute and writes the record next to this file.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Concatenated(NeuralUpdateRule):
     def synapse(self, synapse: Tensor, post: Tensor, pre: Tensor, forward: Tensor) -> Tensor:
         """Return the next synapses."""
         shape = (len(synapse), post.shape[1], pre.shape[1], -1)
-        known = synapse.permute(0, 2, 3, 1), post[:, :, None].expand(shape), pre[:, None].expand(shape)
-        p, f, w = self.second(torch.tanh(self.first(torch.cat(known, 3)))).permute(0, 3, 1, 2).chunk(3, 1)
+        features = synapse.permute(0, 2, 3, 1), post[:, :, None].expand(shape), pre[:, None].expand(shape)
+        p, f, w = self.second(torch.tanh(self.first(torch.cat(features, 3)))).permute(0, 3, 1, 2).chunk(3, 1)
         return torch.sigmoid(f) * synapse + torch.sigmoid(w) * torch.tanh(p)
 
 
@@ -103,12 +103,12 @@ def measure(repeats: int) -> dict[str, list[float]]:
     runs = {way: window(way) for way in WAYS}
     for run in runs.values():
         run()
-    taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for _, (way, run) in product(range(repeats), runs.items()):
         start = time.perf_counter()
         run()
-        taken[way].append(time.perf_counter() - start)
-    return taken
+        seconds[way].append(time.perf_counter() - start)
+    return seconds
 
 
 def section(record: dict[str, Any]) -> list[str]:

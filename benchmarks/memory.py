@@ -12,7 +12,7 @@ Episodic memory: look-ups and inserts, compared with a KD-tree of scikit-learn t
 in published ports of episodic control, and with a flat index of faiss; online k-means, one sample after another,
 compared with ``MiniBatchKMeans.partial_fit``.
 
-``python benchmarks/memory.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/memory.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes few batches; ``--page`` only prints the section, from the existing record.
 """
 

@@ -35,8 +35,10 @@ Measure = Callable[[], float]
 
 def block(individuals: int, trials: int) -> Trials:
     task = TwoStimulus(trials=trials)
-    drawn, timing = task.block(individuals, torch.Generator().manual_seed(0)), task.timing
-    return Trials(task.inputs(), drawn.kind, drawn.answer, timing.response, timing.decision, timing.feedback)
+    trial_block, timing = task.block(individuals, torch.Generator().manual_seed(0)), task.timing
+    return Trials(
+        task.inputs(), trial_block.kind, trial_block.answer, timing.response, timing.decision, timing.feedback
+    )
 
 
 def network() -> NodePerturbationRNN:
@@ -45,12 +47,12 @@ def network() -> NodePerturbationRNN:
 
 def of_backend(backend: Any, individuals: int, trials: int, threads: int = 1) -> Measure:
     """Lifetimes of 400 trials per second; a lifetime of fewer trials counts as a fraction."""
-    net, seen = network(), block(individuals, trials)
+    net, trial_block = network(), block(individuals, trials)
 
     def rate() -> float:
         torch.set_num_threads(threads)
         start = time.perf_counter()
-        lifetimes(net, seen, torch.Generator().manual_seed(1), backend=backend)
+        lifetimes(net, trial_block, torch.Generator().manual_seed(1), backend=backend)
         return individuals * trials / TRIALS / (time.perf_counter() - start)
 
     return rate
@@ -59,18 +61,18 @@ def of_backend(backend: Any, individuals: int, trials: int, threads: int = 1) ->
 def losses(kind: torch.Tensor, answer: torch.Tensor, *, trials: Trials) -> torch.Tensor:
     """The losses of a worker's part of a population."""
     torch.set_num_threads(1)
-    seen = trials._replace(kind=kind, answer=answer)
-    return lifetimes(network(), seen, torch.Generator().manual_seed(1)).loss[:, -100:].mean(1)
+    answered_trials = trials._replace(kind=kind, answer=answer)
+    return lifetimes(network(), answered_trials, torch.Generator().manual_seed(1)).loss[:, -100:].mean(1)
 
 
 def of_workers(backend: Any, individuals: int) -> Measure:
     """Lifetimes per second on two worker processes, which are already started."""
-    seen = block(individuals, TRIALS)
-    function = partial(losses, trials=seen)
+    trial_block = block(individuals, TRIALS)
+    function = partial(losses, trials=trial_block)
 
     def rate() -> float:
         start = time.perf_counter()
-        evaluate([seen.kind, seen.answer], function, n_jobs=2, backend=backend)
+        evaluate([trial_block.kind, trial_block.answer], function, n_jobs=2, backend=backend)
         return individuals / (time.perf_counter() - start)
 
     return rate
@@ -103,20 +105,20 @@ def overhead(repetitions: int, population_size: int) -> list[float]:
     net = network()
     es = AntitheticES(net.parameters(), population_size=population_size)
     loss = torch.rand(population_size, generator=torch.Generator().manual_seed(0))
-    taken = []
+    seconds = []
     for _ in range(repetitions + 1):
         start = time.perf_counter()
         es.ask()
         es.tell(loss=loss)
-        taken.append(time.perf_counter() - start)
-    return taken[1:]
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
 
 
 def section(record: dict[str, Any]) -> list[str]:
     """Return the lines of the page that show the record."""
     rates = record["lifetimes"]
     median = {row: statistics.median(values) for row, values in rates.items()}
-    single, most = median[KERNEL], max(median.values())
+    single, fastest = median[KERNEL], max(median.values())
     once = statistics.median(record["ask and tell"])
     share = once / (once + record["population"] / (2 * single))
     lines = [
@@ -134,7 +136,7 @@ def section(record: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"- {RATE:.0f} lifetimes per second on 2 cores: {_verdict(most >= RATE)}",
+        f"- {RATE:.0f} lifetimes per second on 2 cores: {_verdict(fastest >= RATE)}",
         f"- {RATIO:.0f} times as fast as torch, on one thread each: {_verdict(single >= RATIO * median[PLAIN])}",
         f"- ask and tell of {record['population']} individuals take {1e3 * once:.0f} ms, {share:.1%} of a "
         f"generation on 2 cores; at most {OVERHEAD:.0%}: {_verdict(share <= OVERHEAD)}",

@@ -51,8 +51,8 @@ def of_loop(envs: list[Any], steps: int) -> Callable[[], float]:
         start = time.perf_counter()
         for row in chosen:
             for env, action in zip(envs, row, strict=True):
-                told = env.step(action)
-                if told[2] or told[3]:
+                result = env.step(action)
+                if result[2] or result[3]:
                     env.reset()
         return steps * len(envs) / (time.perf_counter() - start)
 

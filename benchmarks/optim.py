@@ -1,7 +1,7 @@
 """Time of a training step with learned preconditioners, compared with the same step with ``torch.optim.SGD``.
 
 A step is a forward pass, a backward pass and a step of the optimiser with momentum 0.9; all variants of a network run
-in one process on one thread, in turn. ``python benchmarks/optim.py`` takes five minutes and writes the record beside
+in one process on one thread, in turn. ``python benchmarks/optim.py`` takes five minutes and writes the record next to
 this file; ``--profile`` shows the time of each part of the optimiser's step.
 """
 
@@ -82,9 +82,9 @@ def optimizer_of(net: nn.Module, options: dict[str, Any] | None) -> torch.optim.
     return FOP(chosen, lr=1e-3, momentum=0.9)
 
 
-def way(made: tuple[nn.Module, Tensor, Tensor], options: dict[str, Any] | None) -> Callable[[], float]:
+def way(case: tuple[nn.Module, Tensor, Tensor], options: dict[str, Any] | None) -> Callable[[], float]:
     """Return a training step, which returns the seconds of the optimiser's part."""
-    net, x, classes = made
+    net, x, classes = case
     optimizer = optimizer_of(net, options)
 
     def step() -> float:
@@ -101,14 +101,14 @@ def measure(network: str) -> dict[str, dict[str, list[float]]]:
     """Return the seconds of each variant, measured in turn, after a few turns that are not counted."""
     make = {"resnet": resnet, "dense": dense}[network]
     ways = {name: way(make(), options) for name, options in WAYS[network].items()}
-    taken: dict[str, dict[str, list[float]]] = {name: {"step": [], "optimiser": []} for name in ways}
+    seconds: dict[str, dict[str, list[float]]] = {name: {"step": [], "optimiser": []} for name in ways}
     for turn, (name, step) in product(range(REPEATS[network] + 3), ways.items()):
         start = time.perf_counter()
-        own = step()
+        optimiser_seconds = step()
         if turn >= 3:
-            taken[name]["step"].append(time.perf_counter() - start)
-            taken[name]["optimiser"].append(own)
-    return taken
+            seconds[name]["step"].append(time.perf_counter() - start)
+            seconds[name]["optimiser"].append(optimiser_seconds)
+    return seconds
 
 
 def section(record: dict[str, Any]) -> list[str]:
@@ -117,11 +117,19 @@ def section(record: dict[str, Any]) -> list[str]:
         plain = statistics.median(ways["sgd"]["step"])
         for name, seconds in ways.items():
             low, middle, high = statistics.quantiles(seconds["step"], n=4)
-            most = TARGETS.get((network, name))
-            met = "" if most is None else f"at most {most}x: {'met' if middle / plain <= most else 'NOT MET'}"
-            own = 1e3 * statistics.median(seconds["optimiser"])
+            target = TARGETS.get((network, name))
+            met = "" if target is None else f"at most {target}x: {'met' if middle / plain <= target else 'NOT MET'}"
+            optimiser_ms = 1e3 * statistics.median(seconds["optimiser"])
             spread = f"{100 * (high - low) / middle:.0f}%"
-            cells = [SAID[network], name, f"{1e3 * middle:.1f}", spread, f"{own:.2f}", f"{middle / plain:.3f}x", met]
+            cells = [
+                SAID[network],
+                name,
+                f"{1e3 * middle:.1f}",
+                spread,
+                f"{optimiser_ms:.2f}",
+                f"{middle / plain:.3f}x",
+                met,
+            ]
             rows.append(f"| {' | '.join(cells)} |")
     return [
         "## Preconditioned steps",

@@ -112,11 +112,11 @@ def compiled_table(record: Record) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in record["compiled"]:
-        known = row["compilation"] is not None
+        is_measured = row["compilation"] is not None
         cells = [row["rule"], *map(str, size(row))]
-        if known:
-            both = [f"{1e3 * statistics.median(row['seconds'][way]):.1f}" for way in ("compiled", "ours")]
-            cells += [f"{row['compilation']:.0f} s", *both, shown(times(row, "compiled"))]
+        if is_measured:
+            milliseconds = [f"{1e3 * statistics.median(row['seconds'][way]):.1f}" for way in ("compiled", "ours")]
+            cells += [f"{row['compilation']:.0f} s", *milliseconds, shown(times(row, "compiled"))]
         else:
             cells += [f"not done in {plasticity.PATIENCE:.0f} s", "-", "-", "-"]
         lines.append("| " + " | ".join(cells) + " |")

@@ -6,8 +6,8 @@ engram's plain scan is measured as well. All implementations of a size run in on
 on the machine slows all of them alike; a table shows medians and their ratios. The machine should be idle.
 
 ``python benchmarks/plasticity.py`` measures the whole grid, in about 25 minutes on two cores, and writes the record
-beside this file, from which ``page.py`` writes the page; ``--quick`` takes a few sizes; ``--device cuda`` measures what
-can be measured on a GPU, into a separate record.
+next to this file, from which ``page.py`` writes the page; ``--quick`` takes a few sizes; ``--device cuda`` measures
+what can be measured on a GPU, into a separate record.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ class Case:
         arguments = (self.drive, self.weight, self.alpha, self.rule, state)
         return run_scan(RNN, backend, *arguments, neuromodulator=self.modulator)[0]
 
-    def backward(self, output: Tensor, wanted: Tensor) -> None:
-        gradients = torch.autograd.grad((output * wanted).mean(), self.parameters())
+    def backward(self, output: Tensor, grad_output: Tensor) -> None:
+        gradients = torch.autograd.grad((output * grad_output).mean(), self.parameters())
         assert all(g is not None for g in gradients)
         if output.is_cuda:
             torch.cuda.synchronize()
@@ -173,8 +173,8 @@ def measure(case: Case, seconds: float, repeats: int) -> dict[str, Any]:
 def in_own_process(*arguments: object, timeout: float | None = None) -> Any:
     command = [sys.executable, __file__, *map(str, arguments)]
     # Without caches, so that the time is that of a compilation.
-    own = os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout, env=own)
+    environment = os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=timeout, env=environment)
     return json.loads(done.stdout)
 
 
@@ -254,10 +254,10 @@ def print_loaded(busy: bool, size: tuple[int, int, int], seconds: float) -> None
         networks[name].zero_grad()
         networks[name](inputs)[0].backward(gradient)
 
-    with contextlib.ExitStack() as others:
+    with contextlib.ExitStack() as busy_processes:
         for _ in range(os.cpu_count() or 1 if busy else 0):
             other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-            others.callback(other.kill)
+            busy_processes.callback(other.kill)
         for name in networks:
             begin = time.perf_counter()
             while time.perf_counter() - begin < seconds / len(networks) or not durations[name][usual]:

@@ -1,7 +1,7 @@
 """Time of a training step by each learning rule, compared with the loop that a PyTorch user writes.
 
 A step computes the gradient and applies ``torch.optim.SGD``. All rules run in one process on one thread, in turn; a
-table shows medians and their ratios. ``python benchmarks/rules.py`` takes a minute and writes the record beside this
+table shows medians and their ratios. ``python benchmarks/rules.py`` takes a minute and writes the record next to this
 file.
 """
 
@@ -77,26 +77,26 @@ def costs(name: str) -> dict[str, float]:
     """Return the memory of an update beyond a forward pass, and its multiplications relative to a forward pass."""
     rule, model, (x, classes) = registry.get("learning_rules", name)(), network(activation(name)), batch()
     state = rule.update(model, x, classes, rule.init(model, torch.Generator().manual_seed(1))).state
-    held = [leaf for leaf in torch.utils._pytree.tree_leaves(state) if isinstance(leaf, torch.Tensor)]
+    state_tensors = [leaf for leaf in torch.utils._pytree.tree_leaves(state) if isinstance(leaf, torch.Tensor)]
 
     def update() -> object:
         return rule.update(model, x, classes, state)
 
     with torch.no_grad():
-        memory = extra_memory(update, lambda: model(x), held)
+        memory = extra_memory(update, lambda: model(x), state_tensors)
         return {"bytes": memory, "forwards": forward_equivalents(update, lambda: model(x))}
 
 
 def measure() -> dict[str, list[float]]:
     """Return the seconds of each rule, measured in turn, after a few turns that are not counted."""
     ways = {"loop": loop()} | {name: by_rule(name) for name in RULES}
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn, (name, way) in product(range(REPEATS + 3), ways.items()):
         start = time.perf_counter()
         way()
         if turn >= 3:
-            taken[name].append(time.perf_counter() - start)
-    return taken
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
 
 
 def section(record: dict[str, Any]) -> list[str]:
@@ -104,8 +104,8 @@ def section(record: dict[str, Any]) -> list[str]:
     rows = []
     for name, seconds in record["seconds"].items():
         low, middle, high = statistics.quantiles(seconds, n=4)
-        most = TARGETS.get(name)
-        met = "" if most is None else f"at most {most}x: {'met' if middle / plain <= most else 'NOT MET'}"
+        target = TARGETS.get(name)
+        met = "" if target is None else f"at most {target}x: {'met' if middle / plain <= target else 'NOT MET'}"
         cost = record["costs"].get(name, {"bytes": None, "forwards": None})
         memory = "" if cost["bytes"] is None else f"{cost['bytes'] / 1e6:.2f}"
         forwards = "" if cost["forwards"] is None else f"{cost['forwards']:.2f}"

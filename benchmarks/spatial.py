@@ -4,7 +4,7 @@ FARMap: steps per second over a whole walk (view, update, surprisal, frontiers a
 with the definition in NumPy (``DenseMap`` and ``ViewModel.defined``) on the same walk; and the time of a step as the
 world grows from 2,500 to 250,000 cells, for FARMap and for the explorer with one map. Walks run in turn in one process.
 
-``python benchmarks/spatial.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/spatial.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes few steps.
 """
 
@@ -42,10 +42,10 @@ def walk(world: np.ndarray, explorer: FrontierExplorer, steps: int, *, defined: 
     model = ViewModel()
     look = model.defined if defined else model.observe
     row, column = np.argwhere(world == 0)[len(world) // 2].tolist()
-    heading, moved, made = explorer.map.pose.heading, True, 0
+    heading, moved, n_steps = explorer.map.pose.heading, True, 0
     start = time.process_time()
-    while made < steps:
-        made += 1
+    while n_steps < steps:
+        n_steps += 1
         move = explorer.act(look(world, (row, column, heading)), moved=moved)
         if move is None:
             break
@@ -53,7 +53,7 @@ def walk(world: np.ndarray, explorer: FrontierExplorer, steps: int, *, defined: 
         ahead = row + int(MOVES[move, 0]), column + int(MOVES[move, 1])
         moved = not world[ahead]
         row, column = ahead if moved else (row, column)
-    return (time.process_time() - start) / made
+    return (time.process_time() - start) / n_steps
 
 
 def measured(quick: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Properties 1 to 4 are verified for all 45 networks, the others for the networks 
 VNN-COMP 2021, each with a time limit and one thread. Other measurements are the width of bounds on small networks
 relative to the bounds of auto_LiRPA 0.3, which are stored in the tests, and the time of a bound.
 
-``python benchmarks/verify.py`` measures, writes the record beside this file and prints its section of the page;
+``python benchmarks/verify.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes few networks; ``--page`` only prints the section, from the existing record.
 """
 
@@ -63,21 +63,22 @@ def acasxu(limit: float, quick: bool) -> list[dict[str, Any]]:
     """Return the answer to each question and its cost."""
     rows = []
     for number in range(1, 11):
-        one = acasxu_property(number)
-        names = NETWORKS if number <= 4 else one.networks
+        specification = acasxu_property(number)
+        names = NETWORKS if number <= 4 else specification.networks
         for name in names[:: 11 if quick and number <= 4 else 1]:
             if (read := network(name)) is None:
                 continue
             net, scale = read
-            boxes = [scale.box(box) for box in one.boxes]
+            boxes = [scale.box(box) for box in specification.boxes]
             results = [
-                verify(net, box, one.claim, engine="inputs", budget=Budget(seconds=limit / len(boxes))) for box in boxes
+                verify(net, box, specification.claim, engine="inputs", budget=Budget(seconds=limit / len(boxes)))
+                for box in boxes
             ]
             statuses = {result.status for result in results}
             status = "refuted" if "refuted" in statuses else "unknown" if "unknown" in statuses else "proved"
             began = time.perf_counter()
             checked = all(
-                check_certificate(net, box, one.claim, result.certificate).valid
+                check_certificate(net, box, specification.claim, result.certificate).valid
                 for box, result in zip(boxes, results, strict=True)
                 if result.certificate is not None
             )
@@ -121,12 +122,12 @@ def speed(repetitions: int = 5) -> float | None:
     box = scale.box(acasxu_property(3).boxes[0])
     rng = np.random.default_rng(0)
     centre, radius = rng.uniform(box.low, box.high, (256, 5)), (box.high - box.low) / 16
-    taken = []
+    seconds = []
     for _ in range(repetitions + 1):
         began = time.perf_counter()
         crown_bounds(net, centre - radius, centre + radius)
-        taken.append(time.perf_counter() - began)
-    return 1e6 * statistics.median(taken[1:]) / 256
+        seconds.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(seconds[1:]) / 256
 
 
 def machine() -> dict[str, Any]:

@@ -201,8 +201,8 @@ def difficulty_of_tasks() -> Crossing:
 def reached_in(record: Results, contest: Contest) -> dict[str, list[float]]:
     """The results of every registered part and the trivial one in a task, by seed, as far as a record has them."""
     parts = [*(contest.baselines or registry.names(contest.kind)), *filter(None, [contest.trivial])]
-    every = {part: contest.arm(part) for part in parts}
-    arms = {part: next(iter(changes)) for part, changes in every.items() if changes}
+    arms_by_part = {part: contest.arm(part) for part in parts}
+    arms = {part: next(iter(changes)) for part, changes in arms_by_part.items() if changes}
     return {part: record.values(arm, contest.measure) for part, arm in arms.items() if arm in record.arms}
 
 

@@ -7,11 +7,12 @@ that differs is therefore run a third time, with the code of the commit that wro
 numbers, only the machine differs: the record is extended and names both machines. Otherwise
 ``engram run NAME --until-decided`` makes a new record.
 
-A record of a fixed number of seeds is judged anew by the looks of its preset first. This is what ``--until-decided``
-would do with the same seeds; a claim that the fixed number decided can become open by it. In the same way, a record
-whose looks are the first ones of its preset is judged anew by all looks of the preset: what its former last look
-decided must then hold at the stricter level of an interim look. The error over all looks of one plan is 5 %. A longer
-plan that is made because a claim was open after a shorter one adds to it: ``docs/concepts.md`` says how much.
+A record of a fixed number of seeds is first judged again by the looks of its preset. This is what ``--until-decided``
+would do with the same seeds, and it can make a claim open that the fixed number had decided. In the same way, a record
+whose looks are the first ones of its preset is judged again by all looks of the preset: what the look that used to be
+the last one decided must then hold at the stricter level of an interim look. The error over all looks of one plan is 5
+%. A longer plan that is made because a claim was open after a shorter one adds to it: ``docs/concepts.md`` says how
+much.
 """
 
 from __future__ import annotations
@@ -54,9 +55,11 @@ def performed(
         note = write_note(
             root, experiment=experiment.name, preset=results.preset, changed={}, seeds=seeds.stop, jobs=all_jobs
         )
-        left = [job for job in all_jobs if not job.finished]
-        console.print(f"{experiment.name}: {len(all_jobs)} trials, {len(all_jobs) - len(left)} done", highlight=False)
-        last = perform_left(left, console, jobs, lambda job: [])
+        unfinished = [job for job in all_jobs if not job.finished]
+        console.print(
+            f"{experiment.name}: {len(all_jobs)} trials, {len(all_jobs) - len(unfinished)} done", highlight=False
+        )
+        last = perform_left(unfinished, console, jobs, lambda job: [])
         return read_back(experiment, root, note, last)
 
 

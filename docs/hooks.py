@@ -207,13 +207,13 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     return re.sub(r"<p>\[\[([\w-]+|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)
 
 
-def _runs(which: str) -> str:
-    if which == "standings":
+def _runs(reference: str) -> str:
+    if reference == "standings":
         counts: Counter[str] = Counter()
         for name in engram.experiments():
             counts.update(recorded(name).get(results.PRESET, {}).get("verdicts", {}))
         return f"<p>At laptop scale <b>{counted(counts)}</b> so far.</p>"
-    if which == "cards":
+    if reference == "cards":
         of = {name: (theme, title) for theme, named in THEMES.items() for name, title in named.items()}
         shown = [(name, section) for name in of for section in recorded(name).values()]
         cards = (
@@ -221,7 +221,7 @@ def _runs(which: str) -> str:
             for name, section in shown
         )
         return f'<div class="run cards">{"".join(cards)}</div>'
-    name, preset = which.split("/")
+    name, preset = reference.split("/")
     if name == "standing" and (standing := shipped(preset)):
         return f'<div class="run">{body(standing)}</div>'
     return report.as_html(recorded(name)[preset])
@@ -309,21 +309,21 @@ def shipped(kind: str) -> Standing | None:
 def experiment_page(name: str) -> str:
     """Return the page of an experiment: its summary, its recorded claims and its figures."""
     experiment = engram.registry.get("experiments", name)
-    parts = [FIGURES.format("../"), f"# {experiment.summary}"]
+    blocks = [FIGURES.format("../"), f"# {experiment.summary}"]
     if not recorded(name):
         why = results.waits(name).capitalize()
-        parts += [f"{experiment.paper}.", f"{why}: `engram run {name} --until-decided`."]
+        blocks += [f"{experiment.paper}.", f"{why}: `engram run {name} --until-decided`."]
     for preset in recorded(name):
-        parts += [f"## Preset {preset}"] * (len(recorded(name)) > 1) + [f"[[{name}/{preset}]]"]
+        blocks += [f"## Preset {preset}"] * (len(recorded(name)) > 1) + [f"[[{name}/{preset}]]"]
     if name in TASKS:
         task = TASKS[name]()
-        parts.append(f"## One of its tasks\n\n```text\n{explain(task)}\n```")
-        parts.append(f'<div class="run">{report.plot(draw(task))}</div>')
+        blocks.append(f"## One of its tasks\n\n```text\n{explain(task)}\n```")
+        blocks.append(f'<div class="run">{report.plot(draw(task))}</div>')
     if name in WORLDS:
-        parts.append(
+        blocks.append(
             f"## The first steps of an episode\n\nRandom actions in `{WORLDS[name]}`.\n\n{frames(WORLDS[name])}"
         )
-    return "\n\n".join(parts)
+    return "\n\n".join(blocks)
 
 
 def frames(world: str) -> str:
@@ -343,12 +343,12 @@ def frames(world: str) -> str:
 def public(module: str) -> dict[str, str]:
     """Return the public names of a package, each with the package that it is imported from."""
     loaded = __import__(module, fromlist=["_"])
-    own = [
+    defined_here = [
         name
         for name, item in vars(loaded).items()
         if inspect.isfunction(item) and item.__module__ == module and not name.startswith("_")
     ]
-    if names := getattr(loaded, "__all__", own):
+    if names := getattr(loaded, "__all__", defined_here):
         return dict.fromkeys(names, module)
     above = module.rpartition(".")[0]  # the package that exports these names
     package = __import__(above, fromlist=["_"])

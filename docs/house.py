@@ -52,13 +52,13 @@ def house() -> str:
     groups = {name: [path for path in everything if path.is_relative_to(SOURCE / name)] for name in packages}
     groups["modules beside them"] = [path for path in everything if path.parent == SOURCE]
     for name, paths in groups.items():
-        found = total(paths)
+        sizes = total(paths)
         tests = lines((TESTS / name).rglob("*.py") if name in packages else TESTS.glob("*.py"))
-        rows.append(f"| {name} | {len(paths)} | {found.lines} | {found.code} | {found.docstrings} | {tests} |")
-    found, tests = total(everything), lines(TESTS.rglob("*.py"))
-    rows.append(f"| **all** | {len(everything)} | {found.lines} | {found.code} | {found.docstrings} | {tests} |")
-    largest = sorted(everything, key=lambda path: -size(path.read_text()).code)[:10]
-    files = [f"| `{path.relative_to(SOURCE)}` | {size(path.read_text()).code} |" for path in largest]
+        rows.append(f"| {name} | {len(paths)} | {sizes.lines} | {sizes.code} | {sizes.docstrings} | {tests} |")
+    sizes, tests = total(everything), lines(TESTS.rglob("*.py"))
+    rows.append(f"| **all** | {len(everything)} | {sizes.lines} | {sizes.code} | {sizes.docstrings} | {tests} |")
+    largest_files = sorted(everything, key=lambda path: -size(path.read_text()).code)[:10]
+    files = [f"| `{path.relative_to(SOURCE)}` | {size(path.read_text()).code} |" for path in largest_files]
     return "\n".join(
         [
             "# The house",

@@ -57,14 +57,14 @@ def executed(text: str) -> str:
 
 def page(notebook: str) -> str:
     """Return an executed notebook as Markdown for the site, outputs below their code."""
-    parts = []
+    blocks = []
     for cell in json.loads(notebook)["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            blocks.append(source)
         else:
-            parts += [f"```python\n{source}\n```", *map(_output, cell["outputs"])]
-    return "\n\n".join(parts)
+            blocks += [f"```python\n{source}\n```", *map(_output, cell["outputs"])]
+    return "\n\n".join(blocks)
 
 
 def _output(output: dict[str, object]) -> str:

@@ -217,12 +217,12 @@ def last_release() -> str | None:
 def changed_since(version: str) -> list[tuple[str, str, str, str]]:
     """Return the claims whose verdicts differ: experiment, claim, verdict then and verdict now, empty where none is."""
     then, now = released()[version], verdicts_by_claim()
-    both = [
+    verdicts = [
         (name, claim, then.get(name, {}).get(claim, ""), now.get(name, {}).get(claim, ""))
         for name in dict.fromkeys([*now, *then])
         for claim in dict.fromkeys([*now.get(name, {}), *then.get(name, {})])
     ]
-    return [row for row in both if row[2] != row[3]]
+    return [row for row in verdicts if row[2] != row[3]]
 
 
 def seconds() -> dict[str, dict[str, list[float]]]:

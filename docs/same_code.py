@@ -100,7 +100,7 @@ def is_same_code(before: str, after: str) -> bool:
 
 def _catches(tree: ast.Module) -> bool:
     """Whether a file handles or suppresses errors that checks raise, in the same place or in its own functions."""
-    own = {node.name for node in ast.walk(tree) if isinstance(node, DEFINITIONS)}
+    defined_here = {node.name for node in ast.walk(tree) if isinstance(node, DEFINITIONS)}
     for node in ast.walk(tree):
         match node:
             case ast.Try(body, handlers):
@@ -116,7 +116,7 @@ def _catches(tree: ast.Module) -> bool:
             match part:
                 case ast.Raise() | ast.Call(ast.Attribute(ast.Name("checks"))):
                     return True
-                case ast.Call(ast.Name(name) | ast.Attribute(attr=name)) if name in own:
+                case ast.Call(ast.Name(name) | ast.Attribute(attr=name)) if name in defined_here:
                     return True
     return False
 
@@ -157,8 +157,8 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 def _without_new_checks(before: list[Any], after: list[Any]) -> list[Any]:
-    known = {ast.dump(node) for node in before if _is_check(node)}
-    return [node for node in after if not _is_check(node) or ast.dump(node) in known]
+    old_checks = {ast.dump(node) for node in before if _is_check(node)}
+    return [node for node in after if not _is_check(node) or ast.dump(node) in old_checks]
 
 
 def _is_check(node: Any) -> bool:

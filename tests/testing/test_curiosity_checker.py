@@ -144,11 +144,11 @@ BROKEN = {
     NoLoss: "loss of NoLoss = None: expected a finite number",
     CountsAll: "masked steps change nothing.*other observations in masked steps",
     DrawsGlobally: "used the global generator of torch",
-    Unseeded: "two that were made alike pay different bonuses",
+    Unseeded: "two curiosities that were made alike pay different bonuses",
     Centres: "changed in place",
     Marks: "changed in place",
     Remembers: "relies on a tensor that was overwritten later",
-    Shared: "pays different bonuses beside another one",
+    Shared: "pays different bonuses if another one runs next to it",
     Forgets: "the continuation differs",
 }
 

@@ -99,7 +99,7 @@ class Run:
     tensorboard: Flag = False
     """Also write TensorBoard event files into the folders of the trials."""
     keep_state: Flag = True
-    """Do not save the trained networks, which otherwise become state.safetensors beside each result."""
+    """Do not save the trained networks, which otherwise become state.safetensors next to each result."""
     json: Flag = False
     """Print the results as JSON, one object per line and experiment."""
 

@@ -42,8 +42,8 @@ def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
         message = re.split("─{9,} ", re.sub("^ ─ .*?─+ ", "", words))[0].strip()
         raise ValueError(f"{message} (see --help)")
     name, kind = wrong[1].removeprefix("--").replace("-", "_"), wrong[2]
-    several = {"[INT": "ints with spaces between", "[FLOAT": "numbers with spaces between"}
-    expected = ({"INT": "an int", "FLOAT": "a number"} | several).get(kind, kind)
+    several_values = {"[INT": "ints with spaces between", "[FLOAT": "numbers with spaces between"}
+    expected = ({"INT": "an int", "FLOAT": "a number"} | several_values).get(kind, kind)
     raise ValueError(f"{name} = {_value_of(wrong[1], arguments)!r}: expected {expected}")
 
 
@@ -104,10 +104,10 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
                 setting_values[full_name] = [word == "true" for word in choices]
                 continue
             is_range = kind in (int, float) and ":" in text
-            parts = text.split(":" if is_range else ",")
-            if is_range and len(parts) != 2:
+            items = text.split(":" if is_range else ",")
+            if is_range and len(items) != 2:
                 raise ValueError(f"{full_name} = {text!r}: expected a range of two numbers, as in 0.1:1")
-            parses = [_read(experiment, preset, owner, [name, part]) for part in parts]
+            parses = [_read(experiment, preset, owner, [name, part]) for part in items]
             numbers = [functools.reduce(getattr, setting.split("."), options) for options in parses]
             setting_values[full_name] = Range(*numbers) if is_range else numbers
     return setting_values
@@ -136,8 +136,10 @@ def rows(experiment: Experiment) -> tuple[list[str], Iterator[tuple[str, ...]]]:
 def arm_rows(experiment: Experiment) -> Iterator[tuple[str, str]]:
     """The arms, with the settings that each changes."""
     for study in experiment.by_name.values():
-        for arm, own in study.table.items():
-            settings = (f"{name} = {'from the others' if callable(value) else value}" for name, value in own.items())
+        for arm, changes in study.table.items():
+            settings = (
+                f"{name} = {'from the others' if callable(value) else value}" for name, value in changes.items()
+            )
             yield escape(arm), escape(", ".join(settings))
 
 
@@ -157,8 +159,8 @@ def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, lis
         owner = experiment.owner(name)
         words = split.setdefault(owner, [])
         inner = name[len(owner) :].removeprefix(".")
-        parts = inner.rpartition(".")
-        words += [f"--{parts[0]}{parts[1]}{negated}{parts[2]}", *([value] if equals else [])]
+        name_parts = inner.rpartition(".")
+        words += [f"--{name_parts[0]}{name_parts[1]}{negated}{name_parts[2]}", *([value] if equals else [])]
     return split
 
 

@@ -31,7 +31,7 @@ EXIT_INTERRUPTED = 130
 UNDONE = {"interrupted", "waiting", "running"}
 
 
-def run(command: Run, rest: list[str]) -> int:
+def run(command: Run, field_options: list[str]) -> int:
     """Run experiments, and print the verdicts on their claims."""
     import engram.lab
 
@@ -41,7 +41,9 @@ def run(command: Run, rest: list[str]) -> int:
     options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
     options["at_most"] = None if command.at_most is None else _seconds(command.at_most)
     # Everything is checked before anything runs.
-    changes = {name: fields.changes(registry.get("experiments", name), command.preset, rest) for name in command.names}
+    changes = {
+        name: fields.changes(registry.get("experiments", name), command.preset, field_options) for name in command.names
+    }
     code = 0
     for name in command.names:
         with contextlib.redirect_stdout(sys.stderr):  # the standard output is reserved for the results
@@ -95,13 +97,13 @@ def compare(command: Compare) -> None:
     print(f"report: {standing.report(command.out or _in_runs(command.runs, 'compare.html'))}")
 
 
-def sweep(command: Sweep, rest: list[str]) -> int:
+def sweep(command: Sweep, field_options: list[str]) -> int:
     """Run an experiment at many settings, and print a comparison of its arms."""
     import engram.lab
     from engram.lab.sweeps import compared, folder_of
 
     experiment: Experiment = registry.get("experiments", command.name)
-    values = fields.values(experiment, command.preset, rest)
+    values = fields.values(experiment, command.preset, field_options)
     options = {name: value for name, value in vars(command).items() if name not in ("name", "arms")}
     with contextlib.redirect_stdout(sys.stderr):
         swept = engram.lab.sweep(experiment, arms=_arms(command.arms), **options, **values)

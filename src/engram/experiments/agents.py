@@ -101,7 +101,13 @@ class Config:
 
 
 def world_of(task: TaskName, steps: int, seed: int = 0) -> gymnasium.Env[Any, Any]:
-    """The environment of a task, for a lifetime of ``steps`` steps; the seed determines the meta-task."""
+    """The environment of a task, for a lifetime of ``steps`` steps; the seed determines the meta-task.
+
+    Args:
+        task: The name of the task.
+        steps: Length of the lifetime in steps.
+        seed: Seed of the meta-task; the other tasks are the same for all seeds.
+    """
     assert engram.tasks  # importing it registers the environments
     if task == "meta-tasks":
         return MetaTaskEnv(sample(np.random.default_rng(seed)))
@@ -110,7 +116,14 @@ def world_of(task: TaskName, steps: int, seed: int = 0) -> gymnasium.Env[Any, An
 
 
 def agent_of(agent: str, env: gymnasium.Env[Any, Any], seed: int, rate: float | None) -> OnlineAgent:
-    """A new agent for an environment, with the given learning rate unless that is None."""
+    """A new agent for an environment, with the given learning rate unless that is None.
+
+    Args:
+        agent: The registered name of the agent.
+        env: The environment, whose spaces the agent gets.
+        seed: Seed of the agent.
+        rate: The learning rate; None: the agent's default.
+    """
     options = {} if rate is None else {"learning_rate": rate}
     make = registry.get("agents", agent)
     new_agent: OnlineAgent = make(env.observation_space, env.action_space, rng=np.random.default_rng(seed), **options)
@@ -125,7 +138,14 @@ class Life(NamedTuple):
 
 
 def lived(config: Config, length: int, seed: int, rate: float | None) -> Life:
-    """The returns of a new agent in a lifetime of at least ``length`` steps; the last episode is completed."""
+    """The returns of a new agent in a lifetime of at least ``length`` steps; the last episode is completed.
+
+    Args:
+        config: The settings.
+        length: Least number of steps of the lifetime.
+        seed: Seed of the agent and of the environment.
+        rate: The learning rate; None: the agent's default.
+    """
     env = world_of(config.task, length, seed)
     agent, life, steps = agent_of(config.agent, env, seed, rate), Life(np.zeros(PARTS), np.zeros(PARTS)), 0
     while steps < length:
@@ -159,7 +179,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 @cache
 def fits(agent: str, task: TaskName, rate: float | None = None) -> bool:
-    """Whether an agent can be made for a task, with the given learning rate unless that is None."""
+    """Whether an agent can be made for a task, with the given learning rate unless that is None.
+
+    Args:
+        agent: The registered name of the agent.
+        task: The name of the task.
+        rate: The learning rate; None: the agent's default.
+    """
     try:
         agent_of(agent, world_of(task, 1), 0, rate)
     except REFUSALS:
@@ -187,8 +213,8 @@ def arm_of(agent: str, task: TaskName) -> dict[str, dict[str, Any]]:
 
 def arms() -> dict[str, dict[str, Any]]:
     """The arms of all registered agents on all tasks that they fit."""
-    every = (arm_of(agent, task) for task in TASKS for agent in registry.names("agents"))
-    return {arm: own for of_agent in every for arm, own in of_agent.items()}
+    arms_by_pair = (arm_of(agent, task) for task in TASKS for agent in registry.names("agents"))
+    return {arm: changes for arms_of_pair in arms_by_pair for arm, changes in arms_of_pair.items()}
 
 
 def step_of(config: Config) -> Callable[[], object]:

@@ -88,7 +88,14 @@ class Config:
 
 
 def drawn(kind: Patterns, count: int, units: int, generator: torch.Generator) -> Tensor:
-    """Random patterns, or families of five patterns, each a random prototype with a fifth of its units flipped."""
+    """Random patterns, or families of five patterns, each a random prototype with a fifth of its units flipped.
+
+    Args:
+        kind: Whether the patterns are independent or come in families.
+        count: Number of patterns.
+        units: Number of units of a pattern.
+        generator: Source of the patterns.
+    """
     families = count if kind == "random" else -(-count // KIN)
     patterns = 1.0 - 2 * torch.randint(0, 2, (families, units), generator=generator).float()
     if kind == "random":
@@ -115,7 +122,13 @@ def lost(errors: float) -> float:
 
 
 def reached(places: np.ndarray, errors: np.ndarray, most: float) -> float:
-    """The load or noise, linearly interpolated, at which errors first exceed ``most``; 0 if they do from the start."""
+    """The load or noise, linearly interpolated, at which errors first exceed ``most``; 0 if they do from the start.
+
+    Args:
+        places: The loads or noise levels, in ascending order.
+        errors: The error at each of them.
+        most: The largest error that counts as recall.
+    """
     above = errors > most
     if not above.any():
         return float(places[-1])
@@ -133,9 +146,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     seeds = torch.randint(2**62, (2, len(places)), generator=run.generator).tolist()
     for step in run.steps(len(places), errors=errors, weights=weights):
         load, noise = (places[step], config.noise) if config.rises == "load" else (LOAD, places[step])
-        generator, own = (torch.Generator().manual_seed(of_kind[step]) for of_kind in seeds)
+        generator, memory_generator = (torch.Generator().manual_seed(of_kind[step]) for of_kind in seeds)
         patterns = drawn(config.patterns, max(1, round(load * config.units)), config.units, generator)
-        memory = registry.get("associative_memories", config.memory)(config.units, generator=own)
+        memory = registry.get("associative_memories", config.memory)(config.units, generator=memory_generator)
         apply_store(memory, patterns)
         chosen = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
         answer = apply_recall(memory, corrupted(chosen, float(noise), generator=generator))
@@ -175,7 +188,7 @@ def step_of(config: Config) -> Callable[[], object]:
 def arms() -> dict[str, dict[str, Any]]:
     """Every registered memory and the cue on each task, and Hebb's rule as in textbooks."""
     names = [*registry.names("associative_memories"), *MEMORIES]
-    table = {arm: own for task in TASKS for name in names for arm, own in arm_of(name, task).items()}
+    table = {arm: changes for task in TASKS for name in names for arm, changes in arm_of(name, task).items()}
     table["textbook-hopfield"] = {
         "units": 1000, "noise": 0.0, "errors": 0.016, "points": 9, "least": 0.1, "most": 0.18,
     }  # fmt: skip

@@ -64,8 +64,8 @@ class Config:
         if self.cues % 2:
             raise ValueError(f"cues = {self.cues}: expected an even number")
         if self.cues > 2**self.cue_bits:
-            most = 2**self.cue_bits
-            raise ValueError(f"cues = {self.cues}: expected at most {most}, with cue_bits = {self.cue_bits}")
+            max_cues = 2**self.cue_bits
+            raise ValueError(f"cues = {self.cues}: expected at most {max_cues}, with cue_bits = {self.cue_bits}")
         if self.fixed_cues and self.cues > self.cue_bits:
             raise ValueError(f"cues = {self.cues}: expected at most cue_bits = {self.cue_bits}, as fixed_cues = True")
         longest = self.cues // 2 + self.cues + 2 + self.reward_delay
@@ -150,8 +150,8 @@ def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     An agent is trained at each rate for the whole of this time, because accuracy stays at chance for a third to two
     thirds of it.
     """
-    own: dict[str, Any] = {"rule": NO_RULE if rule == NON_PLASTIC else rule, "rates": (1e-3, 3e-3, 1e-2)}
-    return {f"rule-{rule}": {**own, "iterations": lambda arm: max(10, arm.iterations // 4)}}
+    changes: dict[str, Any] = {"rule": NO_RULE if rule == NON_PLASTIC else rule, "rates": (1e-3, 3e-3, 1e-2)}
+    return {f"rule-{rule}": {**changes, "iterations": lambda arm: max(10, arm.iterations // 4)}}
 
 
 contests = [

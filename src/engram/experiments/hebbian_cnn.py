@@ -106,7 +106,13 @@ def read(config: Config, split: Literal["train", "test"]) -> tuple[Float[np.ndar
 
 
 def build(config: Config, channels: int, generator: torch.Generator) -> nn.Sequential:
-    """The layers of a trial."""
+    """The layers of a trial.
+
+    Args:
+        config: The settings.
+        channels: Number of channels of the images.
+        generator: Source of the initial weights and of the pruned connections.
+    """
     layers, rates = [], (config.lr_1, config.lr_2, config.lr_3)
     for filters, kernel, fan_in, lr in zip(FILTERS, KERNELS, FAN_INS, rates, strict=True):
         units = max(2, int(filters * config.width))
@@ -171,22 +177,22 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 def features_of(net: nn.Sequential, images: Tensor) -> list[Tensor]:
     """The features of each layer for a readout, computed in batches."""
     with torch.no_grad():
-        parts = [layer_features(net, batch) for batch in torch.split(images, 100)]
-    return [torch.cat(part) for part in zip(*parts, strict=True)]
+        features_by_batch = [layer_features(net, batch) for batch in torch.split(images, 100)]
+    return [torch.cat(part) for part in zip(*features_by_batch, strict=True)]
 
 
 def foreign_gradient(net: nn.Sequential, images: Tensor) -> float:
     """The largest gradient of a layer's surrogate loss with respect to the filters of another layer, in training."""
     layers: list[Any] = list(copy.deepcopy(net).train().requires_grad_())
-    weights, largest = [layer.weight for layer in layers], 0.0
+    weights, largest_gradient = [layer.weight for layer in layers], 0.0
     for number, layer in enumerate(layers):
         drive = torch.conv2d(per_sample_standardize(images), layer.weight)
         loss = hebbian_loss(drive, k_winners(layer.threshold(drive), 1), layer.weight)
         for source, grad in enumerate(torch.autograd.grad(loss, weights, allow_unused=True)):
             if grad is not None and source != number:
-                largest = max(largest, float(grad.abs().max()))
+                largest_gradient = max(largest_gradient, float(grad.abs().max()))
         images = layer(images)
-    return largest
+    return largest_gradient
 
 
 def receptive_fields(net: nn.Sequential) -> list[Float[Tensor, "n c side side"]]:

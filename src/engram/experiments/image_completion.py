@@ -173,8 +173,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule, or of a network without plasticity, at a chosen rate."""
-    own: dict[str, Any] = {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "connection", "rule": rule}
-    return {f"rule-{rule}": {**own, "rates": (1e-3, 3e-3, 1e-2)}}
+    changes: dict[str, Any] = (
+        {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "connection", "rule": rule}
+    )
+    return {f"rule-{rule}": {**changes, "rates": (1e-3, 3e-3, 1e-2)}}
 
 
 def step_of(config: Config) -> Callable[[], object]:

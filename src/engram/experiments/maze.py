@@ -131,7 +131,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> dict[str, Any]:
-    """Play twenty batches of episodes with random actions."""
+    """Play twenty batches of episodes with random actions.
+
+    Args:
+        config: The settings.
+        run: The run.
+        env: The environments.
+    """
     for batch in run.steps(20):
         env.reset(seed=int(run.rng.integers(2**31)))
         hits = 0.0
@@ -143,8 +149,8 @@ def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule, or of a network without plasticity, trained for a quarter of the time at a chosen rate."""
-    own = NO_RULE if rule == NON_PLASTIC else rule
-    return {f"rule-{rule}": {"rule": own, "rates": RATES, "iterations": lambda arm: max(10, arm.iterations // 4)}}
+    rule_name = NO_RULE if rule == NON_PLASTIC else rule
+    return {f"rule-{rule}": {"rule": rule_name, "rates": RATES, "iterations": lambda arm: max(10, arm.iterations // 4)}}
 
 
 contests = [

@@ -184,10 +184,16 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def trained(config: Config, run: Run, tasks: list[MetaTask]) -> ActorCritic | CuriousActorCritic:
-    """A network trained on tasks, in successive parts if there are more tasks than lifetimes in a batch."""
+    """A network trained on tasks, in successive parts if there are more tasks than lifetimes in a batch.
+
+    Args:
+        config: The settings.
+        run: The run.
+        tasks: The training tasks.
+    """
     size, memory = config.batch_size, config.agent != "memoryless"
-    parts = [tasks[first : first + size] for first in range(0, len(tasks), size)]
-    envs = [observed(part, size, memory=memory) for part in parts]
+    task_groups = [tasks[first : first + size] for first in range(0, len(tasks), size)]
+    envs = [observed(part, size, memory=memory) for part in task_groups]
     agent = build(config, run.generator).to(run.device)
     if isinstance(agent, CuriousActorCritic):
         learn_by_ppo(envs, agent, config, run)
@@ -197,7 +203,14 @@ def trained(config: Config, run: Run, tasks: list[MetaTask]) -> ActorCritic | Cu
 
 
 def learn_by_ppo(envs: list[Any], agent: CuriousActorCritic, config: Config, run: Run) -> None:
-    """Train an agent by PPO on whole lifetimes, with several updates on each."""
+    """Train an agent by PPO on whole lifetimes, with several updates on each.
+
+    Args:
+        envs: The environments, used in turn.
+        agent: The agent, which is changed.
+        config: The settings.
+        run: The run.
+    """
     ppo = replace(LEARNS_BY_PPO, minibatches=min(LEARNS_BY_PPO.minibatches, config.batch_size))
     optimizer = ppo.optimizer(agent)
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
@@ -236,7 +249,13 @@ class PPOAgent:
 
 
 def tested(config: Config, run: Run, agents: Sequence[Agent]) -> dict[str, Any]:
-    """The scores of agents, one per test task: 0 is chance, 1 is an oracle that knows the instance."""
+    """The scores of agents, one per test task: 0 is chance, 1 is an oracle that knows the instance.
+
+    Args:
+        config: The settings.
+        run: The run.
+        agents: An agent for each test task.
+    """
     tests = test_set(config)
     rewards = np.zeros((3, len(tests), config.horizon))  # of random actions, the agent and the oracle
     first_seed = int(run.rng.integers(2**31))

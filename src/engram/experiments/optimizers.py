@@ -136,8 +136,8 @@ def digits(network: Literal["dense", "convolutional"], generator: torch.Generato
     def loss_of(part: slice) -> Tensor:
         return cross_entropy(model(data.x[part]), data.y[part])
 
-    parts = partial(loss_of, slice(FITTED, TRAINED)), partial(loss_of, slice(TRAINED, None))
-    return Training(list(model.parameters()), losses(), *parts)
+    evaluations = partial(loss_of, slice(FITTED, TRAINED)), partial(loss_of, slice(TRAINED, None))
+    return Training(list(model.parameters()), losses(), *evaluations)
 
 
 def plastic(generator: torch.Generator) -> Training:
@@ -250,7 +250,7 @@ def step_of(config: Config) -> Callable[[], object]:
     return step
 
 
-arms = {arm: own for problem in RECORDED for name in OPTIMIZERS for arm, own in arm_of(name, problem).items()}
+arms = {arm: changes for problem in RECORDED for name in OPTIMIZERS for arm, changes in arm_of(name, problem).items()}
 for problem, matrix in MATRICES.items():
     arms[f"{problem}-fop"]["optimizer"] = matrix
 log_loss = metric("log_loss")

@@ -138,8 +138,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 def arm_of(rule: str) -> dict[str, dict[str, Any]]:
     """The arm of a rule, or of a network without plasticity, trained for a third of the time at a chosen rate."""
-    own: dict[str, Any] = {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "plastic", "rule": rule}
-    return {f"rule-{rule}": {**own, "rates": (3e-4, 1e-3, 3e-3), "episodes": lambda arm: max(10, arm.episodes // 3)}}
+    changes: dict[str, Any] = {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "plastic", "rule": rule}
+    return {
+        f"rule-{rule}": {**changes, "rates": (3e-4, 1e-3, 3e-3), "episodes": lambda arm: max(10, arm.episodes // 3)}
+    }
 
 
 def step_of(config: Config) -> Callable[[], object]:

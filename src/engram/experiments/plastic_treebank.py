@@ -79,7 +79,13 @@ def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:
 
 
 def count(config: Config, network: str, hidden_size: int) -> int:
-    """The number of parameters of the layers of a network, with ``hidden_size`` units in all but the last."""
+    """The number of parameters of the layers of a network, with ``hidden_size`` units in all but the last.
+
+    Args:
+        config: The settings.
+        network: The kind of network.
+        hidden_size: Number of units of each layer but the last.
+    """
     per_unit, modulator = (8, 0) if network == "lstm" else (7 + 1 + 3, 1)  # biases; alpha and neuromodulator
     layers = sizes(config, hidden_size)
     return sum(4 * units * (inputs + units) + per_unit * units + modulator for inputs, units in layers)
@@ -148,7 +154,13 @@ class LanguageModel(nn.Module):
     def read(
         self, words: Int64[Tensor, "time batch"], carried: Carried | None, generator: torch.Generator | None
     ) -> Reading:
-        """Read a window, with dropout if a generator is given; one mask applies to all steps."""
+        """Read a window, with dropout if a generator is given; one mask applies to all steps.
+
+        Args:
+            words: Indices of the words.
+            carried: The states of the layers carried over from the window before; None: initial states.
+            generator: Source of the dropout masks; None: no dropout.
+        """
         config = self.config
 
         def drop(values: Tensor, probability: float, *mask_shape: int) -> Tensor:
@@ -187,7 +199,13 @@ def _in_parts(layer: nn.Module, activity: Tensor, carried: Any) -> tuple[Tensor,
 
 
 def window_sizes(length: int, window: int, rng: np.random.Generator) -> Int64[np.ndarray, " windows"]:
-    """Random lengths, around ``window``, of the windows into which a text of ``length`` words to predict is cut."""
+    """Random lengths, around ``window``, of the windows into which a text of ``length`` words to predict is cut.
+
+    Args:
+        length: Number of words to predict.
+        window: The usual length of a window, in words.
+        rng: Source of the lengths.
+    """
     number = length // SHORTEST + 1
     mean = np.where(rng.random(number) < USUAL, window, window / 2)
     sizes = rng.normal(mean, SPREAD).astype(np.int64).clip(SHORTEST, window + 2 * SPREAD)
@@ -219,8 +237,8 @@ def text(config: Config, generator: torch.Generator) -> PennTreebank:
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network by truncated back-propagation and evaluate its perplexity on unseen text."""
     corpus = text(config, run.generator)
-    parts = zip(corpus[:3], (config.batch_size, VALID_ROWS, TEST_ROWS), strict=True)
-    train, valid, test = (in_rows(part, rows).to(run.device) for part, rows in parts)
+    texts = zip(corpus[:3], (config.batch_size, VALID_ROWS, TEST_ROWS), strict=True)
+    train, valid, test = (in_rows(part, rows).to(run.device) for part, rows in texts)
     net = LanguageModel(config, len(corpus.words), run.generator).to(run.device)
     mean = AveragedModel(net)
     optimizer = torch.optim.SGD(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)

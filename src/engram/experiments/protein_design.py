@@ -5,7 +5,7 @@ network fitted to them labels many mutants, the labels are smoothed over a graph
 to the smoothed labels guides a gradient-based search. The landscape gives the true fitness of the designed sequences.
 Baselines are a search on the first network, a new network fitted to its labels without smoothing (gamma 0), searches
 without gradients, and the consensus, which needs no model. Edges are weighted as in the paper's text, and most arms
-accept proposals by a balanced rule of ours, beside which the rules of the paper and of its code are run.
+accept proposals by a balanced rule of ours, which is compared with the rules of the paper and of its code.
 """
 
 from __future__ import annotations
@@ -138,7 +138,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def learned(config: Config, run: Run, start: Measurements) -> SeqCNN:
-    """The network for the search, fitted to measurements or to predicted labels of many mutants, smoothed or not."""
+    """The network for the search, fitted to measurements or to predicted labels of many mutants, smoothed or not.
+
+    Args:
+        config: The settings.
+        run: The run.
+        start: The measured sequences.
+    """
     net = fitted(config, run, start, config.epochs)
     if config.labels == "predicted":
         nodes = expand_hamming1(start.tokens, max(config.nodes, len(start.tokens)), run.rng)
@@ -151,7 +157,14 @@ def learned(config: Config, run: Run, start: Measurements) -> SeqCNN:
 
 
 def fitted(config: Config, run: Run, data: Measurements, epochs: int) -> SeqCNN:
-    """A new network, fitted to data."""
+    """A new network, fitted to data.
+
+    Args:
+        config: The settings.
+        run: The run.
+        data: Sequences and their values.
+        epochs: Number of passes over the data.
+    """
     net = SeqCNN(data.tokens.shape[1], channels=config.channels, generator=run.generator)
     optimizer = optimizer_of(net, config.lr)
     for epoch in run.steps(epochs, net=net, optimizer=optimizer):
@@ -161,7 +174,14 @@ def fitted(config: Config, run: Run, data: Measurements, epochs: int) -> SeqCNN:
 
 
 def climbed(config: Config, net: SeqCNN, start: Measurements, rng: np.random.Generator) -> tuple[Population, float]:
-    """The best sequences at the end of a search, and the share of accepted proposals."""
+    """The best sequences at the end of a search, and the share of accepted proposals.
+
+    Args:
+        config: The settings, with the search.
+        net: The network whose predictions are maximised.
+        start: The measured sequences, from which the search starts.
+        rng: Source of the proposals.
+    """
     if config.search == "gibbs":
         sampler = GibbsWithGradients(net, config.temperature, config.proposals, config.accept, clusters=config.clusters)
         final, history = sampler.run(Population(*start), config.rounds, rng)
@@ -245,7 +265,13 @@ SMOOTHED = {"refit": "0", "gamma-tenth": "0.1", "smoothed": "1", "gamma-ten": "1
 
 
 def bars(results: Results, arms: list[str], key: str) -> tuple[Float[np.ndarray, "arms"], Float[np.ndarray, "arms"]]:
-    """The mean and standard deviation over seeds of a result for each arm."""
+    """The mean and standard deviation over seeds of a result for each arm.
+
+    Args:
+        results: The results.
+        arms: The arms.
+        key: The name of the result.
+    """
     values = [np.array(results.values(arm, key)) for arm in arms]
     return np.array([v.mean() for v in values]), np.array([v.std() for v in values])
 
@@ -273,7 +299,14 @@ def figure(results: Results) -> go.Figure:
 
 
 def along_gamma(plot: go.Figure, results: Results, ladder: list[str], shades: dict[str, str]) -> go.Figure:
-    """Add a second row with fitness, diversity and novelty against gamma."""
+    """Add a second row with fitness, diversity and novelty against gamma.
+
+    Args:
+        plot: The figure, which is changed.
+        results: The results.
+        ladder: The arms in ascending order of gamma.
+        shades: The colour of each arm.
+    """
     gammas = [SMOOTHED[arm] for arm in ladder]
     for column, key in enumerate(("fitness", "diversity", "novelty"), 1):
         mean, spread = bars(results, ladder, key)

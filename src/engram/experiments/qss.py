@@ -81,7 +81,13 @@ presets = {  # the published size fits a laptop
 
 
 def build(config: Grid, rate: float, rng: np.random.Generator) -> Learner:
-    """A learner with a learning rate."""
+    """A learner with a learning rate.
+
+    Args:
+        config: The settings.
+        rate: The learning rate.
+        rng: Source of the exploration.
+    """
     plain = grid_transfer(cliff=config.cliff)  # its four actions are the four directions
     cells = len(plain.terminal)
     options: dict[str, Any] = {
@@ -93,8 +99,8 @@ def build(config: Grid, rate: float, rng: np.random.Generator) -> Learner:
     if config.learner == "qsa":
         return TabularQ([0], [cells], [cells], config.n_actions, **options)
 
-    def causes(s: int, following: int) -> list[int]:
-        return np.flatnonzero(plain.successors[s, :, 0] == following).tolist()
+    def causes(s: int, next_state: int) -> list[int]:
+        return np.flatnonzero(plain.successors[s, :, 0] == next_state).tolist()
 
     options["inverse"] = causes if config.inverse == "known" else "learned"
     options["neighbours"] = lambda s: plain.successors[s].ravel().tolist()
@@ -149,7 +155,9 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
     if isinstance(agents[0], TabularQSS) and config.source_episodes:
         values, successors = agents[0].transition_values(), grid_transfer().successors  # by direction, for each cell
         rows = enumerate(mdp.terminal)
-        result["transitions"] = [np.where(end, 0.0, values[s, successors[s, :, 0]]).tolist() for s, end in rows]
+        result["transitions"] = [
+            np.where(end, 0.0, values[state, successors[state, :, 0]]).tolist() for state, end in rows
+        ]
     run.keep(**_agents_by_name(agents))
     return result
 
@@ -273,10 +281,16 @@ def figure(results: Results) -> go.Figure:
     values = np.array(results.values("qss-transfer", "transitions")[0])
     row, column = np.divmod(np.arange(len(values)), int(len(values) ** 0.5))
     for direction, symbol in enumerate(("triangle-up", "triangle-down", "triangle-left", "triangle-right")):
-        up, left = MOVES[direction]
+        rows_up, columns_left = MOVES[direction]
         marker: dict[str, Any] = {"symbol": symbol, "size": 8, "color": values[:, direction], "coloraxis": "coloraxis"}
         plot.add_scatter(
-            x=column + 0.27 * left, y=row + 0.27 * up, mode="markers", marker=marker, showlegend=False, row=1, col=1
+            x=column + 0.27 * columns_left,
+            y=row + 0.27 * rows_up,
+            mode="markers",
+            marker=marker,
+            showlegend=False,
+            row=1,
+            col=1,
         )
     plot.update_yaxes(autorange="reversed", scaleanchor="x", title="row", row=1, col=1)
     shown_arms = [f"{learner}-{way}" for way in ("transfer", "scratch") for learner in ("qss", "qsa")]

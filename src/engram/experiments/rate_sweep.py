@@ -44,8 +44,8 @@ def best_of_rates(
     """Run the whole trial at each learning rate; log the metrics and return the results at the one that scores best.
 
     This is for tasks on which networks stay at chance for much of training, so that shorter trials say nothing. The
-    score must come from training or validation and the results that are compared from other data; otherwise, the best
-    of several is too good. Each trial draws new initial weights from the generators of the run.
+    score must come from training or validation and the results that are compared from other data; otherwise the best of
+    several scores is biased upwards. Each trial draws new initial weights from the generators of the run.
 
     Args:
         config: The settings, with the candidates as ``rates``, and with ``learning_rate`` or an ``a2c`` that has one.

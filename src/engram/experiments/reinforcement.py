@@ -61,6 +61,12 @@ def learn(
 
 
 def step_of(env: Any, agent: ActorCritic, a2c: A2C) -> Callable[[], object]:
-    """A function to be timed, which plays a batch of episodes and makes a training step on it."""
+    """A function to be timed, which plays a batch of episodes and makes a training step on it.
+
+    Args:
+        env: The environments.
+        agent: The agent, which is changed.
+        a2c: The settings of the training step.
+    """
     generator, optimizer = torch.Generator().manual_seed(0), a2c.optimizer(agent)
     return lambda: a2c_step(agent, optimizer, rollout(env, agent, generator, seed=0), a2c)

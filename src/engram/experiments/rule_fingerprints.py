@@ -114,7 +114,13 @@ def build(hidden: int, generator: torch.Generator) -> nn.Sequential:
 
 
 def rule_and_optimizer(name: str, number: int, network: nn.Module) -> tuple[LearningRule[Any], torch.optim.SGD]:
-    """The rule of a group, by ``name``, and the optimiser of its ``number``-th network."""
+    """The rule of a group, by ``name``, and the optimiser of its ``number``-th network.
+
+    Args:
+        name: The name of the group.
+        number: Number of the network within its group, which determines the learning rate.
+        network: The network.
+    """
     rule, rates = RULES.get(name, RULES["backprop"])
     momentum = TWINS.get(name, 0.0)
     # The effective rate of heavy-ball descent, rate / (1 - momentum), is the same for all.
@@ -149,9 +155,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     images, classes = digits()
     order = run.rng.permutation(len(images))
     first, second, last = config.probes + ASKED * np.arange(3)
-    parts = [slice(0, first), slice(first, second), slice(second, last)]
-    (probes, labels), held_out, tested = ((images[order[part]], classes[order[part]]) for part in parts)
-    x, y = images[order[parts[-1].stop :]], classes[order[parts[-1].stop :]]
+    index_ranges = [slice(0, first), slice(first, second), slice(second, last)]
+    (probes, labels), held_out, tested = ((images[order[part]], classes[order[part]]) for part in index_ranges)
+    x, y = images[order[index_ranges[-1].stop :]], classes[order[index_ranges[-1].stop :]]
     groups = tuple(RULES if config.rules == "differ" else TWINS)
     names = np.repeat(groups, config.networks)
     paths = np.zeros((len(names), config.looks, COMPONENTS))
@@ -204,7 +210,13 @@ def hidden_activity(network: nn.Sequential, probes: Float[Tensor, "probes pixels
 
 @torch.no_grad()
 def accuracy_of(network: nn.Module, x: Float[Tensor, "images pixels"], y: Int[Tensor, "images"]) -> float:
-    """The accuracy of a network."""
+    """The accuracy of a network.
+
+    Args:
+        network: The network.
+        x: The images.
+        y: Their classes.
+    """
     return float((network(x).argmax(1) == y).float().mean())
 
 

@@ -45,7 +45,7 @@ class Study:
         arms: For each arm, in the order in which trials run, the settings that it changes; or a function that returns
             this.
         config: The class of settings (default: the type that ``trial`` declares for its first parameter).
-        figure: The figure shown beside its claims (default: learning curves).
+        figure: The figure shown with its claims (default: learning curves).
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
@@ -242,7 +242,7 @@ class Experiment:
 
     @property
     def answered(self) -> dict[str, str]:
-        """The verdicts cited in the answer: ``"holds"``, ``"fails"`` or ``"is open"``, by claim id."""
+        """The verdicts that the answer cites: ``"holds"``, ``"fails"`` or ``"is open"``, by claim id."""
         return dict(SAID.findall(" ".join(self.answer.split())))  # a tag may be broken over two lines
 
     @property
@@ -325,12 +325,12 @@ class Experiment:
                 different[name] = value
             elif value != self._default(preset, name):
                 values = self.values_of({arm: all_arms[arm] for arm in selected}, name)
-                if values and all(own == value for own in values.values()):
+                if values and all(arm_value == value for arm_value in values.values()):
                     continue
-                own_values = [f"{configs.dotted(arm, name)} is {own!r}" for arm, own in values.items()]
+                own_values = [f"{configs.dotted(arm, name)} is {arm_value!r}" for arm, arm_value in values.items()]
                 hint = f": {', '.join(own_values[:3])}" if own_values else ""
-                which = self.name if len(selected) == len(all_arms) else "this run"
-                raise ValueError(f"{name} = {value!r}: no arm of {which} depends on it{hint}")
+                scope = self.name if len(selected) == len(all_arms) else "this run"
+                raise ValueError(f"{name} = {value!r}: no arm of {scope} depends on it{hint}")
         return different
 
     def _all_arms(self) -> list[str]:
@@ -346,8 +346,8 @@ class Experiment:
         """
         owner, field, _ = next(_changes(self, {name: None}))
         table = self.by_name[owner].table if owner in self.by_name else ()
-        of_study = {arm: compared[arm].config for arm in compared if arm in table}
-        return {arm: functools.reduce(getattr, field.split("."), config) for arm, config in of_study.items()}
+        study_arms = {arm: compared[arm].config for arm in compared if arm in table}
+        return {arm: functools.reduce(getattr, field.split("."), config) for arm, config in study_arms.items()}
 
     def expected_seconds(self, preset: str) -> float:
         """The estimated time of a preset on one core; NaN if an arm has no record yet."""
@@ -388,9 +388,9 @@ class Experiment:
         """The fields of a study or an arm by dotted name; of all studies if there are several and none is named."""
         owners = [owner] if owner or "" in self.by_name else self.by_name
         return {
-            configs.dotted(own, name): field
-            for own in owners
-            for name, field in configs.fields(self.settings(own)).items()
+            configs.dotted(owner_name, name): field
+            for owner_name in owners
+            for name, field in configs.fields(self.settings(owner_name)).items()
         }
 
     def check_field(self, name: str, owner: str = "") -> None:
@@ -507,11 +507,11 @@ def _draft(cls: Any, layers: Sequence[Changes]) -> Any:
 
 def _set(target: Any, path: Sequence[str], value: Any) -> None:
     """Set a field of an unvalidated config; if the path has several parts, in a copy of the nested config."""
-    first, *rest = path
-    if rest:
+    first, *inner_path = path
+    if inner_path:
         inner = object.__new__(type(getattr(target, first)))
         for name, item in vars(getattr(target, first)).items():
             object.__setattr__(inner, name, item)
-        _set(inner, rest, value)
+        _set(inner, inner_path, value)
         value = inner
     object.__setattr__(target, first, value)

@@ -77,7 +77,9 @@ def draw(figures: Mapping[str, go.Figure], kind: Literal["svg", "png"]) -> dict[
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{number}.{kind}") for number in range(len(figures))]
         try:
-            widths, heights = ([f.layout[side] or default for f in figures.values()] for side, default in SIZE.items())
+            widths, heights = (
+                [figure.layout[side] or default for figure in figures.values()] for side, default in SIZE.items()
+            )
             plotly.io.write_images(list(figures.values()), paths, width=widths, height=heights)
         except RuntimeError as error:
             raise ValueError(f"a {kind} cannot be drawn: {' '.join(str(error).split())}") from error

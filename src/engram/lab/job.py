@@ -38,7 +38,13 @@ class Job:
     """A trial and the options with which a worker runs it; options not listed here are those of ``run``.
 
     Attributes:
+        trial: The trial.
         identity: Everything that determines the result, except the code.
+        folder: The folder of the trial.
+        stop: The file whose existence asks the trial to stop.
+        checkpoint_seconds: Time between two checkpoints, in seconds.
+        tensorboard: Whether event files are written as well.
+        keep_state: Whether the state that the trial keeps is saved.
         finished: Whether there is a result that is still valid.
         differs: What has changed, if there is a result or a checkpoint that is no longer valid.
         main: The script that started the run, with its hash, if the trial is defined there.
@@ -75,7 +81,7 @@ def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None
     """Make the job that performs a trial in its folder below ``root``.
 
     If files that a result depends on have changed, the result stays where it is, in case the change is undone, and the
-    trial runs in another folder beside it, ``<name>.2``. ``differs`` then refers to the result that was used last.
+    trial runs in another folder next to it, ``<name>.2``. ``differs`` then refers to the result that was used last.
 
     Args:
         trial: The trial.

@@ -171,16 +171,16 @@ def run(
     return results
 
 
-def workers_for(experiment: Experiment, preset: str, left: Sequence[Job]) -> int:
+def workers_for(experiment: Experiment, preset: str, unfinished: Sequence[Job]) -> int:
     """How many trials to run at once: as many as fit on the cores, if workers are worth starting.
 
     Args:
         experiment: The experiment.
         preset: Name of its preset; with smoke, trials without a record are assumed to be short.
-        left: The jobs still to be done.
+        unfinished: The unfinished jobs.
     """
     unknown = 0.0 if preset == "smoke" else WORKER_SECONDS
-    expected = sum(unknown if math.isnan(job.trial.seconds) else job.trial.seconds for job in left)
+    expected = sum(unknown if math.isnan(job.trial.seconds) else job.trial.seconds for job in unfinished)
     return max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS)))
 
 
@@ -202,10 +202,12 @@ def say_own_values(
     """
     selected = {name: arm for name, arm in compared.items() if arms is None or name in arms}
     for field, value in changed.items():
-        own_values = {arm: own for arm, own in experiment.values_of(selected, field).items() if own != value}
+        own_values = {
+            arm: own_value for arm, own_value in experiment.values_of(selected, field).items() if own_value != value
+        }
         if not own_values:
             continue
-        values = ", ".join(f"{arm} ({own!r})" for arm, own in own_values.items())
+        values = ", ".join(f"{arm} ({own_value!r})" for arm, own_value in own_values.items())
         console.print(
             f"{field} = {value!r} does not reach arms with a value of their own: {values}",
             highlight=False,
@@ -243,36 +245,36 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
     return remaining
 
 
-def say_expected(title: str, number: int, left: Sequence[Job], workers: int) -> str:
+def say_expected(title: str, number: int, unfinished: Sequence[Job], workers: int) -> str:
     """The number of trials done and the time left, as a line with rich's markup.
 
     Args:
         title: Title of the run.
         number: The number of trials.
-        left: The jobs still to be done.
+        unfinished: The unfinished jobs.
         workers: How many run at once.
     """
-    begin = f"[bold]{title}[/]: {number} trials, {number - len(left)} done; "
-    if not left:
+    begin = f"[bold]{title}[/]: {number} trials, {number - len(unfinished)} done; "
+    if not unfinished:
         return begin + "nothing to do"
-    workers = min(workers, len(left))
-    unknown = list(dict.fromkeys(job.trial.arm for job in left if math.isnan(job.trial.seconds)))
-    known_seconds = sum(job.trial.seconds for job in left if not math.isnan(job.trial.seconds)) / workers
+    workers = min(workers, len(unfinished))
+    unknown = list(dict.fromkeys(job.trial.arm for job in unfinished if math.isnan(job.trial.seconds)))
+    known_seconds = sum(job.trial.seconds for job in unfinished if not math.isnan(job.trial.seconds)) / workers
     time = f"expected time {duration(known_seconds)}" if known_seconds else "expected time unknown"
     unknown_arms = (
         ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
     )
     time += f" (no record yet for {unknown_arms})" if unknown else ""
-    for why, count in Counter(job.differs for job in left if job.differs).items():
+    for why, count in Counter(job.differs for job in unfinished if job.differs).items():
         time += f", {count} again since {escape(why)}"
-    modules: frozenset[str] = frozenset().union(*(job.trial.modules for job in left))
-    compiles = len(left) == number and uncompiled(modules)  # a trial that finished here has compiled its kernels
+    modules: frozenset[str] = frozenset().union(*(job.trial.modules for job in unfinished))
+    compiles = len(unfinished) == number and uncompiled(modules)  # a trial that finished here has compiled its kernels
     compiling = ", and up to a minute more if kernels have to be compiled," if compiles else ""
     return f"{begin}{time}{compiling} with {workers} at once"
 
 
 def perform_left(
-    left: Sequence[Job],
+    unfinished: Sequence[Job],
     console: Console,
     workers: int,
     on_finished: Callable[[Job], list[str]],
@@ -284,7 +286,7 @@ def perform_left(
     """Perform trials, and show their progress.
 
     Args:
-        left: The trials.
+        unfinished: The trials.
         console: Where to show the progress.
         workers: How many at once.
         on_finished: Called with each finished trial; returns lines to show, such as a verdict.
@@ -295,13 +297,13 @@ def perform_left(
     Returns:
         The last statuses by the names of the trials' folders.
     """
-    if not left:
+    if not unfinished:
         return {}
-    for job in left:
+    for job in unfinished:
         _queue(job)
-    with Monitor(console, left, workers, on_finished, names):
-        statuses = perform_all(left, workers=workers, engine=engine, address=address)
-    return {job.folder.path.name: status for job, status in zip(left, statuses, strict=True)}
+    with Monitor(console, unfinished, workers, on_finished, names):
+        statuses = perform_all(unfinished, workers=workers, engine=engine, address=address)
+    return {job.folder.path.name: status for job, status in zip(unfinished, statuses, strict=True)}
 
 
 @contextmanager
@@ -344,17 +346,17 @@ def device_of(device: str) -> str:
     return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _saved_size(finished: Sequence[Job], left: Sequence[Job]) -> str:
+def _saved_size(finished: Sequence[Job], unfinished: Sequence[Job]) -> str:
     """The size of the state that the remaining trials will save, as far as finished trials of their arms show it.
 
     The networks of a trial are known only after it has prepared its data, which may take half a minute.
     """
     sizes = {job.trial.arm: job.folder.kept_bytes() for job in finished}
-    known_sizes = [sizes[job.trial.arm] for job in left if job.trial.arm in sizes]
-    if len(known_sizes) == len(left) and not sum(known_sizes):
+    known_sizes = [sizes[job.trial.arm] for job in unfinished if job.trial.arm in sizes]
+    if len(known_sizes) == len(unfinished) and not sum(known_sizes):
         return ""
     at_least = f"at least {decimal(sum(known_sizes))}, " if sum(known_sizes) else ""
-    size = decimal(sum(known_sizes)) if len(known_sizes) == len(left) else f"{at_least}each trial prints its size"
+    size = decimal(sum(known_sizes)) if len(known_sizes) == len(unfinished) else f"{at_least}each trial prints its size"
     return f"; saves the trained networks ({size}; --no-keep-state: none)"
 
 

@@ -170,7 +170,7 @@ class Run:
         """Choose the candidate that scores best, resumably, and record the candidates and their scores.
 
         If the best candidate is at an end of the grid, up to three more are tried beyond it, each further by a constant
-        factor; if no candidate has a score, smaller ones are tried. Of several equal scores, the middle one wins.
+        factor; if no candidate has a score, smaller ones are tried. Among equal scores, the middle one wins.
 
         Args:
             name: The name of the choice, as ``"learning_rate"``; unique in a trial.
@@ -258,7 +258,7 @@ class Run:
         self.kept |= parts
 
     def note(self, text: str, /) -> None:
-        """Show a few words beside the trial's progress from now on; they are not saved."""
+        """Show a few words next to the trial's progress from now on; they are not saved."""
         self._status = replace(self._status, note=text)
 
     def metrics(self) -> pl.DataFrame:

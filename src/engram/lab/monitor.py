@@ -1,4 +1,4 @@
-"""The progress of a run as bars or log lines, read from the folders of its trials, whatever the engine."""
+"""The progress of a run as bars or log lines, read from the folders of its trials, with any engine."""
 
 from __future__ import annotations
 
@@ -154,10 +154,10 @@ class Monitor:
 
     def _left(self, fractions: Sequence[float]) -> float:
         """Estimate the seconds left from expected times, corrected by the times in this run so far."""
-        seconds_spent = sum(s.seconds for s in self._status)
-        predicted = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True))
+        seconds_spent = sum(status.seconds for status in self._status)
+        predicted = sum(fraction * seconds for fraction, seconds in zip(fractions, self._expected, strict=True))
         pace = seconds_spent / predicted if predicted > 0 and seconds_spent > 0 else 1.0
-        remaining = sum((1 - f) * seconds for f, seconds in zip(fractions, self._expected, strict=True))
+        remaining = sum((1 - fraction) * seconds for fraction, seconds in zip(fractions, self._expected, strict=True))
         return pace * remaining / self._workers
 
 

@@ -1,4 +1,4 @@
-"""The results of the last run, read from the note beside its trials, and those of a stored record."""
+"""The results of the last run, read from the note next to its trials, and those of a stored record."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def style() -> str:
 
 
 def script() -> str:
-    """The script that draws each figure when it comes into view; load plotly's first, or put `plotly.js` beside it."""
+    """The script that draws each figure when it comes into view; load plotly's first, or put `plotly.js` next to it."""
     return files("engram.lab").joinpath("report.js").read_text()
 
 
@@ -96,7 +96,13 @@ def plot(figure: go.Figure) -> str:
 
 
 def section(experiment: Experiment, results: Results, *, curves: bool = True) -> dict[str, Any]:
-    """The content of the section on one run, with or without learning curves."""
+    """The content of the section on one run, with or without learning curves.
+
+    Args:
+        experiment: The experiment.
+        results: The results of the run.
+        curves: Whether to include learning curves.
+    """
     claims = results.claims()
     arms = experiment.arms(results.preset, results.changed)
     seconds = sum(arm.seconds for arm in arms.values())

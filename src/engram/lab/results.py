@@ -138,7 +138,7 @@ class Results:
 
     @property
     def by_seed(self) -> dict[int, dict[str, Mapping[str, Any]]]:
-        """The finished trials: seed -> arm -> result."""
+        """The results of the finished trials, by seed and arm."""
         by_seed: dict[int, dict[str, Mapping[str, Any]]] = {}
         for trial in self.trials:
             if trial.state == "finished":

@@ -212,13 +212,13 @@ def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], 
         metric: Name of the metric (default: the experiment's headline, or the first).
     """
     metric_name = _metric(experiment, table, names, metric)
-    by = [*names, "arm"]
+    group_columns = [*names, "arm"]
     if metric_name is None:
-        return table.group_by(by, maintain_order=True).agg(seeds=(pl.col("state") == "finished").sum())
+        return table.group_by(group_columns, maintain_order=True).agg(seeds=(pl.col("state") == "finished").sum())
     column = pl.col(metric_name)
     if table["seed"].n_unique() == 1:
-        return table.select(*by, column)
-    return table.group_by(by, maintain_order=True).agg(
+        return table.select(*group_columns, column)
+    return table.group_by(group_columns, maintain_order=True).agg(
         column.count().alias("seeds"),
         column.min().alias("lowest"),
         column.max().alias("highest"),

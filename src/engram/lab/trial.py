@@ -50,8 +50,8 @@ class Trial:
     def modules(self) -> set[str]:
         """The modules that it starts from: those of its function, the function's closure, and its config."""
         cells = [cell.cell_contents for cell in getattr(self.function, "__closure__", None) or ()]
-        parts = [self.function, type(self.config), *cells]
-        return {str(getattr(part, "__module__", "") or getattr(part, "__name__", "")) for part in parts}
+        objects = [self.function, type(self.config), *cells]
+        return {str(getattr(part, "__module__", "") or getattr(part, "__name__", "")) for part in objects}
 
 
 def trials(

@@ -93,7 +93,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         """Forget everything and store patterns.
 
         Args:
-            X: Patterns, (samples, features), meant to be within [-1, 1]; NaN where a unit is to be silent.
+            X: Patterns, (samples, features), meant to be within [-1, 1]; NaN for a silent unit.
             y: Ignored.
             sample_weight: Neuromodulatory signal of each pattern, of either sign; 1 if None. Only for a modulated rule.
 

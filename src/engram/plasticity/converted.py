@@ -81,8 +81,8 @@ def to_lstm(net: PlasticLSTM) -> nn.LSTM:
 
 def _common_arguments(net: Any, like: Any) -> dict[str, Any]:
     """The arguments that both classes take."""
-    same = {name: getattr(net, name) for name in ("num_layers", "dropout", "batch_first")}
-    return {**same, "device": like.device, "dtype": like.dtype}
+    shared_options = {name: getattr(net, name) for name in ("num_layers", "dropout", "batch_first")}
+    return {**shared_options, "device": like.device, "dtype": like.dtype}
 
 
 def _layers(net: PlasticLSTM) -> list[Any]:

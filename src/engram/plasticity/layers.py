@@ -128,7 +128,7 @@ def run_packed(
         output, state = run(rows.view(-1, size, rows.shape[1]), state)
         outputs.append(output.flatten(0, 1))
     # The longest sequences come first in a batch, so those that ended first are the last ones.
-    return torch.cat(outputs), each(lambda *parts: torch.cat(parts), state, *reversed(ended))
+    return torch.cat(outputs), each(lambda *tensors: torch.cat(tensors), state, *reversed(ended))
 
 
 def check_activity(net: Any, k: int, sequence: Tensor) -> None:
@@ -167,7 +167,7 @@ def stacked(states: list[Any]) -> Any:
     """The state of a network whose layers have these states."""
     if len(states) == 1:
         return each(lambda t: t.unsqueeze(0), states[0])  # a view: traces are large
-    return each(lambda *parts: torch.stack(parts), *states)
+    return each(lambda *tensors: torch.stack(tensors), *states)
 
 
 def _ordered(state: Any, indices: Tensor | None) -> Any:

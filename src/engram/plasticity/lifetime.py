@@ -138,18 +138,20 @@ def lifetimes(
             raise ValueError(f"source_of = {source_of.tolist()}: expected units from 0 to {units - 1}")
     live = _chosen(net, weights, backend)
     genome = torch.arange(batch) if len(weights) > 1 else torch.zeros(batch, dtype=torch.long)
-    parts = []
+    results = []
     for rows in torch.split(torch.arange(batch), batch if shared_noise else SETS_AT_ONCE):
         noise = net.perturbations(1 if shared_noise else len(rows), count, trials.inputs.shape[1], generator)
         noise_of = torch.zeros(batch, dtype=torch.long) if shared_noise else torch.arange(len(rows))
         who = Individuals(weights, alphas, genome[rows], noise, noise_of, tuple(record), source_of)
-        parts.append(live(net, trials._replace(kind=trials.kind[rows], answer=trials.answer[rows]), who))
-    lives = Lifetimes(*map(torch.cat, zip(*parts, strict=True)))
-    largest = lives.trace.abs().amax((1, 2))
-    diverged = lives.loss.isnan().any(1) | ~(largest <= DIVERGED)
+        results.append(live(net, trials._replace(kind=trials.kind[rows], answer=trials.answer[rows]), who))
+    lives = Lifetimes(*map(torch.cat, zip(*results, strict=True)))
+    largest_trace = lives.trace.abs().amax((1, 2))
+    diverged = lives.loss.isnan().any(1) | ~(largest_trace <= DIVERGED)
     if diverged.any():
         row = int(diverged.nonzero()[0])
-        values = f"its largest plastic weight is {float(largest[row]):g}, its last loss {float(lives.loss[row, -1]):g}"
+        values = (
+            f"its largest plastic weight is {float(largest_trace[row]):g}, its last loss {float(lives.loss[row, -1]):g}"
+        )
         raise FloatingPointError(f"individual {row} diverged: {values}")
     return lives
 
@@ -214,7 +216,7 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
     internal = net.modulation == "internal"
     for trial in range(count):
         kind, inputs = trials.kind[:, trial], trials.inputs[trials.kind[:, trial]].to(weight)
-        xi = who.noise.dense(trial * steps, (trial + 1) * steps, net.units).to(weight)[who.noise_of]
+        perturbations = who.noise.dense(trial * steps, (trial + 1) * steps, net.units).to(weight)[who.noise_of]
         if net.hebbian == "cubic":
             state = state._replace(eligibility=torch.zeros_like(state.eligibility))
         answers, signals = [], []
@@ -222,7 +224,7 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
         for k in range(steps):
             answering, clamp = trials.response[0] <= k < trials.response[1], net.clamped(inputs[:, k])
             options = {"weight": weight, "alpha": alpha, "source_of": who.source_of}
-            state = net.step(state, clamp, xi[:, k], answering=answering, **options)
+            state = net.step(state, clamp, perturbations[:, k], answering=answering, **options)
             if answering:
                 answers.append(state.activity[:, rnn.ANSWERS])
             first, second = state.activity[:, rnn.MODULATORS].unbind(1)
@@ -272,7 +274,7 @@ def _live_fused(net: NodePerturbationRNN, trials: Trials, who: Individuals) -> L
     bounds = np.float32(net.clip), float(net.decay), rnn.GAIN, LOW, HIGH, net.feedback == "binary", net.debias
     fixed = *arrays_of_lives, *times, *rates, *bounds, loss, choice, trace, recorded
     memory = partial(np.empty, cpu.scratch_size(net.units), np.float32)
-    shared.run(lambda row, own: cpu.lifetime(*fixed, own, row), batch, available(), memory)
+    shared.run(lambda row, scratch: cpu.lifetime(*fixed, scratch, row), batch, available(), memory)
     correct = torch.from_numpy(choice) == trials.answer
     results = torch.from_numpy(loss), correct, torch.from_numpy(trace), torch.from_numpy(recorded)
     return Lifetimes(*results, torch.zeros(batch, count))

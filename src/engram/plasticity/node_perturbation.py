@@ -86,10 +86,10 @@ class Perturbations(NamedTuple):
         checks.size("start", start, minimum=0, maximum=stop)
         checks.size("units", units)
         filled = self.size.new_zeros(len(self.first), stop - start, units)
-        for row, first in zip(filled, self.first, strict=True):
-            begin, end = int(first[start]), int(first[stop])
-            moments = torch.repeat_interleave(torch.arange(stop - start), first[start : stop + 1].diff())
-            row[moments, self.unit[begin:end].long()] = self.size[begin:end]
+        for values, entries in zip(filled, self.first, strict=True):
+            first_entry, last_entry = int(entries[start]), int(entries[stop])
+            steps = torch.repeat_interleave(torch.arange(stop - start), entries[start : stop + 1].diff())
+            values[steps, self.unit[first_entry:last_entry].long()] = self.size[first_entry:last_entry]
         return filled
 
 
@@ -372,17 +372,17 @@ class NodePerturbationRNN(nn.Module):
 
 
 def _bernoulli_sites(sites: int, probability: float, generator: torch.Generator) -> Int[Tensor, "events"]:
-    """The indices, in order, of the sites that are chosen, each independently with the given probability."""
+    """The ordered indices of the chosen sites; each is chosen independently with the given probability."""
     if probability == 0 or sites == 0:
         return torch.empty(0, dtype=torch.long)
     log_miss = math.log1p(-probability) if probability < 1 else -math.inf
-    parts: list[Tensor] = []
+    position_blocks: list[Tensor] = []
     last = -1
     while last < sites:
         expected = (sites - last) * probability
         chance = 1 - torch.rand(int(expected + 6 * math.sqrt(expected) + 10), generator=generator, dtype=torch.float64)
         gaps = 1 + (chance.log() / log_miss).floor().clamp(max=sites)
-        parts.append(last + gaps.long().cumsum(0))
-        last = int(parts[-1][-1])
-    positions = torch.cat(parts)
+        position_blocks.append(last + gaps.long().cumsum(0))
+        last = int(position_blocks[-1][-1])
+    positions = torch.cat(position_blocks)
     return positions[positions < sites]

@@ -32,7 +32,7 @@ class Retroactive(RatedRule):
             less is added.
         trace_first: Whether the eligibility trace is updated first, so that the signal acts on E'.
         only_half: Whether only the second half of the receiving units is modulated. The first floor(N / 2) follow
-            ``ClippedHebb``, H' = clip(H + hebb_eta y x), whatever the mode.
+            ``ClippedHebb``, H' = clip(H + hebb_eta y x), in every mode.
         hebb_eta: Initial plasticity rate of the first half, per step; a scalar parameter, trained without constraint.
             The rule has it only if ``only_half``.
         eta_param: ``"raw"`` or ``"sigmoid"``, see ``Hebb``.

@@ -90,4 +90,4 @@ def each(function: Callable[..., Tensor], *states: Any) -> Any:
     """Apply a function to corresponding tensors of states, and return the resulting state."""
     if isinstance(states[0], Tensor):
         return function(*states)
-    return type(states[0])(*(each(function, *parts) for parts in zip(*states, strict=True)))
+    return type(states[0])(*(each(function, *fields) for fields in zip(*states, strict=True)))

@@ -88,5 +88,5 @@ def detached(state: State) -> State:
     """
     if isinstance(state, Tensor):
         return state.detach()  # type: ignore[return-value]
-    parts = [detached(part) for part in checks.instance("state", state, tuple)]
-    return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)  # type: ignore[call-arg]
+    fields = [detached(part) for part in checks.instance("state", state, tuple)]
+    return type(state)(*fields) if hasattr(state, "_fields") else type(state)(fields)  # type: ignore[call-arg]

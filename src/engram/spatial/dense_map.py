@@ -40,14 +40,16 @@ class DenseMap(LocalMap):
         """Update the map by one step, with the view from the agent's pose."""
         view, agent = self.checked(view), self._in_arrays()
         self._maps *= self.gamma
-        for r, c, label in self._visible(view):
+        for array_row, array_column, label in self._visible(view):
             if label not in self._labels:
                 self._labels.append(label)
                 self._maps = np.concatenate([self._maps, np.zeros_like(self._maps[:1])])
                 self._seen = np.concatenate([self._seen, np.zeros_like(self._seen[:1])])
             channel = self._labels.index(label)
-            self._maps[channel, r, c] = min(self._maps[channel, r, c] + 1 - self.gamma, 1.0)
-            self._seen[channel, r, c] = True
+            self._maps[channel, array_row, array_column] = min(
+                self._maps[channel, array_row, array_column] + 1 - self.gamma, 1.0
+            )
+            self._seen[channel, array_row, array_column] = True
         if self.time == 0:
             self._maps[0, agent[0], agent[1]], self._seen[0, agent[0], agent[1]] = 1 - self.gamma, True
         self.time += 1
@@ -59,7 +61,11 @@ class DenseMap(LocalMap):
     def confidence(self, view: View) -> float:
         """The mean confidence in the visible cells of a view from the agent's pose; 0 if nothing is visible."""
         visible = self._visible(self.checked(view))
-        confidences = [self._maps[self._labels.index(k), r, c] for r, c, k in visible if k in self._labels]
+        confidences = [
+            self._maps[self._labels.index(k), array_row, array_column]
+            for array_row, array_column, k in visible
+            if k in self._labels
+        ]
         return float(sum(confidences)) / len(visible) if visible else 0.0
 
     @property
@@ -85,11 +91,11 @@ class DenseMap(LocalMap):
         return self._framed(np.asarray(self._seen[0] & (self._maps.argmax(0) == 0)))
 
     def known_wall(self) -> Bool[np.ndarray, "rows columns"]:
-        """A mask of the cells that are known to be walls, of the same shape."""
+        """A mask of the cells that are known to be walls, with the shape of ``known_empty``."""
         return np.asarray(self._framed(np.any(self._seen, axis=0)) & ~self.known_empty())
 
     def frontier(self) -> Bool[np.ndarray, "rows columns"]:
-        """A mask of the cells that are unknown and touch an empty cell, of the same shape."""
+        """A mask of the cells that are unknown and touch an empty cell, with the shape of ``known_empty``."""
         empty = np.pad(self.known_empty(), 1)
         touched = np.any([np.roll(empty, shift, (0, 1)) for shift in _AROUND], axis=0)[1:-1, 1:-1]
         return np.asarray(touched & ~self._framed(np.any(self._seen, axis=0)))
@@ -98,39 +104,39 @@ class DenseMap(LocalMap):
         """Whether a cell is empty; None if it was never seen."""
         checks.size("row", row, -checks.LARGEST_SIZE)
         checks.size("column", column, -checks.LARGEST_SIZE)
-        r, c = np.array([row, column]) - self.bbox[:2] + 1
+        array_row, array_column = np.array([row, column]) - self.bbox[:2] + 1
         empty = self.known_empty()
-        if not (0 <= r < empty.shape[0] and 0 <= c < empty.shape[1]):
+        if not (0 <= array_row < empty.shape[0] and 0 <= array_column < empty.shape[1]):
             return None
-        return True if empty[r, c] else False if self.known_wall()[r, c] else None
+        return True if empty[array_row, array_column] else False if self.known_wall()[array_row, array_column] else None
 
     def clusters(self, min_size: int = 2) -> Clusters:
         """The clusters of frontier cells that touch each other, ordered by row and column of their first cell."""
         checks.size("min_size", min_size)
-        frontier = {(int(r), int(c)) for r, c in np.argwhere(self.frontier())}
-        empty, middles = np.argwhere(self.known_empty()), []
+        frontier = {(int(row), int(column)) for row, column in np.argwhere(self.frontier())}
+        empty, centres = np.argwhere(self.known_empty()), []
         for first in sorted(frontier):
             if first not in frontier:
                 continue
             members, queue = [], deque([first])
             frontier.discard(first)
             while queue:
-                r, c = queue.popleft()
-                members.append((r, c))
-                for neighbour in [(r + dr, c + dc) for dr, dc in _AROUND]:
+                row, column = queue.popleft()
+                members.append((row, column))
+                for neighbour in [(row + rows_down, column + columns_right) for rows_down, columns_right in _AROUND]:
                     if neighbour in frontier:
                         frontier.discard(neighbour)
                         queue.append(neighbour)
             if len(members) >= min_size:
                 size, total = len(members), np.sum(members, axis=0)
-                middle = min(members, key=lambda cell: (int(abs(np.array(cell) * size - total).sum()), cell))
-                nearest = empty[((empty - middle) ** 2).sum(1).argmin()]
-                middles.append((*(nearest - 1 + self.bbox[:2]).tolist(), size))
-        rows, columns, sizes = np.array(middles, dtype=np.int64).reshape(-1, 3).T
+                centre = min(members, key=lambda cell: (int(abs(np.array(cell) * size - total).sum()), cell))
+                nearest = empty[((empty - centre) ** 2).sum(1).argmin()]
+                centres.append((*(nearest - 1 + self.bbox[:2]).tolist(), size))
+        rows, columns, sizes = np.array(centres, dtype=np.int64).reshape(-1, 3).T
         return Clusters(rows, columns, sizes, self.known_empty().size)
 
     def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:
-        """A shortest path over empty cells to a cell; to the nearest cell that can be reached if it cannot be.
+        """A shortest path over empty cells to a cell or, if it cannot be reached, to the nearest one that can.
 
         Args:
             row: Row of the cell, from where the agent started.
@@ -158,8 +164,8 @@ class DenseMap(LocalMap):
             r, c = queue.popleft()
             if (row, column) in free and (r, c) == cell_before((row, column), headings[0]):
                 break
-            for move, (dr, dc) in enumerate(moves):
-                neighbour = (r + dr, c + dc)
+            for move, (rows_down, columns_right) in enumerate(moves):
+                neighbour = (r + rows_down, c + columns_right)
                 if neighbour in free and neighbour not in move_into:
                     move_into[neighbour] = move
                     queue.append(neighbour)

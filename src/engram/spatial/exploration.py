@@ -56,7 +56,7 @@ def visible_cells(world: World) -> Bool[np.ndarray, "rows columns"]:
     """
     checks.arguments()
     empty = np.pad(world == 0, 1)
-    sides = [np.roll(empty, (int(r), int(c)), (0, 1)) for r, c in MOVES]
+    sides = [np.roll(empty, (int(rows_down), int(columns_right)), (0, 1)) for rows_down, columns_right in MOVES]
     return np.asarray(np.any([empty, *sides], axis=0)[1:-1, 1:-1])
 
 
@@ -133,7 +133,8 @@ def explore(
     steps_taken = slice(step + 1)
     decisions = explorer.decisions if isinstance(explorer, FARMapExplorer) else []
     events = {
-        kind: [step_of_event for step_of_event, d in decisions if d.kind == kind] for kind in ("fragment", "recall")
+        kind: [step_of_event for step_of_event, decision in decisions if decision.kind == kind]
+        for kind in ("fragment", "recall")
     }
     reason = "explored" if count == visible else explorer.reason
     counted = {

@@ -25,10 +25,10 @@ class FrontierExplorer:
 
     over clusters of frontier cells, with the Euclidean distance from the agent to the empty cell at a cluster's middle.
     Clusters of a single cell are ignored, and so are clusters smaller than 3 if there are larger ones. If the middle of
-    every cluster is the agent's own place, as in an open space with one frontier all around, it walks to a cell beside
+    every cluster is the agent's own place, as in an open space with one frontier all around, it walks to a cell next to
     a frontier, to each at most once; the published agent would stop there, or go back and forth for ever. If there are
     frontiers and none can be reached, as at a start that faces a wall, it takes a step back. At each step it gets a
-    view and returns a move. It tracks its position relative to the start if it is told of moves that failed.
+    view and returns a move. It tracks its position relative to the start if it learns which moves failed.
 
     Args:
         view_size: Cells along a side of a view, odd.

@@ -15,7 +15,16 @@ N_EMPTY, N_FRONTIER, TIME, TOP, LEFT, BOTTOM, RIGHT = 0, 1, 2, 3, 4, 5, 6
 
 @inline
 def place(view_size, i, j, row, column, heading):
-    """The row and column on the map of cell (i, j) of a view."""
+    """The row and column on the map of cell (i, j) of a view.
+
+    Args:
+        view_size: Side of the view, in cells.
+        i: Row in the view.
+        j: Column in the view.
+        row: The agent's row on the map.
+        column: The agent's column on the map.
+        heading: The agent's heading, 0 to 3.
+    """
     ahead, aside = MOVES[heading]
     far, across = view_size - 1 - i, j - view_size // 2
     return row + far * ahead + across * aside, column + far * aside - across * ahead
@@ -23,7 +32,14 @@ def place(view_size, i, j, row, column, heading):
 
 @inline
 def refresh(flags, counts, row, column):
-    """Update whether a cell is a frontier: unknown, and beside or diagonal to a cell that is known to be empty."""
+    """Update whether a cell is a frontier: unknown, and beside or diagonal to a cell that is known to be empty.
+
+    Args:
+        flags: The flags of each cell, which are changed.
+        counts: The counts of the map, which are changed.
+        row: Row of the cell.
+        column: Column of the cell.
+    """
     frontier = False
     if not flags[row, column] & KNOWN:
         for r in range(max(row - 1, 0), min(row + 2, flags.shape[0])):
@@ -39,7 +55,17 @@ def refresh(flags, counts, row, column):
 
 @inline
 def enter(flags, counts, rows, columns, row, column, empty):
-    """Mark a cell as empty or wall, and update counts and the frontiers around it."""
+    """Mark a cell as empty or wall, and update counts and the frontiers around it.
+
+    Args:
+        flags: The flags of each cell, which are changed.
+        counts: The counts of the map, which are changed.
+        rows: Number of known cells in each row, which is changed.
+        columns: Number of known cells in each column, which is changed.
+        row: Row of the cell.
+        column: Column of the cell.
+        empty: Whether the cell is empty, not a wall.
+    """
     if flags[row, column] & KNOWN:
         if (flags[row, column] & EMPTY != 0) == empty:
             return

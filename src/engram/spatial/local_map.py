@@ -164,20 +164,20 @@ class LocalMap:
         return self._around(kernels.EMPTY)
 
     def known_wall(self) -> Bool[np.ndarray, "rows columns"]:
-        """A mask of the cells that are known to be walls, of the same shape."""
+        """A mask of the cells that are known to be walls, with the shape of ``known_empty``."""
         return np.asarray(self._around(kernels.KNOWN) & ~self._around(kernels.EMPTY))
 
     def frontier(self) -> Bool[np.ndarray, "rows columns"]:
-        """A mask of the cells that are unknown and touch an empty cell, of the same shape."""
+        """A mask of the cells that are unknown and touch an empty cell, with the shape of ``known_empty``."""
         return self._around(kernels.FRONTIER)
 
     def is_empty(self, row: int, column: int) -> bool | None:
         """Whether a cell is empty; None if it was never seen."""
         checks.size("row", row, -checks.LARGEST_SIZE)
         checks.size("column", column, -checks.LARGEST_SIZE)
-        r, c = row + self._origin[0], column + self._origin[1]
-        inside = 0 <= r < self._flags.shape[0] and 0 <= c < self._flags.shape[1]
-        flags = int(self._flags[r, c]) if inside else 0
+        array_row, array_column = row + self._origin[0], column + self._origin[1]
+        inside = 0 <= array_row < self._flags.shape[0] and 0 <= array_column < self._flags.shape[1]
+        flags = int(self._flags[array_row, array_column]) if inside else 0
         return bool(flags & kernels.EMPTY) if flags & kernels.KNOWN else None
 
     def clusters(self, min_size: int = 2) -> Clusters:
@@ -189,7 +189,7 @@ class LocalMap:
         return Clusters(rows[:count] - self._origin[0], columns[:count] - self._origin[1], sizes[:count], int(work))
 
     def path(self, row: int, column: int, headings: tuple[int, int, int, int]) -> Path:
-        """A shortest path over empty cells to a cell; to the nearest cell that can be reached if it cannot be.
+        """A shortest path over empty cells to a cell or, if it cannot be reached, to the nearest one that can.
 
         Args:
             row: Row of the cell, from where the agent started.
@@ -236,7 +236,7 @@ class LocalMap:
         return self.pose.row + self._origin[0], self.pose.column + self._origin[1]
 
     def _grow(self, before: np.ndarray, after: np.ndarray) -> None:
-        """Add the cells that each side needs, and half the arrays' length beyond them, so that it is seldom done."""
+        """Add the cells that each side needs, and half the arrays' length beyond them, so that arrays seldom grow."""
         shape = np.array(self._flags.shape)
         before, after = before + shape // 2 * (before > 0), after + shape // 2 * (after > 0)
         rows, columns = (slice(start, start + length) for start, length in zip(before, shape, strict=True))

@@ -64,9 +64,9 @@ class ViewModel:
         view = np.full((self.size, self.size), HIDDEN, dtype=np.int32)
         for i, j in np.ndindex(view.shape):
             far, across = self.size - 1 - i, j - self.size // 2
-            r, c = row + far * ahead + across * aside, column + far * aside - across * ahead
-            if 0 <= r < world.shape[0] and 0 <= c < world.shape[1]:
-                view[i, j] = world[r, c]
+            seen_row, seen_column = row + far * ahead + across * aside, column + far * aside - across * ahead
+            if 0 <= seen_row < world.shape[0] and 0 <= seen_column < world.shape[1]:
+                view[i, j] = world[seen_row, seen_column]
         obstacles = np.argwhere(view > 0).tolist()
         for i, j in obstacles:
             view[shadow(self.size, i, j)] = HIDDEN

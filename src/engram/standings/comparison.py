@@ -90,11 +90,11 @@ def compare(
     console = Console(stderr=True, quiet=not progress)
     checks.size("seeds", seeds)
     kind, of_kind = kind.replace("-", "_"), part.replace("-", "_") if isinstance(part, str) else ""
-    own = [] if of_kind in KINDS else [find_part(method, kind) for method in (part, *others)]
-    if not own and (others or until_decided):
-        given = f"others = {others}" if others else "until_decided = True"
-        raise ValueError(f"{given}: expected a method as part, and not the kind {part!r}")
-    kinds = {entrant.kind for entrant in own} or {of_kind}
+    entrants = [] if of_kind in KINDS else [find_part(method, kind) for method in (part, *others)]
+    if not entrants and (others or until_decided):
+        argument = f"others = {others}" if others else "until_decided = True"
+        raise ValueError(f"{argument}: expected a method as part, and not the kind {part!r}")
+    kinds = {entrant.kind for entrant in entrants} or {of_kind}
     if len(kinds) > 1:
         raise ValueError(f"part = {part!r}: expected methods of one kind, and not of {' and '.join(sorted(kinds))}")
     (kind,) = kinds
@@ -105,9 +105,9 @@ def compare(
         if name not in baselines and not references.is_reference(name):
             hint = registry.suggestion(name, sorted(baselines))
             raise ValueError(f"against = {name!r}: expected a registered name ({hint}) or a place, as 'module:Name'")
-    titles, notes = tuple(entrant.title for entrant in own), []
-    _refuse_namesakes([entrant.reference for entrant in own], against or (), baselines)
-    for entrant in own:
+    titles, notes = tuple(entrant.title for entrant in entrants), []
+    _refuse_namesakes([entrant.reference for entrant in entrants], against or (), baselines)
+    for entrant in entrants:
         if references.is_reference(entrant.reference) and (broken := check_contract(kind, entrant.make)):
             notes.append(broken)
             console.print(f"[yellow]{escape(broken)}[/]", highlight=False, soft_wrap=True)
@@ -122,14 +122,14 @@ def compare(
             notes.append(f"{event.contest.task} is left out: {error}")
             console.print(f"[yellow]{escape(notes[-1])}[/]", highlight=False, soft_wrap=True)
             continue
-        comparison = Comparison.of(event, own, against, preset)
+        comparison = Comparison.of(event, entrants, against, preset)
         looks = list(event.experiment.presets[preset].looks) if until_decided else [seeds]
-        known = {} if fresh else comparison.recorded(preset, present, console)
+        shipped = {} if fresh else comparison.recorded(preset, present, console)
         rivals = comparison.others
         row: dict[str, Entry] = dict(comparison.refused)
         for look, count in enumerate(looks):
             task = described_as(event, 1 - errors_at(len(looks))[look] if until_decided else CONFIDENCE)
-            row |= comparison.performed(rivals, count, known, options)
+            row |= comparison.performed(rivals, count, shipped, options)
             standing = Standing(kind, titles, (task,), {task.name: row})
             rivals = [name for name in rivals if any(_is_open(standing, title, name) for title in titles)]
             if not rivals:
@@ -139,7 +139,7 @@ def compare(
         console.print(_line(Standing(kind, titles, (task,), entries)), highlight=False, soft_wrap=True)
     if not described:
         raise ValueError(f"tasks = {tasks!r}: the data of these tasks are missing: {'; '.join(notes)}")
-    about = {entrant.title: text for entrant in own if (text := entrant.about)}
+    about = {entrant.title: text for entrant in entrants if (text := entrant.about)}
     return Standing(kind, titles, tuple(described), entries, tuple(notes), about)
 
 
@@ -284,22 +284,22 @@ def shipped_row(event: Event) -> dict[str, Entry]:
     return Comparison.of(event, [], None, "laptop").recorded_entries(record["arms"]) if record else {}
 
 
-def _chosen(known: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
+def _chosen(events: Sequence[Event], tasks: Sequence[str] | None) -> list[Event]:
     """The requested tasks; raises ValueError if a request fits none."""
     if tasks is None:
-        return list(known)
+        return list(events)
     if not tasks:
         raise ValueError("tasks = []: expected at least one")
-    chosen = [event for event in known if any(_is_asked(event, asked) for asked in tasks)]
-    for asked in tasks:
-        if not any(_is_asked(event, asked) for event in known):
-            names = "; ".join(f"{event.contest.task} (of {event.experiment.name})" for event in known)
-            raise ValueError(f"tasks = {asked!r}: expected part of one of {names}")
+    chosen = [event for event in events if any(_is_asked(event, pattern) for pattern in tasks)]
+    for pattern in tasks:
+        if not any(_is_asked(event, pattern) for event in events):
+            names = "; ".join(f"{event.contest.task} (of {event.experiment.name})" for event in events)
+            raise ValueError(f"tasks = {pattern!r}: expected part of one of {names}")
     return chosen
 
 
-def _is_asked(event: Event, asked: str) -> bool:
-    return asked in event.contest.task or asked == event.experiment.name
+def _is_asked(event: Event, pattern: str) -> bool:
+    return pattern in event.contest.task or pattern == event.experiment.name
 
 
 def described_as(event: Event, confidence: float) -> Task:
@@ -359,12 +359,12 @@ class Comparison:
     compared: Mapping[str, Arm]
 
     @classmethod
-    def of(cls, event: Event, own: Sequence[Part], against: Sequence[str] | None, preset: str) -> Comparison:
+    def of(cls, event: Event, entrants: Sequence[Part], against: Sequence[str] | None, preset: str) -> Comparison:
         """Make the comparison of some methods with others, at one size.
 
         Args:
             event: The task.
-            own: The methods that were asked about.
+            entrants: The methods that were asked about.
             against: The methods to compare with (default: the task's baselines).
             preset: The size.
         """
@@ -373,7 +373,7 @@ class Comparison:
         table: dict[str, Any] = dict(study.table)
         arms: dict[str, str] = {}
         refused: dict[str, Entry] = {}
-        for method in own:
+        for method in entrants:
             try:
                 if arm := add_arm(table, contest, method.reference):
                     arms[method.title] = arm
@@ -394,7 +394,7 @@ class Comparison:
             studies = {**experiment.by_name, contest.study: studies}
         presets: dict[str, Preset] = {name: replace(size, arms=None) for name, size in experiment.presets.items()}
         extended = replace(experiment, studies=studies, presets=presets, claims=(), contests=(), answer="")
-        return cls(event, extended, arms, tuple(part.title for part in own), refused, extended.arms(preset))
+        return cls(event, extended, arms, tuple(part.title for part in entrants), refused, extended.arms(preset))
 
     @property
     def others(self) -> list[str]:
@@ -446,20 +446,20 @@ class Comparison:
         return entries
 
     def performed(
-        self, rivals: Sequence[str], count: int, known: Mapping[str, Entry], options: Mapping[str, Any]
+        self, rivals: Sequence[str], count: int, shipped: Mapping[str, Entry], options: Mapping[str, Any]
     ) -> dict[str, Entry]:
         """Run the methods asked about, and those of their rivals without known results; return all results.
 
         Args:
             rivals: The other methods to compare with.
             count: How many seeds.
-            known: The shipped results of rivals.
+            shipped: The shipped results of rivals.
             options: Further arguments of ``run``.
         """
         entries = {
-            name: replace(known[name], values={seed: known[name].values[seed] for seed in range(count)})
+            name: replace(shipped[name], values={seed: shipped[name].values[seed] for seed in range(count)})
             for name in rivals
-            if name in known and len(known[name].values) >= count
+            if name in shipped and len(shipped[name].values) >= count
         }
         unknown = [name for name in rivals if name not in entries]
         if unknown:
@@ -476,8 +476,8 @@ class Comparison:
         steps: a method whose steps take over ten times as long is stopped soon.
         """
         seconds = [self.compared[self.arms[name]].seconds for name in self.others]
-        if known := [time for time in seconds if not math.isnan(time)]:
-            return STARTING + SLOW * count * median(known)
+        if known_seconds := [time for time in seconds if not math.isnan(time)]:
+            return STARTING + SLOW * count * median(known_seconds)
         try:
             step_seconds = self._step_seconds([method, *self.others], rounds=1)
         except Exception:  # an error in the user's method, which its trials report
@@ -544,14 +544,14 @@ class Comparison:
         return {method: median(times) for method, times in seconds.items()}
 
 
-def _refuse_namesakes(own: Sequence[str], against: Sequence[str], baselines: Collection[str]) -> None:
+def _refuse_namesakes(entrants: Sequence[str], against: Sequence[str], baselines: Collection[str]) -> None:
     """Raise ValueError if two different methods have the same title, under which only one of them would be shown."""
     places: dict[str, str] = {}
-    for argument, names in (("part", own), ("against", against), ("", sorted(baselines))):
+    for argument, names in (("part", entrants), ("against", against), ("", sorted(baselines))):
         for name in names:
             place = references.place_of(name) if references.is_reference(name) else name
             if places.setdefault(title_of(name), place) != place or (argument == "part" and names.count(name) > 1):
-                culprit = own[0] if not argument else name
+                culprit = entrants[0] if not argument else name
                 message = f"another method is called {title_of(name)!r} too; rename one"
                 raise ValueError(f"{argument or 'part'} = {culprit!r}: {message}")
 

@@ -70,7 +70,7 @@ def costs(scores: Scores) -> go.Figure:
         front = [
             name
             for name, (time, _, score) in points.items()
-            if not any(t < time and s >= score for t, _, s in points.values())
+            if not any(other_time < time and other_score >= score for other_time, _, other_score in points.values())
         ]
         front.sort(key=lambda name: points[name][0])
         line = {"color": OTHER, "width": 1, "dash": "dot"}

@@ -61,7 +61,7 @@ def find_part(given: Any, kind: str = "") -> Part:
         make = references.load(reference)
         check_honest(sys.modules[references.place_of(reference).rpartition(":")[0]])
         return Part(reference, title_of(reference), kind or kind_of(make), make)
-    kinds = [kind] if kind else [known for known in KINDS if reference in registry.names(known)]
+    kinds = [kind] if kind else [known_kind for known_kind in KINDS if reference in registry.names(known_kind)]
     if len(kinds) != 1:
         hint = registry.suggestion(reference, sorted({name for k in KINDS for name in registry.names(k)}))
         expected = f"its kind, {' or '.join(kinds)}," if kinds else f"a method ({hint})"
@@ -100,26 +100,26 @@ def check_honest(module: ModuleType) -> None:
 
     A method written to read the answers can still do so in other ways; this check detects the obvious ones.
     """
-    pending, known, python = [module.__name__], set(), sysconfig.get_path("stdlib")
+    pending, checked, python = [module.__name__], set(), sysconfig.get_path("stdlib")
     while pending:
         name = pending.pop()
         top = name.partition(".")[0]
         source = sys.modules.get(name)
         file = getattr(source, "__file__", None)
-        if name in known or top in ("engram", "torch") or file is None or not file.endswith(".py"):
+        if name in checked or top in ("engram", "torch") or file is None or not file.endswith(".py"):
             continue
-        known.add(name)
+        checked.add(name)
         is_installed = "site-packages" in file or file.startswith(python)
         if is_installed and top != module.__name__.partition(".")[0]:
             continue
         package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
         for base, part in imports(_nodes(Path(file).read_text(encoding="utf-8")), package):
-            whole = f"{base}.{part}"
-            if base.startswith(HELD_OUT) or whole.startswith(HELD_OUT):
+            submodule = f"{base}.{part}"
+            if base.startswith(HELD_OUT) or submodule.startswith(HELD_OUT):
                 raise ValueError(
-                    f"{file} imports {base if base.startswith(HELD_OUT) else whole}, which contains the test data"
+                    f"{file} imports {base if base.startswith(HELD_OUT) else submodule}, which contains the test data"
                 )
-            pending += [base, whole]
+            pending += [base, submodule]
 
 
 def _nodes(source: str) -> Iterator[ast.AST]:

@@ -81,20 +81,28 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
             )
     record = all_records().get(results.experiment)
     files: dict[str, str] = {}
-    parts: dict[str, str] = {}
+    part_digests: dict[str, str] = {}
     for trial in results.trials:
         if trial.arm in arms and (stored := TrialFolder(Path(trial.folder)).result()) is not None:
             # Other files have other paths on other machines. The code has the checksums of data sets.
             files |= {name: sha for name, sha in stored["manifest"]["files"].items() if name[0] not in "/$"}
-            parts |= stored["manifest"]["parts"]
-    manifest: Manifest = {"files": files, "parts": parts, "packages": {}}
-    others: dict[str, RecordedArm] = {}
+            part_digests |= stored["manifest"]["parts"]
+    manifest: Manifest = {"files": files, "parts": part_digests, "packages": {}}
+    stored_arms: dict[str, RecordedArm] = {}
     if record is not None and not Present().differs(record["manifest"]):  # else other code made the other results
-        others, old = record["arms"], record["manifest"]
-        manifest |= {"files": {**old["files"], **files}, "parts": {**old["parts"], **parts}}
+        stored_arms, stored_manifest = record["arms"], record["manifest"]
+        manifest |= {
+            "files": {**stored_manifest["files"], **files},
+            "parts": {**stored_manifest["parts"], **part_digests},
+        }
     versions, hardware = results.environment["versions"], results.environment["hardware"]
     machine = f"torch {versions['torch']}, {hardware['processor']}"
-    new: Recorded = {"preset": results.preset, "machine": machine, "manifest": manifest, "arms": {**others, **arms}}
+    new: Recorded = {
+        "preset": results.preset,
+        "machine": machine,
+        "manifest": manifest,
+        "arms": {**stored_arms, **arms},
+    }
     write_json(TABLE, dict(sorted({**all_records(), results.experiment: new}.items())))
     all_records.cache_clear()
 

@@ -277,20 +277,24 @@ class Scores:
         return tuple(self.ranks.mean)[:1]
 
     def _of(self, method: str) -> list[str]:
-        order, others = self.ranks, len(self.ranks.mean) - 1
+        order, n_others = self.ranks, len(self.ranks.mean) - 1
         sentences = []
-        if method in order.mean and others:
+        if method in order.mean and n_others:
             position = sum(rank < order.mean[method] for rank in order.mean.values()) + 1
             tied = [name for name, rank in order.mean.items() if abs(rank - order.mean[method]) < order.critical]
             sentences.append(
-                f"{method} is number {position} of {others + 1} with its mean rank of {order.mean[method]:.1f} over "
+                f"{method} is number {position} of {n_others + 1} with its mean rank of {order.mean[method]:.1f} over "
                 f"{len(order.tasks)} tasks; mean ranks less than {order.critical:.1f} apart do not differ "
                 f"significantly, so {len(tied) - 1} of the others may be as good."
             )
         best = {task.name: self._best(task.name, method) for task in self.tasks if method in self.scores[task.name]}
-        rivals = [(task, self.rank(task, method), self.rank(task, other)) for task, other in best.items() if other]
-        leads = [task for task, own, other in rivals if own < other]
-        ties = [task for task, own, other in rivals if own == other]
+        rivals = [
+            (task, self.rank(task, method), self.rank(task, rival_rank))
+            for task, rival_rank in best.items()
+            if rival_rank
+        ]
+        leads = [task for task, own_rank, rival_rank in rivals if own_rank < rival_rank]
+        ties = [task for task, own_rank, rival_rank in rivals if own_rank == rival_rank]
         sentences.append(f"It leads on {_listed(leads)}." if leads else f"It leads on none of {len(best)} tasks.")
         if ties:
             sentences.append(f"It shares the first place on {_listed(ties)}.")
@@ -326,8 +330,8 @@ class Scores:
             verdict = "differ" if order.p < 1 - CONFIDENCE else "do not differ significantly"
             lines.append(f"Mean ranks over {len(order.tasks)} tasks {verdict} (Friedman, p = {order.p:.2g}).")
         if order.groups and order.groups[0][0] in self.leaders:
-            best, *others = order.groups[0]
-            lines.append(f"{best} has the best mean rank, but it does not differ significantly from {_listed(others)}.")
+            best, *tied = order.groups[0]
+            lines.append(f"{best} has the best mean rank, but it does not differ significantly from {_listed(tied)}.")
         unbeaten = [
             f"{task.name} ({task.trivial})"
             for task in self.tasks
@@ -343,8 +347,8 @@ class Scores:
         return " ".join(lines)
 
     def _best(self, task: str, method: str) -> str:
-        others = {name: score for name, score in self.scores[task].items() if name != method}
-        return max(others, key=others.__getitem__) if others else ""
+        other_scores = {name: score for name, score in self.scores[task].items() if name != method}
+        return max(other_scores, key=other_scores.__getitem__) if other_scores else ""
 
     def _order(self, task: str, method: str) -> float:
         rank = self.rank(task, method)
@@ -411,22 +415,27 @@ _BESIDE = {"as good": "as good as", "worse": "worse than", "open": "not signific
 def _nearest(row: Mapping[str, Entry], own: Sequence[str]) -> dict[str, str]:
     from engram.analysis import operator_distances
 
-    known = {method: entry.operators for method, entry in row.items() if entry.operators}
-    asked = [method for method in own or known if method in known]
-    seeds = [seed for seed in range(SEEDS_OF_DYNAMICS) if all(seed in operators for operators in known.values())]
-    if not asked or len(known) < 2 or not seeds:
+    operators_by_method = {method: entry.operators for method, entry in row.items() if entry.operators}
+    row_methods = [method for method in own or operators_by_method if method in operators_by_method]
+    seeds = [
+        seed
+        for seed in range(SEEDS_OF_DYNAMICS)
+        if all(seed in operators for operators in operators_by_method.values())
+    ]
+    if not row_methods or len(operators_by_method) < 2 or not seeds:
         return {}
-    total = np.zeros((len(asked), len(known)))
+    total = np.zeros((len(row_methods), len(operators_by_method)))
     for seed in seeds:
-        size = math.isqrt(len(known[asked[0]][seed]))
+        size = math.isqrt(len(operators_by_method[row_methods[0]][seed]))
         first, second = (
-            np.array([known[method][seed] for method in methods]).reshape(-1, size, size) for methods in (asked, known)
+            np.array([operators_by_method[method][seed] for method in methods]).reshape(-1, size, size)
+            for methods in (row_methods, operators_by_method)
         )
         total += operator_distances(first, second, restarts=RESTARTS)
-    names = list(known)
-    for index, method in enumerate(asked):
+    names = list(operators_by_method)
+    for index, method in enumerate(row_methods):
         total[index, names.index(method)] = math.inf
-    return {method: names[int(total[index].argmin())] for index, method in enumerate(asked)}
+    return {method: names[int(total[index].argmin())] for index, method in enumerate(row_methods)}
 
 
 def _listed(names: Sequence[str]) -> str:

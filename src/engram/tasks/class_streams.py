@@ -68,7 +68,7 @@ class ClassStreams:
         label = random_indices(classes, 1)
         remembered = random_indices(classes * drawings, self.remember)
         images = self.images.flatten(0, 1)
-        own = label * drawings + random_indices(drawings, self.steps)
+        learned = label * drawings + random_indices(drawings, self.steps)
         return ClassStream(
-            images[own].unsqueeze(1), own // drawings, images[remembered].unsqueeze(1), remembered // drawings
+            images[learned].unsqueeze(1), learned // drawings, images[remembered].unsqueeze(1), remembered // drawings
         )

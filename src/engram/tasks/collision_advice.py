@@ -47,10 +47,12 @@ def collision_advice(
 
 def manoeuvre_costs(X: Float[np.ndarray, "samples 5"]) -> Float[np.ndarray, "samples 5"]:
     """The costs of the manoeuvres in given encounters, in the units of ``collision_advice``."""
-    rho, theta, psi, own, intruder = (X * (20, 2 * np.pi, 2 * np.pi, 1, 1) + (10, 0, 0, 0.5, 0.5)).T[:, :, None]
+    rho, theta, psi, own_speed, intruder_speed = (X * (20, 2 * np.pi, 2 * np.pi, 1, 1) + (10, 0, 0, 0.5, 0.5)).T[
+        :, :, None
+    ]
     risk = np.zeros((len(X), len(TURNS)))
     for t in TIMES:
-        east = rho * np.cos(theta) + t * (intruder * np.cos(psi) - own * np.cos(TURNS))
-        north = rho * np.sin(theta) + t * (intruder * np.sin(psi) - own * np.sin(TURNS))
+        east = rho * np.cos(theta) + t * (intruder_speed * np.cos(psi) - own_speed * np.cos(TURNS))
+        north = rho * np.sin(theta) + t * (intruder_speed * np.sin(psi) - own_speed * np.sin(TURNS))
         risk += np.exp(-(east**2 + north**2) / (2 * WIDTH**2))
     return np.asarray(EFFORT + 10 * risk / len(TIMES))

@@ -75,9 +75,9 @@ class DocumentBigrams:
         checks.generator(generator)
         document = self._documents(batch_size, generator)
         one_hot = functional.one_hot(document, self.words).to(torch.get_default_dtype())
-        occurred, following = one_hot[:-1].cumsum(0), document[1:].unsqueeze(2)
-        attribute = (following >= self.names) & (following < 2 * self.names)
-        is_known = (attribute & (occurred.gather(2, following) > 0)).squeeze(2)
+        occurred, next_word = one_hot[:-1].cumsum(0), document[1:].unsqueeze(2)
+        attribute = (next_word >= self.names) & (next_word < 2 * self.names)
+        is_known = (attribute & (occurred.gather(2, next_word) > 0)).squeeze(2)
         return Episode(one_hot[:-1], one_hot[1:], is_known)
 
     def _documents(self, batch_size: int, generator: torch.Generator) -> Int64[Tensor, "length batch"]:

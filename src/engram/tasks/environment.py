@@ -167,8 +167,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed = {seed!r}: expected num_envs = {self.num_envs} seeds")
         if unknown := [name for name in options or {} if name not in self._reset_options]:
-            known = " and ".join(self._reset_options)
-            raise ValueError(f"options = {options!r}: expected only {known}, not {unknown[0]!r}")
+            accepted = " and ".join(self._reset_options)
+            raise ValueError(f"options = {options!r}: expected only {accepted}, not {unknown[0]!r}")
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise ValueError(f"options['reset_mask'] = {mask!r}: expected {self.num_envs} booleans")

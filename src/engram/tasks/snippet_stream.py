@@ -187,8 +187,8 @@ class SnippetStream:
         return _chosen(symbols, indices.flatten(1)).view(shape)
 
     def _patterns(self, shape: tuple[int, ...], prototype: Tensor, generator: torch.Generator) -> Tensor:
-        same = self._random(shape, generator) < (1 + self.correlation) / 2
-        return torch.where(same, prototype, -prototype)
+        agrees = self._random(shape, generator) < (1 + self.correlation) / 2
+        return torch.where(agrees, prototype, -prototype)
 
     def _hidden(self, shape: torch.Size, generator: torch.Generator) -> Bool[Tensor, "batch snippets frames features"]:
         """Whether a query hides each bit of its snippet."""

@@ -176,10 +176,12 @@ def _copies_observations(make: Make) -> None:
 def _is_independent_of_other_agents(make: Make) -> None:
     """Agents in the same process do not influence each other."""
     for env_id in _fitting(make):
-        alone = list(_steps_of(env_id, _new(make, env_id, 1)))
+        steps_alone = list(_steps_of(env_id, _new(make, env_id, 1)))
         lives = _steps_of(env_id, _new(make, env_id, 1)), _steps_of(env_id, _new(make, env_id, 2), seed=5)
-        together = [step for step, _ in zip(*lives, strict=True)]
-        assert alike(alone, together), f"in {env_id} an agent behaves differently beside another one"
+        steps_together = [step for step, _ in zip(*lives, strict=True)]
+        assert alike(steps_alone, steps_together), (
+            f"in {env_id} an agent behaves differently if another one runs next to it"
+        )
 
 
 def _resumes_from_a_stored_state(make: Make) -> None:

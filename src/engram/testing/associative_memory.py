@@ -112,7 +112,7 @@ def _recalls_stored_patterns(make: Make) -> None:
 
 
 def _keeps_patterns_stored_one_by_one(make: Make) -> None:
-    """Patterns stored later are kept beside those stored before."""
+    """Patterns stored later are kept in addition to those stored before."""
     memory, patterns = make(), _signs(_PATTERNS, 3)
     for pattern in torch.split(patterns, 1):
         apply_store(memory, pattern)
@@ -144,9 +144,11 @@ def _is_determined_by_its_generator(make: Make) -> None:
 def _answers_each_cue_alone(make: Make) -> None:
     """The answer to a cue near a pattern is the same alone and among others."""
     memory, patterns = _filled(make)
-    together = apply_recall(memory, _mixed(patterns))[:_PATTERNS]
-    alone = torch.cat([apply_recall(memory, cue) for cue in torch.split(_noisy(patterns), 1)])
-    assert torch.equal(together, alone), f"alone and among others {int((together != alone).sum())} units differ"
+    answers_together = apply_recall(memory, _mixed(patterns))[:_PATTERNS]
+    answers_alone = torch.cat([apply_recall(memory, cue) for cue in torch.split(_noisy(patterns), 1)])
+    assert torch.equal(answers_together, answers_alone), (
+        f"alone and among others {int((answers_together != answers_alone).sum())} units differ"
+    )
 
 
 def _stores_nothing_while_it_recalls(make: Make) -> None:
@@ -207,8 +209,8 @@ def _is_the_same_in_eight_threads(make: Make) -> None:
         memory, patterns = _filled(make)
         return apply_recall(memory, _mixed(patterns))
 
-    alone = answers()
-    assert all(torch.equal(alone, recalled) for recalled in in_threads(answers)), "threads differ"
+    expected = answers()
+    assert all(torch.equal(expected, recalled) for recalled in in_threads(answers)), "threads differ"
 
 
 def _refuses_bad_input(make: Make) -> None:

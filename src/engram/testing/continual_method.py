@@ -283,8 +283,8 @@ def _takes_any_default_dtype(make: Make) -> None:
 
 def _is_the_same_in_eight_threads(make: Make) -> None:
     """In eight threads at once, each with its own network, training is the same as in one thread."""
-    alone = _trained_weights(make, _tasks()[:2])
-    assert all(same(alone, weights) for weights in in_threads(lambda: _trained_weights(make, _tasks()[:2]))), (
+    expected = _trained_weights(make, _tasks()[:2])
+    assert all(same(expected, weights) for weights in in_threads(lambda: _trained_weights(make, _tasks()[:2]))), (
         "threads differ"
     )
 

@@ -111,7 +111,7 @@ def _is_determined_by_its_generator(make: Make) -> None:
     """The same generator and the same rollouts lead to the same bonuses, and no global generator is used."""
     with no_global_draws():
         first, second = (list(_lived(make(draws=_seeded(0)), _rollouts())) for _ in range(2))
-    assert alike(first, second), "two that were made alike pay different bonuses"
+    assert alike(first, second), "two curiosities that were made alike pay different bonuses"
 
 
 def _ignores_masked_steps(make: Make) -> None:
@@ -142,14 +142,14 @@ def _copies_its_input(make: Make) -> None:
 
 def _is_independent_of_others(make: Make) -> None:
     """Curiosities in the same process do not influence each other."""
-    alone = list(_lived(make(draws=_seeded(0)), _rollouts()))
+    bonuses_alone = list(_lived(make(draws=_seeded(0)), _rollouts()))
     lives = (_lived(make(draws=_seeded(seed)), _rollouts(5 + seed)) for seed in range(2))
-    together = [first for first, _ in zip(*lives, strict=True)]
-    assert alike(alone, together), "one pays different bonuses beside another one"
+    bonuses_together = [first for first, _ in zip(*lives, strict=True)]
+    assert alike(bonuses_alone, bonuses_together), "a curiosity pays different bonuses if another one runs next to it"
 
 
 def _resumes_from_a_stored_state(make: Make) -> None:
-    """A new one that loads the ``state_dict`` from a file, with the generator's state, continues bit for bit."""
+    """A new curiosity that loads the ``state_dict`` from a file, with the generator's state, continues bit for bit."""
     draws, other_draws, rollouts = _seeded(0), _seeded(1), _rollouts()
     bonus, resumed = make(draws=draws), make(draws=other_draws)
     list(_lived(bonus, rollouts[: _ROLLOUTS // 2]))

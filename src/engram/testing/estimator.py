@@ -136,19 +136,23 @@ def _continues_from_earlier_calls(estimator: Any) -> None:
         return _answers(fresh, points)
 
     early, late = slice(0, 30), slice(30, 60)
-    both, repeated, last = fitted(early, late), fitted(early, late), fitted(late)
-    for name in both:
-        assert np.array_equal(both[name], repeated[name]), f"{name} differs between two runs over the same chunks"
-    assert any(not np.array_equal(both[name], last[name]) for name in both), "the first chunk is forgotten"
+    after_both, after_both_again, after_last = fitted(early, late), fitted(early, late), fitted(late)
+    for name in after_both:
+        assert np.array_equal(after_both[name], after_both_again[name]), (
+            f"{name} differs between two runs over the same chunks"
+        )
+    assert any(not np.array_equal(after_both[name], after_last[name]) for name in after_both), (
+        "the first chunk is forgotten"
+    )
 
 
 def _is_the_same_in_eight_threads(estimator: BaseEstimator) -> None:
     """Fitted and used in eight threads at once, it gives the same answers as in one thread."""
     points, clusters = _data()
     fitted = _fresh(estimator).fit(points, clusters)
-    alone = _answers(fitted, points)
+    expected = _answers(fitted, points)
     for call in (lambda: _answers(_fresh(estimator).fit(points, clusters), points), lambda: _answers(fitted, points)):
-        assert all(alike(alone, answers) for answers in in_threads(call)), "threads differ"
+        assert all(alike(expected, answers) for answers in in_threads(call)), "threads differ"
 
 
 def _is_pickled(estimator: BaseEstimator) -> None:

@@ -132,7 +132,7 @@ def _maximises_fitness(build: Build) -> None:
 
 
 def _resumes_exactly(build: Build) -> None:
-    """A new one that loads the ``state_dict`` from a file continues bit for bit, also between ``ask`` and ``tell``."""
+    """An optimiser that loads the ``state_dict`` from a file continues bit for bit, also after ``ask``."""
     for mid_generation in (False, True):
         params = _start()
         evolution = build(params)
@@ -171,15 +171,15 @@ def _takes_any_default_dtype(build: Build) -> None:
 
 
 def _is_the_same_in_eight_threads(build: Build) -> None:
-    """Eight optimisers that evolve at once, each in its own thread, give the same result as one alone."""
+    """Eight optimisers that evolve at once, each in its own thread, give the same result as a single one."""
 
     def evolved() -> list[Tensor]:
         params = _start()
         _evolve(build(params), 3)
         return [p.detach() for p in params]
 
-    alone = evolved()
-    assert all(same(alone, params) for params in in_threads(evolved)), "threads differ"
+    expected = evolved()
+    assert all(same(expected, params) for params in in_threads(evolved)), "threads differ"
 
 
 def _ranks_nonfinite_fitness_last(build: Build) -> None:

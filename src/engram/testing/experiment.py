@@ -40,7 +40,7 @@ KILLED_OF_STEPS = 20  # the trial with the nearest number of steps is killed: it
 def check_experiment(name: str | Experiment, folder: Path | None = None, *, killed: bool = True) -> Path:
     """Check an experiment against its contract.
 
-    Its smoke preset is expected to take seconds. The same seed gives the same metrics, whatever the number of workers,
+    Its smoke preset is expected to take seconds. The same seed gives the same metrics, for any number of workers,
     the order of the trials and the state of the global generators, and also if a trial is killed and resumed; trials
     that write no checkpoint, since their loop has a single step, are only repeated. Every setting is documented, and
     values outside its range are refused by an error that names field, value and range. Its results are enough for its
@@ -78,8 +78,8 @@ def bad_values(cls: type) -> Iterator[tuple[str, Any]]:
     for field, (kind, limits, *_) in configs.fields(cls).items():
         for limit in limits:
             sign, _, bound = limit.partition(" ")
-            beyond = {">": -1, ">=": -1, "<": 1, "<=": 1}[sign]
-            yield field, (float(bound) + beyond if kind is float else int(bound) + beyond)
+            offset = {">": -1, ">=": -1, "<": 1, "<=": 1}[sign]
+            yield field, (float(bound) + offset if kind is float else int(bound) + offset)
         if get_origin(kind) is Literal:
             yield field, "no such choice"
         elif kind in (int, float, bool):

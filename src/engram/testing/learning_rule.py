@@ -279,8 +279,8 @@ def _is_the_same_whatever_the_default_dtype(case: _Case) -> None:
 
 def _is_the_same_in_eight_threads(case: _Case) -> None:
     """Called by eight threads at once, each with its own network, it gives the same result as in one thread."""
-    alone, updates = case.update(), in_threads(lambda: case.update(copy.deepcopy(case.model)))
-    assert all(same(_tensors(alone[:2]), _tensors(update[:2])) for update in updates), "threads differ"
+    expected, updates = case.update(), in_threads(lambda: case.update(copy.deepcopy(case.model)))
+    assert all(same(_tensors(expected[:2]), _tensors(update[:2])) for update in updates), "threads differ"
 
 
 def _leaves_frozen_layers_alone(case: _Case) -> None:

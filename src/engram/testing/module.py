@@ -127,7 +127,7 @@ def _changes_nothing(case: _Case) -> None:
 
 def _treats_batch_elements_independently(case: _Case) -> None:
     """A batch gives the same as its elements alone."""
-    by_element = [case.module(case.sequence[:, b : b + 1])[0] for b in range(_BATCH)]
+    by_element = [case.module(case.sequence[:, element : element + 1])[0] for element in range(_BATCH)]
     assert_close(case.module(case.sequence)[0], torch.cat(by_element, dim=1))
 
 
@@ -166,11 +166,11 @@ def _has_the_right_gradient(case: _Case) -> None:
     _, state = case.module(case.sequence)
     names = [name for name, parameter in case.module.named_parameters() if parameter.requires_grad]
     parameters = [case.module.get_parameter(name) for name in names]
-    parts = len(tensors(state))
+    n_state_tensors = len(tensors(state))
 
     def run(sequence: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        by_name = dict(zip(names, values[parts:], strict=True))
-        start = rebuilt(state, values[:parts])
+        by_name = dict(zip(names, values[n_state_tensors:], strict=True))
+        start = rebuilt(state, values[:n_state_tensors])
         return tuple(tensors(torch.func.functional_call(case.module, by_name, (sequence, start))))
 
     assert_gradient(run, [case.sequence[:3], *tensors(state), *parameters])

@@ -99,10 +99,12 @@ def _cases(make: Make) -> Iterator[_Case]:
         for count in _BATCHES:
             keys, values = _samples(min(count, _CAPACITY), draws)
             memory.query(keys[:1], 3)
-            own = [getattr(memory, name)[0].numpy().copy() for name in ("keys", "values", "counts", "coef")]
+            arrays = [getattr(memory, name)[0].numpy().copy() for name in ("keys", "values", "counts", "coef")]
             filled, clock, seed = (int(getattr(memory, name)[0]) for name in ("n_filled", "clock", "seed"))
             batch = Batch(keys.numpy(), values[:, None].numpy(), keys.numpy(), np.ones(len(keys)))
-            yield _Case(Table(own[0], own[1], own[0], own[2], own[3], filled, clock, seed), batch, memory.merging)
+            yield _Case(
+                Table(arrays[0], arrays[1], arrays[0], arrays[2], arrays[3], filled, clock, seed), batch, memory.merging
+            )
             memory.write(keys, values)
 
 
@@ -169,12 +171,12 @@ def _stores_values_within_the_samples(make: Make) -> None:
 
 def _treats_tables_independently(make: Make) -> None:
     """Writing to one table does not affect another."""
-    alone, beside = _memory(make), _memory(make)
-    _write_batches(beside, _seeded(2), table=1)
-    for memory in (alone, beside):
+    single, accompanied = _memory(make), _memory(make)
+    _write_batches(accompanied, _seeded(2), table=1)
+    for memory in (single, accompanied):
         _write_batches(memory, _seeded())
-    for name, tensor in alone.state_dict().items():
-        assert torch.equal(tensor[0], beside.state_dict()[name][0]), f"{name} of table 0 depends on table 1"
+    for name, tensor in single.state_dict().items():
+        assert torch.equal(tensor[0], accompanied.state_dict()[name][0]), f"{name} of table 0 depends on table 1"
 
 
 def _resumes_from_a_stored_state(make: Make) -> None:

@@ -100,7 +100,9 @@ def _follows_its_coefficients(rule: PlasticityRule, state: RuleState, *tensors: 
     pre, post, *signals = tensors
     if rule.recursion == "own":
         return
-    decay, gain, target = (c.expand(_BATCH, _POST).unsqueeze(2) for c in rule.coefficients(post, *signals))
+    decay, gain, target = (
+        coefficient.expand(_BATCH, _POST).unsqueeze(2) for coefficient in rule.coefficients(post, *signals)
+    )
     added = gain * target * pre.unsqueeze(1)
     clip = math.inf if rule.clip is None else rule.clip
     after = rule.update(state, *tensors)
@@ -124,7 +126,7 @@ def _forgets_as_declared(rule: PlasticityRule, state: RuleState, *tensors: Tenso
     rate = signals[0] if signals and rule.recursion != "retroactive" else rule.eta
     rate = rate.clamp(0, 1) if rule.forgets == "share" else rate
     forgotten = {"nothing": 0 * rate, "oja": rate * post.square()}.get(rule.forgets, rate)
-    decay, gain, target = (c.expand(_BATCH, _POST) for c in rule.coefficients(post, *signals))
+    decay, gain, target = (coefficient.expand(_BATCH, _POST) for coefficient in rule.coefficients(post, *signals))
     assert_close((decay, gain * target), (forgotten.expand(_BATCH, _POST), rate * post))
 
 
@@ -139,14 +141,17 @@ def _treats_batch_elements_independently(rule: PlasticityRule, state: RuleState,
     """A batch gives the same as its elements alone, also with one signal for all units."""
     pre, post, *signals = tensors
     for signals_used in (signals, [signal[:, :1] for signal in signals]):
-        alone = [
+        separate = [
             rule.update(
-                rule.state_type(*(t[e] for t in state)), pre[e], post[e], *(signal[e] for signal in signals_used)
+                rule.state_type(*(t[element] for t in state)),
+                pre[element],
+                post[element],
+                *(signal[element] for signal in signals_used),
             )
-            for e in (slice(b, b + 1) for b in range(_BATCH))
+            for element in (slice(b, b + 1) for b in range(_BATCH))
         ]
         batched = rule.update(state, pre, post, *signals_used)
-        assert_close(batched, [torch.cat(parts) for parts in zip(*alone, strict=True)])
+        assert_close(batched, [torch.cat(outputs) for outputs in zip(*separate, strict=True)])
 
 
 def _is_the_same_on_a_gpu(rule: PlasticityRule, state: RuleState, *tensors: Tensor) -> None:

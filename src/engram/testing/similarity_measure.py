@@ -112,8 +112,8 @@ def _is_invariant_as_declared(measure: SimilarityMeasure) -> None:
     for name in measure.invariant:
         assert name in changes, f"invariant has {name!r}: expected some of {', '.join(changes)}"
         transformed = [changes[name](trial) for trial in _slow()]
-        apart, after = measure(_slow(), transformed), measure(transformed, _fast())
-        assert abs(apart) <= _NEAR * between, f"a {name} takes a system {apart:.3g} from itself"
+        distance, after = measure(_slow(), transformed), measure(transformed, _fast())
+        assert abs(distance) <= _NEAR * between, f"a {name} takes a system {distance:.3g} from itself"
         assert abs(after - between) <= _NEAR * between, f"after a {name} {between} becomes {after}"
 
 
@@ -127,8 +127,8 @@ def _accepts_or_refuses_other_lengths(measure: SimilarityMeasure) -> None:
 
 def _is_the_same_in_eight_threads(measure: SimilarityMeasure) -> None:
     """In eight threads at once it gives the same as in one."""
-    alone = measure(_slow(), _fast())
-    assert all(value == alone for value in in_threads(lambda: measure(_slow(), _fast()))), "threads differ"
+    expected = measure(_slow(), _fast())
+    assert all(value == expected for value in in_threads(lambda: measure(_slow(), _fast()))), "threads differ"
 
 
 def _refuses_bad_input(measure: SimilarityMeasure) -> None:

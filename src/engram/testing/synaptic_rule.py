@@ -97,8 +97,8 @@ def _leaves(state: Any) -> list[Tensor]:
         return []
     if isinstance(state, Tensor):
         return [state]
-    parts = state.values() if isinstance(state, dict) else state
-    return [leaf for part in parts for leaf in _leaves(part)]
+    fields = state.values() if isinstance(state, dict) else state
+    return [leaf for part in fields for leaf in _leaves(part)]
 
 
 def _has_the_form_of_the_weights(case: _Case) -> None:
@@ -133,10 +133,10 @@ def _is_a_mean_over_the_batch(case: _Case) -> None:
         signal=case.signal[:, first].expand(-1, _BATCH),
     )
     # All samples have the same past, so means over them do not depend on their number.
-    state, alone = alike.after(_STEPS - 1), case.after(_STEPS - 1, first)
+    state, single_state = alike.after(_STEPS - 1), case.after(_STEPS - 1, first)
     pre, post, weight = case.last
     rows = [slice(row, row + 1) for row in range(_BATCH)]
-    grads = [case.update(pre[row], post[row], weight, alone, case.signal[-1][row]).grad for row in rows]
+    grads = [case.update(pre[row], post[row], weight, single_state, case.signal[-1][row]).grad for row in rows]
     assert_close(case.update(*case.last, state, case.signal[-1]).grad, torch.stack(grads).mean(0))
 
 
@@ -169,8 +169,8 @@ def _runs_under_vmap(case: _Case) -> None:
     def grad(pre: Tensor, post: Tensor, weight: Tensor) -> Tensor:
         return case.update(pre, post, weight, case.rule.init(weight), case.signal[-1]).grad
 
-    alone = [grad(*parts) for parts in zip(*layers, strict=True)]
-    assert_close(torch.func.vmap(grad)(*map(torch.stack, layers)), torch.stack(alone))
+    separate = [grad(*arguments) for arguments in zip(*layers, strict=True)]
+    assert_close(torch.func.vmap(grad)(*map(torch.stack, layers)), torch.stack(separate))
 
 
 def _is_local(case: _Case) -> None:

@@ -33,7 +33,7 @@ studies = {
 def arms_with(*sizes: int) -> list[str]:
     """All arms, except that recurrent networks are limited to the given numbers of units."""
     other_arms = [arm for name in ("digits", "convergence", "few-samples") for arm in studies[name].table]
-    return other_arms + [arm for arm, own in adding.arms.items() if own["hidden"] in sizes]
+    return other_arms + [arm for arm, changes in adding.arms.items() if changes["hidden"] in sizes]
 
 
 presets = {
@@ -61,17 +61,36 @@ presets = {
 
 
 def lead(arm: str, other: str, key: str) -> Measure:
-    """The difference between two arms."""
+    """The difference between two arms.
+
+    Args:
+        arm: The arm.
+        other: The arm that is subtracted.
+        key: The name of the metric.
+    """
     return metric(key)(arm) - metric(key)(other)
 
 
 def gap(arm: str, other: str, key: str) -> Measure:
-    """The absolute difference between two arms."""
+    """The absolute difference between two arms.
+
+    Args:
+        arm: The arm.
+        other: The arm that it is compared with.
+        key: The name of the metric.
+    """
     return abs(lead(arm, other, key))
 
 
 def over_random(key: str, prefix: str, rule: str, *sizes: int) -> Measure:
-    """The smallest lead of a rule over the better of the two rules with random feedback, at the sizes or in all."""
+    """The smallest lead of a rule over the better of the two rules with random feedback, at the sizes or in all.
+
+    Args:
+        key: The name of the metric, without the size.
+        prefix: What stands before the name of the rule in the names of the arms.
+        rule: The name of the rule.
+        *sizes: The sizes whose metrics are compared; if there are none, the metric has no size in its name.
+    """
     accuracies = [metric(f"{key}_{size}") for size in sizes] or [metric(key)]
     return minimum(*(a(prefix + rule) - maximum(a(f"{prefix}fa"), a(f"{prefix}dfa")) for a in accuracies))
 

@@ -60,7 +60,7 @@ def rule_of(name: str) -> LearningRule[Any]:
 def trial(config: Adding, run: Run) -> dict[str, Any]:
     """Train networks at several learning rates; the result is the final test error at the chosen one.
 
-    Initial weights with which activity explodes, so that no rate is low enough, are drawn anew.
+    Initial weights with which activity explodes, so that no rate is low enough, are redrawn.
     """
     seeds = torch.randint(2**62, (2,), generator=run.generator)
     x, target, _ = episodes(config.wrap)

@@ -41,7 +41,10 @@ def trial(config: Convergence, run: Run) -> dict[str, Any]:
     for column, rule in list(enumerate(RULES))[1:]:
         slope = np.polyfit(np.log(config.widths), np.log(distances[:, column]), 1)[0]
         result[f"slope_{rule}"] = float(slope)
-        result |= {f"distance_{rule}_{n}": float(d) for n, d in zip(config.widths, distances[:, column], strict=True)}
+        result |= {
+            f"distance_{rule}_{n}": float(distance)
+            for n, distance in zip(config.widths, distances[:, column], strict=True)
+        }
     for (row, width), (layer, _) in product(enumerate(config.widths), enumerate(LAYERS)):
         result[f"score_{layer + 1}_{width}"] = float(scores[0, row, layer])
         result[f"shuffled_{layer + 1}_{width}"] = float(scores[1, row, layer])
@@ -52,7 +55,13 @@ def trial(config: Convergence, run: Run) -> dict[str, Any]:
 
 
 def distances_and_scores(config: Convergence, width: int, seeds: list[int]) -> tuple[list[float], list[list[float]]]:
-    """Distances from backpropagation's function on unseen images, and alignment scores, also of shuffled weights."""
+    """Distances from backpropagation's function on unseen images, and alignment scores, also of shuffled weights.
+
+    Args:
+        config: The settings.
+        width: Number of units of each hidden layer.
+        seeds: Three seeds: of the initial weights, of the rule and of the shuffling.
+    """
     x, classes = digits()
     unseen, x, target = x[TRAINED:], x[: config.samples], targets(classes[: config.samples])
     outputs, scores = [], [[0.0]]
@@ -75,7 +84,14 @@ def distances_and_scores(config: Convergence, width: int, seeds: list[int]) -> t
 def alignment_scores(
     model: nn.Module, initial: dict[str, Any], predicted: dict[str, Any], seed: int
 ) -> list[list[float]]:
-    """The alignment scores of all layers, and those of shuffled weights."""
+    """The alignment scores of all layers, and those of shuffled weights.
+
+    Args:
+        model: The trained network.
+        initial: Its initial parameters, by name.
+        predicted: The changes of the parameters that the theory predicts, by name.
+        seed: Seed of the shuffling.
+    """
     trained = {key: value.detach() for key, value in model.named_parameters()}
     scores = alignment_by_layer(trained, initial, predicted)
     control = shuffled_control(trained, initial, predicted, torch.Generator().manual_seed(seed))

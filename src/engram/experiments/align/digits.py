@@ -91,7 +91,17 @@ def rule_of(name: str, rho: float = 1.0) -> LearningRule[Any]:
 def trained(
     rule: LearningRule[Any], width: int, chosen: Tensor, *, rate: float, epochs: int, batch: int, seeds: Tensor
 ) -> nn.Module:
-    """A network trained by a rule on some of the images; raises FloatingPointError if it diverges."""
+    """A network trained by a rule on some of the images; raises FloatingPointError if it diverges.
+
+    Args:
+        rule: The learning rule.
+        width: Number of units of each hidden layer.
+        chosen: Indices of the training images.
+        rate: The learning rate, in the units of the settings.
+        epochs: Number of passes over the images.
+        batch: Number of images in a batch; an incomplete last batch is left out.
+        seeds: Three seeds: of the initial weights, of the rule and of the batches.
+    """
     of_network, of_rule, of_batches = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
     model = wide_mlp((64, width, width, CLASSES), generator=of_network)
     x, classes = digits()
@@ -114,11 +124,18 @@ def accuracy(model: nn.Module, rows: slice) -> float:
 def at_rates(
     config: Widths | FewSamples, run: Run, size: int, models: Callable[[float], Iterable[nn.Module]]
 ) -> dict[str, float]:
-    """The accuracies at the chosen and the common learning rate, as means over networks, and the chosen rate."""
+    """The accuracies at the chosen and the common learning rate, as means over networks, and the chosen rate.
+
+    Args:
+        config: The settings, with the candidates as ``rates``.
+        run: The run.
+        size: The width or the number of samples, by which the results are named.
+        models: Trains the networks at a learning rate.
+    """
 
     def train(rate: float) -> tuple[float, list[float]]:
-        parts = slice(FITTED, TRAINED), slice(TRAINED, None)
-        validated, tested = np.mean([[accuracy(model, rows) for rows in parts] for model in models(rate)], 0)
+        row_ranges = slice(FITTED, TRAINED), slice(TRAINED, None)
+        validated, tested = np.mean([[accuracy(model, rows) for rows in row_ranges] for model in models(rate)], 0)
         return float(validated), [float(tested)]
 
     rate, results = judged(run, f"rate_{size}", config.rates, train)

@@ -101,8 +101,8 @@ arms: dict[str, dict[str, Any]] = {
     "scratch": {**SHORT, "learning": "none", "learns": "everything", "streams": 5},
 }
 # The best learning rates in pilots with other seeds, and so other splits of the characters, on a grid of 1 and 3 times
-# powers of 10. Of pairs of an inner and an outer rate, both neighbours of each were worse; for pretraining, from .0003
-# to .1.
+# powers of 10. For pairs of an inner and an outer rate, both neighbours of each rate were worse; for pretraining, from
+# .0003 to .1.
 TUNED: dict[str, Any] = {
     **{arm: {"outer_lr": 3e-2} for arm in ("anml", "anml-longer", "pretrained", "pretrained-zapped")},
     "anml-order-1": {"inner_lr": 0.1, "outer_lr": 1e-2},
@@ -143,8 +143,8 @@ presets = {
 def characters(config: Config, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Images of the characters for meta-training and of those for the streams, with a background of 1."""
     if config.characters == "omniglot":
-        parts = (load("omniglot", split=split, size=SIDE).images for split in ("background", "evaluation"))
-        training_images, new = (torch.from_numpy(images).float() / 255 for images in parts)
+        image_sets = (load("omniglot", split=split, size=SIDE).images for split in ("background", "evaluation"))
+        training_images, new = (torch.from_numpy(images).float() / 255 for images in image_sets)
         return training_images, new
     if config.characters == "glyphs":
         images = 1 - synthetic_glyphs(config.classes, 20, generator, SIDE)
@@ -206,7 +206,17 @@ def shares_of(streams: Remembered) -> dict[str, float]:
 def streams_of(  # noqa: PLR0917
     net: GatedNet, pool: Tensor, name: str, length: int, train: tuple[str, ...], config: Config, run: Run
 ) -> Remembered:
-    """The results of streams of a length, in order or shuffled, at the learning rate that is best on other streams."""
+    """What a network remembers of test streams, at the learning rate that does best on other streams.
+
+    Args:
+        net: The meta-trained network.
+        pool: The images of the classes to draw from, (classes, drawings, 28, 28).
+        name: The name of the protocol; streams are shuffled if it contains "oracle".
+        length: Number of classes in a stream.
+        train: The parts of the network that learn.
+        config: The settings.
+        run: The run.
+    """
     shuffled, seed = "oracle" in name, int(torch.randint(2**31, (), generator=run.generator))
 
     def evaluate(rate: float, runs: int, generator: torch.Generator) -> Remembered:
@@ -220,9 +230,18 @@ def streams_of(  # noqa: PLR0917
     return evaluate(rate, config.streams, run.generator)
 
 
-def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
-    """Meta-train a network to learn a class one image at a time while remembering others."""
-    streams = ClassStreams(known, config.trajectory, config.remember)
+def meta_learn(
+    net: GatedNet, training_images: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run
+) -> None:
+    """Meta-train a network to learn a class one image at a time while remembering others.
+
+    Args:
+        net: The network, which is changed.
+        training_images: The images of the training classes.
+        config: The settings.
+        run: The run.
+    """
+    streams = ClassStreams(training_images, config.trajectory, config.remember)
     optimizer = torch.optim.Adam(net.parameters(), lr=config.outer_lr)
     fast = ("head",) if config.network == "oml" else ("body", "head")
     learner = SequentialMetaLearner(
@@ -233,16 +252,23 @@ def meta_learn(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], co
         log(run, step, config, loss=outcome.loss, accuracy=outcome.remembered, captured=outcome.captured)
 
 
-def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
-    """Train a network to classify images in random order, as many as in meta-training."""
+def classify(net: GatedNet, training_images: Float[Tensor, "classes drawings 28 28"], config: Config, run: Run) -> None:
+    """Train a network to classify images in random order, as many as in meta-training.
+
+    Args:
+        net: The network, which is changed.
+        training_images: The images of the training classes.
+        config: The settings.
+        run: The run.
+    """
     optimizer = torch.optim.Adam(net.parameters(), lr=config.outer_lr)
-    batch, (classes, drawings) = config.trajectory + config.remember, known.shape[:2]
-    every = max(1, classes * drawings // batch)
+    batch, (classes, drawings) = config.trajectory + config.remember, training_images.shape[:2]
+    steps_per_pass = max(1, classes * drawings // batch)
     for step in run.steps(config.steps, net=net, optimizer=optimizer):
-        if config.learning == "iid-zapped" and step % every == 0:
+        if config.learning == "iid-zapped" and step % steps_per_pass == 0:
             zap_(net.readout, None, run.generator)
-        sampled = torch.randint(classes * drawings, (batch,), generator=run.generator).to(known.device)
-        logits, labels = net(known.flatten(0, 1)[sampled].unsqueeze(1)), sampled // drawings
+        sampled = torch.randint(classes * drawings, (batch,), generator=run.generator).to(training_images.device)
+        logits, labels = net(training_images.flatten(0, 1)[sampled].unsqueeze(1)), sampled // drawings
         loss = functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -251,7 +277,14 @@ def classify(net: GatedNet, known: Float[Tensor, "classes drawings 28 28"], conf
 
 
 def log(run: Run, step: int, config: Config, **metrics: float | Tensor) -> None:
-    """Log metrics as means over a hundredth of the steps."""
+    """Log metrics as means over a hundredth of the steps.
+
+    Args:
+        run: The run.
+        step: Index of the step, from 0.
+        config: The settings, with the number of steps.
+        **metrics: The values of the metrics in this step.
+    """
     run.log(step + 1, every=max(1, config.steps // 100), **metrics)
 
 
@@ -261,7 +294,9 @@ def gating(net: GatedNet, new: Float[Tensor, "classes drawings 28 28"]) -> dict[
     if net.gate is None:
         return {}
     batches = [net.features(images) for images in torch.split(new.flatten(0, 1).unsqueeze(1), BATCH)]
-    pre, gate, post = (torch.cat(parts).reshape(*new.shape[:2], -1).cpu() for parts in zip(*batches, strict=True))
+    pre, gate, post = (
+        torch.cat(activities).reshape(*new.shape[:2], -1).cpu() for activities in zip(*batches, strict=True)
+    )
     labels = np.arange(len(new))
     shown_gates, held_out_gates = (part.flatten(0, 1).numpy() for part in (gate[:, :SHOTS], gate[:, SHOTS:]))
     neighbours = KNeighborsClassifier(NEIGHBOURS).fit(shown_gates, labels.repeat(SHOTS))

@@ -113,7 +113,15 @@ class Descent:
 def descended(
     name: str, setting: Setting, sizes: tuple[int, ...], test: Test, generator: torch.Generator
 ) -> dict[str, list[float]]:
-    """The accuracy of networks with scaled initial weights, one for each lifetime and task, trained in parallel."""
+    """The accuracy of networks with scaled initial weights, one for each lifetime and task, trained in parallel.
+
+    Args:
+        name: The name of the optimiser, or "normalised".
+        setting: The learning rate and the scales of the initial weights.
+        sizes: Numbers of units of all layers, from the input to the output.
+        test: The batches, and the queries on which accuracy is measured.
+        generator: Source of the initial weights.
+    """
     x, y = test.batches
     gain = setting.hidden_scale if name == "normalised" else None
     scales = [1.0 if gain is not None else setting.hidden_scale] * (len(sizes) - 2) + [setting.output_scale]
@@ -148,6 +156,11 @@ def answer(weights: Sequence[Tensor], x: Tensor, gain: float | None = None) -> T
     """The output of a network, with biases in the last columns of the weights.
 
     With a gain, the inputs of hidden units are normalised over the batch and multiplied by it.
+
+    Args:
+        weights: The weights of each layer, (..., post, pre + 1).
+        x: The inputs, (..., batch, features).
+        gain: Factor of the normalised inputs of hidden units; None: no normalisation.
     """
     for layer, weight in enumerate(weights):
         x = functional.pad(x, (0, 1), value=1.0) @ weight.mT

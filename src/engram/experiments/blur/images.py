@@ -109,7 +109,14 @@ def descent_results(name: str, descent: Descent) -> dict[str, Any]:
 
 @torch.no_grad()
 def relabelled(network: BlurNetwork, genome: Genome, test: Test, run: Run) -> float:
-    """The accuracy after ten steps of learning and ten more with the labels of all classes shifted by one."""
+    """The accuracy after ten steps of learning and ten more with the labels of all classes shifted by one.
+
+    Args:
+        network: The network.
+        genome: The genome that determines its learning rule.
+        test: The batches, of which the first twenty are used, and the queries.
+        run: The run.
+    """
     (x, y), (queries, answers), _ = test
     shifted = [labels.roll(1, -1) for labels in (y, answers)]
     state = lifetime(network, genome, network.init(run.generator, tuple(x.shape[1:-2])), (x[:10], y[:10]))
@@ -144,14 +151,22 @@ def in_three_parts(images: np.ndarray, labels: np.ndarray) -> Images:
 def task_lives(
     images: Images, group: tuple[tuple[int, int], ...], hidden: tuple[int, ...], steps: int, run: Run
 ) -> tuple[BlurNetwork, Batches]:
-    """A network and batches (steps + 1, tasks, images), the last of them from the part for the search."""
-    parts = []
+    """A network and batches (steps + 1, tasks, images), the last of them from the part for the search.
+
+    Args:
+        images: The images.
+        group: The range of classes of each task, (first, one past the last).
+        hidden: Numbers of units of the hidden layers.
+        steps: Number of steps of a lifetime.
+        run: The run, whose generator draws the batches.
+    """
+    batches_by_task = []
     for low, high in group:
         lives, queries = (
             batch_of(images, part, (low, high), (count, BATCH), run) for part, count in ((0, steps), (1, 1))
         )
-        parts.append([torch.cat(batch) for batch in zip(lives, queries, strict=True)])
-    x, y = (torch.stack(tensors, 1) for tensors in zip(*parts, strict=True))
+        batches_by_task.append([torch.cat(batch) for batch in zip(lives, queries, strict=True)])
+    x, y = (torch.stack(tensors, 1) for tensors in zip(*batches_by_task, strict=True))
     return BlurNetwork((x.shape[-1], *hidden, y.shape[-1])), (x, y)
 
 
@@ -159,13 +174,26 @@ def test_of(images: Images, lives: int, run: Run) -> Test:
     """Lifetimes on batches (steps, lives, images), evaluated on all images of the test set.
 
     Learning rates are chosen on the part for the search.
+
+    Args:
+        images: The images.
+        lives: Number of lifetimes.
+        run: The run, whose generator draws the batches.
     """
     validation, queries = ((images.x[part][None], targets(images.classes[part], 0, 10)[None]) for part in (1, 2))
     return Test(batch_of(images, 0, (0, 10), (max(TIMES), lives, BATCH), run), queries, validation)
 
 
 def batch_of(images: Images, part: int, classes: tuple[int, int], shape: tuple[int, ...], run: Run) -> Batches:
-    """Images drawn from a part and a range of classes."""
+    """Images drawn from a part and a range of classes.
+
+    Args:
+        images: The images.
+        part: Index of the part: training, search or test.
+        classes: The range of classes, (first, one past the last).
+        shape: Shape of the batches, without the features.
+        run: The run, whose generator draws the images.
+    """
     low, high = classes
     of_range = ((images.classes[part] >= low) & (images.classes[part] < high)).nonzero()[:, 0]
     chosen = of_range[torch.randint(len(of_range), shape, generator=run.generator)]
@@ -173,5 +201,11 @@ def batch_of(images: Images, part: int, classes: tuple[int, int], shape: tuple[i
 
 
 def targets(classes: Tensor, low: int, high: int) -> Tensor:
-    """Targets of +1 for the class within the range and -1 for the others."""
+    """Targets of +1 for the class within the range and -1 for the others.
+
+    Args:
+        classes: The class of each image.
+        low: The first class.
+        high: One past the last class.
+    """
     return 2.0 * torch.nn.functional.one_hot(classes - low, high - low) - 1.0

@@ -92,7 +92,13 @@ def start_of(config: PlanarSearch, run: Run) -> Tensor:
 
 
 def descends(config: PlanarSearch, vector: Tensor, run: Run) -> bool:
-    """Whether the gradient through a lifetime of a genome is finite."""
+    """Whether the gradient through a lifetime of a genome is finite.
+
+    Args:
+        config: The settings of the search.
+        vector: The genome, as a vector.
+        run: The run.
+    """
     vector = vector.clone().requires_grad_()
     loss = losses(Genome.from_vector(vector), [lives_of(config, run)], run.generator).sum()
     (gradient,) = torch.autograd.grad(loss, vector)
@@ -100,7 +106,13 @@ def descends(config: PlanarSearch, vector: Tensor, run: Run) -> bool:
 
 
 def drawn(functions: list[Function2D], shape: tuple[int, ...], run: Run) -> Batches:
-    """Batches (*shape, functions, points), where the last entry of ``shape`` is the number of points."""
+    """Batches (*shape, functions, points), where the last entry of ``shape`` is the number of points.
+
+    Args:
+        functions: The functions to be learned.
+        shape: Shape of the batches, without the functions and the coordinates.
+        run: The run, whose generator draws the points.
+    """
     x, y = zip(*(function.sample(shape, run.generator) for function in functions), strict=True)
     return torch.stack(x, -3), torch.stack(y, -3)
 
@@ -112,7 +124,13 @@ def lives_of(config: PlanarSearch, run: Run) -> tuple[BlurNetwork, Batches]:
 
 
 def searched(config: PlanarSearch, start: Tensor, run: Run) -> tuple[Tensor, list[float]]:
-    """The genome found by a search on the training functions, and the losses of all restarts."""
+    """The genome found by a search on the training functions, and the losses of all restarts.
+
+    Args:
+        config: The settings of the search.
+        start: The genome from which the search starts, as a vector.
+        run: The run.
+    """
 
     def draw() -> Lives:
         return [lives_of(config, run)]
@@ -151,7 +169,13 @@ def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
 
 
 def descent_results(config: PlanarSearch, run: Run, fresh: Test) -> dict[str, Any]:
-    """The accuracies of gradient descent in the same lifetimes, in the best setting for each number of steps."""
+    """The accuracies of gradient descent in the same lifetimes, in the best setting for each number of steps.
+
+    Args:
+        config: The settings of the search.
+        run: The run.
+        fresh: The lifetimes on unseen functions.
+    """
     descent = Descent((2, config.hidden, 2), fresh, run, hidden_scales=HIDDEN_SCALES, maximum=config.rates)
     result: dict[str, Any] = {f"best_{kind}": descent.best(kind) for kind in RATES}
     result |= {f"best_{kind}_2": descent.after(2, kind) for kind in RATES}
@@ -159,7 +183,14 @@ def descent_results(config: PlanarSearch, run: Run, fresh: Test) -> dict[str, An
 
 
 def genome_properties(network: BlurNetwork, genome: Genome, run: Run, batches: Batches) -> dict[str, float]:
-    """The size of synapses with and without Oja's decay, and the rule's distance from a gradient field."""
+    """The size of synapses with and without Oja's decay, and the rule's distance from a gradient field.
+
+    Args:
+        network: The network.
+        genome: The genome that determines the update.
+        run: The run.
+        batches: The batches of the lifetimes, which are used in turn.
+    """
     result: dict[str, float] = {}
     for name, limited in (("oja", network), ("unlimited", replace(network, saturation=None))):
         state = limited.init(run.generator, tuple(batches[0].shape[1:-2]))
@@ -176,15 +207,21 @@ def genome_properties(network: BlurNetwork, genome: Genome, run: Run, batches: B
 
 
 def antisymmetry(network: BlurNetwork, genome: Genome, run: Run) -> float:
-    """|J - J^T| / |J| of the Jacobian of the synaptic update: 0 if the update is a gradient field."""
+    """|J - J^T| / |J| of the Jacobian of the synaptic update: 0 if the update is a gradient field.
+
+    Args:
+        network: The network.
+        genome: The genome that determines the update.
+        run: The run, whose generator draws the weights and 64 points of the xor function.
+    """
     genome = Genome(*(part.double() for part in genome))
     state = network.init(run.generator, dtype=torch.float64)
     x, y = (part.double() for part in function_2d("xor").sample((64,), run.generator))
     shapes = [weight.shape for weight in state.W]
 
     def change(flat: Tensor) -> Tensor:
-        parts = torch.split(flat, [shape.numel() for shape in shapes])
-        synapses = BlurState(tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)), ())
+        flat_weights = torch.split(flat, [shape.numel() for shape in shapes])
+        synapses = BlurState(tuple(part.reshape(shape) for part, shape in zip(flat_weights, shapes, strict=True)), ())
         return torch.cat([weight.flatten() for weight in network.step(genome, synapses, x, y).W]) - flat
 
     flat = torch.cat([weight.flatten() for weight in state.W])
@@ -197,7 +234,7 @@ def distance_from_sgd(run: Run) -> float:
     network = BlurNetwork.backprop((2, 20, 2), synapse_std=0.5)
     genome, state = Genome.backprop(0.3, dtype=torch.float64), network.init(run.generator, dtype=torch.float64)
     weights = [weight[0].clone().requires_grad_() for weight in state.W]
-    sgd, largest = torch.optim.SGD(weights, lr=0.3), 0.0
+    sgd, largest_difference = torch.optim.SGD(weights, lr=0.3), 0.0
     for _ in range(20):
         x, y = (part.double() for part in function_2d("xor").sample((64,), run.generator))
         state = network.step(genome, state, x, y)
@@ -205,5 +242,5 @@ def distance_from_sgd(run: Run) -> float:
         cross_entropy(answer(weights, x), y).backward()  # type: ignore[no-untyped-call]
         sgd.step()
         differences = [(ours[0] - weight).abs().max() for ours, weight in zip(state.W, weights, strict=True)]
-        largest = max(largest, *(float(difference.detach()) for difference in differences))
-    return largest
+        largest_difference = max(largest_difference, *(float(difference.detach()) for difference in differences))
+    return largest_difference

@@ -32,7 +32,13 @@ class Test(NamedTuple):
 
 
 def losses(genome: Genome, lives: Lives, generator: torch.Generator) -> Float[Tensor, "..."]:
-    """The loss on the last batch after a lifetime on the others, for each genome, averaged over tasks."""
+    """The loss on the last batch after a lifetime on the others, for each genome, averaged over tasks.
+
+    Args:
+        genome: The genomes.
+        lives: Networks, each with the batches of its lifetimes; the last batch is the test.
+        generator: Source of the initial weights.
+    """
     of_networks = []
     for network, (x, y) in lives:
         state = network.init(generator, tuple(x.shape[1:-2]))
@@ -43,7 +49,13 @@ def losses(genome: Genome, lives: Lives, generator: torch.Generator) -> Float[Te
 
 @torch.no_grad()
 def mean_losses(vectors: Sequence[Tensor], draw: Draw, run: Run) -> list[float]:
-    """The mean losses of genomes on the same new lifetimes."""
+    """The mean losses of genomes on the same new lifetimes.
+
+    Args:
+        vectors: The genomes, as vectors.
+        draw: Draws new lifetimes.
+        run: The run.
+    """
     genomes = Genome.from_vector(torch.stack(list(vectors))[:, None])
     of_lives = torch.stack([losses(genomes, draw(), run.generator) for _ in range(JUDGED)])
     return of_lives.mean(0).nan_to_num(WORST).tolist()
@@ -53,17 +65,27 @@ def mean_losses(vectors: Sequence[Tensor], draw: Draw, run: Run) -> list[float]:
 def evolve(
     start: Tensor, draw: Draw, run: Run, *, generations: int, size: int, restarts: int = 1, sigma: float = 0.3
 ) -> tuple[Tensor, list[float]]:
-    """The best genome of several CMA-ES searches from the same start, and the losses of all of them."""
+    """The best genome of several CMA-ES searches from the same start, and the losses of all of them.
+
+    Args:
+        start: The genome from which each search starts, as a vector.
+        draw: Draws new lifetimes for a generation.
+        run: The run.
+        generations: Number of generations.
+        size: Population size of a search.
+        restarts: Number of searches, which run side by side.
+        sigma: Initial step size of CMA-ES.
+    """
     starts = [start.clone() for _ in range(restarts)]
     searches = [CMAES([vector], sigma, population_size=size, generator=run.generator) for vector in starts]
     for generation in run.steps(generations, **{f"search_{number}": search for number, search in enumerate(searches)}):
         population = torch.cat([search.ask()[0] for search in searches])
         loss = losses(Genome.from_vector(population[:, None]), draw(), run.generator)
         loss = torch.where(loss.isfinite(), loss, WORST)
-        parts = loss.reshape(restarts, size)
-        for search, losses_of_search in zip(searches, parts, strict=True):
-            search.tell(loss=losses_of_search)
-        run.log(generation + 1, loss=parts.median(1).values.min())
+        losses_by_search = loss.reshape(restarts, size)
+        for search, search_losses in zip(searches, losses_by_search, strict=True):
+            search.tell(loss=search_losses)
+        run.log(generation + 1, loss=losses_by_search.median(1).values.min())
     final = mean_losses(starts, draw, run)
     return starts[final.index(min(final))], final
 
@@ -72,18 +94,25 @@ def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float
     """The best genome found by descending the gradient through lifetimes.
 
     If lifetimes keep diverging, there is no gradient, and the search returns to the best genome so far.
+
+    Args:
+        start: The genome from which the search starts, as a vector.
+        draw: Draws new lifetimes for a step.
+        run: The run.
+        meta_steps: Number of steps of Adam.
+        rate: Learning rate of Adam.
     """
     vector = start.clone().requires_grad_()
     adam = torch.optim.Adam([vector], lr=rate)
     best, lowest, skipped = start.clone(), torch.tensor(WORST), torch.zeros((), dtype=torch.int64)
-    every = max(meta_steps // 20, 1)
+    judging_interval = max(meta_steps // 20, 1)
     for step in run.steps(meta_steps, adam=adam, vector=vector, best=best, lowest=lowest, skipped=skipped):
         loss = losses(Genome.from_vector(vector), draw(), run.generator)
         skipped.fill_(meta_step(adam, loss, int(skipped)))
         if skipped == EXPLODED:
             vector.data.copy_(best)
         run.log(step + 1, loss=loss.detach())
-        if (step + 1) % every == 0:
+        if (step + 1) % judging_interval == 0:
             (loss_now,) = mean_losses([vector.detach()], draw, run)
             if loss_now < lowest:
                 lowest.fill_(loss_now)
@@ -93,7 +122,15 @@ def descend(start: Tensor, draw: Draw, run: Run, *, meta_steps: int, rate: float
 
 @torch.no_grad()
 def curve(network: BlurNetwork, genome: Genome, test: Test, run: Run, times: Sequence[int] = TIMES) -> list[float]:
-    """The accuracy after some numbers of steps, averaged over lifetimes and tasks."""
+    """The accuracy after some numbers of steps, averaged over lifetimes and tasks.
+
+    Args:
+        network: The network.
+        genome: The genome that determines its learning rule.
+        test: The batches of the lifetimes, and the queries on which accuracy is measured.
+        run: The run.
+        times: The numbers of steps.
+    """
     (x, y), (queries, answers), _ = test
     state, accuracies = network.init(run.generator, tuple(x.shape[1:-2])), []
     for step in range(max(times)):

@@ -1,7 +1,7 @@
 """How much each continual learner of the library forgets, in its features and in its readout.
 
 Five tasks are learned one after another: pairs of digits with a head each, or all digits with one head and the pixels
-permuted anew for each task. Methods are also compared on pairs of digits with one head for all, and on MNIST and
+permuted differently in each task. Methods are also compared on pairs of digits with one head for all, and on MNIST and
 CIFAR-10. After each task, new linear probes measure what the features still encode; the difference from the accuracy of
 the outputs is forgetting in the readout alone. The regularisation strength of a method, and how long a learned update
 is trained, if at all, are chosen on other sequences. No paper has this table, so every criterion is ours.
@@ -86,7 +86,7 @@ class Config:
 
 def arms() -> dict[str, dict[str, Any]]:
     """The arms of all learners on both benchmarks."""
-    return {arm: own for name in BOTH for learner in learners() for arm, own in arm_of(learner, name).items()}
+    return {arm: changes for name in BOTH for learner in learners() for arm, changes in arm_of(learner, name).items()}
 
 
 def arm_of(learner: str, benchmark: Benchmark) -> dict[str, dict[str, Any]]:
@@ -128,7 +128,13 @@ def images_of(benchmark: Benchmark) -> tuple[Tensor, Tensor]:
 
 
 def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) -> list[ClassificationTask]:
-    """The tasks of a sequence, tested on unseen images if ``held_out``, else on the last quarter of training images."""
+    """The tasks of a sequence, tested on unseen images if ``held_out``, else on the last quarter of training images.
+
+    Args:
+        config: The settings.
+        generator: Source of the permutations or of the order of the classes.
+        held_out: Whether to test on the unseen images.
+    """
     pixels, labels = images_of(config.benchmark)
     last = config.train_images if not held_out else None
     first = config.train_images if held_out else config.train_images * 3 // 4
@@ -145,7 +151,13 @@ def draw_tasks(config: Config, generator: torch.Generator, *, held_out: bool) ->
 
 
 def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images and labels, with only a tenth of the images of some classes, at least the first of each."""
+    """Images and labels, with only a tenth of the images of some classes, at least the first of each.
+
+    Args:
+        data: Images and their labels.
+        rare: The classes that lose most of their images.
+        generator: Draws the images that are kept.
+    """
     images, labels = data
     is_kept = torch.rand(len(labels), generator=generator) < 1 / RARE
     is_kept[[int((labels == label).int().argmax()) for label in rare if not is_kept[labels == label].any()]] = True
@@ -154,7 +166,13 @@ def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Gene
 
 
 def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
-    """The measured forgetting of a network that learned tasks one after another."""
+    """The measured forgetting of a network that learned tasks one after another.
+
+    Args:
+        config: The settings.
+        tasks: The tasks in their order.
+        stages: The network before the first task and after each.
+    """
     heads: list[Any] = [stage.head for stage in stages[1:]]
     if config.benchmark in ("split", "imbalanced", "split-cifar10"):  # each task has outputs of its own
         heads = [[Outputs(head, task.classes) for task in tasks[: number + 1]] for number, head in enumerate(heads)]
@@ -210,8 +228,8 @@ def new_episode(config: Config, generator: torch.Generator) -> tuple[Net, Mimicr
     options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
     learned_in_order(net, [first], ContinualMethod(net), **options)
     importance = fisher_diagonal(net, [tuple(first.train)], fisher="sample", classes=first.classes, generator=generator)
-    start = {name: p.detach() for name, p in net.body.named_parameters()}
-    memory = {name: TaskMemory(w, importance[f"body.{name}"]) for name, w in start.items()}
+    start = {name: parameter.detach() for name, parameter in net.body.named_parameters()}
+    memory = {name: TaskMemory(weight, importance[f"body.{name}"]) for name, weight in start.items()}
     pairs = [(task.train.inputs, _from_zero(task)) for task in (first, second)]
     heads = [
         new_net("finetune", config.units, config.features, generator, shape).head for _ in pairs
@@ -333,15 +351,15 @@ contests = [
 def figure(results: Results) -> go.Figure:
     """What each learner forgot, split into the loss in the features and in the readout alone."""
     plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in BOTH])
-    parts = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
+    forgetting_kinds = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
     for column, name in enumerate(BOTH, 1):
         shown_learners = [learner for learner in learners() if f"{name}-{learner}" in results.arms]
         losses = {
             part: np.array([np.mean(results.values(f"{name}-{learner}", key)) for learner in shown_learners])
-            for part, key in parts.items()
+            for part, key in forgetting_kinds.items()
         }
         losses["read-out alone"] = losses["read-out alone"] - losses["features lost"]
-        for part, color in colors(parts).items():
+        for part, color in colors(forgetting_kinds).items():
             style = {"name": part, "legendgroup": part, "showlegend": column == 1, "marker_color": color}
             plot.add_bar(y=shown_learners, x=losses[part], orientation="h", **style, row=1, col=column)
     plot.update_xaxes(title="accuracy lost on old tasks")

@@ -141,7 +141,14 @@ def method_of(
     """The method that protects a learner from forgetting, or plain training if its body or head is to do so.
 
     With ``adam-resets`` the body is updated as by the learned update, but by Adam alone, with the decays of the learned
-    update and moments that begin anew with each task: what its network adds is missing.
+    update and moments that start again from zero with each task: only the output of its network is left out.
+
+    Args:
+        learner: The name of the learner.
+        net: The network.
+        strength: Strength of the penalty, for learners that have one.
+        rule: The trained rule of the learned update; other learners ignore it.
+        generator: Source of the method's random numbers.
     """
     if learner == "adam-resets":
         return LearnedUpdate(net, RATE, rule=AdamRule(), generator=generator)
@@ -174,6 +181,14 @@ def learned_in_order(
     """Train a network on tasks one after another; the result is copies of it before the first and after each.
 
     For all learners, the loss on a task covers only the outputs of its classes, which are known.
+
+    Args:
+        net: The network, which is changed.
+        tasks: The tasks in their order.
+        method: The method that protects what the network has learned.
+        steps: Number of training steps for a task.
+        batch_size: Number of images in a batch.
+        generator: Draws the batches.
     """
     adam, draw = torch.optim.Adam(net.parameters(), RATE, fused=True), random_batches(batch_size, generator)
     training = train_on_tasks(net, tasks, method, adam, steps=steps, draw=draw, labelled=True)

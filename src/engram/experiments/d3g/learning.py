@@ -27,7 +27,14 @@ class Agent:
 
 
 def build(config: Agent, observed: spaces.Box, actions: spaces.Box, run: Run) -> Any:
-    """The agent of a trial."""
+    """The agent of a trial.
+
+    Args:
+        config: The settings.
+        observed: The space of observations.
+        actions: The space of actions.
+        run: The run.
+    """
     options: dict[str, Any] = {
         "generator": run.generator,
         "hidden": (config.width, config.width),
@@ -53,15 +60,26 @@ def live(
     update: Update | None = None,
     reward_scale: float = 1.0,
 ) -> None:
-    """Run an episode in each environment, learning from a batch after each step that is not random."""
+    """Run an episode in each environment, learning from a batch after each step that is not random.
+
+    Args:
+        env: The environments.
+        agent: The agent.
+        buffer: The replay buffer, to which all steps are added.
+        config: The settings.
+        run: The run.
+        random_steps: Number of steps in the buffer up to which actions are random and nothing is learned.
+        update: Trains the agent on a batch; None: the agent does not learn.
+        reward_scale: Factor of the stored rewards.
+    """
 
     def act(observations: Any) -> Any:
         if buffer.written < random_steps:
             return agent.actions.decode(agent.actions.random(len(observations), run.generator))
         return agent.act(observations, config.noise)
 
-    def record(states: Any, actions: Any, rewards: Any, following: Any, **ends: Any) -> None:
-        buffer.add(states, actions, reward_scale * rewards, following, **ends)
+    def record(states: Any, actions: Any, rewards: Any, next_states: Any, **ends: Any) -> None:
+        buffer.add(states, actions, reward_scale * rewards, next_states, **ends)
         if update is not None and buffer.written > random_steps:
             update(buffer.sample(config.batch_size, run.generator))
 
@@ -69,12 +87,24 @@ def live(
 
 
 def mean_return(env: VectorEnv[Any, Any, Any], agent: Any, run: Run) -> float:
-    """The mean return of one episode in each environment, without noise."""
+    """The mean return of one episode in each environment, without noise.
+
+    Args:
+        env: The environments.
+        agent: The agent.
+        run: The run.
+    """
     return float(vector_episodes(env, agent.act, int(run.rng.integers(2**31))).mean())
 
 
 def largest_step(env: VectorEnv[Any, Any, Any], agent: D3G, run: Run) -> float:
-    """The largest coordinate of a proposed step, over the states of one episode in each environment."""
+    """The largest coordinate of a proposed step, over the states of one episode in each environment.
+
+    Args:
+        env: The environments.
+        agent: The agent.
+        run: The run.
+    """
     largest = 0.0
 
     def act(observations: Any) -> Any:

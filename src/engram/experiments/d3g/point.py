@@ -1,4 +1,4 @@
-"""A point that is to be pushed to the middle: transfer after a change of actuators, and learning from states alone."""
+"""A point to be pushed to the middle: transfer after a change of actuators, and learning from states alone."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def observed(config: Observed, run: Run) -> dict[str, Any]:
     def wander(observations: Any) -> Any:
         return agent.actions.decode(agent.actions.random(len(observations), run.generator))
 
-    def record(states: Any, actions: Any, rewards: Any, following: Any, **ends: Any) -> None:
-        log.add(states, None, rewards, following, **ends)
+    def record(states: Any, actions: Any, rewards: Any, next_states: Any, **ends: Any) -> None:
+        log.add(states, None, rewards, next_states, **ends)
 
     vector_episodes(points(config.walks), wander, int(run.rng.integers(2**31)), record)
     result = {"random": float(vector_episodes(judged, wander, int(run.rng.integers(2**31))).mean())}

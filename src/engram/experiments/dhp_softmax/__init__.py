@@ -74,7 +74,7 @@ arms |= {
     for start, base in (("plain", PLAIN), ("tuned-dhp", DHP))
 }
 tiny = {"images": "digits", "units": 8, "epochs": 1, "permutations": 2, "train_images": 200, "test_images": 100}
-whole = {"images": "mnist-whole", "train_images": 60_000, "test_images": 10_000, "measured": 1024}
+whole_data_set = {"images": "mnist-whole", "train_images": 60_000, "test_images": 10_000, "measured": 1024}
 of_permuted = [arm for arm in arms if not arm.startswith("split")]
 presets = {
     "smoke": Preset(
@@ -85,7 +85,8 @@ presets = {
     "laptop": Preset(seeds=10),
     "paper": Preset(
         seeds=10,
-        changes={"sequence": whole, "exactness": whole} | {arm: {"train_images": 60_000} for arm in of_permuted},
+        changes={"sequence": whole_data_set, "exactness": whole_data_set}
+        | {arm: {"train_images": 60_000} for arm in of_permuted},
     ),
 }
 

@@ -101,9 +101,9 @@ def loaded(source: str) -> tuple[Tensor, Tensor]:
         pixels, labels = load_digits(return_X_y=True)
         return torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
     splits = ["test"] if source == "mnist" else ["train", "test"]
-    parts = [load("mnist", split=name) for name in splits]
-    pixels = np.concatenate([part.images for part in parts]).reshape(-1, 784)
-    labels = np.concatenate([part.labels for part in parts])
+    data_sets = [load("mnist", split=name) for name in splits]
+    pixels = np.concatenate([part.images for part in data_sets]).reshape(-1, 784)
+    labels = np.concatenate([part.labels for part in data_sets])
     return torch.tensor(pixels, dtype=torch.float32) / 255, torch.tensor(labels, dtype=torch.int64)
 
 
@@ -111,14 +111,19 @@ def sequence(config: Training, generator: torch.Generator, *, validating: bool =
     """The tasks of a trial, with a random split into training and test images.
 
     If ``validating``, the last quarter of the training images takes the place of the test images.
+
+    Args:
+        config: The settings.
+        generator: Source of the split and of the permutations.
+        validating: Whether to test on training images.
     """
     images, labels = loaded(config.images)
     order = torch.randperm(len(images), generator=generator)
     cut = min(config.train_images, len(order) * 2 // 3)
-    parts = order[:cut], order[cut:][: config.test_images]
+    index_sets = order[:cut], order[cut:][: config.test_images]
     if validating:
-        parts = order[: cut * 3 // 4], order[cut * 3 // 4 : cut]
-    train, test = ((images[part], labels[part]) for part in parts)
+        index_sets = order[: cut * 3 // 4], order[cut * 3 // 4 : cut]
+    train, test = ((images[part], labels[part]) for part in index_sets)
     if config.tasks == "split":
         return split(train, test)
     imbalance = RHO if config.tasks == "imbalanced" else None
@@ -218,7 +223,13 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
 
 
 def task_loss(logits: Tensor, labels: Tensor, classes: tuple[int, ...]) -> Tensor:
-    """The cross-entropy over the classes of a task."""
+    """The cross-entropy over the classes of a task.
+
+    Args:
+        logits: The outputs for all classes, (batch, classes).
+        labels: The class of each image, (batch,).
+        classes: The classes of the task, in ascending order.
+    """
     return functional.cross_entropy(logits[:, list(classes)], torch.searchsorted(torch.tensor(classes), labels))
 
 

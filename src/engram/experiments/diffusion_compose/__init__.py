@@ -83,7 +83,7 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={"drawing": tiny, "lattices": {"draws": 2}}
-        | {arm: {"steps": 4, "checks": 2} for arm, own in arms.items() if "steps" in own},
+        | {arm: {"steps": 4, "checks": 2} for arm, changes in arms.items() if "steps" in changes},
     ),
     "laptop": Preset(seeds=3, looks=(5, 10, 20, 40)),
     "paper": Preset(
@@ -91,7 +91,7 @@ presets = {
         changes={
             "drawing": {"size": 32, "width": 64, "steps": 20_000, "noise_steps": 1000, "samples": 50}
             | {"learning_rate": 3e-4, "decay": 0.999},
-            **{arm: {"steps": 20_000} for arm, own in arms.items() if "steps" in own},
+            **{arm: {"steps": 20_000} for arm, changes in arms.items() if "steps" in changes},
         },
     ),
 }
@@ -121,7 +121,13 @@ def learned_from(config: Config, rng: np.random.Generator) -> tuple[Tensor, Tens
 
 
 def grid(low: float, high: float, count: int) -> Float[Tensor, "n 2"]:
-    """The labels on a square grid."""
+    """The labels on a square grid.
+
+    Args:
+        low: The smallest coordinate.
+        high: The largest coordinate.
+        count: Number of labels along each axis.
+    """
     ticks = torch.linspace(low, high, count)
     return torch.cartesian_prod(ticks, ticks)
 
@@ -141,7 +147,13 @@ def asked_for(config: Config) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "m 2"
 
 
 def score(config: Config, images: Tensor, labels: Tensor) -> BumpScore:
-    """The score of images in [-1, 1]; a stripe is scored as the bump where it crosses a central stripe."""
+    """The score of images in [-1, 1]; a stripe is scored as the bump where it crosses a central stripe.
+
+    Args:
+        config: The settings.
+        images: The images, (n, 1, size, size).
+        labels: The labels that they should have, (n, 2), in pixels.
+    """
     value = (images[:, 0].double() + 1) / 2
     if config.data == "stripe-x":
         middle = torch.full((len(labels),), config.size / 2)
@@ -151,7 +163,14 @@ def score(config: Config, images: Tensor, labels: Tensor) -> BumpScore:
 
 
 def average(averaged: Any, current: Any, count: Any, decay: float) -> None:
-    """Update an exponential weight average in place, with bias correction."""
+    """Update an exponential weight average in place, with bias correction.
+
+    Args:
+        averaged: The tensors of averages, which are changed.
+        current: The current weights.
+        count: Number of updates before this one.
+        decay: Share of the old average that remains at an update, once there have been many.
+    """
     share_of_new = (1 - decay) / (1 - decay ** (int(count) + 1))
     torch._foreach_lerp_(averaged, current, share_of_new)
 
@@ -165,10 +184,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     optimizer = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=0.0)
     asked_labels, seen = asked_for(config)
     positions = asked_labels.double().numpy()
-    every = max(1, config.steps // config.checks)
+    check_interval = max(1, config.steps // config.checks)
     shape, noise_seed = (1, config.size, config.size), int(run.rng.integers(2**31))
     watched = config.data == "all" and not config.bumps and config.dx == config.dy
-    rows = np.full((config.steps // every, 7), np.nan)  # step, one, accuracy, x, y, order in two probes
+    rows = np.full((config.steps // check_interval, 7), np.nan)  # step, one, accuracy, x, y, order in two probes
     picked = [x * GRID + y for y in PICKED for x in PICKED]
     frames = torch.zeros(len(rows), len(picked), config.size, config.size)
     sheets = np.zeros((len(rows), len(asked_labels), 2))
@@ -187,8 +206,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         ema.update_parameters(net)
-        run.log(step + 1, every=every, loss=loss)
-        if (step + 1) % every == 0:
+        run.log(step + 1, every=check_interval, loss=loss)
+        if (step + 1) % check_interval == 0:
             layer = cast(CondUNet, ema.module).layer(LAYER)
             samples = sample(ema.module, asked_labels, layer if watched else None)
             result = score(config, samples.images, asked_labels)
@@ -199,10 +218,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
                 )
                 probes = samples.hidden[-1], diffusion.hidden(ema.module, layer, asked_labels, same_noise)
                 row[5:] = [representation_order(h.double().numpy(), positions).order for h in probes]
-                sheets[(step + 1) // every - 1] = sheet(probes[0].double().numpy(), positions)
+                sheets[(step + 1) // check_interval - 1] = sheet(probes[0].double().numpy(), positions)
                 run.log(step + 1, order=row[5])
-                frames[(step + 1) // every - 1] = samples.images[picked, 0]
-            rows[(step + 1) // every - 1] = row
+                frames[(step + 1) // check_interval - 1] = samples.images[picked, 0]
+            rows[(step + 1) // check_interval - 1] = row
             run.log(step + 1, accuracy=result.accuracy, acc_x=result.acc_x, acc_y=result.acc_y, one=result.one)
     return summary(config, rows) | {
         "copied": copied(config, images, labels, asked_labels),
@@ -212,7 +231,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 def copied(config: Config, images: Tensor, labels: Tensor, asked_labels: Tensor) -> float:
-    """The accuracy of copying the training image with the nearest label, stripes excluded."""
+    """The accuracy of copying the training image with the nearest label, stripes excluded.
+
+    Args:
+        config: The settings.
+        images: The training images.
+        labels: Their labels, (n, 2), in pixels.
+        asked_labels: The labels for which images are asked, (n, 2).
+    """
     is_complete = (labels < config.size).all(1) if config.data != "stripe-x" else labels[:, 0] >= 0
     nearest = torch.cdist(asked_labels, labels[is_complete]).argmin(1)
     return score(config, images[is_complete][nearest], asked_labels).accuracy
@@ -224,32 +250,40 @@ def summary(config: Config, rows: Float[np.ndarray, "checks 7"]) -> dict[str, An
     If the representation is watched, also the steps at which phases begin; a phase that never begins gets twice the
     steps of training.
     """
-    steps, one, right, x, y, order, common = rows.T
+    steps, single_share, correct_share, x, y, order, common = rows.T
     late = slice(-max(1, len(rows) // 5), None)
     early = max(0, np.searchsorted(steps, config.steps / 7, side="right") - 1)
     together = coupling(steps, x, y)
     reached = np.nan_to_num([together.first_x, together.first_y], nan=2.0 * config.steps)  # twice all steps if never
     first = dict(zip("xy", reached.tolist(), strict=True))
-    result = {name: float(curve[late].mean()) for name, curve in (("accuracy", right), ("acc_x", x), ("acc_y", y))}
-    result |= {"accuracy_early": float(right[early]), "accuracy_end": float(right[-1])}
+    result = {
+        name: float(curve[late].mean()) for name, curve in (("accuracy", correct_share), ("acc_x", x), ("acc_y", y))
+    }
+    result |= {"accuracy_early": float(correct_share[early]), "accuracy_end": float(correct_share[-1])}
     together_by = min(first.values()) if min(first.values()) <= config.steps else 0.0  # neither learned: not coupled
     result |= {"first_x": first["x"], "first_y": first["y"], "coupling": together_by / max(first.values())}
     result["together"] = float(np.nan_to_num(together.correlation))
-    often_one = one >= SOME
-    if often_one.any():  # both accuracies count single bumps only, so rise with these; their shares of these need not
-        of_single = coupling(steps[often_one], *(curve[often_one] / one[often_one] for curve in (x, y)))
+    often_single = single_share >= SOME
+    if (
+        often_single.any()
+    ):  # both accuracies count single bumps only, so rise with these; their shares of these need not
+        of_single = coupling(
+            steps[often_single], *(curve[often_single] / single_share[often_single] for curve in (x, y))
+        )
         result["coupling_of_single"] = float(np.nan_to_num(of_single.index))
     if not np.isnan(order).any():
         ordered = order < ORDERED
-        result["misplaced"] = float((one - right).max())
-        result["ordered_before_right"] = float(right[ordered.argmax()]) if ordered.any() else 1.0
-        result["order_common_early"] = float(common[right <= EARLY].min(initial=1.0))
-        conditions = {"ordered": ordered, "single": one > SINGLE, "right": right >= CORRECT}
+        result["misplaced"] = float((single_share - correct_share).max())
+        result["ordered_before_right"] = float(correct_share[ordered.argmax()]) if ordered.any() else 1.0
+        result["order_common_early"] = float(common[correct_share <= EARLY].min(initial=1.0))
+        conditions = {"ordered": ordered, "single": single_share > SINGLE, "right": correct_share >= CORRECT}
         result |= {
             f"{phase}_at": float(steps[checks][0]) if checks.any() else 2.0 * config.steps
             for phase, checks in conditions.items()
         }
-        result["misplaced_of_single"] = float((1 - right[often_one] / one[often_one]).max(initial=0.0))
+        result["misplaced_of_single"] = float(
+            (1 - correct_share[often_single] / single_share[often_single]).max(initial=0.0)
+        )
         result["order_end"] = float(order[-1])
     return result
 
@@ -263,17 +297,24 @@ def sheet(hidden: Float[np.ndarray, "n features"], places: Float[np.ndarray, "n 
 
 
 def represented(config: Config, sample: Any, net: Any, labels: Tensor) -> dict[str, Any]:
-    """The dimension and factorization of the representation of a trained network."""
+    """The dimension and factorization of the representation of a trained network.
+
+    Args:
+        config: The settings.
+        sample: Draws images and records the hidden activities of a layer.
+        net: The trained network.
+        labels: The labels on a grid at which factorization is measured, (n, 2), in pixels.
+    """
     layer, positions = net.layer(LAYER), labels.double().numpy()
     hidden = sample(net, labels, layer).hidden[-1].double().numpy()
     scattered = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * (config.size - 3) + 1
     dimension = intrinsic_dimension(sample(net, scattered, layer).hidden[-1].double().numpy(), method="twonn")
-    parts = factorization(hidden, positions, 3 * config.sigma)
+    factors = factorization(hidden, positions, 3 * config.sigma)
     return {
         "dimension": dimension.value,
-        "additive": parts.additive_r2,
-        "between_cos": parts.between_cos,
-        "within_cos": parts.within_cos,
+        "additive": factors.additive_r2,
+        "between_cos": factors.between_cos,
+        "within_cos": factors.within_cos,
     }
 
 

@@ -84,13 +84,13 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
 def separation(distances: Float[np.ndarray, "systems systems"], systems: Systems) -> dict[str, float]:
     """The separation of classes: the silhouette, nearest-neighbour accuracy, and a ratio of mean distances."""
     labels = np.array(systems.labels)
-    same = labels[:, None] == labels
+    same_class = labels[:, None] == labels
     off_diagonal = ~np.eye(len(labels), dtype=bool)
     nearest = KNeighborsClassifier(systems.neighbours, metric="precomputed")
     return {
         "silhouette": analysis.silhouette(distances, labels),
         "accuracy": float(cross_val_score(nearest, distances, labels, cv=LeaveOneOut()).mean()),
-        "ratio": float(distances[~same].mean() / max(distances[same & off_diagonal].mean(), 1e-12)),
+        "ratio": float(distances[~same_class].mean() / max(distances[same_class & off_diagonal].mean(), 1e-12)),
     }
 
 

@@ -41,7 +41,16 @@ def trial(config: Order, run: Run) -> dict[str, Any]:
 def rotations(
     order: int, rng: np.random.Generator, *, noise: float, trials: int = 6, time: int = 200, units: int = 20
 ) -> Float[np.ndarray, "trials time units"]:
-    """Noisy observations of ``order`` coordinates: rotating planes, and a constant if the order is odd."""
+    """Noisy observations of ``order`` coordinates: rotating planes, and a constant if the order is odd.
+
+    Args:
+        order: Number of latent coordinates.
+        rng: Source of the speeds, phases, embedding and noise.
+        noise: Standard deviation of the noise, relative to that of the observations.
+        trials: Number of trials.
+        time: Steps of a trial.
+        units: Number of observed units.
+    """
     planes = order // 2
     speeds = (np.arange(planes) + rng.uniform(0.2, 0.8, planes)) * np.pi / max(planes, 1)
     phases = rng.uniform(0, 2 * np.pi, (trials, 1, planes)) + np.arange(time)[:, None] * speeds

@@ -68,7 +68,7 @@ class Ring:
     """A driven ring attractor seen through ever steeper sigmoids, and an unrelated ring.
 
     All sigmoids see the same rates. These reach 0.5, where the published sigmoids, up to a steepness of 3.6, are nearly
-    linear, so steeper ones are added; they are reported beside the published ones.
+    linear, so steeper ones are added; they are reported next to the published ones.
     """
 
     neurons: int = setting(100, "neurons of a population", ge=10)

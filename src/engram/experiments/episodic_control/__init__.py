@@ -50,7 +50,7 @@ def arm_of(policy: str, task: str) -> dict[str, dict[str, Any]]:
 
 def arms_of(names: Iterable[str], task: str) -> dict[str, dict[str, Any]]:
     """The arms of policies on a task."""
-    return {arm: own for policy in names for arm, own in arm_of(policy, task).items()}
+    return {arm: changes for policy in names for arm, changes in arm_of(policy, task).items()}
 
 
 agents: dict[str, dict[str, Any]] = {
@@ -106,9 +106,13 @@ def figure(results: Results) -> go.Figure:
             style = {"mode": "lines+markers", "line_color": color, "name": policy, "legendgroup": policy}
             plot.add_scatter(x=sizes, y=means, error_y=spread, **style, row=1, col=1)
         for metric, dash in (("error_1", "solid"), ("error_8", "dot")):
-            own: dict[str, Any] = {"name": policy, "legendgroup": policy, "line": {"color": color, "dash": dash}}
+            line_options: dict[str, Any] = {
+                "name": policy,
+                "legendgroup": policy,
+                "line": {"color": color, "dash": dash},
+            }
             in_legend = not sizes and metric == "error_1"
-            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), showlegend=in_legend, **own)
+            add_line(plot, results, f"stream-{policy}", metric, place=(2, 1), showlegend=in_legend, **line_options)
     for arm in results.arms:
         elsewhere = not any(arm == f"cartpole-{size}-{policy}" for size in SIZES for policy in POLICIES)
         if elsewhere and not arm.startswith(("stream", "look-up")):

@@ -64,7 +64,14 @@ class Config:
 
 
 def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -> Learner:
-    """The agent of a trial, whose table or encoder has the given learning rate."""
+    """The agent of a trial, whose table or encoder has the given learning rate.
+
+    Args:
+        config: The settings.
+        run: The run.
+        env: The environment, whose spaces the agent gets.
+        rate: The learning rate.
+    """
     actions = int(env.action_space.n)  # type: ignore[attr-defined]
     exploration = EpsilonGreedy(config.epsilon, config.explore_from, config.explore_until)
     if config.learner == "tabular-q":
@@ -93,7 +100,15 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -
 def play(
     env: gymnasium.Env[Any, Any], agent: Learner, until: int, seed: int | None, identity: Any = None
 ) -> list[float]:
-    """The returns of the episodes that an agent plays until it has taken ``until`` steps."""
+    """The returns of the episodes that an agent plays until it has taken ``until`` steps.
+
+    Args:
+        env: The environment.
+        agent: The agent, which learns.
+        until: Number of steps of the agent's life after which no further episode begins.
+        seed: Seed of the first episode; None: the environment's own state.
+        identity: As for ``play_episode``.
+    """
     returns = []
     while agent.steps < until:
         returns.append(play_episode(env, agent, seed, identity).total)
@@ -102,7 +117,13 @@ def play(
 
 
 def late_return(config: Config, run: Run, rate: float) -> float:
-    """The mean late return at a learning rate, of agents other than the trial's."""
+    """The mean late return at a learning rate, of agents other than the trial's.
+
+    Args:
+        config: The settings.
+        run: The run.
+        rate: The learning rate.
+    """
     means = []
     for _ in range(TRIED):
         env = _make(config.environment)

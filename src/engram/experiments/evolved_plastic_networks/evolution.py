@@ -86,7 +86,16 @@ def two_stimulus(config: Config, tasks: tuple[str, ...]) -> TwoStimulus:
 
 
 def live(net: NodePerturbationRNN, task: TwoStimulus, block: Block, run: Run, genome: Any, **options: Any) -> Lifetimes:
-    """Run individuals through a block of trials."""
+    """Run individuals through a block of trials.
+
+    Args:
+        net: The network.
+        task: The task.
+        block: The stimuli and answers of the trials of each individual.
+        run: The run.
+        genome: Weights and plasticity coefficients alpha, one of each for every individual or one for all.
+        **options: Further options of ``lifetimes``.
+    """
     timing = task.timing
     trials = Trials(task.inputs(), block.kind, block.answer, timing.response, timing.decision, timing.feedback)
     return lifetimes(net, trials, run.generator, weight=genome[0], alpha=genome[1], **options)
@@ -98,23 +107,23 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     newborn = genome_of(net)
     adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     size, generator = config.population, run.generator
-    es = AntitheticES(
+    strategy = AntitheticES(
         net.parameters(), config.sigma, adam, population_size=size, include_mean=True, generator=generator
     )
     halves = [two_stimulus(config, training_tasks(config.withheld, parity)) for parity in (0, 1)]
     rungs = ladder(two_stimulus(config, training_tasks(config.withheld)).tables)
     length = 4 * max(1, config.generations // 400)  # four generations cover all tasks
     information = rungs[0].knows
-    for generation in run.steps(config.generations, net=net, es=es):
+    for generation in run.steps(config.generations, net=net, es=strategy):
         with torch.no_grad():
             net.alpha.clamp_(min=0)
-        weight, alpha = es.ask()
+        weight, alpha = strategy.ask()
         weight[:, : CONSTANT + 1] = 0
         task = halves[generation // 2 % 2]
         block = task.block(size // 2, generator)
         lives = live(net, task, Block(*(torch.cat((part, part)) for part in block)), run, (weight, alpha))
         loss, right = lives.loss[:, -config.scored :].mean(1), lives.correct.float()
-        es.tell(loss=loss)
+        strategy.tell(loss=loss)
         if (generation + 1) % TEST_EVERY == 0 or generation + 1 == config.generations:
             run.log(generation + 1, withheld_accuracy=on_withheld(net, config, run, genome_of(net)))
         losses = {"loss": loss.mean(), "best_loss": loss.min(), "median_loss": loss.median()}
@@ -134,7 +143,15 @@ def genome_of(net: NodePerturbationRNN) -> Genome:
 
 
 def on_withheld(net: NodePerturbationRNN, config: Config, run: Run, genome: Genome, **options: Any) -> float:
-    """The accuracy on the withheld task in independent lifetimes."""
+    """The accuracy on the withheld task in independent lifetimes.
+
+    Args:
+        net: The network.
+        config: The settings.
+        run: The run.
+        genome: The genome.
+        **options: Further options of ``lifetimes``.
+    """
     task = two_stimulus(config, (config.withheld,))
     block = task.block(config.test_lives, run.generator)
     lives = live(net, task, block, run, genome, shared_noise=False, **options)
@@ -142,7 +159,15 @@ def on_withheld(net: NodePerturbationRNN, config: Config, run: Run, genome: Geno
 
 
 def on_training(net: NodePerturbationRNN, config: Config, run: Run, genome: Genome, **options: Any) -> dict[str, float]:
-    """The performance of a genome on the training tasks, in lifetimes with several sets of perturbations."""
+    """The performance of a genome on the training tasks, in lifetimes with several sets of perturbations.
+
+    Args:
+        net: The network.
+        config: The settings.
+        run: The run.
+        genome: The genome.
+        **options: Further options of ``lifetimes``.
+    """
     task = two_stimulus(config, training_tasks(config.withheld))
     table = torch.arange(len(task.tasks)).repeat(LIVES_PER_TASK)
     scores = []
@@ -156,7 +181,15 @@ def on_training(net: NodePerturbationRNN, config: Config, run: Run, genome: Geno
 
 
 def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
-    """The results of all tests of an evolved genome."""
+    """The results of all tests of an evolved genome.
+
+    Args:
+        net: The network.
+        config: The settings.
+        run: The run.
+        newborn: The genome before evolution.
+        evolved: The genome after evolution.
+    """
     result: dict[str, Any] = on_training(net, config, run, evolved)
     result["withheld_accuracy"] = on_withheld(net, config, run, evolved)
     result["newborn_withheld_accuracy"] = on_withheld(net, config, run, newborn)
@@ -180,7 +213,13 @@ def without_plasticity(net: NodePerturbationRNN) -> NodePerturbationRNN:
 def controls(
     net: NodePerturbationRNN, evolved: Genome, run: Run
 ) -> dict[str, tuple[NodePerturbationRNN, Genome, dict[str, Any]]]:
-    """Tests of the evolved genome with one part at a time ablated: network, genome and options of ``live``."""
+    """Tests of the evolved genome with one part at a time ablated: network, genome and options of ``live``.
+
+    Args:
+        net: The network.
+        evolved: The genome after evolution.
+        run: The run.
+    """
     short = copy.deepcopy(net)
     short.tau_e = SHORT_TRACE * net.dt
     redrawn = NodePerturbationRNN(net.units, dt=net.dt, generator=run.generator).weight.detach()[None]
@@ -197,7 +236,15 @@ def controls(
 
 
 def decoded(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
-    """The decoding accuracy of target and stimuli across time, before and after evolution and lifetime."""
+    """The decoding accuracy of target and stimuli across time, before and after evolution and lifetime.
+
+    Args:
+        net: The network.
+        config: The settings.
+        run: The run.
+        newborn: The genome before evolution.
+        evolved: The genome after evolution.
+    """
     task = two_stimulus(config, (config.withheld,))
     timing = task.timing
     block = task.block(config.decoded_lives, run.generator)

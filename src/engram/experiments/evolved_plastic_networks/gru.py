@@ -34,7 +34,13 @@ class Config:
 
 
 def twin(tasks: tuple[str, ...], trials: int, lifetimes: int) -> Any:
-    """Lifetimes of the discrete version of the tasks."""
+    """Lifetimes of the discrete version of the tasks.
+
+    Args:
+        tasks: The names of the tasks.
+        trials: Number of trials in a lifetime.
+        lifetimes: Number of lifetimes, which run side by side.
+    """
     with warnings.catch_warnings(action="ignore"):  # about a single task being always the same
         task = named.two_stimulus(tasks, horizon=STEPS * trials)
     return RL2Observation(MetaTaskVectorEnv(task, lifetimes), time=False)

@@ -49,8 +49,8 @@ def failing(config: Faults, run: Run) -> dict[str, Any]:
     late = memory.recall(far, config.sweeps, "wta", run.generator)
     at_rest = late.x[late.stable]
     flips = memory.recall(at_rest, order="random", generator=run.generator).x if len(at_rest) else at_rest
-    same = torch.cat(((votes == ends).all(1), (flips == at_rest).all(1))).double().mean()
-    return {**result, "recovery": float(rates[0, -1]), "same_rest": float(same)}
+    same_outcome = torch.cat(((votes == ends).all(1), (flips == at_rest).all(1))).double().mean()
+    return {**result, "recovery": float(rates[0, -1]), "same_rest": float(same_outcome)}
 
 
 @settings
@@ -74,7 +74,8 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
     noisy = corrupted(fresh, 0.04, generator=run.generator)
     seed = int(torch.randint(2**62, (), generator=run.generator))
     learned_recovery, built = (
-        rate(m.recall(noisy, generator=torch.Generator().manual_seed(seed)).x, fresh) for m in (memory, code)
+        rate(decoder.recall(noisy, generator=torch.Generator().manual_seed(seed)).x, fresh)
+        for decoder in (memory, code)
     )
     return {
         "known": float((~memory.violated(fresh).any(1)).double().mean()),

@@ -44,7 +44,14 @@ class Network:
 
 
 def check_regular(name: str, nodes: int, z: int, r: int) -> None:
-    """Raise ValueError if there is no regular graph with this number of nodes."""
+    """Raise ValueError if there is no regular graph with this number of nodes.
+
+    Args:
+        name: The name of the setting, for the error.
+        nodes: Number of nodes.
+        z: Number of constraints of a node.
+        r: Number of nodes of a constraint.
+    """
     if nodes * z % r:
         raise ValueError(f"{name} = {nodes}: expected a multiple of r / z, here of {r} / {z}")
 
@@ -134,7 +141,13 @@ def trial(config: Recovery, run: Run) -> dict[str, Any]:
 
 
 def build_graph(config: Recovery, nodes: int, rng: np.random.Generator) -> BipartiteGraph:
-    """A random graph for a network of the given size."""
+    """A random graph for a network of the given size.
+
+    Args:
+        config: The settings.
+        nodes: Number of nodes.
+        rng: Source of the edges.
+    """
     if config.graph == "hamming":
         return hamming74_blocks(-(-nodes // 7))
     if config.graph == "local":
@@ -145,7 +158,15 @@ def build_graph(config: Recovery, nodes: int, rng: np.random.Generator) -> Bipar
 def decoded(
     config: Recovery, memory: ExpanderMemory, noisy: Tensor, fraction: float, generator: torch.Generator
 ) -> Tensor:
-    """The states that a decoder recovers from noisy ones."""
+    """The states that a decoder recovers from noisy ones.
+
+    Args:
+        config: The settings, with the decoder.
+        memory: The memory.
+        noisy: The noisy states, (states, nodes), of +1 and -1.
+        fraction: The share of nodes that were flipped, which belief propagation uses.
+        generator: Source of the order of the flips.
+    """
     match config.decoder:
         case "belief-propagation":
             bits = belief_propagation(memory.graph, noisy < 0, fraction).x

@@ -52,7 +52,14 @@ def trial(config: Stored, run: Run) -> dict[str, Any]:
 def associative(
     config: Stored, code: ExpanderMemory, patterns: Tensor, generator: torch.Generator
 ) -> tuple[Callable[[Tensor], Tensor], int]:
-    """The recall function of a memory, after storing the patterns if it stores any, and its number of weights."""
+    """The recall function of a memory, after storing the patterns if it stores any, and its number of weights.
+
+    Args:
+        config: The settings, with the kind of memory.
+        code: The expander memory, which has states of its own.
+        patterns: The patterns to be stored, (patterns, units), of +1 and -1.
+        generator: Source of the order of updates.
+    """
     if config.memory == "expander":
         return lambda noisy: code.recall(noisy, generator=generator).x, code.n_weights
     if config.memory == "attention":

@@ -66,7 +66,7 @@ def figure(results: Results) -> go.Figure:
         add_line(plot, results, arm, "curiosity", place=(1, 1), name=SHOWN[arm], line={"color": colors[arm]})
     if "walk-far" in shown_arms:
         owners, height = results.values("walk-far", "owners")[0], walk.Walk().rollout
-        active, lengths = zip(*((owner, height * len(list(same))) for owner, same in groupby(owners)), strict=True)
+        active, lengths = zip(*((owner, height * len(list(stay))) for owner, stay in groupby(owners)), strict=True)
         colours = [PALETTE[owner % len(PALETTE)] for owner in active]
         middle = np.cumsum(lengths) - np.divide(lengths, 2)
         bar = {"marker": {"color": colours, "line": {"width": 0}}, "width": lengths, "showlegend": False}
@@ -74,7 +74,7 @@ def figure(results: Results) -> go.Figure:
             x=middle, y=[0.02] * len(middle), base=-0.1, hovertext=active, hoverinfo="text", **bar, row=1, col=1
         )
     maps = {arm: np.array(results.values(arm, "map")[0]) for arm in shown_arms}
-    largest = max((float(np.quantile(curiosity, 0.98)) for curiosity in maps.values()), default=1.0)
+    largest_curiosity = max((float(np.quantile(curiosity, 0.98)) for curiosity in maps.values()), default=1.0)
     for number, (arm, lap) in enumerate((arm, lap) for arm in shown_arms for lap in range(walk.LAPS)):
         cells = np.where(maps[arm][lap] < 0, np.nan, maps[arm][lap])
         scale = {"coloraxis": "coloraxis", "name": f"{SHOWN[arm]}, lap {lap + 1}"}
@@ -91,7 +91,7 @@ def figure(results: Results) -> go.Figure:
     plot.update_xaxes(title="steps", row=1, col=1).update_yaxes(title="error", row=1, col=1)
     plot.update_xaxes(title="steps of all environments", row=rows, col=1).update_yaxes(title="cells", row=rows, col=1)
     legend = {"title": "error", "len": 0.4, "y": 0.6}
-    shade: dict[str, Any] = {"colorscale": "Inferno", "cmin": 0, "cmax": largest, "colorbar": legend}
+    shade: dict[str, Any] = {"colorscale": "Inferno", "cmin": 0, "cmax": largest_curiosity, "colorbar": legend}
     return plot.update_layout(height=1500, coloraxis=shade, bargap=0)
 
 

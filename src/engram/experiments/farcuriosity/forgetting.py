@@ -36,7 +36,14 @@ class Forgetting:
 
 
 def rnd_of(views: Float[Tensor, "rooms cells *patch"], learning_rate: float, hidden: int, run: Run) -> RND:
-    """An RND curiosity that learns from all its input, standardised by the fixed scale of all rooms."""
+    """An RND curiosity that learns from all its input, standardised by the fixed scale of all rooms.
+
+    Args:
+        views: The view from each cell of each room.
+        learning_rate: Learning rate of the predictor.
+        hidden: Number of hidden units.
+        run: The run.
+    """
     cells = views.flatten(0, 1)
     scale: dict[str, Any] = {"mean": cells.mean(0), "std": cells.std(0), "running": False}
     sizes: dict[str, Any] = {"hidden": hidden, "feature_dim": 64, "keep_prob": 1.0}
@@ -44,7 +51,13 @@ def rnd_of(views: Float[Tensor, "rooms cells *patch"], learning_rate: float, hid
 
 
 def views_of(run: Run, rooms: int, overlap: float = 0.0) -> tuple[TextureRoomsVectorEnv, Float[Tensor, "..."]]:
-    """New rooms and the view from each of their cells."""
+    """New rooms and the view from each of their cells.
+
+    Args:
+        run: The run.
+        rooms: Number of rooms.
+        overlap: Share of the pixels that are the same in all rooms, from 0 to 1.
+    """
     env = TextureRoomsVectorEnv(rooms=rooms, overlap=overlap, texture_seed=int(run.rng.integers(2**31)))
     return env, torch.from_numpy(env.views).flatten(1, 2)
 
@@ -108,7 +121,7 @@ def tour(
         views: The view from each cell of each room.
         learners: One predictor, or one for each room.
         steps: Indices of the training steps.
-        stages: Receives the mean error in each room, before training and after each room.
+        stages: Array that receives the mean error in each room, before training and after each room.
         generator: Draws the batches.
         log: Called after each room with the errors in the first and in this room.
         penalty: The penalty of EWC, which is consolidated after each room.
@@ -144,7 +157,13 @@ def errors(learners: list[RND], views: Float[Tensor, "rooms cells *patch"]) -> l
 def fisher(
     rnd: RND, views: Float[Tensor, "cells *patch"], generator: torch.Generator
 ) -> dict[str, Float[Tensor, "..."]]:
-    """The diagonal Fisher information of a predictor with output noise of variance 1, from sampled gradients."""
+    """The diagonal Fisher information of a predictor with output noise of variance 1, from sampled gradients.
+
+    Args:
+        rnd: The curiosity whose predictor is measured.
+        views: The views from the cells of a room.
+        generator: Draws the views and the noise.
+    """
     parameters = dict(rnd.predictor.named_parameters())
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
     rows = torch.randperm(len(views), generator=generator)[:FISHER_SAMPLES]

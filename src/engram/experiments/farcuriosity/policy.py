@@ -44,7 +44,7 @@ class Policy:
 
     @property
     def is_atari(self) -> bool:
-        """Whether the world is an Atari game, where the agent sees a stack of frames, its curiosity the last."""
+        """Whether the world is an Atari game: the agent sees a stack of frames, its curiosity only the last of them."""
         return bool(self.game) and not self.game.startswith(MINIGRID)
 
 
@@ -102,14 +102,20 @@ def _minigrid(name: str) -> gymnasium.Env[Any, Any]:
 
 
 def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | FragmentedCuriosity | None:
-    """The curiosity of an arm; ``scale`` has the initial mean and standard deviation of observations."""
+    """The curiosity of an arm; ``scale`` has the initial mean and standard deviation of observations.
+
+    Args:
+        config: The settings.
+        scale: Initial mean and standard deviation of the observations.
+        run: The run.
+    """
     sizes: dict[str, Any] = {} if config.is_atari else {"hidden": 128, "feature_dim": 64}
     common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
     rate = torch.full((1,), 2e-4, dtype=torch.float64)  # which makes about as many cuts as surprise
 
     def make() -> RND:
-        shape, own = tuple(scale["mean"].shape), {**sizes, **scale}
-        return RND(shape, config.num_envs, learning_rate=config.predictor_rate, generator=run.generator, **own)
+        shape, rnd_options = tuple(scale["mean"].shape), {**sizes, **scale}
+        return RND(shape, config.num_envs, learning_rate=config.predictor_rate, generator=run.generator, **rnd_options)
 
     def monitor() -> SurprisalMonitor:
         if config.curiosity == "random":
@@ -190,10 +196,10 @@ def explore(
     return {"cells": coverage(visited[late], config)}, curiosity
 
 
-def coverage(seen: np.ndarray, config: Policy) -> float:
+def coverage(cells: np.ndarray, config: Policy) -> float:
     """The number of distinct cells seen in 10,000 steps, averaged over at most ten stretches at the end."""
-    length = min(len(seen), max(1, 10_000 // (config.rollout * config.num_envs)))
-    stretches = [seen[end - length : end] for end in range(len(seen), length - 1, -length)][:10]
+    length = min(len(cells), max(1, 10_000 // (config.rollout * config.num_envs)))
+    stretches = [cells[end - length : end] for end in range(len(cells), length - 1, -length)][:10]
     return float(np.mean([len(np.unique(stretch[stretch >= 0])) for stretch in stretches]))
 
 

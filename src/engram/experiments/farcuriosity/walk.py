@@ -75,7 +75,13 @@ arms: dict[str, dict[str, Any]] = {
 
 
 def monitor_of(config: Walk, rate: float, generator: torch.Generator) -> SurprisalMonitor:
-    """The monitor of a fragment's errors; with the random criterion it fires at the given rate."""
+    """The monitor of a fragment's errors; with the random criterion it fires at the given rate.
+
+    Args:
+        config: The settings.
+        rate: Probability of a new fragment in a step, for the random criterion.
+        generator: Draws the steps of the random criterion.
+    """
     common: dict[str, Any] = {"append_on_trigger": False, "reset_on_trigger": False, "skip_repeats": True}
     if config.criterion == "random":
         return SurprisalMonitor("random", rate, min_samples=0, generator=generator, **common)
@@ -96,7 +102,7 @@ def walk_of(
 
 def go_through(
     config: Walk,
-    seen: Float[Tensor, "time 1 *patch"],
+    views: Float[Tensor, "time 1 *patch"],
     look: Callable[[slice], object],
     run: Run,
     *,
@@ -107,17 +113,17 @@ def go_through(
 
     Args:
         config: The settings.
-        seen: The view at each step.
+        views: The view at each step.
         look: Records the curiosity at a slice of steps, by filling the arrays ``looked``.
         run: The run.
         curiosity: The curiosity, which learns from each rollout.
         looked: The arrays, saved with the run.
     """
-    for number in run.steps(len(seen) // config.rollout, curiosity=curiosity, **looked):
+    for number in run.steps(len(views) // config.rollout, curiosity=curiosity, **looked):
         window = slice(number * config.rollout, (number + 1) * config.rollout)
         look(window)
         for _ in range(config.updates):
-            curiosity.update(seen[window])
+            curiosity.update(views[window])
 
 
 def trial(config: Walk, run: Run) -> dict[str, Any]:
@@ -175,6 +181,12 @@ def measures(
     that began within 64 steps of an entry in the first lap. ``recalled`` is the share of entries in the second lap
     after which, throughout the third rollout, the fragment is active that had been active most of the time in this room
     in the first lap. The others are those of ``by_lap``.
+
+    Args:
+        config: The settings.
+        errors: The prediction error at each step.
+        owners: The number of the active fragment at each step.
+        events: What happened to fragments, in order; empty if there is a single module.
     """
     times = [(event.call * config.rollout + event.step, event) for event in events]
     cuts = [time for time, event in times if event.kind == "fragment"]

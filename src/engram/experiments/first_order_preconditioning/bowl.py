@@ -114,7 +114,13 @@ def trial(config: Bowl, run: Run) -> dict[str, Any]:
 
 
 def loss_of(theta: Tensor, target: Tensor, C: Tensor) -> float:
-    """The expected loss over images, per pair of channels."""
+    """The expected loss over images, per pair of channels.
+
+    Args:
+        theta: The weights.
+        target: The weights of the smallest loss.
+        C: The second moments of the inputs.
+    """
     error = theta.detach() - target
     return float((error * (C @ error)).sum()) / (2 * PAIRS)
 

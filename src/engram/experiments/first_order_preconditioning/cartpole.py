@@ -84,7 +84,14 @@ def trial(config: CartPole, run: Run) -> dict[str, Any]:
 def rollout(
     net: nn.ModuleDict, carts: Carts, config: CartPole, generator: torch.Generator
 ) -> tuple[dict[str, Tensor], list[int]]:
-    """A batch to learn from, and the lengths of finished episodes."""
+    """A batch to learn from, and the lengths of finished episodes.
+
+    Args:
+        net: The policy and the value network.
+        carts: The environments.
+        config: The settings.
+        generator: Draws the actions.
+    """
     record: dict[str, list[Tensor]] = {key: [] for key in ("seen", "action", "log", "reward", "over", "cut", "real")}
     lengths: list[int] = []
     for _ in range(config.rollout):
@@ -99,7 +106,7 @@ def rollout(
         outcomes = [torch.from_numpy(np.array(part)) for part in (reward, over, over | cut)]
         for key, part in zip(record, [observations, action, logs.gather(1, action), *outcomes, real], strict=True):
             record[key].append(part)
-    batch = {key: torch.stack(parts) for key, parts in record.items()}
+    batch = {key: torch.stack(values_by_step) for key, values_by_step in record.items()}
     values = net["value"](torch.cat([batch["seen"], carts.observed()[None]]))[..., 0]
     batch["advantage"] = advantages(batch["reward"], values, batch["over"], batch["cut"])
     batch["target"] = batch["advantage"] + values[:-1]
@@ -125,7 +132,13 @@ def advantages(reward: Tensor, values: Tensor, over: Tensor, cut: Tensor) -> Ten
 
 
 def learn(net: nn.ModuleDict, optimizer: FOP, batch: dict[str, Tensor]) -> None:
-    """Take several steps of the optimiser, each on the whole batch."""
+    """Take several steps of the optimiser, each on the whole batch.
+
+    Args:
+        net: The policy and the value network, which are changed.
+        optimizer: The optimiser.
+        batch: The batch from ``rollout``.
+    """
     advantage = (batch["advantage"] - batch["advantage"].mean()) / (batch["advantage"].std() + 1e-8)
     for _ in range(EPOCHS):
         log_chance = net["policy"](batch["seen"]).log_softmax(1).gather(1, batch["action"])

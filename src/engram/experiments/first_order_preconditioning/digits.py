@@ -60,7 +60,13 @@ def build(generator: torch.Generator) -> nn.Sequential:
 
 
 def optimizer_of(net: nn.Module, config: Digits, lr: float) -> FOP:
-    """The optimiser of a trial."""
+    """The optimiser of a trial.
+
+    Args:
+        net: The network.
+        config: The settings.
+        lr: The learning rate.
+    """
     groups = auto_groups(net)
     groups[0]["structure"] = config.structure if config.rho else "none"
     return FOP(
@@ -137,8 +143,11 @@ def trial(config: Digits, run: Run) -> dict[str, Any]:
     if config.rho:
         parameters = dict(net.named_parameters())
         for number, name in enumerate(KERNELS, 1):
-            P = optimizer.preconditioner(parameters[name])
-            assert isinstance(P, Tensor)
-            P = P.cpu() if P.ndim else P.cpu() * torch.eye(9)
-            result |= {f"trace_{number}": float(P.trace()) / 9, f"matrix_{number}": P.flatten().tolist()}
+            preconditioner = optimizer.preconditioner(parameters[name])
+            assert isinstance(preconditioner, Tensor)
+            preconditioner = preconditioner.cpu() if preconditioner.ndim else preconditioner.cpu() * torch.eye(9)
+            result |= {
+                f"trace_{number}": float(preconditioner.trace()) / 9,
+                f"matrix_{number}": preconditioner.flatten().tolist(),
+            }
     return result

@@ -1,7 +1,7 @@
 """The inductive bias needed to generalise rises from digits to MNIST to CIFAR-10 (after Boopathy et al., 2023).
 
-The experiment recomputes the published table of tasks from the published quantities, measures these quantities anew on
-data, to which it adds digits, and studies the effects of noise and partial observation. Applied to learners, the
+The experiment recomputes the published table of tasks from the published quantities, measures these quantities on data
+again, with digits in addition, and studies the effects of noise and partial observation. Applied to learners, the
 measure says no more than their test errors, from which it is computed. Only the abstract and blog post of the paper
 could be read; "published" refers to the formula in the authors' script, applied to its inputs.
 """

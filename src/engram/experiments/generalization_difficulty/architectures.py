@@ -72,9 +72,9 @@ def trial(config: Architectures, run: Run) -> dict[str, Any]:
             run.log(epoch + 1, **{f"error_{name}": wrong(network, *test)})
         run.keep(**{name: network})
         errors[name] = wrong(network, *test)
-    m = analysis.intrinsic_dimension(images / 16).value
+    dimension = analysis.intrinsic_dimension(images / 16).value
     radius = float(np.linalg.norm(images / 16, axis=1).max())
-    task = analysis.GeneralizationTask(len(train[0]), m, radius, margin, ERROR, 10, 9)
+    task = analysis.GeneralizationTask(len(train[0]), dimension, radius, margin, ERROR, 10, 9)
     information = analysis.architecture_information(task, errors, TEST)
     result = {f"error_{name}": error for name, error in errors.items()}
     return {**result, **{f"log10_bits_{name}": bits.log10_bits for name, bits in information.items()}}
@@ -82,5 +82,11 @@ def trial(config: Architectures, run: Run) -> dict[str, Any]:
 
 @torch.no_grad()
 def wrong(network: nn.Module, x: Tensor, y: Tensor) -> float:
-    """The error rate of a network."""
+    """The error rate of a network.
+
+    Args:
+        network: The network.
+        x: The images.
+        y: Their classes.
+    """
     return float((network(x).argmax(1) != y).float().mean())

@@ -67,7 +67,7 @@ def trial(config: DataSet, run: Run) -> dict[str, Any]:
                 images, labels, n_pairs=config.pairs, drop_conflicts=True, seed=run.rng
             ).value
     *dimensions, margin = measured.tolist()
-    result: dict[str, Any] = {f"m_{k}": m for k, m in zip(NEIGHBOURS, dimensions, strict=True)}
+    result: dict[str, Any] = {f"m_{k}": dimension for k, dimension in zip(NEIGHBOURS, dimensions, strict=True)}
     classes, radius = len(np.unique(labels)), float(np.linalg.norm(images, axis=1).max())
     task = analysis.GeneralizationTask(len(images), result["m_5"], radius, margin, ERROR, classes, classes - 1)
     result |= {"n": len(images), "m": result["m_5"], "radius": radius, "margin": margin}

@@ -31,7 +31,14 @@ def shapes(config: object, run: Run) -> dict[str, Any]:
 
 
 def points_on(shape: str, m: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Random points on an m-dimensional sphere or flat torus, or in a cube."""
+    """Random points on an m-dimensional sphere or flat torus, or in a cube.
+
+    Args:
+        shape: "sphere", "torus" or "cube".
+        m: Dimension of the manifold.
+        count: Number of points.
+        rng: Source of the points.
+    """
     if shape == "cube":
         return rng.random((count, m))
     if shape == "torus":

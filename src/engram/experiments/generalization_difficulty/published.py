@@ -41,14 +41,15 @@ def trial(config: object, run: Run) -> dict[str, Any]:
     errors = imagenet.difficulty(error=np.array([0.1, 0.2]))
     resolutions = np.geomspace(0.3, 4, 30)
     orders = [
-        linregress(-np.log10(resolutions), mnist.difficulty(m=m, resolution=resolutions).log10_bits).slope / m
-        for m in (4, 8, 14, 27)
+        linregress(-np.log10(resolutions), mnist.difficulty(m=dimension, resolution=resolutions).log10_bits).slope
+        / dimension
+        for dimension in (4, 8, 14, 27)
     ]
     return {
         **{f"log10_bits_{name}": value for name, value in log10.items()},
         "deviation": max(abs(10 ** (value - PUBLISHED[name]) - 1) for name, value in log10.items()),
         "least_step": float(np.diff([log10[name] for name in IMAGES]).min()),
-        "cartpole_ratio": float(10 ** np.diff([log10[f"cartpole-{T}"] for T in range(1, 6)]).min()),
+        "cartpole_ratio": float(10 ** np.diff([log10[f"cartpole-{window}"] for window in range(1, 6)]).min()),
         "least_slope": float(slopes.min()),
         "largest_rise_of_slope": float(np.diff(slopes).max()),
         "per_decade": float(per_decade.mean()),

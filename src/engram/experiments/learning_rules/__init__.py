@@ -73,8 +73,8 @@ def arm_of(name: str, network: Network, suffix: str) -> dict[str, dict[str, Any]
     """
     usual = RATES_OF_SUMS if network == "adding" else training.RATES
     usual = RATES_OF_BLACK_BOXES if rule_of(name).properties.black_box else usual
-    own = {"rule": name, "network": network, "rates": RATES.get(name, usual)}
-    return {f"{name.removesuffix('-only')}{suffix}": own} if fits(name, network) else {}
+    changes = {"rule": name, "network": network, "rates": RATES.get(name, usual)}
+    return {f"{name.removesuffix('-only')}{suffix}": changes} if fits(name, network) else {}
 
 
 def rules() -> list[str]:

@@ -48,8 +48,8 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
         for parameter in readout.parameters():
             nn.init.zeros_(parameter)
         learn(Training(epochs=config.epochs), Backprop(), readout, samples.of(slice(FITTED)), readout_rate, generators)
-        parts = (slice(FITTED, TRAINED), slice(TRAINED, None))
-        validated, tested = (score(Backprop(), readout, samples.of(part)) for part in parts)
+        row_ranges = (slice(FITTED, TRAINED), slice(TRAINED, None))
+        validated, tested = (score(Backprop(), readout, samples.of(part)) for part in row_ranges)
         return validated, [tested]
 
     def at_best(feature_rate: float) -> float:
@@ -63,7 +63,15 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
 
 
 def trained_weight(config: Features, weight: Tensor, x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """The weights of linear units after training by a synaptic rule."""
+    """The weights of linear units after training by a synaptic rule.
+
+    Args:
+        config: The settings, with the rule.
+        weight: Initial weights, (post, pre).
+        x: The images, (samples, pre).
+        rate: The learning rate.
+        generator: Draws the batches.
+    """
     rule = registry.get("synaptic_rules", config.rule)()
     state = rule.init(weight)
     for _ in range(config.epochs):
@@ -74,6 +82,12 @@ def trained_weight(config: Features, weight: Tensor, x: Tensor, rate: float, gen
 
 
 def features(config: Features, weight: Tensor, x: Tensor) -> Tensor:
-    """The inputs of the readout: the activities of linear units, or of random tanh units."""
+    """The inputs of the readout: the activities of linear units, or of random tanh units.
+
+    Args:
+        config: The settings, with the rule.
+        weight: The weights, (post, pre).
+        x: The images, (samples, pre).
+    """
     drive = x @ weight.T
     return drive.tanh() if config.rule == RANDOM else drive

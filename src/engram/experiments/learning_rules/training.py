@@ -167,7 +167,13 @@ def measure_of(network: Network) -> str:
 
 @torch.no_grad()
 def score(rule: LearningRule[Any], model: nn.Module, data: Samples) -> float:
-    """The accuracy of a network, or the share of variance that it explains."""
+    """The accuracy of a network, or the share of variance that it explains.
+
+    Args:
+        rule: The rule, which may have a way of its own to predict.
+        model: The network.
+        data: Inputs and targets.
+    """
     output = rule.predict(model, data.x)
     if data.y.is_floating_point():
         return 1 - float((output - data.y).square().mean() / data.y.var())
@@ -175,11 +181,21 @@ def score(rule: LearningRule[Any], model: nn.Module, data: Samples) -> float:
 
 
 def cosines_of(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, Tensor], state: Any) -> list[float]:
-    """The cosine to the gradient on probe images, for each hidden layer or the recurrent weights."""
+    """The cosine to the gradient on probe images, for each hidden layer or the recurrent weights.
+
+    Args:
+        rule: The rule.
+        model: The network.
+        probe: Inputs and targets of the probe images.
+        state: The state of the rule.
+    """
     grads, reference = apply_rule(rule, model, *probe, state).grads, Backprop().update(model, *probe, None).grads
     hidden = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in model.named_parameters()))[:-1]
     if hidden == ["core"]:
-        grads, reference = ({n: g for n, g in part.items() if n == RECURRENT} for part in (grads, reference))
+        grads, reference = (
+            {parameter_name: grad for parameter_name, grad in part.items() if parameter_name == RECURRENT}
+            for part in (grads, reference)
+        )
     by_layer = gradient_cosine(grads, reference)
     return [by_layer[layer].cosine if layer in by_layer else 0.0 for layer in hidden]
 
@@ -211,7 +227,14 @@ def step_of(config: Training) -> Callable[[], object]:
 def costs_of(
     rule: LearningRule[Any], model: nn.Module, batch: tuple[Tensor, Tensor], state: Any
 ) -> tuple[float, float]:
-    """The memory beyond a forward pass in KiB, and the multiplications of an update in units of forward passes."""
+    """The memory beyond a forward pass in KiB, and the multiplications of an update in units of forward passes.
+
+    Args:
+        rule: The rule.
+        model: The network.
+        batch: Inputs and targets.
+        state: The state of the rule.
+    """
 
     def forward() -> Tensor:
         with torch.no_grad():
@@ -234,6 +257,12 @@ def gap_and_residual(
     """The largest deviation of a pseudo-gradient from the gradient, and the residual of a settling network.
 
     The residual is 0 for a network that need not settle.
+
+    Args:
+        rule: The rule.
+        model: The network.
+        batch: Inputs and targets.
+        state: The state of the rule.
     """
     update, reference = rule.update(model, *batch, state), Backprop().update(model, *batch, None).grads
     differences = [float((update.grads.get(name, 0 * grad) - grad).abs().max()) for name, grad in reference.items()]

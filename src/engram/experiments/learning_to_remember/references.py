@@ -62,10 +62,24 @@ def answered(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def linear_share(x: Tensor, y: Tensor, rate: float) -> float:
-    """The share of correct bits after online gradient descent on a linear layer, which is the delta rule."""
+    """The share of correct bits after online gradient descent on a linear layer, which is the delta rule.
+
+    Args:
+        x: The inputs in their order.
+        y: The bits to be answered.
+        rate: The learning rate.
+    """
     return float(bit_accuracy(answered(x, delta_memory(x, y, rate)), y))
 
 
 def deep_share(x: Tensor, y: Tensor, hidden: int, generator: torch.Generator, rate: float) -> float:
-    """The share of correct bits after online gradient descent in a network with a hidden layer."""
+    """The share of correct bits after online gradient descent in a network with a hidden layer.
+
+    Args:
+        x: The inputs in their order.
+        y: The bits to be answered.
+        hidden: Number of hidden units.
+        generator: Source of the initial weights.
+        rate: The learning rate.
+    """
     return float(bit_accuracy(sgd_recall(x, y, rate, hidden, generator), y))

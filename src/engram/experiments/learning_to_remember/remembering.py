@@ -148,7 +148,13 @@ def stream_of(config: Remembering) -> SnippetStream:
 
 
 def fresh_state(net: RuleNetwork | LSTMMemory, batch: int, generator: torch.Generator) -> Any:
-    """The initial states."""
+    """The initial states.
+
+    Args:
+        net: The network.
+        batch: Number of sequences.
+        generator: Source of the initial synapses.
+    """
     return net.init(batch, generator) if isinstance(net, RuleNetwork) else net.init(batch)
 
 
@@ -162,7 +168,13 @@ class Search(NamedTuple):
 
 
 def begin(config: Remembering, net: RuleNetwork | LSTMMemory, generator: torch.Generator) -> Search:
-    """A search that has not begun to train its network."""
+    """A search that has not begun to train its network.
+
+    Args:
+        config: The settings.
+        net: The network.
+        generator: Source of the initial state and of the first snippets.
+    """
     optimizer = torch.optim.Adam(net.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
     state = fresh_state(net, config.batch_size, generator)
     past = stream_of(config).sample(config.batch_size, generator).snippets.repeat(config.oldest, 1, 1, 1, 1)
@@ -170,7 +182,15 @@ def begin(config: Remembering, net: RuleNetwork | LSTMMemory, generator: torch.G
 
 
 def train(config: Remembering, run: Run, search: Search, windows: range, prefix: str = "") -> None:
-    """Train on some of the windows; the prefix stands before the names of what is logged."""
+    """Train on some of the windows; the prefix stands before the names of what is logged.
+
+    Args:
+        config: The settings.
+        run: The run.
+        search: The network, its optimiser and its state, which are changed.
+        windows: Indices of the windows among those of the whole search.
+        prefix: What stands before the names of the logged metrics.
+    """
     net, optimizer, state, past = search
     stream, generator, batch = stream_of(config), run.generator, config.batch_size
     carried = {}
@@ -187,8 +207,8 @@ def train(config: Remembering, run: Run, search: Search, windows: range, prefix:
             for part, new in zip((state.bodies, *state.synapses), (after.bodies, *after.synapses), strict=True):
                 part.copy_(new)
             past.copy_(torch.cat((window.snippets[None], past[:-1])))
-        every = max(1, len(windows) // 100)
-        run.log(step + 1, every=every, **{f"{prefix}accuracy": trained.accuracy, f"{prefix}loss": trained.loss})
+        log_interval = max(1, len(windows) // 100)
+        run.log(step + 1, every=log_interval, **{f"{prefix}accuracy": trained.accuracy, f"{prefix}loss": trained.loss})
 
 
 def trial(config: Remembering, run: Run) -> dict[str, Any]:
@@ -235,6 +255,12 @@ def recall_of(
 
     If states persist, they are never reset here: the test windows follow 50 others, and half of the queries are for
     earlier windows. Otherwise each window starts with new states.
+
+    Args:
+        config: The settings.
+        net: The network.
+        stream: The source of the windows.
+        generator: Source of the snippets and of the initial states.
     """
     if not config.carry:
         window = stream.sample(config.tested * config.batch_size, generator)
@@ -249,7 +275,7 @@ def recall_of(
         past = [window.snippets, *past[: config.oldest - 1]]
         if number >= 50:
             answers.append((logits, window.targets, window.age))
-    return recall_by_age(*(torch.cat(parts) for parts in zip(*answers, strict=True)))
+    return recall_by_age(*(torch.cat(tensors) for tensors in zip(*answers, strict=True)))
 
 
 def mean_recall(recalls: list[Recall]) -> float:
@@ -261,12 +287,19 @@ def mean_recall(recalls: list[Recall]) -> float:
 def long_run(
     config: Remembering, net: RuleNetwork, stream: SnippetStream, generator: torch.Generator
 ) -> dict[str, float]:
-    """The largest mean size of synapses over windows without resets, and the accuracy in the last 100 of them."""
-    state, largest, accuracies = net.init(config.batch_size, generator), 0.0, []
+    """The largest mean size of synapses over windows without resets, and the accuracy in the last 100 of them.
+
+    Args:
+        config: The settings.
+        net: The network.
+        stream: The source of the windows.
+        generator: Source of the snippets and of the initial state.
+    """
+    state, largest_size, accuracies = net.init(config.batch_size, generator), 0.0, []
     for number in range(config.further):
         window = stream.sample(config.batch_size, generator)
         logits, state = net(window.inputs, state)
-        largest = max(largest, float(torch.stack([block.abs().mean() for block in state.synapses]).mean()))
+        largest_size = max(largest_size, float(torch.stack([block.abs().mean() for block in state.synapses]).mean()))
         if number >= config.further - 100:
             accuracies.append(float(bit_accuracy(logits, window.targets)))
-    return {"largest_synapses": largest, "accuracy_later": sum(accuracies) / len(accuracies)}
+    return {"largest_synapses": largest_size, "accuracy_later": sum(accuracies) / len(accuracies)}

@@ -109,6 +109,11 @@ def add_frame(frames: list[str], observation: dict[str, Any], posterior: MapPost
 
     A character is the code of a known cell, ``A`` for the agent, or ``a`` to ``k`` for the probability in tenths of a
     reward in an unknown cell.
+
+    Args:
+        frames: The frames so far, to which one is added.
+        observation: The known map and the position of the agent.
+        posterior: The posterior over maps, which must not be None.
     """
     known_map: Int8[np.ndarray, "h w"] = observation["known"]
     assert posterior is not None

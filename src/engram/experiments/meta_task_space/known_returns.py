@@ -44,7 +44,7 @@ class KnownReturn:
 def exact_returns() -> dict[str, KnownReturn]:
     """The returns of random actions and of an oracle that knows the instance, in closed form, by name."""
     bandit, ten, trips = named.bandit(2), named.bandit(10), named.t_maze(horizon=99)
-    dark, distance = named.dark_room(9), [abs(r) + abs(c) for r in range(-4, 5) for c in range(-4, 5)]
+    dark, distance = named.dark_room(9), [abs(row) + abs(column) for row in range(-4, 5) for column in range(-4, 5)]
     tasks = {
         "bandit": (bandit, 50.0, 200 / 3, 1.0),
         "bandit of 10 arms": (ten, 50.0, 1000 / 11, 1.0),
@@ -60,6 +60,6 @@ def exact_returns() -> dict[str, KnownReturn]:
     for name, (task, random, oracle, units) in tasks.items():
         returns[f"{name}, random"] = KnownReturn(task, RandomAgent, random, units)
         returns[f"{name}, oracle"] = KnownReturn(task, lambda _: OracleAgent(), oracle, units)
-    room = float(np.mean([21 - d if d else 20 for d in distance]))
+    room = float(np.mean([21 - steps_to_goal if steps_to_goal else 20 for steps_to_goal in distance]))
     returns["dark room, oracle"] = KnownReturn(dark, lambda _: OracleAgent(), room)
     return returns

@@ -132,7 +132,13 @@ def tasks_of(config: ManyTasks, seed: int) -> tuple[list[MetaTask], list[MetaTas
 
 
 def observed(tasks: list[MetaTask], num_envs: int, *, memory: bool = True) -> Any:
-    """Environments whose observations include the last action and reward if ``memory`` is true."""
+    """Environments whose observations include the last action and reward if ``memory`` is true.
+
+    Args:
+        tasks: The tasks.
+        num_envs: Number of environments.
+        memory: Whether observations include the last action and reward.
+    """
     return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
 
 
@@ -144,7 +150,15 @@ def rewarded(episodes: Rollout) -> dict[str, Any]:
 def lives(
     config: Training, run: Run, train: list[MetaTask], test: list[MetaTask], lifetimes: int
 ) -> tuple[Any, Lifetimes, int]:
-    """Train an LSTM and run it through test lifetimes; return their environment, the lifetimes and their seed."""
+    """Train an LSTM and run it through test lifetimes; return their environment, the lifetimes and their seed.
+
+    Args:
+        config: The settings of training.
+        run: The run.
+        train: The training tasks.
+        test: The test tasks.
+        lifetimes: Number of test lifetimes.
+    """
     env = observed(train, config.batch_size)
     features, actions = env.single_observation_space.shape[0], int(env.single_action_space.n)
     network = nn.LSTM(features, config.hidden_size)

@@ -87,7 +87,14 @@ arms: dict[str, dict[str, Any]] = {
 def draw(
     config: Synthetic, dictionary: Float[np.ndarray, "atoms features"], rng: np.random.Generator, count: int
 ) -> tuple[Float[np.ndarray, "samples features"], Float[np.ndarray, "samples atoms"]]:
-    """New samples, ``count`` of them, and their codes."""
+    """New samples, ``count`` of them, and their codes.
+
+    Args:
+        config: The settings.
+        dictionary: The dictionary that generates the samples.
+        rng: Source of the codes and of the noise.
+        count: Number of samples.
+    """
     X, _, code = make_sparse_dictionary_data(
         count,
         n_nonzero=config.n_nonzero,

@@ -75,7 +75,7 @@ layers = {"connection": "a coefficient for each connection", "homogeneous": "a s
 rivals = {"the same encoder trained to bring drawings of a character together": "matching",
     "discriminants of random features": "discriminants"}  # fmt: skip
 
-# Rivals are judged by the median, since a network that is trained anew at its chosen rate can fail to learn.
+# Rivals are judged by the median, since a network that is trained again at its chosen rate can fail to learn.
 claims = [
     claim("beats-nearest-pixels", "A plastic output layer classifies characters unseen in training from one drawing of "
         "each more accurately than the nearest drawing in pixels at the best blur",

@@ -37,8 +37,8 @@ def tasks_of(config: Config, generator: torch.Generator) -> list[OneShotCharacte
         images = 1 - images if config.inverted else images
     images = images[torch.randperm(len(images), generator=generator)]
     held_out = (config.validation, config.withheld)
-    parts = torch.split(images, [len(images) - sum(held_out), *held_out])
-    return [OneShotCharacters(part, config.ways) for part in parts]
+    image_sets = torch.split(images, [len(images) - sum(held_out), *held_out])
+    return [OneShotCharacters(part, config.ways) for part in image_sets]
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -61,25 +61,25 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     }
 
 
-def trained(config: Config, known: OneShotCharacters, validation: OneShotCharacters, run: Run) -> Learner:
+def trained(config: Config, training_task: OneShotCharacters, validation_task: OneShotCharacters, run: Run) -> Learner:
     """Train a network at the best of several learning rates, each tried for fewer steps.
 
     Args:
         config: The settings.
-        known: The task with training characters.
-        validation: The task with validation characters.
+        training_task: The task with training characters.
+        validation_task: The task with validation characters.
         run: The run.
     """
 
     def score(rate: float) -> float:
-        learner = Learner(config, rate, known, run.generator, run.device)
+        learner = Learner(config, rate, training_task, run.generator, run.device)
         for _ in range(config.tried_updates):
             learner.update()
-        return share_right(learner.net, validation, config, run, device=run.device)
+        return share_right(learner.net, validation_task, config, run, device=run.device)
 
-    several = len(config.rates) > 1
-    rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, 1.0)) if several else config.rates[0]
-    learner = Learner(config, rate, known, run.generator, run.device)
+    has_candidates = len(config.rates) > 1
+    rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, 1.0)) if has_candidates else config.rates[0]
+    learner = Learner(config, rate, training_task, run.generator, run.device)
     state = {"net": learner.net, "optimizer": learner.optimizer, "schedule": learner.schedule}
     for step in run.steps(config.updates, **state):
         run.log(step + 1, every=max(1, config.updates // 100), **learner.update())
@@ -168,33 +168,46 @@ def blurred(images: Float[Tensor, "a b size size"], width: float) -> Float[Tenso
     return torch.from_numpy(gaussian_filter(images.numpy(), sigma, axes=(2, 3), mode="nearest"))
 
 
-def nearest(config: Config, known: OneShotCharacters, run: Run) -> Callable[..., Tensor]:
-    """A nearest-drawing classifier, with the blur that is best for the training characters."""
+def nearest(config: Config, training_task: OneShotCharacters, run: Run) -> Callable[..., Tensor]:
+    """A nearest-drawing classifier, with the blur that is best for the training characters.
+
+    Args:
+        config: The settings.
+        training_task: The task with training characters.
+        run: The run.
+    """
 
     def at_blur(width: float) -> Callable[..., Tensor]:
         return lambda images, labels: nearest_logits(blurred(images, width), labels)
 
-    return at_blur(run.choose("blur", BLURS, lambda width: share_right(at_blur(width), known, config, run)))
+    return at_blur(run.choose("blur", BLURS, lambda width: share_right(at_blur(width), training_task, config, run)))
 
 
 def discriminating(
-    config: Config, known: OneShotCharacters, validation: OneShotCharacters, run: Run
+    config: Config, training_task: OneShotCharacters, validation_task: OneShotCharacters, run: Run
 ) -> Callable[..., Tensor]:
-    """A classifier with the best number of discriminants of random ReLU features."""
+    """A classifier with the best number of discriminants of random ReLU features.
+
+    Args:
+        config: The settings.
+        training_task: The task with training characters.
+        validation_task: The task with validation characters.
+        run: The run.
+    """
     weights = torch.randn((config.size**2, RANDOM_FEATURES), generator=run.generator) / config.size
-    shift, scale = known.images.mean(), known.images.std()
+    shift, scale = training_task.images.mean(), training_task.images.std()
 
     def features(images: Float[Tensor, "a b size size"]) -> Float[Tensor, "a b features"]:
         return torch.relu((images.flatten(2) - shift) / scale @ weights)
 
     # Rotated characters count as new ones.
-    turned = torch.cat([known.images.rot90(turns, (2, 3)) for turns in range(4)])
+    turned = torch.cat([training_task.images.rot90(turns, (2, 3)) for turns in range(4)])
     model = discriminants(features(turned), SHRINKAGE)
 
     def with_number(number: float) -> Callable[..., Tensor]:
         return lambda images, labels: gaussian_logits(model, features(images), labels, int(number))
 
     def score(number: float) -> float:
-        return share_right(with_number(number), validation, config, run)
+        return share_right(with_number(number), validation_task, config, run)
 
     return with_number(run.choose("discriminants", (8, 16, 32, 64), score, bounds=(1, MOST)))

@@ -66,8 +66,8 @@ def arm_of(rule: str) -> dict[str, dict[str, Any]]:
 
     At each rate a network is trained for all of this time, because many are at chance for much of it.
     """
-    own: dict[str, Any] = {"model.network": rule, "model.hidden_size": fitting}
-    network: dict[str, Any] = {"model.network": "lstm"} if rule == NON_PLASTIC else own
+    plastic_network: dict[str, Any] = {"model.network": rule, "model.hidden_size": fitting}
+    network: dict[str, Any] = {"model.network": "lstm"} if rule == NON_PLASTIC else plastic_network
     tuned: dict[str, Any] = {"rates": (1e-2, 3e-2, 1e-1), "updates": lambda arm: max(10, arm.updates // 2)}
     return {f"rule-{rule}": network | tuned}
 

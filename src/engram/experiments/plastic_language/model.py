@@ -155,7 +155,13 @@ def _layer(model: Model, inputs: int, generator: torch.Generator) -> nn.LSTM | P
 
 @torch.no_grad()
 def uniform(layer: nn.Module, bound: float, generator: torch.Generator | None) -> None:
-    """Initialise all parameters of a layer uniformly within a bound."""
+    """Initialise all parameters of a layer uniformly within a bound.
+
+    Args:
+        layer: The layer, which is changed.
+        bound: Largest magnitude of a parameter.
+        generator: Source of the values; None: torch's global generator.
+    """
     for parameter in layer.parameters():
         parameter.uniform_(-bound, bound, generator=generator)
 
@@ -163,7 +169,13 @@ def uniform(layer: nn.Module, bound: float, generator: torch.Generator | None) -
 def through(
     layer: nn.Module, activity: Float[Tensor, "time batch features"], carried: tuple[Tensor, ...] | None
 ) -> tuple[Float[Tensor, "time batch units"], tuple[Tensor, ...]]:
-    """The activity of a plastic or plain LSTM layer, and the state carried over."""
+    """The activity of a plastic or plain LSTM layer, and the state carried over.
+
+    Args:
+        layer: The layer.
+        activity: Its input.
+        carried: The state carried over from the window before; None: the initial state.
+    """
     if not isinstance(layer, PlasticLSTM):
         output, after = layer(activity, carried)
         return output, after

@@ -66,7 +66,14 @@ def documents_of(config: Config) -> DocumentBigrams:
 def errors_on(
     task: DocumentBigrams, net: LanguageModel, documents: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "time batch"], Bool[Tensor, "time batch"]]:
-    """The cross-entropy of each word of ``documents`` new ones, and whether it is an attribute that occurred before."""
+    """The cross-entropy of each word of ``documents`` new ones, and whether it is an attribute that occurred before.
+
+    Args:
+        task: The task.
+        net: The network.
+        documents: Number of documents.
+        generator: Source of the documents.
+    """
     device = net.embedding.weight.device
     inputs, targets, is_known = task.sample(documents, generator)
     logits, _ = net(inputs.argmax(2).to(device))

@@ -124,5 +124,12 @@ def questions() -> list[tuple[Box, Property]]:
 
 
 def answer(net: AffineReLU, box: Box, claim: Property, boxes: int) -> Result:
-    """The result of one query, decided with at most ``boxes`` boxes."""
+    """The result of one query, decided with at most ``boxes`` boxes.
+
+    Args:
+        net: The network.
+        box: The box of inputs.
+        claim: The property to be verified on it.
+        boxes: Maximum number of boxes into which the input is divided.
+    """
     return verify(net, box, claim, engine="inputs", budget=Budget(seconds=1e6, nodes=boxes))

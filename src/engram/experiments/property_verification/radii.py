@@ -67,20 +67,20 @@ def hebbian_layer(
         rule: A synaptic rule whose pseudo-gradients update all units instead.
     """
     mean = X.mean(0)
-    W = rng.normal(size=(units, X.shape[1]))
-    W /= np.linalg.norm(W, axis=1, keepdims=True)
+    weights = rng.normal(size=(units, X.shape[1]))
+    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
     for epoch in range(10):
         for x in X[rng.permutation(len(X))] - mean:
-            activity = W @ x
+            activity = weights @ x
             if rule:
-                pre, post, weight = map(torch.from_numpy, (x[None], activity[None], W))
-                W -= 0.1 * 0.7**epoch * rule.update(pre, post, weight, None).grad.numpy()
-                W /= np.maximum(np.linalg.norm(W, axis=1, keepdims=True), 1e-12)
+                pre, post, weight = map(torch.from_numpy, (x[None], activity[None], weights))
+                weights -= 0.1 * 0.7**epoch * rule.update(pre, post, weight, None).grad.numpy()
+                weights /= np.maximum(np.linalg.norm(weights, axis=1, keepdims=True), 1e-12)
                 continue
             winner = int(np.argmax(activity))
-            W[winner] += 0.1 * 0.7**epoch * (x - W[winner])
-            W[winner] /= max(float(np.linalg.norm(W[winner])), 1e-12)
-    return W, -W @ mean
+            weights[winner] += 0.1 * 0.7**epoch * (x - weights[winner])
+            weights[winner] /= max(float(np.linalg.norm(weights[winner])), 1e-12)
+    return weights, -weights @ mean
 
 
 def drawn_images(images: str, rng: np.random.Generator) -> list[tuple[Array, np.ndarray]]:
@@ -97,12 +97,24 @@ def drawn_images(images: str, rng: np.random.Generator) -> list[tuple[Array, np.
 
 
 def is_correct(net: AffineReLU, X: Array, y: np.ndarray) -> np.ndarray:
-    """Whether a network classifies each image correctly."""
+    """Whether a network classifies each image correctly.
+
+    Args:
+        net: The network.
+        X: The images, (images, pixels).
+        y: Their classes.
+    """
     return np.asarray(net(X).argmax(1) == y)
 
 
 def radii(net: AffineReLU, X: Array, y: np.ndarray) -> Array:
-    """Certified radii of the images that a network classifies correctly."""
+    """Certified radii of the images that a network classifies correctly.
+
+    Args:
+        net: The network.
+        X: The images, (images, pixels).
+        y: Their classes.
+    """
     correct = is_correct(net, X, y)
     return certified_radius(net, X[correct], y[correct], low=0.0, high=1.0)
 
@@ -140,7 +152,9 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
     correct, crown = is_correct(net, X_test, y_test), radii(net, X_test, y_test)
     chosen, labels = X_test[correct], y_test[correct]
     images, classes = np.concatenate((X, X_test)), np.concatenate((y, y_test))
-    nearest = np.array([np.abs(images[classes != c] - x).max(1).min() for x, c in zip(chosen, labels, strict=True)])
+    nearest = np.array(
+        [np.abs(images[classes != label] - x).max(1).min() for x, label in zip(chosen, labels, strict=True)]
+    )
     low, high = np.maximum(chosen - 0.05, 0), np.minimum(chosen + 0.05, 1)
     ((lower, upper),) = crown_bounds(net, low, high).layers
     exact = np.zeros(min(config.exact, len(chosen)))

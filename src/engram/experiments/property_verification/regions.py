@@ -32,7 +32,14 @@ class Data:
 
 
 def regions(net: AffineReLU, x0: Array, box: Box, rng: np.random.Generator) -> dict[str, Region]:
-    """The regions of all methods for one input."""
+    """The regions of all methods for one input.
+
+    Args:
+        net: The network.
+        x0: The input.
+        box: The box within which regions are computed.
+        rng: Source of the samples that the methods draw.
+    """
     by_method = {
         "direct": proved_region(net, x0, box, "direct", rng=rng),
         "crown": relaxed_region(net, x0, box, "crown", rng=rng),
@@ -57,7 +64,7 @@ def random_regions(config: RandomNetworks, run: Run) -> dict[str, Any]:
         answers = net(X).argmax(1)
         wrong = sum(int((answers[mask] != by_method[name].label).sum()) for name, mask in inside.items())
         share = {name: float(mask.mean()) for name, mask in inside.items()}
-        tight = max(share[f"tight {s}"] for s in GRID)
+        tight = max(share[f"tight {slack}"] for slack in GRID)
         n_lost = 0
         if by_method["direct"].mode == "fallback":
             # Up to its slack, the structural region contains all of its pattern's region.
@@ -67,7 +74,7 @@ def random_regions(config: RandomNetworks, run: Run) -> dict[str, Any]:
         table[number] = (
             by_method["direct"].mode == "direct",
             share["direct"],
-            max(share[f"structural {s}"] for s in GRID),
+            max(share[f"structural {slack}"] for slack in GRID),
             share["structural 0.5"],
             share["tight 0.95"],
             max(share["direct"], tight),
@@ -132,15 +139,15 @@ def data_regions(config: Data, run: Run) -> dict[str, Any]:
 
 def polygon(region: Region) -> Float[np.ndarray, "corners 2"]:
     """The corners of a region with two inputs, from successively cutting its box with half-spaces."""
-    (a, b), (c, d) = region.box.low, region.box.high
-    corners = [np.array(corner) for corner in ((a, b), (c, b), (c, d), (a, d))]
+    (left, bottom), (right, top) = region.box.low, region.box.high
+    corners = [np.array(corner) for corner in ((left, bottom), (right, bottom), (right, top), (left, top))]
     for g, h in zip(region.G, region.h, strict=True):
         inside: list[np.ndarray] = []
-        for p, q in zip(corners, corners[1:] + corners[:1], strict=True):
-            over_p, over_q = g @ p - h, g @ q - h
-            if over_p <= 0:
-                inside.append(p)
-            if over_p * over_q < 0:
-                inside.append(p + (q - p) * over_p / (over_p - over_q))
+        for this_corner, next_corner in zip(corners, corners[1:] + corners[:1], strict=True):
+            excess, next_excess = g @ this_corner - h, g @ next_corner - h
+            if excess <= 0:
+                inside.append(this_corner)
+            if excess * next_excess < 0:
+                inside.append(this_corner + (next_corner - this_corner) * excess / (excess - next_excess))
         corners = inside
     return np.array(corners).reshape(-1, 2)

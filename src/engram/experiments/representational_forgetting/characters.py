@@ -73,8 +73,13 @@ def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Gen
     """
     groups = [torch.split(torch.randperm(len(alphabet), generator=generator), ways) for alphabet in pool]
     order = torch.randperm(len(pool), generator=generator).tolist()
-    most = max(len(group) for group in groups)
-    chosen = [(number, groups[number][turn]) for turn in range(most) for number in order if turn < len(groups[number])]
+    largest_group = max(len(group) for group in groups)
+    chosen = [
+        (number, groups[number][turn])
+        for turn in range(largest_group)
+        for number in order
+        if turn < len(groups[number])
+    ]
     full_groups = [(number, group) for number, group in chosen if len(group) == ways][:count]
     if len(full_groups) < count:
         raise ValueError(
@@ -85,8 +90,8 @@ def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Gen
 
 def _task(images: Alphabet) -> ProbedTask:
     """The task of classifying characters, with the first fifteen drawings of each for training, the others for test."""
-    parts = []
+    data_sets = []
     for drawings in (images[:, :TRAIN_DRAWINGS], images[:, TRAIN_DRAWINGS:]):
         labels = torch.arange(len(drawings)).repeat_interleave(drawings.shape[1])
-        parts.append((drawings.flatten(0, 1).contiguous(), labels))
-    return ProbedTask(*parts)
+        data_sets.append((drawings.flatten(0, 1).contiguous(), labels))
+    return ProbedTask(*data_sets)

@@ -141,7 +141,14 @@ def _pools(characters: Characters, size: int, rotations: bool, glyphs: int) -> d
 
 
 def draw_start(scenery: Scenery, role: Role, tasks: int, seed: int) -> Start:
-    """The start for a seed, the same for all methods, for a fair comparison."""
+    """The start for a seed, the same for all methods, for a fair comparison.
+
+    Args:
+        scenery: The part of the settings on which starts depend, with the pools of characters.
+        role: The pool from which the tasks are drawn.
+        tasks: Number of tasks.
+        seed: The seed.
+    """
     generator = torch.Generator().manual_seed(seed)
     drawn_tasks = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
     return Start(drawn_tasks, *_trained_on_first(scenery, role, tasks, seed), seed)
@@ -163,16 +170,34 @@ def _trained_on_first(
 
 @lru_cache(maxsize=1024)
 def teacher_of(scenery: Scenery, role: Role, seed: int, tasks: int = 2, second: int = 1) -> nn.Module:
-    """The teacher of the first task of a start and of the one with index ``second``."""
+    """The teacher of the first task of a start and of the one with index ``second``.
+
+    Args:
+        scenery: The part of the settings on which starts depend, with the pools of characters.
+        role: The pool from which the tasks are drawn.
+        seed: Seed of the start.
+        tasks: Number of tasks of the start.
+        second: Index of the other task that the teacher learns.
+    """
     start = draw_start(scenery, role, tasks, seed)
-    heads, both = [start.first.heads[0], start.heads[second - 1]], [start.tasks[0].train, start.tasks[second].train]
+    heads, train_sets = (
+        [start.first.heads[0], start.heads[second - 1]],
+        [start.tasks[0].train, start.tasks[second].train],
+    )
     generator = torch.Generator().manual_seed(seed + second)
     options: dict[str, Any] = {"steps": scenery.teacher_steps, "batch_size": scenery.batch_size}
-    return train_teacher(start.first.body, heads, both, generator=generator, **options)
+    return train_teacher(start.first.body, heads, train_sets, generator=generator, **options)
 
 
 def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | None) -> list[Student]:
-    """The student of a start after each of its tasks, learned with hyperparameters ``setting`` or an update rule."""
+    """The student of a start after each of its tasks, learned with hyperparameters ``setting`` or an update rule.
+
+    Args:
+        config: The settings.
+        start: The tasks, and the student after the first.
+        setting: The hyperparameters.
+        rule: The trained rule of the learned update; None for other methods.
+    """
     generator = torch.Generator().manual_seed(start.seed)
     students, importances = [start.first], start.importance
     for number, task in enumerate(start.tasks[1:], 1):
@@ -246,12 +271,24 @@ def measured(config: Config, start: Start, students: list[Student], teacher: nn.
 
 @torch.no_grad()
 def mimicry(start: Start, student: Student, teacher: nn.Module) -> float:
-    """The distance between a student's and a teacher's activity over both tasks, the loss of a learned update."""
+    """The distance between a student's and a teacher's activity over both tasks, the loss of a learned update.
+
+    Args:
+        start: The start, whose test images are used.
+        student: The student.
+        teacher: The body of the teacher.
+    """
     return sum(float(nmse(student.body(task.test[0]), teacher(task.test[0]))) for task in start.tasks)
 
 
 def balance(config: Config, starts: Iterable[Start], setting: Setting) -> float:
-    """The mean probe accuracy over both tasks and all starts, by which hyperparameters are chosen."""
+    """The mean probe accuracy over both tasks and all starts, by which hyperparameters are chosen.
+
+    Args:
+        config: The settings.
+        starts: The starts.
+        setting: The hyperparameters.
+    """
     shares = []
     for start in starts:
         body = stages(config, start, setting, None)[-1].body
@@ -262,7 +299,13 @@ def balance(config: Config, starts: Iterable[Start], setting: Setting) -> float:
 
 
 def chosen(config: Config, run: Run, validation: list[Start]) -> Setting:
-    """The best strength at the default rate, and the best rate at this strength."""
+    """The best strength at the default rate, and the best rate at this strength.
+
+    Args:
+        config: The settings.
+        run: The run.
+        validation: The starts by which hyperparameters are chosen; if there are none, the defaults are used.
+    """
     setting = Setting()
     fields: dict[str, tuple[float, ...]] = {"strength": STRENGTHS.get(config.method, ()), "rate": RATES}
     for field, values in fields.items() if validation else ():
@@ -280,6 +323,12 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
     """The update rule trained on pairs from other alphabets, at its best validation.
 
     Validation measures the training loss after students have learned unseen pairs.
+
+    Args:
+        config: The settings.
+        run: The run.
+        scenery: The part of the settings on which starts depend, with the pools of characters.
+        seed: The first of the seeds of starts.
     """
     body = new_body(config.channels, config.size, config.units, run.generator)
     tensors = len(list(body.parameters()))
@@ -299,10 +348,10 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
     )
     best: UpdateRule = copy.deepcopy(rule)
     least = np.full(1, math.inf)
-    every = max(1, config.meta_updates // config.judgements)
+    judging_interval = max(1, config.meta_updates // config.judgements)
     for step in run.steps(config.meta_updates, trainer=trainer, rule=best, nearest=least):
         run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
-        if (step + 1) % every == 0:
+        if (step + 1) % judging_interval == 0:
             loss = judged(config, scenery, rule, seed + 1000)
             run.log(step + 1, validation=loss)
             if loss < least[0]:
@@ -312,7 +361,14 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
 
 
 def judged(config: Config, scenery: Scenery, rule: UpdateRule, seed: int) -> float:
-    """The mean distance between students and their teachers at the end of validation pairs."""
+    """The mean distance between students and their teachers at the end of validation pairs.
+
+    Args:
+        config: The settings.
+        scenery: The part of the settings on which starts depend, with the pools of characters.
+        rule: The update rule.
+        seed: Seed of the first pair; each further pair has the next seed.
+    """
     losses = []
     for number in range(config.judged_by):
         start = draw_start(scenery, "validation", 2, seed + number)
@@ -346,8 +402,8 @@ def gap_to_adam(start: Start, batch_size: int) -> float:
         schedule = Schedule(20, batch_size, torch.Generator().manual_seed(start.seed))
         learn(student, start.tasks[1], schedule, body={"lr": FIRST_RATE, "betas": (0.9, 0.99)}, method=method)
         parameters.append(params)
-    pairs = [(a.detach(), b.detach()) for a, b in zip(*parameters, strict=True)]
-    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+    pairs = [(ours.detach(), adam.detach()) for ours, adam in zip(*parameters, strict=True)]
+    return max(float((ours - adam).abs().max() / adam.abs().max()) for ours, adam in pairs)
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:

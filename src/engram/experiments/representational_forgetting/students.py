@@ -50,21 +50,40 @@ class Student(NamedTuple):
 
 
 def new_body(channels: int, size: int, units: int, generator: torch.Generator) -> nn.Sequential:
-    """The untrained body: two convolutions, each with pooling, and a dense layer, without normalisation."""
+    """The untrained body: two convolutions, each with pooling, and a dense layer, without normalisation.
+
+    Args:
+        channels: Number of channels of each convolution.
+        size: Side of the images in pixels.
+        units: Number of units of the dense layer.
+        generator: Source of the initial weights.
+    """
     conv_1 = kaiming(nn.Conv2d, 1, channels, 3, padding=1, generator=generator)
     conv_2 = kaiming(nn.Conv2d, channels, channels, 3, padding=1, generator=generator)
     linear = kaiming(nn.Linear, channels * (size // 4) ** 2, units, generator=generator)
-    parts = [conv_1, nn.ReLU(), nn.MaxPool2d(2), conv_2, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), linear, nn.ReLU()]
-    return nn.Sequential(*parts)
+    modules = [conv_1, nn.ReLU(), nn.MaxPool2d(2), conv_2, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), linear, nn.ReLU()]
+    return nn.Sequential(*modules)
 
 
 def new_head(units: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    """An untrained readout; its weights are not zero, since that would give the body no initial gradient."""
+    """An untrained readout; its weights are not zero, since that would give the body no initial gradient.
+
+    Args:
+        units: Number of features.
+        classes: Number of outputs.
+        generator: Source of the initial weights.
+    """
     return kaiming(nn.Linear, units, classes, generator=generator)
 
 
 def importance(student: Student, task: ProbedTask, generator: torch.Generator) -> dict[str, Tensor]:
-    """The diagonal Fisher information of the body's parameters on the last task, by name."""
+    """The diagonal Fisher information of the body's parameters on the last task, by name.
+
+    Args:
+        student: The student.
+        task: The task, of which the training images are used.
+        generator: Draws the labels from which gradients are computed.
+    """
     fisher = fisher_diagonal(network(student), [task.train], fisher="sample", generator=generator)
     return {name.removeprefix("0."): value for name, value in fisher.items() if name.startswith("0.")}
 
@@ -116,7 +135,14 @@ def network(student: Student) -> nn.Sequential:
 
 
 def first_task(task: ProbedTask, body: nn.Module, head: nn.Linear, schedule: Schedule) -> Student:
-    """The student after its first task."""
+    """The student after its first task.
+
+    Args:
+        task: The first task.
+        body: The untrained body, which is copied.
+        head: The untrained readout, which is copied.
+        schedule: Number of steps, batch size and generator.
+    """
     student = Student(copy.deepcopy(body), [copy.deepcopy(head)])
     learn(student, task, schedule, body={"lr": FIRST_RATE})
     return student

@@ -21,8 +21,8 @@ Tokens = UInt8[np.ndarray, "sequences length"]
 def consensus(tokens: Tokens) -> UInt8[np.ndarray, "length"]:
     """The most frequent letter at each position; ties go to the first in the alphabet.
 
-    For mutants of a single parent it is that parent, whatever their scores. It needs no model, so a designer that does
-    not beat it has only recovered the parent.
+    For mutants of a single parent it is that parent, regardless of their scores. It needs no model, so a designer that
+    does not beat it has only recovered the parent.
 
     Examples:
         >>> consensus(np.array([[0, 1], [0, 2], [1, 2]], dtype=np.uint8)).tolist()
@@ -150,7 +150,7 @@ class Consensus(SequenceSearch):
 
 
 class RandomMutants(SequenceSearch):
-    """Random mutants of the initial sequences, whatever their scores: a control with as many evaluations.
+    """Random mutants of the initial sequences, regardless of their scores: a control with as many evaluations.
 
     Args:
         tokens: The known sequences.

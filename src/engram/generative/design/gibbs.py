@@ -164,7 +164,9 @@ class GibbsWithGradients:
         checks.finite("energy(x)", expansion.values)
         cumulative = np.exp(self.log_proposal(expansion.changes)).cumsum(1)
         draws = rng.random((len(tokens), self.n_proposals)) * cumulative[:, -1:]
-        moves = np.array([row.searchsorted(drawn, side="right") for row, drawn in zip(cumulative, draws, strict=True)])
+        moves = np.array(
+            [row.searchsorted(row_draws, side="right") for row, row_draws in zip(cumulative, draws, strict=True)]
+        )
         parents = np.repeat(np.arange(len(tokens)), self.n_proposals)
         return expansion, parents, moves.ravel().clip(max=cumulative.shape[1] - 1)
 
@@ -232,11 +234,11 @@ class GibbsWithGradients:
         population, history = start, []
         for number in range(checks.size("rounds", rounds)):
             with checks.noted(round=number):
-                following, info = self.step(population, rng, start_keys)
+                next_population, info = self.step(population, rng, start_keys)
             history.append(info)
-            if not len(following.scores):
+            if not len(next_population.scores):
                 break
-            population = following
+            population = next_population
         return population, tuple(history)
 
 
@@ -248,7 +250,7 @@ def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clust
     Args:
         tokens: The sequences.
         scores: Their scores, to be maximised.
-        clusters: Largest number of clusters; if there are no more sequences than that, all are chosen.
+        clusters: Maximum number of clusters; if there are at most as many sequences, all are chosen.
 
     Source: Kirjner et al., ICLR 2024, algorithm 3.
 

@@ -14,13 +14,19 @@ TILE, ROWS, SAMPLED = 1024, 16, 16  # columns and rows of a tile of pairs; one i
 
 
 @inline
-def levenshtein(a, b, most, row):
-    """The number of edits between two rows of equal length, or ``most`` if smaller, from a band around the diagonal.
+def levenshtein(a, b, max_edits, row):
+    """The number of edits between rows of equal length, at most ``max_edits``, from a band around the diagonal.
 
     A path that strays d cells from the diagonal has d insertions and d deletions. Cells outside the band hold upper
     bounds of their edits.
+
+    Args:
+        a: One row of tokens.
+        b: The other row.
+        max_edits: The number that is returned if the rows differ by at least as many edits.
+        row: Working memory, one number more than the length of the rows.
     """
-    reach = (most - 1) // 2
+    reach = (max_edits - 1) // 2
     length = len(a)
     for j in range(length + 1):
         row[j] = j
@@ -34,15 +40,15 @@ def levenshtein(a, b, most, row):
             diagonal = row[j]
             row[j] = min(substituted, row[j] + 1, row[j - 1] + 1)
             least = min(least, row[j])
-        if least >= most:
-            return most
-    return min(most, row[length])
+        if least >= max_edits:
+            return max_edits
+    return min(max_edits, row[length])
 
 
-def _nearest(tokens, other_tokens, most, first, stop, out):
+def _nearest(tokens, other_tokens, max_edits, first, stop, out):
     row = np.zeros(tokens.shape[1] + 1, np.int64)
     for i in range(first, stop):
-        best = most
+        best = max_edits
         for j in range(len(other_tokens)):
             best = levenshtein(tokens[i], other_tokens[j], best, row)
             if best == 0:
@@ -51,7 +57,7 @@ def _nearest(tokens, other_tokens, most, first, stop, out):
 
 
 nearest = jit(_nearest)
-"""The fewest edits, up to ``most``, from each of some rows to any of the others."""
+"""The fewest edits, up to ``max_edits``, from each of some rows to any of the others."""
 
 
 def _pairs(tokens, out):
@@ -71,13 +77,13 @@ def _compare(planes, row, start, stop, differ, distances):
     """Add the number of letters that differ between a sequence and each sequence of a tile."""
     for word in range(planes.shape[0]):
         for plane in range(planes.shape[1]):
-            own, other = planes[word, plane, row], planes[word, plane, start:stop]
+            row_plane, other_planes = planes[word, plane, row], planes[word, plane, start:stop]
             if plane == 0:
                 for j in range(stop - start):
-                    differ[j] = other[j] ^ own
+                    differ[j] = other_planes[j] ^ row_plane
             else:
                 for j in range(stop - start):
-                    differ[j] |= other[j] ^ own
+                    differ[j] |= other_planes[j] ^ row_plane
         for j in range(stop - start):
             distances[start + j] += ones(differ[j])
 
@@ -155,11 +161,11 @@ halve_mutual = jit(_halve_mutual)
 def _product(indices, weights, x, out):
     out[:] = 0.0
     for i in range(len(indices)):
-        total, own = 0.0, x[i]
+        total, entry = 0.0, x[i]
         for edge in range(indices.shape[1]):
             j, weight = indices[i, edge], np.float64(weights[i, edge])
             total += weight * x[j]
-            out[j] += weight * own
+            out[j] += weight * entry
         out[i] += total
 
 
@@ -238,9 +244,9 @@ def _first_order(tokens, table, bias, by_unit, readout, offset, first, stop, val
                     slopes[start + entry] += readout[unit] * by_unit[unit, entry]
         values[i] = value
         for position in range(tokens.shape[1]):
-            own = changes[i, position, tokens[i, position]]
+            own_change = changes[i, position, tokens[i, position]]
             for letter in range(vocab):
-                changes[i, position, letter] -= own
+                changes[i, position, letter] -= own_change
 
 
 first_order = jit(_first_order)

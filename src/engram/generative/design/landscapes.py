@@ -309,10 +309,10 @@ def mutants_of(
                         (("mutations", mutations), ("noise", noise)))  # fmt: skip
     n = checks.size("n", n, 1, landscape.vocab**landscape.length // 2)
     rows: dict[bytes, np.ndarray] = {}
-    most, misses = min(15, landscape.length), 0
+    max_mutations, misses = min(15, landscape.length), 0
     while len(rows) < n:
         row = landscape.wild_type.copy()
-        positions = rng.choice(landscape.length, min(1 + rng.poisson(mutations), most), replace=False)
+        positions = rng.choice(landscape.length, min(1 + rng.poisson(mutations), max_mutations), replace=False)
         row[positions] = rng.integers(landscape.vocab, size=len(positions))
         misses = misses + 1 if row.tobytes() in rows else 0
         if misses > 1000:

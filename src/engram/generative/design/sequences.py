@@ -140,11 +140,11 @@ def measurements(
     if duplicates != "mean" and differ.any():
         equal = np.flatnonzero(groups == groups[differ.argmax()])
         rows = " and ".join(f"[{row}]" for row in np.flatnonzero(is_valid)[equal].tolist())
-        several = f"sequences{rows} are equal, with scores {', '.join(f'{score:g}' for score in values[equal])}"
+        conflict = f"sequences{rows} are equal, with scores {', '.join(f'{score:g}' for score in values[equal])}"
         if duplicates == "error":
-            raise ValueError(f"{several}: expected one score of a sequence, or duplicates='keep' or 'mean'")
+            raise ValueError(f"{conflict}: expected one score of a sequence, or duplicates='keep' or 'mean'")
         n_others = len(np.unique(groups[differ])) - 1
-        text = f"{several}, and {n_others} other sequences have several scores" if n_others else several
+        text = f"{conflict}, and {n_others} other sequences have several scores" if n_others else conflict
         warnings.warn(f"{text}: all rows are kept; duplicates='mean' would take means", UserWarning, stacklevel=2)
     if duplicates == "warn":
         return Measurements(tokens, values)
@@ -153,11 +153,17 @@ def measurements(
 
 
 def check_tokens(name: str, tokens: UInt8[np.ndarray, "sequences length"], vocab: int) -> None:
-    """Raise ValueError if there is no sequence, or a token is outside the alphabet."""
+    """Raise ValueError if there is no sequence, or a token is outside the alphabet.
+
+    Args:
+        name: The name of the argument, for the error.
+        tokens: The sequences.
+        vocab: Number of letters in the alphabet.
+    """
     if not tokens.size:
         raise ValueError(f"{name}.shape = {tokens.shape}: expected at least one sequence of at least one letter")
-    if (beyond := tokens >= vocab).any():
-        row, position = np.argwhere(beyond)[0].tolist()
+    if (is_outside := tokens >= vocab).any():
+        row, position = np.argwhere(is_outside)[0].tolist()
         raise ValueError(f"{name}[{row}, {position}] = {tokens[row, position]}: expected below {vocab}, the alphabet's")
 
 

@@ -30,7 +30,7 @@ from engram.plasticity.state import TraceState
 
 
 def can_run(
-    drive: Tensor, alpha: Tensor | LowRank | None, rule: PlasticityRule | None, others: Sequence[Tensor]
+    drive: Tensor, alpha: Tensor | LowRank | None, rule: PlasticityRule | None, other_tensors: Sequence[Tensor]
 ) -> bool:
     """Whether a scan of this kind can run these arguments; the plain scan takes all others, and reports their errors.
 
@@ -38,7 +38,7 @@ def can_run(
         drive: The first sequence.
         alpha: Plasticity coefficients.
         rule: The plasticity rule.
-        others: All other tensors, the activity of the state first.
+        other_tensors: All other tensors, the activity of the state first.
     """
     return (
         rule is not None
@@ -52,8 +52,8 @@ def can_run(
         and drive.numel() > 0
         and checks.readable(drive)
         and rule_encoding.unsupported_input(drive) is None
-        and rule_encoding.transformed(drive, *others, alpha, rule) is None
-        and has_unit_coefficients(rule, others[0])
+        and rule_encoding.transformed(drive, *other_tensors, alpha, rule) is None
+        and has_unit_coefficients(rule, other_tensors[0])
     )
 
 
@@ -172,29 +172,29 @@ class StackedCoefficients:
 
 def plain_gradients(
     outputs_of: Callable[..., tuple[Tensor, ...]],
-    given: Sequence[Tensor],
-    needed: Sequence[bool],
+    scan_inputs: Sequence[Tensor],
+    needs_gradient: Sequence[bool],
     grads: Sequence[Tensor],
 ) -> list[Tensor | None]:
     """The gradients of tensors, by autograd through the plain scan; differentiable if gradients are enabled.
 
     Args:
-        outputs_of: Runs the plain scan with the tensors given and returns its outputs.
-        given: The tensors; the parameters of the rule come last.
-        needed: Which of them need a gradient.
+        outputs_of: Runs the plain scan with these tensors and returns its outputs.
+        scan_inputs: The tensors from which the scan is computed; the parameters of the rule come last.
+        needs_gradient: Whether each of them needs a gradient.
         grads: Gradients of the outputs.
     """
     enabled = torch.is_grad_enabled()
     # With checkpointing, tensors that were saved have lost their ``requires_grad``.
     tensors = [
         t if enabled or isinstance(t, nn.Parameter) else t.detach().requires_grad_(n)
-        for t, n in zip(given, needed, strict=True)
+        for t, n in zip(scan_inputs, needs_gradient, strict=True)
     ]
     with torch.enable_grad():
-        inputs = [tensor for tensor, need in zip(tensors, needed, strict=True) if need]
+        inputs = [tensor for tensor, need in zip(tensors, needs_gradient, strict=True) if need]
         computed = torch.autograd.grad(outputs_of(*tensors), inputs, grads, create_graph=enabled, allow_unused=True)
     gradients = iter(computed)
-    return [next(gradients) if need else None for need in needed]
+    return [next(gradients) if need else None for need in needs_gradient]
 
 
 def has_graph(tensors: Sequence[Tensor]) -> bool:
@@ -203,7 +203,7 @@ def has_graph(tensors: Sequence[Tensor]) -> bool:
 
 
 def unit_coefficients(rule: PlasticityRule, post: Float[Tensor, "batch post"]) -> tuple[Tensor, Tensor]:
-    """Keep and increment of every unit, (batch, post) each."""
+    """The factor on the trace and the increment of every unit, (batch, post) each."""
     decay, gain, target = rule.coefficients(post, None)
     return (1 - decay).expand(post.shape), (gain * target).expand(post.shape)
 
@@ -235,15 +235,15 @@ def has_unit_coefficients(rule: PlasticityRule, like: Float[Tensor, "batch post"
 def _come_from(results: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:
     """Whether autograd, from ``results``, would compute gradients of no other tensors than ``sources``."""
     pending: list[Any] = [result.grad_fn or result for result in results if result.requires_grad]
-    expected, seen = {id(source) for source in sources}, set()
+    expected, visited = {id(source) for source in sources}, set()
     while pending:
         node = pending.pop()
         leaf = node if isinstance(node, Tensor) else getattr(node, "variable", None)
         if leaf is not None and id(leaf) not in expected:
             return False
-        if leaf is None and node not in seen:
-            seen.add(node)
-            pending += [following for following, _ in node.next_functions if following is not None]
+        if leaf is None and node not in visited:
+            visited.add(node)
+            pending += [next_node for next_node, _ in node.next_functions if next_node is not None]
     return True
 
 
@@ -252,15 +252,15 @@ def _pulled_back(outputs: Sequence[Tensor], grads: Sequence[Tensor], inputs: Seq
     depending = [k for k, output in enumerate(outputs) if output.requires_grad]
     gradients: dict[int, Tensor | None] = {}
     if depending:
-        needed = [k for k, tensor in enumerate(inputs) if tensor.requires_grad]
+        differentiable = [k for k, tensor in enumerate(inputs) if tensor.requires_grad]
         computed = torch.autograd.grad(
             [outputs[k] for k in depending],
-            [inputs[k] for k in needed],
+            [inputs[k] for k in differentiable],
             [grads[k] for k in depending],
             retain_graph=True,
             allow_unused=True,
         )
-        gradients = dict(zip(needed, computed, strict=True))
+        gradients = dict(zip(differentiable, computed, strict=True))
     return [
         torch.zeros_like(tensor) if (gradient := gradients.get(k)) is None else gradient
         for k, tensor in enumerate(inputs)

@@ -1,6 +1,11 @@
 """A step of a rule with its own coefficients, in numba; ``any_rule`` has the equations.
 
 Every inner loop is over a row in the first-level cache, and reads few arrays, so that the compiler vectorises it.
+
+In ``step``, ``before`` and ``after`` are the traces on both sides of the update, (batch, post, pre), ``keep`` and
+``increment`` the coefficients, (batch, post), ``pre`` the presynaptic activity of the update and ``read`` that of the
+product. ``current`` receives the product plus ``external``, (batch, post). ``clip`` is the bound of the traces,
+infinite if there is none. Samples ``first`` to ``last`` - 1 are processed.
 """
 
 from __future__ import annotations

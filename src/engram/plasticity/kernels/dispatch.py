@@ -31,7 +31,7 @@ class Scan(NamedTuple):
         plain: The definition.
         fused: The kernel.
         unsupported: Returns why the kernel cannot run given arguments; None if it can.
-        fewest: Number of steps below which calling the kernel takes longer than the plain loop, whatever the size.
+        fewest: Number of steps below which calling the kernel takes longer than the plain loop, for layers of any size.
         brief: The implementation for a few steps without a graph; None if there is none.
         any_rule: The implementation for rules that the kernel does not know, and a test of whether it can run given
             arguments; or None.

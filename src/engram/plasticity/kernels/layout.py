@@ -15,7 +15,7 @@ from torch.nn import functional
 from engram.numeric.threads import available, shared
 from engram.plasticity.kernels.constants import RETROACTIVE
 
-# Samples are summed in at most this many groups whatever the number of threads, so that results do not depend on it.
+# Samples are summed in at most this many groups, for any number of threads, so that results do not depend on it.
 GROUPS = 32
 # Fewer steps times connections than this take only some milliseconds, about the delay with which a thread may start.
 WORTH_A_THREAD = 2**22
@@ -132,15 +132,15 @@ def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [t.contiguous().clone() for t in tensors]
 
 
-def stretch_of(time: int, asked: int, trace_bytes: int) -> int:
+def stretch_of(time: int, requested: int, trace_bytes: int) -> int:
     """The number of steps whose traces the backward pass stores: as asked, else as many as fit, but at least sqrt(T).
 
     Args:
         time: Number of steps T.
-        asked: The number asked for; 0: none is.
+        requested: The requested number; 0: none is requested.
         trace_bytes: Bytes of a trace.
     """
-    return min(time, asked or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes))
+    return min(time, requested or max(math.isqrt(time - 1) + 1, CACHED // trace_bytes))
 
 
 def registers(post: int, pre: int, element_size: int) -> tuple[int, int, int]:

@@ -17,6 +17,14 @@ compute the gradients of its inputs from those of its results. The caller applie
 units: each kernel combines these passes step by step. A rule without a bound has an infinite one.
 
 Traces are [post, pre], row by row, in rows of whole registers. Memory is flat, and a place in it is an index.
+
+Arguments have the same meaning in all passes. ``layout``, ``rule``, ``modulator``, ``coefficients``, ``traces``,
+``alpha`` and ``sums`` are described at their classes. ``recursion`` is the form of the step above, ``connection`` says
+whether alpha has an entry for each connection instead of each unit, and ``clipped`` whether traces have a bound; all
+three are known at compile time. ``signal`` is M, and ``eta`` the trained rate. ``pre`` and ``post`` are rows of
+activities, ``before`` and ``after`` those on both sides of a step. A name with ``of_`` is a gradient, ``D`` holds those
+of the currents, and ``into`` receives that of the presynaptic activity. ``b`` is the index of a sample, ``j`` that of a
+receiving unit, and ``place`` where a row begins in ``padded``, an array with rows of whole registers.
 """
 
 from __future__ import annotations

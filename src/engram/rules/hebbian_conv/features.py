@@ -41,7 +41,7 @@ def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tens
     if min(height, width) < 2:
         raise ValueError(f"activity.shape = {tuple(activity.shape)}: expected height and width of at least 2")
     halves = [(slice(0, side // 2), slice(side // 2, side)) for side in (height, width)]
-    return torch.cat([activity[:, :, r, c].mean((2, 3)) for r in halves[0] for c in halves[1]], 1)
+    return torch.cat([activity[:, :, rows, columns].mean((2, 3)) for rows in halves[0] for columns in halves[1]], 1)
 
 
 def layer_features(layers: nn.Sequential, images: Float[Tensor, "batch channels height width"]) -> list[Tensor]:

@@ -14,7 +14,13 @@ ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order; NaN and infinit
 
 @jit
 def standardize(x, out, spread):
-    """Write (x - mean) / (1e-10 + std) of each sample, a column of x, and its std, which is NaN if x is not finite."""
+    """Write (x - mean) / (1e-10 + std) of each sample, a column of x, and its std, which is NaN if x is not finite.
+
+    Args:
+        x: The samples, (features, batch).
+        out: Receives the standardised samples, (features, batch).
+        spread: Receives the standard deviation of each sample, (batch,).
+    """
     rows, batch = x.shape
     mean, square = np.zeros(batch), np.zeros(batch)
     for i in range(rows):  # relative to the first value, so that a constant sample has an exact mean
@@ -38,7 +44,15 @@ def standardize(x, out, spread):
 
 @njit(error_model="numpy", fastmath=ANY_ORDER, inline="always")
 def compete(drive, theta, best, mean, winner):
-    """Subtract the thresholds from the drives (units, batch) of a position; write their means and winners by sample."""
+    """Subtract the thresholds from the drives (units, batch) of a position; write their means and winners by sample.
+
+    Args:
+        drive: The drives, (units, batch), from which the thresholds are subtracted in place.
+        theta: The threshold of each unit, (units,).
+        best: Working memory, (batch,).
+        mean: Receives the mean over units, (batch,).
+        winner: Receives the index of the most excited unit, or -1 if no drive is above 0, (batch,).
+    """
     units, batch = drive.shape
     for b in range(batch):
         best[b] = -np.inf
@@ -60,7 +74,18 @@ def compete(drive, theta, best, mean, winner):
 
 @njit(error_model="numpy", fastmath=ANY_ORDER, inline="always")
 def emit(drive, mean, winner, triangle, share, out, row, column):
-    """Add the output of a position, times ``share``, to the window (row, column) over which it is averaged."""
+    """Add the output of a position, times ``share``, to the window (row, column) over which it is averaged.
+
+    Args:
+        drive: The drives minus the thresholds, (units, batch).
+        mean: Their mean over units, (batch,).
+        winner: The index of the most excited unit, or -1, (batch,).
+        triangle: Whether each unit emits how far its drive exceeds the mean; otherwise only the winner emits a 1.
+        share: The share of the position in the window, 1 / pool^2.
+        out: The pooled output, (units, rows, columns, batch), to which the position is added.
+        row: Row of the window.
+        column: Column of the window.
+    """
     units, batch = drive.shape
     if triangle:
         for n in range(units):
@@ -74,7 +99,17 @@ def emit(drive, mean, winner, triangle, share, out, row, column):
 
 @jit
 def dense_rows(drives, first, theta, triangle, pool, winners, out):
-    """Let units compete at some rows of positions, from ``first`` on, with drives (units, rows, columns, batch)."""
+    """Let units compete at some rows of positions, from ``first`` on, with drives (units, rows, columns, batch).
+
+    Args:
+        drives: The drives at the positions of some rows.
+        first: Index of the first of these rows.
+        theta: The threshold of each unit, (units,).
+        triangle: As in ``emit``.
+        pool: Side of the windows over which outputs are averaged.
+        winners: Receives the winner at each position, (rows, columns, batch).
+        out: The pooled output, (units, rows, columns, batch), to which the positions are added.
+    """
     units, rows, columns, batch = drives.shape
     best, mean, drive = (
         np.empty(batch, theta.dtype),
@@ -97,6 +132,17 @@ def sparse_places(x, width, values, offsets, theta, triangle, pool, winners, out
     """Let units compete at all positions, each seeing the inputs ``offsets`` (units, fan_in) with weights ``values``.
 
     ``x`` is (channels * height * width, batch); an offset is the row of x that a unit sees at the first position.
+
+    Args:
+        x: The inputs.
+        width: Number of columns of the input.
+        values: The weights.
+        offsets: The row of x that holds each input of a unit at the first position.
+        theta: The threshold of each unit, (units,).
+        triangle: As in ``emit``.
+        pool: Side of the windows over which outputs are averaged.
+        winners: Receives the winner at each position, (rows, columns, batch).
+        out: The pooled output, (units, rows, columns, batch), to which the positions are added.
     """
     units, fan_in = values.shape
     rows, columns, batch = winners.shape
@@ -132,6 +178,14 @@ def dense_learning(x, winners, learns, wins, decay, sums):
     """Sum the patches that each unit won, (units, kernel, kernel * channels).
 
     ``x`` is (batch, height, width * channels); ``wins`` counts all patches won, ``decay`` those learned from.
+
+    Args:
+        x: The inputs.
+        winners: The winner at each position, or -1, (rows, columns, batch).
+        learns: Whether units learn from a sample, (batch,).
+        wins: The number of patches that each unit won, (units,), which is increased.
+        decay: The number of those that it learns from, (units,), which is increased.
+        sums: The sums, to which the patches are added.
     """
     rows, columns, batch = winners.shape
     _, kernel, run = sums.shape
@@ -151,7 +205,18 @@ def dense_learning(x, winners, learns, wins, decay, sums):
 
 @jit
 def sparse_learning(x, width, offsets, winners, learns, wins, decay, sums):
-    """As ``dense_learning``, for only the inputs that a unit sees, (units, fan_in); x as in ``sparse_places``."""
+    """As ``dense_learning``, for only the inputs that a unit sees, (units, fan_in); x as in ``sparse_places``.
+
+    Args:
+        x: The inputs.
+        width: Number of columns of the input.
+        offsets: As in ``sparse_places``.
+        winners: As in ``dense_learning``.
+        learns: As in ``dense_learning``.
+        wins: As in ``dense_learning``.
+        decay: As in ``dense_learning``.
+        sums: The sums, to which the inputs are added.
+    """
     rows, columns, batch = winners.shape
     for r in range(rows):
         for c in range(columns):

@@ -101,16 +101,16 @@ def plain_pass(
     learns = x.detach().flatten(1).std(1, correction=0) > CONSTANT
     x = per_sample_standardize(x)
     checks.finite("input", x)
-    u = torch.conv2d(x, weight) - theta.view(-1, 1, 1)
+    drive = torch.conv2d(x, weight) - theta.view(-1, 1, 1)
     with torch.no_grad():
-        y = k_winners(u, how.n_winners, binary=how.binary)
+        y = k_winners(drive, how.n_winners, binary=how.binary)
         win_rate = (y > 0).to(y.dtype).mean((0, 2, 3))
         learning_activity = y * learns.view(-1, 1, 1, 1)
         sums = conv2d_weight(x, weight.shape, learning_activity).flatten(1)  # type: ignore[no-untyped-call]
         if connections is not None:
             sums = sums.gather(1, connections)
         decay = summed_decay(learning_activity, how.rule)
-    output = triangle(u) if how.activation == "triangle" else y
+    output = triangle(drive) if how.activation == "triangle" else y
     if how.pool > 1:
         output = functional.avg_pool2d(output, how.pool)
     return Pass(output, win_rate, sums, decay)

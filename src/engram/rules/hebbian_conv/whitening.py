@@ -86,16 +86,16 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
         """The whitened images, with the shape of X."""
         check_is_fitted(self)
         values = self._values(X)
-        parts = zip(self._parts(self._standard(values)), self.matrices_, strict=True)
-        white = [part @ matrix.astype(part.dtype, copy=False) for part, matrix in parts]
+        parts_and_matrices = zip(self._parts(self._standard(values)), self.matrices_, strict=True)
+        white = [part @ matrix.astype(part.dtype, copy=False) for part, matrix in parts_and_matrices]
         return self._joined(white).reshape(values.shape)
 
     def inverse_transform(self, X: Data) -> np.ndarray:
         """The images, standardised if ``standardize``, from which whitened ones were computed."""
         check_is_fitted(self)
         values = self._values(X)
-        parts = zip(self._parts(values.reshape(len(values), -1)), self.matrices_, strict=True)
-        images = [scipy.linalg.solve(matrix, part.T, assume_a="pos").T for part, matrix in parts]
+        parts_and_matrices = zip(self._parts(values.reshape(len(values), -1)), self.matrices_, strict=True)
+        images = [scipy.linalg.solve(matrix, part.T, assume_a="pos").T for part, matrix in parts_and_matrices]
         return self._joined(images).reshape(values.shape)
 
     def _values(self, X: Data, reset: bool = False) -> np.ndarray:

@@ -137,8 +137,8 @@ def _each(function: Any, state: Any) -> Any:
     """The state of a rule with a function applied to each tensor."""
     if state is None or isinstance(state, Tensor):
         return None if state is None else function(state)
-    parts = [_each(function, part) for part in state]
-    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    fields = [_each(function, part) for part in state]
+    return type(state)(*fields) if hasattr(state, "_fields") else tuple(fields)
 
 
 def reward_modulated_stdp(

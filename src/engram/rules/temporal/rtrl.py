@@ -25,8 +25,8 @@ class RTRL(LearningRule[None]):
         dL/dtheta = mean over the batch of sum over t of  error(t) V Q(t),   Q(t) = kappa Q(t-1) + diag(psi(t)) P(t)
 
     with potentials x, derivatives psi of the activities with respect to them, recurrent weights W and readout V. The
-    result equals that of backpropagation through time. Of the past it keeps only P and Q, N^2 (N + inputs) numbers each
-    for every sample, at N^3 (N + inputs) operations per step: a reference for rules that approximate it.
+    result equals that of backpropagation through time. The past is kept in P and Q alone, N^2 (N + inputs)
+    numbers each for every sample, at N^3 (N + inputs) operations per step: a reference for rules that approximate it.
 
     Source: Williams and Zipser, "A learning algorithm for continually running fully recurrent neural networks" (1989).
 

@@ -58,7 +58,8 @@ class SubmapGrammar:
     Args:
         block: Sizes of blocks. ``"author"``: one size, with the longer side of the map divided into ``fragments``
             parts; if it is not divisible, there are no hypotheses. ``"strips"``: all sizes that divide one side, into 2
-            to 36 parts. ``"tiles"``: all that divide one side or both.
+            to 36 parts. ``"tiles"``: all sizes that divide
+            one side or both.
         fragments: Number of parts of ``"author"``, at least 2.
         max_unknown: A block is a submap if the share of its cells that is unknown is below this.
         merge: The known cells of a submap: the ``"union"`` of those of equal blocks, or those of the last block
@@ -70,8 +71,8 @@ class SubmapGrammar:
             cell; the rewards seen update it.
         gate: When submaps that contradict a seen reward are excluded: before hypotheses are formed (``"first"``), or,
             as published, after others have been dropped as redundant (``"last"``), which may leave no hypothesis.
-        one_off: Whether a slot that agrees with no submap is filled with its own known cells; if not, no program is
-            consistent.
+        one_off: Whether a slot that agrees with no submap is filled with its own known cells; if not, a map
+            with such a slot has no consistent program.
         max_hypotheses: Maximum number of maps in a posterior.
         random_state: A seed, or a generator, for the draws.
 
@@ -140,8 +141,8 @@ class SubmapGrammar:
                 )
                 return []
             return [longer]
-        parts = [(i, j) for i in _factors(height) for j in _factors(width) if SLOTS[0] <= i * j <= SLOTS[1]]
-        return [(height // i, width // j) for i, j in parts if self.block == "tiles" or 1 in {i, j}]
+        divisions = [(i, j) for i in _factors(height) for j in _factors(width) if SLOTS[0] <= i * j <= SLOTS[1]]
+        return [(height // i, width // j) for i, j in divisions if self.block == "tiles" or 1 in {i, j}]
 
     def propose(self, known: Any, size: Size | None = None) -> list[Submap]:
         """The submaps of a map.
@@ -196,15 +197,15 @@ class SubmapGrammar:
             cells[row, column] = REWARD
         unknown = cells == UNOBSERVED
         sizes = self.sizes(cells.shape) if unknown.any() else []
-        parts = [part for size in sizes if (part := self._of_size(cells, size, len(sizes))) is not None]
-        if not parts:
+        posteriors = [part for size in sizes if (part := self._of_size(cells, size, len(sizes))) is not None]
+        if not posteriors:
             return self._none(checked_map, cells, sizes)
-        evidence = np.array([part.log_evidence for part in parts])
+        evidence = np.array([part.log_evidence for part in posteriors])
         total = float(np.logaddexp.reduce(evidence))
         shares = np.exp(evidence - total)
-        best = parts[int(shares.argmax())]
-        maps, logs = _pooled(parts, shares, self.max_hypotheses, self.rng)
-        maps, logs = (_informative if self.prior_cost == 0 and len(parts) == 1 else _merged)(maps, logs)
+        best = posteriors[int(shares.argmax())]
+        maps, logs = _pooled(posteriors, shares, self.max_hypotheses, self.rng)
+        maps, logs = (_informative if self.prior_cost == 0 and len(posteriors) == 1 else _merged)(maps, logs)
         maps, logs = _consistent(maps, logs, cells, checked_map)
         weights = np.exp(logs - np.logaddexp.reduce(logs)) if len(logs) else logs
         weights = weights / weights.sum() if len(weights) else weights
@@ -347,16 +348,16 @@ def _transformed(cells: Int8[np.ndarray, "bh bw"], transform: str) -> Int8[np.nd
 
 
 def _pooled(
-    parts: list[_OfSize], shares: Float64[np.ndarray, "parts"], most: int, rng: np.random.Generator
+    posteriors: list[_OfSize], shares: Float64[np.ndarray, "parts"], max_hypotheses: int, rng: np.random.Generator
 ) -> tuple[Int8[np.ndarray, "n h w"], Float64[np.ndarray, "n"]]:
     """The maps of all block sizes; if a size has too many, draws stand for them."""
-    if len(parts) == 1:
-        return parts[0].maps, parts[0].logs
+    if len(posteriors) == 1:
+        return posteriors[0].maps, posteriors[0].logs
     maps, logs = [], []
-    for part, share in zip(parts, shares, strict=True):
+    for part, share in zip(posteriors, shares, strict=True):
         if share < LEAST_SHARE:
             continue
-        count = max(1, int(most * share))
+        count = max(1, int(max_hypotheses * share))
         if len(part.maps) > count:
             chosen = rng.choice(len(part.maps), count, p=np.exp(part.logs - part.log_evidence))
             maps.append(part.maps[chosen])

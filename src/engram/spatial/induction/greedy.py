@@ -17,6 +17,11 @@ def worth(known: Int8[np.ndarray, "h w"], posterior: MapPosterior | None, unseen
     """The worth of reaching each cell: 1 for a seen reward, its probability plus ``unseen`` where unknown, else 0.
 
     Without a posterior, unknown cells are worth as much as a seen reward.
+
+    Args:
+        known: Codes of cells, 6 where unknown.
+        posterior: The posterior over maps, or None.
+        unseen: Worth added to each unknown cell.
     """
     unknown = known == UNOBSERVED
     expected = 1.0 if posterior is None else posterior.marginal(REWARD) + unseen

@@ -84,7 +84,7 @@ class World(NamedTuple):
 
 @inline
 def is_wall(code):
-    """Whether a cell blocks."""
+    """Whether a cell with this code blocks the way."""
     return code == WALL or code == FIRST_COLOUR or code == LAST_COLOUR  # noqa: PLR1714
 
 
@@ -174,7 +174,17 @@ def fill_field(world):
 
 @inline
 def content(grid, alive, maps, drawn, cell, count, rng):
-    """The code of a cell in the first drawn hypothesis that specifies it, or else empty; and the number of draws."""
+    """The code of a cell in the first drawn hypothesis that specifies it, or else empty; and the number of draws.
+
+    Args:
+        grid: Cells as known in the episode.
+        alive: Weights of the hypotheses that nothing seen in the episode contradicts.
+        maps: Hypotheses, (n, cells).
+        drawn: Indices of the hypotheses drawn in this step, to which new draws are added.
+        cell: Index of the cell.
+        count: Number of draws so far.
+        rng: Source of the draws.
+    """
     code = grid[cell]
     if code != UNOBSERVED:
         return code, count
@@ -227,7 +237,15 @@ def start_episode(world, position):
 
 @partial(jit, forceinline=True)
 def move(world, changing, action, rng):
-    """Move in a completed map, look around, and drop the hypotheses that the observation contradicts."""
+    """Move in a completed map, look around, and drop the hypotheses that the observation contradicts.
+
+    Args:
+        world: The world, whose last arrays are changed.
+        changing: The part of a state that changes: cell, hash, whether the weights or goals have changed, and
+            potential.
+        action: Index of the action.
+        rng: Source of the draws of hypotheses.
+    """
     start, key, changed, old_potential = changing
     # Each array is taken out of the world only once, since this counts references, which takes longer than the rest.
     grid, alive, maps, drawn, seen, varies = (
@@ -295,7 +313,13 @@ def sample(root, rng):
 
 @jit
 def step(state, action, rng):
-    """``move`` as a step of a generative model."""
+    """``move`` as a step of a generative model.
+
+    Args:
+        state: The world, and the part of the state that changes.
+        action: Index of the action.
+        rng: Source of the draws of hypotheses.
+    """
     changing, observed, reward, ended = move(state[0], state[1:], action, rng)
     return (state[0], *changing), observed, reward, ended
 

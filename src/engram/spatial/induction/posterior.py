@@ -123,7 +123,13 @@ class MapPosterior:
 def background(
     known: Int8[np.ndarray, "h w"], best: Int8[np.ndarray, "h w"] | None, slots: tuple[tuple[slice, slice], ...]
 ) -> Float64[np.ndarray, "h w"]:
-    """The chance of a reward: one in each slot that showed none, uniform over unseen cells free in ``best``."""
+    """The chance of a reward: one in each slot that showed none, uniform over unseen cells free in ``best``.
+
+    Args:
+        known: Codes of cells, 6 where unknown.
+        best: The most probable map, or None.
+        slots: Rows and columns of each slot.
+    """
     chance = np.zeros(known.shape)
     unseen = known == UNOBSERVED
     free = unseen if best is None else unseen & ~blocked(best)

@@ -27,7 +27,13 @@ def distances(passable: Any, sources: Int[np.ndarray, "sources"], shape: tuple[i
 
 
 def inside(name: str, cell: tuple[int, int], shape: tuple[int, ...]) -> None:
-    """Raise a ValueError if a cell is outside a map."""
+    """Raise a ValueError if a cell is outside a map.
+
+    Args:
+        name: The name of the argument, for the error.
+        cell: Row and column.
+        shape: Rows and columns of the map.
+    """
     if not (0 <= cell[0] < shape[0] and 0 <= cell[1] < shape[1]):
         raise ValueError(f"{name} = {tuple(cell)}: expected a cell of a map of {shape}")
 

@@ -90,7 +90,18 @@ def _begin_compiled(sample, root, rng):
 
 @register_jitable
 def select(visits, counts, values, ended, ucb, scale, avoid_ended, rng):
-    """argmax_a v / scale + c sqrt(ln N / n) at a node; actions not yet taken first, ties at random."""
+    """argmax_a v / scale + c sqrt(ln N / n) at a node; actions not yet taken first, ties at random.
+
+    Args:
+        visits: How often the node was visited, N.
+        counts: How often each action was taken at the node, n.
+        values: Mean return v after each action.
+        ended: Whether an episode ended with each action.
+        ucb: Weight c of the exploration bonus.
+        scale: Divisor of the values.
+        avoid_ended: Whether actions that ended an episode are chosen only if all did.
+        rng: Source of the choice among ties.
+    """
     log_visits = np.log(max(visits, 1))
     best, ties, chosen = -np.inf, 0, 0
     for action in range(counts.size):
@@ -112,11 +123,18 @@ def select(visits, counts, values, ended, ucb, scale, avoid_ended, rng):
 
 @register_jitable
 def behind(first, siblings, observations, observation):
-    """The belief node of an observation, among those after an action, which begin at ``first``; -1 if there is none."""
-    following = first
-    while following >= 0 and observations[following] != observation:
-        following = siblings[following]
-    return following
+    """The belief node of an observation, among those after an action, which begin at ``first``; -1 if there is none.
+
+    Args:
+        first: The first belief node after the action; -1: none.
+        siblings: The next belief node after the same action, by node; -1: none.
+        observations: The observation that led to each node.
+        observation: The observation to look for.
+    """
+    belief = first
+    while belief >= 0 and observations[belief] != observation:
+        belief = siblings[belief]
+    return belief
 
 
 def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb, scaled, avoid_ended):
@@ -152,14 +170,14 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
             length += 1
             if ended:
                 ended_by[node, action] = True
-            following = behind(child[node, action], sibling, observations, observation)
-            if following < 0:
+            next_node = behind(child[node, action], sibling, observations, observation)
+            if next_node < 0:
                 observations[n_rows], parent[n_rows], led[n_rows] = observation, node, action
                 sibling[n_rows] = child[node, action]
                 child[node, action] = n_rows
                 n_rows += 1
                 break
-            node = following
+            node = next_node
         total, factor = 0.0, 1.0
         for _more in range(length, depth):
             if ended:

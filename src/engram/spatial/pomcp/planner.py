@@ -183,9 +183,9 @@ class POMCP:
     @property
     def compiled(self) -> bool:
         """Whether the model's functions are compiled, and the search with them."""
-        parts = [self.model.step, getattr(self.model, "sample", None), self.rollout]
-        return isinstance(parts[0], Dispatcher) and all(
-            part is None or part == "random" or isinstance(part, Dispatcher) for part in parts[1:]
+        functions = [self.model.step, getattr(self.model, "sample", None), self.rollout]
+        return isinstance(functions[0], Dispatcher) and all(
+            part is None or part == "random" or isinstance(part, Dispatcher) for part in functions[1:]
         )
 
     def plan(self, state: Any) -> int:
@@ -199,15 +199,18 @@ class POMCP:
         options = (self.depth, self.n_queries, self.discount, self.ucb, scaled, self.avoid_terminal)
         model_search = getattr(self.model, "search", None)
         if model_search is not None:
-            size, seen = model_search(state, self.rng, tree, *options), None
+            size, observation_by_number = model_search(state, self.rng, tree, *options), None
         elif self.compiled:
-            size, seen = self._compiled(state, tree, options), None
+            size, observation_by_number = self._compiled(state, tree, options), None
         else:
             numbers: dict[Hashable, int] = {}
             size = search(*self._functions(numbers), state, self.rng, tree, *options)  # type: ignore[no-untyped-call]
-            seen = list(numbers)
+            observation_by_number = list(numbers)
         observed = tree.observation[1:size].tolist()
-        observations = [None, *(observed if seen is None else [seen[number] for number in observed])]
+        observations = [
+            None,
+            *(observed if observation_by_number is None else [observation_by_number[number] for number in observed]),
+        ]
         self.tree_ = SearchTree(tree, size, observations)
         checks.finite("returns of model.step", self.tree_.values)
         return self._answer()

@@ -1,7 +1,7 @@
 """Data sets by name: fetched from their canonical source, verified by a checksum, stored in a cache.
 
 A file is looked up in the folder ``ENGRAM_DATA``, then in the cache (``ENGRAM_CACHE``, or the user's), and fetched only
-if neither has it. To add a set, write its reader in a file beside ``mnist.py`` and list it in ``_SETS``.
+if neither has it. To add a set, write its reader in a file next to ``mnist.py`` and list it in ``_SETS``.
 """
 
 from __future__ import annotations

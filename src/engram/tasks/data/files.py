@@ -194,7 +194,7 @@ def _checksum(path: Path, file: DataFile) -> str:
 
 
 def _fetch(file: DataFile, target: Path) -> None:
-    """Fetch with pooch, into a temporary file beside the target, which is renamed if its checksum is right."""
+    """Fetch with pooch, into a temporary file next to the target, which is renamed if its checksum is right."""
     by_hand = _by_hand(file, target)
     if file.url is None:
         raise DataError(f"{file.path} is absent, and has no public address\n{by_hand}")

@@ -48,8 +48,10 @@ def read_small(locate: Locate, size: int = _SIDE) -> Characters:
 
 def _read(paths: Sequence[str], locate: Locate, size: int) -> Characters:
     checks.size("size", size, 1, _SIDE)
-    parts = [_read_archive(locate(path), size) for path in paths]
-    return Characters(np.concatenate([part.images for part in parts]), tuple(n for part in parts for n in part.names))
+    alphabets = [_read_archive(locate(path), size) for path in paths]
+    return Characters(
+        np.concatenate([part.images for part in alphabets]), tuple(n for part in alphabets for n in part.names)
+    )
 
 
 def _read_archive(path: Path, size: int) -> Characters:

@@ -84,7 +84,7 @@ def learning_rule_traces(
     )
     rates = images.new_tensor(RATES[rule])[torch.arange(networks) % 3][:, None, None]
     parameters = [*weights, *biases]
-    first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    first, second = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
     traces = images.new_empty(networks, observations, 2 * OBSERVABLES)
     for step in range(observations * every):
         if step % every == 0:
@@ -99,15 +99,15 @@ def learning_rule_traces(
         back = feedback if rule == "feedback-alignment" else weights[1].transpose(1, 2)
         inner = (error @ back) * (hidden > 0)
         gradients = [x.transpose(1, 2) @ inner, hidden.transpose(1, 2) @ error, inner.sum(1, True), error.sum(1, True)]
-        for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
+        for parameter, gradient, m, v in zip(parameters, gradients, first, second, strict=True):
             if rule == "momentum":
-                p.sub_(rates * m.mul_(0.9).add_(g))
+                parameter.sub_(rates * m.mul_(0.9).add_(gradient))
             elif rule == "adam":
-                m.lerp_(g, 0.1)
-                v.lerp_(g * g, 0.001)
-                p.sub_(rates * (m / (1 - 0.9 ** (step + 1))) / ((v / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8))
+                m.lerp_(gradient, 0.1)
+                v.lerp_(gradient * gradient, 0.001)
+                parameter.sub_(rates * (m / (1 - 0.9 ** (step + 1))) / ((v / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8))
             else:
-                p.sub_(rates * g)
+                parameter.sub_(rates * gradient)
     return traces
 
 

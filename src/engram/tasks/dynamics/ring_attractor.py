@@ -80,13 +80,13 @@ def ring_rates(
     if units % 2:
         raise ValueError(f"weights.shape = {weights.shape}: expected an even number of units")
     half = units // 2
-    drawn = 1 if shared else rings
-    phase = 2 * np.pi * (np.arange(half) / half - rng.uniform(size=(drawn, 1)))
+    n_draws = 1 if shared else rings
+    phase = 2 * np.pi * (np.arange(half) / half - rng.uniform(size=(n_draws, 1)))
     rates = np.broadcast_to(np.tile(np.maximum(np.cos(phase), 0), 2) * 0.1, (rings, units))
     push = PUSH * np.repeat([-1.0, 1.0], half)
     trajectory = np.empty((len(drive), rings, units))
     for step in range(len(drive)):
         trajectory[step] = rates
         total = (weights @ rates[:, :, None])[:, :, 0] + REST + drive[step][:, None] * push
-        rates = rates + DT / TAU * (np.maximum(total + noise * rng.normal(size=(drawn, units)), 0) - rates)
+        rates = rates + DT / TAU * (np.maximum(total + noise * rng.normal(size=(n_draws, units)), 0) - rates)
     return trajectory.transpose(1, 0, 2)

@@ -120,7 +120,9 @@ class ColourMazeVectorEnv(BatchedEnv):
             empty = np.argwhere(world == 0)
             self.poses[row] = *empty[rng.integers(len(empty))], rng.integers(4)
             is_empty = np.pad(world == 0, 1)
-            sides = [np.roll(is_empty, (int(r), int(c)), (0, 1)) for r, c in MOVES]
+            sides = [
+                np.roll(is_empty, (int(rows_down), int(columns_right)), (0, 1)) for rows_down, columns_right in MOVES
+            ]
             self._visible[row] = np.any([is_empty, *sides], axis=0)[1:-1, 1:-1].sum()
             self._seen[row], self._counts[row] = np.zeros(world.shape, dtype=bool), 0
             self._look(row)
@@ -144,8 +146,8 @@ class ColourMazeVectorEnv(BatchedEnv):
                 walls, numbers = np.unique(world[world > 0], return_inverse=True)
                 world[world > 0] = self.rngs[row].permutation(walls)[numbers]
             rewards[row] = self._look(row) / self._visible[row]
-        every = np.ones(self.num_envs, dtype=bool)
-        infos = {"coverage": self._counts / self._visible, "_coverage": every, "moved": has_moved, "_moved": every}
+        in_all = np.ones(self.num_envs, dtype=bool)
+        infos = {"coverage": self._counts / self._visible, "_coverage": in_all, "moved": has_moved, "_moved": in_all}
         return rewards, infos
 
     def _ends(self) -> tuple[Ends, Ends]:

@@ -352,8 +352,8 @@ class RepeatedUnitWorld(RoomGrid):
         super().__init__(grid, label_rooms(labels), **options)
 
     def __repr__(self) -> str:
-        own = [name for name in inspect.signature(RepeatedUnitWorld).parameters if name != "options"]
-        return checks.made_by(type(self), {name: getattr(self, name) for name in own} | self._options)
+        own_options = [name for name in inspect.signature(RepeatedUnitWorld).parameters if name != "options"]
+        return checks.made_by(type(self), {name: getattr(self, name) for name in own_options} | self._options)
 
     def _unit(self, reward: int | None = None, *, variant: int = 0, mirrored: bool = False) -> Int8[np.ndarray, "h w"]:
         unit = np.full((self.unit_h, self.unit_w), WALL, np.int8)

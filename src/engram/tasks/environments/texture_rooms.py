@@ -39,9 +39,9 @@ def room_textures(
     generator = checks.rng("rng", rng)
     checks.number("overlap", overlap, minimum=0, maximum=1)
     size = checks.size("side", side, maximum=1000)
-    own = generator.random((checks.size("rooms", rooms, maximum=1000), size, size, 3))
+    textures = generator.random((checks.size("rooms", rooms, maximum=1000), size, size, 3))
     common, shared = generator.random((size, size, 3)), generator.random((size, size, 1)) < overlap
-    return np.where(shared, common, own)
+    return np.where(shared, common, textures)
 
 
 class TexturePicture(NamedTuple):
@@ -160,10 +160,10 @@ class TextureRoomsVectorEnv(BatchedEnv):
         rewards = np.zeros(self.num_envs)
         if self.goal is not None:
             rewards[(self.places == self.goal).all(1)] = 1.0
-        every = np.ones(self.num_envs, dtype=bool)
+        in_all = np.ones(self.num_envs, dtype=bool)
         room = self.places[:, 0].copy()
         cell = np.ravel_multi_index(tuple(self.places.T), (len(self.views), self.size, self.size))
-        return rewards, {"room": room, "_room": every, "cell": cell, "_cell": every}
+        return rewards, {"room": room, "_room": in_all, "cell": cell, "_cell": in_all}
 
     def after(
         self, places: Int[np.ndarray, "agents 3"], actions: Int[np.ndarray, "agents"]
@@ -184,8 +184,8 @@ class TextureRoomsVectorEnv(BatchedEnv):
         return self.views[tuple(self.places.T)]
 
     def _picture(self, row: int) -> Any:
-        room, r, column = self.places[row].tolist()
-        return TexturePicture(self.textures, self.size, self.door, (room, r, column), self.goal)
+        room, cell_row, column = self.places[row].tolist()
+        return TexturePicture(self.textures, self.size, self.door, (room, cell_row, column), self.goal)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of all environments, and their random generators."""

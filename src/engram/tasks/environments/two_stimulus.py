@@ -62,10 +62,12 @@ class TwoStimulusVectorEnv(BatchedEnv):
         self.trials, self.tasks = checks.size("trials", trials), checked_tasks(tasks)
         self.timing = Timing() if timing is None else timing
         life_steps = self.trials * self.timing.steps
-        most = life_steps if max_episode_steps is None else min(life_steps, max_episode_steps)
+        max_steps = life_steps if max_episode_steps is None else min(life_steps, max_episode_steps)
         observation_space = spaces.Box(-np.float32(GAIN), np.float32(GAIN), (7,))
         # The end of an episode is never reached: a life is truncated before.
-        super().__init__(num_envs, observation_space, spaces.Discrete(3), life_steps + 1, most, render_mode=render_mode)
+        super().__init__(
+            num_envs, observation_space, spaces.Discrete(3), life_steps + 1, max_steps, render_mode=render_mode
+        )
         self._rows = np.array([TABLES[name] for name in self.tasks])
         self._shown = TwoStimulus(tuple(self.tasks), timing=self.timing).inputs().numpy()
         self.table = np.zeros(num_envs, dtype=np.int64)

@@ -128,8 +128,8 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
         return {"old": new("state", rule.old), "new": new("state", rule.new), "action": new("action", rule.action)}
 
     def reward_rule(rule: RewardRule) -> RewardRule:
-        p = new("", rule.p) if type(rule.p) in _KINDS else float(rule.p)  # type: ignore[arg-type]
-        return replace(rule, **event(rule), p=p, value=float(rule.value))
+        probability = new("", rule.p) if type(rule.p) in _KINDS else float(rule.p)  # type: ignore[arg-type]
+        return replace(rule, **event(rule), p=probability, value=float(rule.value))
 
     def action_var(k: int) -> ActionVar:
         variable = task.action_vars[k]
@@ -145,11 +145,11 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
     for variable in (task.state_vars[k] for k in old("statevar")):
         values, earlier = variable.values, variable.distinct_from
         if not isinstance(values, str):
-            values = tuple(sorted(names["state"][s] for s in values))
-        apart = None if earlier is None else names["statevar"][earlier]
-        state_vars.append(replace(variable, values=values, distinct_from=apart))
+            values = tuple(sorted(names["state"][state] for state in values))
+        distinct_from = None if earlier is None else names["statevar"][earlier]
+        state_vars.append(replace(variable, values=values, distinct_from=distinct_from))
     stimulus_parts = (
-        [tuple(new("fixed", part) for part in task.parts_of(s)) for s in old("state")] if task.stimuli else []
+        [tuple(new("fixed", part) for part in task.parts_of(state)) for state in old("state")] if task.stimuli else []
     )
     probs = [task.prob_vars[k] for k in old("prob")]
     states, actions = old("state"), old("action")
@@ -158,7 +158,9 @@ def _renamed(task: MetaTask, names: Names, topology: Grid | None = None) -> Meta
         transition=None if task.transition is None else np.array(task.transition)[np.ix_(states, actions, states)],
         reward_rules=tuple(map(reward_rule, task.reward_rules)),
         flag_rules=tuple(replace(rule, **event(rule)) for rule in task.flag_rules),
-        stimuli=tuple(parts if task.parts > 1 else parts[0] for parts in stimulus_parts),
+        stimuli=tuple(
+            stimulus_numbers if task.parts > 1 else stimulus_numbers[0] for stimulus_numbers in stimulus_parts
+        ),
         state_vars=tuple(state_vars),
         prob_vars=tuple(replace(variable, values=tuple(sorted(variable.values))) for variable in probs),
         action_vars=tuple(action_var(k) for k in old("group")),
@@ -248,16 +250,22 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
 
     counts = _counts(task) | {"rule": len(task.reward_rules), "flagrule": len(task.flag_rules)}
     vertices = [(kind, i) for kind, count in counts.items() for i in range(count)]
-    for s, a, s2 in np.argwhere(np.array(task.transition or np.zeros((0, 0, 0)))).tolist():
-        add_fact("T", ("state", s), ("action", a), ("state", s2), amount=(task.transition[s][a][s2],))
-    for s in range(task.n_states if task.stimuli else 0):
-        for part, stimulus in enumerate(task.parts_of(s)):
+    for state, action, next_state in np.argwhere(np.array(task.transition or np.zeros((0, 0, 0)))).tolist():
+        add_fact(
+            "T",
+            ("state", state),
+            ("action", action),
+            ("state", next_state),
+            amount=(task.transition[state][action][next_state],),
+        )
+    for state in range(task.n_states if task.stimuli else 0):
+        for part, stimulus in enumerate(task.parts_of(state)):
             if stimulus != -1:
-                add_fact("shows", ("state", s), _vertex("fixed", stimulus), amount=(part,))
+                add_fact("shows", ("state", state), _vertex("fixed", stimulus), amount=(part,))
     for k, variable in enumerate(task.state_vars):
         add_fact("state variable", ("statevar", k), amount=(variable.hazard, isinstance(variable.values, str)))
-        for s in task.state_range(k):
-            add_fact("range", ("statevar", k), ("state", s))
+        for state in task.state_range(k):
+            add_fact("range", ("statevar", k), ("state", state))
         if variable.distinct_from is not None:
             add_fact("apart", ("statevar", k), ("statevar", variable.distinct_from))
     combinations = itertools.count()
@@ -267,10 +275,10 @@ def _facts(task: MetaTask) -> tuple[list[Fact], dict[Vertex, int]]:
             add_fact("member", ("group", k), ("column", column))
         for option in group.joint:
             vertices.append(("combination", next(combinations)))
-            for column, a in zip(columns, option, strict=True):
-                add_fact("together", vertices[-1], ("column", column), ("action", a))
-        for a in () if group.joint else (range(task.n_actions) if group.values is None else group.values):
-            add_fact("range", ("group", k), ("action", a))
+            for column, action in zip(columns, option, strict=True):
+                add_fact("together", vertices[-1], ("column", column), ("action", action))
+        for action in () if group.joint else (range(task.n_actions) if group.values is None else group.values):
+            add_fact("range", ("group", k), ("action", action))
     for k, prob in enumerate(task.prob_vars):
         add_fact(
             "probability", ("prob", k), amount=(prob.low, prob.high, prob.hazard, prob.drift, *sorted(prob.values))
@@ -315,18 +323,20 @@ def _ordered(task: MetaTask, colours: dict[Vertex, int]) -> MetaTask:
     groups, rank = _action_groups(task), names["column"]
     names["column"] = _ranks(column for k in names["group"] for column in sorted(groups[k], key=rank.__getitem__))
     # A state variable follows the one that it must differ from.
-    apart = [variable.distinct_from for variable in task.state_vars]
-    names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, rest: apart[k] in rest))
+    distinct_from = [variable.distinct_from for variable in task.state_vars]
+    names["statevar"] = _ranks(_sorted(names["statevar"], lambda k, unplaced: distinct_from[k] in unplaced))
     identity = _identity(task)
     if task.topology is None:  # state 0 is the start, and keeps its number
-        names["state"] = _ranks([0, *(s for s in names["state"] if s)])
+        names["state"] = _ranks([0, *(state for state in names["state"] if state)])
     else:
         names |= {"state": identity["state"], "action": identity["action"]}
     if task.stim.kind == "given":
         names["fixed"] = identity["fixed"]
 
     def in_order(rules: tuple[Any, ...], rank: dict[int, int]) -> tuple[Any, ...]:
-        ordered = _sorted(rank, lambda i, rest: any(j < i and not commute(task, rules[j], rules[i]) for j in rest))
+        ordered = _sorted(
+            rank, lambda i, unplaced: any(j < i and not commute(task, rules[j], rules[i]) for j in unplaced)
+        )
         return tuple(rules[i] for i in ordered)
 
     reward_rules = in_order(task.reward_rules, names["rule"])

@@ -152,8 +152,8 @@ def _best_fixed(mdps: Model, Q: Float[np.ndarray, "instances z actions"], gamma:
     if A**Z > _POLICIES:
         return _search(mdps, Q, gamma), False
     transition, each, best = mdps.transition, np.arange(Z), -np.inf
-    every = np.array(list(itertools.product(range(A), repeat=Z)))
-    for policies in np.array_split(every, max(1, len(every) * len(Q) * Z * Z // 2_000_000)):
+    all_policies = np.array(list(itertools.product(range(A), repeat=Z)))
+    for policies in np.array_split(all_policies, max(1, len(all_policies) * len(Q) * Z * Z // 2_000_000)):
         P, r = transition[:, each, policies], mdps.reward[:, each, policies]  # (instances, policies, z, ...)
         V = value_of(P, r, gamma)
         best = max(best, float((V * mdps.start[:, None]).sum(2).mean(0).max()))
@@ -217,9 +217,9 @@ def _ambiguous(
     alike = [pair for pair in itertools.combinations(variable, 2) if _look_alike(task, *pair)]
     if not alike:
         return ()
-    S = task.n_states
+    n_states = task.n_states
     follows = (full.transition > 0) & reached[:, :, None, None]
-    follows = follows.reshape(*follows.shape[:3], -1, S).any(3)  # which states may follow
+    follows = follows.reshape(*follows.shape[:3], -1, n_states).any(3)  # which states may follow
     together = [pair for pair in alike if follows[..., pair].all(-1).any()]
     best = np.zeros(full.reward.shape, dtype=bool)
     best[:, ever] = optimal_actions
@@ -227,7 +227,7 @@ def _ambiguous(
     def matters(n: int, x: int, y: int) -> bool:
         return bool(reached[n, x] and reached[n, y]) and _mistakes(task, _parts(full, n), best[n], (x, y))
 
-    cases = list(itertools.product(range(len(reached)), range(0, full.start.shape[1], S)))
+    cases = list(itertools.product(range(len(reached)), range(0, full.start.shape[1], n_states)))
     return tuple((i, j) for i, j in together if any(matters(n, flag + i, flag + j) for n, flag in cases))
 
 
@@ -239,7 +239,7 @@ def _mistakes(
     Either no action is optimal in both, or each such action may lead, with the same reward, to two z that look the same
     and for which the same is true: they differ in the flag, since a cue had another meaning.
     """
-    S = task.n_states
+    n_states = task.n_states
     leads: dict[tuple[int, int], list[set[tuple[int, int]]]] = {}
     pending = [mistaken]
     all_unpaid, all_paid, _, value_of_step = instance
@@ -251,10 +251,19 @@ def _mistakes(
         for a in np.flatnonzero(best[x] & best[y]):
             successors = set(itertools.product(*(np.flatnonzero(all_unpaid[z, a]).tolist() for z in pair)))
             next_pairs = itertools.product(*(np.flatnonzero(all_paid[z, a]).tolist() for z in pair))
-            successors |= {(p, q) for p, q in next_pairs if value_of_step[x, a, p] == value_of_step[y, a, q]}
-            same = {(p, q) for p, q in successors if p != q and (p % S == q % S or _look_alike(task, p % S, q % S))}
-            leads[pair].append(same)
-            pending += same
+            successors |= {
+                (next_x, next_y)
+                for next_x, next_y in next_pairs
+                if value_of_step[x, a, next_x] == value_of_step[y, a, next_y]
+            }
+            confusable = {
+                (next_x, next_y)
+                for next_x, next_y in successors
+                if next_x != next_y
+                and (next_x % n_states == next_y % n_states or _look_alike(task, next_x % n_states, next_y % n_states))
+            }
+            leads[pair].append(confusable)
+            pending += confusable
     wrong = {pair for pair, ways in leads.items() if not ways}
     while more := {pair for pair, ways in leads.items() if pair not in wrong and all(way & wrong for way in ways)}:
         wrong |= more
@@ -292,19 +301,21 @@ def _about_states(
     reached: Bool[np.ndarray, "instances z"],
     instances: Sequence[Instance],
 ) -> Iterator[tuple[str, str]]:
-    S = task.n_states
-    states: Bool[np.ndarray, "states"] = np.asarray(reached.reshape(-1, S).any(0))
+    n_states = task.n_states
+    states: Bool[np.ndarray, "states"] = np.asarray(reached.reshape(-1, n_states).any(0))
     missing: Bool[np.ndarray, "states"] = np.asarray(np.any(free_cells(task, instances), 0) & ~states)
     # A paid step may put the agent elsewhere, or end the episode: then a cell is reached, but no step starts there.
     missing[np.broadcast_to(step.reached[:, None], step.p.shape)[_possible(step, reached)]] = False
     if missing.any():
         yield "UNREACHABLE", f"states {np.flatnonzero(missing).tolist()}"
     if task.topology is None:  # on a grid every move can be undone
-        T: Any = np.any(full.transition, (0, 2))  # from z to z
-        edges = T.reshape(-1, S, T.shape[0] // S, S).any((0, 2)) & states[:, None]
+        may_follow: Any = np.any(full.transition, (0, 2))  # from z to z
+        edges = (
+            may_follow.reshape(-1, n_states, may_follow.shape[0] // n_states, n_states).any((0, 2)) & states[:, None]
+        )
         # The end of the episode is a way out too.
         ends: Any = (full.transition.sum(3) < 1 - 1e-9).any((0, 2))
-        leads = ends.reshape(-1, S).any(0)
+        leads = ends.reshape(-1, n_states).any(0)
         leads[0] = True
         while (more := (edges & leads).any(1) & ~leads).any():
             leads |= more
@@ -317,26 +328,26 @@ def _same(task: MetaTask, mdps: Model, ever: Bool[np.ndarray, "z"]) -> bool:
     # Rewards that cannot be paid do not matter.
     mdps = mdps._replace(value=np.where(mdps.paid > 0, mdps.value, 0.0))
     first, other_parts = _parts(mdps, 0), [_parts(mdps, i) for i in range(1, len(mdps.start))]
-    other_parts = [parts for parts in other_parts if not _equal(first, parts)]
+    other_parts = [arrays for arrays in other_parts if not _equal(first, arrays)]
     if not other_parts:
         return True
     if task.topology is not None:  # the effects of moves identify a cell
         return False
-    S = task.n_states
+    n_states = task.n_states
     labels: dict[Any, list[int]] = {}
-    for s in range(S):
-        labels.setdefault(0 if s == 0 else (task.parts_of(s), ever[s::S].tobytes()), []).append(s)
+    for s in range(n_states):
+        labels.setdefault(0 if s == 0 else (task.parts_of(s), ever[s::n_states].tobytes()), []).append(s)
     if math.prod(math.factorial(len(states)) for states in labels.values()) > _RENAMINGS:
         return False
     rank, z, renamings = np.cumsum(ever) - 1, np.flatnonzero(ever), []
     for choice in itertools.product(*(itertools.permutations(states) for states in labels.values())):
-        state = np.arange(S)
+        state = np.arange(n_states)
         for old, new in zip(labels.values(), choice, strict=True):
             state[old] = new
-        renamings.append(rank[z // S * S + state[z % S]])
+        renamings.append(rank[z // n_states * n_states + state[z % n_states]])
     return all(
-        any(_equal(first, tuple(_renamed(array, names) for array in parts)) for names in renamings)
-        for parts in other_parts
+        any(_equal(first, tuple(_renamed(array, names) for array in arrays)) for names in renamings)
+        for arrays in other_parts
     )
 
 

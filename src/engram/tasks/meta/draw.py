@@ -75,24 +75,24 @@ def _draw_graph(figure: Figure, task: MetaTask, instance: Instance) -> None:
     T = np.array(task.transition)
     positions, states = _layout(T), range(task.n_states)
     named_curves = set()
-    for s in states:
-        together = task.n_actions > 1 and (T[s] == T[s, 0]).all()
-        for a in range(1 if together else task.n_actions):
-            colour, name = (_ANY, "any action") if together else (_COLOURS[a % len(_COLOURS)], f"action {a}")
-            for s2 in np.flatnonzero(T[s, a]).tolist():
-                curve = _curve(positions[s], positions[s2], turn=a)
-                _draw_arrow(figure, curve, T[s, a, s2], colour, None if name in named_curves else name)
+    for state in states:
+        together = task.n_actions > 1 and (T[state] == T[state, 0]).all()
+        for action in range(1 if together else task.n_actions):
+            colour, name = (_ANY, "any action") if together else (_COLOURS[action % len(_COLOURS)], f"action {action}")
+            for next_state in np.flatnonzero(T[state, action]).tolist():
+                curve = _curve(positions[state], positions[next_state], turn=action)
+                _draw_arrow(figure, curve, T[state, action, next_state], colour, None if name in named_curves else name)
                 named_curves.add(name)
-    ranged = {s for k in range(len(task.state_vars)) for s in task.state_range(k)}
-    above = [_above(task, instance, s) for s in states]
-    colours = ["#ffe9a8" if s in instance.states else "#ffffff" for s in states]
-    rims = {"width": [4 if s in ranged else 1.5 for s in states], "color": "#333333"}
+    ranged = {state for k in range(len(task.state_vars)) for state in task.state_range(k)}
+    above = [_above(task, instance, state) for state in states]
+    colours = ["#ffe9a8" if state in instance.states else "#ffffff" for state in states]
+    rims = {"width": [4 if state in ranged else 1.5 for state in states], "color": "#333333"}
     marker, hover = {"size": 34, "color": colours, "line": rims}, [text or "nothing pays" for text in above]
     named_states = {"mode": "markers+text", "text": list(map(str, states)), "hovertext": hover, "hoverinfo": "text"}
     figure.add_scatter(x=positions[:, 0], y=positions[:, 1], marker=marker, showlegend=False, **named_states)
-    for s, (x, y) in enumerate(positions.tolist()):
-        figure.add_annotation(x=x, y=y, yshift=22, text=above[s], showarrow=False, yanchor="bottom")
-        figure.add_annotation(x=x, y=y, yshift=-22, text=_below(task, instance, s), showarrow=False, yanchor="top")
+    for state, (x, y) in enumerate(positions.tolist()):
+        figure.add_annotation(x=x, y=y, yshift=22, text=above[state], showarrow=False, yanchor="bottom")
+        figure.add_annotation(x=x, y=y, yshift=-22, text=_below(task, instance, state), showarrow=False, yanchor="top")
     margin = np.array([0.7, 0.8])
     low, high = positions.min(0) - margin, positions.max(0) + margin
     figure.update_xaxes(range=[low[0], high[0]])
@@ -130,17 +130,17 @@ def _above(task: MetaTask, instance: Instance, state: int) -> str:
     """The rewards for leaving a state, a line for each different reward."""
     payments: dict[tuple[Any, ...], set[int]] = {}
     uses_flag = any(rule.flag != -1 for rule in task.reward_rules)
-    for s, a, flag, _, p, value in pays(task, instance):
-        if s == state and (uses_flag or flag == 0):
-            payments.setdefault((flag if uses_flag else -1, p, value), set()).add(a)
+    for start_state, action, flag, _, probability, value in pays(task, instance):
+        if start_state == state and (uses_flag or flag == 0):
+            payments.setdefault((flag if uses_flag else -1, probability, value), set()).add(action)
     lines = []
-    for flag, p, value in sorted(payments):
-        actions = payments[flag, p, value]
+    for flag, probability, value in sorted(payments):
+        actions = payments[flag, probability, value]
         by = "" if len(actions) == task.n_actions else f"action {', '.join(map(str, sorted(actions)))}: "
-        any_flag = uses_flag and payments.get((0, p, value)) == payments.get((1, p, value))
+        any_flag = uses_flag and payments.get((0, probability, value)) == payments.get((1, probability, value))
         condition = f" if flag {flag}" if uses_flag and not any_flag else ""
         if not (any_flag and flag == 1):
-            lines.append(f"{by}<b>{value:+g}</b>{'' if p == 1 else f' ({p:.2g})'}{condition}")
+            lines.append(f"{by}<b>{value:+g}</b>{'' if probability == 1 else f' ({probability:.2g})'}{condition}")
     return "<br>".join(lines)
 
 

@@ -99,8 +99,8 @@ def _variables(task: MetaTask) -> list[str]:
     lines = []
     for k, state in enumerate(task.state_vars):
         values = f"{state.values} free cells".replace("_", " ") if isinstance(state.values, str) else _or(state.values)
-        apart = "" if state.distinct_from is None else f", other than that of state variable {state.distinct_from}"
-        lines.append(f"state variable {k}: {values}{apart}{_changes(state)}")
+        exclusion = "" if state.distinct_from is None else f", other than that of state variable {state.distinct_from}"
+        lines.append(f"state variable {k}: {values}{exclusion}{_changes(state)}")
     first = 0
     for action in task.action_vars:
         if action.joint:
@@ -126,11 +126,11 @@ def _or(values: Any) -> str:
 
 def shown(task: MetaTask, state: int) -> str:
     """The stimuli of a state in words."""
-    parts = [
+    shown_stimuli = [
         ("variable", stimulus.index) if isinstance(stimulus, StimVar) else ("fixed", stimulus)
         for stimulus in task.parts_of(state)
     ]
-    return " beside ".join("nothing" if number == -1 else f"{kind} stimulus {number}" for kind, number in parts)
+    return " beside ".join("nothing" if number == -1 else f"{kind} stimulus {number}" for kind, number in shown_stimuli)
 
 
 def _place(kind: str, ref: Any) -> str:
@@ -146,8 +146,8 @@ def _event(rule: RewardRule | FlagRule) -> str:
 
 def _reward(rule: RewardRule) -> str:
     minus = "one minus " if isinstance(rule.p, OneMinus) else ""
-    p = rule.p.index if isinstance(rule.p, ProbRef | OneMinus) else f"{rule.p:g}"
-    chance = "" if rule.p == 1 else f" with {minus}probability {p}"
+    probability = rule.p.index if isinstance(rule.p, ProbRef | OneMinus) else f"{rule.p:g}"
+    chance = "" if rule.p == 1 else f" with {minus}probability {probability}"
     flag = "" if rule.flag == -1 else f" while the flag is {rule.flag}"
     return f"{_event(rule)}{flag} pays {rule.value:g}{chance}{', and ends the episode' if rule.ends else ''}"
 
@@ -156,10 +156,14 @@ def pays(task: MetaTask, instance: Instance) -> list[tuple[int, int, int, int, f
     """The rewards in an instance: (state, action, flag, state reached, probability, value), where not 0."""
     step = outcomes(task, [instance], flags=2)
     payments = []
-    for s, a, k, flag in np.ndindex(*step.reached.shape[1:], 2):
-        s2, p, value = int(step.reached[0, s, a, k]), step.p[0, flag, s, a, k], step.value[0, flag, s, a, k]
-        if step.chance[0, s, a, k] and p and value:
-            payments.append((s, a, flag, s2, float(p), float(value)))
+    for start_state, action, k, flag in np.ndindex(*step.reached.shape[1:], 2):
+        reached, probability, value = (
+            int(step.reached[0, start_state, action, k]),
+            step.p[0, flag, start_state, action, k],
+            step.value[0, flag, start_state, action, k],
+        )
+        if step.chance[0, start_state, action, k] and probability and value:
+            payments.append((start_state, action, flag, reached, float(probability), float(value)))
     return payments
 
 
@@ -169,13 +173,16 @@ def _pays(task: MetaTask, instance: Instance) -> list[str]:
     branches = (outcomes(task, [instance]).chance[0] > 0).sum(2)
     flagged = bool(task.flag_rules) or any(rule.flag != -1 for rule in task.reward_rules)
     merged: dict[tuple[Any, ...], list[int]] = {}
-    for s, a, flag, s2, p, value in pays(task, instance):
+    for start_state, action, flag, reached, probability, value in pays(task, instance):
         # Without rules of the flag it is 0, and on a graph state 0 clears it.
-        if flag == 0 or (flagged and (s != 0 or task.topology is not None)):
-            merged.setdefault((s, a, flag, p, value), []).append(s2)
+        if flag == 0 or (flagged and (start_state != 0 or task.topology is not None)):
+            merged.setdefault((start_state, action, flag, probability, value), []).append(reached)
     lines = []
-    for (s, a, flag, p, value), successors in merged.items():
+    for (start_state, action, flag, probability, value), successors in merged.items():
         flag_condition = f", flag {flag}" if flagged else ""
-        targets = "" if len(successors) == branches[s, a] else f" to state {_or(successors)}"
-        lines.append(f"state {s}, action {a}{flag_condition}{targets}: {value:g} with probability {p:.3g}")
+        targets = "" if len(successors) == branches[start_state, action] else f" to state {_or(successors)}"
+        lines.append(
+            f"state {start_state}, action {action}{flag_condition}{targets}: "
+            f"{value:g} with probability {probability:.3g}"
+        )
     return lines or ["nothing pays"]

@@ -46,7 +46,7 @@ def reference_criteria(task: MetaTask) -> Criteria:
     checks.arguments()
     if task.topology is not None:
         raise ValueError("task.topology: expected None; the published criteria are not about grids")
-    stimulus_parts = [part for s in range(len(task.stimuli)) for part in task.parts_of(s)]
+    stimulus_parts = [part for state in range(len(task.stimuli)) for part in task.parts_of(state)]
     return _criteria(np.array(task.transition), task.reward_rules, stimulus_parts)
 
 
@@ -111,12 +111,12 @@ def sample(
     make: Any = {"simple": _simple, "structured": partial(_structured, quirks=reference_quirks), "grid": _grid}[style]
     rejections: Counter[str] = Counter()
     for _ in range(max_tries):
-        parts: dict[str, Any] = make(dice)
-        reasons = _unmet(parts) if accept and style != "grid" else []  # most draws end here, before they are a task
+        fields: dict[str, Any] = make(dice)
+        reasons = _unmet(fields) if accept and style != "grid" else []  # most draws end here, before they are a task
         if not reasons:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about ranges of one state, if there are only two states
-                task = MetaTask(**parts, horizon=horizon)
+                task = MetaTask(**fields, horizon=horizon)
             reasons = list(diagnose(task).degeneracies) if accept == "strict" else []
             if not reasons:
                 return task
@@ -195,9 +195,9 @@ def split_of(digest: str) -> str:
     return _SPLITS[max(0, int(digest, 16) % 10 - 7)]
 
 
-def _unmet(parts: dict[str, Any]) -> list[str]:
+def _unmet(fields: dict[str, Any]) -> list[str]:
     """The published criteria that the parts of a task do not meet."""
-    criteria = _criteria(parts["transition"], parts["reward_rules"], parts["stimuli"])
+    criteria = _criteria(fields["transition"], fields["reward_rules"], fields["stimuli"])
     return [f"no {name}" for name, is_met in criteria._asdict().items() if not is_met]
 
 
@@ -239,9 +239,9 @@ def _simple(dice: _Dice) -> dict[str, Any]:
     for row in weights.reshape(-1, n):
         if not row.any():
             row[dice.below(n)] = 1.0
-    T = weights / weights.sum(2, keepdims=True)
-    T[T < 0.1] = 0.0
-    T /= T.sum(2, keepdims=True)
+    transition = weights / weights.sum(2, keepdims=True)
+    transition[transition < 0.1] = 0.0
+    transition /= transition.sum(2, keepdims=True)
 
     def event() -> tuple[int | StateRef, int, int]:
         return dice.below(n) if dice.falls(0.5) else StateRef(0), -1, dice.action(0.5)
@@ -253,8 +253,8 @@ def _simple(dice: _Dice) -> dict[str, Any]:
 
     rules = tuple(reward_rule() for _ in range(rewards))
     flag_rules = tuple(FlagRule(*event(), set_to=dice.one_of((0, 1, 1, 1))) for _ in range(flags))
-    parts = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
-    return parts | _variables(dice, variable)
+    fields = {"transition": transition, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
+    return fields | _variables(dice, variable)
 
 
 def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
     by_prob_var, flagged = dice.one_of((0.2, 0.5, 0.8)), dice.one_of((0.0, 0.0, 0.5))
     variable = dice.state_var(0.5)
     stimuli = _random_stimuli(dice)
-    T = _structured_transitions(dice, _SLIP if quirks else 0.5)
+    transition = _structured_transitions(dice, _SLIP if quirks else 0.5)
 
     def reward_rule() -> RewardRule:
         while True:
@@ -294,8 +294,8 @@ def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
     rules = tuple(reward_rule() for _ in range(rewards))
     first, *more = [flag_rule() for _ in range(flags)]
     flag_rules = (replace(first, set_to=1), *more)
-    parts = {"transition": T, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
-    return parts | _variables(dice, variable)
+    fields = {"transition": transition, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
+    return fields | _variables(dice, variable)
 
 
 def _variables(dice: _Dice, variable: StateVar) -> dict[str, Any]:
@@ -304,7 +304,7 @@ def _variables(dice: _Dice, variable: StateVar) -> dict[str, Any]:
 
 
 def _random_stimuli(dice: _Dice) -> tuple[int | StimVar, ...]:
-    """Random stimuli of states, of which none or several are variable, since a single one would be no variation."""
+    """Random stimuli of states; none or several are variable, since a single one would be no variation."""
     while True:
         stimulus_of: list[int | StimVar] = []
         for _ in range(dice.n_states):
@@ -336,8 +336,8 @@ def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "
                 first, second = dice.rng.choice(possible, 2, replace=False)
                 other_actions = np.arange(k) != keeps
                 rows[np.ix_(other_actions, [first, second])] = rows[np.ix_(other_actions, [second, first])]
-    T: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
-    return T
+    transition: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
+    return transition
 
 
 def _grid(dice: _Dice) -> dict[str, Any]:
@@ -354,16 +354,19 @@ def _grid(dice: _Dice) -> dict[str, Any]:
     if obs == "stimuli":
         marked = dice.rng.choice(grid.n_cells, 2, replace=False).tolist()
         stimuli = tuple(StimVar(marked.index(cell)) if cell in marked else -1 for cell in range(grid.n_cells))
-    parts: dict[str, Any] = {"reward_rules": (RewardRule(new=StateRef(0)),), "state_vars": (StateVar("all_but_start"),)}
+    fields: dict[str, Any] = {
+        "reward_rules": (RewardRule(new=StateRef(0)),),
+        "state_vars": (StateVar("all_but_start"),),
+    }
     if goal == "key-door":
-        parts["reward_rules"], parts["flag_rules"] = (
+        fields["reward_rules"], fields["flag_rules"] = (
             (RewardRule(new=StateRef(1), flag=1),),
             (FlagRule(new=StateRef(0)),),
         )
-        parts["state_vars"] += (StateVar("all_but_start", distinct_from=0),)
+        fields["state_vars"] += (StateVar("all_but_start", distinct_from=0),)
     elif goal == "two-goals":
         goals = RewardRule(new=first, p=ProbRef(0)), RewardRule(new=second, p=OneMinus(0))
-        parts = {"reward_rules": goals, "prob_vars": (ProbVar(values=(0.0, 1.0)),)}
+        fields = {"reward_rules": goals, "prob_vars": (ProbVar(values=(0.0, 1.0)),)}
     elif goal == "lure":
-        parts["reward_rules"] = RewardRule(new=first, value=0.2), *parts["reward_rules"]
-    return parts | {"topology": grid, "stimuli": stimuli, "stim": Stim(seed=dice.below(2**31))}
+        fields["reward_rules"] = RewardRule(new=first, value=0.2), *fields["reward_rules"]
+    return fields | {"topology": grid, "stimuli": stimuli, "stim": Stim(seed=dice.below(2**31))}

@@ -5,8 +5,9 @@
 
 Random numbers are passed as ``chance``, uniform in [0, 1), so that an environment does the same alone and among others.
 ``code`` is a ``Program`` and ``lives`` are ``Lives``; ``b`` is the index of an environment, ``u`` of its task, ``g`` of
-a group of variables, ``o`` of one of its options, and ``x`` of the next random number. Constants are passed as numpy
-scalars, since numba would compile a function for each literal.
+a group of variables, ``o`` of one of its options, and ``x`` of the next random number. ``rows`` are the environments
+concerned, and ``moving`` says whether a value must change. Constants are passed as numpy scalars, since numba would
+compile a function for each literal.
 """
 
 from __future__ import annotations
@@ -28,6 +29,16 @@ def draw_vectors(kind, pool, has_palette, palette, excluded, chance, vectors, pl
     """Draw the vectors of stimuli into the rows of ``vectors``, and their indices in the pool into ``places``.
 
     ``excluded`` are the sorted indices of other stimuli.
+
+    Args:
+        kind: The distribution of a vector: ``POOL``, ``BITS``, ``UNIT`` or normal.
+        pool: Number of different vectors, if ``kind`` is ``POOL``.
+        has_palette: Whether the pool is given by ``palette``; otherwise a vector is the bits of its index plus one.
+        palette: The vectors of the pool, (pool, size).
+        excluded: Sorted indices of the vectors that must not be drawn.
+        chance: Uniform random numbers in [0, 1).
+        vectors: Receives the vectors, (count, size).
+        places: Receives their indices in the pool, (count,).
     """
     count, size = vectors.shape
     taken_indices = np.zeros(len(excluded) + count, dtype=np.int64)
@@ -106,7 +117,14 @@ def draw_stimuli(code, lives, b, chance):
 
 @compiled
 def carve(height, width, chance, walls):
-    """Carve a perfect maze by depth-first search; return the number of random numbers used."""
+    """Carve a perfect maze by depth-first search; return the number of random numbers used.
+
+    Args:
+        height: Rows of the maze.
+        width: Columns of the maze.
+        chance: Uniform random numbers in [0, 1).
+        walls: Receives whether each cell is a wall, row by row.
+    """
     walls[: height * width] = True
     down, across = (height + 1) // 2, (width + 1) // 2
     stack = np.zeros(down * across, dtype=np.int64)
@@ -146,10 +164,10 @@ def allowed(code, lives, b, g, o, moving):
             return False
     if not moving:
         return True
-    same = 0
+    n_same = 0
     for c in range(code.columns[u, g]):
-        same += lives.value[b, first + c] == code.option[u, g, o, c]
-    return same < code.columns[u, g]
+        n_same += lives.value[b, first + c] == code.option[u, g, o, c]
+    return n_same < code.columns[u, g]
 
 
 @compiled
@@ -225,7 +243,15 @@ def resolve(code, lives, rows):
 
 @compiled
 def moved(height, width, walls, cell, action):
-    """The cell that a move leads to: up, right, down, left, or none."""
+    """The cell that a move leads to: up, right, down, left, or none.
+
+    Args:
+        height: Rows of the grid.
+        width: Columns of the grid.
+        walls: Whether each cell is a wall, row by row.
+        cell: The cell before the move.
+        action: The move, 0 to 4.
+    """
     r, c = cell // width, cell % width
     r2, c2 = r + (action == 2) - (action == 0), c + (action == 1) - (action == 3)
     if r2 < 0 or r2 >= height or c2 < 0 or c2 >= width or walls[r2 * width + c2]:
@@ -235,7 +261,13 @@ def moved(height, width, walls, cell, action):
 
 @compiled
 def another(walls, left_out, chance):
-    """A random free cell other than ``left_out``, or ``left_out`` if there is no other."""
+    """A random free cell other than ``left_out``, or ``left_out`` if there is no other.
+
+    Args:
+        walls: Whether each cell is a wall, row by row.
+        left_out: The cell that is not drawn; -1: none.
+        chance: A uniform random number in [0, 1).
+    """
     free = 0
     for cell in range(len(walls)):
         free += not walls[cell] and cell != left_out
@@ -266,7 +298,17 @@ def start_of(cell, walls, chance):
 
 @compiled
 def advance(code, lives, actions, steps, rewards, ended, begins):
-    """Act in every environment; write rewards, whether episodes terminate, and whether trials start."""
+    """Act in every environment; write rewards, whether episodes terminate, and whether trials start.
+
+    Args:
+        code: The tasks.
+        lives: The environments, which are changed.
+        actions: The action of each environment.
+        steps: The number of steps that each has taken.
+        rewards: Receives the rewards.
+        ended: Receives whether episodes terminate.
+        begins: Receives whether trials start.
+    """
     for b in range(len(actions)):
         u, s, f, a = lives.task[b], lives.state[b], lives.flag[b], actions[b]
         chance = lives.noise[b, steps[b] % code.block[u]]
@@ -308,9 +350,9 @@ def advance(code, lives, actions, steps, rewards, ended, begins):
 
 
 @compiled
-def observe(code, lives, seen):
-    """Write the observation of every environment into ``seen``, which must be zero."""
-    for b in range(len(seen)):
+def observe(code, lives, observations):
+    """Write the observation of every environment into ``observations``, which must be zero."""
+    for b in range(len(observations)):
         u, s = lives.task[b], lives.state[b]
         view = code.look[u]
         if view == STIMULI:
@@ -320,16 +362,16 @@ def observe(code, lives, seen):
             for part in range(code.parts[u]):
                 vector = lives.vectors[b, code.shown[u, s, part]]
                 for i in range(size):
-                    seen[b, part * size + i] = vector[i]
+                    observations[b, part * size + i] = vector[i]
         elif view == POSITION:
-            seen[b, s] = 1.0
+            observations[b, s] = 1.0
         elif view == COORDINATES:
-            seen[b, 0] = s // code.width[u] / max(code.height[u] - 1, 1)
-            seen[b, 1] = s % code.width[u] / max(code.width[u] - 1, 1)
+            observations[b, 0] = s // code.width[u] / max(code.height[u] - 1, 1)
+            observations[b, 1] = s % code.width[u] / max(code.width[u] - 1, 1)
         elif view != NO_VIEW:
             side = code.window[u]
             for i in range(side):
                 for j in range(side):
                     r, c = s // code.width[u] + i - side // 2, s % code.width[u] + j - side // 2
                     outside = r < 0 or r >= code.height[u] or c < 0 or c >= code.width[u]
-                    seen[b, i * side + j] = outside or lives.walls[b, r * code.width[u] + c]
+                    observations[b, i * side + j] = outside or lives.walls[b, r * code.width[u] + c]

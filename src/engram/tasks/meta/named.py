@@ -338,7 +338,10 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
             raise ValueError(f"tables: {table!r}: expected four bits or one of {', '.join(TABLES)}")
         chosen.append(tuple(int(bit) for bit in TABLES.get(table, table)))
     transition = _table([{1: 0.5, 2: 0.5}, {3: 0.5, 4: 0.5}, {5: 0.5, 6: 0.5}, *[_HOME] * 4])
-    rules, answers = tuple(RewardRule(3 + c, action=ActionRef(c)) for c in range(4)), ActionVar(joint=tuple(chosen))
+    rules, answers = (
+        tuple(RewardRule(3 + case, action=ActionRef(case)) for case in range(4)),
+        ActionVar(joint=tuple(chosen)),
+    )
     return MetaTask(transition, rules, stimuli=(-1, 0, 1, 0, 1, 0, 1), action_vars=(answers,), horizon=horizon)
 
 

@@ -88,24 +88,28 @@ def enumerate_instances(
     if task.is_maze:
         rng = np.random.default_rng(0)
         return tuple(sample_instance(task, rng) for _ in range(min(maximum, 32))), False
-    ranges, apart = _ranges(task, grid), [var.distinct_from for var in task.state_vars]
+    ranges, distinct_from = _ranges(task, grid), [var.distinct_from for var in task.state_vars]
     counts = [len(option) for option in ranges]
-    every = (head + rest for head in _distinct(ranges, apart) for rest in itertools.product(*ranges[len(apart) :]))
-    first_ones = list(itertools.islice(every, maximum))
-    complete = float(np.prod(counts, dtype=float)) <= maximum or len(first_ones) < maximum
+    all_options = (
+        state_values + other_options
+        for state_values in _distinct(ranges, distinct_from)
+        for other_options in itertools.product(*ranges[len(distinct_from) :])
+    )
+    first_options = list(itertools.islice(all_options, maximum))
+    complete = float(np.prod(counts, dtype=float)) <= maximum or len(first_options) < maximum
     if complete:
-        chosen: Any = first_ones
+        chosen: Any = first_options
     else:
         rng = np.random.default_rng(0)
         rows = (tuple(int(rng.integers(count)) for count in counts) for _ in range(100 * maximum))
-        drawn = (tuple(option[i] for option, i in zip(ranges, row, strict=True)) for row in rows)
-        chosen = itertools.chain(drawn, first_ones)  # in case that few of those drawn are distinct
+        random_options = (tuple(option[i] for option, i in zip(ranges, row, strict=True)) for row in rows)
+        chosen = itertools.chain(random_options, first_options)  # in case that few of those drawn are distinct
     zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
     first, end = np.cumsum([len(task.state_vars), task.n_action_columns])
     instances: dict[Instance, None] = {}
     for options in chosen:
         values = tuple(itertools.chain(*options))
-        if all(earlier is None or values[k] != values[earlier] for k, earlier in enumerate(apart)):
+        if all(earlier is None or values[k] != values[earlier] for k, earlier in enumerate(distinct_from)):
             instances[Instance(values[:first], values[first:end], values[end:], zeros)] = None
         if len(instances) == maximum:
             break
@@ -113,16 +117,16 @@ def enumerate_instances(
 
 
 def _distinct(
-    ranges: Sequence[Sequence[Any]], apart: Sequence[int | None], head: tuple[Any, ...] = ()
+    ranges: Sequence[Sequence[Any]], distinct_from: Sequence[int | None], chosen: tuple[Any, ...] = ()
 ) -> Iterator[tuple[Any, ...]]:
     """The options of all state variables, in the order of ``itertools.product``, that differ where they have to."""
-    if len(head) == len(apart):
-        yield head
+    if len(chosen) == len(distinct_from):
+        yield chosen
         return
-    earlier = apart[len(head)]
-    for option in ranges[len(head)]:
-        if earlier is None or option != head[earlier]:
-            yield from _distinct(ranges, apart, (*head, option))
+    earlier = distinct_from[len(chosen)]
+    for option in ranges[len(chosen)]:
+        if earlier is None or option != chosen[earlier]:
+            yield from _distinct(ranges, distinct_from, (*chosen, option))
 
 
 def _ranges(task: MetaTask, grid: Sequence[float] | None) -> list[Sequence[tuple[Any, ...]]]:
@@ -187,9 +191,9 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
     if task.topology is None:
         cleared = np.broadcast_to(new == 0, shape)
         flag[cleared], flag_rule[cleared] = 0, -1
-    p = of_rule(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0)
+    probability = of_rule(rule, row["rule_p"] + row["rule_slope"] * value[:, row["rule_column"]], 0.0)
     value_paid, ends = of_rule(rule, row["rule_value"], 0.0), of_rule(rule, row["rule_ends"], otherwise=False)
-    return Outcomes(reached, chance, p, value_paid, ends, flag, rule, flag_rule, matches, flag_matches)
+    return Outcomes(reached, chance, probability, value_paid, ends, flag, rule, flag_rule, matches, flag_matches)
 
 
 def _branches(task: MetaTask, instances: Sequence[Instance]) -> tuple[Any, Any]:
@@ -219,33 +223,37 @@ def model(task: MetaTask, instances: Sequence[Instance], known: Outcomes | None 
     """
     step = outcomes(task, instances) if known is None else known
     count, flags = len(instances), step.p.shape[1]
-    S, A, Z = task.n_states, task.n_actions, flags * task.n_states
+    n_states, n_actions, Z = task.n_states, task.n_actions, flags * task.n_states
     chance = np.broadcast_to(step.chance[:, None], step.p.shape)
-    target_z = (step.flag * S + step.reached[:, None]).reshape(count, Z, A, -1)
+    target_z = (step.flag * n_states + step.reached[:, None]).reshape(count, Z, n_actions, -1)
     pays, goes_on = chance * step.p, ~step.ends
-    unpaid, paid_transition, value = (np.zeros((count, Z, A, Z)) for _ in range(3))
+    unpaid, paid_transition, value = (np.zeros((count, Z, n_actions, Z)) for _ in range(3))
     grid = task.topology
     np.put_along_axis(unpaid, target_z, (chance - pays).reshape(target_z.shape), 3)
     start, free, cell = np.zeros((count, Z)), free_cells(task, instances), 0 if grid is None else grid.start_cell
     if cell is None:
-        start[:, :S] = free / free.sum(1, keepdims=True)
+        start[:, :n_states] = free / free.sum(1, keepdims=True)
     else:
         start[:, cell] = 1.0
     if grid is None or grid.on_reward in ("none", "terminate"):
         np.put_along_axis(paid_transition, target_z, (pays * goes_on).reshape(target_z.shape), 3)
         np.put_along_axis(value, target_z, step.value.reshape(target_z.shape), 3)
     else:
-        value[:] = step.value.reshape(count, Z, A, 1)
-        amount = (pays * goes_on).reshape(count, Z, A, 1)
+        value[:] = step.value.reshape(count, Z, n_actions, 1)
+        amount = (pays * goes_on).reshape(count, Z, n_actions, 1)
         if grid.on_reward == "reset":
             paid_transition += amount * start[:, None, None, :]
         else:
-            elsewhere = free[:, None, None, None, :] * (np.arange(S) != step.reached[:, None])  # (i, 1, s, a, s')
+            elsewhere = free[:, None, None, None, :] * (
+                np.arange(n_states) != step.reached[:, None]
+            )  # (i, 1, s, a, s')
             elsewhere = elsewhere / np.maximum(elsewhere.sum(-1, keepdims=True), 1)
-            for f in range(flags):
-                flagged = np.where((step.flag == f), pays * goes_on, 0.0) * elsewhere
-                paid_transition[..., f * S : (f + 1) * S] = flagged.reshape(count, Z, A, S)
-    reward = (pays * step.value).sum(-1).reshape(count, Z, A)
+            for flag in range(flags):
+                flagged = np.where((step.flag == flag), pays * goes_on, 0.0) * elsewhere
+                paid_transition[..., flag * n_states : (flag + 1) * n_states] = flagged.reshape(
+                    count, Z, n_actions, n_states
+                )
+    reward = (pays * step.value).sum(-1).reshape(count, Z, n_actions)
     return Model(unpaid, paid_transition, value, reward, start)
 
 

@@ -183,12 +183,14 @@ def space_arrays(task: MetaTask) -> dict[str, Any]:
             "start": -1 if grid.start_cell is None else grid.start_cell,
             "on_reward": {"teleport": TELEPORT, "reset": RESET}.get(grid.on_reward, STAYS),
         }
-    T = np.array(task.transition)
-    branches = int((T > 0).sum(2).max())
-    successor = np.argsort(T == 0, axis=2, kind="stable")[..., :branches]  # possible successors first, in order
-    cumulative = np.take_along_axis(T, successor, 2).cumsum(2)
+    transition = np.array(task.transition)
+    branches = int((transition > 0).sum(2).max())
+    successor = np.argsort(transition == 0, axis=2, kind="stable")[
+        ..., :branches
+    ]  # possible successors first, in order
+    cumulative = np.take_along_axis(transition, successor, 2).cumsum(2)
     # Rounding may leave the sum below 1, and a random number above it.
-    cumulative[np.arange(branches) >= (T > 0).sum(2, keepdims=True) - 1] = 1.0
+    cumulative[np.arange(branches) >= (transition > 0).sum(2, keepdims=True) - 1] = 1.0
     none = dict.fromkeys(("height", "width", "start", "on_reward"), 0)
     wall = np.zeros(1, dtype=bool)
     return none | {"successor": successor.astype(np.int64), "cumulative": cumulative, "walls": wall, "is_maze": False}
@@ -197,7 +199,7 @@ def space_arrays(task: MetaTask) -> dict[str, Any]:
 def _groups(task: MetaTask) -> dict[str, Any]:
     groups, is_grid = task.groups, task.topology is not None
     options = [np.array(group.options, dtype=np.float64).reshape(-1, len(group.columns)) for group in groups]
-    apart = [getattr(group.variable, "distinct_from", None) for group in groups]
+    distinct_from = [getattr(group.variable, "distinct_from", None) for group in groups]
 
     return {
         "n_groups": len(groups),
@@ -207,7 +209,7 @@ def _groups(task: MetaTask) -> dict[str, Any]:
         "option": _stacked(options) if groups else np.zeros((0, 1, 1)),
         "low": _each(groups, np.float64, lambda group: getattr(group.variable, "low", 0.0)),
         "high": _each(groups, np.float64, lambda group: getattr(group.variable, "high", 0.0)),
-        "apart": _each(apart, np.int64, lambda column: -1 if column is None else column),
+        "apart": _each(distinct_from, np.int64, lambda column: -1 if column is None else column),
         "is_cell": _each(groups, np.bool_, lambda group: is_grid and group.kind == "states"),
         "hazard": _each(groups, np.float64, lambda group: group.variable.hazard),
         "drift": _each(groups, np.float64, lambda group: getattr(group.variable, "drift", 0.0)),

@@ -44,8 +44,12 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
             flags = []
         for i in tuple(flags):
             other_rules = [j for j in flags if j != i]
-            same = cases is not None and (cases.flags(task, flags) == cases.flags(task, other_rules)).all()
-            flags = other_rules if same or (cases is None and _is_covered(task.flag_rules, i, other_rules)) else flags
+            has_same_flags = cases is not None and (cases.flags(task, flags) == cases.flags(task, other_rules)).all()
+            flags = (
+                other_rules
+                if has_same_flags or (cases is None and _is_covered(task.flag_rules, i, other_rules))
+                else flags
+            )
     return tuple(rewards), tuple(flags)
 
 
@@ -96,8 +100,8 @@ class _Cases(NamedTuple):
 def _cases(task: MetaTask) -> _Cases | None:
     if task.topology is not None:
         return None
-    T = np.array(task.transition) > 0
-    events = int(T.sum() + T[1:].sum())  # with flag 0, and where it can be 1
+    transition = np.array(task.transition) > 0
+    events = int(transition.sum() + transition[1:].sum())  # with flag 0, and where it can be 1
     instances, complete = enumerate_instances(task, None, maximum=max(1, _EXACT // events))
     if not complete:
         return None

@@ -225,12 +225,12 @@ def _check_stimuli(task: MetaTask) -> None:
         raise ValueError(f"stimuli: expected none, because topology.obs = {task.topology.obs!r}")
     if () in task.stimuli:
         raise ValueError(f"stimuli[{task.stimuli.index(())}] = (): expected at least one part")
-    needed = task.n_fixed + task.n_stim_vars
-    if needed > stim.pool > 0 and (stim.distinct or stim.kind != "binary"):
-        least = {"binary": needed.bit_length(), "onehot": needed}.get(stim.kind)
+    n_stimuli = task.n_fixed + task.n_stim_vars
+    if n_stimuli > stim.pool > 0 and (stim.distinct or stim.kind != "binary"):
+        least = {"binary": n_stimuli.bit_length(), "onehot": n_stimuli}.get(stim.kind)
         if least:
-            raise ValueError(f"stim.size = {stim.size}: expected at least {least}, for {needed} distinct stimuli")
-        raise ValueError(f"stim.vectors: expected at least {needed}, the stimuli of the task; found {stim.pool}")
+            raise ValueError(f"stim.size = {stim.size}: expected at least {least}, for {n_stimuli} distinct stimuli")
+        raise ValueError(f"stim.vectors: expected at least {n_stimuli}, the stimuli of the task; found {stim.pool}")
 
 
 def _check_state_vars(task: MetaTask) -> None:

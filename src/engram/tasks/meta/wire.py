@@ -55,7 +55,14 @@ def to_json(task: MetaTask) -> str:
         "ends": [i for i, rule in enumerate(task.reward_rules) if rule.ends],
     }
     ext = {key: value for key, value in ext.items() if value}
-    rewards = [[*map(_code, (r.old, r.new, r.action, r.p)), float(r.value), r.flag] for r in task.reward_rules]
+    rewards = [
+        [
+            *map(_code, (reward_rule.old, reward_rule.new, reward_rule.action, reward_rule.p)),
+            float(reward_rule.value),
+            reward_rule.flag,
+        ]
+        for reward_rule in task.reward_rules
+    ]
     published = {
         "T": task.transition,
         "flagconditions": [[*map(_code, (rule.old, rule.new, rule.action)), rule.set_to] for rule in task.flag_rules],

@@ -5,6 +5,10 @@ its units: y = current + the plastic product, its tanh, or its softmax. The deri
 
     y' -> y * (y' - sum(y' y))
 
+``width`` is the padded number of units, ``wide`` the numbers in a register, and ``unit`` the code of the nonlinearity.
+In ``undo_units``, ``Y`` holds the activities from place ``y`` on, ``of_post`` their gradients, and ``D`` receives those
+of the currents.
+
 Source: the equations are those of Miconi, Clune and Stanley (2018); the arrangement is ours.
 """
 

@@ -129,7 +129,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return (*results, of_alpha.clone(memory_format=torch.contiguous_format), eta_sums.sum().reshape(1))
 
 
-def _fake(pre: Tensor, current: Tensor, modulator: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
+def _fake(pre: Tensor, current: Tensor, modulator: Tensor, trace: Tensor, eligibility: Tensor, *unused: Any) -> Any:
     return tuple(like((current, trace, eligibility)))
 
 

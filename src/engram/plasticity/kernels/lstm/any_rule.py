@@ -57,9 +57,9 @@ def any_rule_scan(
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, has_graph: bool, rule: PlasticityRule, hebb_post: str, *given: Tensor
+        ctx: Any, has_graph: bool, rule: PlasticityRule, hebb_post: str, *scan_inputs: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        drive, hidden, cell, start, weight, alpha, *_ = (tensor.detach() for tensor in given)
+        drive, hidden, cell, start, weight, alpha, *_ = (tensor.detach() for tensor in scan_inputs)
         size = hidden.shape[1]
         first, to_cell, last = slice(2 * size), slice(2 * size, 3 * size), slice(3 * size, None)
         gate_weight = torch.cat((weight[first], weight[last])).t()
@@ -84,10 +84,10 @@ class _Scan(torch.autograd.Function):
             step = before, *map(array, (pre, keep, increment)), after, nothing, array(output)
             recurrent = recursion.advance(*step)
             pre, before = output, after
-        stacked = [torch.stack(parts) for parts in zip(*steps, strict=True)]
+        stacked = [torch.stack(tensors) for tensors in zip(*steps, strict=True)]
         if has_graph:
-            ctx.save_for_backward(*given, traces, *stacked)
-        ctx.options, ctx.parameters = (rule, hebb_post), given[6:]
+            ctx.save_for_backward(*scan_inputs, traces, *stacked)
+        ctx.options, ctx.parameters = (rule, hebb_post), scan_inputs[6:]
         ctx.set_materialize_grads(False)
         return stacked[0], cell, traces[(len(drive) - 1) % len(traces)].clone()
 
@@ -95,27 +95,27 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: with checkpointing, the first access recomputes them
         count = 6 + len(ctx.parameters)
-        given, steps = [*saved[:6], *ctx.parameters], saved[count:]
-        likes = steps[1], given[2], given[3]
+        scan_inputs, steps = [*saved[:6], *ctx.parameters], saved[count:]
+        likes = steps[1], scan_inputs[2], scan_inputs[3]
         filled = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, likes, strict=True)]
         gradients = None
         if not torch.is_grad_enabled():
-            gradients = _gradients(given, ctx.options, filled, *steps)
+            gradients = _gradients(scan_inputs, ctx.options, filled, *steps)
         if gradients is None:
             outputs_of = partial(_plain, *ctx.options)
-            gradients = any_rule.plain_gradients(outputs_of, given, ctx.needs_input_grad[3:], filled)
+            gradients = any_rule.plain_gradients(outputs_of, scan_inputs, ctx.needs_input_grad[3:], filled)
         return (None, None, None, *gradients)
 
 
-def _plain(rule: PlasticityRule, hebb_post: str, *given: Tensor) -> tuple[Tensor, ...]:
-    drive, hidden, cell, start, weight, alpha, *_ = given
+def _plain(rule: PlasticityRule, hebb_post: str, *scan_inputs: Tensor) -> tuple[Tensor, ...]:
+    drive, hidden, cell, start, weight, alpha, *_ = scan_inputs
     state = PlasticLSTMState(hidden, cell, TraceState(start))
     outputs, last = plastic_lstm_scan(drive, weight, alpha, rule, state, hebb_post=hebb_post)
     return outputs, last.cell, last.trace
 
 
 def _gradients(
-    given: list[Tensor],
+    scan_inputs: list[Tensor],
     options: tuple[Any, ...],
     grads: list[Tensor],
     traces: Tensor,
@@ -130,7 +130,7 @@ def _gradients(
     """The gradients of all tensors given to the scan; None if a unit's coefficients depend on other units."""
     from engram.plasticity.kernels.lstm.cpu_any_rule import backward
 
-    (drive, hidden, cell, start, weight, alpha, *parameters), (rule, hebb_post) = given, options
+    (drive, hidden, cell, start, weight, alpha, *parameters), (rule, hebb_post) = scan_inputs, options
     _, batch, size = outputs.shape
     coefficients = StackedCoefficients(rule, post, keep, increment, parameters)
     results = layout.like((drive, drive, keep, increment, hidden, cell, start))

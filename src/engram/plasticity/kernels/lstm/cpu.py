@@ -10,6 +10,11 @@ The forward pass keeps the gates and the cell of every step. With primes for gra
 
 after the rule and the neuromodulator have added their gradients to g', to that of the current r, to c' or to h'.
 
+In the products, ``panels`` holds the matrix in ``count`` panels of ``rows`` rows, ``x`` and ``o`` are the places at
+which the samples begin in ``X`` and ``out``, ``stride`` and ``out_stride`` the distances between samples, and ``wide``
+the numbers in a register. A name with ``of_`` is a gradient; ``of_taken`` is that of g, and ``of_current`` that of r,
+from the rule.
+
 Source: the equations are those of Miconi et al. (2019); the derivatives and their arrangement are ours.
 """
 

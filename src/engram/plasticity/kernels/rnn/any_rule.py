@@ -93,9 +93,9 @@ class _Scan(torch.autograd.Function):
         rule: PlasticityRule,
         clamp: Tensor | None,
         nonlinearity: Callable[[Tensor], Tensor],
-        *given: Tensor,
+        *scan_inputs: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        drive, hidden, start, weight, alpha, *_ = (tensor.detach() for tensor in given)
+        drive, hidden, start, weight, alpha, *_ = (tensor.detach() for tensor in scan_inputs)
         recursion = Recursion(weight, alpha, rule, hidden, start)
         # The traces of all steps for the backward pass; without one, two buffers alternate.
         traces = drive.new_empty(len(drive) if has_graph else 2, *start.shape)
@@ -109,15 +109,15 @@ class _Scan(torch.autograd.Function):
             keep, increment = unit_coefficients(rule, post)
             steps.append((post, keep, increment))
             # No step follows the last one; its external input stands in for that of the next.
-            following = external[min(t + 1, len(external) - 1)]
+            next_external = external[min(t + 1, len(external) - 1)]
             current = recursion.advance(
-                before, array(pre), array(keep), array(increment), after, following, array(post)
+                before, array(pre), array(keep), array(increment), after, next_external, array(post)
             )
             pre, before = post, after
         outputs, keeps, increments = map(torch.stack, zip(*steps, strict=True))
         if has_graph:
-            ctx.save_for_backward(*given, outputs, traces, keeps, increments)
-        ctx.options, ctx.parameters = (rule, clamp, nonlinearity), given[5:]
+            ctx.save_for_backward(*scan_inputs, outputs, traces, keeps, increments)
+        ctx.options, ctx.parameters = (rule, clamp, nonlinearity), scan_inputs[5:]
         ctx.set_materialize_grads(False)
         return outputs, traces[(len(drive) - 1) % len(traces)].clone()
 
@@ -125,28 +125,28 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         # Accessed once: with checkpointing, the first access recomputes them.
         *saved, outputs, traces, keep, increment = ctx.saved_tensors
-        given = [*saved[:5], *ctx.parameters]
+        scan_inputs = [*saved[:5], *ctx.parameters]
         filled = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, (outputs, traces[-1]), strict=True)]
         gradients = None
         if not torch.is_grad_enabled():
-            gradients = _gradients(given, ctx.options, filled, outputs, traces, keep, increment)
+            gradients = _gradients(scan_inputs, ctx.options, filled, outputs, traces, keep, increment)
         if gradients is None:
             outputs_of = partial(_plain, *ctx.options)
-            gradients = any_rule.plain_gradients(outputs_of, given, ctx.needs_input_grad[4:], filled)
+            gradients = any_rule.plain_gradients(outputs_of, scan_inputs, ctx.needs_input_grad[4:], filled)
         return (None, None, None, None, *gradients)
 
 
 def _plain(
-    rule: PlasticityRule, clamp: Tensor | None, nonlinearity: Callable[[Tensor], Tensor], *given: Tensor
+    rule: PlasticityRule, clamp: Tensor | None, nonlinearity: Callable[[Tensor], Tensor], *scan_inputs: Tensor
 ) -> tuple[Tensor, ...]:
-    drive, hidden, start, weight, alpha, *_ = given
+    drive, hidden, start, weight, alpha, *_ = scan_inputs
     state = PlasticState(hidden, TraceState(start))
     outputs, last = plastic_scan(drive, weight, alpha, rule, state, clamp=clamp, nonlinearity=nonlinearity)
     return outputs, last.trace
 
 
 def _gradients(
-    given: list[Tensor],
+    scan_inputs: list[Tensor],
     options: tuple[Any, ...],
     grads: list[Tensor],
     outputs: Tensor,
@@ -157,7 +157,7 @@ def _gradients(
     """The gradients of all tensors given to the scan; None if a unit's coefficients depend on other units."""
     from engram.plasticity.kernels.rnn.cpu_any_rule import backward
 
-    (drive, hidden, start, weight, alpha, *parameters), (rule, clamp, nonlinearity) = given, options
+    (drive, hidden, start, weight, alpha, *parameters), (rule, clamp, nonlinearity) = scan_inputs, options
     _, batch, size = outputs.shape
     coefficients = StackedCoefficients(rule, outputs, keep, increment, parameters)
     results = layout.like((drive, keep, increment, hidden, start))

@@ -19,6 +19,9 @@ One sweep computes the last two of a step together with the sums of the step bef
 H x d, is collected stretch by stretch. While a stretch fits the cache, multiplications take most of the time, twelve
 per connection and step; larger stretches are limited by memory traffic.
 
+Names are those of ``trace``. A matrix has ``size`` rows and columns; ``tiles`` holds it in rows of ``width`` numbers,
+and ``wide`` is the numbers in a register.
+
 Samples are independent, and sums over them are left to the caller or computed in fixed groups: the result is the same,
 bit by bit, for any number of threads.
 

@@ -1,6 +1,8 @@
 """A few steps of the plastic recurrent scan as a numba kernel on tensors as they are; see ``step``.
 
-The recursions are those of ``cpu``, written for single numbers, in loops that the compiler vectorises.
+The recursions are those of ``cpu``, written for single numbers, in loops that the compiler vectorises. ``before`` holds
+the activity, H and E before the first step, and ``after`` receives H and E after the last; ``ends`` holds the rate and
+the neuromodulator, and ``options`` the codes of the rule and of the units.
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@ Equations, derivatives and their arrangement are those of ``cpu``, with two diff
 trace of its sample in tiles of whole rows, with a barrier between the steps, since a row needs the activity of all
 units. And all programs together recompute the traces that the backward pass needs, for a stretch of steps at a time,
 since rows are independent given the activities. The speed on a GPU is not yet measured.
+
+Names are those of ``trace``, except that the fields of a rule and of a neuromodulator are separate arguments. ``rows``
+and ``columns`` are the size of a tile, ``masked`` says whether some units are clamped, and ``begin`` and ``end`` bound
+the stretch of steps.
 """
 
 from __future__ import annotations

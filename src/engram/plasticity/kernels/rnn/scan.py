@@ -174,7 +174,7 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return (*results, weight_grad, of_alpha, *layout.totals(sums, size))
 
 
-def _fake(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *rest: Any) -> Any:
+def _fake(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *unused: Any) -> Any:
     return tuple(like((drive, trace, eligibility)))
 
 
