@@ -11,7 +11,7 @@ import math
 import re
 import sys
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
@@ -155,8 +155,19 @@ def rng(name: str, seed: Any) -> np.random.Generator:
         return np.random.default_rng(seed)
 
 
+@contextlib.contextmanager
+def restored_on_error(estimator: Any) -> Iterator[None]:
+    """Set an estimator's attributes back if the block raises, so that a fit that is refused leaves an earlier one."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except Exception:
+        estimator.__dict__ = before
+        raise
+
+
 def samples(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) -> Any:
-    """Samples, and their classes if given, validated by scikit-learn's ``validate_data``.
+    """Samples, and their classes if given, validated by scikit-learn's ``validate_data``; tensors become arrays.
 
     Args:
         estimator: The estimator that is fitted or applied.
@@ -167,11 +178,12 @@ def samples(estimator: Any, X: Any, y: Any = "no_validation", **options: Any) ->
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import validate_data
 
-    with noted(X=X):
-        valid = validate_data(estimator, X, y, **options)
-    if not isinstance(y, str):
-        with noted(y=y):
-            check_classification_targets(valid[1])
+    with restored_on_error(estimator):
+        with noted(X=X):
+            valid = validate_data(estimator, as_array(X), as_array(y), **options)
+        if not isinstance(y, str):
+            with noted(y=y):
+                check_classification_targets(valid[1])
     return valid
 
 

@@ -366,6 +366,27 @@ def test_wrong_arguments_are_named(bad, said):
         bad()
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ((), r"state has 0 tensors: expected 2, as initial\(3\) returns them"),
+        ((torch.zeros(1, 3, 5), torch.zeros(1, 3, 4)), r"state\[0\]\.shape = \(1, 3, 5\): expected \(1, 3, 4\)"),
+        ((torch.zeros(1, 3, 4), torch.zeros(1, 2, 4)), r"state\[1\]\.shape = \(1, 2, 4\): expected \(1, 3, 4\)"),
+    ],
+)
+def test_a_wrong_state_of_an_agent_is_named(state, said):
+    agent, actions = agent_of(memory=4), torch.zeros(2, 3, dtype=torch.int64)
+    with pytest.raises(ValueError, match=said):
+        agent(torch.zeros(2, 3, 4), actions, actions.bool(), state)
+
+
+def test_environments_without_a_state_are_named():
+    actor = VectorActor(cart_pole(), agent_of(), seeded())
+    for call in (actor.state_dict, lambda: actor.load_state_dict({})):
+        with pytest.raises(TypeError, match="expected environments with state_dict and load_state_dict"):
+            call()
+
+
 def test_more_parts_than_environments_are_refused():
     agent, settings = agent_of(), PPO()
     rollout = VectorActor(cart_pole(), agent, seeded()).rollout(4)

@@ -183,6 +183,25 @@ def test_rnd_refuses_a_mask_of_another_shape_and_nan():
     assert equal(rnd.predictor.state_dict(), before)
 
 
+@pytest.mark.parametrize("change", [lambda obs: obs.to("meta"), torch.Tensor.to_sparse])
+def test_rnd_refuses_tensors_that_are_not_dense_by_name(change):
+    rnd = RND((3,), num_envs=2, hidden=8, feature_dim=4, generator=generator())
+    obs, drawn = change(torch.ones(5, 3)), rnd.generator.get_state()
+    for call in (rnd.update, rnd.loss, rnd.error, rnd.features, rnd.observe):
+        with pytest.raises((ValueError, RuntimeError)) as refused:
+            call(obs)
+        assert "obs" in " ".join([str(refused.value), *getattr(refused.value, "__notes__", ())])
+    assert torch.equal(rnd.generator.get_state(), drawn)
+
+
+@pytest.mark.parametrize("wrong", [{"neighbours": lambda s: s}, {"neighbours": lambda s, t: [s]},
+                                   {"neighbours": lambda s: [0], "inverse": lambda s: [0]}])  # fmt: skip
+def test_functions_of_cells_that_do_not_fit_are_named(wrong):
+    with pytest.raises(TypeError) as refused:
+        TabularQSS([0], [3], [3], 2, rng=np.random.default_rng(0), **wrong)
+    assert list(wrong)[-1] in refused.value.__notes__[0]
+
+
 def test_a_reward_without_an_action_is_refused():
     agent = TabularQ([0], [9], [9], 4, rng=np.random.default_rng(0))
     before = agent.values(np.array([0.0])).copy()

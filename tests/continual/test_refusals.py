@@ -105,6 +105,45 @@ def test_an_optimizer_that_maximises_is_refused(make):
     assert len(sgd.param_groups[0]["params"]) == 4
 
 
+@pytest.mark.parametrize("make", [EWC, SynapticIntelligence, L2Anchor, LearnedUpdate])
+def test_an_optimizer_that_maximises_later_is_refused_at_its_step(make):
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    make(net).attach(sgd)
+    net(torch.ones(1, 2)).sum().backward()
+    before = [p.detach().clone() for p in net.parameters()]
+    sgd.param_groups[0]["maximize"] = True
+    with pytest.raises(ValueError, match="optimizer has maximize = True: expected one that minimises"):
+        sgd.step()
+    assert all(map(torch.equal, net.parameters(), before))
+
+
+@pytest.mark.parametrize(
+    "make", [SynapticIntelligence, lambda net: L2Anchor(net, strength=1.0, applied="gradient")], ids=["si", "l2"]
+)
+def test_gradients_are_those_of_the_loss_with_a_scaler_or_it_is_refused(make):
+    def trained(*, enabled, fused=False):
+        net = nn.Linear(2, 3)
+        with torch.no_grad():
+            for p in net.parameters():
+                p.fill_(0.5)
+        sgd, method = torch.optim.SGD(net.parameters(), lr=0.1, fused=fused), make(net)
+        scaler = torch.amp.GradScaler("cpu", enabled=enabled, init_scale=8.0)
+        method.attach(sgd)
+        for step in range(3):
+            if step == 1:
+                method.end_task(TaskData((torch.ones(4, 2), torch.zeros(4, dtype=torch.int64))))
+            scaler.scale(net(torch.ones(4, 2)).square().mean()).backward()
+            scaler.step(sgd)
+            scaler.update()
+            sgd.zero_grad()
+        return net.weight
+
+    torch.testing.assert_close(trained(enabled=True), trained(enabled=False))
+    with pytest.raises(ValueError, match=r"scaled: expected scaler\.unscale_\(optimizer\) before"):
+        trained(enabled=True, fused=True)
+
+
 def test_a_body_that_was_not_frozen_yet_learns_again_after_a_state_of_then_was_loaded():
     net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     net[0].bias.requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import inspect
 import pickle
@@ -82,6 +83,11 @@ def test_repr_says_what_it_is(name):
     assert CLASSES[name].__repr__ is not object.__repr__
     assert " object at 0x" not in shown
     assert len(shown) < LONGEST or issubclass(CLASSES[name], torch.nn.Module)
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if dataclasses.is_dataclass(CLASSES[name])])
+def test_comparing_raises_nothing_where_there_are_arrays(name):
+    assert isinstance(make(name) == make(name), bool)
 
 
 @pytest.mark.parametrize("name", MADE)

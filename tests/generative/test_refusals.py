@@ -50,3 +50,17 @@ def test_the_best_of_sequences_need_a_score_each():
     for scores in (np.zeros(1), np.zeros(3)):
         with pytest.raises(ValueError, match=r"population.scores.shape = .* expected \(2\)"):
             top(Population(tokens, scores), 2)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([1.0], r"^y\.shape = \(1,\): expected \(2\)"),
+        ([1.0, np.inf], r"^y\[1\] is infinity"),
+    ],
+)
+def test_labels_of_a_design_are_refused_by_their_name(y, message):
+    with pytest.raises(ValueError, match=message):
+        GGS("AC").fit(["AA", "AC"], y)
+    with pytest.warns(UserWarning, match="^y: 2 of 2 are NaN"), pytest.raises(ValueError, match="y: expected at least"):
+        GGS("AC").fit(["AA", "AC"], [np.nan, np.nan])

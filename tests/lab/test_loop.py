@@ -141,7 +141,7 @@ def test_a_loop_that_was_left_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("step", "values", "error", "message"),
     [
-        (0.5, {"x": 1.0}, TypeError, "float"),
+        (0.5, {"x": 1.0}, TypeError, r"step = 0\.5: expected an int"),
         (2**63, {"x": 1.0}, ValueError, "step = 9223372036854775808: expected"),
         (1, {"x": "many"}, TypeError, "metric 'x' = 'many': expected one number"),
         (1, {"x": torch.ones(2)}, TypeError, r"metric 'x' = tensor of shape \(2,\) and dtype torch.float32: expected"),

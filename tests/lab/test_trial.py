@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
-from engram import registry
-from engram.lab import Experiment, Preset, Study, setting, settings
+from engram import cli, registry
+from engram.cli.commands import Run
+from engram.lab import Experiment, Preset, Study, run, setting, settings
+from engram.lab.experiment import OPTIONS, find_experiment
 from engram.lab.folder import name_of
-from engram.lab.trial import trials
+from engram.lab.trial import computing, trials
 
 
 def test_all_that_a_trial_is_given_is_in_its_name(toy):
@@ -21,6 +28,17 @@ def test_all_that_a_trial_is_given_is_in_its_name(toy):
     names = {name_of(trial.identity()) for trial in (first, *others)}
     assert len(names) == 4
     assert name_of(first.identity()) == name_of(first.identity())
+
+
+def test_a_trial_that_uses_the_global_generator_of_numpy_is_warned_of(toy):
+    experiment = registry.get("experiments", toy)
+    first, *_ = trials(experiment, experiment.arms("smoke"), seeds=1)
+    with computing(first):
+        torch.rand(1), np.random.default_rng(0).random()
+    for use in (np.random.rand, lambda: np.random.seed(3)):  # noqa: NPY002
+        message = "a trial of toy used NumPy's global generator, which its seed does not set.*draw from run.rng"
+        with pytest.warns(RuntimeWarning, match=message), computing(first):
+            use()
 
 
 def test_no_arms_is_not_all_of_them(toy):
@@ -76,6 +94,37 @@ def test_studies_have_settings_and_loops_of_their_own():
         replace(made, studies={**studies, "third": Study(trial, {"c": {}})})
 
 
+@pytest.mark.parametrize(
+    ("studies", "option"),
+    [
+        (lambda: Study(lambda config, run: {}, {"a": {}}, Shadowing), "seeds"),
+        (lambda: Study(trial, {"device": {}}), "device"),
+        (lambda: {"jobs": Study(trial, {"a": {}})}, "jobs"),
+    ],
+)
+def test_no_name_of_an_experiment_is_an_option_of_every_run(studies, option):
+    presets = {name: Preset(1) for name in ("smoke", "laptop", "paper")}
+    with pytest.raises(ValueError, match=f"'{option}' in experiment 'made' is an option of every run"):
+        Experiment("made", "It.", "None", studies(), presets, (), lambda results: None)
+    within = {"first": Study(lambda config, run: {}, {"a": {}}, Shadowing)}  # there it is --first.seeds
+    Experiment("made", "It.", "None", within, presets, (), lambda results: None)
+
+
+def test_the_options_of_every_run_are_those_of_the_function_and_the_command():
+    assert {*inspect.signature(run).parameters, *(field.name for field in dataclasses.fields(Run))} == OPTIONS
+
+
+def test_an_experiment_that_is_registered_by_another_name_is_refused(toy, monkeypatch, capsys):
+    experiment = registry.get("experiments", toy)
+    monkeypatch.setattr(importlib.import_module(experiment.studies.trial.__module__), "experiment",
+                        replace(experiment, name="other"))  # fmt: skip
+    with pytest.raises(ValueError, match="experiment 'toy' calls itself 'other': expected one name for both"):
+        find_experiment(toy)
+    for command in (["show", "toy"], ["run", "toy"], ["sweep", "toy", "--size", "2"]):
+        assert cli.run(command) == 2
+        assert "calls itself 'other'" in capsys.readouterr().err
+
+
 def test_expected_times_come_from_records_and_are_scaled():
     experiment = registry.get("experiments", "pattern-completion")
     laptop = experiment.arms("laptop")["plastic"].seconds
@@ -87,6 +136,11 @@ class Config:
     size: int = setting(4, "units", ge=1)
     limit: int = setting(5, "the most that there may be", ge=0)
     rate: float = setting(0.1, "of learning", gt=0, le=1)
+
+
+@settings
+class Shadowing:
+    seeds: int = setting(4, "of plants", ge=1)
 
 
 def trial(config: Config, run):

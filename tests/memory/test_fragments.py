@@ -295,6 +295,13 @@ def test_only_the_random_criterion_draws():
         (np.array([1.0, 2.0]), np.array([[1.0, 2.0]]), False),
         (np.array([0.5]), np.array([0.25]), False),
         ("a", "a", True),
+        (1, 1.0, True),
+        (True, np.True_, True),
+        (True, 1, False),
+        (0, False, False),
+        (("room", (True,)), ("room", (1,)), False),
+        (("room", (True,)), ("room", (True,)), True),
+        (np.array([True, "b"], dtype=object), np.array([1, "b"], dtype=object), False),
     ],
 )
 def test_equal_keys_match_exactly(key, query, is_equal):

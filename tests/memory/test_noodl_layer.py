@@ -83,6 +83,11 @@ LAYER = NOODLLayer(3, 4)
 BAD = {
     "nan": (lambda: LAYER(torch.full((2, 3), float("nan"))), "the codes are not finite"),
     "empty": (lambda: LAYER.local_update(torch.zeros(0, 3), torch.zeros(0, 4)), "at least 1"),
+    "meta": (lambda: LAYER(torch.zeros(2, 3, device="meta")), "input is torch.strided on meta: expected .* on cpu"),
+    "sparse": (
+        lambda: LAYER.local_update(torch.zeros(2, 3), torch.ones(2, 4).to_sparse()),
+        "code is torch.sparse_coo on cpu: expected torch.strided on cpu, as the weights are",
+    ),
     "samples": (lambda: LAYER.local_update(torch.zeros(2, 3), torch.zeros(3, 4)), "expected equally many samples"),
 }
 

@@ -99,3 +99,13 @@ def test_a_hopfield_network_does_not_load_half_a_state():
     with pytest.raises(ValueError, match=r"state\['weight'\] = .* expected 4 nodes"):
         memory.load_state_dict({**other.state_dict(), "weight": torch.zeros(5, 5)})
     assert equal(memory.state_dict(), before)
+
+
+@pytest.mark.parametrize("change", [lambda x: x.to("meta"), torch.Tensor.to_sparse])
+@pytest.mark.parametrize("memory", [HebbHopfield(6), HebbHopfield(6, "pseudo-inverse"), DenseHopfield()])
+def test_patterns_that_cannot_be_read_are_named(memory, change):
+    before = copy.deepcopy(memory.state_dict())
+    with pytest.raises(NotImplementedError) as refused:
+        memory.store(change(torch.ones(2, 6)))
+    assert refused.value.__notes__ == ["X = tensor of shape (2, 6) and dtype torch.float32"]
+    assert equal(memory.state_dict(), before)

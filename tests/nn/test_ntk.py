@@ -1,3 +1,5 @@
+import io
+
 import pytest
 import torch
 from torch import nn
@@ -236,6 +238,17 @@ def test_frozen_norms_keep_their_statistics_when_a_part_of_a_state_is_loaded():
     assert torch.equal(model[1].variance, variance)
     with pytest.raises(RuntimeError, match=r"1\.mean"):
         model.load_state_dict(dict(free))
+    parts = model.state_dict()
+    for name in ("1.mean", "1.variance"):
+        del parts[name]
+    missing, _ = model.load_state_dict(parts, strict=False)
+    assert missing == ["1.mean", "1.variance"]
+    assert torch.equal(model[1].variance, variance)
     model.load_state_dict(free)
     assert model[1].mean is None
     assert model[1].variance is None
+    buffer = io.BytesIO()
+    torch.save(free, buffer)
+    freeze_norms(model, x)
+    model.load_state_dict(torch.load(io.BytesIO(buffer.getvalue()), weights_only=True))
+    assert model[1].mean is None

@@ -1,3 +1,4 @@
+import re
 from collections import deque
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from engram.numeric.grid_view import MOVES
 from engram.spatial import DenseMap, LocalMap, Pose, ViewModel
 from engram.tasks import colour_walls, generate_room_maps
+from engram.testing.module import without_type_checks
 
 BOTH = [LocalMap, DenseMap]
 
@@ -176,12 +178,26 @@ def test_an_unbroken_map_has_no_frontier_but_corners():
         (lambda: LocalMap().update(np.zeros((3, 3), int)), "view = "),
         (lambda: LocalMap().move(4), "action = 4"),
         (lambda: LocalMap().place(Pose(0, 0, 40)), r"pose.heading = 40"),
-        (lambda: LocalMap().path(0, 0, (7, 1, 2, 3)), r"headings = \(7, 1, 2, 3\): expected four headings"),
     ],
 )
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("headings", [(7, 1, 2, 3), (1.0, 0, 2, 3), (1, 2, 3), {0, 1, 2, 3}, None])
+def test_wrong_goals_are_named(kind, headings):
+    local = kind(3)
+    local.update(np.array([[-1, 5, -1], [-1, 0, -1], [-1, 0, -1]]))
+    message = re.escape(f"headings = {headings}: expected four headings, each 0 to 3")
+    with without_type_checks(), pytest.raises(ValueError, match=message):
+        local.path(-1, 0, headings)
+    for call in (local.is_empty, lambda row, column: local.path(row, column, (0, 1, 2, 3))):
+        with without_type_checks(), pytest.raises(TypeError, match=r"row = 0\.5: expected an int"):
+            call(0.5, 0)
+        with without_type_checks(), pytest.raises(TypeError, match="column = None: expected an int"):
+            call(0, None)
 
 
 @pytest.mark.parametrize("kind", BOTH)

@@ -52,7 +52,7 @@ def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
     @functools.wraps(checked)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable:
             return checked(*args, **kwargs)
         with context:
             return typed(*args, **kwargs)

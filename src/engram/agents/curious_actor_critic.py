@@ -127,6 +127,10 @@ class CuriousActorCritic(nn.Module):
         features = torch.cat((x, previous), -1)
         state = self.initial(steps[1]) if state is None else state
         if self.lstm is not None:
+            if len(state) != 2:
+                raise ValueError(f"state has {len(state)} tensors: expected 2, as initial({steps[1]}) returns them")
+            for number, tensor in enumerate(state):
+                checks.has_shape(f"state[{number}]", tuple(tensor.shape), (1, steps[1], self.lstm.hidden_size))
             outputs, cuts = [], [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), steps[0]]
             for begin, end in pairwise(cuts):
                 state = tuple(tensor * ~starts[begin].unsqueeze(-1) for tensor in state)

@@ -168,6 +168,8 @@ class VectorActor:
         """The state of the environments, which need a ``state_dict`` of their own, and of the agent's memory."""
         env: Any = self.env
         tensors = {"observation": self._observation, "action": self._action, "starts": self._starts, "over": self._over}
+        if not hasattr(env, "state_dict") or not hasattr(env, "load_state_dict"):
+            raise TypeError(f"env = {checks.shown(env)}: expected environments with state_dict and load_state_dict")
         with checks.noted(env=env):
             state = {"env": env.state_dict(), "state": [value.clone() for value in self._state]}
         return {name: value.clone() for name, value in tensors.items()} | state

@@ -189,6 +189,7 @@ class RND(nn.Module):
     ) -> Float[Tensor, ""]:
         """L, over the valid observations; None: all are valid."""
         checks.arguments()
+        obs = self._checked(obs)
         counted = torch.rand(len(obs), generator=self.generator) < self.keep_prob
         counted = counted.to(obs.device) & (torch.ones_like(counted) if valid is None else valid)
         return self.error(obs[counted]).sum() / counted.sum().clamp(min=1)
@@ -214,8 +215,8 @@ class RND(nn.Module):
             raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (batch, {shape}) or (time, batch, {shape})")
         if valid is not None:
             checks.has_shape("valid", tuple(valid.shape), tuple(obs.shape[:batch_dims]))
-        obs = self._checked(obs.reshape(-1, *self.obs_shape))
-        loss = self.loss(obs, None if valid is None else valid.flatten())
+        with checks.noted(obs=obs, valid=valid):
+            loss = self.loss(obs.reshape(-1, *self.obs_shape), None if valid is None else valid.flatten())
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(f"loss = {value}: expected finite observations; nothing was learned")
@@ -247,6 +248,8 @@ class RND(nn.Module):
         checks.has_shape("obs", tuple(obs.shape), ("batch", *self.obs_shape))
         if not (obs.is_floating_point() or obs.dtype == torch.uint8):
             raise ValueError(f"obs.dtype = {obs.dtype}: expected floats, or uint8 for images")
+        if obs.is_meta or obs.layout is not torch.strided:
+            raise ValueError(f"obs is {obs.layout} on {obs.device}: expected a dense tensor with values")
         return obs
 
     def _normalised(self, obs: Tensor) -> Tensor:

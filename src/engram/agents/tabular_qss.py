@@ -139,7 +139,8 @@ class TabularQSS(Tabular):
         self.transitions.known[...], self.transitions.place[...], self.transitions.caused[...] = 0, -1, -1
 
     def _set_neighbours(self, neighbours: Callable[[int], Sequence[int]]) -> None:
-        lists = [list(dict.fromkeys(int(cell) for cell in neighbours(s))) for s in range(self.states)]
+        with checks.noted(neighbours=neighbours):
+            lists = [list(dict.fromkeys(int(cell) for cell in neighbours(s))) for s in range(self.states)]
         for s, cells in enumerate(lists):
             if not cells or not 0 <= min(cells) <= max(cells) < self.states:
                 raise ValueError(f"neighbours({s}) = {cells}: expected one at least, from 0 to {self.states - 1}")
@@ -151,7 +152,8 @@ class TabularQSS(Tabular):
         t = self.transitions
         for s in range(self.states):
             for j in range(t.degree[s]):
-                causes = list(dict.fromkeys(int(a) for a in inverse(s, int(t.neighbours[s, j]))))
+                with checks.noted(inverse=inverse):
+                    causes = list(dict.fromkeys(int(a) for a in inverse(s, int(t.neighbours[s, j]))))
                 if not causes or not 0 <= min(causes) <= max(causes) < self.actions:
                     value = f"inverse({s}, {t.neighbours[s, j]}) = {causes}"
                     raise ValueError(f"{value}: expected one action at least, from 0 to {self.actions - 1}")

@@ -21,7 +21,6 @@ from engram.storage.files import runs_folder
 from engram.verdicts import counted
 
 if TYPE_CHECKING:
-    from engram.lab import Experiment
     from engram.tasks.data import SetStatus
 
 
@@ -114,9 +113,10 @@ def _last(name: str, root: Path) -> str:
 
 def show(command: Show) -> None:
     """Show an experiment: its presets, config fields and claims."""
+    from engram.lab.experiment import find_experiment
     from engram.lab.monitor import duration
 
-    experiment: Experiment = registry.get("experiments", command.name)
+    experiment = find_experiment(command.name)
     console = out()
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]\n")
     if experiment.answer:

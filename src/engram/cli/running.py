@@ -22,7 +22,7 @@ from engram.cli.output import LEAST, out, print_table
 from engram.storage.files import runs_folder, writing
 
 if TYPE_CHECKING:
-    from engram.lab import Experiment, Results
+    from engram.lab import Results
     from engram.lab.claim import JudgedClaim
 
 EXIT_CLAIM = 1
@@ -34,6 +34,7 @@ UNDONE = {"interrupted", "waiting", "running"}
 def run(command: Run, field_options: list[str]) -> int:
     """Run experiments, and print the verdicts on their claims."""
     import engram.lab
+    from engram.lab.experiment import find_experiment
 
     if not command.names:
         names = ", ".join(registry.experiments())
@@ -41,9 +42,7 @@ def run(command: Run, field_options: list[str]) -> int:
     options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
     options["at_most"] = None if command.at_most is None else _seconds(command.at_most)
     # Everything is checked before anything runs.
-    changes = {
-        name: fields.changes(registry.get("experiments", name), command.preset, field_options) for name in command.names
-    }
+    changes = {name: fields.changes(find_experiment(name), command.preset, field_options) for name in command.names}
     code = 0
     for name in command.names:
         with contextlib.redirect_stdout(sys.stderr):  # the standard output is reserved for the results
@@ -100,9 +99,10 @@ def compare(command: Compare) -> None:
 def sweep(command: Sweep, field_options: list[str]) -> int:
     """Run an experiment at many settings, and print a comparison of its arms."""
     import engram.lab
+    from engram.lab.experiment import find_experiment
     from engram.lab.sweeps import compared, folder_of
 
-    experiment: Experiment = registry.get("experiments", command.name)
+    experiment = find_experiment(command.name)
     values = fields.values(experiment, command.preset, field_options)
     options = {name: value for name, value in vars(command).items() if name not in ("name", "arms")}
     with contextlib.redirect_stdout(sys.stderr):

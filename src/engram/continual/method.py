@@ -68,8 +68,7 @@ class ContinualMethod:
             ValueError: It maximises.
         """
         checks.instance("optimizer", optimizer, Optimizer)
-        if any(group.get("maximize") for group in optimizer.param_groups):
-            raise ValueError("optimizer has maximize = True: expected one that minimises, as the methods' losses are")
+        refuse_maximising(optimizer)
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
         """The term to add to the task's loss on a batch.
@@ -115,3 +114,9 @@ class ContinualMethod:
             kind = type(getattr(self, name))
             form[name] = object if getattr(self, name) is None else list | tuple if kind in (list, tuple) else kind
         return {**form, "generator": self.generator.get_state()}
+
+
+def refuse_maximising(optimizer: Optimizer) -> None:
+    """Raise ValueError if an optimiser maximises; methods that act at its steps ask again, as groups can change."""
+    if any(group.get("maximize") for group in optimizer.param_groups):
+        raise ValueError("optimizer has maximize = True: expected one that minimises, as the methods' losses are")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from engram import checks
-from engram.continual.method import ContinualMethod
+from engram.continual.method import ContinualMethod, refuse_maximising
 from engram.continual.parameters import Select, slow_parameters
 
 APPLIED = ("proximal", "gradient", "loss")
@@ -231,9 +231,11 @@ class QuadraticPenalty(ContinualMethod):
         self.tasks += 1
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        refuse_maximising(optimizer)
         if self.applied != "gradient" or not self.tasks:
             return
         refuse_closure(args, kwargs)
+        refuse_scaled(optimizer)
         self.add_grad_()
         if self._warned < self.tasks:
             self._warned = self.tasks
@@ -324,3 +326,9 @@ def refuse_closure(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Raise ValueError if an optimiser's step has a closure, which would recompute the gradients."""
     if kwargs.get("closure") is not None or any(argument is not None for argument in args[1:]):
         raise ValueError("closure is given to the optimiser's step: expected none, as gradients are made within it")
+
+
+def refuse_scaled(optimizer: Optimizer) -> None:
+    """Raise ValueError if a fused optimiser is to unscale the gradients of a ``GradScaler`` itself, within its step."""
+    if getattr(optimizer, "grad_scale", None) is not None:
+        raise ValueError("the gradients of optimizer are scaled: expected scaler.unscale_(optimizer) before its step")

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from engram import checks
+from engram.continual.method import refuse_maximising
 from engram.continual.parameters import Select
-from engram.continual.penalty import QuadraticPenalty, _torch, refuse_closure
+from engram.continual.penalty import QuadraticPenalty, _torch, refuse_closure, refuse_scaled
 from engram.continual.task import Task
 
 
@@ -92,7 +93,9 @@ class SynapticIntelligence(QuadraticPenalty):
 
     @torch.no_grad()
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        refuse_maximising(optimizer)
         refuse_closure(args, kwargs)
+        refuse_scaled(optimizer)
         self._match_parameters()
         if not self.started:
             self._flat["start"].copy_(self._current())

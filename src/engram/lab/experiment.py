@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pydantic
 
-from engram import checks, registry
+from engram import checks, references, registry
 from engram.lab import config as configs
 from engram.lab.claim import Claim
 from engram.lab.inference import MAX_LOOKS
@@ -33,6 +33,11 @@ In the table of an arm, a function computes a value from the other settings, as 
 """
 SAID = re.compile(r"\[([\w.+=-]+): (holds|fails|is open)\]")
 """A verdict in an answer."""
+OPTIONS = {
+    *("experiment", "names", "preset", "seeds", "arms", "jobs", "engine", "address", "runs", "device", "tensorboard"),
+    *("keep_state", "checkpoint_seconds", "progress", "until_decided", "at_most", "changes", "json"),
+}
+"""The options of every run, in Python and on the command line, which no setting may be named like."""
 _NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
 
 
@@ -189,9 +194,9 @@ class Experiment:
             ``fails`` or ``is open``, and a test of engram compares it with the run record.
 
     Raises:
-        ValueError: A preset is missing, a name cannot name a folder, two arms or claims have the same name, a preset
-            changes an unknown setting or lists an unknown arm, a claim names an unknown preset or reads an arm that is
-            unknown or that its preset lacks, or the answer cites an unknown claim.
+        ValueError: A preset is missing, a name cannot name a folder or is an option of every run, two arms or claims
+            have the same name, a preset changes an unknown setting or lists an unknown arm, a claim names an unknown
+            preset or reads an arm that is unknown or that its preset lacks, or the answer cites an unknown claim.
     """
 
     name: str
@@ -234,6 +239,12 @@ class Experiment:
             for claim in self.claims:
                 if preset != "smoke" and preset in claim.presets and not set(claim.arms) <= set(arms):
                     raise ValueError(f"claim {claim.id!r} reads arms that preset {preset!r} lacks: {claim.arms}")
+        for name, study in self.by_name.items():
+            tops = [name] if name else [field.partition(".")[0] for field in configs.fields(study.settings)]
+            for label in (*tops, *study.table):
+                if label in OPTIONS:
+                    problem = f"{label!r} in experiment {self.name!r} is an option of every run"
+                    raise ValueError(f"{problem}: expected another name of a setting, study or arm")
 
     @property
     def summary(self) -> str:
@@ -421,7 +432,7 @@ def find_experiment(experiment: str | Experiment) -> Experiment:
     """Look up an experiment by its name in the registry; an experiment is returned as it is.
 
     Raises:
-        ValueError, TypeError: Nothing has this name, or it is not an experiment.
+        ValueError, TypeError: Nothing has this name, or it is not an experiment, or one that has another name itself.
     """
     if isinstance(experiment, Experiment):
         return experiment
@@ -430,6 +441,8 @@ def find_experiment(experiment: str | Experiment) -> Experiment:
     part = registry.get("experiments", experiment)
     if not isinstance(part, Experiment):
         raise TypeError(f"experiment {experiment!r} is registered as a {type(part).__name__}, not an Experiment")
+    if part.name != experiment and not references.is_reference(experiment):
+        raise ValueError(f"experiment {experiment!r} calls itself {part.name!r}: expected one name for both")
     return part
 
 

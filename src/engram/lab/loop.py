@@ -231,7 +231,11 @@ class Run:
             TypeError, ValueError: The step or ``every`` is not an integer or out of range, or a name or value is
                 invalid.
         """
-        step = checks.size("step", operator.index(step), minimum=-(2**63), maximum=2**63 - 1)
+        try:
+            index = operator.index(step)
+        except TypeError:
+            raise TypeError(f"step = {checks.shown(step)}: expected an int") from None
+        step = checks.size("step", index, minimum=-(2**63), maximum=2**63 - 1)
         logged = {name: _scalar(name, value) for name, value in values.items()}
         if (length := checks.size("every", every)) > 1:
             logged = self._means(length, logged)

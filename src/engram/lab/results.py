@@ -101,7 +101,7 @@ class TrialResult:
         return TrialFolder(Path(self.folder))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """The results of one run of an experiment.
 

@@ -101,7 +101,8 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, X or the
                 weights are not valid data, or there are weights and the rule is not modulated.
         """
-        return self._store(X, sample_weight, first=True)
+        with checks.restored_on_error(self):
+            return self._store(X, sample_weight, first=True)
 
     def partial_fit(self, X: Data, y: object = None, sample_weight: Data | None = None) -> PlasticAssociativeMemory:
         """Store further patterns; see ``fit``.

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 from engram import checks
 from engram.numeric.grid_view import HIDDEN, MOVES
-from engram.spatial.local_map import Clusters, LocalMap, Path, View, check_headings
+from engram.spatial.local_map import Clusters, LocalMap, Path, View, check_cell, check_goal
 
 _AROUND = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c]
 
@@ -102,8 +102,7 @@ class DenseMap(LocalMap):
 
     def is_empty(self, row: int, column: int) -> bool | None:
         """Whether a cell is empty; None if it was never seen."""
-        checks.size("row", row, -checks.LARGEST_SIZE)
-        checks.size("column", column, -checks.LARGEST_SIZE)
+        check_cell(row, column)
         array_row, array_column = np.array([row, column]) - self.bbox[:2] + 1
         empty = self.known_empty()
         if not (0 <= array_row < empty.shape[0] and 0 <= array_column < empty.shape[1]):
@@ -146,9 +145,7 @@ class DenseMap(LocalMap):
         Raises:
             ValueError: A heading is not 0 to 3, or there are not four.
         """
-        checks.size("row", row, -checks.LARGEST_SIZE)
-        checks.size("column", column, -checks.LARGEST_SIZE)
-        check_headings(headings)
+        check_goal(row, column, headings)
         cells = np.argwhere(self.known_empty()) - 1 + self.bbox[:2]
         free = {(int(r), int(c)) for r, c in cells}
         start, moves = (self.pose.row, self.pose.column), [(int(r), int(c)) for r, c in MOVES]

@@ -173,8 +173,7 @@ class LocalMap:
 
     def is_empty(self, row: int, column: int) -> bool | None:
         """Whether a cell is empty; None if it was never seen."""
-        checks.size("row", row, -checks.LARGEST_SIZE)
-        checks.size("column", column, -checks.LARGEST_SIZE)
+        check_cell(row, column)
         array_row, array_column = row + self._origin[0], column + self._origin[1]
         inside = 0 <= array_row < self._flags.shape[0] and 0 <= array_column < self._flags.shape[1]
         flags = int(self._flags[array_row, array_column]) if inside else 0
@@ -196,9 +195,7 @@ class LocalMap:
             column: Its column.
             headings: Headings to arrive with; the first that is possible is taken.
         """
-        checks.size("row", row, -checks.LARGEST_SIZE)
-        checks.size("column", column, -checks.LARGEST_SIZE)
-        check_headings(headings)
+        check_goal(row, column, headings)
         top, left, bottom, right = self._counts[kernels.TOP :].tolist()
         agent = self._in_arrays()
         if self.is_empty(*self.pose[:2]) is not True:
@@ -254,9 +251,15 @@ class LocalMap:
         self._counts[:] = counts
 
 
-def check_headings(headings: Any) -> None:
-    """Raise TypeError or ValueError unless these are four headings, each 0 to 3."""
-    with checks.noted(headings=headings):
-        is_valid = len(headings) == 4 and all(heading in range(4) for heading in headings)
-    if not is_valid:
-        raise ValueError(f"headings = {headings!r}: expected four headings, each 0 to 3")
+def check_cell(row: Any, column: Any) -> None:
+    """Raise TypeError or ValueError unless these are the row and the column of a cell."""
+    checks.size("row", row, -checks.LARGEST_SIZE)
+    checks.size("column", column, -checks.LARGEST_SIZE)
+
+
+def check_goal(row: Any, column: Any, headings: Any) -> None:
+    """Raise TypeError or ValueError unless these are a cell and four headings to arrive with, each 0 to 3."""
+    check_cell(row, column)
+    is_list = isinstance(headings, tuple | list | np.ndarray) and len(headings) == 4
+    if not is_list or not all(isinstance(heading, int | np.integer) and 0 <= heading < 4 for heading in headings):
+        raise ValueError(f"headings = {checks.shown(headings)}: expected four headings, each 0 to 3")

@@ -115,10 +115,20 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         pictures = map(self._picture, range(self.num_envs))
         return tuple(picture.text() if self.render_mode == "ansi" else picture.image() for picture in pictures)
 
-    @property  # type: ignore[misc]
+    @property
     def np_random(self) -> Any:
-        """The random generators, one for each environment."""
+        """The random generators, one for each environment; those that are set after ``reset`` count from then on."""
         return tuple(self.rngs)
+
+    @np_random.setter
+    def np_random(self, value: Any) -> None:
+        if not self.rngs:
+            raise ResetNeeded("np_random was set before reset")
+        with checks.noted(np_random=value):
+            rngs = [checks.instance(f"np_random[{i}]", rng, np.random.Generator) for i, rng in enumerate(value)]
+        if len(rngs) != self.num_envs:
+            raise ValueError(f"np_random has {len(rngs)} generators: expected num_envs = {self.num_envs}")
+        self.rngs = rngs
 
     @property
     def np_random_seed(self) -> Any:
@@ -238,6 +248,17 @@ class SingleEnv(Env[Any, Any]):
         self.render_mode = self.batch.render_mode
         self.observation_space = self.batch.single_observation_space
         self.action_space = self.batch.single_action_space
+
+    @property
+    def np_random(self) -> np.random.Generator:
+        """The random generator; one that is set counts from then on, in an episode too."""
+        return super().np_random
+
+    @np_random.setter
+    def np_random(self, value: np.random.Generator) -> None:
+        self._np_random, self._np_random_seed = checks.instance("np_random", value, np.random.Generator), -1
+        if self.batch.rngs:
+            self.batch.rngs = [value]
 
     def __repr__(self) -> str:
         return checks.made_by(type(self), self._arguments)

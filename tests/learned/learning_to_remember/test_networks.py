@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -370,3 +371,14 @@ def test_a_subclass_of_the_gated_rule_is_heeded():
     state = net.init(2, seeded())
     after = net(torch.ones(4, 2, 3), state)[1]
     assert all(map(torch.equal, after.synapses, state.synapses))
+
+
+@pytest.mark.parametrize("rule", ["gated", "additive", "outer", "delta"])
+@pytest.mark.parametrize("change", [lambda x: x.to("meta"), torch.Tensor.to_sparse])
+@pytest.mark.parametrize("name", ["synapse", "post", "pre"])
+def test_tensors_without_numbers_at_hand_are_named(rule, change, name):
+    shapes = {"synapse": (1, 2, 3, 5), "post": (1, 3, 8), "pre": (1, 5, 8), "forward": (1, 3, 2)}
+    tensors = {argument: torch.ones(shape) for argument, shape in shapes.items()}
+    call = partial(RULES[rule](4, 2).synapse, **tensors | {name: change(tensors[name])})
+    with pytest.raises(RuntimeError, match=name):
+        call()

@@ -175,6 +175,28 @@ def test_the_seeds_are_told():
     assert (env.np_random_seed,) == env.batch.np_random_seed == (6,)
 
 
+def test_a_generator_that_is_set_counts_within_the_episode():
+    generators = [np.random.default_rng(seed) for seed in range(3)]
+    env, envs = GridMaze(), GridMazeVectorEnv(3)
+    with pytest.raises(ResetNeeded, match="np_random was set before reset"):
+        envs.np_random = generators
+    env.np_random = generators[0]
+    assert env.np_random is generators[0]
+    for each in (env, envs):
+        each.reset()
+    assert env.batch.np_random == (generators[0],)
+    env.np_random, envs.np_random = generators[1], generators
+    assert (env.np_random,) == env.batch.np_random == (generators[1],)
+    assert (env.np_random_seed,) == env.batch.np_random_seed == (-1,)
+    assert envs.np_random == tuple(generators)
+    assert envs.np_random_seed == (-1, -1, -1)
+    with pytest.raises(ValueError, match="np_random has 2 generators: expected num_envs = 3"):
+        envs.np_random = generators[:2]
+    with pytest.raises(TypeError, match="Generator"):
+        env.np_random = 3
+    assert envs.np_random == tuple(generators)
+
+
 SMALL_INTEGERS = """
 import numpy as np
 from engram.tasks import CueReward, GridMaze, GridTransfer, PointWorld, RepeatedUnitWorld

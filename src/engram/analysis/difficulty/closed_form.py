@@ -51,7 +51,7 @@ class GeneralizationTask:
         return inductive_bias_complexity(**{**vars(self), **changes})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Difficulty:
     """The inductive bias complexity of a task and its intermediate values, which are arrays if an input is one.
 

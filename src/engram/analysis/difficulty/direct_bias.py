@@ -64,7 +64,7 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
     return FittedBias(-noncentral_chi2_logcdf(target / scale, df, nc) / math.log(2), df, nc, scale)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TestError:
     """The distribution of the test error over the functions of a Gaussian process that fit the training data.
 

@@ -71,10 +71,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         l2 = checks.number("l2", self.l2, above=0)
         max_iter, tol = checks.size("max_iter", self.max_iter), checks.number("tol", self.tol, above=0)
-        X, y = checks.samples(self, X, y, dtype=np.float64)
-        classes, label_indices = np.unique(y, return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError("y: expected at least two classes, found 1 class")
+        with checks.restored_on_error(self):
+            X, y = checks.samples(self, X, y, dtype=np.float64)
+            classes, label_indices = np.unique(y, return_inverse=True)
+            if len(classes) < 2:
+                raise ValueError("y: expected at least two classes, found 1 class")
         mean, std = X.mean(0), X.std(0)
         if not (std > STD_FLOOR).any() and len(X) > len(classes):
             warnings.warn("body outputs are constant: a probe can only guess", UserWarning, stacklevel=2)

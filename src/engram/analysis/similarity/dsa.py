@@ -92,19 +92,20 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         is the system. Each row of a two-dimensional array is a system with one trial of one feature. If ``rank`` is
         None, the fitted ranks must not differ.
         """
-        systems = self._systems(X, reset=True)
-        if len(systems) < 2:
-            raise ValueError(f"X has n_samples = {len(systems)}: expected at least two systems")
-        fitted = [self._fitted(system, number, None) for number, system in enumerate(systems)]
-        self.rank_ = None
-        if self.rank == "common":
-            self.rank_ = min(int(dmd.rank_) for dmd in fitted)
-            fitted = [
-                dmd if dmd.rank_ == self.rank_ else self._fitted(system, number, self.rank_)
-                for number, (dmd, system) in enumerate(zip(fitted, systems, strict=True))
-            ]
-        self.operators_ = [within_range(np.asarray(dmd.operator_), self.rank_) for dmd in fitted]
-        self.distances_, self.bounds_, self.refined_ = self._compared(self.operators_, None)
+        with checks.restored_on_error(self):
+            systems = self._systems(X, reset=True)
+            if len(systems) < 2:
+                raise ValueError(f"X has n_samples = {len(systems)}: expected at least two systems")
+            fitted = [self._fitted(system, number, None) for number, system in enumerate(systems)]
+            self.rank_ = None
+            if self.rank == "common":
+                self.rank_ = min(int(dmd.rank_) for dmd in fitted)
+                fitted = [
+                    dmd if dmd.rank_ == self.rank_ else self._fitted(system, number, self.rank_)
+                    for number, (dmd, system) in enumerate(zip(fitted, systems, strict=True))
+                ]
+            self.operators_ = [within_range(np.asarray(dmd.operator_), self.rank_) for dmd in fitted]
+            self.distances_, self.bounds_, self.refined_ = self._compared(self.operators_, None)
         return self
 
     def fit_transform(self, X: Data, y: object = None) -> Float[np.ndarray, "systems systems"]:

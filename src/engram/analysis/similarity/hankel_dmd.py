@@ -125,7 +125,11 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             ValueError: A parameter is out of range; X is not finite or all zero; a trial is shorter than (n_delays - 1)
                 delay_interval + steps_ahead + 1; or the rank is larger than the data allow.
         """
-        trials = self._checked(X, reset=True)
+        with checks.restored_on_error(self):
+            self._fit(self._checked(X, reset=True))
+        return self
+
+    def _fit(self, trials: list[Recording]) -> None:
         self._mean = _means(np.concatenate(trials)) if self.center == "global" else np.zeros(trials[0].shape[1])
         trials = [self._centred(trial) for trial in trials]
         delayed = self.n_delays * trials[0].shape[1]
@@ -159,8 +163,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.non_normality_ = departure_from_normality(self.operator_) if self.operator_.any() else 0.0
         if self.spectral_radius_ > UNSTABLE:
             detail = f"spectral_radius_ = {self.spectral_radius_:.3f}; a lower rank or a larger reg may help"
-            warnings.warn(f"the fitted operator is unstable: {detail}", RuntimeWarning, stacklevel=3)
-        return self
+            warnings.warn(f"the fitted operator is unstable: {detail}", RuntimeWarning, stacklevel=4)
 
     def transform(self, X: Data) -> Any:
         """The eigen-time-delay coordinates v(t) = S^-1 U^T H(t) of one trial or several, as ``fit`` takes them.
@@ -220,7 +223,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             elif trials[0].shape[1] != self.n_features_in_:
                 raise ValueError(f"X has {trials[0].shape[1]} features: expected {self.n_features_in_}, as in fit")
         else:
-            trials = [checks.samples(self, checks.as_array(X), dtype=np.float64, reset=reset, ensure_all_finite=False)]
+            trials = [checks.samples(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)]
             checks.finite("X", trials[0])
         horizon = self.steps_ahead if reset else 0
         refuse_shorter(trials, self._span + horizon + 1, f"(n_delays - 1) delay_interval + {horizon} + 1")

@@ -19,7 +19,7 @@ from engram.generative.design.baselines import consensus
 from engram.generative.design.expand import expand_hamming1
 from engram.generative.design.gibbs import Accept, GibbsWithGradients, Population, top
 from engram.generative.design.seq_cnn import SeqCNN, optimizer_of, train_epoch
-from engram.generative.design.sequences import AMINO_ACIDS, Duplicates, decode, encode, measurements
+from engram.generative.design.sequences import AMINO_ACIDS, Duplicates, decode, encode, measurements_of
 from engram.generative.design.smoother import GraphLabelSmoother
 
 
@@ -124,8 +124,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, sequences: Iterable[str], y: ArrayLike) -> GGS:
         """Learn from sequences, strings of equal length, and their fitness ``y``, to be maximised."""
-        with checks.noted(sequences=sequences, y=y):
-            measured = measurements(sequences, y, self.alphabet, self.duplicates)
+        measured = measurements_of("y", sequences, y, self.alphabet, self.duplicates)
         self._sampler_of(None)  # checks the sampler's arguments before the networks are trained
         checks.number("gamma", self.gamma, minimum=0)
         checks.size("n_nodes", self.n_nodes, len(np.unique(measured.tokens, axis=0)))

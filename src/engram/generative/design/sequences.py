@@ -117,19 +117,34 @@ def measurements(
         >>> measurements(["AR", "AR", "NA"], [1.0, 3.0, 5.0], duplicates="mean").scores.tolist()
         [2.0, 5.0]
     """
+    return measurements_of("scores", sequences, scores, alphabet, duplicates)
+
+
+def measurements_of(
+    name: str, sequences: Iterable[str], scores: ArrayLike, alphabet: str, duplicates: Duplicates
+) -> Measurements:
+    """The same for a caller that calls the scores otherwise.
+
+    Args:
+        name: What errors and warnings call the scores.
+        sequences: As in ``measurements``, like the others.
+        scores: A number for each sequence.
+        alphabet: The letters.
+        duplicates: What becomes of a sequence that occurs more than once.
+    """
     tokens = encode(sequences, alphabet)
     checks.choice("duplicates", duplicates, get_args(Duplicates))
-    with checks.noted(scores=scores):
+    with checks.noted(**{name: scores}):
         values = np.asarray(scores, dtype=np.float64)
-    checks.has_shape("scores", values.shape, (len(tokens),))
+    checks.has_shape(name, values.shape, (len(tokens),))
     is_valid = ~np.isnan(values)
     if not is_valid.all():
-        warnings.warn(f"scores: {int((~is_valid).sum())} of {len(values)} are NaN, and their rows dropped", UserWarning,
-                      stacklevel=2)  # fmt: skip
+        warnings.warn(f"{name}: {int((~is_valid).sum())} of {len(values)} are NaN, and their rows dropped", UserWarning,
+                      stacklevel=3)  # fmt: skip
         tokens, values = tokens[is_valid], values[is_valid]
     if not len(values):
-        raise ValueError("scores: expected at least one that is not NaN")
-    checks.finite("scores", values)
+        raise ValueError(f"{name}: expected at least one that is not NaN")
+    checks.finite(name, values)
     if duplicates == "keep":
         return Measurements(tokens, values)
     distinct, first, inverse, counts = np.unique(tokens, axis=0, return_index=True, return_inverse=True,
@@ -145,7 +160,7 @@ def measurements(
             raise ValueError(f"{conflict}: expected one score of a sequence, or duplicates='keep' or 'mean'")
         n_others = len(np.unique(groups[differ])) - 1
         text = f"{conflict}, and {n_others} other sequences have several scores" if n_others else conflict
-        warnings.warn(f"{text}: all rows are kept; duplicates='mean' would take means", UserWarning, stacklevel=2)
+        warnings.warn(f"{text}: all rows are kept; duplicates='mean' would take means", UserWarning, stacklevel=3)
     if duplicates == "warn":
         return Measurements(tokens, values)
     order = np.argsort(first)

@@ -85,12 +85,13 @@ class GatedRule(NeuralUpdateRule):
         checks.arguments()
         checks.has_shape("synapse", synapse.shape, ("batch", len(self.own), "post", "pre"))
         checks.has_shape("post", post.shape, ("batch", "post", self.known_size))
-        flat = synapse.flatten(2)
-        # Terms that depend on one neuron are computed once for each neuron, and only those of s for each synapse.
-        z = (self.own.T @ flat).view(len(flat), -1, *synapse.shape[2:])
-        z = z + by_synapse(post @ self.post + self.bias)[..., None] + by_synapse(pre @ self.pre)[:, :, None]
-        if self.post_factor is not None and self.pre_factor is not None:
-            z = z + by_synapse(post @ self.post_factor)[..., None] * by_synapse(pre @ self.pre_factor)[:, :, None]
+        with checks.noted(synapse=synapse, post=post, pre=pre):
+            flat = synapse.flatten(2)
+            # Terms that depend on one neuron are computed once for each neuron, and only those of s for each synapse.
+            z = (self.own.T @ flat).view(len(flat), -1, *synapse.shape[2:])
+            z = z + by_synapse(post @ self.post + self.bias)[..., None] + by_synapse(pre @ self.pre)[:, :, None]
+            if self.post_factor is not None and self.pre_factor is not None:
+                z = z + by_synapse(post @ self.post_factor)[..., None] * by_synapse(pre @ self.pre_factor)[:, :, None]
         candidate, keep, write = (self.out.T @ torch.tanh(z).flatten(2) + self.out_bias[:, None]).chunk(3, 1)
         updated = torch.sigmoid(keep) * flat + torch.sigmoid(write) * torch.tanh(candidate)
         return updated.view(synapse.shape)

@@ -74,10 +74,10 @@ class OuterRule(NeuralUpdateRule):
             forward: m, the messages of the receiving neurons.
         """
         checks.arguments()
-        with checks.noted(post=post, pre=pre):
+        with checks.noted(synapse=synapse, post=post, pre=pre, forward=forward):
             error = post @ self.post_factor
-        if self.delta:
-            error = error - forward
-        post_term = by_synapse(functional.softplus(self.rate) * error)
-        product = post_term[..., None] * by_synapse(pre @ self.pre_factor)[:, :, None]
-        return torch.sigmoid(self.keep)[:, None, None] * synapse + product
+            if self.delta:
+                error = error - forward
+            post_term = by_synapse(functional.softplus(self.rate) * error)
+            product = post_term[..., None] * by_synapse(pre @ self.pre_factor)[:, :, None]
+            return torch.sigmoid(self.keep)[:, None, None] * synapse + product

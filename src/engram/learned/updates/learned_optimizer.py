@@ -53,6 +53,12 @@ class LearnedOptimizer(torch.optim.Optimizer):
         with checks.noted(params=params):
             super().__init__(params, {"lr": lr})
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, which may have its own ``lr``; raise the errors of the constructor."""
+        checks.instance("param_group", param_group, dict)
+        checks.number("lr", param_group.get("lr", self.defaults["lr"]), minimum=0)
+        super().add_param_group(param_group)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step, after calling ``closure`` if there is one; return the closure's loss."""

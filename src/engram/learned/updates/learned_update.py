@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from engram.continual.fisher import fisher_diagonal
 from engram.continual.frozen_body import head_parameters
-from engram.continual.method import ContinualMethod
+from engram.continual.method import ContinualMethod, refuse_maximising
 from engram.continual.task import Task, task_batches
 from engram.learned.updates.learned_optimizer import LearnedOptimizer
 from engram.learned.updates.update_rule import UpdateRule
@@ -60,12 +60,13 @@ class LearnedUpdate(ContinualMethod):
         head_ids = {id(p) for p in head_parameters(model, head)}
         self._body = {name: p for name, p in model.named_parameters() if id(p) not in head_ids}
         self.optimizer = LearnedOptimizer(self._body.values(), lr, rule=rule)
-        self._hook: Any = None
+        self._hooks: list[Any] = []
 
     def attach(self, optimizer: Optimizer) -> None:
         """Take the body's parameters from an optimiser, and follow each of its steps.
 
         Where a step may be skipped, use ``model.zero_grad()``: the optimiser's own leaves the body's gradients.
+        Use no ``GradScaler``, which would unscale only the gradients of the head; bfloat16 needs none.
 
         Args:
             optimizer: Any optimiser of the model's parameters.
@@ -81,9 +82,10 @@ class LearnedUpdate(ContinualMethod):
         body_ids = {id(p) for p in self._body.values()}
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if id(p) not in body_ids]
-        if self._hook is not None:
-            self._hook.remove()
-        self._hook = optimizer.register_step_post_hook(self._after_step)
+        for hook in self._hooks:
+            hook.remove()
+        before, after = self._before_step, self._after_step
+        self._hooks = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
 
     def end_task(self, task: Task) -> None:
         """Store the body's weights and their importance.
@@ -106,10 +108,13 @@ class LearnedUpdate(ContinualMethod):
         self.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizer"])))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_hook": None}  # a copy is not attached
+        return {**vars(self), "_hooks": []}  # a copy is not attached
 
     def _form(self) -> dict[str, Any]:
         return {**super()._form(), "optimizer": form_of(self.optimizer)}
+
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        refuse_maximising(optimizer)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.optimizer.step()

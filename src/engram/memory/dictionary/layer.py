@@ -119,6 +119,9 @@ class NOODLLayer(nn.Module):
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (..., {features})")
         if value.dtype != self.weight.dtype:
             raise ValueError(f"{name}.dtype = {value.dtype}: expected {self.weight.dtype}, as the weights have")
+        if value.device != self.weight.device or value.layout != self.weight.layout:
+            expected = f"{self.weight.layout} on {self.weight.device}, as the weights are"
+            raise ValueError(f"{name} is {value.layout} on {value.device}: expected {expected}")
 
     def extra_repr(self) -> str:
         """The arguments as ``repr`` shows them."""

@@ -199,14 +199,10 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> NOODL:
         """Forget everything and learn from samples, (samples, features), in several passes."""
-        before = dict(self.__dict__)
-        try:
+        with checks.restored_on_error(self):
             samples = self._validated(X, reset=True)
             rng = check_random_state(self.random_state)
             self._start(samples, samples[: self.batch_size], rng)
-        except Exception:  # else the old dictionary would expect samples of the new width
-            self.__dict__ = before
-            raise
         n_unchanged = 0
         for epoch in range(self.max_iter):
             order = rng.permutation(len(samples)) if self.shuffle else np.arange(len(samples))

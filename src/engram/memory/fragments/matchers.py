@@ -39,7 +39,10 @@ class Matcher(Protocol):
 
 
 class ExactMatcher:
-    """Keys that a query must equal: hashable objects, or arrays and tensors. Of equal keys, the last one counts."""
+    """Keys that a query must equal: hashable objects, or arrays and tensors. Of equal keys, the last one counts.
+
+    Numbers are equal in any precision, 1 and 1.0 too, but no number equals a bool.
+    """
 
     __repr__ = checks.described
 
@@ -194,12 +197,20 @@ def _hashable(name: str, key: Any) -> Hashable:
         is_exact = value.dtype.kind == "f" or (value.dtype.kind in "iu" and (abs(value.astype(float)) < 2**53).all())
         value = value.astype(float) + 0.0 if is_exact else value  # equal numbers are equal keys, also 0 and -0
         return value.dtype.str, value.shape, value.tobytes()
+    value = _with_bools_apart(value)
     try:
         hash(value)
     except TypeError as error:
         expected = "expected an array or a tensor of numbers or strings, or what can be hashed"
         raise TypeError(f"{name} = {checks.shown(key)}: {expected}") from error
     return value  # type: ignore[no-any-return]
+
+
+def _with_bools_apart(value: Any) -> Any:
+    """The key with each bool marked as one, since True equals 1 to Python; in arrays they are different keys."""
+    if isinstance(value, tuple):
+        return tuple(map(_with_bools_apart, value))
+    return (bool, bool(value)) if isinstance(value, bool | np.bool_) else value
 
 
 def _integers(name: str, value: Any, count: int) -> list[int]:

@@ -89,9 +89,11 @@ def signs(name: str, value: Tensor, nodes: int) -> Tensor:
     checks.instance(name, value, Tensor)
     if value.dim() != 2 or value.shape[1] != nodes or not len(value):
         raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {nodes}), a batch of at least 1")
-    wrong = (value != 1) & (value != -1)
-    if wrong.any():
-        sample, node = wrong.nonzero()[0].tolist()
+    with checks.noted(**{name: value}):  # a tensor that is sparse or on the meta device cannot be compared
+        wrong = (value != 1) & (value != -1)
+        positions = wrong.nonzero()[:1].tolist()
+    if positions:
+        sample, node = positions[0]
         raise ValueError(f"{name}[{sample}, {node}] = {value[sample, node].item()}: expected -1 or +1")
     return value.detach().float()
 

@@ -19,7 +19,7 @@ class BatchOnlyNorm(nn.Module):
 
     It has no parameters and no running averages: every batch is normalised by its own statistics, in ``eval()`` too,
     until ``freeze_norms`` fixes them. A loaded ``state_dict`` of a network with other norms fixes or frees them; a
-    new dict without the statistics, as for ``strict=False``, leaves fixed ones as they are.
+    state from which the statistics were left out, as for ``strict=False``, leaves them as they are.
 
     Args:
         eps: Added to the variance, so that the division stays finite.
@@ -62,12 +62,18 @@ class BatchOnlyNorm(nn.Module):
         flat = input.flatten(1)
         return functional.batch_norm(flat, None, None, training=True, eps=self.eps).view_as(input)
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if hasattr(destination, "_metadata"):  # tells a norm that is free from one whose statistics were left out
+            destination._metadata[prefix[:-1]]["fixed"] = self.mean is not None
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *arguments: Any
     ) -> None:
         stored = {name: state_dict.get(prefix + name) for name in ("mean", "variance")}
-        if "version" in local_metadata and not any(prefix + name in state_dict for name in stored):
-            self.mean, self.variance = None, None  # of a norm without any; a new dict of some entries has no version
+        is_free = "version" in local_metadata and not local_metadata.get("fixed")  # a new dict has no version
+        if is_free and not any(prefix + name in state_dict for name in stored):
+            self.mean, self.variance = None, None
         for name, statistic in stored.items():  # only the loaded state tells their shape
             if statistic is not None:
                 setattr(self, name, torch.empty_like(statistic))

@@ -118,6 +118,7 @@ class FOP(Optimizer):
         checks.arguments()
         options = {key: value for key, value in locals().items() if key not in ("self", "params", "generator")}
         options.pop("__class__", None)
+        _check_options(options)  # groups with options of their own would hide a wrong default
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=checks.generator(generator)))
         with checks.noted(params=params):
             super().__init__(params, {**options, "seed": seed})

@@ -157,7 +157,8 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> HebbianFeatures:
         """Forget everything and learn from images in random order, ``n_epochs`` times each."""
-        images = self._start(X)
+        with checks.restored_on_error(self):
+            images = self._start(X)
         for _ in range(self.n_epochs):
             self._learn(images[self._rng.permutation(len(images))])
         return self

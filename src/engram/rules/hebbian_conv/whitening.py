@@ -78,7 +78,8 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Data, y: object = None) -> ZCAWhitening:
         """Compute the matrix from images, (samples, features) or (samples, channels, height, width)."""
-        values = self._values(X, reset=True)
+        with checks.restored_on_error(self):
+            values = self._values(X, reset=True)
         self.matrices_ = [_whitening(part, self.eps) for part in self._parts(self._standard(values))]
         return self
 

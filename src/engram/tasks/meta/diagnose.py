@@ -33,7 +33,7 @@ STARTS = 20  # of the search for the best fixed policy, if there are too many po
 _POLICIES, _ENTRIES, _RENAMINGS, _WORK = 4096, 4e6, 5040, 2e6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Diagnosis:
     """The diagnosis of a meta-task; its values are discounted returns from the start, averaged over instances.
 
