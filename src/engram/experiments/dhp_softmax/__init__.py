@@ -200,26 +200,26 @@ claims = [
 
 
 def figure(results: Results) -> go.Figure:
-    """The accuracy on each task after each task, averaged over seeds, for each penalty or none and each head."""
-    hidden = ("alpha", "eta", "imbalanced", "exactness")
-    shown_arms = [
-        arm
-        for arm in results.arms
-        if results.values(arm) and (arm.endswith(PENALTIES) or not any(part in arm for part in hidden))
-    ]
-    averages = {arm: np.mean(results.values(arm, "matrix"), axis=0) for arm in shown_arms}
-    matrices = {arm: np.where(matrix < 0, np.nan, matrix) for arm, matrix in averages.items()}
-    columns, rows = 4, max(1, -(-len(matrices) // 4))
-    titles = [f"{arm}<br>{AccuracyMatrix(matrix).average_accuracy():.3f}" for arm, matrix in matrices.items()]
-    plot = make_subplots(rows, columns, subplot_titles=titles)
-    for number, matrix in enumerate(matrices.values()):
-        tasks = [str(task + 1) for task in range(len(matrix))]
-        place = {"row": 1 + number // columns, "col": 1 + number % columns}
-        plot.add_heatmap(z=matrix, x=tasks, y=tasks, coloraxis="coloraxis", **place)
-    plot.update_yaxes(autorange="reversed", type="category").update_xaxes(type="category")
-    plot.update_annotations(font_size=11)
-    plot.update_layout(coloraxis={"colorscale": "Viridis", "cmin": 0.5, "cmax": 1}, height=60 + 230 * rows)
-    return plot.update_layout(title="Accuracy on each task (column) after each task (row), and its mean after the last")
+    """The accuracy on each task after the last one, and the mean over tasks, averaged over seeds, for each arm."""
+    arms_of = {
+        sequence: [arm for arm in results.arms if arm.startswith(sequence) and results.values(arm)]
+        for sequence in ("split", "permuted")
+    }
+    shown = {sequence: arms for sequence, arms in arms_of.items() if arms}
+    titles = [f"{sequence} digits, after the last task" for sequence in shown]
+    heights = [float(len(arms) + 3) for arms in shown.values()]
+    rows = {"rows": max(1, len(shown)), "row_heights": heights or None, "vertical_spacing": 0.08}
+    plot = make_subplots(subplot_titles=titles, **rows)
+    for row, arms in enumerate(shown.values(), 1):
+        matrices = [np.mean(results.values(arm, "matrix"), axis=0) for arm in arms]
+        accuracies = [[*matrix[-1], AccuracyMatrix(matrix).average_accuracy()] for matrix in matrices]
+        columns = [*(f"task {task + 1}" for task in range(len(matrices[0]))), "mean"]
+        plot.add_heatmap(
+            z=accuracies, x=columns, y=arms, coloraxis="coloraxis", texttemplate="%{z:.2f}", row=row, col=1
+        )
+    plot.update_yaxes(autorange="reversed", type="category", automargin=True)
+    colors = {"colorscale": "Viridis", "cmin": 0.8, "cmax": 1, "colorbar": {"title": "accuracy"}}
+    return plot.update_layout(coloraxis=colors, height=60 + 24 * round(sum(heights)))
 
 
 experiment = Experiment(
