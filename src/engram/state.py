@@ -49,13 +49,13 @@ class Maybe(NamedTuple):
 
 
 class OfOptimizer(NamedTuple):
-    """The form of an optimiser's state: its groups, and the tensors that it keeps for each parameter."""
+    """The form of the state of ``optimizer``: its groups, and the tensors that it stores for each parameter."""
 
     optimizer: Optimizer
 
 
 def check_module_state(module: nn.Module, state_dict: Any, strict: bool, **more: Any) -> None:
-    """Raise unless a module can load the whole of a state, of which torch would load a part before it raises.
+    """Raise unless a module can load the whole of a state; torch would load a part of it before it raises.
 
     Args:
         module: The module.

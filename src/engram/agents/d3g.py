@@ -128,16 +128,16 @@ class D3G(Learner):
         """The actions that lead to the proposals, I(s, s + tau(s)).
 
         Args:
-            observations: The states.
+            observations: The states s, (batch, features).
             noise: Standard deviation of normal noise, as a multiple of half the range of an action; for discrete
-                actions, the probability of a random one.
+                actions, the probability of a random one. 0: no noise.
         """
         s = self._scaled_states(observations)
         return self.actions.decode(self.actions.explore(self.inverse(s, s + self.tau(s)), noise, self.generator))
 
     @torch.no_grad()
     def propose(self, observations: Any, cycled: bool = True) -> Float32[Any, "batch features"]:
-        """The proposed next states: C(s) if ``cycled``, else s + tau(s)."""
+        """The proposed next states, C(s) if ``cycled``, else p = s + tau(s), for observations s, (batch, features)."""
         checks.arguments()
         s = self._scaled_states(observations)
         p = s + self.tau(s)
@@ -145,7 +145,7 @@ class D3G(Learner):
         return (proposals * self.scale + self.shift).numpy(force=True)
 
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
-        """The targets y of the critic; ValueError if rewards or terminations are not one for each state."""
+        """The targets y of the critic; ValueError unless each state has one reward and one termination."""
         return self._targets(self._scaled(batch))
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:

@@ -57,8 +57,8 @@ class TabularQSS(Tabular):
         **options: ``exploration`` and ``gamma`` of ``Tabular``.
 
     Raises:
-        ValueError: A cell has no neighbours, or one that is not a cell; or the inverse of a transition is empty, or
-            contains a number that is not an action.
+        ValueError: A cell has no neighbours, or a neighbour that is not a cell; or the inverse of a transition is
+            empty, or contains a number that is not an action.
 
     Source: Edwards et al., "Estimating Q(s,s') with deep deterministic dynamics gradients" (2020), section 3.
 
@@ -135,14 +135,14 @@ class TabularQSS(Tabular):
     def clear_inverse(self) -> None:
         """Forget which actions cause which transition, when the actions have changed; the values stay."""
         if callable(self.inverse):
-            raise ValueError("the inverse was given: expected one that is learned, which can be forgotten")
+            raise ValueError("the inverse is a given function: expected a learned inverse, which can be cleared")
         self.transitions.known[...], self.transitions.place[...], self.transitions.caused[...] = 0, -1, -1
 
     def _set_neighbours(self, neighbours: Callable[[int], Sequence[int]]) -> None:
         lists = [list(dict.fromkeys(int(cell) for cell in neighbours(s))) for s in range(self.states)]
         for s, cells in enumerate(lists):
             if not cells or not 0 <= min(cells) <= max(cells) < self.states:
-                raise ValueError(f"neighbours({s}) = {cells}: expected one at least, from 0 to {self.states - 1}")
+                raise ValueError(f"neighbours({s}) = {cells}: expected at least one cell, from 0 to {self.states - 1}")
         self._make_room(max(map(len, lists)))
         for s, cells in enumerate(lists):
             self.transitions.neighbours[s, : len(cells)], self.transitions.degree[s] = cells, len(cells)
@@ -154,17 +154,17 @@ class TabularQSS(Tabular):
                 causes = list(dict.fromkeys(int(a) for a in inverse(s, int(t.neighbours[s, j]))))
                 if not causes or not 0 <= min(causes) <= max(causes) < self.actions:
                     value = f"inverse({s}, {t.neighbours[s, j]}) = {causes}"
-                    raise ValueError(f"{value}: expected one action at least, from 0 to {self.actions - 1}")
+                    raise ValueError(f"{value}: expected at least one action, from 0 to {self.actions - 1}")
                 t.actions[s, j, : len(causes)], t.known[s, j] = causes, len(causes)
                 t.place[s, j, causes] = np.arange(len(causes))
 
     def _make_room(self, room: int) -> None:
         """Make room for ``room`` neighbours of each state."""
-        old = self.transitions
+        old_transitions = self.transitions
         self.transitions = _empty(self.states, self.actions, room, self.initial_value)
         for name in ("q", "neighbours", "actions", "known", "place"):
-            getattr(self.transitions, name)[:, : old.q.shape[1]] = getattr(old, name)
-        self.transitions.degree[...], self.transitions.caused[...] = old.degree, old.caused
+            getattr(self.transitions, name)[:, : old_transitions.q.shape[1]] = getattr(old_transitions, name)
+        self.transitions.degree[...], self.transitions.caused[...] = old_transitions.degree, old_transitions.caused
 
     @property
     def _kind(self) -> int:
@@ -203,12 +203,12 @@ class TabularQSS(Tabular):
         t = self.transitions
         room = 0
         for s in np.flatnonzero(~mdp.terminal):
-            possible = mdp.successors[s][mdp.probabilities[s] > 0]
+            successors = mdp.successors[s][mdp.probabilities[s] > 0]
             neighbours = t.neighbours[s, : t.degree[s]]
-            new = np.setdiff1d(possible, neighbours)
-            if self._given and len(new):
-                self._refuse_or_make_room(int(s), int(new[0]))
-            room = max(room, len(neighbours) + len(new))
+            new_neighbours = np.setdiff1d(successors, neighbours)
+            if self._given and len(new_neighbours):
+                self._refuse_or_make_room(int(s), int(new_neighbours[0]))
+            room = max(room, len(neighbours) + len(new_neighbours))
         if room > t.q.shape[1]:
             self._make_room(room)
         conflict = np.full(2, -1)

@@ -15,15 +15,18 @@ from engram.continual.task import Task
 
 
 def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]:
-    """Freeze all parameters but those of the head; return the head's, for the optimiser of the next tasks.
+    """Freeze all parameters of a network except those of its head.
 
-    The gradients of frozen parameters are dropped, since an optimiser would apply them again.
+    The gradients of frozen parameters are set to None, since an optimiser would apply them again.
 
     Batch normalisation still updates its running means in training mode, so put such layers into evaluation mode.
 
     Args:
         model: Any module.
         head: Name of a submodule; None: the last child that has parameters.
+
+    Returns:
+        The parameters of the head, for the optimiser of the next tasks.
 
     Raises:
         ValueError: There is no such submodule, or it has no parameters.

@@ -64,12 +64,14 @@ class ContinualMethod:
             optimizer: Any optimiser of ``torch.optim``.
 
         Raises:
-            TypeError: ``optimizer`` is not one.
+            TypeError: ``optimizer`` is not an optimiser of ``torch.optim``.
             ValueError: It maximises.
         """
         checks.instance("optimizer", optimizer, Optimizer)
         if any(group.get("maximize") for group in optimizer.param_groups):
-            raise ValueError("optimizer has maximize = True: expected one that minimises, as the methods' losses are")
+            raise ValueError(
+                "optimizer has maximize = True: expected an optimiser that minimises, since methods add losses"
+            )
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
         """The term to add to the task's loss on a batch.
@@ -85,7 +87,7 @@ class ContinualMethod:
         """Store what the method remembers of a task that has ended.
 
         Args:
-            task: Has the training data, ``train``, and the outputs, ``classes``; see ``TaskData``.
+            task: The task, with training data ``train`` and outputs ``classes``; see ``TaskData``.
         """
 
     def state_dict(self) -> dict[str, Any]:

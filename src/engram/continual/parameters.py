@@ -36,8 +36,8 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
     checks.instance("model", model, nn.Module)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if select is None:
-        fast = {id(p) for module in model.modules() for p in _fast(module)}
-        chosen = {name: p for name, p in trained.items() if id(p) not in fast}
+        fast_ids = {id(p) for module in model.modules() for p in _fast(module)}
+        chosen = {name: p for name, p in trained.items() if id(p) not in fast_ids}
     elif isinstance(select, str):
         chosen = {name: p for name, p in trained.items() if re.search(select, name)}
     elif callable(select):
@@ -49,10 +49,10 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
         chosen = {name: p for name, p in trained.items() if name in names}
     if not chosen:
         raise ValueError(f"select = {select!r}: leaves no parameter of the model's trained ones, {_some(trained)}")
-    first = next(iter(chosen.values()))
+    reference = next(iter(chosen.values()))
     for name, p in chosen.items():
-        if p.dtype != first.dtype or p.device != first.device:
-            expected = f"{first.dtype} on {first.device}, as the others"
+        if p.dtype != reference.dtype or p.device != reference.device:
+            expected = f"{reference.dtype} on {reference.device}, as the others"
             raise ValueError(f"parameter {name!r} is {p.dtype} on {p.device}: expected {expected}")
     return chosen
 

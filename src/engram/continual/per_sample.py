@@ -158,9 +158,9 @@ def _exact_by_call(
     return exact
 
 
-def _raised(t: Tensor, power: int) -> Tensor:
+def _raised(tensor: Tensor, power: int) -> Tensor:
     """The magnitude to a power; the tensor itself for power 0."""
-    return t if power == 0 else t.abs() if power == 1 else t.square()
+    return tensor if power == 0 else tensor.abs() if power == 1 else tensor.square()
 
 
 def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
@@ -171,10 +171,10 @@ def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
     if not isinstance(layer, nn.Conv2d):
         return _raised(g, power).T @ _raised(call.input, power)
     total = torch.zeros_like(layer.weight, requires_grad=False)
-    for x, out in zip(torch.split(call.input, CHUNK), torch.split(g, CHUNK), strict=True):
+    for x, output_grad in zip(torch.split(call.input, CHUNK), torch.split(g, CHUNK), strict=True):
         padded = functional.pad(x, layer._reversed_padding_repeated_twice)
         patches = functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
-        total += _raised(out.flatten(2) @ patches.transpose(1, 2), power).sum(0).view_as(total)
+        total += _raised(output_grad.flatten(2) @ patches.transpose(1, 2), power).sum(0).view_as(total)
     return total
 
 

@@ -74,14 +74,14 @@ class SynapticIntelligence(QuadraticPenalty):
         """Turn the path integral into importance, and anchor the weights at their current values.
 
         Args:
-            task: Ignored.
+            task: Not used: the importance was measured during training.
 
         Raises:
             ValueError: No step was taken since the last task.
         """
         if not self.started:
             raise ValueError(
-                "end_task: expected steps of an attached optimiser since the last: call attach first, and step it"
+                "end_task: expected a step of an attached optimiser since the last task: call attach, then train"
             )
         self._match_parameters()
         current, flat = self._current(), self._flat

@@ -26,7 +26,7 @@ class ConvBody(nn.Sequential):
 
     The layers define the result, but the first block is computed in one step, without calling its layers, unless they
     have hooks: the mean and variance of a convolution follow from those of the patches, which do not depend on the
-    weights, so that convolution and norm become one product, of which pooling keeps a quarter.
+    weights, so that convolution and norm become one product, and pooling keeps a quarter of it.
 
     Args:
         channels: Output channels of each convolution.

@@ -25,17 +25,17 @@ def shadow(size: int, row: int, column: int) -> np.ndarray:
         column: Column of the obstacle.
     """
     hides = np.zeros((size, size), dtype=bool)
-    middle, last = size // 2, size - 1
+    middle, last_row = size // 2, size - 1
     if column == middle:
         hides[:row, column] = True
         return hides
     outer, inner = (column + 1, column) if column < middle else (column, column + 1)
-    for across in range(column + 1) if column < middle else range(column, size):
-        ends = []
+    for shadowed_column in range(column + 1) if column < middle else range(column, size):
+        row_range = []
         for below, edge in ((row, outer), (row + 1, inner)):
             slope = (size - below) / (size / 2 - edge)
-            ends.append(math.ceil(min(max(last - slope * (middle - across), 0), row)))
-        hides[ends[0] : ends[1], across] = True
+            row_range.append(math.ceil(min(max(last_row - slope * (middle - shadowed_column), 0), row)))
+        hides[row_range[0] : row_range[1], shadowed_column] = True
     return hides
 
 

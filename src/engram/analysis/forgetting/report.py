@@ -144,8 +144,8 @@ class RepresentationReport:
 
 def _accuracy_after_learning(accuracies: Accuracies) -> PerOldTask:
     """Each old task's accuracy just after it was learned."""
-    old = np.arange(accuracies.shape[1] - 1)
-    return np.asarray(accuracies[old + 1, old])
+    old_tasks = np.arange(accuracies.shape[1] - 1)
+    return np.asarray(accuracies[old_tasks + 1, old_tasks])
 
 
 def _share(part: PerOldTask, whole: PerOldTask) -> PerOldTask:

@@ -99,7 +99,7 @@ def representational_forgetting(
     checks.arguments()
     n = len(tasks)
     if n < 2:
-        raise ValueError(f"tasks: expected at least two, of which one is old, found {n}")
+        raise ValueError(f"tasks: expected at least two, so that one is old, found {n}")
     pairs = [_checked(number, task) for number, task in enumerate(tasks)]
     for name, modules, expected in (("bodies", bodies, n + 1), ("heads", heads, n), ("teacher", teacher, n)):
         if modules is not None and len(modules) != expected:
@@ -212,8 +212,8 @@ def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], st
     if not shared and len(head) < stage:
         raise ValueError(f"heads[{stage - 1}]: expected a module, or {stage} of them, found {len(head)}")
     inputs, test_labels = tasks[j].test
-    seen = torch.cat([task.train[1] for task in (tasks[:stage] if shared else tasks[j : j + 1])])
-    classes = torch.from_numpy(np.unique(seen.cpu().numpy())).long()  # bytes would index as a mask
+    seen_labels = torch.cat([task.train[1] for task in (tasks[:stage] if shared else tasks[j : j + 1])])
+    classes = torch.from_numpy(np.unique(seen_labels.cpu().numpy())).long()  # bytes would index as a mask
     task_head = head if shared else head[j]
     logits = extract(nn.Sequential(body, task_head), inputs)
     if shared:

@@ -51,7 +51,9 @@ class AffineReLU:
     def __post_init__(self) -> None:
         checks.arguments()
         if not self.weights or len(self.weights) != len(self.biases):
-            raise ValueError(f"{len(self.weights)} weights and {len(self.biases)} biases: expected as many, at least 1")
+            raise ValueError(
+                f"{len(self.weights)} weights and {len(self.biases)} biases: expected equal numbers, at least 1"
+            )
         for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
             copies = tuple(np.array(a, dtype=np.float64) for a in arrays)  # nothing else can change these
             for k, a in enumerate(copies):
@@ -146,7 +148,7 @@ def as_affine_relu(
 
 
 def kept_softmax(name: str, hint: str) -> UnsupportedLayerError:
-    """The error of a softmax that cannot be left out."""
+    """The error for a softmax that cannot be left out of a proof; ``hint`` says what can be done."""
     return UnsupportedLayerError(f"layer {name!r} is a softmax, which is not piecewise linear: {hint}")
 
 

@@ -53,8 +53,8 @@ class GatedNet(nn.Module):
     def __init__(self, body: nn.Module, head: nn.Module, gate: nn.Module | None = None) -> None:
         super().__init__()
         self.body, self.head, self.gate = checks.instance("body", body, nn.Module), head, gate
-        last = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
-        self.readout_size = checks.instance("the last module of head", last, nn.Linear).out_features
+        output_layer = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
+        self.readout_size = checks.instance("the last module of head", output_layer, nn.Linear).out_features
         if gate is not None:
             checks.instance("gate", gate, nn.Module)
 
