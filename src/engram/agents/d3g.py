@@ -96,9 +96,9 @@ class D3G(Learner):
         if cycle_weight != "auto":
             self.cycle_weight = checks.number("cycle_weight", cycle_weight, minimum=0)
         self.inverse_loss = inverse_loss
-        n = self.features
-        self.critic = TwinCritic(2 * n, hidden, generator=generator).to(device)
-        self.tau = mlp(n, hidden, n, generator=generator).to(device)
+        features = self.features
+        self.critic = TwinCritic(2 * features, hidden, generator=generator).to(device)
+        self.tau = mlp(features, hidden, features, generator=generator).to(device)
         self.target_critic, self.target_tau = deepcopy(self.critic), deepcopy(self.tau)
         for slow in (self.target_critic, self.target_tau):
             slow.requires_grad_(False)
@@ -107,7 +107,7 @@ class D3G(Learner):
         self.tau_optimizer = adam(self.learning_rate, self.tau)
         self.inverse, self.forward_model = self._new_inverse(), self._new_forward()
         self.optimizer = self._new_optimizer()
-        self.shift, self.scale = torch.zeros(n, device=device), torch.ones(n, device=device)
+        self.shift, self.scale = torch.zeros(features, device=device), torch.ones(features, device=device)
         self.updates = 0
 
     def normalise(self, states: States) -> None:

@@ -74,8 +74,8 @@ class FragmentedCuriosity:
 
     Two defects of the released code are avoided. There, modules made after the first are never given to the optimiser,
     and never learn; here each owns an optimiser. There, keys are the random features of the current module, which are
-    never similar to another's, so that a fragment can be recalled only from the one in which it began; here one frozen
-    encoder makes all keys (``author_keys=True`` does as released).
+    never similar to those of another module, so that a fragment can be recalled only from the fragment in which it
+    began; here one frozen encoder makes all keys (``author_keys=True`` does as released).
 
     Args:
         make_module: Makes a curiosity module for ``num_envs`` environments, such as ``RND``; another is made for the

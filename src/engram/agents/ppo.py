@@ -165,7 +165,7 @@ class VectorActor:
         return torch.from_numpy(np.array(array)).to(self.agent.mean.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the environments, which need a ``state_dict`` of their own, and of the agent's memory."""
+        """The state of the environments, which need their own ``state_dict``, and of the agent's memory."""
         env: Any = self.env
         tensors = {"observation": self._observation, "action": self._action, "starts": self._starts, "over": self._over}
         with checks.noted(env=env):

@@ -24,7 +24,7 @@ class TransitionBatch(NamedTuple):
     rewards: Float[Tensor, "batch"]
     next_states: Float[Tensor, "batch features"]
     terminated: Float[Tensor, "batch"]  # 1 where the episode terminated, not where it was truncated
-    truncated: Float[Tensor, "batch"]
+    truncated: Float[Tensor, "batch"]  # 1 where the episode was truncated after the step
 
 
 class ReplayBuffer:

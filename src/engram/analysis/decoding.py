@@ -21,7 +21,7 @@ def cross_temporal_decoding(
 
     Args:
         activity: The activity, (samples, steps, units); samples that are sorted by class have to be shuffled first.
-        labels: The class of each sample: one of two, both of which occur among the training samples.
+        labels: The class of each sample, (samples,); two classes, which both occur among the training samples.
         train_fraction: Share of the samples, taken from the front, from which the templates are made.
 
     Returns:

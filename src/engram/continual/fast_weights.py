@@ -187,7 +187,9 @@ def _selected(module: nn.Module, select: Collection[str] | None) -> Weights:
                 f"select has {selected_name!r}: expected names among {', '.join(parameters)}, or of submodules"
             )
     chosen = {
-        n: p for n, p in parameters.items() if any(f"{n}.".startswith(f"{selected_name}.") for selected_name in select)
+        parameter_name: weight
+        for parameter_name, weight in parameters.items()
+        if any(f"{parameter_name}.".startswith(f"{selected_name}.") for selected_name in select)
     }
     if not chosen:
         raise ValueError("select is empty: expected names of parameters or submodules")

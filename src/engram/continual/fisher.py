@@ -164,7 +164,7 @@ def _mean(
     """The mean over samples of sum_v |J^T v|^power; J is the Jacobian of the outputs, v are the cotangents."""
     checks.arguments()
     parameters = slow_parameters(model, select)
-    sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
+    sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters.items()}
     verified: dict[str, bool] = {}
     count = 0
     with _evaluated(model):

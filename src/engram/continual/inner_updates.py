@@ -58,9 +58,13 @@ class _SGD:
         if not no_momentum:
             velocity = state or {}
             gradients = {
-                name: momentum * velocity[name] + g if name in velocity else g for name, g in gradients.items()
+                name: momentum * velocity[name] + gradient if name in velocity else gradient
+                for name, gradient in gradients.items()
             }
-        new_weights = {n: w - (lr[n] if isinstance(lr, Mapping) else lr) * gradients[n] for n, w in weights.items()}
+        new_weights = {
+            weight_name: weight - (lr[weight_name] if isinstance(lr, Mapping) else lr) * gradients[weight_name]
+            for weight_name, weight in weights.items()
+        }
         return new_weights, None if no_momentum else gradients
 
 
@@ -116,11 +120,13 @@ class _Adam:
         b1, b2 = self.betas
         steps, *moments = (0, {}, {}) if state is None else state
         steps += 1
-        mean = {name: b1 * moments[0].get(name, 0) + (1 - b1) * g for name, g in gradients.items()}
-        square = {name: b2 * moments[1].get(name, 0) + (1 - b2) * g.square() for name, g in gradients.items()}
+        mean = {name: b1 * moments[0].get(name, 0) + (1 - b1) * gradient for name, gradient in gradients.items()}
+        square = {
+            name: b2 * moments[1].get(name, 0) + (1 - b2) * gradient.square() for name, gradient in gradients.items()
+        }
         new_weights = {
-            name: w - self.lr / (1 - b1**steps) * mean[name] / (_root(square[name] / (1 - b2**steps)) + self.eps)
-            for name, w in weights.items()
+            name: weight - self.lr / (1 - b1**steps) * mean[name] / (_root(square[name] / (1 - b2**steps)) + self.eps)
+            for name, weight in weights.items()
         }
         return new_weights, AdamState(steps, mean, square)
 

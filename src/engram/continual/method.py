@@ -106,7 +106,7 @@ class ContinualMethod:
         """
         checks.arguments()
         check_state(state, self._form())
-        device = next((p.device for p in self.model.parameters()), None)
+        device = next((parameter.device for parameter in self.model.parameters()), None)
         for name in self.stored:
             setattr(self, name, tree_map_only(Tensor, lambda tensor: tensor.to(device, copy=True), state[name]))
         self.generator.set_state(state["generator"].cpu())

@@ -99,9 +99,15 @@ class SynapticIntelligence(QuadraticPenalty):
             self.started = True
         parameters = self._parameters
         if self._before is None or [g.shape for g in self._before[0]] != list(self._shapes.values()):
-            self._before = [torch.empty_like(p) for p in parameters], [torch.empty_like(p) for p in parameters]
+            self._before = (
+                [torch.empty_like(parameter) for parameter in parameters],
+                [torch.empty_like(parameter) for parameter in parameters],
+            )
         gradients, weights = self._before
-        _torch._foreach_copy_(gradients, [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
+        _torch._foreach_copy_(
+            gradients,
+            [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters],
+        )
         _torch._foreach_copy_(weights, parameters)
         super()._before_step(optimizer, args, kwargs)
 
@@ -115,5 +121,9 @@ class SynapticIntelligence(QuadraticPenalty):
 
     def _new_fields(self, parameters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         fields = super()._new_fields(parameters)
-        path = {name: torch.zeros_like(p) for name, p in fields["anchor"].items()}
-        return {**fields, "path": path, "start": {name: p.clone() for name, p in fields["anchor"].items()}}
+        path = {name: torch.zeros_like(parameter) for name, parameter in fields["anchor"].items()}
+        return {
+            **fields,
+            "path": path,
+            "start": {name: parameter.clone() for name, parameter in fields["anchor"].items()},
+        }

@@ -73,8 +73,8 @@ class ConvBody(nn.Sequential):
         weight = conv.weight.flatten(1)
         scale = norm.weight * torch.rsqrt(((weight @ patches.covariance) * weight).sum(2) + EPS)
         kernels = torch.cat((weight * scale[..., None], norm.bias.expand_as(scale)[..., None]), 2)
-        z = functional.max_pool2d(patches.quarters(patches.values @ kernels.mT), (4, 1))
-        return self[4:](z.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
+        responses = functional.max_pool2d(patches.quarters(patches.values @ kernels.mT), (4, 1))
+        return self[4:](responses.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
 
 
 class Patches(NamedTuple):

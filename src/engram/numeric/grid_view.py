@@ -69,11 +69,11 @@ def _look(world, row, column, heading, shadows, beyond, view):
         far = size - 1 - i
         for j in range(size):
             across = j - middle
-            r, c = row + far * ahead + across * aside, column + far * aside - across * ahead
+            world_row, world_column = row + far * ahead + across * aside, column + far * aside - across * ahead
             view[i, j] = HIDDEN
-            if 0 <= r < world.shape[0] and 0 <= c < world.shape[1]:
-                view[i, j] = world[r, c]
-                if world[r, c] == 0:
+            if 0 <= world_row < world.shape[0] and 0 <= world_column < world.shape[1]:
+                view[i, j] = world[world_row, world_column]
+                if world[world_row, world_column] == 0:
                     empty[i] |= one << j
                 else:
                     wall[i] |= one << j
@@ -111,9 +111,9 @@ def _mark(seen, view, row, column, heading):
         for j in range(size):
             if view[i, j] != HIDDEN:
                 far, across = size - 1 - i, j - middle
-                r, c = row + far * ahead + across * aside, column + far * aside - across * ahead
-                if not seen[r, c]:
-                    seen[r, c] = True
+                world_row, world_column = row + far * ahead + across * aside, column + far * aside - across * ahead
+                if not seen[world_row, world_column]:
+                    seen[world_row, world_column] = True
                     count += 1
     return count
 

@@ -58,14 +58,14 @@ class BayesFilterAgent:
         model = self.model
         if env.tasks != (model.task,):
             raise ValueError("env.tasks: expected the agent's task only")
-        count, (instances, Z) = env.num_envs, model.start.shape
+        num_envs, (instances, n_latent) = env.num_envs, model.start.shape
 
-        self._met = np.zeros((count, model.n_stim_vars, model.fixed.shape[1]), dtype=np.float32)
-        self._n_met = np.zeros(count, dtype=np.int64)
-        start = np.broadcast_to(model.start[None, :, None], (count, instances, len(self._meanings), Z))
+        self._met = np.zeros((num_envs, model.n_stim_vars, model.fixed.shape[1]), dtype=np.float32)
+        self._n_met = np.zeros(num_envs, dtype=np.int64)
+        start = np.broadcast_to(model.start[None, :, None], (num_envs, instances, len(self._meanings), n_latent))
         self.belief: Float[np.ndarray, "num_envs instances meanings z"] = start / start[0].sum()
-        self._drawn = np.zeros((count, 2), dtype=np.int64)
-        self._begins = np.ones(count, dtype=bool)
+        self._drawn = np.zeros((num_envs, 2), dtype=np.int64)
+        self._begins = np.ones(num_envs, dtype=bool)
         self._look(observations)
 
     def act(self) -> Actions:
@@ -127,14 +127,14 @@ class BayesFilterAgent:
 
     def _look(self, observations: Observations) -> None:
         """Multiply the posterior by the likelihood of the observations."""
-        S = len(self.model.shown)
-        flags = self.belief.shape[3] // S
+        n_states = len(self.model.shown)
+        flags = self.belief.shape[3] // n_states
         if self.model.views is not None:  # a grid in which each cell is its own observation
             agrees = np.isclose(observations[:, None, :], self.model.views[None], atol=1e-6).all(2)
             self.belief = self.belief * np.tile(agrees, flags)[:, None, None, :]
         else:
             stimuli = observations.reshape(len(observations), -1, self.model.fixed.shape[1]).swapaxes(0, 1)
-            agree = np.ones((len(observations), len(self._meanings), S), dtype=bool)
+            agree = np.ones((len(observations), len(self._meanings), n_states), dtype=bool)
             for slot, vectors in enumerate(stimuli):
                 agree &= self._labels(vectors)[..., None] == self.model.shown[:, slot]
             self.belief = self.belief * np.tile(agree, flags)[:, None]

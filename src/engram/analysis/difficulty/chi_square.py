@@ -64,6 +64,8 @@ def saddlepoint_logcdf(
 ) -> float:
     """``weighted_chi2_logcdf`` with shifts = weights * nc in place of nc; the term of a weight of 0 is a constant.
 
+    Symbols are those of ``weighted_chi2_logcdf``; K2 and K3 are the second and the third derivative of K.
+
     Args:
         x: The value of the sum.
         weights: w, at least 0.

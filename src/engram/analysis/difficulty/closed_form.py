@@ -167,8 +167,8 @@ def with_uncertainty(
         dimension: The measured dimension; None: it was given, without an error.
         margin: The measured margin; None: it was given.
     """
-    m, se = float(task.m), dimension.se if dimension else 0.0
-    low, central, high = (task.difficulty(m=max(1.0, value)) for value in (m - se, m, m + se))
+    m, standard_error = float(task.m), dimension.se if dimension else 0.0
+    low, central, high = (task.difficulty(m=max(1.0, value)) for value in (m - standard_error, m, m + standard_error))
     return MeasuredDifficulty(central, low.log10_bits, high.log10_bits, dimension, margin)
 
 

@@ -98,9 +98,11 @@ def intrinsic_dimension(
     if n_queries is not None and n_queries < len(points):
         queries = np.sort(np.random.default_rng(seed).choice(len(points), n_queries, replace=False))
     distances = nearest_distances(points, k, queries)
-    value, se = two_nearest(distances) if method == "twonn" else maximum_likelihood_dimension(distances, pooled=pooled)
+    value, standard_error = (
+        two_nearest(distances) if method == "twonn" else maximum_likelihood_dimension(distances, pooled=pooled)
+    )
     ties = float((distances[:, 1:] == distances[:, :-1]).mean())
-    return DimensionEstimate(value, se, k, len(points), len(distances), n_duplicates, ties)
+    return DimensionEstimate(value, standard_error, k, len(points), len(distances), n_duplicates, ties)
 
 
 def maximum_likelihood_dimension(
@@ -108,7 +110,7 @@ def maximum_likelihood_dimension(
 ) -> tuple[float, float]:
     """The maximum-likelihood dimension and its standard error, as in ``intrinsic_dimension``.
 
-    ``distances`` are T_1 to T_k of each query, in ascending order; none may be 0, nor may all of them be equal.
+    ``distances`` are T_1 to T_k of each query, in ascending order; all are above 0, and not all are equal.
 
     Examples:
         >>> distances = np.random.default_rng(0).random((4000, 5)) ** (1 / 3)  # uniform in a ball of 3 dimensions

@@ -133,7 +133,9 @@ class RepresentationReport:
             "stale": self.stale_share(),
             "drift": self.drift,
         }
-        columns |= {f"recovered by {m}": self.recovered(m) for m in self.representation if m is not None}
+        columns |= {
+            f"recovered by {n_shots}": self.recovered(n_shots) for n_shots in self.representation if n_shots is not None
+        }
         if self.teacher is not None:
             columns["teacher gap"] = self.teacher_gap()[-1, :-1]
         return [

@@ -151,8 +151,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             V_after = np.concatenate([V_of_trial[self.steps_ahead :] for V_of_trial in V_of_trials])
             before, cross = V_before.T @ V_before, V_before.T @ V_after
         else:
-            W = U[:, :n_columns] / S[:n_columns]
-            before, cross = W.T @ moments.before @ W, W.T @ moments.cross @ W
+            whitening = U[:, :n_columns] / S[:n_columns]
+            before, cross = whitening.T @ moments.before @ whitening, whitening.T @ moments.cross @ whitening
         self._basis, self._scale = U[:, :n_columns], S[:n_columns]
         self.operator_ = self._regressed(before, cross)
         self.spectral_radius_ = float(np.abs(np.linalg.eigvals(self.operator_)).max())

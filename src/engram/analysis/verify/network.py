@@ -77,12 +77,12 @@ class AffineReLU:
     def preactivations(self, x: Float[np.ndarray, "*batch inputs"]) -> list[Array]:
         """The pre-activations z_1 to z_L, (..., units) each; the last are the outputs."""
         with checks.noted(x=x):
-            zs, h = [], np.asarray(x, dtype=np.float64)
+            preactivations, h = [], np.asarray(x, dtype=np.float64)
         self.check_inputs("x", h)
         for W, b in zip(self.weights, self.biases, strict=True):
-            zs.append(h @ W.T + b)
-            h = np.maximum(zs[-1], 0)
-        return zs
+            preactivations.append(h @ W.T + b)
+            h = np.maximum(preactivations[-1], 0)
+        return preactivations
 
     def check_inputs(self, name: str, x: Float[np.ndarray, "*batch inputs"]) -> None:
         """Raise a ValueError unless the last axis of an array has the size of the inputs."""

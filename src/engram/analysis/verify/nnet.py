@@ -83,7 +83,7 @@ class AcasProperty(NamedTuple):
 
     It concerns ``networks``, such as ``"1_1"``, for all inputs in ``boxes``: distance in feet, angle to the intruder
     and its heading in radians, own speed and the intruder's in feet per second. ``claim`` should hold for the scores of
-    clear of conflict, weak left, weak right, strong left, strong right; the advice is the one of lowest score.
+    clear of conflict, weak left, weak right, strong left, strong right; the network advises the action of lowest score.
     """
 
     networks: tuple[str, ...]

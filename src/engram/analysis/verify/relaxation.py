@@ -280,12 +280,12 @@ class _Maker:
 
     def holds(self, pattern: Pattern, obligations: list[_Obligation]) -> bool:
         """Whether the obligations are proved; False if the solver does not decide."""
-        zs = self.net.preactivations(self.pool)
+        preactivations = self.net.preactivations(self.pool)
         within = np.ones(len(self.pool), dtype=bool)
-        for codes, z in zip(pattern, zs, strict=False):
+        for codes, z in zip(pattern, preactivations, strict=False):
             within &= ((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1)
         for obligation in obligations:
-            values = zs[-1] @ obligation.q + self.pool @ obligation.r + obligation.c
+            values = preactivations[-1] @ obligation.q + self.pool @ obligation.r + obligation.c
             if (values[within] > obligation.target).any():
                 self.queries[0] += 1
                 return False

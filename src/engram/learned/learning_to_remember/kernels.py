@@ -18,6 +18,9 @@ from them. The arrays of a tile, with S states, the first of them before the fir
     body (S, neurons, n_b, lanes)             b
     synapse (S, synapses, C, lanes)           s
     message (S, neurons, 2 C, lanes)          m and r, from the state with the same index
+
+``n`` is the index of a neuron, ``e`` of a synapse, ``i`` and ``j`` of its receiving and sending neuron, ``c`` of a
+channel, ``k`` of a hidden unit and ``t`` of a tick; ``L`` is the number of lanes.
 """
 
 from typing import NamedTuple

@@ -4,7 +4,8 @@ A step of IHT is  x <- H(x - step (G x - b))  with the Gram matrix G of the atom
 sample. A code has few nonzero entries, so that G x is a sum of few rows of G: atoms x support multiplications in place
 of atoms x atoms. Each sample goes through all its iterations before the next, with its code in the first-level cache;
 for the gradient every thread has its own features and adds the samples in order. The results are therefore the
-same, bit for bit, for any number of threads.
+same, bit for bit, for any number of threads. ``i`` and ``j`` are the indices of atoms, ``k`` of an entry of a support,
+``f`` of a feature.
 """
 
 import numpy as np

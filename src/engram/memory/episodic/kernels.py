@@ -4,7 +4,7 @@ A sum of squares is added up in lanes, several numbers at once. For a large batc
 distances up to rounding; the distance to every key that these cannot rule out is computed again from differences.
 Therefore all methods find the same neighbours. Samples do not interact: the results are the same for any number of
 threads. Distances are 64-bit numbers; those of 32-bit keys are added up in 32 bits unless their squares underflow or
-overflow there.
+overflow there. ``i`` and ``j`` are the indices of rows, ``f`` of a feature.
 """
 
 import numpy as np

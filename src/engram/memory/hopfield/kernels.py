@@ -1,6 +1,7 @@
 """Asynchronous sweeps of Hopfield networks as numba kernels: a flip updates only what depends on it.
 
-Samples do not interact: the results are the same for any number of threads.
+Samples do not interact: the results are the same for any number of threads. ``i`` and ``j`` are the indices of nodes,
+``p`` of a pattern, ``k`` of a position in the order of a sweep.
 """
 
 import numpy as np

@@ -4,7 +4,8 @@ If nodes flip one by one, only the z clusters of the node and their z r nodes ar
 a bit set, 64 to a word, with a count for every 64 words; the n-th of them is found by counting bits, so that ties are
 drawn as the definition draws them. If all nodes of a parity network flip at once, 64 samples share a word: an exclusive
 or of r words checks a constraint of all of them, and a few more operations add up u_i in bit planes. Samples do not
-interact: the results are the same for any number of threads.
+interact: the results are the same for any number of threads. ``i`` is the index of a node, ``j`` of a cluster, ``k``
+of a node's cluster or of a cluster's node.
 """
 
 import numpy as np
