@@ -79,9 +79,9 @@ def _kind(value: Any) -> Any:
 @functools.cache
 def _hints(module: str, qualname: str) -> dict[str, Any]:
     """The annotations of a function's arguments, without names that exist only for the type checker."""
-    *path, last = qualname.split(".")
+    *path, function_name = qualname.split(".")
     owner = functools.reduce(getattr, path, sys.modules[module])
-    function: Any = owner if last == "__post_init__" else inspect.unwrap(getattr(owner, last))
+    function: Any = owner if function_name == "__post_init__" else inspect.unwrap(getattr(owner, function_name))
     hints = {}
     for name, hint in function.__annotations__.items():
         with contextlib.suppress(NameError, TypeError, AttributeError, SyntaxError):
@@ -126,8 +126,8 @@ def made_by(kind: type, arguments: Mapping[str, Any]) -> str:
 def _parameters(kind: type) -> list[str]:
     """The names of a constructor's parameters, and of its base class's if it passes ``**kwargs`` on to it."""
     parameters = inspect.signature(kind).parameters
-    own = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
-    return own if len(own) == len(parameters) else [*dict.fromkeys((*own, *_parameters(kind.__mro__[1])))]
+    named = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    return named if len(named) == len(parameters) else [*dict.fromkeys((*named, *_parameters(kind.__mro__[1])))]
 
 
 class noted:  # noqa: N801 - a context manager for hot code, where one of ``contextlib`` costs twice as much
@@ -284,10 +284,10 @@ def instance(name: str, value: Any, kind: type[T]) -> T:
     Args:
         name: The argument's name, for the error.
         value: The argument.
-        kind: A class, or a union of classes.
+        kind: The expected class, or a union of classes.
 
     Raises:
-        TypeError: The value is not an instance of ``kind``, but its class, for example.
+        TypeError: The value is not an instance of ``kind``, or is a class, such as ``kind`` itself.
     """
     if not isinstance(value, kind):
         expected = getattr(kind, "__name__", kind)  # a union has no name

@@ -39,9 +39,9 @@ def load(reference: str) -> Any:
         is_no_module = frames[-1].filename == pkgutil.__file__  # of a name that no module can have
         if is_absent or is_no_module or f"{place}.".startswith(f"{getattr(error, 'name', '')}."):
             raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
-        last = [frame for frame in frames if frame.filename == str(Path(place).resolve())][-1:] or frames[-1:]
-        where = "" if isinstance(error, SyntaxError) else f" ({last[0].filename}, line {last[0].lineno})"
-        raise ValueError(f"{reference!r} cannot be loaded: {type(error).__name__}: {error}{where}") from error
+        innermost = [frame for frame in frames if frame.filename == str(Path(place).resolve())][-1:] or frames[-1:]
+        location = "" if isinstance(error, SyntaxError) else f" ({innermost[0].filename}, line {innermost[0].lineno})"
+        raise ValueError(f"{reference!r} cannot be loaded: {type(error).__name__}: {error}{location}") from error
     part = module
     for name in attribute.split("."):
         if not hasattr(part, name):

@@ -65,7 +65,7 @@ def names(kind: str) -> list[str]:
 
 
 def get(kind: str, name: str) -> Any:
-    """Load one part.
+    """The part of a kind with a given name, imported if necessary.
 
     Args:
         kind: One of ``KINDS``.
@@ -88,13 +88,13 @@ def get(kind: str, name: str) -> Any:
     registered = {entry.value: entry for entry in entries(kind) if entry.name == name}
     if len(registered) > 1:
         raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(registered)}")
-    (value, entry) = next(iter(registered.items()))
-    resolved[asked_by, kind, name] = value
+    (place, entry) = next(iter(registered.items()))
+    resolved[asked_by, kind, name] = place
     try:
         return entry.load()
     except Exception as error:
         package = "" if entry.dist is None else f" of the package {entry.dist.name}"
-        error.add_note(f"{_singular(kind)} {name!r} is registered as {value!r}{package}")
+        error.add_note(f"{_singular(kind)} {name!r} is registered as {place!r}{package}")
         raise
 
 
@@ -106,7 +106,7 @@ def check(kind: str, name: str, argument: str = "") -> str:
     Args:
         kind: One of ``KINDS``.
         name: The name.
-        argument: The name of the argument, for the error; empty: it is left out.
+        argument: The name of the argument, for the error; empty: the error does not name it.
     """
     known_names = names(kind)
     if not references.is_reference(name) and name not in known_names:
@@ -201,5 +201,5 @@ def documentation(name: str) -> str | None:
     if spec is None:
         return None
     tokens = tokenize.generate_tokens(io.StringIO(spec.loader.get_source(entry.module)).readline)  # type: ignore[union-attr]
-    first = next(token for token in tokens if token.type not in (tokenize.COMMENT, tokenize.NL))
-    return ast.literal_eval(first.string) if first.type == tokenize.STRING else None
+    first_token = next(token for token in tokens if token.type not in (tokenize.COMMENT, tokenize.NL))
+    return ast.literal_eval(first_token.string) if first_token.type == tokenize.STRING else None

@@ -49,13 +49,13 @@ class Maybe(NamedTuple):
 
 
 class OfOptimizer(NamedTuple):
-    """The form of an optimiser's state: its groups, and the tensors that it keeps for each parameter."""
+    """The form of the state of ``optimizer``: its groups, and the tensors that it stores for each parameter."""
 
     optimizer: Optimizer
 
 
 def check_module_state(module: nn.Module, state_dict: Any, strict: bool, **more: Any) -> None:
-    """Raise unless a module can load the whole of a state, of which torch would load a part before it raises.
+    """Raise unless a module can load the whole of a state; torch would load a part of it before it raises.
 
     Args:
         module: The module.
@@ -105,13 +105,13 @@ def check_state(state: Any, form: Any, name: str = "state") -> None:
             sizes = [{"params": [int] * len(group["params"])} for group in groups]
             check_state(state, {"state": dict, "param_groups": [dict] * len(groups)}, name)
             check_state([{"params": group.get("params")} for group in state["param_groups"]], sizes, name)
-            for number, p in enumerate(p for group in groups for p in group["params"]):
+            for number, parameter in enumerate(parameter for group in groups for parameter in group["params"]):
                 of_parameter = state["state"].get(number, {})
                 _instance(f"{name}['state'][{number}]", of_parameter, Mapping)
                 for key, value in of_parameter.items():
                     if key in _LIKE_PARAMETERS and value is not None:
                         _instance(f"{name}['state'][{number}][{key!r}]", value, Tensor)
-                        checks.has_shape(f"{name}['state'][{number}][{key!r}]", value.shape, tuple(p.shape))
+                        checks.has_shape(f"{name}['state'][{number}][{key!r}]", value.shape, tuple(parameter.shape))
             _try_steps(form.optimizer, state, name)
         case Mapping():
             _instance(name, state, Mapping)
@@ -152,8 +152,8 @@ def _try_steps(optimizer: Optimizer, state: Any, name: str) -> None:
     try:
         scratch = copy.deepcopy(optimizer)
         scratch.load_state_dict(copy.deepcopy(state))
-        for p in (p for group in scratch.param_groups for p in group["params"]):
-            p.grad = torch.zeros_like(p)
+        for parameter in (parameter for group in scratch.param_groups for parameter in group["params"]):
+            parameter.grad = torch.zeros_like(parameter)
         scratch.step(lambda: 0.0)
     except Exception as error:
         expected = f"expected the state of {type(optimizer).__name__}"

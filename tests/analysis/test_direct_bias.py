@@ -179,7 +179,7 @@ def test_bad_errors_are_named(errors, target, message):
 
 def test_bad_data_of_a_process_are_named():
     X, y, X_test, y_test = digits(20)
-    with pytest.raises(ValueError, match="expected a row of y for each of X"):
+    with pytest.raises(ValueError, match="expected one row of y for each row of X"):
         gaussian_process_test_error(X, y[:19], X_test, y_test)
     broken = y_test.copy()
     broken[2, 1] = math.nan

@@ -171,7 +171,7 @@ def test_shapes():
             measure(X, Y[1:])
         with pytest.raises(ValueError, match="Y is the same in all samples"):
             measure(X, np.ones((30, 2)))
-    with pytest.raises(ValueError, match="as many samples"):
+    with pytest.raises(ValueError, match="equal numbers of samples"):
         rsa(X, Y[1:])
     with pytest.raises(ValueError, match="distances between samples of Y are all equal"):
         rsa(X, np.ones((30, 2)), "euclidean")

@@ -506,7 +506,7 @@ def test_an_unused_head_has_no_importance():
         (
             lambda net: SynapticIntelligence(net).end_task(TaskData(())),
             ValueError,
-            "^end_task: expected steps",
+            "^end_task: expected a step",
         ),
         (lambda net: QuadraticPenalty(net).consolidate({"head": torch.ones(1)}), ValueError, "'head'"),
         (lambda net: QuadraticPenalty(net).consolidate({"0.bias": torch.ones(6)}), ValueError, "float32"),

@@ -100,7 +100,7 @@ def test_a_refused_call_leaves_prototypes():
 def test_an_optimizer_that_maximises_is_refused(make):
     net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     sgd = torch.optim.SGD(net.parameters(), lr=0.1, maximize=True)
-    with pytest.raises(ValueError, match="optimizer has maximize = True: expected one that minimises"):
+    with pytest.raises(ValueError, match="optimizer has maximize = True: expected an optimiser that minimises"):
         make(net).attach(sgd)
     assert len(sgd.param_groups[0]["params"]) == 4
 

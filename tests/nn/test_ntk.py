@@ -102,7 +102,7 @@ def test_norm_over_the_batch_alone():
     x = draw(6, 3, 4, 4)
     output = BatchOnlyNorm(eps=1e-3)(x)
     torch.testing.assert_close(output, (x - x.mean(0)) / (x.var(0, correction=0) + 1e-3).sqrt())
-    with pytest.raises(ValueError, match=r"input.shape = \(1, 3, 4, 4\): expected 2 samples at least"):
+    with pytest.raises(ValueError, match=r"input.shape = \(1, 3, 4, 4\): expected at least 2 samples"):
         BatchOnlyNorm()(x[:1])
 
 

@@ -148,7 +148,7 @@ def test_one_bad_fitness_poisons_nothing():
         (
             {"optimizer": torch.optim.SGD([torch.zeros(2)])},
             ValueError,
-            "optimizer: expected one of the same parameters",
+            "optimizer: expected an optimiser of the same parameters",
         ),
     ],
 )
@@ -279,7 +279,7 @@ def test_a_function_that_workers_cannot_import_is_named():
     module.nowhere = nowhere
     sys.modules["no_such_module"] = module
     try:
-        with pytest.raises(ValueError, match=r"nowhere.*: expected one that a worker process can import"):
+        with pytest.raises(ValueError, match=r"nowhere.*: expected a function that a worker process can import"):
             evaluate([torch.arange(4.0)[:, None]], nowhere, n_jobs=2)
     finally:
         del sys.modules["no_such_module"]

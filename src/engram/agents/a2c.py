@@ -107,25 +107,25 @@ def rollout(
     checks.arguments()
     checks.size("max_steps", max_steps)
     like = agent.value.weight
-    array, _ = env.reset(seed=seed)
-    if np.ndim(array) != 2:
-        raise ValueError(f"the observations have shape {np.shape(array)}: expected (num_envs, features)")
+    observation_array, _ = env.reset(seed=seed)
+    if np.ndim(observation_array) != 2:
+        raise ValueError(f"the observations have shape {np.shape(observation_array)}: expected (num_envs, features)")
     running, policy = np.ones(env.num_envs, dtype=bool), agent.acting(env.num_envs)
     steps: list[tuple[Tensor, ...]] = []
     infos = []
     while running.any():
         if len(steps) == max_steps:
             raise RuntimeError(f"{running.sum()} episodes were not over after max_steps = {max_steps} steps")
-        observation = torch.as_tensor(array).to(like, copy=True)
+        observation = torch.as_tensor(observation_array).to(like, copy=True)
         action = sample_actions(policy(observation), generator)
-        array, reward, terminations, truncations, info = env.step(action.numpy(force=True))
+        observation_array, reward, terminations, truncations, info = env.step(action.numpy(force=True))
         steps.append((observation, action, torch.from_numpy(np.where(running, reward, 0.0)), torch.from_numpy(running)))
         infos.append(info)
-        over = terminations | truncations
-        running = running & ~over
-        if over.any() and running.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
-            array, _ = env.reset(
-                options={"reset_mask": over}
+        finished = terminations | truncations
+        running = running & ~finished
+        if finished.any() and running.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
+            observation_array, _ = env.reset(
+                options={"reset_mask": finished}
             )  # finished environments are stepped along with the others
     observations, actions, rewards, mask = (torch.stack(column) for column in zip(*steps, strict=True))
     return Rollout(observations, actions.to(like.device), rewards.to(like), mask.to(like.device), infos)
@@ -220,7 +220,7 @@ def a2c_step(
     """
     checks.arguments()
     output, _ = agent(episodes.observations)
-    loss, parts = a2c_loss(
+    loss, statistics = a2c_loss(
         output.log_prob(episodes.actions),
         output.values,
         episodes.rewards,
@@ -235,4 +235,4 @@ def a2c_step(
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(agent.parameters(), settings.clip_norm)
     optimizer.step()
-    return loss.detach(), parts
+    return loss.detach(), statistics

@@ -27,7 +27,7 @@ class ActionVectors:
         discrete: Whether a vector is one-hot.
 
     Raises:
-        TypeError: ``space`` is neither of these.
+        TypeError: ``space`` is neither a ``Box`` nor a ``Discrete``.
         ValueError: A bound is infinite.
 
     Examples:
@@ -48,12 +48,13 @@ class ActionVectors:
         self.shape: tuple[int, ...] = space.shape
         self.size, self.first = int(np.prod(space.shape)), 0
         self.low, self.high = (
-            torch.as_tensor(np.ravel(end), dtype=torch.float32, device=self.device) for end in (space.low, space.high)
+            torch.as_tensor(np.ravel(bound), dtype=torch.float32, device=self.device)
+            for bound in (space.low, space.high)
         )
         self.middle, self.half = (self.low + self.high) / 2, (self.high - self.low) / 2
 
     def squash(self, raw: Vectors) -> Vectors:
-        """The output of a network as vectors: the tanh scaled to the bounds, or the softmax."""
+        """Actions as vectors from the unbounded output of a network: its tanh scaled to the bounds, or its softmax."""
         return raw.softmax(-1) if self.discrete else torch.addcmul(self.middle, self.half, raw.tanh())
 
     def encode(self, actions: Any) -> Vectors:

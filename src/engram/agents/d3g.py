@@ -96,9 +96,9 @@ class D3G(Learner):
         if cycle_weight != "auto":
             self.cycle_weight = checks.number("cycle_weight", cycle_weight, minimum=0)
         self.inverse_loss = inverse_loss
-        n = self.features
-        self.critic = TwinCritic(2 * n, hidden, generator=generator).to(device)
-        self.tau = mlp(n, hidden, n, generator=generator).to(device)
+        features = self.features
+        self.critic = TwinCritic(2 * features, hidden, generator=generator).to(device)
+        self.tau = mlp(features, hidden, features, generator=generator).to(device)
         self.target_critic, self.target_tau = deepcopy(self.critic), deepcopy(self.tau)
         for slow in (self.target_critic, self.target_tau):
             slow.requires_grad_(False)
@@ -107,7 +107,7 @@ class D3G(Learner):
         self.tau_optimizer = adam(self.learning_rate, self.tau)
         self.inverse, self.forward_model = self._new_inverse(), self._new_forward()
         self.optimizer = self._new_optimizer()
-        self.shift, self.scale = torch.zeros(n, device=device), torch.ones(n, device=device)
+        self.shift, self.scale = torch.zeros(features, device=device), torch.ones(features, device=device)
         self.updates = 0
 
     def normalise(self, states: States) -> None:
@@ -128,16 +128,16 @@ class D3G(Learner):
         """The actions that lead to the proposals, I(s, s + tau(s)).
 
         Args:
-            observations: The states.
+            observations: The states s, (batch, features).
             noise: Standard deviation of normal noise, as a multiple of half the range of an action; for discrete
-                actions, the probability of a random one.
+                actions, the probability of a random one. 0: no noise.
         """
         s = self._scaled_states(observations)
         return self.actions.decode(self.actions.explore(self.inverse(s, s + self.tau(s)), noise, self.generator))
 
     @torch.no_grad()
     def propose(self, observations: Any, cycled: bool = True) -> Float32[Any, "batch features"]:
-        """The proposed next states: C(s) if ``cycled``, else s + tau(s)."""
+        """The proposed next states, C(s) if ``cycled``, else p = s + tau(s), for observations s, (batch, features)."""
         checks.arguments()
         s = self._scaled_states(observations)
         p = s + self.tau(s)
@@ -145,7 +145,7 @@ class D3G(Learner):
         return (proposals * self.scale + self.shift).numpy(force=True)
 
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
-        """The targets y of the critic; ValueError if rewards or terminations are not one for each state."""
+        """The targets y of the critic; ValueError unless each state has one reward and one termination."""
         return self._targets(self._scaled(batch))
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from engram import checks
 from engram.agents.exploration import ActionValues, greedy
 
 REFUSALS = (AssertionError, AttributeError, TypeError, ValueError)
-"""The errors that agents may raise for unsuitable spaces. A ``Box`` without a number of actions: AttributeError."""
+"""The errors that agents may raise for unsuitable spaces; AttributeError is for a ``Box``, which has no ``n``."""
 
 
 @runtime_checkable
@@ -44,7 +44,7 @@ class HasValues(Protocol):
     """An agent that can return the values of its actions."""
 
     def values(self, observation: Any) -> ActionValues:
-        """The value of each action; the agent does not change."""
+        """The estimated value of each action in a state, (actions,); the agent does not change."""
 
 
 class Played(NamedTuple):

@@ -48,7 +48,7 @@ class EpisodicControl(ABC):
             the flattened observation. Pixels in bytes are divided by 255.
         k: Number of neighbours in a query.
         gamma: Discount for each step, from 0 to 1.
-        kernel: Kernel that weighs the neighbours, one of those of ``KeyValueMemory.query``.
+        kernel: Kernel that weighs the neighbours, as in ``KeyValueMemory.query``.
         delta: Constant of the kernel, as in ``KeyValueMemory.query``.
         truncation: Value of a truncated last state: ``"terminal"``, 0, or ``"bootstrap"``, its largest action value.
         standardise: Length of an observation, to standardise each feature by its running mean and variance before it
@@ -166,14 +166,14 @@ class EpisodicControl(ABC):
             raise RuntimeError("observe was called without an action: expected act before it")
         reward = checks.number("reward", reward)
         with checks.noted(terminated=terminated, truncated=truncated):
-            over = bool(terminated or truncated)
+            finished = bool(terminated or truncated)
         bootstrap = truncated and not terminated and self.truncation == "bootstrap"
         if bootstrap and observation is None:
-            raise ValueError("observation = None: expected the one at the truncation, to bootstrap from it")
-        last = float(self.values(observation).max()) if bootstrap else 0.0
+            raise ValueError("observation = None: expected the observation at the truncation, to bootstrap from it")
+        final_value = float(self.values(observation).max()) if bootstrap else 0.0
         trajectory.rewards.append(reward)
-        if over:
-            trajectory.last = [last]
+        if finished:
+            trajectory.last = [final_value]
             self._finished.append(trajectory)
             self._trajectory = Trajectory()
 

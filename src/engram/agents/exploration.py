@@ -16,14 +16,14 @@ ActionValues = Float[np.ndarray, "actions"]
 
 @runtime_checkable
 class Exploration(Protocol):
-    """A policy over the values of actions."""
+    """A policy that chooses an action from the values of all actions."""
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
-        """An action.
+        """The index of the chosen action.
 
         Args:
-            values: Value of each action.
-            step: Number of steps before this one.
+            values: Value of each action, (actions,).
+            step: Number of steps before this one, from 0.
             rng: Source of all randomness.
         """
 
@@ -78,7 +78,7 @@ class EpsilonGreedy:
         return self.final + (1 - self.final) * remaining
 
     def __call__(self, values: ActionValues, step: int, rng: np.random.Generator) -> int:
-        """An action; ValueError if ``values`` are not one for each action."""
+        """The index of the chosen action; ValueError unless ``values`` are (actions,), at least one."""
         if values.ndim != 1 or not len(values):
             raise ValueError(f"values.shape = {values.shape}: expected (actions,), of one action at least")
         if rng.random() < self.epsilon(step):

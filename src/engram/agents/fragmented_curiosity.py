@@ -74,17 +74,17 @@ class FragmentedCuriosity:
 
     Two defects of the released code are avoided. There, modules made after the first are never given to the optimiser,
     and never learn; here each owns an optimiser. There, keys are the random features of the current module, which are
-    never similar to another's, so that a fragment can be recalled only from the one in which it began; here one frozen
-    encoder makes all keys (``author_keys=True`` does as released).
+    never similar to those of another module, so that a fragment can be recalled only from the fragment in which it
+    began; here one frozen encoder makes all keys (``author_keys=True`` does as released).
 
     Args:
-        make_module: Makes a curiosity module for ``num_envs`` environments, such as ``RND``; one more is made for the
+        make_module: Makes a curiosity module for ``num_envs`` environments, such as ``RND``; another is made for the
             ``features`` that serve as keys.
         num_envs: Number of environments.
         make_monitor: Makes the monitor of a fragment's errors, over all environments in it; None: the published one,
             which forgets nothing. Since early errors are large, use a smaller threshold, such as 3, for short runs.
-        capacity: Maximum number of fragments; beyond it, the least recently used one that no environment is in is
-            dropped. Warns if that many, with gradients and Adam's two moments, would need more than the free memory.
+        capacity: Maximum number of fragments; beyond it, the least recently used fragment without an environment is
+            dropped. Warns if so many, with gradients and Adam's two moments, would need more than the free memory.
         recall_threshold: Cosine at and above which a key recalls its fragment; None: never.
         novelty: Cosine below which a key is new, at first and at last; it falls by
             (modules - 1) (first - last) / capacity at each call, as published.
@@ -156,16 +156,16 @@ class FragmentedCuriosity:
         if not isinstance(module, Curiosity):
             raise TypeError(f"make_module makes a {type(module).__name__}: expected a Curiosity")
         _warn_of_memory(module, capacity)
-        first = Fragment(module, self._make_monitor())
+        initial_fragment = Fragment(module, self._make_monitor())
         self.key_module = None if key_encoder is not None or author_keys else make_module()
         if shared_target and not hasattr(self.key_module, "target"):
             raise ValueError("shared_target = True: expected modules with a target, no key_encoder and no author_keys")
-        self._share_target(first)
+        self._share_target(initial_fragment)
         self._encode = self.key_module.features if self.key_module is not None else key_encoder
-        if getattr(first.module, "num_envs", num_envs) != num_envs:
-            raise ValueError(f"num_envs = {num_envs}: expected {first.module.num_envs}, as of make_module")  # type: ignore[attr-defined]
-        self.current = np.full(num_envs, self.store.write(first))
-        self.obs_shape = tuple(first.module.obs_shape)  # type: ignore[attr-defined]
+        if getattr(initial_fragment.module, "num_envs", num_envs) != num_envs:
+            raise ValueError(f"num_envs = {num_envs}: expected {initial_fragment.module.num_envs}, as of make_module")  # type: ignore[attr-defined]
+        self.current = np.full(num_envs, self.store.write(initial_fragment))
+        self.obs_shape = tuple(initial_fragment.module.obs_shape)  # type: ignore[attr-defined]
         self.novelty_threshold, self.calls = self.novelty[0], 0
         self.events: list[FragmentEvent] = []
         self.errors: Float[Tensor, "time num_envs"] | None = None
@@ -200,17 +200,17 @@ class FragmentedCuriosity:
         for fragment in np.unique(self.current):
             envs = np.flatnonzero(self.current == fragment)
             rows = torch.from_numpy(envs)
-            obs, over = next_obs[:, rows], done[:, rows]
-            error[:, rows], reward[:, rows] = self._error_and_reward(int(fragment), obs, over, envs)
+            obs, ignored = next_obs[:, rows], done[:, rows]
+            error[:, rows], reward[:, rows] = self._error_and_reward(int(fragment), obs, ignored, envs)
             if self.author_keys and len(done):
-                features = self.store.get(int(fragment)).module.features(obs.flatten(0, 1)).view(*over.shape, -1)
+                features = self.store.get(int(fragment)).module.features(obs.flatten(0, 1)).view(*ignored.shape, -1)
                 keys = features.new_zeros(*done.shape, features.shape[-1]) if keys is None else keys
                 keys[:, rows] = features
         if keys is not None:
             key_rows = keys.reshape(*done.shape, -1).numpy(force=True)
-            watched = (reward if self.normalised_surprisal else error).numpy(force=True)
+            monitored = (reward if self.normalised_surprisal else error).numpy(force=True)
             n_before = len(self.events)
-            self._go_through(key_rows, watched, ~done.numpy(force=True))
+            self._go_through(key_rows, monitored, ~done.numpy(force=True))
             for event in self.events[n_before:] if self.recompute_after_event else ():
                 after_event = slice(event.step, None), slice(event.env, event.env + 1)
                 error[after_event], reward[after_event] = self._error_and_reward(
@@ -221,15 +221,15 @@ class FragmentedCuriosity:
         return reward
 
     def _error_and_reward(
-        self, fragment: int, obs: Tensor, over: Bool[Tensor, "time batch"], envs: Int[np.ndarray, "batch"]
+        self, fragment: int, obs: Tensor, ignored: Bool[Tensor, "time batch"], envs: Int[np.ndarray, "batch"]
     ) -> tuple[Float[Tensor, "time batch"], Float[Tensor, "time batch"]]:
         """The errors of a fragment's module on the observations of some environments, and the rewards for them."""
         module = self.store.get(fragment).module
-        module.observe(obs[~over])
+        module.observe(obs[~ignored])
         with torch.no_grad():
-            errors = module.error(obs.flatten(0, 1)).view_as(over)
+            errors = module.error(obs.flatten(0, 1)).view_as(ignored)
         check_errors(errors)
-        return errors, module.reward(errors, over, envs)
+        return errors, module.reward(errors, ignored, envs)
 
     def _go_through(self, keys: np.ndarray, errors: np.ndarray, valid: np.ndarray) -> None:
         if self._last_keys is None:
@@ -241,9 +241,9 @@ class FragmentedCuriosity:
             steps = np.flatnonzero(valid[:, env])
             self._scan(env, steps, keys[steps, env], errors[steps, env].astype(np.float64))
         self._last_keys = keys[-1].copy()
-        first, last = self.novelty
-        self.novelty_threshold -= (len(self.store) - 1) * (first - last) / self.capacity
-        self.novelty_threshold = max(last, self.novelty_threshold)
+        first_novelty, last_novelty = self.novelty
+        self.novelty_threshold -= (len(self.store) - 1) * (first_novelty - last_novelty) / self.capacity
+        self.novelty_threshold = max(last_novelty, self.novelty_threshold)
 
     def _scan(self, env: int, steps: Int[np.ndarray, "time"], keys: np.ndarray, errors: np.ndarray) -> None:
         """Scan the steps of an environment up to its first event."""
@@ -253,24 +253,24 @@ class FragmentedCuriosity:
         if self.recall_threshold is not None:
             repeats = errors == np.concatenate([[monitor.previous], errors[:-1]])
             recalls = (match.similarity >= self.recall_threshold) & (match.target != source) & ~repeats
-        end = int(recalls.argmax()) if recalls.any() else len(steps)
+        recall_index = int(recalls.argmax()) if recalls.any() else len(steps)
         novel = (match.similarity < self.novelty_threshold) & keys.any(1)
-        if end:
+        if recall_index:
             self.store.touch(source)
         index = 0
-        while (offset := monitor.scan(errors[index:end])) is not None:
+        while (offset := monitor.scan(errors[index:recall_index])) is not None:
             index += offset
             if novel[index] and self._room(source):
                 self._fragment(env, int(steps[index]), keys, index)
                 return
             index += 1
-        if end < len(steps):
-            self.current[env] = target = int(match.target[end])
+        if recall_index < len(steps):
+            self.current[env] = target = int(match.target[recall_index])
             self.store.touch(target)
-            self.events.append(FragmentEvent("recall", self.calls, int(steps[end]), env, source, target))
+            self.events.append(FragmentEvent("recall", self.calls, int(steps[recall_index]), env, source, target))
 
     def _room(self, source: int) -> bool:
-        """Whether a fragment can begin without dropping one that an environment is in."""
+        """Whether a fragment can begin without dropping the fragment of an environment."""
         return len(self.store) < self.capacity or not {*self.store.ids} <= {source, *self.current.tolist()}
 
     def _fragment(self, env: int, step: int, keys: np.ndarray, index: int) -> None:
@@ -304,7 +304,9 @@ class FragmentedCuriosity:
             raise ValueError(f"envs = {envs.tolist()}: expected integers from 0 to {self.num_envs - 1}")
         rows = np.arange(self.num_envs) if envs is None else envs
         if obs.shape[1] != len(rows):
-            raise ValueError(f"obs.shape = {tuple(obs.shape)}: expected (time, {len(rows)}, ...), as envs says")
+            raise ValueError(
+                f"obs.shape = {tuple(obs.shape)}: expected (time, {len(rows)}, ...), an environment for each of envs"
+            )
         if not len(rows):
             raise ValueError("envs = []: expected at least one environment")
         losses = []
@@ -319,8 +321,8 @@ class FragmentedCuriosity:
         envs = {"current": self.current.copy(), "waits": self._waits.copy(), "calls": self.calls}
         fragments = {"store": self.store.state_dict(), "novelty_threshold": self.novelty_threshold}
         keys = None if self.key_module is None else self.key_module.state_dict()
-        last = {"last_keys": None if self._last_keys is None else self._last_keys.copy()}
-        return envs | fragments | last | {"key_module": keys, "events": [list(event) for event in self.events]}
+        last_keys = {"last_keys": None if self._last_keys is None else self._last_keys.copy()}
+        return envs | fragments | last_keys | {"key_module": keys, "events": [list(event) for event in self.events]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of ``state_dict``; raises if it has another form."""
@@ -340,9 +342,10 @@ class FragmentedCuriosity:
 
 def _warn_of_memory(module: Any, capacity: int) -> None:
     """Warn if ``capacity`` modules like this one would need more than the free memory, where that is known."""
-    values = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
-    size = sum(value.nbytes * (4 if value.requires_grad else 1) for value in values)  # with gradient and two moments
-    free = _free_memory(values[0].device) if values else None
+    tensors = [*module.parameters(), *module.buffers()] if isinstance(module, torch.nn.Module) else []
+    # With a gradient and two moments, a parameter takes four times its size.
+    size = sum(tensor.nbytes * (4 if tensor.requires_grad else 1) for tensor in tensors)
+    free = _free_memory(tensors[0].device) if tensors else None
     if free is not None and capacity * size > free:
         need = (
             f"{capacity} modules of {size / 2**20:.3g} MiB each, as they learn, need {capacity * size / 2**30:.3g} GiB"

@@ -58,15 +58,15 @@ def grid_of(observation_space: spaces.Space[Any]) -> tuple[Edges, Edges, Int[np.
         array([16, 16, 16])
     """
     if isinstance(observation_space, spaces.Discrete):
-        first, n = int(observation_space.start), int(observation_space.n)
-        return np.array([float(first)]), np.array([float(first + n)]), np.array([n])
+        lowest, n_states = int(observation_space.start), int(observation_space.n)
+        return np.array([float(lowest)]), np.array([float(lowest + n_states)]), np.array([n_states])
     features = features_of(observation_space)
     if 2**features > MOST_CELLS:
         raise ValueError(f"observation_space = {observation_space!r}: expected fewer features, for a grid over them")
-    ends: Any = observation_space
-    low, high = (np.where(np.abs(end) < UNBOUNDED, end, np.sign(end) * EDGE) for end in (ends.low, ends.high))
+    box: Any = observation_space
+    low, high = (np.where(np.abs(bound) < UNBOUNDED, bound, np.sign(bound) * EDGE) for bound in (box.low, box.high))
     # A single bound near the usual end of the grid, or beyond it, moves the other end away from it.
-    above, below = (high - low < EDGE) & (ends.high >= UNBOUNDED), (high - low < EDGE) & (ends.low <= -UNBOUNDED)
+    above, below = (high - low < EDGE) & (box.high >= UNBOUNDED), (high - low < EDGE) & (box.low <= -UNBOUNDED)
     low, high = np.where(below, high - 2 * EDGE, low), np.where(above, low + 2 * EDGE, high)
     bins = np.full(features, max(2, int(CELLS ** (1 / features) + 1e-9)))
     return low.astype(float), np.where(high > low, high, low + 1).astype(float), bins

@@ -64,14 +64,14 @@ class IntrinsicReward(VectorWrapper):
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Take a step in every environment; one that restarts an episode has no intrinsic reward."""
+        """Take a step in every environment; a step that restarts an episode has no intrinsic reward."""
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
         next_obs = torch.as_tensor(np.array(observations))[None]
         next_obs = next_obs.float() if next_obs.is_floating_point() else next_obs
-        ignored = torch.from_numpy(self._over.copy())[None]
-        intrinsic = self.curiosity.bonus(next_obs, ignored)[0].numpy(force=True).astype(np.float64)
+        restarting = torch.from_numpy(self._over.copy())[None]
+        intrinsic = self.curiosity.bonus(next_obs, restarting)[0].numpy(force=True).astype(np.float64)
         self._over = terminated | truncated
-        self._seen.append((next_obs, ~ignored))
+        self._seen.append((next_obs, ~restarting))
         if len(self._seen) == self.learn_every:
             self.curiosity.update(*(torch.cat(column) for column in zip(*self._seen, strict=True)))
         if len(self._seen) >= self.learn_every:

@@ -3,9 +3,11 @@
     Q-learning    Q(s, a)  <- Q(s, a)  + lr (r + gamma max_b Q(s', b) - Q(s, a))
     QSS-learning  Q(s, s') <- Q(s, s') + lr (r + gamma max_{s'' in N(s')} Q(s', s'') - Q(s, s'))
 
-``mdp`` is a ``FiniteMDP``, ``t`` the ``Transitions`` of ``TabularQSS``, ``rule`` is (gamma, lr) and ``schedule`` the
-(final, start, end) of ``EpsilonGreedy``. Each learning step uses up three random numbers, whether or not it needs
-them. Ties between equal values go to the first.
+``mdp`` is a ``FiniteMDP``, ``t`` the ``Transitions`` of ``TabularQSS``, whose fields are also passed by their own names
+(``q``, ``neighbours``, ``degree``, ``actions``, ``known``), ``rule`` is (gamma, lr) and ``schedule`` the (final, start,
+end) of ``EpsilonGreedy``. ``s`` and ``s2`` are a state and the next one, ``a`` an action, ``r`` a reward, ``j`` the
+index of s2 among the neighbours of s, and ``k`` the index of an outcome. Each learning step uses three random numbers,
+even if it does not need all of them. Ties between equal values go to the first.
 """
 
 import numpy as np
@@ -116,7 +118,7 @@ def train_q(mdp, table, best, rule, schedule, episodes, max_steps, evaluations, 
 
 @inline
 def slot_of(neighbours, degree, s, s2):
-    """The index of s2 among the neighbours of s; -1 if it is not one."""
+    """The index of s2 among the neighbours of s; -1 if s2 is not a neighbour."""
     for j in range(degree[s]):
         if neighbours[s, j] == s2:
             return j
@@ -125,7 +127,7 @@ def slot_of(neighbours, degree, s, s2):
 
 @inline
 def best_slot(q, degree, s):
-    """The index of the neighbour with the best transition."""
+    """The index of the neighbour s' of s with the largest Q(s, s')."""
     best = 0
     for j in range(1, degree[s]):
         if q[s, j] > q[s, best]:
@@ -160,10 +162,10 @@ def note_action(t, s, j, a, kind, conflict):
         conflict[0], conflict[1] = s, a
     t.caused[s, a] = j
     if kind == RECENT and previous >= 0:
-        place = t.place[s, previous, a]
+        position = t.place[s, previous, a]
         t.known[s, previous] -= 1
-        last = t.actions[s, previous, t.known[s, previous]]
-        t.actions[s, previous, place], t.place[s, previous, last] = last, place
+        last_action = t.actions[s, previous, t.known[s, previous]]
+        t.actions[s, previous, position], t.place[s, previous, last_action] = last_action, position
         t.place[s, previous, a] = -1
     if kind != KNOWN and t.place[s, j, a] < 0:
         t.actions[s, j, t.known[s, j]] = a
@@ -174,8 +176,8 @@ def note_action(t, s, j, a, kind, conflict):
 @inline
 def action_for(actions, known, s, j, bits):
     """A random one of the actions known to cause a transition, or of all actions if none is known."""
-    n = known[s, j]
-    return actions[s, j, below(bits, n)] if n > 0 else below(bits, actions.shape[2])
+    n_known = known[s, j]
+    return actions[s, j, below(bits, n_known)] if n_known > 0 else below(bits, actions.shape[2])
 
 
 @jit

@@ -40,9 +40,9 @@ def polyak_update(targets: Iterable[Tensor], parameters: Iterable[Tensor], polya
     """Move target parameters a fraction of the way, target <- target + polyak (parameter - target).
 
     Args:
-        targets: Parameters of the target copies, changed in place.
-        parameters: The parameters that they follow.
-        polyak: The fraction.
+        targets: Parameters of the target networks, changed in place.
+        parameters: The parameters that they follow, in the same order.
+        polyak: Fraction of the way, from 0 to 1.
     """
     torch._foreach_lerp_(list(targets), list(parameters), polyak)
 

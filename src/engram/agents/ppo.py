@@ -135,7 +135,7 @@ class VectorActor:
 
     @torch.no_grad()
     def rollout(self, steps: int) -> PPORollout:
-        """Run a number of steps in each environment."""
+        """Run ``steps`` steps in each environment, and return them; the next rollout continues from there."""
         checks.size("steps", steps)
         initial_state, columns, infos = self._state, [], []
         for _ in range(steps):
@@ -144,11 +144,11 @@ class VectorActor:
             logits = output.logits[0]
             action = sample_actions(logits, self.generator).to(logits.device)
             log_prob = logits.log_softmax(-1).gather(-1, action[:, None])[:, 0]
-            array, reward, terminated, truncated, info = self.env.step(action.numpy(force=True))
+            observation_array, reward, terminated, truncated, info = self.env.step(action.numpy(force=True))
             reward, *ends = map(self._tensor, (reward, terminated, terminated | truncated))
             columns.append((*inputs, action, log_prob, output.values[0], reward, *ends, ~self._over))
             infos.append(info)
-            self._observation, self._action = self._tensor(array), action
+            self._observation, self._action = self._tensor(observation_array), action
             self._starts, self._over = self._over, ends[1]
         last_output = self.agent(self._observation[None], self._action[None], self._starts[None], self._state)[0]
         observations, previous, starts, actions, log_probs, values, rewards, terminated_, done, mask = (
@@ -165,7 +165,7 @@ class VectorActor:
         return torch.from_numpy(np.array(array)).to(self.agent.mean.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the environments, which need a ``state_dict`` of their own, and of the agent's memory."""
+        """The state of the environments, which need their own ``state_dict``, and of the agent's memory."""
         env: Any = self.env
         tensors = {"observation": self._observation, "action": self._action, "starts": self._starts, "over": self._over}
         if not hasattr(env, "state_dict") or not hasattr(env, "load_state_dict"):
@@ -219,12 +219,12 @@ def generalised_advantages(
     checks.arguments()
     checks.number("gamma", gamma, minimum=0, maximum=1)
     checks.number("gae_lambda", gae_lambda, minimum=0, maximum=1)
-    differences = rewards + gamma * next_values * ~terminated - values
-    advantages, later = torch.empty_like(differences), torch.zeros_like(differences[0])
-    goes_on = gamma * gae_lambda * (~done).to(later)
+    td_errors = rewards + gamma * next_values * ~terminated - values
+    advantages, next_advantage = torch.empty_like(td_errors), torch.zeros_like(td_errors[0])
+    continuation = gamma * gae_lambda * (~done).to(next_advantage)
     for t in range(len(rewards) - 1, -1, -1):
-        later = differences[t] + goes_on[t] * later
-        advantages[t] = later
+        next_advantage = td_errors[t] + continuation[t] * next_advantage
+        advantages[t] = next_advantage
     return advantages
 
 
@@ -338,7 +338,7 @@ def ppo_update(
     if not rollout.mask.any():
         raise ValueError("rollout: expected a step that counts; all of its steps begin episodes, so take longer ones")
     streams = zip((rollout.rewards, intrinsic), (settings.gamma, settings.gamma_intrinsic), strict=True)
-    by_stream = torch.stack(
+    stream_advantages = torch.stack(
         [
             generalised_advantages(
                 rewards.to(rollout.values), rollout.values[..., k], rollout.next_values[..., k], rollout.terminated,
@@ -349,8 +349,8 @@ def ppo_update(
         -1,
     )  # fmt: skip
     advantages, returns = (
-        by_stream @ by_stream.new_tensor([settings.extrinsic, settings.intrinsic]),
-        by_stream + rollout.values,
+        stream_advantages @ stream_advantages.new_tensor([settings.extrinsic, settings.intrinsic]),
+        stream_advantages + rollout.values,
     )
     counted = advantages[rollout.mask]
     advantages = (advantages - counted.mean()) / (counted.std(correction=0) + 1e-8)

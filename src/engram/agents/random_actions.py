@@ -37,7 +37,7 @@ class RandomActions:
         checks.arguments()
         if not isinstance(action_space, spaces.Discrete | spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary):
             raise TypeError(f"action_space = {action_space!r}: expected actions that are numbers")
-        self.action_space = copy.deepcopy(action_space)  # with a generator of its own
+        self.action_space = copy.deepcopy(action_space)  # with its own generator
         self.action_space.seed(int(rng.integers(2**31)))
 
     def act(self, observation: Any) -> Any:

@@ -17,14 +17,14 @@ from engram.state import Axes, check_state
 
 
 class TransitionBatch(NamedTuple):
-    """A batch of transitions; ``actions`` are None in a log of states."""
+    """A batch of transitions; ``actions`` are None if only states were recorded."""
 
     states: Float[Tensor, "batch features"]
     actions: Float[Tensor, "batch actions"] | None  # vectors of ``ActionVectors``
     rewards: Float[Tensor, "batch"]
     next_states: Float[Tensor, "batch features"]
     terminated: Float[Tensor, "batch"]  # 1 where the episode terminated, not where it was truncated
-    truncated: Float[Tensor, "batch"]
+    truncated: Float[Tensor, "batch"]  # 1 where the episode was truncated after the step
 
 
 class ReplayBuffer:
@@ -100,28 +100,28 @@ class ReplayBuffer:
             expected = "None, in a log of states" if self.actions is None else "those of each transition"
             raise ValueError(f"actions = {actions!r}: expected {expected}")
         checks.has_shape("rewards", np.shape(rewards), ("transitions",))
-        n, arrays = len(rewards), {"states": states, "rewards": rewards, "next_states": next_states}
+        n_transitions, arrays = len(rewards), {"states": states, "rewards": rewards, "next_states": next_states}
         for name, array in arrays.items():
-            shape = (n,) if name == "rewards" else (n, self.features)
+            shape = (n_transitions,) if name == "rewards" else (n_transitions, self.features)
             if np.shape(array) != shape:
                 raise ValueError(f"{name}.shape = {np.shape(array)}: expected {shape}")
             if not np.isfinite(array).all():
                 raise FloatingPointError(f"{name} of transition {self.written} or later: expected finite numbers")
         flags = {"terminated": terminated, "truncated": truncated}
-        ends = [checks.array(name, flag, (n,), np.float32)[:, None] for name, flag in flags.items()]
-        for (name, flag), end in zip(flags.items(), ends, strict=True):
-            if getattr(flag, "dtype", None) != np.bool_ and not ((end == 0) | (end == 1)).all():
+        flag_columns = [checks.array(name, flag, (n_transitions,), np.float32)[:, None] for name, flag in flags.items()]
+        for (name, flag), flag_column in zip(flags.items(), flag_columns, strict=True):
+            if getattr(flag, "dtype", None) != np.bool_ and not ((flag_column == 0) | (flag_column == 1)).all():
                 raise ValueError(f"{name} = {flag!r}: expected True or False for each transition")
         vectors = [] if self.actions is None else [self.actions.encode(actions)]
-        if vectors and len(vectors[0]) != n:
-            raise ValueError(f"actions = {actions!r}: expected one for each of {n} transitions")
-        columns = [states, *vectors, np.reshape(rewards, (n, 1)), next_states, *ends]
+        if vectors and len(vectors[0]) != n_transitions:
+            raise ValueError(f"actions = {actions!r}: expected one for each of {n_transitions} transitions")
+        columns = [states, *vectors, np.reshape(rewards, (n_transitions, 1)), next_states, *flag_columns]
         rows = torch.cat([torch.as_tensor(column, dtype=torch.float32) for column in columns], 1)[-self.capacity :]
         if not rows.isfinite().all():
             raise ValueError("states, rewards or next_states have a number beyond 32 bits: expected at most 3.4e38")
-        indices = (self.written + torch.arange(n)[-self.capacity :]) % self.capacity
+        indices = (self.written + torch.arange(n_transitions)[-self.capacity :]) % self.capacity
         self._rows[indices] = rows
-        self.written += n
+        self.written += n_transitions
 
     def add_log(
         self, states: Any, actions: Any, rewards: Any, next_states: Any, *, terminated: Any, truncated: Any
@@ -176,7 +176,7 @@ class ReplayBuffer:
         """Continue from a ``state_dict``.
 
         Args:
-            state: State of a buffer with this capacity, and with observations and actions of these sizes.
+            state: State of a buffer with the same capacity and the same sizes of observations and actions.
 
         Raises:
             TypeError, ValueError: It does not fit this buffer.
@@ -202,7 +202,7 @@ def check_outcomes(batch: TransitionBatch) -> None:
     if not batch.states.shape[:1] == batch.next_states.shape[:1] == batch.rewards.shape == batch.terminated.shape:
         raise ValueError(
             f"batch.rewards.shape = {tuple(batch.rewards.shape)}, batch.terminated.shape = "
-            f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), and as many next states"
+            f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), also of next states"
         )
 
 

@@ -1,4 +1,4 @@
-"""Returns: the discounted sums of rewards that a learner is trained towards, computed when an episode is over."""
+"""Returns: the discounted sums of rewards that a learner learns to predict, computed when an episode is over."""
 
 from __future__ import annotations
 

@@ -150,17 +150,17 @@ class RND(nn.Module):
         rows = np.arange(self.num_envs) if envs is None else envs
         if tuple(error.shape) != tuple(done.shape) or error.shape[1] != len(rows):
             shapes = f"error.shape = {tuple(error.shape)}, done.shape = {tuple(done.shape)}"
-            raise ValueError(f"{shapes}: expected those of {len(rows)} environments, as envs says")
+            raise ValueError(f"{shapes}: expected (time, {len(rows)}), an environment for each of envs")
         if not ((rows >= 0) & (rows < self.num_envs)).all():
             raise ValueError(f"envs = {rows}: expected numbers from 0 to {self.num_envs - 1}")
-        sums = self.filtered[rows].numpy(force=True)
-        errors, over = error.double().numpy(force=True), done.numpy(force=True)
+        filtered_errors = self.filtered[rows].numpy(force=True)
+        errors, ignored = error.double().numpy(force=True), done.numpy(force=True)
         discounted = np.empty_like(errors)
-        for t, (e, ends) in enumerate(zip(errors, over, strict=True)):
-            sums = np.where(ends, sums, self.gamma * sums + e)
-            discounted[t] = sums
-        self.filtered[rows] = torch.from_numpy(sums).to(self.filtered.device)
-        self.scale.add(torch.from_numpy(discounted[~over]).to(self.filtered.device))
+        for t, (step_errors, ignored_now) in enumerate(zip(errors, ignored, strict=True)):
+            filtered_errors = np.where(ignored_now, filtered_errors, self.gamma * filtered_errors + step_errors)
+            discounted[t] = filtered_errors
+        self.filtered[rows] = torch.from_numpy(filtered_errors).to(self.filtered.device)
+        self.scale.add(torch.from_numpy(discounted[~ignored]).to(self.filtered.device))
         return error * ~done / self.scale.var.sqrt().clamp(min=SCALE_FLOOR).to(error.dtype)
 
     def bonus(

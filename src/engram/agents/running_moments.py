@@ -42,8 +42,8 @@ class RunningMoments(nn.Module):
         count: float = 1e-4,
     ) -> None:
         super().__init__()
-        for name, start, value in (("mean", mean, 0.0), ("var", std, 1.0)):
-            initial = torch.full(shape, value) if start is None else start
+        for name, initial_statistic, default in (("mean", mean, 0.0), ("var", std, 1.0)):
+            initial = torch.full(shape, default) if initial_statistic is None else initial_statistic
             checks.has_shape("std" if name == "var" else name, tuple(initial.shape), shape)
             self.register_buffer(name, initial.double() ** (2 if name == "var" else 1))
         self.register_buffer("count", torch.tensor(checks.number("count", count, above=0), dtype=torch.float64))

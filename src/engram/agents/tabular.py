@@ -24,7 +24,7 @@ class Tabular(ABC):
     Args:
         low: Lower edge of the grid, (features,); observations beyond the grid are in the outermost cells.
         high: Upper edge, (features,).
-        bins: Cells along each axis, (features,). For n numbered states, low is [0], high and bins are [n].
+        bins: Cells along each axis, (features,). For states 0 to n - 1, low is [0], high and bins are [n].
         actions: Number of actions.
         rng: Source of all randomness.
         exploration: Policy over the action values; ``EpsilonGreedy()`` if None.
@@ -104,7 +104,7 @@ class Tabular(ABC):
             raise RuntimeError("observe was called without an action: expected act before it")
         checks.instance("terminated", terminated, bool | np.bool_)  # type: ignore[arg-type]
         if observation is None and not self._can_learn_without_next(terminated):
-            raise ValueError("observation = None: expected the one after the action")
+            raise ValueError("observation = None: expected the observation after the action")
         reward = checks.number("reward", reward)
         next_cell = 0 if observation is None else self.cell(observation)
         self._fit(*map(np.array, ([self._cell], [self._action], [reward], [next_cell], [terminated])))
@@ -135,16 +135,18 @@ class Tabular(ABC):
             ValueError: The arrays differ in length, a number is not finite, or an action is out of range.
         """
         rewards = checks.array("rewards", rewards, ("transitions",))
-        n = len(rewards)
-        ends = checks.array("terminated", terminated, (n,), bool)
-        states = self._cells("observations", observations, n)
-        next_states = self._cells("next_observations", next_observations, n)
-        action_array = np.zeros(0, np.int64) if actions is None else checks.array("actions", actions, (n,), np.int64)
+        n_transitions = len(rewards)
+        terminations = checks.array("terminated", terminated, (n_transitions,), bool)
+        states = self._cells("observations", observations, n_transitions)
+        next_states = self._cells("next_observations", next_observations, n_transitions)
+        action_array = (
+            np.zeros(0, np.int64) if actions is None else checks.array("actions", actions, (n_transitions,), np.int64)
+        )
         if len(action_array) and not 0 <= action_array.min() <= action_array.max() < self.actions:
             raise ValueError(
                 f"actions from {action_array.min()} to {action_array.max()}: expected 0 to {self.actions - 1}"
             )
-        self._fit(states, action_array, rewards, next_states, ends)
+        self._fit(states, action_array, rewards, next_states, terminations)
 
     def train(
         self, mdp: FiniteMDP, episodes: int, *, max_steps: int = 500, evaluations: int = 1

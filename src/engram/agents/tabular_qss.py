@@ -57,8 +57,8 @@ class TabularQSS(Tabular):
         **options: ``exploration`` and ``gamma`` of ``Tabular``.
 
     Raises:
-        ValueError: A cell has no neighbours, or one that is not a cell; or the inverse of a transition is empty, or
-            contains a number that is not an action.
+        ValueError: A cell has no neighbours, or a neighbour that is not a cell; or the inverse of a transition is
+            empty, or contains a number that is not an action.
 
     Source: Edwards et al., "Estimating Q(s,s') with deep deterministic dynamics gradients" (2020), section 3.
 
@@ -102,20 +102,20 @@ class TabularQSS(Tabular):
 
         While no action is known to cause the best transition, all actions have its value.
         """
-        t, s = self.transitions, self.cell(observation)
-        best = int(t.q[s, : max(t.degree[s], 1)].argmax())
-        values = np.full(self.actions, -np.inf if t.known[s, best] else t.q[s, best])
-        if t.known[s, best]:
-            for j in range(t.degree[s]):
-                causing = t.actions[s, j, : t.known[s, j]]
-                values[causing] = np.maximum(values[causing], t.q[s, j])
+        transitions, cell = self.transitions, self.cell(observation)
+        best = int(transitions.q[cell, : max(transitions.degree[cell], 1)].argmax())
+        values = np.full(self.actions, -np.inf if transitions.known[cell, best] else transitions.q[cell, best])
+        if transitions.known[cell, best]:
+            for j in range(transitions.degree[cell]):
+                causing = transitions.actions[cell, j, : transitions.known[cell, j]]
+                values[causing] = np.maximum(values[causing], transitions.q[cell, j])
         return values
 
     def transition_values(self) -> Float[np.ndarray, "states states"]:
         """Q(s, s'), NaN where s' is not a neighbour of s."""
-        t, values = self.transitions, np.full((self.states, self.states), np.nan)
-        row, slot = np.nonzero(np.arange(t.q.shape[1]) < t.degree[:, None])
-        values[row, t.neighbours[row, slot]] = t.q[row, slot]
+        transitions, values = self.transitions, np.full((self.states, self.states), np.nan)
+        row, slot = np.nonzero(np.arange(transitions.q.shape[1]) < transitions.degree[:, None])
+        values[row, transitions.neighbours[row, slot]] = transitions.q[row, slot]
         return values
 
     def actions_for(self, observation: Any, next_observation: Any) -> list[int]:
@@ -124,18 +124,18 @@ class TabularQSS(Tabular):
         Raises:
             ValueError: The second state is not a neighbour of the first.
         """
-        t, s = self.transitions, self.cell(observation)
+        transitions, cell = self.transitions, self.cell(observation)
         with checks.noted(next_observation=next_observation):
             next_cell = self.cell(next_observation)
-        slot = np.flatnonzero(t.neighbours[s, : t.degree[s]] == next_cell)
+        slot = np.flatnonzero(transitions.neighbours[cell, : transitions.degree[cell]] == next_cell)
         if not len(slot):
             raise ValueError(f"next_observation = {next_observation!r}: expected a neighbour of {observation!r}")
-        return sorted(t.actions[s, slot[0], : t.known[s, slot[0]]].tolist())
+        return sorted(transitions.actions[cell, slot[0], : transitions.known[cell, slot[0]]].tolist())
 
     def clear_inverse(self) -> None:
         """Forget which actions cause which transition, when the actions have changed; the values stay."""
         if callable(self.inverse):
-            raise ValueError("the inverse was given: expected one that is learned, which can be forgotten")
+            raise ValueError("the inverse is a given function: expected a learned inverse, which can be cleared")
         self.transitions.known[...], self.transitions.place[...], self.transitions.caused[...] = 0, -1, -1
 
     def _set_neighbours(self, neighbours: Callable[[int], Sequence[int]]) -> None:
@@ -143,30 +143,30 @@ class TabularQSS(Tabular):
             lists = [list(dict.fromkeys(int(cell) for cell in neighbours(s))) for s in range(self.states)]
         for s, cells in enumerate(lists):
             if not cells or not 0 <= min(cells) <= max(cells) < self.states:
-                raise ValueError(f"neighbours({s}) = {cells}: expected one at least, from 0 to {self.states - 1}")
+                raise ValueError(f"neighbours({s}) = {cells}: expected at least one cell, from 0 to {self.states - 1}")
         self._make_room(max(map(len, lists)))
         for s, cells in enumerate(lists):
             self.transitions.neighbours[s, : len(cells)], self.transitions.degree[s] = cells, len(cells)
 
     def _set_inverse(self, inverse: Callable[[int, int], Sequence[int]]) -> None:
-        t = self.transitions
+        transitions = self.transitions
         for s in range(self.states):
-            for j in range(t.degree[s]):
+            for j in range(transitions.degree[s]):
                 with checks.noted(inverse=inverse):
-                    causes = list(dict.fromkeys(int(a) for a in inverse(s, int(t.neighbours[s, j]))))
+                    causes = list(dict.fromkeys(int(a) for a in inverse(s, int(transitions.neighbours[s, j]))))
                 if not causes or not 0 <= min(causes) <= max(causes) < self.actions:
-                    value = f"inverse({s}, {t.neighbours[s, j]}) = {causes}"
-                    raise ValueError(f"{value}: expected one action at least, from 0 to {self.actions - 1}")
-                t.actions[s, j, : len(causes)], t.known[s, j] = causes, len(causes)
-                t.place[s, j, causes] = np.arange(len(causes))
+                    value = f"inverse({s}, {transitions.neighbours[s, j]}) = {causes}"
+                    raise ValueError(f"{value}: expected at least one action, from 0 to {self.actions - 1}")
+                transitions.actions[s, j, : len(causes)], transitions.known[s, j] = causes, len(causes)
+                transitions.place[s, j, causes] = np.arange(len(causes))
 
     def _make_room(self, room: int) -> None:
         """Make room for ``room`` neighbours of each state."""
-        old = self.transitions
+        old_transitions = self.transitions
         self.transitions = _empty(self.states, self.actions, room, self.initial_value)
         for name in ("q", "neighbours", "actions", "known", "place"):
-            getattr(self.transitions, name)[:, : old.q.shape[1]] = getattr(old, name)
-        self.transitions.degree[...], self.transitions.caused[...] = old.degree, old.caused
+            getattr(self.transitions, name)[:, : old_transitions.q.shape[1]] = getattr(old_transitions, name)
+        self.transitions.degree[...], self.transitions.caused[...] = old_transitions.degree, old_transitions.caused
 
     @property
     def _kind(self) -> int:
@@ -179,9 +179,9 @@ class TabularQSS(Tabular):
 
         log, conflict = (states, actions, rewards, next_states, terminated), np.full(2, -1)
         if self._given and len(states) > 1:  # all are checked before one is learned
-            t = self.transitions
-            in_use = np.arange(t.q.shape[1]) < t.degree[states, None]
-            expected = ((t.neighbours[states] == next_states[:, None]) & in_use).any(1)
+            transitions = self.transitions
+            in_use = np.arange(transitions.q.shape[1]) < transitions.degree[states, None]
+            expected = ((transitions.neighbours[states] == next_states[:, None]) & in_use).any(1)
             for i in np.flatnonzero(~expected)[:1]:
                 self._refuse_or_make_room(int(states[i]), int(next_states[i]))
         n_fitted, rule = 0, (self.gamma, self.learning_rate)
@@ -194,24 +194,24 @@ class TabularQSS(Tabular):
 
     def _refuse_or_make_room(self, state: int, next_state: int) -> None:
         if self._given:
-            t = self.transitions
-            expected = t.neighbours[state, : t.degree[state]].tolist()
+            transitions = self.transitions
+            expected = transitions.neighbours[state, : transitions.degree[state]].tolist()
             raise ValueError(f"next_observations: cell {next_state} follows cell {state}: expected one of {expected}")
         self._make_room(self.transitions.q.shape[1] + NEW_NEIGHBOURS)
 
     def _train(self, mdp: FiniteMDP, limits: tuple[Any, ...]) -> int:
         from engram.agents import kernels
 
-        t = self.transitions
+        transitions = self.transitions
         room = 0
         for s in np.flatnonzero(~mdp.terminal):
-            possible = mdp.successors[s][mdp.probabilities[s] > 0]
-            neighbours = t.neighbours[s, : t.degree[s]]
-            new = np.setdiff1d(possible, neighbours)
-            if self._given and len(new):
-                self._refuse_or_make_room(int(s), int(new[0]))
-            room = max(room, len(neighbours) + len(new))
-        if room > t.q.shape[1]:
+            successors = mdp.successors[s][mdp.probabilities[s] > 0]
+            neighbours = transitions.neighbours[s, : transitions.degree[s]]
+            new_neighbours = np.setdiff1d(successors, neighbours)
+            if self._given and len(new_neighbours):
+                self._refuse_or_make_room(int(s), int(new_neighbours[0]))
+            room = max(room, len(neighbours) + len(new_neighbours))
+        if room > transitions.q.shape[1]:
             self._make_room(room)
         conflict = np.full(2, -1)
         rule, (schedule, *other_limits) = (self.gamma, self.learning_rate), limits

@@ -97,7 +97,7 @@ class TD3(Learner):
 
     @torch.no_grad()
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
-        """The targets y of the critic; ValueError if rewards or terminations are not one for each state."""
+        """The targets y of the critic; ValueError unless each state has one reward and one termination."""
         checks.arguments()
         check_outcomes(batch)
         next_actions = self.actions.squash(self.target_policy(batch.next_states))

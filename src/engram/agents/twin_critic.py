@@ -34,10 +34,10 @@ class TwinCritic(nn.Module):
     def forward(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "twins batch"]:
         """Q1 and Q2."""
         hidden = x.expand(2, *x.shape)
-        last = len(self.weights) - 1
+        output_layer = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
-            if layer < last:
+            if layer < output_layer:
                 hidden = hidden.relu_()
         return hidden.squeeze(-1)
 
@@ -47,10 +47,10 @@ class TwinCritic(nn.Module):
         return 2 * nn.functional.mse_loss(values, y.expand_as(values))
 
     def first(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch"]:
-        """Only Q1."""
-        last = len(self.weights) - 1
+        """The values of the first critic, Q1."""
+        output_layer = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.addmm(bias[0], x, weight[0])
-            if layer < last:
+            if layer < output_layer:
                 x = x.relu_()
         return x.squeeze(1)

@@ -44,16 +44,16 @@ def vector_episodes(
         actions = act(observations)
         previous, (observations, rewards, terminated, truncated, infos) = np.array(observations), env.step(actions)
         totals += np.where(running, rewards, 0.0)
-        over = terminated | truncated
+        finished = terminated | truncated
         next_observations = np.array(observations)
-        if mode is AutoresetMode.SAME_STEP and over.any():
-            for row in np.flatnonzero(over):
+        if mode is AutoresetMode.SAME_STEP and finished.any():
+            for row in np.flatnonzero(finished):
                 next_observations[row] = infos["final_obs"][row]
         if record is not None:
             columns = previous, np.asarray(actions), rewards, next_observations
-            ends = {"terminated": terminated[running], "truncated": truncated[running]}
-            record(*(column[running] for column in columns), **ends)
-        running = running & ~over
-        if mode is AutoresetMode.DISABLED and over.any() and running.any():
-            observations, _ = env.reset(options={"reset_mask": over})
+            episode_ends = {"terminated": terminated[running], "truncated": truncated[running]}
+            record(*(column[running] for column in columns), **episode_ends)
+        running = running & ~finished
+        if mode is AutoresetMode.DISABLED and finished.any() and running.any():
+            observations, _ = env.reset(options={"reset_mask": finished})
     return totals

@@ -16,12 +16,12 @@ def cross_temporal_decoding(
     """The accuracy of decoding two classes from activity at one time with templates from another time.
 
     Units are z-scored at each time with the mean and deviation of the training samples. The templates of time t are the
-    means of these samples in each class; a test sample at time t' is assigned the class whose template it correlates
-    with more.
+    means of these samples in each class; a test sample at time t' is assigned the class of the template with which it
+    is more correlated.
 
     Args:
         activity: The activity, (samples, steps, units); samples that are sorted by class have to be shuffled first.
-        labels: The class of each sample: one of two, both of which occur among the training samples.
+        labels: The class of each sample, (samples,); two classes, which both occur among the training samples.
         train_fraction: Share of the samples, taken from the front, from which the templates are made.
 
     Returns:

@@ -26,7 +26,8 @@ def heterogeneity(
 
         1 - mean over t < u of cos(f(o(t)), f(o(u)))
 
-    It is 0 if all observations are alike. An observation whose features are all 0 has a cosine of 0 to every other.
+    It is 0 if the features of all observations have the same direction. An observation whose features are all 0 has a
+    cosine of 0 to every other.
 
     Args:
         env: The environment, in which one episode is played.
@@ -45,9 +46,9 @@ def heterogeneity(
     """
     checks.arguments()
     checks.size("steps", steps)
-    draw = checks.rng("rng", rng)
-    env.action_space.seed(int(draw.integers(2**31)))
-    observations, done = [np.array(env.reset(seed=int(draw.integers(2**31)))[0])], False
+    generator = checks.rng("rng", rng)
+    env.action_space.seed(int(generator.integers(2**31)))
+    observations, done = [np.array(env.reset(seed=int(generator.integers(2**31)))[0])], False
     for _ in range(steps):
         if done:
             break

@@ -69,7 +69,7 @@ def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.n
 
     Args:
         change: A, weights after minus weights before, (out, in); kernels of a convolution unfolded, (out, in * k * k).
-        predicted: A*, in the same form, with as many columns as A; the number of rows may differ.
+        predicted: A*, in the same form, with the same number of columns as A; the number of rows may differ.
 
     Raises:
         ValueError: The shapes do not fit, or a change is zero.
@@ -89,12 +89,12 @@ def alignment_score(change: Float[np.ndarray, "post pre"], predicted: Float[np.n
             raise ValueError(f"{name} is zero everywhere: expected a change")
     A, B = A / np.abs(A).max(), B / np.abs(B).max()
     if len(A) + len(B) > A.shape[1]:  # use the smaller Gram matrices
-        left, right = A.T @ A, B.T @ B
-        shared = float((left * right).sum())
+        gram_change, gram_predicted = A.T @ A, B.T @ B
+        overlap = float((gram_change * gram_predicted).sum())
     else:
-        left, right = A @ A.T, B @ B.T
-        shared = float(np.square(A @ B.T).sum())
-    return min(shared / float(np.linalg.norm(left) * np.linalg.norm(right)), 1.0)
+        gram_change, gram_predicted = A @ A.T, B @ B.T
+        overlap = float(np.square(A @ B.T).sum())
+    return min(overlap / float(np.linalg.norm(gram_change) * np.linalg.norm(gram_predicted)), 1.0)
 
 
 def extra_memory(update: Callable[[], object], forward: Callable[[], object], state: Iterable[Tensor] = ()) -> int:
@@ -150,13 +150,13 @@ class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.known.update(_storages((args, kwargs)))
-        out = func(*args, **(kwargs or {}))
-        for storage in _storages(out):
+        result = func(*args, **(kwargs or {}))
+        for storage in _storages(result):
             if storage not in self.known:
                 self.known.add(storage)
                 self._change(storage.nbytes())
                 weakref.finalize(storage, self._change, -storage.nbytes())
-        return out
+        return result
 
     def _change(self, size: int) -> None:
         self.now += size
@@ -210,12 +210,12 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs, formula = kwargs or {}, self._formulas.get(func._overloadpacket)
         if formula is None and func is not torch.ops.prim.device.default:
             with self:
-                out = func.decompose(*args, **kwargs)
-            if out is not NotImplemented:
-                return out
-        out = func(*args, **kwargs)
-        self.flops += 0 if formula is None else formula(*args, **kwargs, out_val=out)
-        return out
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        self.flops += 0 if formula is None else formula(*args, **kwargs, out_val=result)
+        return result
 
 
 def _callable(name: str, value: object) -> None:

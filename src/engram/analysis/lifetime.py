@@ -83,9 +83,9 @@ def stay_probabilities(
     stays = choices[..., 1:] == choices[..., :-1]
     rewarded, common = rewarded[..., :-1], common[..., :-1]
     probabilities = np.full((2, 2), np.nan)
-    for r, c in np.ndindex(2, 2):
-        if (is_case := (rewarded == r) & (common == c)).any():
-            probabilities[r, c] = stays[is_case].mean()
+    for was_rewarded, was_common in np.ndindex(2, 2):
+        if (is_case := (rewarded == was_rewarded) & (common == was_common)).any():
+            probabilities[was_rewarded, was_common] = stays[is_case].mean()
     return probabilities
 
 

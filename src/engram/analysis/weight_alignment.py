@@ -61,7 +61,7 @@ def alignment_by_layer(
 
     Args:
         trained: Parameters after training, by name; vectors, such as biases, are left out.
-        initial: Parameters before training.
+        initial: Parameters before training, by name.
         predicted: The predicted change of each, for example from ``predicted_change``; its scale does not matter.
 
     Returns:
@@ -119,9 +119,9 @@ def shuffled_control(
     _complete(matrices, trained, "trained")  # before the generator moves
     _complete(matrices, initial, "initial")
     shuffled = {}
-    for name, value in trained.items():
-        permutation = torch.randperm(value.numel(), generator=generator, device=generator.device).to(value.device)
-        shuffled[name] = value.flatten()[permutation].view_as(value)
+    for name, weights in trained.items():
+        permutation = torch.randperm(weights.numel(), generator=generator, device=generator.device).to(weights.device)
+        shuffled[name] = weights.flatten()[permutation].view_as(weights)
     return alignment_by_layer(shuffled, initial, predicted)
 
 

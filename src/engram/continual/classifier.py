@@ -136,18 +136,18 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         samples, labels = checks.samples(started, X, y, dtype=[np.float64, np.float32], reset=new)
         if new and partial and classes is None:
             raise ValueError("classes = None: expected all classes at the first call of partial_fit")
-        known = np.unique(labels if classes is None else np.asarray(classes)) if new else self.classes_
-        if len(known) < 2:
-            raise ValueError(f"y has 1 class, {known[0]!r}: a classifier expects at least two")
-        if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), known):
-            raise ValueError(f"classes = {classes!r}: expected {known.tolist()}, as in the first call")
-        if unknown := sorted(set(labels.tolist()) - set(known.tolist())):
-            raise ValueError(f"y holds {unknown[0]!r}: expected classes among {known.tolist()}")
+        known_classes = np.unique(labels if classes is None else np.asarray(classes)) if new else self.classes_
+        if len(known_classes) < 2:
+            raise ValueError(f"y has 1 class, {known_classes[0]!r}: a classifier expects at least two")
+        if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), known_classes):
+            raise ValueError(f"classes = {classes!r}: expected {known_classes.tolist()}, as in the first call")
+        if unknown := sorted(set(labels.tolist()) - set(known_classes.tolist())):
+            raise ValueError(f"y holds {unknown[0]!r}: expected classes among {known_classes.tolist()}")
         checks.number("learning_rate", self.learning_rate, above=0)
         checks.size("batch_size", self.batch_size)
         checks.size("epochs", self.epochs)
         if new:
-            started._start(known, torch.tensor(samples).dtype)
+            started._start(known_classes, torch.tensor(samples).dtype)
             self.__dict__ = started.__dict__
         self._train(
             torch.tensor(samples).to(next(self.network_.parameters())),
@@ -158,21 +158,27 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _start(self, classes: np.ndarray, dtype: torch.dtype) -> None:
         """Make a network, and its method against forgetting."""
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
-        start, order, draws = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+        initial_generator, order_generator, method_generator = (
+            torch.Generator().manual_seed(int(seed)) for seed in seeds
+        )
         hidden = [checks.size("hidden", units) for units in checks.instance("hidden", self.hidden, tuple)]
         sizes = [self.n_features_in_, *hidden]
         layers: list[nn.Module] = []
         for pre, post in pairwise(sizes):
-            layers += [uniform(nn.Linear, pre, post, dtype=dtype, generator=start), nn.ReLU()]
+            layers += [uniform(nn.Linear, pre, post, dtype=dtype, generator=initial_generator), nn.ReLU()]
         kind = checks.choice("head", self.head, ("linear", "dhp"))
-        head: dict[str, Any] = {"dtype": dtype, "generator": start}
-        last = sizes[-1], len(classes)
-        layers.append(uniform(nn.Linear, *last, **head) if kind == "linear" else DHPSoftmax(*last, **head))
+        head_options: dict[str, Any] = {"dtype": dtype, "generator": initial_generator}
+        output_sizes = sizes[-1], len(classes)
+        layers.append(
+            uniform(nn.Linear, *output_sizes, **head_options)
+            if kind == "linear"
+            else DHPSoftmax(*output_sizes, **head_options)
+        )
         network = _Network(*layers)
         if not callable(self.method):
-            raise TypeError(f"method = {self.method!r}: expected what makes a ContinualMethod of a network")
-        self.method_ = checks.instance("method", self.method(network, generator=draws), ContinualMethod)
-        self.classes_, self.network_, self._order = classes, network, order
+            raise TypeError(f"method = {self.method!r}: expected a callable that makes a ContinualMethod for a network")
+        self.method_ = checks.instance("method", self.method(network, generator=method_generator), ContinualMethod)
+        self.classes_, self.network_, self._order = classes, network, order_generator
         self.loss_curve_: list[float] = []
 
     def _train(self, x: Tensor, y: Tensor) -> None:

@@ -56,7 +56,7 @@ class DHPSoftmax(nn.Module):
         ValueError: An argument is out of range.
 
     Source: Thangarasa, Miconi and Taylor, "Enabling continual learning with differentiable Hebbian plasticity" (2020),
-    with what the authors published of its 2019 version.
+    with the published material of its 2019 version.
 
     Examples:
         >>> layer = DHPSoftmax(2, 3, eta=0.5)
@@ -187,7 +187,7 @@ class DHPSoftmax(nn.Module):
         if target.is_floating_point():
             checks.tensor("target", target, (batch, self.out_features), like=self.weight)
             if not ((target >= 0).all() and ((target.sum(1) - 1).abs() <= 1e-4).all()):  # also NaN
-                raise ValueError("target holds rows that are no probabilities: expected a sum of 1")
+                raise ValueError("target has rows that are not probabilities: expected a sum of 1")
             return target
         if target.shape != (batch,):
             raise ValueError(f"target.shape = {tuple(target.shape)}: expected {(batch,)}, a class for each sample")

@@ -14,7 +14,7 @@ from engram.continual.task import Task, task_batches
 
 
 class EWC(QuadraticPenalty):
-    """Elastic weight consolidation with one penalty for each task so far, in the memory that a single one takes.
+    """Elastic weight consolidation with one penalty for each task so far, in the memory of a single penalty.
 
         P = strength * sum_t sum_k F_tk (theta_k - theta*_tk)^2
 
@@ -91,11 +91,11 @@ class EWC(QuadraticPenalty):
         self._merge(self._flattened(fisher), self._current())
 
     def _merge(self, fisher: Tensor, current: Tensor) -> None:
-        old, mean = self._flat["importance"], self._flat["anchor"]
-        total = old + fisher
+        earlier, mean = self._flat["importance"], self._flat["anchor"]
+        total = earlier + fisher
         share = torch.where(total > 0, fisher / total, 1.0)  # a weight that no task needs follows its current value
         gap = current - mean
-        self.constant = self.constant.to(gap) + (old * share * gap).dot(gap)
+        self.constant = self.constant.to(gap) + (earlier * share * gap).dot(gap)
         self._hold(total, mean + share * gap)
 
 
@@ -108,7 +108,7 @@ class OnlineEWC(EWC):
         model: The network, which returns logits, (batch, classes).
         strength: At least 0; half the lambda of the paper (times gamma, if the paper's penalty has gamma F).
         gamma: Fraction of the older tasks' importance that remains at each new task, from 0 to 1.
-        normalise: Scale each task's Fisher information to a mean of 1 first, so that tasks count alike.
+        normalise: Scale each task's Fisher information to a mean of 1 first, so that tasks count equally.
         fisher: Labels for computing the Fisher information, as in ``EWC``.
         n_samples: Samples of a task to measure it with, from the front of the data; None: all.
         applied: How to apply the penalty: ``"proximal"``, ``"gradient"`` or ``"loss"``, as in ``QuadraticPenalty``.

@@ -66,7 +66,7 @@ class FastWeights:
     def __init__(
         self,
         module: nn.Module,
-        update: Update = sgd(0.1),  # noqa: B008 - it has no state of its own
+        update: Update = sgd(0.1),  # noqa: B008 - it has no state
         *,
         select: Collection[str] | None = None,
         order: int = 2,
@@ -101,13 +101,13 @@ class FastWeights:
         if checks.instance("loss", loss, Tensor).numel() != 1:
             raise ValueError(f"loss.shape = {tuple(loss.shape)}: expected one number")
         if not loss.requires_grad:
-            without = "expected one with, neither under torch.no_grad nor in inference mode"
-            raise ValueError(f"loss = {loss.item()} has no gradient: {without}")
-        weights, second = list(self.params.values()), self.order == 2
-        grads = torch.autograd.grad(loss, weights, create_graph=second, allow_unused=True)
+            expected = "expected one with, neither under torch.no_grad nor in inference mode"
+            raise ValueError(f"loss = {loss.item()} has no gradient: {expected}")
+        weights, second_order = list(self.params.values()), self.order == 2
+        grads = torch.autograd.grad(loss, weights, create_graph=second_order, allow_unused=True)
         if all(gradient is None for gradient in grads):
             raise ValueError(
-                f"loss = {loss.item()} depends on no fast weight: expected one computed by these, not others"
+                f"loss = {loss.item()} depends on no fast weight: expected a loss computed with these weights"
             )
         gradients = {
             name: torch.zeros_like(weight) if gradient is None else gradient
@@ -144,7 +144,7 @@ class FastWeights:
             raise ValueError("batches is empty: expected one for each step, at least one")
 
         def take_steps(fast: FastWeights, batches: list[Batch]) -> tuple[FastWeights, list[Tensor]]:
-            fast, losses = fast._with(fast.params, fast.state), []  # own buffers, so that a repetition starts alike
+            fast, losses = fast._with(fast.params, fast.state), []  # so that a repetition starts with the same buffers
             for batch in batches:
                 losses.append(loss(fast, batch))
                 fast = fast.step(losses[-1])
@@ -165,10 +165,10 @@ class FastWeights:
         return self._with(params, tree_map_only(Tensor, Tensor.detach, self.state))
 
     def _with(self, params: Weights, state: Any) -> FastWeights:
-        new = copy.copy(self)
-        new.params, new.state = params, state
-        new.buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        return new
+        copied = copy.copy(self)
+        copied.params, copied.state = params, state
+        copied.buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        return copied
 
 
 def _selected(module: nn.Module, select: Collection[str] | None) -> Weights:
@@ -181,10 +181,16 @@ def _selected(module: nn.Module, select: Collection[str] | None) -> Weights:
         return chosen
     if isinstance(select, str):
         raise TypeError(f"select = {select!r}: expected a collection of names, as ({select!r},)")
-    for wanted in select:
-        if not any(f"{name}.".startswith(f"{wanted}.") for name in parameters):
-            raise ValueError(f"select has {wanted!r}: expected names among {', '.join(parameters)}, or of submodules")
-    chosen = {n: p for n, p in parameters.items() if any(f"{n}.".startswith(f"{wanted}.") for wanted in select)}
+    for selected_name in select:
+        if not any(f"{name}.".startswith(f"{selected_name}.") for name in parameters):
+            raise ValueError(
+                f"select has {selected_name!r}: expected names among {', '.join(parameters)}, or of submodules"
+            )
+    chosen = {
+        parameter_name: weight
+        for parameter_name, weight in parameters.items()
+        if any(f"{parameter_name}.".startswith(f"{selected_name}.") for selected_name in select)
+    }
     if not chosen:
         raise ValueError("select is empty: expected names of parameters or submodules")
     return chosen

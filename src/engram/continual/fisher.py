@@ -87,7 +87,7 @@ def fisher_diagonal(
             elif kind == "predicted":
                 chosen = p.argmax(1, keepdim=True)
             else:
-                chosen = _places(labels, active)[:, None]
+                chosen = _class_indices(labels, active)[:, None]
             directions = (-p).scatter_add(1, chosen, torch.ones_like(p))[None]
         padded = output.new_zeros(len(directions), *output.shape)
         padded[:, :, active] = directions.to(output.dtype)
@@ -161,10 +161,10 @@ def _mean(
     power: int,
     batched: bool = False,
 ) -> dict[str, Tensor]:
-    """The mean over samples of sum_v |J^T v|^power, where J is the Jacobian of the outputs by the parameters."""
+    """The mean over samples of sum_v |J^T v|^power; J is the Jacobian of the outputs, v are the cotangents."""
     checks.arguments()
     parameters = slow_parameters(model, select)
-    sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in parameters.items()}
+    sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters.items()}
     verified: dict[str, bool] = {}
     count = 0
     with _evaluated(model):
@@ -204,7 +204,7 @@ def _batches(data: Data, n_samples: int | None, device: torch.device) -> Iterato
             if not isinstance(tensor, Tensor) or not tensor.ndim:
                 raise TypeError(f"data yields a {type(batch).__name__}: expected batches of tensors, (inputs, labels)")
         if labels is not None and len(labels) != len(inputs):
-            raise ValueError(f"data yields {len(inputs)} inputs with {len(labels)} labels: expected as many")
+            raise ValueError(f"data yields {len(inputs)} inputs with {len(labels)} labels: expected equal numbers")
         if not len(inputs):
             continue
         inputs, labels = inputs[:remaining].to(device), None if labels is None else labels[:remaining].to(device)
@@ -225,12 +225,12 @@ def _active(output: Tensor, classes: Sequence[int] | None) -> Tensor:
     return active
 
 
-def _places(labels: Tensor | None, active: Tensor) -> Tensor:
+def _class_indices(labels: Tensor | None, active: Tensor) -> Tensor:
     """The index of each label among the active classes."""
     if labels is None:
         raise ValueError("fisher = 'true': expected data of (inputs, labels), not inputs alone")
-    same = labels[:, None] == active
-    if not same.any(1).all():
-        wrong = int(labels[~same.any(1)][0])
-        raise ValueError(f"labels hold {wrong}: expected classes among {active.tolist()}")
-    return same.long().argmax(1)
+    matches = labels[:, None] == active
+    if not matches.any(1).all():
+        unknown_label = int(labels[~matches.any(1)][0])
+        raise ValueError(f"labels hold {unknown_label}: expected classes among {active.tolist()}")
+    return matches.long().argmax(1)

@@ -15,15 +15,18 @@ from engram.continual.task import Task
 
 
 def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]:
-    """Freeze all parameters but those of the head; return the head's, for the optimiser of the next tasks.
+    """Freeze all parameters of a network except those of its head.
 
-    The gradients of frozen parameters are dropped, since an optimiser would apply them again.
+    The gradients of frozen parameters are set to None, since an optimiser would apply them again.
 
     Batch normalisation still updates its running means in training mode, so put such layers into evaluation mode.
 
     Args:
         model: Any module.
         head: Name of a submodule; None: the last child that has parameters.
+
+    Returns:
+        The parameters of the head, for the optimiser of the next tasks.
 
     Raises:
         ValueError: There is no such submodule, or it has no parameters.
@@ -34,11 +37,11 @@ def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]
         ([torch.Size([2, 3]), torch.Size([2])], False)
     """
     parameters = head_parameters(model, head)
-    head_ids = {id(p) for p in parameters}
-    for p in model.parameters():
-        p.requires_grad_(id(p) in head_ids and p.requires_grad)
-        if not p.requires_grad:
-            p.grad = None
+    head_ids = {id(parameter) for parameter in parameters}
+    for parameter in model.parameters():
+        parameter.requires_grad_(id(parameter) in head_ids and parameter.requires_grad)
+        if not parameter.requires_grad:
+            parameter.grad = None
     return parameters
 
 
@@ -47,7 +50,7 @@ def head_parameters(model: nn.Module, head: str | None) -> list[nn.Parameter]:
     checks.arguments()
     modules = dict(checks.instance("model", model, nn.Module).named_modules())
     if head is None:
-        head = next((name for name, m in reversed([*model.named_children()]) if [*m.parameters()]), "")
+        head = next((name for name, child in reversed([*model.named_children()]) if [*child.parameters()]), "")
     parameters = list(modules[checks.choice("head", head, modules)].parameters())
     if not parameters:
         raise ValueError(f"head = {head!r}: expected a submodule with parameters")

@@ -56,9 +56,15 @@ class _SGD:
             raise ValueError(f"lr has no rate for {missing[0]!r}: expected one for each of {', '.join(weights)}")
         no_momentum = not isinstance(momentum, Tensor) and momentum == 0
         if not no_momentum:
-            last = state or {}
-            gradients = {name: momentum * last[name] + g if name in last else g for name, g in gradients.items()}
-        new_weights = {n: w - (lr[n] if isinstance(lr, Mapping) else lr) * gradients[n] for n, w in weights.items()}
+            velocity = state or {}
+            gradients = {
+                name: momentum * velocity[name] + gradient if name in velocity else gradient
+                for name, gradient in gradients.items()
+            }
+        new_weights = {
+            weight_name: weight - (lr[weight_name] if isinstance(lr, Mapping) else lr) * gradients[weight_name]
+            for weight_name, weight in weights.items()
+        }
         return new_weights, None if no_momentum else gradients
 
 
@@ -112,13 +118,15 @@ class _Adam:
 
     def __call__(self, gradients: Weights, weights: Weights, state: AdamState | None) -> tuple[Weights, AdamState]:
         b1, b2 = self.betas
-        steps, *last = (0, {}, {}) if state is None else state
+        steps, *moments = (0, {}, {}) if state is None else state
         steps += 1
-        mean = {name: b1 * last[0].get(name, 0) + (1 - b1) * g for name, g in gradients.items()}
-        square = {name: b2 * last[1].get(name, 0) + (1 - b2) * g.square() for name, g in gradients.items()}
+        mean = {name: b1 * moments[0].get(name, 0) + (1 - b1) * gradient for name, gradient in gradients.items()}
+        square = {
+            name: b2 * moments[1].get(name, 0) + (1 - b2) * gradient.square() for name, gradient in gradients.items()
+        }
         new_weights = {
-            name: w - self.lr / (1 - b1**steps) * mean[name] / (_root(square[name] / (1 - b2**steps)) + self.eps)
-            for name, w in weights.items()
+            name: weight - self.lr / (1 - b1**steps) * mean[name] / (_root(square[name] / (1 - b2**steps)) + self.eps)
+            for name, weight in weights.items()
         }
         return new_weights, AdamState(steps, mean, square)
 

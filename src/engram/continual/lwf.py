@@ -101,8 +101,12 @@ class LwF(ContinualMethod):
             if group and max(group) >= outputs:
                 raise ValueError(f"classes hold {max(group)}: expected indices of the network's {outputs} outputs")
             columns = group or [*range(outputs)]
-            old, new = ((z[:, columns] / self.temperature).log_softmax(1) for z in (old_logits, logits))
-            total = total + nn.functional.kl_div(new, old, log_target=True, reduction="batchmean")
+            old_log_probabilities, new_log_probabilities = (
+                (z[:, columns] / self.temperature).log_softmax(1) for z in (old_logits, logits)
+            )
+            total = total + nn.functional.kl_div(
+                new_log_probabilities, old_log_probabilities, log_target=True, reduction="batchmean"
+            )
         return self.strength * total
 
     def state_dict(self) -> dict[str, Any]:

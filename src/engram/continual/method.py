@@ -64,7 +64,7 @@ class ContinualMethod:
             optimizer: Any optimiser of ``torch.optim``.
 
         Raises:
-            TypeError: ``optimizer`` is not one.
+            TypeError: ``optimizer`` is not an optimiser of ``torch.optim``.
             ValueError: It maximises.
         """
         checks.instance("optimizer", optimizer, Optimizer)
@@ -84,7 +84,7 @@ class ContinualMethod:
         """Store what the method remembers of a task that has ended.
 
         Args:
-            task: Has the training data, ``train``, and the outputs, ``classes``; see ``TaskData``.
+            task: The task, with training data ``train`` and outputs ``classes``; see ``TaskData``.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class ContinualMethod:
         """
         checks.arguments()
         check_state(state, self._form())
-        device = next((p.device for p in self.model.parameters()), None)
+        device = next((parameter.device for parameter in self.model.parameters()), None)
         for name in self.stored:
             setattr(self, name, tree_map_only(Tensor, lambda tensor: tensor.to(device, copy=True), state[name]))
         self.generator.set_state(state["generator"].cpu())
@@ -119,4 +119,6 @@ class ContinualMethod:
 def refuse_maximising(optimizer: Optimizer) -> None:
     """Raise ValueError if an optimiser maximises; methods that act at its steps ask again, as groups can change."""
     if any(group.get("maximize") for group in optimizer.param_groups):
-        raise ValueError("optimizer has maximize = True: expected one that minimises, as the methods' losses are")
+        raise ValueError(
+            "optimizer has maximize = True: expected an optimiser that minimises, since methods add losses"
+        )

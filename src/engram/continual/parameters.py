@@ -34,26 +34,26 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
     """
     checks.arguments()
     checks.instance("model", model, nn.Module)
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if select is None:
-        fast = {id(p) for module in model.modules() for p in _fast(module)}
-        chosen = {name: p for name, p in trained.items() if id(p) not in fast}
+        fast_ids = {id(parameter) for module in model.modules() for parameter in _fast(module)}
+        chosen = {name: parameter for name, parameter in trained.items() if id(parameter) not in fast_ids}
     elif isinstance(select, str):
-        chosen = {name: p for name, p in trained.items() if re.search(select, name)}
+        chosen = {name: parameter for name, parameter in trained.items() if re.search(select, name)}
     elif callable(select):
-        chosen = {name: p for name, p in trained.items() if select(name, p)}
+        chosen = {name: parameter for name, parameter in trained.items() if select(name, parameter)}
     else:
         names = list(select)
         if unknown := [name for name in names if name not in trained]:
             raise ValueError(f"select names {unknown[0]!r}: expected trained parameters, {_some(trained)}")
-        chosen = {name: p for name, p in trained.items() if name in names}
+        chosen = {name: parameter for name, parameter in trained.items() if name in names}
     if not chosen:
         raise ValueError(f"select = {select!r}: leaves no parameter of the model's trained ones, {_some(trained)}")
-    first = next(iter(chosen.values()))
-    for name, p in chosen.items():
-        if p.dtype != first.dtype or p.device != first.device:
-            expected = f"{first.dtype} on {first.device}, as the others"
-            raise ValueError(f"parameter {name!r} is {p.dtype} on {p.device}: expected {expected}")
+    reference = next(iter(chosen.values()))
+    for name, parameter in chosen.items():
+        if parameter.dtype != reference.dtype or parameter.device != reference.device:
+            expected = f"{reference.dtype} on {reference.device}, as the others"
+            raise ValueError(f"parameter {name!r} is {parameter.dtype} on {parameter.device}: expected {expected}")
     return chosen
 
 
@@ -63,7 +63,7 @@ def _fast(module: Any) -> list[nn.Parameter]:
     if not isinstance(getattr(module, "rule", None), PlasticityRule):
         return []
     fast_names = ("alpha", "rule", "neuromodulator")
-    return [p for name, p in module.named_parameters() if name.partition(".")[0] in fast_names]
+    return [parameter for name, parameter in module.named_parameters() if name.partition(".")[0] in fast_names]
 
 
 def _some(names: Iterable[str]) -> str:

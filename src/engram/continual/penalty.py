@@ -26,8 +26,8 @@ class QuadraticPenalty(ContinualMethod):
         P = strength * sum_k Omega_k (theta_k - theta*_k)^2
 
     The importances Omega are given to ``consolidate``; the subclasses measure them at the end of a task. Parameters are
-    matched by name: those that a network gains between tasks have importance 0, those that it loses are dropped with a
-    warning.
+    matched by name: parameters that a network gains between tasks have importance 0, and parameters that it loses are
+    dropped with a warning.
 
     Args:
         model: Any module.
@@ -85,16 +85,16 @@ class QuadraticPenalty(ContinualMethod):
     def penalty(self) -> Float[Tensor, ""]:
         """The value of the penalty."""
         self._match_parameters()
-        gap = torch.cat([p.flatten() for p in self._parameters]) - self._flat["anchor"]
+        gap = torch.cat([parameter.flatten() for parameter in self._parameters]) - self._flat["anchor"]
         return self.strength * (self._flat["importance"] * gap).dot(gap)
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
         """The penalty if ``applied="loss"``, else 0.
 
         Args:
-            x: Inputs of the batch, on which the penalty does not depend.
-            y: Its labels, likewise.
-            logits: The outputs for it, likewise.
+            x: Inputs of the batch; not used.
+            y: Labels of the batch; not used.
+            logits: Outputs for the batch; not used.
         """
         return self.penalty() if self.applied == "loss" and self.tasks else 0.0
 
@@ -102,14 +102,14 @@ class QuadraticPenalty(ContinualMethod):
     def add_grad_(self) -> None:
         """Add the penalty's gradient to the gradient of each parameter, as if ``penalty()`` were part of the loss."""
         self._match_parameters()
-        trained = [index for index, p in enumerate(self._parameters) if p.requires_grad]
+        trained = [index for index, parameter in enumerate(self._parameters) if parameter.requires_grad]
         fields = self._parameters, self._views["anchor"], self._views["importance"]
         parameters, anchors, importances = ([field[index] for index in trained] for field in fields)
-        for p in parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         gaps = _torch._foreach_sub(parameters, anchors)
-        _torch._foreach_addcmul_([p.grad for p in parameters], gaps, importances, 2 * self.strength)
+        _torch._foreach_addcmul_([parameter.grad for parameter in parameters], gaps, importances, 2 * self.strength)
 
     @torch.no_grad()
     def prox_(self, lr: float) -> None:
@@ -139,9 +139,11 @@ class QuadraticPenalty(ContinualMethod):
         """
         super().attach(optimizer)
         self._match_parameters()
-        held = {id(p) for p in self._parameters}
-        if not any(id(p) in held for group in optimizer.param_groups for p in group["params"]):
-            raise ValueError("optimizer has none of the parameters that the penalty holds: expected those of its model")
+        penalised_ids = {id(parameter) for parameter in self._parameters}
+        if not any(id(parameter) in penalised_ids for group in optimizer.param_groups for parameter in group["params"]):
+            raise ValueError(
+                "optimizer has none of the penalised parameters: expected an optimiser of the penalty's model"
+            )
         self.detach()
         before, after = self._before_step, self._after_step
         self._hooks = [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
@@ -171,18 +173,18 @@ class QuadraticPenalty(ContinualMethod):
                 raise ValueError(f"importance names {name!r}: expected some of {', '.join(map(repr, parameters))}")
             checks.tensor(f"importance[{name!r}]", value, tuple(parameters[name].shape), like=parameters[name])
             if (value < 0).any():
-                raise ValueError(f"importance[{name!r}] holds {value.min():g}: expected at least 0")
+                raise ValueError(f"importance[{name!r}] has {value.min():g}: expected at least 0")
         self._hold(self._flattened(importance), self._current())
 
     @property
     def importance(self) -> dict[str, Tensor]:
-        """Omega, by parameter, as views of the stored values."""
+        """The importance Omega of each parameter, by name, as views of the stored values."""
         self._match_parameters()
         return dict(zip(self._shapes, self._views["importance"], strict=True))
 
     @property
     def anchor(self) -> dict[str, Tensor]:
-        """theta*, by parameter, as views of the stored values."""
+        """The anchor theta* of each parameter, by name, as views of the stored values."""
         self._match_parameters()
         return dict(zip(self._shapes, self._views["anchor"], strict=True))
 
@@ -250,9 +252,12 @@ class QuadraticPenalty(ContinualMethod):
         if self.applied != "proximal" or not self.tasks:
             return
         self._match_parameters()
-        indices = {id(p): index for index, p in enumerate(self._parameters)}
+        indices = {id(parameter): index for index, parameter in enumerate(self._parameters)}
         for group in optimizer.param_groups:
-            self._proximal_step(float(group["lr"]), [indices[id(p)] for p in group["params"] if id(p) in indices])
+            self._proximal_step(
+                float(group["lr"]),
+                [indices[id(parameter)] for parameter in group["params"] if id(parameter) in indices],
+            )
 
     @torch.no_grad()
     def _proximal_step(self, lr: float, indices: Sequence[int]) -> None:
@@ -287,20 +292,23 @@ class QuadraticPenalty(ContinualMethod):
         return flat
 
     def _current(self) -> Tensor:
-        return torch.cat([p.detach().flatten() for p in self._parameters])
+        return torch.cat([parameter.detach().flatten() for parameter in self._parameters])
 
     def _new_fields(self, parameters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """The initial fields for parameters: tensors by name."""
-        anchor = {name: p.detach().clone() for name, p in parameters.items()}
-        return {"importance": {name: torch.zeros_like(p) for name, p in anchor.items()}, "anchor": anchor}
+        anchor = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        return {
+            "importance": {name: torch.zeros_like(parameter) for name, parameter in anchor.items()},
+            "anchor": anchor,
+        }
 
     def _match_parameters(self) -> None:
         """Match the stored fields to the current parameters of the model, by name."""
         current = list(self.model.parameters())
-        shapes = [p.shape for p in self._parameters]
-        frozen = [not p.requires_grad for p in current]
-        same = len(current) == len(self._of_model) and all(map(operator.is_, current, self._of_model))
-        if same and frozen == self._frozen and self._parameters and shapes == list(self._shapes.values()):
+        shapes = [parameter.shape for parameter in self._parameters]
+        frozen = [not parameter.requires_grad for parameter in current]
+        same_parameters = len(current) == len(self._of_model) and all(map(operator.is_, current, self._of_model))
+        if same_parameters and frozen == self._frozen and self._parameters and shapes == list(self._shapes.values()):
             like, flat = self._parameters[0], self._flat["anchor"]
             if flat.device != like.device or flat.dtype != like.dtype:
                 self._set_flat({field: value.to(like) for field, value in self._flat.items()})
@@ -308,17 +316,19 @@ class QuadraticPenalty(ContinualMethod):
         chosen = (
             self._shapes.keys() | slow_parameters(self.model, self.select).keys()
         )  # also parameters that have been frozen since
-        parameters = {name: p for name, p in self.model.named_parameters() if name in chosen}
+        parameters = {name: parameter for name, parameter in self.model.named_parameters() if name in chosen}
         if lost := [name for name in self._shapes if name not in parameters]:
             warnings.warn(f"the model lost {', '.join(lost)}: their importance is dropped", stacklevel=3)
         fields = self._new_fields(parameters)
         for field, views in self._views.items():
-            for name, old in zip(self._shapes, views, strict=True):
-                if name in parameters and old.ndim == parameters[name].ndim:
-                    common = tuple(slice(min(sizes)) for sizes in zip(old.shape, parameters[name].shape, strict=True))
-                    fields[field][name][common] = old[common].to(parameters[name])
+            for name, old_values in zip(self._shapes, views, strict=True):
+                if name in parameters and old_values.ndim == parameters[name].ndim:
+                    common = tuple(
+                        slice(min(sizes)) for sizes in zip(old_values.shape, parameters[name].shape, strict=True)
+                    )
+                    fields[field][name][common] = old_values[common].to(parameters[name])
         self._of_model, self._frozen, self._parameters = current, frozen, list(parameters.values())
-        self._shapes = {name: p.shape for name, p in parameters.items()}
+        self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
         self._set_flat({field: self._flattened(tensors) for field, tensors in fields.items()})
 
 

@@ -158,9 +158,9 @@ def _exact_by_call(
     return exact
 
 
-def _raised(t: Tensor, power: int) -> Tensor:
+def _raised(tensor: Tensor, power: int) -> Tensor:
     """The magnitude to a power; the tensor itself for power 0."""
-    return t if power == 0 else t.abs() if power == 1 else t.square()
+    return tensor if power == 0 else tensor.abs() if power == 1 else tensor.square()
 
 
 def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
@@ -171,10 +171,10 @@ def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
     if not isinstance(layer, nn.Conv2d):
         return _raised(g, power).T @ _raised(call.input, power)
     total = torch.zeros_like(layer.weight, requires_grad=False)
-    for x, out in zip(torch.split(call.input, CHUNK), torch.split(g, CHUNK), strict=True):
+    for x, output_grad in zip(torch.split(call.input, CHUNK), torch.split(g, CHUNK), strict=True):
         padded = functional.pad(x, layer._reversed_padding_repeated_twice)
         patches = functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
-        total += _raised(out.flatten(2) @ patches.transpose(1, 2), power).sum(0).view_as(total)
+        total += _raised(output_grad.flatten(2) @ patches.transpose(1, 2), power).sum(0).view_as(total)
     return total
 
 
@@ -186,26 +186,26 @@ def _by_sample(
     power: int,
 ) -> dict[str, Tensor]:
     """The sums of per-sample gradients, computed all at once or, if the model does not allow that, one by one."""
-    values = {name: p.detach() for name, p in parameters.items()}
+    values = {name: parameter.detach() for name, parameter in parameters.items()}
 
     def projected_output(values: dict[str, Tensor], x: Tensor, v: Tensor) -> Tensor:
         logits: Tensor = functional_call(model, values, (x[None],))
         return (logits[0] * v).sum()
 
-    totals = {name: torch.zeros_like(p) for name, p in values.items()}
+    totals = {name: torch.zeros_like(parameter) for name, parameter in values.items()}
     for direction in v:
         try:
             with torch.no_grad():  # for parameters that are not in ``values``
                 per_sample = vmap(grad(projected_output), in_dims=(None, 0, 0))(values, x, direction)
-            sums = {name: (g.abs() ** power).sum(0) for name, g in per_sample.items()}
+            sums = {name: (gradient.abs() ** power).sum(0) for name, gradient in per_sample.items()}
         except RuntimeError:  # the model reads values, or changes tensors in place
-            sums = {name: torch.zeros_like(p) for name, p in values.items()}
+            sums = {name: torch.zeros_like(parameter) for name, parameter in values.items()}
             for sample, cotangent in zip(x, direction, strict=True):
                 with torch.enable_grad():
                     output = (model(sample[None])[0] * cotangent).sum()
                     gradients = torch.autograd.grad(output, list(parameters.values()), materialize_grads=True)
-                for name, g in zip(parameters, gradients, strict=True):
-                    sums[name] += g.abs() ** power
+                for name, gradient in zip(parameters, gradients, strict=True):
+                    sums[name] += gradient.abs() ** power
         for name, total in sums.items():
             totals[name] += total
     return totals

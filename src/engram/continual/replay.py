@@ -18,8 +18,8 @@ from engram.state import check_state
 class Replay(ContinualMethod):
     """Replay: some samples of old tasks are stored, and learned together with new ones.
 
-    Each sample so far is kept with the same probability. The mean cross-entropy of stored samples, as many as the batch
-    has and each over the outputs of its own task, is added to the loss of the batch.
+    Every sample so far is stored with the same probability. To the loss of a batch is added the mean cross-entropy of a
+    batch of stored samples of the same size, each over the outputs of its own task.
 
     Args:
         model: The network, which returns logits, (batch, outputs).
@@ -50,7 +50,7 @@ class Replay(ContinualMethod):
         self.classes: list[list[int] | None] = []  # of each task so far
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
-        """The mean loss of as many stored samples as the batch has; 0 until the first task has ended.
+        """The mean loss of a batch of stored samples of the same size; 0 until the first task has ended.
 
         Args:
             x: The batch; only its length is used.
@@ -76,12 +76,12 @@ class Replay(ContinualMethod):
         Raises:
             ValueError: Samples differ in shape or dtype from earlier ones, or some have no label; nothing was changed.
         """
-        before = self.memory.state_dict()
+        state_before = self.memory.state_dict()
         try:
             for inputs, labels in task_batches(task):
                 self.memory.add(inputs, torch.stack((labels, torch.full_like(labels, len(self.classes))), 1))
         except BaseException:
-            self.memory.load_state_dict(before)  # else these samples would count as those of the next task
+            self.memory.load_state_dict(state_before)  # else these samples would count as those of the next task
             raise
         self.classes.append(None if task.classes is None else list(task.classes))
 

@@ -114,7 +114,7 @@ class Reservoir:
             state: State of a memory with this capacity.
 
         Raises:
-            TypeError, ValueError: It is not the state of a memory, or that of one with another capacity.
+            TypeError, ValueError: It is not the state of a memory, or of a memory with another capacity.
         """
         checks.arguments()
         form: dict[str, Any] = dict(self.state_dict())

@@ -75,14 +75,14 @@ class SynapticIntelligence(QuadraticPenalty):
         """Turn the path integral into importance, and anchor the weights at their current values.
 
         Args:
-            task: Ignored.
+            task: Not used: the importance was measured during training.
 
         Raises:
             ValueError: No step was taken since the last task.
         """
         if not self.started:
             raise ValueError(
-                "end_task: expected steps of an attached optimiser since the last: call attach first, and step it"
+                "end_task: expected a step of an attached optimiser since the last task: call attach, then train"
             )
         self._match_parameters()
         current, flat = self._current(), self._flat
@@ -102,9 +102,15 @@ class SynapticIntelligence(QuadraticPenalty):
             self.started = True
         parameters = self._parameters
         if self._before is None or [g.shape for g in self._before[0]] != list(self._shapes.values()):
-            self._before = [torch.empty_like(p) for p in parameters], [torch.empty_like(p) for p in parameters]
+            self._before = (
+                [torch.empty_like(parameter) for parameter in parameters],
+                [torch.empty_like(parameter) for parameter in parameters],
+            )
         gradients, weights = self._before
-        _torch._foreach_copy_(gradients, [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
+        _torch._foreach_copy_(
+            gradients,
+            [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters],
+        )
         _torch._foreach_copy_(weights, parameters)
         super()._before_step(optimizer, args, kwargs)
 
@@ -118,5 +124,9 @@ class SynapticIntelligence(QuadraticPenalty):
 
     def _new_fields(self, parameters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         fields = super()._new_fields(parameters)
-        path = {name: torch.zeros_like(p) for name, p in fields["anchor"].items()}
-        return {**fields, "path": path, "start": {name: p.clone() for name, p in fields["anchor"].items()}}
+        path = {name: torch.zeros_like(parameter) for name, parameter in fields["anchor"].items()}
+        return {
+            **fields,
+            "path": path,
+            "start": {name: parameter.clone() for name, parameter in fields["anchor"].items()},
+        }

@@ -76,7 +76,7 @@ def task_cross_entropy(
         classes: The task's outputs; None: all.
 
     Raises:
-        ValueError: A class is no output, or a label is not among the classes and not -100, which is left out.
+        ValueError: A class is not an output, or a label is neither among the classes nor -100, which is left out.
 
     Examples:
         >>> task_cross_entropy(torch.zeros(1, 4), torch.tensor([2]), classes=(2, 3))

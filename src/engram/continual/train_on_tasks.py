@@ -117,21 +117,21 @@ def train_on_tasks(
         lengths = [steps] * count if isinstance(steps, int) else list(steps)
     if not count or len(lengths) != count:
         raise ValueError(f"{count} tasks and {len(lengths)} steps: expected at least one task, and steps for each")
-    ends = list(accumulate(checks.size("steps", length) for length in lengths))
+    task_ends = list(accumulate(checks.size("steps", length) for length in lengths))
     checks.instance("method", method, ContinualMethod).attach(optimizer)
 
     def train() -> Iterator[TrainingStep]:
-        for step in range(ends[-1]) if loop is None else loop:
-            index = bisect_right(ends, step)
+        for step in range(task_ends[-1]) if loop is None else loop:
+            index = bisect_right(task_ends, step)
             task = tasks[index]
-            x, y = draw(task, step - ends[index] + lengths[index])
+            x, y = draw(task, step - task_ends[index] + lengths[index])
             model.train()
             logits = model(x, y) if labelled else model(x)
             loss = task_loss(logits, y, task.classes)
             optimizer.zero_grad()
             (loss + method.loss(x, y, logits)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            ends_task = step + 1 == ends[index]
+            ends_task = step + 1 == task_ends[index]
             if ends_task:
                 method.end_task(task)
             yield TrainingStep(step, index, loss.detach(), ends_task)

@@ -26,7 +26,7 @@ class ConvBody(nn.Sequential):
 
     The layers define the result, but the first block is computed in one step, without calling its layers, unless they
     have hooks: the mean and variance of a convolution follow from those of the patches, which do not depend on the
-    weights, so that convolution and norm become one product, of which pooling keeps a quarter.
+    weights, so that convolution and norm become one product, and pooling keeps a quarter of it.
 
     Args:
         channels: Output channels of each convolution.
@@ -73,8 +73,8 @@ class ConvBody(nn.Sequential):
         weight = conv.weight.flatten(1)
         scale = norm.weight * torch.rsqrt(((weight @ patches.covariance) * weight).sum(2) + EPS)
         kernels = torch.cat((weight * scale[..., None], norm.bias.expand_as(scale)[..., None]), 2)
-        z = functional.max_pool2d(patches.quarters(patches.values @ kernels.mT), (4, 1))
-        return self[4:](z.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
+        responses = functional.max_pool2d(patches.quarters(patches.values @ kernels.mT), (4, 1))
+        return self[4:](responses.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
 
 
 class Patches(NamedTuple):

@@ -57,7 +57,7 @@ class RandomProjection(nn.Module):
         self.register_buffer("components", torch.from_numpy(components.astype(np.float32)))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        for name, buffer in self.named_buffers():  # of a sparse projection, as many as were drawn
+        for name, buffer in self.named_buffers():  # a sparse projection has a random number of entries
             loaded = state_dict.get(prefix + name)
             if isinstance(loaded, Tensor) and loaded.dim() == buffer.dim() == 1:
                 setattr(self, name, torch.empty_like(loaded, dtype=buffer.dtype, device=buffer.device))
@@ -88,8 +88,8 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
         torch.Size([1, 32])
     """
     sizes = checks.size("n_features", n_features), checks.size("key_dim", key_dim)
-    first, last = (uniform(nn.Linear, size, key_dim, generator=generator) for size in sizes)
-    return nn.Sequential(first, nn.ReLU(), last)
+    hidden_layer, output_layer = (uniform(nn.Linear, size, key_dim, generator=generator) for size in sizes)
+    return nn.Sequential(hidden_layer, nn.ReLU(), output_layer)
 
 
 def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:

@@ -22,7 +22,7 @@ class LeakyState(NamedTuple):
     activity: Float[Tensor, "batch hidden"]
 
     def detach(self) -> LeakyState:
-        """The same state, detached from its graph."""
+        """The same state, detached from its autograd graph."""
         return LeakyState(self.potential.detach(), self.activity.detach())
 
 

@@ -33,7 +33,7 @@ class LIFState(NamedTuple):
     rest: Float[Tensor, "batch hidden"]
 
     def detach(self) -> LIFState:
-        """The same state, detached from its graph."""
+        """The same state, detached from its autograd graph."""
         return LIFState(*(tensor.detach() for tensor in self))
 
 

@@ -76,7 +76,7 @@ class ReadoutNetwork(nn.Module):
         """
         activity, _ = self.core(input)
         if not len(activity):
-            raise ValueError(f"input.shape = {tuple(input.shape)}: expected a step of time at least")
+            raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least one time step")
         lags = torch.arange(len(activity), device=activity.device, dtype=activity.dtype)
         if not self.every_step:
             weights = self.kappa ** lags.flip(0)

@@ -36,7 +36,7 @@ def run_core(core: Any, input: Annotated[Tensor, "time batch input"], state: Any
 
 
 def check_features(input: Tensor, weight_ih: Tensor) -> None:
-    """Raise ValueError unless the input has as many features as the input weights, and their dtype and device."""
+    """Raise ValueError unless the input has the number of features, the dtype and the device of the input weights."""
     axes = tuple(f"axis {axis}" for axis in range(input.ndim - 1))
     checks.tensor("input", input, (*axes, weight_ih.shape[1]), like=weight_ih)
 

@@ -3,7 +3,7 @@
 Each is a function of u, a potential minus its threshold, and returns 1 where u > 0 and 0 elsewhere.
 
 Source: Neftci, Mostafa and Zenke, "Surrogate gradient learning in spiking neural networks" (2019); the source of each
-formula stands with it.
+formula is given with it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def straight_through(u: Float[Tensor, "*shape"], width: float = math.inf) -> Flo
 
 
 def derivative(spikes: object, u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The derivative at u of one of these functions, or of one like them.
+    """The derivative at u of a function of this module, or of any other function from potentials to spikes.
 
     Examples:
         >>> derivative(atan, torch.zeros(1))

@@ -25,17 +25,17 @@ def shadow(size: int, row: int, column: int) -> np.ndarray:
         column: Column of the obstacle.
     """
     hides = np.zeros((size, size), dtype=bool)
-    middle, last = size // 2, size - 1
+    middle, last_row = size // 2, size - 1
     if column == middle:
         hides[:row, column] = True
         return hides
     outer, inner = (column + 1, column) if column < middle else (column, column + 1)
-    for across in range(column + 1) if column < middle else range(column, size):
-        ends = []
+    for shadowed_column in range(column + 1) if column < middle else range(column, size):
+        row_range = []
         for below, edge in ((row, outer), (row + 1, inner)):
             slope = (size - below) / (size / 2 - edge)
-            ends.append(math.ceil(min(max(last - slope * (middle - across), 0), row)))
-        hides[ends[0] : ends[1], across] = True
+            row_range.append(math.ceil(min(max(last_row - slope * (middle - shadowed_column), 0), row)))
+        hides[row_range[0] : row_range[1], shadowed_column] = True
     return hides
 
 
@@ -69,11 +69,11 @@ def _look(world, row, column, heading, shadows, beyond, view):
         far = size - 1 - i
         for j in range(size):
             across = j - middle
-            r, c = row + far * ahead + across * aside, column + far * aside - across * ahead
+            world_row, world_column = row + far * ahead + across * aside, column + far * aside - across * ahead
             view[i, j] = HIDDEN
-            if 0 <= r < world.shape[0] and 0 <= c < world.shape[1]:
-                view[i, j] = world[r, c]
-                if world[r, c] == 0:
+            if 0 <= world_row < world.shape[0] and 0 <= world_column < world.shape[1]:
+                view[i, j] = world[world_row, world_column]
+                if world[world_row, world_column] == 0:
                     empty[i] |= one << j
                 else:
                     wall[i] |= one << j
@@ -111,9 +111,9 @@ def _mark(seen, view, row, column, heading):
         for j in range(size):
             if view[i, j] != HIDDEN:
                 far, across = size - 1 - i, j - middle
-                r, c = row + far * ahead + across * aside, column + far * aside - across * ahead
-                if not seen[r, c]:
-                    seen[r, c] = True
+                world_row, world_column = row + far * ahead + across * aside, column + far * aside - across * ahead
+                if not seen[world_row, world_column]:
+                    seen[world_row, world_column] = True
                     count += 1
     return count
 

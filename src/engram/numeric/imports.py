@@ -47,11 +47,11 @@ def deferred(
         >>> get("jit").__module__
         'engram.numeric.jit'
     """
-    parts = {name: module for module, names in modules.items() for name in names}
+    module_of = {name: module for module, names in modules.items() for name in names}
 
     def get(name: str) -> Any:
-        if name not in parts:
+        if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(parts[name]), name)
+        return getattr(import_module(module_of[name]), name)
 
     return get, lambda: sorted(sys.modules[package].__all__)

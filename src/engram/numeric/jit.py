@@ -18,7 +18,7 @@ from numba.core.event import Event, Listener, install_listener
 from engram.numeric.imports import imports
 
 inline = njit(forceinline=True, error_model="numpy")
-"""A function that becomes part of those that call it."""
+"""A decorator of functions that are compiled into their callers."""
 
 
 def jit(function: Callable[..., None], **options: Any) -> Any:

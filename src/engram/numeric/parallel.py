@@ -138,13 +138,13 @@ def _watch() -> None:
     if parent is not None and parent.pid is not None:
         _started_by.append(parent.pid)
 
-    def end() -> None:
+    def exit_after_parent() -> None:
         while not orphaned():
             time.sleep(POLL_SECONDS)
         with _working:
             os._exit(1)
 
-    threading.Thread(target=end, daemon=True).start()
+    threading.Thread(target=exit_after_parent, daemon=True).start()
 
 
 def _worked(function: Callable[[Item], Result], item: Item) -> Result:

@@ -1,9 +1,9 @@
 """Vectors as wide as the processor's registers, and tiles of them, for numba kernels.
 
 numba has no way to promise that two arrays do not overlap, and so turns only the simplest loops into vector
-instructions. Here a kernel declares its vectors itself. A ``Vector`` holds as many consecutive elements of a flat array
-as fit a register; a ``Tile`` holds the same columns of four consecutive rows. The operators work on all elements at
-once, and broadcast a vector over the rows of a tile.
+instructions. Here a kernel declares its vectors itself. A ``Vector`` fills a register with consecutive elements of a
+flat array; a ``Tile`` has the same columns of four consecutive rows. The operators work on all elements at once, and
+broadcast a vector over the rows of a tile.
 
     keep, gain = splat_rows(keeps, row), splat_rows(gains, row)
     trace = keep * load_rows(traces, place, width) + gain * load(activities, column)
@@ -85,7 +85,7 @@ def _tile(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
     return tile
 
 
-def _each(build: Build) -> Build:
+def _rowwise(build: Build) -> Build:
     """A code generator that applies ``build`` to each row of a tile."""
 
     def generate(builder: ir.IRBuilder, *args: ir.Value) -> ir.Value:
@@ -113,7 +113,7 @@ def _operator(function: Callable[..., Any], build: Build) -> None:
             return signature(args[0] if isinstance(args[0], Tile) else args[1], *args)
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        return _each(build)(builder, *args)
+        return _rowwise(build)(builder, *args)
 
     for left in (Vector, Tile):
         for right in (Vector, Tile):
@@ -147,7 +147,7 @@ def _elementwise(build: Build) -> Any:
 
     @wraps(build, assigned=NAMES, updated=())
     def function(typing_context: Any, *args: Any) -> Any:
-        return args[0](*args), lambda context, builder, sig, args: _each(build)(builder, *args)
+        return args[0](*args), lambda context, builder, sig, args: _rowwise(build)(builder, *args)
 
     return intrinsic(function)
 
@@ -248,14 +248,14 @@ def _folded(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
     """A short vector of the sums of 1 or 4 vectors: halves are added until one element of each vector is left."""
     groups, size = 1, vectors[0].type.count
 
-    def halves(first: ir.Value, second: ir.Value, starts: list[int]) -> ir.Value:
+    def halves(left: ir.Value, right: ir.Value, starts: list[int]) -> ir.Value:
         index = ir.IntType(32)
-        masks = [[s + offset + n for s in starts for n in range(size // 2)] for offset in (0, size // 2)]
-        parts = [
-            builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(index, len(m)), [index(n) for n in m]))
-            for m in masks
+        masks = [[start + offset + n for start in starts for n in range(size // 2)] for offset in (0, size // 2)]
+        half_vectors = [
+            builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(index, len(mask)), [index(n) for n in mask]))
+            for mask in masks
         ]
-        return builder.fadd(*parts)
+        return builder.fadd(*half_vectors)
 
     while len(vectors) > 1:
         starts = [g * size for g in range(2 * groups)]
@@ -292,7 +292,7 @@ def magnitude(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 @_elementwise
 def clamp(builder: ir.IRBuilder, value: ir.Value, bound: ir.Value) -> ir.Value:
-    """The value limited to [-bound, bound]."""
+    """``value`` limited to [-``bound``, ``bound``], element by element."""
     # In this form each comparison and selection is one instruction, and NaN passes through.
     below = builder.fneg(bound)
     raised = builder.select(builder.fcmp_ordered(">", below, value), below, value)
@@ -301,14 +301,14 @@ def clamp(builder: ir.IRBuilder, value: ir.Value, bound: ir.Value) -> ir.Value:
 
 @_elementwise
 def where_within(builder: ir.IRBuilder, tested: ir.Value, bound: ir.Value, value: ir.Value) -> ir.Value:
-    """The value where the magnitude of ``tested`` is at most ``bound``, else zero."""
+    """``value`` where |``tested``| <= ``bound``, else zero, element by element."""
     inside = builder.fcmp_ordered("<=", _call(builder, "fabs", tested), bound)
     return builder.select(inside, value, _constant(tested.type, 0.0))
 
 
 @_elementwise
 def with_sign(builder: ir.IRBuilder, value: ir.Value, signed: ir.Value) -> ir.Value:
-    """The value times the sign of ``signed``, which is 0 where ``signed`` is 0."""
+    """``value`` times the sign of ``signed``, element by element; zero where ``signed`` is zero."""
     zero = _constant(signed.type, 0.0)
     turned = builder.select(builder.fcmp_ordered("<", signed, zero), builder.fsub(zero, value), value)
     return builder.select(builder.fcmp_ordered("==", signed, zero), zero, turned)
@@ -316,7 +316,7 @@ def with_sign(builder: ir.IRBuilder, value: ir.Value, signed: ir.Value) -> ir.Va
 
 @_elementwise
 def where_positive(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
-    """Zero where ``tested`` is zero or less, else the value."""
+    """``value`` where ``tested`` is above zero or NaN, else zero, element by element."""
     zero = _constant(tested.type, 0.0)
     return builder.select(builder.fcmp_ordered("<=", tested, zero), zero, value)
 
@@ -331,7 +331,7 @@ def clamp01(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 @_elementwise
 def mask01(builder: ir.IRBuilder, tested: ir.Value, value: ir.Value) -> ir.Value:
-    """The value where ``tested`` is within [0, 1], else zero."""
+    """``value`` where ``tested`` is within [0, 1], else zero, element by element."""
     zero, one = _constant(tested.type, 0.0), _constant(tested.type, 1.0)
     inside = builder.and_(builder.fcmp_ordered(">=", tested, zero), builder.fcmp_ordered("<=", tested, one))
     return builder.select(inside, value, zero)
@@ -350,8 +350,8 @@ def _growth(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
 
     power = _call(builder, "rint", builder.fmul(x, const(1 / math.log(2))))
     # log(2) in two parts; the first times a small integer is exact.
-    first = math.floor(math.log(2) * 2**11) / 2**11
-    remainder = fma(power, const(first - math.log(2)), fma(power, const(-first), x))
+    log2_high = math.floor(math.log(2) * 2**11) / 2**11
+    remainder = fma(power, const(log2_high - math.log(2)), fma(power, const(-log2_high), x))
     series = const(1 / math.factorial(terms))
     for n in range(terms - 1, 0, -1):
         series = fma(series, remainder, const(1 / math.factorial(n)))

@@ -20,7 +20,7 @@ PIECES = 4
 
 
 class Threads:
-    """A pool of sleeping threads, each of which takes a piece of work as soon as it is free.
+    """A pool of sleeping threads; each takes a piece of work as soon as it is free.
 
     The calling thread starts at once, and at the end waits only for pieces that other threads have begun: if all cores
     are busy, late threads find nothing left to do, and nothing waits for them. OpenMP's threads would synchronise at
@@ -34,7 +34,7 @@ class Threads:
             os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
-        """Forget all threads: a forked process has none of them."""
+        """Forget all threads, since a forked process has none of them."""
         self.pool, self.size = None, 0
 
     def run(self, call: Callable[[int, Any], None], count: int, threads: int, memory: Callable[[], Any]) -> None:
@@ -71,7 +71,7 @@ class Threads:
 
 
 shared = Threads()
-"""Those that all kernels run on."""
+"""The threads on which all kernels run."""
 
 
 def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -> None:
@@ -93,7 +93,7 @@ def in_ranges(call: Callable[[int, int], Any], count: int, n_jobs: int | None) -
 # ctypes rather than threadpoolctl: the latter does not see the MKL inside libtorch_cpu, changes BLAS for all threads,
 # and takes 12 us for a context that takes 2 us here, in steps of 20 us.
 def _setter(library: str, name: str) -> Callable[[int], int]:
-    """The function that sets the number of threads in one of torch's libraries, or one that does nothing."""
+    """The function that sets the number of threads in one of torch's libraries, or a function without effect."""
     for path in Path(torch.__file__).parent.glob(f"lib/{library}"):
         function = getattr(ctypes.CDLL(str(path)), name, None)
         if function is not None:

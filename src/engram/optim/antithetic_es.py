@@ -75,7 +75,7 @@ class AntitheticES(Strategy):
             optimizer = optimizer(self.params)
         optimized = {id(param) for group in optimizer.param_groups for param in group["params"]}
         if optimized != {id(param) for param in self.params}:
-            raise ValueError("optimizer: expected one of the same parameters as params")
+            raise ValueError("optimizer: expected an optimiser of the same parameters as params")
         self.sigma, self.optimizer, self.shaping, self.include_mean = sigma, optimizer, shaping, include_mean
         self.population_size = population_size
         self.generation = 0

@@ -94,7 +94,7 @@ class CMAES(Strategy):
             state: The state that ``state_dict`` returned.
 
         Raises:
-            TypeError, ValueError: It is not such a state, or one of another population size; nothing was changed.
+            TypeError, ValueError: It is not such a state, or has another population size; nothing was changed.
         """
         check_state(state, self._form())
         if (size := state["cma"]["_popsize"]) != self.population_size:

@@ -57,7 +57,7 @@ def evaluate(
         raise TypeError("population: expected tensors whose first axis is the individuals")
     sizes = {len(tensor) for tensor in population}
     if len(sizes) > 1:
-        raise ValueError(f"population holds tensors of {sorted(sizes)} individuals: expected as many in each")
+        raise ValueError(f"population holds tensors of {sorted(sizes)} individuals: expected equal numbers")
     checks.size("n_jobs", n_jobs)
     if parts is not None:
         checks.size("parts", parts)
@@ -72,13 +72,13 @@ def evaluate(
         with checks.noted(function=function):
             results = parallel_map(partial(_evaluated, function), pieces, workers=n_jobs, backend=backend, attempts=2)
     except BrokenProcessPool as error:
-        raise ValueError(f"function = {function}: expected one that a worker process can import") from error
+        raise ValueError(f"function = {function}: expected a function that a worker process can import") from error
     numbers = []
-    for result, (first, end) in zip(results, itertools.pairwise(edges), strict=True):
+    for result, (start, stop) in zip(results, itertools.pairwise(edges), strict=True):
         if isinstance(result, Lost):
-            message = f"a worker died twice on individuals {first} to {end - 1}: their fitness is NaN"
+            message = f"a worker died twice on individuals {start} to {stop - 1}: their fitness is NaN"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
-        numbers.append(torch.full((end - first,), torch.nan).double() if isinstance(result, Lost) else result)
+        numbers.append(torch.full((stop - start,), torch.nan).double() if isinstance(result, Lost) else result)
     return torch.cat(numbers)
 
 

@@ -21,7 +21,7 @@ class RMSpropEpsInside(Optimizer):
     ``torch.optim.RMSprop`` adds epsilon to the root, which makes a difference when epsilon is not small, as here.
 
     Args:
-        params: Parameters, or groups of them, which may have options of their own.
+        params: Parameters, or groups of them, which may have their own options.
         lr: Learning rate, at least 0.
         alpha: Decay of the mean square, from 0 to 1.
         eps: Added to the mean square, above 0.

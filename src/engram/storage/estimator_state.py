@@ -14,7 +14,7 @@ _OPTIONAL = ("labels_", "feature_names_in_")  # the first is set only by ``fit``
 
 
 class EstimatorState:
-    """An estimator's content for ``engram.storage.saveable.Saveable``: its parameters and all other attributes."""
+    """The base class of estimators that ``Saveable`` stores: it gives their parameters and fitted attributes."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that fitting has set, as arrays and plain values; empty before fitting."""

@@ -19,7 +19,7 @@ Shape = TypeVar("Shape")
 
 
 class CorruptFileError(ValueError):
-    """A stored file, ``path``, is truncated or altered."""
+    """The error for a stored file that is truncated or altered; ``path`` is the file."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} is corrupt: {why}")
@@ -27,7 +27,7 @@ class CorruptFileError(ValueError):
 
 
 class CannotWriteError(OSError):
-    """A file or folder cannot be written: no permission, no space, no such disk."""
+    """The error for a file or folder that cannot be written: no permission, no space, no such disk."""
 
 
 def runs_folder(runs: str | Path | None = None) -> Path:
@@ -130,8 +130,8 @@ def _validated(path: Path, validate: Callable[..., Any], content: Any) -> Any:
     try:
         return validate(content, strict=True)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise CorruptFileError(path, ": ".join([*map(str, first["loc"]), first["msg"]])) from None
+        first_error = error.errors()[0]
+        raise CorruptFileError(path, ": ".join([*map(str, first_error["loc"]), first_error["msg"]])) from None
 
 
 def read_bytes(path: Path) -> bytes:

@@ -843,7 +843,7 @@ def test_reads_nnet(tmp_path):
     assert np.allclose((box.low, box.high), [[-0.5, 0], [0.5, 0.25]])
     assert np.allclose(scale.physical(box.high), [1, 2])
     path.write_text(NNET[:-8])
-    with pytest.raises(ValueError, match="is no network in the format NNet"):
+    with pytest.raises(ValueError, match="is not a network in the NNet format"):
         read_nnet(path)
 
 

@@ -480,7 +480,7 @@ def test_training_goes_on_from_its_state(tmp_path):
 
 def test_a_rule_without_parameters_is_not_trained():
     net, demo = episode()
-    with pytest.raises(ValueError, match="expected one that has parameters"):
+    with pytest.raises(ValueError, match="expected a rule with parameters"):
         TeacherMimicTrainer(net, AdamRule(), [demo], generator=seeded())
     with pytest.raises(ValueError, match=r"lengths = 4: expected .* 5"):
         TeacherMimicTrainer(net, AdamRule(4), [demo], lengths=(5, 4), generator=seeded())

@@ -54,7 +54,9 @@ def test_the_shares_of_the_published_generator(effort):
     shares["gap"], measured["gap"] = np.mean([diagnosis.gap > 0.02 for diagnosis in diagnoses]), 0.31
     shares["pair"], measured["pair"] = np.mean([bool(diagnosis.ambiguous) for diagnosis in diagnoses]), 0.11
     for code, share in shares.items():
-        assert abs(share - measured[code]) <= 3 * np.sqrt(measured[code] * (1 - measured[code]) * (1 / count + 1 / 1500)), code
+        assert abs(share - measured[code]) <= 3 * np.sqrt(
+            measured[code] * (1 - measured[code]) * (1 / count + 1 / 1500)
+        ), code
 
 
 def brute_force(task, instance):

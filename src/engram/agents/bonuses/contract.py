@@ -46,9 +46,9 @@ class ExplorationBonus(Protocol):
         """Take one of several learning steps on a rollout; return the loss before it, or 0 if there is no loss.
 
         Args:
-            obs: Observations of the last rollout, of some environments.
-            valid: Whether each observation counts; None: all do.
-            envs: Indices of those environments; None: all.
+            obs: Observations of the last rollout, (time, batch, *obs_shape), in the environments ``envs``.
+            valid: Whether each observation counts, (time, batch); None: all do.
+            envs: Indices of the environments, (batch,); None: all environments.
         """
 
     @abstractmethod
@@ -70,7 +70,7 @@ class CheckedBonus:
         make_bonus: Makes an ``ExplorationBonus``, as ``make_bonus(obs_shape, num_envs, generator=generator)``.
         obs_shape: Shape of one observation.
         num_envs: Number of environments.
-        generator: Source of all randomness of the bonus; None: one with the seed 0.
+        generator: Source of all randomness of the bonus; None: a generator with seed 0.
         mean: Mean of the observations, of shape ``obs_shape``; None: 0.
         std: Standard deviation of the observations, of shape ``obs_shape``, above 0; None: 1.
 

@@ -16,12 +16,14 @@ def regret(env: Any, lifetimes: Lifetimes) -> Float[np.ndarray, "num_envs"]:
 
         sum over t of max over a of p(a) - p(a(t))
 
-    It is computed from the arms pulled, not from the rewards. ``env`` must still hold the instances of these lifetimes.
+    It is computed from the arms pulled, not from the rewards. ``env`` must still have the instances of these lifetimes.
     """
-    probs = [env.instance(row).probs for row in range(env.num_envs)]
-    chances = np.array([(p[0], 1 - p[0]) if len(p) == 1 else p for p in probs])
-    best: Float[np.ndarray, "num_envs steps"] = chances.max(1, keepdims=True)
-    return np.asarray((best - np.take_along_axis(chances, lifetimes.actions, 1)).sum(1))
+    instance_probs = [env.instance(row).probs for row in range(env.num_envs)]
+    reward_probabilities = np.array(
+        [(arm_probs[0], 1 - arm_probs[0]) if len(arm_probs) == 1 else arm_probs for arm_probs in instance_probs]
+    )
+    best_probability: Float[np.ndarray, "num_envs steps"] = reward_probabilities.max(1, keepdims=True)
+    return np.asarray((best_probability - np.take_along_axis(reward_probabilities, lifetimes.actions, 1)).sum(1))
 
 
 class BanditAgent:
@@ -74,8 +76,8 @@ class BanditAgent:
         elif self.rule == "greedy":
             index = (won + 1) / (won + lost + 2)
         elif self.dependent:
-            first = self.rng.beta(won[:, 0] + 1, lost[:, 0] + 1)
-            index = np.stack([first, 1 - first], 1)
+            first_probability = self.rng.beta(won[:, 0] + 1, lost[:, 0] + 1)
+            index = np.stack([first_probability, 1 - first_probability], 1)
         else:
             index = self.rng.beta(won + 1, lost + 1)
         ties = index >= index.max(1, keepdims=True) - 1e-12

@@ -46,18 +46,26 @@ class BayesFilterAgent:
         self._outcomes: dict[tuple[int, float], Float[np.ndarray, "instances z z"]] = {}
 
     def reset(self, env: Any, observations: Observations) -> None:
-        """Start a lifetime in every environment; raise ValueError unless all have the agent's task."""
+        """Start a lifetime in every environment, with a uniform posterior and the first observations.
+
+        Args:
+            env: Environments with the agent's task.
+            observations: First observation in each environment, (num_envs, features).
+
+        Raises:
+            ValueError: The environments have another task.
+        """
         model = self.model
         if env.tasks != (model.task,):
             raise ValueError("env.tasks: expected the agent's task only")
-        count, (instances, Z) = env.num_envs, model.start.shape
-        # The variable stimuli seen so far, in order.
-        self._met = np.zeros((count, model.n_stim_vars, model.fixed.shape[1]), dtype=np.float32)
-        self._n_met = np.zeros(count, dtype=np.int64)
-        start = np.broadcast_to(model.start[None, :, None], (count, instances, len(self._meanings), Z))
+        num_envs, (instances, n_latent) = env.num_envs, model.start.shape
+
+        self._met = np.zeros((num_envs, model.n_stim_vars, model.fixed.shape[1]), dtype=np.float32)
+        self._n_met = np.zeros(num_envs, dtype=np.int64)
+        start = np.broadcast_to(model.start[None, :, None], (num_envs, instances, len(self._meanings), n_latent))
         self.belief: Float[np.ndarray, "num_envs instances meanings z"] = start / start[0].sum()
-        self._drawn = np.zeros((count, 2), dtype=np.int64)
-        self._begins = np.ones(count, dtype=bool)
+        self._drawn = np.zeros((num_envs, 2), dtype=np.int64)
+        self._begins = np.ones(num_envs, dtype=bool)
         self._look(observations)
 
     def act(self) -> Actions:
@@ -88,10 +96,10 @@ class BayesFilterAgent:
         posterior = np.empty_like(self.belief)
         for action, reward in np.unique(np.stack([actions, rewards], 1), axis=0):
             rows = np.flatnonzero((actions == action) & (rewards == reward))
-            step = self._outcome(int(action), float(reward))
+            transition = self._outcome(int(action), float(reward))
             prior = self.belief[rows].transpose(1, 0, 2, 3)
-            predicted = prior.reshape(len(step), -1, prior.shape[3]) @ step
-            posterior[rows] = predicted.reshape(len(step), *prior.shape[1:3], -1).transpose(1, 0, 2, 3)
+            predicted = prior.reshape(len(transition), -1, prior.shape[3]) @ transition
+            posterior[rows] = predicted.reshape(len(transition), *prior.shape[1:3], -1).transpose(1, 0, 2, 3)
         if self.model.changes is not None:
             posterior[..., 0] = np.einsum("bim,ij->bjm", posterior[..., 0], self.model.changes)
         self.belief = posterior
@@ -111,22 +119,22 @@ class BayesFilterAgent:
         """The joint probability of each successor and the reward."""
         if (action, reward) not in self._outcomes:
             model = self.model
-            step = model.paid[:, :, action] * (model.value[:, :, action] == reward)
+            probability = model.paid[:, :, action] * (model.value[:, :, action] == reward)
             if reward == 0:
-                step = step + model.unpaid[:, :, action]
-            self._outcomes[action, reward] = step
+                probability = probability + model.unpaid[:, :, action]
+            self._outcomes[action, reward] = probability
         return self._outcomes[action, reward]
 
     def _look(self, observations: Observations) -> None:
         """Multiply the posterior by the likelihood of the observations."""
-        S = len(self.model.shown)
-        flags = self.belief.shape[3] // S
+        n_states = len(self.model.shown)
+        flags = self.belief.shape[3] // n_states
         if self.model.views is not None:  # a grid in which each cell is its own observation
             agrees = np.isclose(observations[:, None, :], self.model.views[None], atol=1e-6).all(2)
             self.belief = self.belief * np.tile(agrees, flags)[:, None, None, :]
         else:
             stimuli = observations.reshape(len(observations), -1, self.model.fixed.shape[1]).swapaxes(0, 1)
-            agree = np.ones((len(observations), len(self._meanings), S), dtype=bool)
+            agree = np.ones((len(observations), len(self._meanings), n_states), dtype=bool)
             for slot, vectors in enumerate(stimuli):
                 agree &= self._labels(vectors)[..., None] == self.model.shown[:, slot]
             self.belief = self.belief * np.tile(agree, flags)[:, None]
@@ -136,17 +144,17 @@ class BayesFilterAgent:
 
     def _labels(self, vectors: Float[np.ndarray, "num_envs size"]) -> Int[np.ndarray, "num_envs meanings"]:
         """The stimuli of vectors, numbered as in ``model.shown``; the j-th new one is variable stimulus meaning[j]."""
-        label = np.where(vectors.any(1), -2, -1)
-        for v, vector in enumerate(self.model.fixed):
-            label[(vectors == vector).all(1)] = v
-        count = self.model.n_stim_vars
-        if not count:
-            return np.broadcast_to(label[:, None], (len(vectors), 1))
-        is_known = (vectors[:, None] == self._met).all(2) & (np.arange(count) < self._n_met[:, None])
+        labels = np.where(vectors.any(1), -2, -1)
+        for number, vector in enumerate(self.model.fixed):
+            labels[(vectors == vector).all(1)] = number
+        n_variables = self.model.n_stim_vars
+        if not n_variables:
+            return np.broadcast_to(labels[:, None], (len(vectors), 1))
+        is_known = (vectors[:, None] == self._met).all(2) & (np.arange(n_variables) < self._n_met[:, None])
         order = np.where(is_known.any(1), is_known.argmax(1), self._n_met)
         # Beyond the number of variable stimuli, a new vector belongs to the next lifetime.
-        new = np.flatnonzero((label == -2) & ~is_known.any(1) & (order < count))
-        self._met[new, order[new]] = vectors[new]
-        self._n_met[new] += 1
-        variable = -2 - self._meanings[:, np.minimum(order, count - 1)].T
-        return np.where(label[:, None] == -2, variable, label[:, None])
+        new_rows = np.flatnonzero((labels == -2) & ~is_known.any(1) & (order < n_variables))
+        self._met[new_rows, order[new_rows]] = vectors[new_rows]
+        self._n_met[new_rows] += 1
+        variable = -2 - self._meanings[:, np.minimum(order, n_variables - 1)].T
+        return np.where(labels[:, None] == -2, variable, labels[:, None])

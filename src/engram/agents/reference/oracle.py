@@ -21,7 +21,7 @@ class OracleAgent(Agent):
         self.gamma = gamma
 
     def reset(self, env: Any, observations: Observations) -> None:
-        """Start a lifetime in every environment."""
+        """Start a lifetime in every environment; ``env`` tells the agent its instance, and observations are ignored."""
         self._env = env
 
     def act(self) -> Actions:

@@ -32,7 +32,7 @@ def coupling(
 ) -> Coupling:
     """How closely two learning curves go together; they reach the level at the same time if ``index`` is 1.
 
-    Curves with a common condition, such as accuracies that both require a single bump, also rise together for it.
+    Curves with a common condition, such as accuracies that both require a single bump, therefore also rise together.
 
     Args:
         steps: The steps at which the curves were measured, ascending, above 0.

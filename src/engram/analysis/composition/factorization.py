@@ -30,7 +30,7 @@ def factorization(
 
     u(a) is the mean of H(a, b) over b, minus the overall mean m, and w(b) likewise. The measures are the R^2 of the
     sum; the mean |cos| between u(a) and w(b), which is 0 for orthogonal factors; and that between u(a) and u(a') (and
-    so for w) of values further apart than ``separation``, which is small if each value has a direction of its own.
+    so for w) of values further apart than ``separation``, which is small if each value has a separate direction.
 
     Args:
         H: The representation.
@@ -56,7 +56,9 @@ def factorization(
     checks.number("separation", separation, minimum=0)
     values = [np.unique(column) for column in labels.T]
     shape = tuple(map(len, values))
-    cell = np.ravel_multi_index([np.searchsorted(v, c) for v, c in zip(values, labels.T, strict=True)], shape)
+    cell = np.ravel_multi_index(
+        [np.searchsorted(factor_values, label) for factor_values, label in zip(values, labels.T, strict=True)], shape
+    )
     if min(shape) < 2 or len(labels) != shape[0] * shape[1] or len(np.unique(cell)) != len(cell):
         raise ValueError(f"labels: expected each pair of {shape[0]} and {shape[1]} values once, two or more of each")
     grid = np.empty((*shape, H.shape[1]))
@@ -71,10 +73,10 @@ def factorization(
     for vectors, value in ((u, values[0]), (w, values[1])):
         apart = np.abs(value[:, None] - value) > separation
         within.append(np.abs(vectors @ vectors.T)[apart])
-    if not (far := np.concatenate(within)).size:
+    if not (within_cosines := np.concatenate(within)).size:
         raise ValueError(f"separation = {separation}: expected less than the largest distance of two values")
     r2 = float(explained_variation / total_variation) if np.ptp(H, 0).any() else np.nan
-    return Factorization(r2, float(np.abs(u @ w.T).mean()), float(far.mean()))
+    return Factorization(r2, float(np.abs(u @ w.T).mean()), float(within_cosines.mean()))
 
 
 def _directions(vectors: Float[np.ndarray, "n features"], rounding: float) -> Float[np.ndarray, "n features"]:

@@ -62,7 +62,9 @@ def weighted_chi2_logcdf(
 def saddlepoint_logcdf(
     x: float | int, weights: Float[np.ndarray, " terms"], shifts: Float[np.ndarray, " terms"], df: float | int
 ) -> float:
-    """The same with shifts = weights * nc, so that a weight may be 0: its term is then a constant.
+    """``weighted_chi2_logcdf`` with shifts = weights * nc in place of nc; the term of a weight of 0 is a constant.
+
+    Symbols are those of ``weighted_chi2_logcdf``; K2 and K3 are the second and the third derivative of K.
 
     Args:
         x: The value of the sum.
@@ -106,7 +108,7 @@ def saddlepoint_logcdf(
     return min(log_Phi + math.log1p(math.exp(log_phi - log_Phi) * correction), 0.0)
 
 
-def _saddlepoint(x: float, mean_at: Callable[[float], float], largest: float) -> float:
+def _saddlepoint(x: float, mean_at: Callable[[float], float], largest_weight: float) -> float:
     """The t at which the tilted mean is x, below the pole at 1 / (2 largest weight)."""
     if x == mean_at(0.0):
         return 0.0
@@ -115,7 +117,7 @@ def _saddlepoint(x: float, mean_at: Callable[[float], float], largest: float) ->
         while mean_at(low) > x:
             low, high = 8 * low, low
     else:
-        pole = 0.5 / largest
+        pole = 0.5 / largest_weight
         low, high = 0.0, pole / 2
         while mean_at(high) < x:
             low, high = high, (high + pole) / 2
@@ -143,14 +145,14 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
     checks.number("x", x)
     if x <= 0:
         return -math.inf
-    z, half = x / 2, nc / 2
-    j = np.arange(math.ceil(half + 40 * math.sqrt(half) + 40)) if half else np.zeros(1)
-    poisson = j * math.log(half) - half - gammaln(j + 1) if half else np.zeros(1)
+    z, half_nc = x / 2, nc / 2
+    j = np.arange(math.ceil(half_nc + 40 * math.sqrt(half_nc) + 40)) if half_nc else np.zeros(1)
+    poisson = j * math.log(half_nc) - half_nc - gammaln(j + 1) if half_nc else np.zeros(1)
     a = df / 2 + j
     central = gammainc(a, z)
-    small = central < UNDERFLOW
-    logs = np.log(np.where(small, 1.0, central))
+    underflows = central < UNDERFLOW
+    log_central = np.log(np.where(underflows, 1.0, central))
     # gamma(a, z) / Gamma(a) = z^a exp(-z) / Gamma(a + 1) 1F1(1, a + 1, z), where 1F1 is near 1, since a is far above z
-    a = a[small]
-    logs[small] = a * math.log(z) - z - gammaln(a + 1) + np.log(hyp1f1(1, a + 1, z))
-    return min(float(logsumexp(poisson + logs)), 0.0)
+    a = a[underflows]
+    log_central[underflows] = a * math.log(z) - z - gammaln(a + 1) + np.log(hyp1f1(1, a + 1, z))
+    return min(float(logsumexp(poisson + log_central)), 0.0)

@@ -28,7 +28,7 @@ def classification_difficulty(
     drop_conflicts: bool = False,
     seed: int | np.random.Generator = 0,
 ) -> MeasuredDifficulty:
-    """The inductive bias complexity of a data set, where each class is a manifold of its own.
+    """The inductive bias complexity of a data set, where each class is a separate manifold.
 
     The radius is the largest norm. The bits are only as good as the dimension: an error of 1 in the dimension changes
     them by a factor of about 2 pi radius / (m resolution); ``low`` and ``high`` show the effect of its standard error.

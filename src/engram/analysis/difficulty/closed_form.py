@@ -135,8 +135,8 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
         check_range(name, values)
     n, m, R, delta, epsilon, C, D, B = arrays.values()
     if np.any(delta > 2 * R):
-        worst = f"resolution = {np.max(delta / R):g} radius"
-        warnings.warn(f"{worst}: hypotheses have less than one wavelength where it is above 2 radius", stacklevel=2)
+        ratio = f"resolution = {np.max(delta / R):g} radius"
+        warnings.warn(f"{ratio}: hypotheses have less than one wavelength where it is above 2 radius", stacklevel=2)
     M = 2 * np.pi * R / delta
     K, log_modes = log_modes_up_to(M, m, manifold)
     log_area = m * math.log(2 * math.pi)
@@ -144,17 +144,17 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
         log_area = LN2 + (m + 1) / 2 * math.log(math.pi) - gammaln((m + 1) / 2)
     W = np.sqrt(m / 6) * np.exp((np.log(C) + log_area - np.log(n)) / m) * R
     L_f = K * np.sqrt(D) / R
-    # Of the 2 D C E dimensions, each sample takes D.
+    # Each sample determines D of the 2 D C E dimensions.
     log_settled = np.log(n) - (LN2 + np.log(C) + log_modes)
     log_theta = LN2 + np.log(D) + np.log(C) + log_modes
     with np.errstate(divide="ignore"):
         log_free = log_theta + np.log(np.maximum(-np.expm1(log_settled), 0))
         bits_per_dim = np.log2(B) + (np.log2(D) + np.log2(C)) / 2 - np.log2(epsilon) + np.log2(L_f) + np.log2(W)
         log2_bits = log_free / LN2 + np.log2(np.maximum(bits_per_dim, 0))
-    limited = log_settled > math.log1p(-DATA_LIMITED)
-    results = (log2_bits, log_theta / LN2, log_free / LN2, bits_per_dim, M, K, W, L_f, limited)
-    numbers: list[Any] = [np.asarray(value).item() if np.ndim(value) == 0 else value for value in results]
-    return Difficulty(*numbers, task=task)  # type: ignore[misc]
+    data_limited = log_settled > math.log1p(-DATA_LIMITED)
+    results = (log2_bits, log_theta / LN2, log_free / LN2, bits_per_dim, M, K, W, L_f, data_limited)
+    measures: list[Any] = [np.asarray(value).item() if np.ndim(value) == 0 else value for value in results]
+    return Difficulty(*measures, task=task)  # type: ignore[misc]
 
 
 def with_uncertainty(
@@ -167,8 +167,8 @@ def with_uncertainty(
         dimension: The measured dimension; None: it was given, without an error.
         margin: The measured margin; None: it was given.
     """
-    m, se = float(task.m), dimension.se if dimension else 0.0
-    low, central, high = (task.difficulty(m=max(1.0, value)) for value in (m - se, m, m + se))
+    m, standard_error = float(task.m), dimension.se if dimension else 0.0
+    low, central, high = (task.difficulty(m=max(1.0, value)) for value in (m - standard_error, m, m + standard_error))
     return MeasuredDifficulty(central, low.log10_bits, high.log10_bits, dimension, margin)
 
 
@@ -189,10 +189,10 @@ def log_modes_up_to(M: Number, m: Number, manifold: str = "sphere") -> tuple[Num
 
 def check_names(inputs: Mapping[str, Any]) -> None:
     """Raise a TypeError unless the names are those of fields of a task, and no field without a default is missing."""
-    known = [field.name for field in fields(GeneralizationTask)]
+    field_names = [field.name for field in fields(GeneralizationTask)]
     for name, value in inputs.items():
-        if name not in known:
-            raise TypeError(f"{name} = {checks.shown(value)}: expected one of the arguments {', '.join(known)}")
+        if name not in field_names:
+            raise TypeError(f"{name} = {checks.shown(value)}: expected one of the arguments {', '.join(field_names)}")
     required = [field.name for field in fields(GeneralizationTask) if field.default is MISSING]
     if missing := [name for name in required if name not in inputs]:
         raise TypeError(f"no {', '.join(missing)}: expected {', '.join(required)}, and any of the other arguments")

@@ -98,9 +98,11 @@ def intrinsic_dimension(
     if n_queries is not None and n_queries < len(points):
         queries = np.sort(np.random.default_rng(seed).choice(len(points), n_queries, replace=False))
     distances = nearest_distances(points, k, queries)
-    value, se = two_nearest(distances) if method == "twonn" else maximum_likelihood_dimension(distances, pooled=pooled)
+    value, standard_error = (
+        two_nearest(distances) if method == "twonn" else maximum_likelihood_dimension(distances, pooled=pooled)
+    )
     ties = float((distances[:, 1:] == distances[:, :-1]).mean())
-    return DimensionEstimate(value, se, k, len(points), len(distances), n_duplicates, ties)
+    return DimensionEstimate(value, standard_error, k, len(points), len(distances), n_duplicates, ties)
 
 
 def maximum_likelihood_dimension(
@@ -108,7 +110,7 @@ def maximum_likelihood_dimension(
 ) -> tuple[float, float]:
     """The maximum-likelihood dimension and its standard error, as in ``intrinsic_dimension``.
 
-    ``distances`` are T_1 to T_k of each query, in ascending order; none may be 0, nor may all of them be equal.
+    ``distances`` are T_1 to T_k of each query, in ascending order; all are above 0, and not all are equal.
 
     Examples:
         >>> distances = np.random.default_rng(0).random((4000, 5)) ** (1 / 3)  # uniform in a ball of 3 dimensions
@@ -118,18 +120,18 @@ def maximum_likelihood_dimension(
     checks.arguments()
     if distances.shape[1] < 2 or not len(distances) or not (distances > 0).all():
         raise ValueError(f"distances = {checks.shown(distances)}: expected at least two of each query, above 0")
-    inverse = np.log(distances[:, -1:] / distances[:, :-1]).mean(1)
-    inverse_dimension = inverse.mean() if pooled else inverse.min()
+    inverse_dimensions = np.log(distances[:, -1:] / distances[:, :-1]).mean(1)
+    inverse_dimension = inverse_dimensions.mean() if pooled else inverse_dimensions.min()
     if inverse_dimension <= 0:
-        subject = "all samples" if pooled else f"query {int(inverse.argmin())}"
+        subject = "all samples" if pooled else f"query {int(inverse_dimensions.argmin())}"
         raise ValueError(
             f"X: the {distances.shape[1]} nearest neighbours of {subject} are all at one distance: expected some nearer"
         )
-    root_n = math.sqrt(len(inverse))
-    std = float(inverse.std(ddof=1)) if len(inverse) > 1 else math.nan
+    root_n = math.sqrt(len(inverse_dimensions))
+    deviation = float(inverse_dimensions.std(ddof=1)) if len(inverse_dimensions) > 1 else math.nan
     if pooled:
-        return float(1 / inverse_dimension), float(std / inverse_dimension**2 / root_n)
-    dimensions = 1 / inverse
+        return float(1 / inverse_dimension), float(deviation / inverse_dimension**2 / root_n)
+    dimensions = 1 / inverse_dimensions
     return float(dimensions.mean()), float(dimensions.std(ddof=1) / root_n) if len(dimensions) > 1 else math.nan
 
 
@@ -138,16 +140,16 @@ def two_nearest(distances: Float[np.ndarray, "queries 2"]) -> tuple[float, float
 
     Source: Facco et al. (2017), equation 5 and algorithm; the standard error is that of maximum likelihood.
     """
-    logs = np.sort(np.log(distances[:, 1] / distances[:, 0]))
-    rank = np.arange(1, len(logs) + 1) / len(logs)
-    n_kept = max(1, int(KEPT_SHARE * len(logs)))
-    x, y = logs[:n_kept], -np.log1p(-rank[:n_kept])
+    log_ratios = np.sort(np.log(distances[:, 1] / distances[:, 0]))
+    rank = np.arange(1, len(log_ratios) + 1) / len(log_ratios)
+    n_used = max(1, int(KEPT_SHARE * len(log_ratios)))
+    x, y = log_ratios[:n_used], -np.log1p(-rank[:n_used])
     if not (finite := np.isfinite(y)).all():  # a single ratio has rank 1
         x, y = x[finite], y[finite]
     if not x.any():
         raise ValueError("X: the two nearest neighbours of most samples are at one distance: expected two distances")
     value = float(x @ y / (x @ x))
-    return value, value / math.sqrt(n_kept)
+    return value, value / math.sqrt(n_used)
 
 
 class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
@@ -195,7 +197,15 @@ class IntrinsicDimension(BaseEstimator):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Annotated[Any, ArrayLike], y: Any = None) -> IntrinsicDimension:
-        """Measure the dimension of samples X, (samples, features); y is ignored, errors are those of the function."""
+        """Estimate the dimension of samples.
+
+        Args:
+            X: Samples, (samples, features), at least two.
+            y: Not used; present for scikit-learn.
+
+        Raises:
+            ValueError: As for ``intrinsic_dimension``.
+        """
         X = checks.samples(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         seed = check_random_state(self.random_state).randint(2**31)
         n_queries = None if self.n_queries is None else int(self.n_queries)

@@ -58,8 +58,8 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
         raise ValueError(f"test_errors are all {test_errors[0]}: expected errors that differ")
     checks.number("target", target, above=0)
     mean = float(test_errors.mean())
-    start = 2 / float(np.var(test_errors / mean))  # degrees of freedom if it were central
-    df, nc, _, scale = ncx2.fit(test_errors / mean, start, start / 100, floc=0, scale=1 / start)
+    initial_df = 2 / float(np.var(test_errors / mean))  # degrees of freedom if it were central
+    df, nc, _, scale = ncx2.fit(test_errors / mean, initial_df, initial_df / 100, floc=0, scale=1 / initial_df)
     df, nc, scale = abs(float(df)), abs(float(nc)), float(scale) * mean
     return FittedBias(-noncentral_chi2_logcdf(target / scale, df, nc) / math.log(2), df, nc, scale)
 
@@ -137,7 +137,7 @@ def gaussian_process_test_error(
     if len(X) != len(y) or len(X_test) != len(y_test) or X.shape[1] != X_test.shape[1] or y.shape[1] != y_test.shape[1]:
         shapes = f"{X.shape}, {y.shape}, {X_test.shape} and {y_test.shape}"
         raise ValueError(
-            f"X, y, X_test, y_test have shapes {shapes}: expected a row of y for each of X, and as many columns in both"
+            f"X, y, X_test, y_test have shapes {shapes}: expected one row of y for each row of X, and equal columns"
         )
     first_rows, group = distinct(np.ascontiguousarray(X))
     differs = np.flatnonzero((y != y[first_rows[group]]).any(1))

@@ -94,10 +94,10 @@ def class_margin(
     nearest = int(distances.argmin())
     if author_evt:
         total = round(len(points) ** 2 * (1 - 1 / len(counts)))
-    largest, index = extreme_quantile(1 / distances, n_top, total / n_pairs, bounded_factor=not author_evt)
+    largest_inverse, tail_index = extreme_quantile(1 / distances, n_top, total / n_pairs, bounded_factor=not author_evt)
     smallest = float(distances[nearest])
     pair = (int(first_rows[nearest]), int(second_rows[nearest]))
-    return Margin(min(1 / largest, smallest), method, smallest, pair, index, n_duplicates, n_conflicts)
+    return Margin(min(1 / largest_inverse, smallest), method, smallest, pair, tail_index, n_duplicates, n_conflicts)
 
 
 def extreme_quantile(
@@ -105,7 +105,7 @@ def extreme_quantile(
 ) -> tuple[float, float]:
     """The largest value expected in a population ``ratio`` times as large, and the extreme-value index gamma.
 
-    With M_1 and M_2 the means of log(X / u) and its square over the k values above u, the (k + 1)-th largest,
+    The means of log(X / u) and of its square over the k values X above u, the (k + 1)-th largest, are M_1 and M_2:
 
         gamma = M_1 + 1 - 1 / (2 (1 - M_1^2 / M_2))
         x = u + u M_1 (1 - min(gamma, 0)) (a^gamma - 1) / gamma,   a = k ratio
@@ -126,32 +126,34 @@ def extreme_quantile(
     checks.arguments()
     checks.size("k", k, 1, len(values) - 1)
     checks.number("ratio", ratio, above=0)
-    top = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
-    u = float(top[0])
+    largest_values = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
+    u = float(largest_values[0])
     if not u > 0:
         raise ValueError(f"values: the {k + 1}-th largest is {u}: expected more than k = {k} positive ones")
-    logs = np.log(top[1:] / u)
-    first, second = float(logs.mean()), float((logs**2).mean())
-    if not first**2 < second:
-        raise ValueError(f"values: the largest {k} are all as far above the next; expected a tail, take a larger k")
-    gamma = first + 1 - 0.5 / (1 - first**2 / second)
+    log_ratios = np.log(largest_values[1:] / u)
+    M1, M2 = float(log_ratios.mean()), float((log_ratios**2).mean())
+    if not M1**2 < M2:
+        raise ValueError(
+            f"values: the largest {k} are all equal multiples of the next: expected a tail, take a larger k"
+        )
+    gamma = M1 + 1 - 0.5 / (1 - M1**2 / M2)
     a = k * ratio
     growth = math.expm1(gamma * math.log(a)) / gamma if gamma else math.log(a)
     factor = 1 - min(gamma, 0.0) if bounded_factor else 1.0
-    return u + u * first * factor * growth, gamma
+    return u + u * M1 * factor * growth, gamma
 
 
 def _without_duplicates(points: np.ndarray, y: np.ndarray, drop_conflicts: bool) -> tuple[np.ndarray, int, int]:
     """The first of all equal samples, and the numbers left out as duplicates and for conflicting labels."""
-    first, groups = distinct(points)
-    conflicting = np.flatnonzero(y != y[first[groups]])
+    first_rows, groups = distinct(points)
+    conflicting = np.flatnonzero(y != y[first_rows[groups]])
     if len(conflicting) and not drop_conflicts:
-        pair = f"{first[groups[conflicting[0]]]} and {conflicting[0]}"
+        pair = f"{first_rows[groups[conflicting[0]]]} and {conflicting[0]}"
         raise ValueError(f"X: samples {pair} are equal and have different labels; expected not, or drop_conflicts=True")
-    ambiguous = np.zeros(len(first), dtype=bool)
+    ambiguous = np.zeros(len(first_rows), dtype=bool)
     ambiguous[groups[conflicting]] = True
     n_conflicts = int(ambiguous[groups].sum())
-    rows = first[~ambiguous]
+    rows = first_rows[~ambiguous]
     return rows, len(points) - n_conflicts - len(rows), n_conflicts
 
 
@@ -159,10 +161,12 @@ def _closest(points: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> tupl
     """The smallest distance over all pairs with different labels, and the pair."""
     order = np.argsort(labels, kind="stable")
     data = screen(points[order])
-    ends = np.cumsum(counts)
+    class_ends = np.cumsum(counts)
     closest, pair = np.inf, (0, 0)
-    for start, end in zip(ends[:-1] - counts[:-1], ends[:-1], strict=True):
-        closest, closer_pair = closest_pair(data, np.arange(start, end), slice(int(end), None), closest)
+    for class_start, class_end in zip(class_ends[:-1] - counts[:-1], class_ends[:-1], strict=True):
+        closest, closer_pair = closest_pair(
+            data, np.arange(class_start, class_end), slice(int(class_end), None), closest
+        )
         pair = closer_pair or pair
     return closest, (int(order[pair[0]]), int(order[pair[1]]))
 
@@ -176,15 +180,15 @@ def _random_pairs(
     # The class of the first sample is drawn by its number of pairs; the second is any sample of another class.
     class_pairs = counts * n_others.astype(float)
     classes = rng.choice(len(counts), n_pairs, p=class_pairs / class_pairs.sum())
-    first = starts[classes] + rng.integers(counts[classes])
-    second = rng.integers(n_others[classes])
-    second += counts[classes] * (second >= starts[classes])
+    first_positions = starts[classes] + rng.integers(counts[classes])
+    second_positions = rng.integers(n_others[classes])
+    second_positions += counts[classes] * (second_positions >= starts[classes])
     by_class = rows[np.argsort(labels, kind="stable")]
-    first_rows, second_rows = by_class[first], by_class[second]
+    first_rows, second_rows = by_class[first_positions], by_class[second_positions]
     distances = np.empty(n_pairs)
-    size = max(1, PAIRS_AT_A_TIME // points.shape[1])
-    for start in range(0, n_pairs, size):
-        chunk = slice(start, start + size)
+    chunk_size = max(1, PAIRS_AT_A_TIME // points.shape[1])
+    for start in range(0, n_pairs, chunk_size):
+        chunk = slice(start, start + chunk_size)
         difference = points[first_rows[chunk]] - points[second_rows[chunk]]
         distances[chunk] = np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64))
     return distances, first_rows, second_rows

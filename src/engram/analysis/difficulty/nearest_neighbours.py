@@ -92,10 +92,10 @@ def _screened(data: Screen, rows: Int[np.ndarray, " rows"], columns: slice = sli
 
 
 def _exact_distances(
-    data: Screen, first: Int[np.ndarray, " pairs"] | int, second: Int[np.ndarray, " pairs"]
+    data: Screen, first_rows: Int[np.ndarray, " pairs"] | int, second_rows: Int[np.ndarray, " pairs"]
 ) -> Float[np.ndarray, " pairs"]:
     """The distances between points, computed from their differences in double precision."""
-    difference = (data.points[second].astype(np.float64) - data.points[first]) / data.scale
+    difference = (data.points[second_rows].astype(np.float64) - data.points[first_rows]) / data.scale
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)) * data.scale)
 
 

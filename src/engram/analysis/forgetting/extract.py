@@ -45,7 +45,7 @@ def extract(
     if layer is not None and layer not in modules:
         raise ValueError(f"layer = {layer!r}: expected one of {', '.join(name for name in modules if name)}")
     tensors = {**dict(body.named_parameters()), **dict(body.named_buffers())}
-    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    initial_values = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     training = {module: module.training for module in modules.values()}
     outputs_by_batch: list[Tensor] = []
     hook = modules[layer or ""].register_forward_hook(
@@ -61,9 +61,9 @@ def extract(
         hook.remove()
         for module, was_training in training.items():
             module.training = was_training
-    changed_names = [name for name, tensor in tensors.items() if not _same(tensor, before[name])]
+    changed_names = [name for name, tensor in tensors.items() if not _same(tensor, initial_values[name])]
     for name in changed_names:
-        tensors[name].copy_(before[name])
+        tensors[name].copy_(initial_values[name])
     if changed_names:
         raise RuntimeError(f"body changed {', '.join(changed_names)} in evaluation mode: expected nothing to change")
     if len(outputs_by_batch) != len(batches):

@@ -31,7 +31,7 @@ class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     def fit(self, X: Data, y: Data) -> NearestMeanProbe:
-        """Fit to features (samples, features) and labels (samples)."""
+        """Compute the mean of each class from features X, (samples, features), and labels y, (samples,)."""
         X, y = checks.samples(self, X, y, dtype=np.float64)
         self.classes_ = np.unique(y)
         self.means_ = np.stack([X[y == label].mean(0) for label in self.classes_])

@@ -133,7 +133,9 @@ class RepresentationReport:
             "stale": self.stale_share(),
             "drift": self.drift,
         }
-        columns |= {f"recovered by {m}": self.recovered(m) for m in self.representation if m is not None}
+        columns |= {
+            f"recovered by {n_shots}": self.recovered(n_shots) for n_shots in self.representation if n_shots is not None
+        }
         if self.teacher is not None:
             columns["teacher gap"] = self.teacher_gap()[-1, :-1]
         return [
@@ -144,8 +146,8 @@ class RepresentationReport:
 
 def _accuracy_after_learning(accuracies: Accuracies) -> PerOldTask:
     """Each old task's accuracy just after it was learned."""
-    old = np.arange(accuracies.shape[1] - 1)
-    return np.asarray(accuracies[old + 1, old])
+    old_tasks = np.arange(accuracies.shape[1] - 1)
+    return np.asarray(accuracies[old_tasks + 1, old_tasks])
 
 
 def _share(part: PerOldTask, whole: PerOldTask) -> PerOldTask:

@@ -99,7 +99,7 @@ def representational_forgetting(
     checks.arguments()
     n = len(tasks)
     if n < 2:
-        raise ValueError(f"tasks: expected at least two, of which one is old, found {n}")
+        raise ValueError(f"tasks: expected at least two, so that one is old, found {n}")
     pairs = [_checked(number, task) for number, task in enumerate(tasks)]
     for name, modules, expected in (("bodies", bodies, n + 1), ("heads", heads, n), ("teacher", teacher, n)):
         if modules is not None and len(modules) != expected:
@@ -113,13 +113,13 @@ def representational_forgetting(
 
     def probed(rows: Sequence[Sequence[_Features]]) -> dict[int | None, Accuracies]:
         return {
-            m: np.array(
+            n_shots: np.array(
                 [
-                    [_accuracy(classifier, task_features, supports[j][m]) for j, task_features in enumerate(row)]
+                    [_accuracy(classifier, task_features, supports[j][n_shots]) for j, task_features in enumerate(row)]
                     for row in rows
                 ]
             )
-            for m in wanted_shots
+            for n_shots in wanted_shots
         }
 
     output = np.full((n + 1, n), np.nan)
@@ -130,7 +130,9 @@ def representational_forgetting(
     teacher_accuracies = None
     if teacher is not None:
         rows = probed([[_features(body, task, layer) for task in pairs] for body in teacher])
-        teacher_accuracies = {m: np.vstack([np.full(n, np.nan), accuracies]) for m, accuracies in rows.items()}
+        teacher_accuracies = {
+            n_shots: np.vstack([np.full(n, np.nan), accuracies]) for n_shots, accuracies in rows.items()
+        }
     return RepresentationReport(output, probed(features), np.array(drift), teacher_accuracies)
 
 
@@ -173,9 +175,9 @@ def _shots(shots: Sequence[int | None], tasks: Sequence[ProbedTask]) -> list[int
     fewest, fewest_task = min(
         (int(np.unique(task.train[1].cpu().numpy(), return_counts=True)[1].min()), j) for j, task in enumerate(tasks)
     )
-    for m in shots:
-        if m is not None and checks.size("shots", m) > fewest:
-            raise ValueError(f"shots = {m}: a class of tasks[{fewest_task}].train has {fewest} examples")
+    for n_shots in shots:
+        if n_shots is not None and checks.size("shots", n_shots) > fewest:
+            raise ValueError(f"shots = {n_shots}: a class of tasks[{fewest_task}].train has {fewest} examples")
     return list(dict.fromkeys([*shots, None]))
 
 
@@ -188,9 +190,9 @@ def _supports(
         [rng.permutation(np.flatnonzero(classes == label)) for label in np.unique(classes)]
         for _ in range(checks.size("draws", draws))
     ]
-    for m in shots:
-        drawn = [np.concatenate([order[:m] for order in draw]) for draw in orders]
-        yield m, [np.arange(len(classes))] if m is None else drawn
+    for n_shots in shots:
+        drawn = [np.concatenate([order[:n_shots] for order in draw]) for draw in orders]
+        yield n_shots, [np.arange(len(classes))] if n_shots is None else drawn
 
 
 def _features(body: nn.Module, task: ProbedTask, layer: str | None) -> _Features:
@@ -212,8 +214,8 @@ def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], st
     if not shared and len(head) < stage:
         raise ValueError(f"heads[{stage - 1}]: expected a module, or {stage} of them, found {len(head)}")
     inputs, test_labels = tasks[j].test
-    seen = torch.cat([task.train[1] for task in (tasks[:stage] if shared else tasks[j : j + 1])])
-    classes = torch.from_numpy(np.unique(seen.cpu().numpy())).long()  # bytes would index as a mask
+    seen_labels = torch.cat([task.train[1] for task in (tasks[:stage] if shared else tasks[j : j + 1])])
+    classes = torch.from_numpy(np.unique(seen_labels.cpu().numpy())).long()  # bytes would index as a mask
     task_head = head if shared else head[j]
     logits = extract(nn.Sequential(body, task_head), inputs)
     if shared:

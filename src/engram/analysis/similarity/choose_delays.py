@@ -71,17 +71,21 @@ def choose_delays(
     trials = as_trials(X)
     if len(trials) == 1:
         trials = np.array_split(trials[0], checks.size("folds", folds, 2))
-    start = (max(delays, default=1) - 1) * dmd.delay_interval
-    refuse_shorter(trials, start + dmd.steps_ahead + 1, "to hold the most delays and their target")
+    first_sample = (max(delays, default=1) - 1) * dmd.delay_interval
+    refuse_shorter(trials, first_sample + dmd.steps_ahead + 1, "to hold the most delays and their target")
     splits = list(KFold(min(checks.size("folds", folds, 2), len(trials))).split(trials))
-    parts = [([trials[k] for k in train], [trials[k] for k in test]) for train, test in splits]
+    train_test_pairs = [([trials[k] for k in train], [trials[k] for k in test]) for train, test in splits]
     rows = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # unstable fits are in the table
         for p in delays:
             candidate = clone(dmd).set_params(n_delays=p, rank=None)
-            maximum_rank = min(clone(candidate).fit(train).rank_ for train, _ in parts)
-            rows += [_judged(candidate.set_params(rank=r), parts, start) for r in candidate_ranks if r <= maximum_rank]
+            maximum_rank = min(clone(candidate).fit(train).rank_ for train, _ in train_test_pairs)
+            rows += [
+                _judged(candidate.set_params(rank=r), train_test_pairs, first_sample)
+                for r in candidate_ranks
+                if r <= maximum_rank
+            ]
     if not rows:
         raise ValueError(f"ranks = {candidate_ranks}, n_delays = {delays}: expected a rank that can be fitted to X")
     table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -89,15 +93,17 @@ def choose_delays(
     return DelayChoice(int(best["n_delays"]), int(best["rank"]), table)
 
 
-def _judged(dmd: HankelDMD, parts: list[tuple[list[Recording], list[Recording]]], start: int) -> dict[str, int | float]:
+def _judged(
+    dmd: HankelDMD, train_test_pairs: list[tuple[list[Recording], list[Recording]]], first_sample: int
+) -> dict[str, int | float]:
     """A row of the table, for predictions from sample ``start`` and later ones."""
-    steps_ahead, first_row = dmd.steps_ahead, start - (dmd.n_delays - 1) * dmd.delay_interval
+    steps_ahead, first_row = dmd.steps_ahead, first_sample - (dmd.n_delays - 1) * dmd.delay_interval
     errors, changes, non_normality, radii = [], [], [], []
-    for train, test in parts:
+    for train, test in train_test_pairs:
         fitted = clone(dmd).fit(train)
         for trial, predicted in zip(test, fitted.predict(test), strict=True):
-            errors.append(predicted[first_row:-steps_ahead] - trial[start + steps_ahead :])
-            changes.append(trial[start:-steps_ahead] - trial[start + steps_ahead :])
+            errors.append(predicted[first_row:-steps_ahead] - trial[first_sample + steps_ahead :])
+            changes.append(trial[first_sample:-steps_ahead] - trial[first_sample + steps_ahead :])
         non_normality.append(fitted.non_normality_)
         radii.append(fitted.spectral_radius_)
     error, change = np.concatenate(errors), np.concatenate(changes)

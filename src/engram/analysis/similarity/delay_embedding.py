@@ -74,11 +74,14 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
             sums += np.concatenate([trial[start:stop], trial[start + horizon : stop + horizon]], axis=1).T @ lagged
     # (now or ``steps_ahead`` later, features, lag, features)
     blocks = sums.reshape(2, features, len(lags), features)
-    level, later = np.searchsorted(lags, tau * np.arange(p)), np.searchsorted(lags, horizon + tau * np.arange(p))
+    lag_index, later_lag_index = (
+        np.searchsorted(lags, tau * np.arange(p)),
+        np.searchsorted(lags, horizon + tau * np.arange(p)),
+    )
 
-    def terms(shift: int, last: bool) -> np.ndarray:
+    def terms(shift: int, last_rows: bool) -> np.ndarray:
         """The first tau rows of all trials, oldest sample first; or those after the last row of H_-."""
-        starts = [shift + (len(trial) - (p - 1) * tau - horizon if last else 0) for trial in trials]
+        starts = [shift + (len(trial) - (p - 1) * tau - horizon if last_rows else 0) for trial in trials]
         # A row is p - 1 samples that are tau apart.
         return np.concatenate(
             [
@@ -91,15 +94,19 @@ def lagged_moments(trials: list[Recording], n_delays: int, delay_interval: int, 
         all_blocks = np.empty((p, p, features, features))
         all_blocks[0], all_blocks[:, 0] = row, column
         if p > 1:
-            ends = [terms(0, last).T @ terms(shift, last) for last in (False, True)]
-            change = (ends[1] - ends[0]).reshape(p - 1, features, p - 1, features).transpose(0, 2, 1, 3)
+            border_moments = [terms(0, last_rows).T @ terms(shift, last_rows) for last_rows in (False, True)]
+            change = (
+                (border_moments[1] - border_moments[0]).reshape(p - 1, features, p - 1, features).transpose(0, 2, 1, 3)
+            )
             for u in range(1, p):
                 all_blocks[u, 1:] = all_blocks[u - 1, :-1] + change[u - 1]
         return np.ascontiguousarray(all_blocks[::-1, ::-1].transpose(0, 2, 1, 3)).reshape(p * features, p * features)
 
-    row = blocks[0][:, level].transpose(1, 0, 2)
+    row = blocks[0][:, lag_index].transpose(1, 0, 2)
     before = assembled(row, row.transpose(0, 2, 1), 0)
-    cross = assembled(blocks[0][:, later].transpose(1, 0, 2), blocks[1][:, level].transpose(1, 2, 0), horizon)
-    last = np.concatenate([delay_embedding(trial[-(horizon + (p - 1) * tau) :], p, tau) for trial in trials])
+    cross = assembled(
+        blocks[0][:, later_lag_index].transpose(1, 0, 2), blocks[1][:, lag_index].transpose(1, 2, 0), horizon
+    )
+    last_rows = np.concatenate([delay_embedding(trial[-(horizon + (p - 1) * tau) :], p, tau) for trial in trials])
     rows = sum(len(trial) - (p - 1) * tau for trial in trials)
-    return Moments(before + last.T @ last, before, cross, rows)
+    return Moments(before + last_rows.T @ last_rows, before, cross, rows)

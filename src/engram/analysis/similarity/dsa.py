@@ -157,7 +157,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             values = operator_bounds(operators, other_operators)
         else:
             points, other_points = (
-                [np.linalg.eigvals(A) for A in each] for each in (operators, other_operators or operators)
+                [np.linalg.eigvals(A) for A in compared] for compared in (operators, other_operators or operators)
             )
             values = np.array([[eigenvalue_distance(a, b) for b in other_points] for a in points])
         return OperatorComparison(values, values, np.ones(values.shape, dtype=bool))

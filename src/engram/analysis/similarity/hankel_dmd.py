@@ -56,9 +56,9 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         n_delays: Samples in a row of the embedding, p.
         delay_interval: Steps from one of these samples to the next.
         rank: Number of coordinates r, which ``choose_delays`` can choose. None: the numerical rank, at most a quarter
-            of the number of rows; an int; a float below 1: as many as explain this share of the variance; ``"svht"``:
-            those of singular values above the hard threshold of Gavish and Donoho; ``"full"``: all, also those of zero
-            singular values, as published.
+            of the number of rows; an int; a float below 1: the smallest number that explains this share of the
+            variance; ``"svht"``: the number of singular values above the hard threshold of Gavish and Donoho;
+            ``"full"``: all, including zero singular values, as published.
         reg: Ridge penalty of the regression.
         steps_ahead: Number of steps h by which one application of the operator advances.
         method: ``"pcr"``, principal component regression as above; ``"rrr"``, reduced-rank regression: V has
@@ -138,25 +138,25 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         moments = lagged_moments(trials, self.n_delays, self.delay_interval, self.steps_ahead)
         squares, U = np.linalg.eigh(moments.whole)
         S, U = np.sqrt(np.maximum(squares[::-1], 0)), U[:, ::-1]
-        by_svd = self._needs_all(S, rows)
-        if by_svd:
+        uses_svd = self._needs_all(S, rows)
+        if uses_svd:
             embedded = [delay_embedding(trial, self.n_delays, self.delay_interval) for trial in trials]
             V, S, transposed = linalg.svd(np.concatenate(embedded), full_matrices=False, check_finite=False)
             U = transposed.T
         self.singular_values_ = S[: min(rows, delayed)]
         zero_threshold = max(S[0] * max(rows, delayed) * np.finfo(float).eps, self.rank_threshold)
-        numerical = max(1, int((self.singular_values_ > zero_threshold).sum()))
-        self.rank_ = self._chosen_rank(rows, delayed, numerical)
-        n_columns = numerical if self.method == "rrr" else self.rank_
-        if by_svd:
+        numerical_rank = max(1, int((self.singular_values_ > zero_threshold).sum()))
+        self.rank_ = self._chosen_rank(rows, delayed, numerical_rank)
+        n_columns = numerical_rank if self.method == "rrr" else self.rank_
+        if uses_svd:
             borders = np.cumsum([0, *(len(trial) - self._span for trial in trials)])
             V_of_trials = [V[start:stop, :n_columns] for start, stop in pairwise(borders)]
-            first = np.concatenate([V_of_trial[: -self.steps_ahead] for V_of_trial in V_of_trials])
-            later = np.concatenate([V_of_trial[self.steps_ahead :] for V_of_trial in V_of_trials])
-            before, cross = first.T @ first, first.T @ later
+            V_before = np.concatenate([V_of_trial[: -self.steps_ahead] for V_of_trial in V_of_trials])
+            V_after = np.concatenate([V_of_trial[self.steps_ahead :] for V_of_trial in V_of_trials])
+            before, cross = V_before.T @ V_before, V_before.T @ V_after
         else:
-            W = U[:, :n_columns] / S[:n_columns]
-            before, cross = W.T @ moments.before @ W, W.T @ moments.cross @ W
+            whitening = U[:, :n_columns] / S[:n_columns]
+            before, cross = whitening.T @ moments.before @ whitening, whitening.T @ moments.cross @ whitening
         self._basis, self._scale = U[:, :n_columns], S[:n_columns]
         self.operator_ = self._regressed(before, cross)
         self.spectral_radius_ = float(np.abs(np.linalg.eigvals(self.operator_)).max())
@@ -248,25 +248,27 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             needed = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(_explained(S), self.rank)) + 1
         return bool(S[min(needed, len(S)) - 1] < ILL_CONDITIONED * S[0])
 
-    def _chosen_rank(self, rows: int, delayed: int, numerical: int) -> int:
+    def _chosen_rank(self, rows: int, delayed: int, numerical_rank: int) -> int:
         values = self.singular_values_
         match self.rank:
             case None:
-                return max(1, min(numerical, rows // 4))
+                return max(1, min(numerical_rank, rows // 4))
             case "full":
                 if rows < delayed:
-                    raise ValueError(f'rank = "full": expected as many rows as the {delayed} columns, found {rows}')
+                    raise ValueError(
+                        f'rank = "full": expected at least {delayed} rows, one for each column, found {rows}'
+                    )
                 return delayed
             case "svht":
                 aspect = min(rows, delayed) / max(rows, delayed)
                 omega = 0.56 * aspect**3 - 0.95 * aspect**2 + 1.82 * aspect + 1.43
-                return max(1, min(int((values > omega * np.median(values)).sum()), numerical))
+                return max(1, min(int((values > omega * np.median(values)).sum()), numerical_rank))
             case Integral():
-                if int(self.rank) > numerical:
-                    raise ValueError(f"rank = {self.rank}: expected at most {numerical}, the numerical rank")
+                if int(self.rank) > numerical_rank:
+                    raise ValueError(f"rank = {self.rank}: expected at most {numerical_rank}, the numerical rank")
                 return int(self.rank)
             case _:
-                return min(int(np.searchsorted(_explained(values), self.rank)) + 1, numerical)
+                return min(int(np.searchsorted(_explained(values), self.rank)) + 1, numerical_rank)
 
     def _regressed(self, before: Square, cross: Square) -> Square:
         coefficients = linalg.solve(before + self.reg * np.eye(len(before)), cross, assume_a="pos", check_finite=False)
@@ -283,5 +285,5 @@ def _explained(S: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
 
 
 def _means(trial: Recording) -> Float[np.ndarray, " features"]:
-    """The mean of each feature; that of a constant one is its value, without rounding, so that 0 is left of it."""
+    """The mean of each feature; of a constant feature its exact value, so that centring gives 0."""
     return np.asarray(np.where(np.ptp(trial, 0) == 0, trial[0], trial.mean(0)))

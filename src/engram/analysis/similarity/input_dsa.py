@@ -41,7 +41,7 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
 
     Args:
         X: One trial (time, features), (trials, time, features), or a list of trials.
-        inputs: The inputs of each trial, with as many samples as the trial.
+        inputs: The inputs u of each trial, (time, inputs), of the same length as the trial.
         dmd: Estimator of the coordinates, which is fitted in place; None: ``HankelDMD()``.
 
     Source: Huang, Ostrow et al., "InputDSA" (2025, arXiv 2510.25943); the regression is dynamic mode decomposition
@@ -56,7 +56,7 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
     """
     dmd = HankelDMD() if dmd is None else checks.instance("dmd", dmd, HankelDMD)
     trials, driven = as_trials(X), as_trials(inputs, "inputs")
-    lengths, expected = ([len(trial) for trial in each] for each in (driven, trials))
+    lengths, expected = ([len(trial) for trial in recordings] for recordings in (driven, trials))
     if lengths != expected:
         raise ValueError(f"inputs have trials of {lengths} samples: expected {expected}, as in X")
     dmd.fit(trials)

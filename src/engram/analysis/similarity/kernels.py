@@ -124,24 +124,24 @@ def signs(A, B, reflect, side, d):
 
 
 @compiled
-def climb_all(first, second, sides, random_starts, ceiling, reflect, iterations, out):
+def climb_all(system_A, system_B, sides, random_starts, ceiling, reflect, iterations, results):
     """Climb a little from each start; return the index of the first that attains the ceiling, or -1.
 
         maximise <A, C B C^T> over orthogonal C
 
     Args:
-        first: A, its bases, and A in each of these bases.
-        second: The same for B.
+        system_A: A, its bases, and A in each of these bases.
+        system_B: B, its bases, and B in each of these bases.
         sides: Products of the determinants of the bases, 1 or -1.
         random_starts: Orthogonal matrices to start from, after those from spectral signs, one for each pair of bases.
         ceiling: Upper bound of <A, C B C^T>.
         reflect: Whether C may be a reflection.
         iterations: Maximum number of iterations of one climb.
-        out: Receives C, C B C^T and <A, C B C^T> of each start.
+        results: Arrays that receive C, C B C^T and <A, C B C^T> of each start.
     """
-    A, bases_A, words_A = first
-    B, bases_B, words_B = second
-    transforms, products, values = out
+    A, bases_A, words_A = system_A
+    B, bases_B, words_B = system_B
+    transforms, products, values = results
     words, d = len(bases_A), np.empty(len(A))
     for start in range(len(values)):
         if start < words:

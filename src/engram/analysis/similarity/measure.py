@@ -57,8 +57,8 @@ class SimilarityMeasure(ABC):
         """The distance between two systems.
 
         Args:
-            first: The return value of ``describe`` for one system.
-            second: The same for the other system.
+            first: Description of one system, as ``describe`` returns it.
+            second: Description of the other system.
         """
 
     def __call__(self, X: Data, Y: Data) -> float:
@@ -106,7 +106,12 @@ class FunctionMeasure(SimilarityMeasure):
         self.invariant = tuple(getattr(function, "invariant", ()))  # type: ignore[misc]
 
     def distance(self, first: list[Recording], second: list[Recording]) -> float:
-        """The function's value for two systems."""
+        """The value of the function.
+
+        Args:
+            first: Trials of one system, (time, features) each.
+            second: Trials of the other system.
+        """
         return self.function(first, second)
 
 

@@ -45,7 +45,7 @@ class DynamicalAngle(SimilarityMeasure):
     invariant = ("scale", "rotation")
 
     def describe(self, trials: list[Recording]) -> Square:
-        """The operator of a system."""
+        """The operator that ``operator_of`` fits to the trials, (rank, rank)."""
         return operator_of(trials)
 
     def distance(self, first: Square, second: Square) -> float:
@@ -60,11 +60,11 @@ class EigenvalueDistance(SimilarityMeasure):
     invariant = ("scale", "rotation")
 
     def describe(self, trials: list[Recording]) -> Square:
-        """The operator of a system."""
+        """The operator that ``operator_of`` fits to the trials, (rank, rank)."""
         return operator_of(trials)
 
     def distance(self, first: Square, second: Square) -> float:
-        """The Wasserstein distance, where the eigenvalues of each have a total weight of one."""
+        """The Wasserstein distance between the eigenvalues of two operators, each set with a total weight of one."""
         return spectral_distance(first, second, pad="mass")
 
 

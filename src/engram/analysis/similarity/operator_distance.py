@@ -38,11 +38,12 @@ class Alignment(NamedTuple):
 
 
 class OperatorComparison(NamedTuple):
-    """Distances between all operators of two lists.
+    """Distances between the operators of two lists, (systems, others).
 
-    Each is the distance after the best alignment found, and so an upper bound of the true distance; ``bounds`` are
-    lower bounds. ``refined`` is true where the search was completed, and false where the distance is only that of the
-    best start.
+    Attributes:
+        distances: Distance after the best alignment found, and so an upper bound of the true distance.
+        bounds: Lower bound of the true distance.
+        refined: Whether the search was completed; if not, the distance is that of the best start.
     """
 
     distances: Float[np.ndarray, "systems others"]
@@ -236,8 +237,8 @@ class _Systems(NamedTuple):
 
 def _search(metric: str, group: str = "O", restarts: int | None = None, seed: int = 0, **unknown: object) -> _Search:
     for name, value in unknown.items():
-        known = ", ".join(Starts.__annotations__)
-        raise TypeError(f"{name} = {checks.shown(value)}: expected only settings of the search: {known}")
+        setting_names = ", ".join(Starts.__annotations__)
+        raise TypeError(f"{name} = {checks.shown(value)}: expected only settings of the search: {setting_names}")
     checks.arguments()
     checks.choice("metric", metric, ("angular", "euclidean", "squared"))
     checks.choice("group", group, ("O", "SO"))
@@ -308,10 +309,10 @@ def _planes(skew: Operator) -> Operator:
 
 def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.ndarray, " pairs"]:
     """Lower bounds of ||A - C B C^T||_F."""
-    first, second = pairs.T
-    parts = np.linalg.norm(systems.parts[first] - systems.parts[second], axis=1)
-    singular = np.linalg.norm(systems.singular[first] - systems.singular[second], axis=1)
-    return np.asarray(np.maximum(parts, singular))
+    first_systems, second_systems = pairs.T
+    part_distances = np.linalg.norm(systems.parts[first_systems] - systems.parts[second_systems], axis=1)
+    singular_distances = np.linalg.norm(systems.singular[first_systems] - systems.singular[second_systems], axis=1)
+    return np.asarray(np.maximum(part_distances, singular_distances))
 
 
 def _solved(
@@ -345,10 +346,12 @@ def _aligned(
         return 0.0, np.eye(len(A))
     starts = len(systems.words[i]) + len(random_starts)
     transforms, products, values = np.empty((starts, *A.shape)), np.empty((starts, *A.shape)), np.empty(starts)
-    first, second = ((systems.operators[k], systems.bases[k], systems.words[k]) for k in (i, j))
+    system_A, system_B = ((systems.operators[k], systems.bases[k], systems.words[k]) for k in (i, j))
     sides, ceiling = systems.sides[i] * systems.sides[j], 1.0 - 0.5 * bound * bound - kernels.ATTAINED
-    out = transforms, products, values
-    attained = kernels.climb_all(first, second, sides, random_starts, ceiling, search.reflect, search.iterations, out)
+    results = transforms, products, values
+    attained = kernels.climb_all(
+        system_A, system_B, sides, random_starts, ceiling, search.reflect, search.iterations, results
+    )
     order = np.arange(starts) if attained < 0 else np.array([attained])
     for gradient in kernels.ROUNDS[1:]:
         if len(order) == 1:

@@ -35,7 +35,7 @@ def rsa(
     """
     checks.arguments()
     if len(X) != len(Y) or len(X) < 3:
-        raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected as many samples in both, at least 3")
+        raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected equal numbers of samples, at least 3")
     distances = [_rounded(pdist(values, metric)) for values in (X, Y)]
     for name, values in zip("XY", distances, strict=True):
         if not np.isfinite(values).all() or np.ptp(values) == 0:
@@ -46,6 +46,6 @@ def rsa(
 
 
 def _rounded(distances: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
-    """Distances relative to the largest; those that are equal up to rounding are ties, as they are without rotation."""
-    largest = float(np.abs(distances).max())
-    return np.asarray(np.round(distances / largest, TIES)) if 0 < largest < np.inf else distances
+    """Distances relative to the largest, rounded so that a rotation of the samples leaves equal distances tied."""
+    largest_distance = float(np.abs(distances).max())
+    return np.asarray(np.round(distances / largest_distance, TIES)) if 0 < largest_distance < np.inf else distances

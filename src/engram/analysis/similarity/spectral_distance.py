@@ -39,10 +39,10 @@ def spectral_distance(
         0.005
     """
     checks.arguments()
-    first, second = (
+    eigenvalues_A, eigenvalues_B = (
         np.linalg.eigvals(checks.array(name, operator, ("n", len(operator)))) for name, operator in (("A", A), ("B", B))
     )
-    return eigenvalue_distance(first, second, squared=squared, pad=pad)
+    return eigenvalue_distance(eigenvalues_A, eigenvalues_B, squared=squared, pad=pad)
 
 
 def eigenvalue_distance(
@@ -63,7 +63,9 @@ def eigenvalue_distance(
     checks.choice("pad", pad, (None, "zero", "mass"))
     n, m = len(first), len(second)
     if n != m and pad is None:
-        raise ValueError(f'the operators have {n} and {m} eigenvalues: expected as many, or pad = "zero" or "mass"')
+        raise ValueError(
+            f'the operators have {n} and {m} eigenvalues: expected equal numbers, or pad = "zero" or "mass"'
+        )
     if n != m and pad == "zero":
         first, second = (np.pad(values, (0, max(n, m) - len(values))) for values in (first, second))
     elif n != m:

@@ -18,7 +18,7 @@ def split_half_floor(
 ) -> Float[np.ndarray, "systems splits"]:
     """The distances between the two halves of each system's trials, split at random ``n_splits`` times.
 
-    Two systems whose distance is not larger than these cannot be told apart by the data.
+    The data cannot distinguish two systems whose distance is not larger than these.
 
     Args:
         systems: At least two trials of each system, (trials, time, features) or a list of trials.

@@ -62,9 +62,11 @@ class Relaxation(NamedTuple):
 
     def only(self, boxes: int | Index) -> Relaxation:
         """The relaxation of one or some of the boxes."""
-        i = np.atleast_1d(boxes)
-        parts: Any = (tuple(a[i] for a in part) if isinstance(part, tuple) else part[i] for part in self)
-        return Relaxation(*parts)
+        indices = np.atleast_1d(boxes)
+        fields: Any = (
+            tuple(array[indices] for array in field) if isinstance(field, tuple) else field[indices] for field in self
+        )
+        return Relaxation(*fields)
 
 
 def interval_bounds(
@@ -152,14 +154,16 @@ def crown_bounds(
     minima[(plain.empty | relaxation.empty)[box]] = np.inf
     A, c, minima = A.reshape(boxes, 2, len(spec), -1), c.reshape(boxes, 2, -1), minima.reshape(boxes, 2, -1)
 
-    def out(a: Array) -> Array:
+    def unbatched(a: Array) -> Array:
         return a.reshape(*shape, *a.shape[1:])
 
-    below = (np.maximum(*both) for both in zip(plain.lower, relaxation.lower, strict=True))
-    above = (np.minimum(*both) for both in zip(plain.upper, relaxation.upper, strict=True))
-    layers = tuple((out(low_ends), out(high_ends)) for low_ends, high_ends in zip(below, above, strict=True))
-    ends = out(minima[:, 0]), out(-minima[:, 1])
-    return LinearBounds(out(A[:, 0]), out(c[:, 0]), out(-A[:, 1]), out(-c[:, 1]), *ends, layers)
+    below = (np.maximum(*layer_bounds) for layer_bounds in zip(plain.lower, relaxation.lower, strict=True))
+    above = (np.minimum(*layer_bounds) for layer_bounds in zip(plain.upper, relaxation.upper, strict=True))
+    layers = tuple(
+        (unbatched(low_ends), unbatched(high_ends)) for low_ends, high_ends in zip(below, above, strict=True)
+    )
+    ends = unbatched(minima[:, 0]), unbatched(-minima[:, 1])
+    return LinearBounds(unbatched(A[:, 0]), unbatched(c[:, 0]), unbatched(-A[:, 1]), unbatched(-c[:, 1]), *ends, layers)
 
 
 def lower_lines(
@@ -174,11 +178,13 @@ def lower_lines(
         box: Index of the box of each row.
         constant: Constant of each row.
     """
-    last = len(net.weights) - 1
-    W, b = net.weights[last], net.biases[last]
-    reach = (np.abs(spec).sum(1) + TINY) * _step_size(net, relaxation, last)[box] + TINY * relaxation.size[last][box]
+    output_layer = len(net.weights) - 1
+    W, b = net.weights[output_layer], net.biases[output_layer]
+    reach = (np.abs(spec).sum(1) + TINY) * _step_size(net, relaxation, output_layer)[box] + TINY * relaxation.size[
+        output_layer
+    ][box]
     error = _epsilon(net) * (np.abs(constant) + reach)
-    return _backward(net, relaxation, last, spec @ W, box=box, constant=spec @ b + constant, error=error)
+    return _backward(net, relaxation, output_layer, spec @ W, box=box, constant=spec @ b + constant, error=error)
 
 
 def minimum(A: Array, c: Array, low: Array, high: Array) -> Array:
@@ -230,15 +236,15 @@ def relax(
             box, unit = np.nonzero((lower < 0) & (upper > 0))
             if len(box):
                 rows, offset = net.weights[k][unit], net.biases[k][unit]
-                both, constant = np.concatenate([box, box]), np.concatenate([offset, -offset])
+                line_boxes, constant = np.concatenate([box, box]), np.concatenate([offset, -offset])
                 signed = np.vstack([rows, -rows])
-                lines = [(relaxation, both)]
+                lines = [(relaxation, line_boxes)]
                 if steps:
-                    raised = _raised(net, relaxation, k, signed, box=both, steps=steps)
-                    lines.append((raised, np.arange(len(both))))
+                    raised = _raised(net, relaxation, k, signed, box=line_boxes, steps=steps)
+                    lines.append((raised, np.arange(len(line_boxes))))
                 for slopes, row_box in lines:
                     A, c = _backward(net, slopes, k, signed, box=row_box, constant=constant)
-                    minima = minimum(A, c, low[both], high[both])
+                    minima = minimum(A, c, low[line_boxes], high[line_boxes])
                     lower[box, unit] = np.maximum(lower[box, unit], minima[: len(box)])
                     upper[box, unit] = np.minimum(upper[box, unit], -minima[len(box) :])
         crossed = (lower > upper).any(1)
@@ -317,8 +323,8 @@ def _raised(
         with torch.no_grad():
             better = value > best
             best = torch.where(better, value, best)
-            for layer_alpha, at_best in zip(alpha, best_alpha, strict=True):
-                at_best[better] = layer_alpha[better]
+            for layer_alpha, best_layer_alpha in zip(alpha, best_alpha, strict=True):
+                best_layer_alpha[better] = layer_alpha[better]
         optimizer.step()
         with torch.no_grad():
             for layer_alpha in alpha:

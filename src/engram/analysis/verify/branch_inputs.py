@@ -94,35 +94,38 @@ def branch_inputs(
             for i, case in closed_cases.items():
                 cases[batch_numbers[i]] = case
         # The next split depends on the clause furthest from being proved, and on its row nearest to being proved.
-        best = np.stack([rows.least.max(1) for rows in clause_rows], axis=1)
-        best[is_empty] = np.inf
-        score[batch_nodes] = np.where(closed, np.inf, best).min(1)
-        worst = np.where(closed, np.inf, best).argmin(1)
-        line = np.stack([clause_rows[j].A[i, clause_rows[j].least[i].argmax()] for i, j in enumerate(worst)])
-        slope = np.stack([np.abs(clause_rows[j].A[i]).sum(0) for i, j in enumerate(worst)])
+        best_bounds = np.stack([rows.least.max(1) for rows in clause_rows], axis=1)
+        best_bounds[is_empty] = np.inf
+        score[batch_nodes] = np.where(closed, np.inf, best_bounds).min(1)
+        open_clauses = np.where(closed, np.inf, best_bounds).argmin(1)
+        line = np.stack([clause_rows[j].A[i, clause_rows[j].least[i].argmax()] for i, j in enumerate(open_clauses)])
+        slope = np.stack([np.abs(clause_rows[j].A[i]).sum(0) for i, j in enumerate(open_clauses)])
         is_open = ~closed.all(1)
-        proved = min(proved, float(best[~is_open].min(initial=np.inf)))
+        proved = min(proved, float(best_bounds[~is_open].min(initial=np.inf)))
         points = np.vstack([np.where(line > 0, box_low, box_high)[is_open], (box_low / 2 + box_high / 2)[is_open]])
         if (hit := first_counterexample(net, clauses, domain, points)) is not None:
             return ended("", hit)
-        lo, hi, index = box_low[is_open], box_high[is_open], np.arange(is_open.sum())
+        open_low, open_high, index = box_low[is_open], box_high[is_open], np.arange(is_open.sum())
         # Slopes can cancel, and the search might not end if some input were never halved.
         tilt = slope[is_open] + slope[is_open].max(1, keepdims=True) / 100 + 1e-300
-        along = np.where(hi > lo, tilt * (hi - lo), -1).argmax(1)
-        middle = lo[index, along] / 2 + hi[index, along] / 2
-        if ((middle <= lo[index, along]) | (middle >= hi[index, along])).any():
+        axes = np.where(open_high > open_low, tilt * (open_high - open_low), -1).argmax(1)
+        middle = open_low[index, axes] / 2 + open_high[index, axes] / 2
+        if ((middle <= open_low[index, axes]) | (middle >= open_high[index, axes])).any():
             return ended("precision: a box cannot be halved any further")
         child = len(cases) + 2 * index
-        for node, j, split, next_node in zip(batch_numbers[is_open], along, middle, child, strict=True):
+        for node, j, split, next_node in zip(batch_numbers[is_open], axes, middle, child, strict=True):
             cases[node] = Case(int(j), float(split), int(next_node))
         cases += [Case()] * (2 * len(index))
-        upper_low, lower_high = lo.copy(), hi.copy()
-        upper_low[index, along] = lower_high[index, along] = middle
+        upper_low, lower_high = open_low.copy(), open_high.copy()
+        upper_low[index, axes] = lower_high[index, axes] = middle
         is_kept = np.ones(len(number), dtype=bool)
         is_kept[batch_nodes] = False
         phases, scores = stable_phases(relaxation, waiting_phases[batch_nodes])[is_open], score[batch_nodes][is_open]
         number = np.concatenate([number[is_kept], child, child + 1])
-        low, high = np.concatenate([low[is_kept], lo, upper_low]), np.concatenate([high[is_kept], lower_high, hi])
+        low, high = (
+            np.concatenate([low[is_kept], open_low, upper_low]),
+            np.concatenate([high[is_kept], lower_high, open_high]),
+        )
         waiting_phases = np.concatenate([waiting_phases[is_kept], phases, phases])
         score = np.concatenate([score[is_kept], scores, scores])
     return ended("")

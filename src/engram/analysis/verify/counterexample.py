@@ -86,11 +86,11 @@ def _worst(y: Array, clauses: Sequence[Clause]) -> Array:
 
 
 def _gradient(net: AffineReLU, clauses: Sequence[Clause], x: Array) -> Array:
-    zs = net.preactivations(x)
-    values = [zs[-1] @ clause.Q.T + clause.c for clause in clauses]
+    preactivations = net.preactivations(x)
+    values = [preactivations[-1] @ clause.Q.T + clause.c for clause in clauses]
     clause_indices = np.argmin([value.max(-1) for value in values], axis=0)
     rows = [clauses[c].Q[np.argmax(values[c][i])] for i, c in enumerate(clause_indices)]
     gradient: Array = np.stack(rows) @ net.weights[-1]
-    for z, W in zip(zs[-2::-1], net.weights[-2::-1], strict=True):
+    for z, W in zip(preactivations[-2::-1], net.weights[-2::-1], strict=True):
         gradient = (gradient * (z > 0)) @ W
     return gradient

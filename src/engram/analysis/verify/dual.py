@@ -40,7 +40,7 @@ def dual_bound(
     w, *lambdas, nu = np.split(multipliers, np.cumsum(sizes)[:-1])
     w, nu = np.maximum(w, 0), np.maximum(nu, 0)
     gamma = (max(*net.sizes, *sizes) + 8) * 2.0**-50
-    y_low, y_high = (end[0] for end in interval_bounds(net, relaxation.low, relaxation.high))
+    y_low, y_high = (output_bound[0] for output_bound in interval_bounds(net, relaxation.low, relaxation.high))
     value: Any = w @ clause.c
     size: Any = w @ np.abs(clause.c)
     # TINY: the loss of a multiplier by underflow matters where its factor is large.

@@ -167,8 +167,8 @@ def solve(
         beyond = np.where(lower >= 0, np.inf, 0.0) if elastic else 0.0
         z = model.columns(ends[0] - (np.inf if elastic else 0.0), ends[1] + (np.inf if elastic else 0.0))
         if elastic:
-            for sign, end in zip((-1, 1), ends, strict=True):
-                model.rows([(z, sign * np.eye(len(z))), (excess, -np.ones((len(z), 1)))], high=sign * end)
+            for sign, limit in zip((-1, 1), ends, strict=True):
+                model.rows([(z, sign * np.eye(len(z))), (excess, -np.ones((len(z), 1)))], high=sign * limit)
         equations.append(model.rows([(z, np.eye(len(z))), (h, -net.weights[k])], net.biases[k], net.biases[k]))
         h = model.columns(np.maximum(ends[0], 0) - beyond, np.maximum(ends[1], 0) + beyond)
         layers.append((z, h))
@@ -188,9 +188,11 @@ def solve(
     s = model.columns(np.array([-np.inf]), np.array([below]))
     r, count = np.zeros(len(x)) if of_inputs is None else of_inputs, len(clause.c)
     if radius_from is None:
-        first = model.rows([(y, clause.Q), (x, np.tile(r, (count, 1))), (s, -np.ones((count, 1)))], high=-clause.c)
+        clause_rows = model.rows(
+            [(y, clause.Q), (x, np.tile(r, (count, 1))), (s, -np.ones((count, 1)))], high=-clause.c
+        )
     else:
-        first = model.rows([(y, clause.Q)], high=-clause.c)
+        clause_rows = model.rows([(y, clause.Q)], high=-clause.c)
         for sign in (1, -1):
             model.rows([(x, sign * np.eye(len(x))), (s, -np.ones((len(x), 1)))], high=sign * radius_from)
     cuts = model.rows([(x, domain.H), (excess, -np.ones((len(domain.v), len(excess))))], high=domain.v)
@@ -204,7 +206,7 @@ def solve(
     if result is None:
         return Solution(np.inf, None, (), None, True)
     gaps = tuple(np.maximum(result.x[h], 0) - np.maximum(result.x[z], 0) for z, h in layers)
-    multipliers = np.concatenate([-dual[first], *(dual[rows] for rows in equations), -dual[cuts]])
+    multipliers = np.concatenate([-dual[clause_rows], *(dual[rows] for rows in equations), -dual[cuts]])
     return Solution(float(result.fun), result.x[x], gaps, multipliers, True)
 
 

@@ -29,11 +29,11 @@ def through_relu(multipliers, box, lower_slope, upper_slope, intercept, constant
         offset = sum_before = sum_after = 0.0
         for j in range(units):
             m = multipliers[i, j]
-            new = m * (lower_slope[b, j] if m > 0 else upper_slope[b, j])
+            new_multiplier = m * (lower_slope[b, j] if m > 0 else upper_slope[b, j])
             offset += min(m, 0.0) * intercept[b, j]
             sum_before += abs(m)
-            sum_after += abs(new)
-            multipliers[i, j] = new
+            sum_after += abs(new_multiplier)
+            multipliers[i, j] = new_multiplier
         constant[i] += offset
         before[i] = sum_before
         after[i] = sum_after

@@ -56,8 +56,8 @@ def layer_rules(
     checks.arguments()
     checks.size("layer", layer, 1, len(net.weights) - 1)
     checks.choice("on", on, ("bits", "values"))
-    zs = net.preactivations(X)
-    z, target = zs[layer - 1], zs[-1].argmax(1) == label
+    preactivations = net.preactivations(X)
+    z, target = preactivations[layer - 1], preactivations[-1].argmax(1) == label
     features = (z > 0).astype(float) if on == "bits" else z
     tree = DecisionTreeClassifier(random_state=random_state).fit(features, target)
     nodes, rules = tree.tree_, []

@@ -51,7 +51,9 @@ class AffineReLU:
     def __post_init__(self) -> None:
         checks.arguments()
         if not self.weights or len(self.weights) != len(self.biases):
-            raise ValueError(f"{len(self.weights)} weights and {len(self.biases)} biases: expected as many, at least 1")
+            raise ValueError(
+                f"{len(self.weights)} weights and {len(self.biases)} biases: expected equal numbers, at least 1"
+            )
         for kind, arrays in (("weights", self.weights), ("biases", self.biases)):
             copies = tuple(np.array(a, dtype=np.float64) for a in arrays)  # nothing else can change these
             for k, a in enumerate(copies):
@@ -75,12 +77,12 @@ class AffineReLU:
     def preactivations(self, x: Float[np.ndarray, "*batch inputs"]) -> list[Array]:
         """The pre-activations z_1 to z_L, (..., units) each; the last are the outputs."""
         with checks.noted(x=x):
-            zs, h = [], np.asarray(x, dtype=np.float64)
+            preactivations, h = [], np.asarray(x, dtype=np.float64)
         self.check_inputs("x", h)
         for W, b in zip(self.weights, self.biases, strict=True):
-            zs.append(h @ W.T + b)
-            h = np.maximum(zs[-1], 0)
-        return zs
+            preactivations.append(h @ W.T + b)
+            h = np.maximum(preactivations[-1], 0)
+        return preactivations
 
     def check_inputs(self, name: str, x: Float[np.ndarray, "*batch inputs"]) -> None:
         """Raise a ValueError unless the last axis of an array has the size of the inputs."""
@@ -146,7 +148,7 @@ def as_affine_relu(
 
 
 def kept_softmax(name: str, hint: str) -> UnsupportedLayerError:
-    """The error of a softmax that cannot be left out."""
+    """The error for a softmax that cannot be left out of a proof; ``hint`` says what can be done."""
     return UnsupportedLayerError(f"layer {name!r} is a softmax, which is not piecewise linear: {hint}")
 
 

@@ -38,8 +38,8 @@ class Normalisation(NamedTuple):
         """A box of physical inputs as a box of the network's inputs, with ends rounded to 64 bits."""
         checks.arguments()
         checks.has_shape("box.low", box.low.shape, self.low.shape)
-        ends = (np.clip(end, self.low, self.high) for end in (box.low, box.high))
-        return Box(*((end - self.mean[:-1]) / self.scale[:-1] for end in ends))
+        ends = (np.clip(bound, self.low, self.high) for bound in (box.low, box.high))
+        return Box(*((bound - self.mean[:-1]) / self.scale[:-1] for bound in ends))
 
     def physical(self, x: Float[np.ndarray, "*batch inputs"]) -> Float[np.ndarray, "*batch inputs"]:
         """Inputs of the network, (..., inputs), in physical units."""
@@ -75,7 +75,7 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
             raise ValueError("its parts do not fit each other")
         return AffineReLU(tuple(weights), tuple(biases)), Normalisation(low, high, mean, scale)
     except (ValueError, IndexError) as error:
-        raise ValueError(f"{path} is no network in the format NNet: {error}") from error
+        raise ValueError(f"{path} is not a network in the NNet format: {error}") from error
 
 
 class AcasProperty(NamedTuple):
@@ -83,7 +83,7 @@ class AcasProperty(NamedTuple):
 
     It concerns ``networks``, such as ``"1_1"``, for all inputs in ``boxes``: distance in feet, angle to the intruder
     and its heading in radians, own speed and the intruder's in feet per second. ``claim`` should hold for the scores of
-    clear of conflict, weak left, weak right, strong left, strong right; the advice is the one of lowest score.
+    clear of conflict, weak left, weak right, strong left, strong right; the network advises the action of lowest score.
     """
 
     networks: tuple[str, ...]
@@ -103,9 +103,9 @@ def acasxu_property(number: int) -> AcasProperty:
     every = tuple(f"{a}_{b}" for a in range(1, 6) for b in range(1, 10))
     close = tuple(name for name in every if name not in ("1_7", "1_8", "1_9"))
     far = _box(rho=(55947.691, 60760), own=(1145, 1200), intruder=(0, 60))
-    near: dict[str, Ends] = {"rho": (1500.0, 1800.0), "theta": (-0.06, 0.06)}
+    near_ranges: dict[str, Ends] = {"rho": (1500.0, 1800.0), "theta": (-0.06, 0.06)}
     behind, abeam = (-PI, -PI + 0.005), (-PI, -PI + 0.01)
-    left: dict[str, Ends] = {"rho": (12000, 62000), "psi": behind}
+    distant_ranges: dict[str, Ends] = {"rho": (12000, 62000), "psi": behind}
     match checks.size("number", number, 1, 10):
         case 1:
             limit = LinearProperty(np.eye(5)[[CLEAR]], np.array([(1500 - OFFSET) / SCALE]))
@@ -113,23 +113,23 @@ def acasxu_property(number: int) -> AcasProperty:
         case 2:
             return AcasProperty(every[9:], (far,), AnyOf(tuple(_below(CLEAR, i) for i in range(5) if i != CLEAR)))
         case 3:
-            box = _box(psi=(3.1, PI), own=(980, 1200), intruder=(960, 1200), **near)
+            box = _box(psi=(3.1, PI), own=(980, 1200), intruder=(960, 1200), **near_ranges)
             return AcasProperty(close, (box,), _never(CLEAR))
         case 4:
-            box = _box(psi=(0, 0), own=(1000, 1200), intruder=(700, 800), **near)
+            box = _box(psi=(0, 0), own=(1000, 1200), intruder=(700, 800), **near_ranges)
             return AcasProperty(close, (box,), _never(CLEAR))
         case 5:
             box = _box(rho=(250, 400), theta=(0.2, 0.4), psi=behind, own=(100, 400), intruder=(0, 400))
             return AcasProperty(("1_1",), (box,), _lowest(STRONG_RIGHT))
         case 6:
-            boxes = tuple(_box(theta=theta, **left) for theta in ((0.7, PI), (-PI, -0.7)))
+            boxes = tuple(_box(theta=theta, **distant_ranges) for theta in ((0.7, PI), (-PI, -0.7)))
             return AcasProperty(("1_1",), boxes, _lowest(CLEAR))
         case 7:
             return AcasProperty(("1_9",), (_box(),), AllOf((_never(STRONG_LEFT), _never(STRONG_RIGHT))))
         case 8:
             box = _box(theta=(-PI, -0.75 * PI), psi=(-0.1, 0.1), own=(600, 1200), intruder=(600, 1200))
             turns = (WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT)
-            alternatives = (AnyOf((_below(CLEAR, other), _below(WEAK_LEFT, other))) for other in turns)
+            alternatives = (AnyOf((_below(CLEAR, turn), _below(WEAK_LEFT, turn))) for turn in turns)
             return AcasProperty(("2_9",), (box,), AllOf(tuple(alternatives)))
         case 9:
             box = _box(rho=(2000, 7000), theta=(-0.4, -0.14), psi=abeam, own=(100, 150), intruder=(0, 150))

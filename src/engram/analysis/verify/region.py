@@ -25,7 +25,9 @@ MOST_STEPS = 10**5  # for each sampled point
 
 
 def activation_pattern(net: AffineReLU, x: Float[np.ndarray, "*batch inputs"]) -> Pattern:
-    """The phases of all hidden units at one or many inputs, 1 on (z > 0) or 0 off: (..., units) for each layer.
+    """The phases of all hidden units at one input or many, x, (..., inputs): 1 on (z > 0), 0 off.
+
+    The result has an array (..., units) for each hidden layer.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
@@ -98,7 +100,8 @@ class Region:
     region needs, 2 where free. ``mode`` is ``"direct"``, ``"structural"``, ``"fallback"`` or ``"crown"``; ``status`` is
     ``"tie"`` if two classes tie at the point that it was made for, and the region is then empty. For each other class,
     ``slack`` is the allowed error of the affine margin in structural regions. ``tol`` is the tolerance of the solver
-    that the proof allows for; ``queries`` counts what samples refuted, and what CROWN and the solver were asked.
+    that the proof allows for; ``queries`` are the numbers of attempts refuted by samples, of calls of CROWN, and of
+    calls of the solver.
     """
 
     G: Float[np.ndarray, "rows inputs"]
@@ -231,7 +234,7 @@ class Region:
     def _ends(self, contain: Array | None) -> tuple[Array, Array, Array]:
         """B, with B (u, l) <= h for boxes inside, and the least and the largest values of their ends (u, l)."""
         B, size = np.hstack([np.maximum(self.G, 0), np.minimum(self.G, 0)]), len(self.box.low)
-        lowest, highest = (np.full(size, end) if contain is None else contain for end in (-np.inf, np.inf))
+        lowest, highest = (np.full(size, limit) if contain is None else contain for limit in (-np.inf, np.inf))
         return B, np.concatenate([lowest, self.box.low]), np.concatenate([self.box.high, highest])
 
     def _inner(self, gain: Array | None, contain: Array | None) -> InnerBox:
@@ -257,7 +260,7 @@ class Region:
 
 
 class _Barrier(NamedTuple):
-    """A problem over ends v = (u, l) of boxes, B v <= h and ``least`` <= v <= ``most``, of which the free ones move."""
+    """The ends v = (u, l) of boxes with B v <= h and ``least`` <= v <= ``most``; only the ends in ``free`` move."""
 
     B: Array
     h: Array
@@ -289,24 +292,26 @@ class _Barrier(NamedTuple):
         Except for the rows of B, which are few, the Hessian has 2 x 2 blocks, so that Woodbury's identity inverts it.
         """
         size, (above, below), (side, room, up, down) = len(self.open_sides), self.bounded, self.rooms(v)
-        rows, pull, tie, own = self.B * self.free, np.zeros(size), np.zeros(size), np.zeros(2 * size)
-        pull[self.open_sides], tie[self.open_sides] = t / side, t / side**2
+        rows, pull, coupling, diagonal = self.B * self.free, np.zeros(size), np.zeros(size), np.zeros(2 * size)
+        pull[self.open_sides], coupling[self.open_sides] = t / side, t / side**2
         gradient = rows.T @ (1 / room) + np.concatenate([-pull, pull]) * self.free
         gradient[above] += 1 / up
         gradient[below] -= 1 / down
-        own[above] += 1 / up**2
-        own[below] += 1 / down**2
-        high, low = np.where(self.free, own + np.tile(tie, 2), 1.0).reshape(2, -1)
-        both = self.free.reshape(2, -1).all(0)
-        determinant = np.where(both, tie * own.reshape(2, -1).sum(0) + own[:size] * own[size:], high * low)
+        diagonal[above] += 1 / up**2
+        diagonal[below] += 1 / down**2
+        high, low = np.where(self.free, diagonal + np.tile(coupling, 2), 1.0).reshape(2, -1)
+        both_free = self.free.reshape(2, -1).all(0)
+        determinant = np.where(
+            both_free, coupling * diagonal.reshape(2, -1).sum(0) + diagonal[:size] * diagonal[size:], high * low
+        )
 
         def by_blocks(x: Array) -> Array:
             upper, lower = x[..., :size], x[..., size:]
-            swapped = [low * upper + tie * both * lower, tie * both * upper + high * lower]
+            swapped = [low * upper + coupling * both_free * lower, coupling * both_free * upper + high * lower]
             return np.asarray(np.concatenate(swapped, -1) / np.tile(determinant, 2))
 
-        alone, through = by_blocks(gradient), by_blocks(rows)
-        step = np.linalg.solve(np.diag(room**2) + through @ rows.T, rows @ alone) @ through - alone
+        block_step, block_rows = by_blocks(gradient), by_blocks(rows)
+        step = np.linalg.solve(np.diag(room**2) + block_rows @ rows.T, rows @ block_step) @ block_rows - block_step
         return step, -float(gradient @ step)
 
 

@@ -140,7 +140,7 @@ def class_regions(
         box: All inputs of interest.
         label: The class.
         mode: ``"direct"``, ``"structural"``, ``"best"`` or ``"crown"``.
-        maximum: Maximum number of regions.
+        maximum: Maximum number of regions; fewer if they contain all inputs of the class.
         **options: Other arguments of ``relaxed_region``.
 
     Examples:
@@ -149,14 +149,14 @@ def class_regions(
         1
     """
     checks.arguments()
-    y = net(X)
-    checks.size("label", label, 0, y.shape[1] - 1)
-    margin = y[:, label] - np.delete(y, label, axis=1).max(1)
-    waiting = X[np.argsort(-margin, kind="stable")][: int((margin > 0).sum())]
+    outputs = net(X)
+    checks.size("label", label, 0, outputs.shape[1] - 1)
+    margin = outputs[:, label] - np.delete(outputs, label, axis=1).max(1)
+    uncovered = X[np.argsort(-margin, kind="stable")][: int((margin > 0).sum())]
     regions: list[Region] = []
-    while len(waiting) and len(regions) < maximum:
-        regions.append(relaxed_region(net, waiting[0], box, mode, label=label, **options))
-        waiting = waiting[1:][~regions[-1].contains(waiting[1:])]
+    while len(uncovered) and len(regions) < maximum:
+        regions.append(relaxed_region(net, uncovered[0], box, mode, label=label, **options))
+        uncovered = uncovered[1:][~regions[-1].contains(uncovered[1:])]
     return regions
 
 
@@ -203,7 +203,8 @@ class _Maker:
     def structural(self, eps: float, tighten: bool) -> Region:
         eps = max(eps, 10 * self.tol)
         obligations = [
-            _Obligation(*parts, eps - self.tol) for parts in zip(self.to_others, self.g, self.g0, strict=True)
+            _Obligation(*coefficients, eps - self.tol)
+            for coefficients in zip(self.to_others, self.g, self.g0, strict=True)
         ]
         pattern = self.relaxed(obligations)
         facets = [(i, eps) for i in range(len(self.others))]
@@ -244,8 +245,8 @@ class _Maker:
         if (h[length == 0] < 0).any():  # a row of zeros that nothing satisfies
             (G, h), length = self.nothing, np.ones(1)
         rows = np.column_stack([G, h])[length > 0] / length[length > 0, None]
-        _, first = np.unique(rows.round(12), axis=0, return_index=True)
-        rows = rows[np.sort(first)]
+        _, first_rows = np.unique(rows.round(12), axis=0, return_index=True)
+        rows = rows[np.sort(first_rows)]
         box = Box(self.domain.low, self.domain.high)
         return Region(rows[:, :-1], rows[:, -1], box, self.label, pattern, mode, "proved", slack, self.tol)
 
@@ -279,12 +280,12 @@ class _Maker:
 
     def holds(self, pattern: Pattern, obligations: list[_Obligation]) -> bool:
         """Whether the obligations are proved; False if the solver does not decide."""
-        zs = self.net.preactivations(self.pool)
+        preactivations = self.net.preactivations(self.pool)
         within = np.ones(len(self.pool), dtype=bool)
-        for codes, z in zip(pattern, zs, strict=False):
+        for codes, z in zip(pattern, preactivations, strict=False):
             within &= ((codes == FREE) | ((codes == 1) & (z >= self.tau)) | ((codes == 0) & (z <= 0))).all(1)
         for obligation in obligations:
-            values = zs[-1] @ obligation.q + self.pool @ obligation.r + obligation.c
+            values = preactivations[-1] @ obligation.q + self.pool @ obligation.r + obligation.c
             if (values[within] > obligation.target).any():
                 self.queries[0] += 1
                 return False

@@ -42,14 +42,16 @@ class Box:
     def __init__(self, low: ArrayLike, high: ArrayLike) -> None:
         low = checks.array("low", low, ("inputs",))
         high = checks.array("high", high, (len(low),))
-        for name, end in (("low", low), ("high", high)):
-            if (np.abs(end) > LARGEST).any():
-                i = int(np.argmax(np.abs(end)))
-                raise ValueError(f"{name}[{i}] = {end[i]}: expected ends of at most {LARGEST} in size")
+        for name, bound in (("low", low), ("high", high)):
+            if (np.abs(bound) > LARGEST).any():
+                axis = int(np.argmax(np.abs(bound)))
+                raise ValueError(f"{name}[{axis}] = {bound[axis]}: expected ends of at most {LARGEST} in size")
         checks.size("len(low)", len(low))
         if (low > high).any():
-            i = int(np.argmax(low > high))
-            raise ValueError(f"low[{i}] = {low[i]} is above high[{i}] = {high[i]}: expected a box that is not empty")
+            axis = int(np.argmax(low > high))
+            raise ValueError(
+                f"low[{axis}] = {low[axis]} is above high[{axis}] = {high[axis]}: expected a box that is not empty"
+            )
         _set(self, low=low, high=high)
 
 
@@ -146,7 +148,7 @@ def clauses(prop: Property, outputs: int) -> list[Clause]:
 
 def only_compares(required: Iterable[Clause]) -> bool:
     """Whether clauses only compare outputs: each row is c (y_i - y_j) with c > 0, and no offset."""
-    Q, c = (np.concatenate(parts) for parts in zip(*((clause.Q, clause.c) for clause in required), strict=True))
+    Q, c = (np.concatenate(arrays) for arrays in zip(*((clause.Q, clause.c) for clause in required), strict=True))
     return bool((c == 0).all() and ((Q != 0).sum(1) == 2).all() and (Q.max(1) == -Q.min(1)).all())
 
 
@@ -214,18 +216,18 @@ def as_domain(inputs: Box | Polytope, size: int) -> Domain:
     A, b = inputs.A, inputs.b
     low, high = np.full(size, -np.inf), np.full(size, np.inf)
     cuts = np.ones(len(b), dtype=bool)
-    for i in np.flatnonzero((A != 0).sum(1) == 1):
-        j = int(np.flatnonzero(A[i])[0])
-        end, outward = float(b[i]) / float(A[i, j]), np.copysign(np.inf, A[i, j])
-        if not np.isfinite(end):
+    for row in np.flatnonzero((A != 0).sum(1) == 1):
+        axis = int(np.flatnonzero(A[row])[0])
+        bound, outward = float(b[row]) / float(A[row, axis]), np.copysign(np.inf, A[row, axis])
+        if not np.isfinite(bound):
             continue
         # The row is dropped only if the side of the box equals it; a side that was rounded is moved outwards.
-        cuts[i] = Fraction(end) * Fraction(A[i, j]) != Fraction(b[i])
-        end = np.nextafter(end, outward) if cuts[i] else end
+        cuts[row] = Fraction(bound) * Fraction(A[row, axis]) != Fraction(b[row])
+        bound = np.nextafter(bound, outward) if cuts[row] else bound
         if outward > 0:
-            high[j] = min(high[j], end)
+            high[axis] = min(high[axis], bound)
         else:
-            low[j] = max(low[j], end)
+            low[axis] = max(low[axis], bound)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         bounding_box = _bounding_box(A, b)
         low, high = np.maximum(low, bounding_box[0]), np.minimum(high, bounding_box[1])

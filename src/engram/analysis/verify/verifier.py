@@ -51,8 +51,9 @@ class Result:
     ``status`` is ``"proved"`` by the certificate; ``"proved by solver"``, which has no certificate and may be wrong if
     weights are large; ``"refuted"`` by the counterexample (inputs,), which was confirmed without rounding; or
     ``"unknown"``, and ``exhausted`` then says what ran out, ``"time"``, ``"nodes"`` or ``"memory"``, or why the search
-    got no further. ``bound`` is a lower bound of what has to be positive: the margin of a proof. ``engine`` is the one
-    that decided, ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after ``nodes`` boxes or cases.
+    got no further. ``bound`` is a lower bound of what has to be positive: the margin of a proof. ``engine`` is the name
+    of the search that decided, ``"attack"``, ``"crown"``, ``"inputs"``, ``"relus"`` or ``"milp"``, after ``nodes``
+    boxes or cases.
     """
 
     status: Status
@@ -111,26 +112,28 @@ def verify(
         if status == "unknown" and not search.exhausted:
             status = "proved" if trees else "proved by solver"
         certificate = Certificate(trees, subject(net, domain, clauses)) if status == "proved" else None
-        rest = search.exhausted, search.bound, engine_name, search.nodes, time.monotonic() - start
-        return Result(status, search.counterexample, certificate, *rest)
+        search_results = search.exhausted, search.bound, engine_name, search.nodes, time.monotonic() - start
+        return Result(status, search.counterexample, certificate, *search_results)
 
     with np.errstate(over="ignore", invalid="ignore"):  # a bound that overflows is infinite
         if (hit := attack(net, clauses, domain, rng)) is not None:
             return result_of("attack", Outcome((), hit, "", -np.inf, 0))
         all_clauses = tuple(range(len(clauses)))
-        few = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(domain.v))
+        halves_box = engine == "inputs" or (engine == "auto" and net.sizes[0] <= FEW_INPUTS and not len(domain.v))
         share = 0.5 if engine == "auto" else 1.0  # of the budget, for halving; splitting units gets the rest
         outcome = Outcome((), None, "", -np.inf, 0)
         try:
-            if few or engine in ("crown", "milp"):
+            if halves_box or engine in ("crown", "milp"):
                 limits = {"deadline": start + share * budget.seconds, "megabytes": budget.megabytes}
-                nodes = max(int(share * budget.nodes), 1) if few else 1
+                nodes = max(int(share * budget.nodes), 1) if halves_box else 1
                 outcome = branch_inputs(net, clauses, domain, nodes=nodes, **limits)
                 if engine == "crown" and outcome.exhausted:
                     outcome = outcome._replace(exhausted="one backward pass")
                 if engine in ("inputs", "crown") or not outcome.exhausted:
                     return result_of(
-                        "inputs" if few and outcome.nodes > 1 else "crown", outcome, (Tree(all_clauses, outcome.cases),)
+                        "inputs" if halves_box and outcome.nodes > 1 else "crown",
+                        outcome,
+                        (Tree(all_clauses, outcome.cases),),
                     )
             if engine == "milp":
                 return result_of("milp", _by_milp(net, clauses, domain, deadline))

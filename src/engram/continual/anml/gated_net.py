@@ -53,8 +53,8 @@ class GatedNet(nn.Module):
     def __init__(self, body: nn.Module, head: nn.Module, gate: nn.Module | None = None) -> None:
         super().__init__()
         self.body, self.head, self.gate = checks.instance("body", body, nn.Module), head, gate
-        last = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
-        self.readout_size = checks.instance("the last module of head", last, nn.Linear).out_features
+        output_layer = head[-1] if isinstance(head, nn.Sequential) and len(head) else head
+        self.readout_size = checks.instance("the last module of head", output_layer, nn.Linear).out_features
         if gate is not None:
             checks.instance("gate", gate, nn.Module)
 
@@ -111,7 +111,7 @@ def anml_net(
 
     Args:
         in_channels: Channels of the images.
-        body_channels: Channels of each convolution of the body, which has 9 times as many features.
+        body_channels: Channels of each convolution of the body, whose features are 9 for each channel.
         gate_channels: Channels of each convolution of the gate.
         num_outputs: Number of classes, the outputs of the head.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
@@ -145,7 +145,7 @@ def sanml_net(
 
     Args:
         in_channels: Channels of the images.
-        body_channels: Channels of each convolution of the body, which has 9 times as many features.
+        body_channels: Channels of each convolution of the body, whose features are 9 for each channel.
         num_outputs: Number of classes, the outputs of the head.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 

@@ -70,9 +70,9 @@ class MovingHead:
         if i:
             grad_features = torch.addmv(grad_features, inputs.T, errors @ error, alpha=-self.lr)
         self.bias = torch.add(self.bias, error, alpha=-self.lr)
-        for steps, history, new in zip((self.inputs, self.errors), self.used, (features, error), strict=True):
-            steps.append(new)
-            history.append(new.detach())
+        for steps, history, value in zip((self.inputs, self.errors), self.used, (features, error), strict=True):
+            steps.append(value)
+            history.append(value.detach())
         return grad_features
 
     def learned(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
@@ -135,8 +135,8 @@ def body_and_head(
     return {name: _of_order(order, net.get_parameter(name), weight) for name, weight in weights.items()}
 
 
-def _of_order(order: int, start: Tensor, end: Tensor) -> Tensor:
-    return end if order == 2 else start + (end - start).detach()
+def _of_order(order: int, initial: Tensor, learned: Tensor) -> Tensor:
+    return learned if order == 2 else initial + (learned - initial).detach()
 
 
 def _body_and_head(net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None, lr: float) -> Weights:
@@ -157,10 +157,10 @@ def _body_and_head(net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None, lr:
         grad = head.step(features if gate is None else features * gate[i])
         grad, third_grads = third_back((grad if gate is None else grad * gate[i]).view(third.shape[1], -1).T)
         grad, second_grads = second_back(grad)
-        moves = first_back(grad), second_grads, third_grads
+        weight_grads = first_back(grad), second_grads, third_grads
         weights = [
             tuple(torch.add(w, g, alpha=-lr) for w, g in zip(*pair, strict=True))
-            for pair in zip(weights, moves, strict=True)
+            for pair in zip(weights, weight_grads, strict=True)
         ]
     new_weights = dict(zip(("head.weight", "head.bias"), head.learned(), strict=True))
     for index, (weight, gain, shift) in zip((0, 4, 8), weights, strict=True):
@@ -182,15 +182,15 @@ def _first_block(
     scale = gain * per_std
     z = values @ torch.cat((weight * scale, shift[None]))
     positions = _highest(Patches.quarters(z[None]), (4, 1))
-    out = z.gather(0, positions).relu()
+    output = z.gather(0, positions).relu()
 
     def backward(d: Tensor) -> tuple[Tensor, ...]:
-        d = values.T @ torch.zeros_like(z).scatter(0, positions, threshold_backward(d.reshape(out.shape), out, 0))
+        d = values.T @ torch.zeros_like(z).scatter(0, positions, threshold_backward(d.reshape(output.shape), output, 0))
         d, d_shift = d[:-1], d[-1]
         d_gain = (d * weight).sum(0) * per_std
         return torch.addcmul(d * scale, d_gain * scale * per_std, spread, value=-1), d_gain, d_shift
 
-    return out, backward
+    return output, backward
 
 
 def _block(
@@ -206,14 +206,14 @@ def _block(
     z = z - z.mean(0)
     per_std = torch.rsqrt(z.square().mean(0) + EPS)
     z = z * per_std
-    out = torch.addcmul(shift, gain, z)
+    output = torch.addcmul(shift, gain, z)
     if pooled:
-        positions = _highest(out.T.view(1, -1, x.shape[0] - 2, x.shape[1] - 2), (2, 2))
-        out = out.gather(0, positions)
-    out = out.relu()
+        positions = _highest(output.T.view(1, -1, x.shape[0] - 2, x.shape[1] - 2), (2, 2))
+        output = output.gather(0, positions)
+    output = output.relu()
 
     def backward(d: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        d = threshold_backward(d.reshape(out.shape), out, 0)
+        d = threshold_backward(d.reshape(output.shape), output, 0)
         d_shift = d.sum(0)
         if pooled:
             d = torch.zeros_like(z).scatter(0, positions, d)
@@ -223,7 +223,7 @@ def _block(
         spread = cast(Tensor, _Overlaid.apply(d @ weight.T, x.shape))  # type: ignore[no-untyped-call]
         return spread, (windows.T @ d, d_gain, d_shift)
 
-    return out, backward
+    return output, backward
 
 
 class _Windows(torch.autograd.Function):

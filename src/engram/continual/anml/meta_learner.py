@@ -57,7 +57,7 @@ class SequentialMetaLearner:
         inner_lr: Learning rate of the inner loop.
         order: Order of the outer gradient: 2 through the inner steps, 1 with their gradients as constants.
         zap: Whether the rows of the trajectory's classes in the network's last layer are redrawn, in place, before the
-            inner loop, so that no class is known already.
+            inner loop, so that the network knows none of these classes.
         optimizer: Optimiser of all parameters; None: Adam with a learning rate of 0.001. Its state for redrawn rows is
             not reset.
 
@@ -74,7 +74,7 @@ class SequentialMetaLearner:
         >>> learner = SequentialMetaLearner(anml_net(body_channels=4, gate_channels=2), generator)
         >>> images = torch.rand(30, 1, 28, 28, generator=generator)
         >>> step = learner.step(images[:5], torch.full((5,), 3), images[5:], torch.arange(25))
-        >>> step.trajectory  # of which it has seen nothing else
+        >>> step.trajectory
         1.0
     """
 
@@ -176,7 +176,7 @@ class SequentialMetaLearner:
         return fast
 
     def _logits_after_learning(self, x: Tensor, y: Tensor, gate: Tensor | None, images: Tensor) -> Tensor:
-        """The logits of images, the last of which are the trajectory's, after the inner loop."""
+        """The logits of images after the inner loop; the last images are those of the trajectory."""
         trajectory_gate = None if gate is None else gate[-len(x) :]
         if self._written_out == "body and head":
             weights = inner_loop.body_and_head(self.net, x, y, trajectory_gate, lr=self.inner_lr, order=self.order)
@@ -204,8 +204,10 @@ def labels(name: str, y: Tensor, x: Tensor, net: GatedNet) -> Tensor:
         raise TypeError(f"{name}.dtype = {y.dtype}: expected integers")
     if y.shape != (len(x),) or not len(x):
         raise ValueError(f"{name}.shape = {tuple(y.shape)}: expected ({len(x)},), one for each image, at least one")
-    least, most = int(y.min()), int(y.max())
-    if least < 0 or most >= net.readout_size:
-        wrong = least if least < 0 else most
-        raise ValueError(f"{name} has the label {wrong}: expected 0 to {net.readout_size - 1}, the network's outputs")
+    lowest, highest = int(y.min()), int(y.max())
+    if lowest < 0 or highest >= net.readout_size:
+        invalid_label = lowest if lowest < 0 else highest
+        raise ValueError(
+            f"{name} has the label {invalid_label}: expected 0 to {net.readout_size - 1}, the network's outputs"
+        )
     return y.long()

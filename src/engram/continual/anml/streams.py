@@ -93,23 +93,27 @@ def learn_stream(
     checks.number("lr", lr, minimum=0)
     checks.instance("train", train, Collection)  # type: ignore[type-abstract]
     trained = copy.deepcopy(net).requires_grad_(False)
-    moving = []
+    moving_parameters = []
     for name in train:
         chosen = [p for n, p in trained.named_parameters() if f"{n}.".startswith(f"{name}.")]
         if not chosen:
             raise ValueError(f"train has {name!r}: expected names of submodules or parameters, as 'head'")
-        moving += [parameter.requires_grad_() for parameter in chosen]
+        moving_parameters += [parameter.requires_grad_() for parameter in chosen]
     zap_(trained.readout, None, generator)
     if trained.readout.bias is not None:
         nn.init.zeros_(trained.readout.bias)
     inputs, model = (_features(trained, x), trained.head) if _head_alone(train) else (x, trained)
     with checks.noted(optimizer=optimizer):
-        steps = torch.optim.Adam(moving, lr=lr, fused=True) if optimizer is None else optimizer(moving, lr=lr)
+        solver = (
+            torch.optim.Adam(moving_parameters, lr=lr, fused=True)
+            if optimizer is None
+            else optimizer(moving_parameters, lr=lr)
+        )
     for i in range(len(inputs)):
         loss = functional.cross_entropy(model(inputs[i : i + 1]), y[i : i + 1])
-        steps.zero_grad()
+        solver.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        steps.step()
+        solver.step()
     return trained.requires_grad_()
 
 
@@ -187,11 +191,13 @@ def evaluate_lengths(
         draw = partial(_draw, pool, length, shots, shuffled, generator)
         lr = lrs[0]
         if len(lrs) > 1:
-            best = []
+            best_rates = []
             for _ in range(selections):
                 stream = draw()
-                best.append(max(lrs, key=lambda rate: _correct(learn(stream, rate), stream.x, stream.y).mean().item()))
-            lr = Counter(best).most_common(1)[0][0]
+                best_rates.append(
+                    max(lrs, key=lambda rate: _correct(learn(stream, rate), stream.x, stream.y).mean().item())
+                )
+            lr = Counter(best_rates).most_common(1)[0][0]
         trained_accuracies, by_class = [], []
         for _ in range(runs):
             stream = draw()

@@ -101,8 +101,8 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Data, y: Data) -> BlurClassifier:
         """Learn anew from random batches of the samples, (samples, features), and their classes, (samples,)."""
         started = copy.copy(self)  # so that a call that is refused changes neither earlier synapses nor their width
-        x, targets, known = started._checked(X, y, None)
-        x = started._start(x, known)
+        x, targets, known_classes = started._checked(X, y, None)
+        x = started._start(x, known_classes)
         self.__dict__ = started.__dict__
         size = min(self.batch_size, len(x))
         for _ in range(self.n_steps):
@@ -119,11 +119,13 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y: Their classes, (samples,).
             classes: All classes that will occur; needed in the first call.
         """
-        first = not hasattr(self, "state_")
-        if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+        is_first = not hasattr(self, "state_")
+        if not is_first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes = {classes!r}: expected {self.classes_.tolist()}, as in the first call")
-        x, targets, known = self._checked(X, y, self.classes_ if classes is None and not first else classes, first)
-        self._learn(self._start(x, known) if first else self._scaled(x), targets)
+        x, targets, known_classes = self._checked(
+            X, y, self.classes_ if classes is None and not is_first else classes, is_first
+        )
+        self._learn(self._start(x, known_classes) if is_first else self._scaled(x), targets)
         return self
 
     def predict_proba(self, X: Data) -> np.ndarray:
@@ -138,34 +140,38 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The most likely class of each sample, (samples,)."""
         return self.classes_[self.predict_proba(X).argmax(1)] if hasattr(self, "classes_") else self.predict_proba(X)
 
-    def _checked(self, X: Data, y: Data, classes: Data | None, first: bool = True) -> tuple[Tensor, Tensor, np.ndarray]:
+    def _checked(
+        self, X: Data, y: Data, classes: Data | None, is_first: bool = True
+    ) -> tuple[Tensor, Tensor, np.ndarray]:
         """Samples, targets and classes; the first data define the classes."""
-        samples, labels = checks.samples(self, X, y, dtype=np.float64, reset=first)
-        known = self.classes_ if not first else np.unique(labels) if classes is None else unique_labels(classes)
-        if len(known) < 2:
-            raise ValueError(f"y holds 1 class, {known.tolist()[0]!r}: expected at least 2")
-        if unknown := set(labels.tolist()) - set(known.tolist()):
-            raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {known.tolist()}")
+        samples, labels = checks.samples(self, X, y, dtype=np.float64, reset=is_first)
+        known_classes = (
+            self.classes_ if not is_first else np.unique(labels) if classes is None else unique_labels(classes)
+        )
+        if len(known_classes) < 2:
+            raise ValueError(f"y holds 1 class, {known_classes.tolist()[0]!r}: expected at least 2")
+        if unknown := set(labels.tolist()) - set(known_classes.tolist()):
+            raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {known_classes.tolist()}")
         if len(samples) < 2:
             raise ValueError("X holds n_samples = 1: expected at least 2, for their variance")
         if min(len(samples), self.batch_size) < SMALL:
             message = f"batches of {min(len(samples), self.batch_size)} samples: their moments say little below {SMALL}"
             warnings.warn(message, RuntimeWarning, stacklevel=4)
-        return torch.tensor(samples), torch.tensor(np.where(labels[:, None] == known, 1.0, -1.0)), known
+        return torch.tensor(samples), torch.tensor(np.where(labels[:, None] == known_classes, 1.0, -1.0)), known_classes
 
     def _scaled(self, x: Tensor) -> Tensor:
         return (x - self.mean_) / self.scale_
 
-    def _start(self, x: Tensor, known: np.ndarray) -> Tensor:
+    def _start(self, x: Tensor, known_classes: np.ndarray) -> Tensor:
         """Make the network; return the first data, standardised. Their statistics also scale all later data."""
         genome = EVOLVED if self.genome is None else self.genome
         for layer, units in enumerate(self.hidden_layer_sizes):
             checks.size(f"hidden_layer_sizes[{layer}]", units)
-        sizes = (x.shape[1], *self.hidden_layer_sizes, len(known))
+        sizes = (x.shape[1], *self.hidden_layer_sizes, len(known_classes))
         self._network = BlurNetwork(sizes, n_states=genome.n_states, saturation=self.saturation)
-        self.classes_, self._genome = known, Genome(*(field.detach().double() for field in genome))
-        spread, self.mean_ = torch.std_mean(x, 0, correction=0)
-        self.scale_ = torch.where(spread > 0, spread, 1.0)
+        self.classes_, self._genome = known_classes, Genome(*(field.detach().double() for field in genome))
+        deviation, self.mean_ = torch.std_mean(x, 0, correction=0)
+        self.scale_ = torch.where(deviation > 0, deviation, 1.0)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         self._generator = torch.Generator().manual_seed(int(seed))
         self.state_ = self._network.init(self._generator, dtype=torch.float64)

@@ -30,7 +30,7 @@ def lifetime(
         network: The network to train.
         genome: The rule; with leading axes a population of rules.
         state: The initial synapses.
-        batches: Inputs and targets.
+        batches: Inputs, (steps, ..., batch, features), and targets, (steps, ..., batch, outputs), +1 or -1.
         checkpointed: Use less memory for the gradient, at the cost of one more pass (``engram.rules.unroll``).
 
     Raises:
@@ -38,14 +38,14 @@ def lifetime(
     """
     checks.arguments()
     if len(batches[0]) != len(batches[1]):
-        raise ValueError(f"batches of {len(batches[0])} and {len(batches[1])} steps: expected as many in each")
-    end, _ = unroll(
+        raise ValueError(f"batches of {len(batches[0])} and {len(batches[1])} steps: expected equal numbers")
+    final_state, _ = unroll(
         lambda state, batch: (network.step(genome, state, *batch), None),
         state,
         zip(*batches, strict=True),
         checkpointed=checkpointed,
     )
-    return end
+    return final_state
 
 
 def cross_entropy(

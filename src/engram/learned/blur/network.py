@@ -71,8 +71,9 @@ class BlurNetwork:
         a(l)   = s(norm(keep_n a(l) + gain_n V(l) (a(l+1) mu)))     back, layers L-1 to 1
         W(l)   = keep_s W(l) + gain_s mean (a(l) P) (a(l+1) Q^T) - |gain_s oja| W(l) sum_pre W(l)^2
 
-    The network owns neither genome nor synapses. Both, and inputs and targets, may have leading axes that broadcast: a
-    population of genomes (16, 1), each on tasks (6,), makes synapses (16, 6). A population is one batched product.
+    Genome and synapses are arguments of the methods. Like inputs and targets, they may have leading axes that
+    broadcast: a population of genomes (16, 1), each on tasks (6,), makes synapses (16, 6). A population is one batched
+    product.
 
     Args:
         sizes: Units of each layer, the input first.
@@ -280,14 +281,14 @@ class BlurNetwork:
         silent = x.new_zeros(*x.shape[:-2], self.n_states - 1, *x.shape[-2:])
         activity = [torch.cat([x.unsqueeze(-3), silent], -3)]
         moments_by_layer: list[tuple[Tensor, Tensor] | None] = []
-        last = len(self.sizes) - 2
+        output_layer = len(self.sizes) - 2
         for layer, weight in enumerate(state.W):
             mixed = _mixed(functional.pad(activity[-1], (0, 1), value=1.0), genome.nu * genome.gain_n[..., None, None])
             z, layer_moments = _through(mixed, self._effective_weight(weight)), None
-            if self.norm is not None and self.norm_forward and (layer < last or self.norm_output):
+            if self.norm is not None and self.norm_forward and (layer < output_layer or self.norm_output):
                 z, layer_moments = self._normalised(genome, z, moments[layer] if moments else None)
             moments_by_layer.append(layer_moments)
-            activation, derivative = ACTIVATIONS[self.activation if layer < last else self.output_activation]
+            activation, derivative = ACTIVATIONS[self.activation if layer < output_layer else self.output_activation]
             if self.derivative_states:
                 activity.append(torch.cat([activation(z[..., :1, :, :]), derivative(z[..., 1:, :, :])], -3))
             else:
@@ -321,8 +322,8 @@ class BlurNetwork:
         new_activity = _wide(genome.keep_n) * activity * _through(_mixed(above, genome.mu), weight)
         if self.backward_update == "multiplicative":
             return activation(new_activity)
-        first = activity[..., :1, :, :].expand_as(new_activity[..., :1, :, :])
-        return activation(torch.cat([first, new_activity[..., 1:, :, :]], -3))
+        first_state = activity[..., :1, :, :].expand_as(new_activity[..., :1, :, :])
+        return activation(torch.cat([first_state, new_activity[..., 1:, :, :]], -3))
 
     def _new_synapses(self, genome: Genome, weight: Tensor, pre: Tensor, post: Tensor) -> Tensor:
         """The synapses, (channels, post, pre), after a change by the activities of both sides."""

@@ -102,24 +102,24 @@ def sgd_recall(
     checks.size("hidden", hidden)
     batch, _, inputs = x.shape
     outputs = y.shape[2]
-    first = torch.randn(batch, hidden, inputs, generator=generator).to(x) / math.sqrt(inputs)
-    second = x.new_zeros(batch, outputs, hidden)
+    W1 = torch.randn(batch, hidden, inputs, generator=generator).to(x) / math.sqrt(inputs)
+    W2 = x.new_zeros(batch, outputs, hidden)
     for cue, target in zip(x[..., None].unbind(1), y[..., None].unbind(1), strict=True):
-        activity = torch.tanh(first @ cue)
-        error = target - second @ activity
-        hidden_error = (second.transpose(1, 2) @ error) * (1 - activity.square())
-        first = first + rate * hidden_error @ cue.transpose(1, 2)
-        second = second + rate * error @ activity.transpose(1, 2)
-    answers = second @ torch.tanh(first @ x.transpose(1, 2))
+        activity = torch.tanh(W1 @ cue)
+        error = target - W2 @ activity
+        hidden_error = (W2.transpose(1, 2) @ error) * (1 - activity.square())
+        W1 = W1 + rate * hidden_error @ cue.transpose(1, 2)
+        W2 = W2 + rate * error @ activity.transpose(1, 2)
+    answers = W2 @ torch.tanh(W1 @ x.transpose(1, 2))
     return answers.transpose(1, 2)
 
 
 def body_only_accuracy(snippets: int) -> float:
     """The best accuracy without synapses on pairs of random bits, if each neuron sees one bit.
 
-    Such a neuron can count, for each value of its bit in the cue, the bits that followed. Of K snippets m = 1 + n have
-    the cue's bit, where n is binomial with K - 1 and 1/2; the sign of their sum S is right with probability 1/2 + E|S|
-    / 2m.
+    Such a neuron can count, for each value of its bit in the cue, the bits that followed. Among K snippets, m = 1 + n
+    have the cue's bit, where n is binomial with K - 1 and 1/2; the sign of their sum S is right with probability
+    1/2 + E|S| / 2m.
 
     Args:
         snippets: K.

@@ -105,7 +105,9 @@ class _Window(torch.autograd.Function):
         states = ticks + 1 if any(ctx.needs_input_grad) else 2
         tiles, dtype = len(frames), frames.dtype
         first_body, first_synapse = _tiles(body, batch, lanes), _tiles(synapse.transpose(1, 2), batch, lanes)
-        bodies, synapses = (np.empty((tiles, states, *first.shape[1:]), dtype) for first in (first_body, first_synapse))
+        bodies, synapses = (
+            np.empty((tiles, states, *initial.shape[1:]), dtype) for initial in (first_body, first_synapse)
+        )
         bodies[:, 0], synapses[:, 0] = first_body, first_synapse
         messages = np.empty((*bodies.shape[:3], 2 * synapse.shape[1], lanes), dtype)
         ends = np.empty((tiles, len(shown), *first_body.shape[1:]), dtype)

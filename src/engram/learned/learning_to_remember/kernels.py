@@ -10,7 +10,7 @@ With q = [b, m, r, x, k] of a neuron, beta = [b', b] of both neurons of a synaps
     (p,f,w) = Wo^T tanh(z) + co                         out, out_bias
     s'      = sigmoid(f) s + sigmoid(w) tanh(p)
 
-Streams lie side by side in the last axis, as many in a tile as a register has lanes, so that all operations are on
+The last axis of a tile has one stream for each lane of a register, so that all operations are on
 whole registers and every weight is a scalar. Only states are stored for the backward pass, which recomputes the rest
 from them. The arrays of a tile, with S states, the first of them before the first tick:
 
@@ -18,6 +18,9 @@ from them. The arrays of a tile, with S states, the first of them before the fir
     body (S, neurons, n_b, lanes)             b
     synapse (S, synapses, C, lanes)           s
     message (S, neurons, 2 C, lanes)          m and r, from the state with the same index
+
+``n`` is the index of a neuron, ``e`` of a synapse, ``i`` and ``j`` of its receiving and sending neuron, ``c`` of a
+channel, ``k`` of a hidden unit and ``t`` of a tick; ``L`` is the number of lanes.
 """
 
 from typing import NamedTuple
@@ -46,18 +49,18 @@ class Wires(NamedTuple):
 
 
 class Parameters(NamedTuple):
-    """The parameters of the rule, or their gradients, which have one more axis, of lanes."""
+    """The parameters of the rule, or their gradients, which have a further last axis (lanes)."""
 
-    projection: np.ndarray
-    body_in: np.ndarray
-    body_in_bias: np.ndarray
-    body_out: np.ndarray
-    body_out_bias: np.ndarray
-    known: np.ndarray
-    known_bias: np.ndarray
-    own: np.ndarray
-    out: np.ndarray
-    out_bias: np.ndarray
+    projection: np.ndarray  # P, (n_b, 2 C)
+    body_in: np.ndarray  # W1, (inputs of a body, hidden units)
+    body_in_bias: np.ndarray  # c1 for each type of neuron, (types, hidden units)
+    body_out: np.ndarray  # W2, (hidden units, 2 n_b)
+    body_out_bias: np.ndarray  # c2, (2 n_b,)
+    known: np.ndarray  # [U, V, A, G], (2 n_b, 4 h)
+    known_bias: np.ndarray  # c for each type of neuron, (types, 4 h)
+    own: np.ndarray  # Ws, (C, h)
+    out: np.ndarray  # Wo, (h, 3 C)
+    out_bias: np.ndarray  # co, (3 C,)
 
 
 @inline
@@ -87,18 +90,18 @@ def affine_back(weight, x, grad, grad_x, grad_weight, grad_bias):
 
 
 @inline
-def squash(rows, first, last):
+def squash(rows, start, stop):
     """Replace x by tanh(x)."""
     L = lanes(rows)
-    for i in range(first, last):
+    for i in range(start, stop):
         store(rows, i * L, tanh(load(rows, i * L)))
 
 
 @inline
-def open_gates(rows, first, last):
+def open_gates(rows, start, stop):
     """Replace x by its sigmoid."""
     L = lanes(rows)
-    for i in range(first, last):
+    for i in range(start, stop):
         store(rows, i * L, sigmoid(load(rows, i * L)))
 
 
@@ -113,19 +116,19 @@ def squash_back(rows, grad):
 
 # Loops, since numba makes much more code of an assignment to a slice.
 @inline
-def put(rows, first, source):
+def put(rows, start, source):
     """Write rows one after another, from ``first`` on."""
     L = lanes(rows)
     for offset in range(0, source.size, L):
-        store(rows, first * L + offset, load(source, offset))
+        store(rows, start * L + offset, load(source, offset))
 
 
 @inline
-def add(rows, source, first):
+def add(rows, source, start):
     """Add the rows of ``source`` from ``first`` on."""
     L = lanes(rows)
     for offset in range(0, rows.size, L):
-        store(rows, offset, load(rows, offset) + load(source, first * L + offset))
+        store(rows, offset, load(rows, offset) + load(source, start * L + offset))
 
 
 @inline
@@ -234,10 +237,10 @@ def _forward(shown, states, ends, wires, rule):
             send(synapse[tile, 0, e], edges[e, 0], edges[e, 1], sent, message[tile, 0])
         scaled(message[tile, 0], scale)
         for t in range(shown.shape[1] * ticks):
-            now, new = t % count, (t + 1) % count
+            current_slot, next_slot = t % count, (t + 1) % count
             for n in range(neurons):
-                old_body, new_body = body[tile, now, n], body[tile, new, n]
-                body_input(old_body, message[tile, now, n], shown[tile, t // ticks, n], q)
+                old_body, new_body = body[tile, current_slot, n], body[tile, next_slot, n]
+                body_input(old_body, message[tile, current_slot, n], shown[tile, t // ticks, n], q)
                 decide(rule, kind[n], q, inner, decided)
                 for k in range(size):
                     b = load(old_body, k * L)
@@ -246,19 +249,19 @@ def _forward(shown, states, ends, wires, rule):
                 put(beta, size, old_body)
                 affine(rule.known, rule.known_bias[kind[n]], beta, factors[n])
                 affine(rule.projection, zeros, new_body, sent[n])
-            clear(message[tile, new])
+            clear(message[tile, next_slot])
             for e in range(edges.shape[0]):
                 i, j = edges[e, 0], edges[e, 1]
-                s, changed_synapse = synapse[tile, now, e], synapse[tile, new, e]
+                s, changed_synapse = synapse[tile, current_slot, e], synapse[tile, next_slot, e]
                 hidden_units(rule.own, s, factors[i], factors[j], z)
                 decisions(rule.out, rule.out_bias, z, out)
                 for c in range(channels):
                     remaining = load(out, (channels + c) * L) * load(s, c * L)
                     store(changed_synapse, c * L, remaining + load(out, (2 * channels + c) * L) * load(out, c * L))
-                send(changed_synapse, i, j, sent, message[tile, new])
-            scaled(message[tile, new], scale)
+                send(changed_synapse, i, j, sent, message[tile, next_slot])
+            scaled(message[tile, next_slot], scale)
             if (t + 1) % ticks == 0:
-                put(ends[tile, t // ticks], 0, body[tile, new])
+                put(ends[tile, t // ticks], 0, body[tile, next_slot])
 
 
 def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, grads):
@@ -329,18 +332,18 @@ def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, gr
                     store(to_i, at_a, load(to_i, at_a) + d * load(pre, at_g))
                     store(to_j, at_g, load(to_j, at_g) + d * load(post, at_a))
             for n in range(neurons):
-                old = body[tile, t, n]
+                old_body = body[tile, t, n]
                 put(beta, 0, body[tile, t + 1, n])
-                put(beta, size, old)
+                put(beta, size, old_body)
                 clear(grad_beta)
                 put(grad_beta, 0, grad[n])
                 affine_back(rule.known, beta, grad_factors[n], grad_beta, grads.known, grads.known_bias[kind[n]])
-                body_input(old, message[tile, t, n], shown[tile, t // ticks, n], q)
+                body_input(old_body, message[tile, t, n], shown[tile, t // ticks, n], q)
                 decide(rule, kind[n], q, inner, decided)
                 for k in range(size):
                     a, w, d = load(decided, k * L), load(decided, (size + k) * L), load(grad_beta, k * L)
                     store(grad_decided, k * L, d * w - d * w * a * a)
-                    store(grad_decided, (size + k) * L, d * (a - load(old, k * L)) * (w - w * w))
+                    store(grad_decided, (size + k) * L, d * (a - load(old_body, k * L)) * (w - w * w))
                     store(previous[n], k * L, load(grad_beta, (size + k) * L) + d - d * w)
                 clear(grad_inner)
                 clear(grad_q)

@@ -21,7 +21,7 @@ class LSTMMemoryState(NamedTuple):
     cell: Float[Tensor, "1 batch hidden"]
 
     def detach(self) -> LSTMMemoryState:
-        """The same state, detached from its graph."""
+        """The same state, detached from its autograd graph."""
         return detached(self)
 
 
@@ -34,7 +34,7 @@ class LSTMMemory(nn.Module):
     Args:
         features: Number of features of a frame.
         hidden_size: Number of units, each with two numbers as state.
-        outputs: Number of outputs; as many as features if None.
+        outputs: Number of outputs; ``features`` if None.
         generator: Source of the initial values, those of ``nn.LSTM`` and ``nn.Linear``; torch's global one if None.
 
     Examples:
@@ -77,5 +77,5 @@ class LSTMMemory(nn.Module):
         mask = (input != 0).to(input) if clamp is None else clamp
         checks.tensor("clamp", mask, tuple(input.shape), input)
         with checks.noted(state=state):
-            output, last = self.lstm(torch.cat((input, mask), 2), tuple(state))
-        return self.readout(output), LSTMMemoryState(*last)
+            output, last_state = self.lstm(torch.cat((input, mask), 2), tuple(state))
+        return self.readout(output), LSTMMemoryState(*last_state)

@@ -34,14 +34,16 @@ class RuleState(NamedTuple):
         return checks.described(self)
 
     def detach(self) -> RuleState:
-        """The same state, detached from its graph, for truncated back-propagation."""
+        """The same state, detached from its autograd graph, for truncated back-propagation."""
         return detached(self)
 
     def replaced(self, which: Bool[Tensor, " batch"], fresh: RuleState) -> RuleState:
         """The state with the chosen streams replaced by ``fresh``."""
         checks.arguments()
         synapses = zip(fresh.synapses, self.synapses, strict=True)
-        chosen = tuple(torch.where(which[:, None, None, None], new, old) for new, old in synapses)
+        chosen = tuple(
+            torch.where(which[:, None, None, None], fresh_block, old_block) for fresh_block, old_block in synapses
+        )
         return RuleState(torch.where(which[:, None, None], fresh.bodies, self.bodies), chosen)
 
 
@@ -57,12 +59,12 @@ class RuleNetwork(nn.Module):
         m_i = deg_in(i)^-1/2  sum_j s_ij P_f^T b_j            r_j = deg_out(j)^-1/2 sum_i s_ij P_b^T b_i
 
     Its only parameters are the rule's; its only weights are the synapses, which are part of the state. Each call takes
-    a state and returns the next one. With hidden neurons a fresh state is random, since hidden neurons that begin alike
-    would remain alike.
+    a state and returns the next one. With hidden neurons a fresh state is random, since hidden neurons that start equal
+    would stay equal.
 
     Args:
         topology: Groups of neurons and their connections.
-        rule: The rule, with as many types as the topology has groups, or one.
+        rule: The rule, with one type for each group of the topology, or a single type.
         aggregate: How messages are combined: ``"sqrt"``, as above, or ``"mean"``, divided by the degree, so that a
             memory's signal does not grow with the network.
         sigma: Standard deviation of the first half of a fresh synapse's channels; the others are 0. None: 0.3 if there
@@ -74,7 +76,7 @@ class RuleNetwork(nn.Module):
         ValueError: An argument is out of range, or the rule's number of types does not fit the topology.
 
     Source: Gregor, "Finding online neural update rules by learning to remember" (2020): states of bodies and synapses,
-    two functions that all share. Of the paper only abstract and introduction could be read; messages and initial
+    two functions that all share. Only the abstract and introduction of the paper could be read; messages and initial
     states are ours.
 
     Examples:
@@ -206,8 +208,8 @@ class RuleNetwork(nn.Module):
             return self._after(state, shown)
 
     def _after(self, state: RuleState, shown: Tensor) -> RuleState:
-        rule, old = self.rule, state.bodies
-        sent_on, sent_back = old @ rule.forward_projection, old @ rule.backward_projection
+        rule, old_bodies = self.rule, state.bodies
+        sent_on, sent_back = old_bodies @ rule.forward_projection, old_bodies @ rule.backward_projection
         forward, backward = torch.zeros_like(sent_on), torch.zeros_like(sent_back)
         for (post, pre), block in zip(self.spans, state.synapses, strict=True):
             on, back = sent_on[:, pre].transpose(1, 2), sent_back[:, post].transpose(1, 2)
@@ -215,11 +217,11 @@ class RuleNetwork(nn.Module):
             if self.topology.bidirectional:
                 arriving = (block.transpose(2, 3) @ back[..., None])[..., 0].transpose(1, 2)
                 backward = _added(backward, pre, arriving)
-        scale = self._scale(old)
+        scale = self._scale(old_bodies)
         forward, backward = forward * scale[:, :1], backward * scale[:, 1:]
-        embedding = rule.embedding[self.kind].expand(len(old), -1, -1)
-        new = rule.body(old, forward, backward, shown, embedding)
-        neuron_features = torch.cat((new, old, embedding), 2)
+        embedding = rule.embedding[self.kind].expand(len(old_bodies), -1, -1)
+        new_bodies = rule.body(old_bodies, forward, backward, shown, embedding)
+        neuron_features = torch.cat((new_bodies, old_bodies, embedding), 2)
         synapses = []
         for index, ((post, pre), block) in enumerate(zip(self.spans, state.synapses, strict=True)):
             updated, mask = (
@@ -227,7 +229,7 @@ class RuleNetwork(nn.Module):
                 self._mask(index),
             )
             synapses.append(updated if mask is None else updated * mask)
-        return RuleState(new, tuple(synapses))
+        return RuleState(new_bodies, tuple(synapses))
 
     def _plain(self, shown: Tensor, state: RuleState) -> tuple[Tensor, RuleState]:
         def run_frame(state: RuleState, frame: Tensor) -> tuple[RuleState, Tensor]:
@@ -269,11 +271,11 @@ class RuleNetwork(nn.Module):
         if self.topology.features == self.topology.neurons == self.topology.groups[0]:
             return torch.stack((input, clamp), -1)
         frames = input.new_zeros(*input.shape[:2], self.topology.neurons, 2)
-        begin = 0
+        start = 0
         for group in self.topology.shown:
-            span, end = self.topology.of_group(group), begin + self.topology.groups[group]
-            frames[:, :, span, 0], frames[:, :, span, 1] = input[:, :, begin:end], clamp[:, :, begin:end]
-            begin = end
+            span, stop = self.topology.of_group(group), start + self.topology.groups[group]
+            frames[:, :, span, 0], frames[:, :, span, 1] = input[:, :, start:stop], clamp[:, :, start:stop]
+            start = stop
         return frames
 
     def _mask(self, index: int) -> Tensor | None:

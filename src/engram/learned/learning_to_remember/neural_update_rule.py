@@ -35,8 +35,8 @@ class NeuralUpdateRule(nn.Module, ABC):
     Raises:
         ValueError: A size is below 1.
 
-    Source: Gregor (2020): vector states, two functions shared by all, embeddings of types. Of the paper only abstract
-    and introduction could be read: the form of both functions, all sizes and initial values are ours.
+    Source: Gregor (2020): vector states, two functions shared by all, embeddings of types. Only the abstract and
+    introduction of the paper could be read: the form of both functions, all sizes and initial values are ours.
     """
 
     def __init__(

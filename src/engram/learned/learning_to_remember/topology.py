@@ -126,7 +126,7 @@ class Topology:
         Args:
             inputs: Input neurons.
             first: Neurons of the first hidden layer.
-            second: Neurons of the second.
+            second: Neurons of the second hidden layer.
             outputs: Output neurons.
         """
         return cls((inputs, first, second, outputs), ((0, 1), (1, 2), (2, 3)), 0, 3, 4)
@@ -154,8 +154,8 @@ class Topology:
     def of_group(self, group: int) -> slice:
         """The slice of a group among all neurons."""
         checks.size("group", group, minimum=0, maximum=len(self.groups) - 1)
-        first = sum(self.groups[:group])
-        return slice(first, first + self.groups[group])
+        start = sum(self.groups[:group])
+        return slice(start, start + self.groups[group])
 
     def _hops(self) -> int:
         """Number of blocks on the shortest path from input to output."""

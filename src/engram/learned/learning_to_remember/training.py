@@ -41,7 +41,7 @@ def remember_loss(
     checks.arguments()
     is_queried = targets != 0
     if not is_queried.any():
-        raise ValueError("targets = 0 everywhere: expected -1 or +1 where something is asked for")
+        raise ValueError("targets = 0 everywhere: expected -1 or +1 where something is queried")
     return functional.softplus(-(targets * logits)[is_queried]).mean()
 
 

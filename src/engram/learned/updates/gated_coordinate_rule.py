@@ -151,9 +151,9 @@ class GatedCoordinateRule(UpdateRule):
         every, generator = self._sampling
         with torch.no_grad():
             outputs: Tensor = self.network(inputs)
-        first = int(torch.randint(every, (), generator=generator))
-        sampled = self.network(inputs[first::every])
-        outputs[first::every] = sampled.detach() + every * (sampled - sampled.detach())
+        offset = int(torch.randint(every, (), generator=generator))
+        sampled = self.network(inputs[offset::every])
+        outputs[offset::every] = sampled.detach() + every * (sampled - sampled.detach())
         return outputs
 
     @torch.no_grad()

@@ -20,11 +20,11 @@ class LearnedOptimizer(torch.optim.Optimizer):
     """An optimiser with a learned rule: p <- p - lr direction(p.grad, p, moments, memory of old tasks).
 
     Give it only the parameters of the body; train the read-out by another optimiser. After each task call
-    ``consolidate``. Neither a teacher nor old data are needed or stored.
+    ``consolidate``. It needs no teacher, and stores no old data.
 
     Args:
         params: Parameters, in the order of depth, or groups of them.
-        lr: Learning rate, at least 0; 1e-3 is what rules are trained with.
+        lr: Learning rate, at least 0; rules are trained with 1e-3.
         rule: The rule, which is not trained here; save it by its own ``state_dict``. None: an untrained
             ``GatedCoordinateRule``, which is nearly Adam.
 
@@ -78,9 +78,13 @@ class LearnedOptimizer(torch.optim.Optimizer):
             grads[name] = grad
         if moving:
             # A rule with a rate for each tensor needs all of them; those without a gradient do not move.
-            of_rule = moving if getattr(self.rule, "log_rates", None) is None else parameters
-            gradients = {name: grads[name] if name in grads else torch.zeros_like(p) for name, p in of_rule.items()}
-            directions, moments = self.rule(gradients, of_rule, self._moments(of_rule), self._memory(of_rule))
+            rule_parameters = moving if getattr(self.rule, "log_rates", None) is None else parameters
+            gradients = {
+                name: grads[name] if name in grads else torch.zeros_like(p) for name, p in rule_parameters.items()
+            }
+            directions, moments = self.rule(
+                gradients, rule_parameters, self._moments(rule_parameters), self._memory(rule_parameters)
+            )
             rates = {id(p): group["lr"] for group in self.param_groups for p in group["params"]}
             for name, p in moving.items():
                 p.sub_(directions[name] * rates[id(p)])

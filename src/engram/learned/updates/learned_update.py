@@ -28,7 +28,7 @@ class LearnedUpdate(ContinualMethod):
 
     Args:
         model: The network, which returns logits, (batch, outputs).
-        lr: Learning rate of the body, at least 0; 1e-3 is what rules are trained with.
+        lr: Learning rate of the body, at least 0; rules are trained with 1e-3.
         rule: The rule; None: an untrained ``GatedCoordinateRule``, which is nearly Adam.
         head: Name of the submodule that is not the body; None: the last child with parameters.
         generator: Draws these labels; None: a new one with the seed 0.

@@ -131,7 +131,7 @@ class TeacherMimicTrainer:
         for index, episode in enumerate(episodes):
             _refuse_other_bodies(f"episodes[{index}]", episode, self.body)
         if not list(rule.parameters()):
-            raise ValueError(f"rule = {rule!r}: expected one that has parameters to be trained, as AdamRule(6)")
+            raise ValueError(f"rule = {rule!r}: expected a rule with parameters to train, such as AdamRule(6)")
         self.episodes, self.optimizer = list(episodes), torch.optim.Adam(rule.parameters(), rule_lr)
         self._turn = 0
         self._students = [self._fresh() for _ in range(checks.size("students", students))]

@@ -83,8 +83,8 @@ class UpdateRule(nn.Module, abc.ABC):
     def estimated(self, every: int, generator: torch.Generator) -> AbstractContextManager[None]:
         """A context in which the gradient of the rule's parameters is estimated, if that is cheaper than computing it.
 
-        A rule that looks at each weight may use one in ``every``, starting at a random one, and multiply the result by
-        ``every``, which is right on average. The directions do not change. By default nothing changes.
+        A rule with inputs for each weight may use one weight in ``every``, from a random start, and multiply the result
+        by ``every``, which is right on average. The directions do not change. By default nothing changes.
 
         Args:
             every: The gradient uses one in this many weights, at least 1.

@@ -18,7 +18,7 @@ LEAST = 60  # minimum number of nodes
 
 
 class ScaffoldMemory(AssociativeMemory):
-    """A ``Scaffold`` on an expander memory with about as many nodes as a pattern has units.
+    """A ``Scaffold`` on an expander memory whose number of nodes is about that of the units of a pattern.
 
     An answer is the sign of the content, or the sign of the cue where the content is 0.
 

@@ -118,9 +118,9 @@ def iht_encode(
     else:
         code, iterations, converged, grown = fused_encode(dictionary, correlations, settings, n_jobs)
     if grown.any() or not np.linalg.norm(code) <= GROWTH * np.linalg.norm(correlations):
-        largest = largest_eigenvalue(dictionary)
-        if step * largest >= 2 or not np.isfinite(code).all():
-            limit = f"2 / {largest:.3g}, the largest eigenvalue of the atoms' Gram matrix"
+        eigenvalue = largest_eigenvalue(dictionary)
+        if step * eigenvalue >= 2 or not np.isfinite(code).all():
+            limit = f"2 / {eigenvalue:.3g}, the largest eigenvalue of the atoms' Gram matrix"
             detail = f"code_step = {step:g}: expected less than {limit}; the codes diverge. Take 'auto'"
             bad = "the dictionary has become bad: take a larger batch or a smaller dict_step"
             raise RuntimeError(f"{detail}; if they went well before, {bad}")
@@ -171,16 +171,16 @@ def plain_encode(X: np.ndarray, dictionary: np.ndarray, correlations: np.ndarray
         active = np.flatnonzero(~(converged | grown))
         if not active.size:
             break
-        old = code[active]
-        new = old - X.dtype.type(settings.step) * ((old @ dictionary - X[active]) @ dictionary.T)
-        new = hard_threshold(new, settings.threshold)
-        code[active] = new
+        old_code = code[active]
+        new_code = old_code - X.dtype.type(settings.step) * ((old_code @ dictionary - X[active]) @ dictionary.T)
+        new_code = hard_threshold(new_code, settings.threshold)
+        code[active] = new_code
         iterations[active] += 1
-        same_support = ((new != 0) == (old != 0)).all(axis=1)
+        same_support = ((new_code != 0) == (old_code != 0)).all(axis=1)
         unchanged[active] = np.where(same_support, unchanged[active] + 1, 0)
-        size = np.linalg.norm(new, axis=1)
+        size = np.linalg.norm(new_code, axis=1)
         grown[active] = ~(size <= limit[active])
-        settled = ~seeks[active] & (np.linalg.norm(new - old, axis=1) <= settings.tol * size)
+        settled = ~seeks[active] & (np.linalg.norm(new_code - old_code, axis=1) <= settings.tol * size)
         converged[active] = ~grown[active] & (settled | (solved[active] & same_support))
         failed = active[solved[active] & ~same_support]
         wait[failed] *= 2

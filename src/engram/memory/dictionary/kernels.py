@@ -3,8 +3,9 @@
 A step of IHT is  x <- H(x - step (G x - b))  with the Gram matrix G of the atoms and b their correlations with the
 sample. A code has few nonzero entries, so that G x is a sum of few rows of G: atoms x support multiplications in place
 of atoms x atoms. Each sample goes through all its iterations before the next, with its code in the first-level cache;
-for the gradient every thread has its own features and adds the samples in order. So the results are bit for bit the
-same for any number of threads.
+for the gradient every thread has its own features and adds the samples in order. The results are therefore the
+same, bit for bit, for any number of threads. ``i`` and ``j`` are the indices of atoms, ``k`` of an entry of a support,
+``f`` of a feature.
 """
 
 import numpy as np
@@ -117,13 +118,13 @@ def encode(gram, correlations, settings, smallest, excessive, features, search, 
                     change += values[k] * values[k]
                     same_support = False
                     k += 1
-                old = zero
+                old_value = zero
                 if k < count and support[k] == next_support[i]:
-                    old = values[k]
+                    old_value = values[k]
                     k += 1
                 else:
                     same_support = False
-                change += (next_values[i] - old) * (next_values[i] - old)
+                change += (next_values[i] - old_value) * (next_values[i] - old_value)
                 size += next_values[i] * next_values[i]
             while k < count:
                 change += values[k] * values[k]

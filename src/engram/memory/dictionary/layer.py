@@ -20,7 +20,8 @@ class NOODLLayer(nn.Module):
 
     ``forward`` unrolls ``iterations`` steps, through which gradients flow along the entries that are kept.
     ``local_update`` needs no gradient: a weight changes by the product of the two quantities that it connects, the sign
-    of the code and the remaining error. Workers that each see part of a batch need only exchange the sums of these.
+    of the code and the remaining error. Workers that each see part of a batch only have to exchange sums of these
+    products.
 
     Args:
         in_features: Number of input features, n.

@@ -27,7 +27,7 @@ def match_dictionaries(
     """The one-to-one match of learned atoms to true ones that maximises the sum of the absolute cosines.
 
     Args:
-        dictionary: Learned atoms in rows, at least as many as true ones; their norms do not matter.
+        dictionary: Learned atoms in rows, not fewer than true atoms; their norms do not matter.
         true: True atoms in rows.
 
     Source: The Hungarian method of SciPy's ``linear_sum_assignment``; the error is that of Rambhatla, Li and Haupt,

@@ -14,9 +14,10 @@ TOGETHER, SMALL = 0.7, 0.6
 def mixtures(code: Float[np.ndarray, "samples atoms"], coef_min: float) -> Bool[np.ndarray, " atoms"]:
     """A mask of the atoms that cannot be true ones.
 
-    True coefficients are at least ``coef_min`` in size, and true atoms occur independently. So an atom is false if more
-    than 0.7 of its samples also use another atom that is used at least as often: the two stand for one true atom. It is
-    also false if its mean absolute coefficient is below 0.6 ``coef_min``: it only corrects the errors of others.
+    True coefficients are at least ``coef_min`` in size, and true atoms occur independently. An atom is therefore
+    false if more than 0.7 of its samples also use another atom that is used at least as often: both represent one true
+    atom. It is also false if its mean absolute coefficient is below 0.6 ``coef_min``: it only corrects the errors of
+    others.
     """
     is_active = (code != 0).astype(code.dtype)
     uses = is_active.sum(axis=0)

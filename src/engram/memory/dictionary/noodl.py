@@ -223,9 +223,9 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Data, y: object = None) -> NOODL:
         """Take one step on all samples, at least one; the first call makes the dictionary, by default from them."""
-        first = not hasattr(self, "components_")
-        samples = self._validated(X, reset=first)
-        if first:
+        is_first = not hasattr(self, "components_")
+        samples = self._validated(X, reset=is_first)
+        if is_first:
             self._start(samples, samples, check_random_state(self.random_state))
         self._step(samples.astype(self.components_.dtype, copy=False))
         return self
@@ -291,8 +291,10 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         self.components_ = components
         self.coef_min_ = self.coef_min
         if self.coef_min == "auto":
-            largest = np.abs(batch / samples.dtype.type(scale) @ components.T).max(axis=1)
-            self.coef_min_ = float(np.median(largest)) / 2 or 1.0  # nothing can be learned from zero samples
+            largest_correlations = np.abs(batch / samples.dtype.type(scale) @ components.T).max(axis=1)
+            self.coef_min_ = (
+                float(np.median(largest_correlations)) / 2 or 1.0
+            )  # nothing can be learned from zero samples
         self.threshold_ = 0.1 * self.coef_min_ if self.threshold == "auto" else self.threshold
         self.scale_, self.n_samples_seen_ = scale, 0
         self.usage_, self.magnitude_ = np.zeros((2, atoms), components.dtype)
@@ -317,11 +319,11 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         if empty.size:
             raise ValueError(f"dict_init[{empty[0]}] is zero: expected atoms that have a direction")
         components = unit_rows(atoms)
-        alike = cosines(components)
-        if alike.max() > COHERENT:
-            first, second = np.unravel_index(alike.argmax(), alike.shape)
-            two = f"dict_init[{first}] and dict_init[{second}] have a cosine of {alike.max():.3f}"
-            warnings.warn(f"{two}: atoms so alike share their samples and stay alike", RuntimeWarning, stacklevel=6)
+        atom_cosines = cosines(components)
+        if atom_cosines.max() > COHERENT:
+            atom, other_atom = np.unravel_index(atom_cosines.argmax(), atom_cosines.shape)
+            pair = f"dict_init[{atom}] and dict_init[{other_atom}] have a cosine of {atom_cosines.max():.3f}"
+            warnings.warn(f"{pair}: atoms so alike share their samples and stay alike", RuntimeWarning, stacklevel=6)
         return components
 
     def _scale_with(self, samples: np.ndarray, scale: float, n_samples_seen: int) -> float:
@@ -334,29 +336,29 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
     def _step(self, samples: np.ndarray) -> None:
         """Take one step; nothing is changed if it fails."""
         scale = self._scale_with(samples, self.scale_, self.n_samples_seen_)
-        scaled, old, backoffs = samples / samples.dtype.type(scale), self.components_, self.n_backoffs_
+        scaled, old_dictionary, backoffs = samples / samples.dtype.type(scale), self.components_, self.n_backoffs_
         usage, magnitude, size, used = self.usage_, self.magnitude_, self.dict_step_, self.usage_ > 0
 
         def step_size(code: np.ndarray) -> float | np.ndarray:
             nonlocal usage, magnitude, size, used
             active = code != 0
             used = active.any(axis=0)
-            forget = old.dtype.type(FORGET if self.n_steps_ else 0)
-            usage = forget * self.usage_ + (1 - forget) * active.mean(axis=0, dtype=old.dtype)
-            magnitude = forget * self.magnitude_ + (1 - forget) * np.abs(code).mean(axis=0, dtype=old.dtype)
+            forget = old_dictionary.dtype.type(FORGET if self.n_steps_ else 0)
+            usage = forget * self.usage_ + (1 - forget) * active.mean(axis=0, dtype=old_dictionary.dtype)
+            magnitude = forget * self.magnitude_ + (1 - forget) * np.abs(code).mean(axis=0, dtype=old_dictionary.dtype)
             size = self._step_size(usage, magnitude, len(code)) * 0.5**backoffs
             return size[:, None] if isinstance(size, np.ndarray) else size
 
         while True:
-            step = noodl_step(old, scaled, dict_step=step_size, update=self.update, **self._code_settings())
+            step = noodl_step(old_dictionary, scaled, dict_step=step_size, update=self.update, **self._code_settings())
             if np.isfinite(step.dictionary).all():
                 break
             backoffs += 1
             if backoffs > BACKOFFS:
                 reason = f"the dictionary does not stay finite, even with the step halved {BACKOFFS} times"
                 raise RuntimeError(f"dict_step = {self.dict_step!r}: {reason}; take a smaller one, or larger batches")
-        new = step.dictionary
-        self._warn_of(old, new, used, step.code)
+        new_dictionary = step.dictionary
+        self._warn_of(old_dictionary, new_dictionary, used, step.code)
         self.scale_, self.n_samples_seen_ = scale, self.n_samples_seen_ + len(samples)
         self.usage_, self.magnitude_, self.dict_step_, self.n_backoffs_ = usage, magnitude, size, backoffs
         self.code_step_, self.code_iterations_ = step.code_step, float(step.iterations.mean())
@@ -364,11 +366,11 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         self.n_steps_ += 1
         self.unused_steps_ = np.where(used, 0, self.unused_steps_ + 1)
         if self.reinit is not None and self.n_steps_ % self.reinit_steps == 0:
-            new = self._reinit(new, scaled, step)
-        before, self.change_ = self.change_, relative_error(new, old)
-        self.components_ = new
-        if before > 0 and self.change_ > 0:
-            ratio = np.log(self.change_ / before)
+            new_dictionary = self._reinit(new_dictionary, scaled, step)
+        old_change, self.change_ = self.change_, relative_error(new_dictionary, old_dictionary)
+        self.components_ = new_dictionary
+        if old_change > 0 and self.change_ > 0:
+            ratio = np.log(self.change_ / old_change)
             mean = ratio if np.isnan(self.contraction_) else FORGET * np.log(self.contraction_) + (1 - FORGET) * ratio
             self.contraction_ = float(np.exp(mean))
 
@@ -395,24 +397,26 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
             self.n_reinit_ += int(mixed.sum())
         useless = (self.unused_steps_ >= self.reinit_steps) & (self.reinit in ("unused", "both"))
         if self.reinit != "unused":
-            for first, second in np.argwhere(np.triu(cosines(components)) > DUPLICATE):
-                if not (useless[first] or useless[second]):
-                    useless[second if self.usage_[second] <= self.usage_[first] else first] = True
-        worst = np.argsort(-np.linalg.norm(step.residual, axis=1), kind="stable")
-        worst = worst[samples[worst].any(axis=1)]
-        replaced = np.flatnonzero(useless)[: len(worst)]
-        components[replaced] = unit_rows(samples[worst[: len(replaced)]]) if len(replaced) else 0
+            for atom, other_atom in np.argwhere(np.triu(cosines(components)) > DUPLICATE):
+                if not (useless[atom] or useless[other_atom]):
+                    useless[other_atom if self.usage_[other_atom] <= self.usage_[atom] else atom] = True
+        worst_samples = np.argsort(-np.linalg.norm(step.residual, axis=1), kind="stable")
+        worst_samples = worst_samples[samples[worst_samples].any(axis=1)]
+        replaced = np.flatnonzero(useless)[: len(worst_samples)]
+        components[replaced] = unit_rows(samples[worst_samples[: len(replaced)]]) if len(replaced) else 0
         self.usage_[replaced], self.magnitude_[replaced] = self.usage_.mean(), self.magnitude_.mean()
         self.unused_steps_[replaced] = 0
         self.n_reinit_ += len(replaced)
         return components
 
-    def _warn_of(self, old: np.ndarray, new: np.ndarray, was_used: np.ndarray, code: np.ndarray) -> None:
+    def _warn_of(
+        self, old_dictionary: np.ndarray, new_dictionary: np.ndarray, was_used: np.ndarray, code: np.ndarray
+    ) -> None:
         if not was_used.any() and not self.n_dead_samples_:
             why = f"coef_min = {self.coef_min_:g}: no sample has a correlation of half of it with any atom"
             advice = f"{why}, so that nothing is learned; lower coef_min, or take coef_min='auto'"
             warnings.warn(advice, RuntimeWarning, stacklevel=6)
-        turned = (old[was_used] * new[was_used]).sum(axis=1) < 0
+        turned = (old_dictionary[was_used] * new_dictionary[was_used]).sum(axis=1) < 0
         if was_used.any() and turned.mean() > 0.1:
             advice = f"{turned.mean():.0%} of the atoms in use turned by more than a right angle in one step"
             warnings.warn(f"dict_step = {self.dict_step!r}: {advice}; take a smaller one", RuntimeWarning, stacklevel=6)

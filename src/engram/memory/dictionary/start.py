@@ -23,8 +23,8 @@ def from_samples(X: Float[np.ndarray, "samples features"], atoms: int, rng: Any)
         rng: Source of the choice.
     """
     candidates = rng.permutation(np.flatnonzero(X.any(axis=1)))[: 10 * atoms]
-    _, first = np.unique(X[candidates], axis=0, return_index=True)
-    chosen = unit_rows(X[candidates[np.sort(first)[:atoms]]])
+    _, first_rows = np.unique(X[candidates], axis=0, return_index=True)
+    chosen = unit_rows(X[candidates[np.sort(first_rows)[:atoms]]])
     random_directions = rng.standard_normal((atoms - len(chosen), X.shape[1])).astype(X.dtype)
     return np.concatenate((chosen, unit_rows(random_directions))) if len(random_directions) else chosen
 
@@ -59,10 +59,10 @@ def from_pairs(
         weighted = ((X @ u) * (X @ v) / len(X))[:, None] * X
         values, vectors = np.linalg.eigh(X.T @ weighted)
         order = np.abs(values).argsort()[::-1]
-        second = abs(values[order[1]]) if len(order) > 1 else 0.0
+        second_eigenvalue = abs(values[order[1]]) if len(order) > 1 else 0.0
         atom = vectors[:, order[0]]
-        large = abs(values[order[0]]) > threshold and second < SECOND * abs(values[order[0]])
-        if large and all(abs(atom @ direction) <= NEAR for direction in directions):
+        is_dominant = abs(values[order[0]]) > threshold and second_eigenvalue < SECOND * abs(values[order[0]])
+        if is_dominant and all(abs(atom @ direction) <= NEAR for direction in directions):
             directions.append(atom)
     if len(directions) < atoms:
         shortfall = f"found {len(directions)} of {atoms} atoms: samples take the place of the others"

@@ -92,8 +92,10 @@ def encode(
         return iht_encode(X, dictionary, coef_min=coef_min, **settings)
     check_data(X, dictionary)
     checks.number("coef_min", coef_min, above=0)
-    none = np.zeros(len(X), np.int64)
-    return IHTCode(hard_threshold(X @ dictionary.T, coef_min / 2, keep_equal=True), none, none == 0, 0.0)
+    no_iterations = np.zeros(len(X), np.int64)
+    return IHTCode(
+        hard_threshold(X @ dictionary.T, coef_min / 2, keep_equal=True), no_iterations, no_iterations == 0, 0.0
+    )
 
 
 def dictionary_gradient(

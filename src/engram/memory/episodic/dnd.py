@@ -22,9 +22,9 @@ class DND(KeyValueMemory):
     for rows that ``write`` returns as ``fresh``.
 
     Args:
-        *args: Arguments of ``KeyValueMemory``.
-        train_memory: Make keys and values parameters.
-        **kwargs: Arguments of ``KeyValueMemory``; ``value_update`` is ``"ema"`` by default.
+        *args: Positional arguments of ``KeyValueMemory``: ``capacity``, ``key_dim``, ``value_dim`` and ``policy``.
+        train_memory: Whether keys and values are parameters; False by default.
+        **kwargs: Keyword arguments of ``KeyValueMemory``; ``value_update`` is ``"ema"`` by default.
 
     Source: Pritzel et al., "Neural episodic control" (2017), section 3.1.
 

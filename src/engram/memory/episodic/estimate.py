@@ -48,17 +48,21 @@ def estimate(
     Source: Pritzel et al., "Neural episodic control" (2017), equations 2 and 5.
     """
     is_present = squared_distances.isfinite()
-    d2 = squared_distances.masked_fill(~is_present, 0)
+    finite_distances = squared_distances.masked_fill(~is_present, 0)
     count = is_present.sum(-1, keepdim=True)
-    added = d2.sum(-1, keepdim=True) / count.clamp(min=1) if averaging.delta == "auto" else float(averaging.delta)
-    is_infinite = (d2[..., :1] + added == 0) & (count > 0)
-    weights = is_present.to(d2.dtype)
+    delta = (
+        finite_distances.sum(-1, keepdim=True) / count.clamp(min=1)
+        if averaging.delta == "auto"
+        else float(averaging.delta)
+    )
+    is_infinite = (finite_distances[..., :1] + delta == 0) & (count > 0)
+    weights = is_present.to(finite_distances.dtype)
     if averaging.kernel == "idw":
-        inverse = weights / (d2 + added).masked_fill(~is_present | is_infinite, 1)
-        weights = torch.where(is_infinite, (is_present & (d2 == 0)).to(d2.dtype), inverse)
+        inverse = weights / (finite_distances + delta).masked_fill(~is_present | is_infinite, 1)
+        weights = torch.where(is_infinite, (is_present & (finite_distances == 0)).to(finite_distances.dtype), inverse)
     average = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(count == 0, 1)
     if averaging.exact_match:
-        average = torch.where((d2[..., :1] == 0) & (count > 0), values[..., 0, :], average)
+        average = torch.where((finite_distances[..., :1] == 0) & (count > 0), values[..., 0, :], average)
     return torch.where(count == 0, averaging.empty_value, average).to(values.dtype)
 
 
@@ -80,10 +84,10 @@ def fast_estimate(
     """
     from engram.memory.episodic import kernels
 
-    out = np.empty((len(rows), values.shape[2]), values.dtype)
-    added = -1.0 if averaging.delta == "auto" else float(averaging.delta)
+    estimates = np.empty((len(rows), values.shape[2]), values.dtype)
+    delta = -1.0 if averaging.delta == "auto" else float(averaging.delta)
     idw = averaging.kernel == "idw"
     kernels.estimate(
-        values, rows, squared_distances, tables, idw, added, averaging.exact_match, averaging.empty_value, out
+        values, rows, squared_distances, tables, idw, delta, averaging.exact_match, averaging.empty_value, estimates
     )
-    return out
+    return estimates

@@ -1,9 +1,10 @@
 """Nearest neighbours and the estimates from their values as numba kernels.
 
 A sum of squares is added up in lanes, several numbers at once. For a large batch, one matrix product gives squared
-distances up to rounding; every key that these cannot rule out is measured again by differences. So all methods find the
-same neighbours. Samples do not interact: the results are the same for any number of threads. Distances are 64-bit
-numbers; those of 32-bit keys are added up in 32 bits unless their squares underflow or overflow there.
+distances up to rounding; the distance to every key that these cannot rule out is computed again from differences.
+Therefore all methods find the same neighbours. Samples do not interact: the results are the same for any number of
+threads. Distances are 64-bit numbers; those of 32-bit keys are added up in 32 bits unless their squares underflow or
+overflow there. ``i`` and ``j`` are the indices of rows, ``f`` of a feature.
 """
 
 import numpy as np
@@ -76,28 +77,28 @@ def nearest_of_all(keys, filled, x, tables, rows, distances, first, stop):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
-def squares(keys, filled, out):
+def squares(keys, filled, norms):
     """Write the squared norms of the first ``filled`` keys; return the largest."""
-    largest = keys.dtype.type(0)
+    largest_norm = keys.dtype.type(0)
     for j in range(filled):
-        total = keys.dtype.type(0)
+        norm = keys.dtype.type(0)
         for f in range(keys.shape[1]):
-            total += keys[j, f] * keys[j, f]
-        out[j] = total
-        largest = max(largest, total)
-    return largest
+            norm += keys[j, f] * keys[j, f]
+        norms[j] = norm
+        largest_norm = max(largest_norm, norm)
+    return largest_norm
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
-def refine(keys, norms, largest, slack, products, offset, begin, x, squares, rows, distances, first, stop):
+def refine(keys, norms, largest_norm, slack, products, offset, begin, x, squares, rows, distances, first, stop):
     """Continue the search for the nearest keys in a block of keys whose products with samples are known.
 
-        |x - k|^2 = |k|^2 - 2 x . k + |x|^2, up to slack (|x|^2 + largest) and what underflows
+        |x - k|^2 = |k|^2 - 2 x . k + |x|^2, up to slack (|x|^2 + largest_norm) and what underflows
 
     Args:
         keys: Keys of one table.
         norms: |k|^2 of each key.
-        largest: Largest of these.
+        largest_norm: Largest |k|^2.
         slack: Relative rounding error of a distance computed from products.
         products: x . k of samples from ``begin`` and keys from ``offset`` on.
         offset: Row of the block's first key.
@@ -107,22 +108,22 @@ def refine(keys, norms, largest, slack, products, offset, begin, x, squares, row
         rows: Nearest rows so far, (samples, k), which are updated.
         distances: Their squared distances.
         first: First row of ``products`` to process.
-        stop: End of these rows, exclusive.
+        stop: End of the rows to process, exclusive.
     """
     k, block = rows.shape[1], products.shape[1]
     underflow = x.dtype.type(8 * x.shape[1] * SMALLEST)
     for i in range(first, stop):
         sample = begin + i
         row, distance = rows[sample], distances[sample]
-        shift = x.dtype.type(slack * (squares[sample] + largest)) + underflow - squares[sample]
+        shift = x.dtype.type(slack * (squares[sample] + largest_norm)) + underflow - squares[sample]
         bound = x.dtype.type(distance[k - 1] + shift)
         for start in range(0, block, GROUP):
-            end, n_near = min(start + GROUP, block), 0
-            for j in range(start, end):
+            group_stop, n_near = min(start + GROUP, block), 0
+            for j in range(start, group_stop):
                 n_near += norms[offset + j] - 2 * products[i, j] < bound
             if not n_near:
                 continue
-            for j in range(start, end):
+            for j in range(start, group_stop):
                 if norms[offset + j] - 2 * products[i, j] < bound:
                     exact = distance_of(keys, offset + j, x, sample)
                     if exact < distance[k - 1]:
@@ -163,37 +164,37 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
         if exact and distance[0] == 0:
             out[pair] = values[table, row[0]]
             continue
-        added = delta
+        offset = delta
         if delta < 0:
-            added = 0.0
+            offset = 0.0
             for i in range(count):
-                added += distance[i] / count
+                offset += distance[i] / count
         total = 0.0
         out[pair] = 0
         for i in range(count):
             weight = 1.0
-            if idw and distance[0] + added == 0:  # infinite weights: only the equal keys count
+            if idw and distance[0] + offset == 0:  # infinite weights: only the equal keys count
                 weight = 1.0 if distance[i] == 0 else 0.0
             elif idw:
-                weight = 1 / (distance[i] + added)
+                weight = 1 / (distance[i] + offset)
             total += weight
             for f in range(values.shape[2]):
                 out[pair, f] += weight * values[table, row[i], f]
-        finite = SMALLEST <= total <= LARGEST
+        is_finite = SMALLEST <= total <= LARGEST
         for f in range(values.shape[2]):
-            finite &= np.isfinite(out[pair, f])
-        if finite:
+            is_finite &= np.isfinite(out[pair, f])
+        if is_finite:
             for f in range(values.shape[2]):
                 out[pair, f] /= total
             continue
         # Sums in the values' precision overflow or vanish: add the shares of weights relative to the nearest one's.
-        total, nearest_added = 0.0, distance[0] + added
+        total, nearest_added = 0.0, distance[0] + offset
         for i in range(count):
-            total += relative_weight(distance[i] + added, nearest_added) if idw else 1.0
+            total += relative_weight(distance[i] + offset, nearest_added) if idw else 1.0
         for f in range(values.shape[2]):
             mean = 0.0
             for i in range(count):
-                weight = relative_weight(distance[i] + added, nearest_added) if idw else 1.0
+                weight = relative_weight(distance[i] + offset, nearest_added) if idw else 1.0
                 mean += weight / total * values[table, row[i], f]
             out[pair, f] = mean
 
@@ -302,7 +303,7 @@ def add_keys(slots, hashes, keys, bits, rows):
 
 @njit(cache=True, nogil=True)
 def remove_keys(slots, hashes, rows):
-    """Remove rows, and move back later ones that an empty slot would hide; return whether any row was present."""
+    """Remove rows, and move back later rows that an empty slot would hide; return whether any row was present."""
     mask, removed = slots.size - 1, False
     for row in rows:
         hole = hashes[row] & mask

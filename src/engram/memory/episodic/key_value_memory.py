@@ -26,7 +26,7 @@ VALUE_UPDATES = ("max", "mean", "ema")
 
 
 class Recall(NamedTuple):
-    """The answer of a memory; if several tables answer, they have an axis after that of the batch."""
+    """The answer of a memory; if several tables answer, their axis follows that of the batch."""
 
     values: Float[Tensor, "*batch value_dim"]
     rows: Int[Tensor, "*batch k"]  # of the nearest keys, nearest first, filled up with -1 if there are fewer than k
@@ -64,7 +64,7 @@ class KeyValueMemory(Saveable, nn.Module):
             times in a batch, R is the largest of its values, or the mean for ``"mean"``. Where different states are
             merged into one row, as k-means does, its value is always their mean.
         value_step: Step size of ``"ema"``.
-        assign: Which cluster a sample joins under a k-means policy: the one with the nearest ``"key"`` or ``"hash"``.
+        assign: Whether a sample joins the cluster with the nearest ``"key"`` or ``"hash"``, under a k-means policy.
         empty_value: Answer of an empty table. With rewards that are never positive, 0 is optimistic.
         search: How neighbours are found: exactly if None, or by ``FaissSearch()``.
         generator: Source of a seed for all random choices; torch's global one if None.
@@ -217,8 +217,8 @@ class KeyValueMemory(Saveable, nn.Module):
         flat_rows, fresh = [np.zeros(0, np.int64)], [np.zeros(0, bool)]
         for table in np.unique(chosen).tolist():
             members = np.flatnonzero(chosen == table)
-            for first in range(0, members.size, self.capacity):
-                chunk = batch.take(members[first : first + self.capacity])
+            for start in range(0, members.size, self.capacity):
+                chunk = batch.take(members[start : start + self.capacity])
                 stored = self._table(table)
                 change = self.policy.write(stored, chunk, self.merging)
                 with checks.noted(policy=self.policy):
@@ -227,8 +227,8 @@ class KeyValueMemory(Saveable, nn.Module):
                 flat_rows.append(table * self.capacity + change.rows)
                 fresh.append(change.fresh)
         unique, group = np.unique(np.concatenate(flat_rows), return_inverse=True)
-        new = np.bincount(group, np.concatenate(fresh), unique.size) > 0
-        return Written(*map(torch.from_numpy, (unique // self.capacity, unique % self.capacity, new)))
+        is_fresh = np.bincount(group, np.concatenate(fresh), unique.size) > 0
+        return Written(*map(torch.from_numpy, (unique // self.capacity, unique % self.capacity, is_fresh)))
 
     @property
     def filled(self) -> Bool[Tensor, "tables capacity"]:
@@ -325,14 +325,18 @@ class KeyValueMemory(Saveable, nn.Module):
         distances = distances.masked_fill(rows < 0, torch.inf)
         return self._by_table((estimate(self.values[index], distances, averaging), rows, distances), len(x), tables)
 
-    def _by_table(self, parts: Iterable[Tensor], samples: int, tables: Tensor | None) -> Recall:
+    def _by_table(self, pair_results: Iterable[Tensor], samples: int, tables: Tensor | None) -> Recall:
         """The parts of an answer for pairs, with a table axis if ``tables`` was set and all tables answer."""
         if self.tables is None or tables is not None:
-            return Recall(*parts)
-        return Recall(*(part.reshape(samples, self.tables, part.shape[1]) for part in parts))
+            return Recall(*pair_results)
+        return Recall(
+            *(pair_result.reshape(samples, self.tables, pair_result.shape[1]) for pair_result in pair_results)
+        )
 
     def _table(self, table: int) -> Table:
-        keys, values, counts, coef = (array(each[table]) for each in (self.keys, self.values, self.counts, self.coef))
+        keys, values, counts, coef = (
+            array(buffer[table]) for buffer in (self.keys, self.values, self.counts, self.coef)
+        )
         hashes = keys if self.hash_dim is None else array(self.hashes[table])
         filled, clock, seed = (int(tensor[table]) for tensor in (self.n_filled, self.clock, self.seed))
         # Keys that an optimiser moves would have to be hashed at every write, which is no faster than a search.
@@ -378,10 +382,10 @@ def forget_index(memory: KeyValueMemory, _: object) -> None:
 
 def _check_loaded(memory: KeyValueMemory, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
     """Raise ValueError unless a state fits a memory of this capacity; torch would load the parts that do."""
-    for name, own in (*memory.named_buffers(), *memory.named_parameters()):
+    for name, current in (*memory.named_buffers(), *memory.named_parameters()):
         tensor = state.get(prefix + name)
         if isinstance(tensor, Tensor):
-            checks.has_shape(f"state_dict[{prefix + name!r}]", tuple(tensor.shape), tuple(own.shape))
+            checks.has_shape(f"state_dict[{prefix + name!r}]", tuple(tensor.shape), tuple(current.shape))
     for name, maximum in {"n_filled": memory.capacity, "clock": None}.items():
         tensor = state.get(prefix + name)
         if isinstance(tensor, Tensor) and tensor.numel():

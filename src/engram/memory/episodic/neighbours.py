@@ -80,9 +80,9 @@ def _by_products(
     from engram.memory.episodic import kernels
 
     norms, squares = np.empty(filled, keys.dtype), np.empty(len(x), keys.dtype)
-    largest = kernels.squares(keys, filled, norms), kernels.squares(x, len(x), squares)
+    largest_norms = kernels.squares(keys, filled, norms), kernels.squares(x, len(x), squares)
     rows, distances = np.full((len(x), k), -1), np.full((len(x), k), np.inf)
-    if not np.isfinite(2 * sum(largest)):  # their products would overflow
+    if not np.isfinite(2 * sum(largest_norms)):  # their products would overflow
         kernels.nearest_of_all(keys[None], np.array([filled]), x, ALL, rows, distances, 0, len(x))
         return rows, distances
     slack = 4 * (keys.shape[1] + 4) * np.finfo(keys.dtype).eps
@@ -91,6 +91,18 @@ def _by_products(
     for begin in range(0, len(x), SAMPLES):
         for offset in range(0, filled, BLOCK):
             block = samples[begin : begin + SAMPLES] @ stored[offset : min(offset + BLOCK, filled)].T
-            args = (keys, norms, largest[0], slack, block.numpy(), offset, begin, x, squares, rows, distances)
-            in_ranges(partial(kernels.refine, *args), len(block), threads)
+            arguments = (
+                keys,
+                norms,
+                largest_norms[0],
+                slack,
+                block.numpy(),
+                offset,
+                begin,
+                x,
+                squares,
+                rows,
+                distances,
+            )
+            in_ranges(partial(kernels.refine, *arguments), len(block), threads)
     return rows, distances

@@ -74,7 +74,7 @@ class AssociativeStore(Saveable):
         return len(self._items)
 
     def address(self, labels: Sequence[Label]) -> Annotated[Tensor, "batch nodes"]:
-        """The addresses of labels, (batch, nodes), whether or not anything is written there."""
+        """The addresses of labels, (batch, nodes), also of labels without an item."""
         checks.arguments()
         return self.memory.encode(torch.from_numpy(self._bits([self._message(label) for label in labels])))
 
@@ -97,9 +97,9 @@ class AssociativeStore(Saveable):
         if len(contents) != len(labels):
             raise ValueError(f"payloads has {len(contents)} items: expected {len(labels)}, one for each label")
         messages = [self._message(label) for label in labels]
-        first: dict[int, Label] = {}
+        new_labels: dict[int, Label] = {}
         for label, message in zip(labels, messages, strict=True):
-            stored_label = self._items[message][0] if message in self._items else first.setdefault(message, label)
+            stored_label = self._items[message][0] if message in self._items else new_labels.setdefault(message, label)
             if stored_label != label:
                 raise ValueError(
                     f"labels {stored_label!r} and {label!r} have the same address: take a memory of more nodes"
@@ -127,7 +127,7 @@ class AssociativeStore(Saveable):
         return StoreRecall([label for label, _ in items], [payload for _, payload in items], result)
 
     def readout(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, "batch features"]:
-        """The Hebbian weights' answer to states, W x; ValueError without ``features``."""
+        """The readout W x of states x, (batch, nodes), by the Hebbian weights; ValueError without ``features``."""
         if self.weight is None:
             raise ValueError("features = None: expected the length of the payloads, without which there are no weights")
         with checks.noted(x=x):
@@ -168,7 +168,9 @@ class AssociativeStore(Saveable):
     def _hebbian(self, messages: Sequence[int], payloads: Any) -> list[Tensor]:
         """Add vectors to the weights, in place of earlier ones with the same labels; return them."""
         assert self.weight is not None
-        vectors = torch.as_tensor(payloads, dtype=self.weight.dtype).detach().clone()  # the caller may change its own
+        vectors = (
+            torch.as_tensor(payloads, dtype=self.weight.dtype).detach().clone()
+        )  # the caller may change the payloads
         shape = (len(messages), len(self.weight))
         if vectors.shape != shape or not vectors.isfinite().all():
             raise ValueError(f"payloads of shape {tuple(vectors.shape)}: expected finite numbers, {shape}")

@@ -66,9 +66,9 @@ class BipartiteGraph:
         ):
             if wrong.any():
                 raise ValueError(f"C[{wrong.argmax()}]{problem}")
-        alone = np.bincount(C[~padding], minlength=nodes) == 0
-        if alone.any():
-            raise ValueError(f"node {alone.argmax()} is in no constraint: expected at least one")
+        is_isolated = np.bincount(C[~padding], minlength=nodes) == 0
+        if is_isolated.any():
+            raise ValueError(f"node {is_isolated.argmax()} is in no constraint: expected at least one")
         object.__setattr__(self, "C", C)
         object.__setattr__(self, "n_nodes", nodes)
 
@@ -179,10 +179,10 @@ class BipartiteGraph:
 
 
 class SolutionSpace(NamedTuple):
-    """All b with H b = t modulo 2: b[pivots] = parity b[free] + offset, where b[free] takes any values."""
+    """All solutions b of H b = t modulo 2: b[pivots] = parity b[free] + offset, where b[free] takes any values."""
 
-    free: Int[np.ndarray, " message"]
-    pivots: Int[np.ndarray, " rank"]
+    free: Int[np.ndarray, " message"]  # indices of the free bits
+    pivots: Int[np.ndarray, " rank"]  # indices of the bits that the free ones determine
     parity: UInt8[np.ndarray, "rank message"]
     offset: UInt8[np.ndarray, " rank"]
 

@@ -60,8 +60,12 @@ def gallager_b_decode(
     Args:
         H: Parity-check matrix, (checks, bits), or its graph, of a code in which every bit is in z checks.
         x: Words of zeros and ones, (batch, bits).
-        threshold: Number of the z - 1 other checks; all of them (algorithm A) if None.
-        max_iter: Maximum number of rounds; a word whose checks all hold stays as it is.
+        threshold: Number of the z - 1 other checks that overrule x_i, from 1; None: all of them (algorithm A).
+        max_iter: Maximum number of rounds, each of messages in both directions; a word without violated checks is
+            returned unchanged.
+
+    Returns:
+        The words after the last round, (batch, bits), zeros and ones; they may still violate checks.
 
     Source: Gallager, "Low-density parity-check codes" (1963); Richardson and Urbanke, "Modern coding theory" (2008).
 
@@ -76,7 +80,9 @@ def gallager_b_decode(
     received = memory._encoded(x)[0]
     z = int(graph.node_degrees[0])
     if (graph.node_degrees != z).any():
-        raise ValueError("H is not regular: expected as many ones in every column, since there is one threshold")
+        raise ValueError(
+            "H is not regular: expected equal numbers of ones in all columns, since there is one threshold"
+        )
     threshold = checks.size("threshold", z - 1 if threshold is None else threshold, maximum=z - 1)
     A, slots, _, nodes = memory._network[:4]
     C, is_node = nodes.clamp(min=0), nodes >= 0
@@ -84,15 +90,15 @@ def gallager_b_decode(
     position = torch.zeros_like(C)
     position[A.flatten(), slots.flatten()] = torch.arange(z, device=x.device).repeat(len(A))
     word = received.clone()
-    out = received[:, :, None].expand(-1, -1, z)
+    outgoing = received[:, :, None].expand(-1, -1, z)
     for _ in range(max_iter):
-        messages = out[:, C, position] * is_node
+        messages = outgoing[:, C, position] * is_node
         replies = ((messages.sum(2, keepdim=True) - messages.long()) & 1)[:, A, slots]
         opposite = (replies != received[:, :, None]).long()
-        total = opposite.sum(2, keepdim=True)
-        out = received[:, :, None] ^ (total - opposite >= threshold).to(torch.uint8)
+        n_opposite = opposite.sum(2, keepdim=True)
+        outgoing = received[:, :, None] ^ (n_opposite - opposite >= threshold).to(torch.uint8)
         unsettled = ((word[:, C] * is_node).sum(2) & 1).any(1, keepdim=True)
-        decided = received ^ (2 * total[:, :, 0] > z + 1).to(torch.uint8)
+        decided = received ^ (2 * n_opposite[:, :, 0] > z + 1).to(torch.uint8)
         word = torch.where(unsettled, decided, word)
         if not unsettled.any():
             break

@@ -28,7 +28,7 @@ from engram.memory.expander.flip_dynamics import (
 from engram.storage.saveable import Saveable
 
 POLICIES = ("reject", "allow", "repair")
-LARGEST = 20  # constraints with more nodes cannot have explicit hidden neurons, of which there are 2^(r-1)
+LARGEST = 20  # maximum r of constraints with explicit hidden neurons, since these are 2^(r-1)
 SWEEPS = {"parallel": 100, "wta": 20_000, "glauber": 1000}
 
 
@@ -241,8 +241,8 @@ class ExpanderMemory(Saveable, nn.Module):
         constraints are violated. A node may flip only if e_i > 0, except with ``"glauber"`` and ``faults``:
 
         - ``"max"``: the node with the largest excess, ties at random; corrects the most errors.
-        - ``"random"``: a random one that may flip; the asynchronous Hopfield network.
-        - ``"parallel"``: all that may flip; the fastest, and the only one that may oscillate.
+        - ``"random"``: a random node among those that may flip; the asynchronous Hopfield network.
+        - ``"parallel"``: all nodes that may flip; the fastest order, and the only order that may oscillate.
         - ``"wta"``: the network with pairwise weights alone. The winner of each cluster, one of the nearest patterns at
           random, votes, and a node follows the majority. Takes hundreds of sweeps.
         - ``"glauber"``: a random node with probability sigmoid(2 beta e_i), until all constraints hold; N make a sweep.
@@ -290,7 +290,7 @@ class ExpanderMemory(Saveable, nn.Module):
         )
 
     def learn(self, x: Annotated[Tensor, "batch nodes"], policy: str = "reject") -> LearnResult:
-        """Show states one after another: each cluster recruits a hidden neuron for a new pattern.
+        """Learn states one after another: each cluster recruits a hidden neuron for a pattern that is new to it.
 
             w = x_C[j]                      one-shot Hebb, where no neuron of the cluster has these weights
 
@@ -299,9 +299,15 @@ class ExpanderMemory(Saveable, nn.Module):
 
         Args:
             x: States, (batch, nodes).
-            policy: What a cluster does with a pattern that is one flip away from one that it permits: ``"reject"`` it;
+            policy: What a cluster does with a pattern that is one flip away from a permitted pattern: ``"reject"`` it;
                 ``"allow"`` it, so that the cluster no longer detects that flip; or ``"repair"`` the state, which gets
                 the permitted pattern (the lowest of several) before the next cluster sees it.
+
+        Returns:
+            The states, repaired if so demanded, and the numbers of recruiting and of conflicting clusters, (batch,).
+
+        Raises:
+            ValueError: The memory was not made with ``patterns="learn"``, or an argument does not fit.
         """
         from engram.memory.expander.kernels import graphs
 

@@ -112,7 +112,7 @@ def settle(
     batch, nodes = bits.shape
     active = torch.ones(batch, dtype=torch.bool, device=bits.device)
     oscillating, flips, iterations = ~active, seed * 0, seed * 0
-    before, violated = torch.zeros_like(bits, dtype=torch.bool), []
+    last_flips, violated = torch.zeros_like(bits, dtype=torch.bool), []
     for count in range(limit):
         local = local_patterns(network, bits)
         gain = gains(network, local)
@@ -134,11 +134,11 @@ def settle(
             chosen = _majority(network, local, seed, count, faults)
         else:
             chosen = may_flip
-            repeated = active & (chosen == before).all(1)
+            repeated = active & (chosen == last_flips).all(1)
             oscillating, active = oscillating | repeated, active & ~repeated
         if not active.any():
             break
-        chosen = before = chosen & active[:, None]
+        chosen = last_flips = chosen & active[:, None]
         bits ^= chosen.to(bits.dtype)
         flips += chosen.sum(1)
         iterations += active
@@ -149,9 +149,9 @@ def settle(
     return Settled(bits, oscillating, flips, iterations, V, stable, path)
 
 
-def nth(among: Bool[Tensor, "batch some"], which: Int[Tensor, " batch"]) -> Bool[Tensor, "batch some"]:
-    """The mask of the true entry with index ``which`` (from 0) in each row."""
-    return among & (among.cumsum(1) == which[:, None] + 1)
+def nth(mask: Bool[Tensor, "batch some"], index: Int[Tensor, " batch"]) -> Bool[Tensor, "batch some"]:
+    """The mask of the true entry of ``mask`` with a given index among them (from 0), in each row."""
+    return mask & (mask.cumsum(1) == index[:, None] + 1)
 
 
 def _majority(
@@ -195,10 +195,10 @@ def _any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerClu
         cluster = torch.arange(len(network.C), device=local.device)
         return torch.where(n_patterns > 0, network.patterns[cluster, below(draw, n_patterns)] ^ local, 0)
     # All but the last bit change at random; the last one makes the parity right.
-    last = network.constraint_degrees - 1
-    change = chance(draw) & ((1 << last) - 1)
+    last_position = network.constraint_degrees - 1
+    change = chance(draw) & ((1 << last_position) - 1)
     parity = sum(change >> k & 1 for k in range(network.C.shape[1])) + local & 1
-    return change | parity << last
+    return change | parity << last_position
 
 
 def fill_erased(network: Network, bits: Bits, erased: Bool[Tensor, "batch nodes"], seed: Seeds) -> Bits:
@@ -246,21 +246,21 @@ def settle_fast(
     if plain or trace or bits.device.type != "cpu":
         return settle(network, bits, order, limit, seed, beta=beta, faults=faults, trace=trace)
     x, samples = bits.numpy().copy(), len(bits)
-    small = [value.numpy().astype(np.int32) for value in network[:5]]
-    net = Network(*small, *(value.numpy() for value in network[5:]))  # type: ignore[arg-type]
+    wiring = [value.numpy().astype(np.int32) for value in network[:5]]
+    net = Network(*wiring, *(value.numpy() for value in network[5:]))  # type: ignore[arg-type]
     (oscillating, stable), counts = np.zeros((2, samples), bool), np.zeros((3, samples), np.int64)
-    out: Any = Settled(x, oscillating, *counts, stable)  # type: ignore[call-arg, arg-type]
+    results: Any = Settled(x, oscillating, *counts, stable)  # type: ignore[call-arg, arg-type]
     seeds_of, limit = seed.numpy(), min(limit, 2**62)
     if order == "parallel":
         samples = (samples + 63) // 64
-        call = partial(flips.all_at_once, net, limit, out)
+        call = partial(flips.all_at_once, net, limit, results)
     elif order == "wta":
-        call = partial(flips.winner_take_all, net, seeds_of, limit, int(faults * CERTAIN), out)
+        call = partial(flips.winner_take_all, net, seeds_of, limit, int(faults * CERTAIN), results)
     elif order == "glauber":
         accept = _acceptance(beta, net.A.shape[1], bits.device).numpy()
-        call = partial(flips.glauber, net, seeds_of, limit, accept, out)
+        call = partial(flips.glauber, net, seeds_of, limit, accept, results)
     else:
         levels = net.A.shape[1] if order == "max" else 1
-        call = partial(flips.one_by_one, net, seeds_of, levels, limit, out)
+        call = partial(flips.one_by_one, net, seeds_of, levels, limit, results)
     in_ranges(call, samples, torch.get_num_threads())
-    return Settled(*map(torch.from_numpy, out[:-1]))
+    return Settled(*map(torch.from_numpy, results[:-1]))

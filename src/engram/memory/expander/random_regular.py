@@ -45,12 +45,12 @@ def random_regular(
     C = rng.permutation(np.repeat(np.arange(N), z)).reshape(-1, r)
     constraints_of = (np.argsort(C.ravel(), kind="stable").reshape(N, z) // r).tolist()
 
-    def fits(node: int, old: int, new: int, leaving: int) -> bool:
+    def fits(node: int, old_constraint: int, new_constraint: int, leaving_node: int) -> bool:
         """Whether a node can move from its old constraint to a new one, which another node leaves."""
-        neighbours = [other for other in C[new].tolist() if other != leaving]
+        neighbours = [other for other in C[new_constraint].tolist() if other != leaving_node]
         if min_girth == 4 or node in neighbours:
             return node not in neighbours
-        reachable = {other for j in constraints_of[node] if j != old for other in C[j].tolist()} - {node}
+        reachable = {other for j in constraints_of[node] if j != old_constraint for other in C[j].tolist()} - {node}
         return reachable.isdisjoint(neighbours)
 
     for _ in range(ROUNDS):
@@ -89,12 +89,12 @@ def check_degrees(N: int, z: int, r: int) -> None:
 
 def _too_close(C: Int[np.ndarray, "constraints r"], N: int, girth: int) -> Int[np.ndarray, " edges"]:
     """An edge of each node that a constraint sees twice and, for girth 6, of each pair that shares two constraints."""
-    first, second = np.triu_indices(C.shape[1], 1)
-    low, high = np.minimum(C[:, first], C[:, second]), np.maximum(C[:, first], C[:, second])
+    first_slots, second_slots = np.triu_indices(C.shape[1], 1)
+    low, high = np.minimum(C[:, first_slots], C[:, second_slots]), np.maximum(C[:, first_slots], C[:, second_slots])
     bad = (low == high).ravel()
     if girth == 6:
         pairs = (low.astype(np.int64) * N + high).ravel()
         order = np.argsort(pairs, kind="stable")
         bad[order[1:][pairs[order[1:]] == pairs[order[:-1]]]] = True
-    constraint, pair = np.divmod(np.flatnonzero(bad), len(first))
-    return np.unique(constraint * C.shape[1] + first[pair])
+    constraint, pair = np.divmod(np.flatnonzero(bad), len(first_slots))
+    return np.unique(constraint * C.shape[1] + first_slots[pair])

@@ -27,7 +27,7 @@ class Scaffold(Saveable):
         to the scaffold    x = recall(sign(W c)),     W = sum of x c^T                 Hebb
         and back           c = V x,                   V = C X^+                        pseudo-inverse
 
-    with a random stored state x for each content c. With at most as many items as nodes, V is exact, and recall only
+    with a random stored state x for each content c. If there are no more items than nodes, V is exact, and recall only
     depends on whether W leads close enough to the right state.
 
     Args:

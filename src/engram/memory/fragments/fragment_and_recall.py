@@ -1,4 +1,4 @@
-"""At each step, keep the current fragment, begin another, or recall an old one."""
+"""Fragmentation and recall: at each step the current fragment is kept, another begins, or an old one is recalled."""
 
 from __future__ import annotations
 
@@ -148,11 +148,11 @@ class FragmentAndRecall(Generic[T]):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next steps depend on."""
-        parts = {"store": self.store.state_dict(), "monitor": self.monitor.state_dict()}
-        return parts | {"current_id": self.current_id, "waits": self._waits}
+        components = {"store": self.store.state_dict(), "monitor": self.monitor.state_dict()}
+        return components | {"current_id": self.current_id, "waits": self._waits}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state of ``state_dict``; TypeError or ValueError if it has another form."""
+        """Continue from a state that ``state_dict`` returned; TypeError or ValueError if it has another form."""
         check_state(state, {"store": dict, "monitor": self.monitor.state_dict(), "current_id": int, "waits": int})
         check_state(state["store"], self.store._form(state["store"]), "state['store']")
         checks.choice("state['current_id']", state["current_id"], state["store"]["ids"])

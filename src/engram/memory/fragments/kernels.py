@@ -1,4 +1,4 @@
-"""Monitoring of surprisal as numba loops: one stream after another, each with its own statistics."""
+"""Monitoring of surprisal as numba loops: one stream n after another, each with its own statistics."""
 
 import math
 

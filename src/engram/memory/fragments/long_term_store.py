@@ -102,9 +102,9 @@ class LongTermStore(Generic[T]):
             raise ValueError(f"in_use = {list(in_use)}: no room can be made with capacity = {self.capacity}")
         number, key = self._next, copy.deepcopy(key)
         if key is not None:
-            self._matcher.add(key, number)  # first: if it refuses the key, nothing has been removed or stored
-        for old in idle[len(idle) - n_removed :]:
-            self._evict(old)
+            self._matcher.add(key, number)  # before anything is removed or stored, as it may refuse the key
+        for evicted in idle[len(idle) - n_removed :]:
+            self._evict(evicted)
         self._next += 1
         self._items[number] = item
         self.touch(number)
@@ -116,7 +116,7 @@ class LongTermStore(Generic[T]):
         """Store another key that leads to a fragment.
 
         Args:
-            key: The key, of which a copy is stored.
+            key: The key; a copy of it is stored.
             target: Number of the fragment to which it leads.
             source: Number of the fragment in which it was met (default: unknown).
         """
@@ -219,7 +219,7 @@ class LongTermStore(Generic[T]):
 
     @staticmethod
     def _form(state: Mapping[str, Any]) -> dict[str, Any]:
-        """The expected form of a state with as many fragments as this one."""
+        """The expected form of a state with the same number of fragments."""
         count = len(state["ids"]) if isinstance(state.get("ids"), list) else 0
         lists = {"ids": [int] * count, "items": [object] * count, "used": [float] * count}
         return lists | {"keys": list, "edges": list, "clock": float, "next": int}

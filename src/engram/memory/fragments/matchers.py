@@ -23,15 +23,15 @@ NO_MATCH = Match(-1, -np.inf)
 
 @runtime_checkable
 class Matcher(Protocol):
-    """Keys and the fragments to which they lead; each class says which of several equally similar keys counts."""
+    """Keys and the fragments to which they lead; each class defines which of several equally similar keys counts."""
 
     @abstractmethod
     def add(self, key: Any, target: int) -> None:
-        """Store a key."""
+        """Store ``key``, which leads to the fragment with the number ``target``."""
 
     @abstractmethod
     def forget(self, target: int) -> None:
-        """Remove all keys that lead to a fragment."""
+        """Remove all keys that lead to the fragment with the number ``target``."""
 
     @abstractmethod
     def match(self, query: Any) -> Match:
@@ -39,7 +39,7 @@ class Matcher(Protocol):
 
 
 class ExactMatcher:
-    """Keys that a query must equal: hashable objects, or arrays and tensors. Of equal keys, the last one counts.
+    """Keys that a query must equal: hashable objects, or arrays and tensors. The last of several equal keys counts.
 
     Numbers are equal in any precision, 1 and 1.0 too, but no number equals a bool.
     """
@@ -50,12 +50,15 @@ class ExactMatcher:
         self.targets: dict[Hashable, list[int]] = {}
 
     def add(self, key: Any, target: int) -> None:
-        """Store a key."""
+        """Store ``key``, which leads to the fragment with the number ``target``."""
         self.targets.setdefault(_hashable("key", key), []).append(target)
 
     def forget(self, target: int) -> None:
-        """Remove all keys that lead to a fragment."""
-        remaining = {key: [other for other in targets if other != target] for key, targets in self.targets.items()}
+        """Remove all keys that lead to the fragment with the number ``target``."""
+        remaining = {
+            key: [stored_target for stored_target in targets if stored_target != target]
+            for key, targets in self.targets.items()
+        }
         self.targets = {key: targets for key, targets in remaining.items() if targets}
 
     def match(self, query: Any) -> Match:
@@ -67,7 +70,7 @@ class ExactMatcher:
 class CosineMatcher:
     """Keys that are vectors; the similarity is the cosine, 0 for a zero vector. Several queries are one matrix product.
 
-    Of equally similar keys, the first one added counts.
+    If several keys are equally similar, the key that was added first counts.
 
     Examples:
         >>> matcher = CosineMatcher()
@@ -83,7 +86,7 @@ class CosineMatcher:
         self.keys = np.empty((0, 0))
 
     def add(self, key: Any, target: int) -> None:
-        """Store a key, scaled to length 1."""
+        """Store ``key``, (features,), scaled to length 1, which leads to the fragment with the number ``target``."""
         key = checks.array("key", key, ("features",))
         if not key.size:
             raise ValueError("key = []: expected at least one feature")
@@ -94,21 +97,21 @@ class CosineMatcher:
         self.targets = np.append(self.targets, target)
 
     def forget(self, target: int) -> None:
-        """Remove all keys that lead to a fragment."""
+        """Remove all keys that lead to the fragment with the number ``target``."""
         is_other = self.targets != target
         self.keys, self.targets = self.keys[is_other], self.targets[is_other]
 
     def match(self, query: Any) -> Match:
-        """The match of largest cosine for a query, (features,), or for each of several, (queries, features)."""
-        several = np.ndim(query) == 2
-        queries = _unit(checks.array("query", query, ("queries",) * several + ("features",)))
+        """The match of largest cosine for a query, (features,), or for each of several queries, (queries, features)."""
+        is_batch = np.ndim(query) == 2
+        queries = _unit(checks.array("query", query, ("queries",) * is_batch + ("features",)))
         if not len(self.targets):
-            return Match(np.full(len(queries), -1), np.full(len(queries), -np.inf)) if several else NO_MATCH
+            return Match(np.full(len(queries), -1), np.full(len(queries), -np.inf)) if is_batch else NO_MATCH
         checks.has_shape("query", queries.shape[-1:], (self.keys.shape[1],))
         cosines = np.atleast_2d(queries) @ self.keys.T
-        best = cosines.argmax(1)
-        matches = Match(self.targets[best], cosines[np.arange(len(best)), best])
-        return matches if several else Match(int(matches.target[0]), float(matches.similarity[0]))
+        best_keys = cosines.argmax(1)
+        matches = Match(self.targets[best_keys], cosines[np.arange(len(best_keys)), best_keys])
+        return matches if is_batch else Match(int(matches.target[0]), float(matches.similarity[0]))
 
 
 class GeometricMatcher:
@@ -152,7 +155,7 @@ class GeometricMatcher:
 
 
 class SimilarityMatcher:
-    """Keys of any kind, compared with queries by a function. Of equally similar keys, the first one added counts.
+    """Keys of any kind, compared with queries by a function; the first of several equally similar keys counts.
 
     Args:
         similarity: Function of a query and a key; the larger its value, the more similar they are.
@@ -166,11 +169,11 @@ class SimilarityMatcher:
         self.keys: list[tuple[Any, int]] = []
 
     def add(self, key: Any, target: int) -> None:
-        """Store a key."""
+        """Store ``key``, which leads to the fragment with the number ``target``."""
         self.keys.append((key, target))
 
     def forget(self, target: int) -> None:
-        """Remove all keys that lead to a fragment."""
+        """Remove all keys that lead to the fragment with the number ``target``."""
         self.keys = [entry for entry in self.keys if entry[1] != target]
 
     def match(self, query: Any) -> Match:

@@ -37,8 +37,8 @@ class SurprisalMonitor:
         window: Number of most recent samples that count; None: all since the last ``reset``.
         std_floor: With ``"zscore"`` nothing fires unless the standard deviation is larger than this.
         append_on_trigger: Whether a sample that fires is included in later statistics.
-        reset_on_trigger: Whether all samples before one that fires are forgotten.
-        skip_repeats: Whether a sample that equals the one before it is skipped.
+        reset_on_trigger: Whether a sample that fires removes all earlier samples from the statistics.
+        skip_repeats: Whether a sample that equals its predecessor is skipped.
         streams: Number of parallel streams, each with its own statistics; None: one stream, of floats.
         generator: Source of a seed for ``"random"``; torch's global one if None.
 
@@ -100,7 +100,7 @@ class SurprisalMonitor:
     def observe(
         self, x: float | Float[np.ndarray, " streams"], *, armed: bool | Bool[np.ndarray, " streams"] = True
     ) -> Any:
-        """Test whether a sample is a surprise given those before it, then add it to them.
+        """Test whether a sample is a surprise given the earlier samples, then add it to them.
 
         Args:
             x: A sample, or one for each stream, (streams,).
@@ -153,7 +153,7 @@ class SurprisalMonitor:
 
     @property
     def previous(self) -> Any:
-        """The last sample of each stream, NaN if there was none: a float, or (streams,)."""
+        """The last sample: a float, or one for each stream, (streams,); NaN before the first sample."""
         return float(self._previous[0]) if self.streams is None else self._previous.copy()
 
     def state_dict(self) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class HebbHopfield(Saveable, nn.Module):
             self.stored = torch.cat((self.stored, patterns.to(torch.int8)))
             all_patterns = self.stored.double()
             projection = torch.linalg.pinv(all_patterns) @ all_patterns
-            # With as many patterns as nodes this is the identity; recall would follow the signs of rounding errors.
+            # For N independent patterns this is the identity; recall would follow the signs of rounding errors.
             self.weight.copy_(torch.where(projection.abs() < ROUNDING, 0.0, projection))
         self.weight.fill_diagonal_(0)
 

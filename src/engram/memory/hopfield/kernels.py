@@ -1,6 +1,7 @@
 """Asynchronous sweeps of Hopfield networks as numba kernels: a flip updates only what depends on it.
 
-Samples do not interact: the results are the same for any number of threads.
+Samples do not interact: the results are the same for any number of threads. ``i`` and ``j`` are the indices of nodes,
+``p`` of a pattern, ``k`` of a position in the order of a sweep.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ def shuffle(order, seed, sweep):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
+def sweeps(state, weight, seeds, limit, flips, has_settled, first, stop):
     """Let the samples from ``first`` to ``stop`` settle by symmetric weights without a diagonal.
 
         x_i <- sign(sum_j W_ij x_j), no change where the sum is 0
@@ -31,7 +32,7 @@ def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
         seeds: Seed of each sample's order of nodes.
         limit: Maximum number of sweeps.
         flips: Receives the number of flips of each sample.
-        rests: Receives whether each sample settled.
+        has_settled: Receives whether each sample settled.
         first: Index of the first sample.
         stop: End of the samples, exclusive.
     """
@@ -57,7 +58,7 @@ def sweeps(state, weight, seeds, limit, flips, rests, first, stop):
                     n_flips += 1
             flips[sample] += n_flips
             if n_flips == 0:
-                rests[sample] = True
+                has_settled[sample] = True
                 break
 
 
@@ -78,7 +79,7 @@ def slopes(overlap, power, nodes, if_equal, if_different):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
-def dense_sweeps(state, by_node, power, seeds, limit, flips, rests, first, stop):
+def dense_sweeps(state, by_node, power, seeds, limit, flips, has_settled, first, stop):
     """Let the samples from ``first`` to ``stop`` settle in a dense associative memory.
 
     With c = x_i p_i, flipping node i takes p . x to p . x - 2 c, so that E grows by the sum of F(m) - F(m - 2 c).
@@ -90,7 +91,7 @@ def dense_sweeps(state, by_node, power, seeds, limit, flips, rests, first, stop)
         seeds: Seed of each sample's order of nodes.
         limit: Maximum number of sweeps.
         flips: Receives the number of flips of each sample.
-        rests: Receives whether each sample settled.
+        has_settled: Receives whether each sample settled.
         first: Index of the first sample.
         stop: End of the samples, exclusive.
     """
@@ -120,5 +121,5 @@ def dense_sweeps(state, by_node, power, seeds, limit, flips, rests, first, stop)
                     n_flips += 1
             flips[sample] += n_flips
             if n_flips == 0:
-                rests[sample] = True
+                has_settled[sample] = True
                 break

@@ -42,8 +42,8 @@ class PatternStore(Saveable, nn.Module):
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
         """Store patterns of +1 and -1, (patterns, nodes), in addition to earlier ones of the same length."""
         checks.arguments()
-        new = signs("X", X, self.stored.shape[1] or X.shape[-1]).to(torch.int8)
-        self.stored = torch.cat((self.stored, new)) if len(self.stored) else new
+        new_patterns = signs("X", X, self.stored.shape[1] or X.shape[-1]).to(torch.int8)
+        self.stored = torch.cat((self.stored, new_patterns)) if len(self.stored) else new_patterns
 
     def _cue(self, x: Tensor) -> Tensor:
         """Check a batch of signs, which must be as long as the stored patterns."""
@@ -90,8 +90,8 @@ def signs(name: str, value: Tensor, nodes: int) -> Tensor:
     if value.dim() != 2 or value.shape[1] != nodes or not len(value):
         raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {nodes}), a batch of at least 1")
     with checks.noted(**{name: value}):  # a tensor that is sparse or on the meta device cannot be compared
-        wrong = (value != 1) & (value != -1)
-        positions = wrong.nonzero()[:1].tolist()
+        is_invalid = (value != 1) & (value != -1)
+        positions = is_invalid.nonzero()[:1].tolist()
     if positions:
         sample, node = positions[0]
         raise ValueError(f"{name}[{sample}, {node}] = {value[sample, node].item()}: expected -1 or +1")
@@ -119,7 +119,7 @@ def settled(
     checks.size("max_iter", max_iter, maximum=None)
     state = start.numpy(force=True).copy()
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()
-    flips, rests = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
-    call = partial(sweeps, state, *network, seed, max_iter, flips.numpy(), rests.numpy())
+    flips, has_settled = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
+    call = partial(sweeps, state, *network, seed, max_iter, flips.numpy(), has_settled.numpy())
     in_ranges(call, len(state), torch.get_num_threads())
-    return HopfieldRecall(torch.from_numpy(state).to(like), rests.to(like.device), flips.to(like.device))
+    return HopfieldRecall(torch.from_numpy(state).to(like), has_settled.to(like.device), flips.to(like.device))

@@ -58,7 +58,7 @@ class BatchOnlyNorm(nn.Module):
             checks.has_shape("input", input.shape, ("batch", *self.mean.shape))
             return (input - self.mean.to(input)) * (self.variance + self.eps).rsqrt().to(input)
         if len(input) < 2:
-            raise ValueError(f"input.shape = {tuple(input.shape)}: expected 2 samples at least, to normalise over them")
+            raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least 2 samples, to normalise over them")
         flat = input.flatten(1)
         return functional.batch_norm(flat, None, None, training=True, eps=self.eps).view_as(input)
 
@@ -104,12 +104,12 @@ def freeze_norms(model: nn.Module, x: Float[Tensor, "batch *features"]) -> None:
 
     def record_input(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         if module in statistics:
-            raise ValueError("model runs a BatchOnlyNorm more than once: expected a norm of its own for each place")
+            raise ValueError("model runs a BatchOnlyNorm more than once: expected a separate norm for each place")
         statistics[module] = (inputs[0].mean(0), inputs[0].var(0, correction=0))
 
     norms = [module for module in model.modules() if isinstance(module, BatchOnlyNorm)]
     if not norms:
-        raise ValueError(f"model is a {type(model).__name__} without a BatchOnlyNorm: expected one at least")
+        raise ValueError(f"model is a {type(model).__name__} without a BatchOnlyNorm: expected at least one")
     statistics: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     fixed: list[tuple[Tensor | None, Tensor | None]] = [(norm.mean, norm.variance) for norm in norms]
     for norm in norms:

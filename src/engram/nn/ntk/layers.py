@@ -77,7 +77,7 @@ class NTKLinear(nn.Linear):
         return functional.linear(input, self.weight * self.scale, self.bias)
 
     def extra_repr(self) -> str:
-        """The sizes of the layer, and its scale."""
+        """The arguments of the layer, and its scale, as ``repr`` shows them."""
         return f"{super().extra_repr()}, scale={self.scale:.4g}"
 
 
@@ -91,7 +91,7 @@ class NTKConv2d(nn.Conv2d):
         out_channels: Number of output channels.
         kernel_size: Side k of the kernel.
         stride: Stride of the kernel.
-        padding: Number of zeros on every side; or ``"same_tf"``: as many as make the size of the output
+        padding: Number of zeros on every side; or ``"same_tf"``: the number for which the output has the size
             ceil(size / stride), half of them on either side, an odd one at the end.
         gain: sqrt(2) after a ReLU in a network without normalisation, else 1.
         bias: Whether there is a bias b.
@@ -172,7 +172,7 @@ class NTKConv2d(nn.Conv2d):
         return functional.pad(input, margins) if any(margins) else input
 
     def extra_repr(self) -> str:
-        """The sizes of the layer, and its scale."""
+        """The arguments of the layer, and its scale, as ``repr`` shows them."""
         usual: str = super().extra_repr()  # type: ignore[no-untyped-call]
         return f"{usual}, scale={self.scale:.4g}{', same_tf' if self.same else ''}"
 

@@ -181,7 +181,7 @@ def from_standard(model: nn.Module) -> nn.Module:
             _check_plain(name, module)
             standard_layers += 1
     if not standard_layers:
-        raise TypeError(f"model is a {type(model).__name__} without nn.Linear or nn.Conv2d: expected one at least")
+        raise TypeError(f"model is a {type(model).__name__} without nn.Linear or nn.Conv2d: expected at least one")
     return _converted(copy.deepcopy(model), _ntk)
 
 
@@ -218,12 +218,12 @@ def _scales(model: nn.Module) -> dict[str, float]:
             _check_plain(name, module)
             scales[f"{name}.weight" if name else "weight"] = module.scale
     if not scales:
-        raise TypeError(f"model is a {type(model).__name__} without NTKLinear or NTKConv2d: expected one at least")
+        raise TypeError(f"model is a {type(model).__name__} without NTKLinear or NTKConv2d: expected at least one")
     return scales
 
 
 def _plain_type(module: nn.Module) -> type[nn.Module]:
-    """The class of a module, without the one that a parametrisation puts before it."""
+    """The class of a module, without the subclass that a parametrisation puts in its place."""
     return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
 
 
@@ -303,7 +303,7 @@ def _is_new(name: str, weight: Tensor, scale: float, scales: dict[int, float]) -
     return is_new
 
 
-def _filled(layer: Any, like: Any) -> nn.Module:
+def _filled(layer: Any, source: Any) -> nn.Module:
     """The layer with the parameters of another one."""
-    layer.weight, layer.bias = like.weight, like.bias
-    return layer.train(like.training)  # type: ignore[no-any-return]
+    layer.weight, layer.bias = source.weight, source.bias
+    return layer.train(source.training)  # type: ignore[no-any-return]

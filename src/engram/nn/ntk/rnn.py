@@ -23,7 +23,7 @@ class HiddenState(NamedTuple):
     hidden: Float[Tensor, "batch hidden"]
 
     def detach(self) -> HiddenState:
-        """The same state, detached from its graph."""
+        """The same state, detached from its autograd graph."""
         return HiddenState(self.hidden.detach())
 
 
@@ -118,7 +118,7 @@ class WideRNN(nn.Module):
 
     Args:
         core: The recurrent network.
-        readout: The readout, with as many inputs as the core has units.
+        readout: The readout, with one input for each unit of the core.
 
     Raises:
         ValueError: The readout has another number of inputs, or the core takes the batch first.

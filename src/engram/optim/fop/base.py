@@ -43,26 +43,34 @@ def adam_directions(grads: list[Tensor], states: list[dict[str, Any]], group: di
     for state, g in zip(states, grads, strict=True):
         if "exp_avg" not in state:
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(g), torch.zeros_like(g)
-    first, second = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq"))
-    torch._foreach_lerp_(first, grads, 1 - b1)
-    torch._foreach_mul_(second, b2)
-    torch._foreach_addcmul_(second, grads, grads, 1 - b2)
+    first_moments, second_moments = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq"))
+    torch._foreach_lerp_(first_moments, grads, 1 - b1)
+    torch._foreach_mul_(second_moments, b2)
+    torch._foreach_addcmul_(second_moments, grads, grads, 1 - b2)
     steps = [float(state["step"]) for state in states]
-    roots = torch._foreach_sqrt(second)
+    roots = torch._foreach_sqrt(second_moments)
     torch._foreach_div_(roots, [(1 - b2**t) ** 0.5 for t in steps])
     torch._foreach_add_(roots, group["eps"])
     torch._foreach_mul_(roots, [1 - b1**t for t in steps])
-    return list(torch._foreach_div(first, roots))
+    return list(torch._foreach_div(first_moments, roots))
 
 
 def adam_gains(grads: list[Tensor], states: list[dict[str, Any]], group: dict[str, Any]) -> list[Tensor]:
-    """The elementwise derivative of the last direction of Adam with respect to the gradient that entered it."""
+    """The elementwise derivative of the last direction of Adam with respect to the gradient g that entered it.
+
+        (1 - b1) / (c1 (r + eps)) - m / c1 (1 - b2) g / (c2 r (r + eps)^2),   r = sqrt(v / c2),   c = 1 - b^t
+
+    Args:
+        grads: The gradients g of the last step.
+        states: The states after that step, with its number t and the moments m and v.
+        group: The options ``betas``, b1 and b2, and ``eps``.
+    """
     (b1, b2), eps, gains = group["betas"], group["eps"], []
-    for u, state in zip(grads, states, strict=True):
+    for g, state in zip(grads, states, strict=True):
         t = float(state["step"])
         c1, c2 = 1 - b1**t, 1 - b2**t
         root = (state["exp_avg_sq"] / c2).sqrt()
         denominator = root + eps
-        through_second = state["exp_avg"] / c1 * (1 - b2) * u / (c2 * root.clamp(min=TINY) * denominator.square())
+        through_second = state["exp_avg"] / c1 * (1 - b2) * g / (c2 * root.clamp(min=TINY) * denominator.square())
         gains.append((1 - b1) / (c1 * denominator) - through_second)
     return gains

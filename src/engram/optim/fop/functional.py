@@ -117,8 +117,10 @@ def hypergradient(
     """
     checks.arguments()
     if isinstance(M, tuple):
-        left, right = (cast(Tensor, hypergradient(*parts, lr)) for parts in _by_factor(M, g, z))
-        return left, right
+        left_derivative, right_derivative = (
+            cast(Tensor, hypergradient(*factor_terms, lr)) for factor_terms in _by_factor(M, g, z)
+        )
+        return left_derivative, right_derivative
     if M.ndim == 0:
         return -2 * lr * (g * z).sum() * M
     if M.ndim == 1:

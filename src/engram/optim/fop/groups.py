@@ -38,10 +38,10 @@ def auto_groups(module: nn.Module, linear: str = "none") -> list[dict[str, Any]]
         elif isinstance(layer, nn.Linear):
             structures[id(layer.weight)] = linear
     groups: dict[str, list[nn.Parameter]] = {}
-    for p in module.parameters():
-        groups.setdefault(structures.get(id(p), "none"), []).append(p)
+    for parameter in module.parameters():
+        groups.setdefault(structures.get(id(parameter), "none"), []).append(parameter)
     if not groups:
-        raise ValueError(f"module is a {type(module).__name__} without parameters: expected one that has some")
+        raise ValueError(f"module is a {type(module).__name__} without parameters: expected a module with parameters")
     if groups.keys() == {"none"} and any(isinstance(layer, nn.Linear) for layer in module.modules()):
         advice = "linear = 'left', 'right', 'kron' or 'lowrank' learns matrices of its linear layers"
         warnings.warn(f"module has no kernels of convolutions: all of it is left alone; {advice}", stacklevel=2)

@@ -44,7 +44,7 @@ class FOP(Optimizer):
     ``apply_preconditioner``.
 
     Args:
-        params: Parameters, or groups of them (see ``auto_groups``), each of which may have options of its own.
+        params: Parameters, or groups of them (see ``auto_groups``), which may have their own options.
         lr: Learning rate, at least 0; a scheduler may change it.
         base: ``"sgd"``, ``"adam"``, or ``"adamw"`` (weights decay outside P).
         momentum: Momentum of SGD.
@@ -60,7 +60,7 @@ class FOP(Optimizer):
             ``"full"``: all elements, at most 256. ``"diag"``: nothing; P has one number for each element. ``"scalar"``:
             nothing; P is one number for each tensor, the control that separates a learned step size from learned
             directions. Only the last three apply to tensors of one axis, such as biases.
-        rank: Columns of M for ``"lowrank"``; a layer with at most as many outputs uses ``"left"``, which is no larger.
+        rank: Columns of M for ``"lowrank"``; a layer that has no more outputs uses ``"left"``, which is not larger.
         hypergrad_norm: ``"cosine"``: as above. ``"none"``: the plain derivative, with lr in place of 1 / (|g| |z|).
         precond_norm: ``"project"``: scale P to a mean eigenvalue of 1 after each update. ``"trace"``: scale P where it
             is used, and differentiate through this. ``"none"``: do not scale.
@@ -76,8 +76,8 @@ class FOP(Optimizer):
         ValueError: An argument is out of range, or a structure does not fit a tensor.
         RuntimeError: A parameter is complex, or sharded although P needs the whole tensor; or a gradient is sparse.
 
-    Source: Moskovitz et al., "First-order preconditioning via hypergradient descent" (2019), of which we could read
-    only the abstract; the cosine, bounds and placements are ours.
+    Source: Moskovitz et al., "First-order preconditioning via hypergradient descent" (2019); only its
+    abstract could be read; the cosine, bounds and placements are ours.
 
     Examples:
         >>> p = torch.tensor([1.0, 1.0], requires_grad=True)
@@ -324,8 +324,8 @@ def _factors(state: dict[str, Any]) -> list[Tensor]:
 
 
 def _set_factors(state: dict[str, Any], *factors: Tensor) -> None:
-    for old, new in zip(_factors(state), factors, strict=True):
-        old.copy_(new)
+    for factor, new_factor in zip(_factors(state), factors, strict=True):
+        factor.copy_(new_factor)
 
 
 def _active_preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Preconditioner:
@@ -342,7 +342,7 @@ def _update_preconditioner(state: dict[str, Any], g: Tensor, group: dict[str, An
     g, z = (tensor.to(factors[0].dtype) for tensor in (g, state["z_prev"]))
     if group["placement"] == "gradient":
         g = g * state["gain_prev"]
-    new = updated_preconditioner(
+    updated = updated_preconditioner(
         factors[0] if len(factors) == 1 else (factors[0], factors[1]),
         block_view(g, structure)[0],
         block_view(z, structure)[0],
@@ -351,7 +351,7 @@ def _update_preconditioner(state: dict[str, Any], g: Tensor, group: dict[str, An
         cosine=group["hypergrad_norm"] == "cosine",
         trace=group["precond_norm"] == "trace",
     )
-    _set_factors(state, *(new if isinstance(new, tuple) else (new,)))
+    _set_factors(state, *(updated if isinstance(updated, tuple) else (updated,)))
 
 
 def _preconditioned(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> Tensor:
@@ -361,10 +361,10 @@ def _preconditioned(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> 
     dtype = _factors(state)[0].dtype
     view, inverse = block_view(z.to(dtype), STRUCTURES[state["structure"]])
     product = inverse(apply_preconditioner(_active_preconditioner(state, group), view)).to(z.dtype)
-    finite = z.sum(dtype=dtype).isfinite()
+    is_finite = z.sum(dtype=dtype).isfinite()
     if z.is_cpu:
-        return product if finite else z
-    return torch.where(finite, product, z)  # without waiting for the device
+        return product if is_finite else z
+    return torch.where(is_finite, product, z)  # without waiting for the device
 
 
 def _store_step(state: dict[str, Any], z: Tensor, lr: float, group: dict[str, Any]) -> None:

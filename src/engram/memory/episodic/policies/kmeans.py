@@ -82,7 +82,7 @@ class DynamicKMeans(KMeans):
 
     ``weighting="author"`` is the published code: without steps 1 and 2; nearest clusters are found before rows are
     taken; the m samples that join a cluster weigh as one; step 5 takes n / M, or nothing if all samples take free rows.
-    So the sum of its counts grows whenever a row is reused, and clusters eventually stop moving, like those of
+    The sum of its counts then grows whenever a row is reused, and clusters eventually stop moving, like those of
     ``KMeans``. Those of ``"count"`` never stop; in a stationary stream, a smaller h makes them less exact. Both are
     meant for n much smaller than M; n above a quarter of M gives a warning.
 
@@ -126,11 +126,14 @@ def clustered(table: Table, batch: Batch, merging: Merging, horizon: float | Non
         radius: Distance of keys up to which states are the same; 0: equality of hashes.
     """
     counts = table.counts.copy()
-    recurring, row, new = recognised(table, batch, merging, radius)
+    recurring, row, new_samples = recognised(table, batch, merging, radius)
     values = merged_values(table.values[row], counts[row].clip(0), recurring, merging)
     counts[row] += recurring.weights
-    slots = free(counts, len(new.keys))
-    fills, remaining = new.take(np.arange(slots.size)), new.take(np.arange(slots.size, len(new.keys)))
+    slots = free(counts, len(new_samples.keys))
+    fills, remaining = (
+        new_samples.take(np.arange(slots.size)),
+        new_samples.take(np.arange(slots.size, len(new_samples.keys))),
+    )
     counts[slots] = fills.weights
     stays = ~np.isin(row, slots)  # a row with a count far below 0 is free even after a sample was merged into it
     row, values = row[stays], values[stays]
@@ -180,7 +183,7 @@ def _nearest(table: Table, change: Change, batch: Batch, merging: Merging) -> An
 
 
 def _joined(table: Table, change: Change, batch: Batch, row: Annotated[np.ndarray, " samples"], as_one: bool) -> Change:
-    """A change in which samples also join clusters; ``as_one``: those that join the same cluster weigh as one."""
+    """A change in which samples also join clusters; ``as_one``: all samples that join a cluster together weigh 1."""
     rows, index = np.unique(np.concatenate((change.rows, row)), return_inverse=True)
     earlier, target = np.split(index, [change.rows.size])
     fresh = np.zeros(rows.size, bool)
@@ -194,10 +197,10 @@ def _joined(table: Table, change: Change, batch: Batch, row: Annotated[np.ndarra
     share = weight if as_one else np.ones_like(weight)
     added = weight / share
 
-    def updated(stored: np.ndarray, changed: np.ndarray, new: np.ndarray) -> np.ndarray:
+    def updated(stored: np.ndarray, changed: np.ndarray, samples: np.ndarray) -> np.ndarray:
         all_rows = stored[rows]
         all_rows[earlier] = changed
-        total = sums(group, weight.size, batch.weights[:, None] * new) / share[:, None]
+        total = sums(group, weight.size, batch.weights[:, None] * samples) / share[:, None]
         all_rows[joins] = (count[:, None] * all_rows[joins] + total) / (count + added)[:, None]
         return np.asarray(all_rows)
 

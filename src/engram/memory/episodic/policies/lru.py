@@ -28,11 +28,11 @@ class LRU:
 
 
 def least_recently_used(table: Table, batch: Batch, merging: Merging, radius: float = 0.0) -> Change:
-    """Merge samples within a radius of a key, and put the others in place of the least recently used rows.
+    """The change that merges samples of known states, and puts the others in place of the least recently used rows.
 
     Args:
         table: The table.
-        batch: New samples.
+        batch: New samples in time order.
         merging: How samples are merged into rows.
         radius: Euclidean distance of keys up to which states are the same; 0: equality of hashes.
     """

@@ -22,5 +22,5 @@ class MaxValue:
 
     def write(self, table: Table, batch: Batch, merging: Merging) -> Change:
         """Put the best sample of each state in place of the rows with the smallest values."""
-        new = batch.take(best(groups(batch.hashes), batch.values[:, 0]))
-        return overwritten(table, new, new.values[:, 0])
+        best_samples = batch.take(best(groups(batch.hashes), batch.values[:, 0]))
+        return overwritten(table, best_samples, best_samples.values[:, 0])

@@ -24,22 +24,22 @@ def replaced(
     Returns:
         The change, with ``coef`` and ``clock`` as they were, and the number of merged rows, which come first in it.
     """
-    recurring, row, new = recognised(table, batch, merging, radius)
-    if row.size and len(new.keys):
+    recurring, row, new_samples = recognised(table, batch, merging, radius)
+    if row.size and len(new_samples.keys):
         rank = rank.copy()
         rank[row] = np.inf
-    victims = lowest(rank, len(new.keys))
+    victims = lowest(rank, len(new_samples.keys))
     values = merged_values(table.values[row], table.counts[row], recurring, merging)
-    counts = np.concatenate((table.counts[row] + recurring.weights, new.weights))
-    return placed(table, row, values, victims, new, counts=counts), row.size
+    counts = np.concatenate((table.counts[row] + recurring.weights, new_samples.weights))
+    return placed(table, row, values, victims, new_samples, counts=counts), row.size
 
 
 def placed(
     table: Table,
-    met: Annotated[np.ndarray, " met"],
+    updated_rows: Annotated[np.ndarray, " met"],
     values: Annotated[np.ndarray, "met value_dim"],
     slots: Annotated[np.ndarray, " slots"],
-    new: Batch,
+    samples: Batch,
     *,
     counts: Annotated[np.ndarray, " changed"],
 ) -> Change:
@@ -47,30 +47,33 @@ def placed(
 
     Args:
         table: The table.
-        met: Rows whose values change.
-        values: Their new values.
+        updated_rows: Rows whose values change.
+        values: New values of ``updated_rows``, (rows, value_dim).
         slots: Rows that are replaced.
-        new: Samples that replace them.
-        counts: New counts of the rows ``met``, then of ``slots``.
+        samples: Samples that replace them.
+        counts: New counts of ``updated_rows``, then of ``slots``.
     """
-    rows = np.concatenate((met, slots))
-    keys, hashes = np.concatenate((table.keys[met], new.keys)), np.concatenate((table.hashes[met], new.hashes))
-    fresh = np.arange(rows.size) >= met.size
-    all_values = np.concatenate((values, new.values))
+    rows = np.concatenate((updated_rows, slots))
+    keys, hashes = (
+        np.concatenate((table.keys[updated_rows], samples.keys)),
+        np.concatenate((table.hashes[updated_rows], samples.hashes)),
+    )
+    fresh = np.arange(rows.size) >= updated_rows.size
+    all_values = np.concatenate((values, samples.values))
     return Change(rows, keys, all_values, hashes, fresh, counts, table.coef[rows], table.clock)
 
 
-def overwritten(table: Table, new: Batch, rank: Annotated[np.ndarray, " samples"]) -> Change:
+def overwritten(table: Table, samples: Batch, rank: Annotated[np.ndarray, " samples"]) -> Change:
     """The change that puts samples in place of the rows of lowest ``coef``, without merging.
 
     Args:
         table: The table.
-        new: Samples.
-        rank: Their ``coef``.
+        samples: The samples.
+        rank: The new ``coef`` of each sample's row.
     """
     rows = lowest(table.coef, len(rank))
     coef = np.asarray(rank, table.coef.dtype)
-    return Change(rows, new.keys, new.values, new.hashes, rows >= 0, np.ones(rows.size), coef, table.clock)
+    return Change(rows, samples.keys, samples.values, samples.hashes, rows >= 0, np.ones(rows.size), coef, table.clock)
 
 
 def lowest(rank: Annotated[np.ndarray, " capacity"], count: int) -> Annotated[np.ndarray, " count"]:

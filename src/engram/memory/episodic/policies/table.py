@@ -27,15 +27,15 @@ class Table(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """New samples in time order."""
+    """Samples to be written to a table, in time order."""
 
     keys: Float[np.ndarray, "samples key_dim"]
     values: Float[np.ndarray, "samples value_dim"]
     hashes: Float[np.ndarray, "samples hash_dim"]
-    weights: Float[np.ndarray, " samples"]  # number of original samples that each stands for
+    weights: Float[np.ndarray, " samples"]  # number of samples that were combined into each
 
     def take(self, which: Annotated[np.ndarray, " some"]) -> Batch:
-        """Some of the samples."""
+        """The samples with the indices ``which``, or those where this mask is true."""
         return Batch(self.keys[which], self.values[which], self.hashes[which], self.weights[which])
 
 
@@ -75,7 +75,7 @@ class Policy(Protocol):
 
         Args:
             table: The table, read-only.
-            batch: At least one sample, and at most as many as there are rows.
+            batch: New samples, at least one and at most one for each row of the table.
             merging: How samples are merged into rows.
         """
 
@@ -134,41 +134,41 @@ def recognised(table: Table, batch: Batch, merging: Merging, radius: float = 0.0
     """
     if table.find is not None and not radius:
         row = table.find(batch.hashes)
-        familiar = row >= 0
+        is_known = row >= 0
     else:
         stored, queries = (table.keys, batch.keys) if radius else (table.hashes, batch.hashes)
         row, distance = closest(stored, table.n_filled, queries)
         # The square of a tiny difference may be 0.
-        familiar = distance <= radius**2 if radius else (row >= 0) & (stored[row] == queries).all(axis=1)
-    rows, group = np.unique(row[familiar], return_inverse=True)
-    new = batch.take(~familiar)
-    new_group = groups(new.hashes) if radius == 0 else aggregated(new.keys, radius)
-    return Recognised(_combined(batch.take(familiar), group, merging), rows, _combined(new, new_group, merging))
+        is_known = distance <= radius**2 if radius else (row >= 0) & (stored[row] == queries).all(axis=1)
+    rows, group = np.unique(row[is_known], return_inverse=True)
+    new_samples = batch.take(~is_known)
+    new_group = groups(new_samples.hashes) if radius == 0 else aggregated(new_samples.keys, radius)
+    return Recognised(_combined(batch.take(is_known), group, merging), rows, _combined(new_samples, new_group, merging))
 
 
 def groups(hashes: Annotated[np.ndarray, "samples hash_dim"]) -> Int[np.ndarray, " samples"]:
-    """The index of each sample's group of equal hashes, numbered by first occurrence."""
+    """The group of each sample, (samples,): equal hashes, (samples, hash_dim), form a group, numbered as they occur."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in hashes], np.int64)
 
 
 def aggregated(keys: Annotated[np.ndarray, "samples key_dim"], radius: float) -> Int[np.ndarray, " samples"]:
-    """The group of each sample: that of the nearest group's first key within the radius, or a new one."""
-    first, group = np.empty_like(keys), np.empty(len(keys), np.int64)
+    """The group of each key, (samples,): the group with the nearest first key within ``radius``, else a new group."""
+    first_keys, group = np.empty_like(keys), np.empty(len(keys), np.int64)
     count = 0
     for i, key in enumerate(keys):
-        squared = ((first[:count] - key) ** 2).sum(1)
-        nearest = squared.argmin() if count else 0
-        if count and squared[nearest] <= radius**2:
+        squared_distances = ((first_keys[:count] - key) ** 2).sum(1)
+        nearest = squared_distances.argmin() if count else 0
+        if count and squared_distances[nearest] <= radius**2:
             group[i] = nearest
         else:
-            first[count], group[i] = key, count
+            first_keys[count], group[i] = key, count
             count += 1
     return group
 
 
 def _combined(batch: Batch, group: Annotated[np.ndarray, " samples"], merging: Merging) -> Batch:
-    """One sample for each group: the one with the largest value; its value is the mean if values are averaged."""
+    """The sample of largest value in each group; it gets the mean value of its group if values are averaged."""
     if not group.size or group.max() + 1 == group.size:
         return batch.take(group.argsort())
     merged = batch.take(best(group, batch.values[:, 0]))
@@ -182,7 +182,7 @@ def _combined(batch: Batch, group: Annotated[np.ndarray, " samples"], merging: M
 def best(
     group: Annotated[np.ndarray, " samples"], rank: Annotated[np.ndarray, " samples"]
 ) -> Int[np.ndarray, " groups"]:
-    """The index of the sample of highest rank in each group; ties go to the first."""
+    """The index of the sample of highest ``rank`` in each ``group``, (groups,); ties go to the first sample."""
     order = np.lexsort((np.arange(rank.size), -rank, group))
     return order[np.unique(group[order], return_index=True)[1]]
 
@@ -203,19 +203,26 @@ def sums(
 
 
 def merged_values(
-    old: Annotated[np.ndarray, "rows value_dim"], counts: Annotated[np.ndarray, " rows"], batch: Batch, merging: Merging
+    row_values: Annotated[np.ndarray, "rows value_dim"],
+    counts: Annotated[np.ndarray, " rows"],
+    batch: Batch,
+    merging: Merging,
 ) -> Float[np.ndarray, "rows value_dim"]:
     """The new values of rows whose states recurred.
 
     Args:
-        old: Their values.
-        counts: Their counts.
-        batch: One sample for each row.
+        row_values: Old values of the rows, (rows, value_dim).
+        counts: Old counts of the rows, (rows,).
+        batch: The recurring samples, one for each row.
         merging: The rule by which values are updated.
     """
     if merging.value_update == "max":
-        return np.where(batch.values[:, :1] > old[:, :1], batch.values, old)  # the whole vector, as in ``best``
+        return np.where(
+            batch.values[:, :1] > row_values[:, :1], batch.values, row_values
+        )  # the whole vector, as in ``best``
     if merging.value_update == "ema":
-        return np.asarray(old + old.dtype.type(merging.value_step) * (batch.values - old))
-    before, new = counts[:, None], batch.weights[:, None]
-    return np.asarray((before * old + new * batch.values) / (before + new), old.dtype)
+        return np.asarray(row_values + row_values.dtype.type(merging.value_step) * (batch.values - row_values))
+    row_weights, sample_weights = counts[:, None], batch.weights[:, None]
+    return np.asarray(
+        (row_weights * row_values + sample_weights * batch.values) / (row_weights + sample_weights), row_values.dtype
+    )

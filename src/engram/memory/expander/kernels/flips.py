@@ -4,7 +4,8 @@ If nodes flip one by one, only the z clusters of the node and their z r nodes ar
 a bit set, 64 to a word, with a count for every 64 words; the n-th of them is found by counting bits, so that ties are
 drawn as the definition draws them. If all nodes of a parity network flip at once, 64 samples share a word: an exclusive
 or of r words checks a constraint of all of them, and a few more operations add up u_i in bit planes. Samples do not
-interact: the results are the same for any number of threads.
+interact: the results are the same for any number of threads. ``i`` is the index of a node, ``j`` of a cluster, ``k``
+of a node's cluster or of a cluster's node.
 """
 
 import numpy as np
@@ -67,31 +68,31 @@ def toggle(members, counts, totals, level, node):
 
 
 @inline
-def nth(members, counts, level, which):
-    """The node with index ``which`` in the set of a level."""
+def nth(members, counts, level, index):
+    """The node with this index in the set of a level."""
     block = 0
-    while which >= counts[level, block]:
-        which -= counts[level, block]
+    while index >= counts[level, block]:
+        index -= counts[level, block]
         block += 1
     word = block * BLOCK
     while True:
         n_members = np.int64(ones(members[level, word]))
-        if which < n_members:
+        if index < n_members:
             break
-        which -= n_members
+        index -= n_members
         word += 1
     remaining = members[level, word]
-    for _ in range(which):
+    for _ in range(index):
         remaining &= remaining - one
     return word * 64 + np.int64(lowest(remaining))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def one_by_one(net, seeds, levels, limit, out, first, stop):
+def one_by_one(net, seeds, levels, limit, results, first, stop):
     """Let the samples from ``first`` to ``stop`` settle by ``max`` or ``random``.
 
-    ``net`` is a ``flip_dynamics.Network`` and ``out`` a ``Settled``, both made of arrays; ``out`` starts with the
-    initial bits and zeros, and receives the results. Excesses of ``levels`` and more are not distinguished: ``levels``
+    ``net`` is a ``flip_dynamics.Network`` and ``results`` a ``Settled``, both made of arrays; ``results`` starts with
+    the initial bits and zeros. Excesses of ``levels`` and more are not distinguished: ``levels``
     is z for ``max``, 1 for ``random``.
     """
     nodes = net.A.shape[0]
@@ -101,7 +102,7 @@ def one_by_one(net, seeds, levels, limit, out, first, stop):
     counts = np.zeros((levels + 1, (words + BLOCK - 1) // BLOCK), np.int64)
     totals = np.zeros(levels + 1, np.int64)
     for sample in range(first, stop):
-        x, seed = out.bits[sample], seeds[sample]
+        x, seed = results.bits[sample], seeds[sample]
         violated = start(net, x, local, excess)
         done = 0
         members[:] = 0
@@ -120,34 +121,34 @@ def one_by_one(net, seeds, levels, limit, out, first, stop):
             violated -= excess[node]
             for k in range(net.node_degrees[node]):
                 j = net.A[node, k]
-                old = local[j]
-                new = old ^ (1 << net.slots[node, k] if net.distance.shape[0] else 1)
-                local[j] = new
+                old_pattern = local[j]
+                new_pattern = old_pattern ^ (1 << net.slots[node, k] if net.distance.shape[0] else 1)
+                local[j] = new_pattern
                 for slot in range(net.constraint_degrees[j]):
                     i = net.C[j, slot]
-                    change = gain_of(net, j, new, slot) - gain_of(net, j, old, slot)
+                    change = gain_of(net, j, new_pattern, slot) - gain_of(net, j, old_pattern, slot)
                     if change:
-                        before = max(min(excess[i], levels), 0)
+                        old_level = max(min(excess[i], levels), 0)
                         excess[i] += change
-                        after = max(min(excess[i], levels), 0)
-                        if before != after:
-                            if before:
-                                toggle(members, counts, totals, before, i)
-                            if after:
-                                toggle(members, counts, totals, after, i)
+                        new_level = max(min(excess[i], levels), 0)
+                        if old_level != new_level:
+                            if old_level:
+                                toggle(members, counts, totals, old_level, i)
+                            if new_level:
+                                toggle(members, counts, totals, new_level, i)
             x[node] ^= 1
             done += 1
-        out.flips[sample], out.iterations[sample] = done, done
-        out.violated[sample], out.stable[sample] = violated, totals.sum() == 0
+        results.flips[sample], results.iterations[sample] = done, done
+        results.violated[sample], results.stable[sample] = violated, totals.sum() == 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def glauber(net, seeds, limit, accept, out, first, stop):
+def glauber(net, seeds, limit, accept, results, first, stop):
     """Let the samples from ``first`` to ``stop`` settle by ``glauber``, with ``accept`` of ``flip_dynamics``."""
     nodes, z = net.A.shape
     local, excess = np.empty(net.C.shape[0], np.int32), np.empty(nodes, np.int16)
     for sample in range(first, stop):
-        x, seed, done = out.bits[sample], seeds[sample], 0
+        x, seed, done = results.bits[sample], seeds[sample], 0
         violated = start(net, x, local, excess)
         while done < limit and violated > 0:
             node, total = below(number(seed, 2 * done), nodes), 0
@@ -158,21 +159,21 @@ def glauber(net, seeds, limit, accept, out, first, stop):
                 for k in range(net.node_degrees[node]):
                     local[net.A[node, k]] ^= 1 << net.slots[node, k] if net.distance.shape[0] else 1
                 violated -= total
-                out.flips[sample] += 1
+                results.flips[sample] += 1
             done += 1
-        out.iterations[sample] = done
-        out.violated[sample] = start(net, x, local, excess)
-        out.stable[sample] = not (excess > 0).any()
+        results.iterations[sample] = done
+        results.violated[sample] = start(net, x, local, excess)
+        results.stable[sample] = not (excess > 0).any()
 
 
 @inline
 def add_random(net, j, local, draw, votes):
     """Add the votes for a flip of a random hidden neuron of a cluster."""
     # All but the last bit change at random; the last one makes the parity right.
-    last = net.constraint_degrees[j] - 1
-    change = chance(draw) & ((np.int64(1) << last) - 1)
-    change |= ((np.int64(ones(np.uint64(change))) + local) & 1) << last
-    for slot in range(last + 1):
+    last_slot = net.constraint_degrees[j] - 1
+    change = chance(draw) & ((np.int64(1) << last_slot) - 1)
+    change |= ((np.int64(ones(np.uint64(change))) + local) & 1) << last_slot
+    for slot in range(last_slot + 1):
         votes[net.C[j, slot]] += change >> slot & 1
 
 
@@ -189,13 +190,13 @@ def outvoted(net, local):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def winner_take_all(net, seeds, limit, faulty, out, first, stop):
+def winner_take_all(net, seeds, limit, faulty, results, first, stop):
     """Let samples settle by ``wta``, for parity; ``faulty`` is 2^53 times the probability of a random winner."""
     nodes, constraints = net.A.shape[0], net.C.shape[0]
     local, excess = np.empty(constraints, np.int32), np.empty(nodes, np.int16)
     votes, voters = np.zeros(nodes, np.int64), np.empty(constraints, np.int64)
     for sample in range(first, stop):
-        x, seed = out.bits[sample], seeds[sample]
+        x, seed = results.bits[sample], seeds[sample]
         start(net, x, local, excess)
         done, flipped, changed, n_violated = 0, 0, True, 0
         while done < limit:
@@ -232,24 +233,24 @@ def winner_take_all(net, seeds, limit, faulty, out, first, stop):
                         changed = True
                     votes[i] = 0
             done += 1
-        out.flips[sample], out.iterations[sample] = flipped, done
-        out.violated[sample] = start(net, x, local, excess)
-        out.stable[sample] = not outvoted(net, local)
+        results.flips[sample], results.iterations[sample] = flipped, done
+        results.violated[sample] = start(net, x, local, excess)
+        results.stable[sample] = not outvoted(net, local)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def all_at_once(net, limit, out, first, stop):
-    """Let samples settle by ``parallel``, 64 to a word, for parity; ``out.violated`` is 1 if any constraint is."""
+def all_at_once(net, limit, results, first, stop):
+    """Let samples settle by ``parallel``, 64 to a word, for parity; ``results.violated`` is 1 if any constraint is."""
     nodes, z = net.A.shape
-    bits, planes = out.bits, 1
+    bits, planes = results.bits, 1
     while 1 << planes <= z:
         planes += 1
-    x, before, chosen = np.empty(nodes, np.uint64), np.empty(nodes, np.uint64), np.empty(nodes, np.uint64)
+    x, last_flips, chosen = np.empty(nodes, np.uint64), np.empty(nodes, np.uint64), np.empty(nodes, np.uint64)
     violated, u = np.empty(net.C.shape[0], np.uint64), np.empty(planes, np.uint64)
     for group in range(first, stop):
         base, end = 64 * group, min(64 * group + 64, bits.shape[0])
         x[:] = zero
-        before[:] = zero
+        last_flips[:] = zero
         for sample in range(base, end):
             lane = np.uint64(sample - base)
             for i in range(nodes):
@@ -285,30 +286,33 @@ def all_at_once(net, limit, out, first, stop):
                 majority &= active
                 chosen[i] = majority
                 flipping |= majority
-                differs |= majority ^ before[i]
+                differs |= majority ^ last_flips[i]
             if done == limit:
                 break
             done += 1
             repeated = flipping & ~differs
             while repeated:
-                out.oscillating[base + np.int64(lowest(repeated))] = True
+                results.oscillating[base + np.int64(lowest(repeated))] = True
                 repeated &= repeated - one
             active = flipping & differs
             if not active:
                 break
             for i in range(nodes):
                 word = chosen[i] & active
-                before[i] = word
+                last_flips[i] = word
                 x[i] ^= word
                 while word:
-                    out.flips[base + np.int64(lowest(word))] += 1
+                    results.flips[base + np.int64(lowest(word))] += 1
                     word &= word - one
             word = active
             while word:
-                out.iterations[base + np.int64(lowest(word))] += 1
+                results.iterations[base + np.int64(lowest(word))] += 1
                 word &= word - one
         for sample in range(base, end):
             lane = np.uint64(sample - base)
-            out.violated[sample], out.stable[sample] = np.int64(any_violated >> lane & one), not (moving >> lane & one)
+            results.violated[sample], results.stable[sample] = (
+                np.int64(any_violated >> lane & one),
+                not (moving >> lane & one),
+            )
             for i in range(nodes):
                 bits[sample, i] = np.uint8(x[i] >> lane & one)

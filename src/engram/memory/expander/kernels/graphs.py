@@ -1,4 +1,8 @@
-"""Numba kernels on bipartite graphs: girth, expansion, linear equations modulo 2, and learning by clusters."""
+"""Numba kernels on bipartite graphs: girth, expansion, linear equations modulo 2, and learning by clusters.
+
+``A``, ``C`` and the degrees are those of ``BipartiteGraph``; ``j`` is the index of a constraint, ``k`` of an edge of a
+vertex, ``w`` of a word.
+"""
 
 import numpy as np
 from numba import njit
