@@ -113,7 +113,7 @@ def test_an_optimizer_that_maximises_later_is_refused_at_its_step(make):
     net(torch.ones(1, 2)).sum().backward()
     before = [p.detach().clone() for p in net.parameters()]
     sgd.param_groups[0]["maximize"] = True
-    with pytest.raises(ValueError, match="optimizer has maximize = True: expected one that minimises"):
+    with pytest.raises(ValueError, match="optimizer has maximize = True: expected an optimiser that minimises"):
         sgd.step()
     assert all(map(torch.equal, net.parameters(), before))
 
