@@ -107,7 +107,8 @@ class AntitheticES(Strategy):
 
     def state_dict(self) -> dict[str, Any]:
         """The state without the parameters, also between ``ask`` and ``tell``."""
-        return {**super().state_dict(), "optimizer": self.optimizer.state_dict(), "generation": self.generation}
+        optimizer = copy.deepcopy(self.optimizer.state_dict())
+        return {**super().state_dict(), "optimizer": optimizer, "generation": self.generation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit; the parameters have to be loaded separately."""

@@ -173,7 +173,7 @@ class TeacherMimicTrainer:
             {"episode": s.episode, "length": s.length, "steps": s.steps, "leaves": tree_flatten(_detached(s.fast))[0]}
             for s in self._students
         ]
-        state = {"rule": self.rule.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = copy.deepcopy({"rule": self.rule.state_dict(), "optimizer": self.optimizer.state_dict()})
         return {**state, "turn": self._turn, "students": students}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
