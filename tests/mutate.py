@@ -14,6 +14,7 @@ import argparse
 import ast
 import difflib
 import gc
+import inspect
 import json
 import os
 import random
@@ -53,6 +54,7 @@ CONTRACTS = {
     "rules": ("estimators", "learning_rules", "synaptic_rules"),
     "tasks": ("environments", "tasks"),
 }  # the contracts that the parts of a package keep, by their modules in tests/contracts
+CONTRACTS_OF_ALL = ("bounds", "generators", "notes", "settings")
 
 
 class Mutant(NamedTuple):
@@ -147,11 +149,13 @@ def run(items: list[pytest.Item]) -> Iterator[bool]:
 
 
 def reach(items: list[pytest.Item]) -> list[tuple[bool, float, list[str]]]:
-    """Run tests; return of each whether it passed, its seconds, and the functions of the library that it called."""
+    """Run tests; return for each if it passed, its seconds, and the functions it called or whose defaults it read."""
     called: set[tuple[str, str]] = set()
+    reads = inspect._signature_from_function.__code__  # type: ignore[attr-defined]
 
     def trace(frame: FrameType, *_: Any) -> None:
-        called.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+        code = frame.f_locals["func"].__code__ if frame.f_code is reads else frame.f_code
+        called.add((code.co_filename, code.co_qualname))
 
     rows, start = [], time.perf_counter()
     sys.settrace(trace)
@@ -231,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+", help="under src/engram, such as analysis/decoding.py or 'rules/*.py'")
     parser.add_argument(
-        "--tests", nargs="+", help="what to run (default: what mirrors the packages, their contracts, bounds)"
+        "--tests", nargs="+", help="what to run (default: what mirrors the packages, their contracts, those of all)"
     )
     parser.add_argument("--sample", type=int, help="mutants to draw from each module (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
@@ -242,7 +246,7 @@ def main() -> None:
         parser.error(f"modules = {options.modules}: expected files under src/engram with functions to change")
     packages = {path.relative_to(SOURCE).parts[0] for path in drawn}
     of_packages = {contract for package in packages for contract in CONTRACTS.get(package, ())}
-    contracts = ["bounds", *sorted(of_packages)]
+    contracts = [*CONTRACTS_OF_ALL, *sorted(of_packages)]
     mirrors = sorted(f"tests/{package}" for package in packages)
     tests = options.tests or [
         *mirrors,

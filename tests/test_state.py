@@ -21,6 +21,7 @@ from engram.agents import (
     TransitionBatch,
 )
 from engram.agents.running_scale import RunningScale
+from engram.continual import MAS, TaskData
 from engram.continual.reservoir import Reservoir
 from engram.generative.design import AdaLead, CbAS, HillClimb
 from engram.learned.updates import MimicryEpisode, TeacherMimicTrainer
@@ -37,6 +38,7 @@ from engram.memory import (
 )
 from engram.memory.episodic.policies import LRU
 from engram.memory.fragments import FragmentAndRecall, LongTermStore, SurprisalMonitor
+from engram.optim import CMAES, AntitheticES
 from engram.state import Axes, Maybe, check_state
 from engram.tasks.environments.texture_rooms import TextureRoomsVectorEnv
 from engram.testing.promises import alike, assert_states_are_refused
@@ -50,12 +52,15 @@ def learner(kind):
     def make(size):
         spaces_of = spaces.Box(-1, 1, (size,)), spaces.Box(-1, 1, (1,))
         agent = kind(*spaces_of, hidden=(4,), generator=generator())
-        draw = torch.randn(8, size, generator=generator())
-        end = torch.zeros(8)
-        agent.update(TransitionBatch(draw, draw[:, :1].clamp(-1, 1), end, draw + 1, end, end))
+        agent.update(transitions(size))
         return agent
 
     return make
+
+
+def transitions(size):
+    draw, end = torch.randn(8, size, generator=generator()), torch.zeros(8)
+    return TransitionBatch(draw, draw[:, :1].clamp(-1, 1), end, draw + 1, end, end)
 
 
 def tabular(kind):
@@ -134,6 +139,42 @@ MADE = {
 @pytest.mark.parametrize("name", MADE)
 def test_a_state_of_another_form_is_refused_by_name_and_changes_nothing(name):
     assert_states_are_refused(MADE[name](3), MADE[name](4).state_dict())
+
+
+def evolution(size):
+    made = AntitheticES([torch.ones(size)], population_size=4)
+    made.tell(loss=made.ask()[0].sum(1))
+    return made
+
+
+def mas(size):
+    made = MAS(nn.utils.skip_init(nn.Linear, size, 2))
+    nn.init.ones_(made.model.weight)
+    made.end_task(TaskData([torch.ones(2, size)]))
+    return made
+
+
+GOING_ON = {
+    **{name: (MADE[name], lambda it: it.update(transitions(3))) for name in ("d3g", "td3", "bco")},
+    "teacher-mimic": (mimic, TeacherMimicTrainer.step),
+    "evolution": (evolution, lambda it: it.tell(loss=it.ask()[0].square().sum(1))),
+    "cma-es": (lambda size: CMAES([torch.ones(size)]), lambda it: it.tell(loss=it.ask()[0].square().sum(1))),
+    "penalty": (mas, lambda it: it.end_task(TaskData([torch.eye(3)]))),
+    "reservoir": (MADE["reservoir"], lambda it: it.add(torch.zeros(9, 2), torch.ones(9, dtype=torch.int64))),
+}
+
+
+@pytest.mark.parametrize("name", GOING_ON)
+def test_a_state_stays_as_it_was_while_both_go_on(name):
+    make, go_on = GOING_ON[name]
+    part, loaded = make(3), make(3)
+    state = part.state_dict()
+    before = copy.deepcopy(state)
+    loaded.load_state_dict(state)
+    for each in (loaded, part):
+        go_on(each)
+        assert alike(before, state)
+        assert not alike(before, each.state_dict())
 
 
 def altered(state, where="state"):

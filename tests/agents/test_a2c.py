@@ -1,5 +1,6 @@
 import copy
 from functools import partial
+from itertools import pairwise
 
 import gymnasium
 import numpy as np
@@ -357,3 +358,14 @@ def test_the_published_networks_have_the_published_number_of_parameters(rule, un
     for parameter in drawn:
         assert 0 <= parameter.min() < 1e-4
         assert 0.0099 < parameter.max() <= 0.01
+
+
+def test_a_trained_agent_acts_on_what_it_observed_last_and_on_its_memory():
+    network = agent_of(3, 2)
+    agent, observations = TrainedAgent(network, seeded(4)), np.random.default_rng(0).normal(size=(40, 5, 3))
+    act, draws = network.acting(5), seeded(4)
+    agent.reset(None, observations[0])
+    for seen, following in pairwise(observations):
+        expected = sample_actions(act(torch.from_numpy(seen).float()), draws)
+        np.testing.assert_array_equal(agent.act(), expected)
+        agent.learn(None, None, following)

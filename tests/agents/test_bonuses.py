@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from engram.agents import CheckedBonus, HashCounts, IntrinsicReward
+from engram.agents.bonuses.from_shapes import fragmented_rnd, rnd
 
 
 def seeded(seed=0):
@@ -146,3 +147,15 @@ def test_a_checked_bonus_makes_environments_pay():
     paid = [env.step(np.array([0, 1]))[-1]["intrinsic"] for _ in range(6)]
     assert (np.array(paid) > 0).all()
     assert int(env.curiosity.checked.counts.sum()) == 12
+
+
+def test_the_bonuses_of_the_comparison_are_those_that_are_documented():
+    small = rnd((3,), generator=seeded())
+    assert [layer.out_features for layer in small.predictor if isinstance(layer, nn.Linear)] == [128, 128, 64]
+    assert (small.learning_rate, small.num_envs) == (1e-3, 1)
+    curiosity = fragmented_rnd((3,), generator=seeded())
+    assert (curiosity.num_envs, curiosity.current.tolist()) == (1, [0])
+    monitor = curiosity.store.get(0).monitor
+    fires = [monitor.observe(x) for x in [*np.linspace(0.9, 1.1, 25), 2.9, 3.3, 3.3, 3.4]]
+    assert np.flatnonzero(fires).tolist() == [26, 28]  # of three times the mean, once there are 25; no repeat counts
+    assert monitor.state_dict()["counts"] == 26  # what has fired is not part of the mean, and nothing is forgotten

@@ -443,3 +443,21 @@ def test_a_frozen_layer_of_a_policy_stays():
     before = first.clone()
     agent.update(batch)
     assert torch.equal(first, before)
+
+
+def test_actions_of_several_axes_are_vectors_and_back():
+    low = np.array([[-1.0, 0.0, 2.0], [-3.0, 1.0, -1.0]], np.float32)
+    vectors = ActionVectors(spaces.Box(low, low + 2))
+    actions = low + np.random.default_rng(0).uniform(0, 2, (4, 2, 3))
+    encoded = vectors.encode(actions)
+    assert (encoded.dtype, encoded.shape, vectors.size) == (torch.float32, (4, 6), 6)
+    np.testing.assert_allclose(vectors.decode(encoded), actions, rtol=1e-6)
+    beyond = vectors.decode(encoded + torch.tensor([5.0, -5.0]).repeat(3))
+    np.testing.assert_array_equal(beyond, np.broadcast_to(low + np.array([[2, 0, 2], [0, 2, 0]]), (4, 2, 3)))
+    torch.testing.assert_close(vectors.squash(torch.tensor([[0.0] * 6])), torch.from_numpy(low + 1).view(1, 6))
+    labels = ActionVectors(spaces.Discrete(3, start=5))
+    assert labels.encode(np.array([5.0, 7.0])).tolist() == [[1, 0, 0], [0, 0, 1]]  # whole numbers of any dtype
+    assert labels.decode(torch.tensor([[0.0, 2.0, 1.0]])).tolist() == [6]
+    for wrong in ([4], [8], [5.5]):
+        with pytest.raises(ValueError, match=r"actions = .*: expected (integers|5 to 7)"):
+            labels.encode(wrong)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.agents import EpsilonGreedy, MaxEntMellowmax, TabularQ, TabularQSS, evaluate, kernels, play_episode
-from engram.agents.from_spaces import grid_of
+from engram.agents.from_spaces import grid_of, mfec, nec, tabular_q
 from engram.numeric.finite_mdp import FiniteMDP
 from engram.storage import checkpoint
 from engram.tasks.environments.grid_transfer import grid_transfer
@@ -416,3 +416,14 @@ def test_mellowmax_never_takes_an_action_of_value_minus_infinity():
     probabilities = MaxEntMellowmax(5.0).probabilities(np.array([1.0, -np.inf, 2.0]))
     np.testing.assert_allclose(probabilities[[0, 2]], MaxEntMellowmax(5.0).probabilities(np.array([1.0, 2.0])))
     assert probabilities[1] == 0
+
+
+def test_the_agents_of_the_comparison_are_those_that_are_documented():
+    box, three = spaces.Box(-1.0, 1.0, (2,)), spaces.Discrete(3)
+    table, model_free, neural = (make(box, three, rng=np.random.default_rng(0)) for make in (tabular_q, mfec, nec))
+    assert (table.bins.tolist(), table.actions, table.learning_rate) == ([64, 64], 3, 0.2)
+    for agent in (table, model_free, neural):
+        assert agent.exploration == EpsilonGreedy(final=0.05, start=0, end=1000)
+    for agent, width in ((model_free, 2), (neural, 32)):
+        assert (agent.memory.capacity, agent.memory.tables, agent.memory.keys.shape[-1]) == (1000, 3, width)
+    assert (neural.learning_starts, neural.optimizer.param_groups[0]["lr"], neural._query["k"]) == (500, 5e-4, 11)

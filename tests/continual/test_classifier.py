@@ -106,3 +106,19 @@ def test_a_first_call_that_fails_leaves_nothing_and_classes_stay():
     model.set_params(method=EWC).partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match=r"expected .*as in the first call"):
         model.partial_fit(X, y, classes=[0, 1, 2])
+
+
+def test_a_network_has_the_precision_of_its_data_and_goes_on_with_its_losses():
+    probabilities = []
+    for kind in (np.float32, np.float64, np.float64):
+        net = ContinualClassifier(hidden=(8, 4), epochs=3, random_state=0)
+        for start in (0, 50):
+            net.partial_fit(X[start : start + 50].astype(kind), Y[start : start + 50], classes=range(10))
+        assert {str(p.dtype) for p in net.network_.parameters()} == {f"torch.{np.dtype(kind)}"}
+        assert [p.shape[0] for p in net.network_.parameters() if p.ndim == 2] == [8, 4, 10]
+        assert len(net.loss_curve_) == 6
+        probabilities.append(net.predict_proba(X))
+    np.testing.assert_array_equal(probabilities[1], probabilities[2])
+    np.testing.assert_array_equal(net.predict(X), probabilities[2].argmax(1))
+    with pytest.raises(TypeError, match="hidden is a list"):
+        ContinualClassifier(hidden=[8]).fit(X[:50], Y[:50])

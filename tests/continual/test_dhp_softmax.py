@@ -232,3 +232,14 @@ def test_bad_input_is_named_before_the_trace_is_touched(call, message):
     with pytest.raises(ValueError, match=message):
         call(layer)
     assert not layer.trace.any()
+
+
+def test_all_of_a_layer_has_its_dtype_and_device():
+    layer = DHPSoftmax(2, 3, bias=True, dtype=torch.float64, device="meta")
+    tensors = dict(layer.state_dict())
+    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {
+        "weight": (3, 2), "bias": (3,), "alpha": (3, 2), "eta": (1,), "trace": (3, 2),
+    }  # fmt: skip
+    assert {(tensor.dtype, tensor.device.type) for tensor in tensors.values()} == {(torch.float64, "meta")}
+    assert repr(layer) == "DHPSoftmax(2, 3, init='fan_in', bias=True)"
+    assert "bias=False" in repr(DHPSoftmax(2, 3))

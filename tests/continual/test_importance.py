@@ -240,3 +240,11 @@ def test_what_is_not_finite_is_named():
     model.bias.data[1] = float("nan")
     with pytest.raises(FloatingPointError, match="'weight'"):
         fisher_diagonal(model, [torch.ones(1, 2)])
+
+
+@pytest.mark.parametrize(
+    ("layers", "named"), [(3, r"'2\.weight', '2\.bias'$"), (4, r"'2\.bias', \.\.\.$"), (0, "none$")]
+)
+def test_six_parameters_are_named_where_a_choice_leaves_none(layers, named):
+    with pytest.raises(ValueError, match=named):
+        slow_parameters(nn.Sequential(*(nn.Linear(1, 1) for _ in range(layers))), "conv")

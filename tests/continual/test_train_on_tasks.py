@@ -170,3 +170,15 @@ def test_a_pair_of_tensors_is_one_batch_as_a_tuple_and_as_the_list_that_a_loader
     assert (len(x), len(y)) == (5, 5)
     with pytest.raises(TypeError, match=r"task\.train is a DataLoader: expected a pair \(inputs, labels\)"):
         random_batches(5, seeded())(TaskData(DataLoader(TensorDataset(inputs, labels))), 0)
+
+
+def test_batches_are_asked_for_by_the_step_within_the_task():
+    net, both, asked = network(), tasks(), []
+
+    def draw(task, step):
+        asked.append((task.classes[0], step))
+        return task.train
+
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+    list(train_on_tasks(net, both, ContinualMethod(net), optimizer, steps=[2, 3], draw=draw))
+    assert asked == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2)]

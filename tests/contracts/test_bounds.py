@@ -2,13 +2,16 @@
 
 import re
 from functools import partial
+from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from torch import nn
 
+from engram import agents, continual, optim
 from engram.agents import (
     A2C,
     BCO,
@@ -22,7 +25,9 @@ from engram.agents import (
     TabularQ,
     discounted_returns,
 )
-from engram.agents.reference import BanditAgent
+from engram.agents.action_vectors import ActionVectors
+from engram.agents.reference import BanditAgent, BayesFilterAgent
+from engram.agents.running_moments import RunningMoments
 from engram.continual import (
     EWC,
     MAS,
@@ -33,11 +38,15 @@ from engram.continual import (
     Reservoir,
     SynapticIntelligence,
     adam,
+    anml,
     random_batches,
     sgd,
 )
+from engram.learned import blur, updates
+from engram.learned import learning_to_remember as remembering
 from engram.learned.blur import BlurNetwork, Genome
 from engram.learned.updates import AdamRule, GatedCoordinateRule, LearnedOptimizer, train_teacher
+from engram.memory import DND, KeyValueMemory
 from engram.optim import CMAES, FOP, AntitheticES, RMSpropEpsInside, auto_groups, evaluate
 from engram.rules import (
     AdaptiveThreshold,
@@ -85,6 +94,24 @@ TASK = torch.ones(2, 2), torch.tensor([0, 1])
 TABLE = {"low": [0, 0], "high": [1, 1], "bins": [2, 2], "actions": 2, "rng": RNG}
 LEARNER = {"gamma": SHARE, "polyak": POSITIVE_SHARE, "policy_every": COUNT, "learning_rate": NOT_NEGATIVE}
 PENALTY = {"strength": NOT_NEGATIVE, "applied": one_of("proximal")}
+TWO, ONES, NEVER = spaces.Discrete(2), torch.ones(3, 2), torch.zeros(3, 2, dtype=torch.bool)
+CART_POLES = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+CURIOUS, LSTM = agents.CuriousActorCritic((4,), 2, hidden=2, memory=None), remembering.LSTMMemory(2, 3)
+PPO_LOSS = {
+    "logits": torch.zeros(3, 2, 2), "values": torch.zeros(3, 2, 2), "actions": NEVER.long(), "old_log_prob": ONES,
+    "advantages": ONES, "returns": torch.ones(3, 2, 2), "mask": ~NEVER,
+    "clip": 0.1, "value_coefficient": 0.1, "entropy_coefficient": 0.1,
+}  # fmt: skip
+A2C_LOSS = {"gamma": 0.1, "value_coefficient": 0.1, "entropy_coefficient": 0.1}
+COEFFICIENTS = dict.fromkeys(("value_coefficient", "entropy_coefficient"), NOT_NEGATIVE)
+PAIRS = {"x": torch.ones(1, 2, 3), "y": torch.ones(1, 2, 2)}
+TASKS = [continual.TaskData(TASK)]
+LENGTHS = {"lengths": (1,), "shots": 1, "runs": 1, "selections": 1}
+VISIBLE = remembering.Topology.visible(2)
+POOL, GATED, SGD = torch.ones(2, 3, 1, 2, 2), anml.GatedNet(nn.Flatten(), nn.Linear(4, 3)), torch.optim.SGD
+EPISODE = updates.MimicryEpisode(
+    dict(LINEAR.state_dict()), {}, torch.ones(2, 2), TASK[1], (torch.ones(2, 2),), (torch.ones(2, 2),)
+)
 BOUNDS = [
     (A2C, {"learning_rate": SHARE, "adam_eps": POSITIVE_SHARE, "clip_norm": POSITIVE, "gamma": SHARE}),
     (A2C, {"value_coefficient": NOT_NEGATIVE}),
@@ -130,6 +157,158 @@ BOUNDS = [
     (made(FOP, weight()), {"lr": NOT_NEGATIVE, "rank": COUNT, "update_every": COUNT, "eps": NOT_NEGATIVE}),
     (made(FOP, weight()), {"base": one_of("sgd", "adam", "adamw"), "placement": one_of("velocity", "gradient")}),
     (made(evaluate, [torch.ones(3)], torch.square), {"n_jobs": COUNT, "parts": COUNT}),
+    (A2C, {"entropy_coefficient": NOT_NEGATIVE}),
+    (agents.PPO, dict.fromkeys(("learning_rate", "gamma", "gamma_intrinsic", "gae_lambda"), SHARE)),
+    (agents.PPO, dict.fromkeys(("entropy_coefficient", "value_coefficient", "extrinsic", "intrinsic"), NOT_NEGATIVE)),
+    (agents.PPO, dict.fromkeys(("clip", "clip_norm"), POSITIVE) | dict.fromkeys(("epochs", "minibatches"), COUNT)),
+    (made(agents.a2c_loss, *[ONES] * 3, torch.ones(3, 2, 2), **A2C_LOSS), {"gamma": SHARE} | COEFFICIENTS),
+    (
+        made(agents.generalised_advantages, ONES, ONES, ONES, NEVER, NEVER, gamma=0.9, gae_lambda=0.9),
+        {"gamma": SHARE, "gae_lambda": SHARE},
+    ),
+    (made(agents.ppo_loss, **PPO_LOSS), {"clip": POSITIVE} | COEFFICIENTS),
+    (made(agents.monte_carlo_returns, [1.0, 2.0]), {"gamma": SHARE}),
+    (made(agents.n_step_returns, [1.0, 2.0], [1.0, 2.0], gamma=0.9), {"n": COUNT}),
+    (made(ActionVectors(BOX).explore, torch.zeros(1, 2), generator=GENERATOR), {"noise": NOT_NEGATIVE}),
+    (made(agents.ActorCritic, nn.RNN(2, 3), generator=GENERATOR), {"actions": COUNT}),
+    (
+        made(agents.CuriousActorCritic, (2,), generator=GENERATOR, actions=2, hidden=2, memory=2),
+        dict.fromkeys(("actions", "hidden", "memory"), COUNT),
+    ),
+    (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"hidden_size": COUNT, "episodes": COUNT, "gamma": SHARE}),
+    (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"network": one_of("lstm", "plastic", "modulated")}),
+    (agents.VectorActor(CART_POLES, CURIOUS, GENERATOR).rollout, {"steps": COUNT}),
+    (
+        made(agents.IntrinsicReward, CART_POLES, agents.HashCounts((4,), 2, bits=4, generator=GENERATOR)),
+        {"learn_every": NATURAL, "coefficient": ((-1.0,), (float("nan"),))},
+    ),
+    (
+        made(RND, obs_shape=(2,), generator=GENERATOR),
+        {"keep_prob": POSITIVE_SHARE, "num_envs": COUNT, "obs_shape": (((1,),), ((0,),))},
+    ),
+    (made(agents.HashCounts, (2,), generator=GENERATOR), {"num_envs": COUNT, "bits": ((1,), (0, 25))}),
+    (
+        made(agents.CheckedBonus, agents.HashCounts, obs_shape=(2,)),
+        {"num_envs": COUNT, "obs_shape": (((1,),), ((0,),))},
+    ),
+    (
+        made(agents.FragmentedCuriosity, partial(RND, (2,), hidden=2, feature_dim=2, generator=GENERATOR)),
+        {
+            "num_envs": COUNT,
+            "capacity": ((2,), (0,)),
+            "burn_in": NATURAL,
+            "recall_threshold": ((-1.0, 1.0, None), (-1.001, 1.001)),
+            "novelty": (((-1.0, -1.0), (2.0, 2.0)), ((-1.001, 0.0), (2.001, 0.0))),
+        },
+    ),
+    (made(RunningMoments, (2,)), {"count": POSITIVE}),
+    (
+        made(agents.MFEC, KeyValueMemory(4, 2, tables=2, generator=GENERATOR), rng=RNG, k=4),
+        {"gamma": SHARE, "truncation": one_of("terminal", "bootstrap")},
+    ),
+    (
+        made(agents.NEC, DND(4, 2, tables=2, generator=GENERATOR), LINEAR, rng=RNG, k=4),
+        dict.fromkeys(("n_steps", "batch_size", "replay_size", "train_every"), COUNT) | {"learning_rate": NOT_NEGATIVE},
+    ),
+    (EpsilonGreedy, {"start": ((0, 25_000), (-1, 25_001)), "end": ((5000,), (4999,))}),
+    (made(EpsilonGreedy().epsilon), {"step": NATURAL}),
+    (
+        made(agents.TabularQSS, **TABLE),
+        {"inverse": one_of("learned", "recent"), "initial_value": ((-1.0,), (float("inf"),)), "learning_rate": SHARE},
+    ),
+    (
+        made(TabularQ, **TABLE),
+        {"initial_value": ((-1.0,), (float("inf"),)), "bins": (([1, 1],), ([0, 1],)), "low": (([0, 0],), ([0, 1],))},
+    ),
+    (made(BayesFilterAgent, SimpleNamespace(n_stim_vars=0)), {"mode": one_of("qmdp", "thompson")}),
+    (made(D3G, BOX, BOX, generator=GENERATOR), {"cycle": one_of("model", "value", "none")}),
+    (made(continual.QuadraticPenalty, LINEAR), PENALTY),
+    (made(continual.L2Anchor, LINEAR), PENALTY),
+    (continual.QuadraticPenalty(LINEAR).prox_, {"lr": NOT_NEGATIVE}),
+    (made(continual.fisher_diagonal, LINEAR, [torch.eye(2)], generator=GENERATOR), {"n_samples": COUNT}),
+    (
+        made(continual.fisher_diagonal, LINEAR, [TASK], generator=GENERATOR),
+        {"fisher": one_of("auto", "all", "sample", "true", "predicted")},
+    ),
+    (
+        made(continual.gradient_magnitude, LINEAR, [torch.eye(2)]),
+        {"n_samples": COUNT, "output": one_of("logits", "softmax"), "norm": one_of("l2sq", "l1", "vector")},
+    ),
+    (made(continual.FastWeights, LINEAR), {"order": ((1, 2), (0, 3))}),
+    (
+        made(continual.train_on_tasks, LINEAR, TASKS, continual.EWC(LINEAR), SGD(LINEAR.parameters()), draw=len),
+        {"steps": COUNT},
+    ),
+    (
+        made(anml.anml_net, generator=GENERATOR, body_channels=1, gate_channels=1, num_outputs=1),
+        dict.fromkeys(("body_channels", "gate_channels", "num_outputs"), COUNT),
+    ),
+    (made(anml.sanml_net, generator=GENERATOR, body_channels=1), {"body_channels": COUNT, "num_outputs": COUNT}),
+    (
+        made(anml.oml_net, generator=GENERATOR, channels=1, hidden=1, num_outputs=1),
+        dict.fromkeys(("in_channels", "channels", "hidden", "num_outputs"), COUNT),
+    ),
+    (made(anml.learn_stream, GATED, POOL[:, 0], torch.arange(2), generator=GENERATOR), {"lr": NOT_NEGATIVE}),
+    (
+        made(anml.evaluate_lengths, GATED, POOL, lrs=(0.1, 0.2), generator=GENERATOR, **LENGTHS),
+        {"lengths": (((1, 2),), ((0,), (3,))), "shots": ((1, 2), (0, 3)), "runs": COUNT, "selections": COUNT},
+    ),
+    (
+        made(anml.SequentialMetaLearner, GATED, GENERATOR, fast=("head",)),
+        {"inner_lr": NOT_NEGATIVE, "order": ((1, 2), (0, 3))},
+    ),
+    (made(anml.zap_, nn.Linear(2, 2), generator=GENERATOR), {"rows": (([0, 1],), ([-1], [2]))}),
+    (made(Genome.random, generator=GENERATOR), {"n_states": COUNT}),
+    (made(Genome.near_backprop, 0.1, GENERATOR), {"learning_rate": POSITIVE}),
+    (made(Genome.near_backprop, generator=GENERATOR), {"std": NOT_NEGATIVE}),
+    (made(blur.meta_step, SGD(weight()), weight()[0].sum(), 0), {"clip": POSITIVE}),
+    (
+        made(remembering.train_window, LSTM, SGD(LSTM.parameters()), *[ONES[:, None]] * 2, LSTM.init(1)),
+        {"clip": POSITIVE},
+    ),
+    (
+        made(remembering.LSTMMemory, features=2, hidden_size=3, outputs=2),
+        dict.fromkeys(("features", "hidden_size", "outputs"), COUNT),
+    ),
+    (LSTM.init, {"batch_size": COUNT}),
+    (made(remembering.GatedRule, generator=GENERATOR), {"synapse_hidden": COUNT, "types": COUNT}),
+    *(
+        (made(rule, types=2), dict.fromkeys(("body_size", "channels", "type_size", "body_hidden"), COUNT))
+        for rule in (remembering.GatedRule, remembering.OuterRule, remembering.StaticRule)
+    ),
+    (made(remembering.Topology, (2,), ((0, 0),)), {"ticks": COUNT, "fan_in": ((1, 2, None), (0, 3))}),
+    (VISIBLE.of_group, {"group": ((0,), (-1, 1))}),
+    (
+        made(remembering.RuleNetwork, VISIBLE, remembering.StaticRule()),
+        {"sigma": NOT_NEGATIVE, "aggregate": one_of("sqrt", "mean"), "backend": one_of("auto", "eager")},
+    ),
+    (remembering.RuleNetwork(VISIBLE, remembering.StaticRule()).init, {"batch_size": COUNT}),
+    (made(remembering.hebb_memory, **PAIRS), {"decay": SHARE}),
+    (made(remembering.delta_memory, **PAIRS), {"rate": NOT_NEGATIVE}),
+    (
+        made(remembering.sgd_recall, **PAIRS, generator=GENERATOR, rate=0.1, hidden=2),
+        {"rate": NOT_NEGATIVE, "hidden": COUNT},
+    ),
+    (remembering.body_only_accuracy, {"snippets": ((1,), (0, 1001))}),
+    (AdamRule().as_update, {"lr": NOT_NEGATIVE}),
+    (made(AdamRule().estimated, generator=GENERATOR), {"every": COUNT}),
+    (made(updates.LearnedUpdate, nn.Sequential(LINEAR, nn.Linear(2, 2))), {"lr": NOT_NEGATIVE}),
+    (
+        made(updates.TeacherMimicTrainer, LINEAR, AdamRule(2), [EPISODE], generator=GENERATOR),
+        dict.fromkeys(("lr", "head_lr", "rule_lr"), POSITIVE)
+        | dict.fromkeys(("students", "unroll", "batch_size", "every"), COUNT)
+        | {"lengths": (((1, 1),), ((0, 1), (2, 1)))},
+    ),
+    (made(FOP, weight()), dict.fromkeys(("momentum", "dampening", "weight_decay", "rho"), NOT_NEGATIVE)),
+    (made(FOP, weight()), {"betas": (((0.0, 0.0),), ((1.0, 0.0), (0.0, 1.0), (0.9,)))}),
+    (made(FOP, weight()), {"eig_range": (((1.0, 1.0), None), ((0.0, 1.0), (1.001, 2.0), (0.5, 0.999), (1.0,)))}),
+    (made(FOP, weight()), {"hypergrad_norm": one_of("cosine", "none"), "structure": one_of("auto", "none", "diag")}),
+    (made(FOP, weight()), {"precond_norm": one_of("none", "project", "trace"), "foreach": one_of(None, True, False)}),
+    (
+        made(optim.block_view, torch.ones(2, 2)),
+        {"structure": one_of("left", "right", "kron", "full", "lowrank", "diag")},
+    ),
+    (made(AntitheticES, weight()), {"population_size": ((4, 6), (2, 5))}),
     (AlignProp, {"rho": SHARE}),
     (WeightMirror, {"rate": POSITIVE, "decay": SHARE}),
     (NodePerturbation, {"sigma": POSITIVE, "draws": COUNT}),

@@ -339,3 +339,16 @@ def test_a_state_of_another_population_size_is_refused():
     theirs, ours = (CMAES([torch.zeros(3)], population_size=size) for size in (10, 8))
     with pytest.raises(ValueError, match="expected population_size = 8"):
         ours.load_state_dict(theirs.state_dict())
+
+
+@pytest.mark.parametrize(("bad", "listed"), [(10, "8, 9"), (11, "8, 9, ...")])
+def test_ten_bad_individuals_are_listed_and_a_lone_tensor_is_enough(bad, listed):
+    params = torch.zeros(2)
+    es = AntitheticES(params, population_size=12, optimizer=sgd)
+    assert es.params[0] is params
+    es.ask()
+    loss = torch.arange(12.0)
+    loss[:bad] = math.inf
+    with pytest.warns(RuntimeWarning, match=rf"loss is not finite for {bad} of 12 individuals \(0, .*{listed}\): "):
+        es.tell(loss=loss)
+    assert es.generation == 1

@@ -502,6 +502,8 @@ def test_the_generator_draws_low_rank():
     ]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+    M = torch.randn(4, 2, generator=torch.Generator().manual_seed(0)) * 0.01 / 4**0.5
+    torch.testing.assert_close(FOP([p], structure="lowrank", rank=2).preconditioner(p), torch.eye(4) + M @ M.T)
 
 
 @pytest.mark.parametrize(("places", "taken"), [(1, False), (2, True), (64, True), (65, False)])

@@ -60,3 +60,20 @@ def test_an_unknown_class_is_named_and_few_samples_are_warned_of():
         model.partial_fit(X, Y + 2)
     with pytest.warns(RuntimeWarning, match="batches of 5 samples"):
         model.partial_fit(X[:5], Y[:5])
+
+
+def test_later_data_are_scaled_as_the_first_and_a_feature_may_be_constant():
+    x = np.concatenate([3 * X[:16] + 5, np.full((16, 1), 7.0)], 1)  # of 16 samples no warning is given
+    model = fitted().partial_fit(x, Y[:16], classes=np.arange(10))
+    np.testing.assert_allclose(model.mean_, x.mean(0))
+    np.testing.assert_allclose(model.scale_, np.where(x.std(0) > 1e-9, x.std(0), 1.0))
+    before, scale = model.predict_proba(x), model.scale_.clone()
+    model.partial_fit(x + 100, Y[:16])
+    assert torch.equal(model.scale_, scale)
+    assert not np.allclose(model.predict_proba(x), before)
+    assert np.isfinite(before).all()
+    np.testing.assert_array_equal(fitted().fit(X, Y).predict(X), fitted().fit(X, Y).predict(X))
+    with pytest.raises(ValueError, match="as in the first call"):
+        model.partial_fit(x, Y[:16], classes=[0, 1])
+    with pytest.raises(ValueError, match="n_samples = 1: expected at least 2"):
+        model.partial_fit(x[:1], Y[:1])

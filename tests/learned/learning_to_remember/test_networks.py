@@ -264,6 +264,15 @@ def test_a_sparse_network_keeps_as_many_inputs_as_said_and_has_no_other_synapses
     torch.testing.assert_close(twin(frames, state)[0], net(frames, state)[0])
 
 
+def test_a_rule_has_the_parameters_of_its_equations_alone():
+    """Products of two neurons, and embeddings of types, are only where there are some."""
+    factors = {"post_factor", "pre_factor"}
+    names = [{name for name, _ in GatedRule(product=product).named_parameters()} for product in (True, False)]
+    assert names[0] - names[1] == factors
+    assert not names[1] & factors
+    assert [GatedRule(types=types, type_size=3).embedding.shape for types in (1, 2)] == [(1, 0), (2, 3)]
+
+
 def test_a_rule_is_small_whatever_the_network():
     rule = GatedRule(types=2, generator=seeded())
     assert sum(p.numel() for p in rule.parameters()) == 2909

@@ -128,6 +128,11 @@ def test_recall_is_told_by_age():
     )
 
 
+def test_a_logit_of_0_is_half_right_and_no_exact_recall():
+    (undecided,) = recall_by_age(torch.zeros(1, 2, 4), torch.ones(1, 2, 4), torch.zeros(1, 2).long())
+    assert (undecided.accuracy, undecided.exact, undecided.bits) == (0.5, 0.0, pytest.approx(0, abs=1e-7))
+
+
 def learner(seed=0, **options):
     rule = GatedRule(4, 2, synapse_hidden=8, body_hidden=16, generator=seeded(seed))
     net = RuleNetwork(Topology.visible(12, bidirectional=False), rule, **options)
@@ -199,6 +204,7 @@ def test_an_lstm_is_called_alike_and_draws_from_its_generator():
     window = SnippetStream().sample(4, seeded())
     losses = [float(train_window(lstm, optimizer, window.inputs, window.targets, lstm.init(4)).loss) for _ in range(30)]
     assert losses[-1] < losses[0]
+    assert LSTMMemory(12, 8, 5)(window.inputs, lstm.init(4))[0].shape == (*window.inputs.shape[:2], 5)
     twins = [LSTMMemory(12, 8, generator=seeded(4)) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*(twin.parameters() for twin in twins), strict=True))
     shown = window.inputs, lstm.init(4)

@@ -289,6 +289,20 @@ def test_a_learned_update_leaves_the_named_head_alone():
         LearnedUpdate(copy.deepcopy(net)).attach(sgd)
 
 
+def test_a_learned_update_follows_the_last_optimiser_alone():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    method, optimizers = LearnedUpdate(net, rule=AdamRule()), [torch.optim.SGD(net.parameters(), 0.1) for _ in range(2)]
+    for optimizer in optimizers:
+        method.attach(optimizer)
+    for optimizer, moves in zip(optimizers, (False, True), strict=True):
+        before = net[0].weight.detach().clone()
+        net(torch.ones(2, 3)).square().sum().backward()
+        optimizer.step()
+        assert torch.equal(net[0].weight, before) != moves
+        assert (net[0].weight.grad is None) == moves  # the body's gradients are used once
+    LearnedUpdate(net).attach(torch.optim.SGD(net[1].parameters(), 0.1))  # which has the head already
+
+
 def test_a_state_of_a_learned_update_stays_as_it_was():
     net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     sgd, method = torch.optim.SGD(net.parameters(), lr=0.1), LearnedUpdate(net, rule=AdamRule())
