@@ -54,7 +54,7 @@ CONTRACTS = {
     "rules": ("estimators", "learning_rules", "synaptic_rules"),
     "tasks": ("environments", "tasks"),
 }  # the contracts that the parts of a package keep, by their modules in tests/contracts
-CONTRACTS_OF_ALL = ("bounds", "generators", "notes", "settings")
+CONTRACTS_OF_ALL = ("bounds", "generators", "settings")
 
 
 class Mutant(NamedTuple):
