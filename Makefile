@@ -18,7 +18,7 @@ test: .venv/installed-dev
 check: .venv/installed-dev
 	$(BIN)/pytest -n logical --dist worksteal
 
-# The same tests at a larger size: hours. Run on a schedule.
+# The same tests at a larger size: about an hour on two cores. Run on a schedule.
 soak: .venv/installed-dev
 	$(BIN)/pytest -n logical --dist worksteal --soak
 

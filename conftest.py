@@ -41,7 +41,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="the same tests at a larger size: hours, run on a schedule")
+    parser.addoption("--soak", action="store_true", help="the same tests at a larger size: about an hour on two cores")
 
 
 def pytest_configure(config: pytest.Config) -> None:
