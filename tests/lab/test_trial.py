@@ -5,16 +5,14 @@ import importlib
 import inspect
 from dataclasses import replace
 
-import numpy as np
 import pytest
-import torch
 
 from engram import cli, registry
 from engram.cli.commands import Run
 from engram.lab import Experiment, Preset, Study, run, setting, settings
 from engram.lab.experiment import OPTIONS, find_experiment
 from engram.lab.folder import name_of
-from engram.lab.trial import computing, trials
+from engram.lab.trial import trials
 
 
 def test_all_that_a_trial_is_given_is_in_its_name(toy):
@@ -28,17 +26,6 @@ def test_all_that_a_trial_is_given_is_in_its_name(toy):
     names = {name_of(trial.identity()) for trial in (first, *others)}
     assert len(names) == 4
     assert name_of(first.identity()) == name_of(first.identity())
-
-
-def test_a_trial_that_uses_the_global_generator_of_numpy_is_warned_of(toy):
-    experiment = registry.get("experiments", toy)
-    first, *_ = trials(experiment, experiment.arms("smoke"), seeds=1)
-    with computing(first):
-        torch.rand(1), np.random.default_rng(0).random()
-    for use in (np.random.rand, lambda: np.random.seed(3)):  # noqa: NPY002
-        message = "a trial of toy used NumPy's global generator, which its seed does not set.*draw from run.rng"
-        with pytest.warns(RuntimeWarning, match=message), computing(first):
-            use()
 
 
 def test_no_arms_is_not_all_of_them(toy):

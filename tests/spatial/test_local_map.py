@@ -190,7 +190,7 @@ def test_wrong_arguments_are_named(call, message):
 def test_wrong_goals_are_named(kind, headings):
     local = kind(3)
     local.update(np.array([[-1, 5, -1], [-1, 0, -1], [-1, 0, -1]]))
-    message = re.escape(f"headings = {headings}: expected four headings, each 0 to 3")
+    message = re.escape(f"headings = {headings}: expected a tuple of four ints, each 0 to 3")
     with without_type_checks(), pytest.raises(ValueError, match=message):
         local.path(-1, 0, headings)
     for call in (local.is_empty, lambda row, column: local.path(row, column, (0, 1, 2, 3))):

@@ -163,7 +163,7 @@ class FragmentedCuriosity:
         self._share_target(initial_fragment)
         self._encode = self.key_module.features if self.key_module is not None else key_encoder
         if getattr(initial_fragment.module, "num_envs", num_envs) != num_envs:
-            raise ValueError(f"num_envs = {num_envs}: expected {initial_fragment.module.num_envs}, as of make_module")  # type: ignore[attr-defined]
+            raise ValueError(f"num_envs = {num_envs}: expected {initial_fragment.module.num_envs}, as make_module has")  # type: ignore[attr-defined]
         self.current = np.full(num_envs, self.store.write(initial_fragment))
         self.obs_shape = tuple(initial_fragment.module.obs_shape)  # type: ignore[attr-defined]
         self.novelty_threshold, self.calls = self.novelty[0], 0

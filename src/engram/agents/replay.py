@@ -202,7 +202,8 @@ def check_outcomes(batch: TransitionBatch) -> None:
     if not batch.states.shape[:1] == batch.next_states.shape[:1] == batch.rewards.shape == batch.terminated.shape:
         raise ValueError(
             f"batch.rewards.shape = {tuple(batch.rewards.shape)}, batch.terminated.shape = "
-            f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), also of next states"
+            f"{tuple(batch.terminated.shape)}: expected ({len(batch.states)},), and as many "
+            f"next states, found {len(batch.next_states)}"
         )
 
 

@@ -18,8 +18,8 @@ from engram.state import check_state
 class Replay(ContinualMethod):
     """Replay: some samples of old tasks are stored, and learned together with new ones.
 
-    Every sample so far is stored with the same probability. To the loss of a batch is added the mean cross-entropy of a
-    batch of stored samples of the same size, each over the outputs of its own task.
+    Every sample so far is stored with the same probability. The loss of a batch gets an additional term: the mean
+    cross-entropy of as many stored samples, each over the outputs of its own task.
 
     Args:
         model: The network, which returns logits, (batch, outputs).

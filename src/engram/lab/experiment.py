@@ -37,7 +37,7 @@ OPTIONS = {
     *("experiment", "names", "preset", "seeds", "arms", "jobs", "engine", "address", "runs", "device", "tensorboard"),
     *("keep_state", "checkpoint_seconds", "progress", "until_decided", "at_most", "changes", "json"),
 }
-"""The options of every run, in Python and on the command line, which no setting may be named like."""
+"""The options of every run, in Python and on the command line, names that no setting, study or arm may have."""
 _NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
 
 
@@ -432,7 +432,7 @@ def find_experiment(experiment: str | Experiment) -> Experiment:
     """Look up an experiment by its name in the registry; an experiment is returned as it is.
 
     Raises:
-        ValueError, TypeError: Nothing has this name, or it is not an experiment, or one that has another name itself.
+        ValueError, TypeError: Nothing has this name, or it is not an experiment, or its own name differs.
     """
     if isinstance(experiment, Experiment):
         return experiment

@@ -105,9 +105,11 @@ def p_value(values: Sequence[float], threshold: float, form: Form = "mean", tria
         return float(min(1.0, 2 * special.bdtr(min(sides), len(values), 0.5)))
     if _logarithmic(values, form):
         return p_value(np.log(values).tolist(), math.log(threshold)) if threshold > 0 else 0.0
-    spread = np.std(values, ddof=1)
-    if len(set(values)) == 1 or spread == 0:  # the squares of differences as small as 1e-200 are 0
+    if len(set(values)) == 1:
         return float(values[0] == threshold)
+    spread = np.std(values, ddof=1)
+    if spread == 0:  # the squares of differences as small as 1e-200 are 0
+        return float(np.mean(values) == threshold)
     t = (np.mean(values) - threshold) / (spread / len(values) ** 0.5)
     return float(2 * special.stdtr(len(values) - 1, -abs(t)))
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import threadpoolctl
 import torch
 
@@ -108,10 +106,8 @@ def _pools(modules: int) -> threadpoolctl.ThreadpoolController:
 def computing(trial: Trial) -> Iterator[None]:
     """Compute with torch's initial settings and the trial's number of threads; restore the caller's afterwards.
 
-    On CUDA the algorithms are deterministic. Warns if NumPy's global generator was used, which, unlike torch's, no seed
-    of a trial sets.
+    On CUDA the algorithms are deterministic.
     """
-    drawn_before = _numpy_draws()
     cuda = trial.device == "cuda"
     state: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = [
         (torch.get_num_threads, torch.set_num_threads, trial.threads),
@@ -137,15 +133,6 @@ def computing(trial: Trial) -> Iterator[None]:
         if cuda:
             undo.enter_context(torch.backends.cudnn.flags(enabled=True))
         yield
-        if _numpy_draws() != drawn_before:
-            used = f"a trial of {trial.experiment} used NumPy's global generator, which its seed does not set"
-            warnings.warn(f"{used}: its results cannot be repeated; draw from run.rng", RuntimeWarning, stacklevel=1)
-
-
-def _numpy_draws() -> tuple[bytes, int]:
-    """The state of NumPy's global generator."""
-    _, keys, position, *_ = np.random.get_state()  # noqa: NPY002 - it is what is watched
-    return np.asarray(keys).tobytes(), int(position)
 
 
 def _determinism() -> tuple[bool, bool]:

@@ -262,4 +262,4 @@ def check_goal(row: Any, column: Any, headings: Any) -> None:
     check_cell(row, column)
     is_list = isinstance(headings, tuple | list | np.ndarray) and len(headings) == 4
     if not is_list or not all(isinstance(heading, int | np.integer) and 0 <= heading < 4 for heading in headings):
-        raise ValueError(f"headings = {checks.shown(headings)}: expected four headings, each 0 to 3")
+        raise ValueError(f"headings = {checks.shown(headings)}: expected a tuple of four ints, each 0 to 3")

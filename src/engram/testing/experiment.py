@@ -38,9 +38,9 @@ KILLED_OF_STEPS = 20  # the trial with the nearest number of steps is killed: it
 def check_experiment(name: str | Experiment, folder: Path | None = None, *, killed: bool = True) -> Path:
     """Check an experiment against its contract.
 
-    Its smoke preset is expected to take seconds. The same seed gives the same metrics, for any number of workers,
-    the order of the trials and the state of the global generators, and also if a trial is killed and resumed; trials
-    that write no checkpoint, since their loop has a single step, are only repeated. Every setting is documented, and
+    Its smoke preset is expected to take seconds. The same seed gives the same metrics, for any number of workers, any
+    order of the trials and any state of the global generators, and also if a trial is killed and resumed; trials that
+    write no checkpoint, since their loop has a single step, are only repeated. Every setting is documented, and
     values outside its range are refused by an error that names field, value and range. Its results are enough for its
     claims, figure and report.
 

@@ -59,7 +59,7 @@ class BayesFilterAgent:
         if env.tasks != (model.task,):
             raise ValueError("env.tasks: expected the agent's task only")
         num_envs, (instances, n_latent) = env.num_envs, model.start.shape
-
+        # The variable stimuli seen so far, in order.
         self._met = np.zeros((num_envs, model.n_stim_vars, model.fixed.shape[1]), dtype=np.float32)
         self._n_met = np.zeros(num_envs, dtype=np.int64)
         start = np.broadcast_to(model.start[None, :, None], (num_envs, instances, len(self._meanings), n_latent))

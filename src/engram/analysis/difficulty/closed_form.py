@@ -59,7 +59,8 @@ class Difficulty:
     ``dim_free_log2`` that of the part that the data leave free, -inf for none; ``bits_per_dim`` are the bits for each
     free dimension. ``max_frequency`` is M, ``degree`` K, not rounded (on the torus M), ``wasserstein`` W and
     ``lipschitz`` L_f of ``inductive_bias_complexity``. If ``data_limited``, the data leave so few
-    dimensions free that they are lost in rounding: the bits are then 0 or unreliable. ``task`` holds the inputs.
+    dimensions free that they are lost in rounding: the bits are then 0 or unreliable. ``task`` holds the inputs. Two
+    results are equal only if they are the same object.
     """
 
     log2_bits: Number

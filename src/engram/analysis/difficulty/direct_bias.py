@@ -137,7 +137,8 @@ def gaussian_process_test_error(
     if len(X) != len(y) or len(X_test) != len(y_test) or X.shape[1] != X_test.shape[1] or y.shape[1] != y_test.shape[1]:
         shapes = f"{X.shape}, {y.shape}, {X_test.shape} and {y_test.shape}"
         raise ValueError(
-            f"X, y, X_test, y_test have shapes {shapes}: expected one row of y for each row of X, and equal columns"
+            f"X, y, X_test, y_test have shapes {shapes}: expected one row of y for each row of X, and as many columns "
+            "in X as in X_test, and in y as in y_test"
         )
     first_rows, group = distinct(np.ascontiguousarray(X))
     differs = np.flatnonzero((y != y[first_rows[group]]).any(1))

@@ -111,7 +111,7 @@ def anml_net(
 
     Args:
         in_channels: Channels of the images.
-        body_channels: Channels of each convolution of the body, whose features are 9 for each channel.
+        body_channels: Channels of each convolution of the body, which has 9 features for each channel.
         gate_channels: Channels of each convolution of the gate.
         num_outputs: Number of classes, the outputs of the head.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
@@ -145,7 +145,7 @@ def sanml_net(
 
     Args:
         in_channels: Channels of the images.
-        body_channels: Channels of each convolution of the body, whose features are 9 for each channel.
+        body_channels: Channels of each convolution of the body, which has 9 features for each channel.
         num_outputs: Number of classes, the outputs of the head.
         generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
 

@@ -123,14 +123,14 @@ def measurements(
 def measurements_of(
     name: str, sequences: Iterable[str], scores: ArrayLike, alphabet: str, duplicates: Duplicates
 ) -> Measurements:
-    """The same for a caller that calls the scores otherwise.
+    """``measurements`` for a caller whose argument of scores has another name.
 
     Args:
-        name: What errors and warnings call the scores.
-        sequences: As in ``measurements``, like the others.
+        name: The name of the scores in errors and warnings.
+        sequences: Strings of equal length.
         scores: A number for each sequence.
         alphabet: The letters.
-        duplicates: What becomes of a sequence that occurs more than once.
+        duplicates: What to do with a sequence that occurs more than once.
     """
     tokens = encode(sequences, alphabet)
     checks.choice("duplicates", duplicates, get_args(Duplicates))

@@ -61,8 +61,8 @@ def gallager_b_decode(
         H: Parity-check matrix, (checks, bits), or its graph, of a code in which every bit is in z checks.
         x: Words of zeros and ones, (batch, bits).
         threshold: Number of the z - 1 other checks that overrule x_i, from 1; None: all of them (algorithm A).
-        max_iter: Maximum number of rounds, each of messages in both directions; a word without violated checks is
-            returned unchanged.
+        max_iter: Maximum number of rounds, each of messages in both directions; a word stays as it is once no check
+            is violated.
 
     Returns:
         The words after the last round, (batch, bits), zeros and ones; they may still violate checks.

@@ -41,7 +41,7 @@ class Matcher(Protocol):
 class ExactMatcher:
     """Keys that a query must equal: hashable objects, or arrays and tensors. The last of several equal keys counts.
 
-    Numbers are equal in any precision, 1 and 1.0 too, but no number equals a bool.
+    Numbers are equal in any precision, 1 and 1.0 too, but no number equals a bool, also within tuples.
     """
 
     __repr__ = checks.described
@@ -210,7 +210,7 @@ def _hashable(name: str, key: Any) -> Hashable:
 
 
 def _with_bools_apart(value: Any) -> Any:
-    """The key with each bool marked as one, since True equals 1 to Python; in arrays they are different keys."""
+    """The key with each bool b replaced by (bool, b): True equals 1 in Python, but not in arrays."""
     if isinstance(value, tuple):
         return tuple(map(_with_bools_apart, value))
     return (bool, bool(value)) if isinstance(value, bool | np.bool_) else value

@@ -58,8 +58,7 @@ class SubmapGrammar:
     Args:
         block: Sizes of blocks. ``"author"``: one size, with the longer side of the map divided into ``fragments``
             parts; if it is not divisible, there are no hypotheses. ``"strips"``: all sizes that divide one side, into 2
-            to 36 parts. ``"tiles"``: all sizes that divide
-            one side or both.
+            to 36 parts. ``"tiles"``: all sizes that divide one side or both.
         fragments: Number of parts of ``"author"``, at least 2.
         max_unknown: A block is a submap if the share of its cells that is unknown is below this.
         merge: The known cells of a submap: the ``"union"`` of those of equal blocks, or those of the last block
@@ -71,8 +70,8 @@ class SubmapGrammar:
             cell; the rewards seen update it.
         gate: When submaps that contradict a seen reward are excluded: before hypotheses are formed (``"first"``), or,
             as published, after others have been dropped as redundant (``"last"``), which may leave no hypothesis.
-        one_off: Whether a slot that agrees with no submap is filled with its own known cells; if not, a map
-            with such a slot has no consistent program.
+        one_off: Whether a slot that agrees with no submap is filled with its own known cells; if not, a map with such
+            a slot has no consistent program.
         max_hypotheses: Maximum number of maps in a posterior.
         random_state: A seed, or a generator, for the draws.
 

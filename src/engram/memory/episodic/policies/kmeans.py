@@ -82,7 +82,7 @@ class DynamicKMeans(KMeans):
 
     ``weighting="author"`` is the published code: without steps 1 and 2; nearest clusters are found before rows are
     taken; the m samples that join a cluster weigh as one; step 5 takes n / M, or nothing if all samples take free rows.
-    The sum of its counts then grows whenever a row is reused, and clusters eventually stop moving, like those of
+    Therefore the sum of its counts grows whenever a row is reused, and clusters eventually stop moving, like those of
     ``KMeans``. Those of ``"count"`` never stop; in a stationary stream, a smaller h makes them less exact. Both are
     meant for n much smaller than M; n above a quarter of M gives a warning.
 
