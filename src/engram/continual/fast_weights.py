@@ -101,7 +101,7 @@ class FastWeights:
         if checks.instance("loss", loss, Tensor).numel() != 1:
             raise ValueError(f"loss.shape = {tuple(loss.shape)}: expected one number")
         if not loss.requires_grad:
-            expected = "expected a loss computed with gradients, not under torch.no_grad or in inference mode"
+            expected = "expected one with, neither under torch.no_grad nor in inference mode"
             raise ValueError(f"loss = {loss.item()} has no gradient: {expected}")
         weights, second_order = list(self.params.values()), self.order == 2
         grads = torch.autograd.grad(loss, weights, create_graph=second_order, allow_unused=True)
