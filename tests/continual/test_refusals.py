@@ -10,6 +10,7 @@ from engram.continual import (
     DHPSoftmax,
     FrozenBody,
     L2Anchor,
+    QuadraticPenalty,
     Replay,
     SynapticIntelligence,
     TaskData,
@@ -156,3 +157,11 @@ def test_a_body_that_was_not_frozen_yet_learns_again_after_a_state_of_then_was_l
     assert [p.requires_grad for p in net.parameters()] == [True, False, True, True]
     method.load_state_dict(after)
     assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]
+
+
+def test_parameters_of_two_precisions_are_refused():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2).double())
+    with pytest.raises(
+        ValueError, match=r"parameter '1.weight' is torch.float64 on cpu: expected torch.float32 on cpu"
+    ):
+        QuadraticPenalty(net)
