@@ -161,5 +161,5 @@ def test_a_body_that_was_not_frozen_yet_learns_again_after_a_state_of_then_was_l
 
 def test_parameters_of_two_precisions_are_refused():
     net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2).double())
-    with pytest.raises(ValueError, match="'1.weight' is torch.float64 on cpu: expected torch.float32"):
+    with pytest.raises(ValueError, match=r"'1\.weight' is torch\.float64 on cpu: expected torch\.float32"):
         QuadraticPenalty(net)
