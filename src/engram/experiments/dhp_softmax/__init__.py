@@ -208,8 +208,8 @@ def figure(results: Results) -> go.Figure:
     shown = {sequence: arms for sequence, arms in arms_of.items() if arms}
     titles = [f"{sequence} digits, after the last task" for sequence in shown]
     heights = [float(len(arms) + 3) for arms in shown.values()]
-    rows = {"rows": max(1, len(shown)), "row_heights": heights or None, "vertical_spacing": 0.08}
-    plot = make_subplots(subplot_titles=titles, **rows)
+    layout: dict[str, Any] = {"rows": max(1, len(shown)), "row_heights": heights or None, "vertical_spacing": 0.08}
+    plot = make_subplots(subplot_titles=titles, **layout)
     for row, arms in enumerate(shown.values(), 1):
         matrices = [np.mean(results.values(arm, "matrix"), axis=0) for arm in arms]
         accuracies = [[*matrix[-1], AccuracyMatrix(matrix).average_accuracy()] for matrix in matrices]
