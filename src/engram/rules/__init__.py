@@ -1,4 +1,8 @@
-"""Learning rules that train slow weights without backpropagation, and backpropagation itself."""
+"""Learning rules that train slow weights without backpropagation, and backpropagation itself.
+
+Hebb's and Oja's rules are in ``engram.plasticity``, for fast weights; ``engram.rules.synaptic`` applies them to slow
+weights, beside Sanger's rule, BCM and STDP.
+"""
 
 from __future__ import annotations
 

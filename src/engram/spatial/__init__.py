@@ -1,4 +1,7 @@
-"""Maps: exploring an unknown world with a small map in fragments, and planning with guessed maps."""
+"""Maps: exploring an unknown world with a small map in fragments, and planning with guessed maps.
+
+The packages ``induction`` and ``pomcp`` have map induction and the planner POMCP, which works for any generative model.
+"""
 
 from engram.spatial.dense_map import DenseMap
 from engram.spatial.exploration import Exploration, active_memory_curve, coverage_curve, explore

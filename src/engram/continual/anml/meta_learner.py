@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from engram import checks
-from engram.continual.anml import inner_loop
+from engram.continual.anml import explicit_gradients
 from engram.continual.anml.gated_net import GatedNet, zap_
 from engram.continual.fast_weights import FastWeights
 from engram.continual.inner_updates import sgd
@@ -101,7 +101,7 @@ class SequentialMetaLearner:
             moves = set(FastWeights(net, select=fast).params)
         self._gate_rests = not any(name.startswith("gate.") for name in moves)
         self._head_alone = all(name.startswith("head.") for name in moves)
-        self._written_out = inner_loop.written_out(net, moves)
+        self._written_out = explicit_gradients.written_out(net, moves)
 
     def inner(
         self,
@@ -179,13 +179,17 @@ class SequentialMetaLearner:
         """The logits of images after the inner loop; the last images are those of the trajectory."""
         trajectory_gate = None if gate is None else gate[-len(x) :]
         if self._written_out == "body and head":
-            weights = inner_loop.body_and_head(self.net, x, y, trajectory_gate, lr=self.inner_lr, order=self.order)
+            weights = explicit_gradients.body_and_head(
+                self.net, x, y, trajectory_gate, lr=self.inner_lr, order=self.order
+            )
             return functional_call(self.net, weights, (images,), {"gate": gate})  # type: ignore[no-any-return]
         if self._head_alone:  # features are computed once, since the inner loop does not change them
             features = self.net.features(images, gate).post
             of_trajectory = features[-len(x) :]
             if self._written_out == "head":
-                weight, bias = inner_loop.head(self.net.readout, of_trajectory, y, lr=self.inner_lr, order=self.order)
+                weight, bias = explicit_gradients.head(
+                    self.net.readout, of_trajectory, y, lr=self.inner_lr, order=self.order
+                )
                 return functional.linear(features, weight, bias)
             return self._learn(GatedNet(nn.Identity(), self.net.head), of_trajectory, y, None)(features)  # type: ignore[no-any-return]
         return self.inner(x, y, trajectory_gate)(images, gate=gate)  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ from engram.generative.design.baselines import (
 )
 from engram.generative.design.expand import expand_hamming1, random_mutants
 from engram.generative.design.ggs import GGS
-from engram.generative.design.gibbs import GibbsWithGradients, Population, Round, cluster_reduce, top
+from engram.generative.design.gibbs_with_gradients import GibbsWithGradients, Population, Round, cluster_reduce, top
 from engram.generative.design.landscapes import (
     NK,
     Ehrlich,

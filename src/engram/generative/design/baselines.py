@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from engram import checks
 from engram.generative.design.expand import random_mutants
-from engram.generative.design.gibbs import Population, top
+from engram.generative.design.gibbs_with_gradients import Population, top
 from engram.generative.design.sequences import check_tokens
 from engram.optim.strategy import measured_loss
 from engram.state import Axes, Maybe, check_state

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from engram import checks
 from engram.generative.design.baselines import consensus
 from engram.generative.design.expand import expand_hamming1
-from engram.generative.design.gibbs import Accept, GibbsWithGradients, Population, top
+from engram.generative.design.gibbs_with_gradients import Accept, GibbsWithGradients, Population, top
 from engram.generative.design.seq_cnn import SeqCNN, optimizer_of, train_epoch
 from engram.generative.design.sequences import AMINO_ACIDS, Duplicates, decode, encode, measurements_of
 from engram.generative.design.smoother import GraphLabelSmoother

@@ -1,8 +1,9 @@
-"""Online rules of neurons and synapses, found by learning to remember.
+"""Online rules of neurons and synapses, found by learning to remember (Gregor 2020).
 
 A ``RuleNetwork`` of a ``Topology`` carries a ``RuleState``, which a ``NeuralUpdateRule`` changes; ``train_window``
 trains the rule. Only the abstract and the introduction of the paper could be read; everything beyond them is ours, and
-documented as such.
+documented as such. For learning to remember from a multi-task teacher (Xiong, Ren and Urtasun 2019), see
+``engram.learned.updates``.
 """
 
 from engram.learned.learning_to_remember.baselines import (

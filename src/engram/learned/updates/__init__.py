@@ -1,4 +1,8 @@
-"""Learned updates: rules that learn how far each weight may move without harming old tasks."""
+"""Learned updates: rules that learn how far each weight may move without harming old tasks.
+
+After Xiong, Ren and Urtasun 2019, "Learning to remember from a multi-task teacher". For online rules found by learning
+to remember (Gregor 2020), see ``engram.learned.learning_to_remember``.
+"""
 
 from engram.learned.updates.adam_rule import AdamRule
 from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule
