@@ -65,7 +65,7 @@ def test_run_from_python():
         ({"preset": "huge"}, "preset = 'huge': expected one of 'smoke', 'laptop', 'paper'"),
         ({"engine": "dask"}, "engine = 'dask': expected one of 'loky', 'ray'"),
         ({"device": "tpu"}, "device = 'tpu': expected one of 'auto', 'cpu', 'cuda'"),
-        ({"seeds": [0, 1]}, "seeds = [0, 1]: expected how many seeds, an int; they begin at 0"),
+        ({"seeds": [0, 1]}, "seeds = [0, 1]: expected the number of seeds, an int; the first is 0"),
         ({"arms": "plastic"}, "arms = 'plastic': expected a list of names"),
         ({"plastic-long": {"bits": 7}}, "plastic-long.bits = 7: expected an even number"),
         ({"plastic-long.episodes": 0}, "plastic-long.episodes = 0: expected int >= 10"),

@@ -157,12 +157,12 @@ def rng(name: str, seed: Any) -> np.random.Generator:
 
 @contextlib.contextmanager
 def restored_on_error(estimator: Any) -> Iterator[None]:
-    """Set an estimator's attributes back if the block raises, so that a fit that is refused leaves an earlier one."""
-    before = dict(vars(estimator))
+    """Restore an estimator's attributes if the block raises, so that a failed fit leaves the earlier one usable."""
+    attributes = dict(vars(estimator))
     try:
         yield
     except Exception:
-        estimator.__dict__ = before
+        estimator.__dict__ = attributes
         raise
 
 

@@ -206,7 +206,7 @@ def test_tasks_that_do_not_go_together_are_refused():
     [
         (
             lambda: inductive_bias_complexity(n=10, m=2),
-            "^no radius, resolution, error: expected n, m, radius, resolution, error, and any of the other arguments$",
+            "^missing radius, resolution, error: expected at least n, m, radius, resolution, error$",
         ),
         (lambda: MNIST.difficulty(foo=1), "^foo = 1: expected one of the arguments n, m, radius, .*, manifold$"),
         (

@@ -126,8 +126,8 @@ def test_an_interruption_changes_nothing(tmp_path, crash_at):
 @pytest.mark.parametrize(
     ("name", "candidates", "message"),
     [
-        ("rate", (), r"candidates = \(\): expected numbers, no two of them equal"),
-        ("rate", (1.0, 1.0), r"candidates = \(1.0, 1.0\): expected numbers, no two of them equal"),
+        ("rate", (), r"candidates = \(\): expected one or more distinct numbers"),
+        ("rate", (1.0, 1.0), r"candidates = \(1.0, 1.0\): expected one or more distinct numbers"),
         ("rate", (-1.0, 1.0), "candidates = -1.0: expected a number of at least 0.0"),
         ("rate", (math.nan, 1.0), "candidates = nan: expected a"),
         ("taken", (1.0, 2.0), "name = 'taken': expected a name that differs from earlier choices, taken"),

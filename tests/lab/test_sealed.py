@@ -156,16 +156,16 @@ def swap_configs(note: dict) -> None:
 
 
 EDITS = {
-    "arms": (swap_arms, "is no folder of arm plain, seed 0"),
-    "folders": (swap_folders, "is no folder of arm momentum, seed 0"),
-    "seed": (lambda note: note["trials"][0].update(seed=5), "is no folder of arm momentum, seed 5"),
-    "outside": (lambda note: note["trials"][0].update(folder="../../outside"), "'../../outside' is no folder"),
+    "arms": (swap_arms, "is not a folder of arm plain, seed 0"),
+    "folders": (swap_folders, "is not a folder of arm momentum, seed 0"),
+    "seed": (lambda note: note["trials"][0].update(seed=5), "is not a folder of arm momentum, seed 5"),
+    "outside": (lambda note: note["trials"][0].update(folder="../../outside"), "'../../outside' is not a folder"),
     "configs": (swap_configs, "arm momentum was Config("),
     "config": (lambda note: note["arms"]["plain"].update(episodes=7), "arm plain was Config("),
     "preset": (lambda note: note.update(preset="laptop"), "arm momentum was Config("),
     "changed": (lambda note: note.update(changed={"size": 4}), "arm momentum was Config("),
     "experiment": (lambda note: note.update(experiment="other"), "it is of other"),
-    "unknown": (lambda note: note["arms"].pop("plain"), "is no folder of arm plain"),
+    "unknown": (lambda note: note["arms"].pop("plain"), "is not a folder of arm plain"),
 }
 
 

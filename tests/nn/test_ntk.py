@@ -196,7 +196,7 @@ def test_tied_weights_are_scaled_once():
 def test_tied_weights_of_two_scales_are_refused():
     net = nn.Sequential(NTKLinear(6, 6), nn.ReLU(), NTKLinear(6, 6))
     net[2].weight, net[2].scale = net[0].weight, 1.0
-    with pytest.raises(ValueError, match=r"layer '2' has the scale 1: expected 0\.\d+, as of its tied weights"):
+    with pytest.raises(ValueError, match=r"layer '2' has the scale 1: expected 0\.\d+, the scale of its tied weights"):
         to_standard(net)
 
 

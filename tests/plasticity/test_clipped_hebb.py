@@ -100,7 +100,7 @@ def test_a_subclass_that_takes_a_rate_of_every_connection_for_one_of_units_is_re
 
 def test_rates_for_other_connections_are_refused():
     rule = ClippedHebb(connections=(3, 3))
-    with pytest.raises(ValueError, match=r"state.trace.shape = \(2, 4, 3\): expected \(batch, 3, 3\), as of eta"):
+    with pytest.raises(ValueError, match=r"state.trace.shape = \(2, 4, 3\): expected \(batch, 3, 3\), as eta has"):
         rule.update(rule.init(2, 4, 3), torch.ones(2, 3), torch.ones(2, 4))
     with pytest.raises(ValueError, match="connections = 0: expected at least 1"):
         ClippedHebb(connections=(3, 0))

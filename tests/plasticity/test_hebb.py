@@ -77,7 +77,7 @@ def test_every_connection_may_have_a_rate_of_its_own(make, formula, eta_param):
 
 @pytest.mark.parametrize("rule", [Hebb, Oja, Instar])
 def test_rates_for_other_connections_are_refused(rule):
-    with pytest.raises(ValueError, match=r"state.trace.shape = \(2, 4, 3\): expected \(batch, 3, 4\), as of eta"):
+    with pytest.raises(ValueError, match=r"state.trace.shape = \(2, 4, 3\): expected \(batch, 3, 4\), as eta has"):
         rule(connections=(3, 4)).update(rule().init(2, 4, 3), torch.ones(2, 3), torch.ones(2, 4))
     with pytest.raises(ValueError, match="connections = 0: expected at least 1"):
         rule(connections=(3, 0))

@@ -135,14 +135,14 @@ def test_the_timing_keeps_its_order_at_any_step(dt):
         ({"stimulus1": (3, 3)}, r"stimulus1 = \(3, 3\)"),
         (
             {"stimulus2": (7, 18)},
-            r"stimulus2 = \(7, 18\): expected from 8, the end of stimulus1",
+            r"stimulus2 = \(7, 18\): expected from 8 \(the end of stimulus1\)",
         ),
         (
             {"response": (17, 35)},
-            r"response = \(17, 35\): expected from 18, the end of stimulus2",
+            r"response = \(17, 35\): expected from 18 \(the end of stimulus2\)",
         ),
-        ({"decision": 34}, "decision = 34: expected from 35, the end of response"),
-        ({"feedback": (35, 46)}, r"feedback = \(35, 46\): expected from 36, the decision, on, and within 50 steps"),
+        ({"decision": 34}, r"decision = 34: expected from 35 \(the end of response\)"),
+        ({"feedback": (35, 46)}, r"feedback = \(35, 46\): expected from 36 \(the decision\) to 50"),
         ({"feedback": (36, 51)}, r"feedback = \(36, 51\)"),
     ],
 )

@@ -28,7 +28,7 @@ class Curiosity(Protocol):
 
     @abstractmethod
     def error(self, obs: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch"]:
-        """How badly each observation is predicted."""
+        """The prediction error of each observation."""
 
     @abstractmethod
     def reward(
@@ -37,7 +37,7 @@ class Curiosity(Protocol):
         """The intrinsic reward for errors, 0 where done.
 
         Args:
-            error: The error of each observation, as of ``error``.
+            error: The error of each observation, from ``error``.
             done: Steps after which a new episode begins.
             envs: Indices of the environments of the batch (default: all).
         """
@@ -72,7 +72,14 @@ class Curiosity(Protocol):
 
 
 def check_rollout(next_obs: Tensor, done: Tensor, shape: tuple[int, ...], num_envs: int) -> None:
-    """Raise unless ``next_obs`` is (time, num_envs, *shape) and finite, and ``done`` (time, num_envs) and boolean."""
+    """Raise unless ``next_obs`` is (time, num_envs, *shape) and finite, and ``done`` (time, num_envs) and boolean.
+
+    Args:
+        next_obs: Observations after each step.
+        done: Whether a new episode begins after each step.
+        shape: Shape of one observation.
+        num_envs: Number of environments.
+    """
     checks.instance("next_obs", next_obs, Tensor)
     checks.has_shape("next_obs", tuple(next_obs.shape), ("time", num_envs, *shape))
     if checks.instance("done", done, Tensor).shape != next_obs.shape[:2]:

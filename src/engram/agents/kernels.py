@@ -200,7 +200,7 @@ def fit_qss(t, states, actions, rewards, next_states, terminated, rule, kind, gi
 
 @jit
 def train_qss(mdp, t, rule, schedule, kind, episodes, max_steps, evaluations, seed, steps, returns, conflict):
-    """Run learning episodes, each after greedy ones, as ``train_q``; return the number of learning steps."""
+    """Run learning episodes, each after greedy ones, as in ``train_q``; return the number of learning steps."""
     # Local names, since taking an array out of a tuple would take longer than the rest of a step.
     q, neighbours, degree, actions, known_counts, caused = t.q, t.neighbours, t.degree, t.actions, t.known, t.caused
     count = n_steps = np.int64(0)

@@ -29,7 +29,7 @@ def cumulative_regret(
     if best.shape == rewards.shape[:-1]:
         best = best[..., None]
     elif best.shape != rewards.shape:
-        raise ValueError(f"best.shape = {best.shape}: expected {rewards.shape[:-1]} or {rewards.shape}, as of rewards")
+        raise ValueError(f"best.shape = {best.shape}: expected {rewards.shape[:-1]} or {rewards.shape}, as rewards has")
     regret: Float[np.ndarray, "*lifetimes steps"] = (best.astype(np.float64) - rewards).cumsum(-1)
     return regret
 

@@ -81,13 +81,13 @@ def _list_experiments(command: List) -> None:
         record = "; ".join(f"{preset}: {counted(counts)}" for preset, counts in recorded.get(name, {}).items())
         rows.append((name, record.removeprefix("laptop: "), last, summary))
     is_narrow = console.width < LEAST  # then there is no room for the claims, and summaries are wrapped
-    shown = {"name": True, "claims": not is_narrow, "last run here": bool(run_here), "what it tests": True}
+    is_column_shown = {"name": True, "claims": not is_narrow, "last run here": bool(run_here), "what it tests": True}
     table = Table(box=None, pad_edge=False, expand=True)
-    for column in filter(shown.get, shown):
+    for column in filter(is_column_shown.get, is_column_shown):
         is_summary = column == "what it tests"
         table.add_column(column, no_wrap=not (is_narrow and is_summary), ratio=1 if is_summary else None)
     for row in rows:
-        table.add_row(*(escape(cell) for cell, is_shown in zip(row, shown.values(), strict=True) if is_shown))
+        table.add_row(*(escape(cell) for cell, is_shown in zip(row, is_column_shown.values(), strict=True) if is_shown))
     console.print(table)
 
 

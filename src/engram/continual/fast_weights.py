@@ -76,8 +76,8 @@ class FastWeights:
         if not callable(update):
             raise TypeError(f"update = {update!r}: expected a function, as sgd(0.1) returns")
         self.update, self.order, self.state = update, checks.choice("order", order, (1, 2)), None
-        chosen = _selected(module, select)
-        self.params: Weights = {n: p if p.requires_grad else p.detach().requires_grad_() for n, p in chosen.items()}
+        selected = _selected(module, select)
+        self.params: Weights = {n: p if p.requires_grad else p.detach().requires_grad_() for n, p in selected.items()}
         self.buffers: Weights = {name: buffer.clone() for name, buffer in module.named_buffers()}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -175,10 +175,10 @@ def _selected(module: nn.Module, select: Collection[str] | None) -> Weights:
     """The parameters with these names, or in submodules with these names."""
     parameters: Weights = dict(module.named_parameters())
     if select is None:
-        chosen = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
-        if not chosen:
+        selected = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+        if not selected:
             raise ValueError("module has no parameter that requires a gradient: expected one, or select")
-        return chosen
+        return selected
     if isinstance(select, str):
         raise TypeError(f"select = {select!r}: expected a collection of names, as ({select!r},)")
     for selected_name in select:
@@ -186,11 +186,11 @@ def _selected(module: nn.Module, select: Collection[str] | None) -> Weights:
             raise ValueError(
                 f"select has {selected_name!r}: expected names among {', '.join(parameters)}, or of submodules"
             )
-    chosen = {
+    selected = {
         parameter_name: weight
         for parameter_name, weight in parameters.items()
         if any(f"{parameter_name}.".startswith(f"{selected_name}.") for selected_name in select)
     }
-    if not chosen:
+    if not selected:
         raise ValueError("select is empty: expected names of parameters or submodules")
-    return chosen
+    return selected

@@ -81,14 +81,14 @@ def fisher_diagonal(
             directions = (logarithms.T / 2).exp()[:, :, None] * (one_hot - p)
         else:
             if kind == "sample":
-                chosen = (
+                class_indices = (
                     p.to(generator.device if generator else p.device).multinomial(1, generator=generator).to(p.device)
                 )
             elif kind == "predicted":
-                chosen = p.argmax(1, keepdim=True)
+                class_indices = p.argmax(1, keepdim=True)
             else:
-                chosen = _class_indices(labels, active)[:, None]
-            directions = (-p).scatter_add(1, chosen, torch.ones_like(p))[None]
+                class_indices = _class_indices(labels, active)[:, None]
+            directions = (-p).scatter_add(1, class_indices, torch.ones_like(p))[None]
         padded = output.new_zeros(len(directions), *output.shape)
         padded[:, :, active] = directions.to(output.dtype)
         return padded

@@ -37,24 +37,24 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     if select is None:
         fast_ids = {id(parameter) for module in model.modules() for parameter in _fast(module)}
-        chosen = {name: parameter for name, parameter in trained.items() if id(parameter) not in fast_ids}
+        selected = {name: parameter for name, parameter in trained.items() if id(parameter) not in fast_ids}
     elif isinstance(select, str):
-        chosen = {name: parameter for name, parameter in trained.items() if re.search(select, name)}
+        selected = {name: parameter for name, parameter in trained.items() if re.search(select, name)}
     elif callable(select):
-        chosen = {name: parameter for name, parameter in trained.items() if select(name, parameter)}
+        selected = {name: parameter for name, parameter in trained.items() if select(name, parameter)}
     else:
         names = list(select)
         if unknown := [name for name in names if name not in trained]:
             raise ValueError(f"select names {unknown[0]!r}: expected trained parameters, {_some(trained)}")
-        chosen = {name: parameter for name, parameter in trained.items() if name in names}
-    if not chosen:
+        selected = {name: parameter for name, parameter in trained.items() if name in names}
+    if not selected:
         raise ValueError(f"select = {select!r}: leaves no parameter of the model's trained ones, {_some(trained)}")
-    reference = next(iter(chosen.values()))
-    for name, parameter in chosen.items():
+    reference = next(iter(selected.values()))
+    for name, parameter in selected.items():
         if parameter.dtype != reference.dtype or parameter.device != reference.device:
             expected = f"{reference.dtype} on {reference.device}, as the others"
             raise ValueError(f"parameter {name!r} is {parameter.dtype} on {parameter.device}: expected {expected}")
-    return chosen
+    return selected
 
 
 def _fast(module: Any) -> list[nn.Parameter]:

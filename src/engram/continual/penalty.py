@@ -313,10 +313,10 @@ class QuadraticPenalty(ContinualMethod):
             if flat.device != like.device or flat.dtype != like.dtype:
                 self._set_flat({field: value.to(like) for field, value in self._flat.items()})
             return
-        chosen = (
+        selected_names = (
             self._shapes.keys() | slow_parameters(self.model, self.select).keys()
         )  # also parameters that have been frozen since
-        parameters = {name: parameter for name, parameter in self.model.named_parameters() if name in chosen}
+        parameters = {name: parameter for name, parameter in self.model.named_parameters() if name in selected_names}
         if lost := [name for name in self._shapes if name not in parameters]:
             warnings.warn(f"the model lost {', '.join(lost)}: their importance is dropped", stacklevel=3)
         fields = self._new_fields(parameters)

@@ -50,7 +50,7 @@ class Replay(ContinualMethod):
         self.classes: list[list[int] | None] = []  # of each task so far
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
-        """The mean loss of a batch of stored samples of the same size; 0 until the first task has ended.
+        """The mean loss of a batch of stored samples, as many as in ``x``; 0 until the first task has ended.
 
         Args:
             x: The batch; only its length is used.
@@ -60,11 +60,13 @@ class Replay(ContinualMethod):
         if not len(self.memory):
             return 0.0
         inputs, labels = self.memory.sample(len(x))
-        old_logits, total = self.model(inputs), torch.zeros((), device=inputs.device)
+        replayed_logits, total = self.model(inputs), torch.zeros((), device=inputs.device)
         for task_index, classes in enumerate(self.classes):
             rows = labels[:, 1] == task_index
             if rows.any():
-                total = total + task_cross_entropy(old_logits[rows], labels[rows, 0], classes) * rows.float().mean()
+                total = (
+                    total + task_cross_entropy(replayed_logits[rows], labels[rows, 0], classes) * rows.float().mean()
+                )
         return total
 
     def end_task(self, task: Task) -> None:

@@ -77,10 +77,10 @@ class Reservoir:
             len(inputs), generator=self.generator, dtype=torch.float64, device=self.generator.device
         ).cpu()
         slots = torch.where(numbers < self.capacity, numbers, (draws * (numbers + 1)).floor()).long().tolist()
-        chosen = {slot: row for row, slot in enumerate(slots) if slot < self.capacity}
-        if chosen:
+        row_of_slot = {slot: row for row, slot in enumerate(slots) if slot < self.capacity}
+        if row_of_slot:
             targets, rows = (
-                torch.tensor([*values], device=inputs.device) for values in (chosen.keys(), chosen.values())
+                torch.tensor([*values], device=inputs.device) for values in (row_of_slot.keys(), row_of_slot.values())
             )
             self._inputs[targets], self._labels[targets] = inputs[rows].detach(), labels[rows].detach()
         self.seen += len(inputs)

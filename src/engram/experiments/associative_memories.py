@@ -132,10 +132,10 @@ def reached(places: np.ndarray, errors: np.ndarray, most: float) -> float:
     above = errors > most
     if not above.any():
         return float(places[-1])
-    after = int(above.argmax())
-    if after == 0:
+    crossing = int(above.argmax())
+    if crossing == 0:
         return 0.0
-    return float(np.interp(most, errors[after - 1 : after + 1], places[after - 1 : after + 1]))
+    return float(np.interp(most, errors[crossing - 1 : crossing + 1], places[crossing - 1 : crossing + 1]))
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
@@ -150,9 +150,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         patterns = drawn(config.patterns, max(1, round(load * config.units)), config.units, generator)
         memory = registry.get("associative_memories", config.memory)(config.units, generator=memory_generator)
         apply_store(memory, patterns)
-        chosen = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
-        answer = apply_recall(memory, corrupted(chosen, float(noise), generator=generator))
-        errors[step], weights[step] = (answer != chosen).double().mean(), memory.n_weights
+        targets = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
+        answer = apply_recall(memory, corrupted(targets, float(noise), generator=generator))
+        errors[step], weights[step] = (answer != targets).double().mean(), memory.n_weights
         level = len(patterns) if config.rises == "load" else round(100 * float(noise))
         run.log(level, wrong=errors[step])
     limit = reached(places, errors, config.errors)
@@ -181,8 +181,8 @@ def step_of(config: Config) -> Callable[[], object]:
     patterns = drawn(config.patterns, max(1, round(LOAD * config.units)), config.units, generator)
     memory = registry.get("associative_memories", config.memory)(config.units, generator=generator)
     apply_store(memory, patterns)
-    chosen = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
-    return partial(apply_recall, memory, corrupted(chosen, config.noise, generator=generator))
+    targets = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
+    return partial(apply_recall, memory, corrupted(targets, config.noise, generator=generator))
 
 
 def arms() -> dict[str, dict[str, Any]]:

@@ -83,9 +83,9 @@ def parameter_count(config: Config) -> int:
 
 def matched(arm: Config) -> int:
     """The fewest units with which an arm has no fewer parameters than the modulated network."""
-    least = parameter_count(replace(arm, rule="modulated", alpha="connection"))
+    n_parameters = parameter_count(replace(arm, rule="modulated", alpha="connection"))
     sizes = itertools.count(arm.hidden_size)
-    return next(size for size in sizes if parameter_count(replace(arm, hidden_size=size)) >= least)
+    return next(size for size in sizes if parameter_count(replace(arm, hidden_size=size)) >= n_parameters)
 
 
 arms: dict[str, dict[str, Any]] = {

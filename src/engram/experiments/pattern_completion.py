@@ -50,9 +50,9 @@ class Config:
         registry.check("plasticity_rules", self.rule, "rule")
         if self.bits % 2:
             raise ValueError(f"bits = {self.bits}: expected an even number")
-        least = self.bits + (self.network != "lstm")
-        if self.hidden_size < least:
-            raise ValueError(f"hidden_size = {self.hidden_size}: expected at least {least}, with bits = {self.bits}")
+        units = self.bits + (self.network != "lstm")
+        if self.hidden_size < units:
+            raise ValueError(f"hidden_size = {self.hidden_size}: expected at least {units}, with bits = {self.bits}")
 
 
 # The best learning rates in pilots with other seeds: for the controls among 1e-4, 3e-4, 1e-3 and 3e-3, for the plastic

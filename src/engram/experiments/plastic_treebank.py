@@ -127,7 +127,13 @@ class Reading(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """A language model of plastic or plain LSTM layers with tied input and output features."""
+    """A language model of plastic or plain LSTM layers with tied input and output embeddings.
+
+    Args:
+        config: The settings.
+        types: Number of words in the vocabulary.
+        generator: Source of the initial parameters; torch's global one if None.
+    """
 
     def __init__(self, config: Config, types: int, generator: torch.Generator | None) -> None:
         super().__init__()
@@ -171,14 +177,14 @@ class LanguageModel(nn.Module):
 
         features = drop(self.embedding, config.dropout_embedding, len(self.embedding), 1)
         activity = functional.embedding(words, features)
-        batch, after = words.shape[1], []
+        batch, next_states = words.shape[1], []
         activity = dropped = drop(activity, config.dropout_input, 1, batch, activity.shape[2])
         for number, layer in enumerate(self.layers):
             activity, state = _in_parts(layer, dropped, None if carried is None else carried[number])
-            after.append(state)
+            next_states.append(state)
             probability = config.dropout_output if number == len(self.layers) - 1 else config.dropout_hidden
             dropped = drop(activity, probability, 1, batch, activity.shape[2])
-        return Reading(dropped, activity, after)
+        return Reading(dropped, activity, next_states)
 
     def predict(self, activity: Float[Tensor, "time batch features"]) -> Float[Tensor, "time batch types"]:
         """The logits of the next word."""

@@ -47,7 +47,7 @@ def check_grid(
     if name in chosen:
         raise ValueError(f"name = {name!r}: expected a name that differs from earlier choices, {', '.join(chosen)}")
     if not len(candidates) or len(set(candidates)) < len(candidates):
-        raise ValueError(f"candidates = {candidates!r}: expected numbers, no two of them equal")
+        raise ValueError(f"candidates = {candidates!r}: expected one or more distinct numbers")
     for value in candidates:
         checks.number("candidates", value, minimum=low, maximum=high if high < math.inf else None)
 

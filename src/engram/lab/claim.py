@@ -41,7 +41,7 @@ class Claim:
         untestable: The reason why no run here can decide it, if there is one; the verdict is *not testable here*.
 
     Raises:
-        TypeError: ``condition`` is no condition, ``presets`` is a single string, or ``seeds`` is not an integer.
+        TypeError: ``condition`` is not a condition, ``presets`` is a single string, or ``seeds`` is not an integer.
         ValueError: ``threshold`` or ``sameness`` is none of these words, or ``seeds`` is less than 2.
     """
 
@@ -121,12 +121,12 @@ class JudgedClaim:
         ours, low, high: Our value and its interval; all NaN without values. With a single seed, the interval is NaN.
         verdict: The verdict.
         why: The reason, if the interval does not decide the verdict.
-        resolution: How far from the threshold our value must be for this number of seeds to decide four times in five;
+        resolution: Distance of our value from the threshold at which this number of seeds decides four times in five;
             NaN unless the claim is statistical.
         p: The p-value of the threshold, over all looks; below 5 % if the interval decides; NaN if nothing was tested.
         adjusted: The verdict after Holm's correction over all claims that were tested in the run.
         look: The look, counted from 1, that decided it or is the last so far; 0 if all seeds are judged at once.
-        confidence: How often the interval covers the truth.
+        confidence: Probability that the interval covers the truth.
         is_open: Whether further looks, with more seeds, may decide it.
     """
 
@@ -225,12 +225,12 @@ def judge(
         claim: The claim.
         results: The finished trials: seed -> arm -> result.
         preset: The preset that was run.
-        seeds: How many seeds were requested; if one of them is missing, nothing is decided, since the failed seeds may
+        seeds: Number of seeds requested; if one of them is missing, nothing is decided, since the failed seeds may
             be the ones that matter.
         why_not: Why this run cannot decide the claim, if that is known beforehand.
         asked: The arms of the run; if they include all that the claim reads, it waits for their results.
-        looks: How many of the first seeds each look uses, until a look decides; the looks have the error probabilities
-            of ``errors_at`` (default: one look at all seeds).
+        looks: Number of the first seeds that each look uses, until a look decides; they have the error probabilities of
+            ``errors_at`` (default: one look at all seeds).
     """
     complete = {seed: arms for seed, arms in sorted(results.items()) if set(claim.arms) <= set(arms)}
     values: dict[int, float] = {}
@@ -251,7 +251,7 @@ def judge(
         complete_looks = zip(range(1, len(looks) + 1), looks, errors_at(len(looks)), strict=True)
         stages = [stage for stage in complete_looks if claim.seeds <= stage[1] and values.keys() >= {*range(stage[1])}]
     estimated = interval(claim, values, trials)
-    needed = max(claim.seeds, seeds)
+    seeds_needed = max(claim.seeds, seeds)
     holds, fails = claim.words(preset)
 
     def judged(verdict: Verdict, why: str = "", **of_look: Any) -> JudgedClaim:
@@ -268,9 +268,9 @@ def judge(
         return judged("undecided" if is_waiting else "not testable here", why)
     if failure and not (is_sequential and stages):
         return judged("undecided", failure)
-    if len(values) < needed or not stages:
-        needed = max(needed, next((count for count in looks if count >= claim.seeds), 0))
-        return judged("undecided", f"{len(values)} of the {needed} seeds that it needs", is_open=bool(looks))
+    if len(values) < seeds_needed or not stages:
+        seeds_needed = max(seeds_needed, next((count for count in looks if count >= claim.seeds), 0))
+        return judged("undecided", f"{len(values)} of the {seeds_needed} seeds that it needs", is_open=bool(looks))
     if not is_sequential and not all(map(math.isfinite, values.values())):
         return judged(fails, "a seed's value is not finite")
     if claim.sameness == "bitwise" and len(set(values.values())) > 1:

@@ -109,7 +109,7 @@ def fields(cls: type) -> dict[str, Field]:
     declared = getattr(cls, "__pydantic_fields__", {})
     hints = get_type_hints(cls, include_extras=True)
     docs = "\n".join(base.__doc__ or "" for base in reversed(cls.__mro__[:-1]))
-    listed = dict(re.findall(r"^ +(\w+): (.+)$", docs, re.MULTILINE))  # those of a dataclass without settings
+    documented = dict(re.findall(r"^ +(\w+): (.+)$", docs, re.MULTILINE))  # those of a dataclass without settings
     described: dict[str, Field] = {}
     for name in (field.name for field in dataclasses.fields(cast(Any, cls))):
         kind, *constraints = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
@@ -125,7 +125,7 @@ def fields(cls: type) -> dict[str, Field]:
             for attribute, sign in _SIGNS.items()
             if getattr(constraint, attribute, None) is not None
         ]
-        meaning = listed.get(name, "") if info is None else info.description or listed.get(name, "")
+        meaning = documented.get(name, "") if info is None else info.description or documented.get(name, "")
         extra = getattr(info, "json_schema_extra", None) or {}
         described[name] = Field(kind, tuple(limits), meaning, bool(extra.get("scales")))
     return described

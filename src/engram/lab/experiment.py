@@ -82,7 +82,7 @@ class Preset:
     """A size at which an experiment runs.
 
     Attributes:
-        seeds: How many seeds.
+        seeds: Number of seeds.
         changes: The settings that it changes, of all arms or of single ones.
         arms: Its arms (default: all).
         looks: The numbers of seeds after which a run until decided judges the claims.
@@ -115,7 +115,7 @@ class Arm:
     Attributes:
         trial: The training loop.
         config: The settings that it is given.
-        seconds: How long a trial takes on one core of a laptop, from the records; NaN if there is no record yet.
+        seconds: Seconds that a trial takes on one core of a laptop, from the records; NaN if there is no record yet.
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
@@ -454,7 +454,7 @@ def scale(config: Any) -> float:
 
 @functools.cache
 def _recorded_seconds(module: str) -> dict[str, dict[str, tuple[float, float]]]:
-    """How long a trial took, and its scale, by experiment and arm.
+    """The seconds that a trial took, and its scale, by experiment and arm.
 
     Read from ``seconds.json`` in the package of a module, or in the nearest package above that has one.
     """

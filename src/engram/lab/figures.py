@@ -207,7 +207,7 @@ class Profiles:
         title: Title of the figure.
         x_axis: Title of the horizontal axis.
         y_axis: Title of the vertical axis.
-        log: Which axes are logarithmic, as ``"x"`` or ``"xy"``.
+        log: The logarithmic axes, as in ``"x"`` or ``"xy"``.
     """
 
     lines: Mapping[str, tuple[str, str]]
@@ -289,19 +289,19 @@ class Grid:
         titles = [panel.layout.title.text or "" for panel in panels]
         grid = make_subplots(rows, self.columns, specs=specs, subplot_titles=titles, vertical_spacing=0.3 / rows)
         _name_by_method(panels)
-        first: dict[str, Any] = {}
+        trace_of_name: dict[str, Any] = {}
         for number, panel in enumerate(panels):
             cell = {"row": 1 + number // self.columns, "col": 1 + number % self.columns}
             for trace in panel.data:
                 if panel.layout.showlegend is False:
                     trace.update(showlegend=False)
-                elif trace.name in first:
+                elif trace.name in trace_of_name:
                     trace.update(showlegend=False, legendgroup=trace.name)
-                    if trace.type == first[trace.name].type == "scatter":
-                        trace.update(line={style: first[trace.name].line[style] for style in ("color", "dash")})
+                    if trace.type == trace_of_name[trace.name].type == "scatter":
+                        trace.update(line={style: trace_of_name[trace.name].line[style] for style in ("color", "dash")})
                 elif trace.name:
                     trace.update(legendgroup=trace.name)
-                    first[trace.name] = trace
+                    trace_of_name[trace.name] = trace
                 grid.add_trace(trace, **cell)
             for axis in ("xaxis", "yaxis"):
                 axis_layout = panel.layout[axis].to_plotly_json()

@@ -46,7 +46,7 @@ class Job:
         tensorboard: Whether event files are written as well.
         keep_state: Whether the state that the trial keeps is saved.
         finished: Whether there is a result that is still valid.
-        differs: What has changed, if there is a result or a checkpoint that is no longer valid.
+        differs: The changes, if there is a result or a checkpoint that is no longer valid.
         main: The script that started the run, with its hash, if the trial is defined there.
     """
 

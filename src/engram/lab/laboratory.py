@@ -81,10 +81,10 @@ def run(
     Args:
         experiment: The experiment, or its name in the registry.
         preset: ``"smoke"``, ``"laptop"`` or ``"paper"``.
-        seeds: How many seeds (default: the preset's).
+        seeds: Number of seeds (default: the preset's).
         arms: Only these arms (default: all).
-        jobs: How many trials at once (default: as many as fit on the cores, if workers are worth starting); 1 runs them
-            in this process.
+        jobs: Number of trials at once (default: as many as fit on the cores, if workers are worth starting); 1: all
+            run in this process.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
@@ -136,9 +136,9 @@ def run(
     all_jobs: list[Job] = []
     results = None
     with stoppable(root, console) as stop, _time_limit(stop, at_most) as is_over:
-        for before, count in pairwise([0, *counts]):
-            new_seeds = count - before if before else count  # an invalid number of seeds is reported by ``trials``
-            todo = trials(experiment, compared, seeds=new_seeds, first=before, arms=arms, device=device_of(device))
+        for start, count in pairwise([0, *counts]):
+            new_seeds = count - start if start else count  # an invalid number of seeds is reported by ``trials``
+            todo = trials(experiment, compared, seeds=new_seeds, first=start, arms=arms, device=device_of(device))
             present = Present()
             jobs_before, look_jobs = all_jobs, [prepare(trial, root, stop, present, **options) for trial in todo]
             order = {arm: index for index, arm in enumerate(compared)}
@@ -155,7 +155,7 @@ def run(
             look_results = read_back(experiment, root, note, last_statuses)
             is_whole = all(trial.state in ("finished", "failed") for trial in look_results.trials)
             if is_over() and not is_whole and results is not None:
-                run_note(seeds=before, jobs=jobs_before)  # an incomplete look decides nothing
+                run_note(seeds=start, jobs=jobs_before)  # an incomplete look decides nothing
                 break
             results = look_results
             if not until_decided or not is_whole:
@@ -172,7 +172,7 @@ def run(
 
 
 def workers_for(experiment: Experiment, preset: str, unfinished: Sequence[Job]) -> int:
-    """How many trials to run at once: as many as fit on the cores, if workers are worth starting.
+    """The number of trials to run at once: as many as fit on the cores, if workers are worth starting.
 
     Args:
         experiment: The experiment.
@@ -252,7 +252,7 @@ def say_expected(title: str, number: int, unfinished: Sequence[Job], workers: in
         title: Title of the run.
         number: The number of trials.
         unfinished: The unfinished jobs.
-        workers: How many run at once.
+        workers: Number of trials at once.
     """
     begin = f"[bold]{title}[/]: {number} trials, {number - len(unfinished)} done; "
     if not unfinished:
@@ -288,7 +288,7 @@ def perform_left(
     Args:
         unfinished: The trials.
         console: Where to show the progress.
-        workers: How many at once.
+        workers: Number of trials at once.
         on_finished: Called with each finished trial; returns lines to show, such as a verdict.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.

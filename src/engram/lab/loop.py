@@ -389,7 +389,7 @@ def _scalar(name: str, value: Any) -> float:
         return float(value.detach() if isinstance(value, torch.Tensor) else value)
     except (TypeError, ValueError):
         raise TypeError(f"metric {name!r} = {checks.shown(value)}: expected one number") from None
-    except RuntimeError as error:  # as of an earlier operation on a GPU
+    except RuntimeError as error:  # perhaps from an earlier operation on a GPU
         checks.note(error, **{f"metric {name!r}": value})
         raise
 

@@ -43,7 +43,7 @@ def hardware() -> dict[str, str | int | float]:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     import joblib
 
     return int(joblib.cpu_count())

@@ -24,7 +24,7 @@ _late: set[str] = set()  # modules loaded during a trial that its imports do not
 
 
 class Manifest(TypedDict):
-    """What a result depends on.
+    """The files, parts and packages that a result depends on.
 
     ``files`` has the SHA-256 of each file as loaded, empty if it is no longer known, by the name of the file
     (``"engram/registry.py"``, ``"$ENGRAM_DATA/..."``, or a path), and that of the names in each folder that was listed

@@ -123,7 +123,7 @@ class Measure:
         return Condition(self, Criterion(target - tolerance, target + tolerance))
 
     def averaged(self) -> Measure:
-        """The same ratio, averaged over seeds by the arithmetic mean; raise ValueError if it is no ratio."""
+        """The same ratio, averaged over seeds by the arithmetic mean; raise ValueError if it is not a ratio."""
         if self.form != "ratio":
             raise ValueError(f"averaged: expected a ratio, and {self.formula or 'the measure'} is a {self.form}")
         return replace(self, form="mean")

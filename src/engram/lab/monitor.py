@@ -29,7 +29,7 @@ class Monitor:
     Args:
         console: Where to show the progress.
         jobs: The trials, in the order in which they start.
-        workers: How many run at once.
+        workers: Number of trials at once.
         on_finished: Called with each finished trial; returns lines to show, such as a verdict.
         names: Names of the trials to show (default: arm and seed).
     """

@@ -35,7 +35,7 @@ def perform_all(
 
     Args:
         jobs: The trials.
-        workers: How many at once; with loky, 1 means this process.
+        workers: Number of trials at once; with loky, 1 means this process.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster; without one, a cluster is started for the run.
 

@@ -29,7 +29,7 @@ _FILE = re.compile(r"(?=.*\w)\S{1,200}\.(\w{1,12}|\*)")  # may have wildcards
 
 
 class _Reads(NamedTuple):
-    """What a source file reaches.
+    """The imports and files that a source file names.
 
     ``imported`` is what ``imports`` returns, without imports for type checkers; ``executed`` are the names used in code
     that runs on import; ``modules`` are regular expressions for the modules that it imports by a string; ``texts`` are
@@ -119,7 +119,7 @@ def _pattern(name: ast.expr) -> str:
 
 
 class Reach(NamedTuple):
-    """What modules reach, as in a manifest; ``texts`` are patterns of paths named in a source, with its module."""
+    """All that modules reach, as in a manifest; ``texts`` are patterns of paths named in a source, with its module."""
 
     modules: frozenset[str]
     files: dict[str, str]
@@ -130,7 +130,7 @@ class Reach(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def reach(roots: frozenset[str], state: tuple[int, int], asked: frozenset[tuple[tuple[str, str, str], str]]) -> Reach:
-    """What modules reach among the loaded ones.
+    """All that modules reach among the loaded ones.
 
     For engram's own packages, which register nothing on import, only the names that are used count; for other packages,
     everything that they import counts. The cache's key contains what is loaded and registered.

@@ -76,7 +76,7 @@ def write_note(
         experiment: Its name.
         preset: Name of the preset.
         changed: The settings that differ from it.
-        seeds: How many seeds.
+        seeds: Number of seeds.
         jobs: All trials.
         looks: The numbers of seeds at which claims are judged.
 
@@ -276,7 +276,7 @@ def _check(experiment: Experiment, note: Note, path: Path) -> None:
         arm, seed, folder = entry["arm"], entry["seed"], entry["folder"]
         is_own = folder.startswith(f"{arm}-{seed}-") and _DIGEST.fullmatch(folder.removeprefix(f"{arm}-{seed}-"))
         if arm not in note["arms"] or not is_own:
-            raise ValueError(f"{folder!r} is no folder of arm {arm}, seed {seed}")
+            raise ValueError(f"{folder!r} is not a folder of arm {arm}, seed {seed}")
 
 
 def _read_trial(entry: Entry, root: Path, note: Note, last: Status | None) -> tuple[TrialResult, Origin | None]:

@@ -244,11 +244,11 @@ def beside_criterion(judged: JudgedClaim) -> tuple[float, float, float] | None:
     criterion, ours = judged.claim.criterion, (judged.low, judged.high, judged.ours)
     if judged.verdict not in (*GOOD, *BAD, "undecided") or not all(map(math.isfinite, ours)):
         return None
-    half = (judged.high - judged.low) / 2
+    half_width = (judged.high - judged.low) / 2
 
     def position(value: float) -> float:
         margin = min(value - criterion.low, criterion.high - value)
-        distance = margin / half if half else math.copysign(math.inf, margin)
+        distance = margin / half_width if half_width else math.copysign(math.inf, margin)
         scaled = math.asinh(min(max(distance, -FARTHEST), FARTHEST)) / math.asinh(FARTHEST)
         return round(50 + 50 * scaled, 2)
 

@@ -36,11 +36,14 @@ class TrialResult:
     """One trial of a run; its result is empty unless it is finished.
 
     Attributes:
+        arm: Name of the arm.
+        seed: The seed.
         state: ``waiting``, ``running``, ``interrupted``, ``failed`` or ``finished``.
+        result: The results, by name.
         seconds: Processor time of a finished trial; otherwise the time since it began.
         folder: Its folder; empty for a trial read from a record.
         message: Why it failed.
-        choices: What it chose by ``run.choose``, by name.
+        choices: Its choices by ``run.choose``, by name.
     """
 
     arm: str
@@ -183,7 +186,7 @@ class Results:
 
     @functools.cached_property
     def choices(self) -> dict[str, list[Mapping[str, Choice]]]:
-        """What the finished trials of each arm chose by ``run.choose``, in the order of their seeds."""
+        """The choices of the finished trials of each arm by ``run.choose``, in the order of their seeds."""
         choices: dict[str, list[Mapping[str, Choice]]] = {arm: [] for arm in self.arms}
         for trial in self.trials:
             if trial.state == "finished":

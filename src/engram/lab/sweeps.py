@@ -94,10 +94,10 @@ def sweep(
         samples: Number of settings to draw at random, always the same ones, instead of a grid of all combinations.
         metric: The result that the figure shows (default: the experiment's headline, or the first).
         preset: ``"smoke"``, ``"laptop"`` or ``"paper"``, for the other fields.
-        seeds: How many seeds.
+        seeds: Number of seeds.
         first_seed: The first of them.
         arms: Only these arms (default: all).
-        jobs: How many trials at once (default: as many as fit on the cores, if workers are worth starting).
+        jobs: Number of trials at once (default: as many as fit on the cores, if workers are worth starting).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available).
         progress: Show the progress on the standard error stream.

@@ -68,7 +68,7 @@ def trials(
     Args:
         experiment: The experiment.
         compared: Its arms, at the size to run.
-        seeds: How many seeds.
+        seeds: Number of seeds.
         first: The first of them.
         arms: Only these arms (default: all).
         device: ``"cpu"`` or ``"cuda"``.
@@ -78,7 +78,7 @@ def trials(
         TypeError: ``seeds`` is not an int.
     """
     if isinstance(seeds, Sequence):
-        raise TypeError(f"seeds = {seeds!r}: expected how many seeds, an int; they begin at {first}")
+        raise TypeError(f"seeds = {seeds!r}: expected the number of seeds, an int; the first is {first}")
     checks.size("seeds", seeds, maximum=MOST_SEEDS)
     if isinstance(arms, str) or (arms is not None and not len(arms)):
         raise ValueError(f"arms = {arms!r}: expected a list of names")

@@ -18,7 +18,7 @@ class FiniteMDP(NamedTuple):
         successors: Next state of each outcome.
         probabilities: Probability of each outcome; they sum to 1 over the outcomes.
         rewards: Reward of each outcome.
-        terminal: Which states end an episode.
+        terminal: Whether a state ends the episode.
         start: The state in which an episode begins.
     """
 

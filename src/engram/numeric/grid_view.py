@@ -83,9 +83,9 @@ def _look(world, row, column, heading, shadows, beyond, view):
         below = one << middle  # the viewer's own cell
         for i in range(size - 1, -1, -1):
             free = empty[i] & ~hidden[i]
-            flood, before = below & free, np.int64(-1)
-            while flood != before:
-                before = flood
+            flood, previous_flood = below & free, np.int64(-1)
+            while flood != previous_flood:
+                previous_flood = flood
                 flood = (flood | (flood << 1) | (flood >> 1)) & free
             touched = (below | (flood << 1) | (flood >> 1)) & wall[i] & ~hidden[i]
             below = flood

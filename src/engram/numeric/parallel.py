@@ -60,7 +60,7 @@ def parallel_map(
         items: The items, in the order in which they are started.
         workers: Number of workers; with 1 and loky everything runs in this process.
         backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
-        attempts: How often an item is started at most; its result is ``LOST`` if a worker died every time.
+        attempts: Maximum number of times that an item is started; its result is ``LOST`` if a worker died every time.
         under_way: Whether an item may have been in progress when a worker died (default: any).
         wait: Calls the function that waits for the workers, for example in another thread (default: in this one).
 

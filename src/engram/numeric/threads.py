@@ -42,7 +42,7 @@ class Threads:
 
         Args:
             call: Called with a number, and with the memory of the thread.
-            count: How many numbers there are.
+            count: Number of calls.
             threads: The largest number of threads, including the calling one.
             memory: Returns new memory; called once by each thread.
         """

@@ -51,7 +51,7 @@ class Strategy:
         Raises:
             RuntimeError: ``ask`` was not called since the last ``tell``.
             TypeError: Neither or both of fitness and loss are given.
-            ValueError: There is not one number for each individual, or none of them is finite.
+            ValueError: There is not one number for each individual, or no number is finite.
         """
         if self._asked is None:
             raise RuntimeError("tell was called without a population: call ask before")
@@ -93,7 +93,7 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
 
     Raises:
         TypeError: Neither or both of fitness and loss are given.
-        ValueError: There is not one number for each individual, or none of them is finite.
+        ValueError: There is not one number for each individual, or no number is finite.
 
     Examples:
         >>> checked_loss([1.0, 2.0], None, 2)
@@ -114,12 +114,12 @@ def measured_loss(
         fitness: A number for each individual, to be maximised; None if ``loss`` is given.
         loss: A number for each individual, to be minimised; None if ``fitness`` is given.
         population_size: Number of individuals.
-        others: What happens to individuals without a finite number, for the warning.
-        stacklevel: Which caller the warning names, counted as in ``warnings.warn``.
+        others: Treatment of individuals without a finite number, for the warning.
+        stacklevel: The caller that the warning names, counted as in ``warnings.warn``.
 
     Raises:
         TypeError: Neither or both of fitness and loss are given.
-        ValueError: There is not one number for each individual, or none of them is finite.
+        ValueError: There is not one number for each individual, or no number is finite.
     """
     if (fitness is None) == (loss is None):
         raise TypeError("expected either fitness, to be maximised, or loss, to be minimised")
@@ -134,9 +134,9 @@ def measured_loss(
         raise ValueError(f"{name}: expected finite numbers, but none of {population_size} individuals has one")
     if finite.all():
         return values
-    bad = (~finite).nonzero()[:, 0].tolist()
-    individuals = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
-    message = f"{name} is not finite for {len(bad)} of {population_size} individuals ({individuals}): {others}"
+    not_finite = (~finite).nonzero()[:, 0].tolist()
+    individuals = ", ".join(map(str, not_finite[:10])) + (", ..." if len(not_finite) > 10 else "")
+    message = f"{name} is not finite for {len(not_finite)} of {population_size} individuals ({individuals}): {others}"
     warnings.warn(message, RuntimeWarning, stacklevel=stacklevel)
     return values
 

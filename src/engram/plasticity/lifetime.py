@@ -227,8 +227,8 @@ def _live_by_steps(net: NodePerturbationRNN, trials: Trials, who: Individuals) -
             state = net.step(state, clamp, perturbations[:, k], answering=answering, **options)
             if answering:
                 answers.append(state.activity[:, rnn.ANSWERS])
-            first, second = state.activity[:, rnn.MODULATORS].unbind(1)
-            signals.append(first - second)
+            positive, negative = state.activity[:, rnn.MODULATORS].unbind(1)
+            signals.append(positive - negative)
             if internal and trial >= INTERNAL_FIRST_TRIAL:
                 state = net.modulated(state)
             if k == trials.decision:

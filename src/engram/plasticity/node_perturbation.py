@@ -66,7 +66,7 @@ class Perturbations(NamedTuple):
     Attributes:
         first: Index in the lists at which those of each step begin; steps are counted through a whole lifetime.
         unit: The unit that each perturbation acts on.
-        size: What each perturbation adds to the unit's potential.
+        size: Value that each perturbation adds to the unit's potential.
     """
 
     first: Int[Tensor, "sets moments_and_end"]
@@ -351,23 +351,23 @@ class NodePerturbationRNN(nn.Module):
         checks.size("trials", trials, minimum=0)
         checks.size("steps", steps, minimum=0)
         loud = max(trials - QUIET_TRIALS, 0), max(steps - QUIET_STEPS, 0), self.units
-        firsts, events, total = [], [], 0
+        trial_starts, events, total = [], [], 0
         for _ in range(sets):
             sites = _bernoulli_sites(math.prod(loud), self.perturbation_prob, generator)
             trial, offset = sites // (loud[1] * loud[2] or 1), sites % (loud[1] * loud[2] or 1)
             moments = trial * steps + QUIET_STEPS + offset // self.units
-            first = torch.searchsorted(moments, torch.arange(trials * steps + 1))
-            firsts.append(first + total)
+            step_starts = torch.searchsorted(moments, torch.arange(trials * steps + 1))
+            trial_starts.append(step_starts + total)
             total += len(sites)
             events.append((offset % self.units).to(torch.int16))
         size = (2 * torch.rand(total, generator=generator) - 1) * self.perturbation
-        return Perturbations(torch.stack(firsts), torch.cat(events), size)
+        return Perturbations(torch.stack(trial_starts), torch.cat(events), size)
 
     def modulated(self, state: NodePerturbationState) -> NodePerturbationState:
         """The state after the modulators have changed the plastic weights, as internal modulation does."""
         checks.arguments()
-        first, second = state.activity[:, MODULATORS].unbind(1)
-        change = three_factor(state.eligibility, INTERNAL_ETA * (first - second), self.clip)
+        positive, negative = state.activity[:, MODULATORS].unbind(1)
+        change = three_factor(state.eligibility, INTERNAL_ETA * (positive - negative), self.clip)
         return state._replace(trace=state.trace + change)
 
 

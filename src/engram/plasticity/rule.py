@@ -297,7 +297,7 @@ class RatedRule(PlasticityRule):
             return
         if state.trace.shape[1:] != self.connections:
             expected = ", ".join(map(str, ("batch", *self.connections)))
-            raise ValueError(f"state.trace.shape = {tuple(state.trace.shape)}: expected ({expected}), as of eta")
+            raise ValueError(f"state.trace.shape = {tuple(state.trace.shape)}: expected ({expected}), as eta has")
         if self.coefficients(post, modulator).gain.dim() < 3:
             raise TypeError(f"coefficients of {type(self).__name__}: expected a gain that contains self.rate()")
 

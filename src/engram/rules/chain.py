@@ -287,9 +287,9 @@ class Chain(NamedTuple):
             )
         for module in self.before:
             x = module(x)
-        first = self.layers[0].module
-        size = (first.in_features,) if isinstance(first, nn.Linear) else (first.in_channels, "height", "width")
-        checks.tensor("x", x, ("batch", *size), like=first.weight)
+        layer = self.layers[0].module
+        size = (layer.in_features,) if isinstance(layer, nn.Linear) else (layer.in_channels, "height", "width")
+        checks.tensor("x", x, ("batch", *size), like=layer.weight)
         if not len(x):
             raise ValueError(f"x.shape = {tuple(x.shape)}: expected at least one sample")
         return x

@@ -318,7 +318,7 @@ def apply_rule(
         form = _form(rule.init(model, torch.Generator().manual_seed(0)))
         if _form(state) != form:
             raise ValueError(
-                f"state: expected tensors of shapes {form}, as of this network, not {_form(state)}"
+                f"state: expected tensors of shapes {form}, as for this network, not {_form(state)}"
             ) from None
         raise
     for name, grad in grads.items():

@@ -94,8 +94,8 @@ class EquilibriumPropagation(LearningRule[None]):
         """The outputs y of the free phase."""
         checks.arguments()
         network, units = self._read(model)
-        first = network.layers[0].forward(network.enter(x))
-        return units[-1].rho(self._free(network, units, first)[0][-1])
+        activity = network.layers[0].forward(network.enter(x))
+        return units[-1].rho(self._free(network, units, activity)[0][-1])
 
     @torch.no_grad()
     def update(
@@ -115,15 +115,15 @@ class EquilibriumPropagation(LearningRule[None]):
         """
         checks.arguments()
         network, units = self._read(model)
-        first = network.layers[0].forward(network.enter(x))
-        free, residual = self._free(network, units, first)
+        activity = network.layers[0].forward(network.enter(x))
+        free, residual = self._free(network, units, activity)
         output = units[-1].rho(free[-1])
         loss, size = output_loss(output, target), len(output)
         signs = output.new_ones(2 * size if self.symmetric else size, 1)
         signs[size:] = -1
         nudged = [torch.cat((s, s)) for s in free] if self.symmetric else free
         targets = torch.cat((target, target)) if self.symmetric else target
-        drive = torch.cat((first.pre, first.pre)) if self.symmetric else first.pre
+        drive = torch.cat((activity.pre, activity.pre)) if self.symmetric else activity.pre
         for _ in range(self.nudge_steps):
             nudge = output_error(units[-1].rho(nudged[-1]), targets) * (self.beta * signs)
             nudged = self._step(network, units, nudged, drive, nudge)
@@ -131,7 +131,10 @@ class EquilibriumPropagation(LearningRule[None]):
             nudged = [torch.cat(pair) for pair in zip(nudged, free, strict=True)]
             signs = torch.cat((signs, -signs))
         scale = -1 / ((2 if self.symmetric else 1) * self.beta * size)
-        active = [torch.cat((first.input, first.input)), *(unit.rho(s) for unit, s in zip(units, nudged, strict=True))]
+        active = [
+            torch.cat((activity.input, activity.input)),
+            *(unit.rho(s) for unit, s in zip(units, nudged, strict=True)),
+        ]
         grads: dict[str, Tensor] = {}
         for layer, pre, post in zip(network.layers, active[:-1], active[1:], strict=True):
             grads |= layer.weight_gradients(pre, signs * scale * post)

@@ -21,7 +21,7 @@ class WeightPerturbation(LearningRule[Tensor]):
 
     Args:
         sigma: Standard deviation of the noise, above 0.
-        pairs: Number of pairs of opposite changes over which an update averages; each takes two forward passes.
+        pairs: Number of pairs of opposite perturbations over which an update averages; each takes two forward passes.
 
     Source: Jabri and Flower, "Weight perturbation: an optimal architecture and learning technique for analog VLSI
     feedforward and recurrent multilayer networks" (1992); pairs as in Spall, "Multivariate stochastic approximation
@@ -75,9 +75,9 @@ class WeightPerturbation(LearningRule[Tensor]):
                     torch.func.functional_call(model, {n: w + sign * noise[n] for n, w in weights.items()}, x)
                     for sign in (1, -1)
                 ]
-            up, down = (output_loss(output, target) for output in outputs)
-            slope = (up - down) / (2 * self.sigma**2 * self.pairs)
-            for name, change in noise.items():
-                grads[name].addcmul_(change, slope)
-            losses += [up, down]
+            loss_plus, loss_minus = (output_loss(output, target) for output in outputs)
+            slope = (loss_plus - loss_minus) / (2 * self.sigma**2 * self.pairs)
+            for name, perturbation in noise.items():
+                grads[name].addcmul_(perturbation, slope)
+            losses += [loss_plus, loss_minus]
         return checked_update(self, grads, chain.new_key(generator), torch.stack(losses).mean())

@@ -198,9 +198,9 @@ class DenseMap(LocalMap):
     def _in_arrays(self) -> tuple[int, int]:
         margin = self.view_size + 2
         agent = np.add(self._origin, self.pose[:2])
-        before = np.maximum(margin - agent, 0)
-        after = np.maximum(agent + margin + 1 - self._maps.shape[1:], 0)
-        pads = [(0, 0), *((int(b), int(a)) for b, a in zip(before, after, strict=True))]
+        missing_before = np.maximum(margin - agent, 0)
+        missing_after = np.maximum(agent + margin + 1 - self._maps.shape[1:], 0)
+        pads = [(0, 0), *((int(b), int(a)) for b, a in zip(missing_before, missing_after, strict=True))]
         self._maps, self._seen = np.pad(self._maps, pads), np.pad(self._seen, pads)
-        self._origin = (self._origin[0] + int(before[0]), self._origin[1] + int(before[1]))
+        self._origin = (self._origin[0] + int(missing_before[0]), self._origin[1] + int(missing_before[1]))
         return self.pose.row + self._origin[0], self.pose.column + self._origin[1]

@@ -258,6 +258,6 @@ def _alike(query: tuple[int, int, View], key: tuple[int, int, View]) -> float:
     if query[1] != key[1]:
         return -1.0
     view, first_view = query[2], key[2]
-    same = np.count_nonzero((view == first_view) & (view != HIDDEN))
+    n_equal = np.count_nonzero((view == first_view) & (view != HIDDEN))
     visible = math.sqrt(np.count_nonzero(view != HIDDEN) * np.count_nonzero(first_view != HIDDEN))
-    return same / visible if visible else 0.0
+    return n_equal / visible if visible else 0.0

@@ -98,17 +98,17 @@ class FrontierExplorer:
         """The next move: one cell up, down, left or right (0 to 3), heading that way; None if nothing is left to do.
 
         Args:
-            view: What is seen now: labels, 0 for an empty cell, above 0 for walls, -1 for what is not visible.
+            view: The current view: labels, 0 for an empty cell, above 0 for walls, -1 for what is not visible.
             moved: Whether the last move succeeded; if not, the agent has turned but is still where it was.
         """
         if self.reason:
             return None
         self.map.checked(view)  # before the agent moves on its map
         if self._last is not None:
-            before = self.map.pose
+            previous_pose = self.map.pose
             self.map.move(self._last)
             if not moved:
-                self.map.place(before._replace(heading=self._last))
+                self.map.place(previous_pose._replace(heading=self._last))
                 self._plan.clear()
         self._remember(view, deciding=not self._plan)
         if not self._plan:
@@ -156,9 +156,9 @@ class FrontierExplorer:
             weight *= sizes
         if self.head_bias:
             weight[(down > 0, down < 0, right > 0, right < 0)[pose.heading]] *= 1e-5
-        chosen = int(self.rng.choice(len(weight), p=weight / weight.sum()))
-        heading = arrival_heading(int(down[chosen]), int(right[chosen]))
-        return self._walk(int(rows[chosen]), int(columns[chosen]), _ANY_HEADING[heading])
+        index = int(self.rng.choice(len(weight), p=weight / weight.sum()))
+        heading = arrival_heading(int(down[index]), int(right[index]))
+        return self._walk(int(rows[index]), int(columns[index]), _ANY_HEADING[heading])
 
     def _to_edge(self) -> list[int] | None:
         """The moves to a random empty cell beside a frontier, near ones more often.

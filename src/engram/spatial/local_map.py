@@ -227,9 +227,9 @@ class LocalMap:
         height, width = self._flags.shape
         if margin <= row < height - margin and margin <= column < width - margin:
             return row, column
-        before = np.maximum(margin - np.array([row, column]), 0)
-        after = np.maximum(np.array([row + margin + 1 - height, column + margin + 1 - width]), 0)
-        self._grow(before, after)
+        missing_before = np.maximum(margin - np.array([row, column]), 0)
+        missing_after = np.maximum(np.array([row + margin + 1 - height, column + margin + 1 - width]), 0)
+        self._grow(missing_before, missing_after)
         return self.pose.row + self._origin[0], self.pose.column + self._origin[1]
 
     def _grow(self, before: np.ndarray, after: np.ndarray) -> None:
@@ -238,11 +238,11 @@ class LocalMap:
         before, after = before + shape // 2 * (before > 0), after + shape // 2 * (after > 0)
         rows, columns = (slice(start, start + length) for start, length in zip(before, shape, strict=True))
         height, width = (shape + before + after).tolist()
-        old, counts = self._cells, self._counts
+        previous_cells, counts = self._cells, self._counts
         self._allocate(height, width)
-        for array, larger in zip(old[:4], self._cells, strict=False):
+        for array, larger in zip(previous_cells[:4], self._cells, strict=False):
             larger[rows, columns] = array
-        self._rows[rows], self._columns[columns] = old[4:6]
+        self._rows[rows], self._columns[columns] = previous_cells[4:6]
         self._origin = (self._origin[0] + int(before[0]), self._origin[1] + int(before[1]))
         if counts[kernels.BOTTOM] < 0:  # nothing is known yet: the bounds are at the ends of the arrays
             counts[kernels.TOP :] = (height, width, -1, -1)

@@ -67,12 +67,12 @@ def compare(
         kind: The kind (default: from the class).
         against: Compare only with these (default: all registered ones of the experiments).
         tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
-        seeds: How many seeds.
+        seeds: Number of seeds.
         until_decided: Evaluate after 5, 10, 20 and 40 seeds instead, until it is decided for every other method
             whether yours is better, worse or equally good; the error probabilities of all looks add up to 5 %.
         fresh: Run the registered methods here too, instead of using their records.
         preset: ``"laptop"``, ``"smoke"`` or ``"paper"``, as for the experiments.
-        jobs: How many trials at once (default: as many as fit on the cores).
+        jobs: Number of trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``); comparisons use its subfolder ``compare``.
         progress: Show the progress on the standard error stream.
 
@@ -159,10 +159,10 @@ def record(
 
     Args:
         kind: One of ``KINDS``.
-        seeds: How many seeds.
+        seeds: Number of seeds.
         tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
         missing: Run only the parts without shipped results; ``renew`` may have removed some.
-        jobs: How many trials at once (default: as many as fit on the cores).
+        jobs: Number of trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
     """
     options: dict[str, Any] = {"preset": "laptop", "jobs": jobs, "runs": runs_folder(runs) / "compare"}
@@ -193,7 +193,7 @@ def renew(
 
     Args:
         kind: One of ``KINDS``.
-        jobs: How many trials at once (default: as many as fit on the cores).
+        jobs: Number of trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         previous: Returns what ``first_values`` gives for a task with the code before the edit, on this machine.
 
@@ -231,7 +231,7 @@ def first_values(
     Args:
         kind: One of ``KINDS``.
         task: The name of the task.
-        jobs: How many trials at once (default: as many as fit on the cores).
+        jobs: Number of trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
     """
     (event,) = (event for event in events(kind) if event.contest.task == task)
@@ -452,7 +452,7 @@ class Comparison:
 
         Args:
             rivals: The other methods to compare with.
-            count: How many seeds.
+            count: Number of seeds.
             shipped: The shipped results of rivals.
             options: Further arguments of ``run``.
         """
@@ -567,12 +567,12 @@ def _note(trial: TrialResult, took: float) -> str:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Compute with one thread, as trials do."""
-    before = torch.get_num_threads()
+    n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(n_threads)
 
 
 def _seconds(step: Callable[[], object]) -> float:

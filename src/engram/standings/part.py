@@ -20,12 +20,12 @@ HELD_OUT = ("engram.experiments", "engram.tasks", "sklearn.datasets", "torchvisi
 
 
 class Part(NamedTuple):
-    """A part that is compared.
+    """A part of the registry, or of a file, that is compared with others.
 
     Attributes:
-        reference: Its name in the registry, or its place, as ``"file.py:Name"``.
-        title: Its title.
-        kind: Its kind.
+        reference: Its registered name, or its place, as in ``"file.py:Name"``.
+        title: Its name in tables and figures.
+        kind: Its kind, one of ``KINDS``.
         make: The callable that makes it.
     """
 
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
     @property
     def about(self) -> str:
-        """What it is: the first sentence of its docstring, or else of its module's; empty without either."""
+        """The first sentence of its docstring, or else of its module's; empty without either."""
         maker = self.make.func if isinstance(self.make, partial) else self.make
         module_doc = getattr(sys.modules.get(getattr(maker, "__module__", "")), "__doc__", None)
         return registry.summary(getattr(maker, "__doc__", None) or module_doc or "")
@@ -104,8 +104,8 @@ def check_honest(module: ModuleType) -> None:
     while pending:
         name = pending.pop()
         top = name.partition(".")[0]
-        source = sys.modules.get(name)
-        file = getattr(source, "__file__", None)
+        imported = sys.modules.get(name)
+        file = getattr(imported, "__file__", None)
         if name in checked or top in ("engram", "torch") or file is None or not file.endswith(".py"):
             continue
         checked.add(name)

@@ -33,7 +33,7 @@ class Task:
         chance: The value that guessing reaches; None if unknown.
         trivial: A trivial method; empty if there is none.
         bits: The base-2 logarithm of the bits of inductive bias needed to generalise; None if not measured.
-        curve: What the learning curves show; empty for the measure.
+        curve: The quantity that the learning curves show; empty for the measure.
         goal: The method whose measure the curves should approach; empty for the best one, None if they show something
             other than the measure.
         equal_seconds: Whether the curves are compared at equal seconds.
@@ -60,7 +60,7 @@ class Task:
 
     @property
     def curve_in_words(self) -> str:
-        """What the learning curves show, as a reader sees it."""
+        """The quantity that the learning curves show, as a reader sees it."""
         return (self.curve or self.measure).replace("_", " ")
 
 
@@ -151,9 +151,9 @@ class Scores:
             other: The name of the method that it is compared with.
         """
         spec = self._task(task)
-        first, second = (self.entries[task][name].values for name in (method, other))
+        values, other_values = (self.entries[task][name].values for name in (method, other))
         sign = 1 if spec.maximize else -1
-        differences = [sign * (first[seed] - second[seed]) for seed in first if seed in second]
+        differences = [sign * (values[seed] - other_values[seed]) for seed in values if seed in other_values]
         if len(differences) < 2:
             return Estimate(math.nan, math.nan, math.nan, math.nan)
         return estimate(differences, confidence=spec.confidence)
@@ -319,8 +319,8 @@ class Scores:
     @property
     def paragraph(self) -> str:
         """A summary of all results: the leaders by task, the ranks, and the tasks where none beats a trivial one."""
-        first = {task: max(row, key=row.__getitem__) for task, row in self.scores.items() if row}
-        led = {method: [task for task, best in first.items() if best == method] for method in first.values()}
+        leaders = {task: max(row, key=row.__getitem__) for task, row in self.scores.items() if row}
+        led = {method: [task for task, best in leaders.items() if best == method] for method in leaders.values()}
         order = self.ranks
         lines = [
             f"{len(self.methods)} methods on {len(self.tasks)} tasks.",
@@ -427,11 +427,11 @@ def _nearest(row: Mapping[str, Entry], own: Sequence[str]) -> dict[str, str]:
     total = np.zeros((len(row_methods), len(operators_by_method)))
     for seed in seeds:
         size = math.isqrt(len(operators_by_method[row_methods[0]][seed]))
-        first, second = (
+        row_operators, column_operators = (
             np.array([operators_by_method[method][seed] for method in methods]).reshape(-1, size, size)
             for methods in (row_methods, operators_by_method)
         )
-        total += operator_distances(first, second, restarts=RESTARTS)
+        total += operator_distances(row_operators, column_operators, restarts=RESTARTS)
     names = list(operators_by_method)
     for index, method in enumerate(row_methods):
         total[index, names.index(method)] = math.inf

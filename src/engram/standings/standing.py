@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Standing(Scores):
-    """What ``engram.compare`` returns: scores, with figures and a report."""
+    """The result of ``engram.compare``: scores, with figures and a report."""
 
     @property
     def figures(self) -> dict[str, go.Figure]:

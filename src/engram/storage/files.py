@@ -102,7 +102,7 @@ def write_sealed(path: Path, content: Mapping[str, Any], *, named: bool = True) 
 
 
 def read_sealed(path: Path, shape: type[Shape]) -> Shape:
-    """What ``write_sealed`` wrote, validated as by ``read_json``; CorruptFileError also if it was altered since."""
+    """The content written by ``write_sealed``, validated as by ``read_json``; CorruptFileError if it was altered."""
     text = read_bytes(path)
     validated = _validated(path, _adapter(cast(Hashable, shape)).validate_json, text)
     content = json.loads(text)

@@ -56,11 +56,11 @@ class DriftingGaussians:
         end = self.n_samples + checks.size("n_samples", n_samples, minimum=0)
         edges = [self.n_samples, *sorted(jump for jump in self.jumps if self.n_samples < jump < end), end]
         segments = []
-        for first, stop in pairwise(edges):
-            if first in self.jumps and first < stop:
+        for start, stop in pairwise(edges):
+            if start in self.jumps and start < stop:
                 self.centres = self._rng.random(self.centres.shape)
-            chosen = self._rng.integers(len(self.centres), size=stop - first)
-            noise = self._rng.standard_normal((stop - first, self.centres.shape[1]))
-            segments.append(self.centres[chosen] + self.scale * noise)
+            components = self._rng.integers(len(self.centres), size=stop - start)
+            noise = self._rng.standard_normal((stop - start, self.centres.shape[1]))
+            segments.append(self.centres[components] + self.scale * noise)
         self.n_samples = end
         return np.concatenate(segments)

@@ -98,7 +98,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         """The observation of every environment, as a new array."""
 
     def _ends(self) -> tuple[Ends, Ends]:
-        """Which episodes this step terminates, and which it truncates, as new arrays."""
+        """The episodes that this step terminates and those that it truncates, as new arrays."""
         return self.steps >= self.episode_len, np.zeros(self.num_envs, dtype=bool)
 
     def _picture(self, row: int) -> Picture:

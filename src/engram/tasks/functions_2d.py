@@ -79,7 +79,7 @@ def function_2d(name: str, generator: torch.Generator | None = None) -> Function
     """A function of the plane, with random parameters if it has any.
 
     Args:
-        name: One of ``FUNCTIONS``; points are uniform but for ``"two-moon"``, ``"rotated-two-moon"`` and ``"blobs"``.
+        name: One of ``FUNCTIONS``; points are uniform except in ``"two-moon"``, ``"rotated-two-moon"`` and ``"blobs"``.
         generator: Draws centre and radius of a ``"circle"``, the projection of ``"random-xor"`` and the centres of the
             five ``"blobs"``; None: a generator of seed 0.
 
@@ -129,8 +129,8 @@ def _inside(centre: tuple[float, float], radius: float, x: Tensor, y: Tensor) ->
 
 
 def _projected_xor(projection: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    first, second = (projection.to(x) @ torch.stack([x, y, torch.ones_like(x)])).unbind()
-    return first * second > 0
+    u, v = (projection.to(x) @ torch.stack([x, y, torch.ones_like(x)])).unbind()
+    return u * v > 0
 
 
 def _unrelated(count: int, generator: torch.Generator) -> tuple[Points, Classes]:

@@ -77,7 +77,7 @@ class OneShotCharacters:
             return torch.randint(high, shape, generator=generator, device=device)
 
         characters, drawings = self.images.shape[:2]
-        chosen = torch.rand((batch_size, characters), generator=generator, device=device).topk(self.ways).indices
+        character_of = torch.rand((batch_size, characters), generator=generator, device=device).topk(self.ways).indices
         labels = torch.rand((batch_size, self.ways), generator=generator, device=device).argsort()
         turns = integers(4, batch_size, self.ways) * self.rotations
         drawing_of = integers(drawings, batch_size, self.ways)
@@ -89,7 +89,7 @@ class OneShotCharacters:
         def with_query(per_way: Tensor, query: Tensor | None = None) -> Tensor:
             return torch.cat((per_way, per_way.gather(1, queried_way) if query is None else query), dim=1).t()
 
-        images = self.images[with_query(chosen), with_query(drawing_of, queried)]
+        images = self.images[with_query(character_of), with_query(drawing_of, queried)]
         turn = with_query(turns)[..., None, None]
         turned = torch.where(turn % 2 == 1, images.rot90(1, (2, 3)), images)
         images = torch.where(turn >= 2, turned.flip(2, 3), turned)

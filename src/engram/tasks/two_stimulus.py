@@ -105,13 +105,13 @@ def ladder_rung(accuracy: float, loss: float, rungs: Sequence[Rung]) -> str:
 
 def _best_answers(table: Sequence[int], groups: list[int]) -> tuple[float, float]:
     """Accuracy and loss of the best answer to each group of indistinguishable stimulus pairs."""
-    right, loss = 0.0, 0.0
+    accuracy, loss = 0.0, 0.0
     for group in set(groups):
         answers = [answer for answer, label in zip(table, groups, strict=True) if label == group]
         share = sum(answers) / len(answers)
-        right += max(share, 1 - share) * len(answers) / 4
+        accuracy += max(share, 1 - share) * len(answers) / 4
         loss += 2 * share * (1 - share) * (RIGHT - WRONG) ** 2 * len(answers) / 4
-    return right, loss
+    return accuracy, loss
 
 
 @dataclass(frozen=True)
@@ -147,13 +147,13 @@ class Timing:
 
     def __post_init__(self) -> None:
         checks.arguments()
-        last, before = 0, "the start of the trial"
+        earliest, event = 0, "the start of the trial"
         for name in ("stimulus1", "stimulus2", "response", "decision", "feedback"):
             value = getattr(self, name)
             start, stop = (value, value + 1) if name == "decision" else value
-            if not last <= start < stop <= self.steps:
-                raise ValueError(f"{name} = {value}: expected from {last}, {before}, on, and within {self.steps} steps")
-            last, before = (start, "the decision") if name == "decision" else (stop, f"the end of {name}")
+            if not earliest <= start < stop <= self.steps:
+                raise ValueError(f"{name} = {value}: expected from {earliest} ({event}) to {self.steps}")
+            earliest, event = (start, "the decision") if name == "decision" else (stop, f"the end of {name}")
 
     @classmethod
     def default(cls, dt: float = 20.0) -> Timing:

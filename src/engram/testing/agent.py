@@ -84,7 +84,7 @@ def _fitting(make: Make) -> list[str]:
 
 
 class _Step(NamedTuple):
-    """What an agent observed and did, and the outcome."""
+    """One step of an agent: its observation, its action, and the outcome."""
 
     observation: Any
     action: Any

@@ -62,7 +62,7 @@ def check_learning_rule(
             ``"black box"``, that it works with any activation; ``"device"``, that a GPU gives the same as the CPU.
 
     Raises:
-        TypeError: What ``rule_class`` makes is no ``LearningRule``.
+        TypeError: ``rule_class`` does not make a ``LearningRule``.
         ValueError: An exemption is unknown or gives no reason.
 
     Examples:

@@ -48,7 +48,7 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
             surrogate gradients.
 
     Raises:
-        TypeError: What ``module_class`` makes is no ``torch.nn.Module``.
+        TypeError: ``module_class`` does not make a ``torch.nn.Module``.
         ValueError: An exemption is unknown or gives no reason.
 
     Examples:

@@ -43,7 +43,7 @@ def check_made(name: str, part: T, kind: type) -> T:
 
     Args:
         name: The name of the maker, for the error.
-        part: What it has made.
+        part: The part that it has made.
         kind: The class on which the contract builds.
     """
     if not isinstance(part, kind):
@@ -155,12 +155,12 @@ def in_threads(call: Callable[[], Any], count: int = 8) -> list[Any]:
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
     """Set torch's default floating-point type within the block."""
-    before = torch.get_default_dtype()
+    previous_dtype = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         yield
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(previous_dtype)
 
 
 def assert_states_are_refused(part: Any, other: Any, *, empty: bool = False) -> None:

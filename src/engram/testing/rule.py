@@ -30,7 +30,7 @@ def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
 
     Raises:
         AssertionError: A promise is broken; the message says which.
-        TypeError: What ``rule_class`` makes is no ``PlasticityRule``.
+        TypeError: ``rule_class`` does not make a ``PlasticityRule``.
 
     Examples:
         >>> from engram.plasticity import Retroactive

@@ -31,7 +31,7 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
 
     Raises:
         AssertionError: A promise is broken; the message says which.
-        TypeError: What ``rule_class`` makes is no ``SynapticRule``.
+        TypeError: ``rule_class`` does not make a ``SynapticRule``.
 
     Examples:
         >>> from engram.rules.synaptic import oja

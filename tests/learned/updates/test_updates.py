@@ -508,7 +508,10 @@ def test_a_rule_without_parameters_is_not_trained():
             lambda demo: demo._replace(targets=(torch.ones(100, 7),) * 2),
             r"= \(100, 7\): expected \(100, 12\)",
         ),
-        (lambda demo: demo._replace(start={"0.weight": torch.ones(2)}), r"episodes\[0\].start has other parameters"),
+        (
+            lambda demo: demo._replace(start={"0.weight": torch.ones(2)}),
+            r"episodes\[0\].start: expected the parameters of body",
+        ),
         (lambda demo: None, "episodes is empty"),
     ],
 )

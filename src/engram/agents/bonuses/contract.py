@@ -105,7 +105,7 @@ class CheckedBonus:
                 checks.finite(name, tensor)
         if std is not None and not (std > 0).all():
             raise ValueError(f"std has {std.min()}: expected numbers above 0")
-        self.mean, self.std = (None if given is None else given.clone() for given in (mean, std))
+        self.mean, self.std = (None if statistic is None else statistic.clone() for statistic in (mean, std))
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         self.checked = make_bonus(self.obs_shape, self.num_envs, generator=generator)
         if not isinstance(self.checked, ExplorationBonus):

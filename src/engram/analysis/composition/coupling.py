@@ -30,7 +30,7 @@ def coupling(
     curve_y: Float[np.ndarray, " points"],
     level: float = 0.8,
 ) -> Coupling:
-    """How closely two learning curves go together; they reach the level at the same time if ``index`` is 1.
+    """The coupling of two learning curves, which reach the level at the same time if ``index`` is 1.
 
     Curves with a common condition, such as accuracies that both require a single bump, therefore also rise together.
 

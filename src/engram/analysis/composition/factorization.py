@@ -12,7 +12,7 @@ from engram import checks
 
 @dataclass(frozen=True)
 class Factorization:
-    """How additive a representation is (R^2), and the mean |cos| between factors and within one factor."""
+    """The R^2 of an additive model of a representation, and the mean |cos| between factors and within one factor."""
 
     additive_r2: float
     between_cos: float
@@ -26,7 +26,7 @@ def factorization(
     *,
     centred: bool = True,
 ) -> Factorization:
-    """How close a representation of a grid of two factors is to a sum, H(a, b) ~ m + u(a) + w(b).
+    """Additivity of a representation of a grid of two factors, H(a, b) ~ m + u(a) + w(b).
 
     u(a) is the mean of H(a, b) over b, minus the overall mean m, and w(b) likewise. The measures are the R^2 of the
     sum; the mean |cos| between u(a) and w(b), which is 0 for orthogonal factors; and that between u(a) and u(a') (and

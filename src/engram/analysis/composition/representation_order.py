@@ -26,7 +26,7 @@ class RepresentationOrder:
 def representation_order(
     H: Float[np.ndarray, "n features"], labels: Float[np.ndarray, "n labels"], k: int = 5
 ) -> RepresentationOrder:
-    """How far apart the labels of nearest neighbours in a representation are, relative to those of all pairs.
+    """The distance between labels of nearest neighbours in a representation, relative to that of all pairs.
 
         order = mean distance of labels to those of the k nearest others in H / mean distance of labels of all pairs
 

@@ -189,18 +189,18 @@ def log_modes_up_to(M: Number, m: Number, manifold: str = "sphere") -> tuple[Num
 
 
 def check_names(inputs: Mapping[str, Any]) -> None:
-    """Raise a TypeError unless the names are those of fields of a task, and no field without a default is missing."""
+    """Raise TypeError if an input is not a field of ``GeneralizationTask``, or a field without a default is missing."""
     field_names = [field.name for field in fields(GeneralizationTask)]
     for name, value in inputs.items():
         if name not in field_names:
             raise TypeError(f"{name} = {checks.shown(value)}: expected one of the arguments {', '.join(field_names)}")
     required = [field.name for field in fields(GeneralizationTask) if field.default is MISSING]
     if missing := [name for name in required if name not in inputs]:
-        raise TypeError(f"no {', '.join(missing)}: expected {', '.join(required)}, and any of the other arguments")
+        raise TypeError(f"missing {', '.join(missing)}: expected at least {', '.join(required)}")
 
 
 def as_numbers(name: str, value: Any) -> np.ndarray:
-    """An input of this name as an array; raise a TypeError unless it consists of numbers."""
+    """The input ``name`` as an array of floats; raise TypeError unless it consists of numbers."""
     try:
         return np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:

@@ -76,8 +76,8 @@ class RepresentationReport:
         are never lost, which makes forgetting look small; this measure leaves them out.
         """
         probed = self.probed()
-        before = probed[np.arange(probed.shape[1] - 1), np.arange(probed.shape[1] - 1)]
-        return _share(self.forgetting(), _accuracy_after_learning(probed) - before)
+        accuracy_before = probed[np.arange(probed.shape[1] - 1), np.arange(probed.shape[1] - 1)]
+        return _share(self.forgetting(), _accuracy_after_learning(probed) - accuracy_before)
 
     def recovered(self, shots: int | None = None) -> PerOldTask:
         """The gain in accuracy of a fresh read-out, fitted to few examples, over the old one: P_m[n,j] - R[n,j]."""

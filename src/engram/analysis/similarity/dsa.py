@@ -146,7 +146,9 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         for number, operator in enumerate(operators):
             if len(operator) != expected:
                 actual = f"system {number} has an operator of rank {len(operator)}"
-                raise ValueError(f'{actual}: expected {expected}, as of the first; set rank = "common", or that of dmd')
+                raise ValueError(
+                    f'{actual}: expected {expected}, as for the first; set rank = "common", or that of dmd'
+                )
         if self.metric not in ("bound", "spectral"):
             search = {name: getattr(self, name) for name in ("restarts", "n_jobs", "budget")}
             seed = self.random_state

@@ -241,12 +241,12 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         if S[0] == 0:
             raise ValueError("X is zero everywhere: expected data that change")
         if rows < len(S) or self.method == "rrr" or self.rank in (None, "full"):
-            needed = len(S)
+            n_needed = len(S)
         elif isinstance(self.rank, Integral):
-            needed = min(int(self.rank), len(S))
+            n_needed = min(int(self.rank), len(S))
         else:
-            needed = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(_explained(S), self.rank)) + 1
-        return bool(S[min(needed, len(S)) - 1] < ILL_CONDITIONED * S[0])
+            n_needed = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(_explained(S), self.rank)) + 1
+        return bool(S[min(n_needed, len(S)) - 1] < ILL_CONDITIONED * S[0])
 
     def _chosen_rank(self, rows: int, delayed: int, numerical_rank: int) -> int:
         values = self.singular_values_

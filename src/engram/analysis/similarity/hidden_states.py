@@ -78,7 +78,7 @@ class HiddenStates:
             step = np.atleast_2d(_values(output))
             if self._steps and self._steps[0].shape != step.shape:
                 actual = f"a step of shape {step.shape} after one of {self._steps[0].shape}"
-                raise ValueError(f"{actual}: call next_trials before trials of another number")
+                raise ValueError(f"{actual}: call next_trials before the number of trials changes")
             self._steps.append(step)
 
 

@@ -62,12 +62,12 @@ def fit_driven(X: Data, inputs: Data, dmd: HankelDMD | None = None) -> DrivenOpe
     dmd.fit(trials)
     horizon, offset = dmd.steps_ahead, (dmd.n_delays - 1) * dmd.delay_interval
     coordinates = dmd.transform(trials)
-    before = np.concatenate(
+    states_and_inputs = np.concatenate(
         [np.hstack([v[:-horizon], u[offset : len(u) - horizon]]) for v, u in zip(coordinates, driven, strict=True)]
     )
-    later = np.concatenate([v[horizon:] for v in coordinates])
-    gram = before.T @ before + dmd.reg * np.eye(before.shape[1])
-    operators = linalg.solve(gram, before.T @ later, assume_a="pos", check_finite=False).T
+    next_states = np.concatenate([v[horizon:] for v in coordinates])
+    gram = states_and_inputs.T @ states_and_inputs + dmd.reg * np.eye(states_and_inputs.shape[1])
+    operators = linalg.solve(gram, states_and_inputs.T @ next_states, assume_a="pos", check_finite=False).T
     rank = coordinates[0].shape[1]
     return DrivenOperators(operators[:, :rank].copy(), operators[:, rank:].copy())
 

@@ -48,7 +48,7 @@ def layer_rules(
         layer: The hidden layer, counted from 1.
         X: Inputs that the tree is fitted to.
         label: The class, as the network predicts it.
-        on: What the tree sees of the units: ``"bits"``, whether they are on, or ``"values"``, their pre-activations.
+        on: Inputs of the tree: ``"bits"``, whether the units are on, or ``"values"``, their pre-activations.
         random_state: Seed of the tree.
 
     Source: Gopinath et al., "Property inference for deep neural networks" (2019).
@@ -94,7 +94,7 @@ def prove_rule(
     data: Float[np.ndarray, "points inputs"] | None = None,
     budget: Budget | None = None,
 ) -> Result:
-    """Prove that inputs that satisfy a rule get the class, by the layers after it and bounds of the layer itself.
+    """Prove that all inputs that satisfy a layer rule get a class, from bounds of that layer and the layers above it.
 
     A counterexample consists of pre-activations of the layer, which may not occur for any input.
 

@@ -61,9 +61,11 @@ class AffineReLU:
                 a.setflags(write=False)
             object.__setattr__(self, kind, copies)
         for k, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            before = self.weights[k - 1].shape[0] if k else W.shape[-1]
-            if W.ndim != 2 or b.shape != W.shape[:1] or W.shape[1] != before or 0 in W.shape:
-                raise ValueError(f"layer {k}: weights {W.shape} and biases {b.shape} after {before} units do not fit")
+            n_inputs = self.weights[k - 1].shape[0] if k else W.shape[-1]
+            if W.ndim != 2 or b.shape != W.shape[:1] or W.shape[1] != n_inputs or 0 in W.shape:
+                raise ValueError(
+                    f"layer {k} has weights {W.shape} and biases {b.shape}: expected (n, {n_inputs}) and (n,)"
+                )
 
     @property
     def sizes(self) -> tuple[int, ...]:

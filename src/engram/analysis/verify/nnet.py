@@ -67,10 +67,10 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
         sizes = [int(size) for size in numbers(lines[1])]
         low, high, mean, scale = (np.array(numbers(line)) for line in lines[3:7])
         remaining, weights, biases = lines[7:], [], []
-        for before, after in itertools.pairwise(sizes):
-            weights.append(np.array([numbers(line) for line in remaining[:after]]).reshape(after, before))
-            biases.append(np.array([numbers(line) for line in remaining[after : 2 * after]]).reshape(after))
-            remaining = remaining[2 * after :]
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            weights.append(np.array([numbers(line) for line in remaining[:fan_out]]).reshape(fan_out, fan_in))
+            biases.append(np.array([numbers(line) for line in remaining[fan_out : 2 * fan_out]]).reshape(fan_out))
+            remaining = remaining[2 * fan_out :]
         if remaining or len(low) != sizes[0] or len(high) != sizes[0] or not len(mean) == len(scale) == sizes[0] + 1:
             raise ValueError("its parts do not fit each other")
         return AffineReLU(tuple(weights), tuple(biases)), Normalisation(low, high, mean, scale)

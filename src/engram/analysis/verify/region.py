@@ -72,7 +72,9 @@ def pattern_halfspaces(
     for (A, a), full, phases in zip(local_affine(net, at), at, pattern, strict=False):
         fixed = phases != FREE
         if (free and fixed.any()) or (phases[fixed] != full[fixed]).any():
-            raise ValueError("pattern fixes a unit behind a free layer, or not as it is: the set would not be convex")
+            raise ValueError(
+                "pattern: expected fixed phases equal to those of at, and none after a layer with free units"
+            )
         free = free or not fixed.all()
         on = phases[fixed] == ON
         rows.append(np.where(on[:, None], -A[fixed], A[fixed]))
@@ -198,7 +200,7 @@ class Region:
         return InnerBox(low, high, float(np.log((high - low)[open_sides]).sum()), len(open_sides))
 
     def compare(self, other: Region) -> Comparison:
-        """Which of two regions contains the other, found by a linear program for each half-space."""
+        """The containment between two regions, found by a linear program for each half-space."""
         checks.arguments()
         inside, around = _within(self, other), _within(other, self)
         if inside and around:

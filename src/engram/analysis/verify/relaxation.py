@@ -173,7 +173,7 @@ class _Obligation(NamedTuple):
 
 
 class _Maker:
-    """What all proofs about one input share: the pattern, the affine maps, the pool of known points."""
+    """The common part of all proofs about one input: the pattern, the affine maps, the pool of known points."""
 
     def __init__(
         self, net: AffineReLU, x0: Array, domain: Domain, label: int, *, rng: np.random.Generator, **options: Any

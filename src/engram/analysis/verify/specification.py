@@ -278,7 +278,7 @@ def _bounding_box(A: Array, b: Array) -> tuple[Array, Array]:
         residual[side, j] = (np.abs(e - nu @ A) + rounding * (1 + nu @ np.abs(A))).sum() * (1 + rounding * size)
         limit[side, j] = nu @ b + rounding * (nu @ np.abs(b))
     if residual.max() >= 0.5:
-        raise ValueError("A x <= b: the solver gives no multipliers that bound it; scale its rows to norm 1")
+        raise ValueError("A x <= b: expected a polytope that the solver can bound; scale its rows to norm 1")
     reach = max(float(limit.max()), 0.0) / (1 - residual.max())
     ends = limit + residual * reach * (1 + 1e-12) + 1e-290
     return -ends[1], ends[0]

@@ -95,10 +95,10 @@ def learn_stream(
     trained = copy.deepcopy(net).requires_grad_(False)
     moving_parameters = []
     for name in train:
-        chosen = [p for n, p in trained.named_parameters() if f"{n}.".startswith(f"{name}.")]
-        if not chosen:
+        selected = [p for n, p in trained.named_parameters() if f"{n}.".startswith(f"{name}.")]
+        if not selected:
             raise ValueError(f"train has {name!r}: expected names of submodules or parameters, as 'head'")
-        moving_parameters += [parameter.requires_grad_() for parameter in chosen]
+        moving_parameters += [parameter.requires_grad_() for parameter in selected]
     zap_(trained.readout, None, generator)
     if trained.readout.bias is not None:
         nn.init.zeros_(trained.readout.bias)
@@ -211,15 +211,15 @@ def evaluate_lengths(
 
 def _draw(pool: Tensor, length: int, shots: int, shuffled: bool, generator: torch.Generator) -> Stream:
     """Draw classes in random order and shuffle the images to learn within each class, or all of them."""
-    chosen = pool[torch.randperm(len(pool), generator=generator)[:length]]
+    class_images = pool[torch.randperm(len(pool), generator=generator)[:length]]
     labels = torch.arange(length, device=pool.device)
     y = labels.repeat_interleave(shots)
-    x = torch.cat([images[torch.randperm(shots, generator=generator)] for images in chosen])
+    x = torch.cat([images[torch.randperm(shots, generator=generator)] for images in class_images])
     if shuffled:
         order = torch.randperm(len(y), generator=generator)
         x, y = x[order], y[order]
     tests = pool.shape[1] - shots
-    return Stream(x, y, chosen[:, shots:].flatten(0, 1), labels.repeat_interleave(tests))
+    return Stream(x, y, class_images[:, shots:].flatten(0, 1), labels.repeat_interleave(tests))
 
 
 def _head_alone(train: Collection[str]) -> bool:

@@ -75,8 +75,8 @@ def gap(arm: str, other: str, key: str) -> Measure:
     """The absolute difference between two arms.
 
     Args:
-        arm: The arm.
-        other: The arm that it is compared with.
+        arm: Name of the arm.
+        other: Name of the arm that it is compared with.
         key: The name of the metric.
     """
     return abs(lead(arm, other, key))
@@ -87,7 +87,7 @@ def over_random(key: str, prefix: str, rule: str, *sizes: int) -> Measure:
 
     Args:
         key: The name of the metric, without the size.
-        prefix: What stands before the name of the rule in the names of the arms.
+        prefix: Prefix of the name of the rule in the names of the arms.
         rule: The name of the rule.
         *sizes: The sizes whose metrics are compared; if there are none, the metric has no size in its name.
     """

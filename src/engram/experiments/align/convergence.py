@@ -95,4 +95,4 @@ def alignment_scores(
     trained = {key: value.detach() for key, value in model.named_parameters()}
     scores = alignment_by_layer(trained, initial, predicted)
     control = shuffled_control(trained, initial, predicted, torch.Generator().manual_seed(seed))
-    return [[of_layer[name] for name in LAYERS] for of_layer in (scores, control)]
+    return [[score_of[name] for name in LAYERS] for score_of in (scores, control)]

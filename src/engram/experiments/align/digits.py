@@ -102,13 +102,13 @@ def trained(
         batch: Number of images in a batch; an incomplete last batch is left out.
         seeds: Three seeds: of the initial weights, of the rule and of the batches.
     """
-    of_network, of_rule, of_batches = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
-    model = wide_mlp((64, width, width, CLASSES), generator=of_network)
+    network_generator, rule_generator, batch_generator = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+    model = wide_mlp((64, width, width, CLASSES), generator=network_generator)
     x, classes = digits()
     x, target = x[chosen], targets(classes[chosen])
-    state, optimizer = rule.init(model, of_rule), torch.optim.SGD(model.parameters(), lr=rate * PER_RATE)
+    state, optimizer = rule.init(model, rule_generator), torch.optim.SGD(model.parameters(), lr=rate * PER_RATE)
     for _ in range(epochs):
-        order = torch.randperm(len(x), generator=of_batches)
+        order = torch.randperm(len(x), generator=batch_generator)
         for rows in torch.split(order[: len(x) // batch * batch], batch):
             train_step(rule, model, optimizer, (x[rows], target[rows]), state)
     return model

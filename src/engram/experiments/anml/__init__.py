@@ -144,8 +144,8 @@ def characters(config: Config, generator: torch.Generator) -> tuple[Tensor, Tens
     """Images of the characters for meta-training and of those for the streams, with a background of 1."""
     if config.characters == "omniglot":
         image_sets = (load("omniglot", split=split, size=SIDE).images for split in ("background", "evaluation"))
-        training_images, new = (torch.from_numpy(images).float() / 255 for images in image_sets)
-        return training_images, new
+        training_images, stream_images = (torch.from_numpy(images).float() / 255 for images in image_sets)
+        return training_images, stream_images
     if config.characters == "glyphs":
         images = 1 - synthetic_glyphs(config.classes, 20, generator, SIDE)
     else:
@@ -166,19 +166,19 @@ def build(config: Config, generator: torch.Generator) -> GatedNet:
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network and let it learn streams; the results are accuracies at the end of the streams."""
-    training_images, new = (images.to(run.device) for images in characters(config, run.generator))
+    training_images, stream_images = (images.to(run.device) for images in characters(config, run.generator))
     net = build(config, run.generator).to(run.device)
-    result = {f"{name}_untrained": number for name, number in gating(net, new).items()}
+    result = {f"{name}_untrained": number for name, number in gating(net, stream_images).items()}
     if config.learning == "meta":
         meta_learn(net, training_images, config, run)
     elif config.learning != "none":
         classify(net, training_images, config, run)
     run.keep(net=net)
-    pool, learner, learning = new.unsqueeze(2), net, {"": tuple(name for name, _ in net.named_children())}
+    pool, learner, learning = stream_images.unsqueeze(2), net, {"": tuple(name for name, _ in net.named_children())}
     if config.learns == "head":  # compute the features once for all streams
         with torch.no_grad():
             features = [net.features(images).post for images in torch.split(pool.flatten(0, 1), BATCH)]
-        pool = torch.cat(features).reshape(*new.shape[:2], -1, 1, 1)
+        pool = torch.cat(features).reshape(*stream_images.shape[:2], -1, 1, 1)
         learner, learning = GatedNet(nn.Flatten(), net.head), {"": ("head",)}
     if config.hidden:  # both layers of the head learn, or only the last
         learning["last_layer_"] = ("head.2",)
@@ -195,7 +195,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         tenth = max(1, longest.classes // 10)
         result[f"{prefix}first"] = longest.by_class[:, :tenth].mean().item()
         result[f"{prefix}last"] = longest.by_class[:, -tenth:].mean().item()
-    return result | gating(net, new)
+    return result | gating(net, stream_images)
 
 
 def shares_of(streams: Remembered) -> dict[str, float]:
@@ -206,7 +206,7 @@ def shares_of(streams: Remembered) -> dict[str, float]:
 def streams_of(  # noqa: PLR0917
     net: GatedNet, pool: Tensor, name: str, length: int, train: tuple[str, ...], config: Config, run: Run
 ) -> Remembered:
-    """What a network remembers of test streams, at the learning rate that does best on other streams.
+    """The accuracies on test streams, at the learning rate that does best on other streams.
 
     Args:
         net: The meta-trained network.

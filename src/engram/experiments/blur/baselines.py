@@ -80,14 +80,14 @@ class Descent:
             for kind in kinds
             for values in itertools.product(self.hidden_scales, self.output_scales, self.rates[kind])
         ]
-        chosen = np.argmax([curves["validation"] for curves in all_curves], 0)
-        return [all_curves[number]["asked"][time_index] for time_index, number in enumerate(chosen)]
+        best_indices = np.argmax([curves["validation"] for curves in all_curves], 0)
+        return [all_curves[number]["asked"][time_index] for time_index, number in enumerate(best_indices)]
 
     def after(self, time: int, *kinds: str) -> float:
         """The test accuracy after a number of steps, of the optimiser and setting chosen for it by validation."""
         time_index = TIMES.index(time)
-        chosen = [self.curves(kind, self.setting(time, kind)) for kind in kinds]
-        return max(chosen, key=lambda curves: curves["validation"][time_index])["asked"][time_index]
+        curves_by_kind = [self.curves(kind, self.setting(time, kind)) for kind in kinds]
+        return max(curves_by_kind, key=lambda curves: curves["validation"][time_index])["asked"][time_index]
 
     def setting(self, time: int, kind: str) -> Setting:
         """The setting chosen by validation: each scale at the best of the values that are not chosen yet."""

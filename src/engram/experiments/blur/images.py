@@ -151,7 +151,7 @@ def in_three_parts(images: np.ndarray, labels: np.ndarray) -> Images:
 def task_lives(
     images: Images, group: tuple[tuple[int, int], ...], hidden: tuple[int, ...], steps: int, run: Run
 ) -> tuple[BlurNetwork, Batches]:
-    """A network and batches (steps + 1, tasks, images), the last of them from the part for the search.
+    """A network and batches, (steps + 1, tasks, images); the last batch is from the images for the search.
 
     Args:
         images: The images.
@@ -196,8 +196,8 @@ def batch_of(images: Images, part: int, classes: tuple[int, int], shape: tuple[i
     """
     low, high = classes
     of_range = ((images.classes[part] >= low) & (images.classes[part] < high)).nonzero()[:, 0]
-    chosen = of_range[torch.randint(len(of_range), shape, generator=run.generator)]
-    return images.x[part][chosen], targets(images.classes[part][chosen], low, high)
+    rows = of_range[torch.randint(len(of_range), shape, generator=run.generator)]
+    return images.x[part][rows], targets(images.classes[part][rows], low, high)
 
 
 def targets(classes: Tensor, low: int, high: int) -> Tensor:

@@ -161,8 +161,8 @@ def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Gene
     images, labels = data
     is_kept = torch.rand(len(labels), generator=generator) < 1 / RARE
     is_kept[[int((labels == label).int().argmax()) for label in rare if not is_kept[labels == label].any()]] = True
-    chosen = is_kept | ~torch.isin(labels, rare)
-    return images[chosen], labels[chosen]
+    is_selected = is_kept | ~torch.isin(labels, rare)
+    return images[is_selected], labels[is_selected]
 
 
 def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
@@ -185,8 +185,8 @@ def accuracy(tasks: list[ClassificationTask], stages: list[Stage]) -> float:
     body, head = (module.eval() for module in stages[-1])
     right = []
     for task in tasks:
-        chosen = head(body(task.test.inputs))[:, list(task.classes)].argmax(1)
-        right.append(float((torch.tensor(task.classes)[chosen] == task.test.labels).float().mean()))
+        predictions = head(body(task.test.inputs))[:, list(task.classes)].argmax(1)
+        right.append(float((torch.tensor(task.classes)[predictions] == task.test.labels).float().mean()))
     return float(np.mean(right))
 
 
@@ -349,7 +349,7 @@ contests = [
 
 
 def figure(results: Results) -> go.Figure:
-    """What each learner forgot, split into the loss in the features and in the readout alone."""
+    """The forgetting of each learner, split into the loss in the features and in the readout alone."""
     plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=[f"{name} digits" for name in BOTH])
     forgetting_kinds = {"features lost": "representational_forgetting", "read-out alone": "output_forgetting"}
     for column, name in enumerate(BOTH, 1):

@@ -205,12 +205,12 @@ def figure(results: Results) -> go.Figure:
         sequence: [arm for arm in results.arms if arm.startswith(sequence) and results.values(arm)]
         for sequence in ("split", "permuted")
     }
-    shown = {sequence: arms for sequence, arms in arms_of.items() if arms}
-    titles = [f"{sequence} digits, after the last task" for sequence in shown]
-    heights = [float(len(arms) + 3) for arms in shown.values()]
-    layout: dict[str, Any] = {"rows": max(1, len(shown)), "row_heights": heights or None, "vertical_spacing": 0.08}
+    filled = {sequence: arms for sequence, arms in arms_of.items() if arms}
+    titles = [f"{sequence} digits, after the last task" for sequence in filled]
+    heights = [float(len(arms) + 3) for arms in filled.values()]
+    layout: dict[str, Any] = {"rows": max(1, len(filled)), "row_heights": heights or None, "vertical_spacing": 0.08}
     plot = make_subplots(subplot_titles=titles, **layout)
-    for row, arms in enumerate(shown.values(), 1):
+    for row, arms in enumerate(filled.values(), 1):
         matrices = [np.mean(results.values(arm, "matrix"), axis=0) for arm in arms]
         accuracies = [[*matrix[-1], AccuracyMatrix(matrix).average_accuracy()] for matrix in matrices]
         columns = [*(f"task {task + 1}" for task in range(len(matrices[0]))), "mean"]

@@ -109,8 +109,8 @@ def learned_from(config: Config, rng: np.random.Generator) -> tuple[Tensor, Tens
     bumps = GaussianBumps(*lattice, holdout=holdout.get(config.data), **common)
     images, labels = bumps.images, bumps.labels
     if config.bumps:
-        chosen = torch.from_numpy(rng.permutation(len(labels))[: config.bumps])
-        images, labels = images[chosen], labels[chosen]
+        rows = torch.from_numpy(rng.permutation(len(labels))[: config.bumps])
+        images, labels = images[rows], labels[rows]
     if config.stripes:
         stripes = [GaussianBumps(*lattice, kind=kind, **common) for kind in ("stripe_x", "stripe_y")]
         # Bumps are repeated so that they are about as frequent as stripes.
@@ -368,17 +368,17 @@ def figure(results: Results) -> go.Figure:
         add_line(plot, results, arm, "accuracy", place=(1, 3), name=arm, line_color=color)
     plot.update_xaxes(title="step", row=1, col=3).update_yaxes(range=[0, 1.02], row=1, col=3)
     for result in results.values("balanced")[:1]:
-        checks = list(zip(map(picture, result["frames"]), result["sheets"], strict=True))
-        first = len(plot.data)
-        plot.add_traces(snapshot(*checks[-1]), rows=[1] * 3, cols=[1, 2, 2])
-        moving = list(range(first, first + 3))
-        plot.frames = [go.Frame(name=str(n), data=snapshot(*part), traces=moving) for n, part in enumerate(checks)]
+        frames = list(zip(map(picture, result["frames"]), result["sheets"], strict=True))
+        first_trace = len(plot.data)
+        plot.add_traces(snapshot(*frames[-1]), rows=[1] * 3, cols=[1, 2, 2])
+        animated = list(range(first_trace, first_trace + 3))
+        plot.frames = [go.Frame(name=str(n), data=snapshot(*frame), traces=animated) for n, frame in enumerate(frames)]
         jump = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
         steps = [
-            {"label": f"{100 * (n + 1) // len(checks)} %", "method": "animate", "args": [[str(n)], jump]}
-            for n in range(len(checks))
+            {"label": f"{100 * (n + 1) // len(frames)} %", "method": "animate", "args": [[str(n)], jump]}
+            for n in range(len(frames))
         ]
-        slider = {"active": len(checks) - 1, "steps": steps, "len": 0.64, "currentvalue": {"prefix": "of training: "}}
+        slider = {"active": len(frames) - 1, "steps": steps, "len": 0.64, "currentvalue": {"prefix": "of training: "}}
         plot.update_layout(sliders=[slider])
     plot.update_yaxes(autorange="reversed", scaleanchor="x", visible=False, row=1, col=1)
     fixed = {"showticklabels": False, "zeroline": False, "row": 1, "col": 2}

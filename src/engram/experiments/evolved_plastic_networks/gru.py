@@ -85,9 +85,12 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             run.log(iteration + 1, accuracy=accuracy)
     run.keep(agent=training.agent)
 
-    def tested(tasks: tuple[str, ...]) -> float:
+    def test_accuracy(tasks: tuple[str, ...]) -> float:
         env = twin(tasks, 100, 12 * config.test_lives)
         episodes = play(env, TrainedAgent(training.agent, run.generator), seed=int(run.rng.integers(2**31)))
         return float(episodes.rewards[:, STEPS - 1 :: STEPS].mean())
 
-    return {"accuracy": tested(training_tasks(config.withheld)), "withheld_accuracy": tested((config.withheld,))}
+    return {
+        "accuracy": test_accuracy(training_tasks(config.withheld)),
+        "withheld_accuracy": test_accuracy((config.withheld,)),
+    }

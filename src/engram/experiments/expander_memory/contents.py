@@ -26,7 +26,7 @@ class Contents(Network):
 
 
 def trial(config: Contents, run: Run) -> dict[str, Any]:
-    """Recall random contents from 4 % errors by load; the results are mean cosines of signs with the right content."""
+    """Recall random contents with 4 % errors; the results are mean cosines of recalled and stored signs, by load."""
     features = WIDTH * config.nodes
     scaffolding = ExpanderMemory(config.graph(run.rng))
     overlaps = np.zeros(len(LOADS))

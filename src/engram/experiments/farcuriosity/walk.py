@@ -186,7 +186,7 @@ def measures(
         config: The settings.
         errors: The prediction error at each step.
         owners: The number of the active fragment at each step.
-        events: What happened to fragments, in order; empty if there is a single module.
+        events: Events of fragments, in order; empty if there is a single module.
     """
     times = [(event.call * config.rollout + event.step, event) for event in events]
     cuts = [time for time, event in times if event.kind == "fragment"]
@@ -214,10 +214,10 @@ def by_lap(config: Walk, curious: Float[np.ndarray, " time"]) -> dict[str, float
     after an entry, and ``stay`` that over a whole stay except its first rollout.
     """
     visits = curious.reshape(LAPS, ROOMS, config.steps)
-    after = slice(config.rollout, config.rollout + ENTRY)
+    after_entry = slice(config.rollout, config.rollout + ENTRY)
     return {
-        "first": float(visits[0, 1:, after].mean()),
-        "again": float(visits[1, :, after].mean()),
+        "first": float(visits[0, 1:, after_entry].mean()),
+        "again": float(visits[1, :, after_entry].mean()),
         "whole": float(visits[1, :, :ENTRY].mean()),
         "stay": float(visits[1, :, config.rollout :].mean()),
     }

@@ -66,8 +66,8 @@ def taught() -> Samples:
     x = torch.randn(1797, INPUTS, generator=generator)
     with torch.no_grad():
         y = 2 * x
-        for before, after in pairwise((INPUTS, *TEACHER, TAUGHT)):
-            y = 2 * lecun(nn.Linear, before, after, generator=generator)(y).tanh()
+        for fan_in, fan_out in pairwise((INPUTS, *TEACHER, TAUGHT)):
+            y = 2 * lecun(nn.Linear, fan_in, fan_out, generator=generator)(y).tanh()
     return Samples(x, (y - y.mean(0)) / y.std(0))
 
 
@@ -87,13 +87,13 @@ def build(network: Network, generator: torch.Generator) -> nn.Module:
     layers: list[nn.Module] = []
     if network == "convolutional":
         first_channels, second_channels = HIDDEN[network]
-        first = lecun(nn.Conv2d, 1, first_channels, 3, generator=generator, padding=1)
-        second = lecun(nn.Conv2d, first_channels, second_channels, 3, generator=generator, padding=1)
-        layers = [first, nn.Tanh(), nn.AvgPool2d(2), second, nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()]
+        conv1 = lecun(nn.Conv2d, 1, first_channels, 3, generator=generator, padding=1)
+        conv2 = lecun(nn.Conv2d, first_channels, second_channels, 3, generator=generator, padding=1)
+        layers = [conv1, nn.Tanh(), nn.AvgPool2d(2), conv2, nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()]
         return nn.Sequential(*layers, lecun(nn.Linear, 4 * second_channels, 10, generator=generator))
     sizes = (INPUTS, *HIDDEN[network], TAUGHT) if network == "student" else (64, *HIDDEN[network], 10)
-    for before, after in pairwise(sizes):
-        layer = lecun(nn.Linear, before, after, generator=generator)
+    for fan_in, fan_out in pairwise(sizes):
+        layer = lecun(nn.Linear, fan_in, fan_out, generator=generator)
         layers += [layer, activation_of(network)]
     return nn.Sequential(*(layers if network == "clipped" else layers[:-1]))
 

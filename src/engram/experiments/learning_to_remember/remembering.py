@@ -189,7 +189,7 @@ def train(config: Remembering, run: Run, search: Search, windows: range, prefix:
         run: The run.
         search: The network, its optimiser and its state, which are changed.
         windows: Indices of the windows among those of the whole search.
-        prefix: What stands before the names of the logged metrics.
+        prefix: Prefix of the names of the logged metrics.
     """
     net, optimizer, state, past = search
     stream, generator, batch = stream_of(config), run.generator, config.batch_size
@@ -199,13 +199,15 @@ def train(config: Remembering, run: Run, search: Search, windows: range, prefix:
     for number in run.steps(len(windows), net=net, optimizer=optimizer, past=past, **carried):
         step = windows[number]
         window = stream.sample(batch, generator, past[: min(step, config.oldest)])
-        before = state if config.carry else fresh_state(net, batch, generator)
-        trained = train_window(net, optimizer, window.inputs, window.targets, before)
+        initial_state = state if config.carry else fresh_state(net, batch, generator)
+        trained = train_window(net, optimizer, window.inputs, window.targets, initial_state)
         if config.carry:
             restarted = torch.rand(batch, generator=generator) < 0.05
-            after = trained.state.replaced(restarted, fresh_state(net, batch, generator))
-            for part, new in zip((state.bodies, *state.synapses), (after.bodies, *after.synapses), strict=True):
-                part.copy_(new)
+            next_state = trained.state.replaced(restarted, fresh_state(net, batch, generator))
+            for tensor, next_tensor in zip(
+                (state.bodies, *state.synapses), (next_state.bodies, *next_state.synapses), strict=True
+            ):
+                tensor.copy_(next_tensor)
             past.copy_(torch.cat((window.snippets[None], past[:-1])))
         log_interval = max(1, len(windows) // 100)
         run.log(step + 1, every=log_interval, **{f"{prefix}accuracy": trained.accuracy, f"{prefix}loss": trained.loss})

@@ -49,7 +49,7 @@ presets = {
 
 
 def stays(arm: str) -> Measure:
-    """How much more often choices are repeated after common transitions than after rare ones.
+    """The excess of repeated choices after common transitions over those after rare ones.
 
     This is the smaller of the effect after a reward and, with the opposite sign, the effect without one.
     """

@@ -61,9 +61,9 @@ class Config:
         for name, count in (("withheld", self.withheld), ("validation", self.validation)):
             if count < self.ways:
                 raise ValueError(f"{name} = {count}: expected at least ways = {self.ways}")
-        least = self.withheld + self.validation + self.ways
-        if self.characters == "glyphs" and self.classes < least:
-            raise ValueError(f"classes = {self.classes}: expected at least withheld + validation + ways = {least}")
+        total = self.withheld + self.validation + self.ways
+        if self.characters == "glyphs" and self.classes < total:
+            raise ValueError(f"classes = {self.classes}: expected at least withheld + validation + ways = {total}")
         if not self.rates or not all(0 < rate <= 1 for rate in self.rates):
             raise ValueError(f"rates = {self.rates}: expected numbers above 0 and at most 1")
 

@@ -116,11 +116,11 @@ class LanguageModel(nn.Module):
     ) -> tuple[Float[Tensor, "time batch types"], Carried]:
         """The logits of the next word at each step, and the state carried over."""
         activity = self.embedding(words)
-        after: Carried = []
+        next_states: Carried = []
         for number, layer in enumerate(self.layers):
             activity, state = through(layer, activity, None if carried is None else carried[number])
-            after.append(state)
-        return self.decoder(activity), after
+            next_states.append(state)
+        return self.decoder(activity), next_states
 
 
 @torch.no_grad()
@@ -177,8 +177,8 @@ def through(
         carried: The state carried over from the window before; None: the initial state.
     """
     if not isinstance(layer, PlasticLSTM):
-        output, after = layer(activity, carried)
-        return output, after
+        output, next_state = layer(activity, carried)
+        return output, next_state
     state = None if carried is None else PlasticLSTMState(carried[0], carried[1], layer.rule.state_type(*carried[2:]))
     output, (hidden, cell, rule) = layer(activity, state)
     return output, (hidden, cell, *rule)

@@ -150,16 +150,16 @@ def trial(config: Radii, run: Run) -> dict[str, Any]:
     enough = as_accurate if config.training == "matched" else None
     net = learn(run.generator, enough=enough, rule=rule, weight_decay=decay)
     correct, crown = is_correct(net, X_test, y_test), radii(net, X_test, y_test)
-    chosen, labels = X_test[correct], y_test[correct]
+    inputs, labels = X_test[correct], y_test[correct]
     images, classes = np.concatenate((X, X_test)), np.concatenate((y, y_test))
     nearest = np.array(
-        [np.abs(images[classes != label] - x).max(1).min() for x, label in zip(chosen, labels, strict=True)]
+        [np.abs(images[classes != label] - x).max(1).min() for x, label in zip(inputs, labels, strict=True)]
     )
-    low, high = np.maximum(chosen - 0.05, 0), np.minimum(chosen + 0.05, 1)
+    low, high = np.maximum(inputs - 0.05, 0), np.minimum(inputs + 0.05, 1)
     ((lower, upper),) = crown_bounds(net, low, high).layers
-    exact = np.zeros(min(config.exact, len(chosen)))
+    exact = np.zeros(min(config.exact, len(inputs)))
     for i in run.steps(len(exact), exact=exact):
-        exact[i] = exact_radius(net, chosen[[i]], labels[[i]])[0]
+        exact[i] = exact_radius(net, inputs[[i]], labels[[i]])[0]
         run.log(i + 1, radius=exact[i])
     return {
         "accuracy": float(correct.mean()),

@@ -94,7 +94,7 @@ def random_regions(config: RandomNetworks, run: Run) -> dict[str, Any]:
 
 
 def data_regions(config: Data, run: Run) -> dict[str, Any]:
-    """Measure regions around test inputs of a trained network by the training inputs inside and by inner boxes."""
+    """Measure regions around test inputs of a trained network by the training inputs and the boxes inside them."""
     X, y, test, _ = data_set(config.data, run.rng)
     classes = int(y.max()) + 1
     net = trained((X.shape[1], 16, 16, classes), X, y, config.epochs, run.generator)
@@ -110,13 +110,13 @@ def data_regions(config: Data, run: Run) -> dict[str, Any]:
             "tight": proved_region(net, x0, box, rng=run.rng),
         }
         samples = run.rng.uniform(0, 1, (config.points, X.shape[1]))
-        answers, wrong = net(samples).argmax(1), 0
+        predictions, n_wrong = net(samples).argmax(1), 0
         for index, name in enumerate(methods):
             inside = by_method[name].contains(samples)
-            wrong += int((answers[inside] != by_method[name].label).sum())
+            n_wrong += int((predictions[inside] != by_method[name].label).sum())
             log_volume = by_method[name].volume_box(contain=x0).log_volume if by_method[name].contains(x0) else -np.inf
             table[number, 2 * index : 2 * index + 2] = by_method[name].support(X), log_volume
-        table[number, -2:] = by_method["direct"].mode == "direct", wrong
+        table[number, -2:] = by_method["direct"].mode == "direct", n_wrong
         labels[number] = by_method["tight"].label
         if X.shape[1] == 2:
             for index, name in enumerate(("direct", "tight")):

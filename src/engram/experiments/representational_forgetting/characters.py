@@ -74,13 +74,13 @@ def draw_tasks(pool: list[Alphabet], ways: int, count: int, generator: torch.Gen
     groups = [torch.split(torch.randperm(len(alphabet), generator=generator), ways) for alphabet in pool]
     order = torch.randperm(len(pool), generator=generator).tolist()
     largest_group = max(len(group) for group in groups)
-    chosen = [
+    candidates = [
         (number, groups[number][turn])
         for turn in range(largest_group)
         for number in order
         if turn < len(groups[number])
     ]
-    full_groups = [(number, group) for number, group in chosen if len(group) == ways][:count]
+    full_groups = [(number, group) for number, group in candidates if len(group) == ways][:count]
     if len(full_groups) < count:
         raise ValueError(
             f"{count} tasks of {ways} characters: expected enough characters, found them for {len(full_groups)}"

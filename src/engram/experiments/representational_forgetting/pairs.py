@@ -347,15 +347,15 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
         generator=run.generator,
     )
     best: UpdateRule = copy.deepcopy(rule)
-    least = np.full(1, math.inf)
+    best_loss = np.full(1, math.inf)
     judging_interval = max(1, config.meta_updates // config.judgements)
-    for step in run.steps(config.meta_updates, trainer=trainer, rule=best, nearest=least):
+    for step in run.steps(config.meta_updates, trainer=trainer, rule=best, nearest=best_loss):
         run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
         if (step + 1) % judging_interval == 0:
             loss = judged(config, scenery, rule, seed + 1000)
             run.log(step + 1, validation=loss)
-            if loss < least[0]:
-                least[0] = loss
+            if loss < best_loss[0]:
+                best_loss[0] = loss
                 best.load_state_dict(rule.state_dict())
     return best
 

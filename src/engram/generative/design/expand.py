@@ -74,8 +74,8 @@ def expand_hamming1(
         positions, letters = rng.integers(length, size=4096).tolist(), rng.integers(vocab, size=4096).tolist()
         parents = rng.random(4096).tolist() if explore == "walk" else []
         for draw in range(4096):
-            chosen = rows[int(parents[draw] * len(rows))] if parents else pool[parent]
-            mutant = chosen.copy()
+            source = rows[int(parents[draw] * len(rows))] if parents else pool[parent]
+            mutant = source.copy()
             mutant[positions[draw]] = letters[draw]
             key = mutant.tobytes()
             misses += 1

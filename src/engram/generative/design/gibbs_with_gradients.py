@@ -194,25 +194,25 @@ class GibbsWithGradients:
         mutants[np.arange(len(move)), move // self.vocab] = move % self.vocab
         if not len(move):
             return Population(mutants, np.zeros(0)), Round(len(tokens), 0, 0.0, 0)
-        new = self.first_order(mutants)
-        checks.finite("energy(x)", new.values)
-        gain = new.values - expansion.values[parent]
+        proposed = self.first_order(mutants)
+        checks.finite("energy(x)", proposed.values)
+        gain = proposed.values - expansion.values[parent]
         if self.accept == "always":
             accepted = np.ones(len(inverse), bool)
         elif self.accept == "greedy":
             accepted = (gain > 0)[inverse]
         else:
             log_forward = self.log_proposal(expansion.changes)[parent, move]
-            ratio = np.exp(self._log_ratio(gain, log_forward, new, tokens[parent], move).clip(max=0.0))[inverse]
+            ratio = np.exp(self._log_ratio(gain, log_forward, proposed, tokens[parent], move).clip(max=0.0))[inverse]
             accepted = uniform > ratio if self.accept == "author" else uniform < ratio
         share = float(accepted.mean())
-        chosen = np.unique(inverse[accepted])
-        rows = np.unique(mutants[chosen], axis=0, return_index=True)[1]
-        chosen = chosen[np.sort(rows)]
-        chosen = chosen[[mutants[row].tobytes() not in known for row in chosen]] if len(chosen) else chosen
+        kept = np.unique(inverse[accepted])
+        rows = np.unique(mutants[kept], axis=0, return_index=True)[1]
+        kept = kept[np.sort(rows)]
+        kept = kept[[mutants[row].tobytes() not in known for row in kept]] if len(kept) else kept
         return (
-            Population(mutants[chosen], new.values[chosen]),
-            Round(len(tokens), len(moves), share, len(chosen)),
+            Population(mutants[kept], proposed.values[kept]),
+            Round(len(tokens), len(moves), share, len(kept)),
         )
 
     def run(self, start: Population, rounds: int, rng: np.random.Generator) -> tuple[Population, tuple[Round, ...]]:
@@ -266,8 +266,8 @@ def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clust
     best = np.sort(np.argsort(-scores, kind="stable")[:MOST_CLUSTERED])
     labels = fcluster(linkage(pdist(tokens[best], "hamming"), "average"), clusters, "maxclust")
     order = np.lexsort((-scores[best], labels))
-    first = np.r_[True, np.diff(labels[order]) > 0]
-    return np.sort(best[order[first]])
+    is_first = np.r_[True, np.diff(labels[order]) > 0]
+    return np.sort(best[order[is_first]])
 
 
 def top(population: Population, n: int) -> Population:

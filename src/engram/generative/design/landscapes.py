@@ -218,7 +218,7 @@ class Ehrlich(Landscape):
         checks.number("banned", banned, minimum=0, maximum=1)
         self.motifs = np.array([rng.permutation(self.vocab)[:k] for _ in range(n_motifs)], dtype=np.uint8)
         offsets = [np.sort(rng.permutation(span - 1)[: k - 1]) + 1 for _ in range(n_motifs)]
-        self.spacings = np.array([[0, *after] for after in offsets])
+        self.spacings = np.array([[0, *motif_offsets] for motif_offsets in offsets])
         # Each letter of a motif is repeated up to the position of the next one.
         ends = np.append((self.spacings + span * np.arange(n_motifs)[:, None]).ravel()[1:], self.length)
         self.optimum = np.repeat(self.motifs.ravel(), np.diff(ends, prepend=0))
@@ -316,7 +316,9 @@ def mutants_of(
         row[positions] = rng.integers(landscape.vocab, size=len(positions))
         misses = misses + 1 if row.tobytes() in rows else 0
         if misses > 1000:
-            raise ValueError(f"n = {n}: there are fewer different mutants with about {mutations:g} mutations")
+            raise ValueError(
+                f"n = {n}: expected at most the number of distinct mutants with about {mutations:g} mutations"
+            )
         rows.setdefault(row.tobytes(), row)
     tokens = np.array(list(rows.values()))
     return Measurements(tokens, landscape(tokens) + rng.normal(0, noise, n))

@@ -94,8 +94,8 @@ class SeqCNN(nn.Module):
             check_tokens("x", x.numpy(force=True), self.vocab)
         if not self._has_table():
             return self._of_onehot(functional.one_hot(x.long(), self.vocab).to(self.conv.weight))
-        largest: Tensor = _LargestWindow.apply(x, *self._table())  # type: ignore[no-untyped-call]
-        return self.readout(largest.relu())[:, 0]  # type: ignore[no-any-return]
+        window_maxima: Tensor = _LargestWindow.apply(x, *self._table())  # type: ignore[no-untyped-call]
+        return self.readout(window_maxima.relu())[:, 0]  # type: ignore[no-any-return]
 
     def first_order(self, tokens: Tokens, n_jobs: int | None = None) -> FirstOrder:
         """The fitness of sequences, and its first-order change for all their one-letter mutants.
@@ -164,12 +164,12 @@ class _LargestWindow(torch.autograd.Function):
         from engram.generative.design.kernels import largest_window
 
         count, hidden = len(tokens), table.shape[2]
-        largest: Float32[np.ndarray, "batch hidden"] = np.empty((count, hidden), np.float32)
+        window_maxima: Float32[np.ndarray, "batch hidden"] = np.empty((count, hidden), np.float32)
         at: Int16[np.ndarray, "batch hidden"] = np.empty((count, hidden), np.int16)
         rows = np.ascontiguousarray(tokens.numpy())
-        largest_window(rows, table.detach().numpy(), bias.detach().numpy(), largest, at)
+        largest_window(rows, table.detach().numpy(), bias.detach().numpy(), window_maxima, at)
         ctx.rows, ctx.at, ctx.shape = rows, at, table.shape
-        return torch.from_numpy(largest)
+        return torch.from_numpy(window_maxima)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:

@@ -130,7 +130,7 @@ def measurements_of(
         sequences: Strings of equal length.
         scores: A number for each sequence.
         alphabet: The letters.
-        duplicates: What to do with a sequence that occurs more than once.
+        duplicates: Treatment of a sequence that occurs more than once.
     """
     tokens = encode(sequences, alphabet)
     checks.choice("duplicates", duplicates, get_args(Duplicates))
@@ -147,11 +147,11 @@ def measurements_of(
     checks.finite(name, values)
     if duplicates == "keep":
         return Measurements(tokens, values)
-    distinct, first, inverse, counts = np.unique(tokens, axis=0, return_index=True, return_inverse=True,
+    distinct, first_rows, inverse, counts = np.unique(tokens, axis=0, return_index=True, return_inverse=True,
                                                   return_counts=True)  # fmt: skip
     groups = inverse.ravel()
     means = np.bincount(groups, values) / counts
-    differ = values != values[first][groups]
+    differ = values != values[first_rows][groups]
     if duplicates != "mean" and differ.any():
         equal = np.flatnonzero(groups == groups[differ.argmax()])
         rows = " and ".join(f"[{row}]" for row in np.flatnonzero(is_valid)[equal].tolist())
@@ -163,7 +163,7 @@ def measurements_of(
         warnings.warn(f"{text}: all rows are kept; duplicates='mean' would take means", UserWarning, stacklevel=3)
     if duplicates == "warn":
         return Measurements(tokens, values)
-    order = np.argsort(first)
+    order = np.argsort(first_rows)
     return Measurements(distinct[order], means[order])
 
 

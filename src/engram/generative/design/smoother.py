@@ -46,7 +46,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         metric: ``"hamming"``, the number of differing positions (exact, ties by row index), or ``"euclidean"``.
         edge_weight: Weight of an edge of length d: 1 / d (inverse); d (distance), as in the published code, which gives
             more weight to farther neighbours; 1 (binary); or exp(-d^2 / 2 s^2), with the median length s (gaussian).
-        laplacian: Which of the three Laplacians above.
+        laplacian: One of the three Laplacians above.
         tol: Largest residual, relative to the labels.
         n_jobs: Number of threads, as in joblib.
 

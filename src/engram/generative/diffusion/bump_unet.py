@@ -24,11 +24,11 @@ class DoubleConv(nn.Module):
         super().__init__()
         self.residual = residual
         sizes = (channels, out_channels), (out_channels, out_channels)
-        first, second = (
+        conv1, conv2 = (
             initial.uniform(nn.Conv2d, *pair, 3, padding=1, bias=False, generator=generator) for pair in sizes
         )
         norms = nn.GroupNorm(1, out_channels), nn.GroupNorm(1, out_channels)
-        self.layers = nn.Sequential(first, norms[0], nn.GELU(), second, norms[1])
+        self.layers = nn.Sequential(conv1, norms[0], nn.GELU(), conv2, norms[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Images with ``out_channels`` channels."""

@@ -97,7 +97,7 @@ class GaussianDiffusion:
             return signal * x0 + noisy * noise
 
     def target(self, x0: Images, t: Steps, noise: Images) -> Images:
-        """What a network is trained to predict: eps, x_0 or v.
+        """The target that a network is trained to predict: eps, x_0 or v.
 
         Args:
             x0: Images without noise.
@@ -182,10 +182,12 @@ class GaussianDiffusion:
         x, outputs = self.normal(start, generator), []
         times = torch.linspace(len(self) - 1, 0, count, dtype=torch.float64).round().long()
         signal, noisy = (factor.to(x) for factor in (self.signal[times].sqrt(), (1 - self.signal[times]).sqrt()))
-        now, after = self.signal[times[:-1]], self.signal[times[1:]]
-        spread = (1.0 if sampler == "ddpm" else eta) * ((1 - after) / (1 - now) * (1 - now / after)).sqrt()
+        signal_t, signal_next = self.signal[times[:-1]], self.signal[times[1:]]
+        spread = (1.0 if sampler == "ddpm" else eta) * (
+            (1 - signal_next) / (1 - signal_t) * (1 - signal_t / signal_next)
+        ).sqrt()
         # Rounding may make the difference negative.
-        direction = (1 - after - spread**2).clamp(min=0).sqrt().to(x)
+        direction = (1 - signal_next - spread**2).clamp(min=0).sqrt().to(x)
         deviation = (self.betas[times].sqrt() if sampler == "ddpm" else spread).to(x)
         with recorded(hidden) as recordings:
             for call, t in enumerate(times.tolist()):

@@ -99,8 +99,7 @@ class Genome(NamedTuple):
     def near_backprop(cls, std: float, generator: torch.Generator, *, learning_rate: float = 0.512) -> Genome:
         """The genome of backpropagation plus noise from N(0, std^2) on each number, as the start of a search.
 
-        It is made for the label as feedback, which has a minus sign in the error, so ``gain_s`` is above 0. Oja's
-        decay is 1.
+        The feedback is the label, which has a minus sign in the error, so ``gain_s`` is above 0. Oja's decay is 1.
 
         Args:
             std: Standard deviation of the noise.
@@ -110,8 +109,8 @@ class Genome(NamedTuple):
         Raises:
             ValueError: ``std`` is below 0, or ``learning_rate`` not above 0.
         """
-        like = cls.backprop(learning_rate)
-        mean = like._replace(gain_s=-like.gain_s, oja=torch.ones_like(like.oja)).to_vector()
+        backprop = cls.backprop(learning_rate)
+        mean = backprop._replace(gain_s=-backprop.gain_s, oja=torch.ones_like(backprop.oja)).to_vector()
         noise = torch.randn(mean.shape, generator=checks.generator(generator), device=generator.device)
         return cls.from_vector(mean.to(noise) + checks.number("std", std, minimum=0) * noise)
 

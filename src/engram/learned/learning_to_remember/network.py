@@ -41,10 +41,10 @@ class RuleState(NamedTuple):
         """The state with the chosen streams replaced by ``fresh``."""
         checks.arguments()
         synapses = zip(fresh.synapses, self.synapses, strict=True)
-        chosen = tuple(
+        synapses_after = tuple(
             torch.where(which[:, None, None, None], fresh_block, old_block) for fresh_block, old_block in synapses
         )
-        return RuleState(torch.where(which[:, None, None], fresh.bodies, self.bodies), chosen)
+        return RuleState(torch.where(which[:, None, None], fresh.bodies, self.bodies), synapses_after)
 
 
 register_states(RuleState)

@@ -106,7 +106,7 @@ class NeuralUpdateRule(nn.Module, ABC):
 
     @property
     def known_size(self) -> int:
-        """How many numbers a synapse knows about each of its two neurons."""
+        """The number of values that a synapse knows about each of its two neurons."""
         return 2 * self.body_size + self.type_size
 
 

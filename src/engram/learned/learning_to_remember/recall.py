@@ -17,7 +17,7 @@ class Recall:
     """Recall of frames that were shown a given number of windows ago.
 
     Attributes:
-        age: How many windows ago.
+        age: Number of windows since they were shown.
         accuracy: Fraction of the queried bits that are correct.
         exact: Fraction of the queried frames in which all queried bits are correct.
         bits: Information in an answer about its frame: (queried bits) (1 - H2(fraction of wrong bits)), where H2 is the
@@ -40,7 +40,7 @@ def recall_by_age(
     Args:
         logits: Logits of +1 against -1.
         targets: -1 and +1, and 0 where nothing is queried.
-        age: For each frame, how many windows ago its snippet was shown.
+        age: Number of windows since the snippet of each frame was shown.
 
     Examples:
         >>> recall_by_age(torch.tensor([[[2.0, 1.0]]]), torch.tensor([[[1.0, 1.0]]]), torch.tensor([[3]]))

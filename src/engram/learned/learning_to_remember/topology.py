@@ -52,9 +52,9 @@ class Topology:
             raise ValueError("blocks = (): expected a pair (pre, post) of groups at least")
         if self.fan_in is not None:
             checks.size("fan_in", self.fan_in, maximum=min(self.groups[pre] for pre, _ in self.blocks))
-        needed = self._hops() + 1
-        if self.inputs != self.outputs and self.ticks < needed:
-            text = f"ticks = {self.ticks}: the output cannot see the input of its frame before tick {needed}"
+        min_ticks = self._hops() + 1
+        if self.inputs != self.outputs and self.ticks < min_ticks:
+            text = f"ticks = {self.ticks}: the output cannot see the input of its frame before tick {min_ticks}"
             warnings.warn(text, RuntimeWarning, stacklevel=3)
 
     @classmethod

@@ -40,7 +40,7 @@ class AdamRule(UpdateRule):
         Args:
             grads: Gradient of the loss with respect to each tensor.
             params: The weights, which are not read.
-            state: Moments of the gradients, as of ``init``.
+            state: Moments of the gradients, from ``init``.
             memory: Not read.
         """
         state, rates = self.advanced(grads, state), rates_of(self.log_rates, grads)

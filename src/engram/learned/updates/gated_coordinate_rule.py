@@ -102,8 +102,8 @@ class GatedCoordinateRule(UpdateRule):
         Args:
             grads: Gradient of the loss with respect to each tensor, in the order of depth.
             params: The weights.
-            state: Moments of the gradients, as of ``init``.
-            memory: What the rule knows of old tasks, by tensor.
+            state: Moments of the gradients, from ``init``.
+            memory: The rule's memory of old tasks, by tensor.
         """
         state, rates = self.advanced(grads, state), rates_of(self.log_rates, grads)
         adam = {name: self.normalised(moments) for name, moments in state.items()}
@@ -121,8 +121,8 @@ class GatedCoordinateRule(UpdateRule):
         Args:
             grads: Gradient of the loss with respect to each tensor, in the order of depth.
             params: The weights.
-            state: Moments of the gradients, as of ``init``.
-            memory: What the rule knows of old tasks, by tensor.
+            state: Moments of the gradients, from ``init``.
+            memory: The rule's memory of old tasks, by tensor.
         """
         state = self.advanced(grads, state)
         adam = {name: self.normalised(moments) for name, moments in state.items()}

@@ -54,7 +54,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             super().__init__(params, {"lr": lr})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, which may have its own ``lr``; raise the errors of the constructor."""
+        """Add a group of parameters, which may have its own ``lr``; it is checked as in the constructor."""
         checks.instance("param_group", param_group, dict)
         checks.number("lr", param_group.get("lr", self.defaults["lr"]), minimum=0)
         super().add_param_group(param_group)

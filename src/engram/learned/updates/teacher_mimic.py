@@ -250,7 +250,7 @@ def _refuse_other_bodies(name: str, episode: MimicryEpisode, body: nn.Module) ->
     ]
     if shapes[0] != shapes[1]:
         differ = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
-        raise ValueError(f"{name}.start has other parameters than body: {differ}")
+        raise ValueError(f"{name}.start: expected the parameters of body, which differ in {differ}")
     if len(episode.probes) != len(episode.targets) or not episode.probes:
         raise ValueError(f"{name}.targets: expected one for each of {len(episode.probes)} probes, and at least one")
     for index, (x, target) in enumerate(zip(episode.probes, episode.targets, strict=True)):

@@ -48,8 +48,8 @@ def hard_threshold(
     """
     checks.arguments()
     checks.number("threshold", threshold, minimum=0)
-    size = np.abs(values)
-    return np.where(size < threshold if keep_equal else size <= threshold, np.zeros((), values.dtype), values)
+    magnitude = np.abs(values)
+    return np.where(magnitude < threshold if keep_equal else magnitude <= threshold, np.zeros((), values.dtype), values)
 
 
 def iht_encode(

@@ -84,8 +84,8 @@ class NOODLLayer(nn.Module):
         """The codes of the input, (..., in); ValueError if they are not finite."""
         checks.arguments()
         self._check("input", input, self.in_features)
-        current = input @ self.weight.t()
-        code = torch.where(current.abs() < self.coef_min / 2, 0, current)
+        correlation = input @ self.weight.t()
+        code = torch.where(correlation.abs() < self.coef_min / 2, 0, correlation)
         for _ in range(self.iterations):
             code = code + self.code_step * ((input - code @ self.weight) @ self.weight.t())
             code = torch.where(code.abs() <= self.threshold, 0, code)  # NaN stays

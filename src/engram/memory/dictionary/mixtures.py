@@ -22,11 +22,11 @@ def mixtures(code: Float[np.ndarray, "samples atoms"], coef_min: float) -> Bool[
     is_active = (code != 0).astype(code.dtype)
     uses = is_active.sum(axis=0)
     divisor = np.maximum(uses, 1)
-    together = is_active.T @ is_active
-    np.fill_diagonal(together, 0)
-    together[uses[:, None] > uses] = 0
-    bad = (together.max(axis=1) > TOGETHER * divisor) | (np.abs(code).sum(axis=0) < SMALL * coef_min * divisor)
-    return np.asarray(bad & (uses >= FEW))
+    shared = is_active.T @ is_active
+    np.fill_diagonal(shared, 0)
+    shared[uses[:, None] > uses] = 0
+    is_false = (shared.max(axis=1) > TOGETHER * divisor) | (np.abs(code).sum(axis=0) < SMALL * coef_min * divisor)
+    return np.asarray(is_false & (uses >= FEW))
 
 
 def in_common(

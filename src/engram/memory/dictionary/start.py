@@ -24,9 +24,9 @@ def from_samples(X: Float[np.ndarray, "samples features"], atoms: int, rng: Any)
     """
     candidates = rng.permutation(np.flatnonzero(X.any(axis=1)))[: 10 * atoms]
     _, first_rows = np.unique(X[candidates], axis=0, return_index=True)
-    chosen = unit_rows(X[candidates[np.sort(first_rows)[:atoms]]])
-    random_directions = rng.standard_normal((atoms - len(chosen), X.shape[1])).astype(X.dtype)
-    return np.concatenate((chosen, unit_rows(random_directions))) if len(random_directions) else chosen
+    sampled = unit_rows(X[candidates[np.sort(first_rows)[:atoms]]])
+    random_directions = rng.standard_normal((atoms - len(sampled), X.shape[1])).astype(X.dtype)
+    return np.concatenate((sampled, unit_rows(random_directions))) if len(random_directions) else sampled
 
 
 def from_pairs(
@@ -67,5 +67,5 @@ def from_pairs(
     if len(directions) < atoms:
         shortfall = f"found {len(directions)} of {atoms} atoms: samples take the place of the others"
         warnings.warn(f"dict_init = 'pairwise' {shortfall}", RuntimeWarning, stacklevel=5)
-    chosen = np.array(directions, X.dtype).reshape(-1, X.shape[1])
-    return np.concatenate((chosen, from_samples(X, atoms - len(chosen), rng))) if len(chosen) < atoms else chosen
+    paired = np.array(directions, X.dtype).reshape(-1, X.shape[1])
+    return np.concatenate((paired, from_samples(X, atoms - len(paired), rng))) if len(paired) < atoms else paired

@@ -167,10 +167,10 @@ class KeyValueMemory(Saveable, nn.Module):
             ValueError: A number is not finite, a table is unknown, or another argument is out of range.
         """
         averaging = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
-        rows, distances, chosen = self._neighbours(x, k, tables, use)
+        rows, distances, table_of = self._neighbours(x, k, tables, use)
         if not self.keys.is_cpu:
             return self._gathered(x.detach(), torch.from_numpy(rows), tables, averaging)
-        values = fast_estimate(array(self.values), rows, distances, chosen, averaging)
+        values = fast_estimate(array(self.values), rows, distances, table_of, averaging)
         return self._by_table(map(torch.from_numpy, (values, rows, distances)), len(x), tables)
 
     def forward(self, *args: Any, **kwargs: Any) -> Recall:
@@ -212,11 +212,11 @@ class KeyValueMemory(Saveable, nn.Module):
         if isinstance(tables, int):
             with checks.noted(tables=tables):
                 tables = torch.full((len(samples),), tables)
-        chosen = self._chosen(tables, len(samples))
+        table_of = self._chosen(tables, len(samples))
         batch = Batch(samples, contents, state_hashes, np.ones(len(samples)))
         flat_rows, fresh = [np.zeros(0, np.int64)], [np.zeros(0, bool)]
-        for table in np.unique(chosen).tolist():
-            members = np.flatnonzero(chosen == table)
+        for table in np.unique(table_of).tolist():
+            members = np.flatnonzero(table_of == table)
             for start in range(0, members.size, self.capacity):
                 chunk = batch.take(members[start : start + self.capacity])
                 stored = self._table(table)
@@ -288,10 +288,10 @@ class KeyValueMemory(Saveable, nn.Module):
         checks.instance("tables", tables, Tensor)
         if tables.shape != (samples,) or tables.is_floating_point():
             raise ValueError(f"tables of shape {tuple(tables.shape)}, {tables.dtype}: expected integers, ({samples},)")
-        chosen = array(tables.long())
-        if samples and not 0 <= chosen.min() <= chosen.max() < len(self.keys):
-            raise ValueError(f"tables from {chosen.min()} to {chosen.max()}: expected 0 .. {len(self.keys) - 1}")
-        return chosen
+        table_of = array(tables.long())
+        if samples and not 0 <= table_of.min() <= table_of.max() < len(self.keys):
+            raise ValueError(f"tables from {table_of.min()} to {table_of.max()}: expected 0 .. {len(self.keys) - 1}")
+        return table_of
 
     def _neighbours(
         self, x: Tensor, k: int, tables: Tensor | None, use: bool
@@ -301,18 +301,18 @@ class KeyValueMemory(Saveable, nn.Module):
 
         checks.size("k", k)
         samples = self._checked("x", x, self.key_dim)
-        chosen = self._chosen(tables, len(samples))
+        table_of = self._chosen(tables, len(samples))
         if k > self.capacity:
             warnings.warn(f"k = {k}: only {self.capacity} rows can be neighbours", RuntimeWarning, stacklevel=3)
         search = exact_neighbours if self.search is None else self.search.neighbours
-        rows, distances = search(array(self.keys), array(self.n_filled), samples, min(k, self.capacity), chosen)
+        rows, distances = search(array(self.keys), array(self.n_filled), samples, min(k, self.capacity), table_of)
         if use and self.policy.ages:
             coef, clock = array(self.coef), array(self.clock)
-            kernels.use(coef, clock, rows, chosen)
+            kernels.use(coef, clock, rows, table_of)
             if not self.coef.is_cpu:
                 self.coef.copy_(torch.from_numpy(coef))
                 self.clock.copy_(torch.from_numpy(clock))
-        return rows, distances, chosen
+        return rows, distances, table_of
 
     def _gathered(self, x: Tensor, rows: Tensor, tables: Tensor | None, averaging: Averaging) -> Recall:
         """The answer from given rows, (pairs, k), with all gradients."""

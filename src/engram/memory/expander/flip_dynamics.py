@@ -124,23 +124,23 @@ def settle(
         if order in ("max", "random"):
             excess = gain.sum(2)
             candidates = may_flip & (excess == excess.amax(1, keepdim=True)) if order == "max" else may_flip
-            chosen = nth(candidates, below(number(seed, count), candidates.sum(1)))
+            flipped = nth(candidates, below(number(seed, count), candidates.sum(1)))
         elif order == "glauber":
             node = below(number(seed, 2 * count), nodes)
             excess = gain.sum(2).gather(1, node[:, None])[:, 0]
             allowed = chance(number(seed, 2 * count + 1)) < accept[excess + network.A.shape[1]]
-            chosen = torch.nn.functional.one_hot(node, nodes).bool() & allowed[:, None]
+            flipped = torch.nn.functional.one_hot(node, nodes).bool() & allowed[:, None]
         elif order == "wta":
-            chosen = _majority(network, local, seed, count, faults)
+            flipped = _majority(network, local, seed, count, faults)
         else:
-            chosen = may_flip
-            repeated = active & (chosen == last_flips).all(1)
+            flipped = may_flip
+            repeated = active & (flipped == last_flips).all(1)
             oscillating, active = oscillating | repeated, active & ~repeated
         if not active.any():
             break
-        chosen = last_flips = chosen & active[:, None]
-        bits ^= chosen.to(bits.dtype)
-        flips += chosen.sum(1)
+        flipped = last_flips = flipped & active[:, None]
+        bits ^= flipped.to(bits.dtype)
+        flips += flipped.sum(1)
         iterations += active
     local = local_patterns(network, bits)
     V, stable = distances(network, local).sum(1), ~_may_flip(network, order, gains(network, local)).any(1)

@@ -54,11 +54,11 @@ def random_regular(
         return reachable.isdisjoint(neighbours)
 
     for _ in range(ROUNDS):
-        bad = _too_close(C, N, min_girth)
-        if not bad.size:
+        close_edges = _too_close(C, N, min_girth)
+        if not close_edges.size:
             return BipartiteGraph(C, N)
         edges = C.reshape(-1)
-        for edge in bad:
+        for edge in close_edges:
             a, j = int(edges[edge]), int(edge // r)
             for other in rng.integers(edges.size, size=TRIES):
                 # A swap should not bring nodes too close; if none of those tried avoids it, the last one is made.

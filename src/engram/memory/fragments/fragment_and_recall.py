@@ -114,7 +114,7 @@ class FragmentAndRecall(Generic[T]):
         """Decide whether to keep the current fragment, begin a new one or recall an old one.
 
         Args:
-            surprisal: How badly the current fragment predicted; or a function that returns this for the fragment that
+            surprisal: Prediction error of the current fragment; or a function that returns that of the fragment that
                 is current after recall.
             query: Query that is compared with the keys; None: nothing is recalled.
             may_fragment: Whether a surprise may begin a fragment at this step.

@@ -58,7 +58,7 @@ def make_room(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
     Args:
         module: The module.
         state: The state, by name.
-        prefix: What its names begin with.
+        prefix: Prefix of the names, such as ``"memory."``.
 
     Raises:
         ValueError: The module has weights, and those of the state are missing or of another size; nothing was loaded.

@@ -230,7 +230,7 @@ def _plain_type(module: nn.Module) -> type[nn.Module]:
 def _check_plain(name: str, module: nn.Module) -> None:
     """Raise ValueError if a layer has hooks or a parametrisation, which the converted one would lack."""
     if has_hooks(module) or parametrize.is_parametrized(module):
-        raise ValueError(f"layer {name!r} has hooks or a parametrisation, as of pruning: expected neither")
+        raise ValueError(f"layer {name!r} has hooks or a parametrisation, such as pruning: expected neither")
 
 
 def _converted(model: nn.Module, convert: Any) -> nn.Module:
@@ -298,7 +298,7 @@ def _is_new(name: str, weight: Tensor, scale: float, scales: dict[int, float]) -
     is_new = id(weight) not in scales
     if scales.setdefault(id(weight), scale) != scale:
         raise ValueError(
-            f"layer {name!r} has the scale {scale:g}: expected {scales[id(weight)]:g}, as of its tied weights"
+            f"layer {name!r} has the scale {scale:g}: expected {scales[id(weight)]:g}, the scale of its tied weights"
         )
     return is_new
 

@@ -46,8 +46,8 @@ def register(
         kept: The schema of the tensors that the derivative needs.
         keep: Selects the tensors that the derivative needs, given the input tensors and the outputs.
         options: NamedTuple class of the options, the numbers that follow the tensors.
-        returned: How many tensors the forward pass returns.
-        graded: How many of the outputs, from the first on, may have gradients.
+        returned: Number of tensors that the forward pass returns.
+        graded: Number of outputs, from the first on, that may have gradients.
     """
     numbers = ", ".join(f"{kind.__name__} {field}" for field, kind in get_type_hints(options).items())
     gradients = ", ".join(f"Tensor grad_{number}" for number in range(graded))

@@ -37,13 +37,13 @@ def kernel(layer: str, direction: str, *kind: int) -> Any:
 
 
 def scratch_size(direction: str, recursion: int, trace: int, wide: int, time: int = 1, stretch: int = 1) -> int:
-    """How many numbers a pass stores for the traces of one sample.
+    """The number of elements that a pass stores for the traces of one sample.
 
     Args:
         direction: ``"forward"`` or ``"backward"``.
-        recursion: That of the rule.
-        trace: How many numbers a padded trace has.
-        wide: How many more to reserve for each trace, at least a register.
+        recursion: The recursion of the rule, a constant such as ``RETROACTIVE``.
+        trace: Number of elements of a padded trace.
+        wide: Further elements reserved for each trace, at least a register.
         time: Number of steps.
         stretch: Number of steps whose traces the backward pass holds at once.
     """

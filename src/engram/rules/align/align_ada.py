@@ -114,7 +114,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         return network
 
     def _reached(self, layer: chain.Layer, index: int, depth: int) -> int:
-        """How many of the modules after a layer the error reaches."""
+        """The number of modules after a layer that the error reaches."""
         if self.local_derivative == "initial":
             return 0
         if self.local_derivative == "author" and index < depth - 2:
@@ -174,5 +174,5 @@ def _run(modules: _Modules, value: Tensor, parameters: Mapping[str, Tensor] | No
 
 
 def _number_of_norms(layer: chain.Layer) -> int:
-    """How many norm layers follow a layer before any other module."""
+    """The number of norm layers that follow a layer before any other module."""
     return next((i for i, (_, module) in enumerate(layer.after) if not isinstance(module, _NORMS)), len(layer.after))

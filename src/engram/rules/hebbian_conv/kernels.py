@@ -175,17 +175,15 @@ def sparse_places(x, width, values, offsets, theta, triangle, pool, winners, out
 
 @jit
 def dense_learning(x, winners, learns, wins, decay, sums):
-    """Sum the patches that each unit won, (units, kernel, kernel * channels).
-
-    ``x`` is (batch, height, width * channels); ``wins`` counts all patches won, ``decay`` those learned from.
+    """Sum the patches that each unit won.
 
     Args:
-        x: The inputs.
+        x: The inputs, (batch, height, width * channels).
         winners: The winner at each position, or -1, (rows, columns, batch).
         learns: Whether units learn from a sample, (batch,).
         wins: The number of patches that each unit won, (units,), which is increased.
         decay: The number of those that it learns from, (units,), which is increased.
-        sums: The sums, to which the patches are added.
+        sums: The sums, (units, kernel, kernel * channels), to which the patches are added.
     """
     rows, columns, batch = winners.shape
     _, kernel, run = sums.shape

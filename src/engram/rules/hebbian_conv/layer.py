@@ -116,13 +116,13 @@ class _HebbianLayer(nn.Module):
                 message = f"lr = {self.lr}: a batch would replace a filter more than once; steps are cut to 1/2"
                 warnings.warn(message, stacklevel=4)
             rates = torch.where(replaced > LARGEST_STEP, LARGEST_STEP / result.decay, rate)[:, None]
-            old = weight if self.connections is None else weight.gather(1, self.connections)
-            new = old + rates * (result.sums - result.decay[:, None] * old)
-            new /= 1e-10 + new.norm(dim=1, keepdim=True)
+            filters = weight if self.connections is None else weight.gather(1, self.connections)
+            updated = filters + rates * (result.sums - result.decay[:, None] * filters)
+            updated /= 1e-10 + updated.norm(dim=1, keepdim=True)
             if self.connections is None:
-                weight.copy_(new)
+                weight.copy_(updated)
             else:
-                weight.scatter_(1, self.connections, new)
+                weight.scatter_(1, self.connections, updated)
         self.threshold.adapt(result.win_rate)
         self.win_rate.copy_(result.win_rate)
         self.steps += 1
@@ -223,10 +223,12 @@ class HebbianConv2d(_HebbianLayer):
         The batch may be the last axis of the result in memory, so use ``flatten`` or ``reshape`` on it, not ``view``.
         """
         self._check(input, ("batch", self.weight.shape[1], "height", "width"))
-        least = self.weight.shape[2] + self.competition.pool - 1
-        if min(input.shape[2:]) < least:
+        side = self.weight.shape[2] + self.competition.pool - 1
+        if min(input.shape[2:]) < side:
             sides = f"kernel_size = {self.weight.shape[2]} and pool = {self.competition.pool}"
-            raise ValueError(f"input.shape = {tuple(input.shape)}: expected height and width of {least}, with {sides}")
+            raise ValueError(
+                f"input.shape = {tuple(input.shape)}: expected height and width of at least {side}, with {sides}"
+            )
         return self._run(input)
 
 

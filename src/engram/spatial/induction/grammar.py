@@ -358,8 +358,8 @@ def _pooled(
             continue
         count = max(1, int(max_hypotheses * share))
         if len(part.maps) > count:
-            chosen = rng.choice(len(part.maps), count, p=np.exp(part.logs - part.log_evidence))
-            maps.append(part.maps[chosen])
+            sampled = rng.choice(len(part.maps), count, p=np.exp(part.logs - part.log_evidence))
+            maps.append(part.maps[sampled])
             logs.append(np.full(count, part.log_evidence - math.log(count)))
         else:
             maps.append(part.maps)
@@ -387,10 +387,10 @@ def _merged(
     maps: Int8[np.ndarray, "n h w"], logs: Float64[np.ndarray, "n"]
 ) -> tuple[Int8[np.ndarray, "m h w"], Float64[np.ndarray, "m"]]:
     """The different maps, each with the weight of all hypotheses that are this map, so that no evidence is lost."""
-    _, first, group = np.unique(maps.reshape(len(maps), -1), axis=0, return_index=True, return_inverse=True)
-    totals = np.full(len(first), -np.inf)
+    _, first_rows, group = np.unique(maps.reshape(len(maps), -1), axis=0, return_index=True, return_inverse=True)
+    totals = np.full(len(first_rows), -np.inf)
     np.logaddexp.at(totals, group.reshape(-1), logs)
-    return maps[first], totals
+    return maps[first_rows], totals
 
 
 def _consistent(

@@ -34,7 +34,7 @@ class TrajectoryLikelihood(NamedTuple):
 def next_room_weights(
     tree: SearchTree, room_of: Int[np.ndarray, "nodes"], current: int, n_rooms: int
 ) -> Float[np.ndarray, "rooms"]:
-    """How much of a tree leads to each room: the paths that end there, weighted by the visits at their ends.
+    """The weight of each room in a search tree: the paths that end there, weighted by the visits at their ends.
 
         w_k = sum of n(last action) + 1,  over paths that end in room k, and 0 for the current room
 

@@ -38,7 +38,7 @@ class World(NamedTuple):
         varies: Cells in which hypotheses differ, rewards aside, or that some leave open.
         goals: Cells that have a reward in some hypothesis and may really have one.
         goal_at: Index of each cell's goal; -1: none.
-        holds: Which goals each hypothesis has, (n, goals).
+        holds: Whether a hypothesis has a goal, (n, goals).
         layout: Index of each hypothesis's layout; hypotheses with the same walls have the same.
         near: 1 / (1 + distance) of each cell from a goal, (layouts, goals, cells).
         field: The attraction of each cell at the root.
@@ -50,8 +50,8 @@ class World(NamedTuple):
         moves: Rows down, columns right, and length of each action.
         grid: Cells as known in the episode.
         alive: Weights of the hypotheses that nothing seen in the episode contradicts.
-        collected: Which goals were collected.
-        open: Which views were seen.
+        collected: Whether a goal was collected.
+        open: Whether a view was seen.
         drawn: Hypotheses drawn in the present step.
     """
 

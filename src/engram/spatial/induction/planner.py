@@ -141,7 +141,7 @@ class MapInductionPlanner:
         if not (0 <= row < len(known_map) and 0 <= column < known_map.shape[1]):
             raise ValueError(f"position = ({row}, {column}): expected a cell of a map of {known_map.shape}")
         if blocked(known_map[row, column]):
-            raise ValueError(f"position = ({row}, {column}): expected a cell that is no wall")
+            raise ValueError(f"position = ({row}, {column}): expected a cell that is not a wall")
         if known_map.size > 2**POSITION_BITS:
             raise ValueError(f"known has {known_map.size} cells: expected at most {2**POSITION_BITS}")
         rewarded = checks.array("rewards", observation.get("rewards", known_map == REWARD), known_map.shape, np.bool_)

@@ -93,7 +93,7 @@ def make_world(
     discount: float = 0.9,
     collect_on_path: bool = False,
 ) -> World:
-    """What a search needs of a map and of the hypotheses about it, computed once for all its episodes.
+    """The tables that a search needs of a map and of the hypotheses about it, computed once for all its episodes.
 
     Args:
         known: The map as known, 0 where the agent is.
@@ -116,14 +116,14 @@ def make_world(
     goal_at[goals] = np.arange(len(goals))
     holds = np.ascontiguousarray(holds_all[:, goals])
     walls = blocked(hypotheses)
-    _, firsts, layout = np.unique(np.packbits(walls, axis=1), axis=0, return_index=True, return_inverse=True)
+    _, layout_rows, layout = np.unique(np.packbits(walls, axis=1), axis=0, return_index=True, return_inverse=True)
     layout = layout.reshape(len(maps))
     attracts = shaping is not None
-    near = np.zeros((len(firsts), len(goals), cells if attracts else 1), np.float32)
+    near = np.zeros((len(layout_rows), len(goals), cells if attracts else 1), np.float32)
     if attracts:
-        for number, first in enumerate(firsts):
+        for number, row in enumerate(layout_rows):
             for goal in np.flatnonzero(holds[layout == number].any(0)):
-                near[number, goal] = nearness(distances(~walls[first], goals[goal : goal + 1], shape))
+                near[number, goal] = nearness(distances(~walls[row], goals[goal : goal + 1], shape))
     plain = np.where(hypotheses == REWARD, UNOBSERVED, hypotheses)  # the search does not distinguish these
     lowest = np.where(plain == UNOBSERVED, 127, plain).min(0, initial=127)
     varies = (np.where(plain == UNOBSERVED, -1, plain).max(0, initial=-1) > lowest) & (flat == UNOBSERVED)

@@ -13,8 +13,8 @@ class Tree(NamedTuple):
     """A search tree as arrays with a row for each belief node, of which the first is the root.
 
     Attributes:
-        visits: How often a node was visited.
-        counts: How often each of its actions was taken.
+        visits: Number of visits of each node.
+        counts: Number of times that each of its actions was taken.
         values: Mean return after each action.
         ended: Whether an episode ended with this action.
         child: The first belief node after each action; -1: none.
@@ -93,8 +93,8 @@ def select(visits, counts, values, ended, ucb, scale, avoid_ended, rng):
     """argmax_a v / scale + c sqrt(ln N / n) at a node; actions not yet taken first, ties at random.
 
     Args:
-        visits: How often the node was visited, N.
-        counts: How often each action was taken at the node, n.
+        visits: Number of visits of the node, N.
+        counts: Number of times that each action was taken at the node, n.
         values: Mean return v after each action.
         ended: Whether an episode ended with each action.
         ucb: Weight c of the exploration bonus.

@@ -50,7 +50,7 @@ class Path(NamedTuple):
     Attributes:
         nodes: Belief nodes from the root on.
         action: The action taken in the last of them.
-        taken: How often it was taken there.
+        taken: Number of times that it was taken there.
     """
 
     nodes: tuple[int, ...]
@@ -62,8 +62,8 @@ class SearchTree:
     """A tree of belief nodes; the root has index 0.
 
     Attributes:
-        visits: How often each belief node was visited.
-        counts: How often each of its actions was taken.
+        visits: Number of visits of each belief node.
+        counts: Number of times that each of its actions was taken.
         values: Mean return after each action, 0 before the first.
         ended: Whether an episode ended with this action.
         parent: The belief node before each; -1 for the root.
@@ -90,7 +90,7 @@ class SearchTree:
 
     @property
     def root_visits(self) -> Int[np.ndarray, "actions"]:
-        """How often each action was taken at the root."""
+        """The number of times that each action was taken at the root."""
         return np.asarray(self.counts[0])
 
     def paths(self) -> list[Path]:

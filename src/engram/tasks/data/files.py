@@ -95,18 +95,18 @@ class SetStatus:
 
 def cache_folder() -> Path:
     """The folder for fetched files: ``ENGRAM_CACHE``, or else the user's cache folder."""
-    chosen = os.environ.get("ENGRAM_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("engram") / "data"
+    folder = os.environ.get("ENGRAM_CACHE")
+    return Path(folder).expanduser().absolute() if folder else user_cache_path("engram") / "data"
 
 
 def data_folder() -> Path | None:
     """The folder ``ENGRAM_DATA``, or None if it is not set; raise DataError if it is not a folder."""
-    chosen = os.environ.get("ENGRAM_DATA")
-    if not chosen:
+    setting = os.environ.get("ENGRAM_DATA")
+    if not setting:
         return None
-    folder = Path(chosen).expanduser().absolute()
+    folder = Path(setting).expanduser().absolute()
     if not folder.is_dir():
-        raise DataError(f"ENGRAM_DATA = {chosen!r}: expected a folder; correct or unset the variable")
+        raise DataError(f"ENGRAM_DATA = {setting!r}: expected a folder; correct or unset the variable")
     return folder
 
 

@@ -84,22 +84,22 @@ def learning_rule_traces(
     )
     rates = images.new_tensor(RATES[rule])[torch.arange(networks) % 3][:, None, None]
     parameters = [*weights, *biases]
-    first, second = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
+    first_moments, second_moments = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
     traces = images.new_empty(networks, observations, 2 * OBSERVABLES)
     for step in range(observations * every):
         if step % every == 0:
             hidden = (probe @ weights[0] + biases[0]).relu()
             layers = zip(weights, (hidden, hidden @ weights[1] + biases[1]), strict=True)
             traces[:, step // every] = torch.cat([_observed(*layer) for layer in layers], dim=1)
-        chosen = torch.randint(len(images), (networks, BATCH), generator=generator)
-        x = images[chosen]
+        rows = torch.randint(len(images), (networks, BATCH), generator=generator)
+        x = images[rows]
         hidden = (x @ weights[0] + biases[0]).relu()
         out = hidden @ weights[1] + biases[1]
-        error = (out.softmax(2) - torch.nn.functional.one_hot(labels[chosen], SIZES[2])) / BATCH
+        error = (out.softmax(2) - torch.nn.functional.one_hot(labels[rows], SIZES[2])) / BATCH
         back = feedback if rule == "feedback-alignment" else weights[1].transpose(1, 2)
         inner = (error @ back) * (hidden > 0)
         gradients = [x.transpose(1, 2) @ inner, hidden.transpose(1, 2) @ error, inner.sum(1, True), error.sum(1, True)]
-        for parameter, gradient, m, v in zip(parameters, gradients, first, second, strict=True):
+        for parameter, gradient, m, v in zip(parameters, gradients, first_moments, second_moments, strict=True):
             if rule == "momentum":
                 parameter.sub_(rates * m.mul_(0.9).add_(gradient))
             elif rule == "adam":

@@ -47,10 +47,10 @@ def latent_dynamics(
         if kind == "bistable":
             z = z + dt * _flow(kind, z) + 0.4 * np.sqrt(dt) * rng.normal(size=z.shape)
         else:
-            first = _flow(kind, z)
-            second = _flow(kind, z + dt / 2 * first)
-            third = _flow(kind, z + dt / 2 * second)
-            z = z + dt / 6 * (first + 2 * second + 2 * third + _flow(kind, z + dt * third))
+            k1 = _flow(kind, z)
+            k2 = _flow(kind, z + dt / 2 * k1)
+            k3 = _flow(kind, z + dt / 2 * k2)
+            z = z + dt / 6 * (k1 + 2 * k2 + 2 * k3 + _flow(kind, z + dt * k3))
     return np.asarray(samples / samples.std((0, 1)))
 
 

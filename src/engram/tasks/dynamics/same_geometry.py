@@ -57,13 +57,13 @@ def same_geometry(
         if step % keep == 0:
             trajectories[step // keep] = x
         drift = np.empty_like(x)
-        first, second = x[0, ..., 0], x[0, ..., 1]
-        drift[0, ..., 0] = (a * first * first + b) * first + inputs
-        drift[0, ..., 1] = c * second + inputs
+        x1, x2 = x[0, ..., 0], x[0, ..., 1]
+        drift[0, ..., 0] = (a * x1 * x1 + b) * x1 + inputs
+        drift[0, ..., 1] = c * x2 + inputs
         drift[1:] = np.einsum("kmij,kmcnj->kmcni", linear, x[1:])
-        before = x[1:].mean(3)
+        mean_before = x[1:].mean(3)
         x = x + STEP * (drift + rng.normal(0, noise, x.shape))
         # The inputs with which the mean moves like that of the bistable system.
-        u = (x[0].mean(2) - before) / STEP - np.einsum("kmij,kmcj->kmci", linear, before)
+        u = (x[0].mean(2) - mean_before) / STEP - np.einsum("kmij,kmcj->kmci", linear, mean_before)
         x[1:] += STEP * u[:, :, :, None]
     return np.moveaxis(trajectories, 0, 4).reshape(len(KINDS), models, len(INPUTS) * trials, len(trajectories), 2)

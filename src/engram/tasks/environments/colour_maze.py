@@ -59,7 +59,7 @@ class ColourMazeVectorEnv(BatchedEnv):
         fov_ratio: How narrow the field of view is, see ``engram.spatial.ViewModel``.
         recolour: Whether all walls change their colours at every step.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: Another such limit; None: none.
+        max_episode_steps: Another limit on the steps of an episode; None: only ``episode_len``.
         render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:
@@ -131,9 +131,9 @@ class ColourMazeVectorEnv(BatchedEnv):
         """Let an agent look; return how many cells it sees for the first time."""
         pose, view = self.poses[row].tolist(), self.views[row]
         look(self.worlds[row], *pose, *self._tables, view)
-        new = int(mark(self._seen[row], view, *pose))
-        self._counts[row] += new
-        return new
+        n_new = int(mark(self._seen[row], view, *pose))
+        self._counts[row] += n_new
+        return n_new
 
     def _advance(self, actions: Int[np.ndarray, "num_envs"]) -> tuple[PerEnv, dict[str, Any]]:
         rewards, has_moved = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)

@@ -92,7 +92,7 @@ class GridTransferVectorEnv(BatchedEnv):
         noise: Probability that a label drawn uniformly from all labels is executed instead.
         cliff: Whether the bottom row is the edge of a windy cliff.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: Another such limit; None: none.
+        max_episode_steps: Another limit on the steps of an episode; None: only ``episode_len``.
         render_mode: Result of ``render``, in which the pit is a wall: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:

@@ -35,7 +35,7 @@ class PointWorldVectorEnv(BatchedEnv):
         perm: The index of the component of an action that each actuator takes; None: its own index.
         sign: Factor of each actuator, 1 or -1; None: all 1.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: Another such limit; None: none.
+        max_episode_steps: Another limit on the steps of an episode; None: only ``episode_len``.
         render_mode: Result of ``render``, whose cells are a tenth wide: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:

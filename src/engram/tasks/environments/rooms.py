@@ -51,7 +51,7 @@ class RoomVectorEnv(BatchedEnv):
         num_envs: Number of environments.
         layout: ``"open-room"``, ``"i-maze"`` or ``"four-room"``.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: Another such limit; None: none.
+        max_episode_steps: Another limit on the steps of an episode; None: only ``episode_len``.
         render_mode: Result of ``render``, in which north is up: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:

@@ -98,7 +98,7 @@ class TextureRoomsVectorEnv(BatchedEnv):
         goal: Whether there is a goal.
         texture_seed: Seed of the textures, which are the same in all environments and episodes.
         episode_len: Steps after which an episode is truncated.
-        max_episode_steps: Another such limit; None: none.
+        max_episode_steps: Another limit on the steps of an episode; None: only ``episode_len``.
         render_mode: Result of ``render``: ``"rgb_array"``, ``"ansi"`` or None.
 
     Attributes:

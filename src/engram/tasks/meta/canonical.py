@@ -74,8 +74,8 @@ def _identity(task: MetaTask) -> Names:
 
 def _action_groups(task: MetaTask) -> list[list[int]]:
     """The columns of each action variable, numbered as in ``ActionRef``."""
-    first = len(task.state_vars)
-    return [[column - first for column in group.columns] for group in task.groups if group.kind == "actions"]
+    n_states = len(task.state_vars)
+    return [[column - n_states for column in group.columns] for group in task.groups if group.kind == "actions"]
 
 
 def _pruned(task: MetaTask) -> MetaTask:
@@ -215,10 +215,10 @@ def _least(task: MetaTask) -> str:
         described: set[str] = set()
         for vertex in cells[colour]:
             leaves = descriptions(colours | {vertex: -1})
-            first = next(leaves)
-            if first in described:  # the image of an earlier vertex under a symmetry
+            first_leaf = next(leaves)
+            if first_leaf in described:  # the image of an earlier vertex under a symmetry
                 continue
-            for leaf in itertools.chain([first], leaves):
+            for leaf in itertools.chain([first_leaf], leaves):
                 described.add(leaf)
                 yield leaf
 

@@ -176,14 +176,14 @@ def _search(mdps: Model, Q: Float[np.ndarray, "instances z actions"], gamma: flo
     transition = mdps.transition
 
     def evaluate(policy: Int[np.ndarray, "z"]) -> tuple[float, Any]:
-        chosen = np.broadcast_to(policy, Q.shape[:2])
-        P, r = take(transition, chosen), take(mdps.reward, chosen)
+        actions = np.broadcast_to(policy, Q.shape[:2])
+        P, r = take(transition, actions), take(mdps.reward, actions)
         inverse = np.linalg.inv(np.eye(Z) - gamma * P)
         V = (inverse @ r[..., None])[..., 0]
         advantage = mdps.reward + gamma * (transition @ V[:, None, :, None])[..., 0] - V[..., None]
         occupancy = (mdps.start[:, None] @ inverse)[:, 0]
         revisits = (transition @ inverse.swapaxes(1, 2)[..., None])[..., 0]  # (instances, z, actions)
-        gain = occupancy[..., None] * advantage / (1 - gamma * (revisits - take(revisits, chosen)[..., None]))
+        gain = occupancy[..., None] * advantage / (1 - gamma * (revisits - take(revisits, actions)[..., None]))
         return float((mdps.start * V).sum(1).mean()), gain.mean(0)
 
     best = -np.inf
@@ -272,10 +272,10 @@ def _mistakes(
 
 def _look_alike(task: MetaTask, i: int, j: int) -> bool:
     """Whether two states show different stimuli that are equal up to a renaming of the variable ones."""
-    first, second = task.parts_of(i), task.parts_of(j)
-    if first == second:
+    parts_i, parts_j = task.parts_of(i), task.parts_of(j)
+    if parts_i == parts_j:
         return False
-    pairs = set(zip(first, second, strict=True))
+    pairs = set(zip(parts_i, parts_j, strict=True))
     variable = {pair for pair in pairs if all(isinstance(stimulus, StimVar) for stimulus in pair)}
     is_one_to_one = all(len(set(side)) == len(variable) for side in zip(*variable, strict=True))
     return is_one_to_one and all(a == b for a, b in pairs - variable)

@@ -78,7 +78,7 @@ def _grid(task: MetaTask) -> list[str]:
         "coordinates": "row and column",
         "stimuli": "its stimulus",
     }
-    after = {
+    effects = {
         "none": "nothing happens",
         "teleport": "the agent is put on another free cell",
         "reset": "the agent is put back to the start and the flag cleared",
@@ -87,7 +87,7 @@ def _grid(task: MetaTask) -> list[str]:
     return [
         f"{grid.height} x {grid.width} cells, walls: {walls}, start: {grid.start}",
         f"seen of a cell: {labels.get(grid.obs, f'the walls in {grid.window} x {grid.window} cells around it')}",
-        f"when a reward is paid, {after[grid.on_reward]}",
+        f"when a reward is paid, {effects[grid.on_reward]}",
     ]
 
 
@@ -101,15 +101,15 @@ def _variables(task: MetaTask) -> list[str]:
         values = f"{state.values} free cells".replace("_", " ") if isinstance(state.values, str) else _or(state.values)
         exclusion = "" if state.distinct_from is None else f", other than that of state variable {state.distinct_from}"
         lines.append(f"state variable {k}: {values}{exclusion}{_changes(state)}")
-    first = 0
+    index = 0
     for action in task.action_vars:
         if action.joint:
-            names = " and ".join(str(first + i) for i in range(action.width))
+            names = " and ".join(str(index + i) for i in range(action.width))
             lines.append(f"action variables {names} together: {_or(action.joint)}{_changes(action)}")
         else:
             values = _or(action.values or range(task.n_actions))
-            lines.append(f"action variable {first}: {values}{_changes(action)}")
-        first += action.width
+            lines.append(f"action variable {index}: {values}{_changes(action)}")
+        index += action.width
     for k, prob in enumerate(task.prob_vars):
         values = _or(prob.values) if prob.values else f"between {prob.low:g} and {prob.high:g}"
         drift = f"; drifts by {prob.drift:g} at the start of a trial" if prob.drift else ""

@@ -292,8 +292,8 @@ def _structured(dice: _Dice, quirks: bool) -> dict[str, Any]:
         return FlagRule(old, action=action, set_to=dice.one_of((1, 1, 1, 0)))
 
     rules = tuple(reward_rule() for _ in range(rewards))
-    first, *more = [flag_rule() for _ in range(flags)]
-    flag_rules = (replace(first, set_to=1), *more)
+    first_rule, *other_rules = [flag_rule() for _ in range(flags)]
+    flag_rules = (replace(first_rule, set_to=1), *other_rules)
     fields = {"transition": transition, "reward_rules": rules, "flag_rules": flag_rules, "stimuli": stimuli}
     return fields | _variables(dice, variable)
 
@@ -333,9 +333,9 @@ def _structured_transitions(dice: _Dice, opposite: float) -> Float[np.ndarray, "
             possible = np.flatnonzero(rows[0])
             if len(possible) > 1 and dice.falls(opposite):
                 keeps = dice.below(k)
-                first, second = dice.rng.choice(possible, 2, replace=False)
+                state_a, state_b = dice.rng.choice(possible, 2, replace=False)
                 other_actions = np.arange(k) != keeps
-                rows[np.ix_(other_actions, [first, second])] = rows[np.ix_(other_actions, [second, first])]
+                rows[np.ix_(other_actions, [state_a, state_b])] = rows[np.ix_(other_actions, [state_b, state_a])]
     transition: Float[np.ndarray, "states actions states"] = weights / weights.sum(2, keepdims=True)
     return transition
 

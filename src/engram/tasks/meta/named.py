@@ -142,12 +142,12 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
         10
     """
     transition = _table([{1: 0.5, 2: 0.5}, _HOME, _HOME])
-    first, second = StimVar(0), StimVar(1)
+    stim0, stim1 = StimVar(0), StimVar(1)
     if checks.choice("kind", kind, ("sequential", "simultaneous")) == "sequential":
         rules = RewardRule(1, action=1), RewardRule(2, action=1, value=-1.0)
-        return MetaTask(transition, rules, stimuli=(0, first, second), horizon=100 if horizon is None else horizon)
+        return MetaTask(transition, rules, stimuli=(0, stim0, stim1), horizon=100 if horizon is None else horizon)
     sides = tuple(RewardRule(s, action=a, value=1.0 if (s == 1) == (a == 0) else -1.0) for s in (1, 2) for a in (0, 1))
-    stimuli = (0, -1), (first, second), (second, first)
+    stimuli = (0, -1), (stim0, stim1), (stim1, stim0)
     return MetaTask(transition, sides, stimuli=stimuli, horizon=12 if horizon is None else horizon)
 
 
@@ -332,15 +332,15 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
         >>> two_stimulus(["dms", "dnms"]).action_vars[0].joint
         ((1, 0, 0, 1), (0, 1, 1, 0))
     """
-    chosen = []
+    answer_tables = []
     for table in TABLES if tables is None else tables:
         if table not in TABLES and (len(table) != 4 or set(table) - {"0", "1"}):
             raise ValueError(f"tables: {table!r}: expected four bits or one of {', '.join(TABLES)}")
-        chosen.append(tuple(int(bit) for bit in TABLES.get(table, table)))
+        answer_tables.append(tuple(int(bit) for bit in TABLES.get(table, table)))
     transition = _table([{1: 0.5, 2: 0.5}, {3: 0.5, 4: 0.5}, {5: 0.5, 6: 0.5}, *[_HOME] * 4])
     rules, answers = (
         tuple(RewardRule(3 + case, action=ActionRef(case)) for case in range(4)),
-        ActionVar(joint=tuple(chosen)),
+        ActionVar(joint=tuple(answer_tables)),
     )
     return MetaTask(transition, rules, stimuli=(-1, 0, 1, 0, 1, 0, 1), action_vars=(answers,), horizon=horizon)
 

@@ -56,10 +56,10 @@ class Model(NamedTuple):
     def reachable(self) -> Bool[np.ndarray, "instances z"]:
         """Whether each z can be reached from the start under some policy, in each instance."""
         edges = (self.transition > 0).any(2).astype(np.float32)
-        reached, more = None, self.start > 0
-        while reached is None or (more != reached).any():
-            reached = more
-            more = reached | ((reached[:, None, :] @ edges)[:, 0] > 0)
+        reached, extended = None, self.start > 0
+        while reached is None or (extended != reached).any():
+            reached = extended
+            extended = reached | ((reached[:, None, :] @ edges)[:, 0] > 0)
         return np.asarray(reached)
 
 
@@ -98,19 +98,19 @@ def enumerate_instances(
     first_options = list(itertools.islice(all_options, maximum))
     complete = float(np.prod(counts, dtype=float)) <= maximum or len(first_options) < maximum
     if complete:
-        chosen: Any = first_options
+        candidates: Any = first_options
     else:
         rng = np.random.default_rng(0)
         rows = (tuple(int(rng.integers(count)) for count in counts) for _ in range(100 * maximum))
         random_options = (tuple(option[i] for option, i in zip(ranges, row, strict=True)) for row in rows)
-        chosen = itertools.chain(random_options, first_options)  # in case that few of those drawn are distinct
+        candidates = itertools.chain(random_options, first_options)  # in case that few of those drawn are distinct
     zeros = ((0.0,) * task.stim.size,) * task.n_stim_vars
-    first, end = np.cumsum([len(task.state_vars), task.n_action_columns])
+    states_end, actions_end = np.cumsum([len(task.state_vars), task.n_action_columns])
     instances: dict[Instance, None] = {}
-    for options in chosen:
+    for options in candidates:
         values = tuple(itertools.chain(*options))
         if all(earlier is None or values[k] != values[earlier] for k, earlier in enumerate(distinct_from)):
-            instances[Instance(values[:first], values[first:end], values[end:], zeros)] = None
+            instances[Instance(values[:states_end], values[states_end:actions_end], values[actions_end:], zeros)] = None
         if len(instances) == maximum:
             break
     return tuple(instances), complete
@@ -160,7 +160,7 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
     value = np.array([(*instance.values, 0.0) for instance in instances])
     reached, chance = _branches(task, instances)
     shape = (len(instances), flags, *reached.shape[1:])
-    new, before = reached[:, None], np.arange(flags)[:, None, None, None]
+    new, flag_before = reached[:, None], np.arange(flags)[:, None, None, None]
     old, action = np.arange(task.n_states)[:, None, None], np.arange(task.n_actions)[:, None]
 
     def each(column: Any) -> Any:
@@ -185,9 +185,9 @@ def outcomes(task: MetaTask, instances: Sequence[Instance], flags: int | None = 
         values = np.concatenate([values, np.zeros_like(values, shape=(len(values), 1))], axis=1)
         return np.where(last >= 0, values[each(np.arange(len(values))), last], otherwise)
 
-    matches, rule = matching("rule", old=old, new=new, action=action, flag=before)
+    matches, rule = matching("rule", old=old, new=new, action=action, flag=flag_before)
     flag_matches, flag_rule = matching("flag", old=old, new=new, action=action)
-    flag = of_rule(flag_rule, row["flag_set"], before)
+    flag = of_rule(flag_rule, row["flag_set"], flag_before)
     if task.topology is None:
         cleared = np.broadcast_to(new == 0, shape)
         flag[cleared], flag_rule[cleared] = 0, -1

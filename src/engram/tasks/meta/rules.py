@@ -26,9 +26,9 @@ def effective_rules(task: MetaTask) -> tuple[tuple[int, ...], tuple[int, ...]]:
         ((0, 1), ())
     """
     rewards, flags = list(range(len(task.reward_rules))), list(range(len(task.flag_rules)))
-    cases, before = _cases(task), None
-    while before != (len(rewards), len(flags)):
-        before = len(rewards), len(flags)
+    cases, counts_before = _cases(task), None
+    while counts_before != (len(rewards), len(flags)):
+        counts_before = len(rewards), len(flags)
         settable = any(task.flag_rules[i].set_to for i in flags)
         for i in tuple(rewards):
             other_rules = [j for j in rewards if j != i]

@@ -149,20 +149,20 @@ class MetaTask:
         """All variables, in the order of their columns."""
         states = enumerate(self.state_vars)
         groups = [Group("states", var, range(k, k + 1), [(s,) for s in self.state_range(k)]) for k, var in states]
-        first = len(groups)
+        start = len(groups)
         for action in self.action_vars:
             values = range(self.n_actions) if action.values is None else action.values
-            columns = range(first, first + action.width)
+            columns = range(start, start + action.width)
             groups.append(Group("actions", action, columns, action.joint or [(a,) for a in values]))
-            first = columns.stop
-        probs = enumerate(self.prob_vars, first)
+            start = columns.stop
+        probs = enumerate(self.prob_vars, start)
         return (*groups, *(Group("probs", var, range(k, k + 1), [(p,) for p in var.values]) for k, var in probs))
 
     def column(self, ref: Any) -> int | None:
         """The column of a reference in a rule; None for a number."""
         actions = len(self.state_vars)
-        first = {StateRef: 0, ActionRef: actions}.get(type(ref), actions + self.n_action_columns)
-        return first + ref.index if isinstance(ref, StateRef | ActionRef | ProbRef | OneMinus) else None
+        start = {StateRef: 0, ActionRef: actions}.get(type(ref), actions + self.n_action_columns)
+        return start + ref.index if isinstance(ref, StateRef | ActionRef | ProbRef | OneMinus) else None
 
     def columns_of(self, rules: Iterable[RewardRule | FlagRule]) -> set[int]:
         """The columns that rules refer to."""
@@ -227,9 +227,9 @@ def _check_stimuli(task: MetaTask) -> None:
         raise ValueError(f"stimuli[{task.stimuli.index(())}] = (): expected at least one part")
     n_stimuli = task.n_fixed + task.n_stim_vars
     if n_stimuli > stim.pool > 0 and (stim.distinct or stim.kind != "binary"):
-        least = {"binary": n_stimuli.bit_length(), "onehot": n_stimuli}.get(stim.kind)
-        if least:
-            raise ValueError(f"stim.size = {stim.size}: expected at least {least}, for {n_stimuli} distinct stimuli")
+        min_size = {"binary": n_stimuli.bit_length(), "onehot": n_stimuli}.get(stim.kind)
+        if min_size:
+            raise ValueError(f"stim.size = {stim.size}: expected at least {min_size}, for {n_stimuli} distinct stimuli")
         raise ValueError(f"stim.vectors: expected at least {n_stimuli}, the stimuli of the task; found {stim.pool}")
 
 

@@ -184,11 +184,11 @@ class RevealInstance(_Widened):
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         self._inner = checks.instance("env", env.unwrapped, MetaTaskVectorEnv)
-        first = self._inner.tasks[0]
+        first_task = self._inner.tasks[0]
         for i, task in enumerate(self._inner.tasks):
-            if _variables(task) != _variables(first):
+            if _variables(task) != _variables(first_task):
                 raise ValueError(f"tasks[{i}]: expected as many variables of each kind as tasks[0] has")
-        states, actions, probs, stimuli, walls = _variables(first)
+        states, actions, probs, stimuli, walls = _variables(first_task)
         low = [0.0] * (states + actions + probs) + [-np.inf] * stimuli + [0.0] * walls
         super().__init__(env, low, [1.0 if bound == 0 else np.inf for bound in low])
 

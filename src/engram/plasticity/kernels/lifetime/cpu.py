@@ -144,7 +144,7 @@ def lifetime(
 
 
 def scratch_size(size: int) -> int:
-    """How many numbers of memory a lifetime of a network of ``size`` units needs."""
+    """The number of elements of memory that a lifetime of a network of ``size`` units needs."""
     wide = REGISTER_BYTES // 4
     width, rows = -(-size // wide) * wide, -(-size // ROWS) * ROWS
     return 5 * rows * width + 4 * width + ROWS
