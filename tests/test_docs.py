@@ -26,8 +26,9 @@ def site(tmp_path_factory, effort):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     with FileLock(f"{folder}.lock"):  # one worker builds it for all
         if not Path(f"{folder}.log").exists():
-            # Guides run as programs too; the index of the search takes long to build, and to read in a browser.
-            quick = {"ENGRAM_DOCS": "quick", "ENGRAM_SEARCH": "false"} if effort == 1 else {}
+            # Guides run as programs too; the index of the search and signatures on lines of their own take long.
+            switches = {"ENGRAM_DOCS": "quick", "ENGRAM_SEARCH": "false", "ENGRAM_SIGNATURES": "false"}
+            quick = switches if effort == 1 else {}
             environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", **quick}
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             Path(f"{folder}.log").write_text("" if done.returncode == 0 else done.stderr or "no reason given")

@@ -38,20 +38,6 @@ def test_every_public_name_is_there():
         _ = engram.plastisity
 
 
-def test_no_import_asks_for_a_gpu():
-    # Once torch has asked for one, a forked process cannot use it.
-    code = "import pkgutil, torch, engram; torch.cuda.is_available = torch.cuda.device_count = None\n"
-    code += "for module in pkgutil.walk_packages(engram.__path__, 'engram.'):\n"
-    code += "    if not module.name.endswith('__main__'): __import__(module.name)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_list_of_experiments_can_be_called_before_and_after_one_is_loaded():
-    code = "import engram; a = engram.experiments(); import engram.experiments.pattern_completion as p; "
-    code += "assert p.experiment.name in a == engram.experiments()"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_run_from_python():
     results = engram.run("pattern-completion", preset="smoke", seeds=1, arms=["plastic"], jobs=1, progress=False)
     assert [(trial.arm, trial.seed, trial.state) for trial in results.trials] == [("plastic", 0, "finished")]
@@ -140,22 +126,37 @@ LIGHT |= {
     f"from engram.{package} import {name}": {"numba", "scipy", "sklearn"}
     for package, name in (learner.split(".") for learner in LEARNERS)
 }
+# Once torch has asked for a GPU, a forked process cannot use it.
+WITHOUT_A_GPU = """
+import pkgutil, engram
+torch.cuda.is_available = torch.cuda.device_count = None
+for module in pkgutil.walk_packages(engram.__path__, "engram."):
+    if not module.name.endswith("__main__"):
+        __import__(module.name)
+"""
+LISTED_TWICE = """
+import engram
+names = engram.experiments()
+from engram.experiments.pattern_completion import experiment
+assert experiment.name in names == engram.experiments()
+"""
 IN_FORKS = """
 import os, sys, torch
-for statement, unwanted in {light!r}.items():
+for code, unwanted in {codes!r}.items():
     child = os.fork()
     if not child:
-        exec(statement)
+        exec(code)
         loaded = unwanted & set(sys.modules)
-        print(statement, loaded, file=sys.stderr)
+        print(code, loaded, file=sys.stderr)
         os._exit(len(loaded))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, statement
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, code
 """
 
 
-def test_no_import_waits_for_what_few_of_its_parts_need():
-    code = IN_FORKS.format(light=LIGHT)  # torch is imported once for all
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def test_imports_are_light_ask_for_no_gpu_and_do_not_change_the_list_of_experiments():
+    codes = LIGHT | {code: set() for code in (WITHOUT_A_GPU, LISTED_TWICE)}
+    program = IN_FORKS.format(codes=codes)  # torch is imported once for all
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -182,21 +183,30 @@ def test_every_part_can_be_had_without_the_laboratory(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("code", "what"),
-    [
-        ("import engram; engram.run('cue-reward')", "engram.lab needs "),
-        ("import engram.lab", "engram.lab needs "),
-        ("from engram.__main__ import main; sys.argv[1:] = ['list']; main()", "error: The command engram needs "),
-        ("from engram.tasks import data; data.load('cifar10-jpeg')", "The data set cifar10-jpeg needs polars"),
-    ],
-)
-def test_what_needs_the_laboratory_says_how_it_is_installed(code, what):
-    done = only_with(needed_by(*metadata.requires("engram")), code)
-    assert done.returncode != 0
-    last = done.stderr.strip().splitlines()[-1]
-    assert what in last
-    assert re.search(r", which is not installed: .*pip install .*\[lab\]'$", last)
+NEEDS_THE_LABORATORY = {
+    "import engram; engram.run('cue-reward')": "engram.lab needs ",
+    "import engram.lab": "engram.lab needs ",
+    "from engram.__main__ import main; sys.argv[1:] = ['list']; main()": "error: The command engram needs ",
+    "from engram.tasks import data; data.load('cifar10-jpeg')": "The data set cifar10-jpeg needs polars",
+}
+EACH_MESSAGE = """
+sys.stderr = sys.stdout
+for code in {codes!r}:
+    try:
+        exec(code)
+    except ImportError as error:
+        print(error)
+    except SystemExit as end:
+        assert end.code == 2
+"""
+
+
+def test_what_needs_the_laboratory_says_how_it_is_installed():
+    done = only_with(needed_by(*metadata.requires("engram")), EACH_MESSAGE.format(codes=list(NEEDS_THE_LABORATORY)))
+    for message, what in zip(done.stdout.splitlines(), NEEDS_THE_LABORATORY.values(), strict=True):
+        assert what in message
+        assert re.search(r", which is not installed: .*pip install .*\[lab\]'$", message)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_hint_names_where_engram_was_installed_from(monkeypatch):

@@ -28,7 +28,7 @@ CIFAR = pytest.mark.needs_data("cifar10-jpeg/train.parquet")
         "imbalanced",
         "classes",
         pytest.param("permuted-mnist", marks=MNIST),
-        pytest.param("split-cifar10", marks=CIFAR),
+        pytest.param("split-cifar10", marks=[CIFAR, pytest.mark.soak]),
     ],
 )
 def test_what_is_chosen_by_is_not_what_is_tested(benchmark):

@@ -335,7 +335,10 @@ def test_every_kind_ships_and_nothing_that_ships_is_stale(kind):
     assert {task.name for task in standing_of_records(kind).tasks} == {each.contest.task for each in events(kind)}
 
 
-@pytest.mark.parametrize("task", ["digits, narrow network", "student of a network"])  # with and without a record's time
+WITHOUT_A_TIME = pytest.param("student of a network", marks=pytest.mark.soak)  # as no record has it
+
+
+@pytest.mark.parametrize("task", ["digits, narrow network", WITHOUT_A_TIME])
 def test_a_method_that_takes_ten_times_as_long_is_stopped_and_goes_on_later(tmp_path, monkeypatch, task):
     path = tmp_path / "slow.py"
     path.write_text(
