@@ -451,7 +451,7 @@ def test_a_trajectory_gets_a_likelihood():
         (lambda: MapInductionPlanner(queries=3), "search = 'queries'"),
         (lambda: MapInductionPlanner().act({"known": WHOLE, "position": (10, 0)}), r"position = \(10, 0\)"),
         (lambda: MapInductionPlanner().act({"known": WHOLE}), "expected 'known' and 'position'"),
-        (lambda: MapInductionPlanner().act({"known": WHOLE, "position": (8, 0)}), r"position = \(8, 0\): .*no wall"),
+        (lambda: MapInductionPlanner().act({"known": WHOLE, "position": (8, 0)}), r"position = \(8, 0\): .*not a wall"),
     ],
 )
 def test_bad_arguments_are_named(call, pattern):

@@ -245,7 +245,7 @@ def name_of_file(path: str, module: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"path = {path!a}: expected a name in UTF-8") from None
+        raise ValueError(f"the file {path!a} is in use: expected a name in UTF-8") from None
     return name
 
 

@@ -151,7 +151,7 @@ def test_numbers_that_are_none_are_refused():
     module[0].weight.data[1, 0] = torch.nan
     with pytest.raises(ValueError, match=r"weights\[0\]\[1, 0\] is NaN"):
         as_affine_relu(module)
-    with pytest.raises(ValueError, match="layer 1: weights"):
+    with pytest.raises(ValueError, match="layer 1 has weights"):
         AffineReLU((np.ones((2, 3)), np.ones((1, 3))), (np.zeros(2), np.zeros(1)))
 
 
