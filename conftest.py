@@ -46,6 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("--soak") else "test")
+    if config.getoption("--soak"):
+        beartyped.STRIDE = 1
     gc.disable()  # imports make little garbage, and the collector takes a quarter of the time of collecting tests
     Dispatcher.compile = _compiled_once
 
@@ -94,6 +96,11 @@ def effort(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _first_calls_are_checked() -> None:
+    beartyped.begin_test()
 
 
 @pytest.fixture(autouse=True)

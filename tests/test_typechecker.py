@@ -31,3 +31,13 @@ def test_one_name_is_one_length_in_a_call_and_another_in_the_next():
 def test_what_is_wrong_is_named(arguments, message):
     with pytest.raises(TypeError, match=message):
         product(*arguments)
+
+
+def test_many_calls_of_a_test_are_checked_at_intervals():
+    def call(times, weight):
+        for _ in range(times):
+            product(np.ones((4, 2)), weight)
+
+    call(2 * beartyped.DENSE, np.ones(2))
+    with pytest.raises(TypeError, match="parameter weight"):
+        call(beartyped.STRIDE, np.ones(2, dtype=int))

@@ -1,7 +1,8 @@
-"""How tests check arguments and shapes: as jaxtyping's decorator with beartype does, at a third of its cost.
+"""How tests check arguments and shapes: as jaxtyping's decorator with beartype does, at a tenth of its cost.
 
 jaxtyping binds the arguments at each call and checks them twice, before and after it; and it makes two checkers for
-each function, those that are defined at every call of another included.
+each function, those that are defined at every call of another included. Here, a function that a test calls more than
+``DENSE`` times is checked at one call in ``STRIDE`` from there on; ``make soak`` checks all calls.
 """
 
 from __future__ import annotations
@@ -31,6 +32,18 @@ _UNTYPED = [
     for module in override["module"]
 ]
 _made: dict[tuple[str, str, str], Callable[..., Any]] = {}
+DENSE, STRIDE = 100, 16
+_calls: dict[Any, int] = {}  # of each function, in this test
+
+
+def begin_test() -> None:
+    """Check the first calls of each function again."""
+    _calls.clear()
+
+
+def _is_due(key: Any) -> bool:
+    calls = _calls[key] = _calls.get(key, 0) + 1
+    return calls <= DENSE or not calls % STRIDE
 
 
 def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
@@ -42,20 +55,35 @@ def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
     # What mypy does not look into are kernels: numba and Triton compile no wrapper.
     if any(fnmatch(checked.__module__, module) for module in _UNTYPED):
         return checked
-    if not inspect.isfunction(checked) or "<locals>" in checked.__qualname__:
-        return _of_jaxtyping(checked, typechecker=once)
+    if not inspect.isfunction(checked):
+        init = getattr(checked, "__init__", None)
+        typed = _of_jaxtyping(checked, typechecker=once)
+        if inspect.isclass(typed) and typed.__init__ is not init:  # a dataclass
+            typed.__init__ = _sampled(init, typed.__init__)
+        return typed
+    if "<locals>" in checked.__qualname__:  # which is defined anew at each call of another
+        is_due = _is_due((checked.__module__, checked.__qualname__))
+        return _sampled(checked, _of_jaxtyping(checked, typechecker=once)) if is_due else checked
     hints = {name: _resolved(hint, checked.__globals__) for name, hint in checked.__annotations__.items()}
     checked.__annotations__ = hints
     typed = _typed(checked)
     context = _of_jaxtyping("context") if any(map(_has_shape, hints.values())) else nullcontext()
 
-    @functools.wraps(checked)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+    def checked_call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable:
-            return checked(*args, **kwargs)
         with context:
             return typed(*args, **kwargs)
+
+    return _sampled(checked, checked_call)
+
+
+def _sampled(function: Callable[..., Any], checked_call: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable or not _is_due(function):
+            return function(*args, **kwargs)
+        return checked_call(*args, **kwargs)
 
     return wrapped
 
