@@ -1,4 +1,4 @@
-"""How tests check arguments and shapes: as jaxtyping's decorator with beartype does, at a tenth of its cost.
+"""How tests check arguments and shapes: as jaxtyping's decorator with beartype does, at a sixth of its cost.
 
 jaxtyping binds the arguments at each call and checks them twice, before and after it; and it makes two checkers for
 each function, those that are defined at every call of another included. Here, a function that a test calls more than
@@ -56,19 +56,16 @@ def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
     if any(fnmatch(checked.__module__, module) for module in _UNTYPED):
         return checked
     if not inspect.isfunction(checked):
-        init = getattr(checked, "__init__", None)
-        typed = _of_jaxtyping(checked, typechecker=once)
-        if inspect.isclass(typed) and typed.__init__ is not init:  # a dataclass
-            typed.__init__ = _sampled(init, typed.__init__)
-        return typed
+        return _of_jaxtyping(checked, typechecker=once)
     if "<locals>" in checked.__qualname__:  # which is defined anew at each call of another
-        is_due = _is_due((checked.__module__, checked.__qualname__))
+        is_due = _is_due((checked.__module__, checked.__qualname__, "definition"))
         return _sampled(checked, _of_jaxtyping(checked, typechecker=once)) if is_due else checked
     hints = {name: _resolved(hint, checked.__globals__) for name, hint in checked.__annotations__.items()}
     checked.__annotations__ = hints
     typed = _typed(checked)
     context = _of_jaxtyping("context") if any(map(_has_shape, hints.values())) else nullcontext()
 
+    @functools.wraps(checked)  # also of its module, as the library asks from which ones a trial is made
     def checked_call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         with context:
@@ -78,10 +75,12 @@ def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
 
 
 def _sampled(function: Callable[..., Any], checked_call: Callable[..., Any]) -> Callable[..., Any]:
+    name = function.__module__, function.__qualname__  # and not the function, which may hold tensors
+
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable or not _is_due(function):
+        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable or not _is_due(name):
             return function(*args, **kwargs)
         return checked_call(*args, **kwargs)
 
