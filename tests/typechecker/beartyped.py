@@ -1,4 +1,4 @@
-"""How tests check arguments and shapes: as jaxtyping's decorator with beartype does, at a sixth of its cost.
+"""How tests check arguments and shapes: as jaxtyping's decorator with beartype does, at a fraction of its cost.
 
 jaxtyping binds the arguments at each call and checks them twice, before and after it; and it makes two checkers for
 each function, those that are defined at every call of another included. Here, a function that a test calls more than
