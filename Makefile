@@ -4,9 +4,6 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 # Tests start hundreds of processes, which would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
-# glibc keeps freed arrays, instead of asking for zeroed pages again: 3 % of the time of the tests.
-export MALLOC_MMAP_THRESHOLD_ := 1000000000
-export MALLOC_TRIM_THRESHOLD_ := 1000000000
 
 .PHONY: demo test check soak mutate lint install docs results bench dist installs sbom clean
 
@@ -17,6 +14,10 @@ demo: .venv/installed
 # Everything that must pass; what looks at the source alone goes beside what runs it.
 test: .venv/installed-dev
 	$(MAKE) --jobs 2 lint check
+
+# glibc keeps freed arrays, instead of asking for zeroed pages again: 3 % of the time of the tests.
+check soak: export MALLOC_MMAP_THRESHOLD_ := 1000000000
+check soak: export MALLOC_TRIM_THRESHOLD_ := 1000000000
 
 check: .venv/installed-dev
 	$(BIN)/pytest -n logical --dist worksteal

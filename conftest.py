@@ -48,8 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("--soak") else "test")
     if config.getoption("--soak"):
         beartyped.STRIDE = 1
-    gc.disable()  # imports make little garbage, and the collector takes a quarter of the time of collecting tests
     Dispatcher.compile = _compiled_once
+
+
+def pytest_collectstart() -> None:
+    gc.disable()  # imports make little garbage, and the collector takes a quarter of the time of collecting tests
 
 
 def pytest_collect_file(file_path: Path) -> None:

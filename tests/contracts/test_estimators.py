@@ -16,8 +16,6 @@ EXEMPTIONS: dict[str, dict[str, str]] = {
     "dsa": {"check_estimators_dtypes": "one of its rows, a system each, is zero everywhere, which has no dynamics"},
     "graph-label-smoother": {"check_positive_only_tag_during_fit": "some of its rows are equal, at no distance"},
 }
-
-
 QUICKER = {"noodl": {"max_iter": 20}}  # enough for every promise
 
 

@@ -206,13 +206,13 @@ class GibbsWithGradients:
             ratio = np.exp(self._log_ratio(gain, log_forward, proposed, tokens[parent], move).clip(max=0.0))[inverse]
             accepted = uniform > ratio if self.accept == "author" else uniform < ratio
         share = float(accepted.mean())
-        kept = np.unique(inverse[accepted])
-        rows = np.unique(mutants[kept], axis=0, return_index=True)[1]
-        kept = kept[np.sort(rows)]
-        kept = kept[[mutants[row].tobytes() not in known for row in kept]] if len(kept) else kept
+        novel = np.unique(inverse[accepted])
+        rows = np.unique(mutants[novel], axis=0, return_index=True)[1]
+        novel = novel[np.sort(rows)]
+        novel = novel[[mutants[row].tobytes() not in known for row in novel]] if len(novel) else novel
         return (
-            Population(mutants[kept], proposed.values[kept]),
-            Round(len(tokens), len(moves), share, len(kept)),
+            Population(mutants[novel], proposed.values[novel]),
+            Round(len(tokens), len(moves), share, len(novel)),
         )
 
     def run(self, start: Population, rounds: int, rng: np.random.Generator) -> tuple[Population, tuple[Round, ...]]:
