@@ -120,7 +120,7 @@ def show(command: Show) -> None:
     console = out()
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]\n")
     if experiment.answer:
-        console.print(f"{escape(' '.join(experiment.answer.split()))}\n")
+        console.print(f"Our recorded run: {escape(' '.join(experiment.answer.split()))}\n")
     presets = []
     for name, preset in experiment.presets.items():
         time = duration(experiment.expected_seconds(name))

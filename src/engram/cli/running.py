@@ -93,7 +93,7 @@ def compare(command: Compare) -> None:
     console.print()
     for sentence in standing.sentences:
         console.print(escape(sentence), soft_wrap=console.width >= LEAST)
-    print(f"report: {standing.report(command.out or _in_runs(command.runs, 'compare.html'))}")
+    print(f"report: {standing.report(_expanded(command.out) or _in_runs(command.runs, 'compare.html'))}")
 
 
 def sweep(command: Sweep, field_options: list[str]) -> int:
@@ -207,7 +207,12 @@ def report(command: Report) -> None:
             print(f"report: {name} is left out: {error}", file=sys.stderr)
     if corrupt is not None and not runs:
         raise corrupt
-    print(f"report: {write_report(runs, command.out or _in_runs(command.runs, 'report.html'))}")
+    print(f"report: {write_report(runs, _expanded(command.out) or _in_runs(command.runs, 'report.html'))}")
+
+
+def _expanded(path: Path | None) -> Path | None:
+    """A path with the home folder in place of ``~``, which a shell leaves in ``--out=~/report.html``."""
+    return None if path is None else path.expanduser()
 
 
 def _in_runs(runs: Path | None, name: str) -> Path:
@@ -224,7 +229,7 @@ def export(command: Export) -> None:
     from engram.lab.export import export as write
 
     experiment = registry.get("experiments", command.name)
-    folder = command.output or runs_folder(command.runs) / experiment.name / "export"
+    folder = _expanded(command.output) or runs_folder(command.runs) / experiment.name / "export"
     formats: dict[str, Any] = {"tables": command.format, "pictures": command.figures}
     for path in write(experiment, load(experiment, command.runs), folder, **formats):
         print(path)

@@ -30,6 +30,7 @@ from engram.version import __version__
 
 MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range of its values
 DECADES = 1.5  # a claim's axis is logarithmic if its values span more decades
+LISTED = 3  # claims that are named in the sentence about a run, of each verdict
 FARTHEST = 30  # a claim this many half intervals from its criterion is drawn at the end of its row
 
 
@@ -106,17 +107,19 @@ def section(experiment: Experiment, results: Results, *, curves: bool = True) ->
     claims = results.claims()
     arms = experiment.arms(results.preset, results.changed)
     seconds = sum(arm.seconds for arm in arms.values())
-    figures = figures_of(experiment, results, curves=curves)
+    broken: dict[str, str] = {}
+    figures = figures_of(experiment, results, curves=curves, broken=broken)
     main_figure = figures.pop("figure", None)
     absent = [name for name in arms if name not in results.arms]
-    lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (main_figure is None)
+    lacks = [f"without {', '.join(absent)}"] * bool(absent)
+    lacks += [f"its {name} cannot be drawn ({problem})" for name, problem in broken.items()]
     counts: Counter[str] = Counter(judged.verdict for judged in claims)
     options = "" if results.preset == "laptop" else f" --preset {results.preset}"
     options += " --until-decided" if results.looks else ""
     return {
         "results": results,
         "experiment": experiment,
-        "answer": _answer(experiment),
+        "answer": _answer(experiment, results, claims),
         "refuted": [judged.claim for judged in claims if judged.verdict in BAD],
         "missing": ", ".join(lacks),
         "figure": "" if main_figure is None else plot(main_figure),
@@ -182,10 +185,35 @@ def _template() -> Any:
     return environment.get_template("report.html").module
 
 
-def _answer(experiment: Experiment) -> str:
-    """An experiment's answer as HTML, in which each verdict links to its claim."""
-    link = rf'<a class="said" href="#claim-{experiment.name}-\1" title="\1">(\2)</a>'
-    return SAID.sub(link, escape(" ".join(experiment.answer.split()), quote=False))
+def _answer(experiment: Experiment, results: Results, claims: Sequence[JudgedClaim]) -> str:
+    """What a run shows, as HTML in which each claim is linked: of our recorded run the experiment's own answer.
+
+    Args:
+        experiment: The experiment.
+        results: The results of the run.
+        claims: Its judged claims.
+    """
+    if results.is_recorded and experiment.answer:
+        link = rf'<a class="said" href="#claim-{experiment.name}-\1" title="\1">(\2)</a>'
+        return f"Our recorded run: {SAID.sub(link, escape(' '.join(experiment.answer.split()), quote=False))}"
+    if not any(trial.state == "finished" for trial in results.trials):
+        return "No trial of this run has finished, so it shows nothing yet."
+    if not results.judges:
+        return (
+            f"Preset {escape(results.preset)} shows that the code runs; it judges no claim. "
+            f"To judge them: <code>engram run {experiment.name}</code>."
+        )
+    sentences = [f"In this run {counted(Counter(judged.verdict for judged in claims))}."]
+    for title, verdicts in (("Met", GOOD), ("Not met", BAD), ("Undecided", ("undecided",))):
+        statements = [
+            f'<a href="#claim-{experiment.name}-{judged.claim.id}">'
+            f"{escape(judged.claim.statement[:1].lower() + judged.claim.statement[1:], quote=False)}</a>"
+            for judged in claims
+            if judged.verdict in verdicts
+        ]
+        more = f", and {len(statements) - LISTED} more" if len(statements) > LISTED else ""
+        sentences += [f"{title}: {'; '.join(statements[:LISTED])}{more}."] if statements else []
+    return " ".join(sentences)
 
 
 def _axis(judged: JudgedClaim) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,7 +22,6 @@ from engram.lab.choice import at_ends
 from engram.lab.experiment import Arm, Contest, Experiment, Preset, Study
 from engram.lab.inference import CONFIDENCE, errors_at
 from engram.lab.laboratory import run
-from engram.lab.manifest import Present
 from engram.lab.results import Results, TrialResult
 from engram.standings import recorded
 from engram.standings.kinds import KINDS, Event, check_contract, events
@@ -55,10 +53,9 @@ def compare(
     """Compare a method with the registered ones of its kind, on all tasks of that kind.
 
     The same loops as in the experiments train every method, at rates chosen by validation, on the same seeds. Results
-    of registered methods come from the records that ship with engram, if your copy of the code is the one that made
-    them. Finished trials are reused, interrupted ones resume. The time per step is always measured here. If a method
-    raises an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the
-    others continue.
+    of registered methods come from the records that ship with engram. Finished trials are reused, interrupted ones
+    resume. The time per step is always measured here. If a method raises an error, is not finite, or takes ten times as
+    long as the others on a task, its entry says so, and the others continue.
 
     Args:
         part: A method: a registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, function or named object
@@ -112,7 +109,6 @@ def compare(
             notes.append(broken)
             console.print(f"[yellow]{escape(broken)}[/]", highlight=False, soft_wrap=True)
     options = {"preset": preset, "jobs": jobs, "runs": runs_folder(runs) / "compare", "progress": False}
-    present = Present()
     entries: dict[str, dict[str, Entry]] = {}
     described: list[Task] = []
     for event in chosen:
@@ -124,7 +120,7 @@ def compare(
             continue
         comparison = Comparison.of(event, entrants, against, preset)
         looks = list(event.experiment.presets[preset].looks) if until_decided else [seeds]
-        shipped = {} if fresh else comparison.recorded(preset, present, console)
+        shipped = {} if fresh else comparison.recorded(preset, console)
         rivals = comparison.others
         row: dict[str, Entry] = dict(comparison.refused)
         for look, count in enumerate(looks):
@@ -155,13 +151,13 @@ def record(
     """Run all registered parts of a kind, and add their results to the file that ships with engram.
 
     Each task is added as soon as it is complete, and replaces its older results, so tasks can be recorded one after
-    another. Results of other tasks stay if the code that made them is unchanged.
+    another. Results of other tasks stay if they are of the experiment's current revision.
 
     Args:
         kind: One of ``KINDS``.
         seeds: Number of seeds.
         tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
-        missing: Run only the parts without shipped results; ``renew`` may have removed some.
+        missing: Run only the parts without shipped results.
         jobs: Number of trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
     """
@@ -175,83 +171,7 @@ def record(
         arms = [comparison.arms[method] for method in methods]
         results = run(comparison.experiment, seeds=seeds, arms=arms, **options)
         row = {method: comparison.entry(results, comparison.arms[method], 0.0) for method in methods}
-        recorded.ship(results, comparison.to_ship(row))
-
-
-def renew(
-    kind: str,
-    *,
-    jobs: int | None = None,
-    runs: str | Path | None = None,
-    previous: Callable[[str], Mapping[str, float]] | None = None,
-) -> dict[str, list[str]]:
-    """Run the first seed of each shipped result of a kind again, and ship the results that the current code reproduces.
-
-    Call it after an edit that should not change any number. Results that differ by a part in 100,000 or more are no
-    longer shipped, unless the code before the edit gives the same numbers on this machine: then only the machine
-    differs.
-
-    Args:
-        kind: One of ``KINDS``.
-        jobs: Number of trials at once (default: as many as fit on the cores).
-        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        previous: Returns what ``first_values`` gives for a task with the code before the edit, on this machine.
-
-    Returns:
-        The methods that differ, by task.
-    """
-    shipped = dict(recorded.all_records())
-    differing = {}
-    for experiment, tasks in groupby(events(kind), key=lambda event: event.experiment.name):
-        if not (record := shipped.get(experiment)):
-            continue
-        reproduced = []  # shipped when all tasks are done, since those of the first replace the whole stale record
-        for event in tasks:
-            comparison = Comparison.of(event, [], None, record["preset"])
-            if not (before := comparison.recorded_entries(record["arms"])):
-                continue
-            results, values = _first_seed(comparison, list(before), record["preset"], jobs, runs)
-            different = [method for method, value in values.items() if not _is_equal(value, before[method].values[0])]
-            if different and previous is not None:
-                older = previous(event.contest.task)
-                different = [method for method in different if not _is_equal(values[method], older.get(method))]
-            arms = [comparison.arms[method] for method in values if method not in different]
-            reproduced.append((results, {arm: record["arms"][arm] for arm in arms}))
-            differing[event.contest.task] = different
-        for results, arms_to_ship in reproduced:
-            recorded.ship(results, arms_to_ship)
-    return differing
-
-
-def first_values(
-    kind: str, task: str, *, jobs: int | None = None, runs: str | Path | None = None
-) -> dict[str, float | None]:
-    """The value of the first seed of each shipped result of a task, by method, run with the current code.
-
-    Args:
-        kind: One of ``KINDS``.
-        task: The name of the task.
-        jobs: Number of trials at once (default: as many as fit on the cores).
-        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-    """
-    (event,) = (event for event in events(kind) if event.contest.task == task)
-    record = recorded.all_records()[event.experiment.name]
-    comparison = Comparison.of(event, [], None, record["preset"])
-    methods = list(comparison.recorded_entries(record["arms"]))
-    return _first_seed(comparison, methods, record["preset"], jobs, runs)[1] if methods else {}
-
-
-def _first_seed(
-    comparison: Comparison, methods: Sequence[str], preset: str, jobs: int | None, runs: str | Path | None
-) -> tuple[Results, dict[str, float | None]]:
-    arms = {method: comparison.arms[method] for method in methods}
-    options: dict[str, Any] = {"preset": preset, "jobs": jobs, "runs": runs_folder(runs) / "compare"}
-    results = run(comparison.experiment, seeds=1, arms=list(arms.values()), **options)
-    return results, {method: comparison.entry(results, arm, 0.0).values.get(0) for method, arm in arms.items()}
-
-
-def _is_equal(value: float | None, other: float | None) -> bool:
-    return value is not None and other is not None and math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-9)
+        recorded.ship(results, event.experiment.revision, comparison.to_ship(row))
 
 
 def standing_of_records(kind: str) -> Standing:
@@ -401,15 +321,14 @@ class Comparison:
         """The methods that were not asked about."""
         return [method for method in self.arms if method not in self.own]
 
-    def recorded(self, preset: str, present: Present, console: Console) -> dict[str, Entry]:
-        """The shipped results of the other methods, if the same code made them.
+    def recorded(self, preset: str, console: Console) -> dict[str, Entry]:
+        """The shipped results of the other methods, if they are of the experiment's current revision.
 
         Args:
             preset: The size.
-            present: The current code.
             console: Where to say how many methods have no such results.
         """
-        arms, reason = recorded.read(self.experiment.name, preset, present)
+        arms, reason = recorded.read(self.experiment, preset)
         entries = self.recorded_entries(arms)
         num = len(self.others) - len(entries)
         if num:
