@@ -19,7 +19,7 @@ from older_code import ROOT, older_code
 from same_code import is_same_code
 
 from engram.standings import kinds, recorded, renew
-from engram.standings.comparison import events
+from engram.standings.kinds import tasks_of
 from engram.storage.files import write_json
 
 FIRST_VALUES = """
@@ -77,7 +77,7 @@ def main() -> None:
                 output = subprocess.check_output(command, env=environment, text=True)
                 return dict(json.loads(output.splitlines()[-1]))
 
-            experiments = {event.experiment.name for event in events(kind)} & {*recorded.all_records()}
+            experiments = {experiment.name for experiment, _ in tasks_of(kind)} & {*recorded.all_records()}
             changed = {name: files for name in sorted(experiments) if (files := renew_digests(name))}
             for name, files in changed.items():
                 print(f"{name}: the code of {len(files)} files has changed: {', '.join(files[:5])}", flush=True)
