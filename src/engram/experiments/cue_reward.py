@@ -14,7 +14,7 @@ import torch
 
 from engram import registry
 from engram.agents import A2C, ActorCritic, Rollout, plastic_actor_critic, rollout
-from engram.experiments.rate_sweep import best_of_rates
+from engram.experiments.choosing import best_of_rates
 from engram.experiments.reinforcement import NO_RULE, NON_PLASTIC, learn, rule_of, step_of
 from engram.lab import (
     Experiment,

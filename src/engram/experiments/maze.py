@@ -17,7 +17,7 @@ import torch
 
 from engram import registry
 from engram.agents import A2C, ActorCritic, plastic_actor_critic
-from engram.experiments.learning_rate import at_best_rate
+from engram.experiments.choosing import at_best_rate
 from engram.experiments.reinforcement import NO_RULE, NON_PLASTIC, learn, rule_of, step_of
 from engram.lab import (
     Experiment,

@@ -220,7 +220,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             validation_loss, test_loss = float(training.validated()), float(training.tested())
         return -validation_loss, [max(test_loss, LEAST), *curve]
 
-    rate, results = judged(run, "learning_rate", config.rates, train, 1 + POINTS)
+    rate, results = judged(run, "learning_rate", config.rates, train)
     test_loss, *curve = results[rate]
     for number, loss in enumerate(curve, 1):
         run.log(number * config.steps // POINTS, log_loss=math.log10(max(loss, LEAST)))

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import registry
-from engram.experiments.learning_rate import at_best_rate
+from engram.experiments.choosing import at_best_rate
 from engram.lab import Experiment, Points, Preset, Run, Study, Task, claims_from, metric, minimum, setting, settings
 from engram.plasticity import ClampedLSTM, PlasticRNN
 from engram.tasks import PatternCompletion
