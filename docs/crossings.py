@@ -11,10 +11,10 @@ from scipy.stats import rankdata
 
 from engram import registry
 from engram.lab import Results
-from engram.lab.experiment import Contest
+from engram.lab.experiment import Task
 from engram.lab.inference import estimate
 from engram.standings.comparison import shipped_row
-from engram.standings.kinds import KINDS, Event, events
+from engram.standings.kinds import KINDS, tasks_of
 
 META_TASKS = ("bandit", "two-step", "t-maze", "meta-tasks")
 TASKS_OF_LEARNERS = ("split", "permuted")
@@ -175,20 +175,20 @@ def difficulty_of_tasks() -> Crossing:
     rows = []
     solved = []
     for kind in KINDS:
-        for experiment, contest in events(kind):
+        for experiment, task in tasks_of(kind):
             record = results.recorded(experiment.name).get(results.PRESET)
-            shipped = shipped_row(Event(experiment, contest))
-            reached = {part: [*entry.values.values()] for part, entry in shipped.items()}
-            reached |= {} if record is None else reached_in(record, contest)
+            shipped = shipped_row(experiment, task)
+            reached = {candidate: [*entry.values.values()] for candidate, entry in shipped.items()}
+            reached |= {} if record is None else reached_in(record, task)
             if len(reached) < 2:
                 continue
-            best = (max if contest.maximize else min)(reached, key=lambda part: float(np.mean(reached[part])))
-            bits = "" if contest.bits is None else f"2^{contest.bits():.0f}"
-            chance = "" if contest.chance is None else f"{contest.chance:.3g}"
-            measure = contest.measure.replace("_", " ") + ("" if contest.maximize else " (less is better)")
-            trivial = cell(reached.get(contest.trivial, []))
-            rows.append([contest.task, measure, bits, chance, trivial, f"{cell(reached[best])} ({best})"])
-            solved.append(best == contest.trivial)
+            best = (max if task.maximize else min)(reached, key=lambda candidate: float(np.mean(reached[candidate])))
+            bits = "" if task.bits is None else f"2^{task.bits():.0f}"
+            chance = "" if task.chance is None else f"{task.chance:.3g}"
+            measure = task.measure_in_words + ("" if task.maximize else " (less is better)")
+            trivial = cell(reached.get(task.trivial, []))
+            rows.append([task.name, measure, bits, chance, trivial, f"{cell(reached[best])} ({best})"])
+            solved.append(best == task.trivial)
     return Crossing(
         f"{len(rows)} tasks have a record; in {sum(solved) or 'none'} of them the trivial method is the best. The bits "
         "of inductive bias, where they can be measured, say how much prior knowledge a learner needs. Compare each "
@@ -198,12 +198,11 @@ def difficulty_of_tasks() -> Crossing:
     )
 
 
-def reached_in(record: Results, contest: Contest) -> dict[str, list[float]]:
-    """The results of every registered part and the trivial one in a task, by seed, as far as a record has them."""
-    parts = [*(contest.baselines or registry.names(contest.kind)), *filter(None, [contest.trivial])]
-    arms_by_part = {part: contest.arm(part) for part in parts}
-    arms = {part: next(iter(changes)) for part, changes in arms_by_part.items() if changes}
-    return {part: record.values(arm, contest.measure) for part, arm in arms.items() if arm in record.arms}
+def reached_in(record: Results, task: Task) -> dict[str, list[float]]:
+    """The results of every registered candidate and the trivial one on a task, by seed, as far as a record has them."""
+    candidates = [*(task.baselines or registry.names(task.kind)), *filter(None, [task.trivial])]
+    arms = {candidate: task.arm(candidate) for candidate in candidates}
+    return {candidate: record.values(arm, task.measure) for candidate, arm in arms.items() if arm in record.arms}
 
 
 CROSSINGS: Mapping[str, tuple[str, Callable[[], Crossing]]] = {

@@ -310,7 +310,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["list", "rule"], "unknown kind of part 'rule'; "),
         (["list", "rulez"], "did you mean 'plasticity-rules' or 'learning-rules' or 'synaptic-rules'?"),
         (["show", "patern"], "unknown experiment 'patern'; did you mean 'pattern-completion'?"),
-        (["compare", "ewcc"], "part = 'ewcc': expected a method (did you mean 'ewc'?)"),
+        (["compare", "ewcc"], "candidate = 'ewcc': expected a registered name (did you mean 'ewc'?)"),
         (["data", "mnst"], "unknown data set 'mnst'; did you mean 'mnist'?"),
         (["run", "toy", "--device", "cuda"], "device = 'cuda': no CUDA device is available"),
         (["run", "--episodes", "6", "toy"], "no experiment named (write the names before the config fields)"),

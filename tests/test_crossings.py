@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engram.lab import Contest, Experiment, Grid, Preset, Run, Study, run, setting, settings
+from engram.lab import Experiment, Grid, Preset, Run, Study, Task, run, setting, settings
 from engram.lab.inference import estimate
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -60,10 +60,11 @@ def test_what_parts_reached_is_read_by_their_arms(tmp_path):
     def trial(config: Guess, _: Run) -> dict[str, float]:
         return {"value": config.value}
 
-    contest = Contest(
+    task = Task(
         "optimizers",
         "values",
-        lambda part: {} if part == "c" else {f"arm-{part}": {"value": float(ord(part))}},
+        "arm-{}".format,
+        lambda part: None if part == "c" else {"value": float(ord(part))},
         "value",
         baselines=("a", "b", "c", "d"),
     )
@@ -76,7 +77,7 @@ def test_what_parts_reached_is_read_by_their_arms(tmp_path):
         claims=[],
         figure=Grid([], title=""),
         headline="value",
-        contests=[contest],
+        tasks=[task],
     )
     record = run(values, seeds=2, runs=tmp_path, jobs=1, progress=False)
-    assert crossings.reached_in(record, contest) == {"a": [97.0, 97.0], "b": [98.0, 98.0]}
+    assert crossings.reached_in(record, task) == {"a": [97.0, 97.0], "b": [98.0, 98.0]}

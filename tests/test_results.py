@@ -109,7 +109,7 @@ def test_a_record_that_does_not_fit_is_refused():
     smaller = replace(experiment.presets["laptop"], arms=tuple(experiment.arms("laptop"))[:1])
     presets = {**experiment.presets, "laptop": smaller}
     with pytest.raises(ValueError, match="pattern-completion has changed since its record of preset laptop"):
-        engram.recorded(replace(experiment, presets=presets, claims=(), contests=(), answer=""))
+        engram.recorded(replace(experiment, presets=presets, claims=(), tasks=(), answer=""))
     with pytest.raises(ValueError, match="pattern-completion has no record of preset paper"):
         engram.recorded("pattern-completion", "paper")
     with pytest.raises(ValueError, match="preset = 'large'"):

@@ -72,6 +72,67 @@ def check_module_state(module: nn.Module, state_dict: Any, strict: bool, **more:
     check_state(state_dict, form, "state_dict")
 
 
+def saved(value: Any) -> Any:
+    """A copy of an attribute as a state: a module in it becomes a mapping of its own state and its mode.
+
+    Examples:
+        >>> saved([3, nn.Linear(1, 1, bias=False).eval()])[1].keys()
+        dict_keys(['module', 'training'])
+    """
+    return _pytree.tree_map(_saved, value)
+
+
+def form_of_attribute(value: Any) -> Any:
+    """The form of the state that ``saved`` returns for an attribute; anything for None, which is yet to be learned."""
+    if value is None:
+        return object
+    if isinstance(value, nn.Module):
+        return saved(value)
+    return list | tuple if type(value) in (list, tuple) else type(value)
+
+
+def restored(name: str, state: Any, value: Any, like: nn.Module | None = None) -> Any:
+    """The attribute that ``saved`` gave a state of, which shares nothing with the state.
+
+    Args:
+        name: The attribute's name, for errors.
+        state: The state.
+        value: The attribute of the object that loads the state.
+        like: Where the attribute is no module yet, modules in the state are copies of this one, without gradients.
+
+    Raises:
+        TypeError, ValueError: The state of a module has another form.
+    """
+
+    def restore(leaf: Any) -> Any:
+        if not _is_saved_module(leaf):
+            return copy.deepcopy(leaf)
+        if isinstance(value, nn.Module):
+            module = copy.deepcopy(value)
+        elif like is not None:
+            module = copy.deepcopy(like).requires_grad_(False)
+        else:
+            raise ValueError(
+                f"state[{name!r}] is of a module: expected {name} to be one, too, before a state is loaded"
+            )
+        form = {key: Axes(tuple(tensor.shape), Tensor) for key, tensor in module.state_dict().items()}
+        check_state(leaf["module"], form, f"state[{name!r}]['module']")
+        module.load_state_dict(leaf["module"])
+        return module.train(bool(leaf["training"]))
+
+    return _pytree.tree_map(restore, state, is_leaf=_is_saved_module)
+
+
+def _saved(leaf: Any) -> Any:
+    if not isinstance(leaf, nn.Module):
+        return copy.deepcopy(leaf)
+    return {"module": {key: tensor.clone() for key, tensor in leaf.state_dict().items()}, "training": leaf.training}
+
+
+def _is_saved_module(state: Any) -> bool:
+    return isinstance(state, Mapping) and state.keys() == {"module", "training"}
+
+
 def form_of(part: Any) -> Any:
     """The form of the state of a module, an optimiser or another object with a ``state_dict``."""
     return OfOptimizer(part) if isinstance(part, Optimizer) else dict(part.state_dict())

@@ -7,7 +7,7 @@ import pytest
 from engram import registry
 from engram.agents.reference import OracleAgent, RandomAgent, play
 from engram.experiments import agents
-from engram.experiments.agents import FACTORS, TASKS, Config, Exchanged, arm_of, fits, lived, rates_of, trial
+from engram.experiments.agents import FACTORS, TASKS, Config, Exchanged, changes_of, fits, lived, rates_of, trial
 from engram.lab import Run
 from engram.lab.folder import TrialFolder
 from engram.tasks.meta import MetaTaskVectorEnv
@@ -25,7 +25,7 @@ def test_actions_change_places_at_half_time():
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.chance is not None])
 def test_what_is_known_of_a_task_is_what_references_get(name):
     task = TASKS[name]
-    env = MetaTaskVectorEnv(gymnasium.make(task.world).unwrapped.batch.tasks[0], 4000)
+    env = MetaTaskVectorEnv(gymnasium.make(task.env).unwrapped.batch.tasks[0], 4000)
     for known, agent in ((task.best, OracleAgent()), (task.chance, RandomAgent(np.random.default_rng(0)))):
         returns = play(env, agent, seed=0).rewards.sum(1)
         assert abs(returns.mean() - known) < 4 * returns.std() / np.sqrt(len(returns)) + 1e-9
@@ -70,7 +70,7 @@ def test_an_agent_fits_where_it_can_be_made():
     assert rates_of("random") == ()
     assert rates_of("tabular-q") == pytest.approx([0.2 * factor for factor in FACTORS])
     assert fits("lstm", "bandit")
-    assert arm_of("random", "bandit") == {"bandit-random": {"agent": "random", "task": "bandit", "rates": ()}}
+    assert changes_of("random", "bandit") == {"agent": "random", "task": "bandit", "rates": ()}
     assert registry.get("agents", "random").__name__ == "RandomActions"
 
 
@@ -89,7 +89,5 @@ def test_an_agent_that_refuses_a_rate_of_zero_chooses_from_the_others(tmp_path):
         "    return RecurrentAgent(*spaces, rng=rng, learning_rate=learning_rate)\n"
     )
     agent = f"{path}:always_learning"
-    assert arm_of(agent, "bandit")[f"bandit-{agent}"]["rates"] == pytest.approx(
-        [0.01 * factor for factor in FACTORS[1:]]
-    )
-    assert arm_of("lstm", "bandit")["bandit-lstm"]["rates"] == pytest.approx([0.01 * factor for factor in FACTORS])
+    assert changes_of(agent, "bandit")["rates"] == pytest.approx([0.01 * factor for factor in FACTORS[1:]])
+    assert changes_of("lstm", "bandit")["rates"] == pytest.approx([0.01 * factor for factor in FACTORS])

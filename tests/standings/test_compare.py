@@ -15,12 +15,12 @@ import pytest
 import engram
 from engram import references, registry
 from engram.experiments import continual_learners
-from engram.lab import run
+from engram.lab import Task, run
 from engram.lab.report import script
-from engram.standings import Entry, Standing, Task, comparison, record, recorded, standing_of_records
-from engram.standings.comparison import Comparison
-from engram.standings.kinds import KINDS, events
-from engram.standings.part import check_honest
+from engram.standings import Entry, Standing, arms, comparison, record, recorded, standing_of_records
+from engram.standings.arms import Arms
+from engram.standings.candidate import check_honest
+from engram.standings.kinds import KINDS, tasks_of
 from engram.tasks.data import DataError
 
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
@@ -74,7 +74,7 @@ def test_a_bad_rule_ends_last(standing):
     (task,) = standing.tasks
     ranked = {method: standing.rank(task.name, method) for method in standing.scores[task.name]}
     assert max(ranked, key=ranked.__getitem__) == "Bad"
-    assert "It leads on none of 1 tasks" in " ".join(standing.sentences)
+    assert "It does not lead on the task." in standing.sentences
 
 
 def test_a_part_that_fails_says_so_and_the_others_go_on(standing):
@@ -83,21 +83,21 @@ def test_a_part_that_fails_says_so_and_the_others_go_on(standing):
     assert "RuntimeError: no luck today" in row["Raises"].note
     assert "FloatingPointError" in row["Diverges"].note or "not finite" in row["Diverges"].note
     assert {"Twin", "Bad", "backprop", "fa"} <= set(standing.scores[task.name])
-    assert any("Raises breaks a promise" in note for note in standing.notes)
+    assert any("Raises breaks a promise" in promise for promise in standing.broken)
 
 
 def test_tables_and_report(standing, tmp_path):
     frame = standing.frame
-    assert frame["method"].to_list()[:2] == ["backprop", "Twin"] or frame["method"].to_list()[:2] == [
+    assert frame["candidate"].to_list()[:2] == ["backprop", "Twin"] or frame["candidate"].to_list()[:2] == [
         "Twin",
         "backprop",
     ]
     assert frame.filter(frame["own"])["step_milliseconds"].drop_nans().min() > 0
-    assert standing.text("csv").startswith("task,method,own,rank")
-    assert standing.text("markdown").count("\n") == 2 + len(standing.methods)
+    assert standing.text("csv").startswith("task,candidate,own,rank")
+    assert standing.text("markdown").count("\n") == 2 + len(standing.candidates)
     assert r"\begin{tabular}" in standing.text("latex")
     page = standing.report(tmp_path / "page.html").read_text()
-    for said in (*standing.methods, *standing.sentences, "no luck today"):
+    for said in (*standing.candidates, *standing.sentences, "no luck today"):
         assert said.replace("'", "&#39;") in page
     assert 'class="plot"' in page
     assert page.endswith(f"<script>{script()}</script></body></html>"), "nothing draws the figures"
@@ -131,7 +131,8 @@ def test_a_task_without_its_data_is_left_out_and_said(tmp_path, monkeypatch):
     options = {"against": [], "seeds": 1, "runs": tmp_path, **OPTIONS}
     standing = engram.compare("frozen", tasks=["split"], **options)
     assert [task.name for task in standing.tasks] == ["split digits"]
-    assert standing.notes == ("split CIFAR-10 is left out: cifar10-jpeg is neither here nor to be had",)
+    assert standing.left_out == {"split CIFAR-10": "cifar10-jpeg is neither here nor to be had"}
+    assert standing.broken == ()
     with pytest.raises(ValueError, match="the data of these tasks are missing: permuted MNIST is left out"):
         engram.compare("frozen", tasks=["permuted MNIST"], **options)
 
@@ -141,19 +142,19 @@ def test_a_kind_stands_by_its_registered_parts(tmp_path):
         "learning-rules", against=["fa", "dfa"], tasks=["wide"], seeds=1, runs=tmp_path, **OPTIONS
     )
     assert standing.own == ()
-    assert set(standing.methods) == {"fa", "dfa", "last-layer"}
+    assert set(standing.candidates) == {"fa", "dfa", "last-layer"}
     assert standing.sentences
 
 
-def test_what_ships_is_taken_where_the_code_is_the_same(tmp_path, monkeypatch):
+def test_what_ships_is_taken_if_it_is_of_the_same_revision(tmp_path, monkeypatch):
     monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
     recorded.all_records.cache_clear()
     task, options = "digits, narrow network", {"against": ["backprop", "fa"], "tasks": ["narrow"], "seeds": 1}
     options |= {"runs": tmp_path, **OPTIONS}
     fresh = engram.compare("last-layer", **options).entries[task]
     assert not fresh["fa"].is_recorded
-    (event,) = [event for event in events("learning_rules") if event.contest.task == task]
-    compared = Comparison.of(event, [], ["backprop", "fa"], "smoke")
+    ((experiment, found),) = [pair for pair in tasks_of("learning_rules") if pair[1].name == task]
+    compared = Arms.of(experiment, found, [], ["backprop", "fa"], "smoke")
     results = run(compared.experiment, preset="smoke", arms=["backprop", "fa"], seeds=1, runs=tmp_path, jobs=1)
     recorded.ship(results, 1, compared.to_ship(fresh))
     shipped = engram.compare("last-layer", **options).entries[task]
@@ -212,11 +213,11 @@ def test_an_interrupted_run_ships_nothing(tmp_path, monkeypatch, request):
 
 def test_seeds_are_added_only_for_what_is_open(file, tmp_path):
     options = {"against": ["backprop", "fa"], "tasks": ["narrow"], "runs": tmp_path, **OPTIONS}
-    (event,) = [each for each in events("learning_rules") if each.contest.task == "digits, narrow network"]
-    looks = event.experiment.presets["smoke"].looks
+    (experiment,) = [each for each, task in tasks_of("learning_rules") if task.name == "digits, narrow network"]
+    looks = experiment.presets["smoke"].looks
     standing = engram.compare(f"{file}:Twin", until_decided=True, **options)
     row = standing.entries["digits, narrow network"]
-    assert standing.tasks[0].confidence > 0.95  # as the errors of all looks add up to 5 %
+    assert standing.confidence["digits, narrow network"] > 0.95  # as the errors of all looks add up to 5 %
     assert len(row["Twin"].values) == max(len(entry.values) for entry in row.values()) in looks
     for name in ("backprop", "fa", "last-layer"):
         is_open = standing.relation("digits, narrow network", "Twin", name) == "open"
@@ -226,7 +227,7 @@ def test_seeds_are_added_only_for_what_is_open(file, tmp_path):
 
 def test_after_an_interruption_the_same_command_goes_on(tmp_path, monkeypatch):
     options = {"against": ["fa"], "tasks": ["narrow"], "seeds": 1, "runs": tmp_path, **OPTIONS}
-    real, calls = comparison.run, []
+    real, calls = arms.run, []
 
     def interrupted(*arguments, **more):
         results = real(*arguments, **more)
@@ -235,7 +236,7 @@ def test_after_an_interruption_the_same_command_goes_on(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return results
 
-    monkeypatch.setattr(comparison, "run", interrupted)
+    monkeypatch.setattr(arms, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         engram.compare("dfa", **options)
     before = {path: path.read_bytes() for path in tmp_path.rglob("result.json")}
@@ -247,7 +248,7 @@ def test_after_an_interruption_the_same_command_goes_on(tmp_path, monkeypatch):
     assert len(after) > len(before)
 
 
-CURVES = [(kind, event.experiment.name, event.contest.task) for kind in KINDS for event in events(kind)]
+CURVES = [(kind, experiment.name, task.name) for kind in KINDS for experiment, task in tasks_of(kind)]
 FIRST = [next(row for row in CURVES if row[1] == name) for name in dict.fromkeys(name for _, name, _ in CURVES)]
 
 
@@ -260,24 +261,24 @@ FIRST = [next(row for row in CURVES if row[1] == name) for name in dict.fromkeys
     ],
 )
 def test_every_task_has_a_learning_curve(kind, task, tmp_path):
-    (event,) = [each for each in events(kind) if each.contest.task == task]
-    names = [*(event.contest.baselines or registry.names(kind))]
-    compared = Comparison.of(event, [], names[:1], "smoke")
+    ((experiment, found),) = [pair for pair in tasks_of(kind) if pair[1].name == task]
+    names = [*(found.baselines or registry.names(kind))]
+    compared = Arms.of(experiment, found, [], names[:1], "smoke")
     try:
-        event.contest.check_requirements()
+        found.check_requirements()
     except DataError as error:
         pytest.skip(str(error))
-    method = next(iter(compared.arms))
+    candidate = next(iter(compared.names))
     results = run(
         compared.experiment,
         preset="smoke",
-        arms=[compared.arms[method]],
+        arms=[compared.names[candidate]],
         seeds=1,
         runs=tmp_path,
         jobs=1,
         progress=False,
     )
-    steps, values = compared.entry(results, compared.arms[method], 0.0).curve
+    steps, values = compared.entry(results, candidate).curve
     assert len(steps) == len(values)
     assert steps or results.metrics.is_empty()  # an agent's first episode may be longer than so short a run
 
@@ -288,7 +289,7 @@ def test_every_kind_ships_what_the_current_revisions_give(kind):
     assert shipped
     for name in shipped:
         assert recorded.all_records()[name]["revision"] == registry.get("experiments", name).revision
-    assert {task.name for task in standing_of_records(kind).tasks} == {each.contest.task for each in events(kind)}
+    assert {task.name for task in standing_of_records(kind).tasks} == {task.name for _, task in tasks_of(kind)}
 
 
 WITHOUT_A_TIME = pytest.param("student of a network", marks=pytest.mark.soak)  # as no record has it
@@ -304,7 +305,7 @@ def test_a_method_that_takes_ten_times_as_long_is_stopped_and_goes_on_later(tmp_
     )
     options = {"against": ["backprop"], "tasks": [task], "seeds": 1, "runs": tmp_path, **OPTIONS}
     with monkeypatch.context() as patch:
-        patch.setattr(comparison, "STARTING", 0.5)
+        patch.setattr(arms, "STARTING", 0.5)
         patch.setenv("PAUSE", "0.03")
         entry = engram.compare(f"{path}:Slow", **options).entries[task]["Slow"]
     assert re.match("stopped after .* over ten times as long as the others", entry.note)
@@ -341,8 +342,12 @@ def entry(*values, **more):
     return Entry(dict(enumerate(values)), **more)
 
 
+def task_of(name, measure, **options):
+    return Task("learning_rules", name, "{}".format, lambda candidate: {}, measure, **options)
+
+
 def standing_of(row, **task):
-    return Standing("learning_rules", ("mine",), (Task("one", "some", "error", **task),), {"one": row})
+    return Standing("learning_rules", ("mine",), (task_of("one", "error", **task),), {"one": row})
 
 
 @pytest.mark.parametrize(
@@ -381,7 +386,7 @@ def test_wrong_arguments_are_named(options, message):
 
 
 def test_methods_of_two_kinds_are_not_compared():
-    with pytest.raises(ValueError, match="expected methods of one kind"):
+    with pytest.raises(ValueError, match="expected candidates of one kind"):
         engram.compare("fa", "ewc")
 
 
@@ -392,12 +397,12 @@ def test_two_methods_of_one_name_are_refused(tmp_path):
     (tmp_path / "rules.py").write_text("from engram.rules import Backprop\nfa = Backprop\n")
     both = [f"{tmp_path / folder / 'rules.py'}:Mine" for folder in ("first", "second")]
     for names in (both, [f"{tmp_path / 'rules.py'}:fa"]):
-        with pytest.raises(ValueError, match=r"another method is called '(Mine|fa)' too; rename one"):
+        with pytest.raises(ValueError, match=r"another candidate is called '(Mine|fa)' too; rename one"):
             engram.compare(*names, progress=False)
-    with pytest.raises(ValueError, match="another method is called 'Mine' too"):
+    with pytest.raises(ValueError, match="another candidate is called 'Mine' too"):
         engram.compare("fa", against=both, progress=False)
     (tmp_path / "optimizers.py").write_text("import torch\nclass SGD(torch.optim.SGD): pass\n")
-    with pytest.raises(ValueError, match="another method is called 'SGD' too"):
+    with pytest.raises(ValueError, match="another candidate is called 'SGD' too"):
         engram.compare(f"{tmp_path / 'optimizers.py'}:SGD", progress=False)
 
 
@@ -409,7 +414,7 @@ def test_a_method_may_import_engram_itself(tmp_path):
 
 @pytest.mark.parametrize(("others", "options"), [(("fa",), {}), ((), {"until_decided": True})])
 def test_a_kind_stands_alone(others, options):
-    with pytest.raises(ValueError, match="expected a method as part, and not the kind 'learning-rules'"):
+    with pytest.raises(ValueError, match="expected a candidate first, and not the kind 'learning-rules'"):
         engram.compare("learning-rules", *others, **options)
 
 

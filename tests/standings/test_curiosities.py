@@ -74,9 +74,9 @@ def test_one_that_raises_or_is_not_finite_has_that_said_in_its_cell(standing):
     row = standing.entries[AGAIN]
     assert row["Raises"].note == "raised RuntimeError: nothing to learn"
     assert "bonus of Infinite at (time=0, env=0) is inf" in row["Infinite"].note
-    assert any("Raises breaks a promise" in note for note in standing.notes)
-    assert any("Infinite breaks a promise" in note for note in standing.notes)
-    assert not any(f"{name} breaks" in note for name in ("twin", "Habit") for note in standing.notes)
+    assert any("Raises breaks a promise" in promise for promise in standing.broken)
+    assert any("Infinite breaks a promise" in promise for promise in standing.broken)
+    assert not any(f"{name} breaks" in promise for name in ("twin", "Habit") for promise in standing.broken)
 
 
 def test_a_class_of_bonus_and_update_is_a_curiosity(tmp_path):

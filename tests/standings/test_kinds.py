@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import engram
+from engram.standings.candidate import find_candidate
 from engram.standings.kinds import kind_of
-from engram.standings.part import find_part
 
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False, "seeds": 2}
 POLICIES = '''
@@ -70,7 +70,7 @@ def test_policies_of_a_file_stand_where_they_belong(policies, tmp_path):
     ranked = {method: standing.rank(task.name, method) for method in standing.scores[task.name]}
     assert set(ranked) == {"Twin", "Stuck", "lru", "dkm", "random"}
     assert max(ranked, key=ranked.__getitem__) == "Stuck"
-    assert standing.notes == ()
+    assert standing.broken == ()
     assert all(entry.step_seconds > 0 for entry in row.values())
 
 
@@ -94,7 +94,7 @@ def test_agents_of_a_file_stand_where_they_belong(agents, tmp_path):
     assert set(ranked) == {"twin", "Idle", "mfec", "random"}
     assert max(ranked, key=ranked.__getitem__) == "Idle"
     assert row["Idle"].costs["regret"] == pytest.approx(500 - row["Idle"].mean)
-    assert standing.notes == ()
+    assert standing.broken == ()
     assert all(entry.step_seconds > 0 for entry in row.values())
 
 
@@ -110,7 +110,7 @@ def test_an_agent_that_does_not_fit_says_so(agents, tmp_path):
 
 
 def test_a_class_is_of_the_kind_whose_names_it_has(policies, agents):
-    assert find_part(f"{policies}:Twin").kind == "replacement_policies"
-    assert find_part(f"{agents}:Idle").kind == "agents"
+    assert find_candidate(f"{policies}:Twin").kind == "replacement_policies"
+    assert find_candidate(f"{agents}:Idle").kind == "agents"
     with pytest.raises(TypeError, match=r"expected a class or an object of .*Policy.*OnlineAgent"):
         kind_of(int)

@@ -78,7 +78,7 @@ def test_a_bad_memory_ends_last(standing):
     for task in standing.entries:
         ranked = {method: standing.rank(task, method) for method in standing.scores[task]}
         assert ranked["Bad"] == max(ranked.values()) > ranked["Own"]
-    assert any("Bad breaks a promise" in note for note in standing.notes)
+    assert any("Bad breaks a promise" in promise for promise in standing.broken)
     assert all("nothing comes to mind" in row["Raises"].note for row in standing.entries.values())
 
 
@@ -86,13 +86,13 @@ def test_what_a_memory_of_ones_own_holds_is_about_what_hebbs_rule_holds(standing
     for row in standing.entries.values():
         assert row["Own"].mean == pytest.approx(row["hopfield"].mean, rel=0.35)
         assert row["Own"].mean > row["cue"].mean
-    assert not any("Own breaks" in note or "twin breaks" in note for note in standing.notes)
+    assert not any("Own breaks" in promise or "twin breaks" in promise for promise in standing.broken)
 
 
 def test_the_kind_stands_by_its_registered_parts(tmp_path):
     options = {"seeds": 1, "runs": tmp_path, "preset": "smoke", "jobs": 1, "progress": False}
     standing = engram.compare("associative-memories", tasks=["families"], **options)
-    assert {*engram.registry.names("associative_memories"), "cue"} == set(standing.methods)
+    assert {*engram.registry.names("associative_memories"), "cue"} == set(standing.candidates)
     assert standing.entries["families of patterns"]["cue"].mean == 0
 
 

@@ -4,11 +4,17 @@ import math
 
 import pytest
 
+from engram.lab import Task
 from engram.standings.figures import ranks as diagram
 from engram.standings.page import page
-from engram.standings.scores import Entry, Scores, Task
+from engram.standings.scores import Entry, Scores
 
-TASK = Task("bits", "coins", "accuracy", chance=0.5, bits=12.25)
+
+def task_of(name, measure, **options):
+    return Task("agents", name, "{}".format, lambda candidate: {}, measure, **options)
+
+
+TASK = task_of("bits", "accuracy", chance=0.5, bits=lambda: 12.25)
 ENTRIES = {
     "quick": Entry({0: 0.8, 1: 0.8}, {"weights": 40.0}, ([0, 10, 20], [0.5, 0.75, 0.8]), step_seconds=0.001),
     "slow": Entry({0: 1.0, 1: 1.0}, {"weights": 80.0}, ([0, 10, 20], [0.5, 0.9, 1.0]), step_seconds=0.002),
@@ -32,7 +38,7 @@ def test_steps_to_a_share_of_the_way_from_guessing_to_the_best(scores):
 
 
 def test_steps_where_less_is_better():
-    task = Task("loss", "coins", "loss", maximize=False, trivial="other")
+    task = task_of("loss", "loss", maximize=False, trivial="other")
     entries = {"one": Entry({0: -1.0}, curve=([0, 4], [0.0, -1.0])), "other": Entry({0: 0.0}, curve=([0, 4], [0, 0]))}
     scores = Scores("optimizers", (), (task,), {"loss": entries})
     assert scores.steps_to("loss", "one", 0.5) == pytest.approx(2)
@@ -41,7 +47,7 @@ def test_steps_where_less_is_better():
 
 def test_what_it_takes_is_a_column_and_on_the_page(scores):
     frame = scores.frame
-    weights = dict(zip(frame["method"], frame["weights"], strict=True))
+    weights = dict(zip(frame["candidate"], frame["weights"], strict=True))
     assert weights == {"slow": 80, "quick": 40, "curveless": None, "failed": None}
     html = page(scores)
     assert ": costs" in html
@@ -54,25 +60,25 @@ def test_what_it_takes_is_a_column_and_on_the_page(scores):
 def test_the_way_starts_at_the_trivial_part_where_guessing_is_unknown():
     curve = ([0, 10], [4.0, 2.0])
     row = {"best": Entry({0: 2.0}, curve=curve), "trivial": Entry({0: 4.0}, curve=([0], [4.0]))}
-    known = Scores("agents", (), (Task("t", "e", "error", maximize=False, trivial="trivial"),), {"t": row})
+    known = Scores("agents", (), (task_of("t", "error", maximize=False, trivial="trivial"),), {"t": row})
     assert known.steps_to("t", "best") == pytest.approx(9)  # at 2.2
     assert known.steps_to("t", "trivial") == math.inf
-    unknown = Scores("agents", (), (Task("t", "e", "error", maximize=False),), {"t": row})
+    unknown = Scores("agents", (), (task_of("t", "error", maximize=False),), {"t": row})
     assert math.isnan(unknown.steps_to("t", "best"))
 
 
 def test_steps_are_counted_to_a_named_goal_or_not_at_all():
     row = {"quick": ENTRIES["quick"], "slow": ENTRIES["slow"]}
-    to_quick = Scores("agents", (), (Task("t", "e", "accuracy", chance=0.5, goal="quick"),), {"t": row})
+    to_quick = Scores("agents", (), (task_of("t", "accuracy", chance=0.5, goal="quick"),), {"t": row})
     assert to_quick.steps_to("t", "quick") == pytest.approx(14)  # at 0.77
     assert "steps to 90 % of quick&#39;s" in page(to_quick)
-    none = Scores("agents", (), (Task("t", "e", "accuracy", chance=0.5, goal=None),), {"t": row})
+    none = Scores("agents", (), (task_of("t", "accuracy", chance=0.5, goal=None),), {"t": row})
     assert math.isnan(none.steps_to("t", "quick"))
 
 
 def test_curves_at_equal_seconds():
     row = {name: ENTRIES[name] for name in ("quick", "slow", "curveless")}  # slow takes twice as long a step
-    scores = Scores("optimizers", (), (Task("t", "e", "loss", equal_seconds=True),), {"t": row})
+    scores = Scores("optimizers", (), (task_of("t", "loss", equal_seconds=True),), {"t": row})
     assert scores.at_equal_seconds("t", "quick") == pytest.approx(0.8)
     assert scores.at_equal_seconds("t", "slow") == pytest.approx(0.9)
     assert math.isnan(scores.at_equal_seconds("t", "curveless"))
@@ -92,16 +98,16 @@ def test_the_nearest_other_by_its_dynamics():
 
 def test_nothing_is_said_of_a_trivial_part_without_a_result():
     good = Entry({0: 1.0, 1: 1.0})
-    first, second = (Task(name, "e", "accuracy", trivial="idle") for name in ("first", "second"))
+    first, second = (task_of(name, "accuracy", trivial="idle") for name in ("first", "second"))
     entries = {"first": {"mine": good, "idle": Entry({0: 0.1, 1: 0.1})}, "second": {"mine": good}}
     said = " ".join(Scores("agents", ("mine",), (first, second), entries).sentences)
-    assert "than the trivial method on 1 of 2 tasks; the other tasks have no result" in said
-    assert "than the trivial method everywhere" in " ".join(Scores("agents", ("mine",), (first,), entries).sentences)
-    assert "than the trivial method" not in " ".join(Scores("agents", ("mine",), (second,), entries).sentences)
+    assert "than the trivial candidate on 1 of 2 tasks; the other tasks have no result" in said
+    assert "than the trivial candidate everywhere" in " ".join(Scores("agents", ("mine",), (first,), entries).sentences)
+    assert "than the trivial candidate" not in " ".join(Scores("agents", ("mine",), (second,), entries).sentences)
 
 
 def test_the_page_marks_trivial_parts_and_says_what_is_not_known():
-    task = Task("bits", "coins", "accuracy", trivial="quick")
+    task = task_of("bits", "accuracy", trivial="quick")
     html = page(Scores("agents", ("slow",), (task,), {"bits": ENTRIES}, about={"slow": "It takes its time"}))
     assert html.count('<span class="soft">(trivial)</span>') == 1
     assert "not measured" in html
@@ -111,11 +117,11 @@ def test_the_page_marks_trivial_parts_and_says_what_is_not_known():
 
 def test_bars_join_what_does_not_differ():
     values = {"a": 3.0, "b": 2.0, "c": 1.0}
-    tasks = tuple(Task(f"t{number}", "e", "accuracy") for number in range(6))
+    tasks = tuple(task_of(f"t{number}", "accuracy") for number in range(6))
     entries = {task.name: {name: Entry({0: value}) for name, value in values.items()} for task in tasks}
     scores = Scores("agents", (), tasks, entries)
     assert scores.ranks.groups == [("a", "b"), ("b", "c")]  # the critical difference is 1.35
     bars = [trace for trace in diagram(scores).data if trace.line.width == 5]
     assert [tuple(bar.x) for bar in bars] == [(1, 2), (2, 3)]
-    assert scores.paragraph.startswith("3 methods on 6 tasks. The best means: a on t0, t1")
+    assert scores.paragraph.startswith("3 candidates on 6 tasks. a has the best mean on t0, t1")
     assert "a has the best mean rank, but it does not differ significantly from b." in scores.paragraph

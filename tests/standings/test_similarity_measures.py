@@ -64,5 +64,5 @@ def test_a_bad_measure_ends_last(standing):
     row = standing.entries["random embeddings of the same trajectories"]
     assert set(row) == {"Own", "Twin", "bad", "dsa", "procrustes", "size"}
     assert standing.rank("random embeddings of the same trajectories", "bad") == len(row)
-    assert any("bad breaks a promise" in note for note in standing.notes)
-    assert not any("Own breaks" in note or "Twin breaks" in note for note in standing.notes)
+    assert any("bad breaks a promise" in promise for promise in standing.broken)
+    assert not any("Own breaks" in promise or "Twin breaks" in promise for promise in standing.broken)

@@ -118,3 +118,31 @@ def test_a_broken_promise_is_found(broken):
 
 def test_a_table_keeps_all_promises():
     check_associative_memory(Table)
+
+
+class Network(Table):
+    """A table in the weights of a layer, beside a number that is None at first: keeps all promises."""
+
+    stored = ("layer", "count")
+
+    def __init__(self, units, *, generator=None):
+        super().__init__(units, generator=generator)
+        self.layer, self.count = torch.nn.Linear(units, 16, bias=False), None
+        torch.nn.init.zeros_(self.layer.weight)
+
+    def store(self, patterns):
+        start = self.count or 0
+        self.count = start + len(patterns)
+        with torch.no_grad():
+            self.layer.weight[start : self.count] = patterns
+
+    def recall(self, cues):
+        return self.layer.weight.detach()[self.layer(cues)[:, : self.count].argmax(1)]
+
+    @property
+    def n_weights(self):
+        return self.layer.weight.numel()
+
+
+def test_a_memory_may_store_in_a_module_and_begin_with_none():
+    check_associative_memory(Network)

@@ -1,5 +1,7 @@
 """A continual method that breaks one promise is refused, and the message says which promise."""
 
+import copy
+
 import pytest
 import torch
 
@@ -99,6 +101,27 @@ class TakesAnyOptimizer(ContinualMethod):
         pass
 
 
+class Teachers(ContinualMethod):
+    """Distils from copies of the network after each task, and keeps the newest beside the list: keeps all promises."""
+
+    stored = ("teachers", "newest")
+
+    def __init__(self, model, *, generator=None):
+        super().__init__(model, generator=generator)
+        self.teachers, self.newest = [], None
+
+    def loss(self, x, y, logits):
+        if self.newest is None:
+            return 0.0
+        with torch.no_grad():
+            answers = torch.stack([teacher(x) for teacher in [*self.teachers, self.newest]])
+        return (logits - answers.mean(0)).square().mean()
+
+    def end_task(self, task):
+        self.newest = copy.deepcopy(self.model).eval()
+        self.teachers.append(copy.deepcopy(self.model).requires_grad_(False))
+
+
 BROKEN = {
     NotOne: "a NotOne",
     PerSample: "the loss has shape",
@@ -120,3 +143,23 @@ BROKEN = {
 def test_a_broken_promise_is_found(broken):
     with pytest.raises(AssertionError, match=BROKEN[broken]):
         check_continual_method(broken)
+
+
+def test_a_method_may_keep_copies_of_its_network():
+    check_continual_method(Teachers)
+
+
+def test_a_copy_of_the_network_is_restored_with_its_weights_and_mode_and_a_wrong_one_is_refused():
+    model = torch.nn.Linear(3, 2)
+    method, resumed = Teachers(model), Teachers(copy.deepcopy(model))
+    method.end_task(None)
+    state = method.state_dict()
+    resumed.load_state_dict(state)
+    assert torch.equal(resumed.newest.weight, model.weight)
+    assert not resumed.newest.training
+    assert resumed.teachers[0].training
+    assert not resumed.newest.weight.requires_grad
+    state["newest"]["module"]["weight"].zero_()
+    assert torch.equal(resumed.newest.weight, model.weight)
+    with pytest.raises(ValueError, match=r"state\['newest'\]\['module'\]\['weight'\].shape = \(2, 3\)"):
+        Teachers(torch.nn.Linear(4, 2)).load_state_dict(state)

@@ -116,26 +116,27 @@ class Demo:
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare a method with all registered methods of its kind, on all tasks of that kind.
+    """Compare a candidate with all registered ones of its kind, on all tasks of that kind.
 
-    Give the registered name of a method, or the place where it is defined: `signed_error.py:SignedError`,
-    `my_package:MyEWC`. Give a kind, as in `engram compare learning-rules`, to rank the registered methods of that kind.
+    A candidate is a method, an agent, a memory or a measure: give its registered name, or the place where it is
+    defined, as signed_error.py:SignedError or my_package:MyEWC. Give a kind, as in engram compare learning-rules, to
+    rank its registered candidates.
     """
 
     names: Names
-    """The methods, of one kind; or a kind."""
+    """The candidates, of one kind; or a kind."""
     kind: Text = None
     """The kind, such as learning-rules, if the class does not determine it; needed for a function."""
     against: Text = None
-    """Compare only with these methods, separated by commas (default: all registered methods)."""
+    """Compare only with these candidates, separated by commas (default: all registered ones)."""
     tasks: Text = None
     """Only tasks whose name contains one of these, separated by commas (default: all)."""
     seeds: int = 5
     """How many seeds."""
     until_decided: Flag = False
-    """Evaluate after 5, 10, 20 and 40 seeds, until the comparison with every other method is decided."""
+    """Evaluate after 5, 10, 20 and 40 seeds, until the comparison with every other candidate is decided."""
     fresh: Flag = False
-    """Run the registered methods here too, instead of using their records."""
+    """Run the registered candidates here too, instead of using their records."""
     preset: str = "laptop"
     """Size, as for `engram run`."""
     jobs: Count = None

@@ -68,11 +68,11 @@ def demo(command: Demo) -> int:
 
 
 def compare(command: Compare) -> None:
-    """Compare methods with the registered methods, print how they rank, and write the report."""
+    """Compare candidates with the registered ones, print how they rank, and write the report."""
     from engram.standings import compare as compared
 
     if not command.names:
-        raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
+        raise ValueError("no candidate named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
     sys.path.insert(0, "")  # so that modules here are found, as with `python -m`
     options: dict[str, Any] = {name: getattr(command, name) for name in ("seeds", "until_decided", "fresh", "preset")}
     options |= {"against": _arms(command.against), "tasks": _arms(command.tasks), "jobs": command.jobs}
@@ -84,10 +84,10 @@ def compare(command: Compare) -> None:
         return
     console = out()
     rows = []
-    for method in standing.by_rank:
-        cells = [standing.cell(task.name, method) for task in standing.tasks]
-        mean = standing.ranks.mean.get(method)
-        name = f"[bold]{escape(method)}[/]" if method in standing.own else escape(method)
+    for candidate in standing.by_rank:
+        cells = [standing.cell(task.name, candidate) for task in standing.tasks]
+        mean = standing.ranks.mean.get(candidate)
+        name = f"[bold]{escape(candidate)}[/]" if candidate in standing.own else escape(candidate)
         rows.append([name, *map(escape, cells), "" if mean is None else f"{mean:.1f}"])
     print_table(console, "", ["", *(task.name for task in standing.tasks), "mean rank"], rows)
     console.print()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from engram import checks
 from engram.continual.task import Task
-from engram.state import check_state
+from engram.state import check_state, form_of_attribute, restored, saved
 
 
 class ContinualMethod:
@@ -28,7 +27,8 @@ class ContinualMethod:
         generator: Source of all randomness of a method; None: a new one with the seed 0.
 
     Attributes:
-        stored: Names of the attributes that training changes: tensors, numbers, and lists or dicts of them.
+        stored: Names of the attributes that training changes: tensors, numbers, copies of the model (as
+            ``copy.deepcopy(self.model)``, such as a teacher), and lists or dicts of them.
 
     Raises:
         TypeError: ``model`` is not a module, or ``generator`` not a ``torch.Generator``.
@@ -89,7 +89,7 @@ class ContinualMethod:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training changes, as tensors, numbers, and lists and dicts of them."""
-        state = {name: copy.deepcopy(getattr(self, name)) for name in self.stored}
+        state = {name: saved(getattr(self, name)) for name in self.stored}
         return {**state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -104,15 +104,14 @@ class ContinualMethod:
         checks.arguments()
         check_state(state, self._form())
         device = next((parameter.device for parameter in self.model.parameters()), None)
-        for name in self.stored:
-            setattr(self, name, tree_map_only(Tensor, lambda tensor: tensor.to(device, copy=True), state[name]))
+        loaded = {name: restored(name, state[name], getattr(self, name), self.model) for name in self.stored}
+        for name, value in loaded.items():
+            setattr(self, name, tree_map_only(Tensor, lambda tensor: tensor.to(device), value))
         self.generator.set_state(state["generator"].cpu())
 
     def _form(self) -> dict[str, Any]:
         form: dict[str, Any] = dict.fromkeys(self.state_dict(), object)
-        for name in self.stored:
-            kind = type(getattr(self, name))
-            form[name] = object if getattr(self, name) is None else list | tuple if kind in (list, tuple) else kind
+        form |= {name: form_of_attribute(getattr(self, name)) for name in self.stored}
         return {**form, "generator": self.generator.get_state()}
 
 

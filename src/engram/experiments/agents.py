@@ -23,7 +23,6 @@ from engram import registry
 from engram.agents import REFUSALS, OnlineAgent, play_episode
 from engram.analysis import environment_difficulty
 from engram.lab import (
-    Contest,
     Experiment,
     Grid,
     Lines,
@@ -31,6 +30,7 @@ from engram.lab import (
     Preset,
     Run,
     Study,
+    Task,
     claims_from,
     metric,
     setting,
@@ -44,33 +44,33 @@ USUAL = 1e-3  # the default learning rate of agents that declare none
 PARTS = 20  # parts of a lifetime for which returns are logged
 
 
-class Task(NamedTuple):
-    """A task for agents.
+class World(NamedTuple):
+    """The world of a task for agents.
 
     Attributes:
         title: A short title.
-        world: The id of the environment; empty for a random meta-task, a new one for each seed.
+        env: The id of the environment; empty for a random meta-task, a new one for each seed.
         best: The return of an agent that knows the episode's environment; None if unknown.
         chance: The return of random actions; None if unknown.
         margin: The smallest difference of returns that matters.
     """
 
     title: str
-    world: str
+    env: str
     best: float | None
     chance: float | None
     margin: float
 
 
-TASKS: dict[TaskName, Task] = {
-    "bandit": Task("a two-armed bandit", "engram/Bandit-v0", 200 / 3, 50.0, 1.0),
-    "two-step": Task("the two-step task", "engram/TwoStep-v0", 41.0, 25.0, 0.5),
-    "t-maze": Task("a T-maze whose better arm differs between lifetimes", "engram/TMaze-v0", 33.0, 18.15, 0.5),
-    "meta-tasks": Task("random meta-tasks, a new one in each lifetime", "", None, None, 1.0),
-    "grid-maze": Task("a maze with a hidden reward", "engram/GridMaze-v0", None, None, 2.0),
-    "i-maze": Task("a maze of dead ends and one goal", "engram/IMaze-v0", 1.0, None, 0.05),
-    "cartpole": Task("a pole to be kept up", "CartPole-v1", 500.0, None, 5.0),
-    "exchanged": Task("a pole whose actuators are swapped", "CartPole-v1", 500.0, None, 5.0),
+TASKS: dict[TaskName, World] = {
+    "bandit": World("a two-armed bandit", "engram/Bandit-v0", 200 / 3, 50.0, 1.0),
+    "two-step": World("the two-step task", "engram/TwoStep-v0", 41.0, 25.0, 0.5),
+    "t-maze": World("a T-maze whose better arm differs between lifetimes", "engram/TMaze-v0", 33.0, 18.15, 0.5),
+    "meta-tasks": World("random meta-tasks, a new one in each lifetime", "", None, None, 1.0),
+    "grid-maze": World("a maze with a hidden reward", "engram/GridMaze-v0", None, None, 2.0),
+    "i-maze": World("a maze of dead ends and one goal", "engram/IMaze-v0", 1.0, None, 0.05),
+    "cartpole": World("a pole to be kept up", "CartPole-v1", 500.0, None, 5.0),
+    "exchanged": World("a pole whose actuators are swapped", "CartPole-v1", 500.0, None, 5.0),
 }
 
 
@@ -111,7 +111,7 @@ def world_of(task: TaskName, steps: int, seed: int = 0) -> gymnasium.Env[Any, An
     assert engram.tasks  # importing it registers the environments
     if task == "meta-tasks":
         return MetaTaskEnv(sample(np.random.default_rng(seed)))
-    env = gymnasium.make(TASKS[task].world, disable_env_checker=True)
+    env = gymnasium.make(TASKS[task].env, disable_env_checker=True)
     return Exchanged(env, steps // 2) if task == "exchanged" else env
 
 
@@ -203,18 +203,18 @@ def rates_of(agent: str) -> tuple[float, ...]:
     return tuple(factor * (default if isinstance(default, float) else USUAL) for factor in FACTORS)
 
 
-def arm_of(agent: str, task: TaskName) -> dict[str, dict[str, Any]]:
-    """The arm of an agent on a task; empty if the agent does not fit it."""
+def changes_of(agent: str, task: TaskName) -> dict[str, Any] | None:
+    """The settings of the arm of an agent on a task; None if the agent does not fit it."""
     if not fits(agent, task):
-        return {}
+        return None
     rates = tuple(rate for rate in rates_of(agent) if rate or fits(agent, task, rate))  # not all agents take 0
-    return {f"{task}-{agent}": {"agent": agent, "task": task, "rates": rates}}
+    return {"agent": agent, "task": task, "rates": rates}
 
 
 def arms() -> dict[str, dict[str, Any]]:
     """The arms of all registered agents on all tasks that they fit."""
-    arms_by_pair = (arm_of(agent, task) for task in TASKS for agent in registry.names("agents"))
-    return {arm: changes for arms_of_pair in arms_by_pair for arm, changes in arms_of_pair.items()}
+    pairs = [(task, agent) for task in TASKS for agent in registry.names("agents")]
+    return {f"{task}-{agent}": changes for task, agent in pairs if (changes := changes_of(agent, task)) is not None}
 
 
 def step_of(config: Config) -> Callable[[], object]:
@@ -257,20 +257,21 @@ claims = [
     claim("exchanged-actuators-cost", "Swapping the actuators lowers the return of episodic control (ratio)",
         gained("exchanged-mfec") / gained("cartpole-mfec") <= 0.9),
 ]  # fmt: skip
-contests = [
-    Contest(
+tasks = [
+    Task(
         "agents",
-        task.title,
-        partial(arm_of, task=name),
+        world.title,
+        f"{name}-{{}}".format,
+        partial(changes_of, task=name),
         "return",
-        margin=task.margin,
-        chance=task.chance,
+        margin=world.margin,
+        chance=world.chance,
         trivial="random",
-        bits=bits_of_pole if task.world == "CartPole-v1" else None,
-        costs={"in the last quarter": "late_return"} | ({} if task.best is None else {"regret": "regret"}),
+        bits=bits_of_pole if world.env == "CartPole-v1" else None,
+        costs={"in the last quarter": "late_return"} | ({} if world.best is None else {"regret": "regret"}),
         step=step_of,
     )
-    for name, task in TASKS.items()
+    for name, world in TASKS.items()
 ]
 
 
@@ -301,7 +302,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="return",
-    contests=contests,
+    tasks=tasks,
     answer="""Within a lifetime of 5,000 steps, tabular Q-learning finds the better of two arms anew in each episode
     [a-table-finds-the-better-arm: holds], adapts in the two-step task [a-table-adapts-in-two-steps: holds] and learns
     random meta-tasks [a-table-learns-random-tasks: holds]. Episodic control keeps a pole up twice as long as Q-learning

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from engram import registry
 from engram.lab import (
-    Contest,
     Experiment,
     Grid,
     Lines,
@@ -27,6 +26,7 @@ from engram.lab import (
     Preset,
     Run,
     Study,
+    Task,
     claims_from,
     metric,
     setting,
@@ -170,9 +170,9 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def arm_of(memory: str, task: str) -> dict[str, dict[str, Any]]:
-    """The arm of a memory on a task."""
-    return {f"{task}-{memory}": {"memory": MEMORIES.get(memory, memory), **TASKS[task][1]}}
+def changes_of(memory: str, task: str) -> dict[str, Any]:
+    """The settings of the arm of a memory on a task."""
+    return {"memory": MEMORIES.get(memory, memory), **TASKS[task][1]}
 
 
 def step_of(config: Config) -> Callable[[], object]:
@@ -188,7 +188,7 @@ def step_of(config: Config) -> Callable[[], object]:
 def arms() -> dict[str, dict[str, Any]]:
     """Every registered memory and the cue on each task, and Hebb's rule as in textbooks."""
     names = [*registry.names("associative_memories"), *MEMORIES]
-    table = {arm: changes for task in TASKS for name in names for arm, changes in arm_of(name, task).items()}
+    table = {f"{task}-{name}": changes_of(name, task) for task in TASKS for name in names}
     table["textbook-hopfield"] = {
         "units": 1000, "noise": 0.0, "errors": 0.016, "points": 9, "least": 0.1, "most": 0.18,
     }  # fmt: skip
@@ -220,11 +220,12 @@ claims = [
         "more noise than Hebb's rule (difference of the shares of flipped units)",
         radius("noise-dense-exponential") - radius("noise-hopfield") >= 0.02),
 ]  # fmt: skip
-contests = [
-    Contest(
+tasks = [
+    Task(
         "associative_memories",
         title,
-        partial(arm_of, task=task),
+        f"{task}-{{}}".format,
+        partial(changes_of, task=task),
         "radius" if task == "noise" else "bits_a_synapse",
         curve="wrong",
         goal=None,
@@ -263,7 +264,7 @@ experiment = Experiment(
     claims=claims,
     figure=Grid(panels, title="Capacity and noise tolerance of associative memories"),
     headline="wrong",
-    contests=contests,
+    tasks=tasks,
     answer="""Hebb's rule stores 0.13 random patterns per unit at 1.6 % errors, as theory predicts (0.138)
     [hebb-holds-0.138: holds]. From cues with a tenth of the units flipped, the pseudo-inverse rule recalls 3.6 times as
     many patterns as Hebb's rule [pseudo-inverse-before-hebb: holds]. Patterns that come in families ruin Hebb's rule

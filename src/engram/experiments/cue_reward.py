@@ -14,15 +14,15 @@ import torch
 
 from engram import registry
 from engram.agents import A2C, ActorCritic, Rollout, plastic_actor_critic, rollout
-from engram.experiments.rate_sweep import best_of_rates
+from engram.experiments.choosing import best_of_rates
 from engram.experiments.reinforcement import NO_RULE, NON_PLASTIC, learn, rule_of, step_of
 from engram.lab import (
-    Contest,
     Experiment,
     Points,
     Preset,
     Run,
     Study,
+    Task,
     claims_from,
     maximum,
     met,
@@ -144,21 +144,22 @@ def answered(episodes: Rollout) -> dict[str, float]:
     return {"accuracy": right / answers}
 
 
-def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, or of a network without plasticity, trained for a quarter of the time.
+def changes_of(rule: str) -> dict[str, Any]:
+    """The settings of the arm of a rule, or of a network without plasticity, trained for a quarter of the time.
 
     An agent is trained at each rate for the whole of this time, because accuracy stays at chance for a third to two
     thirds of it.
     """
-    changes: dict[str, Any] = {"rule": NO_RULE if rule == NON_PLASTIC else rule, "rates": (1e-3, 3e-3, 1e-2)}
-    return {f"rule-{rule}": {**changes, "iterations": lambda arm: max(10, arm.iterations // 4)}}
+    rule_name = NO_RULE if rule == NON_PLASTIC else rule
+    return {"rule": rule_name, "rates": (1e-3, 3e-3, 1e-2), "iterations": lambda arm: max(10, arm.iterations // 4)}
 
 
-contests = [
-    Contest(
+tasks = [
+    Task(
         "plasticity_rules",
         "new cues and their reward",
-        arm_of,
+        "rule-{}".format,
+        changes_of,
         "test_accuracy",
         curve="accuracy",
         margin=MARGIN,
@@ -226,7 +227,7 @@ experiment = Experiment(
         range=(0.4, 1),
     ),
     headline="accuracy",
-    contests=contests,
+    tasks=tasks,
     answer="""A network that modulates its plasticity learns which new cue is rewarded, with every seed: its accuracy is
     93 % [modulated-learns: holds]. Without modulation networks stay at chance, 50 %, plastic or not, in all seeds but
     one of a plastic network [non-modulated-fail: holds], so within this training the task needs modulation

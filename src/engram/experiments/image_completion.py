@@ -15,16 +15,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import registry
-from engram.experiments.learning_rate import at_best_rate
+from engram.experiments.choosing import at_best_rate
 from engram.lab import (
     Claim,
-    Contest,
     Experiment,
     Points,
     Preset,
     Results,
     Run,
     Study,
+    Task,
     claims_from,
     metric,
     setting,
@@ -171,12 +171,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return result
 
 
-def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, or of a network without plasticity, at a chosen rate."""
-    changes: dict[str, Any] = (
-        {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "connection", "rule": rule}
-    )
-    return {f"rule-{rule}": {**changes, "rates": (1e-3, 3e-3, 1e-2)}}
+def changes_of(rule: str) -> dict[str, Any]:
+    """The settings of the arm of a rule, or of a network without plasticity, at a chosen rate."""
+    network = {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "connection", "rule": rule}
+    return {**network, "rates": (1e-3, 3e-3, 1e-2)}
 
 
 def step_of(config: Config) -> Callable[[], object]:
@@ -191,11 +189,12 @@ def step_of(config: Config) -> Callable[[], object]:
     return step
 
 
-contests = [
-    Contest(
+tasks = [
+    Task(
         "plasticity_rules",
         "images seen a few times",
-        arm_of,
+        "rule-{}".format,
+        changes_of,
         "held_out_error",
         maximize=False,
         curve="error",
@@ -274,7 +273,7 @@ experiment = Experiment(
     ],
     figure=figure,
     headline="error",
-    contests=contests,
+    tasks=tasks,
     check_requirements=check_requirements,
     answer="""On crops of 8 x 8 pixels from an unseen part of the photographs the error of a plastic network is 0.48
     times that of a non-plastic one [plastic-completes-new-images: holds], on 16 x 16 pixels 0.58 times

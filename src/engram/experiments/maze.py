@@ -17,15 +17,15 @@ import torch
 
 from engram import registry
 from engram.agents import A2C, ActorCritic, plastic_actor_critic
-from engram.experiments.learning_rate import at_best_rate
+from engram.experiments.choosing import at_best_rate
 from engram.experiments.reinforcement import NO_RULE, NON_PLASTIC, learn, rule_of, step_of
 from engram.lab import (
-    Contest,
     Experiment,
     Points,
     Preset,
     Run,
     Study,
+    Task,
     claims_from,
     maximum,
     met,
@@ -147,17 +147,18 @@ def walk_at_random(config: Config, run: Run, env: gymnasium.vector.VectorEnv[Any
     return {"hits": run.ends("hits", parts=1)[1]}
 
 
-def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, or of a network without plasticity, trained for a quarter of the time at a chosen rate."""
+def changes_of(rule: str) -> dict[str, Any]:
+    """The settings of the arm of a rule, or of a network without plasticity, for a quarter of the time."""
     rule_name = NO_RULE if rule == NON_PLASTIC else rule
-    return {f"rule-{rule}": {"rule": rule_name, "rates": RATES, "iterations": lambda arm: max(10, arm.iterations // 4)}}
+    return {"rule": rule_name, "rates": RATES, "iterations": lambda arm: max(10, arm.iterations // 4)}
 
 
-contests = [
-    Contest(
+tasks = [
+    Task(
         "plasticity_rules",
         "a hidden reward found again",
-        arm_of,
+        "rule-{}".format,
+        changes_of,
         "hits",
         margin=0.2,
         baselines=(*registry.names("plasticity_rules"), NON_PLASTIC),
@@ -211,7 +212,7 @@ experiment = Experiment(
     claims=claims,
     figure=Points("hits", "Rewards reached per episode over the last tenth of training, one point per seed", "hits"),
     headline="hits",
-    contests=contests,
+    tasks=tasks,
     answer="""All networks learn to find the reward again, each at a learning rate chosen by validation [all-learn:
     holds]. With Oja's rule they reach it 14 times per episode, against 1.1 times by chance and 7 without plasticity,
     1.9 times as often in the median [plasticity-helps: holds], and no seed of ten collapses [few-collapse: holds]. Some

@@ -25,7 +25,6 @@ from engram.experiments.choosing import judged
 from engram.experiments.first_order_preconditioning import cartpole
 from engram.experiments.learning_rules.networks import FITTED, TRAINED, bits_of_digits, build, samples_for
 from engram.lab import (
-    Contest,
     Experiment,
     Grid,
     Lines,
@@ -33,6 +32,7 @@ from engram.lab import (
     Preset,
     Run,
     Study,
+    Task,
     claims_from,
     metric,
     setting,
@@ -220,7 +220,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             validation_loss, test_loss = float(training.validated()), float(training.tested())
         return -validation_loss, [max(test_loss, LEAST), *curve]
 
-    rate, results = judged(run, "learning_rate", config.rates, train, 1 + POINTS)
+    rate, results = judged(run, "learning_rate", config.rates, train)
     test_loss, *curve = results[rate]
     for number, loss in enumerate(curve, 1):
         run.log(number * config.steps // POINTS, log_loss=math.log10(max(loss, LEAST)))
@@ -232,9 +232,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     }
 
 
-def arm_of(optimizer: str, problem: Problem) -> dict[str, dict[str, Any]]:
-    """The arm of an optimiser on a problem."""
-    return {f"{problem}-{optimizer}": {"optimizer": OPTIMIZERS.get(optimizer, optimizer), "problem": problem}}
+def changes_of(optimizer: str, problem: Problem) -> dict[str, Any]:
+    """The settings of the arm of an optimiser on a problem."""
+    return {"optimizer": OPTIMIZERS.get(optimizer, optimizer), "problem": problem}
 
 
 def step_of(config: Config) -> Callable[[], object]:
@@ -250,7 +250,7 @@ def step_of(config: Config) -> Callable[[], object]:
     return step
 
 
-arms = {arm: changes for problem in RECORDED for name in OPTIMIZERS for arm, changes in arm_of(name, problem).items()}
+arms = {f"{problem}-{name}": changes_of(name, problem) for problem in RECORDED for name in OPTIMIZERS}
 for problem, matrix in MATRICES.items():
     arms[f"{problem}-fop"]["optimizer"] = matrix
 log_loss = metric("log_loss")
@@ -275,11 +275,12 @@ claims = [
     claim("matrix-on-digits", "On digits, in a dense network, gradient descent with learned matrices ends at a lower "
         "loss than without (difference of logarithms)", log_loss("dense-fop") - log_loss("dense-SGD") <= -0.05),
 ]  # fmt: skip
-contests = [
-    Contest(
+tasks = [
+    Task(
         "optimizers",
         title,
-        partial(arm_of, problem=problem),
+        f"{problem}-{{}}".format,
+        partial(changes_of, problem=problem),
         "log_loss",
         maximize=False,
         margin=0.05,
@@ -314,7 +315,7 @@ experiment = Experiment(
     claims=claims,
     figure=Grid(panels, title="Losses of optimisers, each at its best rate"),
     headline="log_loss",
-    contests=contests,
+    tasks=tasks,
     answer="""On a bowl with a condition number of a thousand, momentum ends at least nine decades lower than gradient
     descent, each at the learning rate that ends lowest [momentum-on-a-bowl: holds], and so does gradient descent with a
     learned matrix [matrix-on-a-bowl: holds]. With noisy gradients momentum and gradient descent end within .3 decades

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import registry
-from engram.experiments.learning_rate import at_best_rate
-from engram.lab import Contest, Experiment, Points, Preset, Run, Study, claims_from, metric, minimum, setting, settings
+from engram.experiments.choosing import at_best_rate
+from engram.lab import Experiment, Points, Preset, Run, Study, Task, claims_from, metric, minimum, setting, settings
 from engram.plasticity import ClampedLSTM, PlasticRNN
 from engram.tasks import PatternCompletion
 
@@ -136,12 +136,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return result
 
 
-def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, or of a network without plasticity, trained for a third of the time at a chosen rate."""
-    changes: dict[str, Any] = {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "plastic", "rule": rule}
-    return {
-        f"rule-{rule}": {**changes, "rates": (3e-4, 1e-3, 3e-3), "episodes": lambda arm: max(10, arm.episodes // 3)}
-    }
+def changes_of(rule: str) -> dict[str, Any]:
+    """The settings of the arm of a rule, or of a network without plasticity, for a third of the time."""
+    network = {"network": NON_PLASTIC} if rule == NON_PLASTIC else {"network": "plastic", "rule": rule}
+    return {**network, "rates": (3e-4, 1e-3, 3e-3), "episodes": lambda arm: max(10, arm.episodes // 3)}
 
 
 def step_of(config: Config) -> Callable[[], object]:
@@ -152,11 +150,12 @@ def step_of(config: Config) -> Callable[[], object]:
     return lambda: net(inputs)[0][-1].sum().backward()
 
 
-contests = [
-    Contest(
+tasks = [
+    Task(
         "plasticity_rules",
         "patterns seen once",
-        arm_of,
+        "rule-{}".format,
+        changes_of,
         "error",
         maximize=False,
         baselines=(*registry.names("plasticity_rules"), NON_PLASTIC),
@@ -208,7 +207,7 @@ experiment = Experiment(
         "error", "Error over the last tenth of training, one point per seed", "fraction of wrong bits", CHANCE
     ),
     headline="error",
-    contests=contests,
+    tasks=tasks,
     answer="""A network with plastic connections restores half of a pattern that it saw once with 1.5 % wrong bits
     [plastic-learns: holds], a tenth of the error of the same network without plasticity [plastic-beats-non-plastic:
     holds] and a fourteenth of that of an LSTM of 200 units [plastic-beats-lstm: holds]; its error in the first tenth of

@@ -5,7 +5,7 @@ from engram import extras
 try:
     from engram.lab.claim import Claim, JudgedClaim, claims_from, judge
     from engram.lab.config import setting, settings
-    from engram.lab.experiment import Arm, Contest, Experiment, Preset, Study
+    from engram.lab.experiment import Arm, Experiment, Preset, Study, Task
     from engram.lab.figures import Grid, Heatmap, Lines, Points, Profiles
     from engram.lab.laboratory import run
     from engram.lab.loop import Run
@@ -21,7 +21,6 @@ __all__ = [
     "Arm",
     "CannotWriteError",
     "Claim",
-    "Contest",
     "CorruptFileError",
     "Criterion",
     "Experiment",
@@ -37,6 +36,7 @@ __all__ = [
     "Results",
     "Run",
     "Study",
+    "Task",
     "TrialResult",
     "claims_from",
     "judge",

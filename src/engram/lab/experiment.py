@@ -126,27 +126,28 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Contest:
-    """A task of an experiment on which parts of one kind are compared, including the user's own.
+class Task:
+    """A task of an experiment on which candidates of one kind are compared: registered parts, and the user's own.
 
     Attributes:
-        kind: Kind of the parts, of ``registry.KINDS``.
-        task: What they have to do, in a few words.
-        arm: A function from the name of a part to its arm: the arm's name, mapped to the settings that it changes;
-            empty if the part does not fit the task.
-        measure: Key of the result by which parts are ranked.
+        kind: Kind of the candidates, of ``registry.KINDS``.
+        name: What they have to do, in a few words.
+        arm: Gives the name of a candidate's arm, from the candidate's name; ``"rule-{}".format`` is such a function.
+        changes: Gives the settings that a candidate's arm changes, from the candidate's registered name or its place,
+            as in ``"file.py:Name"``; None if the candidate does not fit the task.
+        measure: Key of the result by which candidates are ranked.
         study: The study of these arms.
         maximize: Whether a larger measure is better.
         curve: Name of the logged metric whose learning curve is shown (default: the measure).
-        goal: The part whose measure the curve should approach, for counting steps (default: the best); None if the
+        goal: The candidate whose measure the curve should approach, for counting steps (default: the best); None if the
             curve shows something other than the measure.
         equal_seconds: Whether the curve is also compared at equal seconds, for which ``step`` must be a training step.
         operator: Key of the result that describes the dynamics of learning, the entries of a square matrix; empty if
             there is none.
         margin: The smallest difference in the measure that matters.
-        baselines: Parts to compare with (default: all registered ones that fit).
-        chance: The score of guessing.
-        trivial: A trivial part, which any good part beats.
+        baselines: Candidates to compare with (default: all registered ones that fit).
+        chance: The score of guessing; None if unknown.
+        trivial: A trivial candidate, which any good one beats; empty if there is none.
         costs: The costs to report: for each title, a key of the result.
         step: A function from the settings of an arm to a function that does one step, for timing.
         bits: Measures the task's difficulty: the base-2 logarithm of the bits of inductive bias needed to generalise.
@@ -155,8 +156,9 @@ class Contest:
     """
 
     kind: str
-    task: str
-    arm: Callable[[str], Mapping[str, Changes]]
+    name: str
+    arm: Callable[[str], str]
+    changes: Callable[[str], Changes | None]
     measure: str
     study: str = ""
     maximize: bool = True
@@ -172,6 +174,16 @@ class Contest:
     step: Callable[[Any], Callable[[], object]] | None = None
     bits: Callable[[], float] | None = None
     check_requirements: Callable[[], object] = lambda: None
+
+    @property
+    def measure_in_words(self) -> str:
+        """The measure, as a reader sees it."""
+        return self.measure.replace("_", " ")
+
+    @property
+    def curve_in_words(self) -> str:
+        """The quantity that the learning curves show, as a reader sees it."""
+        return (self.curve or self.measure).replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -191,7 +203,7 @@ class Experiment:
         headline: The metric whose learning curve is shown first; empty if nothing is learned.
         check_requirements: Called with the config of each arm before its trials begin; raises an error that says what
             to do if data or a package is missing.
-        contests: The tasks on which ``engram.compare`` compares parts.
+        tasks: The tasks on which ``engram.compare`` compares candidates.
         answer: The findings, in a few sentences. Each verdict that they rest on is cited as ``[claim-id: holds]``,
             ``fails`` or ``is open``, and a test of engram compares it with the run record.
         revision: Names its results, with the settings; raise it when a change of the code changes their numbers.
@@ -216,7 +228,7 @@ class Experiment:
     threads: int = 1
     headline: str = "loss"
     check_requirements: Callable[[Any], object] = lambda config: None
-    contests: Sequence[Contest] = ()
+    tasks: Sequence[Task] = ()
     answer: str = ""
     revision: int = 1
     uses: Sequence[str | Path] = ()

@@ -14,13 +14,13 @@ COLUMNS = 2
 
 
 def figures_of(scores: Scores) -> dict[str, go.Figure]:
-    """All figures, by name; the methods asked about have one colour throughout."""
+    """All figures, by name; the candidates asked about have one colour throughout."""
     figures = {"ranks": ranks(scores), "costs": costs(scores), "curves": curves(scores)}
     return {name: figure.update_layout(template="plotly_white") for name, figure in figures.items() if figure.data}
 
 
 def ranks(scores: Scores) -> go.Figure:
-    """A critical-difference diagram: mean ranks, with bars that join methods that do not differ significantly."""
+    """A critical-difference diagram: mean ranks, with bars that join candidates that do not differ significantly."""
     figure, order = go.Figure(), scores.ranks
     if len(order.mean) < 2:
         return figure
@@ -41,7 +41,7 @@ def ranks(scores: Scores) -> go.Figure:
         marker={"size": 11, "color": marked},
         hovertemplate="%{customdata}: %{x:.2f}<extra></extra>",
     )
-    title = f"Mean ranks over {len(order.tasks)} tasks; a bar joins methods that differ by less than the critical "
+    title = f"Mean ranks over {len(order.tasks)} tasks; a bar joins candidates that differ by less than the critical "
     title += f"difference, {order.critical:.2g}"
     ticks = {"tickvals": list(range(len(names))), "ticktext": names, "autorange": "reversed", "automargin": True}
     axes = {"xaxis_title": "mean rank (1 is the best)", "yaxis": ticks}
@@ -50,7 +50,7 @@ def ranks(scores: Scores) -> go.Figure:
 
 
 def costs(scores: Scores) -> go.Figure:
-    """The measure against the time per step, task by task; a line joins the methods that no other beats in both."""
+    """The measure against the time per step, task by task; a line joins the candidates that no other beats in both."""
     tasks = [
         task
         for task in scores.tasks
@@ -93,7 +93,7 @@ def costs(scores: Scores) -> go.Figure:
 
 
 def curves(scores: Scores) -> go.Figure:
-    """Learning curves, task by task: the methods asked about, the best other method, and the trivial one."""
+    """Learning curves, task by task: the candidates asked about, the best other candidate, and the trivial one."""
     tasks = [task for task in scores.tasks if any(entry.curve[0] for entry in scores.entries[task.name].values())]
     if not tasks:
         return go.Figure()

@@ -1,4 +1,4 @@
-"""The kinds of parts that are compared, with their contracts and the experiments that compare them."""
+"""The kinds of candidates, with their contracts and the experiments whose tasks compare them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from typing_extensions import is_protocol
 
 from engram import checks, references, registry
-from engram.lab.experiment import Contest, Experiment, find_experiment
+from engram.lab.experiment import Experiment, Task, find_experiment
 
 
 class Kind(NamedTuple):
-    """A kind of part.
+    """A kind of candidate.
 
     Attributes:
-        base: Place of the base class or protocol of the parts, as ``"module:Name"``.
+        base: Place of the base class or protocol of the candidates, as ``"module:Name"``.
         check: Place of the checker of their contract.
-        experiments: The experiments of engram that compare them.
+        experiments: The experiments of engram that have tasks for them.
     """
 
     base: str
@@ -71,13 +71,6 @@ KINDS = {
 }
 
 
-class Event(NamedTuple):
-    """A task, and its experiment."""
-
-    experiment: Experiment
-    contest: Contest
-
-
 def kind_of(part: Any) -> str:
     """The kind of a part, from its class.
 
@@ -90,11 +83,11 @@ def kind_of(part: Any) -> str:
         if isinstance(part, base) or (isinstance(part, type) and not is_protocol(base) and issubclass(part, base)):
             return name
     bases = ", ".join(kind.base.rpartition(":")[2] for kind in KINDS.values())
-    raise TypeError(f"part = {part!r}: expected a class or an object of {bases}; for a function, give its kind")
+    raise TypeError(f"candidate = {part!r}: expected a class or an object of {bases}; for a function, give its kind")
 
 
-def events(kind: str) -> list[Event]:
-    """The tasks on which parts of a kind are compared, from engram and other installed packages.
+def tasks_of(kind: str) -> list[tuple[Experiment, Task]]:
+    """The tasks on which candidates of a kind are compared, each with its experiment, of engram and other packages.
 
     Args:
         kind: One of ``KINDS``.
@@ -107,15 +100,20 @@ def events(kind: str) -> list[Event]:
             experiments.append(find_experiment(name))
         except Exception as error:  # a broken experiment of another package must not hide the others
             warnings.warn(f"experiment {name!r} is left out: {error}", RuntimeWarning, stacklevel=2)
-    return [Event(each, contest) for each in experiments for contest in each.contests if contest.kind == kind]
+    return [(experiment, task) for experiment in experiments for task in experiment.tasks if task.kind == kind]
 
 
 def check_contract(kind: str, make: Callable[..., Any]) -> str:
-    """The first promise of its kind's contract that a part breaks, in one line; empty if it keeps them all."""
+    """The first promise of its kind's contract that a candidate breaks, in one line; empty if it keeps them all.
+
+    Args:
+        kind: Its kind, one of ``KINDS``.
+        make: The callable that makes it.
+    """
     try:
-        with torch.random.fork_rng(devices=()):  # checks draw from the global generator to see that a part does not
+        with torch.random.fork_rng(devices=()):  # checks draw from the global generator to see that it does not
             references.load(KINDS[kind].check)(make)
-    except Exception as error:  # a method's own
+    except Exception as error:  # the candidate's own
         kind_of_error = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
         return " ".join(f"{kind_of_error}{error}".split())
     return ""

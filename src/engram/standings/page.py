@@ -8,9 +8,10 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
+from engram.lab.experiment import Task
 from engram.lab.report import plot, script, style
 from engram.standings.figures import figures_of
-from engram.standings.scores import Entry, Scores, Task
+from engram.standings.scores import Entry, Scores
 from engram.version import __version__
 
 TITLES = {
@@ -64,7 +65,7 @@ def body(scores: Scores) -> str:
         .render(
             standing=scores,
             kind=TITLES[scores.kind].lower(),
-            rows=[_row(scores, method) for method in scores.by_rank],
+            rows=[_row(scores, candidate) for candidate in scores.by_rank],
             details={task.name: _details(scores, task) for task in scores.tasks},
             figures={name: plot(figure) for name, figure in figures_of(scores).items()},
         )
@@ -76,19 +77,19 @@ def _environment() -> jinja2.Environment:
 
 
 def _details(scores: Scores, task: Task) -> list[list[str]]:
-    """A table of the results and costs of all methods on a task: a line of titles, then one for each method."""
+    """A table of the results and costs of all candidates on a task: a line of titles, then one for each candidate."""
     entries = scores.entries[task.name]
     costs = list(dict.fromkeys(title for entry in entries.values() for title in entry.costs))
     goal = task.goal if task.goal and scores.goal_of(task.name) == task.goal else "the best"
     titles = ["ms per step", f"steps to 90 % of {goal}'s", f"{task.curve_in_words} at equal seconds"]
     lines = [["", task.measure_in_words, "seeds", *titles, *costs, "most similar by its dynamics of learning"]]
-    for method in scores.by_rank:
-        if (entry := entries.get(method)) is not None:
-            numbers = [1000 * entry.step_seconds, scores.steps_to(task.name, method)]
-            numbers.append(scores.at_equal_seconds(task.name, method))
+    for candidate in scores.by_rank:
+        if (entry := entries.get(candidate)) is not None:
+            numbers = [1000 * entry.step_seconds, scores.steps_to(task.name, candidate)]
+            numbers.append(scores.at_equal_seconds(task.name, candidate))
             numbers += [entry.costs.get(title, math.nan) for title in costs]
-            values = [scores.cell(task.name, method), str(len(entry.values))]
-            lines.append([method, *values, *map(_shown, numbers), scores.nearest[task.name].get(method, "")])
+            values = [scores.cell(task.name, candidate), str(len(entry.values))]
+            lines.append([candidate, *values, *map(_shown, numbers), scores.nearest[task.name].get(candidate, "")])
     return _without_empty_columns(lines)
 
 
@@ -101,21 +102,21 @@ def _without_empty_columns(lines: list[list[str]]) -> list[list[str]]:
     return [[cell for cell, is_filled in zip(line, filled, strict=True) if is_filled] for line in lines]
 
 
-def _row(scores: Scores, method: str) -> dict[str, Any]:
-    """A method's line of the table: a cell for each task, with the mean and a shade that depends on the rank."""
+def _row(scores: Scores, candidate: str) -> dict[str, Any]:
+    """A candidate's line of the table: a cell for each task, with the mean and a shade that depends on the rank."""
     cells = []
     for task in scores.tasks:
-        entry, rank = scores.entries[task.name].get(method, Entry()), scores.rank(task.name, method)
+        entry, rank = scores.entries[task.name].get(candidate, Entry()), scores.rank(task.name, candidate)
         number = len(scores.scores[task.name])
         shade = 0.0 if math.isnan(rank) else (number - rank) / max(1, number - 1)
         text = f"{entry.mean:.3g}" if entry.values else "\N{EN DASH}"
         title = entry.note or (f"rank {rank:g} of {number}, {len(entry.values)} seeds" if entry.values else "not run")
         cells.append({"text": text, "title": title, "shade": round(0.55 * shade, 2), "note": entry.note})
-    mean = scores.ranks.mean.get(method)
+    mean = scores.ranks.mean.get(candidate)
     return {
-        "method": method,
-        "own": method in scores.own,
-        "trivial": any(task.trivial == method for task in scores.tasks),
+        "candidate": candidate,
+        "own": candidate in scores.own,
+        "trivial": any(task.trivial == candidate for task in scores.tasks),
         "cells": cells,
         "mean": "" if mean is None else f"{mean:.1f}",
     }

@@ -1,4 +1,4 @@
-"""Ranks of methods over tasks, and which differences between them are significant."""
+"""Ranks of candidates over tasks, and which differences between them are significant."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Ranks(NamedTuple):
     """Mean ranks over tasks.
 
     Attributes:
-        tasks: The tasks, which all of these methods did.
-        mean: The mean rank of each method (1 is best), the best first; equally good methods share a rank.
-        p: The probability of ranks this different if no method is better than another (Friedman's test).
+        tasks: The tasks, which all of these candidates did.
+        mean: The mean rank of each candidate (1 is best), the best first; equally good candidates share a rank.
+        p: The probability of ranks this different if no candidate is better than another (Friedman's test).
         critical: The critical difference of mean ranks, at 5 % over all pairs (Nemenyi's test).
     """
 
@@ -26,7 +26,7 @@ class Ranks(NamedTuple):
 
     @property
     def groups(self) -> list[tuple[str, ...]]:
-        """The largest groups of two or more methods that differ by less than the critical difference, best first.
+        """The largest groups of two or more candidates that differ by less than the critical difference, best first.
 
         Examples:
             >>> Ranks(("a",), {"x": 1.0, "y": 1.5, "z": 2.5}, 0.1, 1.2).groups
@@ -39,14 +39,14 @@ class Ranks(NamedTuple):
 
 
 def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
-    """Rank methods over the tasks that they share.
+    """Rank candidates over the tasks that they share.
 
         CD = q sqrt(k (k + 1) / (6 N)),   q = Q(0.95; k, inf) / sqrt(2), Q the studentised range
 
-    If methods did different tasks, the tasks and methods that keep the most results are ranked.
+    If candidates did different tasks, the tasks and candidates that keep the most results are ranked.
 
     Args:
-        scores: For each task, the score of each method that did it; larger is better.
+        scores: For each task, the score of each candidate that did it; larger is better.
 
     Source: Demsar, "Statistical comparisons of classifiers over multiple data sets", JMLR 7 (2006), section 3.2.
 
@@ -58,19 +58,19 @@ def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
     from scipy import stats
 
     tasks: tuple[str, ...] = ()
-    methods: list[str] = []
+    names: list[str] = []
     by_size = sorted(scores, key=lambda task: -len(scores[task]))
     for number in range(1, len(by_size) + 1):
-        shared = [method for method in scores[by_size[0]] if all(method in scores[task] for task in by_size[:number])]
-        if len(shared) * number >= len(methods) * len(tasks):
-            tasks, methods = tuple(by_size[:number]), shared
-    if len(methods) < 2:
-        return Ranks(tasks, dict.fromkeys(methods, 1.0), math.nan, math.nan)
-    table = np.array([[scores[task][method] for method in methods] for task in tasks])
+        shared = [name for name in scores[by_size[0]] if all(name in scores[task] for task in by_size[:number])]
+        if len(shared) * number >= len(names) * len(tasks):
+            tasks, names = tuple(by_size[:number]), shared
+    if len(names) < 2:
+        return Ranks(tasks, dict.fromkeys(names, 1.0), math.nan, math.nan)
+    table = np.array([[scores[task][name] for name in names] for task in tasks])
     mean = stats.rankdata(-table, axis=1).mean(0)
-    k, n = len(methods), len(tasks)
+    k, n = len(names), len(tasks)
     has_test = k > 2 and n > 1 and np.ptp(table, axis=1).any()
     p = float(stats.friedmanchisquare(*table.T).pvalue) if has_test else math.nan
     critical = float(stats.studentized_range.ppf(0.95, k, math.inf)) / math.sqrt(2) * math.sqrt(k * (k + 1) / (6 * n))
     order = np.argsort(mean, kind="stable")
-    return Ranks(tasks, {methods[index]: float(mean[index]) for index in order}, p, critical)
+    return Ranks(tasks, {names[index]: float(mean[index]) for index in order}, p, critical)

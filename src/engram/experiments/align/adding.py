@@ -83,7 +83,7 @@ def trial(config: Adding, run: Run) -> dict[str, Any]:
             errors.append(error(model, slice(TRAINED, None)))
         return -error(model, slice(FITTED, TRAINED)), errors
 
-    rate, results = judged(run, "learning_rate", config.rates, train, config.epochs)
+    rate, results = judged(run, "learning_rate", config.rates, train)
     for epoch, loss in enumerate(results[rate], 1):
         run.log(epoch, loss=loss)
     return {"loss": results[rate][-1].item(), "rate": rate}

@@ -37,7 +37,7 @@ from engram.experiments.continual_learners.learners import (
     stored_bytes,
     strengths_of,
 )
-from engram.lab import Contest, Experiment, Preset, Results, Run, Study, setting, settings
+from engram.lab import Experiment, Preset, Results, Run, Study, Task, setting, settings
 from engram.lab.figures import colors
 from engram.learned.updates import (
     GatedCoordinateRule,
@@ -86,12 +86,12 @@ class Config:
 
 def arms() -> dict[str, dict[str, Any]]:
     """The arms of all learners on both benchmarks."""
-    return {arm: changes for name in BOTH for learner in learners() for arm, changes in arm_of(learner, name).items()}
+    return {f"{name}-{learner}": changes_of(learner, name) for name in BOTH for learner in learners()}
 
 
-def arm_of(learner: str, benchmark: Benchmark) -> dict[str, dict[str, Any]]:
-    """The arm of a learner on a benchmark."""
-    return {f"{benchmark}-{learner}": {"benchmark": benchmark, "learner": learner}}
+def changes_of(learner: str, benchmark: Benchmark) -> dict[str, Any]:
+    """The settings of the arm of a learner on a benchmark."""
+    return {"benchmark": benchmark, "learner": learner}
 
 
 presets = {
@@ -322,11 +322,12 @@ TASKS: dict[Benchmark, tuple[str, float]] = {  # what has to be learned, and wha
     "permuted-mnist": ("permuted MNIST", 0.1),
     "split-cifar10": ("split CIFAR-10", 0.5),
 }
-contests = [
-    Contest(
+tasks = [
+    Task(
         "continual_methods",
         title,
-        partial(arm_of, benchmark=benchmark),
+        f"{benchmark}-{{}}".format,
+        partial(changes_of, benchmark=benchmark),
         "accuracy",
         curve="outputs",
         goal=None,
@@ -375,7 +376,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="probes",
-    contests=contests,
+    tasks=tasks,
     answer="""Features outlast outputs: on split digits [split-features-outlast-outputs: holds] and on permuted ones
     [permuted-features-outlast-outputs: holds] probes recover far more of the old tasks than the old heads do; plain
     training loses only a third of what learning a task had added to the features [what-was-learned-is-lost: fails]. EWC

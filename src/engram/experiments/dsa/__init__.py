@@ -98,7 +98,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="",
-    contests=measured.contests,
+    tasks=measured.tasks,
     answer="""If mean trajectories are the same by design, DSA clusters a saddle, a line and a point attractor with a
     silhouette of 0.76 [dsa-tells-dynamics: holds]; the ratio of the spreads of the same trials, which sees no temporal
     order and, like DSA, no scale, reaches 0.71, so that DSA leads by less than 0.1 [dsa-tells-more-than-spread: fails],

@@ -14,7 +14,7 @@ from engram.analysis.similarity.trials import Recording
 from engram.experiments.dsa.comparison import Systems, separation
 from engram.experiments.dsa.networks import Rules
 from engram.experiments.dsa.simulated import Embeddings, SameGeometry
-from engram.lab import Contest, Run, setting, settings
+from engram.lab import Run, Task, setting, settings
 
 Battery = Literal["same-geometry", "embeddings", "shared-embeddings", "rules"]
 TITLES: dict[Battery, str] = {
@@ -64,9 +64,9 @@ class Measured:
         return systems_measured
 
 
-def arm_of(measure: str, battery: Battery) -> dict[str, dict[str, Any]]:
-    """The arm of a measure on a battery."""
-    return {f"{battery}-{measure}": {"measure": MEASURES.get(measure, measure), "battery": battery}}
+def changes_of(measure: str, battery: Battery) -> dict[str, Any]:
+    """The settings of the arm of a measure on a battery."""
+    return {"measure": MEASURES.get(measure, measure), "battery": battery}
 
 
 def measure_of(config: Measured) -> SimilarityMeasure:
@@ -89,11 +89,12 @@ def step_of(config: Measured) -> Callable[[], object]:
     return lambda: measure(*systems)
 
 
-contests = [
-    Contest(
+tasks = [
+    Task(
         "similarity_measures",
         title,
-        partial(arm_of, battery=battery),
+        f"{battery}-{{}}".format,
+        partial(changes_of, battery=battery),
         "silhouette",
         study="measures",
         margin=0.1,

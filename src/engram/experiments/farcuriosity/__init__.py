@@ -114,7 +114,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="curiosity",
-    contests=compared.contests,
+    tasks=compared.tasks,
     check_requirements=check_requirements,
     answer="""A single predictor forgets: its error in the first room triples at a low learning rate [forgets-slow:
     holds] and rises 370-fold at a high one [forgets-fast: holds], to a third of that before training; four times the

@@ -14,7 +14,7 @@ from engram import registry
 from engram.agents import CheckedBonus
 from engram.experiments.farcuriosity.policy import Policy, explore
 from engram.experiments.farcuriosity.walk import Walk, by_lap, go_through, walk_of
-from engram.lab import Contest, Run, setting, settings
+from engram.lab import Run, Task, setting, settings
 
 PATCH, STEPS = (7, 7, 3), 64  # shape of an observation, and steps in the timed rollout
 
@@ -98,9 +98,9 @@ def exploring(config: Exploring, run: Run) -> dict[str, float]:
     return explore(config.policy, run, lambda scale: make_bonus(**scale))[0]
 
 
-def arm_of(curiosity: str, task: str) -> dict[str, dict[str, Any]]:
-    """The arm of a curiosity on a task."""
-    return {f"{task}-{curiosity}": {"curiosity": CURIOSITIES.get(curiosity, curiosity)}}
+def changes_of(curiosity: str) -> dict[str, Any]:
+    """The settings of the arm of a curiosity."""
+    return {"curiosity": CURIOSITIES.get(curiosity, curiosity)}
 
 
 def step_of(config: Returning | Exploring) -> Callable[[], object]:
@@ -118,12 +118,12 @@ def step_of(config: Returning | Exploring) -> Callable[[], object]:
     return step
 
 
-contest = partial(Contest, "curiosities", trivial="none", step=step_of)
-contests = [
-    contest(
+task = partial(Task, "curiosities", changes=changes_of, trivial="none", step=step_of)
+tasks = [
+    task(
         "a known room again",
-        partial(arm_of, task="returning"),
-        "again_share",
+        "returning-{}".format,
+        measure="again_share",
         study="returning",
         maximize=False,
         curve="bonus",
@@ -132,5 +132,5 @@ contests = [
         chance=1.0,
         costs={"until it is left": "stay_share"},
     ),
-    contest("exploring", partial(arm_of, task="exploring"), "cells", study="exploring", margin=20.0),
+    task("exploring", "exploring-{}".format, measure="cells", study="exploring", margin=20.0),
 ]

@@ -80,7 +80,7 @@ def trial(config: Forgetting, run: Run) -> dict[str, Any]:
             tour(config, views, [learner], range(total), stages, generator=run.generator, penalty=penalty)
             return -float(stages[-1].mean()), stages.ravel().copy()  # the test measure chooses, which favours EWC
 
-        strength, stages_by_strength = judged(run, "strength", STRENGTHS, train, stages.size)
+        strength, stages_by_strength = judged(run, "strength", STRENGTHS, train)
         stages[:] = stages_by_strength[strength].reshape(stages.shape)
     else:
         state = {f"learner_{number}": learner for number, learner in enumerate(learners)}

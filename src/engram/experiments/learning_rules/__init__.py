@@ -10,6 +10,7 @@ The experiment, its tasks and its criteria are ours; the review that it follows 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache, partial
 from typing import Any
 
@@ -25,13 +26,13 @@ from engram.experiments.learning_rules.features import RANDOM
 from engram.experiments.learning_rules.networks import Network, bits_of_digits, build
 from engram.experiments.learning_rules.training import READOUT_ONLY, rule_of
 from engram.lab import (
-    Contest,
     Experiment,
     Measure,
     Points,
     Preset,
     Results,
     Study,
+    Task,
     claims_from,
     metric,
 )
@@ -63,18 +64,24 @@ def fits(name: str, network: Network) -> bool:
     return network == "clipped" or name not in ENERGY
 
 
-def arm_of(name: str, network: Network, suffix: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule on a network; empty if the rule cannot train it.
+def changes_of(rule: str, network: Network) -> dict[str, Any] | None:
+    """The settings of the arm of a rule on a network; None if the rule cannot train it."""
+    if not fits(rule, network):
+        return None
+    usual = RATES_OF_SUMS if network == "adding" else training.RATES
+    usual = RATES_OF_BLACK_BOXES if rule_of(rule).properties.black_box else usual
+    return {"rule": rule, "network": network, "rates": RATES.get(rule, usual)}
+
+
+def arms_on(network: Network, suffix: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The arms of the rules that can train a network.
 
     Args:
-        name: Name of the rule.
         network: The network.
-        suffix: Ending of the arm's name.
+        suffix: Ending of the arms' names.
+        names: Names of rules.
     """
-    usual = RATES_OF_SUMS if network == "adding" else training.RATES
-    usual = RATES_OF_BLACK_BOXES if rule_of(name).properties.black_box else usual
-    changes = {"rule": name, "network": network, "rates": RATES.get(name, usual)}
-    return {f"{name.removesuffix('-only')}{suffix}": changes} if fits(name, network) else {}
+    return {f"{name}{suffix}": changes for name in names if (changes := changes_of(name, network)) is not None}
 
 
 def rules() -> list[str]:
@@ -86,20 +93,18 @@ def feedforward_arms() -> dict[str, dict[str, Any]]:
     """The arms of all applicable rules on the narrow and wide networks, and of some on other networks."""
     table: dict[str, dict[str, Any]] = {}
     for name in rules():
-        table |= arm_of(name, "narrow", "") | arm_of(name, "wide", "-wide")
+        table |= arms_on("narrow", "", [name]) | arms_on("wide", "-wide", [name])
         if name in (*NAMES, *CONTROLS):
-            table |= arm_of(name, "thin", "-thin") | arm_of(name, "deep", "-deep")
+            table |= arms_on("thin", "-thin", [name]) | arms_on("deep", "-deep", [name])
         if name in ENERGY:
-            table |= arm_of(name, "clipped", "-clipped")
+            table |= arms_on("clipped", "-clipped", [name])
     return table
 
 
 def recurrent_arms() -> dict[str, dict[str, Any]]:
     """The arms of all applicable rules on the recurrent network, and of training only its readout."""
-    table: dict[str, dict[str, Any]] = {}
-    for name in rules():
-        table |= arm_of(name, "recurrent", "-in-time")
-    return table | {"readout-in-time": {"rule": READOUT_ONLY, "network": "recurrent"}}
+    readout = {"readout-in-time": {"rule": READOUT_ONLY, "network": "recurrent"}}
+    return arms_on("recurrent", "-in-time", rules()) | readout
 
 
 def figure(results: Results) -> go.Figure:
@@ -226,20 +231,26 @@ claims = [
 ]  # fmt: skip
 
 
-def contest(task: str, network: Network, suffix: str, measure: str = "", **options: Any) -> Contest:
-    """A contest of learning rules on a network.
+def arm_of(rule: str, suffix: str) -> str:
+    """The name of a rule's arm; that of training only the readout is ``readout`` and the suffix."""
+    return f"{rule.removesuffix('-only')}{suffix}"
+
+
+def task(name: str, network: Network, suffix: str, measure: str = "", **options: Any) -> Task:
+    """The task of training a network.
 
     Args:
-        task: The task, in words.
+        name: What rules have to do, in words.
         network: The network.
         suffix: Ending of the arms' names.
         measure: Key of the result by which rules are ranked (default: ``measure_of`` the network).
-        options: Further attributes of the contest.
+        options: Further attributes of the task.
     """
-    return Contest(
+    return Task(
         "learning_rules",
-        task,
-        partial(arm_of, network=network, suffix=suffix),
+        name,
+        partial(arm_of, suffix=suffix),
+        partial(changes_of, network=network),
         measure or training.measure_of(network),
         goal=None if measure else "backprop",
         curve=training.measure_of(network),
@@ -259,15 +270,15 @@ def contest(task: str, network: Network, suffix: str, measure: str = "", **optio
 
 guessing: dict[str, Any] = {"chance": 0.1, "trivial": "last-layer", "bits": bits_of_digits}
 of_radii: dict[str, Any] = {"margin": 0.005, "chance": 0.0, "trivial": "last-layer"}
-contests = [
-    contest("digits, narrow network", "narrow", "", **guessing),
-    contest("digits, wide network", "wide", "-wide", **guessing),
-    contest("digits, deep network", "deep", "-deep", **guessing),
-    contest("digits, convolutional network", "convolutional", "-convolutional", **guessing),
-    contest("digits row by row", "recurrent", "-in-time", chance=0.1, trivial=READOUT_ONLY, bits=bits_of_digits),
-    contest("certified radius on digits", "rectified", "-rectified", "radius", **of_radii),
-    contest("sum of late bits", "adding", "-adding", chance=0.0, trivial=READOUT_ONLY),
-    contest("student of a network", "student", "-student", chance=0.0, trivial="last-layer"),
+tasks = [
+    task("digits, narrow network", "narrow", "", **guessing),
+    task("digits, wide network", "wide", "-wide", **guessing),
+    task("digits, deep network", "deep", "-deep", **guessing),
+    task("digits, convolutional network", "convolutional", "-convolutional", **guessing),
+    task("digits row by row", "recurrent", "-in-time", chance=0.1, trivial=READOUT_ONLY, bits=bits_of_digits),
+    task("certified radius on digits", "rectified", "-rectified", "radius", **of_radii),
+    task("sum of late bits", "adding", "-adding", chance=0.0, trivial=READOUT_ONLY),
+    task("student of a network", "student", "-student", chance=0.0, trivial="last-layer"),
 ]
 
 
@@ -281,7 +292,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
-    contests=contests,
+    tasks=tasks,
     answer="""At learning rates chosen by validation, nearly every rule comes within 3 % of backpropagation in a
     narrow network: feedback alignment [fa-near-backprop: holds], direct feedback alignment [dfa-near-backprop: holds],
     sign symmetry [usf-near-backprop: holds], difference target propagation [dtp-near-backprop: holds], strict

@@ -102,7 +102,7 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
         return score(rule, model, validated), [seconds, *costs, radius, *operator, *curves.ravel()]
 
     sizes = len(COSTS), RANK**2 * is_traced, math.prod(shape)
-    rate, results = judged(run, "learning_rate", config.rates, train, sum(sizes))
+    rate, results = judged(run, "learning_rate", config.rates, train)
     costs, operator, flat = np.split(results[rate], np.cumsum(sizes)[:2])
     curves = flat.reshape(shape)
     for epoch, row in enumerate(curves):

@@ -15,7 +15,7 @@ from typing import Any
 from engram import registry
 from engram.experiments.one_shot_characters.config import Config, omniglot, synthetic
 from engram.experiments.one_shot_characters.training import step_of, trial
-from engram.lab import Contest, Experiment, Points, Preset, Study, claims_from, metric
+from engram.lab import Experiment, Points, Preset, Study, Task, claims_from, metric
 from engram.tasks.data import load
 
 presets = {
@@ -42,20 +42,21 @@ def check_requirements(config: Config) -> None:
         load(config.characters, size=config.size)
 
 
-def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, trained for half of the time, or of the nearest drawing in pixels."""
+def changes_of(rule: str) -> dict[str, Any]:
+    """The settings of the arm of a rule, trained for half of the time, or of the nearest drawing in pixels."""
     if rule == NEAREST:
-        return {f"rule-{rule}": {"network": "blurred-pixels"}}
+        return {"network": "blurred-pixels"}
     halved = {"updates": lambda arm: max(10, arm.updates // 2), "tried_updates": lambda arm: arm.tried_updates // 2}
-    return {f"rule-{rule}": {"network": "stepwise", "rule": rule, **halved}}
+    return {"network": "stepwise", "rule": rule, **halved}
 
 
 KEY, NEAREST = "accuracy_other_drawing", "nearest-pixels"
-contests = [
-    Contest(
+tasks = [
+    Task(
         "plasticity_rules",
         "characters seen once",
-        arm_of,
+        "rule-{}".format,
+        changes_of,
         KEY,
         curve="accuracy",
         baselines=(*registry.names("plasticity_rules"), NEAREST),
@@ -118,7 +119,7 @@ experiment = Experiment(
         range=(0, 1),
     ),
     headline="accuracy",
-    contests=contests,
+    tasks=tasks,
     check_requirements=check_requirements,
     answer="""A plastic output layer classifies characters from one drawing better than the nearest drawing in
     pixels does: by .09 on glyphs [beats-nearest-pixels: holds] and by .23 on Omniglot

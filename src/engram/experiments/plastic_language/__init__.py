@@ -22,7 +22,7 @@ import plotly.graph_objects as go
 from engram import registry
 from engram.experiments.plastic_language.training import MARGIN, Config, step_of, trial
 from engram.experiments.reinforcement import NON_PLASTIC
-from engram.lab import Contest, Experiment, Points, Preset, Results, Study, claims_from, metric
+from engram.lab import Experiment, Points, Preset, Results, Study, Task, claims_from, metric
 from engram.tasks import read_penn_treebank
 
 TYPES = 10_000  # words of the Penn Treebank
@@ -61,22 +61,23 @@ presets = {
 IN_TRAINING = "known_attributes_in_training"
 
 
-def arm_of(rule: str) -> dict[str, dict[str, Any]]:
-    """The arm of a rule, with no more parameters than the LSTM, or of the LSTM, trained for half of the time.
+def changes_of(rule: str) -> dict[str, Any]:
+    """The settings of the arm of a rule, with no more parameters than the LSTM, or of the LSTM, for half of the time.
 
     At each rate a network is trained for all of this time, because many are at chance for much of it.
     """
     plastic_network: dict[str, Any] = {"model.network": rule, "model.hidden_size": fitting}
     network: dict[str, Any] = {"model.network": "lstm"} if rule == NON_PLASTIC else plastic_network
     tuned: dict[str, Any] = {"rates": (1e-2, 3e-2, 1e-1), "updates": lambda arm: max(10, arm.updates // 2)}
-    return {f"rule-{rule}": network | tuned}
+    return network | tuned
 
 
-contests = [
-    Contest(
+tasks = [
+    Task(
         "plasticity_rules",
         "bigrams of a document",
-        arm_of,
+        "rule-{}".format,
+        changes_of,
         "known_attributes",
         maximize=False,
         margin=MARGIN,
@@ -132,7 +133,7 @@ experiment = Experiment(
     presets=presets,
     claims=claims,
     figure=figure,
-    contests=contests,
+    tasks=tasks,
     check_requirements=lambda config: read_penn_treebank() if config.corpus == "penn-treebank" else None,
     answer="""LSTMs with plastic synapses learn sooner than an LSTM with the same number of parameters to predict
     attributes that have occurred before: averaged over training, the plastic one reaches 0.38 nats

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.memory.hopfield.recall import signs
-from engram.state import check_state
+from engram.state import check_state, form_of_attribute, restored, saved
 
 
 class AssociativeMemory(ABC):
@@ -28,7 +27,8 @@ class AssociativeMemory(ABC):
         generator: Source of all randomness of the memory; a new one with the seed 0 if None.
 
     Attributes:
-        stored: Names of the attributes that storing changes: tensors, numbers, and lists or dicts of them.
+        stored: Names of the attributes that storing changes: tensors, numbers, modules (which exist from the start),
+            and lists or dicts of tensors and numbers.
 
     Raises:
         TypeError, ValueError: ``units`` is not a valid size, or ``generator`` is not one of torch's.
@@ -83,7 +83,7 @@ class AssociativeMemory(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that storing changes, as tensors, numbers, and lists or dicts of them."""
-        state = {name: copy.deepcopy(getattr(self, name)) for name in self.stored}
+        state = {name: saved(getattr(self, name)) for name in self.stored}
         return {"units": self.units, **state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -96,12 +96,13 @@ class AssociativeMemory(ABC):
             TypeError, ValueError: It belongs to another memory, or to another number of units; nothing was changed.
         """
         checks.arguments()
-        form: dict[str, Any] = {name: type(value) for name, value in self.state_dict().items()}
-        check_state(state, {**form, "generator": self.generator.get_state()})
+        form = {name: form_of_attribute(getattr(self, name)) for name in self.stored}
+        check_state(state, {"units": int, **form, "generator": self.generator.get_state()})
         if state["units"] != self.units:
             raise ValueError(f"state['units'] = {state['units']}: expected {self.units}")
-        for name in self.stored:
-            setattr(self, name, copy.deepcopy(state[name]))
+        loaded = {name: restored(name, state[name], getattr(self, name)) for name in self.stored}
+        for name, value in loaded.items():
+            setattr(self, name, value)
         self.generator.set_state(state["generator"])
 
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from engram.experiments import cue_reward
-from engram.experiments.learning_rate import ShorterRun, with_rate
+from engram.experiments.choosing import CandidateRun, best_of_rates, with_rate
 from engram.experiments.plastic_language import training
 from engram.experiments.plastic_language.model import Model
-from engram.experiments.rate_sweep import best_of_rates
 from engram.lab import Run
 from engram.lab.folder import TrialFolder
 
@@ -74,7 +73,7 @@ def test_an_interrupted_sweep_goes_on_exactly(tmp_path, monkeypatch, trial, conf
 def fail_at(patch, call):
     """Let logging raise at this call, whether of a candidate or of the run itself."""
     calls = []
-    for kind in (ShorterRun, Run):
+    for kind in (CandidateRun, Run):
 
         def log(self, step, /, *, log=kind.log, **values):
             calls.append(step)

@@ -1,4 +1,4 @@
-"""The parts that are compared, which any process can load by name, and the check for forbidden imports."""
+"""The candidates of a comparison, which any process can load by name, and the check for forbidden imports."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from engram.numeric.imports import imports
 from engram.standings.kinds import KINDS, kind_of
 
 HELD_OUT = ("engram.experiments", "engram.tasks", "sklearn.datasets", "torchvision.datasets")
-"""Modules that contain test data: a method that imports them might read the answers."""
+"""Modules that contain test data: a candidate that imports them might read the answers."""
 
 
-class Part(NamedTuple):
+class Candidate(NamedTuple):
     """A part of the registry, or of a file, that is compared with others.
 
     Attributes:
-        reference: Its registered name, or its place, as in ``"file.py:Name"``.
-        title: Its name in tables and figures.
+        name: Its name in tables and figures.
+        place: Its registered name, or the place where it is defined, as ``"file.py:Name"``.
         kind: Its kind, one of ``KINDS``.
         make: The callable that makes it.
     """
 
-    reference: str
-    title: str
+    name: str
+    place: str
     kind: str
     make: Any
 
@@ -42,8 +42,8 @@ class Part(NamedTuple):
         return registry.summary(getattr(maker, "__doc__", None) or module_doc or "")
 
 
-def find_part(given: Any, kind: str = "") -> Part:
-    """Find a part by its name or its place, or from an object.
+def find_candidate(given: Any, kind: str = "") -> Candidate:
+    """Find a candidate by its name or its place, or from an object.
 
     Args:
         given: A registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, object or function of a module.
@@ -51,30 +51,30 @@ def find_part(given: Any, kind: str = "") -> Part:
 
     Raises:
         TypeError: Parts of its kind are not compared.
-        ValueError: Nothing has this name, parts of several kinds have it, another process could not find the part by a
-            name in its module, or it imports test data.
+        ValueError: Nothing has this name, parts of several kinds have it, another process could not find it by a name
+            in its module, or it imports test data.
     """
-    reference = given if isinstance(given, str) else reference_of(given)
-    if references.is_reference(reference):
-        file_or_module, _, name = reference.rpartition(":")
-        reference = f"{Path(file_or_module).resolve()}:{name}" if file_or_module.endswith(".py") else reference
-        make = references.load(reference)
-        check_honest(sys.modules[references.place_of(reference).rpartition(":")[0]])
-        return Part(reference, title_of(reference), kind or kind_of(make), make)
-    kinds = [kind] if kind else [known_kind for known_kind in KINDS if reference in registry.names(known_kind)]
+    place = given if isinstance(given, str) else place_of(given)
+    if references.is_reference(place):
+        file_or_module, _, name = place.rpartition(":")
+        place = f"{Path(file_or_module).resolve()}:{name}" if file_or_module.endswith(".py") else place
+        make = references.load(place)
+        check_honest(sys.modules[references.place_of(place).rpartition(":")[0]])
+        return Candidate(name_at(place), place, kind or kind_of(make), make)
+    kinds = [kind] if kind else [known_kind for known_kind in KINDS if place in registry.names(known_kind)]
     if len(kinds) != 1:
-        hint = registry.suggestion(reference, sorted({name for k in KINDS for name in registry.names(k)}))
-        expected = f"its kind, {' or '.join(kinds)}," if kinds else f"a method ({hint})"
-        raise ValueError(f"part = {reference!r}: expected {expected} or its place, as 'file.py:Name'")
-    return Part(reference, reference, kinds[0], registry.get(kinds[0], reference))
+        hint = registry.suggestion(place, sorted({name for k in KINDS for name in registry.names(k)}))
+        expected = f"its kind, {' or '.join(kinds)}," if kinds else f"a registered name ({hint})"
+        raise ValueError(f"candidate = {place!r}: expected {expected} or its place, as 'file.py:Name'")
+    return Candidate(place, place, kinds[0], registry.get(kinds[0], place))
 
 
-def title_of(reference: str) -> str:
-    """The title of a part: its registered name, or its name in its module."""
-    return reference.rpartition(":")[2]
+def name_at(place: str) -> str:
+    """The name of a candidate in tables: its registered name, or its name in its module."""
+    return place.rpartition(":")[2]
 
 
-def reference_of(part: Any) -> str:
+def place_of(part: Any) -> str:
     """The place of a class, an object or a function of a module, as ``"file.py:Name"`` or ``"module:Name"``.
 
     Raises:
@@ -85,20 +85,20 @@ def reference_of(part: Any) -> str:
     names = [getattr(part, "__qualname__", "")]
     if module is not None:
         names += [name for name, value in vars(module).items() if value is part]
-    for candidate in filter(None, names):
+    for name in filter(None, names):
         value: Any = module
-        for attribute in candidate.split("."):
+        for attribute in name.split("."):
             value = getattr(value, attribute, None)
         if value is part:
             file = getattr(module, "__file__", None)
-            return f"{file}:{candidate}" if module_name == "__main__" and file else f"{module_name}:{candidate}"
-    raise ValueError(f"part = {part!r}: expected one with a name in its module, so that other processes find it again")
+            return f"{file}:{name}" if module_name == "__main__" and file else f"{module_name}:{name}"
+    raise ValueError(f"candidate = {part!r}: expected one with a name in its module, by which other processes find it")
 
 
 def check_honest(module: ModuleType) -> None:
     """Raise ValueError if a module, or a module of its own package, imports the test data of the comparison.
 
-    A method written to read the answers can still do so in other ways; this check detects the obvious ones.
+    A candidate written to read the answers can still do so in other ways; this check detects the obvious ones.
     """
     pending, checked, python = [module.__name__], set(), sysconfig.get_path("stdlib")
     while pending:

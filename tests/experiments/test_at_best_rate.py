@@ -9,7 +9,7 @@ import pytest
 
 from engram.agents import A2C
 from engram.experiments import image_completion, maze, pattern_completion
-from engram.experiments.learning_rate import at_best_rate, with_rate
+from engram.experiments.choosing import at_best_rate, with_rate
 from engram.lab import Run
 from engram.lab.folder import TrialFolder
 

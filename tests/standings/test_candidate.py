@@ -7,7 +7,7 @@ import pytest
 
 from engram import registry
 from engram.rules import FeedbackAlignment
-from engram.standings.part import find_part, reference_of
+from engram.standings.candidate import find_candidate, place_of
 
 RULE = """
 from engram.rules import FeedbackAlignment
@@ -19,20 +19,20 @@ mine = Mine()
 def test_a_part_is_found_by_name_by_place_and_as_it_is(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(RULE)
-    by_name = find_part("fa")
-    assert (by_name.kind, by_name.title, by_name.make) == ("learning_rules", "fa", FeedbackAlignment)
-    by_place = find_part(f"{path}:Mine")
-    assert (by_place.kind, by_place.title, by_place.reference) == ("learning_rules", "Mine", f"{path}:Mine")
-    assert find_part(FeedbackAlignment).reference == "engram.rules.feedback_alignment:FeedbackAlignment"
+    by_name = find_candidate("fa")
+    assert (by_name.kind, by_name.name, by_name.make) == ("learning_rules", "fa", FeedbackAlignment)
+    by_place = find_candidate(f"{path}:Mine")
+    assert (by_place.kind, by_place.name, by_place.place) == ("learning_rules", "Mine", f"{path}:Mine")
+    assert find_candidate(FeedbackAlignment).place == "engram.rules.feedback_alignment:FeedbackAlignment"
     assert registry.get("learning_rules", f"{path}:Mine") is by_place.make
-    assert reference_of(sys.modules[by_place.make.__module__].mine).endswith(":mine")
+    assert place_of(sys.modules[by_place.make.__module__].mine).endswith(":mine")
 
 
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("fq", "part = 'fq': expected a method .known: "),
-        ("plastic", "part = 'plastic': expected its kind, agents or associative_memories, or its place, as"),
+        ("fq", "candidate = 'fq': expected a registered name .known: "),
+        ("plastic", "candidate = 'plastic': expected its kind, agents or associative_memories, or its place, as"),
         ("nowhere.py:Mine", r"nowhere.py:Mine'.*expected 'module:Name' or 'file.py:Name'"),
         ("folder/file:Mine", r"folder/file:Mine': invalid format.*expected 'module:Name' or 'file.py:Name'"),
         ("engram.rules:FeedbackAlignmnt", "engram.rules has no 'FeedbackAlignmnt'; did you mean 'FeedbackAlignment'"),
@@ -41,10 +41,10 @@ def test_a_part_is_found_by_name_by_place_and_as_it_is(tmp_path):
 )
 def test_what_is_no_part_is_named(part, message):
     if message is None:
-        assert find_part(part).kind == "continual_methods"
+        assert find_candidate(part).kind == "continual_methods"
     else:
         with pytest.raises(ValueError, match=message):
-            find_part(part)
+            find_candidate(part)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_registered_part_that_cannot_be_loaded_is_named(monkeypatch):
 
 def test_an_object_without_a_name_is_refused():
     with pytest.raises(ValueError, match="expected one with a name in its module"):
-        find_part(FeedbackAlignment())
+        find_candidate(FeedbackAlignment())
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_a_method_that_imports_what_it_is_judged_by_is_refused(tmp_path, line):
     path = tmp_path / "cheat.py"
     path.write_text(f"{RULE}{line}\n")
     with pytest.raises(ValueError, match="which contains the test data"):
-        find_part(f"{path}:Mine")
+        find_candidate(f"{path}:Mine")
     sys.modules.pop("beside", None)
 
 
 def test_what_a_file_does_as_a_script_is_its_own_affair(tmp_path):
     path = tmp_path / "honest.py"
     path.write_text(f'{RULE}if __name__ == "__main__":\n    from sklearn.datasets import load_digits\n')
-    assert find_part(f"{path}:Mine").title == "Mine"
+    assert find_candidate(f"{path}:Mine").name == "Mine"
 
 
 def test_a_part_may_be_in_a_package_whose_init_is_empty(tmp_path, monkeypatch):
@@ -106,4 +106,4 @@ def test_a_part_may_be_in_a_package_whose_init_is_empty(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("")
     (package / "rules.py").write_text(f"import package_of_mine\n{RULE}")
     monkeypatch.syspath_prepend(tmp_path)
-    assert find_part("package_of_mine.rules:Mine").title == "Mine"
+    assert find_candidate("package_of_mine.rules:Mine").name == "Mine"
