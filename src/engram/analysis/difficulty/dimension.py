@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from engram import checks
 from engram.analysis.difficulty.nearest_neighbours import as_points, distinct_up_to_rounding, nearest_distances
-from engram.analysis.rounding import FEW, precision
+from engram.analysis.rounding import FEW, precision, varies
 
 KEPT_SHARE = 0.9  # the share of the ratios, smallest first, that TwoNN uses
 MANY_DUPLICATES = 0.05
@@ -100,7 +100,7 @@ def intrinsic_dimension(
     if n_queries is not None and n_queries < len(points):
         queries = np.sort(np.random.default_rng(seed).choice(len(points), n_queries, replace=False))
     distances = nearest_distances(points, k, queries)
-    noise = FEW * precision(X.dtype) * float(np.abs(points).max())
+    noise = FEW * precision(X.dtype) * float(np.abs(points[:, varies(points)]).max(initial=0))
     distances = np.where(distances[:, -1:] - distances <= noise, distances[:, -1:], distances)
     value, standard_error = (
         two_nearest(distances) if method == "twonn" else maximum_likelihood_dimension(distances, pooled=pooled)

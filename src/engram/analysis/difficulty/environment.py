@@ -122,11 +122,12 @@ def roll_out(
 
 
 def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Float[np.ndarray, "_ features"]]:
-    """Observations divided by the standard deviations of their coordinates, except those constant up to rounding."""
+    """Observations divided by the standard deviations of their coordinates; a constant one keeps its first value."""
     checks.arguments()
     observations = np.concatenate(episodes)
-    std = np.where(varies(observations), observations.std(0), 1)
-    return [episode / std for episode in episodes]
+    is_variable = varies(observations)  # by more than rounding
+    std = np.where(is_variable, observations.std(0), 1)
+    return [np.where(is_variable, episode / std, observations[0]) for episode in episodes]
 
 
 def stacked(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -43,7 +42,7 @@ def rsa(
 
 
 def _compared(name: str, values: Float[np.ndarray, "samples units"], metric: str) -> Float[np.ndarray, " pairs"]:
-    """The distances between samples, relative to the largest, with no more decimals than their rounding leaves.
+    """The distances between samples, relative to the largest, with those equal that differ by rounding alone.
 
     So equal distances stay tied when the samples are rotated, and distances that are rounding errors are all equal.
     """
@@ -61,8 +60,18 @@ def _compared(name: str, values: Float[np.ndarray, "samples units"], metric: str
     else:
         rounding, scale = unit * float(np.abs(values).max()), float(np.abs(values - values.mean(0)).max())
     if np.isfinite(distances).all() and largest > 0 and scale > 0:
-        decimals = min(TIES, math.floor(-math.log10(rounding / scale))) if rounding else TIES
-        distances = np.round(distances / largest, decimals)
+        distances = np.round(distances / largest, TIES)
+        if rounding / scale > 10.0**-TIES:
+            distances = _tied(distances, rounding / scale)
         if np.ptp(distances) > 0:
             return np.asarray(distances)
     raise ValueError(f"distances between samples of {name} are all equal, or not finite: expected some that differ")
+
+
+def _tied(values: Float[np.ndarray, " pairs"], gap: float) -> Float[np.ndarray, " pairs"]:
+    """The values with each replaced by the smallest that it reaches from value to value in steps of at most ``gap``."""
+    order = np.argsort(values)
+    is_first = np.diff(values[order], prepend=-np.inf) > gap
+    tied = np.empty_like(values)
+    tied[order] = values[order][is_first][np.cumsum(is_first) - 1]
+    return tied
