@@ -56,7 +56,7 @@ SETTINGS = {
     anml.SequentialMetaLearner: {"fast": ("body", "head"), "inner_lr": 0.1, "order": 2, "zap": True},
     anml.learn_stream: {"lr": 1e-3, "train": ("head",)},
     anml.evaluate_lengths: {"lrs": (1e-3,), "shots": 15, "selections": 10, "runs": 10, "shuffled": False},
-    optim.FOP: SGD | {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "rho": 0.03, "rank": 8, "eig_range": (1e-2, 1e2)},
+    optim.FOP: SGD | {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "rho": 0.03, "eig_range": (1e-2, 1e2)},
     optim.RMSpropEpsInside: {"lr": RMSPROP["learning_rate"], "alpha": 0.95, "eps": 0.01},
     optim.AntitheticES: {"sigma": 0.03, "population_size": 100, "include_mean": False},
     optim.CMAES: {"sigma": 0.03, "diagonal": False},
