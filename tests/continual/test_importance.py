@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from engram.continual import fisher_diagonal, gradient_magnitude, per_sample, slow_parameters
+from engram.continual import fisher_diagonal, gradient_magnitude, slow_parameters
+from engram.meta import per_sample
 
 
 def by_sample(model, inputs, cotangents, power):

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from engram import agents, continual, optim
+from engram import agents, continual, meta, optim
 from engram.agents import (
     A2C,
     BCO,
@@ -234,7 +234,7 @@ BOUNDS = [
         made(continual.gradient_magnitude, LINEAR, [torch.eye(2)]),
         {"n_samples": COUNT, "output": one_of("logits", "softmax"), "norm": one_of("l2sq", "l1", "vector")},
     ),
-    (made(continual.FastWeights, LINEAR), {"order": ((1, 2), (0, 3))}),
+    (made(meta.FastWeights, LINEAR), {"order": ((1, 2), (0, 3))}),
     (
         made(continual.train_on_tasks, LINEAR, TASKS, continual.EWC(LINEAR), SGD(LINEAR.parameters()), draw=len),
         {"steps": COUNT},

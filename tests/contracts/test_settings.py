@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from engram import agents, continual, optim
+from engram import agents, continual, meta, optim
 from engram.agents import from_spaces
 from engram.agents.running_moments import RunningMoments
 from engram.agents.tabular import Tabular
@@ -46,9 +46,9 @@ SETTINGS = {
     continual.LwF: {"strength": 1.0, "temperature": 2.0},
     continual.Replay: {"capacity": 200},
     continual.DHPSoftmax: {"eta": 0.01, "alpha_scale": 0.01, "init": "fan_in", "learn_eta": True, "bias": False},
-    continual.FastWeights: {"order": 2},
-    continual.sgd: {"lr": 0.1, "momentum": 0.0},
-    continual.adam: {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8},
+    meta.FastWeights: {"order": 2},
+    meta.sgd: {"lr": 0.1, "momentum": 0.0},
+    meta.adam: {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8},
     continual.ContinualClassifier: {"hidden": (100,), "learning_rate": 0.1, "batch_size": 32, "epochs": 20},
     anml.anml_net: ANML | {"gate_channels": 112},
     anml.sanml_net: ANML,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.continual.parameters import Select, slow_parameters
-from engram.continual.per_sample import power_sums
+from engram.meta.per_sample import power_sums
 
 Data = Iterable[Any]
 FISHERS = ("auto", "all", "sample", "true", "predicted")

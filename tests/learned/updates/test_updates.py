@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
-from engram.continual import FastWeights, TaskData, fisher_diagonal
+from engram.continual import TaskData, fisher_diagonal
 from engram.learned.updates import (
     AdamRule,
     GatedCoordinateRule,
@@ -20,6 +20,7 @@ from engram.learned.updates import (
     TeacherMimicTrainer,
     train_teacher,
 )
+from engram.meta import FastWeights
 from engram.storage import checkpoint
 from engram.testing import check_optimizer
 

@@ -15,8 +15,8 @@ from torch.nn import functional
 from engram import checks
 from engram.continual.anml import explicit_gradients
 from engram.continual.anml.gated_net import GatedNet, zap_
-from engram.continual.fast_weights import FastWeights
-from engram.continual.inner_updates import sgd
+from engram.meta.fast_weights import FastWeights
+from engram.meta.inner_updates import sgd
 
 CAPTURED_FOR = 500  # steps in a row with all remembered images classified as the new class, before a warning
 

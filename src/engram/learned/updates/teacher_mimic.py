@@ -15,9 +15,9 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from engram import checks
-from engram.continual.fast_weights import FastWeights
-from engram.continual.inner_updates import AdamState, Update, Weights, adam
 from engram.learned.updates.update_rule import Memory, UpdateRule
+from engram.meta.fast_weights import FastWeights
+from engram.meta.inner_updates import AdamState, Update, Weights, adam
 from engram.nn.initial import kaiming
 from engram.nn.representation_distance import nmse
 from engram.state import check_state, form_of

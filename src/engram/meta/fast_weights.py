@@ -13,8 +13,8 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 
 from engram import checks
-from engram.continual.inner_updates import Update, Weights, sgd
-from engram.continual.recomputed import recomputed
+from engram.meta.inner_updates import Update, Weights, sgd
+from engram.meta.recomputed import recomputed
 
 Batch = TypeVar("Batch")
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from engram.analysis import peak_memory
-from engram.continual import DHPSoftmax, FastWeights, adam, recomputed, sgd
+from engram.continual import DHPSoftmax
+from engram.meta import FastWeights, adam, recomputed, sgd
 from engram.plasticity import PlasticLSTM, PlasticRNN
 
 STEPS = 1000
