@@ -177,6 +177,7 @@ BOUNDS = [
     ),
     (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"hidden_size": COUNT, "episodes": COUNT, "gamma": SHARE}),
     (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"network": one_of("lstm", "plastic", "modulated")}),
+    (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"truncation": one_of("bootstrap", "terminal")}),
     (agents.VectorActor(CART_POLES, CURIOUS, GENERATOR).rollout, {"steps": COUNT}),
     (
         made(agents.IntrinsicReward, CART_POLES, agents.HashCounts((4,), 2, bits=4, generator=GENERATOR)),
