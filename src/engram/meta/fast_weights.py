@@ -159,6 +159,28 @@ class FastWeights:
         stacked = torch.stack([value.reshape(()) for value in losses])
         return fast, stacked if self.order == 2 else stacked.detach()  # a step of order 1 uses up the graph
 
+    def state_dict(self) -> dict[str, Any]:
+        """The module's state with these weights and buffers, for its ``load_state_dict``, detached from the graph.
+
+        ``module.load_state_dict(fast.state_dict())`` makes the module do what ``fast`` does, in evaluation mode too,
+        where running statistics count. ``fast.buffers`` alone carries these, and leaves the weights.
+
+        Examples:
+            >>> net = nn.BatchNorm1d(1)
+            >>> fast = FastWeights(net)
+            >>> fast = fast.step(fast(torch.tensor([[10.0], [30.0]])).square().sum())
+            >>> net.running_mean, fast.state_dict()["running_mean"]
+            (tensor([0.]), tensor([2.]))
+        """
+        module = self.module
+        originals: Weights = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        current = {id(originals[name]): tensor for name, tensor in (self.params | self.buffers).items()}
+        state = module.state_dict(keep_vars=True)  # by identity, as a shared weight has several names
+        return {
+            name: current.get(id(value), value).detach() if isinstance(value, Tensor) else value
+            for name, value in state.items()
+        }
+
     def detach(self) -> FastWeights:
         """The same weights, detached from the graph, for use or to continue with a new graph."""
         params = {name: weight.detach().requires_grad_() for name, weight in self.params.items()}
