@@ -45,7 +45,7 @@ SETTINGS = {
     continual.MAS: PENALTY | {"output": "logits", "all_outputs": False, "norm": "l2sq", "n_samples": 1024},
     continual.SynapticIntelligence: PENALTY | {"xi": 0.1},
     continual.LwF: {"strength": 1.0, "temperature": 2.0},
-    continual.Replay: {"capacity": 200},
+    continual.Replay: {"capacity": 200, "balanced": False},
     continual.DHPSoftmax: {"eta": 0.01, "alpha_scale": 0.01, "init": "fan_in", "learn_eta": True, "bias": False},
     meta.FastWeights: {"order": 2},
     meta.sgd: {"lr": 0.1, "momentum": 0.0},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -52,6 +55,11 @@ def check_precision(parameter: Tensor) -> None:
             f"the parameters have dtype = {parameter.dtype}: expected torch.float32 or torch.float64, because half "
             "precision loses what is added to a trace; under torch.autocast the traces keep their precision"
         )
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A context in which ``torch.autocast`` is off for this device."""
+    return torch.autocast(device.type, enabled=False) if autocast(device) else nullcontext()
 
 
 def autocast(device: torch.device) -> bool:
