@@ -43,6 +43,7 @@ REFERENCE = {
     "engram.learned.updates": "Update rules that learn how far each weight may move without forgetting old tasks.",
     "engram.continual": "Learning many tasks, one after another, without forgetting the first ones.",
     "engram.continual.anml": "Networks that are trained to learn class after class without forgetting.",
+    "engram.meta": "Learning to learn: differentiable inner loops, and gradients of single samples.",
     "engram.optim": "Optimisers for PyTorch, and evolution strategies with ask and tell.",
     "engram.memory": "Memories: dictionaries of sparse codes, associative memories, episodic memories, fragments.",
     "engram.memory.episodic.policies": "Policies that decide which entries a full memory replaces.",

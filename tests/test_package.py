@@ -116,7 +116,19 @@ assert not {"sklearn", "scipy", "gymnasium", "pydantic", "polars", "plotly"} & s
     assert done.returncode == 0, done.stderr
 
 
-PACKAGES = ["agents", "continual", "learned", "memory", "nn", "optim", "plasticity", "rules", "spatial", "tasks"]
+PACKAGES = [
+    "agents",
+    "continual",
+    "learned",
+    "memory",
+    "meta",
+    "nn",
+    "optim",
+    "plasticity",
+    "rules",
+    "spatial",
+    "tasks",
+]
 
 
 LEARNERS = ["continual.EWC", "agents.D3G", "agents.MFEC", "agents.PPO", "rules.Backprop", "memory.DenseHopfield"]
@@ -171,7 +183,7 @@ def test_what_a_package_loads_late_is_there(package):
         _ = module.plastisity
 
 
-PARTS = "agents analysis analysis.verify learned memory nn numeric optim plasticity registry rules storage tasks"
+PARTS = "agents analysis analysis.verify learned memory meta nn numeric optim plasticity registry rules storage tasks"
 PARTS += " tasks.data tasks.meta"
 
 

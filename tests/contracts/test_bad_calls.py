@@ -72,6 +72,7 @@ PACKAGES = (
     "analysis.verify",
     "continual",
     "continual.anml",
+    "meta",
     "generative.design",
     "generative.diffusion",
     "learned.blur",

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from engram import agents, continual, optim
+from engram import agents, continual, meta, optim
 from engram.agents import (
     A2C,
     BCO,
@@ -177,6 +177,7 @@ BOUNDS = [
     ),
     (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"hidden_size": COUNT, "episodes": COUNT, "gamma": SHARE}),
     (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"network": one_of("lstm", "plastic", "modulated")}),
+    (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"truncation": one_of("bootstrap", "terminal")}),
     (agents.VectorActor(CART_POLES, CURIOUS, GENERATOR).rollout, {"steps": COUNT}),
     (
         made(agents.IntrinsicReward, CART_POLES, agents.HashCounts((4,), 2, bits=4, generator=GENERATOR)),
@@ -234,7 +235,7 @@ BOUNDS = [
         made(continual.gradient_magnitude, LINEAR, [torch.eye(2)]),
         {"n_samples": COUNT, "output": one_of("logits", "softmax"), "norm": one_of("l2sq", "l1", "vector")},
     ),
-    (made(continual.FastWeights, LINEAR), {"order": ((1, 2), (0, 3))}),
+    (made(meta.FastWeights, LINEAR), {"order": ((1, 2), (0, 3))}),
     (
         made(continual.train_on_tasks, LINEAR, TASKS, continual.EWC(LINEAR), SGD(LINEAR.parameters()), draw=len),
         {"steps": COUNT},
