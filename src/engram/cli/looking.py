@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from engram import extras, registry
 from engram.cli import fields
 from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.output import LEAST, out, print_table
+from engram.distribution import REPAIR
 from engram.storage.files import runs_folder
 from engram.verdicts import counted
 
@@ -151,10 +152,22 @@ def doctor(_: Doctor) -> None:
 
     rows = [(name, str(value)) for name, value in {**versions(), **hardware()}.items()]
     rows += [("folder of runs", str(runs_folder())), ("data cache", str(data.cache_folder()))]
+    if other := _other_engram():
+        rows.append(
+            ("conflict", f"{other} is another project, installed over the same files as engram-torch: {REPAIR}")
+        )
     missing = missing_extras()
     for extra, modules in missing.items():
         rows.append((f"extra {extra}", escape(f"missing: {', '.join(modules)} ({extras.install(extra)})")))
     print_table(out(), "", ["", ""], rows if missing else [*rows, ("extras", "all installed")])
+
+
+def _other_engram() -> str:
+    """The other project named engram, if it is installed anywhere; empty if it is not."""
+    try:
+        return f"engram {metadata.version('engram')}"
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def data(command: Data) -> None:
