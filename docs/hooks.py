@@ -171,7 +171,11 @@ def on_files(files: Files, config: Any) -> Files:
     readme = (ROOT / "README.md").read_text()
     systems = re.search(r"^## Systems\n.*?(?=^## )", readme, re.DOTALL | re.MULTILINE)
     assert systems, "README.md lists the systems"
+    papers = re.search(r"^\| Experiment \|.*?(?=\n\n)", readme, re.DOTALL | re.MULTILINE)
+    assert papers, "README.md lists the experiments"
+    table = re.sub(r"\(results/([\w-]+)-laptop\.json\)", r"(gallery/\1.md)", papers[0])
     pages = {
+        "index.md": (ROOT / "docs" / "index.md").read_text().replace("[[papers]]", table),
         "parts.md": (ROOT / "docs" / "parts.md").read_text() + "\n" + systems[0],
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "gallery.md": gallery(),
