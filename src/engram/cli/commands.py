@@ -188,6 +188,8 @@ class Report:
     """Names of the experiments (default: all that were run)."""
     recorded: Flag = False
     """Report our run records, which engram includes, instead of your last runs; name the experiments."""
+    preset: Text = None
+    """Preset of the records, as for `engram run` (default: laptop); or only last runs of this preset."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     out: Folder = None

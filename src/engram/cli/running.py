@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -195,18 +196,28 @@ def report(command: Report) -> None:
     names = names or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
     if not names:
         raise ValueError(f"{root} has no runs yet; try: engram run {registry.experiments()[0]}")
-    read_results = recorded if command.recorded else partial(load, runs=command.runs)
+    read_results: Callable[[str], Results] = partial(load, runs=command.runs)
+    if command.recorded:
+        read_results = partial(recorded, preset=command.preset or "laptop")
     runs, corrupt = [], None
     for name in names:
         try:
-            runs.append((registry.get("experiments", name), read_results(name)))
+            results = read_results(name)
         except CorruptFileError as error:  # of an experiment that has changed since, for example
             if command.names:
                 raise
             corrupt = error
             print(f"report: {name} is left out: {error}", file=sys.stderr)
-    if corrupt is not None and not runs:
-        raise corrupt
+            continue
+        if command.preset in (None, results.preset):
+            runs.append((registry.get("experiments", name), results))
+        elif command.names:
+            raise ValueError(
+                f"preset = {command.preset!r}: {name} was last run with preset {results.preset!r}; to report another: "
+                f"engram run {name} --preset {command.preset}, or --recorded for the record that engram includes"
+            )
+    if not runs:
+        raise corrupt or ValueError(f"preset = {command.preset!r}: no last run in {root} has this preset")
     print(f"report: {write_report(runs, _expanded(command.out) or _in_runs(command.runs, 'report.html'))}")
 
 

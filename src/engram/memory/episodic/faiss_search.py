@@ -11,7 +11,7 @@ from engram.memory.episodic.neighbours import Neighbours, exact_neighbours
 
 
 class FaissSearch:
-    """Candidates from a faiss index (the extra ``engram[faiss]``), for tables too large to search exhaustively.
+    """Candidates from a faiss index (the extra ``engram-torch[faiss]``), for tables too large to search exhaustively.
 
     Rows written since the index was built are always searched, so that the result is never out of date, and distances
     are exact. Which neighbours are missed depends on when the index was built: a memory that is saved and loaded builds
