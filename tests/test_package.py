@@ -214,7 +214,8 @@ for code in {codes!r}:
 
 
 def test_what_needs_the_laboratory_says_how_it_is_installed():
-    done = only_with(needed_by(*metadata.requires("engram-torch")), EACH_MESSAGE.format(codes=list(NEEDS_THE_LABORATORY)))
+    needed = needed_by(*metadata.requires("engram-torch"))
+    done = only_with(needed, EACH_MESSAGE.format(codes=list(NEEDS_THE_LABORATORY)))
     for message, what in zip(done.stdout.splitlines(), NEEDS_THE_LABORATORY.values(), strict=True):
         assert what in message
         assert re.search(r", which is not installed: .*pip install .*\[lab\]'$", message)

@@ -36,7 +36,7 @@ def address(tmp_path_factory):
 def _imported_once():
     """Let one server import what most killed trials need, and what optimisers import when made, and fork them all."""
     modules = {entry.module for entry in entry_points(group="engram.experiments") if entry.name in KILLED}
-    preloaded = ["torch._dynamo", "engram.testing.experiment", *sorted(modules)]
+    preloaded = ["torch._dynamo", "engram.lab.check", *sorted(modules)]
     multiprocessing.get_context("forkserver").set_forkserver_preload(preloaded)
     ensure_running()
 

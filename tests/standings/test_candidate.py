@@ -107,3 +107,10 @@ def test_a_part_may_be_in_a_package_whose_init_is_empty(tmp_path, monkeypatch):
     (package / "rules.py").write_text(f"import package_of_mine\n{RULE}")
     monkeypatch.syspath_prepend(tmp_path)
     assert find_candidate("package_of_mine.rules:Mine").name == "Mine"
+
+
+@pytest.mark.parametrize("first", [b"\xef\xbb\xbf", b"# -*- coding: latin-1 -*-\n# caf\xe9\n"], ids=["mark", "coding"])
+def test_a_file_in_any_encoding_that_python_reads_is_taken(tmp_path, first):
+    path = tmp_path / f"encoded_{len(first)}.py"
+    path.write_bytes(first + b"from engram.rules import Backprop\nclass Mine(Backprop):\n    pass\n")
+    assert find_candidate(f"{path}:Mine").name == "Mine"

@@ -113,7 +113,7 @@ def check_honest(module: ModuleType) -> None:
         if is_installed and top != module.__name__.partition(".")[0]:
             continue
         package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
-        for base, part in imports(_nodes(Path(file).read_text(encoding="utf-8")), package):
+        for base, part in imports(_nodes(Path(file).read_bytes()), package):
             submodule = f"{base}.{part}"
             if base.startswith(HELD_OUT) or submodule.startswith(HELD_OUT):
                 raise ValueError(
@@ -122,7 +122,7 @@ def check_honest(module: ModuleType) -> None:
             pending += [base, submodule]
 
 
-def _nodes(source: str) -> Iterator[ast.AST]:
+def _nodes(source: bytes) -> Iterator[ast.AST]:
     """The syntax nodes of a source, without those that run only in a script."""
     for statement in ast.parse(source).body:
         if not (isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)):

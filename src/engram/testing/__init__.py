@@ -3,6 +3,7 @@
 A checker raises AssertionError if a promise is broken; the message says which.
 """
 
+from engram.lab.check import check_experiment
 from engram.testing.agent import check_agent
 from engram.testing.associative_memory import check_associative_memory
 from engram.testing.continual_method import check_continual_method
@@ -10,7 +11,6 @@ from engram.testing.curiosity import check_curiosity
 from engram.testing.environment import check_environment
 from engram.testing.estimator import check_estimator
 from engram.testing.evolution import check_evolution
-from engram.testing.experiment import check_experiment
 from engram.testing.learning_rule import check_learning_rule
 from engram.testing.module import check_module
 from engram.testing.optimizer import check_optimizer

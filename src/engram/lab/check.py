@@ -20,12 +20,12 @@ import torch
 
 from engram import registry
 from engram.lab import config as configs
-from engram.lab import load, run
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.folder import TrialFolder
 from engram.lab.job import perform, prepare, token
+from engram.lab.laboratory import run
 from engram.lab.plan import device_of
-from engram.lab.records import from_record
+from engram.lab.records import from_record, load
 from engram.lab.report import write_report
 from engram.lab.results import Results
 from engram.lab.trial import trials
