@@ -138,7 +138,7 @@ def write_down(planned: Plan) -> Note:
     request = planned.request
     return write_note(
         request.root,
-        experiment=request.experiment.name,
+        experiment=request.experiment,
         preset=request.preset,
         changed=request.changed,
         seeds=int(planned.seeds),
