@@ -132,3 +132,12 @@ def test_errors_name_what_is_there():
                 if words and known.isdisjoint(words):
                     strange.append((str(path.relative_to(house.SOURCE)), ast.unparse(name)))
     assert strange == []
+
+
+@pytest.mark.parametrize(
+    "word", ["addaudithook", "_getframe", "currentframe", "inspect.stack", "settrace", "setprofile"]
+)
+def test_nothing_hooks_the_interpreter_or_looks_at_its_callers_but_the_checks(word):
+    source = Path(__file__).parents[1] / "src" / "engram"
+    found = {str(path.relative_to(source)) for path in source.rglob("*.py") if word in path.read_text()}
+    assert found <= ({"checks.py"} if word == "_getframe" else set())

@@ -27,7 +27,7 @@ from engram.lab.experiment import Experiment
 from engram.lab.job import prepare
 from engram.lab.laboratory import make_folder, perform_jobs
 from engram.lab.machine import COMPUTING, cores
-from engram.lab.record_files import as_record, from_record
+from engram.lab.record_files import as_record, from_record, rounded
 from engram.lab.records import merged_environments, read_back, write_note
 from engram.lab.results import Results
 from engram.lab.stop import stoppable
@@ -134,8 +134,10 @@ def check_numbers(experiment: Experiment, results: Results, again: Results) -> N
 def differences(experiment: Experiment, results: Results, again: Results) -> dict[tuple[str, int], list[str]]:
     """The names of the results and curves that differ between a record and repeated trials, by arm and seed.
 
-    Numbers must be equal bit by bit on the record's kind of processor and with its versions, elsewhere up to 1e-5.
-    Seconds and microseconds, which some trials measure, are not compared, nor are numbers that the record lacks.
+    On the record's kind of processor and with its versions, numbers must be equal bit by bit, as far as the record has
+    their digits. Elsewhere they may differ by 1e-5; or, since training amplifies what rounding changes, by as much as
+    the seeds of the arm differ. Seconds and microseconds, which some trials measure, are not compared, nor are numbers
+    that the record lacks.
 
     Args:
         experiment: The experiment.
@@ -144,16 +146,44 @@ def differences(experiment: Experiment, results: Results, again: Results) -> dic
     """
     repeated = numbers(from_record(experiment, *as_record(experiment, again)))
     stored = numbers(results)
-    digits = 0.0 if is_same_machine(results.environment, again.environment) else TOLERANCE
-    differ = {
-        trial: [
-            name
-            for name, value in stored[trial].items()
-            if "seconds" not in name and not is_equal(value, of_trial.get(name), digits)
-        ]
-        for trial, of_trial in repeated.items()
-    }
-    return {trial: names for trial, names in differ.items() if names}
+    is_same = is_same_machine(results.environment, again.environment)
+    differ: dict[tuple[str, int], list[str]] = {}
+    for (arm, seed), of_trial in repeated.items():
+        of_arm = [values for (other, _), values in stored.items() if other == arm]
+        for name, value in stored[arm, seed].items():
+            now = of_trial.get(name)
+            if "seconds" in name or is_equal(value, now, 0.0 if is_same else TOLERANCE):
+                continue
+            if is_same or not is_among(now, [values[name] for values in of_arm if name in values]):
+                differ.setdefault((arm, seed), []).append(name)
+    return differ
+
+
+def is_among(value: Any, of_seeds: Sequence[Any]) -> bool:
+    """Whether a result is no farther from those of other seeds than these are from each other.
+
+    Args:
+        value: The result: a number, a text, or lists and mappings of these.
+        of_seeds: Those of the seeds.
+    """
+    if len(of_seeds) < 2:
+        return False
+    if isinstance(value, dict) and all(isinstance(other, dict) for other in of_seeds):
+        names = value.keys() & set.intersection(*(set(other) for other in of_seeds))
+        return all(is_among(value[name], [other[name] for other in of_seeds]) for name in names)
+    if isinstance(value, list) and all(isinstance(other, list) for other in of_seeds):
+        lengths = {len(other) for other in of_seeds}
+        if len(lengths) > 1:  # it depends on chance how long they are
+            return True
+        columns = zip(value, *of_seeds, strict=True) if {len(value)} == lengths else ()
+        return {len(value)} == lengths and all(is_among(item, others) for item, *others in columns)
+    if isinstance(value, int | float) and all(isinstance(other, int | float) for other in of_seeds):
+        finite = [other for other in of_seeds if math.isfinite(other)]
+        if len(finite) < len(of_seeds) or not math.isfinite(value):
+            return len(finite) < len(of_seeds)
+        low, high = min(finite), max(finite)
+        return low - (high - low) <= value <= high + (high - low)
+    return len({repr(other) for other in of_seeds}) > 1
 
 
 def numbers(results: Results) -> dict[tuple[str, int], dict[str, Any]]:
@@ -178,13 +208,14 @@ def is_equal(value: Any, other: Any, digits: float) -> bool:
     Args:
         value: A result: a number, a text, or lists and mappings of these.
         other: The other one.
-        digits: The relative error; 0 allows none, not even near 0.
+        digits: The relative error; 0: both are equal, or the first is the second rounded to the digits of a record.
     """
     if isinstance(value, dict) and isinstance(other, dict):
         return value.keys() == other.keys() and all(is_equal(item, other[name], digits) for name, item in value.items())
     if isinstance(value, list) and isinstance(other, list):
         return len(value) == len(other) and all(is_equal(*pair, digits) for pair in zip(value, other, strict=True))
     if isinstance(value, float) and isinstance(other, float | int):
-        near = 1e-12 if digits else 0.0
-        return math.isclose(value, other, rel_tol=digits, abs_tol=near) or (math.isnan(value) and math.isnan(other))
+        if digits == 0.0:
+            return value in (other, rounded(float(other))) or (math.isnan(value) and math.isnan(other))
+        return math.isclose(value, other, rel_tol=digits, abs_tol=1e-12) or (math.isnan(value) and math.isnan(other))
     return repr(value) == repr(other)
