@@ -463,7 +463,8 @@ UNREADY = frozenset({
     "engram.analysis.difficulty.closed_form.inductive_bias_complexity", "engram.memory.episodic.dnd.DND.forward",
     "engram.memory.episodic.key_value_memory.KeyValueMemory.forward",
     # They read files.
-    "engram.analysis.verify.nnet.read_nnet", "engram.tasks.environments.room_grid.load_grid_text",
+    "engram.analysis.verify.nnet.read_nnet", "engram.generative.design.files.read_fasta",
+    "engram.generative.design.files.read_variants", "engram.tasks.environments.room_grid.load_grid_text",
     "engram.tasks.penn_treebank.read_penn_treebank",
     # They need packages that are not installed everywhere: faiss and diffusers.
     "engram.generative.diffusion.peer.DiffusersUNet", "engram.generative.diffusion.peer.DiffusersUNet.forward",

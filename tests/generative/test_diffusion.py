@@ -230,3 +230,57 @@ def test_images_that_samplers_would_clip_are_told():
         GaussianDiffusion(10).loss(lambda x, t, labels: x, images, labels, seeded())
     GaussianDiffusion(10, clip=None).loss(lambda x, t, labels: x, images, labels, seeded())
     GaussianDiffusion(10).loss(lambda x, t, labels: x, images / 255, labels, seeded())
+
+
+NETS = {
+    "cond": lambda: CondUNet(16, (8, 16), attention=(1,), generator=seeded()),
+    "bump": lambda: BumpUNet32(16, width=8, generator=seeded()),
+}
+
+
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+def test_networks_in_other_formats_and_precisions(make):
+    net = make()
+    for values in net.parameters():
+        if not values.any():
+            nn.init.normal_(values, std=0.05, generator=seeded())
+    x, t, labels = torch.randn(3, 1, 16, 16, generator=seeded()), torch.tensor([0, 5, 90]), torch.rand(3, 2)
+    expected = net(x, t, labels)
+    torch.testing.assert_close(net(x.transpose(2, 3), t, labels), net(x.transpose(2, 3).contiguous(), t, labels))
+    last = make().to(memory_format=torch.channels_last)
+    last.load_state_dict(net.state_dict())
+    channels_last = x.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(last(channels_last, t, labels), expected, atol=1e-5, rtol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        loose = net(x, t, labels)
+        GaussianDiffusion(100).loss(net, x.clamp(-1, 1), labels, seeded()).backward()
+    assert (loose - expected).abs().max() < 0.05 * expected.abs().max()
+    half = make().bfloat16()
+    half.load_state_dict(net.state_dict())
+    assert (half(x.bfloat16(), t, labels.bfloat16()) - expected).abs().max() < 0.1 * expected.abs().max()
+    for other, images in ((net, x.bfloat16()), (half, x)):
+        with pytest.raises(ValueError, match=r"^x\.dtype = .*: expected .*, as the parameters have"):
+            other(images, t, labels)
+
+
+def test_encodings_in_bfloat16_are_those_of_their_positions():
+    positions = torch.tensor([200.0, 252.0, 7.5])  # exact in bfloat16
+    exact = position_encoding(positions, 8, 10_000.0)
+    rounded = position_encoding(positions.bfloat16(), 8, 10_000.0)
+    assert rounded.dtype == torch.bfloat16
+    assert torch.equal(rounded, exact.bfloat16())
+
+
+def test_a_hidden_number_of_each_image_is_one_feature():
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mean = nn.Identity()
+
+        def forward(self, x, t, labels):
+            return x * self.mean(x.mean((1, 2, 3)))[:, None, None, None]
+
+    net, labels, images = Mean(), torch.zeros(3, 2), torch.ones(3, 1, 4, 4)
+    assert GaussianDiffusion(10).hidden(net, net.mean, labels, images).tolist() == [[1], [1], [1]]
+    samples = GaussianDiffusion(10).sample(net, labels, (1, 4, 4), generator=seeded(), hidden=net.mean)
+    assert samples.hidden.shape == (10, 3, 1)

@@ -46,6 +46,12 @@ def test_split_shares_the_samples_out():
         assert set(task.train.labels.tolist()) == set(task.test.labels.tolist()) == set(task.classes)
 
 
+def test_a_constant_channel_stays_near_zero():
+    images = torch.full((500, 1, 28, 28), 0.1)  # its deviation is rounding
+    (task,) = mixture([((images, torch.zeros(500, dtype=torch.long)),) * 2])
+    assert task.train.inputs.abs().max() < 1e-6
+
+
 def test_mixture_pads_repeats_standardises_and_has_a_head_for_each():
     grey = torch.rand(6, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
     colour = torch.rand(4, 3, 6, 8, generator=torch.Generator().manual_seed(1)), torch.arange(4) % 2

@@ -162,9 +162,11 @@ def mixture(
     for data in sets:
         padded = [_padded(samples.inputs, channels, height, width) for samples in data]
         mean, std = padded[0].mean((0, 2, 3), keepdim=True), padded[0].std((0, 2, 3), keepdim=True)
+        # The deviation of a constant channel is rounding, and 1 leaves it as it is.
+        scale = torch.where(std > torch.finfo(std.dtype).eps * 16 * mean.abs(), std.clamp(min=1e-8), 1.0)
         n_classes = 1 + max(int(samples.labels.max()) for samples in data)
         train, test = (
-            Labelled((images - mean) / std.clamp(min=1e-8), samples.labels + first)
+            Labelled((images - mean) / scale, samples.labels + first)
             for images, samples in zip(padded, data, strict=True)
         )
         tasks.append(ClassificationTask(train, test, (*range(first, first + n_classes),)))

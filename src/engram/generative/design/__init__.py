@@ -9,7 +9,9 @@ from engram.generative.design.baselines import (
     SequenceSearch,
     consensus,
 )
+from engram.generative.design.constraints import Constraints
 from engram.generative.design.expand import expand_hamming1, random_mutants
+from engram.generative.design.files import Fasta, Variants, mutated, read_fasta, read_variants
 from engram.generative.design.ggs import GGS
 from engram.generative.design.gibbs_with_gradients import GibbsWithGradients, Population, Round, cluster_reduce, top
 from engram.generative.design.landscapes import (
@@ -34,7 +36,9 @@ __all__ = [
     "AdaLead",
     "CbAS",
     "Consensus",
+    "Constraints",
     "Ehrlich",
+    "Fasta",
     "FirstOrder",
     "Fitness",
     "GibbsWithGradients",
@@ -51,6 +55,7 @@ __all__ = [
     "SeqCNN",
     "SequenceSearch",
     "SigmoidEpistasis",
+    "Variants",
     "cluster_reduce",
     "consensus",
     "decode",
@@ -63,9 +68,12 @@ __all__ = [
     "hamming_neighbours",
     "measurements",
     "mutants_of",
+    "mutated",
     "novelty",
     "optimizer_of",
     "random_mutants",
+    "read_fasta",
+    "read_variants",
     "split",
     "top",
     "train_epoch",

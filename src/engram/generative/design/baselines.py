@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from engram import checks
+from engram.generative.design.constraints import Constraints
 from engram.generative.design.expand import random_mutants
 from engram.generative.design.gibbs_with_gradients import Population, top
 from engram.generative.design.sequences import ROUNDING, check_tokens
@@ -41,6 +42,7 @@ class SequenceSearch:
         scores: Their scores, to be maximised.
         population_size: Number of sequences in a generation.
         vocab: Size of the alphabet.
+        constraints: Fixed positions, and a largest number of mutations, of all that is proposed; None: none.
         rng: Source of all random draws; None: a generator with seed 0.
 
     Attributes:
@@ -59,6 +61,7 @@ class SequenceSearch:
         *,
         population_size: int = 1000,
         vocab: int = 20,
+        constraints: Constraints | None = None,
         rng: np.random.Generator | None = None,
     ) -> None:
         checks.arguments()
@@ -66,14 +69,17 @@ class SequenceSearch:
         check_tokens("tokens", tokens, self.vocab)
         checks.has_shape("scores", scores.shape, (len(tokens),))
         checks.finite("scores", scores)
-        self.population_size = checks.size("population_size", population_size)
+        if constraints is not None:
+            checks.has_shape("constraints.wild_type", constraints.wild_type.shape, tokens.shape[1:])
+        self.constraints, self.population_size = constraints, checks.size("population_size", population_size)
         self.rng = np.random.default_rng(0) if rng is None else rng
         self.tokens, self.scores = tokens.copy(), scores.copy()
         self._asked: Tokens | None = None
 
     def ask(self) -> Tokens:
         """Propose a generation."""
-        self._asked = self._propose()
+        proposed = self._propose()
+        self._asked = proposed if self.constraints is None else self.constraints.restored(proposed, self.rng)
         return self._asked.copy()
 
     def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
@@ -94,8 +100,12 @@ class SequenceSearch:
         self._asked = None
 
     def best(self, n: int) -> Population:
-        """The n best distinct sequences among those from which the next generation is made, best first."""
-        return top(Population(self.tokens, self.scores), n)
+        """The n best distinct sequences among those from which the next generation is made, best first.
+
+        Initial sequences that break the constraints are parents of the first generation, but not among them.
+        """
+        holds = slice(None) if self.constraints is None else self.constraints.hold(self.tokens)
+        return top(Population(self.tokens[holds], self.scores[holds]), n)
 
     def state_dict(self) -> dict[str, Any]:
         """The state that changes, including a pending proposal between ``ask`` and ``tell``."""
@@ -121,9 +131,10 @@ class SequenceSearch:
         raise NotImplementedError
 
     def _learn(self, tokens: Tokens, scores: Float[np.ndarray, "sequences"]) -> None:
-        """Keep the best of the known and the new sequences."""
-        pool = Population(np.concatenate([self.tokens, tokens]), np.concatenate([self.scores, scores]))
-        self.tokens, self.scores = top(pool, self.population_size)
+        """Keep the best of the known and the new sequences that the constraints allow."""
+        pool, values = np.concatenate([self.tokens, tokens]), np.concatenate([self.scores, scores])
+        holds = slice(None) if self.constraints is None else self.constraints.hold(pool)
+        self.tokens, self.scores = top(Population(pool[holds], values[holds]), self.population_size)
 
 
 class Consensus(SequenceSearch):
@@ -132,8 +143,8 @@ class Consensus(SequenceSearch):
     Args:
         tokens: The known sequences.
         scores: Their scores, to be maximised.
-        options: ``population_size``, the number of best sequences kept, ``vocab`` and ``rng``, as in
-            ``SequenceSearch``.
+        options: ``population_size``, the number of best sequences kept, ``vocab``, ``constraints`` and ``rng``, as
+            in ``SequenceSearch``.
 
     Examples:
         >>> search = Consensus(np.array([[0, 1], [0, 2], [1, 2]], np.uint8), np.zeros(3))
@@ -156,7 +167,7 @@ class RandomMutants(SequenceSearch):
         tokens: The known sequences.
         scores: Their scores, to be maximised.
         letters: Number of letters changed in each mutant.
-        options: ``population_size``, ``vocab`` and ``rng``, as in ``SequenceSearch``.
+        options: ``population_size``, ``vocab``, ``constraints`` and ``rng``, as in ``SequenceSearch``.
 
     Examples:
         >>> search = RandomMutants(np.zeros((1, 4), np.uint8), np.zeros(1), letters=2, population_size=9, vocab=2)
@@ -168,10 +179,12 @@ class RandomMutants(SequenceSearch):
         self, tokens: Tokens, scores: Float[np.ndarray, "sequences"], *, letters: int = 1, **options: Any
     ) -> None:
         super().__init__(tokens, scores, **options)
-        self._start, self.letters = self.tokens, checks.size("letters", letters, 1, tokens.shape[1])
+        most = tokens.shape[1] if self.constraints is None else len(self.constraints.free)
+        self._start, self.letters = self.tokens, checks.size("letters", letters, 1, most)
 
     def _propose(self) -> Tokens:
-        return random_mutants(self._start, self.population_size, self.rng, vocab=self.vocab, letters=self.letters)
+        options: dict[str, Any] = {"vocab": self.vocab, "letters": self.letters, "constraints": self.constraints}
+        return random_mutants(self._start, self.population_size, self.rng, **options)
 
 
 class HillClimb(SequenceSearch):
@@ -181,7 +194,7 @@ class HillClimb(SequenceSearch):
         tokens: The known sequences.
         scores: Their scores, to be maximised.
         n_parents: Number of best sequences to mutate.
-        options: ``population_size``, ``vocab`` and ``rng``, as in ``SequenceSearch``.
+        options: ``population_size``, ``vocab``, ``constraints`` and ``rng``, as in ``SequenceSearch``.
 
     Examples:
         >>> search = HillClimb(np.zeros((1, 4), np.uint8), np.zeros(1), population_size=20, vocab=2)
@@ -198,7 +211,9 @@ class HillClimb(SequenceSearch):
         self.n_parents = checks.size("n_parents", n_parents)
 
     def _propose(self) -> Tokens:
-        return random_mutants(self.best(self.n_parents).tokens, self.population_size, self.rng, vocab=self.vocab)
+        parents = top(Population(self.tokens, self.scores), self.n_parents).tokens
+        options: dict[str, Any] = {"vocab": self.vocab, "constraints": self.constraints}
+        return random_mutants(parents, self.population_size, self.rng, **options)
 
 
 class AdaLead(SequenceSearch):
@@ -213,8 +228,9 @@ class AdaLead(SequenceSearch):
         scores: Their scores, to be maximised.
         kappa: Largest distance of a parent from the best score, as a fraction of the range of scores.
         recombination: Probability that a position comes from the second parent.
-        mutation: Expected number of redrawn letters in a sequence, some of which stay the same.
-        options: ``population_size``, ``vocab`` and ``rng``, as in ``SequenceSearch``.
+        mutation: Expected number of redrawn letters in a sequence, some of which stay the same; fixed positions are
+            not counted.
+        options: ``population_size``, ``vocab``, ``constraints`` and ``rng``, as in ``SequenceSearch``.
 
     Source: after Sinai et al., "AdaLead: a simple and robust adaptive greedy search algorithm" (2020).
 
@@ -248,7 +264,8 @@ class AdaLead(SequenceSearch):
         shape = (self.population_size, self.tokens.shape[1])
         children = np.where(self.rng.random(shape) < self.recombination, parents[second], parents[first])
         letters = self.rng.integers(self.vocab, size=shape).astype(np.uint8)
-        return np.asarray(np.where(self.rng.random(shape) < self.mutation / shape[1], letters, children))
+        n_free = shape[1] if self.constraints is None else len(self.constraints.free)
+        return np.asarray(np.where(self.rng.random(shape) < self.mutation / n_free, letters, children))
 
 
 class CbAS(SequenceSearch):
@@ -262,7 +279,7 @@ class CbAS(SequenceSearch):
         scores: Their scores, to be maximised.
         quantile: Quantile of the scores of a generation from which on sequences count as good.
         smoothing: Pseudocount of all letters together, as a fraction of the sum of weights.
-        options: ``population_size``, ``vocab`` and ``rng``, as in ``SequenceSearch``.
+        options: ``population_size``, ``vocab``, ``constraints`` and ``rng``, as in ``SequenceSearch``.
 
     Source: after Brookes, Park and Listgarten, "Conditioning by adaptive sampling for robust design" (2019), whose
     model is an autoencoder.

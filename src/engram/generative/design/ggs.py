@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
 from engram.generative.design.baselines import consensus
+from engram.generative.design.constraints import Constraints
 from engram.generative.design.expand import expand_hamming1
 from engram.generative.design.gibbs_with_gradients import Accept, GibbsWithGradients, Population, top
 from engram.generative.design.seq_cnn import SeqCNN, optimizer_of, train_epoch
@@ -56,6 +57,9 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         clusters: Largest number of parents in a round.
         accept: The acceptance rule, as in ``GibbsWithGradients``.
         rounds: Number of rounds of the sampler.
+        fixed: Positions, counted from 0, that keep the wild type's letters in nodes and designs.
+        max_mutations: Largest number of letters in which a design differs from the wild type; None: no limit.
+        wild_type: The sequence whose letters and mutations the last two are about; None: the consensus.
         random_state: Seed of all random draws.
 
     Attributes:
@@ -104,6 +108,9 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         clusters: Annotated[Any, int] = 32,
         accept: Annotated[Any, Accept] = "balanced",
         rounds: Annotated[Any, int] = 15,
+        fixed: Annotated[Any, Collection[int]] = (),
+        max_mutations: Annotated[Any, int | None] = None,
+        wild_type: Annotated[Any, str | None] = None,
         random_state: Annotated[Any, int | np.random.Generator | None] = None,
     ) -> None:
         self.alphabet = alphabet
@@ -126,12 +133,16 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         self.clusters = clusters
         self.accept = accept
         self.rounds = rounds
+        self.fixed = fixed
+        self.max_mutations = max_mutations
+        self.wild_type = wild_type
         self.random_state = random_state
 
     def fit(self, sequences: Iterable[str], y: ArrayLike) -> GGS:
         """Learn from sequences, strings of equal length, and their fitness ``y``, to be maximised."""
         measured = measurements_of("y", sequences, y, self.alphabet, self.duplicates)
-        self._sampler_of(None)  # checks the sampler's arguments before the networks are trained
+        constraints = self._constraints_of(measured.tokens)
+        self._sampler_of(None, constraints)  # checks the sampler's arguments before the networks are trained
         checks.number("gamma", self.gamma, minimum=0)
         checks.size("epochs", self.epochs)
         checks.size("smooth_epochs", self.smooth_epochs)
@@ -143,7 +154,8 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         rng = checks.rng("random_state", self.random_state)
         noisy_model = self._fitted("y", measured.tokens, scores, self.epochs, rng)
         vocab = len(self.alphabet)
-        nodes = expand_hamming1(measured.tokens, self.n_nodes, rng, vocab=vocab, explore=self.explore)
+        options: dict[str, Any] = {"vocab": vocab, "explore": self.explore, "constraints": constraints}
+        nodes = expand_hamming1(measured.tokens, self.n_nodes, rng, **options)
         noisy_labels = noisy_model.predict(nodes)
         smoother = GraphLabelSmoother(self.gamma, k=self.k, edge_weight=self.edge_weight, laplacian=self.laplacian)
         labels = smoother.fit_transform(nodes, noisy_labels) if self.gamma else noisy_labels
@@ -153,6 +165,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         self.noisy_labels_, self.labels_ = self._in_units(noisy_labels), self._in_units(labels)
         self.consensus_ = decode(consensus(measured.tokens)[None], self.alphabet)[0]
         self.start_ = Population(*measured)
+        self._constraints = constraints
         self._rng = copy.deepcopy(rng)
         return self
 
@@ -161,7 +174,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         n = checks.size("n", n)
         rng = copy.deepcopy(self._rng)
-        final, self.history_ = self._sampler_of(self.model_).run(self.start_, self.rounds, rng)
+        final, self.history_ = self._sampler_of(self.model_, self._constraints).run(self.start_, self.rounds, rng)
         best = top(final, n)
         median = float(np.median(self._in_units(self.model_.predict(best.tokens))))
         if median > self.start_.scores.max() + np.ptp(self.start_.scores):
@@ -200,8 +213,20 @@ class GGS(BaseEstimator):  # type: ignore[misc]
                           stacklevel=3)  # fmt: skip
         return net
 
-    def _sampler_of(self, net: Any) -> GibbsWithGradients:
+    def _constraints_of(self, tokens: UInt8[np.ndarray, "sequences length"]) -> Constraints | None:
+        """The constraints, if there are any."""
+        wild_type = consensus(tokens)
+        if self.wild_type is not None:
+            with checks.noted(wild_type=self.wild_type):
+                wild_type = encode([self.wild_type], self.alphabet)[0]
+            if len(wild_type) != tokens.shape[1]:
+                raise ValueError(f"wild_type has length {len(wild_type)}: expected {tokens.shape[1]}, as the sequences")
+        if not len(self.fixed) and self.max_mutations is None:
+            return None
+        return Constraints(wild_type, fixed=self.fixed, max_mutations=self.max_mutations)
+
+    def _sampler_of(self, net: Any, constraints: Constraints | None) -> GibbsWithGradients:
         checks.size("rounds", self.rounds)
         energy: Any = net if net is not None else len
-        options: dict[str, Any] = {"clusters": self.clusters, "vocab": len(self.alphabet)}
+        options: dict[str, Any] = {"clusters": self.clusters, "vocab": len(self.alphabet), "constraints": constraints}
         return GibbsWithGradients(energy, self.temperature, self.n_proposals, self.accept, **options)

@@ -10,6 +10,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
 
 from engram import checks
+from engram.generative.design.constraints import Constraints
 from engram.generative.design.seq_cnn import Energy, FirstOrder, SeqCNN, differentiated
 from engram.generative.design.sequences import check_tokens
 
@@ -67,6 +68,8 @@ class GibbsWithGradients:
         accept: The acceptance rule.
         clusters: Largest number of parents in a round, the best of each cluster.
         vocab: Size of the alphabet; ignored for a ``SeqCNN``, which has its own.
+        constraints: Fixed positions, and a largest number of mutations, of all sequences; moves that break them have
+            probability 0. None: all moves.
 
     Raises:
         ValueError: An argument is out of range.
@@ -95,6 +98,7 @@ class GibbsWithGradients:
         *,
         clusters: int = 128,
         vocab: int = 20,
+        constraints: Constraints | None = None,
     ) -> None:
         if not callable(energy):
             raise TypeError(f"energy = {energy!r}: expected a SeqCNN, or a function of one-hot rows")
@@ -104,12 +108,17 @@ class GibbsWithGradients:
         self.accept: Accept = checks.choice("accept", accept, get_args(Accept))
         self.clusters = checks.size("clusters", clusters)
         self.vocab = energy.vocab if isinstance(energy, SeqCNN) else checks.size("vocab", vocab, 2, 255)
+        self.constraints = None if constraints is None else checks.instance("constraints", constraints, Constraints)
 
     def first_order(self, tokens: Tokens) -> FirstOrder:
-        """The energy of sequences, and its first-order change by each letter at each position."""
+        """The energy of sequences, and its first-order change by each move; -infinity if it breaks the constraints."""
         if isinstance(self.energy, SeqCNN):
-            return self.energy.first_order(tokens)
-        return differentiated(self.energy, tokens, self.vocab)
+            order = self.energy.first_order(tokens)
+        else:
+            order = differentiated(self.energy, tokens, self.vocab)
+        if self.constraints is None:
+            return order
+        return order._replace(changes=np.where(self.constraints.moves(tokens, self.vocab), order.changes, -np.inf))
 
     def log_proposal(
         self, changes: Float[np.ndarray, "sequences length vocab"]
@@ -166,10 +175,13 @@ class GibbsWithGradients:
         cumulative = np.exp(self.log_proposal(expansion.changes)).cumsum(1)
         draws = rng.random((len(tokens), self.n_proposals)) * cumulative[:, -1:]
         moves = np.array(
-            [row.searchsorted(row_draws, side="right") for row, row_draws in zip(cumulative, draws, strict=True)]
+            [  # at most the last move of a probability above 0, which rounding may exceed
+                row.searchsorted(row_draws, side="right").clip(max=row.searchsorted(row[-1]))
+                for row, row_draws in zip(cumulative, draws, strict=True)
+            ]
         )
         parents = np.repeat(np.arange(len(tokens)), self.n_proposals)
-        return expansion, parents, moves.ravel().clip(max=cumulative.shape[1] - 1)
+        return expansion, parents, moves.ravel()
 
     def step(
         self, population: Population, rng: np.random.Generator, known: frozenset[bytes] = frozenset()
@@ -220,7 +232,8 @@ class GibbsWithGradients:
         """Run rounds; return the last population that is not empty, and the statistics of each round.
 
         Args:
-            start: Initial sequences, which no round returns to, and their measurements, which choose the first parents.
+            start: Initial sequences, which no round returns to, and their measurements, which choose the first parents;
+                those that break the constraints start from what is left when random mutations are undone.
             rounds: Number of rounds; fewer if no mutant is accepted.
             rng: Source of all random draws.
 
@@ -233,6 +246,9 @@ class GibbsWithGradients:
         checks.finite("start.scores", start.scores)
         start_keys = frozenset(row.tobytes() for row in start.tokens)
         population, history = start, []
+        if self.constraints is not None:
+            checks.has_shape("constraints.wild_type", self.constraints.wild_type.shape, start.tokens.shape[1:])
+            population = Population(self.constraints.restored(start.tokens, rng), start.scores)
         for number in range(checks.size("rounds", rounds)):
             with checks.noted(round=number):
                 next_population, info = self.step(population, rng, start_keys)

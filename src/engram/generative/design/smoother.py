@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from engram import checks
 from engram.generative.design.neighbours import hamming_neighbours
+from engram.generative.design.sequences import ROUNDING
 from engram.numeric.threads import in_ranges
 
 Data = Annotated[Any, ArrayLike]
@@ -62,7 +63,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         n_iter_: Number of iterations of conjugate gradients.
 
     Raises:
-        ValueError: A number is out of range, or two rows are equal.
+        ValueError: A number is out of range, or two rows are equal, with ``"euclidean"`` up to rounding.
 
     Source: Kirjner et al., "Improving protein optimization with smoothed fitness landscapes", ICLR 2024, section 4.1.
 
@@ -152,9 +153,12 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         if self.metric == "hamming":
             indices, distances = hamming_neighbours(X, k, self.n_jobs)
         else:
-            distances, indices = NearestNeighbors(n_neighbors=k, n_jobs=self.n_jobs).fit(X).kneighbors()
+            # A tree, since brute force would subtract squares of the rows, which cancel far from 0.
+            search = NearestNeighbors(n_neighbors=k, algorithm="kd_tree", n_jobs=self.n_jobs)
+            distances, indices = search.fit(X).kneighbors()
             indices = indices.astype(np.int32)
-        if (equal := distances[:, 0] == 0).any():
+        rounding = 0.0 if self.metric == "hamming" else ROUNDING * np.linalg.norm(X, axis=1)
+        if (equal := distances[:, 0] <= rounding).any():
             row = int(equal.argmax())
             raise ValueError(f"X[{row}] and X[{indices[row, 0]}] are equal: expected different rows, a label for each")
         weights = np.empty(indices.shape, np.float32 if self.metric == "hamming" else np.float64)

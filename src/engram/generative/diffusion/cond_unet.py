@@ -12,6 +12,7 @@ from torch.nn import functional
 from engram import checks
 from engram.generative.diffusion.encoding import check_features, position_encoding
 from engram.nn import initial
+from engram.nn.sequence import autocast
 
 TIME_BASE = 10_000.0
 
@@ -184,10 +185,18 @@ def encode(net: CondUNet | nn.Module, t: Tensor, labels: Tensor, like: Tensor) -
         labels: A row of labels for each image.
         like: A tensor of the dtype and device of the encodings.
     """
+    check_dtype(net, like)
     precise = like.new_zeros((), dtype=torch.promote_types(like.dtype, torch.float32))  # bfloat16 has 8 bits
     time = position_encoding(t.to(precise), net.time_features, TIME_BASE)  # type: ignore[arg-type]
     positions = position_encoding(labels.to(precise), net.label_features, net.label_base)  # type: ignore[arg-type]
     return torch.cat([time, positions.flatten(1)], 1).to(like)
+
+
+def check_dtype(net: nn.Module, x: Tensor) -> None:
+    """Raise ValueError unless images have the dtype of the network's parameters, or autocast converts both."""
+    dtype = next(net.parameters()).dtype
+    if x.dtype != dtype and not autocast(x.device):
+        raise ValueError(f"x.dtype = {x.dtype}: expected {dtype}, as the parameters have")
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:

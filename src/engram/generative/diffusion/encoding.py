@@ -34,10 +34,11 @@ def position_encoding(
     check_features(features=features)
     checks.number("base", base, above=1)
     half = features // 2
-    values = positions if positions.is_floating_point() else positions.to(torch.get_default_dtype())
+    dtype = positions.dtype if positions.is_floating_point() else torch.get_default_dtype()
+    values = checks.widened(positions.to(dtype))  # a frequency of 8 bits would be wrong by a turn at position 200
     frequencies = base ** (-torch.arange(half, device=values.device, dtype=values.dtype) / half)
     angles = values.unsqueeze(-1) * frequencies
-    return torch.cat([angles.sin(), angles.cos()], -1)
+    return torch.cat([angles.sin(), angles.cos()], -1).to(dtype)
 
 
 def check_features(**features: int) -> None:

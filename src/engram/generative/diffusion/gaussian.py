@@ -210,7 +210,7 @@ class GaussianDiffusion:
                     if eta > 0 or sampler == "ddpm":
                         x = x + deviation[call] * self.normal(x, generator)
                 if hidden is not None:
-                    outputs.append(only(recordings, "hidden").flatten(1))
+                    outputs.append(only(recordings, "hidden").reshape(len(x), -1))
         return Samples(x, torch.stack(outputs) if hidden is not None else None)
 
     @torch.no_grad()
@@ -230,7 +230,7 @@ class GaussianDiffusion:
         t = len(self) - 1 if t is None else checks.size("t", t, 0, len(self) - 1)
         with recorded(layer) as recordings, checks.noted(model=model, labels=labels, x=x):
             model(x, torch.full((len(x),), t, device=x.device), labels)
-        return only(recordings, "layer").flatten(1)
+        return only(recordings, "layer").reshape(len(x), -1)
 
     def scales(self, t: Steps, like: Images) -> tuple[Tensor, Tensor]:
         """sqrt(a_t) and sqrt(1 - a_t), computed in float64, as factors for images like ``like``."""

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from engram import checks, extras
+from engram.generative.diffusion.cond_unet import check_dtype
 from engram.generative.diffusion.encoding import position_encoding
 from engram.generative.diffusion.gaussian import Denoiser, GaussianDiffusion, Labels, Samples, only, recorded
 from engram.nn import initial
@@ -102,7 +103,9 @@ class DiffusersUNet(nn.Module):
             labels: A row of labels for each image.
         """
         with checks.noted(x=x, t=t, labels=labels):
-            encoded = position_encoding(labels.to(x), self.label_features, self.label_base).flatten(1)
+            check_dtype(self, x)
+            positions = labels.to(checks.widened(x))
+            encoded = position_encoding(positions, self.label_features, self.label_base).flatten(1).to(x)
             return self.unet(x, t, class_labels=self.labels(encoded)).sample  # type: ignore[no-any-return]
 
 
@@ -176,5 +179,5 @@ class SchedulerDiffusion(GaussianDiffusion):
                 predicted = model(x, torch.full((len(x),), int(t), device=x.device), labels)
                 x = self.scheduler.step(predicted, int(t), x, **source).prev_sample
                 if hidden is not None:
-                    outputs.append(only(recordings, "hidden").flatten(1))
+                    outputs.append(only(recordings, "hidden").reshape(len(x), -1))
         return Samples(x, torch.stack(outputs) if hidden is not None else None)
