@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -57,3 +60,8 @@ def check_precision(parameter: Tensor) -> None:
 def autocast(device: torch.device) -> bool:
     """Whether ``torch.autocast`` is enabled for this device."""
     return device.type != "meta" and torch.is_autocast_enabled(device.type)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """A context in which ``torch.autocast`` is not enabled for this device."""
+    return torch.autocast(device.type, enabled=False) if autocast(device) else nullcontext()

@@ -326,6 +326,8 @@ class KeyValueMemory(Saveable, nn.Module):
     def _checked(self, name: str, value: Tensor, width: int) -> np.ndarray:
         """A finite batch as an array of the keys' dtype."""
         checks.instance(name, value, Tensor)
+        if self.keys.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"keys.dtype = {self.keys.dtype}: expected a memory of float32 or float64")
         if value.dim() != 2 or value.shape[1] != width:
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {width})")
         numbers = np.ascontiguousarray(array(value.to(self.keys.dtype)))
