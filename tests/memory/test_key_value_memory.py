@@ -698,3 +698,116 @@ def test_a_state_that_no_memory_can_have_is_refused(name, value, message):
     assert memory.query(torch.ones(1, 2), k=1).values.item() == 1
     with pytest.raises(ValueError, match=message.replace(r"\['", r"\['memory.")):
         torch.nn.ModuleDict({"memory": memory}).load_state_dict({f"memory.{key}": item for key, item in state.items()})
+
+
+@pytest.mark.parametrize("kind", [KeyValueMemory, DND])
+def test_states_with_one_key_answer_with_their_mean(kind):
+    keys, values = column(1, 1, 1, 4), column(10, 20, 60, 7)
+    memory = kind(8, 1, hash_dim=1)
+    memory.write(keys, values, column(1, 2, 3, 4))
+    for kernel, delta in (("idw", 1e-3), ("idw", "auto"), ("mean", 0.0)):
+        answer = memory.query(column(1, 4), k=4, kernel=kernel, delta=delta, exact_match=True)
+        assert answer.values.flatten().tolist() == [30, 7]
+    assert memory.query(column(1), k=2, exact_match=True).values.item() == 15  # of as many as are asked for
+    assert memory.query(column(1), k=1, exact_match=True).values.item() == 10
+    wide = kind(8, 1, 2, hash_dim=1)
+    wide.write(keys, values.expand(-1, 2) * torch.tensor([1.0, -1.0]), column(1, 2, 3, 4))
+    assert wide.query(column(1), k=4, exact_match=True).values.tolist() == [[30, -30]]
+
+
+def test_a_state_that_a_policy_repeats_answers_with_its_first_row():
+    """As in the published code, where such a policy does not look whether a state is stored."""
+    memory = filled(MaxValue(), [1, 1, 3], [10, 20, 5], capacity=4)
+    assert memory.query(column(1), k=3).values.item() == 10
+
+
+def test_surprise_is_measured_by_what_the_memory_answers():
+    memory = KeyValueMemory(4, 1, policy=MaxSurprise(k=3), hash_dim=1)
+    memory.write(column(1), column(10), column(1))
+    memory.write(column(1), column(20), column(2))  # a surprise of 10
+    memory.write(column(1), column(21), column(3))  # of 21 - 15
+    assert memory.coef[0, :3].tolist() == [10, 10, 6]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_deleted_rows_are_forgotten(policy):
+    rng = np.random.default_rng(0)
+    memory = KeyValueMemory(12, 2, policy=policy, tables=2, generator=seeded())
+    x = torch.from_numpy(rng.normal(size=(40, 2)).astype(np.float32))
+    tables = torch.arange(40) % 2
+    written = 0
+    for count in (3, 5, 30, 40):  # rows are deleted from tables that are partly filled, full, and full again
+        memory.write(x[written:count], x[written:count, 0], tables=tables[written:count])
+        written = count
+        n_filled = memory.n_filled.tolist()
+        before = [
+            {tuple(key): (value, n) for key, value, n in zip(*rows, strict=True)}
+            for rows in zip(
+                *(part.tolist() for part in (memory.keys, memory.values[..., 0], memory.counts)), strict=True
+            )
+        ]
+        deleted = torch.tensor([0, n_filled[1] - 1, 0])
+        gone = [tuple(memory.keys[table, row].tolist()) for table, row in zip((0, 1, 1), deleted, strict=True)]
+        old = memory.keys.clone()
+        changed = memory.delete(deleted, tables=torch.tensor([0, 1, 1]))
+        assert memory.n_filled.tolist() == [n_filled[0] - 1, n_filled[1] - len({0, n_filled[1] - 1})]
+        for table in range(2):
+            rows = memory.n_filled[table]
+            left = [tuple(key) for key in memory.keys[table, :rows].tolist()]
+            assert not set(left) & {key for key, of in zip(gone, (0, 1, 1), strict=True) if of == table}
+            for row, key in enumerate(left):
+                assert before[table][key] == (memory.values[table, row, 0].item(), memory.counts[table, row].item())
+            for key in memory.keys[table, :rows]:
+                answer = memory.query(key[None], k=1, tables=torch.tensor([table]), use=False)
+                assert answer.squared_distances.item() == 0
+            assert not memory.keys[table, rows:].any()
+        is_changed = torch.zeros(memory.keys.shape[:2], dtype=torch.bool)
+        is_changed[changed.tables, changed.rows] = True
+        assert torch.equal((memory.keys != old).any(2), is_changed)
+        assert changed.fresh.all()
+    state = copy.deepcopy(memory)
+    for each in (memory, state):
+        each.write(x + 1, x[:, 0], tables=tables)
+    assert torch.equal(memory.keys, state.keys)
+    if not isinstance(policy, KMeans):
+        assert (memory.n_filled == 12).all()
+
+
+def test_a_deleted_state_is_new_when_it_is_written_again():
+    memory = filled(LRU(), [1, 2, 3], [10, 20, 30], capacity=5)
+    memory.delete(torch.tensor([0, 1]))
+    assert memory.n_filled.tolist() == [1]
+    assert memory.keys[0, 0].item() == 3
+    memory.write(column(1, 3), column(5, 40))
+    assert memory.query(column(1, 3, 0), k=1).values.flatten().tolist() == [5, 40, 5]
+    memory.delete(torch.tensor([0, 1]))
+    assert memory.query(column(1), k=1).rows.item() == -1
+    assert memory.delete(torch.zeros(0, dtype=torch.long)).rows.tolist() == []
+
+
+def test_rows_of_a_trained_memory_can_be_deleted():
+    memory = DND(4, 1, train_memory=True)
+    memory.write(column(1, 2, 3), column(10, 20, 30))
+    memory.delete(torch.tensor([1]))
+    assert memory.keys.requires_grad
+    assert memory.query(column(3.0), k=1, delta=0.0).values.item() == 30
+    assert memory.n_filled.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "tables", "message"),
+    [
+        (torch.tensor([3]), 0, "rows = 3: expected 0 to 2"),
+        (torch.tensor([-1]), 0, "rows = -1: expected 0 to 2"),
+        (torch.tensor([0.0]), 0, "rows of shape .*float32: expected integers"),
+        (torch.tensor(0), 0, r"rows of shape \(\)"),
+        (torch.tensor([0, 1]), torch.tensor([0]), "tables of shape"),
+        (torch.tensor([0]), 1, "tables from 1 to 1"),
+        (torch.tensor([True]), 0, "rows of shape .*bool"),
+    ],
+)
+def test_a_row_that_is_not_in_use_is_not_deleted(rows, tables, message):
+    memory = filled(LRU(), [1, 2, 3], [10, 20, 30], capacity=5)
+    with pytest.raises(ValueError, match=message):
+        memory.delete(rows, tables=tables)
+    assert memory.n_filled.tolist() == [3]

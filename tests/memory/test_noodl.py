@@ -118,12 +118,11 @@ def test_it_learns_to_the_precision_of_the_numbers_where_others_stall():
         for name, arguments in {
             "iht-ls": {},
             "iht": {"solver": "iht", "code_tol": 1e-13, "code_max_iter": 500},
-            "per-atom": {"dict_step": "per-atom"},
             "biased": {"update": "arora-biased"},
             "unbiased": {"update": "arora-unbiased"},
         }.items()
     }
-    for name in ("iht-ls", "iht", "per-atom"):
+    for name in ("iht-ls", "iht"):
         assert error(models[name], dictionary) < 1e-9, name
     for name in ("biased", "unbiased"):
         assert error(models[name], dictionary) > 1e-2, name
@@ -206,19 +205,6 @@ def test_blind_start_finds_nearly_all_atoms():
     model = NOODL(96, code_step=0.2, dict_step=16.0, random_state=0)
     learned(model, stream(true, 100, n_samples=500, n_nonzero=3, exact=True))
     assert (match_dictionaries(model.components_, true).cosine > 0.99).mean() >= 0.9
-
-
-def test_a_pairwise_start_is_nearer_than_samples():
-    true = make_sparse_dictionary_data(1, n_features=32, n_components=24, random_state=0)[1]
-    (X,) = stream(true, 1, n_samples=2000, n_nonzero=2)
-    start = {
-        kind: NOODL(24, dict_init=kind, dict_step=1e-12, random_state=0, max_iter=1).fit(X)
-        for kind in ("samples", "pairwise")
-    }
-    near = {kind: np.median(match_dictionaries(model.components_, true).cosine) for kind, model in start.items()}
-    assert near["pairwise"] > max(0.9, near["samples"])
-    with pytest.warns(RuntimeWarning, match="dict_init = 'pairwise' found 0 of 24 atoms"):
-        NOODL(24, dict_init="pairwise", coef_min=50.0, max_iter=1, random_state=0).fit(100 * X[:1])
 
 
 def test_duplicate_atoms_are_replaced():
@@ -385,7 +371,7 @@ def test_it_is_cloned_pickled_and_leaves_its_start_alone():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("arguments", [{}, {"dict_step": "per-atom", "reinit": "both", "scale": "batch"}])
+@pytest.mark.parametrize("arguments", [{}, {"reinit": "both", "scale": "batch"}])
 def test_a_stored_model_goes_on_as_if_nothing_had_happened(tmp_path, dtype, arguments):
     dictionary, start = truth(dtype=dtype)
     first, second = (X.astype(dtype) for X in stream(dictionary, 2))

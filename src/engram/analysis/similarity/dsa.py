@@ -16,7 +16,7 @@ from engram import checks
 from engram.analysis.similarity.hankel_dmd import HankelDMD
 from engram.analysis.similarity.operator_distance import OperatorComparison, compare_operators, operator_bounds
 from engram.analysis.similarity.spectral_distance import eigenvalue_distance
-from engram.analysis.similarity.trials import Data, dimensions
+from engram.analysis.similarity.trials import Data, are_arrays_of_one_dimension, dimensions, opened
 
 
 class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -89,8 +89,8 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         """Fit the operators of all systems X, at least two, and compare them; ``y`` is ignored.
 
         X is a list with the data of each system, in any form that ``HankelDMD.fit`` takes, or an array whose first axis
-        is the system. Each row of a two-dimensional array is a system with one trial of one feature. If ``rank`` is
-        None, the fitted ranks must not differ.
+        is the system. Each row of a two-dimensional array, and each array of one dimension in a list, is a system with
+        one trial of one feature. If ``rank`` is None, the fitted ranks must not differ.
         """
         with checks.restored_on_error(self):
             systems = self._systems(X, reset=True)
@@ -124,8 +124,11 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         return len(self.operators_)
 
     def _systems(self, X: Data, reset: bool) -> list[Any]:
+        X = opened(X)
         if dimensions(X) > 2:
             return list(X)
+        if are_arrays_of_one_dimension(X):  # of any lengths
+            return [np.asarray(checks.as_array(row))[:, None] for row in X]
         rows = checks.samples(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)
         checks.finite("X", rows)
         if rows.shape[1] < 2:

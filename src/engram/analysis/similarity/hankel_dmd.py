@@ -17,7 +17,16 @@ from sklearn.utils.validation import check_is_fitted
 from engram import checks
 from engram.analysis.rounding import FEW, varies
 from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
-from engram.analysis.similarity.trials import Data, Recording, as_trials, is_trials, refuse_shorter
+from engram.analysis.similarity.trials import (
+    Data,
+    Recording,
+    as_trials,
+    is_trials,
+    opened,
+    refuse_ambiguous,
+    refuse_gaps,
+    refuse_shorter,
+)
 
 ILL_CONDITIONED = 1e-4  # S_r / S_1 below which singular values cannot be computed from their squares
 UNSTABLE = 1.05
@@ -120,7 +129,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def fit(self, X: Data, y: object = None) -> HankelDMD:
         """Fit the operator to one trial (time, features), (trials, time, features), or a list of trials of any lengths.
 
-        ``y`` is ignored.
+        A cell array of MATLAB is a list of trials. ``y`` is ignored.
 
         Raises:
             ValueError: A parameter is out of range; X is not finite or all zero; a trial is shorter than (n_delays - 1)
@@ -218,6 +227,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return len(self._scale)
 
     def _checked(self, X: Data, reset: bool) -> list[Recording]:
+        X = opened(X)
+        refuse_ambiguous(X, "X")
         if is_trials(X):
             trials = as_trials(X)
             if reset:
@@ -226,7 +237,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 raise ValueError(f"X has {trials[0].shape[1]} features: expected {self.n_features_in_}, as in fit")
         else:
             trials = [checks.samples(self, X, dtype=np.float64, reset=reset, ensure_all_finite=False)]
-            checks.finite("X", trials[0])
+            refuse_gaps("X", trials[0])
         horizon = self.steps_ahead if reset else 0
         refuse_shorter(trials, self._span + horizon + 1, f"(n_delays - 1) delay_interval + {horizon} + 1")
         return trials

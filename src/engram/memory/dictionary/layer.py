@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.sequence import full_precision, precise
 
 
 class NOODLLayer(nn.Module):
@@ -83,12 +84,13 @@ class NOODLLayer(nn.Module):
     def forward(self, input: Annotated[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """The codes of the input, (..., in); ValueError if they are not finite."""
         checks.arguments()
-        self._check("input", input, self.in_features)
-        correlation = input @ self.weight.t()
-        code = torch.where(correlation.abs() < self.coef_min / 2, 0, correlation)
-        for _ in range(self.iterations):
-            code = code + self.code_step * ((input - code @ self.weight) @ self.weight.t())
-            code = torch.where(code.abs() <= self.threshold, 0, code)  # NaN stays
+        input = self._checked("input", input, self.in_features)
+        with full_precision(self.weight.device):
+            correlation = input @ self.weight.t()
+            code = torch.where(correlation.abs() < self.coef_min / 2, 0, correlation)
+            for _ in range(self.iterations):
+                code = code + self.code_step * ((input - code @ self.weight) @ self.weight.t())
+                code = torch.where(code.abs() <= self.threshold, 0, code)  # NaN stays
         if not code.isfinite().all():
             small = f"code_step = {self.code_step} below 2 over the largest eigenvalue of weight weight^T"
             raise ValueError(f"the codes are not finite: expected a finite input, and {small}")
@@ -100,13 +102,14 @@ class NOODLLayer(nn.Module):
     ) -> Float[Tensor, "out in"]:
         """The mean over samples of sign(code) x (reconstruction - sample), for codes of ``forward``."""
         checks.arguments()
-        self._check("input", input, self.in_features)
-        self._check("code", code, self.out_features)
+        input = self._checked("input", input, self.in_features)
+        code = self._checked("code", code, self.out_features)
         if input.shape[:-1] != code.shape[:-1] or not input.numel():
             shapes = f"input.shape = {tuple(input.shape)}, code.shape = {tuple(code.shape)}"
             raise ValueError(f"{shapes}: expected equally many samples, at least 1")
         samples, codes = input.reshape(-1, self.in_features), code.reshape(-1, self.out_features)
-        return codes.sign().t() @ (codes @ self.weight - samples) / len(samples)
+        with full_precision(self.weight.device):
+            return codes.sign().t() @ (codes @ self.weight - samples) / len(samples)
 
     @torch.no_grad()
     def local_update(self, input: Annotated[Tensor, "*batch in"], code: Annotated[Tensor, "*batch out"]) -> None:
@@ -115,7 +118,12 @@ class NOODLLayer(nn.Module):
         norm = updated.norm(dim=1, keepdim=True)
         self.weight.copy_(updated / torch.where(norm > 0, norm, 1))
 
-    def _check(self, name: str, value: Tensor, features: int) -> None:
+    def _checked(self, name: str, value: Tensor, features: int) -> Tensor:
+        """A value that fits the weights; under ``torch.autocast`` it gets their dtype."""
+        if self.weight.dtype not in (torch.float32, torch.float64):
+            lost = "float32 or float64, as half precision loses the small steps of the weights"
+            raise ValueError(f"weight.dtype = {self.weight.dtype}: expected {lost}; torch.autocast keeps them")
+        value = precise(value, self.weight)
         if value.dim() < 1 or value.shape[-1] != features:
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (..., {features})")
         if value.dtype != self.weight.dtype:
@@ -123,6 +131,7 @@ class NOODLLayer(nn.Module):
         if value.device != self.weight.device or value.layout != self.weight.layout:
             expected = f"{self.weight.layout} on {self.weight.device}, as the weights are"
             raise ValueError(f"{name} is {value.layout} on {value.device}: expected {expected}")
+        return value
 
     def extra_repr(self) -> str:
         """The arguments as ``repr`` shows them."""

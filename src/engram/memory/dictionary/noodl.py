@@ -19,7 +19,7 @@ from engram import checks
 from engram.memory.dictionary.iht import SOLVERS
 from engram.memory.dictionary.matching import relative_error
 from engram.memory.dictionary.mixtures import in_common, mixtures
-from engram.memory.dictionary.start import from_pairs, from_samples
+from engram.memory.dictionary.start import from_samples
 from engram.memory.dictionary.step import UPDATES, DictionaryStep, encode, noodl_step
 from engram.numeric.unit_rows import unit_rows
 from engram.state import Axes
@@ -62,12 +62,10 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         code_tol: Relative change of a code at which plain iterations end.
         solver: ``"iht-ls"``, ``"iht"`` or ``"iht-ls-unpruned"``; see ``iht_encode``.
         dict_step: Step size of the dictionary. ``"auto"`` is 0.5 atoms / (k x) with running means of the support k and
-            of the size x of its coefficients, times min(1, u / 4) for u uses of an atom in a batch; ``"per-atom"``
-            computes one for each atom.
+            of the size x of its coefficients, times min(1, u / 4) for u uses of an atom in a batch.
         max_iter: Maximum number of passes of ``fit`` over the samples.
         batch_size: Number of samples in a batch of ``fit``.
-        dict_init: Initial atoms, (atoms, features); or ``"samples"``, the default; or ``"pairwise"``, the directions
-            that pairs of samples have in common, which is slow and meant for very sparse samples.
+        dict_init: Initial atoms, (atoms, features); or ``"samples"``, the default.
         shuffle: Whether ``fit`` draws new batches in each pass.
         tol: ``fit`` ends after ``max_no_improvement`` successive steps whose relative change is at most this.
         max_no_improvement: See ``tol``; None: never end before ``max_iter``.
@@ -129,10 +127,10 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         "code_max_iter": [COUNT],
         "code_tol": [NOT_NEGATIVE],
         "solver": [StrOptions(set(SOLVERS))],
-        "dict_step": [POSITIVE, StrOptions({"auto", "per-atom"})],
+        "dict_step": [POSITIVE, StrOptions({"auto"})],
         "max_iter": [COUNT],
         "batch_size": [COUNT],
-        "dict_init": ["array-like", StrOptions({"samples", "pairwise"}), None],
+        "dict_init": ["array-like", StrOptions({"samples"}), None],
         "shuffle": ["boolean"],
         "tol": [NOT_NEGATIVE],
         "max_no_improvement": [COUNT, None],
@@ -149,8 +147,6 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         "callback": [callable, None],
     }
 
-    dict_step_: float | np.ndarray
-
     # scikit-learn demands that the constructor accepts anything and that ``fit`` checks it.
     def __init__(
         self,
@@ -162,10 +158,10 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         code_max_iter: Annotated[Any, int] = 100,
         code_tol: Annotated[Any, float] = 1e-7,
         solver: Annotated[Any, str] = "iht-ls",
-        dict_step: Annotated[Any, float | Literal["auto", "per-atom"]] = "auto",
+        dict_step: Annotated[Any, float | Literal["auto"]] = "auto",
         max_iter: Annotated[Any, int] = 100,
         batch_size: Annotated[Any, int] = 256,
-        dict_init: Annotated[Any, ArrayLike | Literal["samples", "pairwise"] | None] = None,
+        dict_init: Annotated[Any, ArrayLike | Literal["samples"] | None] = None,
         shuffle: Annotated[Any, bool] = True,
         tol: Annotated[Any, float] = 1e-8,
         max_no_improvement: Annotated[Any, int | None] = 10,
@@ -274,7 +270,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
             **dict.fromkeys(numbers, float | int),
             **dict.fromkeys(("usage_", "magnitude_", "unused_steps_"), Axes((atoms,), np.ndarray)),
             "components_": Axes((atoms, state.get("n_features_in_", "features")), np.ndarray),
-            "dict_step_": float | int | np.ndarray,
+            "dict_step_": float | int,
         }
 
     def _validated(self, X: Data, reset: bool) -> np.ndarray:
@@ -317,10 +313,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         features = samples.shape[1]
         if self.dict_init is None or isinstance(self.dict_init, str):
             atoms = features if self.n_components is None else self.n_components
-            if self.dict_init != "pairwise":
-                return from_samples(samples, atoms, rng)
-            rough = float(np.median(np.linalg.norm(samples, axis=1))) / 2
-            return from_pairs(samples, atoms, rough if self.coef_min == "auto" else self.coef_min, rng)
+            return from_samples(samples, atoms, rng)
         atoms = check_array(self.dict_init, dtype=samples.dtype, order="C", input_name="dict_init")
         n_atoms = len(atoms) if self.n_components is None else self.n_components
         if atoms.shape != (n_atoms, features):
@@ -349,7 +342,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         scaled, old_dictionary, backoffs = samples / samples.dtype.type(scale), self.components_, self.n_backoffs_
         usage, magnitude, size, used = self.usage_, self.magnitude_, self.dict_step_, self.usage_ > 0
 
-        def step_size(code: np.ndarray) -> float | np.ndarray:
+        def step_size(code: np.ndarray) -> float:
             nonlocal usage, magnitude, size, used
             active = code != 0
             used = active.any(axis=0)
@@ -357,7 +350,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
             usage = forget * self.usage_ + (1 - forget) * active.mean(axis=0, dtype=old_dictionary.dtype)
             magnitude = forget * self.magnitude_ + (1 - forget) * np.abs(code).mean(axis=0, dtype=old_dictionary.dtype)
             size = self._step_size(usage, magnitude, len(code)) * 0.5**backoffs
-            return size[:, None] if isinstance(size, np.ndarray) else size
+            return size
 
         while True:
             step = noodl_step(old_dictionary, scaled, dict_step=step_size, update=self.update, **self._code_settings())
@@ -384,19 +377,14 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
             mean = ratio if np.isnan(self.contraction_) else FORGET * np.log(self.contraction_) + (1 - FORGET) * ratio
             self.contraction_ = float(np.exp(mean))
 
-    def _step_size(self, usage: np.ndarray, magnitude: np.ndarray, samples: int) -> float | np.ndarray:
-        """The step size of the dictionary: one number, or one per atom, (atoms,)."""
+    def _step_size(self, usage: np.ndarray, magnitude: np.ndarray, samples: int) -> float:
+        """The step size of the dictionary."""
         if not isinstance(self.dict_step, str):
             return float(self.dict_step)
         atoms, total = len(usage), float(magnitude.sum())
         if total == 0:
             return 0.0
-        support = float(usage.sum())
-        if self.dict_step == "auto":
-            return 0.5 * atoms / total * min(1.0, samples * support / atoms / USES)
-        floor = total / support / (10 * atoms)  # for an atom that is hardly ever used
-        sizes: np.ndarray = 0.5 / np.maximum(magnitude, floor) * np.minimum(1, samples * usage / USES)
-        return sizes.astype(usage.dtype)
+        return 0.5 * atoms / total * min(1.0, samples * float(usage.sum()) / atoms / USES)
 
     def _reinit(self, components: np.ndarray, samples: np.ndarray, step: DictionaryStep) -> np.ndarray:
         """The dictionary with mixtures repaired and useless atoms replaced by the worst reconstructed samples."""

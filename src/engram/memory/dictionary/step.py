@@ -32,7 +32,7 @@ def noodl_step(
     dictionary: Annotated[np.ndarray, "atoms features"],
     X: Annotated[np.ndarray, "samples features"],
     *,
-    dict_step: float | Callable[[np.ndarray], float | np.ndarray],
+    dict_step: float | Callable[[np.ndarray], float],
     update: str = "noodl",
     **settings: Any,
 ) -> DictionaryStep:
@@ -46,7 +46,7 @@ def noodl_step(
         dictionary: Atoms of unit norm, the rows of A.
         X: Samples y in rows.
         dict_step: Step size eta_A, about 0.5 atoms / (mean support x mean size of a coefficient); or a function from
-            codes to the step size, one number or one per atom, (atoms, 1).
+            codes to the step size.
         update: ``"noodl"``, or a rule of Arora et al., whose codes are thresholded correlations: ``"arora-biased"``
             with the same gradient, ``"arora-unbiased"`` with theirs.
         **settings: Other arguments of ``iht_encode``, which raises its errors.

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from engram import checks
-from engram.memory.episodic.estimate import Averaging
 from engram.memory.episodic.key_value_memory import KeyValueMemory, Recall
 
 
@@ -19,7 +18,7 @@ class DND(KeyValueMemory):
 
     The choice of the nearest rows is not differentiated. With ``train_memory``, keys and values are parameters that any
     optimiser can train; the published code does not train them. An optimiser's state, such as momentum, is out of date
-    for rows that ``write`` returns as ``fresh``.
+    for rows that ``write`` or ``delete`` returns as ``fresh``.
 
     Args:
         *args: Positional arguments of ``KeyValueMemory``: ``capacity``, ``key_dim``, ``value_dim`` and ``policy``.
@@ -65,11 +64,11 @@ class DND(KeyValueMemory):
             k: Number of neighbours; all filled rows if there are fewer.
             kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
             delta: Added to squared distances; ``"auto"``: their mean over the k neighbours.
-            exact_match: Whether the answer for a stored key is the value of its row alone.
+            exact_match: Whether the answer for a stored key is the value of its row alone, or the mean of its rows.
             tables: Table that answers each key, (batch,); None: all tables answer.
             use: Whether the neighbours count as used, for policies such as ``LRU``.
         """
-        averaging = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
+        averaging = self._averaging(kernel, delta, exact_match)
         rows, _, _ = self._neighbours(x, k, tables, use)
         return self._gathered(x, torch.from_numpy(rows), tables, averaging)
 

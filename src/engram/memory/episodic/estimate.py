@@ -21,6 +21,7 @@ class Averaging(NamedTuple):
     delta: float | str = 1e-3  # "auto": the mean squared distance
     exact_match: bool = True  # a neighbour at distance 0 answers alone
     empty_value: float = 0.0  # the answer without neighbours
+    shared_keys: bool = False  # different states may have one key: all neighbours at distance 0 answer, by their mean
 
     def checked(self) -> Averaging:
         """The settings themselves; ValueError if one is out of range."""
@@ -62,7 +63,11 @@ def estimate(
         weights = torch.where(is_infinite, (is_present & (finite_distances == 0)).to(finite_distances.dtype), inverse)
     average = (weights[..., None] * values).sum(-2) / weights.sum(-1, keepdim=True).masked_fill(count == 0, 1)
     if averaging.exact_match:
-        average = torch.where((finite_distances[..., :1] == 0) & (count > 0), values[..., 0, :], average)
+        is_same = (is_present & (finite_distances == 0)).to(values.dtype)[..., None]
+        of_key = (
+            (is_same * values).sum(-2) / is_same.sum(-2).clamp(min=1) if averaging.shared_keys else values[..., 0, :]
+        )
+        average = torch.where((finite_distances[..., :1] == 0) & (count > 0), of_key, average)
     return torch.where(count == 0, averaging.empty_value, average).to(values.dtype)
 
 
@@ -87,7 +92,8 @@ def fast_estimate(
     estimates = np.empty((len(rows), values.shape[2]), values.dtype)
     delta = -1.0 if averaging.delta == "auto" else float(averaging.delta)
     idw = averaging.kernel == "idw"
+    exact, shared = averaging.exact_match, averaging.shared_keys
     kernels.estimate(
-        values, rows, squared_distances, tables, idw, delta, averaging.exact_match, averaging.empty_value, estimates
+        values, rows, squared_distances, tables, idw, delta, exact, shared, averaging.empty_value, estimates
     )
     return estimates

@@ -146,11 +146,11 @@ def nearest_among(keys, candidates, x, rows, distances):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
+def estimate(values, rows, distances, tables, idw, delta, exact, shared, empty, out):
     """Out = sum_i w_i v_i / sum_i w_i of each pair's neighbours, w_i = 1 / (d_i^2 + delta) or, without ``idw``, 1.
 
-    ``delta`` -1 is the mean squared distance; ``exact``: a neighbour at distance 0 answers alone; ``empty`` is the
-    answer without neighbours.
+    ``delta`` -1 is the mean squared distance; ``exact``: a neighbour at distance 0 answers alone, or, if ``shared``,
+    the mean of all at distance 0; ``empty`` is the answer without neighbours.
     """
     for pair in range(rows.shape[0]):
         table = tables[pair] if tables.size else pair % values.shape[0]
@@ -162,7 +162,14 @@ def estimate(values, rows, distances, tables, idw, delta, exact, empty, out):
             out[pair] = empty
             continue
         if exact and distance[0] == 0:
-            out[pair] = values[table, row[0]]
+            same = 1
+            while shared and same < count and distance[same] == 0:
+                same += 1
+            for f in range(values.shape[2]):
+                mean = 0.0
+                for i in range(same):
+                    mean += values[table, row[i], f] / same
+                out[pair, f] = mean
             continue
         offset = delta
         if delta < 0:

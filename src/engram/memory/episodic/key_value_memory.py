@@ -34,7 +34,7 @@ class Recall(NamedTuple):
 
 
 class Written(NamedTuple):
-    """Rows that a write has changed, each once."""
+    """Rows that a write or a deletion has changed, each once."""
 
     tables: Int[Tensor, " changed"]
     rows: Int[Tensor, " changed"]
@@ -159,14 +159,15 @@ class KeyValueMemory(Saveable, nn.Module):
             k: Number of neighbours; all filled rows if there are fewer. More than ``capacity`` gives a warning.
             kernel: ``"idw"``, inverse squared distance, or ``"mean"``.
             delta: Added to squared distances; ``"auto"``: their mean over the k neighbours, which fits any scale.
-            exact_match: Whether the answer for a stored key is the value of its row alone (MFEC; NEC: False).
+            exact_match: Whether the answer for a stored key is the value of its row alone (MFEC; NEC: not so). For
+                several states with one key, told apart by hashes, it is the mean of their rows, up to k.
             tables: Table that answers each key, (batch,); None: all tables answer.
             use: Whether the neighbours count as used, one key after another; see ``LRU`` and ``Aggregate``.
 
         Raises:
             ValueError: A number is not finite, a table is unknown, or another argument is out of range.
         """
-        averaging = Averaging(kernel, delta, exact_match, self.merging.empty_value).checked()
+        averaging = self._averaging(kernel, delta, exact_match)
         rows, distances, table_of = self._neighbours(x, k, tables, use)
         if not self.keys.is_cpu:
             return self._gathered(x.detach(), torch.from_numpy(rows), tables, averaging)
@@ -230,6 +231,58 @@ class KeyValueMemory(Saveable, nn.Module):
         is_fresh = np.bincount(group, np.concatenate(fresh), unique.size) > 0
         return Written(*map(torch.from_numpy, (unique // self.capacity, unique % self.capacity, is_fresh)))
 
+    @torch.no_grad()
+    def delete(
+        self, rows: Annotated[Tensor, " deleted"], *, tables: Annotated[Tensor, " deleted"] | int = 0
+    ) -> Written:
+        """Remove rows; the last rows of the table take their places.
+
+        ``query(keys, k=1)`` finds the rows of keys: those with a squared distance of 0.
+
+        Args:
+            rows: Rows in use, (deleted,), each once or several times.
+            tables: Table of each row, (deleted,), or one table for all.
+
+        Returns:
+            The rows whose content has changed, those included that are now empty.
+
+        Raises:
+            ValueError: A table is unknown or a row is not in use; then nothing is removed.
+
+        Examples:
+            >>> memory = KeyValueMemory(100, key_dim=1)
+            >>> _ = memory.write(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([10.0, 20.0, 30.0]))
+            >>> memory.delete(torch.tensor([0])).rows.tolist(), memory.keys[0, :2].tolist()
+            ([0, 2], [[5.0], [3.0]])
+        """
+        checks.instance("rows", rows, Tensor)
+        if isinstance(tables, int):
+            tables = torch.full((len(rows) if rows.dim() else 0,), tables)
+        if rows.dim() != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
+            raise ValueError(f"rows of shape {tuple(rows.shape)}, {rows.dtype}: expected integers, (deleted,)")
+        table_of, row_of = self._chosen(tables, len(rows)), array(rows.long())
+        for table, row in zip(table_of.tolist(), row_of.tolist(), strict=True):
+            checks.size("rows", row, 0, int(self.n_filled[table]) - 1)
+        changed = [np.zeros(0, np.int64)]
+        for table in np.unique(table_of).tolist():
+            deleted, count = np.unique(row_of[table_of == table]), int(self.n_filled[table])
+            left = count - deleted.size
+            moved = torch.from_numpy(np.setdiff1d(np.arange(left, count), deleted))
+            holes = torch.from_numpy(deleted[deleted < left])
+            empty_count = float(self.counts[table, count]) if count < self.capacity else 0.0
+            for name in ("keys", "values", "hashes", "counts", "coef"):
+                content = getattr(self, name)[table]
+                content[holes] = content[moved]
+                content[left:count] = 0
+            self.counts[table, left:count] = empty_count  # as of other empty rows, which are filled in their order
+            self.coef[table, left:count] = torch.from_numpy(first_coef(self.capacity)[left:count]).to(self.coef)
+            self.n_filled[table] = left
+            changed.append(table * self.capacity + np.concatenate((holes.numpy(), np.arange(left, count))))
+        if self.search is not None:
+            self.search.reset()
+        flat = torch.from_numpy(np.concatenate(changed))
+        return Written(flat // self.capacity, flat % self.capacity, torch.ones_like(flat, dtype=torch.bool))
+
     @property
     def filled(self) -> Bool[Tensor, "tables capacity"]:
         """Mask of the rows in use."""
@@ -273,6 +326,8 @@ class KeyValueMemory(Saveable, nn.Module):
     def _checked(self, name: str, value: Tensor, width: int) -> np.ndarray:
         """A finite batch as an array of the keys' dtype."""
         checks.instance(name, value, Tensor)
+        if self.keys.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"keys.dtype = {self.keys.dtype}: expected a memory of float32 or float64")
         if value.dim() != 2 or value.shape[1] != width:
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {width})")
         numbers = np.ascontiguousarray(array(value.to(self.keys.dtype)))
@@ -292,6 +347,10 @@ class KeyValueMemory(Saveable, nn.Module):
         if samples and not 0 <= table_of.min() <= table_of.max() < len(self.keys):
             raise ValueError(f"tables from {table_of.min()} to {table_of.max()}: expected 0 .. {len(self.keys) - 1}")
         return table_of
+
+    def _averaging(self, kernel: str, delta: float | str, exact_match: bool) -> Averaging:
+        """How neighbours are averaged; states with hashes may share a key."""
+        return Averaging(kernel, delta, exact_match, self.merging.empty_value, self.hash_dim is not None).checked()
 
     def _neighbours(
         self, x: Tensor, k: int, tables: Tensor | None, use: bool

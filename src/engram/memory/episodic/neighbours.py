@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from engram.nn.sequence import full_precision
 from engram.numeric.threads import in_ranges
 
 BLOCK = 2048  # keys in one matrix product
@@ -90,7 +91,8 @@ def _by_products(
     threads = torch.get_num_threads() if filled * x.size > WORK else 1
     for begin in range(0, len(x), SAMPLES):
         for offset in range(0, filled, BLOCK):
-            block = samples[begin : begin + SAMPLES] @ stored[offset : min(offset + BLOCK, filled)].T
+            with full_precision(samples.device):
+                block = samples[begin : begin + SAMPLES] @ stored[offset : min(offset + BLOCK, filled)].T
             arguments = (
                 keys,
                 norms,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.memory.expander.expander_memory import ExpanderMemory, RecallResult
+from engram.nn.sequence import full_precision
 from engram.storage.saveable import Saveable
 
 Label = str | int
@@ -130,7 +131,7 @@ class AssociativeStore(Saveable):
         """The readout W x of states x, (batch, nodes), by the Hebbian weights; ValueError without ``features``."""
         if self.weight is None:
             raise ValueError("features = None: expected the length of the payloads, without which there are no weights")
-        with checks.noted(x=x):
+        with checks.noted(x=x), full_precision(x.device):
             return x.float() @ self.weight.T
 
     def _content(self) -> dict[str, Any]:
@@ -182,5 +183,6 @@ class AssociativeStore(Saveable):
                 change[row] -= self._items[message][1]
         if messages:
             states = self.memory.encode(torch.from_numpy(self._bits(messages))).to(self.weight)
-            self.weight += change.T @ states / states.shape[1]
+            with full_precision(states.device):
+                self.weight += change.T @ states / states.shape[1]
         return list(vectors)

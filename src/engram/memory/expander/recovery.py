@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.memory.expander.expander_memory import ExpanderMemory
+from engram.nn.sequence import full_precision
 
 SEARCHED = 14  # maximum number of message bits for an exhaustive search of the nearest state
 
@@ -123,4 +124,5 @@ def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"
     if size > SEARCHED:
         raise ValueError(f"memory stores 2^{size} states: expected at most 2^{SEARCHED}; take a smaller N")
     all_states = memory.encode(torch.arange(2**size)[:, None] >> torch.arange(size) & 1)
-    return all_states[(noisy.float() @ all_states.float().T).argmax(1)]
+    with full_precision(noisy.device):
+        return all_states[(noisy.float() @ all_states.float().T).argmax(1)]

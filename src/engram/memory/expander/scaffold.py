@@ -11,6 +11,7 @@ from torch import Tensor
 from engram import checks
 from engram.memory.expander.expander_memory import ExpanderMemory
 from engram.memory.expander.recovery import random_states
+from engram.nn.sequence import full_precision
 from engram.storage.saveable import Saveable
 
 
@@ -63,7 +64,8 @@ class Scaffold(Saveable):
         """Associate contents of finite numbers, (items, features), with random states."""
         self._check("content", content)
         states = random_states(self.memory, len(content), self.generator).cpu()
-        self.content, self.states = torch.cat((self.content, content.float())), torch.cat((self.states, states))
+        self.content = torch.cat((self.content, content.detach().float()))
+        self.states = torch.cat((self.states, states))
         self._fit()
 
     def recall(self, cue: Float[Tensor, "batch features"], generator: torch.Generator | None = None) -> ScaffoldRecall:
@@ -71,9 +73,10 @@ class Scaffold(Saveable):
         self._check("cue", cue)
         if not len(self.states):
             raise RuntimeError("nothing is stored: call store first")
-        noisy_state = ((cue.float() @ self.content.T) @ self.states.float()).sign()
-        result = self.memory.recall(noisy_state, generator=generator, erasures=True)
-        return ScaffoldRecall(result.x @ self._back, result.converged)
+        with full_precision(cue.device):
+            noisy_state = ((cue.detach().float() @ self.content.T) @ self.states.float()).sign()
+            result = self.memory.recall(noisy_state, generator=generator, erasures=True)
+            return ScaffoldRecall(result.x @ self._back, result.converged)
 
     def _content(self) -> dict[str, Any]:
         return {"memory": self.memory._content(), "content": self.content, "states": self.states}

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.memory.hopfield.recall import HopfieldRecall, PatternStore
+from engram.nn.sequence import full_precision
 
 
 class AttentionMemory(PatternStore):
@@ -37,8 +38,10 @@ class AttentionMemory(PatternStore):
     def recall(self, x: Annotated[Tensor, "batch nodes"]) -> HopfieldRecall:
         """The patterns that attention recalls from noisy ones; a node at exactly 0 keeps its sign."""
         cue = self._cue(x)
-        recalled = self._step(cue)
-        return HopfieldRecall(recalled.to(x.dtype), (self._step(recalled) == recalled).all(1), (recalled != cue).sum(1))
+        with full_precision(x.device):  # overlaps of many nodes are not whole numbers of half precision
+            recalled = self._step(cue)
+            converged = (self._step(recalled) == recalled).all(1)
+        return HopfieldRecall(recalled.to(x.dtype), converged, (recalled != cue).sum(1))
 
     def _step(self, x: Tensor) -> Tensor:
         patterns = self.stored.to(x.dtype)

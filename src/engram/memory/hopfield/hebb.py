@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.memory.hopfield.recall import HopfieldRecall, make_room, settled, signs
+from engram.nn.sequence import full_precision
 from engram.storage.saveable import Saveable
 
 ROUNDING = 1e-10  # far above the rounding errors of a projection in 64 bits, far below its smallest entries
@@ -58,9 +59,13 @@ class HebbHopfield(Saveable, nn.Module):
     def store(self, X: Annotated[Tensor, "patterns nodes"]) -> None:
         """Store patterns of +1 and -1, (patterns, nodes), in addition to earlier ones."""
         checks.arguments()
+        if self.weight.dtype not in (torch.float32, torch.float64):
+            lost = "float32 or float64, as half precision loses what a pattern adds"
+            raise ValueError(f"weight.dtype = {self.weight.dtype}: expected {lost}")
         patterns = signs("X", X, self.n_nodes)
         if self.rule == "hebb":
-            self.weight += patterns.T @ patterns / self.n_nodes
+            with full_precision(patterns.device):
+                self.weight += patterns.T @ patterns / self.n_nodes
         else:
             self.stored = torch.cat((self.stored, patterns.to(torch.int8)))
             all_patterns = self.stored.double()
@@ -83,4 +88,4 @@ class HebbHopfield(Saveable, nn.Module):
         from engram.memory.hopfield import kernels
 
         start = signs("x", x, self.n_nodes)
-        return settled(kernels.sweeps, start, x, max_iter, generator, self.weight.numpy(force=True))
+        return settled(kernels.sweeps, start, x, max_iter, generator, checks.widened(self.weight).numpy(force=True))

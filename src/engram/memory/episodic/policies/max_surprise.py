@@ -42,7 +42,8 @@ class MaxSurprise:
         neighbours = exact_neighbours(
             table.keys[None], np.array([table.n_filled]), batch.keys, min(self.k, len(table.keys))
         )
-        averaging = Averaging(self.kernel, self.delta, True, merging.empty_value)
+        shared_keys = table.hashes is not table.keys
+        averaging = Averaging(self.kernel, self.delta, True, merging.empty_value, shared_keys)
         surprise = np.abs(batch.values[:, 0] - fast_estimate(table.values[None], *neighbours, ALL, averaging)[:, 0])
         chosen = best(groups(batch.keys), surprise)
         return overwritten(table, batch.take(chosen), surprise[chosen])
