@@ -112,7 +112,9 @@ def restored(name: str, state: Any, value: Any, like: nn.Module | None = None) -
         elif like is not None:
             module = copy.deepcopy(like).requires_grad_(False)
         else:
-            raise ValueError(f"state[{name!r}] is of a module: expected {name} to be one, too, before a state is loaded")
+            raise ValueError(
+                f"state[{name!r}] is of a module: expected {name} to be one, too, before a state is loaded"
+            )
         form = {key: Axes(tuple(tensor.shape), Tensor) for key, tensor in module.state_dict().items()}
         check_state(leaf["module"], form, f"state[{name!r}]['module']")
         module.load_state_dict(leaf["module"])

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from engram.experiments.plastic_language.model import LanguageModel, Memory, Model, in_rows, losses, perplexity
 from engram.experiments.choosing import best_of_rates
+from engram.experiments.plastic_language.model import LanguageModel, Memory, Model, in_rows, losses, perplexity
 from engram.lab import Run, setting, settings
 from engram.tasks import DocumentBigrams, read_penn_treebank
 
