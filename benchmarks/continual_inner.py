@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.analysis import peak_memory
-from engram.continual import FastWeights, sgd
 from engram.continual.anml import GatedNet, SequentialMetaLearner, anml_net
+from engram.meta import FastWeights, sgd
 
 RECORD = Path(__file__).with_suffix(".json")
 STEPS, OTHERS, CLASSES, INNER_LR = 20, 64, 1000, 0.1

@@ -26,12 +26,7 @@ from engram.optim import FOP, auto_groups
 RECORD = Path(__file__).with_suffix(".json")
 WAYS = {
     "resnet": {"sgd": None, "fop, spatial": {"structure": "spatial"}, "fop, scalar": {"structure": "scalar"}},
-    "dense": {
-        "sgd": None,
-        "fop, left": {"structure": "left"},
-        "fop, left, every 4 steps": {"structure": "left", "update_every": 4},
-        "fop, lowrank 16": {"structure": "lowrank", "rank": 16},
-    },
+    "dense": {"sgd": None, "fop, left": {"structure": "left"}},
 }
 REPEATS = {"resnet": 15, "dense": 100}
 SAID = {"resnet": "ResNet-18, 32 x 32, batch 64", "dense": "784-512-512-10, batch 512, FOP on its 512 x 512"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import inspect
 import io
 import re
@@ -20,6 +21,7 @@ import notebooks
 import numpy as np
 import results
 from mkdocs.structure.files import File, Files
+from mkdocs.utils import get_relative_url
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
@@ -44,6 +46,7 @@ REFERENCE = {
     "engram.learned.updates": "Update rules that learn how far each weight may move without forgetting old tasks.",
     "engram.continual": "Learning many tasks, one after another, without forgetting the first ones.",
     "engram.continual.anml": "Networks that are trained to learn class after class without forgetting.",
+    "engram.meta": "Learning to learn: differentiable inner loops, and gradients of single samples.",
     "engram.optim": "Optimisers for PyTorch, and evolution strategies with ask and tell.",
     "engram.memory": "Memories: dictionaries of sparse codes, associative memories, episodic memories, fragments.",
     "engram.memory.episodic.policies": "Policies that decide which entries a full memory replaces.",
@@ -139,6 +142,12 @@ WORLDS = {  # the environments of experiments, shown on their pages
     "map-induction": "engram/RepeatedUnit-v0",
 }
 FRAMES = 8
+FIGURE = re.compile(r'(<div class="plot"[^>]*)></div><script type="application/json">(.*?)</script>', re.DOTALL)
+# Signatures, types of arguments, and examples, which would be half of the search's index.
+NOT_SEARCHED = re.compile(
+    r'(<div class="doc-signature highlight"|<td(?=>\n<code><)|'
+    r'<div class="highlight"(?=><pre><span></span><code><span class="gp">))'
+)
 FIGURES = '<script defer src="{0}scripts/report.js"></script>\n\n'  # draws the figures; {0}: path to the site's root
 
 
@@ -164,7 +173,11 @@ def on_files(files: Files, config: Any) -> Files:
     readme = (ROOT / "README.md").read_text()
     systems = re.search(r"^## Systems\n.*?(?=^## )", readme, re.DOTALL | re.MULTILINE)
     assert systems, "README.md lists the systems"
+    papers = re.search(r"^\| Experiment \|.*?(?=\n\n)", readme, re.DOTALL | re.MULTILINE)
+    assert papers, "README.md lists the experiments"
+    table = re.sub(r"\(results/([\w-]+)-laptop\.json\)", r"(gallery/\1.md)", papers[0])
     pages = {
+        "index.md": (ROOT / "docs" / "index.md").read_text().replace("[[papers]]", table),
         "parts.md": (ROOT / "docs" / "parts.md").read_text() + "\n" + systems[0],
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "gallery.md": gallery(),
@@ -201,11 +214,23 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return FIGURES.format("") + re.sub(r"^(# .*\n)", rf"\1\n{link}\n", notebooks.page(notebook), count=1, flags=re.M)
 
 
-def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Insert the runs, which are HTML already, into the pages of the gallery, and unindent the reference."""
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Insert the runs, which are HTML already, into the pages of the gallery, and unindent the reference.
+
+    Each figure becomes a file of its own, which `report.js` loads when the figure comes into view.
+    """
     if page.file.src_uri.startswith("reference/"):  # indentation is a fifth of a page
-        return re.sub(r"(<pre.*?</pre>)|\n\s+", lambda match: match[1] or "\n", html, flags=re.DOTALL)
-    return re.sub(r"<p>\[\[([\w-]+|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)
+        html = re.sub(r"(<pre.*?</pre>)|\n\s+", lambda match: match[1] or "\n", html, flags=re.DOTALL)
+        return NOT_SEARCHED.sub(r'\1 data-search-exclude="true"', html)
+
+    def as_file(match: re.Match[str]) -> str:
+        name = f"figures/{hashlib.sha256(match[2].encode()).hexdigest()[:16]}.js"
+        if files.get_file_from_path(name) is None:
+            files.append(File.generated(config, name, content=f"document.currentScript.figure = {match[2]};\n"))
+        return f'{match[1]} data-figure="{get_relative_url(name, page.url)}"></div>'
+
+    html = re.sub(r"<p>\[\[([\w-]+|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)
+    return FIGURE.sub(as_file, html)
 
 
 def _runs(reference: str) -> str:

@@ -164,13 +164,6 @@ def campaigns_block() -> str:
             f"Settings of torch ({settings['date']}): {settings['runs']} runs of {settings['experiments']} experiments "
             f"after the caller changed torch's settings; {settings['differences']} differences."
         )
-    if "edits" in campaigns:
-        edits = campaigns["edits"]
-        items.append(
-            f"Edited code ({edits['date']}): {edits['edits']} files of the library edited, one after another; "
-            f"{edits['reused']} results were reused, and {edits['differences']} of them differ from those of the "
-            "edited code."
-        )
     wrapped = [textwrap.wrap(item, 120, initial_indent="- ", subsequent_indent="  ") for item in items]
     return "\n".join(line for lines in wrapped for line in lines) + "\n"
 

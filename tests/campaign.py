@@ -8,7 +8,6 @@ nobody kills it. ``python tests/campaign.py hostile 1000`` damages, swaps and fo
 ``python tests/campaign.py sequences 2000`` trains learning rules and continual methods on random networks by random
 sequences of steps, while layers are frozen and thawed, with layers that share weights, in eight threads at once, and
 with states of other networks handed in.
-``python tests/campaign.py edits 200`` edits files of the library one after another, and runs an experiment after each.
 All add to ``results/campaigns.json``, from which the documentation quotes.
 """
 
@@ -22,7 +21,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +30,6 @@ from datetime import UTC, datetime
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import chain, cycle, islice, pairwise, product
 from pathlib import Path
-from xml.etree.ElementTree import parse
 
 import torch
 from torch import nn
@@ -481,28 +478,12 @@ def sequences(count: int) -> dict[str, object]:
     return {"sequences": count, "parts": len(parts), **tally}
 
 
-def edits(count: int) -> dict[str, object]:
-    """Run the test that edits files of the library, 200 at size soak; return how many results it used again."""
-    test = Path(__file__).parent / "lab" / "test_manifest.py"
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--soak", "-k", "test_no_edit_of_the_library", f"--junitxml={folder}/junit.xml"]
-        command = [sys.executable, "-m", "pytest", test, *options, "-o", "junit_family=xunit1"]  # which has properties
-        subprocess.run(command, check=False)
-        report = parse(f"{folder}/junit.xml")
-    properties = {str(part.get("name")): int(part.get("value", 0)) for part in report.iter("property")}
-    differences = len([*report.iter("failure")])
-    if not differences and properties.get("edits") != count:
-        raise ValueError(f"count = {count}: expected the number of edits of that test, {properties.get('edits')}")
-    return {**properties, "differences": differences}
-
-
 CAMPAIGNS = {
     "kills": kills,
     "hostile": hostile,
     "torch": torch_state,
     "calls": calls,
     "sequences": sequences,
-    "edits": edits,
 }
 
 

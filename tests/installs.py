@@ -71,7 +71,7 @@ def try_install(wheel: Path, sdist: Path, python: str, resolution: str, folder: 
     uv("venv", "--quiet", "--seed", "--python", python, str(folder / "env"))
     # For uv, the dependencies of what is installed are not direct: only those that it is given.
     direct = ["--requirements", str(ROOT / "pyproject.toml"), "--extra", "lab", *TESTING]
-    what = f"engram[lab] @ {wheel.resolve().as_uri()}"
+    what = f"engram-torch[lab] @ {wheel.resolve().as_uri()}"
     uv("pip", "install", *options, "--resolution", resolution, *direct, what)
     (folder / "tests").mkdir()
     shutil.copy(ROOT / "tests" / "test_programs.py", folder / "tests")
@@ -81,7 +81,7 @@ def try_install(wheel: Path, sdist: Path, python: str, resolution: str, folder: 
     for command in PROGRAMS:
         if failed := failure(*command):
             return failed
-    uv("pip", "install", *options, "--no-deps", "--reinstall-package", "engram", str(sdist.resolve()))
+    uv("pip", "install", *options, "--no-deps", "--reinstall-package", "engram-torch", str(sdist.resolve()))
     return failure(*LISTING) or failure(*REPORTING)
 
 

@@ -97,7 +97,7 @@ sys.meta_path[:] = [Only if finder is PathFinder else finder for finder in sys.m
 
 def only_with(packages: dict[str, metadata.Distribution], code: str) -> subprocess.CompletedProcess[str]:
     """Run code where engram and these packages are installed, and no others."""
-    blocked = ONLY.format(allowed=sorted([*packages, "engram"]))
+    blocked = ONLY.format(allowed=sorted([*packages, "engram-torch"]))
     return subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False)
 
 
@@ -116,7 +116,19 @@ assert not {"sklearn", "scipy", "gymnasium", "pydantic", "polars", "plotly"} & s
     assert done.returncode == 0, done.stderr
 
 
-PACKAGES = ["agents", "continual", "learned", "memory", "nn", "optim", "plasticity", "rules", "spatial", "tasks"]
+PACKAGES = [
+    "agents",
+    "continual",
+    "learned",
+    "memory",
+    "meta",
+    "nn",
+    "optim",
+    "plasticity",
+    "rules",
+    "spatial",
+    "tasks",
+]
 
 
 LEARNERS = ["continual.EWC", "agents.D3G", "agents.MFEC", "agents.PPO", "rules.Backprop", "memory.DenseHopfield"]
@@ -171,7 +183,7 @@ def test_what_a_package_loads_late_is_there(package):
         _ = module.plastisity
 
 
-PARTS = "agents analysis analysis.verify learned memory nn numeric optim plasticity registry rules storage tasks"
+PARTS = "agents analysis analysis.verify learned memory meta nn numeric optim plasticity registry rules storage tasks"
 PARTS += " tasks.data tasks.meta"
 
 
@@ -179,7 +191,7 @@ def test_every_part_can_be_had_without_the_laboratory(tmp_path):
     code = "".join(f"import engram.{part}\n" for part in PARTS.split())
     code += "from engram.memory import NOODL; import gymnasium; gymnasium.make('engram/Bandit-v0').reset(seed=0)\n"
     code += "from engram.analysis import DSA; engram.tasks.data.verify('mnist')"
-    done = only_with(needed_by(*metadata.requires("engram")), code)
+    done = only_with(needed_by(*metadata.requires("engram-torch")), code)
     assert done.returncode == 0, done.stderr
 
 
@@ -202,7 +214,7 @@ for code in {codes!r}:
 
 
 def test_what_needs_the_laboratory_says_how_it_is_installed():
-    done = only_with(needed_by(*metadata.requires("engram")), EACH_MESSAGE.format(codes=list(NEEDS_THE_LABORATORY)))
+    done = only_with(needed_by(*metadata.requires("engram-torch")), EACH_MESSAGE.format(codes=list(NEEDS_THE_LABORATORY)))
     for message, what in zip(done.stdout.splitlines(), NEEDS_THE_LABORATORY.values(), strict=True):
         assert what in message
         assert re.search(r", which is not installed: .*pip install .*\[lab\]'$", message)
@@ -213,14 +225,14 @@ def test_the_hint_names_where_engram_was_installed_from(monkeypatch):
     def installed(url: str | None, **about: object) -> str:
         text = json.dumps({"url": url, **about}) if url else None
         # Another library may have put its own finder of distributions in place.
-        monkeypatch.setattr(type(metadata.distribution("engram")), "read_text", lambda self, name: text)
+        monkeypatch.setattr(type(metadata.distribution("engram-torch")), "read_text", lambda self, name: text)
         extras.install.cache_clear()
         return extras.install("rl")
 
-    assert installed(None).endswith("pip install 'engram[rl]'")
+    assert installed(None).endswith("pip install 'engram-torch[rl]'")
     assert installed("file:///a%20b/c", dir_info={"editable": True}).endswith("pip install --editable '/a b/c[rl]'")
     assert installed("file:///c", dir_info={}).endswith("pip install '/c[rl]'")
-    assert installed("https://x/e.whl", archive_info={}).endswith("pip install 'engram[rl] @ https://x/e.whl'")
+    assert installed("https://x/e.whl", archive_info={}).endswith("pip install 'engram-torch[rl] @ https://x/e.whl'")
     extras.install.cache_clear()
 
 
@@ -229,7 +241,7 @@ def test_the_hint_names_where_engram_was_installed_from(monkeypatch):
 def test_the_wheel_works_in_a_fresh_environment(tmp_path, download):
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("engram-*.whl")
+    (wheel,) = tmp_path.glob("engram_torch-*.whl")
     venv.create(tmp_path / "venv")
     binaries = tmp_path / "venv" / "bin"
     install = [sys.executable, "-m", "pip", "--python", str(binaries / "python"), "install", "--quiet", f"{wheel}[lab]"]
@@ -238,7 +250,7 @@ def test_the_wheel_works_in_a_fresh_environment(tmp_path, download):
     else:  # the packages that it needs, and no others, are those that are installed here
         install += ["--no-deps", "--no-index"]
         (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
-        for package in needed_by(*metadata.requires("engram"), extra="lab").values():
+        for package in needed_by(*metadata.requires("engram-torch"), extra="lab").values():
             for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
                 (site / top).symlink_to(str(package.locate_file(top)))
     subprocess.run(install, check=True)
@@ -286,7 +298,7 @@ def test_a_clone_is_installed_in_one_way():
     for page in ("README.md", "docs/getting-started.md"):
         text = (ROOT / page).read_text()
         assert command in text
-        wheel = f"pip install 'engram-{engram.__version__}-py3-none-any.whl[lab]'"
+        wheel = f"pip install 'dist/engram_torch-{engram.__version__}-py3-none-any.whl[lab]'"
         assert wheel in text
         installed = re.findall(r"^\$ (pip install .*?)(?: +#.*)?$", text, flags=re.MULTILINE)
         assert {line.replace("lab,ray,tensorboard", "lab") for line in installed} == {wheel, command}

@@ -9,8 +9,10 @@ Examples:
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
+from engram.distribution import REPAIR, other_engram
 from engram.version import __version__
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         lab,
         learned,
         memory,
+        meta,
         nn,
         numeric,
         optim,
@@ -46,6 +49,7 @@ __all__ = [
     "learned",
     "load",
     "memory",
+    "meta",
     "nn",
     "numeric",
     "optim",
@@ -58,6 +62,9 @@ __all__ = [
     "tasks",
     "testing",
 ]
+
+if _other := other_engram():
+    warnings.warn(f"{_other} is another project, installed over the same files as engram-torch: {REPAIR}", stacklevel=2)
 
 # PEP 562: `import engram` costs milliseconds; torch is loaded by the first part that is used.
 _WHERE = {**dict.fromkeys(("Results", "load", "recorded", "run", "sweep"), "engram.lab"), "compare": "engram.standings"}

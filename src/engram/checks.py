@@ -107,7 +107,11 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple) and any(isinstance(item, ARRAYS) for item in value):
         items = ", ".join([*map(shown, value[:3]), *["..."] * (len(value) > 3)])
         return f"[{items}]" if isinstance(value, list) else f"({items})"
-    return textwrap.shorten(re.sub(" at 0x[0-9A-Fa-f]+", "", repr(value)), 80, placeholder=" ...")
+    try:
+        text = repr(value)
+    except Exception as error:  # of a class that is not ours
+        text = f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+    return textwrap.shorten(re.sub(" at 0x[0-9A-Fa-f]+", "", text), 80, placeholder=" ...")
 
 
 def described(self: Any) -> str:

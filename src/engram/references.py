@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from engram.errors import message_of
+
 
 def is_reference(name: str) -> bool:
     """Whether a name is a reference to the place of a part."""
@@ -31,7 +33,7 @@ def load(reference: str) -> Any:
         ValueError: There is no such module, it has no such name, or its code raises an error.
     """
     place, _, attribute = reference.rpartition(":")
-    try:  # not `import_module`: then the manifest of a run would have to list every module that is loaded
+    try:
         module = _module_of_file(Path(place)) if place.endswith(".py") else pkgutil.resolve_name(f"{place}:")
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
@@ -41,7 +43,7 @@ def load(reference: str) -> Any:
             raise ValueError(f"{reference!r}: {error}; expected 'module:Name' or 'file.py:Name'") from error
         innermost = [frame for frame in frames if frame.filename == str(Path(place).resolve())][-1:] or frames[-1:]
         location = "" if isinstance(error, SyntaxError) else f" ({innermost[0].filename}, line {innermost[0].lineno})"
-        raise ValueError(f"{reference!r} cannot be loaded: {type(error).__name__}: {error}{location}") from error
+        raise ValueError(f"{reference!r} cannot be loaded: {message_of(error)}{location}") from error
     part = module
     for name in attribute.split("."):
         if not hasattr(part, name):

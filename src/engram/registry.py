@@ -42,8 +42,6 @@ KINDS = (
 )
 # Suggestions: how similar two words must be, how many names to suggest at most, and how many known names to list.
 LIKE, FEW, MANY = 0.75, 3, 8
-resolved: dict[tuple[str, str, str], str] = {}
-"""The parts loaded so far: (asking module, kind, name) -> place of the registered object."""
 
 
 def names(kind: str) -> list[str]:
@@ -81,15 +79,12 @@ def get(kind: str, name: str) -> Any:
         'Hebb'
     """
     check(kind, name)
-    asked_by = sys._getframe(1).f_globals.get("__name__", "")
     if references.is_reference(name):
-        resolved[asked_by, kind, name] = references.place_of(name)
         return references.load(name)
     registered = {entry.value: entry for entry in entries(kind) if entry.name == name}
     if len(registered) > 1:
         raise ValueError(f"{_singular(kind)} {name!r} is registered more than once: {', '.join(registered)}")
     (place, entry) = next(iter(registered.items()))
-    resolved[asked_by, kind, name] = place
     try:
         return entry.load()
     except Exception as error:
@@ -115,19 +110,6 @@ def check(kind: str, name: str, argument: str = "") -> str:
         problem = f"{argument} = {name!r}: expected {article} {kind}" if argument else f"unknown {kind} {name!r}"
         raise ValueError(f"{problem}; {suggestion(name, known_names)}")
     return name
-
-
-def places(kind: str, name: str) -> set[str]:
-    """The places of all parts of this name, as ``"module:Name"``; the parts are not loaded."""
-    if references.is_reference(name):
-        return {references.place_of(name)}
-    return {entry.value for entry in entries(kind) if entry.name == name}
-
-
-def forget_references() -> None:
-    """Forget the parts that engram's own modules loaded by their place, so that a trial records only its own parts."""
-    for key_resolved in [key for key in resolved if references.is_reference(key[2]) and key[0].startswith("engram.")]:
-        del resolved[key_resolved]
 
 
 def entries(kind: str) -> tuple[EntryPoint, ...]:

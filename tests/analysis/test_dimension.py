@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 
 from engram.analysis import IntrinsicDimension, intrinsic_dimension, maximum_likelihood_dimension, nearest_distances
+from engram.analysis.difficulty.nearest_neighbours import distinct_up_to_rounding
 from engram.tasks.data import load
 
 
@@ -155,3 +157,61 @@ def test_measured_dimensions_of_mnist():
     assert dimensions == pytest.approx([13.9, 13.5, 13.2], abs=0.05)
     # The first half of them is by other writers than the second.
     assert intrinsic_dimension(mnist, n_queries=1000).value == pytest.approx(12.6, abs=0.8)
+
+
+NEAR = np.random.default_rng(0).normal(size=(1000, 10))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("towards", [-np.inf, np.inf])
+def test_rows_that_differ_by_rounding_are_duplicates(dtype, towards):
+    X = NEAR.astype(dtype)
+    repeated = np.concatenate([X, np.nextafter(X[:50], dtype(towards))])
+    alone, together = intrinsic_dimension(X), intrinsic_dimension(repeated)
+    assert together == dataclasses.replace(alone, n_duplicates=50)
+    assert IntrinsicDimension(random_state=0).fit(repeated).estimate_.n_duplicates == 50
+
+
+def test_rows_that_were_shifted_and_back_are_duplicates():
+    X = np.concatenate([NEAR, NEAR[:50] + 1 - 1])
+    assert intrinsic_dimension(X).n_duplicates == 50
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        10 ** np.random.default_rng(0).uniform(-300, 0, size=(2000, 1)),
+        np.hstack([np.full((1000, 1), 1.7e9), NEAR]).astype(np.float32),  # a constant says nothing of other features
+        np.arange(2000)[:, None] + 2**40,  # whole numbers have no rounding
+        np.arange(2000.0)[:, None] + 2**45,
+    ],
+)
+def test_rows_that_differ_by_more_are_no_duplicates(points):
+    first_rows, groups = distinct_up_to_rounding(points.astype(np.float64), points.dtype)
+    assert first_rows.tolist() == groups.tolist() == list(range(len(points)))
+
+
+def test_near_rows_by_a_search_of_all_pairs():
+    rng = np.random.default_rng(0)
+    points = rng.integers(1, 4, size=(300, 3)) + rng.integers(-6, 7, size=(300, 3)) * np.spacing(1.0)
+    size = np.abs(points)
+    noise = 4 * np.finfo(float).eps * np.maximum(size, np.minimum(size.max(1, keepdims=True), np.median(size, axis=0)))
+    owner = []
+    for i, point in enumerate(points):
+        near = [j for j in range(i) if owner[j] == j and (np.abs(points[j] - point) <= noise[j]).all()]
+        owner.append(min(near, default=i))
+    first_rows, groups = distinct_up_to_rounding(points, points.dtype)
+    assert first_rows[groups].tolist() == owner
+    assert 27 <= len(first_rows) < 300
+
+
+@pytest.mark.parametrize("method", ["mle", "twonn"])
+def test_a_turned_lattice_has_no_nearer_neighbours(method):
+    turn = ortho_group.rvs(3, random_state=0)
+    lattice = np.stack(np.meshgrid(*[np.arange(6.0)] * 3), -1).reshape(-1, 3)
+    for points in (lattice, 0.1 * lattice, lattice @ turn, (lattice @ turn).astype(np.float32)):
+        with pytest.raises(ValueError, match=r"at one distance"):
+            intrinsic_dimension(points, 3, method=method)
+    with pytest.raises(ValueError, match="at one distance"):
+        maximum_likelihood_dimension(np.array([[0.3, 0.1 + 0.2]] * 3))
+    assert intrinsic_dimension(lattice @ turn, 9).ties == intrinsic_dimension(lattice, 9).ties > 0.5

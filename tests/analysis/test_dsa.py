@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -288,3 +290,42 @@ def test_permutations_that_differ_by_rounding_only_are_as_large(observed):
         values = iter([observed, *9 * [observed - gap * abs(observed)]])
         test = permutation_test(distances, labels, np.random.default_rng(0), 9, lambda *_, values=values: next(values))
         assert test.p_value == p_value
+
+
+def test_debiased_cka_is_the_unbiased_estimate():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(9, 4)) + 2, rng.normal(size=(9, 6))
+    Y[:, :2] += X[:, :2]
+
+    def hsic(K, L):  # the U-statistic of order 4: no sample occurs twice in a term
+        quadruples = list(itertools.permutations(range(len(K)), 4))
+        terms = [K[i, j] * (L[i, j] + L[q, r] - 2 * L[i, q]) for i, j, q, r in quadruples]
+        return sum(terms) / len(quadruples)
+
+    K, L = X @ X.T, Y @ Y.T
+    expected = hsic(K, L) / np.sqrt(hsic(K, K) * hsic(L, L))
+    assert linear_cka(X, Y, debiased=True) == pytest.approx(expected, rel=1e-12)
+    # the form of Song et al. (2012), equation 4
+    n, one = len(K), np.ones(len(K))
+    K_0, L_0 = (gram - np.diag(np.diag(gram)) for gram in (K, L))
+    song = np.trace(K_0 @ L_0) + one @ K_0 @ one * (one @ L_0 @ one) / (n - 1) / (n - 2)
+    song -= 2 / (n - 2) * (one @ K_0 @ L_0 @ one)
+    assert song / n / (n - 3) == pytest.approx(hsic(K, L), rel=1e-12)
+
+
+def test_debiased_cka_of_independent_activity_is_0_in_the_mean():
+    rng = np.random.default_rng(0)
+    pairs = rng.normal(size=(400, 2, 16, 64))
+    plain = [linear_cka(X, Y) for X, Y in pairs]
+    debiased = np.array([linear_cka(X, Y, debiased=True) for X, Y in pairs])
+    assert 0.75 < np.mean(plain) < 0.85
+    assert abs(debiased.mean()) < 3 * debiased.std() / np.sqrt(len(debiased)) < 0.02
+    X = pairs[0, 0]
+    assert linear_cka(X, X, debiased=True) == pytest.approx(1)
+    turned = 3 * X @ np.linalg.qr(rng.normal(size=(64, 64)))[0] + 1e3
+    assert linear_cka(X, turned, debiased=True) == pytest.approx(1)
+    with pytest.raises(ValueError, match="X has 3 samples: expected at least 4, for debiased = True"):
+        linear_cka(X[:3], X[:3], debiased=True)
+    simplex = np.eye(5)  # all pairs are alike
+    with pytest.raises(ValueError, match="Y has no distances that differ"):
+        linear_cka(X[:5], simplex, debiased=True)

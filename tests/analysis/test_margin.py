@@ -98,7 +98,7 @@ def test_duplicates_are_left_out_and_conflicts_refused():
     margin = class_margin(X, np.array([0, 0, 0, 0, 1]))
     assert (margin.value, margin.n_duplicates, margin.n_conflicts) == (2, 2, 0)
     y = np.array([0, 0, 0, 1, 1])
-    with pytest.raises(ValueError, match="samples 2 and 3 are equal and have different labels"):
+    with pytest.raises(ValueError, match="samples 2 and 3 are equal, up to rounding, and have different labels"):
         class_margin(X, y)
     margin = class_margin(X, y, drop_conflicts=True)
     assert (margin.value, margin.pair, margin.n_duplicates, margin.n_conflicts) == (3, (0, 4), 1, 2)
@@ -129,3 +129,23 @@ def test_values_without_a_tail_are_refused():
 def test_the_tail_is_of_positive_values():
     with pytest.raises(ValueError, match="expected more than k = 5 positive ones"):
         extreme_quantile(-np.arange(1.0, 20), 5, 10)
+
+
+def test_samples_that_differ_by_rounding_conflict():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = np.repeat([0, 1], 20)
+    near = np.concatenate([X, np.nextafter(X[:2], np.inf), np.nextafter(X[20:22], -np.inf)])
+    expected = class_margin(X[2:], y[2:])
+    same = class_margin(near, np.concatenate([y, [0, 0, 1, 1]]))
+    assert (same.value, same.n_duplicates) == (class_margin(X, y).value, 4)
+    labels = np.concatenate([y, [1, 1, 1, 1]])
+    with pytest.raises(ValueError, match="samples 0 and 40 are equal, up to rounding, and have different labels"):
+        class_margin(near, labels)
+    dropped = class_margin(near, labels, drop_conflicts=True)
+    assert (dropped.value, dropped.n_duplicates, dropped.n_conflicts) == (expected.value, 2, 4)
+
+
+def test_a_tail_of_values_that_are_equal_up_to_rounding_is_refused():
+    values = np.concatenate([np.ones(20), [0.1 + 0.2, 0.3] * 5]) * 10
+    with pytest.raises(ValueError, match="all equal multiples"):
+        extreme_quantile(10 - values, 9, 10)

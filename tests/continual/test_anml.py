@@ -298,3 +298,15 @@ def test_the_first_block_at_once_is_its_layers_one_by_one(side):
         norm.weight.data.normal_(generator=generator())
         norm.bias.data.normal_(generator=generator())
     torch.testing.assert_close(body(x), nn.Sequential(*body)(x), rtol=0, atol=1e-12)
+
+
+def test_running_statistics_move_with_meta_learning():
+    body = nn.Sequential(nn.Conv2d(1, 3, 5, stride=5), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten()).double()
+    net = GatedNet(body, nn.Linear(75, 6).double())
+    learner = SequentialMetaLearner(net, generator(), inner_lr=0.01, optimizer=still(net))
+    for _ in range(30):
+        learner.step(images(4), torch.tensor([3, 3, 3, 3]), images(16), torch.arange(16) % 6)
+    assert body[1].num_batches_tracked == 30 * 5
+    seen = body[0](torch.cat((images(16), images(4))))
+    assert body[1].running_mean.detach().numpy() == pytest.approx(seen.mean((0, 2, 3)).detach().numpy(), abs=0.05)
+    assert (body[1].running_mean != 0).all()

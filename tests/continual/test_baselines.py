@@ -22,8 +22,10 @@ from engram.continual import (
     SynapticIntelligence,
     TaskData,
     freeze_body,
+    random_batches,
     slow_parameters,
     task_cross_entropy,
+    train_on_tasks,
 )
 from engram.plasticity import Modulated, PlasticRNN
 
@@ -52,7 +54,7 @@ def test_a_reservoir_gives_as_many_as_asked_for_and_keeps_no_graph():
     empty.load_state_dict(memory.state_dict())  # of which nothing is kept yet
     memory.add(torch.ones(4, 2, requires_grad=True), torch.ones(4, requires_grad=True))
     for count, length in ((1, 1), (3, 3), (9, 4)):
-        inputs, labels = memory.sample(count)
+        inputs, labels, _ = memory.sample(count)
         assert len(inputs) == len(labels) == length
         assert not inputs.requires_grad
         assert not labels.requires_grad
@@ -67,7 +69,7 @@ def test_how_samples_are_batched_does_not_matter(sizes, capacity):
     memories[1].add(stream[:, None].float(), stream)
     states = [memory.state_dict() for memory in memories]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    inputs, labels = memories[0].sample(100)
+    inputs, labels, _ = memories[0].sample(100)
     assert len(set(labels.tolist())) == len(labels) == len(memories[0]) == min(len(stream), capacity)
     assert torch.equal(inputs[:, 0], labels.float())
 
@@ -258,3 +260,80 @@ def test_a_used_replay_loads_the_state_of_an_empty_one():
     used.end_task(TaskData((torch.ones(5, 2), torch.arange(5) % 2)))
     used.load_state_dict(empty.state_dict())
     assert len(used.memory) == len(used.classes) == 0
+
+
+def test_a_balanced_reservoir_stores_rare_classes_in_full_and_frequent_ones_alike():
+    labels = torch.tensor([0] * 500 + [1] * 60 + [2] * 4)
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
+    memory = Reservoir(30, torch.Generator().manual_seed(1), balanced=True)
+    for part in torch.arange(len(labels)).split(7):
+        memory.add(part[:, None], labels[part])
+    inputs, stored, _ = memory.sample(30)
+    assert stored.bincount().tolist() == [13, 13, 4]
+    assert torch.equal(labels[inputs[:, 0]], stored)
+    assert len(inputs.unique()) == 30
+
+
+def test_a_balanced_reservoir_is_uniform_within_a_class():
+    counts, labels = np.zeros(24), torch.tensor([0] * 16 + [1] * 8)
+    for seed in range(500):
+        generator = torch.Generator().manual_seed(seed)
+        memory, order = Reservoir(8, generator, balanced=True), torch.randperm(24, generator=generator)
+        memory.add(order, labels[order])
+        counts[memory.sample(8)[0].numpy()] += 1
+    assert counts.sum() == 4000
+    assert chisquare(counts[:16]).pvalue > 0.001
+    assert chisquare(counts[16:]).pvalue > 0.001
+    assert counts[16:].sum() == pytest.approx(counts[:16].sum(), rel=0.1)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 12), st.integers(0, 5))
+def test_a_balanced_reservoir_does_not_depend_on_batches_and_goes_on_from_its_state(sizes, capacity, seed):
+    stream = torch.arange(sum(sizes))
+    labels = torch.randint(3, (len(stream),), generator=torch.Generator().manual_seed(seed)) ** 2
+    memories = [Reservoir(capacity, torch.Generator().manual_seed(seed), balanced=True) for _ in range(3)]
+    memories[0].add(stream, labels)
+    for part in stream.split(sizes):
+        memories[1].add(part, labels[part])
+        memories[2].load_state_dict(memories[1].state_dict())
+        memories[1], memories[2] = memories[2], memories[1]
+    states = [memory.state_dict() for memory in memories[:2]]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_balanced_reservoir_needs_classes():
+    memory = Reservoir(4, torch.Generator(), balanced=True)
+    for labels in (torch.rand(3), torch.zeros(3, 1, dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"balanced = True with labels of .*: expected classes, integers"):
+            memory.add(torch.rand(3, 2), labels)
+    assert len(memory) == 0
+
+
+def test_replay_of_regression_repeats_the_loss_of_the_task():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 20, 3, generator=generator), torch.randn(2, 20, 2, generator=generator)
+    net = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match=r"labels of torch.float32: expected classes, .* another task_loss"):
+        Replay(net).end_task(TaskData((x[0], y[0])))
+    replay = Replay(net, 40, task_loss=lambda output, y, classes: nn.functional.mse_loss(output, y))
+    for task in range(2):
+        replay.end_task(TaskData((x[task], y[task])))
+    expected = nn.functional.mse_loss(net(x.flatten(0, 1)), y.flatten(0, 1))
+    torch.testing.assert_close(replay.loss(torch.zeros(40, 3), y, y), expected)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_loss_given_to_the_training_reaches_replayed_samples(given):
+    x, y = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 2
+    seen = []
+
+    def loss(logits, labels, classes):
+        seen.append((len(labels), classes))
+        return nn.functional.cross_entropy(logits, labels)
+
+    net, tasks = nn.Linear(3, 2), [TaskData((x, y), (0, 1)), TaskData((x, y), (1, 0))]
+    method = Replay(net, 5, task_loss=None if given else loss)
+    options = {"task_loss": loss} if given else {}
+    sgd, draws = torch.optim.SGD(net.parameters(), 0.1), random_batches(4, torch.Generator())
+    list(train_on_tasks(net, tasks, method, sgd, steps=2, draw=draws, **options))
+    assert seen == [(4, (0, 1))] * 2 + [(4, (1, 0)), (4, [0, 1])] * 2

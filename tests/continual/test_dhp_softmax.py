@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -243,3 +245,34 @@ def test_all_of_a_layer_has_its_dtype_and_device():
     assert {(tensor.dtype, tensor.device.type) for tensor in tensors.values()} == {(torch.float64, "meta")}
     assert repr(layer) == "DHPSoftmax(2, 3, init='fan_in', bias=True)"
     assert "bias=False" in repr(DHPSoftmax(2, 3))
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("mixed", [False, True], ids=["classes", "probabilities"])
+def test_under_autocast_the_layer_computes_in_its_own_precision(batch, mixed):
+    generator = torch.Generator().manual_seed(0)
+    below, layer = nn.Linear(4, 3), DHPSoftmax(3, 2, eta=0.5, alpha_scale=1.0, generator=generator)
+    twin = copy.deepcopy(layer)
+    x, y = torch.randn(batch, 4, generator=generator), torch.arange(batch) % 2
+    with torch.autocast("cpu", torch.bfloat16):
+        h = below(x)
+        target = functional.one_hot(y, 2).to(torch.bfloat16) if mixed else y
+        logits = layer(h, target)
+        functional.cross_entropy(logits, y).backward()
+        importance = fisher_diagonal(nn.Sequential(below, layer), [x])
+    assert h.dtype == torch.bfloat16
+    assert logits.dtype == layer.trace.dtype == torch.float32
+    assert torch.equal(logits, twin(h.float(), y))
+    assert torch.equal(layer.trace, twin.trace)
+    assert below.weight.grad.any()
+    for name, value in fisher_diagonal(nn.Sequential(below, layer), [x]).items():
+        assert torch.equal(importance[name], value), name
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_half_precision_is_refused_by_name(training):
+    layer, h, y = DHPSoftmax(3, 2).train(training), torch.ones(1, 3), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"input\.dtype = torch\.bfloat16: expected torch\.float32"):
+        layer(h.bfloat16(), y)
+    with pytest.raises(ValueError, match=r"parameters have dtype = torch\.bfloat16: expected torch\.float32 or"):
+        layer.bfloat16()(h.bfloat16(), y)

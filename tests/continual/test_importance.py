@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from engram.continual import fisher_diagonal, gradient_magnitude, per_sample, slow_parameters
+from engram.continual import fisher_diagonal, gradient_magnitude, slow_parameters
+from engram.meta import per_sample
 
 
 def by_sample(model, inputs, cotangents, power):
@@ -248,3 +251,93 @@ def test_what_is_not_finite_is_named():
 def test_six_parameters_are_named_where_a_choice_leaves_none(layers, named):
     with pytest.raises(ValueError, match=named):
         slow_parameters(nn.Sequential(*(nn.Linear(1, 1) for _ in range(layers))), "conv")
+
+
+class Twice(nn.Module):
+    """A layer that is called twice."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(self.layer(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("batched", [False, True])
+def test_sums_over_many_samples_are_not_made_in_half_precision(dtype, batched):
+    net = nn.Linear(1, 1, bias=False, dtype=dtype)
+    net.weight.data.fill_(1)
+    ones = [torch.ones(1, 1, dtype=dtype)] * 4096
+    magnitude = gradient_magnitude(net, ones, batched=batched)["weight"]
+    assert (magnitude.dtype, magnitude.item()) == (dtype, 2.0)
+    twice = Twice(net)  # so that each sample gets its own gradient: d(w^4) / dw = 4
+    assert gradient_magnitude(twice, ones[:600], batched=batched)["layer.weight"].item() == 4.0
+
+
+def test_the_fisher_information_in_half_precision_is_that_in_single_precision():
+    torch.manual_seed(0)
+    single, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)), torch.randn(900, 1, 4, 4)
+    half = copy.deepcopy(single).bfloat16()
+    single.load_state_dict(half.state_dict())
+    expected = fisher_diagonal(single, list(x.bfloat16().float().split(1)))
+    found = fisher_diagonal(half, list(x.bfloat16().split(1)))
+    for name, value in expected.items():
+        assert found[name].dtype == torch.bfloat16
+        torch.testing.assert_close(found[name].float(), value, rtol=0.05, atol=0.02 * value.max().item())
+
+
+def test_a_parameter_without_axes_has_an_importance():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(5.0))
+
+        def forward(self, x):
+            return self.scale * x
+
+    magnitude = gradient_magnitude(Scaled(), [torch.ones(3, 1)])  # d (s x)^2 / ds = 2 s
+    assert magnitude["scale"].item() == 10.0
+    assert fisher_diagonal(Scaled(), [torch.eye(2)])["scale"].shape == ()
+
+
+def test_importances_are_measured_without_autocast():
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4)), torch.randn(20, 3)
+    expected = fisher_diagonal(net, [x])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = fisher_diagonal(net, [x])
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+class Sequence(nn.Module):
+    """A recurrent layer and a readout of its last output; notes whether cuDNN may be used while it runs."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.layer, self.readout, self.cudnn = kind(3, 4, batch_first=True), nn.Linear(4, 2), []
+
+    def forward(self, x):
+        self.cudnn.append(torch.backends.cudnn.enabled)
+        return self.readout(self.layer(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_are_differentiated_without_cudnn_which_refuses_evaluation_mode(kind):
+    torch.manual_seed(0)
+    net, x = Sequence(kind), torch.randn(6, 5, 3)
+    before = torch.backends.cudnn.enabled
+    importance = fisher_diagonal(net, [x], fisher="all")
+    assert not any(net.cudnn)
+    assert torch.backends.cudnn.enabled == before
+    assert net.training
+    expected = by_sample(net, x, every_class, 2)
+    for name, value in importance.items():
+        torch.testing.assert_close(value, expected[name])
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(15, 2))
+    plain.register_forward_pre_hook(lambda *_: net.cudnn.append(torch.backends.cudnn.enabled))
+    net.cudnn.clear()
+    gradient_magnitude(plain, [x])
+    assert all(enabled == before for enabled in net.cudnn)

@@ -120,7 +120,7 @@ def test_normalised_tasks_count_alike():
     ewc.end_task(TaskData(data))
     assert torch.cat([p.flatten() for p in ewc.importance.values()]).mean().item() == pytest.approx(1.0)
     with pytest.warns(UserWarning, match="every importance is 0"):
-        OnlineEWC(nn.Linear(1, 2, bias=False), normalise=True).end_task(TaskData([torch.zeros(3, 1)]))
+        OnlineEWC(nn.Linear(1, 2, bias=False), normalise=True).end_task(TaskData((torch.zeros(3, 1), torch.arange(3))))
 
 
 def test_ewc_solves_two_quadratic_tasks():
@@ -251,7 +251,7 @@ def test_mas_adds_up_over_tasks():
     mas = MAS(net)
     mas.end_task(TaskData(data))
     once = {name: p.clone() for name, p in mas.importance.items()}
-    mas.end_task(TaskData([data[0]]))
+    mas.end_task(TaskData([data]))
     torch.testing.assert_close(mas.importance, {name: 2 * p for name, p in once.items()})
 
 
@@ -502,7 +502,7 @@ def test_an_unused_head_has_no_importance():
         (lambda net: L2Anchor(net, applied="none"), ValueError, "applied = 'none'"),
         (lambda net: SynapticIntelligence(net, applied="loss"), ValueError, "^applied = 'loss': expected 'proximal'"),
         (lambda net: SynapticIntelligence(net, xi=0.0), ValueError, "^xi = 0"),
-        (lambda net: EWC(net).end_task(TaskData([])), ValueError, "data holds no sample"),
+        (lambda net: EWC(net).end_task(TaskData([])), ValueError, "task.train holds no sample: expected at least one"),
         (
             lambda net: SynapticIntelligence(net).end_task(TaskData(())),
             ValueError,

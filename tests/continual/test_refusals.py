@@ -1,5 +1,7 @@
 """A call that is refused changes nothing."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -10,10 +12,12 @@ from engram.continual import (
     DHPSoftmax,
     FrozenBody,
     L2Anchor,
+    LwF,
     QuadraticPenalty,
     Replay,
     SynapticIntelligence,
     TaskData,
+    freeze_body,
     task_cross_entropy,
 )
 from engram.continual.anml import GatedNet, SequentialMetaLearner, anml_net, learn_stream, zap_
@@ -163,3 +167,105 @@ def test_parameters_of_two_precisions_are_refused():
     net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2).double())
     with pytest.raises(ValueError, match=r"'1\.weight' is torch\.float64 on cpu: expected torch\.float32"):
         QuadraticPenalty(net)
+
+
+@pytest.mark.parametrize("unscaled", [False, True])
+@pytest.mark.parametrize("make", [EWC, L2Anchor, SynapticIntelligence])
+def test_a_step_that_a_scaler_skips_moves_nothing(make, unscaled):
+    if make is SynapticIntelligence and not unscaled:
+        pytest.skip("it refuses gradients that are still scaled")
+    net, x = nn.Linear(2, 3), torch.ones(4, 2)
+    sgd, method = torch.optim.SGD(net.parameters(), lr=0.1, fused=True), make(net, strength=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    method.attach(sgd)
+
+    def step(factor):
+        scaler.scale(factor * net(x).square().mean()).backward()
+        if unscaled:
+            scaler.unscale_(sgd)
+        scaler.step(sgd)
+        scaler.update()
+        sgd.zero_grad()
+
+    step(1.0)
+    method.end_task(TaskData((x, torch.zeros(4, dtype=torch.int64))))
+    step(1.0)
+    weights = [parameter.detach().clone() for parameter in net.parameters()]
+    before = method.state_dict()
+    step(float("inf"))
+    assert all(map(torch.equal, net.parameters(), weights))
+    after = method.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items() if isinstance(value, torch.Tensor))
+    step(1.0)
+    assert not any(map(torch.equal, net.parameters(), weights))
+    assert all(parameter.isfinite().all() for parameter in net.parameters())
+
+
+def test_a_learned_update_refuses_a_scaler_that_it_can_see():
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    adam, scaler = torch.optim.Adam(net.parameters(), fused=True), torch.amp.GradScaler("cpu")
+    LearnedUpdate(net).attach(adam)
+    scaler.scale(net(torch.ones(1, 2)).square().sum()).backward()
+    with pytest.raises(ValueError, match="optimizer is stepped by a GradScaler: expected none"):
+        scaler.step(adam)
+
+
+def test_importance_of_small_steps_is_not_lost_in_half_precision():
+    net, x = nn.Linear(1, 1, bias=False, dtype=torch.bfloat16), torch.ones(1, 1, dtype=torch.bfloat16)
+    sgd, method = torch.optim.SGD(net.parameters(), lr=0.0), SynapticIntelligence(net)
+    method.attach(sgd)
+    for _ in range(2000):  # gradients of 1 along steps of 2^-7: the path is 2000 2^-7
+        net.weight.data.fill_(1)
+        net.weight.grad = torch.ones_like(net.weight)
+        with torch.no_grad():
+            method._before_step(sgd, (sgd,), {})
+            net.weight -= 2**-7
+            method._after_step(sgd, (sgd,), {})
+    assert method.state_dict()["path.weight"].item() == 2000 * 2**-7
+    assert net(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("make", [EWC, SynapticIntelligence, L2Anchor, LwF])
+def test_states_of_compiled_and_plain_networks_are_the_same(make):
+    def trained(net):
+        method, x = make(net, strength=2.0), torch.eye(2)
+        sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+        method.attach(sgd)
+        net(x).square().sum().backward()
+        sgd.step()
+        method.end_task(TaskData((x, torch.arange(2)), (0, 1)))
+        return method
+
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    compiled = torch.compile(copy.deepcopy(plain), backend="eager")
+    partly = copy.deepcopy(plain)
+    partly[0] = torch.compile(partly[0], backend="eager")
+    states = [trained(net).state_dict() for net in (compiled, partly, plain)]
+    assert not [name for state in states for name in state if "_orig_mod" in name]
+    for net in (plain, compiled, partly):
+        for state in states:
+            method = make(net, strength=2.0)
+            method.load_state_dict(state)
+            for name, value in method.state_dict().items():
+                if isinstance(value, torch.Tensor):
+                    assert torch.equal(value, states[0][name]), name
+    if make is LwF:
+        assert torch.equal(method.teacher.state_dict()["2.weight"], states[0]["teacher"]["2.weight"])
+
+
+def test_importances_of_a_compiled_network_are_those_of_the_plain_one():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    compiled = torch.compile(plain, backend="eager")
+    penalties = [QuadraticPenalty(net) for net in (plain, compiled)]
+    for penalty in penalties:
+        penalty.consolidate({f"_orig_mod.{name}": torch.ones_like(p) for name, p in plain.named_parameters()})
+        assert all((value == 1).all() for value in penalty.importance.values())
+
+
+@pytest.mark.parametrize("freeze", [freeze_body, lambda net: FrozenBody(net).end_task(TaskData(()))])
+def test_the_head_of_a_compiled_network_is_its_last_layer(freeze):
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    freeze(torch.compile(net, backend="eager"))
+    assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]

@@ -72,6 +72,7 @@ PACKAGES = (
     "analysis.verify",
     "continual",
     "continual.anml",
+    "meta",
     "generative.design",
     "generative.diffusion",
     "learned.blur",
@@ -182,8 +183,8 @@ class Scheduler:
 
     config, betas, timesteps = types.SimpleNamespace(prediction_type="epsilon"), torch.full((30,), 0.1), (1,)
 
-    def step(self, noise, t, x, generator):
-        return types.SimpleNamespace(prev_sample=x)
+    def step(self, model_output, timestep, sample, generator):
+        return types.SimpleNamespace(prev_sample=sample)
 
     def set_timesteps(self, count):
         pass

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import nn
 
-from engram import agents, continual, optim
+from engram import agents, continual, meta, optim
 from engram.agents import (
     A2C,
     BCO,
@@ -151,10 +151,10 @@ BOUNDS = [
     (AdamRule, {"tensors": NATURAL}),
     (made(GatedCoordinateRule, generator=GENERATOR), {"tensors": NATURAL, "hidden": COUNT}),
     (made(AntitheticES, weight()), {"sigma": POSITIVE, "shaping": one_of(None, "rank", "zscore")}),
-    (made(auto_groups, nn.Conv1d(1, 1, 3)), {"linear": one_of("none", "left", "right", "kron", "lowrank")}),
+    (made(auto_groups, nn.Conv1d(1, 1, 3)), {"linear": one_of("none", "left", "scalar")}),
     (made(CMAES, weight()), {"sigma": POSITIVE, "population_size": ((4,), (3,))}),
     (made(RMSpropEpsInside, weight()), {"lr": NOT_NEGATIVE, "alpha": SHARE, "eps": POSITIVE}),
-    (made(FOP, weight()), {"lr": NOT_NEGATIVE, "rank": COUNT, "update_every": COUNT, "eps": NOT_NEGATIVE}),
+    (made(FOP, weight(), base="adam"), {"lr": NOT_NEGATIVE, "eps": NOT_NEGATIVE}),
     (made(FOP, weight()), {"base": one_of("sgd", "adam", "adamw"), "placement": one_of("velocity", "gradient")}),
     (made(evaluate, [torch.ones(3)], torch.square), {"n_jobs": COUNT, "parts": COUNT}),
     (A2C, {"entropy_coefficient": NOT_NEGATIVE}),
@@ -177,6 +177,7 @@ BOUNDS = [
     ),
     (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"hidden_size": COUNT, "episodes": COUNT, "gamma": SHARE}),
     (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"network": one_of("lstm", "plastic", "modulated")}),
+    (made(agents.RecurrentAgent, BOX, TWO, rng=RNG), {"truncation": one_of("bootstrap", "terminal")}),
     (agents.VectorActor(CART_POLES, CURIOUS, GENERATOR).rollout, {"steps": COUNT}),
     (
         made(agents.IntrinsicReward, CART_POLES, agents.HashCounts((4,), 2, bits=4, generator=GENERATOR)),
@@ -234,7 +235,7 @@ BOUNDS = [
         made(continual.gradient_magnitude, LINEAR, [torch.eye(2)]),
         {"n_samples": COUNT, "output": one_of("logits", "softmax"), "norm": one_of("l2sq", "l1", "vector")},
     ),
-    (made(continual.FastWeights, LINEAR), {"order": ((1, 2), (0, 3))}),
+    (made(meta.FastWeights, LINEAR), {"order": ((1, 2), (0, 3))}),
     (
         made(continual.train_on_tasks, LINEAR, TASKS, continual.EWC(LINEAR), SGD(LINEAR.parameters()), draw=len),
         {"steps": COUNT},
@@ -300,14 +301,11 @@ BOUNDS = [
         | {"lengths": (((1, 1),), ((0, 1), (2, 1)))},
     ),
     (made(FOP, weight()), dict.fromkeys(("momentum", "dampening", "weight_decay", "rho"), NOT_NEGATIVE)),
-    (made(FOP, weight()), {"betas": (((0.0, 0.0),), ((1.0, 0.0), (0.0, 1.0), (0.9,)))}),
+    (made(FOP, weight(), base="adam"), {"betas": (((0.0, 0.0),), ((1.0, 0.0), (0.0, 1.0), (0.9,)))}),
     (made(FOP, weight()), {"eig_range": (((1.0, 1.0), None), ((0.0, 1.0), (1.001, 2.0), (0.5, 0.999), (1.0,)))}),
-    (made(FOP, weight()), {"hypergrad_norm": one_of("cosine", "none"), "structure": one_of("auto", "none", "diag")}),
-    (made(FOP, weight()), {"precond_norm": one_of("none", "project", "trace"), "foreach": one_of(None, True, False)}),
-    (
-        made(optim.block_view, torch.ones(2, 2)),
-        {"structure": one_of("left", "right", "kron", "full", "lowrank", "diag")},
-    ),
+    (made(FOP, weight()), {"hypergrad_norm": one_of("cosine", "none"), "structure": one_of("auto", "none", "left")}),
+    (made(FOP, weight()), {"foreach": one_of(None, True, False)}),
+    (made(optim.block_view, torch.ones(2, 2)), {"structure": one_of("left", "scalar")}),
     (made(AntitheticES, weight()), {"population_size": ((4, 6), (2, 5))}),
     (AlignProp, {"rho": SHARE}),
     (WeightMirror, {"rate": POSITIVE, "decay": SHARE}),

@@ -21,12 +21,11 @@ from engram.learned import learning_to_remember as remembering
 from engram.plasticity import Modulated, PlasticRNN
 from engram.testing.promises import no_global_draws, same, tensors
 
-BOX, TWO, LSTM, LINEAR, MATRIX = (
+BOX, TWO, LSTM, LINEAR = (
     spaces.Box(-1, 1, (2,)),
     spaces.Discrete(2),
     nn.LSTM(3, 4),
     nn.Linear(2, 3),
-    torch.ones(3, 2),
 )
 X, Y, IMAGE = torch.rand(9, 2), torch.arange(9) % 3, (1, 36, 36)
 SPARSE, RECURRENT = remembering.Topology.sparse(6, 6), remembering.Topology.recurrent(3, 2)
@@ -115,7 +114,6 @@ DRAWN = {
     "learned update": consolidated,
     "cma-es": lambda g: optim.CMAES([torch.ones(3)], generator=g).ask(),
     "antithetic": lambda g: optim.AntitheticES([torch.ones(3), torch.ones(2)], population_size=6, generator=g).ask(),
-    "fop": lambda g: optim.FOP([MATRIX], structure="lowrank", rank=1, generator=g).preconditioner(MATRIX),
     "head": lambda g: continual.DHPSoftmax(2, 3, bias=True, generator=g),
     "replay": lambda g: remembered(continual.Replay(LINEAR, 4, generator=g)),
     "ewc": lambda g: remembered(continual.EWC(LINEAR, fisher="sample", generator=g)),

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from engram import agents, continual, optim
+from engram import agents, continual, meta, optim
 from engram.agents import from_spaces
 from engram.agents.running_moments import RunningMoments
 from engram.agents.tabular import Tabular
@@ -33,22 +33,23 @@ SETTINGS = {
     agents.TabularQSS: {"initial_value": 0.001, "learning_rate": 0.01, "inverse": "learned"},
     Tabular: {"gamma": 0.99, "learning_rate": 0.1},
     Tabular.train: {"max_steps": 500, "evaluations": 1},
-    agents.MFEC: {"k": 11, "gamma": 0.99, "kernel": "idw", "delta": 1e-3, "truncation": "terminal"},
+    agents.MFEC: {"k": 11, "gamma": 0.99, "kernel": "idw", "delta": 1e-3, "truncation": "bootstrap"},
     agents.NEC: {"k": 50, "n_steps": 100, "batch_size": 32, "replay_size": 10**5, "learning_starts": 50_000} | RMSPROP,
-    agents.RecurrentAgent: {"network": "lstm", "hidden_size": 32, "episodes": 1, "learning_rate": 0.01, "gamma": 0.95},
+    agents.RecurrentAgent: {"network": "lstm", "hidden_size": 32, "episodes": 1, "learning_rate": 0.01, "gamma": 0.95}
+    | {"truncation": "bootstrap"},
     from_spaces.tabular_q: {"learning_rate": 0.2},
-    agents.rollout: {"max_steps": 100_000},
+    agents.rollout: {"max_steps": 100_000, "truncation": "bootstrap"},
     continual.QuadraticPenalty: PENALTY,
     continual.EWC: PENALTY | {"fisher": "auto", "n_samples": 1024},
     continual.OnlineEWC: PENALTY | {"gamma": 1.0, "normalise": False, "fisher": "auto", "n_samples": 1024},
     continual.MAS: PENALTY | {"output": "logits", "all_outputs": False, "norm": "l2sq", "n_samples": 1024},
     continual.SynapticIntelligence: PENALTY | {"xi": 0.1},
     continual.LwF: {"strength": 1.0, "temperature": 2.0},
-    continual.Replay: {"capacity": 200},
+    continual.Replay: {"capacity": 200, "balanced": False},
     continual.DHPSoftmax: {"eta": 0.01, "alpha_scale": 0.01, "init": "fan_in", "learn_eta": True, "bias": False},
-    continual.FastWeights: {"order": 2},
-    continual.sgd: {"lr": 0.1, "momentum": 0.0},
-    continual.adam: {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8},
+    meta.FastWeights: {"order": 2},
+    meta.sgd: {"lr": 0.1, "momentum": 0.0},
+    meta.adam: {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8},
     continual.ContinualClassifier: {"hidden": (100,), "learning_rate": 0.1, "batch_size": 32, "epochs": 20},
     anml.anml_net: ANML | {"gate_channels": 112},
     anml.sanml_net: ANML,
@@ -56,7 +57,7 @@ SETTINGS = {
     anml.SequentialMetaLearner: {"fast": ("body", "head"), "inner_lr": 0.1, "order": 2, "zap": True},
     anml.learn_stream: {"lr": 1e-3, "train": ("head",)},
     anml.evaluate_lengths: {"lrs": (1e-3,), "shots": 15, "selections": 10, "runs": 10, "shuffled": False},
-    optim.FOP: SGD | {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "rho": 0.03, "rank": 8, "eig_range": (1e-2, 1e2)},
+    optim.FOP: SGD | {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "rho": 0.03, "eig_range": (1e-2, 1e2)},
     optim.RMSpropEpsInside: {"lr": RMSPROP["learning_rate"], "alpha": 0.95, "eps": 0.01},
     optim.AntitheticES: {"sigma": 0.03, "population_size": 100, "include_mean": False},
     optim.CMAES: {"sigma": 0.03, "diagonal": False},

@@ -64,6 +64,7 @@ class Hoards(Hebb):
     def init(self, weight):
         return weight.new_zeros(0)
 
+    @torch.no_grad()
     def update(self, pre, post, weight, state):
         return SynapticUpdate(super().update(pre, post, weight, None).grad, torch.cat((state, pre[0])))
 
@@ -75,6 +76,7 @@ class Precise(Hebb):
 
 
 class TakesNothing(Hebb):
+    @torch.no_grad()
     def update(self, pre, post, weight, state):
         return SynapticUpdate(-post.T @ pre / max(len(pre), 1), None)
 
@@ -83,6 +85,10 @@ class Branches(Hebb):
     def update(self, pre, post, weight, state):
         grad = super().update(pre, post, weight, state).grad
         return SynapticUpdate(grad if float(grad.sum()) < 1 else -grad, None)
+
+
+class KeepsGraphs(Hebb):
+    update = Hebb.update.__wrapped__  # without torch.no_grad
 
 
 class Transposed(Hebb):
@@ -115,6 +121,7 @@ BROKEN = {
     Precise: "float32 input gives torch.float64",
     TakesNothing: r"pre.*nothing was raised|expected ValueError",
     Branches: "vmap",
+    KeepsGraphs: "a graph is kept by 1 of",
     Transposed: "shape",
     OneTrace: "order of the samples",
     RewardedByDefault: "modulator = None",

@@ -35,7 +35,7 @@ def test_a_rate_at_which_the_loss_rises_is_not_chosen(new_run):
 
 
 def test_a_rate_decays_from_its_start_to_0(new_run):
-    optimizer = FOP([torch.zeros(2, requires_grad=True)], lr=0.1, structure="full")
+    optimizer = FOP([torch.zeros(2, requires_grad=True)], lr=0.1, structure="scalar")
     rates = []
     for step in (0, 50, 99):
         cosine.decay(optimizer, 0.1, step, 100)

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from engram.generative.diffusion import CondUNet, DiffusersUNet, GaussianDiffusion, SchedulerDiffusion
+from engram.generative.diffusion import (
+    CondUNet,
+    DiffusersUNet,
+    ExactDenoiser,
+    GaussianDiffusion,
+    SchedulerDiffusion,
+    linear_betas,
+    signal_rates,
+    zero_terminal_snr,
+)
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("default")  # a warning of another library's own is not ours to mend
@@ -115,3 +124,54 @@ def test_a_network_that_would_ignore_labels_is_refused():
 def test_a_scheduler_that_scales_noisy_images_is_refused():
     with pytest.raises(ValueError, match=r"init_noise_sigma = .*: expected 1"):
         SchedulerDiffusion(diffusers.EulerDiscreteScheduler(100))
+
+
+OTHERS = ["PNDM", "DEISMultistep", "DPMSolverMultistep", "DPMSolverSinglestep", "UniPCMultistep", "SASolver", "LCM",
+          "TCD", "DDIMParallel", "DDPMParallel", "CogVideoXDDIM"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_schedulers_draw_what_the_exact_denoiser_knows_and_the_same_again(name):
+    scheduler = getattr(diffusers, f"{name}Scheduler")(num_train_timesteps=100)
+    diffusion = SchedulerDiffusion(scheduler)
+    exact = ExactDenoiser(diffusion, lambda labels: labels.view(-1, 1, 1, 1).expand(-1, 1, 4, 4))
+    labels = torch.tensor([[0.5], [-0.25]])
+    images, again = (diffusion.sample(exact, labels, (1, 4, 4), generator=seeded(), steps=20).images for _ in "ab")
+    assert torch.equal(images, again)
+    assert torch.allclose(images, exact.image(labels), atol=0.12)  # TCD leaves a little noise
+
+
+def test_images_are_clipped_as_the_scheduler_does():
+    clipped = diffusers.DDIMScheduler(clip_sample_range=3.0)
+    assert [SchedulerDiffusion(scheduler).clip for scheduler in (clipped, diffusers.PNDMScheduler())] == [3.0, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("DDIMInverse", "its steps go from 0 to .*: expected from noise to images"),
+        ("DPMSolverMultistepInverse", "its steps go from 0 to .*: expected from noise to images"),
+        ("CogVideoXDPM", "its step needs old_pred_original_sample, timestep_back: expected"),
+        ("RePaint", "prediction_type = None: expected"),
+        ("IPNDM", "prediction_type = None: expected"),
+        ("HeunDiscrete", "init_noise_sigma"),
+    ],
+)
+def test_schedulers_that_do_something_else_are_refused(name, pattern):
+    labels = torch.zeros(2, 1)
+    with pytest.raises(ValueError, match=pattern):
+        SchedulerDiffusion(getattr(diffusers, f"{name}Scheduler")(num_train_timesteps=100)).sample(
+            lambda x, t, labels: x, labels, (1, 4, 4), generator=seeded()
+        )
+
+
+def test_rescaled_schedules_are_the_same():
+    options = {"num_train_timesteps": 100, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    scheduler = diffusers.DDIMScheduler(beta_schedule="linear", timestep_spacing="trailing", **options)
+    assert torch.allclose(zero_terminal_snr(linear_betas(100)).float(), scheduler.betas, atol=1e-6)
+    diffusion = SchedulerDiffusion(scheduler)
+    assert signal_rates(diffusion.betas)[-1] == 0
+    exact = ExactDenoiser(diffusion, lambda labels: labels.view(-1, 1, 1, 1).expand(-1, 1, 4, 4))
+    labels = torch.tensor([[0.5], [-0.25]])
+    images = diffusion.sample(exact, labels, (1, 4, 4), generator=seeded()).images
+    assert torch.allclose(images, exact.image(labels), atol=0.01)

@@ -21,6 +21,7 @@ from engram.generative.design import (
     SeqCNN,
     cluster_reduce,
     consensus,
+    decode,
     differentiated,
     encode,
     optimizer_of,
@@ -308,14 +309,57 @@ def test_a_sequence_with_several_labels_is_told_and_may_take_their_mean():
 
 def test_predictions_far_above_all_that_was_measured_are_told():
     tokens = np.random.default_rng(3).choice([0, 1, 3], size=(80, 8))
-    tokens[::2, 3] = 2  # at most one G: more of them are beyond the data
-    sequences = ["".join("ACGT"[token] for token in row) for row in tokens]
+    tokens[np.arange(0, 80, 2), np.arange(40) % 8] = 2  # at most one G: more of them are beyond the data
+    sequences, y = ["".join("ACGT"[token] for token in row) for row in tokens], (tokens == 2).sum(1)
     steep = GGS("ACGT", random_state=0, **(SMALL | {"rounds": 8, "lr": 1e-2, "gamma": 0.0}))
-    with pytest.warns(UserWarning, match=r"extrapolation: .* a median of 2\..*, where 1 is the most measured"):
-        best = steep.fit(sequences, (tokens == 2).sum(1)).sample(4)
+    with pytest.warns(UserWarning, match=r"extrapolation: .* a median of [3-5]\..*, where 1 is the most measured"):
+        best = steep.fit(sequences, y).sample(4)
     assert min(row.count("G") for row in best) > 2
-    flat = clone(steep).set_params(gamma=1.0)  # with no such warning
-    assert flat.fit(sequences, (tokens == 2).sum(1)).predict(flat.sample(4)).max() < 2
+    flat = clone(steep).set_params(rounds=1, gamma=1.0)  # with no such warning
+    assert flat.fit(sequences, y).predict(flat.sample(4)).max() < 2
+
+
+def epistatic(seed, n):
+    """Return random sequences of four letters of twenty, and the exponential of random site and pair terms."""
+    rng = np.random.default_rng(seed)
+    sites, pairs = rng.normal(size=(4, 20)), rng.normal(size=(3, 20, 20))
+    tokens = np.unique(rng.integers(20, size=(n, 4)).astype(np.uint8), axis=0)
+
+    def truth(rows):
+        rows = rows.astype(int)
+        return np.exp(sites[np.arange(4), rows].sum(1) + sum(pairs[n, rows[:, n], rows[:, n + 1]] for n in range(3)))
+
+    return tokens, truth
+
+
+def test_designs_are_the_same_in_any_unit_of_the_labels():
+    tokens, truth = epistatic(0, 600)
+    y, sequences = truth(tokens), decode(tokens)
+    design = GGS(kernel=3, n_nodes=1000, rounds=6, channels=32, random_state=0)
+    designed = design.fit(sequences, y).sample(32)
+    predicted, labels = design.predict(designed), design.labels_
+    assert np.median(truth(encode(designed))) > 3 * y.mean()
+    assert np.corrcoef(design.predict(sequences), y)[0, 1] > 0.3
+    for scale, offset in ((1, 60), (1000, 0), (0.01, -3)):
+        assert design.fit(sequences, scale * y + offset).sample(32) == designed
+        np.testing.assert_allclose(design.predict(designed), scale * predicted + offset, rtol=1e-6)
+        np.testing.assert_allclose(design.labels_, scale * labels + offset, rtol=1e-6)
+
+
+def test_a_network_that_is_worse_than_the_mean_of_its_own_labels_is_told():
+    sequences, y = written(4)
+    lazy = GGS("ACGT", random_state=0, **(SMALL | {"epochs": 1, "smooth_epochs": 1, "lr": 0.0}))
+    worse = r"the network predicts what it learned worse than their mean would \(a squared error of"
+    with pytest.warns(UserWarning, match=f"^y: {worse}"), pytest.warns(UserWarning, match=f"^labels_: {worse}"):
+        lazy.fit(sequences, y)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1, 60), (1000, 0)])
+def test_the_parents_of_adalead_are_the_same_in_any_unit(scale, offset):
+    tokens, scores = tokens_of(0, 6, 4, 4), np.arange(6) / 3  # 1 / 5 of the range is the step between two scores
+    alone = {"recombination": 0.0, "mutation": 0.0, "population_size": 50, "vocab": 4}
+    search = AdaLead(tokens, scale * scores + offset, kappa=0.2, **alone)
+    assert {row.tobytes() for row in search.ask()} == {row.tobytes() for row in tokens[4:]}
 
 
 @pytest.mark.parametrize(
@@ -325,8 +369,10 @@ def test_predictions_far_above_all_that_was_measured_are_told():
         ({"gamma": -1.0}, "gamma = -1"),
         ({"clusters": 0}, "clusters = 0"),
         ({"n_proposals": 0}, "n_proposals = 0"),
-        ({"kernel": 9}, "length = 8: expected at least 9"),
+        ({"kernel": 9}, "kernel = 9: expected at most 8"),
         ({"n_nodes": 3}, "n_nodes = 3"),
+        ({"epochs": 0}, "^epochs = 0"),
+        ({"smooth_epochs": 0}, "^smooth_epochs = 0"),
     ],
 )
 def test_bad_settings_of_the_estimator(arguments, pattern):

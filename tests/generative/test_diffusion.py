@@ -13,6 +13,7 @@ from engram.generative.diffusion import (
     linear_betas,
     position_encoding,
     signal_rates,
+    zero_terminal_snr,
 )
 from engram.generative.diffusion.cond_unet import encode
 from engram.testing.promises import no_global_draws
@@ -35,6 +36,32 @@ def test_schedules_to_seven_digits():
     assert linear[[0, 499]].tolist() == pytest.approx([0.9999, 0.0785872], abs=5e-8)
     assert linear[999].item() == pytest.approx(4.03583e-5, rel=2e-6)
     assert cosine_betas(100)[-1] == 0.999
+
+
+def test_a_rescaled_schedule_ends_without_signal_and_starts_as_it_did():
+    betas = linear_betas(1000)
+    rescaled = zero_terminal_snr(betas)
+    signal, before = signal_rates(rescaled), signal_rates(betas)
+    assert signal[-1] == 0
+    assert rescaled[-1] == 1
+    assert signal[0] == before[0]
+    root, root_before = signal.sqrt(), before.sqrt()
+    linear = (root_before - root_before[-1]) * root_before[0] / (root_before[0] - root_before[-1])
+    assert torch.allclose(root, linear, rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="prediction = 'eps': expected 'v' or 'x0'"):
+        GaussianDiffusion(1000, rescaled)
+    with pytest.raises(ValueError, match="betas lie from"):
+        signal_rates(rescaled.flip(0))  # no signal, and then some
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+@pytest.mark.parametrize("options", [{}, {"eta": 0.5}, {"sampler": "ddpm"}])
+def test_the_exact_denoiser_draws_its_images_from_noise_without_signal(prediction, options):
+    diffusion = GaussianDiffusion(50, zero_terminal_snr(linear_betas(50)), prediction)
+    exact = ExactDenoiser(diffusion, lambda labels: labels.view(-1, 1, 1, 1).expand(-1, 1, 4, 4))
+    labels = torch.tensor([[0.5], [-0.25]], dtype=torch.float64)
+    images = diffusion.sample(exact, labels, (1, 4, 4), generator=seeded(), **options).images
+    assert torch.allclose(images, exact.image(labels), atol=1e-9)
 
 
 def test_encodings_as_computed_by_hand():
@@ -162,7 +189,7 @@ IMAGES = torch.ones(2, 3), torch.tensor([0, -1])
             r"output of model.shape = \(1, 3\): expected \(2, 3\)",
         ),
         (lambda: GaussianDiffusion(9).noised(IMAGES[0], torch.ones(2), IMAGES[0]), "t.*float32"),
-        (lambda: GaussianDiffusion(3, torch.tensor([0.1, 0.2, 1.0])), "betas lie from 0.1 to 1"),
+        (lambda: GaussianDiffusion(3, torch.tensor([0.1, 1.0, 0.2])), "betas lie from 0.1 to 1"),
         (lambda: GaussianDiffusion(3, torch.full((2,), 0.1)), "schedule.shape"),
         (lambda: signal_rates(torch.tensor([0.1])), "at least two steps"),
         (lambda: position_encoding(torch.ones(2), 5), "features = 5: expected an even number"),
@@ -195,3 +222,11 @@ def test_a_schedule_is_copied():
     diffusion = GaussianDiffusion(10, schedule=schedule)
     schedule.zero_()
     assert diffusion.betas.all()
+
+
+def test_images_that_samplers_would_clip_are_told():
+    images, labels = torch.full((3, 1, 4, 4), 255.0), torch.zeros(3, 2)
+    with pytest.warns(UserWarning, match=r"x0 has values up to 255 in size, but samples are clipped at clip = 1"):
+        GaussianDiffusion(10).loss(lambda x, t, labels: x, images, labels, seeded())
+    GaussianDiffusion(10, clip=None).loss(lambda x, t, labels: x, images, labels, seeded())
+    GaussianDiffusion(10).loss(lambda x, t, labels: x, images / 255, labels, seeded())

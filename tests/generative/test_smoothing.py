@@ -44,17 +44,27 @@ def test_a_star_in_closed_form():
 @pytest.mark.parametrize("metric", ["hamming", "euclidean"])
 @pytest.mark.parametrize("edge_weight", ["inverse", "distance", "binary", "gaussian"])
 @pytest.mark.parametrize("laplacian", LAPLACIANS)
-def test_it_solves_the_dense_system(metric, edge_weight, laplacian):
+@pytest.mark.parametrize("center", [True, False])
+def test_it_solves_the_dense_system(metric, edge_weight, laplacian, center):
     X, y = sequences(0, 60, 6, 4), np.random.default_rng(1).normal(size=60)
     X = np.unique(X, axis=0)
     y = y[: len(X)]
-    smoother = GraphLabelSmoother(0.7, k=5, metric=metric, edge_weight=edge_weight, laplacian=laplacian, tol=1e-13).fit(
-        X, y
-    )
-    laplacian_matrix = dense(smoother)
-    solved = np.linalg.solve(np.eye(len(y)) + 0.7 * laplacian_matrix, y)
+    options = {"metric": metric, "edge_weight": edge_weight, "laplacian": laplacian, "center": center}
+    smoother = GraphLabelSmoother(0.7, k=5, tol=1e-13, **options).fit(X, y)
+    offset = y.mean() if center else 0
+    solved = offset + np.linalg.solve(np.eye(len(y)) + 0.7 * dense(smoother), y - offset)
     np.testing.assert_allclose(smoother.smoothed_, solved, atol=1e-8)
     assert smoother.variation(smoother.smoothed_) < smoother.variation(y)
+
+
+@pytest.mark.parametrize("laplacian", LAPLACIANS)
+def test_smoothing_does_not_depend_on_the_unit_and_offset_of_the_labels(laplacian):
+    X, y = np.unique(sequences(0, 60, 6, 4), axis=0), np.random.default_rng(1).normal(size=60)
+    smoother = GraphLabelSmoother(k=5, laplacian=laplacian)
+    smoothed = smoother.fit_transform(X, y[: len(X)])
+    for scale, offset in ((1, 1e7), (1000, 0), (-1e-3, 5)):
+        shifted = smoother.fit_transform(X, scale * y[: len(X)] + offset)
+        np.testing.assert_allclose((shifted - offset) / scale, smoothed, atol=1e-6)
 
 
 def test_the_graph_is_the_union_of_neighbours():
@@ -81,7 +91,7 @@ def test_gamma_at_its_ends():
     )
     smoother = GraphLabelSmoother(**most).fit(X, y)
     root = np.sqrt(smoother.degree_) / np.linalg.norm(np.sqrt(smoother.degree_))
-    np.testing.assert_allclose(smoother.smoothed_, root * (root @ y), atol=1e-6)
+    np.testing.assert_allclose(smoother.smoothed_ - y.mean(), root * (root @ (y - y.mean())), atol=1e-6)
 
 
 def test_parts_that_are_not_joined_are_told_and_smoothed_alone():

@@ -174,8 +174,10 @@ def test_an_answer_names_claims_with_their_verdicts():
     answered = replace(experiment, answer=f"It does <so> [{first}: holds], at\n    a cost.")
     assert answered.answered == {first: "holds"}
     link = f'<a class="said" href="#claim-pattern-completion-{first}" title="{first}">(holds)</a>'
-    page = as_html(section(answered, results_of(answered)))
-    assert f"It does &lt;so&gt; {link}, at a cost." in page
+    results = results_of(answered)
+    assert link not in as_html(section(answered, results)), "the answer is that of our recorded run"
+    page = as_html(section(answered, replace(results, is_recorded=True)))
+    assert f"Our recorded run: It does &lt;so&gt; {link}, at a cost." in page
     assert f'id="claim-pattern-completion-{first}"' in page, "where claims of several experiments are on one page"
     with pytest.raises(ValueError, match=f"answer = 'nothing': expected one of '{first}'"):
         replace(experiment, answer="It does [nothing: holds].")

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_a_worker_that_has_another_code_or_folder_refuses_and_writes_nothing(toy
     job = prepare(trial, tmp_path / "toy", stop)
     if other == "code":
         token(stop).touch()
-        stop.with_suffix(".code").write_text(json.dumps({"toy_experiments.py": "0" * 64}))
+        job = replace(job, made_by={**job.made_by, "files": {"toy_experiments.py": "0" * 64}})
     status = perform(job)
     assert status.state == "failed"
     said = "toy_experiments.py on .*: install the same" if other == "code" else "is not the folder of the run"
@@ -152,7 +153,7 @@ def odd_trial(config: Odd, run: Run) -> Any:
     if config.returns == "surrogate":
         raise RuntimeError("no file \udcff.txt")
     if config.returns == "undecodable":
-        Path(os.fsdecode(b"undecodable-\xff.txt")).read_text()
+        run.uses(os.fsdecode(b"undecodable-\xff.txt"))
     if config.returns == "exit":
         raise SystemExit("usage: tool FILE")
     return {"nothing": None, "list": [1.0], "array": {"loss": np.ones(2)}}.get(config.returns, {})

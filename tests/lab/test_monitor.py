@@ -19,8 +19,8 @@ def jobs_in(folder, statuses):
         trial_folder = TrialFolder(folder / str(seed))
         trial_folder.path.mkdir()
         trial_folder.set_status(status)
-        trial = Trial("toy", "arm", print, None, 100.0, seed, "cpu", 1)
-        jobs.append(Job(trial, {}, trial_folder, folder / "stop", 60.0, False))
+        trial = Trial("toy", 1, "arm", print, None, 100.0, seed, "cpu", 1)
+        jobs.append(Job(trial, {}, {}, trial_folder, folder / "stop", 60.0, False))
     return jobs
 
 

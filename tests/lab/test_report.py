@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import engram
+from engram import registry
 from engram.lab import Claim, metric
 from engram.lab.claim import JudgedClaim
-from engram.lab.report import beside_criterion
+from engram.lab.report import as_html, beside_criterion, section
 
 ERROR = metric("error")("main")
 CONDITIONS = {"at most": ERROR <= 0.5, "at least": ERROR >= 0.5, "within": ERROR.within(0.5, 0.25)}
@@ -44,3 +47,21 @@ def test_what_no_run_decides_and_what_has_no_interval_has_no_row():
     for verdict in ("identity", "not testable here"):
         assert beside_criterion(judged(CONDITIONS["at most"], 0.4, 0.3, 0.5, verdict)) is None
     assert beside_criterion(judged(CONDITIONS["at most"], math.nan, math.nan, math.nan)) is None
+
+
+def answer(toy, tmp_path, **options):
+    """The sentences above a run."""
+    engram.run(toy, runs=tmp_path, jobs=1, progress=False, **options)
+    page = as_html(section(registry.get("experiments", toy), engram.load(toy, tmp_path)))
+    return " ".join(re.sub("<[^>]*>", "", re.search('<p class="answer">(.*?)</p>', page, re.DOTALL)[1]).split())
+
+
+def test_a_report_says_what_its_own_run_has_shown(toy, tmp_path):
+    own = answer(toy, tmp_path / "whole", preset="laptop", episodes=60)
+    assert own == "In this run 1 of 2 claims reproduced. Met: it learns. Not met: it is perfect."
+    part = answer(toy, tmp_path / "part", preset="laptop", arms=["momentum"])
+    assert part == "In this run 1 of 1 claims reproduced. Met: it learns."
+    smoke = answer(toy, tmp_path / "smoke", preset="smoke")
+    assert smoke == "Preset smoke shows that the code runs; it judges no claim. To judge them: engram run toy."
+    broken = answer(toy, tmp_path / "broken", preset="smoke", arms=["momentum"], misbehave="raise")
+    assert broken == "No trial of this run has finished, so it shows nothing yet."

@@ -24,9 +24,9 @@ from engram import cli, registry
 from engram.lab import CorruptFileError, Results, load
 from engram.lab.export import export
 from engram.lab.folder import TrialFolder
-from engram.lab.laboratory import stoppable
 from engram.lab.loop import Run
 from engram.lab.report import plot
+from engram.lab.stop import stoppable
 from engram.memory import AssociativeStore
 from engram.storage import checkpoint
 from engram.storage.files import read_sealed, write_sealed
@@ -392,7 +392,7 @@ def test_what_killed_runs_left_is_swept_and_what_goes_on_stays(tmp_path):
         second.touch()
         assert {path.name for path in tmp_path.iterdir()} == {
             second.name,
-            *(stop.with_suffix(suffix).name for stop in (first, second) for suffix in (".run", ".code")),
+            *(stop.with_suffix(".run").name for stop in (first, second)),
         }
         with stoppable(tmp_path, quiet):
             assert second.exists()

@@ -142,7 +142,7 @@ def test_a_look_that_time_cuts_short_judges_nothing_and_goes_on_later(tmp_path, 
         yield is_over
 
     with monkeypatch.context() as patch:
-        patch.setattr("engram.lab.laboratory._time_limit", limit)
+        patch.setattr("engram.lab.laboratory.time_limit", limit)
         results = run(study, runs=tmp_path, until_decided=True, at_most=60, progress=False, jobs=1)
     assert [trial.state for trial in results.trials] == ["finished"] * 5
     assert results.claims()[0].is_open

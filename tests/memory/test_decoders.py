@@ -6,6 +6,7 @@ import torch
 from scipy.sparse import csr_array
 
 from engram.memory import (
+    BipartiteGraph,
     ExpanderMemory,
     array_graph,
     belief_propagation,
@@ -45,6 +46,41 @@ def test_beliefs_on_a_tree_are_exact():
     posterior = flip**wrong * (1 - flip) ** (4 - wrong)
     one = posterior @ even.double()
     assert torch.allclose(beliefs.log_ratio, ((posterior.sum(1, keepdim=True) - one) / one).log())
+
+
+def test_a_check_of_one_bit_and_a_bit_without_checks_are_believed():
+    """The posterior of all words, those included that arrive valid, given disjoint checks."""
+    every, flip = torch.tensor(list(itertools.product((0, 1), repeat=5))), 0.2
+    H = torch.tensor([[1, 0, 0, 0, 0], [0, 1, 1, 1, 0]])
+    codewords = every[((every @ H.T) % 2 == 0).all(1)]
+    assert len(codewords) == 8
+    beliefs = belief_propagation(H.numpy(), every, flip)
+    wrong = (every[:, None] != codewords).sum(2).double()
+    posterior = flip**wrong * (1 - flip) ** (5 - wrong)
+    one = posterior @ codewords.double()
+    log_ratio = ((posterior.sum(1, keepdim=True) - one) / one).log()
+    assert torch.allclose(beliefs.log_ratio[:, 1:], log_ratio[:, 1:])
+    assert (beliefs.x[:, 0] == 0).all()
+    assert (beliefs.log_ratio[:, 0] > 20).all()
+    valid = ((every @ H.T) % 2 == 0).all(1)
+    assert torch.equal(beliefs.x[valid].long(), every[valid])
+    certain = belief_propagation([[1, 0]], torch.ones(1, 2), 1e-20)
+    assert (certain.x.tolist(), certain.converged.tolist()) == ([[0, 1]], [True])
+
+
+@pytest.mark.parametrize("order", ["max", "random", "parallel", "wta"])
+def test_a_check_of_one_bit_is_obeyed_and_a_bit_without_checks_is_kept(order):
+    H = [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 1, 0, 1, 0]]
+    every = torch.tensor(list(itertools.product((0, 1), repeat=5)))
+    decoded = bit_flip_decode(H, every, order=order, generator=seeded())
+    assert decoded.satisfied.all()
+    assert torch.equal(decoded.x[:, 4].long(), every[:, 4])
+    assert not decoded.x[:, 0].any()
+    with pytest.warns(UserWarning, match="H falls into 3 parts"):
+        graph = BipartiteGraph.from_parity_check(H)
+    assert graph.parity_check().tolist() == H
+    assert ExpanderMemory(graph).n_states_log2 == 2
+    assert graph.expansion(2) == 3 / 4
 
 
 def test_belief_propagation_corrects_what_flips_do_not():

@@ -434,6 +434,20 @@ def test_what_cannot_be_stored_or_read_is_named(tmp_path, no_file_larger_than):
         NOODL.load(path)
 
 
+def test_a_code_by_matching_pursuit_has_at_most_all_atoms():
+    X = np.random.default_rng(0).normal(size=(20, 50))
+    model = NOODL(3, transform_algorithm="omp", random_state=0, max_iter=1, coef_min="auto").fit(X)  # a tenth is 5
+    least_squares = X @ np.linalg.pinv(model.components_)
+    np.testing.assert_allclose(model.transform(X), least_squares)
+    np.testing.assert_allclose(model.set_params(transform_n_nonzero_coefs=3).transform(X), least_squares)
+    with pytest.raises(ValueError, match="transform_n_nonzero_coefs = 4: expected 1 to 3"):
+        model.set_params(transform_n_nonzero_coefs=4).transform(X)
+    for call in (model.fit, NOODL(3, transform_algorithm="omp", transform_n_nonzero_coefs=4).partial_fit):
+        with pytest.raises(ValueError, match="transform_n_nonzero_coefs = 4: expected 1 to 3"):
+            call(X)
+    assert np.isfinite(NOODL(3, transform_n_nonzero_coefs=4, random_state=0).fit(X).transform(X)).all()
+
+
 GOOD = np.eye(4)
 BAD = {
     "width": (lambda: NOODL().partial_fit(GOOD).partial_fit(GOOD[:, :3]), "X has 3 features.*expecting 4"),

@@ -151,3 +151,12 @@ def test_centres_are_copies():
     model.partial_fit(np.array([[1.0], [6.0]]))
     assert np.array_equal(centres, before[0])
     assert np.array_equal(counts, before[1])
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.7e9])
+def test_distances_are_exact_far_from_0(offset):
+    model = OnlineKMeans(2).fit([[offset], [offset + 5]])
+    assert model.transform([[offset + 1]]).tolist() == [[1, 4]]
+    X = offset + np.random.default_rng(0).integers(0, 10, size=(50, 3)).astype(float)
+    model = OnlineKMeans(7).fit(X)
+    assert model.transform(X).argmin(1).tolist() == model.predict(X).tolist()

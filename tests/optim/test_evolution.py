@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engram.numeric import parallel
 from engram.optim import CMAES, AntitheticES, evaluate, shaped
 from engram.optim import population as population_module
+from engram.plasticity import Hebb, PlasticRNN
 
 
 def sgd(params):
@@ -162,13 +163,78 @@ def test_bad_arguments_of_the_strategy_are_named(options, error, message):
     [
         (torch.zeros(3000), {}, "params hold 3000 numbers: expected at most 2000, unless diagonal"),
         (torch.zeros(2001), {}, "params hold 2001 numbers: expected at most 2000, unless diagonal"),
-        (torch.zeros(1), {}, "expected at least 2"),
+        (torch.zeros(0), {}, "params hold 0 numbers: expected at least 1"),
         (torch.ones(3, requires_grad=True) * 2, {}, r"params\[0\]: expected a floating-point leaf tensor"),
     ],
 )
 def test_bad_arguments_of_cma_es_are_named(params, options, message):
     with pytest.raises(ValueError, match=message):
         CMAES([params], **options)
+
+
+STRATEGIES = {
+    "cma-es": CMAES,
+    "diagonal": partial(CMAES, diagonal=True),
+    "antithetic": partial(AntitheticES, optimizer=partial(torch.optim.SGD, lr=0.1), population_size=10),
+}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("shape", [(), (1,)], ids=["no axis", "one axis"])
+def test_a_single_number_is_optimised(name, shape):
+    params = [torch.full(shape, 5.0)]
+    es = STRATEGIES[name](params, 0.3)
+    for _ in range(80):
+        (population,) = es.ask()
+        assert population.shape == (es.population_size, *shape)
+        es.tell(loss=(population.flatten() - 2).square())
+    assert float(params[0]) == pytest.approx(2, abs=1e-2)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_axes_of_one_make_no_difference_and_parameters_may_have_none(name):
+    few, many = [torch.tensor(5.0), torch.ones(2, 3)], [torch.full((1, 1), 5.0), torch.ones(6, 1)]
+    for params in (few, many):
+        es = STRATEGIES[name](params, 0.1)
+        for _ in range(3):
+            number, matrix = es.ask()
+            es.tell(loss=(number.flatten() - 1).square() + matrix.flatten(1).square().sum(1))
+    for param, other in zip(few, many, strict=True):
+        assert torch.equal(param.flatten(), other.flatten())
+    assert float(few[0]) < 5
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_plastic_network_whose_rate_is_a_number_evolves(name):
+    net = PlasticRNN(2, 3, rule=Hebb())
+    es = STRATEGIES[name](net.parameters(), 0.05)
+    before = [param.detach().clone() for param in net.parameters()]
+    es.tell(loss=sum(stack.reshape(len(stack), -1).square().sum(1) for stack in es.ask()))
+    assert not any(torch.equal(param, start) for param, start in zip(net.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("by", ["loss", "fitness"])
+def test_the_best_individual_is_kept(name, by):
+    params = [torch.tensor(3.0), torch.ones(2, 3)]
+    es, seen = STRATEGIES[name](params, 0.5, generator=torch.Generator().manual_seed(3)), []
+    assert es.best is None
+    assert es.best_loss == math.inf
+    for generation in range(6):
+        population = es.ask()
+        losses = population[0].square() + population[1].square().sum((1, 2)) + (0.5 * generation) ** 2
+        seen += [(float(loss), [stack[row].clone() for stack in population]) for row, loss in enumerate(losses)]
+        es.tell(**{by: losses if by == "loss" else -losses})
+        lowest, best = min(seen, key=lambda pair: pair[0])
+        assert es.best_loss == lowest
+        assert all(torch.equal(kept, tensor) for kept, tensor in zip(es.best, best, strict=True))
+    assert best is not seen[-1][1]
+    loaded = STRATEGIES[name]([torch.tensor(0.0), torch.zeros(2, 3)], 0.5)
+    loaded.load_state_dict(es.state_dict())
+    assert loaded.best_loss == es.best_loss
+    assert all(torch.equal(kept, tensor) for kept, tensor in zip(loaded.best, es.best, strict=True))
+    es.best[1].zero_()
+    assert loaded.best[1].any(), "the loaded state shares memory with its source"
 
 
 @pytest.mark.parametrize("diagonal", [False, True])

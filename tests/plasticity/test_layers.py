@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence, unpack_sequence
 
+from engram.nn.packed import each
 from engram.plasticity import (
     Instar,
     Modulated,
@@ -17,7 +18,6 @@ from engram.plasticity import (
     from_lstm,
     to_lstm,
 )
-from engram.plasticity.state import each
 from engram.testing.module import assert_close, check_module, tensors
 
 INPUTS, UNITS = 3, 4

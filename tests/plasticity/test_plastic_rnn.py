@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engram import registry
+from engram.nn.packed import each
 from engram.plasticity import (
     ClippedHebb,
     EligibilityState,
@@ -21,7 +22,6 @@ from engram.plasticity import (
     Retroactive,
     TraceState,
 )
-from engram.plasticity.state import each
 from engram.tasks import PatternCompletion
 from engram.testing.module import check_module, rebuilt, tensors, without_type_checks
 

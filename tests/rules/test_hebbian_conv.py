@@ -288,6 +288,40 @@ def test_a_training_step_is_threshold_winners_update_and_norm(options):
     torch.testing.assert_close(layer.win_rate, wins)
 
 
+def layouts(x):
+    """The same images in other layouts of memory."""
+    yield x.contiguous(memory_format=torch.channels_last)
+    yield x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+    yield torch.cat((x, x), 3)[..., : x.shape[3]]
+
+
+@pytest.mark.parametrize("batch", [1, 9])
+@pytest.mark.parametrize("options", [{}, {"fan_in": 5, "pool": 2}, {"n_winners": 2, "binary": False}], ids=repr)
+@pytest.mark.parametrize("layer_layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_the_layout_of_memory_makes_no_difference(batch, options, layer_layout):
+    x = drawn(batch, 3, 8, 8)
+
+    def learned(images, layout=torch.contiguous_format):
+        layer = HebbianConv2d(3, 6, 3, lr=0.1, **options, generator=seeded()).double().to(memory_format=layout)
+        outputs = [layer(images) for _ in range(3)]
+        return [*outputs, layer.eval()(images), layer.weight, layer.threshold.theta, layer.mask]
+
+    expected, start = learned(x), HebbianConv2d(3, 6, 3, **options, generator=seeded()).weight
+    assert (expected[4] - start).abs().max() > 0.01
+    for images in (x, *layouts(x)):
+        for tensor, reference in zip(learned(images, layer_layout), expected, strict=True):
+            torch.testing.assert_close(tensor, reference, rtol=1e-10, atol=1e-10)
+    for function in (per_sample_standardize, lambda x: k_winners(x, 2), triangle, quadrants):
+        for images in layouts(x):
+            torch.testing.assert_close(function(images), function(x))
+
+
+def test_a_threshold_keeps_no_graph():
+    threshold = AdaptiveThreshold(2, target=0.5)
+    threshold.adapt(torch.tensor([0.75, 0.25], requires_grad=True))
+    assert not threshold.theta.requires_grad
+
+
 def test_no_gradient_of_a_layer_reaches_another():
     net, images = network((4, 5, 6), lr=0.0), drawn(9, 3, 32, 32, dtype=torch.float32)
     net.requires_grad_()

@@ -54,6 +54,30 @@ def test_the_mean_of_weight_perturbation_is_the_gradient():
     assert (ours.norm() / gradient.norm()).item() == pytest.approx(1, abs=0.1)
 
 
+class Gain(nn.Module):
+    """A linear layer with a gain."""
+
+    def __init__(self, gain):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.gain = nn.Linear(3, 2), nn.Parameter(gain)
+
+    def forward(self, x):
+        return self.gain * self.layer(x)
+
+
+def test_weights_without_axes_are_perturbed_as_those_with_one():
+    rule, x, target = WeightPerturbation(), torch.randn(5, 3, generator=seeded()), torch.tensor([0, 1, 1, 0, 1])
+    grads = [
+        rule.update(model, x, target, rule.init(model, seeded())).grads
+        for model in (Gain(torch.tensor(1.5)), Gain(torch.tensor([1.5])))
+    ]
+    assert grads[0]["gain"].shape == ()
+    for name, grad in grads[1].items():
+        assert torch.equal(grads[0][name].reshape(grad.shape), grad)
+        assert grad.any()
+
+
 @pytest.mark.parametrize("draws", [1, 10, 100])
 def test_the_cosine_of_perturbation_falls_with_the_dimensions_as_it_should(draws):
     """Root mean square over random gradients: sqrt(K / (K + d + 1)) for K draws in d dimensions."""

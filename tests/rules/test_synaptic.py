@@ -339,3 +339,12 @@ def test_bad_settings_are_named(make, error, match):
 def test_slow_weights_have_one_rate():
     with pytest.raises(ValueError, match="expected one rate for all connections"):
         SlowWeights(plasticity.ClippedHebb(clip=None, connections=(3, 3)))
+
+
+def test_what_a_layer_was_trained_by_is_not_kept():
+    layer, pre, rule = torch.nn.Linear(20, 10), (torch.rand(4, 20) < 0.5).float(), PairSTDP()
+    state = rule.init(layer.weight)
+    for _ in range(3):
+        grad, state = rule.update(pre, layer(pre), layer.weight, state)
+    assert not any(tensor.requires_grad for tensor in (grad, *state))
+    assert not homeostatic_scaling(layer.weight, torch.ones(10), target=1.0).requires_grad

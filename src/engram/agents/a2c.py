@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.agents.actor_critic import ActorCritic
-from engram.agents.returns import discounted_returns
+from engram.agents.returns import TRUNCATIONS, discounted_returns
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Rollout(NamedTuple):
     rewards: Float[Tensor, "time batch"]  # 0 after the end
     mask: Bool[Tensor, "time batch"]  # whether the episode was still running
     infos: list[dict[str, Any]]  # of all environments, at each step
+    next_values: Float[Tensor, "time batch"] | None = None  # of the state after a truncation, else 0; None: all 0
 
 
 class Statistics(NamedTuple):
@@ -80,6 +81,7 @@ def rollout(
     *,
     seed: int | None = None,
     max_steps: int = 100_000,
+    truncation: str = "bootstrap",
 ) -> Rollout:
     """One episode in every environment, from a reset until all are over.
 
@@ -92,9 +94,11 @@ def rollout(
         generator: Source of the actions; they are drawn on its device.
         seed: Seed of the environments; None lets them continue with their own randomness.
         max_steps: Maximum length of an episode.
+        truncation: Value of the state after a truncated episode: ``"bootstrap"``, as the agent estimates it, or
+            ``"terminal"``, 0.
 
     Raises:
-        ValueError: The observations are not vectors.
+        ValueError: The observations are not vectors, or ``truncation`` is unknown.
         RuntimeError: Not all episodes were over after ``max_steps`` steps.
 
     Examples:
@@ -106,13 +110,14 @@ def rollout(
     """
     checks.arguments()
     checks.size("max_steps", max_steps)
+    checks.choice("truncation", truncation, TRUNCATIONS)
     like = agent.value.weight
     observation_array, _ = env.reset(seed=seed)
     if np.ndim(observation_array) != 2:
         raise ValueError(f"the observations have shape {np.shape(observation_array)}: expected (num_envs, features)")
     running, policy = np.ones(env.num_envs, dtype=bool), agent.acting(env.num_envs)
     steps: list[tuple[Tensor, ...]] = []
-    infos = []
+    infos, cut = [], dict[tuple[int, int], Any]()  # the observation after each truncated step, by step and environment
     while running.any():
         if len(steps) == max_steps:
             raise RuntimeError(f"{running.sum()} episodes were not over after max_steps = {max_steps} steps")
@@ -122,13 +127,53 @@ def rollout(
         steps.append((observation, action, torch.from_numpy(np.where(running, reward, 0.0)), torch.from_numpy(running)))
         infos.append(info)
         finished = terminations | truncations
+        if truncation == "bootstrap":
+            for row in np.flatnonzero(running & truncations & ~terminations).tolist():
+                cut[len(infos) - 1, row] = final_observation(env, row, observation_array, info)
         running = running & ~finished
         if finished.any() and running.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
             observation_array, _ = env.reset(
                 options={"reset_mask": finished}
             )  # finished environments are stepped along with the others
     observations, actions, rewards, mask = (torch.stack(column) for column in zip(*steps, strict=True))
-    return Rollout(observations, actions.to(like.device), rewards.to(like), mask.to(like.device), infos)
+    next_values = values_after(agent, observations, cut)
+    return Rollout(observations, actions.to(like.device), rewards.to(like), mask.to(like.device), infos, next_values)
+
+
+def final_observation(env: VectorEnv[Any, Any, Any], row: int, observations: Any, info: dict[str, Any]) -> Any:
+    """The observation after the last step of an episode in one environment, in any autoreset mode.
+
+    Args:
+        env: The environments.
+        row: The index of the environment.
+        observations: What ``env.step`` returned, before any reset.
+        info: The infos that it returned.
+    """
+    is_reset = env.metadata.get("autoreset_mode") is AutoresetMode.SAME_STEP
+    return np.array(info["final_obs"][row] if is_reset else observations[row])
+
+
+@torch.no_grad()
+def values_after(
+    agent: ActorCritic, observations: Float[Tensor, "time batch features"], cut: dict[tuple[int, int], Any]
+) -> Float[Tensor, "time batch"] | None:
+    """The values of the states after truncated steps, at these steps, and 0 elsewhere; None if there is none.
+
+    Args:
+        agent: The agent that acted.
+        observations: Its observations, before each action.
+        cut: The observation after each truncated step, by step and environment.
+    """
+    if not cut:
+        return None
+    followed = torch.cat((observations, observations[-1:]))
+    for (step, row), observation in cut.items():
+        followed[step + 1, row] = torch.as_tensor(observation).to(followed)
+    values = agent(followed)[0].values
+    next_values = torch.zeros_like(values[1:])
+    for step, row in cut:
+        next_values[step, row] = values[step + 1, row]
+    return next_values
 
 
 def sample_actions(logits: Float[Tensor, "batch actions"], generator: torch.Generator) -> Int[Tensor, "batch"]:
@@ -149,13 +194,15 @@ def a2c_loss(
     entropy_coefficient: float,
     author_value_bug: bool = False,
     mask: Bool[Tensor, "time batch"] | None = None,
+    next_values: Float[Tensor, "time batch"] | None = None,
 ) -> tuple[Float[Tensor, ""], Statistics]:
     """The loss of advantage actor-critic for whole episodes.
 
         L = mean over t and b of  -log pi(a) A + beta_v (R - V)^2 + beta_e sum over a of pi(a)^2,   A = R - V
 
-    where A is a constant, and R the discounted return of the episode, without bootstrap. The last term replaces an
-    entropy bonus. Non-finite inputs give a non-finite loss, as in torch's own losses.
+    where A is a constant, and R(t) = r(t) + gamma V'(t) + gamma R(t+1) the discounted return of the episode, with the
+    value V' of the state after the step at which it was truncated. The last term replaces an entropy bonus. Non-finite
+    inputs give a non-finite loss, as in torch's own losses.
 
     Args:
         log_prob: log pi(a) of the actions taken.
@@ -168,6 +215,7 @@ def a2c_loss(
         author_value_bug: Use the value of the first environment as V of all environments, as the code behind the
             published curves does.
         mask: Whether each step counts; None: all do.
+        next_values: V', a constant: 0 but at the last step of a truncated episode; None: 0 everywhere.
 
     Raises:
         ValueError: The shapes differ, a number is out of range, or no step counts.
@@ -183,7 +231,7 @@ def a2c_loss(
     """
     checks.arguments()
     shape = tuple(rewards.shape)
-    for name, tensor in {"log_prob": log_prob, "values": values, "mask": mask}.items():
+    for name, tensor in {"log_prob": log_prob, "values": values, "mask": mask, "next_values": next_values}.items():
         if tensor is not None and tuple(tensor.shape) != shape:
             raise ValueError(f"{name}.shape = {tuple(tensor.shape)}: expected that of rewards, {shape}")
     if tuple(probabilities.shape[:-1]) != shape:
@@ -198,7 +246,8 @@ def a2c_loss(
         return (numbers * counts).sum() / counts.sum()
 
     baseline = values[:, :1] if author_value_bug else values
-    error = discounted_returns(rewards, gamma) - baseline
+    outcomes = rewards if next_values is None else rewards + gamma * next_values
+    error = discounted_returns(outcomes, gamma) - baseline
     advantage = error.detach()
     policy = mean(-log_prob * advantage)
     value = mean(error.square())
@@ -230,6 +279,7 @@ def a2c_step(
         entropy_coefficient=settings.entropy_coefficient,
         author_value_bug=settings.author_value_bug,
         mask=episodes.mask,
+        next_values=episodes.next_values,
     )
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]

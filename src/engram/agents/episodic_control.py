@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.agents.exploration import ActionValues, EpsilonGreedy, Exploration
+from engram.agents.returns import TRUNCATIONS
 from engram.agents.running_scale import RunningScale
 from engram.memory import KeyValueMemory, Written
 from engram.state import check_state
@@ -50,7 +51,8 @@ class EpisodicControl(ABC):
         gamma: Discount for each step, from 0 to 1.
         kernel: Kernel that weighs the neighbours, as in ``KeyValueMemory.query``.
         delta: Constant of the kernel, as in ``KeyValueMemory.query``.
-        truncation: Value of a truncated last state: ``"terminal"``, 0, or ``"bootstrap"``, its largest action value.
+        truncation: Value of the state after a truncated episode: ``"bootstrap"``, its largest action value, or
+            ``"terminal"``, 0, as published.
         standardise: Length of an observation, to standardise each feature by its running mean and variance before it
             becomes part of a key; stored keys do not change. None: do not standardise.
     """
@@ -71,12 +73,12 @@ class EpisodicControl(ABC):
         gamma: float = 0.99,
         kernel: str = "idw",
         delta: float | str = 1e-3,
-        truncation: str = "terminal",
+        truncation: str = "bootstrap",
         standardise: int | None = None,
     ) -> None:
         checks.arguments()
         self.gamma = checks.number("gamma", gamma, minimum=0, maximum=1)
-        self.truncation = checks.choice("truncation", truncation, ("terminal", "bootstrap"))
+        self.truncation = checks.choice("truncation", truncation, TRUNCATIONS)
         if memory.tables is None:
             raise ValueError("memory.tables = None: expected one table for each action")
         if k > memory.capacity:
@@ -155,7 +157,7 @@ class EpisodicControl(ABC):
             reward: Its reward.
             terminated: Whether it terminated the episode.
             truncated: Whether the episode was truncated.
-            observation: The next observation; needed only at a truncation with ``truncation="bootstrap"``.
+            observation: The next observation; needed only at a truncation, to bootstrap from it.
 
         Raises:
             RuntimeError: There was no action.

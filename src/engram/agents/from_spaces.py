@@ -92,31 +92,45 @@ def tabular_q(
     return TabularQ(*grid, actions, rng=rng, exploration=EXPLORATION, learning_rate=learning_rate)
 
 
-def mfec(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, rng: np.random.Generator) -> MFEC:
+def mfec(
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    *,
+    rng: np.random.Generator,
+    truncation: str = "bootstrap",
+) -> MFEC:
     """Model-free episodic control with a thousand rows for each action.
 
     Args:
         observation_space: A ``Box`` of vectors.
         action_space: A ``Discrete`` that starts at 0.
         rng: Source of all randomness.
+        truncation: Value of the state after a truncated episode, as in ``EpisodicControl``.
     """
     checks.arguments()
     actions, features = discrete_actions(action_space), features_of(observation_space)
     memory = KeyValueMemory(ROWS, features, tables=actions, generator=seeded(rng))
-    return MFEC(memory, rng=rng, exploration=EXPLORATION)
+    return MFEC(memory, rng=rng, exploration=EXPLORATION, truncation=truncation)
 
 
-def nec(observation_space: spaces.Space[Any], action_space: spaces.Space[Any], *, rng: np.random.Generator) -> NEC:
+def nec(
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    *,
+    rng: np.random.Generator,
+    truncation: str = "bootstrap",
+) -> NEC:
     """Neural episodic control with a thousand rows for each action; it is slow, so its learning rate is fixed.
 
     Args:
         observation_space: A ``Box`` of vectors.
         action_space: A ``Discrete`` that starts at 0.
         rng: Source of all randomness.
+        truncation: Value of the state after a truncated episode, as in ``EpisodicControl``.
     """
     checks.arguments()
     actions, features, generator = discrete_actions(action_space), features_of(observation_space), seeded(rng)
     memory = DND(ROWS, KEYS, tables=actions, generator=generator)
     encoder = vector_encoder(features, KEYS, generator=generator)
     options: dict[str, Any] = {"exploration": EXPLORATION, "learning_starts": 500, "learning_rate": 5e-4}
-    return NEC(memory, encoder, rng=rng, k=11, **options)
+    return NEC(memory, encoder, rng=rng, k=11, truncation=truncation, **options)

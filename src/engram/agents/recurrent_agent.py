@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from engram import checks
-from engram.agents.a2c import A2C, Rollout, a2c_step
+from engram.agents.a2c import A2C, Rollout, a2c_step, values_after
 from engram.agents.actor_critic import meta_actor_critic, plastic_actor_critic
 from engram.agents.from_spaces import discrete_actions, seeded
 from engram.agents.replay import features_of
+from engram.agents.returns import TRUNCATIONS
 from engram.nn.initial import uniform
 from engram.plasticity import ClippedHebb, Modulated, PlasticityRule
 from engram.state import check_state, form_of
@@ -33,6 +34,7 @@ class Steps:
     inputs: list[Tensor] = field(default_factory=list)  # each (inputs,)
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
+    last: list[Tensor] = field(default_factory=list)  # the input after a truncation; else empty
 
 
 class RecurrentAgent:
@@ -51,6 +53,8 @@ class RecurrentAgent:
         episodes: Number of episodes in each learning step.
         learning_rate: Learning rate of Adam.
         gamma: Discount for each step, from 0 to 1.
+        truncation: Value of the state after a truncated episode: ``"bootstrap"``, as the critic estimates it, or
+            ``"terminal"``, 0, as published.
 
     Attributes:
         network: The ``ActorCritic``.
@@ -80,8 +84,10 @@ class RecurrentAgent:
         episodes: int = 1,
         learning_rate: float = 0.01,
         gamma: float = 0.95,
+        truncation: str = "bootstrap",
     ) -> None:
         checks.arguments()
+        self.truncation = checks.choice("truncation", truncation, TRUNCATIONS)
         self.actions, self.features = discrete_actions(action_space), features_of(observation_space)
         self.episodes, size = checks.size("episodes", episodes), checks.size("hidden_size", hidden_size)
         self.settings = A2C(learning_rate=learning_rate, gamma=gamma)
@@ -104,6 +110,7 @@ class RecurrentAgent:
         *,
         rng: np.random.Generator,
         learning_rate: float = 0.01,
+        truncation: str = "bootstrap",
     ) -> RecurrentAgent:
         """An agent with a plastic network.
 
@@ -112,8 +119,10 @@ class RecurrentAgent:
             action_space: Space of the actions, as for the class.
             rng: Source of all randomness.
             learning_rate: Learning rate of Adam.
+            truncation: Value of the state after a truncated episode, as for the class.
         """
-        return cls(observation_space, action_space, rng=rng, network="plastic", learning_rate=learning_rate)
+        options: dict[str, Any] = {"learning_rate": learning_rate, "truncation": truncation}
+        return cls(observation_space, action_space, rng=rng, network="plastic", **options)
 
     @classmethod
     def modulated(
@@ -123,6 +132,7 @@ class RecurrentAgent:
         *,
         rng: np.random.Generator,
         learning_rate: float = 0.01,
+        truncation: str = "bootstrap",
     ) -> RecurrentAgent:
         """An agent with a plastic network that controls when its own synapses change.
 
@@ -131,8 +141,10 @@ class RecurrentAgent:
             action_space: Space of the actions, as for the class.
             rng: Source of all randomness.
             learning_rate: Learning rate of Adam.
+            truncation: Value of the state after a truncated episode, as for the class.
         """
-        return cls(observation_space, action_space, rng=rng, network="modulated", learning_rate=learning_rate)
+        options: dict[str, Any] = {"learning_rate": learning_rate, "truncation": truncation}
+        return cls(observation_space, action_space, rng=rng, network="modulated", **options)
 
     def act(self, observation: Any) -> int:
         """An action.
@@ -144,11 +156,7 @@ class RecurrentAgent:
         steps = self._steps
         if len(steps.actions) > len(steps.rewards):
             raise RuntimeError("act was called twice: expected observe in between")
-        features = checks.array("observation", observation, (self.features,), np.float32)
-        last_outcome = np.zeros(self.actions + 1, np.float32)
-        if steps.actions:
-            last_outcome[steps.actions[-1]], last_outcome[-1] = 1, steps.rewards[-1]
-        steps.inputs.append(torch.from_numpy(np.concatenate((features, last_outcome))))
+        steps.inputs.append(self._input(observation))
         logits = self._logits()
         steps.actions.append(int((logits.double().numpy() + self.rng.gumbel(size=self.actions)).argmax()))
         return steps.actions[-1]
@@ -160,19 +168,25 @@ class RecurrentAgent:
             reward: Its reward.
             terminated: Whether it terminated the episode.
             truncated: Whether the episode was truncated.
-            observation: The next observation; not used.
+            observation: The next observation; needed only at a truncation, to bootstrap from it.
 
         Raises:
             RuntimeError: There was no action.
-            ValueError: The reward is not finite.
+            ValueError: The reward is not finite, or the observation is missing or invalid.
         """
         steps = self._steps
         if len(steps.actions) == len(steps.rewards):
             raise RuntimeError("observe was called without an action: expected act before it")
         with checks.noted(terminated=terminated, truncated=truncated):
             over = bool(terminated or truncated)
-        steps.rewards.append(checks.number("reward", reward))
+        bootstrap = truncated and not terminated and self.truncation == "bootstrap"
+        if bootstrap and observation is None:
+            raise ValueError("observation = None: expected the observation at the truncation, to bootstrap from it")
+        reward = checks.number("reward", reward)
+        last_input = [self._input(observation, reward)] if bootstrap else []
+        steps.rewards.append(reward)
         if over:
+            steps.last = last_input
             self._finished.append(steps)
             self._steps, self._policy = Steps(), None
 
@@ -180,7 +194,7 @@ class RecurrentAgent:
         """Learn once enough episodes are finished, then discard them; return the loss."""
         if len(self._finished) < self.episodes:
             return {}
-        loss, _ = a2c_step(self.network, self.optimizer, _rollout(self._finished), self.settings)
+        loss, _ = a2c_step(self.network, self.optimizer, self._rollout(), self.settings)
         self._finished.clear()
         self._policy = None  # its parameters have changed
         return {"loss": loss.item()}
@@ -213,6 +227,26 @@ class RecurrentAgent:
         """All attributes but the policy, a function that a copy could only share."""
         return {**vars(self), "_policy": None}
 
+    def _input(self, observation: Any, reward: float | None = None) -> Float[Tensor, "inputs"]:
+        """The input with an observation; ``reward``: that of the last action, where it is not recorded yet."""
+        features = checks.array("observation", observation, (self.features,), np.float32)
+        last_outcome = np.zeros(self.actions + 1, np.float32)
+        if self._steps.actions:
+            last_outcome[self._steps.actions[-1]] = 1
+            last_outcome[-1] = self._steps.rewards[-1] if reward is None else reward
+        return torch.from_numpy(np.concatenate((features, last_outcome)))
+
+    def _rollout(self) -> Rollout:
+        """The finished episodes side by side, (time, episodes), padded at the end."""
+        episodes = self._finished
+        inputs = pad_sequence([torch.stack(steps.inputs) for steps in episodes])
+        actions, rewards, mask = (
+            pad_sequence([torch.tensor(column) for column in columns])
+            for columns in zip(*((s.actions, s.rewards, [True] * len(s.actions)) for s in episodes), strict=True)
+        )
+        cut = {(len(steps.actions) - 1, row): steps.last[0] for row, steps in enumerate(episodes) if steps.last}
+        return Rollout(inputs, actions, rewards.to(inputs), mask, [], values_after(self.network, inputs, cut))
+
     def _logits(self) -> Float[Tensor, "actions"]:
         """The policy at the last input of the episode in progress; a new policy first repeats those before it."""
         *inputs_before, last_input = self._steps.inputs
@@ -221,13 +255,3 @@ class RecurrentAgent:
             for earlier_input in inputs_before:
                 self._policy(earlier_input[None])
         return self._policy(last_input[None])[0]
-
-
-def _rollout(episodes: list[Steps]) -> Rollout:
-    """Episodes side by side, (time, episodes), padded at the end."""
-    inputs = pad_sequence([torch.stack(steps.inputs) for steps in episodes])
-    actions, rewards, mask = (
-        pad_sequence([torch.tensor(column) for column in columns])
-        for columns in zip(*((s.actions, s.rewards, [True] * len(s.actions)) for s in episodes), strict=True)
-    )
-    return Rollout(inputs, actions, rewards.to(inputs), mask, [])

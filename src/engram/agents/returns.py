@@ -13,6 +13,9 @@ from torch import Tensor
 
 from engram import checks
 
+TRUNCATIONS = ("bootstrap", "terminal")
+"""What the state after a truncated episode is worth: its estimated value, or 0 as after a terminated one."""
+
 Returns = Float[np.ndarray, "time"]
 
 

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Float
 
 from engram import checks
+from engram.agents.a2c import final_observation
 
 
 def vector_episodes(
@@ -46,9 +47,8 @@ def vector_episodes(
         totals += np.where(running, rewards, 0.0)
         finished = terminated | truncated
         next_observations = np.array(observations)
-        if mode is AutoresetMode.SAME_STEP and finished.any():
-            for row in np.flatnonzero(finished):
-                next_observations[row] = infos["final_obs"][row]
+        for row in np.flatnonzero(finished).tolist():
+            next_observations[row] = final_observation(env, row, observations, infos)
         if record is not None:
             columns = previous, np.asarray(actions), rewards, next_observations
             episode_ends = {"terminated": terminated[running], "truncated": truncated[running]}

@@ -75,6 +75,7 @@ from engram.analysis.similarity.procrustes_angle import procrustes_angle
 from engram.analysis.similarity.rsa import rsa
 from engram.analysis.similarity.spectral_distance import spectral_distance
 from engram.analysis.similarity.split_half_floor import split_half_floor
+from engram.analysis.similarity.trial_permutation_test import trial_permutation_test
 from engram.analysis.weight_alignment import alignment_by_layer, predicted_change, shuffled_control
 from engram.nn.representation_distance import gram_distance, nmse
 
@@ -165,6 +166,7 @@ __all__ = [
     "stacked",
     "standardised",
     "stay_probabilities",
+    "trial_permutation_test",
     "weighted_chi2_logcdf",
     "within_lifetime_gain",
 ]

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from engram import checks
+from engram.analysis.rounding import varies
 
 
 def cross_temporal_decoding(
@@ -48,8 +49,8 @@ def cross_temporal_decoding(
     train, test = is_second_class[:n_train], is_second_class[n_train:]
     if train.all() or not train.any() or len(test) == 0:
         raise ValueError(f"labels: expected both classes among the first {n_train} samples, and samples after them")
-    varies = np.ptp(activity[:n_train], 0) > 0  # the rounded standard deviation of a constant may be above 0
-    scores = (activity - activity[:n_train].mean(0)) / np.where(varies, activity[:n_train].std(0), 1)
+    scale = np.where(varies(activity[:n_train]), activity[:n_train].std(0), 1)
+    scores = (activity - activity[:n_train].mean(0)) / scale
     # The mean of all training scores is zero, so the templates are opposite and one dot product decides.
     difference = scores[:n_train][train].mean(0) - scores[:n_train][~train].mean(0)
     difference -= difference.mean(-1, keepdims=True)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
 from engram import checks
+from engram.analysis.rounding import FEW
 
 
 def cumulative_regret(
@@ -44,15 +45,17 @@ def normalized_return(
     Args:
         returns: The returns to normalize.
         random: Expected return of random actions: one number, or one for each lifetime.
-        oracle: Expected return when the instance is known; the result is NaN where it is not above ``random``.
+        oracle: Expected return when the instance is known; the result is NaN where it is not above ``random`` by more
+            than rounding.
 
     Examples:
         >>> normalized_return(np.array([0.5, 0.8]), 0.5, 0.9).round(2).tolist()
         [0.0, 0.75]
     """
     checks.arguments()
-    span = np.asarray(oracle, dtype=float) - np.asarray(random, dtype=float)
-    normalised = (np.asarray(returns, dtype=float) - random) / np.where(span > 0, span, np.nan)
+    best, chance = np.asarray(oracle, dtype=float), np.asarray(random, dtype=float)
+    span, rounding = best - chance, FEW * np.finfo(float).eps * np.maximum(np.abs(best), np.abs(chance))
+    normalised = (np.asarray(returns, dtype=float) - random) / np.where(span > rounding, span, np.nan)
     return normalised if normalised.ndim else float(normalised)
 
 

@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from engram import checks
 from engram.analysis.learning_rules import alignment_score
+from engram.analysis.rounding import FEW
 
 
 def predicted_change(
@@ -83,7 +84,11 @@ def alignment_by_layer(
             continue
         for kind, values in (("trained", trained), ("initial", initial)):
             _complete({name: prediction}, values, kind)
-        change = (trained[name] - initial[name]).detach().double().flatten(1)
+        change = (trained[name] - initial[name]).detach()
+        rounding = FEW * torch.finfo(initial[name].dtype).eps * torch.maximum(trained[name].abs(), initial[name].abs())
+        if not (change.abs() > rounding).any():
+            raise ValueError(f"trained[{name!r}] is initial[{name!r}], up to rounding: expected weights that changed")
+        change = change.double().flatten(1)
         scores[name] = alignment_score(change.cpu().numpy(), prediction.detach().double().flatten(1).cpu().numpy())
     return scores
 

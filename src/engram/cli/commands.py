@@ -84,6 +84,8 @@ class Run:
     """Time limit, such as 90s, 60m or 2h."""
     arms: Text = None
     """Only these arms, separated by commas."""
+    reuse: Flag = False
+    """Take finished trials although engram or a file of yours was edited since; the report says so."""
     jobs: Count = None
     """How many trials at once (default: as many as fit on the cores; 1 where all of them take seconds)."""
     engine: Literal["loky", "ray"] = "loky"
@@ -186,6 +188,8 @@ class Report:
     """Names of the experiments (default: all that were run)."""
     recorded: Flag = False
     """Report our run records, which engram includes, instead of your last runs; name the experiments."""
+    preset: Text = None
+    """Preset of the records, as for `engram run` (default: laptop); or only last runs of this preset."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     out: Folder = None

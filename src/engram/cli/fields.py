@@ -90,8 +90,9 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
         }
         words = list(owner_words)
         while words:
-            name = words.pop(0)
-            if name not in options_by_name or not words or words[0].startswith("--"):
+            name, equals, value = words.pop(0).partition("=")
+            words = [value, *words] if equals else words
+            if name not in options_by_name or not words or (words[0].startswith("--") and not equals):
                 flag = [name, *(word for word in words[:1] if not word.startswith("--"))]
                 options = _read(experiment, preset, owner, flag)
                 changed_values = _differences(_options(experiment, preset, owner), options)
@@ -107,7 +108,8 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
             items = text.split(":" if is_range else ",")
             if is_range and len(items) != 2:
                 raise ValueError(f"{full_name} = {text!r}: expected a range of two numbers, as in 0.1:1")
-            parses = [_read(experiment, preset, owner, [name, part]) for part in items]
+            given = [[f"{name}={part}"] if part.startswith("-") else [name, part] for part in items]
+            parses = [_read(experiment, preset, owner, part) for part in given]
             numbers = [functools.reduce(getattr, setting.split("."), options) for options in parses]
             setting_values[full_name] = Range(*numbers) if is_range else numbers
     return setting_values
@@ -160,7 +162,9 @@ def _by_owner(experiment: Experiment, arguments: Sequence[str]) -> dict[str, lis
         words = split.setdefault(owner, [])
         inner = name[len(owner) :].removeprefix(".")
         name_parts = inner.rpartition(".")
-        words += [f"--{name_parts[0]}{name_parts[1]}{negated}{name_parts[2]}", *([value] if equals else [])]
+        name = f"--{name_parts[0]}{name_parts[1]}{negated}{name_parts[2]}"
+        # A value such as -x would be taken for an option if it were a word of its own.
+        words += [f"{name}={value}"] if equals and value.startswith("-") else [name, *([value] if equals else [])]
     return split
 
 
@@ -169,12 +173,28 @@ def _read(experiment: Experiment, preset: str, owner: str, words: Sequence[str])
     from engram.lab.config import dotted
 
     options = {option(name.removeprefix(f"{owner}.")) for name in experiment.fields(owner)}
-    for word in words:
+    words = _without_booleans(experiment, owner, words)
+    for word in (word.partition("=")[0] for word in words):
         negated = re.sub(r"^(--.*\.|--)no-", r"\1", word)
         if word.startswith("--") and not {word, negated} & options:
             experiment.check_field(dotted(owner, word.removeprefix("--").replace("-", "_")), owner)
     defaults = _options(experiment, preset, owner)
     return parsed(type(defaults), words, default=defaults, prog="engram run NAME")
+
+
+def _without_booleans(experiment: Experiment, owner: str, words: Sequence[str]) -> list[str]:
+    """The words with ``--flag`` or ``--no-flag`` in place of ``--flag True`` or ``--flag False``."""
+    from engram.lab.config import fields
+
+    flags = {option(name) for name, field in fields(experiment.settings(owner)).items() if field.kind is bool}
+    short: list[str] = []
+    for word in words:
+        if short and short[-1] in flags and word.lower() in ("true", "false"):
+            outer, dot, last = short[-1].removeprefix("--").rpartition(".")
+            short[-1] = short[-1] if word.lower() == "true" else f"--{outer}{dot}no-{last}"
+        else:
+            short.append(word)
+    return short
 
 
 def _options(experiment: Experiment, preset: str, owner: str) -> Any:

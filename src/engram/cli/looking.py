@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+import textwrap
 from collections import Counter
-from importlib import resources
+from collections.abc import Mapping, Sequence
+from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from engram import extras, registry
 from engram.cli import fields
 from engram.cli.commands import Data, Doctor, List, Show
-from engram.cli.output import LEAST, out, print_table
+from engram.cli.output import Output, out, print_table
+from engram.distribution import REPAIR
 from engram.storage.files import runs_folder
 from engram.verdicts import counted
+
+GAP = 2  # spaces between columns
+LEAST_SUMMARY = 40  # columns for a summary on one line
+Counts = Mapping[str, int]
 
 if TYPE_CHECKING:
     from engram.tasks.data import SetStatus
@@ -78,17 +86,44 @@ def _list_experiments(command: List) -> None:
             last = _last(name, root) if name in run_here else ""
         except Exception as error:  # a broken experiment of another package must not hide the others
             summary, last = f"cannot be loaded: {error}", ""
-        record = "; ".join(f"{preset}: {counted(counts)}" for preset, counts in recorded.get(name, {}).items())
-        rows.append((name, record.removeprefix("laptop: "), last, summary))
-    is_narrow = console.width < LEAST  # then there is no room for the claims, and summaries are wrapped
-    is_column_shown = {"name": True, "claims": not is_narrow, "last run here": bool(run_here), "what it tests": True}
-    table = Table(box=None, pad_edge=False, expand=True)
-    for column in filter(is_column_shown.get, is_column_shown):
-        is_summary = column == "what it tests"
-        table.add_column(column, no_wrap=not (is_narrow and is_summary), ratio=1 if is_summary else None)
-    for row in rows:
-        table.add_row(*(escape(cell) for cell, is_shown in zip(row, is_column_shown.values(), strict=True) if is_shown))
+        rows.append((name, recorded.get(name, {}), last, summary))
+    _print_experiments(console, rows)
+
+
+def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping[str, Counts], str, str]]) -> None:
+    """Print experiments as a table: name, recorded verdicts by preset, last run here, summary.
+
+    In a wide window an experiment has one line, and its summary is cut at a word. In a narrow one only the counts at
+    laptop scale are shown, without their words; the summary is wrapped, and the last run stands below it.
+    """
+    columns = {"name": [name for name, *_ in experiments]}
+    columns["claims"] = [
+        "; ".join(f"{preset}: {counted(counts)}" for preset, counts in verdicts.items()).removeprefix("laptop: ")
+        for _, verdicts, _, _ in experiments
+    ]
+    lasts = [last for _, _, last, _ in experiments]
+    columns |= {"last run here": lasts} if any(lasts) else {}
+    summaries = [summary for *_, summary in experiments]
+    room = console.width - sum(max(map(len, [title, *cells])) + GAP for title, cells in columns.items())
+    is_narrow = room < LEAST_SUMMARY
+    if is_narrow:
+        columns = {"name": columns["name"], "claims": [_short(cell.partition(";")[0]) for cell in columns["claims"]]}
+        summaries = [
+            f"{summary}\nlast run: {_short(last)}" if last else summary
+            for summary, last in zip(summaries, lasts, strict=True)
+        ]
+    else:
+        summaries = [textwrap.shorten(summary, room, placeholder=" ...") for summary in summaries]
+    table = Table(*(Column(title, no_wrap=True) for title in columns), box=None, pad_edge=False, expand=True)
+    table.add_column("what it tests", no_wrap=not is_narrow, ratio=1)
+    for cells in zip(*columns.values(), summaries, strict=True):
+        table.add_row(*map(escape, cells))
     console.print(table)
+
+
+def _short(verdicts: str) -> str:
+    """Counted verdicts without the words that every row repeats."""
+    return re.sub(" claims (hold|reproduced)", "", verdicts).replace("no claim can be tested here", "none")
 
 
 def _last(name: str, root: Path) -> str:
@@ -120,7 +155,7 @@ def show(command: Show) -> None:
     console = out()
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]\n")
     if experiment.answer:
-        console.print(f"{escape(' '.join(experiment.answer.split()))}\n")
+        console.print(f"Our recorded run: {escape(' '.join(experiment.answer.split()))}\n")
     presets = []
     for name, preset in experiment.presets.items():
         time = duration(experiment.expected_seconds(name))
@@ -151,10 +186,22 @@ def doctor(_: Doctor) -> None:
 
     rows = [(name, str(value)) for name, value in {**versions(), **hardware()}.items()]
     rows += [("folder of runs", str(runs_folder())), ("data cache", str(data.cache_folder()))]
+    if other := _other_engram():
+        rows.append(
+            ("conflict", f"{other} is another project, installed over the same files as engram-torch: {REPAIR}")
+        )
     missing = missing_extras()
     for extra, modules in missing.items():
         rows.append((f"extra {extra}", escape(f"missing: {', '.join(modules)} ({extras.install(extra)})")))
     print_table(out(), "", ["", ""], rows if missing else [*rows, ("extras", "all installed")])
+
+
+def _other_engram() -> str:
+    """The other project named engram, if it is installed anywhere; empty if it is not."""
+    try:
+        return f"engram {metadata.version('engram')}"
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def data(command: Data) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -93,7 +94,7 @@ def compare(command: Compare) -> None:
     console.print()
     for sentence in standing.sentences:
         console.print(escape(sentence), soft_wrap=console.width >= LEAST)
-    print(f"report: {standing.report(command.out or _in_runs(command.runs, 'compare.html'))}")
+    print(f"report: {standing.report(_expanded(command.out) or _in_runs(command.runs, 'compare.html'))}")
 
 
 def sweep(command: Sweep, field_options: list[str]) -> int:
@@ -195,19 +196,34 @@ def report(command: Report) -> None:
     names = names or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
     if not names:
         raise ValueError(f"{root} has no runs yet; try: engram run {registry.experiments()[0]}")
-    read_results = recorded if command.recorded else partial(load, runs=command.runs)
+    read_results: Callable[[str], Results] = partial(load, runs=command.runs)
+    if command.recorded:
+        read_results = partial(recorded, preset=command.preset or "laptop")
     runs, corrupt = [], None
     for name in names:
         try:
-            runs.append((registry.get("experiments", name), read_results(name)))
+            results = read_results(name)
         except CorruptFileError as error:  # of an experiment that has changed since, for example
             if command.names:
                 raise
             corrupt = error
             print(f"report: {name} is left out: {error}", file=sys.stderr)
-    if corrupt is not None and not runs:
-        raise corrupt
-    print(f"report: {write_report(runs, command.out or _in_runs(command.runs, 'report.html'))}")
+            continue
+        if command.preset in (None, results.preset):
+            runs.append((registry.get("experiments", name), results))
+        elif command.names:
+            raise ValueError(
+                f"preset = {command.preset!r}: {name} was last run with preset {results.preset!r}; to report another: "
+                f"engram run {name} --preset {command.preset}, or --recorded for the record that engram includes"
+            )
+    if not runs:
+        raise corrupt or ValueError(f"preset = {command.preset!r}: no last run in {root} has this preset")
+    print(f"report: {write_report(runs, _expanded(command.out) or _in_runs(command.runs, 'report.html'))}")
+
+
+def _expanded(path: Path | None) -> Path | None:
+    """A path with the home folder in place of ``~``, which a shell leaves in ``--out=~/report.html``."""
+    return None if path is None else path.expanduser()
 
 
 def _in_runs(runs: Path | None, name: str) -> Path:
@@ -224,7 +240,7 @@ def export(command: Export) -> None:
     from engram.lab.export import export as write
 
     experiment = registry.get("experiments", command.name)
-    folder = command.output or runs_folder(command.runs) / experiment.name / "export"
+    folder = _expanded(command.output) or runs_folder(command.runs) / experiment.name / "export"
     formats: dict[str, Any] = {"tables": command.format, "pictures": command.figures}
     for path in write(experiment, load(experiment, command.runs), folder, **formats):
         print(path)

@@ -1,4 +1,4 @@
-"""Continual learning: methods against forgetting, meta-learning, and differentiable inner loops.
+"""Continual learning: methods against forgetting, and networks that were trained not to forget.
 
 A continual method works with any module, any torch optimiser and any training loop; ``train_on_tasks`` is one such
 loop.
@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING
 
 from engram.continual.dhp_softmax import DHPSoftmax
 from engram.continual.ewc import EWC, OnlineEWC
-from engram.continual.fast_weights import FastWeights
 from engram.continual.fisher import fisher_diagonal, gradient_magnitude
 from engram.continual.frozen_body import FrozenBody, freeze_body
-from engram.continual.inner_updates import AdamState, adam, sgd
 from engram.continual.l2_anchor import L2Anchor
 from engram.continual.lwf import LwF
 from engram.continual.mas import MAS
 from engram.continual.method import ContinualMethod
 from engram.continual.parameters import slow_parameters
 from engram.continual.penalty import QuadraticPenalty
-from engram.continual.recomputed import recomputed
 from engram.continual.replay import Replay
 from engram.continual.reservoir import Reservoir
 from engram.continual.si import SynapticIntelligence
@@ -34,11 +31,9 @@ if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and f
 __all__ = [
     "EWC",
     "MAS",
-    "AdamState",
     "ContinualClassifier",
     "ContinualMethod",
     "DHPSoftmax",
-    "FastWeights",
     "FrozenBody",
     "L2Anchor",
     "LwF",
@@ -50,13 +45,10 @@ __all__ = [
     "Task",
     "TaskData",
     "TrainingStep",
-    "adam",
     "fisher_diagonal",
     "freeze_body",
     "gradient_magnitude",
     "random_batches",
-    "recomputed",
-    "sgd",
     "slow_parameters",
     "task_batches",
     "task_cross_entropy",

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
+from engram.nn.sequence import check_precision, precise, without_autocast
 
 
 class DHPSoftmax(nn.Module):
@@ -127,18 +128,27 @@ class DHPSoftmax(nn.Module):
             target: Classes, (batch,), int64; or their probabilities, (batch, out), such as those of mixed samples.
                 Ignored in evaluation mode; if None in training mode, prototypes are not updated.
 
+        Under ``torch.autocast`` the input is cast, and the layer computes in the precision of its parameters.
+
         Raises:
-            ValueError: ``input`` is not finite or has another shape, or a class is out of range.
+            ValueError: ``input`` is not finite or has another shape or dtype, a class is out of range, or the layer has
+                half precision.
         """
         checks.arguments()
-        trace = self.trace
-        if self.training and not self._frozen:
-            if target is None:
-                self._warn_once()
-            else:
-                trace = self._updated(input, target)
-                self.trace = trace.detach()
-        return functional.linear(input, self.weight + self.alpha * trace, self.bias)
+        check_precision(self.weight)
+        input = precise(input, self.weight)
+        checks.tensor("input", input, ("batch", self.in_features), like=self.weight)
+        if target is not None:
+            target = precise(target, self.weight)
+        with without_autocast(input.device):
+            trace = self.trace
+            if self.training and not self._frozen:
+                if target is None:
+                    self._warn_once()
+                else:
+                    trace = self._updated(input, target)
+                    self.trace = trace.detach()
+            return functional.linear(input, self.weight + self.alpha * trace, self.bias)
 
     def reset_trace(self, classes: Iterable[int] | None = None) -> None:
         """Forget the prototypes of some classes, or of all.
@@ -171,7 +181,6 @@ class DHPSoftmax(nn.Module):
         return f"{self.in_features}, {self.out_features}, init={self.init!r}, bias={self.bias is not None}"
 
     def _updated(self, input: Tensor, target: Tensor) -> Tensor:
-        checks.tensor("input", input, ("batch", self.in_features), like=self.weight)
         checks.finite("input", input, ("batch", "feature"))  # a trace that holds NaN never recovers
         checks.finite("eta", self.eta)
         shares = self._shares(target, len(input))

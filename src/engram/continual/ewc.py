@@ -10,7 +10,7 @@ from engram import checks
 from engram.continual.fisher import FISHERS, fisher_diagonal
 from engram.continual.parameters import Select
 from engram.continual.penalty import QuadraticPenalty
-from engram.continual.task import Task, task_batches
+from engram.continual.task import Task, first_samples
 
 
 class EWC(QuadraticPenalty):
@@ -75,15 +75,14 @@ class EWC(QuadraticPenalty):
             task: Its training data, and its classes, over which the softmax runs.
 
         Raises:
-            ValueError, TypeError: There is no sample, data are not tensors, or a class is not an output.
+            ValueError, TypeError: The data are not as in ``TaskData``, there is no sample, or a class is not an output.
             FloatingPointError: An importance is not finite.
         """
         self._match_parameters()
         fisher = fisher_diagonal(
             self.model,
-            task_batches(task),
+            first_samples(task, self.n_samples),
             fisher=self.fisher,
-            n_samples=self.n_samples,
             classes=task.classes,
             select=self.select,
             generator=self.generator,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.continual.parameters import Select, slow_parameters
-from engram.continual.per_sample import power_sums
+from engram.meta.per_sample import at_least_single, power_sums
+from engram.nn.sequence import without_autocast
 
 Data = Iterable[Any]
 FISHERS = ("auto", "all", "sample", "true", "predicted")
@@ -164,18 +165,20 @@ def _mean(
     """The mean over samples of sum_v |J^T v|^power; J is the Jacobian of the outputs, v are the cotangents."""
     checks.arguments()
     parameters = slow_parameters(model, select)
-    sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters.items()}
+    sums = {name: torch.zeros_like(p, dtype=at_least_single(p.dtype)).detach() for name, p in parameters.items()}
     verified: dict[str, bool] = {}
     count = 0
-    with _evaluated(model):
-        for inputs, labels in _batches(data, n_samples, next(iter(parameters.values())).device):
+    device = next(iter(parameters.values())).device
+    with _evaluated(model, device):
+        for inputs, labels in _batches(data, n_samples, device):
             cotangents_of = partial(cotangents, labels=labels)
             power_sums(model, parameters, inputs, cotangents_of, sums, verified=verified, power=power, batched=batched)
             count += len(inputs)
     if not count:
         raise ValueError("data holds no sample: expected at least one")
+    sums = {name: total.div_(count).to(parameters[name].dtype) for name, total in sums.items()}
     for name, total in sums.items():
-        if not total.div_(count).isfinite().all():
+        if not total.isfinite().all():
             raise FloatingPointError(f"the importance of parameter {name!r} is not finite: does the network diverge?")
     if not any(total.any() for total in sums.values()):
         message = "every importance is 0: the network is certain of all its answers, or ignores its input"
@@ -184,12 +187,22 @@ def _mean(
 
 
 @contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
-    """Run the network in evaluation mode, then restore the mode of each module."""
+def _evaluated(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Run the network in evaluation mode, without autocast and uncompiled, then restore the mode of each module.
+
+    Recurrent layers run without cuDNN, which cannot differentiate them in evaluation mode. What is compiled cannot be
+    looked into.
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        yield
+        with ExitStack() as stack:
+            stack.enter_context(without_autocast(device))
+            if any(isinstance(module, nn.RNNBase) for module, _ in modes):
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # type: ignore[no-untyped-call]
+            if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module, _ in modes):
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            yield
     finally:
         for module, training in modes:
             module.training = training

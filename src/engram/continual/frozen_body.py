@@ -48,7 +48,9 @@ def freeze_body(model: nn.Module, head: str | None = None) -> list[nn.Parameter]
 def head_parameters(model: nn.Module, head: str | None) -> list[nn.Parameter]:
     """The parameters of the submodule named ``head``; None: of the last child that has any."""
     checks.arguments()
-    modules = dict(checks.instance("model", model, nn.Module).named_modules())
+    checks.instance("model", model, nn.Module)
+    model = getattr(model, "_orig_mod", model)  # of a compiled one
+    modules = dict(model.named_modules())
     if head is None:
         head = next((name for name, child in reversed([*model.named_children()]) if [*child.parameters()]), "")
     parameters = list(modules[checks.choice("head", head, modules)].parameters())

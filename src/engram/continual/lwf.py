@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.continual.method import ContinualMethod
+from engram.continual.parameters import uncompiled
 from engram.continual.task import Task
 from engram.state import Maybe
 
@@ -111,7 +112,7 @@ class LwF(ContinualMethod):
 
     def state_dict(self) -> dict[str, Any]:
         """The state: the teacher's parameters and buffers, and the outputs of each task so far."""
-        teacher = None if self.teacher is None else copy.deepcopy(self.teacher.state_dict())
+        teacher = None if self.teacher is None else _state_of(self.teacher)
         return {**super().state_dict(), "teacher": teacher}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -124,14 +125,23 @@ class LwF(ContinualMethod):
             TypeError, ValueError: It is the state of another method, or its teacher has other outputs than the network;
                 nothing was changed.
         """
+        if isinstance(state.get("teacher"), Mapping):
+            stored = {uncompiled(name): value for name, value in state["teacher"].items()}
+            state = {**state, "teacher": stored}
         super().load_state_dict(state)
         self.teacher = None
-        if state["teacher"] is not None:
-            self._copy_teacher().load_state_dict(state["teacher"])
+        if (stored := state["teacher"]) is not None:
+            teacher = self._copy_teacher()
+            teacher.load_state_dict({name: stored[uncompiled(name)] for name in teacher.state_dict()})
 
     def _form(self) -> dict[str, Any]:
-        return {**super()._form(), "teacher": Maybe(dict(self.model.state_dict()))}
+        return {**super()._form(), "teacher": Maybe(_state_of(self.model))}
 
     def _copy_teacher(self) -> nn.Module:
         self.teacher = copy.deepcopy(self.model).eval().requires_grad_(False)
         return self.teacher
+
+
+def _state_of(module: nn.Module) -> dict[str, Any]:
+    """A copy of a module's state, with the names that it has without ``torch.compile``."""
+    return {uncompiled(name): copy.deepcopy(value) for name, value in module.state_dict().items()}

@@ -9,7 +9,7 @@ from engram import checks
 from engram.continual.fisher import NORMS, OUTPUTS, gradient_magnitude
 from engram.continual.parameters import Select
 from engram.continual.penalty import QuadraticPenalty
-from engram.continual.task import Task, task_batches
+from engram.continual.task import Task, first_samples
 
 
 class MAS(QuadraticPenalty):
@@ -70,17 +70,16 @@ class MAS(QuadraticPenalty):
             task: Its inputs are used, and its classes unless all outputs count.
 
         Raises:
-            ValueError, TypeError: There is no sample, data are not tensors, or a class is not an output.
+            ValueError, TypeError: The data are not as in ``TaskData``, there is no sample, or a class is not an output.
             FloatingPointError: An importance is not finite.
         """
         self._match_parameters()
         magnitude = gradient_magnitude(
             self.model,
-            task_batches(task),
+            first_samples(task, self.n_samples),
             output=self.output,
             norm=self.norm,
             batched=self.batched,
-            n_samples=self.n_samples,
             classes=None if self.all_outputs else task.classes,
             select=self.select,
         )

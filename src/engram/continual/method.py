@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map_only
 
 from engram import checks
-from engram.continual.task import Task
+from engram.continual.task import Task, TaskLoss, task_cross_entropy
 from engram.state import check_state, form_of_attribute, restored, saved
 
 
@@ -29,6 +29,7 @@ class ContinualMethod:
     Attributes:
         stored: Names of the attributes that training changes: tensors, numbers, copies of the model (as
             ``copy.deepcopy(self.model)``, such as a teacher), and lists or dicts of them.
+        task_loss: The loss of logits, labels, and the task's ``classes``, for methods that learn from old samples.
 
     Raises:
         TypeError: ``model`` is not a module, or ``generator`` not a ``torch.Generator``.
@@ -47,6 +48,7 @@ class ContinualMethod:
     """
 
     stored: ClassVar[tuple[str, ...]] = ()
+    task_loss: TaskLoss = staticmethod(task_cross_entropy)
 
     def __init__(self, model: nn.Module, *, generator: torch.Generator | None = None) -> None:
         self.model = checks.instance("model", model, nn.Module)

@@ -57,6 +57,11 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
     return selected
 
 
+def uncompiled(name: str) -> str:
+    """The name of a parameter without the parts that ``torch.compile`` puts into it."""
+    return name.replace("_orig_mod.", "")
+
+
 def _fast(module: Any) -> list[nn.Parameter]:
     if hasattr(module, "plastic_parameters"):
         return list(module.plastic_parameters())

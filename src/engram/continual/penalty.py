@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 
 from engram import checks
 from engram.continual.method import ContinualMethod, refuse_maximising
-from engram.continual.parameters import Select, slow_parameters
+from engram.continual.parameters import Select, slow_parameters, uncompiled
+from engram.meta.per_sample import at_least_single
 
 APPLIED = ("proximal", "gradient", "loss")
 _torch: Any = torch  # the types of these functions lack those of lists of tensors
@@ -56,6 +57,8 @@ class QuadraticPenalty(ContinualMethod):
         >>> penalty.penalty().item()
         1.5
     """
+
+    summed: ClassVar[tuple[str, ...]] = ()  # the fields that are sums over many steps
 
     def __init__(
         self,
@@ -168,6 +171,8 @@ class QuadraticPenalty(ContinualMethod):
         checks.arguments()
         self._match_parameters()
         parameters = dict(zip(self._shapes, self._parameters, strict=True))
+        own_names = {uncompiled(name): name for name in parameters}
+        importance = {own_names.get(uncompiled(name), name): value for name, value in importance.items()}
         for name, value in importance.items():
             if name not in parameters:
                 raise ValueError(f"importance names {name!r}: expected some of {', '.join(map(repr, parameters))}")
@@ -192,7 +197,7 @@ class QuadraticPenalty(ContinualMethod):
         """The state, as tensors by name."""
         self._match_parameters()
         fields = {
-            f"{field}.{name}": view.clone()
+            f"{field}.{uncompiled(name)}": view.clone()
             for field, views in self._views.items()
             for name, view in zip(self._shapes, views, strict=True)
         }
@@ -208,10 +213,12 @@ class QuadraticPenalty(ContinualMethod):
             TypeError, ValueError: It is the state of another penalty or network; nothing was changed.
         """
         checks.arguments()
+        state = {uncompiled(name): value for name, value in state.items()}
         super().load_state_dict(state)
         self.tasks = int(state["tasks"])
         for field, flat in self._flat.items():
-            flat.copy_(self._flattened({name: state[f"{field}.{name}"] for name in self._shapes}))
+            values = {name: state[f"{field}.{uncompiled(name)}"] for name in self._shapes}
+            flat.copy_(self._flattened(values, flat.dtype))
 
     def _form(self) -> dict[str, Any]:
         state = self.state_dict()
@@ -249,7 +256,7 @@ class QuadraticPenalty(ContinualMethod):
                 warnings.warn(f'{message}; applied="proximal" is stable', stacklevel=2)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        if self.applied != "proximal" or not self.tasks:
+        if self.applied != "proximal" or not self.tasks or skipped(optimizer):
             return
         self._match_parameters()
         indices = {id(parameter): index for index, parameter in enumerate(self._parameters)}
@@ -283,13 +290,17 @@ class QuadraticPenalty(ContinualMethod):
         vectors = torch.split(flat, [shape.numel() for shape in self._shapes.values()])
         return [vector.view(shape) for vector, shape in zip(vectors, self._shapes.values(), strict=True)]
 
-    def _flattened(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Tensors by name as one vector; 0 where a name is missing."""
-        flat = torch.zeros_like(self._current())
+    def _flattened(self, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> Tensor:
+        """Tensors by name as one vector, of the parameters' dtype if None; 0 where a name is missing."""
+        flat = torch.zeros_like(self._current(), dtype=dtype)
         for name, view in zip(self._shapes, self._split(flat), strict=True):
             if name in tensors:
                 view.copy_(tensors[name])
         return flat
+
+    def _dtype(self, field: str, like: Tensor) -> torch.dtype:
+        """The dtype of a field: that of the parameters, but at least float32 if it is a sum over many steps."""
+        return at_least_single(like.dtype) if field in self.summed else like.dtype
 
     def _current(self) -> Tensor:
         return torch.cat([parameter.detach().flatten() for parameter in self._parameters])
@@ -311,7 +322,7 @@ class QuadraticPenalty(ContinualMethod):
         if same_parameters and frozen == self._frozen and self._parameters and shapes == list(self._shapes.values()):
             like, flat = self._parameters[0], self._flat["anchor"]
             if flat.device != like.device or flat.dtype != like.dtype:
-                self._set_flat({field: value.to(like) for field, value in self._flat.items()})
+                self._set_flat({f: value.to(like.device, self._dtype(f, like)) for f, value in self._flat.items()})
             return
         selected_names = (
             self._shapes.keys() | slow_parameters(self.model, self.select).keys()
@@ -326,16 +337,23 @@ class QuadraticPenalty(ContinualMethod):
                     common = tuple(
                         slice(min(sizes)) for sizes in zip(old_values.shape, parameters[name].shape, strict=True)
                     )
-                    fields[field][name][common] = old_values[common].to(parameters[name])
+                    fields[field][name][common] = old_values[common].to(fields[field][name])
         self._of_model, self._frozen, self._parameters = current, frozen, list(parameters.values())
         self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
-        self._set_flat({field: self._flattened(tensors) for field, tensors in fields.items()})
+        like = self._parameters[0]
+        self._set_flat({field: self._flattened(tensors, self._dtype(field, like)) for field, tensors in fields.items()})
 
 
 def refuse_closure(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Raise ValueError if an optimiser's step has a closure, which would recompute the gradients."""
     if kwargs.get("closure") is not None or any(argument is not None for argument in args[1:]):
         raise ValueError("closure is given to the optimiser's step: expected none, as gradients are made within it")
+
+
+def skipped(optimizer: Optimizer) -> bool:
+    """Whether a fused optimiser was told by a ``GradScaler`` to skip its step, which its hooks follow all the same."""
+    found_inf = getattr(optimizer, "found_inf", None)
+    return found_inf is not None and bool(found_inf > 0)
 
 
 def refuse_scaled(optimizer: Optimizer) -> None:

@@ -11,19 +11,24 @@ from torch import Tensor, nn
 from engram import checks
 from engram.continual.method import ContinualMethod
 from engram.continual.reservoir import Reservoir
-from engram.continual.task import Task, task_batches, task_cross_entropy
+from engram.continual.task import Task, TaskLoss, task_batches, task_cross_entropy
 from engram.state import check_state
 
 
 class Replay(ContinualMethod):
     """Replay: some samples of old tasks are stored, and learned together with new ones.
 
-    Every sample so far is stored with the same probability. The loss of a batch gets an additional term: the mean
-    cross-entropy of as many stored samples, each over the outputs of its own task.
+    Every sample so far is stored with the same probability, or classes in equal numbers. The loss of a batch gets an
+    additional term: the mean loss of as many stored samples, by default the cross-entropy over the outputs of the task
+    of each.
 
     Args:
         model: The network, which returns logits, (batch, outputs).
         capacity: Maximum number of stored samples.
+        balanced: Whether classes are stored in equal numbers, as in ``Reservoir``.
+        task_loss: Function of outputs, labels, and the task's ``classes``, a mean over samples, such as
+            ``lambda output, y, classes: mse_loss(output, y)`` for regression; None: cross-entropy. The one that is
+            given to ``train_on_tasks`` counts instead.
         generator: Draws the samples to keep and to replay; None: a new one with the seed 0.
 
     Attributes:
@@ -44,9 +49,20 @@ class Replay(ContinualMethod):
 
     stored = ("classes",)
 
-    def __init__(self, model: nn.Module, capacity: int = 200, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        capacity: int = 200,
+        *,
+        balanced: bool = False,
+        task_loss: TaskLoss | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        checks.arguments()
         super().__init__(model, generator=generator)
-        self.memory = Reservoir(checks.size("capacity", capacity), self.generator)
+        if task_loss is not None:
+            self.task_loss = task_loss
+        self.memory = Reservoir(checks.size("capacity", capacity), self.generator, balanced=balanced)
         self.classes: list[list[int] | None] = []  # of each task so far
 
     def loss(self, x: Tensor, y: Tensor, logits: Tensor) -> Tensor | float:
@@ -59,14 +75,12 @@ class Replay(ContinualMethod):
         """
         if not len(self.memory):
             return 0.0
-        inputs, labels = self.memory.sample(len(x))
+        inputs, labels, tasks = self.memory.sample(len(x))
         replayed_logits, total = self.model(inputs), torch.zeros((), device=inputs.device)
         for task_index, classes in enumerate(self.classes):
-            rows = labels[:, 1] == task_index
+            rows = tasks == task_index
             if rows.any():
-                total = (
-                    total + task_cross_entropy(replayed_logits[rows], labels[rows, 0], classes) * rows.float().mean()
-                )
+                total = total + self.task_loss(replayed_logits[rows], labels[rows], classes) * rows.float().mean()
         return total
 
     def end_task(self, task: Task) -> None:
@@ -76,12 +90,16 @@ class Replay(ContinualMethod):
             task: Its training data and classes.
 
         Raises:
-            ValueError: Samples differ in shape or dtype from earlier ones, or some have no label; nothing was changed.
+            TypeError, ValueError: The data are not as in ``TaskData``, samples differ in shape or dtype from earlier
+                ones, or labels are not classes, which cross-entropy and balancing need; nothing was changed.
         """
         state_before = self.memory.state_dict()
         try:
             for inputs, labels in task_batches(task):
-                self.memory.add(inputs, torch.stack((labels, torch.full_like(labels, len(self.classes))), 1))
+                if labels.is_floating_point() and self.task_loss is task_cross_entropy:
+                    expected = "expected classes, integers, or another task_loss than cross-entropy"
+                    raise ValueError(f"task.train has labels of {labels.dtype}: {expected}")
+                self.memory.add(inputs, labels, len(self.classes))
         except BaseException:
             self.memory.load_state_dict(state_before)  # else these samples would count as those of the next task
             raise

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from engram import checks
 from engram.continual.method import refuse_maximising
 from engram.continual.parameters import Select
-from engram.continual.penalty import QuadraticPenalty, _torch, refuse_closure, refuse_scaled
+from engram.continual.penalty import QuadraticPenalty, _torch, refuse_closure, refuse_scaled, skipped
 from engram.continual.task import Task
 
 
@@ -52,6 +52,7 @@ class SynapticIntelligence(QuadraticPenalty):
     """
 
     stored = ("started",)
+    summed = ("path",)
 
     def __init__(
         self,
@@ -117,6 +118,8 @@ class SynapticIntelligence(QuadraticPenalty):
     @torch.no_grad()
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         super()._after_step(optimizer, args, kwargs)
+        if skipped(optimizer):  # its gradients are not finite
+            return
         assert self._before is not None
         gradients, weights = self._before
         _torch._foreach_sub_(weights, self._parameters)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from engram import checks
 from engram.continual.method import ContinualMethod
-from engram.continual.task import Task, is_pair, task_cross_entropy
+from engram.continual.task import Task, TaskLoss, is_pair
 
 Draw = Callable[[Any, int], tuple[Tensor, Tensor]]  # from a task and the step within it to inputs and labels
 
@@ -72,7 +72,7 @@ def train_on_tasks(
     *,
     steps: int | Sequence[int],
     draw: Draw,
-    task_loss: Callable[[Tensor, Tensor, Any], Tensor] = task_cross_entropy,
+    task_loss: TaskLoss | None = None,
     labelled: bool = False,
     loop: Iterable[int] | None = None,
 ) -> Iterator[TrainingStep]:
@@ -85,7 +85,8 @@ def train_on_tasks(
         optimizer: Optimiser of the network's parameters.
         steps: Steps on each task, at least 1: one number for all, or one for each.
         draw: Gives inputs and labels of a batch, for a task and the step within it, from 0; see ``random_batches``.
-        task_loss: Function of logits, labels, and the task's ``classes``.
+        task_loss: Function of logits, labels, and the task's ``classes``, also for the old samples that a method
+            learns; None: that of the method, which is the cross-entropy as a rule.
         labelled: Whether the network is called with the labels too, as ``DHPSoftmax`` requires.
         loop: Indices of the steps to take; None: all. With an experiment's
             ``run.steps(total, model=model, method=method, optimizer=optimizer)``, training is resumed exactly.
@@ -119,6 +120,8 @@ def train_on_tasks(
         raise ValueError(f"{count} tasks and {len(lengths)} steps: expected at least one task, and steps for each")
     task_ends = list(accumulate(checks.size("steps", length) for length in lengths))
     checks.instance("method", method, ContinualMethod).attach(optimizer)
+    if task_loss is not None:
+        method.task_loss = task_loss
 
     def train() -> Iterator[TrainingStep]:
         for step in range(task_ends[-1]) if loop is None else loop:
@@ -127,7 +130,7 @@ def train_on_tasks(
             x, y = draw(task, step - task_ends[index] + lengths[index])
             model.train()
             logits = model(x, y) if labelled else model(x)
-            loss = task_loss(logits, y, task.classes)
+            loss = method.task_loss(logits, y, task.classes)
             optimizer.zero_grad()
             (loss + method.loss(x, y, logits)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -41,6 +41,7 @@ from engram.tasks.meta import MetaTaskEnv, sample
 TaskName = Literal["bandit", "two-step", "t-maze", "meta-tasks", "grid-maze", "i-maze", "cartpole", "exchanged"]
 FACTORS = (0.0, 0.1, 0.3, 1.0, 3.0)  # candidate learning rates, as multiples of the agent's default
 USUAL = 1e-3  # the default learning rate of agents that declare none
+TERMINAL = {"mfec", "nec", "lstm", "plastic", "modulated"}  # take a truncation for an end, as their papers do
 PARTS = 20  # parts of a lifetime for which returns are logged
 
 
@@ -124,7 +125,9 @@ def agent_of(agent: str, env: gymnasium.Env[Any, Any], seed: int, rate: float | 
         seed: Seed of the agent.
         rate: The learning rate; None: the agent's default.
     """
-    options = {} if rate is None else {"learning_rate": rate}
+    options: dict[str, Any] = {} if rate is None else {"learning_rate": rate}
+    if agent in TERMINAL:
+        options["truncation"] = "terminal"
     make = registry.get("agents", agent)
     new_agent: OnlineAgent = make(env.observation_space, env.action_space, rng=np.random.default_rng(seed), **options)
     return new_agent

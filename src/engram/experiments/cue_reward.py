@@ -15,7 +15,7 @@ import torch
 from engram import registry
 from engram.agents import A2C, ActorCritic, Rollout, plastic_actor_critic, rollout
 from engram.experiments.choosing import best_of_rates
-from engram.experiments.reinforcement import NO_RULE, NON_PLASTIC, learn, rule_of, step_of
+from engram.experiments.reinforcement import NO_RULE, NON_PLASTIC, PUBLISHED, learn, rule_of, step_of
 from engram.lab import (
     Experiment,
     Points,
@@ -134,7 +134,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     result = {"accuracy": last, "first_accuracy": first, "accuracy_in_training": run.ends("accuracy", parts=1)[0]}
     if "network.rule.eta" in (parameters := agent.state_dict()):
         result["eta"] = float(parameters["network.rule.eta"])
-    tests = [rollout(env, agent, run.generator, seed=int(run.rng.integers(2**31))) for _ in range(TEST_BATCHES)]
+    seeds = [int(run.rng.integers(2**31)) for _ in range(TEST_BATCHES)]
+    tests = [rollout(env, agent, run.generator, seed=seed, **PUBLISHED) for seed in seeds]
     return result | {"test_accuracy": sum(answered(episodes)["accuracy"] for episodes in tests) / TEST_BATCHES}
 
 

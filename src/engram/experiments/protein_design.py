@@ -150,7 +150,7 @@ def learned(config: Config, run: Run, start: Measurements) -> SeqCNN:
         nodes = expand_hamming1(start.tokens, max(config.nodes, len(start.tokens)), run.rng)
         labels = net.predict(nodes)
         if config.gamma:
-            labels = GraphLabelSmoother(config.gamma).fit_transform(nodes, labels)
+            labels = GraphLabelSmoother(config.gamma, center=False).fit_transform(nodes, labels)
         net = fitted(config, run, Measurements(nodes, labels), config.smooth_epochs)
     run.keep(net=net)
     return net

@@ -15,6 +15,7 @@ from engram.lab import Run
 from engram.plasticity import PlasticityRule
 
 NO_RULE, NON_PLASTIC = "none", "non-plastic"
+PUBLISHED: dict[str, Any] = {"truncation": "terminal"}  # the published code counts nothing after the last step
 
 
 def rule_of(name: str, eta: float) -> PlasticityRule | None:
@@ -50,7 +51,8 @@ def learn(
     """
     optimizer, envs = config.a2c.optimizer(agent), env if isinstance(env, list) else [env]
     for iteration in run.steps(config.iterations, agent=agent, optimizer=optimizer):
-        episodes = rollout(envs[iteration % len(envs)], agent, run.generator, seed=int(run.rng.integers(2**31)))
+        seed = int(run.rng.integers(2**31))
+        episodes = rollout(envs[iteration % len(envs)], agent, run.generator, seed=seed, **PUBLISHED)
         weight = config.a2c.entropy_coefficient * (1 - iteration / config.iterations if falling else 1)
         loss, terms = a2c_step(agent, optimizer, episodes, replace(config.a2c, entropy_coefficient=weight))
         if not all(parameter.isfinite().all() for parameter in agent.parameters()):
@@ -69,4 +71,4 @@ def step_of(env: Any, agent: ActorCritic, a2c: A2C) -> Callable[[], object]:
         a2c: The settings of the training step.
     """
     generator, optimizer = torch.Generator().manual_seed(0), a2c.optimizer(agent)
-    return lambda: a2c_step(agent, optimizer, rollout(env, agent, generator, seed=0), a2c)
+    return lambda: a2c_step(agent, optimizer, rollout(env, agent, generator, seed=0, **PUBLISHED), a2c)

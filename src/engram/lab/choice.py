@@ -110,7 +110,7 @@ def chosen_of(
         ends = {float(candidates[order[0]]): "smallest", float(candidates[order[-1]]): "largest"}
     return {
         "candidates": candidates[order].tolist(),
-        "scores": [score if math.isfinite(score) else None for score in scores[order].tolist()],
+        "scores": [None if score == -math.inf else score for score in scores[order].tolist()],
         "chosen": value,
         "end": "" if value in bounds else ends.get(value, ""),
     }

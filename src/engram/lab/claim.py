@@ -9,6 +9,7 @@ from html import escape
 from typing import Any, Literal, get_args
 
 from engram import checks
+from engram.errors import message_of
 from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, holm, p_value, successes_of
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 from engram.verdicts import Verdict
@@ -244,7 +245,7 @@ def judge(
                 successes_of([values[seed]], [trials[seed]])
         except Exception as error:
             values.pop(seed, None)
-            failure = f"no value for seed {seed}: {type(error).__name__}: {error}"
+            failure = f"no value for seed {seed}: {message_of(error)}"
     stages = [(0, len(values), 1 - CONFIDENCE)]
     is_sequential = bool(looks) and claim.sameness == "statistical"
     if is_sequential:

@@ -155,13 +155,23 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
     nested: dict[str, Any] = {}
     for name, value in flat(cls, values):
         check_known(name, fields(cast(Any, cls)))
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():
+            raise ValueError(f"{name} = {value!a}: expected text of UTF-8")
         *outer, last = name.split(".")
         functools.reduce(lambda inner, part: inner.setdefault(part, {}), outer, nested)[last] = value
     try:
         # Through JSON, since pydantic's strict mode refuses a dictionary for a dataclass but accepts a JSON object.
-        return cast(C, _adapter(cast(Any, cls)).validate_json(json.dumps(nested, default=_plain), strict=True))
+        config = cast(C, _adapter(cast(Any, cls)).validate_json(json.dumps(nested, default=_plain), strict=True))
     except pydantic.ValidationError as error:
         raise explained(cls, error) from None
+    for name, value in leaves(config).items():
+        if _has_nan(value):
+            raise ValueError(f"{name} = {value!r}: expected a number, and not NaN, which equals nothing")
+    return config
+
+
+def _has_nan(value: Any) -> bool:
+    return any(map(_has_nan, value)) if isinstance(value, list | tuple) else value != value  # noqa: PLR0124
 
 
 def explained(cls: type, error: pydantic.ValidationError) -> ValueError:

@@ -7,10 +7,12 @@ import inspect
 import json
 import math
 import re
+import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pydantic
@@ -35,7 +37,7 @@ SAID = re.compile(r"\[([\w.+=-]+): (holds|fails|is open)\]")
 """A verdict in an answer."""
 OPTIONS = {
     *("experiment", "names", "preset", "seeds", "arms", "jobs", "engine", "address", "runs", "device", "tensorboard"),
-    *("keep_state", "checkpoint_seconds", "progress", "until_decided", "at_most", "changes", "json"),
+    *("keep_state", "checkpoint_seconds", "progress", "until_decided", "at_most", "reuse", "changes", "json"),
 }
 """The options of every run, in Python and on the command line, names that no setting, study or arm may have."""
 _NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
@@ -204,11 +206,16 @@ class Experiment:
         tasks: The tasks on which ``engram.compare`` compares candidates.
         answer: The findings, in a few sentences. Each verdict that they rest on is cited as ``[claim-id: holds]``,
             ``fails`` or ``is open``, and a test of engram compares it with the run record.
+        revision: Names its results, with the settings; raise it when a change of the code changes their numbers.
+        uses: Files and folders that its trials read, relative to the file of the trial's function; once one of them is
+            edited, trials run again. Those that settings name need not be listed.
 
     Raises:
-        ValueError: A preset is missing, a name cannot name a folder or is an option of every run, two arms or claims
-            have the same name, a preset changes an unknown setting or lists an unknown arm, a claim names an unknown
-            preset or reads an arm that is unknown or that its preset lacks, or the answer cites an unknown claim.
+        TypeError: ``revision`` is not an integer.
+        ValueError: ``revision`` is below 1, a used file does not exist, a preset is missing, a name cannot name a
+            folder or is an option of every run, two arms or claims have the same name, a preset changes an unknown
+            setting or lists an unknown arm, a claim names an unknown preset or reads an arm that is unknown or that its
+            preset lacks, or the answer cites an unknown claim.
     """
 
     name: str
@@ -223,8 +230,16 @@ class Experiment:
     check_requirements: Callable[[Any], object] = lambda config: None
     tasks: Sequence[Task] = ()
     answer: str = ""
+    revision: int = 1
+    uses: Sequence[str | Path] = ()
 
     def __post_init__(self) -> None:
+        checks.size("revision", self.revision)
+        if isinstance(self.uses, str):
+            raise TypeError(f"uses = {self.uses!r}: expected a list of files and folders")
+        for path in self.files():
+            if not path.exists():
+                raise ValueError(f"uses = {str(path)!r} in experiment {self.name!r}: expected a file or a folder")
         missing_presets = {"smoke", "laptop", "paper"} - set(self.presets)
         if missing_presets:
             raise ValueError(f"experiment {self.name!r} lacks the preset {', '.join(sorted(missing_presets))}")
@@ -272,6 +287,12 @@ class Experiment:
     def by_name(self) -> Mapping[str, Study]:
         """The studies by name; a single study has the empty string as its name."""
         return {"": self.studies} if isinstance(self.studies, Study) else self.studies
+
+    def files(self) -> tuple[Path, ...]:
+        """The paths of ``uses``."""
+        trial = next(iter(self.by_name.values())).trial
+        folder = Path(getattr(sys.modules.get(trial.__module__), "__file__", None) or "").parent
+        return tuple((folder / path).absolute() for path in self.uses)
 
     def claims_of(self, study: str) -> list[Claim]:
         """The claims whose first arm belongs to a study."""

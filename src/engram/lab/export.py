@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import json
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +23,7 @@ from engram.lab.figures import figures_of
 from engram.lab.results import Results
 from engram.storage.files import write_atomic, writing
 
+LONGEST_NAME = 100  # in bytes; a file system allows 255 with the ending
 SIZE = {"width": 860, "height": 420}  # in pixels, for a figure that sets no size
 Table = Literal["csv", "parquet"]
 Picture = Literal["html", "svg", "png"]
@@ -49,7 +52,9 @@ def export(
         buffer = io.BytesIO()
         table.write_csv(buffer) if tables == "csv" else table.write_parquet(buffer)
         files[f"{name}.{tables}"] = buffer.getvalue()
-    figures = {name.replace("/", "+"): figure for name, figure in figures_of(experiment, results).items()}
+    broken: dict[str, str] = {}
+    drawn = figures_of(experiment, results, broken=broken)
+    figures = {_file_name(name): figure for name, figure in drawn.items()}
     if pictures == "html":
         pages = {
             name: figure.to_html(include_plotlyjs="directory", auto_play=False) for name, figure in figures.items()
@@ -63,7 +68,17 @@ def export(
         folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         write_atomic(folder / name, content)
+    for name, problem in broken.items():
+        warnings.warn(f"the {name} of {experiment.name} is left out: {problem}", RuntimeWarning, stacklevel=2)
     return [folder / name for name in files]
+
+
+def _file_name(figure: str) -> str:
+    """The name of a figure's file: of a long one its beginning and a digest."""
+    name = figure.replace("/", "+")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def draw(figures: Mapping[str, go.Figure], kind: Literal["svg", "png"]) -> dict[str, bytes]:

@@ -19,8 +19,9 @@ from jaxtyping import Float
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+from engram.errors import message_of
 from engram.lab.experiment import Experiment
-from engram.lab.metrics import windows
+from engram.lab.metrics import over_seeds, windows
 from engram.lab.results import Results
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
@@ -42,7 +43,9 @@ def line_style(number: int) -> dict[str, str]:
     return {"color": PALETTE[number % len(PALETTE)], "dash": dashes[number // len(PALETTE) % len(dashes)]}
 
 
-def figures_of(experiment: Experiment, results: Results, *, curves: bool = True) -> dict[str, go.Figure]:
+def figures_of(
+    experiment: Experiment, results: Results, *, curves: bool = True, broken: dict[str, str] | None = None
+) -> dict[str, go.Figure]:
     """All figures of a run, by name: the experiment's own, those of its studies, and the curves of each metric.
 
     The names are ``figure``, ``figure-recovery`` and ``curves-loss``; if there are too many arms for one figure, the
@@ -53,22 +56,25 @@ def figures_of(experiment: Experiment, results: Results, *, curves: bool = True)
         experiment: The experiment.
         results: The results of a run.
         curves: Whether to draw the curves, which take most of the time.
+        broken: Receives the errors of figures that cannot be drawn, by name (default: the first is raised).
+
+    Raises:
+        ValueError: A figure cannot be drawn although the run is complete.
     """
     figures = {}
     is_complete = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
     recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figures were changed
-    errors_of_missing_data = (LookupError, StopIteration, TypeError, ValueError)
     drawers = {"figure": experiment.figure}
     drawers |= {f"figure-{name}": study.figure for name, study in experiment.by_name.items() if study.figure}
     for name, figure in drawers.items():
         try:
             figures[name] = figure(results).update_layout(template="plotly_white")
-        except errors_of_missing_data as error:
-            if is_complete and not recorded:
-                problem = f"{type(error).__name__}: {error}"
-                raise ValueError(
-                    f"the {name} of {experiment.name} cannot be drawn from its results: {problem}"
-                ) from error
+        except Exception as error:  # of a function that is not ours
+            if broken is not None:
+                broken[name] = message_of(error)
+            elif is_complete and not recorded:
+                problem = f"the {name} of {experiment.name} cannot be drawn from its results: {message_of(error)}"
+                raise ValueError(problem) from error
     if not curves or not results.headline:
         return figures
     steps_of = results.metrics.group_by("metric", "arm", maintain_order=True).agg(pl.col("step").n_unique())
@@ -110,16 +116,16 @@ def learning_curves(results: Results, metric: str, arms: Sequence[str] | None = 
         style: dict[str, Any] = {"line": {"color": color, "width": 0.7}, "opacity": 0.45}
         hover = f"{arm}, seed %{{customdata}}: (%{{x}}, %{{y}})<extra></extra>"
         style |= {"customdata": seeds["seed"].to_list(), "hovertemplate": hover}
-        value = pl.col("value")
-        band = curves.group_by("window", maintain_order=True).agg(
-            pl.col("step").max(), mean=value.mean(), low=value.min(), high=value.max()
-        )
+        band = over_seeds(curves, POINTS)
         steps, mean, low, high = (band[column].to_list() for column in ("step", "mean", "low", "high"))
+        of_mean = f"{arm}, mean of %{{customdata}} seeds: (%{{x}}, %{{y}})<extra></extra>"
+        mean_style: dict[str, Any] = {"line": {"color": color, "width": 2.5}, "hovertemplate": of_mean}
+        mean_style["customdata"] = band["seeds"].to_list()
         area = {"fill": "toself", "fillcolor": color, "opacity": 0.12, "line": {"width": 0}}
         traces += [
             line(x=x, y=y, name=arm, showlegend=False, **style),
             line(x=steps + steps[::-1], y=high + low[::-1], hoverinfo="skip", showlegend=False, **area),
-            line(x=steps, y=mean, line={"color": color, "width": 2.5}, name=arm),
+            line(x=steps, y=mean, name=arm, **mean_style),
         ]
     title = f"{results.experiment}: {metric}"
     axes = {"xaxis_title": "step", "yaxis_title": metric}
@@ -349,8 +355,10 @@ def add_line(
     rows = results.metrics.filter((pl.col("arm") == arm) & (pl.col("metric") == metric))
     if rows.is_empty():
         return
-    curve = rows.group_by("step").agg(getattr(pl.col("value"), average)()).sort("step")
-    trace = go.Scatter(x=curve["step"].to_list(), y=curve["value"].to_list(), mode="lines", **style)
+    curve = over_seeds(rows)
+    hover = "%{fullData.name}, " + average + " of %{customdata} seeds: (%{x}, %{y})<extra></extra>"
+    seeds = {"customdata": curve["seeds"].to_list(), "hovertemplate": hover}
+    trace = go.Scatter(x=curve["step"].to_list(), y=curve[average].to_list(), mode="lines", **seeds, **style)
     figure.add_trace(trace, *(place or ()))
 
 

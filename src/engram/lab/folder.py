@@ -26,7 +26,7 @@ from typing_extensions import TypedDict
 from engram.lab import metrics
 from engram.lab.choice import Choice
 from engram.lab.machine import hardware, versions
-from engram.lab.manifest import Manifest
+from engram.lab.provenance import Provenance
 from engram.storage import checkpoint
 from engram.storage.files import (
     CorruptFileError,
@@ -82,7 +82,7 @@ class Stored(TypedDict):
     metrics: metrics.Mark
     seconds: float
     state: metrics.Mark | None  # None if the trial was asked to keep none
-    manifest: Manifest
+    made_by: Provenance
 
 
 def name_of(identity: Mapping[str, Any]) -> str:
@@ -176,11 +176,11 @@ class TrialFolder:
         matches = ((_CHECKPOINT.fullmatch(path.name), path) for path in self.path.glob("checkpoint-*"))
         return {int(match[1]): path for match, path in matches if match}
 
-    def manifest(self) -> Manifest | None:
-        """The manifest of the last checkpoint of an unfinished trial; None if there is no readable one."""
+    def made_by(self) -> Provenance | None:
+        """What the last checkpoint of an unfinished trial was made by; None if there is no readable one."""
         with contextlib.suppress(FileNotFoundError, CorruptFileError, pydantic.ValidationError):
-            stored_manifest = checkpoint.peek(self.checkpoint(self.last_loop()), "manifest")
-            return pydantic.TypeAdapter(Manifest).validate_python(stored_manifest)
+            stored = checkpoint.peek(self.checkpoint(self.last_loop()), "made_by")
+            return pydantic.TypeAdapter(Provenance).validate_python(stored)
         return None
 
     def finish(
@@ -188,7 +188,7 @@ class TrialFolder:
         result: dict[str, Any],
         mark: metrics.Mark,
         seconds: float,
-        manifest: Manifest,
+        made_by: Provenance,
         state: dict[str, Any] | None = None,
         *,
         choices: Mapping[str, Choice] | None = None,
@@ -199,7 +199,7 @@ class TrialFolder:
             result: The result, as JSON values.
             mark: The mark of the complete metrics file.
             seconds: Processor time of the trial.
-            manifest: Everything that the trial used.
+            made_by: Everything that the trial used.
             state: The state to keep, by name; None if the trial was asked to keep none.
             choices: The trial's choices, by name.
         """
@@ -214,7 +214,7 @@ class TrialFolder:
             "metrics": mark,
             "seconds": seconds,
             "state": state_mark,
-            "manifest": manifest,
+            "made_by": made_by,
         }
         write_sealed(self.path / "result.json", stored)
         for path in self._checkpoints().values():

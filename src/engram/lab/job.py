@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 import os
 import platform
+import random
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 
-from engram import checks
-from engram.lab import loaded
+from engram import checks, references
+from engram.errors import message_of
 from engram.lab.config import to_dict
 from engram.lab.folder import Status, TrialFolder, name_of, printable
 from engram.lab.loop import Interrupted, Run, get_state
-from engram.lab.manifest import Present, Use
+from engram.lab.provenance import Provenance, Use, difference, digests, merged
 from engram.lab.trial import Trial, computing
 from engram.numeric import jit
 from engram.numeric.parallel import is_worker, orphaned
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 LOCK_POLL_SECONDS = 0.2
+SHARED = "other trials of its process see, and no checkpoint: draw from run.rng, and let settings say the rest"
 RESTARTS = 3  # maximum number of attempts if files are corrupt
 LONGEST_PATH = 1000
 
@@ -39,19 +40,21 @@ class Job:
 
     Attributes:
         trial: The trial.
-        identity: Everything that determines the result, except the code.
+        identity: What names the trial.
+        made_by: The versions and files in the process that starts the run.
         folder: The folder of the trial.
         stop: The file whose existence asks the trial to stop.
         checkpoint_seconds: Time between two checkpoints, in seconds.
         tensorboard: Whether event files are written as well.
         keep_state: Whether the state that the trial keeps is saved.
         finished: Whether there is a result that is still valid.
-        differs: The changes, if there is a result or a checkpoint that is no longer valid.
-        main: The script that started the run, with its hash, if the trial is defined there.
+        differs: What has changed, if there is a result or a checkpoint that is no longer valid, or if the finished
+            result is taken all the same.
     """
 
     trial: Trial
     identity: dict[str, Any]
+    made_by: Provenance
     folder: TrialFolder
     stop: Path
     checkpoint_seconds: float = 10.0
@@ -59,13 +62,14 @@ class Job:
     keep_state: bool = True
     finished: bool = False
     differs: str = ""
-    main: Mapping[str, str] = field(default_factory=dict)
 
-    def use(self) -> Use:
-        """Start recording what the trial uses, in this process."""
-        modules = self.trial.modules
-        main_is_loaded = "__main__" not in modules or loaded.script() == self.main
-        return Use(modules, None if main_is_loaded else self.main, strings(to_dict(self.trial.config)))
+
+def use_of(trial: Trial) -> Use:
+    """Start recording what a trial uses, in this process."""
+    texts = strings(to_dict(trial.config))
+    modules = {references.place_of(text).rpartition(":")[0] for text in texts if references.is_reference(text)}
+    named_files = [text for text in texts if Path(text).is_file()]
+    return Use(trial.modules | modules, [*named_files, *trial.uses])
 
 
 def strings(settings: Any) -> set[str]:
@@ -73,50 +77,63 @@ def strings(settings: Any) -> set[str]:
     if isinstance(settings, Mapping):
         settings = settings.values()
     if isinstance(settings, str):
-        return {settings} if settings and len(settings) <= LONGEST_PATH else set()
+        return {settings} if settings and len(settings) <= LONGEST_PATH and "\0" not in settings else set()
     return {text for value in settings for text in strings(value)} if isinstance(settings, Iterable) else set()
 
 
-def prepare(trial: Trial, root: Path, stop: Path, present: Present | None = None, **options: Any) -> Job:
+def prepare(
+    trial: Trial,
+    root: Path,
+    stop: Path,
+    *,
+    loaded: Mapping[str, str] | None = None,
+    reuse: bool = False,
+    **options: Any,
+) -> Job:
     """Make the job that performs a trial in its folder below ``root``.
 
-    If files that a result depends on have changed, the result stays where it is, in case the change is undone, and the
-    trial runs in another folder next to it, ``<name>.2``. ``differs`` then refers to the result that was used last.
+    If what a result was made by has changed, the result stays where it is, in case the change is undone, and the trial
+    runs in another folder next to it, ``<name>.2``. ``differs`` then refers to the result that was used last.
 
     Args:
         trial: The trial.
         root: The folder of its experiment.
         stop: The file whose existence asks the trial to stop.
-        present: The current state of files, shared when many jobs are prepared.
+        loaded: ``provenance.digests()``, shared when many jobs are prepared.
+        reuse: Whether to take the result that was used last all the same.
         **options: Fields of ``Job``.
     """
     identity = trial.identity()
-    present = Present() if present is None else present
+    loaded = digests() if loaded is None else loaded
     name = name_of(identity)
-    options["main"] = loaded.script() if "__main__" in trial.modules else {}
-    free, differs, last_used = None, "", -1.0
+    made_by: Provenance = {"versions": {}, "parts": {}, "files": {}}
+    free, stale, differs, last_used = None, None, "", -1.0
     for number in itertools.count(1):
         folder = TrialFolder(root / (f"{name}.{number}" if number > 1 else name))
         if not folder.path.exists():
             break
         try:
-            is_finished, why = _holds(folder, present)
+            is_finished, why = _holds(folder, loaded)
         except CorruptFileError:  # the worker reports it, sets it aside and starts again
             is_finished, why = False, ""
         if is_finished and not why:
             folder.mark_used()
-            return Job(trial, identity, folder, stop, finished=True, **options)
+            return Job(trial, identity, made_by, folder, stop, finished=True, **options)
         free = folder if not why else free
         if why and (used := folder.last_used()) >= last_used:
+            stale = folder if is_finished else stale
             differs, last_used = why, used
-    return Job(trial, identity, free or folder, stop, differs="" if free else differs, **options)
+    if reuse and stale is not None:
+        return Job(trial, identity, made_by, stale, stop, finished=True, differs=differs, **options)
+    made_by = use_of(trial).provenance()
+    return Job(trial, identity, made_by, free or folder, stop, differs="" if free else differs, **options)
 
 
-def _holds(folder: TrialFolder, present: Present) -> tuple[bool, str]:
+def _holds(folder: TrialFolder, loaded: Mapping[str, str]) -> tuple[bool, str]:
     """Whether a trial is finished, and what has changed since its result or its last checkpoint was written."""
     stored = folder.result()
-    manifest = folder.manifest() if stored is None else stored["manifest"]
-    return stored is not None, present.differs(manifest) if manifest else ""
+    made_by = folder.made_by() if stored is None else stored["made_by"]
+    return stored is not None, difference(made_by, loaded) if made_by else ""
 
 
 def perform(job: Job) -> Status:
@@ -144,31 +161,20 @@ def _another(job: Job) -> str | None:
     """Say what differs from the process that started the run: the folder of runs, or the code; None if neither does."""
     if not token(job.stop).exists():
         return f"{job.folder.path.parent} is not the folder of the run on {platform.node()}: all nodes must share it"
-    expected = _expected(job.stop)
     try:
-        files = job.use().manifest()["files"]
+        here = use_of(job.trial).provenance()
     except ValueError as error:
         return str(error)
-    edited = next((name for name, digest in files.items() if expected.get(name, digest) != digest), None)
+    for package, version in job.made_by["versions"].items():
+        if (found := here["versions"].get(package, "not installed")) != version:
+            return f"{package} is {found} on {platform.node()}, and {version} where the run was started"
+    edited = next((name for name, sha in here["files"].items() if job.made_by["files"].get(name, sha) != sha), None)
     if edited is None:
         return None
     return (
         f"{edited} on {platform.node()} is not the code that started the run: "
         "install the same code on every node, and after an edit reload it or restart Python"
     )
-
-
-def begin(stop: Path) -> None:
-    """Record the code that is loaded in the process that starts a run."""
-    stop.with_suffix(".code").write_text(json.dumps(loaded.digests()))
-
-
-@functools.lru_cache(maxsize=1)
-def _expected(stop: Path) -> dict[str, str]:
-    """The digests of the code in the process that started the run, and of other files when this process joined."""
-    path = stop.with_suffix(".code")
-    started: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    return loaded.digests_on_disk() | started
 
 
 def token(stop: Path) -> Path:
@@ -180,7 +186,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
     sweep(folder.path)
     status = replace(folder.status(), message="")
     try:
-        is_finished, differs = _holds(folder, Present())
+        is_finished, differs = _holds(folder, digests())
         if differs:
             why = f"{differs} since another process ran it with other code: the same command runs it in a new folder"
             return replace(status, state="failed", message=why)
@@ -211,7 +217,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
             raise
         except (Exception, SystemExit) as error:  # a script that a trial calls may exit
             folder.fail(traceback.format_exc())
-            status = replace(folder.status(), state="failed", message=printable(f"{type(error).__name__}: {error}"))
+            status = replace(folder.status(), state="failed", message=printable(message_of(error)))
         if status.state in ("interrupted", "failed"):
             folder.set_status(status)
             return status
@@ -219,20 +225,34 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
 
 def _attempt(job: Job, folder: TrialFolder) -> Status:
     options: dict[str, Any] = {"checkpoint_seconds": job.checkpoint_seconds, "tensorboard": job.tensorboard}
-    run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, use=job.use(), **options)
+    run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, use=use_of(job.trial), **options)
 
     def tell() -> None:
         folder.set_status(replace(folder.status(), note="compiling kernels"))
 
+    before = _globals()
     with jit.on_compile(tell):
         result = job.trial.function(job.trial.config, run)
     check_result(result)
     status: Status
     mark, status = run.close()
+    if changed := [name for name, value in _globals().items() if value != before[name]]:
+        status = replace(status, message=f"the trial has changed {' and '.join(changed)}, which {SHARED}")
     state = {name: get_state(name, part) for name, part in run.kept.items()} if job.keep_state else None
-    folder.finish(result, mark, run.processor_seconds, run.manifest(), state, choices=run.choices)
+    made_by = merged(job.made_by, run.made_by())
+    folder.finish(result, mark, run.processor_seconds, made_by, state, choices=run.choices)
     folder.set_status(status)
     return status
+
+
+def _globals() -> dict[str, Any]:
+    """What all trials of a process share, apart from torch's generators, which each trial seeds and saves."""
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
+    return {
+        "the state of Python's global generator (random)": random.getstate(),
+        "the state of NumPy's global generator (np.random)": repr(numpy_state),
+        "os.environ": dict(os.environ),
+    }
 
 
 def check_result(result: Any) -> None:
@@ -241,12 +261,24 @@ def check_result(result: Any) -> None:
         raise TypeError(f"the trial returned {checks.shown(result)}: expected a dict of results")
     for name, value in result.items():
         if not isinstance(name, str):
-            raise TypeError(f"result name {name!r}: expected a string")
-        try:
-            json.dumps(value)
-        except (TypeError, ValueError) as error:
-            expected = "Python's numbers, strings, booleans, None, and lists and dicts of these"
-            raise TypeError(f"result {name!r} = {checks.shown(value)}: expected {expected} ({error})") from None
+            raise TypeError(f"result name {checks.shown(name)}: expected a string")
+        if changed := _changed_by_json({name: value}):
+            expected = "Python's numbers, strings of UTF-8, booleans, None, lists, and dicts of these by string"
+            raise TypeError(f"result {name!r} = {checks.shown(value)}: expected {expected} (not {changed})")
+
+
+def _changed_by_json(value: Any) -> str:
+    """The first part of a value that JSON refuses or would return as another, in words; empty if there is none."""
+    if value is None or type(value) in (bool, int, float) or isinstance(value, float):  # a NumPy double is a float
+        return ""
+    if type(value) is str:
+        return "" if value == value.encode(errors="replace").decode() else f"the string {value!a}"
+    if type(value) is list:
+        return next(filter(None, map(_changed_by_json, value)), "")
+    if type(value) is dict:
+        keys = (f"the key {checks.shown(key)}" for key in value if type(key) is not str or _changed_by_json(key))
+        return next(itertools.chain(keys, filter(None, map(_changed_by_json, value.values()))), "")
+    return f"the {type(value).__name__} {checks.shown(value)}"
 
 
 def _restart(folder: TrialFolder, status: Status, error: CorruptFileError) -> Status:

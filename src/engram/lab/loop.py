@@ -19,8 +19,8 @@ from typing_extensions import TypedDict
 from engram import checks
 from engram.lab import choice
 from engram.lab.folder import Status, TrialFolder
-from engram.lab.manifest import Manifest, Use
 from engram.lab.metrics import Mark, MetricsFile
+from engram.lab.provenance import Provenance, Use, merged
 from engram.numeric.parallel import orphaned
 from engram.storage import checkpoint
 from engram.storage.files import CorruptFileError, in_shape
@@ -42,8 +42,8 @@ class Saved(TypedDict):
     seconds: float
     processor_seconds: float
     metrics: Mark
-    windows: dict[int, tuple[int, dict[str, tuple[float, int]]]]
-    manifest: Manifest
+    windows: dict[int, tuple[int, int, dict[str, tuple[float, int]]]]
+    made_by: Provenance
     state: dict[str, Any]
 
 
@@ -95,8 +95,9 @@ class Run:
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
         self._use = Use(()) if use is None else use
-        self._used_before: Manifest = {"files": {}, "parts": {}, "packages": {}}
-        self._windows: dict[int, tuple[int, dict[str, tuple[float, int]]]] = {}
+        self._used_before: Provenance = {"versions": {}, "parts": {}, "files": {}}
+        # By their length: the calls so far, the step of the last one, and the sum and count of each metric.
+        self._windows: dict[int, tuple[int, int, dict[str, tuple[float, int]]]] = {}
         self._started = self._beat = self._saved = time.monotonic()
         self._computing = time.process_time()
         self._before = self._computed_before = 0.0
@@ -221,15 +222,16 @@ class Run:
         Args:
             step: The step that they belong to.
             every: Number of calls in a window; the last call writes the means, each over the calls that had the metric.
-                A window that is still open when the next loop begins is dropped.
+                A window that is still open when the next loop begins is dropped. What is averaged over windows of one
+                length is logged by one call a step.
             **values: Numbers, or tensors of one element.
 
         Returns:
             The values written; empty while the window is open.
 
         Raises:
-            TypeError, ValueError: The step or ``every`` is not an integer or out of range, or a name or value is
-                invalid.
+            TypeError, ValueError: The step or ``every`` is not an integer or out of range, a name or value is invalid,
+                or another call with this ``every`` has logged other metrics at this step.
         """
         try:
             index = operator.index(step)
@@ -238,7 +240,7 @@ class Run:
         step = checks.size("step", index, minimum=-(2**63), maximum=2**63 - 1)
         logged = {name: _scalar(name, value) for name, value in values.items()}
         if (length := checks.size("every", every)) > 1:
-            logged = self._means(length, logged)
+            logged = self._means(length, step, logged)
         for name, number in logged.items():
             self._metrics.append(step, name, number)
             if self._events is not None and self._loops > self._resumed:
@@ -261,6 +263,29 @@ class Run:
             get_state(name, part)
         self.kept |= parts
 
+    def uses(self, path: str | Path, /) -> Path:
+        """Declare a file that the trial reads, or a folder whose files it reads: once edited, the trial runs again.
+
+        The files of its own modules, and those that its settings name, count without that.
+
+        Args:
+            path: The file or the folder.
+
+        Returns:
+            Its path.
+
+        Raises:
+            FileNotFoundError: There is none.
+
+        Examples:
+            ``table = np.loadtxt(run.uses("rates.csv"))``
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"path = {str(path)!r}: expected a file or a folder")
+        self._use.declare(path)
+        return path
+
     def note(self, text: str, /) -> None:
         """Show a few words next to the trial's progress from now on; they are not saved."""
         self._status = replace(self._status, note=text)
@@ -282,24 +307,22 @@ class Run:
             self._events.close()
         return self._metrics.mark(), replace(self._status, state="finished", seconds=self._seconds(), note="")
 
-    def manifest(self) -> Manifest:
+    def made_by(self) -> Provenance:
         """Everything that the trial has used so far, including before an interruption."""
-        used_before, used_now = self._used_before, self._use.manifest()
-        return {
-            "files": used_before["files"] | used_now["files"],
-            "parts": used_before["parts"] | used_now["parts"],
-            "packages": used_before["packages"] | used_now["packages"],
-        }
+        return merged(self._used_before, self._use.provenance())
 
-    def _means(self, every: int, values: dict[str, float]) -> dict[str, float]:
+    def _means(self, every: int, step: int, values: dict[str, float]) -> dict[str, float]:
         """Add values to the open window of this length; return the means if that completes it."""
-        calls, sums = self._windows.pop(every, (0, {}))
+        calls, last_step, sums = self._windows.pop(every, (0, step, {}))
+        if calls and step == last_step and sums.keys().isdisjoint(values):
+            own, others = ", ".join(values), ", ".join(sums)
+            raise ValueError(f"step = {step}: expected {own} in the call with every = {every} that logs {others}")
         for name, value in values.items():
             total, count = sums.get(name, (0.0, 0))
             sums[name] = (total + value, count + 1)
         if calls + 1 == every:
             return {name: total / count for name, (total, count) in sums.items()}
-        self._windows[every] = (calls + 1, sums)
+        self._windows[every] = (calls + 1, step, sums)
         return {}
 
     def _is_to_stop(self) -> bool:
@@ -335,7 +358,7 @@ class Run:
             "processor_seconds": self.processor_seconds,
             "metrics": self._metrics.mark(),
             "windows": self._windows,
-            "manifest": self.manifest(),
+            "made_by": self.made_by(),
             "state": {name: get_state(name, item) for name, item in self._all(state).items()},
         }
         checkpoint.save(self._folder.checkpoint(loop), content)
@@ -360,7 +383,7 @@ class Run:
             except Exception as error:
                 raise CorruptFileError(path, f"its state {name!r} does not fit: {error!r}") from error
         self._metrics.cut(content["metrics"])
-        self._windows, self._used_before = content["windows"], content["manifest"]
+        self._windows, self._used_before = content["windows"], content["made_by"]
         self._before, self._computed_before = content["seconds"], content["processor_seconds"]
         self._started, self._computing = time.monotonic(), time.process_time()
         return content["step"]

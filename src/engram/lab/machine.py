@@ -12,6 +12,8 @@ import psutil
 from packaging.requirements import Requirement
 from threadpoolctl import threadpool_info
 
+from engram.distribution import DISTRIBUTION
+
 COMPUTING = ("python", "engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymnasium")
 """Packages that compute: another version may give other numbers."""
 PACKAGES = ("engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymnasium", "joblib", "polars", "plotly")
@@ -20,7 +22,10 @@ PACKAGES = ("engram", "torch", "numpy", "scipy", "numba", "scikit-learn", "gymna
 @functools.cache
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that can affect a result."""
-    package_versions = {package: version(package) if _installed(package) else "not installed" for package in PACKAGES}
+    names = {package: DISTRIBUTION if package == "engram" else package for package in PACKAGES}
+    package_versions = {
+        package: version(name) if _installed(name) else "not installed" for package, name in names.items()
+    }
     return {"python": platform.python_version(), **package_versions}
 
 
@@ -52,8 +57,8 @@ def cores() -> int:
 def missing_extras() -> dict[str, list[str]]:
     """The extras of engram that are not fully installed, with the missing packages."""
     packages_by_extra: dict[str, list[str]] = {}
-    requirements = [Requirement(text) for text in requires("engram") or ()]
-    for extra in metadata("engram").get_all("Provides-Extra") or ():
+    requirements = [Requirement(text) for text in requires(DISTRIBUTION) or ()]
+    for extra in metadata(DISTRIBUTION).get_all("Provides-Extra") or ():
         for requirement in requirements:
             marker = requirement.marker
             if marker is not None and marker.evaluate({"extra": extra}) and not _installed(requirement.name):

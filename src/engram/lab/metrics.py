@@ -7,6 +7,7 @@ import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from typing_extensions import TypedDict  # pydantic does not accept the one of Python 3.11
 
@@ -124,6 +125,35 @@ def _rows(path: Path) -> bytes:
     if not content.startswith(_HEADER.encode()) or not content.endswith(b"\n"):
         raise CorruptFileError(path, f"it does not begin with {_HEADER!r}, or breaks off")
     return content[len(_HEADER) :]
+
+
+def over_seeds(curves: pl.DataFrame, points: int | None = None) -> pl.DataFrame:
+    """Learning curves summarised over seeds, by step: columns step, mean, median, low, high and seeds.
+
+    Seeds need not have logged at the same steps. Between two of its steps a seed counts with the value on the line
+    between them; before its first and after its last one it does not count. ``seeds`` is the number of those that do.
+
+    Args:
+        curves: Columns seed, step and value.
+        points: The largest number of steps (default: all at which any seed has logged).
+
+    Examples:
+        >>> curves = pl.DataFrame({"seed": [0, 0, 1, 1], "step": [0, 4, 2, 6], "value": [0.0, 4.0, 2.0, 6.0]})
+        >>> over_seeds(curves).select("step", "mean", "seeds").rows()
+        [(0, 0.0, 1), (2, 2.0, 2), (4, 4.0, 2), (6, 6.0, 1)]
+    """
+    steps = curves["step"].unique().sort().to_numpy()
+    if points is not None and len(steps) > points:
+        steps = steps[np.linspace(0, len(steps) - 1, points).round().astype(int)]
+    on_steps = [
+        pl.DataFrame({"step": steps[counts], "value": np.interp(steps[counts], x, y)})
+        for _, curve in curves.group_by("seed", maintain_order=True)
+        for x, y in [curve.group_by("step").agg(pl.col("value").mean()).sort("step").get_columns()]
+        for counts in [(steps >= x[0]) & (steps <= x[-1])]
+    ]
+    value = pl.col("value")
+    summaries = {"mean": value.mean(), "median": value.median(), "low": value.min(), "high": value.max()}
+    return pl.concat(on_steps).group_by("step").agg(**summaries, seeds=pl.len()).sort("step")
 
 
 def windows(rows: pl.DataFrame, points: int) -> pl.DataFrame:

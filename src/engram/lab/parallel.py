@@ -18,9 +18,9 @@ from joblib.externals.loky.backend import resource_tracker as loky_resource_trac
 from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
 
 from engram import references
-from engram.lab import loaded
 from engram.lab.folder import Status
 from engram.lab.job import Job, perform, token
+from engram.lab.provenance import digests
 from engram.numeric.parallel import Backend, Lost, NoWorkersError, kill_workers, parallel_map, start_ray
 
 ATTEMPTS = 3
@@ -55,12 +55,13 @@ def perform_all(
                 backend=engine,
                 attempts=ATTEMPTS,
                 under_way=lambda job: job.folder.status().state == "running",
-                wait=partial(_undisturbed, engine, [token(stop), stop.with_suffix(".code")]),
+                wait=partial(_undisturbed, engine, token(stop)),
             )
         except NoWorkersError as error:
             return [_stranded(job, str(error)) for job in jobs]
     return [
-        _failed_status(job) if isinstance(status, Lost) else status for job, status in zip(jobs, statuses, strict=True)
+        _failed_status(job, status) if isinstance(status, Lost) else status
+        for job, status in zip(jobs, statuses, strict=True)
     ]
 
 
@@ -96,12 +97,13 @@ def _job_of_file(file: str, job: bytes) -> Job:
 def _stale() -> bool:
     """Whether a file was reloaded since the last call, so that existing workers have its old source."""
     digests_before = dict(_loaded)
-    _loaded.update(loaded.digests())
+    _loaded.update(digests())
     return any(_loaded[name] != digest for name, digest in digests_before.items())
 
 
-def _failed_status(job: Job) -> Status:
-    status = replace(job.folder.status(), state="failed", message=f"its worker process died {ATTEMPTS} times")
+def _failed_status(job: Job, lost: Lost) -> Status:
+    by = f", at last by {lost.why}" if lost.why else ""
+    status = replace(job.folder.status(), state="failed", message=f"its worker process died {ATTEMPTS} times{by}")
     job.folder.set_status(status)
     return status
 
@@ -128,15 +130,14 @@ def _connected(engine: Backend, workers: int, address: str | None) -> Iterator[N
         ray.shutdown()
 
 
-def _undisturbed(engine: Backend, files: Sequence[Path], work: Callable[[], Any]) -> Any:
+def _undisturbed(engine: Backend, file: Path, work: Callable[[], Any]) -> Any:
     """Work in another thread, which blocks Ctrl-C: only the calling thread receives it and asks the trials to stop.
 
-    Workers inherit the block when they start. If this process is killed, the resource tracker removes the files as soon
+    Workers inherit the block when they start. If this process is killed, the resource tracker removes the file as soon
     as the workers have ended.
     """
     with ThreadPoolExecutor(1, initializer=_block_interrupts) as thread:
-        for file in files:
-            loky_resource_tracker.register(str(file), "file")
+        loky_resource_tracker.register(str(file), "file")
         try:
             working = thread.submit(work)
             # In short waits, since a signal delivered to another thread does not wake this one.
@@ -147,8 +148,7 @@ def _undisturbed(engine: Backend, files: Sequence[Path], work: Callable[[], Any]
             kill_workers(engine)
             raise
         finally:
-            for file in files:
-                loky_resource_tracker.unregister(str(file), "file")
+            loky_resource_tracker.unregister(str(file), "file")
 
 
 def _block_interrupts() -> None:

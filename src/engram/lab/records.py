@@ -49,6 +49,7 @@ class Note(TypedDict):
     seeds: int
     looks: NotRequired[list[int]]
     trials: list[Entry]
+    reused: NotRequired[dict[str, int]]
 
 
 class OldRunError(CorruptFileError):
@@ -68,6 +69,7 @@ def write_note(
     seeds: int,
     jobs: Sequence[Job],
     looks: Sequence[int] = (),
+    reused: Mapping[str, int] | None = None,
 ) -> Note:
     """Write down the settings and trials of a run, for ``load``, ``engram list`` and ``engram report``.
 
@@ -79,6 +81,7 @@ def write_note(
         seeds: Number of seeds.
         jobs: All trials.
         looks: The numbers of seeds at which claims are judged.
+        reused: How many trials were taken although something has changed since, by what has.
 
     Returns:
         The note.
@@ -91,6 +94,7 @@ def write_note(
         "seeds": seeds,
         "looks": list(looks),
         "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.path.name} for job in jobs],
+        "reused": dict(reused or {}),
     }
     if (root / NOTE).is_dir():
         keep_aside(root / NOTE)
@@ -211,7 +215,8 @@ def is_current(experiment: str | Experiment, record: Mapping[str, Any]) -> bool:
     experiment = find_experiment(experiment)
     arms = experiment.arms(record["preset"])
     try:
-        return _configs(experiment, record) == {arm: preset_arm.config for arm, preset_arm in arms.items()}
+        configs_then = _configs(experiment, {**record, "arms": _read_value(record["arms"])})
+        return configs_then == {arm: preset_arm.config for arm, preset_arm in arms.items()}
     except ValueError:  # a setting is unknown today, or out of range
         return False
 
@@ -219,7 +224,7 @@ def is_current(experiment: str | Experiment, record: Mapping[str, Any]) -> bool:
 def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
     """The results in a record of ``Results.record``; the claims are judged again from its trials."""
     trials = [
-        TrialResult(**{**trial, "result": {name: _read_value(value) for name, value in trial["result"].items()}})
+        TrialResult(**{**trial, **{part: _read_value(trial.get(part, {})) for part in ("result", "choices")}})
         for trial in record["trials"]
     ]
     rows = [
@@ -227,7 +232,9 @@ def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
         for curve in record["curves"]
         for step, value in zip(curve["step"], curve["value"], strict=True)
     ]
-    return _results(experiment, record, trials, pl.DataFrame(rows, schema=COLUMNS, orient="row"))
+    settings = {name: _read_value(record[name]) for name in ("changed", "arms")}
+    results = _results(experiment, {**record, **settings}, trials, pl.DataFrame(rows, schema=COLUMNS, orient="row"))
+    return replace(results, is_recorded=True)
 
 
 def _results(
@@ -245,6 +252,7 @@ def _results(
         metrics=metrics,
         environment=stored["environment"],
         looks=stored.get("looks", ()),
+        reused=stored.get("reused", {}),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,8 @@ from engram.version import __version__
 
 MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range of its values
 DECADES = 1.5  # a claim's axis is logarithmic if its values span more decades
+LISTED = 3  # claims that are named in the sentence about a run, of each verdict
+FEW = 6  # a longer list among a trial's results is shown by its length alone
 FARTHEST = 30  # a claim this many half intervals from its criterion is drawn at the end of its row
 
 
@@ -58,8 +61,8 @@ def script() -> str:
 
 
 def as_html(section: dict[str, Any]) -> str:
-    """A section as HTML, for a page that has ``style`` and plotly's script."""
-    return str(_template().run(section))
+    """A section as HTML, all but its figure folded, for a page that has ``style`` and plotly's script."""
+    return str(_template().run(section, folded=True))
 
 
 def card(section: dict[str, Any], address: str, picture: str = "", themes: str = "", title: str = "") -> str:
@@ -90,9 +93,18 @@ def plot(figure: go.Figure) -> str:
         legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0},
     )
     figure.update_annotations(font_size=12)
-    json = (figure.to_json() or "").replace("<", "\\u003c")
-    drawing = f'<div class="plot" style="height:{height}px"></div><script type="application/json">{json}</script>'
+    content = json.dumps(_rounded(json.loads(figure.to_json() or "")), separators=(",", ":")).replace("<", "\\u003c")
+    drawing = f'<div class="plot" style="height:{height}px"></div><script type="application/json">{content}</script>'
     return f"<figure><figcaption>{caption}</figcaption>{drawing}</figure>"
+
+
+def _rounded(content: Any) -> Any:
+    """The content of a figure with six significant digits, more than a screen can show."""
+    if isinstance(content, float):
+        return float(f"{content:.6g}")
+    if isinstance(content, dict):
+        return {name: _rounded(value) for name, value in content.items()}
+    return [_rounded(value) for value in content] if isinstance(content, list) else content
 
 
 def section(experiment: Experiment, results: Results, *, curves: bool = True) -> dict[str, Any]:
@@ -106,22 +118,24 @@ def section(experiment: Experiment, results: Results, *, curves: bool = True) ->
     claims = results.claims()
     arms = experiment.arms(results.preset, results.changed)
     seconds = sum(arm.seconds for arm in arms.values())
-    figures = figures_of(experiment, results, curves=curves)
+    broken: dict[str, str] = {}
+    figures = figures_of(experiment, results, curves=curves, broken=broken)
     main_figure = figures.pop("figure", None)
     absent = [name for name in arms if name not in results.arms]
-    lacks = [f"without {', '.join(absent)}"] * bool(absent) + ["its figure cannot be drawn"] * (main_figure is None)
+    lacks = [f"without {', '.join(absent)}"] * bool(absent)
+    lacks += [f"its {name} cannot be drawn ({problem})" for name, problem in broken.items()]
     counts: Counter[str] = Counter(judged.verdict for judged in claims)
     options = "" if results.preset == "laptop" else f" --preset {results.preset}"
     options += " --until-decided" if results.looks else ""
     return {
         "results": results,
         "experiment": experiment,
-        "answer": _answer(experiment),
+        "answer": _answer(experiment, results, claims),
         "refuted": [judged.claim for judged in claims if judged.verdict in BAD],
         "missing": ", ".join(lacks),
         "figure": "" if main_figure is None else plot(main_figure),
         "counted": counted(counts),
-        "verdicts": {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]},
+        "verdicts": _ordered(counts),
         "groups": [_group(experiment, results, name, claims, figures) for name in experiment.by_name],
         "expected": None if math.isnan(seconds) or results.looks else seconds * results.seeds,
         "last_confidence": f"{1 - errors_at(len(results.looks))[-1]:.1%}" if results.looks else "",
@@ -141,6 +155,7 @@ def _group(
     """The content on one study: its claims, figure, learning curves by metric, and settings."""
     study = experiment.by_name[name]
     own_claims = [judged for judged in claims if judged.claim in experiment.claims_of(name)]
+    counts: Counter[str] = Counter(judged.verdict for judged in own_claims)
     curves: dict[str, list[str]] = {}
     for key, figure in figures.items():
         if key.startswith("curves-") and figure.data and figure.data[0].legendgroup in study.table:
@@ -150,6 +165,8 @@ def _group(
     configured = {arm: config for arm, config in results.configs.items() if arm in study.table}
     return {
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
+        "counted": counted(counts),
+        "verdicts": _ordered(counts),
         "claims": [
             {
                 "judged": judged,
@@ -175,6 +192,11 @@ def _group(
     }
 
 
+def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
+    """The verdicts that occur, the best first."""
+    return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]}
+
+
 @cache
 def _template() -> Any:
     environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.lab", "."), autoescape=True)
@@ -182,10 +204,35 @@ def _template() -> Any:
     return environment.get_template("report.html").module
 
 
-def _answer(experiment: Experiment) -> str:
-    """An experiment's answer as HTML, in which each verdict links to its claim."""
-    link = rf'<a class="said" href="#claim-{experiment.name}-\1" title="\1">(\2)</a>'
-    return SAID.sub(link, escape(" ".join(experiment.answer.split()), quote=False))
+def _answer(experiment: Experiment, results: Results, claims: Sequence[JudgedClaim]) -> str:
+    """What a run shows, as HTML in which each claim is linked: of our recorded run the experiment's own answer.
+
+    Args:
+        experiment: The experiment.
+        results: The results of the run.
+        claims: Its judged claims.
+    """
+    if results.is_recorded and experiment.answer:
+        link = rf'<a class="said" href="#claim-{experiment.name}-\1" title="\1">(\2)</a>'
+        return f"Our recorded run: {SAID.sub(link, escape(' '.join(experiment.answer.split()), quote=False))}"
+    if not any(trial.state == "finished" for trial in results.trials):
+        return "No trial of this run has finished, so it shows nothing yet."
+    if not results.judges:
+        return (
+            f"Preset {escape(results.preset)} shows that the code runs; it judges no claim. "
+            f"To judge them: <code>engram run {experiment.name}</code>."
+        )
+    sentences = [f"In this run {counted(Counter(judged.verdict for judged in claims))}."]
+    for title, verdicts in (("Met", GOOD), ("Not met", BAD), ("Undecided", ("undecided",))):
+        statements = [
+            f'<a href="#claim-{experiment.name}-{judged.claim.id}">'
+            f"{escape(judged.claim.statement[:1].lower() + judged.claim.statement[1:], quote=False)}</a>"
+            for judged in claims
+            if judged.verdict in verdicts
+        ]
+        more = f", and {len(statements) - LISTED} more" if len(statements) > LISTED else ""
+        sentences += [f"{title}: {'; '.join(statements[:LISTED])}{more}."] if statements else []
+    return " ".join(sentences)
 
 
 def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
@@ -257,4 +304,11 @@ def beside_criterion(judged: JudgedClaim) -> tuple[float, float, float] | None:
 
 
 def _number(value: Any) -> str:
+    """A value of a trial's result, but only the size of a mapping, of a table and of a long list."""
+    if isinstance(value, dict):
+        return f"({len(value)} entries)"
+    if isinstance(value, list | tuple):
+        if any(isinstance(item, list | tuple | dict) for item in value):
+            return f"({len(value)} rows)"
+        return f"({len(value)} values)" if len(value) > FEW else f"[{', '.join(map(_number, value))}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -117,6 +117,8 @@ class Results:
         metrics: All metrics: columns arm, seed, step, metric and value.
         environment: Versions and hardware of the trials; where they differ, all values that occur.
         looks: The numbers of seeds at which a run until decided judges the claims; otherwise empty.
+        reused: How many trials were taken although something has changed since they were made, by what has.
+        is_recorded: Whether it is the run whose record ships with the experiment.
     """
 
     experiment: str
@@ -130,6 +132,8 @@ class Results:
     metrics: pl.DataFrame
     environment: Mapping[str, Any]
     looks: Sequence[int] = ()
+    reused: Mapping[str, int] = field(default_factory=dict)
+    is_recorded: bool = False
 
     def __repr__(self) -> str:
         num_finished = sum(trial.state == "finished" for trial in self.trials)
@@ -199,6 +203,11 @@ class Results:
         return [sentence for sentences in by_arm.values() for sentence in sentences]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether every trial has finished or failed."""
+        return all(trial.state in ("finished", "failed") for trial in self.trials)
+
+    @property
     def seconds(self) -> float:
         """Total processor time of all trials."""
         return sum(trial.seconds for trial in self.trials)
@@ -240,8 +249,8 @@ class Results:
             "preset": self.preset,
             "seeds": self.seeds,
             "looks": list(self.looks),
-            "changed": dict(self.changed),
-            "arms": {arm: to_dict(config) for arm, config in self.configs.items()},
+            "changed": in_words(dict(self.changed)),
+            "arms": in_words({arm: to_dict(config) for arm, config in self.configs.items()}),
             "claims": [
                 {
                     **{name: getattr(judged.claim, name) for name in ("id", "statement", "published", "threshold")},
@@ -253,7 +262,7 @@ class Results:
                 }
                 for judged in self.claims()
             ],
-            "trials": [trial.to_json() for trial in self.trials],
+            "trials": [{**trial.to_json(), "choices": in_words(trial.choices)} for trial in self.trials],
             "environment": dict(self.environment),
         }
         return finite_or_none(content)  # type: ignore[no-any-return]
@@ -280,6 +289,20 @@ class Results:
         ]
         del content["claims"]
         return finite_or_none(content)  # type: ignore[no-any-return]
+
+
+def in_words(value: Any) -> Any:
+    """Settings with words for numbers that are not finite, which JSON does not have.
+
+    Examples:
+        >>> in_words({"shift": math.inf, "rates": [0.1, -math.inf]})
+        {'shift': 'Infinity', 'rates': [0.1, '-Infinity']}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else NOT_FINITE[str(value)]
+    if isinstance(value, Mapping):
+        return {name: in_words(item) for name, item in value.items()}
+    return [in_words(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _stored(value: Any) -> Any:

@@ -22,17 +22,10 @@ from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.figures import PALETTE
 from engram.lab.folder import Status
 from engram.lab.job import Job, prepare
-from engram.lab.laboratory import (
-    device_of,
-    folder_for,
-    perform_left,
-    say_expected,
-    say_own_values,
-    stoppable,
-    unfinished,
-    workers_for,
-)
-from engram.lab.manifest import Present
+from engram.lab.laboratory import make_folder, perform_jobs, say_own_values
+from engram.lab.plan import device_of, say_expected, unfinished, workers_for
+from engram.lab.provenance import digests
+from engram.lab.stop import stoppable
 from engram.lab.trial import Trial, trials
 from engram.storage.files import runs_folder, write_atomic, writing
 
@@ -132,21 +125,22 @@ def sweep(
     ]
     first = settings[0]
     say_own_values(experiment, experiment.arms(preset, first), first, arms, console)
-    root = folder_for(experiment, runs)
+    root = runs_folder(runs) / experiment.name
+    make_folder(root)
     with stoppable(root, console) as stop:
-        present = Present()
-        all_jobs = [prepare(trial, root, stop, present, keep_state=False) for _, trial in todo]
+        loaded = digests()
+        all_jobs = [prepare(trial, root, stop, loaded=loaded, keep_state=False) for _, trial in todo]
         # Arms that do not depend on a field have the same trials at several settings.
         distinct = list({job.folder.path: job for job in all_jobs}.values())
         remaining = unfinished(experiment, distinct)
         workers = workers_for(experiment, preset, remaining) if jobs is None else jobs
         title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
-        console.print(say_expected(title, len(distinct), remaining, workers), highlight=False, soft_wrap=True)
+        console.print(say_expected(title, distinct, workers), highlight=False, soft_wrap=True)
         names_by_folder: dict[Path, str] = {}
         for job, name in zip(all_jobs, _names(todo), strict=True):
             names_by_folder.setdefault(job.folder.path, name)
         names = [names_by_folder[job.folder.path] for job in remaining]
-        statuses = perform_left(remaining, console, workers, lambda job: [], names=names)
+        statuses = perform_jobs(remaining, console, workers, lambda job: [], names=names)
     rows = [{**setting, **_row(job, statuses, set(values))} for (setting, _), job in zip(todo, all_jobs, strict=True)]
     table = pl.DataFrame(rows, infer_schema_length=None)
     _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
@@ -177,6 +171,8 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
         name: value if isinstance(value, list | tuple | Range) else [value] for name, value in lists.items()
     }
     for name, value in options.items():
+        if not isinstance(value, Range):  # 0.1 and 0.10 are one setting
+            options[name] = list({repr(item): item for item in value}.values())
         if samples is None and isinstance(value, Range):
             raise ValueError(f"{name} = {value.low:g}:{value.high:g}: a range needs samples, the number to draw")
         if not isinstance(value, Range) and not value:
@@ -261,6 +257,13 @@ def _write(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], me
         write_atomic(folder / "plotly.min.js", get_plotlyjs().encode())
 
 
+def _coordinates(values: Sequence[Any], all_values: Sequence[Any]) -> list[Any]:
+    """Where the values of a setting are drawn: numbers where they are, and all in words unless all are numbers."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in all_values):
+        return list(values)
+    return [str(value) for value in values]
+
+
 def _as_json(values: pl.Series) -> str:
     return json.dumps(values.to_list())
 
@@ -273,13 +276,13 @@ def _figure(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], m
         zip(finished_rows["arm"].unique(maintain_order=True), itertools.cycle(PALETTE)), enumerate(names, 1)
     ):
         rows = finished_rows.filter(pl.col("arm") == arm)
-        x = [str(value) if isinstance(value, list) else value for value in rows[name].to_list()]
+        x = _coordinates(rows[name].to_list(), finished_rows[name].to_list())
         style = {"marker_color": color, "legendgroup": arm, "name": arm}
         figure.add_scatter(
             x=x, y=rows[metric].to_list(), mode="markers", opacity=0.5, showlegend=False, **style, row=1, col=column
         )
-        means = rows.group_by(name).agg(pl.col(metric).mean()).sort(name)
-        line = {"x": means[name].to_list(), "y": means[metric].to_list()}
+        means = rows.group_by(name, maintain_order=True).agg(pl.col(metric).mean()).sort(name, nulls_last=False)
+        line = {"x": _coordinates(means[name].to_list(), finished_rows[name].to_list()), "y": means[metric].to_list()}
         figure.add_scatter(**line, mode="lines+markers", showlegend=column == 1, **style, row=1, col=column)
         numbers = all(isinstance(value, int | float) and value > 0 for value in x)
         log = numbers and max(x) >= DECADE * min(x)

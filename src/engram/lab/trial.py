@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import threadpoolctl
@@ -15,7 +16,6 @@ import torch
 from engram import checks, registry
 from engram.lab import config as configs
 from engram.lab.experiment import Arm, Experiment
-from engram.lab.loaded import check_source
 from engram.lab.loop import Run
 
 MOST_SEEDS = 100_000
@@ -26,6 +26,7 @@ class Trial:
     """One arm of an experiment with one seed (its only randomness), on a device, with a number of threads."""
 
     experiment: str
+    revision: int
     arm: str
     function: Callable[[Any, Run], dict[str, Any]]
     config: Any
@@ -33,13 +34,14 @@ class Trial:
     seed: int
     device: str
     threads: int
+    uses: tuple[Path, ...] = ()  # files that the experiment declares
 
     def identity(self) -> dict[str, Any]:
-        """The inputs of the trial: everything that determines its result except the code."""
+        """What names the trial; beside its result lies what it was made by."""
         return {
             "experiment": self.experiment,
+            "revision": self.revision,
             "arm": self.arm,
-            "trial": f"{self.function.__module__}:{self.function.__qualname__}",
             "config": configs.to_dict(self.config),
             "seed": self.seed,
             "device": self.device,
@@ -88,12 +90,19 @@ def trials(
     selected_arms = {name: arm for name, arm in compared.items() if arms is None or name in arms}
     for module in {arm.trial.__module__ for arm in selected_arms.values()}:
         check_source(module)
-    options = (device, experiment.threads)
+    options = (device, experiment.threads, experiment.files())
     return [
-        Trial(experiment.name, name, arm.trial, arm.config, arm.seconds, seed, *options)
+        Trial(experiment.name, experiment.revision, name, arm.trial, arm.config, arm.seconds, seed, *options)
         for name, arm in selected_arms.items()
         for seed in range(first, first + seeds)
     ]
+
+
+def check_source(module: str) -> None:
+    """Raise ValueError if a trial's module has no file, as in an interactive session."""
+    file = getattr(sys.modules[module], "__file__", None)
+    if file is None or not Path(file).is_file():
+        raise ValueError(f"the trial's module {module!r} has no source file: save it to a file")
 
 
 @functools.lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from engram import checks
 from engram.nn.hooks import has_hooks
 from engram.nn.initial import kaiming
+from engram.nn.sequence import full_precision, precise
 
 LEAST_SIDE = 22  # below it the third convolution leaves one number per channel, and nothing to normalise
 EPS = 1e-5  # of instance norm
@@ -61,12 +62,18 @@ class ConvBody(nn.Sequential):
     def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
         """The features; for images of 28 x 28 pixels, 9 for each channel."""
         checks.arguments()
+        conv, norm = cast(nn.Conv2d, self[0]), cast(nn.InstanceNorm2d, self[1])
+        input = precise(input, conv.weight)
+        with full_precision(input.device):
+            return self._features(input, conv, norm)
+
+    def _features(self, input: Tensor, conv: nn.Conv2d, norm: nn.InstanceNorm2d) -> Tensor:
         if min(input.shape[-2:]) < LEAST_SIDE:
             size = "x".join(map(str, input.shape[-2:]))
             raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")
-        conv, norm = cast(nn.Conv2d, self[0]), cast(nn.InstanceNorm2d, self[1])
         if input.shape[1] != conv.in_channels or not len(input):
             raise ValueError(f"input.shape = {tuple(input.shape)}: expected (batch, {conv.in_channels}, height, width)")
+        checks.tensor("input", input, tuple(input.shape), like=conv.weight)
         if has_hooks(*self[:4]):
             return self[:](input)  # type: ignore[no-any-return]
         patches = Patches.of(input)

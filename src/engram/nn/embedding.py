@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.nn.initial import uniform
+from engram.nn.sequence import full_precision
 
 
 class RandomProjection(nn.Module):
@@ -70,7 +71,8 @@ class RandomProjection(nn.Module):
             raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, ...) of {self.n_features} features")
         x = x.reshape(len(x), -1).to(self.components.dtype)
         if self.components.dim() == 2:
-            return x @ self.components.T
+            with full_precision(x.device):
+                return x @ self.components.T
         keys = x.new_zeros(len(x), self.key_dim)
         return keys.index_add_(1, self.rows, x[:, self.columns] * self.components)
 

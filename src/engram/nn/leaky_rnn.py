@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
@@ -85,9 +86,12 @@ class LeakyRNN(nn.Module):
         nn.init.normal_(self.weight_hh, std=gain * hidden_size**-0.5, generator=generator)
 
     def forward(
-        self, input: Annotated[Tensor, "time batch input"], state: LeakyState | None = None
-    ) -> tuple[Float[Tensor, "time batch hidden"], LeakyState]:
+        self, input: Annotated[Tensor, "time batch input"] | PackedSequence, state: LeakyState | None = None
+    ) -> tuple[Float[Tensor, "time batch hidden"] | PackedSequence, LeakyState]:
         """The rates at every step, and the state after the last; potentials start at 0 if ``state`` is None.
+
+        The input may also be sequences of several lengths, packed by ``torch.nn.utils.rnn``. Then the activity is
+        packed in the same way, and the state is that of each sequence after its own last step.
 
         Raises:
             TypeError: An argument is of the wrong type.

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
@@ -108,9 +109,12 @@ class LIFNetwork(nn.Module):
         nn.init.normal_(self.weight_hh, std=hidden_size**-0.5, generator=generator)
 
     def forward(
-        self, input: Annotated[Tensor, "time batch input"], state: LIFState | None = None
-    ) -> tuple[Float[Tensor, "time batch hidden"], LIFState]:
+        self, input: Annotated[Tensor, "time batch input"] | PackedSequence, state: LIFState | None = None
+    ) -> tuple[Float[Tensor, "time batch hidden"] | PackedSequence, LIFState]:
         """The spikes of every step, and the state after the last; potentials start at 0 if ``state`` is None.
+
+        The input may also be sequences of several lengths, packed by ``torch.nn.utils.rnn``. Then the activity is
+        packed in the same way, and the state is that of each sequence after its own last step.
 
         Raises:
             TypeError: An argument is of the wrong type.

@@ -43,4 +43,4 @@ class Memoryless(nn.Module):
         """The activity for each observation on its own, and ``state`` unchanged."""
         input = precise(input, self.layer.weight)
         checks.tensor("input", input, ("time", "batch", self.layer.in_features), like=self.layer.weight)
-        return torch.tanh(self.layer(input)), state
+        return torch.tanh(self.layer(input).to(self.layer.weight.dtype)), state

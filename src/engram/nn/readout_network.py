@@ -7,11 +7,13 @@ from typing import Annotated
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from engram import checks
 from engram.nn.initial import lecun
 from engram.nn.leaky_rnn import LeakyRNN
 from engram.nn.lif import LIFNetwork
+from engram.nn.sequence import full_precision
 
 
 class ReadoutNetwork(nn.Module):
@@ -22,6 +24,7 @@ class ReadoutNetwork(nn.Module):
     ``EProp`` and ``RTRL`` train this network, and so does ``Backprop``, by backpropagation through time, with surrogate
     gradients if the core has spikes. Their ``x`` is (time, batch, features). Their ``target`` belongs to the last step
     or, if ``every_step``, is (time, batch) classes or (time, batch, outputs) values, whose losses are summed over time.
+    ``EProp`` also takes packed sequences, with targets at every step packed in the same way.
 
     Args:
         core: The recurrent network; it becomes part of this one.
@@ -67,19 +70,37 @@ class ReadoutNetwork(nn.Module):
         like_core = {"device": core.weight_hh.device, "dtype": core.weight_hh.dtype}
         self.readout = lecun(nn.Linear, core.hidden_size, outputs, generator=generator, **like_core)
 
-    def forward(self, input: Annotated[Tensor, "time batch input"]) -> Float[Tensor, "*time batch outputs"]:
+    def forward(
+        self, input: Annotated[Tensor, "time batch input"] | PackedSequence
+    ) -> Float[Tensor, "*time batch outputs"] | PackedSequence:
         """The outputs, (batch, outputs) after the last step or (time, batch, outputs).
+
+        Of packed sequences the last step is each sequence's own; outputs at every step are packed like the input.
 
         Raises:
             TypeError: The input is not a tensor.
             ValueError: There is no step; wrong shape, dtype or device, an empty batch, or a value that is not finite.
         """
         activity, _ = self.core(input)
+        device = self.readout.weight.device
+        if isinstance(activity, PackedSequence):
+            padded, lengths = pad_packed_sequence(activity)
+            with full_precision(device):
+                outputs = self.readout(torch.stack(self._filtered(padded)))
+            if self.every_step:
+                return pack_padded_sequence(outputs, lengths, enforce_sorted=False)
+            return outputs[lengths - 1, torch.arange(len(lengths))]  # type: ignore[no-any-return]
         if not len(activity):
-            raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least one time step")
-        lags = torch.arange(len(activity), device=activity.device, dtype=activity.dtype)
-        if not self.every_step:
-            weights = self.kappa ** lags.flip(0)
-            return self.readout(torch.einsum("t,tbn->bn", weights, activity))  # type: ignore[no-any-return]
-        weights = torch.tril(self.kappa ** (lags[:, None] - lags).clamp(min=0))
-        return self.readout(torch.einsum("ts,sbn->tbn", weights, activity))  # type: ignore[no-any-return]
+            raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least one time step")  # type: ignore[union-attr]
+        with full_precision(device):
+            if self.every_step:
+                return self.readout(torch.stack(self._filtered(activity)) if self.kappa else activity)  # type: ignore[no-any-return]
+            lags = torch.arange(len(activity), device=device, dtype=activity.dtype)
+            return self.readout(torch.einsum("t,tbn->bn", self.kappa ** lags.flip(0), activity))  # type: ignore[no-any-return]
+
+    def _filtered(self, activity: Float[Tensor, "time batch hidden"]) -> list[Float[Tensor, "batch hidden"]]:
+        """The filtered activity f at every step."""
+        filtered = [activity[0]]
+        for current in activity[1:]:
+            filtered.append(torch.add(current, filtered[-1], alpha=self.kappa))
+        return filtered

@@ -59,15 +59,19 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
     checks.instance("Y", Y, Tensor)
     checks.has_shape("X", X.shape, ("samples", "units"))
     _check_shape("Y", Y, (len(X), "units"))
-    gram_x, gram_y = (_gram(checks.widened(activity)) for activity in (X, Y))
+    gram_x, gram_y = _gram(X), _gram(Y)
     return (gram_x - gram_y).square().sum()
 
 
 def _gram(X: Tensor) -> Tensor:
-    centred = X - X.mean(0)
+    lowest, highest = X.detach().aminmax(dim=0)
+    # Otherwise activity that is the same for all samples would be compared by its rounding errors.
+    is_constant = highest - lowest <= 4 * torch.finfo(X.dtype).eps * torch.maximum(lowest.abs(), highest.abs())
+    wide = checks.widened(X)
+    centred = (wide - wide.mean(0)).masked_fill(is_constant, 0)
     gram: Tensor = centred @ centred.T
     # Clamped before the root, whose gradient at 0 is infinite: X may be the same for all samples.
-    return gram / gram.square().sum().clamp_min(torch.finfo(X.dtype).tiny).sqrt()
+    return gram / gram.square().sum().clamp_min(torch.finfo(wide.dtype).tiny).sqrt()
 
 
 def _check_shape(name: str, value: Tensor, shape: tuple[int | str, ...]) -> None:

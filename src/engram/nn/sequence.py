@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from engram import checks
 
 AXES = ("time", "batch", "feature")
+ROWS = ("row", "feature")
 
 
 def time_first(
@@ -39,6 +44,14 @@ def time_first(
     return sequence
 
 
+def packed_rows(name: str, value: PackedSequence, features: int, like: Tensor) -> Tensor:
+    """The checked rows of packed sequences, (row, features); the arguments and errors are those of ``time_first``."""
+    rows = precise(value.data, like)
+    checks.tensor(f"{name}.data", rows, ("row", features), like)
+    checks.finite(f"{name}.data", rows, ROWS)
+    return rows
+
+
 def precise(value: Tensor, like: Tensor) -> Tensor:
     """``value``, cast to the dtype of ``like`` if ``torch.autocast`` is enabled."""
     cast = isinstance(value, Tensor) and value.is_floating_point() and autocast(value.device)
@@ -46,14 +59,24 @@ def precise(value: Tensor, like: Tensor) -> Tensor:
 
 
 def check_precision(parameter: Tensor) -> None:
-    """Raise ValueError if a module with traces has half precision, in which their increments are soon lost."""
+    """Raise ValueError if parameters beside traces, or that change in small steps, have half precision."""
     if parameter.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"the parameters have dtype = {parameter.dtype}: expected torch.float32 or torch.float64, because half "
-            "precision loses what is added to a trace; under torch.autocast the traces keep their precision"
+            "precision loses what is added to a trace or a slow weight; under torch.autocast they keep their precision"
         )
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """A context in which ``torch.autocast`` is off for this device."""
+    return torch.autocast(device.type, enabled=False) if autocast(device) else nullcontext()
 
 
 def autocast(device: torch.device) -> bool:
     """Whether ``torch.autocast`` is enabled for this device."""
     return device.type != "meta" and torch.is_autocast_enabled(device.type)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """A context without ``torch.autocast``, in which operators compute in the precision of their arguments."""
+    return torch.autocast(device.type, enabled=False) if autocast(device) else nullcontext()

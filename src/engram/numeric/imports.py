@@ -36,7 +36,7 @@ def deferred(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package that loads some of its parts on first use (PEP 562).
 
-    The package also imports these parts for type checkers; ``engram.lab`` reads their dependencies from those imports.
+    The package also imports these parts for type checkers.
 
     Args:
         package: Name of the package.

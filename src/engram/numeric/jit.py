@@ -39,12 +39,10 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
     return compiled
 
 
-def is_cached(source: Path) -> bool:
-    """Whether an earlier process of this version of Python left a compiled function of a source file on disk."""
-    cache_folder = os.environ.get("NUMBA_CACHE_DIR")
-    folders = Path(cache_folder).glob(f"{source.parent.name}_*") if cache_folder else [source.parent / "__pycache__"]
-    python = f"py{sys.version_info.major}{sys.version_info.minor}"
-    return any(any(folder.glob(f"{source.stem}.*.{python}*.nbi")) for folder in folders)
+def is_any_compiled() -> bool:
+    """Whether an earlier process of this version of Python left a compiled function on disk."""
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[1])
+    return any(folder.rglob(f"*.py{sys.version_info.major}{sys.version_info.minor}*.nbi"))
 
 
 @contextmanager

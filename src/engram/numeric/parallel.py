@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import re
 import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 import joblib
@@ -27,11 +29,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
 class Lost:
-    """Replaces the result of an item whose worker died at every attempt."""
+    """Replaces the result of an item whose worker died at every attempt.
+
+    Attributes:
+        why: The signals or exit codes of the last workers that died, as far as they are known.
+    """
+
+    why: str = ""
 
 
-LOST: Final = Lost()
 _started_by: list[int] = []  # in a worker, the id of the process that it works for
 _working = threading.Lock()
 
@@ -60,7 +68,7 @@ def parallel_map(
         items: The items, in the order in which they are started.
         workers: Number of workers; with 1 and loky everything runs in this process.
         backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
-        attempts: Maximum number of times that an item is started; its result is ``LOST`` if a worker died every time.
+        attempts: Maximum number of times that an item is started; its result is ``Lost`` if a worker died every time.
         under_way: Whether an item may have been in progress when a worker died (default: any).
         wait: Calls the function that waits for the workers, for example in another thread (default: in this one).
 
@@ -87,12 +95,13 @@ def parallel_map(
             raise
 
     def retried(item: Item) -> Result | Lost:
+        why = ""
         for _ in range(attempts - 1):
             try:
                 return together([item], PROCESSES)[0]
-            except died:
-                continue
-        return LOST
+            except died as error:
+                why = _exit_codes(error)
+        return Lost(why)
 
     results: dict[int, Result | Lost] = {}
     idle_deaths = 0
@@ -110,6 +119,12 @@ def parallel_map(
                     raise
                 results |= {i: retried(items[i]) for i in started}
     return [results[i] for i in range(len(items))]
+
+
+def _exit_codes(error: Exception) -> str:
+    """The signals or exit codes in the message of a backend; empty if it has none."""
+    match = re.search(r"exit codes? of the workers? (?:are|is) \{(.*?)\}", str(error))
+    return match[1] if match else ""
 
 
 def is_worker() -> bool:

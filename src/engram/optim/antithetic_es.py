@@ -38,6 +38,8 @@ class AntitheticES(Strategy):
 
     Attributes:
         generation: Number of generations so far.
+        best, best_loss: The best individual of all generations, a tensor for each parameter, and its loss; None and
+            infinity before the first ``tell``.
 
     Raises:
         TypeError: A parameter is not a tensor, or ``optimizer`` has the wrong type.
@@ -99,11 +101,17 @@ class AntitheticES(Strategy):
         half = self.population_size // 2
         difference = (values[:half] - values[half:]) / (self.population_size * self.sigma**2)
         for param, mutation in zip(self.params, self._asked, strict=True):
-            gradient = difference.to(param.device) @ mutation.double().flatten(1)
+            gradient = difference.to(param.device) @ mutation.double().reshape(half, param.numel())
             param.grad = gradient.reshape(param.shape).to(param)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.generation += 1
+
+    def _individual(self, index: int) -> list[Tensor]:
+        half = self.population_size // 2
+        sign = 1 if index < half else -1
+        mutations = [mutation[index % half] for mutation in self._asked]
+        return [param.detach() + sign * mutation for param, mutation in zip(self.params, mutations, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
         """The state without the parameters, also between ``ask`` and ``tell``."""

@@ -31,6 +31,10 @@ class CMAES(Strategy):
         diagonal: Keep only the diagonal of C, as is necessary with more than 2000 parameters.
         generator: Source of all randomness, on the CPU; None: a generator of seed 0.
 
+    Attributes:
+        best, best_loss: The best individual of all generations, a tensor for each parameter, and its loss; None and
+            infinity before the first ``tell``.
+
     Raises:
         TypeError: A parameter is not a tensor.
         ValueError: An argument is out of range, or there are too many parameters.
@@ -60,9 +64,12 @@ class CMAES(Strategy):
         mean = torch.cat([param.detach().cpu().double().flatten() for param in self.params]).numpy()
         if len(mean) > MAXIMUM and not diagonal:
             raise ValueError(f"params hold {len(mean)} numbers: expected at most {MAXIMUM}, unless diagonal = True")
-        if len(mean) < 2:
-            raise ValueError(f"params hold {len(mean)} numbers: expected at least 2")
-        self._cma = (SepCMA if diagonal else CMA)(mean, sigma, population_size=population_size, seed=0)
+        if not len(mean):
+            raise ValueError("params hold 0 numbers: expected at least 1")
+        # ``SepCMA`` refuses a single number, whose covariance is its own diagonal.
+        self._cma = (SepCMA if diagonal and len(mean) > 1 else CMA)(
+            mean, sigma, population_size=population_size, seed=0
+        )
         self._cma._funhist_values.fill(0.0)  # uninitialised by `cmaes`: the state would differ from run to run
         self.population_size = self._cma.population_size
 
@@ -81,6 +88,9 @@ class CMAES(Strategy):
     def _learn(self, losses: Float[Tensor, " population"]) -> None:
         self._cma.tell(list(zip(self._asked.numpy(), losses.tolist(), strict=True)))
         self._move_to_the_mean()
+
+    def _individual(self, index: int) -> list[Tensor]:
+        return [stack[0] for stack in self._split(self._asked[index : index + 1])]
 
     def state_dict(self) -> dict[str, Any]:
         """The state, also between ``ask`` and ``tell``."""

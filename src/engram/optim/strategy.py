@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -12,18 +13,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
-from engram.state import Maybe, check_state
+from engram.state import Axes, Maybe, check_state
 
 Shaping = Literal["rank", "zscore"]
 
 
 class Strategy:
-    """An evolution strategy over the parameters of any module; a subclass defines ``ask`` and ``_learn``.
+    """An evolution strategy over the parameters of any module.
+
+    A subclass defines ``ask``, ``_learn`` and ``_individual``.
 
     Args:
         params: The parameters, changed in place by ``tell``.
         sigma: Standard deviation of the first mutations, above 0.
         generator: Source of all randomness, on the CPU; None: a generator of seed 0.
+
+    Attributes:
+        best: The individual with the lowest loss of all generations, a tensor for each parameter; None before the
+            first ``tell``. If the loss is noisy, it may only have been lucky.
+        best_loss: Its loss, or minus its fitness; infinity before the first ``tell``.
     """
 
     population_size: int
@@ -42,6 +50,8 @@ class Strategy:
         checks.number("sigma", sigma, above=0)
         self.generator = torch.Generator().manual_seed(0) if generator is None else generator
         self._asked: Any = None
+        self.best: list[Tensor] | None = None
+        self.best_loss = math.inf
 
     def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
         """Update the parameters from the fitness of each individual, to be maximised, or its loss, to be minimised.
@@ -55,15 +65,25 @@ class Strategy:
         """
         if self._asked is None:
             raise RuntimeError("tell was called without a population: call ask before")
-        self._learn(checked_loss(fitness, loss, self.population_size))
+        losses = checked_loss(fitness, loss, self.population_size)
+        if (lowest := float(losses.min())) < self.best_loss:
+            with torch.no_grad():
+                self.best, self.best_loss = self._individual(int(losses.argmin())), lowest
+        self._learn(losses)
         self._asked = None
 
     def _learn(self, losses: Float[Tensor, " population"]) -> None:
         raise NotImplementedError
 
+    def _individual(self, index: int) -> list[Tensor]:
+        """A copy of one individual of the pending population."""
+        raise NotImplementedError
+
     def state_dict(self) -> dict[str, Any]:
         """The state without the parameters, also between ``ask`` and ``tell``."""
-        return {"generator": self.generator.get_state(), "asked": copy.deepcopy(self._asked)}
+        pending = {"asked": copy.deepcopy(self._asked)}
+        best = {"best": copy.deepcopy(self.best), "best_loss": self.best_loss}
+        return {"generator": self.generator.get_state(), **pending, **best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a ``state_dict``, bit for bit; the parameters have to be loaded separately."""
@@ -74,10 +94,14 @@ class Strategy:
     def _restore(self, state: Mapping[str, Any]) -> None:
         """Take over a state that has been checked."""
         self.generator.set_state(state["generator"])
-        self._asked = copy.deepcopy(state["asked"])
+        self._asked, self.best_loss = copy.deepcopy(state["asked"]), state["best_loss"]
+        self.best = state["best"]
+        if self.best is not None:
+            self.best = [tensor.to(param, copy=True) for tensor, param in zip(self.best, self.params, strict=True)]
 
     def _form(self) -> dict[str, Any]:
-        return self.state_dict() | {"asked": Maybe(self._population_form())}
+        best = [Axes(tuple(param.shape), Tensor) for param in self.params]
+        return self.state_dict() | {"asked": Maybe(self._population_form()), "best": Maybe(best)}
 
     def _population_form(self) -> Any:
         raise NotImplementedError

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.types import Device
 
 from engram import checks
+from engram.nn.sequence import full_precision
 
 KINDS = ("connection", "post", "homogeneous")
 
@@ -47,7 +48,8 @@ class LowRank(nn.Module):
 
     def dense(self) -> Float[Tensor, "post pre"]:
         """The coefficient of every connection."""
-        return self.post.t() @ self.pre
+        with full_precision(self.post.device):
+            return self.post.t() @ self.pre
 
     def extra_repr(self) -> str:
         """The sizes as ``repr`` shows them."""

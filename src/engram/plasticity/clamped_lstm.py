@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.types import Device
 
 from engram import checks
-from engram.nn.sequence import time_first
+from engram.nn.sequence import full_precision, time_first
 from engram.state import register_states
 
 
@@ -94,7 +94,7 @@ class ClampedLSTM(nn.LSTM):
     def clamped_weights(self) -> list[Tensor]:
         """The weights that a forward pass uses, in the order of ``nn.LSTM``: ih, hh, bias_ih, bias_hh."""
         clamped = self.input_size
-        weight_ih = self.weight_ih_l0.view(4, self.hidden_size, clamped)
+        weight_ih = self.weight_ih_l0.reshape(4, self.hidden_size, clamped)
         bias_ih = self.bias_ih_l0.view(4, self.hidden_size)
         # torch keeps the gates in the order input, forget, cell, output.
         one_hot = torch.eye(clamped, device=weight_ih.device, dtype=weight_ih.dtype)
@@ -129,5 +129,6 @@ class ClampedLSTM(nn.LSTM):
                 sizes = [weight.numel() for weight in weights]
                 pieces = torch.split(torch.cat([weight.flatten() for weight in weights]), sizes)
                 weights = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
-            output, *last = torch.lstm(100 * sequence, state, weights, *constants)
+            with full_precision(sequence.device):
+                output, *last = torch.lstm(100 * sequence, state, weights, *constants)
         return (output.transpose(0, 1) if self.batch_first else output), LSTMState(*last)

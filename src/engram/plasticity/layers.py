@@ -13,11 +13,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from engram import checks
 from engram.nn.hooks import has_hooks
-from engram.nn.sequence import AXES, precise, time_first
+from engram.nn.packed import each, ordered
+from engram.nn.sequence import AXES, ROWS, packed_rows, time_first
 from engram.numeric import threads
-from engram.plasticity.state import each
-
-ROWS = ("row", "feature")
 
 
 def checked_input(net: Any, input: Any) -> Tensor:
@@ -36,10 +34,7 @@ def checked_input(net: Any, input: Any) -> Tensor:
             raise ValueError(f"upper[{k}] has hooks, which do not run: expected hooks on the whole network only")
     if not isinstance(input, PackedSequence):
         return time_first("input", input, net.input_size, net.weight_ih, net.batch_first, unbatched=True)
-    data = precise(input.data, net.weight_ih)
-    checks.tensor("input.data", data, ("row", net.input_size), net.weight_ih)
-    checks.finite("input.data", data, ROWS)
-    return data
+    return packed_rows("input", input, net.input_size, net.weight_ih)
 
 
 def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **options: Any) -> nn.ModuleList | tuple[()]:
@@ -105,30 +100,8 @@ def layer_states(net: Any, input: Tensor | PackedSequence, sequence: Tensor, sta
     if unbatched:
         state = each(lambda t: t.unsqueeze(1), state)
     elif packed:
-        state = _ordered(state, input.sorted_indices)  # type: ignore[union-attr]
+        state = ordered(state, input.sorted_indices, 1)  # type: ignore[union-attr]
     return [each(lambda t, k=k: t[k], state) for k in range(len(layers))]
-
-
-def run_packed(
-    run: Callable[..., tuple[Tensor, Any]], data: Tensor, batch_sizes: Tensor, state: Any
-) -> tuple[Tensor, Any]:
-    """Output and state of a layer over packed sequences: over all until the shortest ends, then over the others.
-
-    Args:
-        run: The layer, as a function of a sequence (time, batch, features) and a state.
-        data: The rows of all sequences, (row, features).
-        batch_sizes: Number of sequences at each step.
-        state: The state before the first step.
-    """
-    sizes, steps = torch.unique_consecutive(batch_sizes, return_counts=True)
-    outputs, ended = [], []
-    for rows, size in zip(torch.split(data, (sizes * steps).tolist()), sizes.tolist(), strict=True):
-        ended.append(each(lambda t, size=size: t[size:], state))
-        state = each(lambda t, size=size: t[:size], state)
-        output, state = run(rows.view(-1, size, rows.shape[1]), state)
-        outputs.append(output.flatten(0, 1))
-    # The longest sequences come first in a batch, so those that ended first are the last ones.
-    return torch.cat(outputs), each(lambda *tensors: torch.cat(tensors), state, *reversed(ended))
 
 
 def check_activity(net: Any, k: int, sequence: Tensor) -> None:
@@ -157,7 +130,7 @@ def layer_results(net: Any, input: Tensor | PackedSequence, sequence: Tensor, st
     if isinstance(input, PackedSequence):
         unsorted = input.unsorted_indices
         packed = PackedSequence(sequence, input.batch_sizes, input.sorted_indices, unsorted)
-        return packed, _ordered(state, unsorted)
+        return packed, ordered(state, unsorted, 1)
     if input.dim() == 2:
         return sequence.squeeze(1), each(lambda t: t.squeeze(1), state)
     return (sequence.transpose(0, 1) if net.batch_first else sequence), state
@@ -168,7 +141,3 @@ def stacked(states: list[Any]) -> Any:
     if len(states) == 1:
         return each(lambda t: t.unsqueeze(0), states[0])  # a view: traces are large
     return each(lambda *tensors: torch.stack(tensors), *states)
-
-
-def _ordered(state: Any, indices: Tensor | None) -> Any:
-    return state if indices is None else each(lambda t: t.index_select(1, indices), state)

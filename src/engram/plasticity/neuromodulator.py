@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
+from engram.nn.sequence import full_precision, precise
 from engram.plasticity.rule import PlasticityRule
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]]
@@ -91,12 +92,16 @@ class Neuromodulator(nn.Module):
         checks.instance("activity", activity, Tensor)
         if activity.shape[-1:] != (self.hidden_size,):
             raise ValueError(f"activity.shape = {tuple(activity.shape)}: expected (batch, {self.hidden_size})")
-        signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
-        if self.fan_weight is None:
-            return signal
-        if self.fan_out == "connection":
-            return signal.unsqueeze(2) * self.fan_weight
-        return functional.linear(signal, self.fan_weight, self.fan_bias)
+        activity = precise(activity, self.weight)
+        if activity.dtype != self.weight.dtype:
+            checks.tensor("activity", activity, tuple(activity.shape), like=self.weight)
+        with full_precision(activity.device):
+            signal = NONLINEARITIES[self.nonlinearity](functional.linear(activity, self.weight, self.bias))
+            if self.fan_weight is None:
+                return signal
+            if self.fan_out == "connection":
+                return signal.unsqueeze(2) * self.fan_weight
+            return functional.linear(signal, self.fan_weight, self.fan_bias)
 
     def extra_repr(self) -> str:
         """The arguments as ``repr`` shows them."""

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.sequence import full_precision
 from engram.state import register_states
 
 Matrices = Float[Tensor, "batch post pre"]
@@ -267,7 +268,9 @@ class NodePerturbationRNN(nn.Module):
         effective = weight + alpha * state.trace
         before = state.activity
         presynaptic = before if source_of is None else before[:, source_of]
-        hidden = state.hidden + (self.dt / self.tau) * ((effective @ before[..., None])[..., 0] - state.hidden)
+        with full_precision(before.device):
+            current = (effective @ before[..., None])[..., 0]
+        hidden = state.hidden + (self.dt / self.tau) * (current - state.hidden)
         eligibility, mean = state.eligibility, state.mean
         if xi is not None:
             hidden = hidden + xi

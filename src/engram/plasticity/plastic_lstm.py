@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
+from engram.nn.packed import run_packed
 from engram.nn.sequence import check_precision
 from engram.plasticity.alpha import draw, kind, make_alpha
 from engram.plasticity.kernels.dispatch import BACKENDS, LSTM, run_scan
@@ -22,7 +23,6 @@ from engram.plasticity.layers import (
     dropped,
     layer_results,
     layer_states,
-    run_packed,
     stacked,
     upper_layers,
 )

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
+from engram.nn.packed import run_packed
 from engram.nn.sequence import AXES, autocast, check_precision
 from engram.plasticity.alpha import LowRank, draw, kind, make_alpha
 from engram.plasticity.hebb import Hebb
@@ -27,7 +28,6 @@ from engram.plasticity.layers import (
     dropped,
     layer_results,
     layer_states,
-    run_packed,
     stacked,
     upper_layers,
 )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.types import Device
 
 from engram import checks
+from engram.nn.sequence import full_precision
 from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
@@ -321,7 +322,8 @@ def accumulated(
     remaining = (1 - (decay if decay.dim() == 0 else of_connections(decay))) * trace
     if gain.dim() == 3:
         return torch.addcmul(remaining, gain, post.unsqueeze(2) * pre.unsqueeze(1))
-    return torch.baddbmm(remaining, (gain * post).unsqueeze(2), pre.unsqueeze(1))
+    with full_precision(trace.device):
+        return torch.baddbmm(remaining, (gain * post).unsqueeze(2), pre.unsqueeze(1))
 
 
 def of_connections(coefficient: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

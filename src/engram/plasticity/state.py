@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -84,10 +83,3 @@ class PlasticLSTMState(NamedTuple):
 
 
 register_states(TraceState, EligibilityState, PlasticState, PlasticLSTMState)
-
-
-def each(function: Callable[..., Tensor], *states: Any) -> Any:
-    """Apply a function to corresponding tensors of states, and return the resulting state."""
-    if isinstance(states[0], Tensor):
-        return function(*states)
-    return type(states[0])(*(each(function, *fields) for fields in zip(*states, strict=True)))

@@ -363,7 +363,7 @@ def normal(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Fl
         generator: Source of the numbers.
         like: A tensor whose dtype and device they get.
     """
-    return torch.randn(*shape, generator=generator, dtype=torch.float32, device=generator.device).to(like)
+    return torch.randn(tuple(shape), generator=generator, dtype=torch.float32, device=generator.device).to(like)
 
 
 def new_key(generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_leaves
 
 from engram import checks
@@ -224,7 +225,8 @@ class SynapticUpdate(NamedTuple):
 class SynapticRule(ABC, Generic[State]):
     """A rule that changes the weights of one layer by the activities on both sides of it.
 
-    It owns its settings, but neither weights nor state, and changes nothing in place.
+    It owns its settings, but neither weights nor state, and changes nothing in place. What it returns has no graph,
+    whatever it is given, or a state would keep the graphs of all steps before it.
 
     Attributes:
         properties: Its requirements.
@@ -234,8 +236,9 @@ class SynapticRule(ABC, Generic[State]):
         ...     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True)
         ...     def init(self, weight):
         ...         return None
+        ...     @torch.no_grad()
         ...     def update(self, pre, post, weight, state):
-        ...         return SynapticUpdate(weight, None)
+        ...         return SynapticUpdate(weight.clone(), None)
         >>> Decay().update(torch.zeros(1, 2), torch.zeros(1, 1), torch.ones(1, 2), None).grad
         tensor([[1., 1.]])
     """
@@ -272,8 +275,8 @@ class SynapticRule(ABC, Generic[State]):
 def apply_rule(
     rule: LearningRule[State],
     model: nn.Module,
-    x: Shaped[Tensor, "*batch_features"],
-    target: Shaped[Tensor, "*batch_targets"],
+    x: Shaped[Tensor, "*batch_features"] | PackedSequence,
+    target: Shaped[Tensor, "*batch_targets"] | PackedSequence,
     state: State,
 ) -> Update:
     """The update of ``rule.update``, with the input checks that all rules share, so that your own need not repeat them.
@@ -284,7 +287,7 @@ def apply_rule(
     Args:
         rule: The rule.
         model: The network.
-        x: Its input.
+        x: Its input; for ``EProp`` it may be packed sequences.
         target: Classes or values.
         state: The state from ``rule.init`` or the last update.
 
@@ -303,16 +306,18 @@ def apply_rule(
     """
     checks.arguments()
     parameters = dict(model.named_parameters())
-    if not x.numel():
-        raise ValueError(f"x has the shape {tuple(x.shape)}: expected at least one sample")
-    dtypes = {parameter.dtype for parameter in parameters.values()}
-    if target.is_floating_point() and target.dtype not in dtypes:
-        raise ValueError(f"target is {target.dtype}: expected {' or '.join(map(str, dtypes))}, as the weights are")
+    if not x.data.numel():
+        raise ValueError(f"x has the shape {tuple(x.data.shape)}: expected at least one sample")
+    dtypes, values = {parameter.dtype for parameter in parameters.values()}, target.data
+    if values.is_floating_point() and values.dtype not in dtypes:
+        raise ValueError(f"target is {values.dtype}: expected {' or '.join(map(str, dtypes))}, as the weights are")
     try:
-        grads, after, info = rule.update(model, x, target, state)
+        grads, after, info = rule.update(model, x, target, state)  # type: ignore[arg-type]  # not all take packed ones
     except (FloatingPointError, NotImplementedError):
         raise
     except Exception:
+        if isinstance(x, PackedSequence) or isinstance(target, PackedSequence):
+            raise
         with torch.no_grad():
             output_loss(rule.predict(model, x), target)  # raises an error that says what is wrong with the batch
         form = _form(rule.init(model, torch.Generator().manual_seed(0)))
@@ -342,7 +347,8 @@ def train_step(
     rule: LearningRule[State],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Shaped[Tensor, "*batch_features"], Shaped[Tensor, "*batch_targets"]] | list[Tensor],
+    batch: tuple[Shaped[Tensor, "*batch_features"] | PackedSequence, Shaped[Tensor, "*batch_targets"] | PackedSequence]
+    | list[Tensor],
     state: State,
 ) -> Update:
     """Update a network on one batch: write pseudo-gradients to ``.grad``, take a step, and call ``after_step``.

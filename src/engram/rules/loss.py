@@ -43,7 +43,7 @@ def output_loss(
         return len(output) * output_loss(output.flatten(0, 1), target.flatten(0, 1))
     if _classes(output, target):
         return functional.cross_entropy(output, target)
-    return (output - target).square().sum() / (2 * len(output))
+    return (checks.widened(output - target).square().sum() / (2 * len(output))).to(output.dtype)
 
 
 def sample_losses(
@@ -100,7 +100,7 @@ def loss_and_error(
     size = len(output)
     if not _classes(output, target):
         error = output - target
-        return error.square().sum() / (2 * size), error / size
+        return (checks.widened(error).square().sum() / (2 * size)).to(error.dtype), error / size
     logarithms = output.log_softmax(1)
     error = logarithms.exp().div_(size)
     error.scatter_add_(1, target[:, None], error.new_full((size, 1), -1 / size))

@@ -65,16 +65,18 @@ class NodePerturbation(LearningRule[Tensor]):
         checks.arguments()
         network = chain.Chain.from_module(model, self, deterministic=True, any_activation=True)
         clean = network.forward(x)
-        losses = sample_losses(clean[-1].output, target)
+        # In half precision two losses would often be the same number, and small terms lost in the sum.
+        target = checks.widened(target)
+        losses = sample_losses(checks.widened(clean[-1].output), target)
         generator = chain.generator_of(state, losses)
-        deltas = [torch.zeros_like(activity.pre) for activity in clean]
+        deltas = [checks.widened(torch.zeros_like(activity.pre)) for activity in clean]
         for _ in range(self.draws):
             noise = [self.sigma * chain.normal(activity.pre.shape, generator, activity.pre) for activity in clean]
-            rise = sample_losses(network.forward(x, noise)[-1].output, target) - losses
+            rise = sample_losses(checks.widened(network.forward(x, noise)[-1].output), target) - losses
             rise /= self.sigma**2 * self.draws * len(rise)
             for delta, layer_noise in zip(deltas, noise, strict=True):
-                delta.addcmul_(layer_noise, rise.view(-1, *[1] * (layer_noise.ndim - 1)))
+                delta.addcmul_(checks.widened(layer_noise), rise.view(-1, *[1] * (layer_noise.ndim - 1)))
         grads: dict[str, Tensor] = {}
         for layer, activity, delta in zip(network.layers, clean, deltas, strict=True):
-            grads |= layer.weight_gradients(activity.input, delta)
+            grads |= layer.weight_gradients(activity.input, delta.to(activity.input.dtype))
         return checked_update(self, grads, chain.new_key(generator), losses.mean())

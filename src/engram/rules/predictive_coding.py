@@ -114,8 +114,8 @@ class _Settling:
 
     def energy(self) -> Tensor:
         """The energy F, a sum over samples."""
-        loss = output_loss(self.output, self.target) * len(self.output)
-        return loss + sum(error.square().sum() / 2 for error in self.errors[:-1])
+        loss = output_loss(checks.widened(self.output), checks.widened(self.target)) * len(self.output)
+        return loss + sum(checks.widened(error).square().sum() / 2 for error in self.errors[:-1])
 
     def moved(self, rate: float) -> _Settling:
         """The state after a step of this size."""

@@ -60,7 +60,9 @@ class Reinforce(LearningRule[ReinforceState]):
         """A baseline of 0, and the key of the draws."""
         checks.arguments()
         first = self._read(model).layers[0].module.weight
-        return ReinforceState(first.new_zeros((), requires_grad=False), chain.new_key(generator))
+        # At least single precision, in which the small steps of a running mean are not lost.
+        baseline = checks.widened(first.new_zeros((), requires_grad=False))
+        return ReinforceState(baseline, chain.new_key(generator))
 
     @torch.no_grad()
     def update(
@@ -91,17 +93,17 @@ class Reinforce(LearningRule[ReinforceState]):
         loss = output_loss(output, target)
         if target.is_floating_point():
             noise = chain.normal(output.shape, generator, output)
-            reward = (output + self.sigma * noise - target).square().sum(1) / -2
+            reward = checks.widened(output + self.sigma * noise - target).square().sum(1) / -2
             surprises.append(noise / self.sigma)
         else:
             probability = output.softmax(1)
             sampled_class = torch.multinomial(probability.float(), 1, generator=generator)
-            reward = (sampled_class.squeeze(1) == target).to(output)
+            reward = (sampled_class.squeeze(1) == target).to(state.baseline)
             surprises.append((-probability).scatter_add(1, sampled_class, torch.ones_like(output[:, :1])))
         negative_advantage = ((state.baseline - reward) / len(reward)).unsqueeze(1)
         grads: dict[str, Tensor] = {}
         for layer, input, surprise in zip(network.layers, inputs, surprises, strict=True):
-            grads |= layer.weight_gradients(input, negative_advantage * surprise)
+            grads |= layer.weight_gradients(input, (negative_advantage * surprise).to(input.dtype))
         baseline = torch.lerp(state.baseline, reward.mean(), self.rate)
         next_state = ReinforceState(baseline, chain.new_key(generator))
         return checked_update(self, grads, next_state, loss, reward=reward.mean())

@@ -65,7 +65,9 @@ class WeightPerturbation(LearningRule[Tensor]):
         checks.arguments()
         chain.refuse_changing(model, self)
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
-        grads = {name: torch.zeros_like(value) for name, value in weights.items()}
+        # In half precision the two losses would often be the same number, and small terms lost in the sum.
+        sums = {name: checks.widened(torch.zeros_like(value)) for name, value in weights.items()}
+        target = checks.widened(target)
         generator = chain.generator_of(state, next(model.parameters()))
         losses: list[Tensor] = []
         for _ in range(self.pairs):
@@ -75,9 +77,10 @@ class WeightPerturbation(LearningRule[Tensor]):
                     torch.func.functional_call(model, {n: w + sign * noise[n] for n, w in weights.items()}, x)
                     for sign in (1, -1)
                 ]
-            loss_plus, loss_minus = (output_loss(output, target) for output in outputs)
+            loss_plus, loss_minus = (output_loss(checks.widened(output), target) for output in outputs)
             slope = (loss_plus - loss_minus) / (2 * self.sigma**2 * self.pairs)
             for name, perturbation in noise.items():
-                grads[name].addcmul_(perturbation, slope)
+                sums[name].addcmul_(checks.widened(perturbation), slope)
             losses += [loss_plus, loss_minus]
+        grads = {name: total.to(weights[name].dtype) for name, total in sums.items()}
         return checked_update(self, grads, chain.new_key(generator), torch.stack(losses).mean())

@@ -16,7 +16,6 @@ from engram import registry
 from engram.lab.choice import at_ends
 from engram.lab.experiment import Arm, Changes, Experiment, Study, Task
 from engram.lab.laboratory import run
-from engram.lab.manifest import Present
 from engram.lab.results import Results, TrialResult
 from engram.standings import recorded
 from engram.standings.candidate import Candidate, name_at
@@ -93,15 +92,14 @@ class Arms:
         """The candidates that were not asked about."""
         return [candidate for candidate in self.names if candidate not in self.own]
 
-    def recorded(self, preset: str, present: Present, console: Console) -> dict[str, Entry]:
-        """The shipped results of the candidates that were not asked about, if the same code made them.
+    def recorded(self, preset: str, console: Console) -> dict[str, Entry]:
+        """The shipped results of the candidates that were not asked about, if they are of the experiment's revision.
 
         Args:
             preset: The size.
-            present: The current code.
             console: Where to say how many candidates have no such results.
         """
-        arms, reason = recorded.read(self.experiment.name, preset, present)
+        arms, reason = recorded.read(self.experiment, preset)
         entries = self.recorded_entries(arms)
         num = len(self.against) - len(entries)
         if num:

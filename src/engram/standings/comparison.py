@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,6 @@ from engram import checks, references, registry
 from engram.lab.experiment import Experiment, Task
 from engram.lab.inference import CONFIDENCE, errors_at
 from engram.lab.laboratory import run
-from engram.lab.manifest import Present
-from engram.lab.results import Results
 from engram.standings import recorded
 from engram.standings.arms import Arms
 from engram.standings.candidate import Candidate, find_candidate, name_at
@@ -45,11 +41,10 @@ def compare(
     """Compare candidates with the registered ones of their kind, on all tasks of that kind.
 
     Each candidate has an arm on each task: the same loops as in the experiments train all of them, at rates chosen by
-    validation, on the same seeds. Results of registered candidates come from the records that ship with engram, if your
-    copy of the code is the one that made them. Finished trials are reused, interrupted ones resume. The time per step
-    is always measured here. If a candidate raises an error, is not finite, or takes ten times as long as the others on
-    a task, its entry says so, and the others continue. A task whose data are missing is left out, and the standing says
-    what to do.
+    validation, on the same seeds. Results of registered candidates come from the records that ship with engram.
+    Finished trials are reused, interrupted ones resume. The time per step is always measured here. If a candidate
+    raises an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the
+    others continue. A task whose data are missing is left out, and the standing says what to do.
 
     Args:
         candidate: A registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, function or named object of a
@@ -89,7 +84,6 @@ def compare(
             broken.append(promise)
             console.print(f"[yellow]{escape(promise)}[/]", highlight=False, soft_wrap=True)
     options = {"preset": preset, "jobs": jobs, "runs": runs_folder(runs) / "compare", "progress": False}
-    present = Present()
     entries: dict[str, dict[str, Entry]] = {}
     confidence: dict[str, float] = {}
     done: list[Task] = []
@@ -102,7 +96,7 @@ def compare(
             continue
         arms = Arms.of(experiment, task, own, against, preset)
         looks = list(experiment.presets[preset].looks) if until_decided else [seeds]
-        shipped = {} if fresh else arms.recorded(preset, present, console)
+        shipped = {} if fresh else arms.recorded(preset, console)
         still_open = arms.against
         row: dict[str, Entry] = dict(arms.refused)
         for look, count in enumerate(looks):
@@ -134,13 +128,13 @@ def record(
     """Run all registered candidates of a kind, and add their results to the file that ships with engram.
 
     Each task is added as soon as it is complete, and replaces its older results, so tasks can be recorded one after
-    another. Results of other tasks stay if the code that made them is unchanged.
+    another. Results of other tasks stay if they are of the experiment's current revision.
 
     Args:
         kind: One of ``KINDS``.
         seeds: Number of seeds.
         tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
-        missing: Run only the candidates without shipped results; ``renew`` may have removed some.
+        missing: Run only the candidates without shipped results.
         jobs: Number of trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
     """
@@ -155,83 +149,7 @@ def record(
         names = [arms.names[candidate] for candidate in candidates]
         results = run(arms.experiment, seeds=seeds, arms=names, **options)
         row = {candidate: arms.entry(results, candidate) for candidate in candidates}
-        recorded.ship(results, arms.to_ship(row))
-
-
-def renew(
-    kind: str,
-    *,
-    jobs: int | None = None,
-    runs: str | Path | None = None,
-    previous: Callable[[str], Mapping[str, float]] | None = None,
-) -> dict[str, list[str]]:
-    """Run the first seed of each shipped result of a kind again, and ship the results that the current code reproduces.
-
-    Call it after an edit that should not change any number. Results that differ by a part in 100,000 or more are no
-    longer shipped, unless the code before the edit gives the same numbers on this machine: then only the machine
-    differs.
-
-    Args:
-        kind: One of ``KINDS``.
-        jobs: Number of trials at once (default: as many as fit on the cores).
-        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        previous: Returns what ``first_values`` gives for a task with the code before the edit, on this machine.
-
-    Returns:
-        The methods that differ, by task.
-    """
-    shipped = dict(recorded.all_records())
-    differing = {}
-    for experiment, tasks in groupby(tasks_of(kind), key=lambda pair: pair[0].name):
-        if not (record := shipped.get(experiment)):
-            continue
-        reproduced = []  # shipped when all tasks are done, since those of the first replace the whole stale record
-        for pair in tasks:
-            comparison = Arms.of(*pair, [], None, record["preset"])
-            if not (before := comparison.recorded_entries(record["arms"])):
-                continue
-            results, values = _first_seed(comparison, list(before), record["preset"], jobs, runs)
-            different = [method for method, value in values.items() if not _is_equal(value, before[method].values[0])]
-            if different and previous is not None:
-                older = previous(pair[1].name)
-                different = [method for method in different if not _is_equal(values[method], older.get(method))]
-            arms = [comparison.names[method] for method in values if method not in different]
-            reproduced.append((results, {arm: record["arms"][arm] for arm in arms}))
-            differing[pair[1].name] = different
-        for results, arms_to_ship in reproduced:
-            recorded.ship(results, arms_to_ship)
-    return differing
-
-
-def first_values(
-    kind: str, task: str, *, jobs: int | None = None, runs: str | Path | None = None
-) -> dict[str, float | None]:
-    """The value of the first seed of each shipped result of a task, by method, run with the current code.
-
-    Args:
-        kind: One of ``KINDS``.
-        task: The name of the task.
-        jobs: Number of trials at once (default: as many as fit on the cores).
-        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-    """
-    (pair,) = (pair for pair in tasks_of(kind) if pair[1].name == task)
-    record = recorded.all_records()[pair[0].name]
-    comparison = Arms.of(*pair, [], None, record["preset"])
-    methods = list(comparison.recorded_entries(record["arms"]))
-    return _first_seed(comparison, methods, record["preset"], jobs, runs)[1] if methods else {}
-
-
-def _first_seed(
-    comparison: Arms, methods: Sequence[str], preset: str, jobs: int | None, runs: str | Path | None
-) -> tuple[Results, dict[str, float | None]]:
-    arms = {method: comparison.names[method] for method in methods}
-    options: dict[str, Any] = {"preset": preset, "jobs": jobs, "runs": runs_folder(runs) / "compare"}
-    results = run(comparison.experiment, seeds=1, arms=list(arms.values()), **options)
-    return results, {method: comparison.entry(results, method).values.get(0) for method in arms}
-
-
-def _is_equal(value: float | None, other: float | None) -> bool:
-    return value is not None and other is not None and math.isclose(value, other, rel_tol=1e-5, abs_tol=1e-9)
+        recorded.ship(results, experiment.revision, arms.to_ship(row))
 
 
 def standing_of_records(kind: str) -> Standing:

@@ -1,4 +1,4 @@
-"""Results of registered parts that ship with engram, used if the code that made them is unchanged."""
+"""Results of registered parts that ship with engram, used if they are of the experiment's current revision."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import NotRequired, cast
 
-import polars as pl
 from typing_extensions import TypedDict
 
 from engram.lab import config as configs
-from engram.lab.experiment import Arm
-from engram.lab.folder import TrialFolder
-from engram.lab.manifest import Manifest, Present
-from engram.lab.metrics import windows
+from engram.lab.experiment import Arm, Experiment
+from engram.lab.metrics import over_seeds, windows
 from engram.lab.results import Results
 from engram.storage.files import write_json
 
@@ -35,27 +32,26 @@ class RecordedArm(TypedDict):
 
 
 class Recorded(TypedDict):
-    """The record of an experiment: the machine, the code, and the results of its arms."""
+    """The record of an experiment: its revision, the machine, and the results of its arms."""
 
     preset: str
+    revision: int
     machine: str
-    manifest: Manifest
     arms: dict[str, RecordedArm]
 
 
-def read(experiment: str, preset: str, present: Present) -> tuple[dict[str, RecordedArm], str]:
+def read(experiment: Experiment, preset: str) -> tuple[dict[str, RecordedArm], str]:
     """The recorded arms of an experiment by name, and a sentence on their origin, or the reason why there are none.
 
     Args:
-        experiment: Its name.
+        experiment: The experiment.
         preset: The size asked for.
-        present: The current code.
     """
-    record = all_records().get(experiment)
+    record = all_records().get(experiment.name)
     if record is None or record["preset"] != preset:
         return {}, "no record"
-    if differs := present.differs(record["manifest"]):
-        return {}, f"the record was made by other code: {differs}"
+    if record["revision"] != experiment.revision:
+        return {}, f"the record is of revision {record['revision']}, and the experiment is at {experiment.revision}"
     return record["arms"], record["machine"]
 
 
@@ -64,11 +60,12 @@ def digest(arm: Arm) -> str:
     return hashlib.sha256(json.dumps(configs.to_dict(arm.config), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
-    """Write the results of arms to the file that ships with engram, replacing older ones.
+def ship(results: Results, revision: int, arms: Mapping[str, RecordedArm]) -> None:
+    """Write the results of arms to the file that ships with engram, replacing older ones and those of other revisions.
 
     Args:
-        results: The run, read from its folders.
+        results: The run.
+        revision: The revision of its experiment.
         arms: The results, by arm.
 
     Raises:
@@ -80,27 +77,13 @@ def ship(results: Results, arms: Mapping[str, RecordedArm]) -> None:
                 f"{results.experiment}: {trial.arm}, seed {trial.seed} is {trial.state}: run it to its end"
             )
     record = all_records().get(results.experiment)
-    files: dict[str, str] = {}
-    part_digests: dict[str, str] = {}
-    for trial in results.trials:
-        if trial.arm in arms and (stored := TrialFolder(Path(trial.folder)).result()) is not None:
-            # Other files have other paths on other machines. The code has the checksums of data sets.
-            files |= {name: sha for name, sha in stored["manifest"]["files"].items() if name[0] not in "/$"}
-            part_digests |= stored["manifest"]["parts"]
-    manifest: Manifest = {"files": files, "parts": part_digests, "packages": {}}
-    stored_arms: dict[str, RecordedArm] = {}
-    if record is not None and not Present().differs(record["manifest"]):  # else other code made the other results
-        stored_arms, stored_manifest = record["arms"], record["manifest"]
-        manifest |= {
-            "files": {**stored_manifest["files"], **files},
-            "parts": {**stored_manifest["parts"], **part_digests},
-        }
+    stored_arms = record["arms"] if record is not None and record["revision"] == revision else {}
     versions, hardware = results.environment["versions"], results.environment["hardware"]
-    machine = f"torch {versions['torch']}, {hardware['processor']}"
+    machine = f"engram {versions['engram']}, torch {versions['torch']}, {hardware['processor']}"
     new: Recorded = {
         "preset": results.preset,
+        "revision": revision,
         "machine": machine,
-        "manifest": manifest,
         "arms": {**stored_arms, **arms},
     }
     write_json(TABLE, dict(sorted({**all_records(), results.experiment: new}.items())))
@@ -118,8 +101,8 @@ def curve(results: Results, arm: str, metric: str) -> tuple[list[float], list[fl
     rows = results.metrics.filter((results.metrics["arm"] == arm) & (results.metrics["metric"] == metric))
     if rows.is_empty():
         return [], []
-    means = windows(rows, CURVE_POINTS).group_by("step").agg(pl.col("value").mean()).sort("step")
-    return means["step"].cast(float).to_list(), [float(f"{value:.5g}") for value in means["value"]]
+    means = over_seeds(windows(rows, CURVE_POINTS), CURVE_POINTS)
+    return means["step"].cast(float).to_list(), [float(f"{value:.5g}") for value in means["mean"]]
 
 
 @cache

@@ -34,7 +34,7 @@ def runs_folder(runs: str | Path | None = None) -> Path:
     """The folder of all runs: the argument, else ``ENGRAM_RUNS``, else ``runs`` in the working directory."""
     if runs is not None and not isinstance(runs, str | os.PathLike):
         raise TypeError(f"runs = {runs!r}: expected the path of a folder")
-    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").absolute()
+    return Path(runs or os.environ.get("ENGRAM_RUNS") or "runs").expanduser().absolute()
 
 
 @contextmanager

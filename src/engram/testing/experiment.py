@@ -23,8 +23,8 @@ from engram.lab import config as configs
 from engram.lab import load, run
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.folder import TrialFolder
-from engram.lab.job import begin, perform, prepare, token
-from engram.lab.laboratory import device_of
+from engram.lab.job import perform, prepare, token
+from engram.lab.plan import device_of
 from engram.lab.records import from_record
 from engram.lab.report import write_report
 from engram.lab.results import Results
@@ -182,7 +182,6 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
     stop = runs / "never.stop"
     runs.mkdir(parents=True, exist_ok=True)
     token(stop).touch()
-    begin(stop)
     if killed:
         _die_in_the_middle()
     for number in numbers:

@@ -172,7 +172,7 @@ def _has_the_shapes(case: _Case) -> None:
     """Pseudo-gradients have names, shapes and dtypes of parameters, and no graph; ``info`` begins with the loss."""
     parameters = dict(case.model.named_parameters())
     for target in (case.classes, case.values):
-        grads, _, info = case.update(target=target)
+        grads, state, info = case.update(target=target)
         assert grads, "there is no pseudo-gradient"
         assert set(grads) <= set(parameters), f"unknown parameters {sorted(set(grads) - set(parameters))}"
         for name, grad in grads.items():
@@ -180,6 +180,7 @@ def _has_the_shapes(case: _Case) -> None:
             assert grad.shape == param.shape, f"{name} of shape {tuple(grad.shape)}: expected {tuple(param.shape)}"
             assert grad.dtype == param.dtype, f"{name} of {grad.dtype}: expected {param.dtype}"
             assert not grad.requires_grad, f"{name} requires a gradient"
+        assert not any(tensor.requires_grad for tensor in _tensors((state, info))), "state or info keeps a graph"
         assert next(iter(info)) == "loss", f"info has {list(info)}: expected loss first"
         assert info["loss"].shape == (), f"the loss has shape {tuple(info['loss'].shape)}"
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDEST = "Math.max(...[document.documentElement, ...document.querySelectorAll('table')].map((e) => e.scrollWidth))"
+OPEN_DETAILS = "document.querySelectorAll('details').forEach((d) => { d.dataset.open = d.open; d.open = true; })"
+RESTORE_DETAILS = "document.querySelectorAll('details').forEach((d) => { d.open = d.dataset.open === 'true'; })"
 DRAWN = "(shown) => shown.complete || shown.querySelector('.main-svg')"  # a picture, or a figure
 NARROW, WIDE, HEIGHT = 420, 1400, 900
 SETTLES = 20  # maximum number of measurements of a width
@@ -142,11 +144,11 @@ def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
             screenshot.parent.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=screenshot.with_stem(f"{screenshot.stem}{suffix}"), full_page=True)
         wide = 0
-        page.evaluate("document.querySelectorAll('details').forEach((details) => details.toggleAttribute('open'))")
+        page.evaluate(OPEN_DETAILS)
         for _ in range(SETTLES):  # figures take time on a busy machine
             if (wide := page.evaluate(WIDEST)) <= width:
                 break
             page.wait_for_timeout(300)
-        page.evaluate("document.querySelectorAll('details').forEach((details) => details.toggleAttribute('open'))")
+        page.evaluate(RESTORE_DETAILS)
         assert wide <= width, f"{name}, or a table of it, is {wide} pixels wide on a screen of {width}"
     page.set_viewport_size({"width": NARROW, "height": HEIGHT})  # the next page is drawn at this width at once

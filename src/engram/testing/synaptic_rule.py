@@ -21,7 +21,8 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
     """Check a synaptic rule against its contract.
 
     Its pseudo-gradient has the shape and dtype of the weights, is a mean over the batch, and is the same each time it
-    is called and on a GPU, if there is one; nothing is changed in place and no global generator is used. A rule
+    is called and on a GPU, if there is one; nothing is changed in place, no global generator is used, and neither
+    pseudo-gradient nor state keeps a graph of activities and weights that have one. A rule
     declared local uses only the synapse's own weight and input; the state of one declared online does not grow. It runs
     under ``torch.func.vmap``, which three-factor rules use, and refuses bad input. If its ``update`` has a
     ``modulator``, it gets one number for each sample, and refuses to run without it.
@@ -48,6 +49,7 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
     checks = [
         _has_the_form_of_the_weights,
         _changes_nothing,
+        _keeps_no_graph,
         _is_a_mean_over_the_batch,
         _does_not_depend_on_the_order_of_samples,
         _is_about_the_same_in_float32,
@@ -121,6 +123,14 @@ def _changes_nothing(case: _Case) -> None:
         second = case.update(*case.last, state, case.signal[-1])
     assert same(before, involved), "an argument was changed in place"
     assert same([first.grad, *_leaves(first.state)], [second.grad, *_leaves(second.state)]), "the second call differs"
+
+
+def _keeps_no_graph(case: _Case) -> None:
+    """Pseudo-gradient and state have no graph, also if activities and weights have one."""
+    live = replace(case, **{name: getattr(case, name).clone().requires_grad_() for name in ("pre", "post", "weight")})
+    grad, state = live.update(*live.last, live.after(_STEPS - 1), live.signal[-1])
+    kept = [tensor for tensor in (grad, *_leaves(state)) if tensor.requires_grad]
+    assert not kept, f"a graph is kept by {len(kept)} of the tensors that it returns"
 
 
 def _is_a_mean_over_the_batch(case: _Case) -> None:

@@ -847,6 +847,28 @@ def test_reads_nnet(tmp_path):
         read_nnet(path)
 
 
+def test_reads_nnet_with_the_ends_of_inputs_that_the_network_fixes(tmp_path):
+    """As the first release of the ACAS Xu networks has them: minima and maxima of seven, for five inputs."""
+    path = tmp_path / "net.nnet"
+    path.write_text(NNET)
+    expected_net, expected = read_nnet(str(path))  # a path may be a string
+    longer = {"-1.0,-2.0,\n": "-1.0,-2.0,0.0,-3.0,\n", "1.0,2.0,\n0.0": "1.0,2.0,100.0,3.0,\n0.0"}
+    means = {"0.0,1.0,5.0,": "0.0,1.0,35.1,0.0,5.0,", "2.0,4.0,10.0,": "2.0,4.0,100.0,6.0,10.0,"}
+    for replaced in (longer, longer | means):
+        text = NNET
+        for old, new in replaced.items():
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        path.write_text(text)
+        net, scale = read_nnet(path)
+        assert all(np.array_equal(a, b) for a, b in zip(scale, expected, strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(net.weights, expected_net.weights, strict=True))
+    for wrong in (NNET.replace("-1.0,-2.0,", "-1.0,-2.0,0.0,"), NNET.replace("0.0,1.0,5.0,", "0.0,1.0,35.1,5.0,")):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match="its parts do not fit each other"):
+            read_nnet(path)
+
+
 @pytest.mark.needs_data("acasxu/ACASXU_run2a_1_1_batch_2000.nnet")
 @pytest.mark.parametrize(
     ("number", "network", "status"),

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
-from engram.continual import FastWeights, TaskData, fisher_diagonal
+from engram.continual import TaskData, fisher_diagonal
 from engram.learned.updates import (
     AdamRule,
     GatedCoordinateRule,
@@ -20,6 +20,7 @@ from engram.learned.updates import (
     TeacherMimicTrainer,
     train_teacher,
 )
+from engram.meta import FastWeights
 from engram.storage import checkpoint
 from engram.testing import check_optimizer
 
@@ -525,3 +526,27 @@ def test_teachers_of_other_architectures_are_refused(change, message):
     changed = change(demo)
     with pytest.raises(ValueError, match=message):
         TeacherMimicTrainer(net, AdamRule(4), [] if changed is None else [changed], generator=seeded())
+
+
+def test_students_start_with_the_running_statistics_of_their_episode_and_resume_with_theirs():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    inputs = 5 + torch.randn(20, 2, generator=seeded())
+    for _ in range(3):
+        net(inputs)
+    start = {name: value.clone() for name, value in net.state_dict().items()}
+    targets = torch.zeros(20, 3)
+    demo = MimicryEpisode(start, {}, inputs, torch.arange(20) % 2, (inputs,), (targets,))
+    fresh = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    without = demo._replace(start={name: value for name, value in start.items() if "running" not in name})
+    with pytest.raises(ValueError, match=r"start: expected the parameters of body, and its buffers.*running_mean"):
+        TeacherMimicTrainer(fresh, AdamRule(4), [without], generator=seeded())
+    trainers = [TeacherMimicTrainer(fresh, AdamRule(4), [demo], generator=seeded(), unroll=2) for _ in range(2)]
+    assert torch.equal(trainers[0]._students[0].fast.buffers["0.1.running_mean"], start["1.running_mean"])
+    for _ in range(4):
+        trainers[0].step()
+    trainers[1].load_state_dict(trainers[0].state_dict())
+    for students in zip(*(trainer._students for trainer in trainers), strict=True):
+        buffers = [student.fast.buffers for student in students]
+        assert buffers[0]["0.1.num_batches_tracked"] == 3 + 2
+        assert all(torch.equal(value, buffers[1][name]) for name, value in buffers[0].items())
+    assert torch.equal(net.state_dict()["1.running_mean"], start["1.running_mean"])

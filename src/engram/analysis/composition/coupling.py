@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from engram import checks
+from engram.analysis.rounding import varies
 
 
 @dataclass(frozen=True)
 class Coupling:
     """The steps at which two curves first reach a level, their ratio (``index``), and the correlation of the curves.
 
-    A step and ``index`` are NaN if a curve never reaches the level, ``correlation`` if one is constant.
+    A step and ``index`` are NaN if a curve never reaches the level, ``correlation`` if one is constant up to rounding.
     """
 
     first_x: float
@@ -60,7 +61,7 @@ def coupling(
         next((float(step) for step, value in zip(steps, curve, strict=True) if value >= level), math.nan)
         for curve in (curve_x, curve_y)
     )
-    varies = np.ptp(curve_x) > 0 and np.ptp(curve_y) > 0
-    correlation = float(np.corrcoef(curve_x, curve_y)[0, 1]) if varies else math.nan
+    both_vary = varies(curve_x) and varies(curve_y)
+    correlation = float(np.corrcoef(curve_x, curve_y)[0, 1]) if both_vary else math.nan
     index = float(np.minimum(first_x, first_y) / np.maximum(first_x, first_y))
     return Coupling(first_x, first_y, index, correlation)

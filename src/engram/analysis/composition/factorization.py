@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram import checks
+from engram.analysis.rounding import varies
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def factorization(
         within.append(np.abs(vectors @ vectors.T)[apart])
     if not (within_cosines := np.concatenate(within)).size:
         raise ValueError(f"separation = {separation}: expected less than the largest distance of two values")
-    r2 = float(explained_variation / total_variation) if np.ptp(H, 0).any() else np.nan
+    r2 = float(explained_variation / total_variation) if varies(H).any() else np.nan
     return Factorization(r2, float(np.abs(u @ w.T).mean()), float(within_cosines.mean()))
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.spatial.distance import cdist, pdist
 
 from engram import checks
+from engram.analysis.rounding import varies
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def representation_order(
     between = cdist(H, H)
     np.fill_diagonal(between, np.inf)
     neighbour_labels = labels[np.argpartition(between, k - 1, axis=1)[:, :k]]
-    variance = np.where(np.ptp(labels, 0) > 0, labels.var(0), 0.0)  # a constant's rounded variance may be above 0
+    variance = np.where(varies(labels), labels.var(0), 0.0)
     if not variance.all():
         column = int(variance.argmin())
         message = f"labels[:, {column}] is constant, so its R^2 is NaN: expected a label that varies"

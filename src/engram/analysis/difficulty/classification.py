@@ -60,12 +60,12 @@ def classification_difficulty(
     classes = len(np.unique(y))
     margin = dimension = None
     if isinstance(resolution, str):
-        margin = class_margin(points, y, resolution, drop_conflicts=drop_conflicts, seed=rng)
+        margin = class_margin(X, y, resolution, drop_conflicts=drop_conflicts, seed=rng)
         resolution = margin.value
     elif classes < 2:
         raise ValueError(f"y: expected at least two labels, found {classes}")
     if isinstance(m, str):
-        dimension = intrinsic_dimension(points, k, n_queries=n_queries, method=m, seed=rng)
+        dimension = intrinsic_dimension(X, k, n_queries=n_queries, method=m, seed=rng)
         m = dimension.value
     radius = math.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64).max())
     task = GeneralizationTask(len(points), m, radius, resolution, error, n_discrete=classes, out_dim=classes - 1)

@@ -15,6 +15,7 @@ from sklearn.gaussian_process.kernels import RBF
 from engram import checks
 from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, saddlepoint_logcdf
 from engram.analysis.difficulty.nearest_neighbours import as_points, distinct
+from engram.analysis.rounding import varies
 
 Kernel = Callable[..., np.ndarray]
 
@@ -54,8 +55,8 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
     checks.size("len(test_errors)", len(test_errors), 10)
     checks.finite("test_errors", test_errors)
     checks.number("min(test_errors)", test_errors.min(), above=0)
-    if np.ptp(test_errors) == 0:
-        raise ValueError(f"test_errors are all {test_errors[0]}: expected errors that differ")
+    if not varies(test_errors):
+        raise ValueError(f"test_errors are all {test_errors[0]}, up to rounding: expected errors that differ")
     checks.number("target", target, above=0)
     mean = float(test_errors.mean())
     initial_df = 2 / float(np.var(test_errors / mean))  # degrees of freedom if it were central

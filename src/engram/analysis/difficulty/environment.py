@@ -16,6 +16,7 @@ from engram import checks
 from engram.analysis.difficulty.closed_form import MeasuredDifficulty, with_uncertainty
 from engram.analysis.difficulty.dimension import intrinsic_dimension
 from engram.analysis.difficulty.published_tasks import control_task
+from engram.analysis.rounding import varies
 
 
 def environment_difficulty(
@@ -121,11 +122,12 @@ def roll_out(
 
 
 def standardised(episodes: Sequence[Float[np.ndarray, "_ features"]]) -> list[Float[np.ndarray, "_ features"]]:
-    """Observations divided by the standard deviations of their coordinates; constant coordinates are unchanged."""
+    """Observations divided by the standard deviations of their coordinates; a constant one keeps its first value."""
     checks.arguments()
     observations = np.concatenate(episodes)
-    std = np.where(np.ptp(observations, 0) > 0, observations.std(0), 1)
-    return [episode / std for episode in episodes]
+    is_variable = varies(observations)  # by more than rounding
+    std = np.where(is_variable, observations.std(0), 1)
+    return [np.where(is_variable, episode / std, observations[0]) for episode in episodes]
 
 
 def stacked(

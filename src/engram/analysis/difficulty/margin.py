@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from engram import checks
-from engram.analysis.difficulty.nearest_neighbours import as_points, closest_pair, distinct, screen
+from engram.analysis.difficulty.nearest_neighbours import as_points, closest_pair, distinct_up_to_rounding, screen
+from engram.analysis.rounding import varies
 
 METHODS = ("evt", "exact", "sample")
 PAIRS_AT_A_TIME = 2**22  # number of entries in the differences of a chunk of pairs
@@ -21,7 +23,8 @@ class Margin:
 
     ``smallest`` is the smallest distance observed, between the two samples ``pair``. ``extreme_value_index`` is the
     shape of the tail of inverse distances, which is bounded if the index is below 0; NaN if not fitted.
-    ``n_duplicates`` and ``n_conflicts`` count samples left out because they equal one of the same or of another label.
+    ``n_duplicates`` and ``n_conflicts`` count samples left out because they equal one of the same or of another label,
+    within a few units in the last place of their numbers.
     """
 
     value: float
@@ -76,7 +79,7 @@ def class_margin(
         raise ValueError(f"y has nan as label {int(np.isnan(y).argmax())}: expected none")
     y = np.unique(y, return_inverse=True)[1]
     rng = checks.rng("seed", seed)
-    rows, n_duplicates, n_conflicts = _without_duplicates(points, y, drop_conflicts)
+    rows, n_duplicates, n_conflicts = _without_duplicates(points, X.dtype, y, drop_conflicts)
     if method == "sample" and n_sample < len(rows):
         rows = np.sort(rng.choice(rows, n_sample, replace=False))
     _, labels, counts = np.unique(y[rows], return_inverse=True, return_counts=True)
@@ -132,7 +135,7 @@ def extreme_quantile(
         raise ValueError(f"values: the {k + 1}-th largest is {u}: expected more than k = {k} positive ones")
     log_ratios = np.log(largest_values[1:] / u)
     M1, M2 = float(log_ratios.mean()), float((log_ratios**2).mean())
-    if not M1**2 < M2:
+    if not varies(largest_values[1:]) or not M1**2 < M2:
         raise ValueError(
             f"values: the largest {k} are all equal multiples of the next: expected a tail, take a larger k"
         )
@@ -143,13 +146,16 @@ def extreme_quantile(
     return u + u * M1 * factor * growth, gamma
 
 
-def _without_duplicates(points: np.ndarray, y: np.ndarray, drop_conflicts: bool) -> tuple[np.ndarray, int, int]:
+def _without_duplicates(
+    points: np.ndarray, dtype: np.dtype[Any], y: np.ndarray, drop_conflicts: bool
+) -> tuple[np.ndarray, int, int]:
     """The first of all equal samples, and the numbers left out as duplicates and for conflicting labels."""
-    first_rows, groups = distinct(points)
+    first_rows, groups = distinct_up_to_rounding(points, dtype)
     conflicting = np.flatnonzero(y != y[first_rows[groups]])
     if len(conflicting) and not drop_conflicts:
         pair = f"{first_rows[groups[conflicting[0]]]} and {conflicting[0]}"
-        raise ValueError(f"X: samples {pair} are equal and have different labels; expected not, or drop_conflicts=True")
+        why = "are equal, up to rounding, and have different labels"
+        raise ValueError(f"X: samples {pair} {why}; expected not, or drop_conflicts=True")
     ambiguous = np.zeros(len(first_rows), dtype=bool)
     ambiguous[groups[conflicting]] = True
     n_conflicts = int(ambiguous[groups].sum())

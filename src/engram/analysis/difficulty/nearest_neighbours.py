@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from engram import checks
+from engram.analysis.rounding import FEW, precision
 
 BLOCK = 2**24  # number of products computed at a time
 UNIT = 2.0**-24  # largest relative error of rounding to single precision
+DIRECTIONS, SURE = 8, 10.0  # random directions, and deviations beyond which a normal number never is
+TYPICAL = 1000  # rows of which a median is taken
 TINY = 1e-30  # added to squared norms, so that products too small for single precision stay within the slack
 
 
@@ -32,12 +36,71 @@ def as_points(X: Shaped[np.ndarray, "samples *features"], name: str = "X") -> Fl
     return points
 
 
-def distinct(points: Float[np.ndarray, "samples features"]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, "samples"]]:
-    """The index of the first row of each group of equal rows, and the group of each row."""
+class Distinct(NamedTuple):
+    """Rows that differ from each other."""
+
+    first_rows: Int[np.ndarray, " n"]  # index of the first row of each group of equal rows, ascending
+    groups: Int[np.ndarray, " samples"]  # the group of each row
+
+
+def distinct(points: Float[np.ndarray, "samples features"]) -> Distinct:
+    """The groups of rows that are bit by bit the same."""
     zero = points.dtype.type(0)  # adding it turns -0 into 0
     ids: dict[bytes, int] = {}
     groups = np.array([ids.setdefault(blake2b(row + zero, digest_size=16).digest(), len(ids)) for row in points])
-    return np.unique(groups, return_index=True)[1], groups
+    return Distinct(np.unique(groups, return_index=True)[1], groups)
+
+
+def distinct_up_to_rounding(points: Float[np.ndarray, "samples features"], dtype: np.dtype[Any]) -> Distinct:
+    """The groups of rows that are the same within a few units in the last place of ``dtype``.
+
+    A row belongs to the first row a, itself the first of its group, from which no feature f differs by more than
+
+        4 eps max(|a_f|, min(the largest of |a|, the median of |x_f| over rows))
+
+    so a feature that is nearly 0 by chance may differ by the rounding of what it was computed from.
+
+    Args:
+        points: The rows.
+        dtype: The type that the data had; whole numbers are compared bit by bit.
+    """
+    exact, unit = distinct(points), FEW * precision(dtype)
+    rows = points[exact.first_rows].astype(np.float64)
+    if unit == 0 or len(rows) < 2:
+        return exact
+    sizes = np.abs(rows)
+    typical = np.median(sizes[:: math.ceil(len(rows) / TYPICAL)], axis=0)
+    noise = unit * np.maximum(sizes, np.minimum(sizes.max(1, keepdims=True), typical))
+    owner = np.arange(len(rows))
+    for first, second in _near(rows, noise).tolist():  # in ascending order of the second row
+        if owner[first] == first and owner[second] == second:
+            owner[second] = first
+    is_first = owner == np.arange(len(rows))
+    return Distinct(exact.first_rows[is_first], (np.cumsum(is_first) - 1)[owner][exact.groups])
+
+
+def _near(rows: Float[np.ndarray, "n features"], noise: Float[np.ndarray, "n features"]) -> Int[np.ndarray, "pairs 2"]:
+    """The pairs of rows of which no feature differs by more than the noise of the earlier row."""
+    # Rows as close as that are close along any direction, and in a few random ones almost no others are: along a
+    # Gaussian direction their distance is a normal number of at most this deviation.
+    largest = np.abs(rows).max(0)
+    scale = np.where(largest > 0, largest, 1)
+    positions = (rows / scale) @ np.random.default_rng(0).standard_normal((rows.shape[1], DIRECTIONS))
+    reach = (SURE + math.sqrt(rows.shape[1])) * np.linalg.norm(noise / scale, axis=1)
+    order = np.argsort(positions[:, 0], kind="stable")
+    pairs = [np.empty((0, 2), np.int64)]
+    for offset in range(1, len(rows)):
+        gaps = positions[order[offset:], 0] - positions[order[:-offset], 0]
+        close = np.flatnonzero(gaps <= reach[order[:-offset]])
+        if not len(close):
+            break
+        pair = np.sort(np.stack((order[close], order[close + offset]), 1), axis=1)
+        pair = pair[(np.abs(np.diff(positions[pair], axis=1)[:, 0]) <= 2 * reach[pair[:, :1]]).all(1)]
+        for chunk in np.array_split(pair, 1 + pair.size * rows.shape[1] // BLOCK):
+            first, second = chunk.T
+            pairs.append(chunk[(np.abs(rows[second] - rows[first]) <= noise[first]).all(1)])
+    found = np.concatenate(pairs)
+    return found[np.lexsort((found[:, 0], found[:, 1]))]
 
 
 class Screen(NamedTuple):

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from engram import checks
+from engram.analysis.rounding import varies
 from engram.numeric.threads import single_threaded
 
 Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
@@ -77,10 +78,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if len(classes) < 2:
                 raise ValueError("y: expected at least two classes, found 1 class")
         mean, std = X.mean(0), X.std(0)
-        if not (std > STD_FLOOR).any() and len(X) > len(classes):
+        if not ((std > STD_FLOOR) & varies(X)).any() and len(X) > len(classes):
             warnings.warn("body outputs are constant: a probe can only guess", UserWarning, stacklevel=2)
         scale = np.maximum(std, STD_FLOOR)
-        Z, labels = torch.from_numpy((X - mean) / scale), torch.from_numpy(label_indices)
+        standardised = np.where(varies(X), (X - mean) / scale, 0.0)  # a constant's deviations are rounding errors
+        Z, labels = torch.from_numpy(standardised), torch.from_numpy(label_indices)
         solution = Z.new_zeros(len(classes), X.shape[1] + 1)
 
         def closure() -> Tensor:

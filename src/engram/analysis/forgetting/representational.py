@@ -19,6 +19,7 @@ from engram.analysis.forgetting.extract import extract
 from engram.analysis.forgetting.linear_probe import LinearProbe
 from engram.analysis.forgetting.nearest_mean_probe import NearestMeanProbe
 from engram.analysis.forgetting.report import Accuracies, RepresentationReport
+from engram.analysis.rounding import varies
 from engram.analysis.similarity.linear_cka import linear_cka
 
 Examples = tuple[Tensor, Tensor]
@@ -26,7 +27,7 @@ PROBES: Mapping[str, BaseEstimator] = {
     "linear": LinearProbe(),
     "nearest-mean": NearestMeanProbe(),
     "ridge": RidgeClassifier(alpha=1e-2),
-    "k-nn": KNeighborsClassifier(n_neighbors=1),
+    "k-nn": KNeighborsClassifier(n_neighbors=1, algorithm="kd_tree"),  # by differences, so exact at any offset
 }
 
 
@@ -229,6 +230,5 @@ def _output_accuracy(head: Any, body: nn.Module, tasks: Sequence[ProbedTask], st
 
 
 def _cka(X: np.ndarray, Y: np.ndarray) -> float:
-    """The linear CKA; NaN where features are constant."""
-    constant = any((values == values[0]).all() for values in (X, Y))
-    return float("nan") if constant else linear_cka(X, Y)
+    """The linear CKA; NaN where features are constant up to rounding."""
+    return linear_cka(X, Y) if varies(X).any() and varies(Y).any() else float("nan")

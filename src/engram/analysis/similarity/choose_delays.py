@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold
 
 from engram import checks
-from engram.analysis.similarity.hankel_dmd import HankelDMD
+from engram.analysis.similarity.hankel_dmd import HankelDMD, rounding
 from engram.analysis.similarity.trials import Data, Recording, as_trials, refuse_shorter
 
 
@@ -98,12 +98,13 @@ def _judged(
 ) -> dict[str, int | float]:
     """A row of the table, for predictions from sample ``start`` and later ones."""
     steps_ahead, first_row = dmd.steps_ahead, first_sample - (dmd.n_delays - 1) * dmd.delay_interval
-    errors, changes, non_normality, radii = [], [], [], []
+    errors, changes, non_normality, radii, noise = [], [], [], [], 0.0
     for train, test in train_test_pairs:
         fitted = clone(dmd).fit(train)
         for trial, predicted in zip(test, fitted.predict(test), strict=True):
             errors.append(predicted[first_row:-steps_ahead] - trial[first_sample + steps_ahead :])
             changes.append(trial[first_sample:-steps_ahead] - trial[first_sample + steps_ahead :])
+            noise += float(rounding(trial[first_sample + steps_ahead :]).sum())
         non_normality.append(fitted.non_normality_)
         radii.append(fitted.spectral_radius_)
     error, change = np.concatenate(errors), np.concatenate(changes)
@@ -112,7 +113,7 @@ def _judged(
         "n_delays": dmd.n_delays,
         "rank": dmd.rank,
         "aic": error.size * float(np.log(max(mse, np.finfo(float).tiny))) + 2 * dmd.rank,
-        "mase": float(np.abs(error).sum()) / total_change if total_change else np.inf,
+        "mase": float(np.abs(error).sum()) / total_change if total_change > noise else np.inf,
         "mse": mse,
         "non_normality": float(np.mean(non_normality)),
         "spectral_radius": max(radii),

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
+from engram.analysis.rounding import FEW, varies
 from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
 from engram.analysis.similarity.trials import Data, Recording, as_trials, is_trials, refuse_shorter
 
@@ -197,13 +198,14 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         check_is_fitted(self)
         trials = self._checked(X, reset=False)
         refuse_shorter(trials, self._span + self.steps_ahead + 1, "to hold a prediction and its target")
-        error = change = 0.0
+        error = change = noise = 0.0
         for trial, predicted in zip(trials, self.predict(trials), strict=True):
             actual = trial[self._span :]
             error += float(np.abs(predicted[: -self.steps_ahead] - actual[self.steps_ahead :]).sum())
             change += float(np.abs(actual[: -self.steps_ahead] - actual[self.steps_ahead :]).sum())
-        if change == 0:
-            return 1.0 if error == 0 else -np.inf
+            noise += float(rounding(actual[self.steps_ahead :]).sum())
+        if change <= noise:
+            return 1.0 if error <= noise else -np.inf
         return 1.0 - error / change
 
     @property
@@ -230,7 +232,9 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return trials
 
     def _centred(self, trial: Recording) -> Recording:
-        return np.asarray(trial - (_means(trial) if self.center == "trial" else self._mean))
+        mean = _means(trial) if self.center == "trial" else self._mean
+        deviation = trial - mean
+        return np.where(np.abs(deviation) <= rounding(mean), 0.0, deviation)  # a constant has no dynamics
 
     def _coordinates(self, trial: Recording) -> Float[np.ndarray, "rows rank"]:
         embedded = delay_embedding(self._centred(trial), self.n_delays, self.delay_interval)
@@ -239,7 +243,8 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _needs_all(self, S: Float[np.ndarray, " delayed"], rows: int) -> bool:
         """Whether any singular value that is needed is too small to be computed from its square."""
         if S[0] == 0:
-            raise ValueError("X is zero everywhere: expected data that change")
+            centred = "" if self.center is None else " after its mean is subtracted"
+            raise ValueError(f"X is zero everywhere{centred}: expected data that change")
         if rows < len(S) or self.method == "rrr" or self.rank in (None, "full"):
             n_needed = len(S)
         elif isinstance(self.rank, Integral):
@@ -284,6 +289,11 @@ def _explained(S: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
     return np.asarray(total / total[-1])
 
 
+def rounding(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """The largest differences from 64-bit numbers that their rounding explains."""
+    return np.asarray(FEW * np.finfo(float).eps * np.abs(values))
+
+
 def _means(trial: Recording) -> Float[np.ndarray, " features"]:
-    """The mean of each feature; of a constant feature its exact value, so that centring gives 0."""
-    return np.asarray(np.where(np.ptp(trial, 0) == 0, trial[0], trial.mean(0)))
+    """The mean of each feature; of a constant feature its own value."""
+    return np.asarray(np.where(varies(trial), trial.mean(0), trial[0]))

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram import checks
+from engram.analysis.rounding import varies
 
 
 def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:
@@ -42,8 +43,13 @@ def centred(
     for name, values in (("X", X), ("Y", Y)):
         if not np.isfinite(values).all():
             raise ValueError(f"{name} is not finite: expected finite numbers")
-        if (values == values[:1]).all():
-            raise ValueError(f"{name} is the same in all samples: expected activity that varies")
-    # Neither measure depends on the scale, and large numbers would overflow when squared.
-    X, Y = (values.astype(np.float64) / np.abs(values).max() for values in (X, Y))
-    return X - X.mean(0), Y - Y.mean(0)
+        if not varies(values).any():
+            raise ValueError(f"{name} is the same in all samples, up to rounding: expected activity that varies")
+    return _centred(X), _centred(Y)
+
+
+def _centred(X: Float[np.ndarray, "samples units"]) -> Float[np.ndarray, "samples units"]:
+    """X minus its mean, in 64 bits, at a scale of at most 1, and exactly 0 for units that are constant."""
+    is_constant = ~varies(X)
+    scaled = X.astype(np.float64) / np.abs(X).max()  # large numbers would overflow when squared
+    return np.asarray(np.where(is_constant, 0.0, scaled - scaled.mean(0)))

@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 
 from engram import checks
+from engram.analysis.rounding import FEW, precision, varies
 
 TIES = 10  # decimals of distances, relative to the largest, that are compared
 
@@ -22,7 +23,7 @@ def rsa(
         Spearman correlation of pdist(X) and pdist(Y), in [-1, 1]
 
     Args:
-        X: Activity in three samples or more; the distances among samples must not all be equal.
+        X: Activity in three samples or more; the distances among samples must not all be equal, up to rounding.
         Y: Activity of other units in the same samples.
         metric: Name of a distance in ``scipy.spatial.distance.pdist``.
 
@@ -36,16 +37,41 @@ def rsa(
     checks.arguments()
     if len(X) != len(Y) or len(X) < 3:
         raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected equal numbers of samples, at least 3")
-    distances = [_rounded(pdist(values, metric)) for values in (X, Y)]
-    for name, values in zip("XY", distances, strict=True):
-        if not np.isfinite(values).all() or np.ptp(values) == 0:
-            raise ValueError(
-                f"distances between samples of {name} are all equal, or not finite: expected some that differ"
-            )
-    return float(stats.spearmanr(distances[0], distances[1]).statistic)
+    distances = [_compared(name, values, metric) for name, values in (("X", X), ("Y", Y))]
+    return float(stats.spearmanr(*distances).statistic)
 
 
-def _rounded(distances: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
-    """Distances relative to the largest, rounded so that a rotation of the samples leaves equal distances tied."""
-    largest_distance = float(np.abs(distances).max())
-    return np.asarray(np.round(distances / largest_distance, TIES)) if 0 < largest_distance < np.inf else distances
+def _compared(name: str, values: Float[np.ndarray, "samples units"], metric: str) -> Float[np.ndarray, " pairs"]:
+    """The distances between samples, relative to the largest, with those equal that differ by rounding alone.
+
+    So equal distances stay tied when the samples are rotated, and distances that are rounding errors are all equal.
+    """
+    unit = FEW * precision(values.dtype)
+    values = np.where(varies(values), values, values[0])  # some metrics divide by the deviation of a unit
+    distances = pdist(values, metric)
+    largest = float(np.abs(distances).max())
+    if metric in ("correlation", "cosine"):
+        lengths = np.linalg.norm(values - (values.mean(1, keepdims=True) if metric == "correlation" else 0), axis=1)
+        sizes = np.linalg.norm(values, axis=1)
+        if (short := lengths <= unit * sizes).any():
+            sample = f"sample {int(short.argmax())} of {name} is the same in all units, up to rounding, or zero"
+            raise ValueError(f"{sample}: expected a pattern, for metric = {metric!r}")
+        rounding, scale = unit * float((sizes / lengths).max()), largest
+    else:
+        rounding, scale = unit * float(np.abs(values).max()), float(np.abs(values - values.mean(0)).max())
+    if np.isfinite(distances).all() and largest > 0 and scale > 0:
+        distances = np.round(distances / largest, TIES)
+        if rounding / scale > 10.0**-TIES:
+            distances = _tied(distances, rounding / scale)
+        if np.ptp(distances) > 0:
+            return np.asarray(distances)
+    raise ValueError(f"distances between samples of {name} are all equal, or not finite: expected some that differ")
+
+
+def _tied(values: Float[np.ndarray, " pairs"], gap: float) -> Float[np.ndarray, " pairs"]:
+    """The values with each replaced by the smallest that it reaches from value to value in steps of at most ``gap``."""
+    order = np.argsort(values)
+    is_first = np.diff(values[order], prepend=-np.inf) > gap
+    tied = np.empty_like(values)
+    tied[order] = values[order][is_first][np.cumsum(is_first) - 1]
+    return tied

@@ -49,13 +49,14 @@ class Normalisation(NamedTuple):
         return np.asarray(x * self.scale[:-1] + self.mean[:-1])
 
 
-def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
+def read_nnet(path: str | Path) -> tuple[AffineReLU, Normalisation]:
     """The network of a file in the NNet format, which has scaled inputs and outputs, and their normalisation.
 
     The format is: comments that begin with ``//``; the numbers of layers, inputs, outputs and units of the widest
     layer; all sizes; an unused line; minima and maxima of the inputs; means and ranges of the inputs and of the
-    outputs; then, for each layer, the rows of the weights and one bias on each line. Any other file raises a
-    ValueError.
+    outputs; then, for each layer, the rows of the weights and one bias on each line. Some of the first release of the
+    ACAS Xu networks also list two inputs that each network fixes; these ends, means and ranges are left out. Any other
+    file raises a ValueError.
     """
     checks.arguments()
 
@@ -63,7 +64,7 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
         return [float(cell) for cell in line.split(",") if cell.strip()]
 
     try:
-        lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("//")]
+        lines = [line for line in Path(path).read_text().splitlines() if line.strip() and not line.startswith("//")]
         sizes = [int(size) for size in numbers(lines[1])]
         low, high, mean, scale = (np.array(numbers(line)) for line in lines[3:7])
         remaining, weights, biases = lines[7:], [], []
@@ -71,8 +72,12 @@ def read_nnet(path: Path) -> tuple[AffineReLU, Normalisation]:
             weights.append(np.array([numbers(line) for line in remaining[:fan_out]]).reshape(fan_out, fan_in))
             biases.append(np.array([numbers(line) for line in remaining[fan_out : 2 * fan_out]]).reshape(fan_out))
             remaining = remaining[2 * fan_out :]
-        if remaining or len(low) != sizes[0] or len(high) != sizes[0] or not len(mean) == len(scale) == sizes[0] + 1:
+        inputs, listed = sizes[0], len(low)
+        is_whole = not remaining and listed == len(high) >= inputs and len(mean) == len(scale)
+        if not is_whole or len(mean) not in (inputs + 1, listed + 1):
             raise ValueError("its parts do not fit each other")
+        low, high = low[:inputs], high[:inputs]
+        mean, scale = (np.append(numbers[:inputs], numbers[-1]) for numbers in (mean, scale))  # the last: of the output
         return AffineReLU(tuple(weights), tuple(biases)), Normalisation(low, high, mean, scale)
     except (ValueError, IndexError) as error:
         raise ValueError(f"{path} is not a network in the NNet format: {error}") from error

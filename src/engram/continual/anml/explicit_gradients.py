@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.continual.anml.gated_net import GatedNet
-from engram.continual.inner_updates import Weights
+from engram.meta.inner_updates import Weights
 from engram.nn.conv_body import EPS, ConvBody, Patches
 
 threshold_backward = torch.ops.aten.threshold_backward  # first argument where the second is above the third, else 0

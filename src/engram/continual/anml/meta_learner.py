@@ -15,8 +15,8 @@ from torch.nn import functional
 from engram import checks
 from engram.continual.anml import explicit_gradients
 from engram.continual.anml.gated_net import GatedNet, zap_
-from engram.continual.fast_weights import FastWeights
-from engram.continual.inner_updates import sgd
+from engram.meta.fast_weights import FastWeights
+from engram.meta.inner_updates import Weights, sgd
 
 CAPTURED_FOR = 500  # steps in a row with all remembered images classified as the new class, before a warning
 
@@ -151,13 +151,14 @@ class SequentialMetaLearner:
             gate = self.net.gates(images) if self._gate_rests else None
             if self.zap:  # after the gates, which refuse images of another size
                 zap_(self.net.readout, sorted(set(y.tolist())), self.generator)
-            logits = self._logits_after_learning(x, y, gate, images)
+            logits, buffers = self._logits_after_learning(x, y, gate, images)
         loss = functional.cross_entropy(logits, answers)
         if not loss.isfinite():
             raise FloatingPointError(f"the outer loss is {loss.item()} in step {self.steps}: inner_lr may be too high")
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        self.net.load_state_dict(buffers, strict=False)
         guesses = logits.argmax(1)
         correct = (guesses == answers).float()
         captured = (guesses[:n_remembered] == y[-1]).float().mean().item()
@@ -175,14 +176,19 @@ class SequentialMetaLearner:
             fast = fast.step(functional.cross_entropy(logits, y[row]))
         return fast
 
-    def _logits_after_learning(self, x: Tensor, y: Tensor, gate: Tensor | None, images: Tensor) -> Tensor:
-        """The logits of images after the inner loop; the last images are those of the trajectory."""
+    def _logits_after_learning(
+        self, x: Tensor, y: Tensor, gate: Tensor | None, images: Tensor
+    ) -> tuple[Tensor, Weights]:
+        """The logits of images after the inner loop, and the buffers that moved in a copy, such as running means.
+
+        The last images are those of the trajectory.
+        """
         trajectory_gate = None if gate is None else gate[-len(x) :]
         if self._written_out == "body and head":
             weights = explicit_gradients.body_and_head(
                 self.net, x, y, trajectory_gate, lr=self.inner_lr, order=self.order
             )
-            return functional_call(self.net, weights, (images,), {"gate": gate})  # type: ignore[no-any-return]
+            return functional_call(self.net, weights, (images,), {"gate": gate}), {}
         if self._head_alone:  # features are computed once, since the inner loop does not change them
             features = self.net.features(images, gate).post
             of_trajectory = features[-len(x) :]
@@ -190,9 +196,11 @@ class SequentialMetaLearner:
                 weight, bias = explicit_gradients.head(
                     self.net.readout, of_trajectory, y, lr=self.inner_lr, order=self.order
                 )
-                return functional.linear(features, weight, bias)
-            return self._learn(GatedNet(nn.Identity(), self.net.head), of_trajectory, y, None)(features)  # type: ignore[no-any-return]
-        return self.inner(x, y, trajectory_gate)(images, gate=gate)  # type: ignore[no-any-return]
+                return functional.linear(features, weight, bias), {}
+            fast = self._learn(GatedNet(nn.Identity(), self.net.head), of_trajectory, y, None)
+            return fast(features), fast.buffers
+        fast = self.inner(x, y, trajectory_gate)
+        return fast(images, gate=gate), fast.buffers
 
     def _watch(self, captured: float) -> None:
         self.steps += 1

@@ -88,6 +88,7 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -
         "generator": run.generator,
     }
     acting: dict[str, Any] = {"rng": run.rng, "exploration": exploration, "k": config.neighbours, "gamma": config.gamma}
+    acting["truncation"] = "terminal"  # as published
     if config.learner == "nec":
         dim, source = config.key_dim, run.generator
         encoder = pixel_encoder(dim, generator=source) if pixels else vector_encoder(features, dim, generator=source)

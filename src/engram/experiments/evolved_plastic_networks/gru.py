@@ -65,7 +65,8 @@ class Training:
 
     def step(self, iteration: int) -> float:
         """Run a batch of lifetimes, learn from them, and return the accuracy."""
-        episodes = rollout(self.env, self.agent, self.run.generator, seed=int(self.run.rng.integers(2**31)))
+        seed = int(self.run.rng.integers(2**31))
+        episodes = rollout(self.env, self.agent, self.run.generator, seed=seed, truncation="terminal")
         entropy = SETTINGS.entropy_coefficient * (1 - iteration / self.iterations)
         a2c_step(self.agent, self.optimizer, episodes, replace(self.settings, entropy_coefficient=entropy))
         return float(episodes.rewards[STEPS - 1 :: STEPS].mean())

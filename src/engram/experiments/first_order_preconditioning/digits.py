@@ -144,7 +144,6 @@ def trial(config: Digits, run: Run) -> dict[str, Any]:
         parameters = dict(net.named_parameters())
         for number, name in enumerate(KERNELS, 1):
             preconditioner = optimizer.preconditioner(parameters[name])
-            assert isinstance(preconditioner, Tensor)
             preconditioner = preconditioner.cpu() if preconditioner.ndim else preconditioner.cpu() * torch.eye(9)
             result |= {
                 f"trace_{number}": float(preconditioner.trace()) / 9,

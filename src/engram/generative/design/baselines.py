@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from engram import checks
 from engram.generative.design.expand import random_mutants
 from engram.generative.design.gibbs_with_gradients import Population, top
-from engram.generative.design.sequences import check_tokens
+from engram.generative.design.sequences import ROUNDING, check_tokens
 from engram.optim.strategy import measured_loss
 from engram.state import Axes, Maybe, check_state
 
@@ -243,7 +243,7 @@ class AdaLead(SequenceSearch):
 
     def _propose(self) -> Tokens:
         threshold = self.scores.max() - self.kappa * np.ptp(self.scores)
-        parents = self.tokens[self.scores >= threshold]
+        parents = self.tokens[self.scores >= threshold - ROUNDING * np.abs(self.scores).max()]
         first, second = self.rng.integers(len(parents), size=(2, self.population_size))
         shape = (self.population_size, self.tokens.shape[1])
         children = np.where(self.rng.random(shape) < self.recombination, parents[second], parents[first])

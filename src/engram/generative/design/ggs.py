@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
@@ -28,8 +29,9 @@ class GGS(BaseEstimator):  # type: ignore[misc]
 
     A first network is fitted to the measurements and labels the sequences and many mutants of them. These labels are
     smoothed over a graph of nearest neighbours, and a second network is fitted to the result. Its gradients then guide
-    mutations of single letters, round by round. Look at ``consensus_`` first: for mutants of one parent it is that
-    parent, and often as good.
+    mutations of single letters, round by round. The networks learn the measurements in units of their standard
+    deviation, counted from their mean, so designs do not depend on the unit and offset of the measurements. Look at
+    ``consensus_`` first: for mutants of one parent it is that parent, and often as good.
 
     Args:
         alphabet: The letters.
@@ -48,7 +50,8 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         lr: Learning rate of both networks; 1e-4 as published.
         batch_size: Sequences in a batch, for both networks; 1024 as published.
         weight_decay: Weight decay of both networks; 1e-4 as published.
-        temperature: Temperature of proposals, as in ``GibbsWithGradients``.
+        temperature: Temperature of proposals, as in ``GibbsWithGradients``, in units of the standard deviation of the
+            measurements.
         n_proposals: Number of proposals drawn for each parent.
         clusters: Largest number of parents in a round.
         accept: The acceptance rule, as in ``GibbsWithGradients``.
@@ -59,18 +62,21 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         consensus_: The most frequent letter at each position.
         nodes_: The tokens of the graph's sequences.
         noisy_labels_, labels_: The first network's predictions for the nodes, before and after smoothing.
-        noisy_model_, model_: The two networks.
+        noisy_model_, model_: The two networks, whose output is in units of ``scaler_``.
+        scaler_: The mean and standard deviation of the measurements, a ``sklearn.preprocessing.StandardScaler``.
+        start_: The measured sequences and their fitness.
         history_: Statistics of the rounds of the last ``sample``.
 
     Raises:
-        ValueError: An argument is out of range, or sequences differ in length or have letters outside the alphabet.
+        ValueError: An argument is out of range, sequences differ in length or have letters outside the alphabet, or
+            all have the same fitness.
 
     Source: Kirjner, Yim, Samusevich, Bracha, Jaakkola, Barzilay and Fiete, "Improving protein optimization with
     smoothed fitness landscapes", ICLR 2024.
 
     Examples:
         >>> sequences = ["AAAAAA", "AAAACA", "ACAAAA", "CAAAAA"]
-        >>> design = GGS("AC", n_nodes=12, channels=4, epochs=5, smooth_epochs=5, rounds=2, random_state=0)
+        >>> design = GGS("AC", n_nodes=12, channels=4, epochs=20, lr=0.01, rounds=2, random_state=0)
         >>> len(design.fit(sequences, [0.0, 1.0, 1.0, 1.0]).sample(3))
         3
     """
@@ -127,17 +133,24 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         measured = measurements_of("y", sequences, y, self.alphabet, self.duplicates)
         self._sampler_of(None)  # checks the sampler's arguments before the networks are trained
         checks.number("gamma", self.gamma, minimum=0)
+        checks.size("epochs", self.epochs)
+        checks.size("smooth_epochs", self.smooth_epochs)
         checks.size("n_nodes", self.n_nodes, len(np.unique(measured.tokens, axis=0)))
+        scaler = StandardScaler().fit(measured.scores[:, None])
+        scores = scaler.transform(measured.scores[:, None])[:, 0]
+        if np.ptp(scores) < 1e-6:  # the scaler leaves what differs by rounding alone
+            raise ValueError(f"y: expected different numbers, not {measured.scores[0]:g} alone")
         rng = checks.rng("random_state", self.random_state)
-        noisy_model = self._fitted(measured.tokens, measured.scores, self.epochs, rng)
+        noisy_model = self._fitted("y", measured.tokens, scores, self.epochs, rng)
         vocab = len(self.alphabet)
         nodes = expand_hamming1(measured.tokens, self.n_nodes, rng, vocab=vocab, explore=self.explore)
         noisy_labels = noisy_model.predict(nodes)
         smoother = GraphLabelSmoother(self.gamma, k=self.k, edge_weight=self.edge_weight, laplacian=self.laplacian)
         labels = smoother.fit_transform(nodes, noisy_labels) if self.gamma else noisy_labels
-        self.model_ = self._fitted(nodes, labels, self.smooth_epochs, rng)
+        self.model_ = self._fitted("labels_", nodes, labels, self.smooth_epochs, rng)
         # Only now, so that a call that fails leaves an earlier fit whole.
-        self.noisy_model_, self.nodes_, self.noisy_labels_, self.labels_ = noisy_model, nodes, noisy_labels, labels
+        self.noisy_model_, self.nodes_, self.scaler_ = noisy_model, nodes, scaler
+        self.noisy_labels_, self.labels_ = self._in_units(noisy_labels), self._in_units(labels)
         self.consensus_ = decode(consensus(measured.tokens)[None], self.alphabet)[0]
         self.start_ = Population(*measured)
         self._rng = copy.deepcopy(rng)
@@ -150,30 +163,41 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         rng = copy.deepcopy(self._rng)
         final, self.history_ = self._sampler_of(self.model_).run(self.start_, self.rounds, rng)
         best = top(final, n)
-        span = float(np.ptp(self.start_.scores))
-        if len(best.scores) and np.median(best.scores) > self.start_.scores.max() + span:
-            far = f"a median of {np.median(best.scores):.3g}, where {self.start_.scores.max():.3g} is the most measured"
+        median = float(np.median(self._in_units(self.model_.predict(best.tokens))))
+        if median > self.start_.scores.max() + np.ptp(self.start_.scores):
+            far = f"a median of {median:.3g}, where {self.start_.scores.max():.3g} is the most measured"
             warnings.warn(f"extrapolation: the network predicts {far}", UserWarning, stacklevel=2)
         return decode(best.tokens, self.alphabet)
 
     def predict(self, sequences: Iterable[str]) -> Float[np.ndarray, "sequences"]:
         """The fitness of sequences predicted by the network trained on smoothed labels."""
         check_is_fitted(self)
-        return self.model_.predict(encode(sequences, self.alphabet))
+        return self._in_units(self.model_.predict(encode(sequences, self.alphabet)))
+
+    def _in_units(self, outputs: Float[np.ndarray, "sequences"]) -> Float[np.ndarray, "sequences"]:
+        """A network's outputs in the units of the measurements."""
+        return np.asarray(self.scaler_.inverse_transform(outputs[:, None])[:, 0])
 
     def _fitted(
         self,
+        name: str,
         tokens: UInt8[np.ndarray, "sequences length"],
         labels: Float[np.ndarray, "sequences"],
         epochs: int,
         rng: np.random.Generator,
     ) -> SeqCNN:
-        """A new network fitted to labels."""
+        """A new network fitted to labels, with a warning if their mean would have predicted them better."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         net = SeqCNN(tokens.shape[1], len(self.alphabet), self.channels, self.kernel, generator=generator)
         optimizer = optimizer_of(net, self.lr, self.weight_decay)
-        for _ in range(checks.size("epochs", epochs)):
+        for _ in range(epochs):
             train_epoch(net, optimizer, tokens, labels, rng, batch_size=self.batch_size)
+        error = float(np.square(net.predict(tokens) - labels).mean())
+        if error > labels.var():
+            worse = f"their mean would (a squared error of {error:.3g}, where their variance is {labels.var():.3g})"
+            more = "more epochs or another lr may help"
+            warnings.warn(f"{name}: the network predicts what it learned worse than {worse}; {more}", UserWarning,
+                          stacklevel=3)  # fmt: skip
         return net
 
     def _sampler_of(self, net: Any) -> GibbsWithGradients:

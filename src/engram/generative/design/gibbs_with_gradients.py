@@ -61,7 +61,8 @@ class GibbsWithGradients:
 
     Args:
         energy: A ``SeqCNN``, or any differentiable function of one-hot rows (batch, length, vocab).
-        temperature: tau, above 0.
+        temperature: tau, above 0, in units of the energy: for a network fitted to standardised labels, in units of
+            their spread.
         n_proposals: Number of proposals drawn for each parent.
         accept: The acceptance rule.
         clusters: Largest number of parents in a round, the best of each cluster.

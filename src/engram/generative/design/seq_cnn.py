@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,14 +46,14 @@ class SeqCNN(nn.Module):
     an input.
 
     Args:
-        length: Length of sequences, at least ``kernel``.
+        length: Length of sequences.
         vocab: Size of the alphabet.
         channels: Outputs of the convolution; 256 as published, which gives 157,953 parameters for 20 letters.
-        kernel: Letters in a window.
+        kernel: Letters in a window, at most ``length``.
         generator: Source of the initial values; None: torch's global one.
 
     Raises:
-        ValueError: An argument is out of range, or sequences are shorter than the kernel.
+        ValueError: An argument is out of range.
 
     Source: Kirjner et al., ICLR 2024, section 5.1, and the published code; the table is ours.
 
@@ -73,8 +74,10 @@ class SeqCNN(nn.Module):
     ) -> None:
         checks.arguments()
         super().__init__()
-        self.vocab, self.kernel = checks.size("vocab", vocab, 2, 255), checks.size("kernel", kernel)
-        self.length = checks.size("length", length, kernel)
+        self.vocab, self.length = checks.size("vocab", vocab, 2, 255), checks.size("length", length)
+        self.kernel = checks.size("kernel", kernel)
+        if kernel > length:
+            raise ValueError(f"kernel = {kernel}: expected at most {length}, the letters of a sequence")
         channels = checks.size("channels", channels)
         self.conv = initial.uniform(nn.Conv1d, vocab, channels, kernel, generator=generator)
         self.dense = initial.uniform(nn.Linear, channels, 2 * channels, generator=generator)
@@ -220,13 +223,16 @@ def train_epoch(
 ) -> float:
     """Train on the squared error, with as many draws as there are sequences; return the mean error.
 
-    Sequences are drawn with replacement with weights 1 / (y - min y + 1), which favour low labels, as published.
+    Sequences are drawn with replacement with weights 1 / (y - min y + 1), which favour low labels, as published. These
+    weights, the initial network and the usual rates are meant for labels near 0 and of a spread near 1, so standardise
+    others before; ``GGS`` does so.
 
     Args:
         net: The network.
         optimizer: Optimiser of the network's parameters.
         tokens: The sequences.
-        labels: A label y for each sequence.
+        labels: A label y for each sequence, with a warning if their mean or standard deviation is above 30, or the
+            latter below 1/1000.
         rng: Source of minibatches.
         batch_size: Sequences per step.
         weighted: Whether draws are weighted; if not, each sequence is drawn once.
@@ -242,6 +248,10 @@ def train_epoch(
     checks.has_shape("labels", labels.shape, (len(tokens),))
     checks.finite("labels", labels)
     checks.size("batch_size", batch_size)
+    mean, spread = float(labels.mean()), float(labels.std())
+    if max(abs(mean), spread) > 30 or (spread < 1e-3 and np.ptp(labels) > 0):
+        units = f"labels have mean {mean:.3g} and standard deviation {spread:.3g}: expected about 0 and 1"
+        warnings.warn(f"{units}; standardise them before", UserWarning, stacklevel=2)
     if weighted:
         cumulative = np.cumsum(1 / (labels - labels.min() + 1))
         order = np.searchsorted(cumulative, rng.random(len(labels)) * cumulative[-1]).clip(max=len(labels) - 1)

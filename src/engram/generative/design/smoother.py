@@ -37,8 +37,9 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         yhat = argmin |y - yhat|^2 + gamma yhat' L yhat = (I + gamma L)^-1 y
 
     solved by conjugate gradients. L is D - W (combinatorial), I - D^-1/2 W D^-1/2 (normalized), or I - D^-1 W (random
-    walk, for which the error |y - yhat|^2 is weighted by the degrees D). Labels are not scaled: smoothing preserves
-    their mean (combinatorial) or their component along the square root of the degrees (normalized).
+    walk, for which the error |y - yhat|^2 is weighted by the degrees D). With ``center`` y is counted from its mean,
+    so that an offset of all labels is an offset of the result; smoothing preserves the labels' mean (combinatorial) or
+    the component of their differences from it along the square root of the degrees (normalized).
 
     Args:
         gamma: Strength of smoothing, at least 0; 0 leaves the labels unchanged.
@@ -47,7 +48,9 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         edge_weight: Weight of an edge of length d: 1 / d (inverse); d (distance), as in the published code, which gives
             more weight to farther neighbours; 1 (binary); or exp(-d^2 / 2 s^2), with the median length s (gaussian).
         laplacian: One of the three Laplacians above.
-        tol: Largest residual, relative to the labels.
+        center: Whether labels are counted from their mean. False: as published, where with the normalized Laplacian
+            an offset of all labels is smoothed as well, towards the square root of the degrees.
+        tol: Largest residual, relative to the labels, which with ``center`` are counted from their mean.
         n_jobs: Number of threads, as in joblib.
 
     Attributes:
@@ -77,6 +80,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         metric: Annotated[Any, Metric] = "hamming",
         edge_weight: Annotated[Any, EdgeWeight] = "inverse",
         laplacian: Annotated[Any, Laplacian] = "normalized",
+        center: Annotated[Any, bool] = True,
         tol: Annotated[Any, float] = 1e-6,
         n_jobs: Annotated[Any, int | None] = None,
     ) -> None:
@@ -85,6 +89,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         self.metric = metric
         self.edge_weight = edge_weight
         self.laplacian = laplacian
+        self.center = center
         self.tol = tol
         self.n_jobs = n_jobs
 
@@ -93,6 +98,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         from engram.generative.design import kernels
 
         checks.number("gamma", self.gamma, minimum=0)
+        checks.instance("center", self.center, bool)
         checks.number("tol", self.tol, above=0, below=1)
         for name, kind in (("metric", Metric), ("edge_weight", EdgeWeight), ("laplacian", Laplacian)):
             checks.choice(name, getattr(self, name), get_args(kind))
@@ -112,7 +118,9 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
             components = f"{self.n_components_} parts that are not joined: labels are smoothed within each"
             warnings.warn(f"k = {self.k!r}: the graph of X has {components}", UserWarning, stacklevel=2)
         self.degree_ = self._product(np.ones(rows))
-        self.smoothed_ = self._solve(labels.astype(np.float64))
+        labels = labels.astype(np.float64)
+        offset = labels.mean() if self.center and self.gamma else 0.0
+        self.smoothed_ = offset + self._solve(labels - offset)
         return self
 
     def fit_transform(self, X: Data, y: Data) -> Float[np.ndarray, "samples"]:

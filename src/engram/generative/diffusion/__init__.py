@@ -9,7 +9,7 @@ from engram.generative.diffusion.encoding import position_encoding
 from engram.generative.diffusion.exact import ExactDenoiser
 from engram.generative.diffusion.gaussian import GaussianDiffusion, Samples
 from engram.generative.diffusion.peer import DiffusersUNet, SchedulerDiffusion
-from engram.generative.diffusion.schedules import cosine_betas, linear_betas, signal_rates
+from engram.generative.diffusion.schedules import cosine_betas, linear_betas, signal_rates, zero_terminal_snr
 
 __all__ = [
     "BumpUNet32",
@@ -23,4 +23,5 @@ __all__ = [
     "linear_betas",
     "position_encoding",
     "signal_rates",
+    "zero_terminal_snr",
 ]

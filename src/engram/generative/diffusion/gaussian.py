@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
@@ -38,15 +39,17 @@ class GaussianDiffusion:
 
     Args:
         steps: T, at least 2; steps are numbered from 0.
-        schedule: ``"cosine"`` or ``"linear"`` (1e-4 to 0.02); or the betas themselves, T of them.
-        prediction: The quantity that the network predicts.
+        schedule: ``"cosine"`` or ``"linear"`` (1e-4 to 0.02); or the betas themselves, T of them, such as those of
+            ``zero_terminal_snr``.
+        prediction: The quantity that the network predicts; not ``"eps"`` if the last step leaves no signal.
         clip: Samplers clip x_0 to [-clip, clip]; None: no clipping.
 
     Attributes:
         betas, signal: The schedule, beta_t and a_t, in float64.
 
     Raises:
-        ValueError: An argument is out of range, or the betas are not T numbers between 0 and 1.
+        ValueError: An argument is out of range, the betas are not T numbers between 0 and 1, or ``prediction`` is
+            ``"eps"`` and the last step leaves no signal, so that x_0 cannot be computed.
 
     Source: Ho et al., "Denoising diffusion probabilistic models" (2020); Salimans and Ho, "Progressive
     distillation for fast sampling of diffusion models" (2022), for v.
@@ -79,6 +82,8 @@ class GaussianDiffusion:
             checks.choice("schedule", schedule, ("cosine", "linear"))
             self.betas = cosine_betas(steps) if schedule == "cosine" else linear_betas(steps)
         self.signal = signal_rates(self.betas)
+        if self.prediction == "eps" and self.signal[-1] == 0:
+            raise ValueError("prediction = 'eps': expected 'v' or 'x0', since the last step leaves no signal")
 
     def __len__(self) -> int:
         return len(self.betas)
@@ -119,8 +124,14 @@ class GaussianDiffusion:
         Raises:
             TypeError: The output of the denoiser is not a tensor.
             ValueError: It does not have the shape of the images.
+
+        Warns:
+            UserWarning: Samplers would clip the images, as they do with pixels up to 255 and a ``clip`` of 1.
         """
         checks.arguments()
+        if self.clip is not None and checks.readable(x0) and len(x0) and x0.detach().abs().max() > 1.01 * self.clip:
+            most = f"x0 has values up to {x0.detach().abs().max():.3g} in size"
+            warnings.warn(f"{most}, but samples are clipped at clip = {self.clip:g}", UserWarning, stacklevel=2)
         t = torch.randint(len(self), (len(x0),), generator=generator, device=generator.device).to(x0.device)
         noise = self.normal(x0, generator)
         signal, noisy = self._factors(t.cpu(), x0)

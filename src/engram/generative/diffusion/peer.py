@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,8 @@ from engram.generative.diffusion.gaussian import Denoiser, GaussianDiffusion, La
 from engram.nn import initial
 
 NAMES: dict[str, Literal["eps", "x0", "v"]] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+
+STEP = {"model_output", "timestep", "sample"}  # the arguments of a scheduler's step
 
 
 class DiffusersUNet(nn.Module):
@@ -107,11 +110,12 @@ class SchedulerDiffusion(GaussianDiffusion):
     """A scheduler of ``diffusers`` as a diffusion: the loss uses its betas and prediction, sampling its steps.
 
     Args:
-        scheduler: Such as ``diffusers.DDIMScheduler`` or ``DDPMScheduler``; each ``sample`` sets its timesteps.
+        scheduler: Such as ``diffusers.DDIMScheduler``, ``DDPMScheduler``, ``PNDMScheduler`` or
+            ``DPMSolverMultistepScheduler``; each ``sample`` sets its timesteps.
 
     Raises:
-        ValueError: The type of its prediction is unknown, it has no betas, or it scales noisy images, as
-            ``EulerDiscreteScheduler`` does.
+        ValueError: The type of its prediction is unknown, it has no betas, its step needs more than the prediction, the
+            step and the images, or it scales noisy images, as ``EulerDiscreteScheduler`` does.
 
     Source: the documentation of diffusers 0.42, schedulers.
     """
@@ -124,8 +128,14 @@ class SchedulerDiffusion(GaussianDiffusion):
             )
         if (size := float(getattr(scheduler, "init_noise_sigma", 1.0))) != 1:
             raise ValueError(f"scheduler: init_noise_sigma = {size}: expected 1, for images that are not scaled")
-        super().__init__(len(scheduler.betas), scheduler.betas, NAMES[prediction])
-        self.scheduler = scheduler
+        parameters = inspect.signature(scheduler.step).parameters
+        required = {name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
+        if others := required - STEP - {"args", "kwargs", "generator"}:
+            needed = ", ".join(sorted(others))
+            raise ValueError(f"scheduler: its step needs {needed}: expected model_output, timestep and sample alone")
+        clip = scheduler.config.clip_sample_range if getattr(scheduler.config, "clip_sample", False) else None
+        super().__init__(len(scheduler.betas), scheduler.betas, NAMES[prediction], clip)
+        self.scheduler, self._draws = scheduler, "generator" in parameters
 
     @torch.no_grad()
     def sample(  # type: ignore[override]  # the scheduler decides the rest
@@ -147,17 +157,24 @@ class SchedulerDiffusion(GaussianDiffusion):
             generator: Source of all randomness.
             steps: Number of steps, at most ``len(self)``; None: all of them.
             hidden: A module of the network whose outputs are returned too (default: none).
+
+        Raises:
+            ValueError: An argument is out of range, or the scheduler's steps go from images to noise, as those of
+                ``DDIMInverseScheduler`` do.
         """
         checks.arguments()
         count = checks.size("steps", len(self) if steps is None else steps, 1, len(self))
         self.scheduler.set_timesteps(count)
+        if (times := self.scheduler.timesteps)[0] < times[-1]:
+            raise ValueError(f"scheduler: its steps go from {times[0]} to {times[-1]}: expected from noise to images")
+        source = {"generator": generator} if self._draws else {}
         with checks.noted(labels=labels, shape=shape):
             start = torch.empty(len(labels), *shape, device=labels.device, dtype=labels.dtype)
         x, outputs = self.normal(start, generator), []
         with recorded(hidden) as recordings:
-            for t in self.scheduler.timesteps:
+            for t in times:
                 predicted = model(x, torch.full((len(x),), int(t), device=x.device), labels)
-                x = self.scheduler.step(predicted, int(t), x, generator=generator).prev_sample
+                x = self.scheduler.step(predicted, int(t), x, **source).prev_sample
                 if hidden is not None:
                     outputs.append(only(recordings, "hidden").flatten(1))
         return Samples(x, torch.stack(outputs) if hidden is not None else None)

@@ -54,11 +54,44 @@ def linear_betas(steps: int, first: float = 1e-4, last: float = 0.02) -> Float[T
     return torch.linspace(first, last, steps, dtype=torch.float64)
 
 
+def zero_terminal_snr(betas: Float[Tensor, " steps"]) -> Float[Tensor, " steps"]:
+    """A schedule rescaled so that its last step leaves no signal, as in sampling, which starts from noise alone.
+
+    With a_t the product of 1 - beta up to t, and T the last step,
+
+        sqrt(a_t') = (sqrt(a_t) - sqrt(a_T)) sqrt(a_1) / (sqrt(a_1) - sqrt(a_T))
+
+    so a_1' = a_1 and a_T' = 0. In the last step noise predicts nothing, so train with ``"v"`` or ``"x0"``.
+
+    Args:
+        betas: The variances of the noise that the steps add.
+
+    Returns:
+        The rescaled betas, in float64; the last is 1.
+
+    Raises:
+        ValueError: There are fewer than two steps, or a beta is not between 0 and 1.
+
+    Source: Lin et al., "Common diffusion noise schedules and sample steps are flawed" (2024), algorithm 1.
+
+    Examples:
+        >>> signal_rates(zero_terminal_snr(torch.tensor([0.36, 0.4375, 0.5])))
+        tensor([0.6400, 0.1400, 0.0000], dtype=torch.float64)
+    """
+    root = signal_rates(betas).sqrt()
+    root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
+    signal = root.square()
+    rescaled = 1 - torch.cat([signal[:1], signal[1:] / signal[:-1]])
+    rescaled[0] = betas[0]  # free of rounding
+    return rescaled
+
+
 def signal_rates(betas: Float[Tensor, " steps"]) -> Float[Tensor, " steps"]:
     """The share of the signal's variance that is left after each step, the product of 1 - beta, in float64.
 
     Raises:
-        ValueError: There are fewer than two steps, or a beta is not between 0 and 1.
+        ValueError: There are fewer than two steps, or a beta is not between 0 and 1; only the last one may be 1, which
+            leaves no signal.
 
     Examples:
         >>> signal_rates(torch.tensor([0.5, 0.5]))
@@ -68,6 +101,6 @@ def signal_rates(betas: Float[Tensor, " steps"]) -> Float[Tensor, " steps"]:
     if len(betas) < 2:
         raise ValueError(f"betas.shape = {tuple(betas.shape)}: expected at least two steps")
     checks.finite("betas", betas)
-    if betas.min() <= 0 or betas.max() >= 1:
+    if betas.min() <= 0 or betas[:-1].max() >= 1 or betas[-1] > 1:
         raise ValueError(f"betas lie from {betas.min():g} to {betas.max():g}: expected numbers between 0 and 1")
     return (1 - betas.double()).cumprod(0)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from engram import checks
-from engram.continual.inner_updates import Weights
 from engram.learned.updates.update_rule import Memory, Moments, UpdateRule, rates_of
+from engram.meta.inner_updates import Weights
 
 
 class AdamRule(UpdateRule):

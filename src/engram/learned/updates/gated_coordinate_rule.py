@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
-from engram.continual.inner_updates import Weights
 from engram.learned.updates.update_rule import EPS, Memory, Moments, TaskMemory, UpdateRule, rates_of
+from engram.meta.inner_updates import Weights
 
 INPUTS = 14
 VERSION = 1  # of the inputs' definition; a rule that was trained on other inputs is meaningless

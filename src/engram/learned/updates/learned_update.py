@@ -115,6 +115,8 @@ class LearnedUpdate(ContinualMethod):
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         refuse_maximising(optimizer)
+        if getattr(optimizer, "found_inf", None) is not None:
+            raise ValueError("optimizer is stepped by a GradScaler: expected none, as it scales the body's gradients")
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.optimizer.step()

@@ -15,9 +15,9 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from engram import checks
-from engram.continual.fast_weights import FastWeights
-from engram.continual.inner_updates import AdamState, Update, Weights, adam
 from engram.learned.updates.update_rule import Memory, UpdateRule
+from engram.meta.fast_weights import FastWeights
+from engram.meta.inner_updates import AdamState, Update, Weights, adam
 from engram.nn.initial import kaiming
 from engram.nn.representation_distance import nmse
 from engram.state import check_state, form_of
@@ -29,7 +29,7 @@ class MimicryEpisode(NamedTuple):
     """A body that learned a task, the data of the next, and the activity of a teacher for both on held-out inputs.
 
     Attributes:
-        start: The body's parameters at the end of the old task, by name.
+        start: The body's parameters, and buffers if it has any, at the end of the old task, by name.
         memory: The memory of that task, by name.
         inputs: Training inputs of the new task.
         labels: Their classes, from 0.
@@ -188,7 +188,9 @@ class TeacherMimicTrainer:
                 stored["leaves"], tree_flatten(_detached(student.fast))[0], f"state['students'][{index}]['leaves']"
             )
             leaves = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in stored["leaves"]]
-            params, student.fast.state = tree_unflatten(leaves, tree_flatten(_detached(student.fast))[1])
+            params, student.fast.buffers, student.fast.state = tree_unflatten(
+                leaves, tree_flatten(_detached(student.fast))[1]
+            )
             student.fast.params = {name: weight.requires_grad_() for name, weight in params.items()}
             student.steps = stored["steps"]
             students.append(student)
@@ -208,17 +210,22 @@ class TeacherMimicTrainer:
         head = kaiming(nn.Linear, *sizes, generator=generator)
         update = _StudentUpdate(self.rule.as_update(self.lr, episode.memory), adam(self.head_lr))
         fast = FastWeights(nn.Sequential(self.body, head), update, order=1)
-        fast.params = {f"0.{name}": w.detach().clone().requires_grad_() for name, w in episode.start.items()} | {
+        start, buffers = _divided(episode.start, self.body)
+        fast.params = {f"0.{name}": w.detach().clone().requires_grad_() for name, w in start.items()} | {
             f"1.{name}": w.detach().clone().requires_grad_() for name, w in head.named_parameters()
         }
+        fast.buffers |= {f"0.{name}": buffer for name, buffer in buffers.items()}
         zeros = [{name: torch.zeros_like(w) for name, w in _part(fast.params, "1.").items()} for _ in range(2)]
-        fast.state = self.rule.init(episode.start), AdamState(0, *zeros)  # type: ignore[assignment]
+        fast.state = self.rule.init(start), AdamState(0, *zeros)  # type: ignore[assignment]
         return _Student(number, length, 0, fast)
 
     def _distance(self, fast: FastWeights, episode: MimicryEpisode) -> Tensor:
-        weights = _part({**fast.params, **fast.buffers}, "0.")
+        def features(x: Tensor) -> Tensor:  # probes leave the running statistics as they are
+            buffers = {name: buffer.clone() for name, buffer in fast.buffers.items()}
+            return functional_call(self.body, _part({**fast.params, **buffers}, "0."), (x,))  # type: ignore[no-any-return]
+
         pairs = zip(episode.probes, episode.targets, strict=True)
-        return torch.stack([self.distance(functional_call(self.body, weights, (x,)), h) for x, h in pairs]).sum()
+        return torch.stack([self.distance(features(x), h) for x, h in pairs]).sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,8 +242,15 @@ class _StudentUpdate:
         return named, (moments, adam_state)
 
 
-def _detached(fast: FastWeights) -> tuple[Weights, Any]:
-    return {name: weight.detach() for name, weight in fast.params.items()}, fast.state
+def _detached(fast: FastWeights) -> tuple[Weights, Weights, Any]:
+    return {name: weight.detach() for name, weight in fast.params.items()}, fast.buffers, fast.state
+
+
+def _divided(start: Weights, body: nn.Module) -> tuple[Weights, Weights]:
+    """The parameters of a body among the tensors of an episode's start, and copies of the buffers."""
+    names = dict(body.named_buffers())
+    parameters = {name: tensor for name, tensor in start.items() if name not in names}
+    return parameters, {name: tensor.clone() for name, tensor in start.items() if name in names}
 
 
 def _part(weights: Weights, prefix: str) -> Weights:
@@ -245,15 +259,16 @@ def _part(weights: Weights, prefix: str) -> Weights:
 
 @torch.no_grad()
 def _refuse_other_bodies(name: str, episode: MimicryEpisode, body: nn.Module) -> None:
-    shapes = [
-        {n: tuple(w.shape) for n, w in weights.items()} for weights in (episode.start, dict(body.named_parameters()))
-    ]
+    of_body: Weights = {**dict(body.named_parameters()), **dict(body.named_buffers())}
+    shapes = [{n: tuple(w.shape) for n, w in weights.items()} for weights in (episode.start, of_body)]
     if shapes[0] != shapes[1]:
         differ = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
-        raise ValueError(f"{name}.start: expected the parameters of body, which differ in {differ}")
+        raise ValueError(f"{name}.start: expected the parameters of body, and its buffers, which differ in {differ}")
+    parameters, buffers = _divided(episode.start, body)
     if len(episode.probes) != len(episode.targets) or not episode.probes:
         raise ValueError(f"{name}.targets: expected one for each of {len(episode.probes)} probes, and at least one")
     for index, (x, target) in enumerate(zip(episode.probes, episode.targets, strict=True)):
-        expected, actual = (len(x), *functional_call(body, episode.start, (x[:1],)).shape[1:]), tuple(target.shape)
+        features = functional_call(body, parameters | buffers, (x[:2],))
+        expected, actual = (len(x), *features.shape[1:]), tuple(target.shape)
         if actual != expected:
             raise ValueError(f"{name}.targets[{index}].shape = {actual}: expected {expected}, as body gives")

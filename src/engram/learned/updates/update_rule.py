@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engram import checks
-from engram.continual.inner_updates import Update, Weights
+from engram.meta.inner_updates import Update, Weights
 
 EPS = 1e-8
 

@@ -82,7 +82,8 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         update: ``"noodl"``, ``"arora-biased"`` or ``"arora-unbiased"``; see ``noodl_step``.
         transform_algorithm: ``"noodl"``: codes as in learning; ``"omp"`` or ``"lasso_cd"``: those of scikit-learn's
             ``sparse_encode``, for data whose coefficients are not bounded below.
-        transform_n_nonzero_coefs: Number of nonzero coefficients of ``"omp"``; a tenth of the features if None.
+        transform_n_nonzero_coefs: Number of nonzero coefficients of ``"omp"``, at most that of the atoms; None: a tenth
+            of the features, or all atoms if there are fewer.
         transform_alpha: Penalty of ``"lasso_cd"``; 1 if None.
         n_jobs: Number of threads; the results are the same for any number.
         random_state: Seed of the initial dictionary and of the shuffling.
@@ -238,7 +239,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         scaled, components = samples / scale, self.components_.astype(samples.dtype, copy=False)
         if self.transform_algorithm == "noodl":
             return np.asarray(encode(scaled, components, self.update, **self._code_settings()).code * scale)
-        options = {"algorithm": self.transform_algorithm, "n_nonzero_coefs": self.transform_n_nonzero_coefs}
+        options = {"algorithm": self.transform_algorithm, "n_nonzero_coefs": self._nonzero(*components.shape)}
         code = sparse_encode(scaled, components, alpha=self.transform_alpha, n_jobs=self.n_jobs, **options)
         return np.asarray(code * scale, samples.dtype)
 
@@ -279,6 +280,14 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
     def _validated(self, X: Data, reset: bool) -> np.ndarray:
         return np.asarray(checks.samples(self, X, dtype=[np.float64, np.float32], order="C", reset=reset))
 
+    def _nonzero(self, atoms: int, features: int) -> int:
+        """The number of nonzero coefficients of a code by orthogonal matching pursuit."""
+        if self.transform_n_nonzero_coefs is None:
+            return min(max(features // 10, 1), atoms)
+        if self.transform_algorithm == "omp":
+            checks.size("transform_n_nonzero_coefs", self.transform_n_nonzero_coefs, maximum=atoms)
+        return int(self.transform_n_nonzero_coefs)
+
     def _code_settings(self) -> dict[str, Any]:
         steps = {"step": self.code_step, "max_iter": self.code_max_iter, "tol": self.code_tol, "solver": self.solver}
         return {"coef_min": self.coef_min_, "threshold": self.threshold_, "n_jobs": self.n_jobs, **steps}
@@ -288,6 +297,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         scale = self._scale_with(batch, 0.0, 0)
         components = self._first_dictionary(samples / samples.dtype.type(scale), rng)
         atoms = len(components)
+        self._nonzero(*components.shape)
         self.components_ = components
         self.coef_min_ = self.coef_min
         if self.coef_min == "auto":

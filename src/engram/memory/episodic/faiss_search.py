@@ -11,7 +11,7 @@ from engram.memory.episodic.neighbours import Neighbours, exact_neighbours
 
 
 class FaissSearch:
-    """Candidates from a faiss index (the extra ``engram[faiss]``), for tables too large to search exhaustively.
+    """Candidates from a faiss index (the extra ``engram-torch[faiss]``), for tables too large to search exhaustively.
 
     Rows written since the index was built are always searched, so that the result is never out of date, and distances
     are exact. Which neighbours are missed depends on when the index was built: a memory that is saved and loaded builds
@@ -83,11 +83,14 @@ class FaissSearch:
             return exact_neighbours(keys[None], np.array([filled]), x, k)
         if table not in self._built or len(self._stale[table]) > self.rebuild * filled:
             index = self._faiss.index_factory(keys.shape[1], self.index)
-            index.train(keys[:filled])
-            index.add(keys[:filled])
-            self._built[table], self._stale[table] = index, set()
+            # Some indexes multiply out squares, which loses the distances of keys that are far from 0.
+            centre = keys[:filled].mean(0, dtype=np.float64).astype(keys.dtype)
+            index.train(keys[:filled] - centre)
+            index.add(keys[:filled] - centre)
+            self._built[table], self._stale[table] = (index, centre), set()
         stale = np.array(sorted(self._stale[table]), np.int64)
-        candidates = self._built[table].search(x, min(2 * k + 16, filled))[1]
+        index, centre = self._built[table]
+        candidates = index.search(x - centre, min(2 * k + 16, filled))[1]
         candidates[np.isin(candidates, stale)] = -1
         candidates = np.hstack((candidates, np.broadcast_to(stale, (len(x), stale.size))))
         candidates.sort(axis=1)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, _fit_context
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -108,7 +108,8 @@ class OnlineKMeans(
         """The distances of samples from centres, (samples, clusters)."""
         check_is_fitted(self)
         samples = checks.samples(self, X, dtype=[np.float64, np.float32], reset=False)
-        return np.asarray(euclidean_distances(samples, self.cluster_centers_))
+        # By differences: squared norms minus products lose the distances of samples that are far from 0.
+        return cdist(samples, self.cluster_centers_).astype(samples.dtype)
 
     @property
     def _n_features_out(self) -> int:

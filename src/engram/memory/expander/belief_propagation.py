@@ -21,7 +21,7 @@ class BeliefResult(NamedTuple):
 
     x: UInt8[Tensor, "batch nodes"]  # words of zeros and ones
     converged: Bool[Tensor, " batch"]  # all checks hold
-    log_ratio: Float[Tensor, "batch nodes"]  # log P(bit = 0) / P(bit = 1) after the last round
+    log_ratio: Float[Tensor, "batch nodes"]  # log P(bit = 0) / P(bit = 1) after the word's last round
 
 
 def belief_propagation(
@@ -35,10 +35,12 @@ def belief_propagation(
         word     x_i    = 1 where L_i + sum of r_ji < 0
 
     Args:
-        H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph.
+        H: Parity-check matrix of zeros and ones, (checks, bits), dense or sparse, or its graph. A check may be of a
+            single bit, which must then be 0, and a bit may be in no check; its log ratio is then the prior.
         x: Words of zeros and ones, (batch, bits).
         flip_probability: f, in (0, 0.5).
-        max_iter: Maximum number of rounds; a word whose checks all hold stays as it is.
+        max_iter: Maximum number of rounds; after the first, a word whose checks all hold stays as it is. One that
+            arrives so is left unchanged by it, with a log ratio that tells what the checks add to the prior.
 
     Source: Gallager, "Low-density parity-check codes" (1963), in the logarithmic form of Richardson and Urbanke,
     "Modern coding theory" (2008).
@@ -57,10 +59,11 @@ def belief_propagation(
     checks_of, slots, _, nodes = memory._network[:4]
     C, is_node = nodes.clamp(min=0), nodes >= 0
     A, is_check = checks_of.clamp(min=0), checks_of >= 0
-    prior = (1 - 2 * word.double()) * log((1 - flip_probability) / flip_probability)
+    checks.size("max_iter", max_iter)
+    prior = (1 - 2 * word.double()) * min(log((1 - flip_probability) / flip_probability), LARGEST)
     belief = prior.clone()
     to_bit = torch.zeros(len(word), *C.shape, dtype=torch.float64, device=x.device)
-    active = ((word[:, C] * is_node).sum(2) & 1).any(1)
+    active = torch.ones(len(word), dtype=torch.bool, device=x.device)
     for _ in range(max_iter):
         if not active.any():
             break

@@ -33,8 +33,8 @@ class BipartiteGraph:
         n_nodes: Number of nodes, N; the largest node of C plus 1 if None.
 
     Raises:
-        ValueError: C is not such an array, a constraint sees a node twice or fewer than two nodes, or a node is in no
-            constraint.
+        ValueError: C is not such an array, a constraint sees a node twice or no node, or a node is in no constraint
+            although ``n_nodes`` is None.
 
     Source: Sipser and Spielman, "Expander codes" (1996).
 
@@ -61,20 +61,23 @@ class BipartiteGraph:
         repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PADDING)
         for wrong, problem in (
             ((padding[:, :-1] & ~padding[:, 1:]).any(axis=1), ": expected -1 only at its end"),
-            ((~padding).sum(axis=1) < 2, " sees fewer than 2 nodes: expected at least r = 2 of a constraint"),
+            (padding.all(axis=1), " sees no node: expected at least one of a constraint"),
             (repeated.any(axis=1), " sees a node twice: expected no repeated edge"),
         ):
             if wrong.any():
                 raise ValueError(f"C[{wrong.argmax()}]{problem}")
         is_isolated = np.bincount(C[~padding], minlength=nodes) == 0
-        if is_isolated.any():
-            raise ValueError(f"node {is_isolated.argmax()} is in no constraint: expected at least one")
+        if is_isolated.any() and self.n_nodes is None:
+            raise ValueError(f"node {is_isolated.argmax()} is in no constraint: expected at least one, or n_nodes")
         object.__setattr__(self, "C", C)
         object.__setattr__(self, "n_nodes", nodes)
 
     @classmethod
     def from_parity_check(cls, H: Annotated[Any, ArrayLike]) -> BipartiteGraph:
-        """The graph of a parity-check matrix, (constraints, nodes), dense or sparse; warns if the code is weak."""
+        """The graph of a parity-check matrix, (constraints, nodes), dense or sparse; warns if the code is weak.
+
+        Each constraint sees at least one node; a node may be in no constraint.
+        """
         from scipy.sparse import csr_array
 
         with checks.noted(H=H):
@@ -84,7 +87,9 @@ class BipartiteGraph:
         if sparse.ndim != 2 or not sparse.nnz or (sparse.data != 1).any():
             raise ValueError(f"H of shape {sparse.shape}: expected zeros and ones, (constraints, nodes), not all zero")
         degrees = np.diff(sparse.indptr)
-        C = np.full((sparse.shape[0], max(int(degrees.max()), 2)), PADDING)
+        if not degrees.all():
+            raise ValueError(f"H[{degrees.argmin()}] has no ones: expected at least one in each row")
+        C = np.full((sparse.shape[0], int(degrees.max())), PADDING)
         C[np.arange(C.shape[1]) < degrees[:, None]] = sparse.indices
         graph = cls(C, int(sparse.shape[1]))
         if graph.n_components > 1:
@@ -157,7 +162,7 @@ class BipartiteGraph:
         return graphs.girth(self.A, self.node_degrees, self.C, self.constraint_degrees) or None
 
     def expansion(self, max_size: int) -> float:
-        """The smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes.
+        """The smallest ratio of neighbours to edges over all sets of up to ``max_size`` nodes that have edges.
 
             min over S of |neighbours of S| / (edges of S)
 

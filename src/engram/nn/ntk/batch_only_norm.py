@@ -56,7 +56,8 @@ class BatchOnlyNorm(nn.Module):
         checks.instance("input", input, Tensor)
         if self.mean is not None and self.variance is not None:
             checks.has_shape("input", input.shape, ("batch", *self.mean.shape))
-            return (input - self.mean.to(input)) * (self.variance + self.eps).rsqrt().to(input)
+            x = checks.widened(input)  # or the difference from the mean loses digits to the size of the mean
+            return ((x - self.mean.to(x)) * (self.variance + self.eps).rsqrt().to(x)).to(input.dtype)
         if len(input) < 2:
             raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least 2 samples, to normalise over them")
         flat = input.flatten(1)

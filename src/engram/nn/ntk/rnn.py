@@ -13,7 +13,7 @@ from torch.types import Device
 
 from engram import checks
 from engram.nn.ntk.layers import NTKLinear
-from engram.nn.sequence import precise
+from engram.nn.sequence import full_precision, precise
 from engram.state import register_states
 
 
@@ -106,9 +106,11 @@ class NTKRNN(nn.Module):
             "state.hidden", precise(state.hidden, self.weight_hh), (batch, self.hidden_size), like=self.weight_hh
         )
         activities, recurrent = [], (self.weight_hh * self.scale).t()
-        for drive in functional.linear(sequence, self.weight_ih, self.bias):
-            hidden = torch.addmm(drive, hidden, recurrent).relu()
-            activities.append(hidden)
+        drives = functional.linear(sequence, self.weight_ih, self.bias).to(self.weight_hh.dtype)
+        with full_precision(sequence.device):
+            for drive in drives:
+                hidden = torch.addmm(drive, hidden, recurrent).relu()
+                activities.append(hidden)
         output = torch.stack(activities) if activities else hidden.new_empty(0, batch, self.hidden_size)
         return output.transpose(0, 1) if self.batch_first else output, HiddenState(hidden)
 

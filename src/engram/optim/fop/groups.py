@@ -30,7 +30,7 @@ def auto_groups(module: nn.Module, linear: str = "none") -> list[dict[str, Any]]
         [('spatial', 1), ('none', 3)]
     """
     checks.instance("module", module, nn.Module)
-    checks.choice("linear", linear, ("none", "left", "right", "kron", "lowrank", "diag", "scalar"))
+    checks.choice("linear", linear, ("none", "left", "scalar"))
     structures: dict[int, str] = {}
     for layer in module.modules():
         if isinstance(layer, _ConvNd) and layer.weight[0, 0].numel() > 1:
@@ -43,7 +43,7 @@ def auto_groups(module: nn.Module, linear: str = "none") -> list[dict[str, Any]]
     if not groups:
         raise ValueError(f"module is a {type(module).__name__} without parameters: expected a module with parameters")
     if groups.keys() == {"none"} and any(isinstance(layer, nn.Linear) for layer in module.modules()):
-        advice = "linear = 'left', 'right', 'kron' or 'lowrank' learns matrices of its linear layers"
+        advice = "linear = 'left' learns matrices of its linear layers"
         warnings.warn(f"module has no kernels of convolutions: all of it is left alone; {advice}", stacklevel=2)
     order = sorted(groups, key=lambda structure: (structure == "none", structure != "spatial"))
     return [{"params": groups[structure], "structure": structure} for structure in order]

@@ -15,20 +15,17 @@ from torch.optim.optimizer import ParamsT
 
 from engram import checks
 from engram.optim.fop.base import adam_directions, adam_gains, sgd_directions, sgd_gains
-from engram.optim.fop.functional import (
-    MAXIMUM_FULL,
-    STRUCTURES,
-    Preconditioner,
-    apply_preconditioner,
-    block_view,
-    unit_trace,
-    updated_preconditioner,
-)
+from engram.optim.fop.functional import STRUCTURES, apply_preconditioner, block_view, updated_preconditioner
 from engram.state import check_state, form_of
 
 CLAMP_EVERY, MAXIMUM_CLAMPED = 10, 64  # steps; rows of a matrix, since the eigenvalues of a larger one cost too much
 MAXIMUM_PLACES = 64  # positions of a tensor that "auto" treats as a convolution kernel
-OWN_PRECISION = ("M", "M_left", "M_right", "lr_prev", "gain_prev")  # torch would cast these to the parameter's
+OWN_PRECISION = ("M", "lr_prev", "gain_prev")  # torch would cast these to the parameter's
+OF_BASE: dict[str, dict[str, Any]] = {  # the options that only some bases have, with their defaults
+    "sgd": {"momentum": 0.0, "dampening": 0.0, "nesterov": False},
+    "adam": {"betas": (0.9, 0.999), "eps": 1e-8},
+}
+OF_BASE["adamw"] = OF_BASE["adam"]
 
 
 class FOP(Optimizer):
@@ -44,10 +41,11 @@ class FOP(Optimizer):
     ``apply_preconditioner``.
 
     Args:
-        params: Parameters, or groups of them (see ``auto_groups``), which may have their own options.
+        params: Parameters, or groups of them (see ``auto_groups``), which may have their own options, except ``base``.
         lr: Learning rate, at least 0; a scheduler may change it.
-        base: ``"sgd"``, ``"adam"``, or ``"adamw"`` (weights decay outside P).
-        momentum: Momentum of SGD.
+        base: ``"sgd"``, ``"adam"``, or ``"adamw"`` (weights decay outside P). Groups have the options of their base
+            alone, so that a scheduler changes those that count.
+        momentum: Momentum of SGD; as all options of one base, it must keep its default with another.
         dampening: Dampening of SGD's momentum.
         nesterov: Whether SGD uses Nesterov momentum.
         betas: Decay rates of Adam's two averages.
@@ -56,35 +54,27 @@ class FOP(Optimizer):
         rho: Learning rate of P, at least 0. Below 0.5, a cosine hypergradient cannot make P singular.
         structure: What P mixes. ``"auto"``: ``"spatial"`` for tensors with 2 to 64 positions along their third and
             later axes, else ``"none"``. ``"spatial"``: the positions of a kernel, one matrix for all pairs of channels.
-            ``"left"``, ``"right"``: outputs or inputs. ``"kron"``: both. ``"lowrank"``: outputs, by I + M M^T.
-            ``"full"``: all elements, at most 256. ``"diag"``: nothing; P has one number for each element. ``"scalar"``:
-            nothing; P is one number for each tensor, the control that separates a learned step size from learned
-            directions. Only the last three apply to tensors of one axis, such as biases.
-        rank: Columns of M for ``"lowrank"``; a layer that has no more outputs uses ``"left"``, which is not larger.
+            ``"left"``: outputs. ``"scalar"``: nothing; P is one number for each tensor, the control that separates a
+            learned step size from learned directions. Only it applies to tensors of one axis, such as biases.
         hypergrad_norm: ``"cosine"``: as above. ``"none"``: the plain derivative, with lr in place of 1 / (|g| |z|).
-        precond_norm: ``"project"``: scale P to a mean eigenvalue of 1 after each update. ``"trace"``: scale P where it
-            is used, and differentiate through this. ``"none"``: do not scale.
         placement: ``"velocity"``: P multiplies the base optimiser's step. ``"gradient"``: P multiplies the gradient.
-        eig_range: Bounds of the eigenvalues of P (of each factor), enforced every 10 steps except for square M of more
-            than 64 rows; None: no bounds.
-        update_every: Number of steps between updates of P.
+        eig_range: Bounds of the eigenvalues of P, enforced every 10 steps unless M has more than 64 rows; None: none.
         maximize: Maximise the objective.
         foreach: Update all parameters of a group in a few calls; None: only on CUDA.
-        generator: Draws the initial M for ``"lowrank"``; None: a generator of seed 0.
 
     Raises:
-        ValueError: An argument is out of range, or a structure does not fit a tensor.
+        ValueError: An argument is out of range or belongs to another base, or a structure does not fit a tensor.
         RuntimeError: A parameter is complex, or sharded although P needs the whole tensor; or a gradient is sparse.
 
     Source: Moskovitz et al., "First-order preconditioning via hypergradient descent" (2019); only its
     abstract could be read; the cosine, bounds and placements are ours.
 
     Examples:
-        >>> p = torch.tensor([1.0, 1.0], requires_grad=True)
-        >>> optimizer = FOP([p], lr=0.1, rho=0.1, structure="full")
+        >>> p = torch.tensor([[1.0], [1.0]], requires_grad=True)
+        >>> optimizer = FOP([p], lr=0.1, rho=0.1, structure="left")
         >>> for _ in range(20):
         ...     optimizer.zero_grad()
-        ...     (p * torch.tensor([10.0, 0.1]) * p).sum().div(2).backward()
+        ...     (p * torch.tensor([[10.0], [0.1]]) * p).sum().div(2).backward()
         ...     optimizer.step()
         >>> steep, flat = optimizer.preconditioner(p).diagonal().tolist()
         >>> steep < flat
@@ -105,30 +95,30 @@ class FOP(Optimizer):
         weight_decay: float = 0.0,
         rho: float = 0.03,
         structure: str = "auto",
-        rank: int = 8,
         hypergrad_norm: str = "cosine",
-        precond_norm: str = "none",
         placement: str = "velocity",
         eig_range: Sequence[float] | None = (1e-2, 1e2),
-        update_every: int = 1,
         maximize: bool = False,
         foreach: bool | None = None,
-        generator: torch.Generator | None = None,
     ) -> None:
         checks.arguments()
-        options = {key: value for key, value in locals().items() if key not in ("self", "params", "generator")}
-        options.pop("__class__", None)
+        options = {key: value for key, value in locals().items() if key not in ("self", "params", "__class__")}
         _check_options(options)  # groups with options of their own would hide a wrong default
-        seed = 0 if generator is None else int(torch.randint(2**62, (), generator=checks.generator(generator)))
+        for key in _of_others(base):
+            del options[key]
         with checks.noted(params=params):
-            super().__init__(params, {**options, "seed": seed})
+            super().__init__(params, options)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters with its own options; raise the errors of the constructor."""
         super().add_param_group(param_group)
-        group = self.param_groups[-1]
+        group, base = self.param_groups[-1], self.defaults["base"]
         try:
+            if group["base"] != base:  # a scheduler would look for options of the first base in all groups
+                raise ValueError(f"base = {group['base']!r}: expected {base!r}, as the other groups have")
             _check_options(group)
+            for key in _of_others(base):
+                group.pop(key, None)
             for p in group["params"]:
                 _structure_of(p, group)
         except Exception:
@@ -156,8 +146,8 @@ class FOP(Optimizer):
                     self._step(batch, group)
         return loss
 
-    def preconditioner(self, p: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """The P of a parameter: a (k, k) matrix, its diagonal in the parameter's shape, a number, or (P_left, P_right).
+    def preconditioner(self, p: Tensor) -> Tensor:
+        """The P of a parameter: a (k, k) matrix, or a number.
 
         Raises:
             ValueError: The parameter does not belong to the optimiser, or has no preconditioner.
@@ -170,12 +160,8 @@ class FOP(Optimizer):
         if structure is None:
             raise ValueError(f"p, of shape {tuple(p.shape)}, has no preconditioner: structure = {group['structure']!r}")
         with torch.no_grad():
-            M = _active_preconditioner(self.state[p] if p in self.state else _init_state(p, structure, group), group)
-            if isinstance(M, tuple):
-                return M[0] @ M[0].mT, M[1] @ M[1].mT
-            if M.ndim < 2:
-                return M.square() if structure == "scalar" else M.square().reshape(p.shape)
-            return apply_preconditioner(M, torch.eye(len(M), dtype=M.dtype, device=M.device))
+            M = (self.state[p] if p in self.state else _init_state(p, structure))["M"]
+            return apply_preconditioner(M, torch.eye(len(M), dtype=M.dtype, device=M.device)) if M.ndim else M.square()
 
     def reset_trace(self) -> None:
         """Forget the last steps, but not P; to be called after the parameters were changed by anything but ``step``."""
@@ -185,6 +171,10 @@ class FOP(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a ``state_dict``; preconditioners keep their precision, whatever the parameters have."""
         check_state(state_dict, form_of(self), "state_dict")
+        for number, group in enumerate(state_dict["param_groups"]):
+            if (base := group.get("base")) != self.defaults["base"]:
+                name = f"state_dict['param_groups'][{number}]['base']"
+                raise ValueError(f"{name} = {base!r}: expected {self.defaults['base']!r}, as this optimiser has")
         with checks.noted(state_dict=state_dict):
             super().load_state_dict(state_dict)
         numbers = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
@@ -201,7 +191,7 @@ class FOP(Optimizer):
         groups = [group for group in self.param_groups if group["rho"]]
         any_learned = any(_structure_of(p, group) for group in groups for p in group["params"])
         if not any_learned and any(group["structure"] == "auto" for group in groups):
-            advice = "'left', 'right', 'kron' or 'lowrank' learn matrices of dense layers"
+            advice = "'left' learns matrices of dense layers"
             message = f"structure = 'auto' finds no kernel of a convolution: this is the base alone; {advice}"
             warnings.warn(message, stacklevel=4)
 
@@ -220,16 +210,13 @@ class FOP(Optimizer):
             _update_preconditioner(state, g, group)
         if group["eig_range"] is not None and group["rho"]:
             _clamp([state for state in states if int(state["step"]) % CLAMP_EVERY == 0], *group["eig_range"])
-        if group["precond_norm"] == "project":
-            for state in states:
-                _set_factors(state, *(unit_trace(M) for M in _factors(state)))
         directions = adam_directions if adam else sgd_directions
         if group["placement"] == "velocity":
             multiplied = directions(grads, states, group)
-            updates = [_preconditioned(state, z, group) for state, z in zip(states, multiplied, strict=True)]
+            updates = [_preconditioned(state, z) for state, z in zip(states, multiplied, strict=True)]
         else:
             multiplied = grads
-            entering = [_preconditioned(state, g, group) for state, g in zip(states, grads, strict=True)]
+            entering = [_preconditioned(state, g) for state, g in zip(states, grads, strict=True)]
             updates = directions(entering, states, group)
             gains = adam_gains(entering, states, group) if adam else sgd_gains(states, group)
             for state, gain in zip(states, gains, strict=True):
@@ -244,36 +231,39 @@ class FOP(Optimizer):
         if not state:
             structure = _structure_of(p, group)
             state["step"] = torch.zeros(())
-            state |= _init_state(p, structure, group) if structure else {}
+            state |= _init_state(p, structure) if structure else {}
         state["step"] += 1
         return state
 
 
+def _of_others(base: str) -> list[str]:
+    """The options that only other bases have."""
+    return [key for key in OF_BASE["sgd"] | OF_BASE["adam"] if key not in OF_BASE[base]]
+
+
 def _check_options(group: dict[str, Any]) -> None:
     checks.number("lr", float(group["lr"]) if isinstance(group["lr"], Tensor) else group["lr"], minimum=0)
-    checks.choice("base", group["base"], ("sgd", "adam", "adamw"))
+    base = checks.choice("base", group["base"], tuple(OF_BASE))
+    for key in _of_others(base):
+        default = (OF_BASE["sgd"] | OF_BASE["adam"])[key]
+        if key in group and (tuple(group[key]) if isinstance(group[key], list) else group[key]) != default:
+            has = ", ".join(OF_BASE[base])
+            raise ValueError(f"{key} = {group[key]!r} with base = {base!r}: expected {default!r}, as it has {has}")
     for name in ("momentum", "dampening", "weight_decay", "eps", "rho"):
-        checks.number(name, group[name], minimum=0)
+        checks.number(name, group.get(name, 0.0), minimum=0)
     for name in ("nesterov", "maximize"):
-        checks.instance(name, group[name], bool)
+        checks.instance(name, group.get(name, False), bool)
     checks.choice("foreach", group["foreach"], (None, True, False))
-    if group["nesterov"] and (not group["momentum"] or group["dampening"]):
+    if group.get("nesterov") and (not group["momentum"] or group["dampening"]):
         settings = f"momentum = {group['momentum']}, dampening = {group['dampening']}"
         raise ValueError(f"nesterov = True with {settings}: expected momentum above 0 and no dampening")
-    if group["base"] != "sgd" and group["momentum"]:
-        raise ValueError(f"momentum = {group['momentum']} with base = {group['base']!r}: expected betas in its place")
-    _pair("betas", group["betas"])
-    for beta in group["betas"]:
-        checks.number("betas", beta, minimum=0, below=1)
+    if "betas" in group:
+        _pair("betas", group["betas"])
+        for beta in group["betas"]:
+            checks.number("betas", beta, minimum=0, below=1)
     checks.choice("structure", group["structure"], ("auto", "none", *STRUCTURES))
-    checks.size("rank", group["rank"])
-    checks.size("update_every", group["update_every"])
     checks.choice("hypergrad_norm", group["hypergrad_norm"], ("cosine", "none"))
-    checks.choice("precond_norm", group["precond_norm"], ("none", "project", "trace"))
     checks.choice("placement", group["placement"], ("velocity", "gradient"))
-    if group["precond_norm"] != "none" and group["structure"] in ("scalar", "lowrank"):
-        options = f"precond_norm = {group['precond_norm']!r} with structure = {group['structure']!r}"
-        raise ValueError(f"{options}: expected 'none', since P would stay as it is, or cannot have this trace")
     if group["eig_range"] is not None:
         _pair("eig_range", group["eig_range"])
         low, high = group["eig_range"]
@@ -293,75 +283,42 @@ def _structure_of(p: Tensor, group: dict[str, Any]) -> str | None:
     structure: str = group["structure"]
     if structure == "auto":
         structure = "spatial" if p.ndim > 2 and 2 <= math.prod(p.shape[2:]) <= MAXIMUM_PLACES else "none"
-    if structure == "none" or not p.numel() or (p.ndim < 2 and structure not in ("full", "diag", "scalar")):
+    if structure == "none" or not p.numel() or (p.ndim < 2 and structure != "scalar"):
         return None
     if hasattr(p, "placements"):
         raise RuntimeError(f"a parameter of shape {tuple(p.shape)} is sharded: expected structure = 'none' for it")
-    view, _ = block_view(p, structure)
-    if structure == "full" and len(view) > MAXIMUM_FULL:
-        cost = f"P would have {len(view)}^2 numbers, {4e-6 * len(view) ** 2:.3g} MB; expected {MAXIMUM_FULL}^2"
-        raise ValueError(f"structure = 'full' of a parameter of shape {tuple(p.shape)}: {cost}")
-    return "left" if structure == "lowrank" and group["rank"] >= len(view) else structure
+    block_view(p, structure)  # which raises if it has too few axes
+    return structure
 
 
-def _init_state(p: Tensor, structure: str, group: dict[str, Any]) -> dict[str, Any]:
-    """The initial state of a preconditioner: the identity; at low rank M is small, but not 0, where it would stay."""
-    k, n = block_view(p, structure)[0].shape
+def _init_state(p: Tensor, structure: str) -> dict[str, Any]:
+    """The initial state of a preconditioner, the identity."""
     like: Any = {"dtype": torch.promote_types(p.dtype, torch.float32), "device": p.device}
-    state: dict[str, Any] = {"structure": STRUCTURES.index(structure)}  # torch cannot load a state that is a string
-    if structure == "kron":
-        return state | {"M_left": torch.eye(k, **like), "M_right": torch.eye(n, **like)}
-    if structure == "lowrank":
-        normal = torch.randn(k, group["rank"], generator=torch.Generator().manual_seed(group["seed"]))
-        return state | {"M": (normal * (0.01 / math.sqrt(k))).to(**like)}
-    if structure in ("diag", "scalar"):
-        return state | {"M": torch.ones(k if structure == "diag" else (), **like)}
-    return state | {"M": torch.eye(k, **like)}
-
-
-def _factors(state: dict[str, Any]) -> list[Tensor]:
-    return [state[key] for key in ("M", "M_left", "M_right") if key in state]
-
-
-def _set_factors(state: dict[str, Any], *factors: Tensor) -> None:
-    for factor, new_factor in zip(_factors(state), factors, strict=True):
-        factor.copy_(new_factor)
-
-
-def _active_preconditioner(state: dict[str, Any], group: dict[str, Any]) -> Preconditioner:
-    """The preconditioner to apply, scaled if required."""
-    factors = [unit_trace(M) if group["precond_norm"] == "trace" else M for M in _factors(state)]
-    return factors[0] if len(factors) == 1 else (factors[0], factors[1])
+    M = torch.ones((), **like) if structure == "scalar" else torch.eye(len(block_view(p, structure)[0]), **like)
+    return {"structure": STRUCTURES.index(structure), "M": M}  # torch cannot load a state that is a string
 
 
 def _update_preconditioner(state: dict[str, Any], g: Tensor, group: dict[str, Any]) -> None:
     """Learn from the gradient at the point that the last step reached."""
     if "z_prev" not in state or not group["rho"] or not state["lr_prev"]:
         return
-    factors, structure = _factors(state), STRUCTURES[state["structure"]]
-    g, z = (tensor.to(factors[0].dtype) for tensor in (g, state["z_prev"]))
+    M, structure = state["M"], STRUCTURES[state["structure"]]
+    g, z = (tensor.to(M.dtype) for tensor in (g, state["z_prev"]))
     if group["placement"] == "gradient":
         g = g * state["gain_prev"]
-    updated = updated_preconditioner(
-        factors[0] if len(factors) == 1 else (factors[0], factors[1]),
-        block_view(g, structure)[0],
-        block_view(z, structure)[0],
-        float(state["lr_prev"]),
-        group["rho"],
-        cosine=group["hypergrad_norm"] == "cosine",
-        trace=group["precond_norm"] == "trace",
-    )
-    _set_factors(state, *(updated if isinstance(updated, tuple) else (updated,)))
+    blocks = block_view(g, structure)[0], block_view(z, structure)[0]
+    is_cosine = group["hypergrad_norm"] == "cosine"
+    M.copy_(updated_preconditioner(M, *blocks, float(state["lr_prev"]), group["rho"], cosine=is_cosine))
 
 
-def _preconditioned(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> Tensor:
+def _preconditioned(state: dict[str, Any], z: Tensor) -> Tensor:
     """P z, or z itself if one of its numbers is not finite, since P would spread it."""
     if "structure" not in state:
         return z
-    dtype = _factors(state)[0].dtype
-    view, inverse = block_view(z.to(dtype), STRUCTURES[state["structure"]])
-    product = inverse(apply_preconditioner(_active_preconditioner(state, group), view)).to(z.dtype)
-    is_finite = z.sum(dtype=dtype).isfinite()
+    M = state["M"]
+    view, inverse = block_view(z.to(M.dtype), STRUCTURES[state["structure"]])
+    product = inverse(apply_preconditioner(M, view)).to(z.dtype)
+    is_finite = z.sum(dtype=M.dtype).isfinite()
     if z.is_cpu:
         return product if is_finite else z
     return torch.where(is_finite, product, z)  # without waiting for the device
@@ -369,7 +326,7 @@ def _preconditioned(state: dict[str, Any], z: Tensor, group: dict[str, Any]) -> 
 
 def _store_step(state: dict[str, Any], z: Tensor, lr: float, group: dict[str, Any]) -> None:
     """Keep a copy of z for the next update of P, if there is one; the base optimiser changes its own z in place."""
-    if "structure" not in state or not group["rho"] or int(state["step"]) % group["update_every"]:
+    if "structure" not in state or not group["rho"]:
         state.pop("z_prev", None)
         return
     state["lr_prev"] = torch.tensor(lr, dtype=torch.float64)
@@ -382,12 +339,9 @@ def _store_step(state: dict[str, Any], z: Tensor, lr: float, group: dict[str, An
 def _clamp(states: list[dict[str, Any]], low: float, high: float) -> None:
     """Clamp the eigenvalues of preconditioners; matrices of one size are decomposed together."""
     by_size: dict[tuple[Any, ...], list[Tensor]] = {}
-    for M in chain.from_iterable(map(_factors, states)):
-        if M.ndim < 2:
+    for M in (state["M"] for state in states if "M" in state):
+        if M.ndim == 0:
             M.abs_().clamp_(math.sqrt(low), math.sqrt(high))
-        elif M.shape[1] < M.shape[0]:
-            left, values, right = torch.linalg.svd(M, full_matrices=False)
-            M.copy_(left * values.clamp(max=math.sqrt(high - 1)) @ right)
         elif len(M) <= MAXIMUM_CLAMPED:
             by_size.setdefault((len(M), M.dtype, M.device), []).append(M)
     for factors in by_size.values():

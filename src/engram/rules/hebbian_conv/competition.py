@@ -84,4 +84,4 @@ def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batc
     rows = rows - rows[:, :1]  # so that a constant sample has an exact mean
     centred = rows - rows.mean(1, keepdim=True)
     spread = (centred.square().sum(1, keepdim=True) / max(rows.shape[1] - 1, 1)).sqrt()
-    return (centred / (1e-10 + spread)).view(x.shape)
+    return (centred / (1e-10 + spread)).reshape(x.shape)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.sequence import check_precision, full_precision, precise
 from engram.rules.hebbian_conv.passes import Activation, Competition, Pass, hebbian_pass, plain_pass
 from engram.rules.hebbian_conv.threshold import AdaptiveThreshold
 from engram.rules.hebbian_conv.update import Rule
@@ -87,7 +88,7 @@ class _HebbianLayer(nn.Module):
         """A tensor like the weight, 1 where there is a connection and 0 elsewhere."""
         if self.connections is None:
             return torch.ones_like(self.weight)
-        return torch.zeros_like(self.weight).flatten(1).scatter(1, self.connections, 1).view_as(self.weight)
+        return torch.zeros_like(self.weight).flatten(1).scatter(1, self.connections, 1).reshape(self.weight.shape)
 
     def extra_repr(self) -> str:
         units, *inputs = self.weight.shape
@@ -96,11 +97,12 @@ class _HebbianLayer(nn.Module):
 
     def _run(self, input: Tensor) -> Tensor:
         """The output for images; in training mode, also learn from them."""
-        weight = self.weight.view(*self.weight.shape, *[1] * (4 - self.weight.ndim))
+        weight = self.weight.reshape(*self.weight.shape, *[1] * (4 - self.weight.ndim))
         layer: Any = weight, self.threshold.theta, self.competition, self.connections
         if not self.training and torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad):
-            return plain_pass(input, *layer).output
-        with torch.no_grad():
+            with full_precision(input.device):
+                return plain_pass(input, *layer).output
+        with torch.no_grad(), full_precision(input.device):
             result = hebbian_pass(input, *layer)
             if self.training:
                 positions = len(input) * (input.shape[2] - weight.shape[2] + 1) * (input.shape[3] - weight.shape[3] + 1)
@@ -108,7 +110,7 @@ class _HebbianLayer(nn.Module):
         return result.output
 
     def _learn(self, result: Pass, places: int) -> None:
-        weight, units = self.weight.view(len(self.weight), -1), len(self.weight)
+        weight, units = self.weight.flatten(1), len(self.weight)
         if self.lr and int(self.steps) >= self.burn_in:
             rate = self.lr * units / (self.competition.n_winners * places)
             replaced = rate * result.decay
@@ -119,16 +121,16 @@ class _HebbianLayer(nn.Module):
             filters = weight if self.connections is None else weight.gather(1, self.connections)
             updated = filters + rates * (result.sums - result.decay[:, None] * filters)
             updated /= 1e-10 + updated.norm(dim=1, keepdim=True)
-            if self.connections is None:
-                weight.copy_(updated)
-            else:
-                weight.scatter_(1, self.connections, updated)
+            if self.connections is not None:
+                updated = weight.scatter(1, self.connections, updated)
+            self.weight.copy_(updated.reshape(self.weight.shape))
         self.threshold.adapt(result.win_rate)
         self.win_rate.copy_(result.win_rate)
         self.steps += 1
 
-    def _check(self, input: Tensor, shape: tuple[int | str, ...]) -> None:
+    def _checked(self, input: Tensor, shape: tuple[int | str, ...]) -> Tensor:
         checks.instance("input", input, Tensor)
+        check_precision(self.weight)
         if not input.is_floating_point():
             raise TypeError(f"input.dtype = {input.dtype}: expected {self.weight.dtype}; of bytes, divide by 255")
         if len(shape) == 4 and input.ndim == 4 and input.shape[1] != shape[1] == input.shape[3]:
@@ -136,9 +138,11 @@ class _HebbianLayer(nn.Module):
                 f"input.shape = {tuple(input.shape)}: expected (batch, {shape[1]}, height, width); the channels seem "
                 "to be last, and input.permute(0, 3, 1, 2) puts them where they belong"
             )
+        input = precise(input, self.weight)
         checks.tensor("input", input, shape, self.weight)
         if not len(input):
             raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least one sample")
+        return input
 
 
 class HebbianConv2d(_HebbianLayer):
@@ -222,7 +226,7 @@ class HebbianConv2d(_HebbianLayer):
 
         The batch may be the last axis of the result in memory, so use ``flatten`` or ``reshape`` on it, not ``view``.
         """
-        self._check(input, ("batch", self.weight.shape[1], "height", "width"))
+        input = self._checked(input, ("batch", self.weight.shape[1], "height", "width"))
         side = self.weight.shape[2] + self.competition.pool - 1
         if min(input.shape[2:]) < side:
             sides = f"kernel_size = {self.weight.shape[2]} and pool = {self.competition.pool}"
@@ -285,5 +289,5 @@ class HebbianLinear(_HebbianLayer):
 
     def forward(self, input: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
         """The activity for samples; in training mode, also learn from them."""
-        self._check(input, ("batch", self.weight.shape[1]))
+        input = self._checked(input, ("batch", self.weight.shape[1]))
         return self._run(input[:, :, None, None])[:, :, 0, 0]

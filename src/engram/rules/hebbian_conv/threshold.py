@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.sequence import check_precision, precise
 
 
 class AdaptiveThreshold(nn.Module):
@@ -45,13 +46,17 @@ class AdaptiveThreshold(nn.Module):
     def forward(self, z: Float[Tensor, "batch units ..."]) -> Float[Tensor, "batch units ..."]:
         """The drives minus the thresholds."""
         checks.instance("z", z, Tensor)
+        check_precision(self.theta)
+        z = precise(z, self.theta)
         checks.tensor("z", z, ("batch", len(self.theta), *z.shape[2:]), self.theta)
         return z - self.theta.view(-1, *[1] * (z.ndim - 2))
 
+    @torch.no_grad()
     def adapt(self, win_rate: Float[Tensor, " units"]) -> None:
         """Adapt to the share of positions that each unit won in a batch, such as ``(y > 0).float().mean((0, 2, 3))``.
 
         Mix the classes in every batch, or the thresholds follow the classes.
         """
+        check_precision(self.theta)
         checks.tensor("win_rate", win_rate, (len(self.theta),), self.theta)
         self.theta.add_(win_rate - self.target, alpha=self.rate)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from engram import checks
+from engram.nn.sequence import full_precision, precise
 from engram.rules.synaptic import hebb, instar, oja
 
 Rule = Literal["instar", "hebb", "oja"]
@@ -52,7 +53,8 @@ def hebbian_update(
     checks.choice("rule", rule, RULES)
     checks.size("stride", stride)
     checks.size("padding", padding, minimum=0)
-    with torch.no_grad():
+    x, y = precise(x, weight), precise(y, weight)
+    with torch.no_grad(), full_precision(weight.device):
         if weight.ndim == 2:
             checks.tensor("x", x, ("batch", weight.shape[1]), weight)
             checks.tensor("y", y, (len(x), weight.shape[0]), weight)

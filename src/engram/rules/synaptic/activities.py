@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from engram import checks
+from engram.nn.sequence import autocast
 
 
 def check_activities(pre: Tensor, post: Tensor, weight: Tensor) -> None:
-    """Raise an error unless activities fit each other and the weights.
+    """Raise an error unless activities fit each other and the weights, and autocast is off.
 
     Args:
         pre: Presynaptic activity, (batch, pre).
@@ -19,6 +20,8 @@ def check_activities(pre: Tensor, post: Tensor, weight: Tensor) -> None:
         TypeError: An argument is not a tensor.
         ValueError: A shape, dtype or device is wrong, or the batch is empty.
     """
+    if isinstance(weight, Tensor) and autocast(weight.device):
+        raise ValueError("torch.autocast is on: expected it off, as changes are computed in the weights' precision")
     checks.tensor("weight", weight, ("post", "pre"), weight)
     checks.tensor("pre", pre, ("batch", weight.shape[1]), weight)
     if not len(pre):

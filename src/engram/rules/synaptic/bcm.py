@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.nn.sequence import check_precision
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
 from engram.rules.synaptic.slow_weights import HEBBIAN
@@ -50,8 +52,10 @@ class BCM(SynapticRule[Tensor]):
     def init(self, weight: Float[Tensor, "post pre"]) -> Float[Tensor, " post"]:
         """Thresholds of 0."""
         checks.arguments()
+        check_precision(weight)
         return weight.new_zeros(len(weight))
 
+    @torch.no_grad()
     def update(
         self,
         pre: Annotated[Tensor, "batch pre"],

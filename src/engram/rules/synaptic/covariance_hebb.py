@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.nn.sequence import check_precision
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
 from engram.rules.synaptic.slow_weights import HEBBIAN
@@ -59,8 +61,10 @@ class CovarianceHebb(SynapticRule[ActivityMeans]):
     def init(self, weight: Float[Tensor, "post pre"]) -> ActivityMeans:
         """Means of 0."""
         checks.arguments()
+        check_precision(weight)
         return ActivityMeans(weight.new_zeros(weight.shape[1]), weight.new_zeros(weight.shape[0]))
 
+    @torch.no_grad()
     def update(
         self,
         pre: Annotated[Tensor, "batch pre"],

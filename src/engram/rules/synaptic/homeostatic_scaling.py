@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
 
 
+@torch.no_grad()
 def homeostatic_scaling(
     weight: Annotated[Tensor, "post pre"], rate: Annotated[Tensor, "post"], target: float, exponent: float = 0.1
 ) -> Float[Tensor, "post pre"]:

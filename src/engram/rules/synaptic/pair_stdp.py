@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.nn.sequence import check_precision
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
 from engram.rules.synaptic.slow_weights import HEBBIAN
@@ -84,8 +86,10 @@ class PairSTDP(SynapticRule[SpikeTraces]):
     def init(self, weight: Float[Tensor, "post pre"]) -> SpikeTraces:
         """Traces of 0."""
         checks.arguments()
+        check_precision(weight)
         return SpikeTraces(weight.new_zeros(1, weight.shape[1]), weight.new_zeros(1, weight.shape[0]))
 
+    @torch.no_grad()
     def update(
         self,
         pre: Annotated[Tensor, "batch pre"],

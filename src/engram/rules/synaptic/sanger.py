@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -38,6 +39,7 @@ class Sanger(SynapticRule[None]):
     def init(self, weight: Float[Tensor, "post pre"]) -> None:
         """No state."""
 
+    @torch.no_grad()
     def update(
         self,
         pre: Annotated[Tensor, "batch pre"],

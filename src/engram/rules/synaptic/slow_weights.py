@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -64,6 +65,7 @@ class SlowWeights(SynapticRule[None]):
     def init(self, weight: Float[Tensor, "post pre"]) -> None:
         """No state."""
 
+    @torch.no_grad()
     def update(
         self,
         pre: Annotated[Tensor, "batch pre"],

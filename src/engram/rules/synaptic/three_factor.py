@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.nn.sequence import check_precision
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
 from engram.rules.synaptic.pair_stdp import PairSTDP
@@ -78,12 +79,14 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
     def init(self, weight: Float[Tensor, "post pre"]) -> EligibilityTraces:
         """No eligibility, a baseline of 0, and the rule's own state."""
         checks.arguments()
+        check_precision(weight)
         return EligibilityTraces(
             weight.new_zeros(1, *weight.shape),
             weight.new_zeros(()),
             _each(lambda part: part[None], self.rule.init(weight)),  # type: ignore[union-attr]
         )
 
+    @torch.no_grad()
     def update(
         self,
         pre: Annotated[Tensor, "batch pre"],

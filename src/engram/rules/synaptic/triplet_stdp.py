@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.nn.sequence import check_precision
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
 from engram.rules.synaptic.pair_stdp import BOUNDS, bounded, check_traces, decayed, mean_product
@@ -85,9 +87,11 @@ class TripletSTDP(SynapticRule[TripletTraces]):
     def init(self, weight: Float[Tensor, "post pre"]) -> TripletTraces:
         """Traces of 0."""
         checks.arguments()
+        check_precision(weight)
         pre, post = weight.new_zeros(1, weight.shape[1]), weight.new_zeros(1, weight.shape[0])
         return TripletTraces(pre, post, pre.clone(), post.clone())
 
+    @torch.no_grad()
     def update(
         self,
         pre: Annotated[Tensor, "batch pre"],

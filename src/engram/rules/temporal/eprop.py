@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from engram import checks
-from engram.nn.sequence import time_first
+from engram.nn.sequence import packed_rows, time_first
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
-from engram.rules.loss import output_error, output_loss
-from engram.rules.temporal.readout_checks import check_network, check_sequences, trained
+from engram.rules.loss import output_error, output_loss, sample_losses
+from engram.rules.temporal.readout_checks import check_network, check_sequences, padded, trained
 
 FEEDBACKS = ("symmetric", "random", "adaptive")
 
@@ -85,22 +86,27 @@ class EProp(LearningRule[Tensor | None]):
     def update(
         self,
         model: nn.Module,
-        x: Annotated[Tensor, "time batch features"],
-        target: Annotated[Tensor, "*time batch *outputs"],
+        x: Annotated[Tensor, "time batch features"] | PackedSequence,
+        target: Annotated[Tensor, "*time batch *outputs"] | PackedSequence,
         state: Tensor | None,
     ) -> Update:
         """The pseudo-gradients of a batch of whole sequences.
 
         Args:
             model: The network, which is not changed.
-            x: Its input, (time, batch, features).
-            target: Classes, int64, or values: one for each sample or, if ``model.every_step``, at each of its steps.
+            x: Its input, (time, batch, features), or sequences of several lengths, packed by ``torch.nn.utils.rnn``.
+            target: Classes, int64, or values: one for each sample or, if ``model.every_step``, at each of its steps,
+                packed as ``x`` is.
             state: B, (outputs, hidden), or None if it is the readout's weights.
         """
         net = check_network(model, "EProp")
         core: Any = net.core
         readout, kappa = net.readout, net.kappa
-        x = time_first("x", x, core.input_size, core.weight_ih)
+        given = None  # the steps of packed sequences at which an output has a target
+        if isinstance(x, PackedSequence):
+            packed_rows("x", x, core.input_size, core.weight_ih)
+            x, target, given = padded(net, x, target)
+        x, target = time_first("x", x, core.input_size, core.weight_ih), checks.instance("target", target, Tensor)
         check_sequences(net, x, target)
         feedback = readout.weight if state is None else checks.instance("state", state, Tensor)
         core_state = core.init(x.shape[1])
@@ -117,11 +123,15 @@ class EProp(LearningRule[Tensor | None]):
             if kappa:  # each connection needs a trace; otherwise one of each presynaptic unit is enough
                 increment = slope[:, :, None] * trace[:, None, :]
                 eligibility = increment if eligibility is None else kappa * eligibility + increment
-            if not net.every_step and t < len(x) - 1:
+            if not net.every_step and (t < len(x) - 1 if given is None else not given[t].any()):
                 continue
             output, step_target = readout(filtered), target[t] if net.every_step else target
             error = output_error(output, step_target)
-            loss += output_loss(output, step_target)
+            if given is None:
+                loss += output_loss(output, step_target)
+            else:
+                error = error * given[t, :, None]
+                loss += (sample_losses(output, step_target) * given[t]).mean()
             signal = error @ feedback
             if eligibility is None:
                 change += (signal * slope).T @ trace

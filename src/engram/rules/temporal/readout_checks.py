@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from engram import checks
 from engram.nn import ReadoutNetwork
-from engram.nn.sequence import autocast
+from engram.nn.sequence import autocast, check_precision
 
 
 def check_network(model: nn.Module, rule: str) -> ReadoutNetwork:
-    """The network; TypeError if it is not of the form that temporal learning rules train."""
+    """The network; TypeError if it is not of the form that temporal learning rules train, ValueError if it is half."""
     if isinstance(model, ReadoutNetwork):
+        check_precision(model.core.weight_hh)
         return model
     raise TypeError(
         f"{rule} cannot train a {type(model).__name__}, which lacks a leaky recurrent core: expected model to be an "
@@ -22,6 +26,31 @@ def check_network(model: nn.Module, rule: str) -> ReadoutNetwork:
 def trained(model: ReadoutNetwork, grads: dict[str, Tensor]) -> dict[str, Tensor]:
     """The pseudo-gradients of the parameters that are not frozen."""
     return {name: grad for name, grad in grads.items() if model.get_parameter(name).requires_grad}
+
+
+def padded(
+    model: ReadoutNetwork, x: PackedSequence, target: Tensor | PackedSequence
+) -> tuple[Tensor, Tensor, Bool[Tensor, "time batch"]]:
+    """Packed sequences and their targets, padded by zeros, and the steps at which an output has a target.
+
+    Args:
+        model: The network.
+        x: Its input, packed.
+        target: A tensor with a target for each sequence or, if ``model.every_step``, packed as ``x`` is.
+
+    Raises:
+        TypeError: The targets have another form.
+        ValueError: They are packed in another way.
+    """
+    sequences, lengths = pad_packed_sequence(x)
+    steps = torch.arange(len(sequences))[:, None]
+    if not model.every_step:
+        return sequences, checks.instance("target", target, Tensor), (steps == lengths - 1).to(sequences.device)
+    packed = checks.instance("target", target, PackedSequence)
+    targets, target_lengths = pad_packed_sequence(packed)
+    if not torch.equal(lengths, target_lengths):
+        raise ValueError(f"target has sequences of {target_lengths.tolist()} steps: expected {lengths.tolist()}, as x")
+    return sequences, targets, (steps < lengths).to(sequences.device)
 
 
 def check_sequences(model: ReadoutNetwork, x: Tensor, target: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Atari games with the settings published for episodic control; the extra ``engram[rl]`` has the emulator."""
+"""Atari games with the settings published for episodic control; the extra ``engram-torch[rl]`` has the emulator."""
 
 from __future__ import annotations
 

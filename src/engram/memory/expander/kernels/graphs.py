@@ -55,7 +55,8 @@ def expansion(A, node_degrees, constraints, max_size):
                 neighbours += times_reached[A[node, k]] == 0
                 times_reached[A[node, k]] += 1
             edges += node_degrees[node]
-            best = min(best, neighbours / edges)
+            if edges:
+                best = min(best, neighbours / edges)
             node += 1
         elif size > 0:
             size -= 1

@@ -13,8 +13,8 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_map_only
 
 from engram import checks
-from engram.continual.inner_updates import Update, Weights, sgd
-from engram.continual.recomputed import recomputed
+from engram.meta.inner_updates import Update, Weights, sgd
+from engram.meta.recomputed import recomputed
 
 Batch = TypeVar("Batch")
 
@@ -158,6 +158,28 @@ class FastWeights:
             losses += segment_losses
         stacked = torch.stack([value.reshape(()) for value in losses])
         return fast, stacked if self.order == 2 else stacked.detach()  # a step of order 1 uses up the graph
+
+    def state_dict(self) -> dict[str, Any]:
+        """The module's state with these weights and buffers, for its ``load_state_dict``, detached from the graph.
+
+        ``module.load_state_dict(fast.state_dict())`` makes the module do what ``fast`` does, in evaluation mode too,
+        where running statistics count. ``fast.buffers`` alone carries these, and leaves the weights.
+
+        Examples:
+            >>> net = nn.BatchNorm1d(1)
+            >>> fast = FastWeights(net)
+            >>> fast = fast.step(fast(torch.tensor([[10.0], [30.0]])).square().sum())
+            >>> net.running_mean, fast.state_dict()["running_mean"]
+            (tensor([0.]), tensor([2.]))
+        """
+        module = self.module
+        originals: Weights = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        current = {id(originals[name]): tensor for name, tensor in (self.params | self.buffers).items()}
+        state = module.state_dict(keep_vars=True)  # by identity, as a shared weight has several names
+        return {
+            name: current.get(id(value), value).detach() if isinstance(value, Tensor) else value
+            for name, value in state.items()
+        }
 
     def detach(self) -> FastWeights:
         """The same weights, detached from the graph, for use or to continue with a new graph."""

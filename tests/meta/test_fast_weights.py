@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from engram.analysis import peak_memory
-from engram.continual import DHPSoftmax, FastWeights, adam, recomputed, sgd
+from engram.continual import DHPSoftmax
+from engram.meta import FastWeights, adam, recomputed, sgd
 from engram.plasticity import PlasticLSTM, PlasticRNN
 
 STEPS = 1000
@@ -365,3 +366,52 @@ def test_losses_of_first_order_have_no_graph(checkpointed):
     _, second = FastWeights(net, order=2).adapt(loss, batches, checkpointed=checkpointed)
     second.sum().backward()
     torch.testing.assert_close(losses, second.detach())
+
+
+class Shared(nn.Module):
+    """A batch norm between two layers with one weight, and a buffer that is not part of the state."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+        self.register_buffer("passing", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        return self.second(self.norm(self.first(x)))
+
+
+@pytest.mark.parametrize("select", [None, ("norm",)], ids=["all", "norm"])
+def test_the_learned_state_makes_the_module_the_same_in_evaluation_mode_too(select):
+    net = Shared()
+    x, y = 5 + 3 * torch.randn(64, 3), torch.randn(64, 3)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    fast = FastWeights(net, sgd(0.05), select=select)
+    for _ in range(60):
+        fast = fast.step((fast(x) - y).square().mean())
+    state = fast.state_dict()
+    assert list(state) == list(before)
+    assert not any(value.requires_grad for value in state.values())
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    net.eval()
+    expected = fast(x)
+    net.load_state_dict(state)
+    assert torch.equal(net(x), expected)
+    assert (expected - y).square().mean() < 2
+    assert net.first.weight is net.second.weight
+
+
+def test_running_statistics_are_carried_through_meta_training():
+    net = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+    x = 40 + torch.randn(64, 3)
+    for _ in range(60):
+        fast = FastWeights(net, sgd(0.01))
+        fast = fast.step(fast(x).square().mean())
+        optimizer.zero_grad()
+        fast(x).square().mean().backward()
+        optimizer.step()
+        net.load_state_dict(fast.buffers, strict=False)
+    assert net[0].running_mean.numpy() == pytest.approx(x.mean(0).numpy(), rel=1e-3)
+    assert net[0].num_batches_tracked == 120

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -57,12 +58,12 @@ def power_sums(
                 output, list(parameters.values()), direction, retain_graph=True, materialize_grads=True
             )
             for total, g in zip(sums.values(), gradients, strict=True):
-                total.add_(g.abs() ** power)
+                total.add_(_raised(g, power))
         return
     roles = [{name: role for name, role in _roles(call, names).items() if verified.get(name)} for call in calls]
     fast = {name for role in roles for name in role}
     remaining = {name: p for name, p in parameters.items() if name not in fast}
-    output_sums = [torch.zeros_like(call.output, requires_grad=False) for call in calls]
+    output_sums = [torch.zeros_like(call.output, dtype=at_least_single(call.output.dtype)).detach() for call in calls]
     for index, direction in enumerate(directions):
         sources = [*(call.output for call in calls), *(remaining.values() if index == 0 else ())]
         if not sources:
@@ -158,9 +159,17 @@ def _exact_by_call(
     return exact
 
 
+def at_least_single(dtype: torch.dtype) -> torch.dtype:
+    """The precision of sums over many samples of numbers of a dtype: that dtype, but at least float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def _raised(tensor: Tensor, power: int) -> Tensor:
-    """The magnitude to a power; the tensor itself for power 0."""
-    return tensor if power == 0 else tensor.abs() if power == 1 else tensor.square()
+    """The magnitude to a power, in single precision at least; the tensor itself for power 0."""
+    if power == 0:
+        return tensor
+    magnitude = tensor.to(at_least_single(tensor.dtype)).abs()
+    return magnitude if power == 1 else magnitude.square()
 
 
 def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
@@ -170,7 +179,8 @@ def _of_layer(call: Call, g: Tensor, role: str, power: int) -> Tensor:
     layer = call.module
     if not isinstance(layer, nn.Conv2d):
         return _raised(g, power).T @ _raised(call.input, power)
-    total = torch.zeros_like(layer.weight, requires_grad=False)
+    dtype = layer.weight.dtype if power == 0 else at_least_single(layer.weight.dtype)
+    total = torch.zeros_like(layer.weight, dtype=dtype).detach()
     for x, output_grad in zip(torch.split(call.input, CHUNK), torch.split(g, CHUNK), strict=True):
         padded = functional.pad(x, layer._reversed_padding_repeated_twice)
         patches = functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
@@ -192,20 +202,24 @@ def _by_sample(
         logits: Tensor = functional_call(model, values, (x[None],))
         return (logits[0] * v).sum()
 
-    totals = {name: torch.zeros_like(parameter) for name, parameter in values.items()}
+    zeros = {name: torch.zeros_like(value, dtype=at_least_single(value.dtype)) for name, value in values.items()}
+    totals = {name: zero.clone() for name, zero in zeros.items()}
     for direction in v:
         try:
-            with torch.no_grad():  # for parameters that are not in ``values``
+            # No gradient for parameters that are not in ``values``; recurrent layers are batched one by one, with a
+            # warning that this takes time.
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
                 per_sample = vmap(grad(projected_output), in_dims=(None, 0, 0))(values, x, direction)
-            sums = {name: (gradient.abs() ** power).sum(0) for name, gradient in per_sample.items()}
+            sums = {name: _raised(gradient, power).sum(0) for name, gradient in per_sample.items()}
         except RuntimeError:  # the model reads values, or changes tensors in place
-            sums = {name: torch.zeros_like(parameter) for name, parameter in values.items()}
+            sums = {name: zero.clone() for name, zero in zeros.items()}
             for sample, cotangent in zip(x, direction, strict=True):
                 with torch.enable_grad():
                     output = (model(sample[None])[0] * cotangent).sum()
                     gradients = torch.autograd.grad(output, list(parameters.values()), materialize_grads=True)
                 for name, gradient in zip(parameters, gradients, strict=True):
-                    sums[name] += gradient.abs() ** power
+                    sums[name] += _raised(gradient, power)
         for name, total in sums.items():
             totals[name] += total
     return totals

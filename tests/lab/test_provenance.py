@@ -1,17 +1,15 @@
-"""What a result rests on: of a copy of the library, files are edited one after another."""
+"""What a result was made by: files of a user, and of a copy of the library, are edited one after another."""
 
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
-import random
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,17 +18,16 @@ import pytest
 
 import engram
 from engram import registry
-from engram.lab import loaded
+from engram.lab import job
 from engram.lab.job import prepare
-from engram.lab.loaded import check_source
-from engram.lab.manifest import Manifest, Present, Use
-from engram.lab.reach import DECLARING, reach, uncompiled
-from engram.lab.trial import trials
+from engram.lab.provenance import Provenance, Use, difference, digests
+from engram.lab.report import write_report
+from engram.lab.trial import check_source, trials
 from engram.storage import checkpoint
 
 SOURCE = Path(__file__).parents[2] / "src"
 FILES = {
-    "helper.py": "VALUE = 1\n",
+    "helper.py": "VALUE = 1\nRATE = 0.5\n",
     "plugin.py": "VALUE = 1\n",
     "mine/__init__.py": "VALUE = 1\nfrom mine import setup\n",
     "mine/setup.py": "import helper\nhelper.SETUP = 1\n",
@@ -44,8 +41,6 @@ FILES = {
     "mine-0.1.dist-info/entry_points.txt": "[engram.tasks]\nmine = mine.parts:first\n",
     "mine/experiment.py": """
 import importlib
-import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -55,36 +50,30 @@ import mine
 from engram import registry
 from engram.experiments import pattern_completion
 from engram.lab import Experiment, Preset, Study
+from helper import RATE
 
 HERE = Path(__file__).parent
 CONSTANT = float((HERE / "constants.csv").read_text())
 
 
 def trial(config, run):
-    sys.touched, sys.trial = False, threading.get_ident()
     from mine import late
 
     parts = [late.VALUE, helper.VALUE, helper.SETUP, mine.VALUE, CONSTANT, registry.get("tasks", "mine")]
-    parts += [importlib.import_module("mine.literal").VALUE, np.loadtxt(HERE / "table.csv")]
+    parts += [importlib.import_module(f"mine.{'literal'}").VALUE, np.loadtxt(run.uses(HERE / "table.csv"))]
     result = pattern_completion.trial(config, run)
-    return {**result, "parts": [float(part) for part in parts], "touched": sys.touched}
+    return {**result, "parts": [float(part) for part in parts]}
 
 
 presets = {name: Preset(1, {"bits": 10, "hidden_size": 11, "episodes": 20}) for name in ("smoke", "laptop", "paper")}
 study = Study(trial, {"plastic": {"network": "plastic"}}, pattern_completion.Config)
-experiment = Experiment("mine", "It.", "None", study, presets, (), lambda results: None)
+experiment = Experiment("mine", "It.", "None", study, presets, (), lambda results: None, uses=["constants.csv"])
 """,
-    "mine/read-csv.csv": "a\n1\n",
-    "mine/read-sql.db": "",
-    "mine/read-tool.txt": "1",
-    "mine/read-setting.csv": "a\n1\n",
-    "mine/pieces/1.csv": "a\n1\n",
+    "mine/read-setting.csv": "1\n",
+    "mine/pieces/1.csv": "1\n",
     "mine/readers.py": """
-import sqlite3
-import subprocess
 from pathlib import Path
 
-import polars
 from engram.lab import Experiment, Preset, Study, setting, settings
 
 HERE = Path(__file__).parent
@@ -92,33 +81,16 @@ HERE = Path(__file__).parent
 
 @settings
 class Config:
-    reader: str = setting("csv", "how a file is read")
-    path: str = setting("", "a file")
-
-
-def first(path):
-    return polars.read_csv(path)["a"][0]
+    path: str = setting("", "a file; empty: all pieces")
 
 
 def trial(config: Config, run):
-    reader = config.reader
-    if reader == "csv":
-        value = first(HERE / f"read-{reader}.csv")
-    elif reader == "sql":
-        with sqlite3.connect(HERE / ("read-" + reader + ".d" + "b")) as base:
-            value = base.execute("pragma user_version").fetchone()[0]
-    elif reader == "tool":
-        value = subprocess.check_output(["cat", "read-" + reader + ".tx" + "t"], cwd=HERE)
-    elif reader == "pieces":
-        value = sum(first(path) for path in (HERE / reader).glob("*." + "csv"))
-    else:
-        value = first(config.path)
-    return {"value": float(value)}
+    paths = [config.path] if config.path else run.uses(HERE / "pieces").glob("*.csv")
+    return {"value": sum(float(Path(path).read_text()) for path in paths)}
 
 
 presets = {name: Preset(1) for name in ("smoke", "laptop", "paper")}
-arms = {name: {"reader": name} for name in ("csv", "sql", "tool", "pieces")}
-arms["setting"] = {"reader": "setting", "path": str(HERE / ("read-" + "setting.csv"))}
+arms = {"pieces": {}, "setting": {"path": str(HERE / ("read-" + "setting.csv"))}}
 experiment = Experiment("mine", "It.", "None", Study(trial, arms), presets, (), lambda results: None)
 """,
     "mine/dynamic.py": """
@@ -141,43 +113,13 @@ experiment = Experiment("mine", "It.", "None", Study(trial, {"dynamic": {}}), pr
 """,
 }
 USED = [
-    "src/engram/plasticity/kernels/rnn/cpu.py",
     "src/engram/plasticity/hebb.py",
-    "src/engram/plasticity/__init__.py",
-    "src/engram/__init__.py",
-    *(f"src/engram/lab/{name}.py" for name in ("job", "loop", "metrics", "trial", "config")),
-    "src/engram/storage/checkpoint.py",
+    "src/engram/experiments/maze.py",
     "helper.py",
     *(f"mine/{name}" for name in ("__init__.py", "setup.py", "late.py", "literal.py", "parts.py")),
     *("mine/table.csv", "mine/constants.csv", "mine-0.1.dist-info/entry_points.txt"),
 ]
-UNUSED = [
-    *(f"src/engram/lab/{name}" for name in ("report.py", "report.css", "monitor.py", "sweeps.py", "figures.py")),
-    *("src/engram/cli/looking.py", "src/engram/experiments/maze.py", "src/engram/tasks/meta/draw.py", "mine/other.py"),
-]
-# What is called of an edited module shows in the result, and numbers in it are others.
-TOUCH = """
-def _touch():
-    import functools, sys, threading, types
-
-    def touched(function):
-        @functools.wraps(function)
-        def call(*args, **kwargs):
-            sys.touched = getattr(sys, "touched", False) or threading.get_ident() == getattr(sys, "trial", 0)
-            return function(*args, **kwargs)
-        return call
-
-    for name, thing in list(globals().items()):
-        if isinstance(thing, types.FunctionType) and thing.__module__ == __name__ and name != "_touch":
-            globals()[name] = touched(thing)
-        elif isinstance(thing, float):
-            globals()[name] = 1.5 * thing
-        elif isinstance(thing, type) and thing.__module__ == __name__:
-            for key, method in list(vars(thing).items()):
-                if isinstance(method, types.FunctionType) and not key.startswith("__"):
-                    setattr(thing, key, touched(method))
-_touch()
-"""
+UNUSED = ["src/engram/lab/report.css", "mine/other.py", "mine/read-setting.csv"]
 # One process imports what others have made, and forks those that import the copy.
 SERVER = """
 import gc, json, os, sys
@@ -284,8 +226,9 @@ def test_a_result_is_not_reused_once_a_file_that_it_rests_on_is_edited(first, as
     edited(name, "# edited\n" if "engram" in name else "")
     answer = ask()
     assert not answer["reused"]
-    said = "tasks mine is mine.parts:second" if "entry_points" in name else f"{name.removeprefix('src/')} was edited"
-    assert said in answer["differs"]
+    said = "engram was edited" if "engram" in name else f"{name} was edited"
+    expected = "tasks mine is mine.parts:second (mine 0.1), and was mine.parts:first (mine 0.1)"
+    assert answer["differs"].endswith(expected if "entry_points" in name else said)
 
 
 @pytest.mark.parametrize("name", UNUSED)
@@ -302,38 +245,27 @@ def test_a_module_whose_name_is_not_in_the_source_counts(ask, edited):
     assert ask("anyway", "mine.dynamic")["result"] == {"plugin": 2}
 
 
-def of_version(path: Path, version: int) -> None:
-    with sqlite3.connect(path) as base:
-        base.execute(f"pragma user_version = {version}")
-    base.close()
-
-
-@pytest.mark.parametrize(
-    ("reader", "name"),
-    [
-        ("csv", "mine/read-csv.csv"),
-        ("sql", "mine/read-sql.db"),
-        ("tool", "mine/read-tool.txt"),
-        ("setting", "mine/read-setting.csv"),
-        ("pieces", "mine/pieces/"),
-    ],
-)
-def test_a_file_that_is_read_without_python_counts(ask, tree, reader, name):
+@pytest.mark.parametrize(("reader", "name"), [("setting", "mine/read-setting.csv"), ("pieces", "mine/pieces")])
+def test_a_file_that_a_setting_names_or_that_is_declared_counts(ask, tree, reader, name):
     path = tree / name
-    if reader == "sql":
-        of_version(path, 1)
     answer = ask("anyway", "mine.readers", reader)
     assert answer.get("result") == {"value": 1}, answer
     assert ask("", "mine.readers", reader)["reused"]
-    if reader == "sql":
-        of_version(path, 2)
-    elif reader == "pieces":
-        (path / "2.csv").write_text("a\n1\n")
+    if reader == "pieces":
+        (path / "2.csv").write_text("1\n")
     else:
-        path.write_text(path.read_text().replace("1", "2"))
+        path.write_text("2\n")
     again = ask("anyway", "mine.readers", reader)
-    assert again["differs"] == f"{name} was edited"
+    assert again["differs"] == f"{path} was edited"
     assert again["result"] == {"value": 2}
+
+
+def test_of_an_installed_library_the_version_counts(tree, tmp_path):
+    installed = shutil.copytree(tree / "src" / "engram", tmp_path / "site-packages" / "engram")
+    ask = "from engram.lab.provenance import computing_versions; print(computing_versions()['engram'])"
+    for path, expected in ((installed.parent, r"[\d.]+"), (tree / "src", r"[\d.]+\+[0-9a-f]{12}")):
+        code = f"import sys; sys.path.insert(0, {str(path)!r}); {ask}"
+        assert re.fullmatch(expected, subprocess.check_output([sys.executable, "-c", code], text=True).strip())
 
 
 def test_what_an_edit_left_behind_is_reused_when_it_is_taken_back(first, ask, edited, tree):
@@ -361,29 +293,36 @@ def test_a_run_beside_stale_results_is_loaded_like_any_other(toy, tmp_path, monk
     options = {"preset": "smoke", "seeds": 1, "jobs": 1, "runs": tmp_path, "progress": False}
     engram.run(toy, **options)
     with monkeypatch.context() as patch:
-        patch.setattr(Present, "differs", lambda present, manifest: "helper.py was edited")
+        patch.setattr(job, "difference", lambda made_by, loaded: "helper.py was edited")
         beside = engram.run(toy, **options)
     assert {Path(trial.folder).suffix for trial in beside.trials} == {".2"}
     loaded = engram.load(toy, tmp_path)
     assert [trial.state for trial in loaded.trials] == ["finished", "finished"]
 
 
-def test_no_edit_of_the_library_leaves_a_result_that_it_makes_another(  # noqa: PLR0917
-    first, ask, edited, tree, effort, record_property
-):
-    names = sorted(str(path.relative_to(tree)) for path in tree.glob("src/engram/**/*.py"))
-    chosen = random.Random(0).sample(names, 3 if effort == 1 else 200)
-    reused = 0
-    for number, name in enumerate(chosen):
-        before = (tree / name).read_bytes()
-        path = edited(name, TOUCH)
-        answer = ask(str(tree / f"runs-{number}"))
-        assert answer.get("result", first) == first, (name, answer)
-        reused += answer["reused"]
-        path.write_bytes(before)
-    assert reused
-    record_property("edits", len(chosen))
-    record_property("reused", reused)
+def test_a_stale_result_is_taken_if_asked_and_the_report_says_so(toy, tmp_path, monkeypatch):
+    options = {"preset": "smoke", "seeds": 1, "jobs": 1, "runs": tmp_path, "progress": False}
+    first = engram.run(toy, **options)
+    assert not first.reused
+    monkeypatch.setattr(job, "difference", lambda made_by, loaded: "helper.py was edited")
+    again = engram.run(toy, **options, reuse=True)
+    assert [trial.folder for trial in again.trials] == [trial.folder for trial in first.trials]
+    assert again.reused == {"helper.py was edited": 2}
+    experiment = registry.get("experiments", toy)
+    page = write_report([(experiment, engram.load(toy, tmp_path))], tmp_path / "report.html").read_text()
+    assert "2 trials were made before helper.py was edited" in " ".join(page.split())
+
+
+def test_another_revision_is_another_trial(toy):
+    experiment = registry.get("experiments", toy)
+    (before,) = trials(experiment, experiment.arms("smoke"), seeds=1, arms=["momentum"])
+    revised = replace(experiment, revision=2)
+    (after,) = trials(revised, revised.arms("smoke"), seeds=1, arms=["momentum"])
+    assert {name for name in before.identity() if before.identity()[name] != after.identity()[name]} == {"revision"}
+    with pytest.raises(ValueError, match="revision = 0: expected at least 1"):
+        replace(experiment, revision=0)
+    with pytest.raises(ValueError, match=r"uses = '.*absent\.csv' in experiment 'toy': expected a file or a folder"):
+        replace(experiment, uses=["absent.csv"])
 
 
 @pytest.fixture
@@ -392,14 +331,19 @@ def package(tmp_path, monkeypatch, files_forgotten):
     folder = tmp_path / "somebodys"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
-    (folder / "experiment.py").write_text("import torch\nfrom somebodys import learner\n")
-    (folder / "learner.py").write_text("def learn():\n    from .rates import RATE\n    return RATE\n")
-    (folder / "rates.py").write_text("RATE = 1\n")
+    (tmp_path / "plots_for_somebodys.py").write_text("import somebodys.learner\nSTYLE = 'dark'\n")
+    (folder / "rate.py").write_text("RATE = 0.25\n")
+    (folder / "experiment.py").write_text(
+        "import torch\nfrom somebodys import learner\nfrom somebodys.rate import RATE\n"
+    )
+    (folder / "learner.py").write_text("def learn():\n    from .late import VALUE\n    return VALUE\n")
+    (folder / "late.py").write_text("VALUE = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "resolved", {})
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    importlib.import_module("plots_for_somebodys")  # as a notebook does
     importlib.import_module("somebodys.experiment")
     yield folder
-    for name in [name for name in sys.modules if name.startswith("somebodys")]:
+    for name in [name for name in sys.modules if "somebodys" in name]:
         del sys.modules[name]
 
 
@@ -407,67 +351,62 @@ def use() -> Use:
     return Use(["somebodys.experiment"])
 
 
-def of_somebody(manifest: Manifest) -> set[str]:
-    return {Path(name).name for name in manifest["files"] if "somebodys" in name}
+def of_somebody(made_by: Provenance) -> set[str]:
+    return {Path(name).name for name in made_by["files"] if "somebodys" in name}
 
 
-def test_what_comes_while_a_trial_runs_counts(package):
-    uncompiled(frozenset({"engram.plasticity"}))  # lists folders and opens files, by which no trial computes
+def test_what_the_modules_of_a_trial_name_counts_and_what_is_loaded_while_it_runs(package):
     using = use()
-    assert of_somebody(using.manifest()) == {"__init__.py", "experiment.py", "learner.py"}
-    assert not [name for name in using.manifest()["files"] if re.search("(^|/src/)engram/(.*/)?$", name)]
+    expected = {"__init__.py", "experiment.py", "learner.py", "rate.py"}
+    assert of_somebody(using.provenance()) == expected, "what was loaded for other purposes does not count"
     sys.modules["somebodys.learner"].learn()
-    (package / "data.txt").write_text("1")
-    before = (package / "old.txt").write_text("1")  # written by this trial, so it is no input
-    assert before == int((package / "old.txt").read_text())
-    subprocess.run(["cp", package / "rates.py", package / "data.csv"], check=True)
-    assert (package / "data.csv").read_text()
-    expected = {"__init__.py", "experiment.py", "learner.py", "rates.py", "data.csv"}
-    assert of_somebody(using.manifest()) == expected
-    subprocess.run(["cp", package / "learner.py", package / "data.csv"], check=True)
-    assert Present().differs(using.manifest()) == f"{package / 'data.csv'} was edited", "while it was in use"
-    later = use()
-    assert of_somebody(later.manifest()) >= {"rates.py"}, "it is in use still, though this trial did not load it"
-    assert (package / "old.txt").read_text()
-    assert "old.txt" in of_somebody(later.manifest()), "an earlier trial wrote it"
+    assert of_somebody(using.provenance()) == {*expected, "late.py"}
+    assert of_somebody(use().provenance()) >= {"late.py"}, "it is in use still, though this trial did not load it"
+
+
+def test_a_declared_file_counts_as_it_was_when_it_was_declared(package):
+    using = use()
+    (package / "data.csv").write_text("1")
+    using.declare(package / "data.csv")
+    (package / "data.csv").write_text("12")
+    using.declare(package / "data.csv")
+    assert difference(using.provenance(), digests()) == f"{package / 'data.csv'} was edited", "while it was in use"
+    (package / "data.csv").unlink()
+    assert difference(using.provenance(), digests()) == f"{package / 'data.csv'} is gone"
 
 
 def test_an_edit_counts_once_it_is_loaded_and_not_before(package):
-    before = use().manifest()
+    before = use().provenance()
     (package / "learner.py").write_text("def learn():\n    return 3\n")
-    assert use().manifest() == before, "the old source is what would run"
-    assert not Present().differs(before)
+    assert use().provenance() == before, "the old source is what would run"
+    assert not difference(before, digests())
     importlib.reload(sys.modules["somebodys.learner"])
-    assert use().manifest() != before
-    assert Present().differs(before) == "somebodys/learner.py was edited"
+    assert use().provenance() != before
+    assert difference(before, digests()) == "somebodys/learner.py was edited"
 
 
-@pytest.mark.parametrize("line", ["gymnasium.make(name)", "'engram.tasks.environments.grid_maze:GridMaze'"])
-def test_what_a_trial_makes_by_name_counts(package, line):
-    importlib.import_module("engram.tasks")
-    name = "engram/tasks/environments/grid_maze.py"
-    assert name not in use().manifest()["files"]
-    (package / "learner.py").write_text(f"def learn(name):\n    {line}\n")
-    importlib.reload(sys.modules["somebodys.learner"])
-    assert name in use().manifest()["files"]
-
-
-def test_a_registered_part_counts_where_it_was_asked_for(package, toy):
-    (package / "learner.py").write_text("from engram import registry\ntoy = registry.get('experiments', 'toy')\n")
-    importlib.reload(sys.modules["somebodys.learner"])
-    manifest = use().manifest()
-    assert manifest["parts"] == {"experiments toy": "toy_experiments:experiment"}
-    assert "toy_experiments.py" in manifest["files"]
-    manifest["parts"]["experiments toy"] = "elsewhere:experiment"
-    assert Present().differs(manifest) == (
-        "experiments toy is toy_experiments:experiment, and was elsewhere:experiment"
-    )
+def test_a_module_that_was_edited_before_it_was_first_looked_at_is_not_known(package):
+    (package / "learner.py").write_text("def learn():\n    return 3\n")  # after it was loaded
+    made_by = use().provenance()
+    assert made_by["files"]["somebodys/learner.py"] == ""
+    assert difference(made_by, digests()) == "somebodys/learner.py was edited"
 
 
 def test_another_version_of_a_package_counts(package):
-    manifest = use().manifest()
-    manifest["packages"]["torch"] = "1.0"
-    assert re.fullmatch(r"torch is 2\S*, and was 1\.0", Present().differs(manifest))
+    made_by = use().provenance()
+    made_by["versions"]["torch"] = "1.0"
+    assert re.fullmatch(r"torch is 2\S*, and was 1\.0", difference(made_by, digests()))
+
+
+def test_a_worker_with_another_version_is_refused(toy, tmp_path):
+    experiment = registry.get("experiments", toy)
+    (trial,) = trials(experiment, experiment.arms("smoke"), seeds=1, arms=["momentum"])
+    prepared = prepare(trial, tmp_path, tmp_path / "a.stop")
+    job.token(prepared.stop).touch()
+    made_by = {**prepared.made_by, "versions": {**prepared.made_by["versions"], "torch": "1.0"}}
+    status = job.perform(replace(prepared, made_by=made_by))
+    assert status.state == "failed"
+    assert re.fullmatch(r"torch is 2\S* on \S+, and 1\.0 where the run was started", status.message)
 
 
 def test_code_without_a_file_is_refused(monkeypatch):
@@ -481,38 +420,11 @@ def test_a_checkpoint_of_other_code_is_left_for_that_code(toy, tmp_path):
     experiment = registry.get("experiments", toy)
     (trial,) = trials(experiment, experiment.arms("smoke"), seeds=1, arms=["momentum"])
     done = Path(engram.run(toy, **options).trials[0].folder)
-    content = {"manifest": {"files": {"toy_experiments.py": "0" * 64}, "parts": {}, "packages": {}}}
+    content = {"made_by": {"versions": {}, "parts": {}, "files": {"toy_experiments.py": "0" * 64}}}
     (done / "result.json").unlink()
     checkpoint.save(done / "checkpoint-0.safetensors", content)
-    job = prepare(trial, done.parent, tmp_path / "stop")
-    assert job.folder.path.name == f"{done.name}.2"
-    assert job.differs == "toy_experiments.py was edited"
+    prepared = prepare(trial, done.parent, tmp_path / "stop")
+    assert prepared.folder.path.name == f"{done.name}.2"
+    assert prepared.differs == "toy_experiments.py was edited"
     (done / "checkpoint-0.safetensors").unlink()
     assert prepare(trial, done.parent, tmp_path / "stop").folder.path == done
-
-
-def test_an_output_of_a_fixed_name_is_no_input_of_the_next_trial(package):
-    output = package / "output.txt"
-    (package / "learner.py").write_text(
-        f"def learn():\n    with open({str(output)!r}, 'w') as file:\n        file.write('1')\n"
-    )
-    importlib.reload(sys.modules["somebodys.learner"])
-    for _ in range(2):
-        using = use()
-        sys.modules["somebodys.learner"].learn()
-        assert "output.txt" not in of_somebody(using.manifest())
-    assert "output.txt" in of_somebody(use().manifest()), "a string names it, and it may be read unnoticed"
-
-
-@pytest.mark.parametrize("name", engram.experiments())
-def test_what_an_experiment_imports_counts(name):
-    experiment = registry.get("experiments", name)
-    roots = frozenset(study.trial.__module__ for study in experiment.by_name.values())
-    modules = reach(roots, loaded.state(), frozenset()).modules
-    imported = {
-        part.__module__
-        for root in roots
-        for part in vars(sys.modules[root]).values()
-        if (inspect.isfunction(part) or inspect.isclass(part)) and part.__module__.startswith("engram.")
-    }
-    assert imported - DECLARING <= modules

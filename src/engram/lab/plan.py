@@ -1,0 +1,268 @@
+"""The plan of a run: what is asked for, and the trials that it needs, of which some are done."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.filesize import decimal
+from rich.markup import escape
+
+from engram import checks, extras
+from engram.errors import message_of
+from engram.lab.claim import Claim
+from engram.lab.experiment import Arm, Experiment
+from engram.lab.job import Job, prepare
+from engram.lab.machine import cores
+from engram.lab.monitor import duration
+from engram.lab.provenance import digests
+from engram.lab.trial import trials
+from engram.numeric import jit
+from engram.numeric.parallel import Backend, check_backend
+from engram.storage.files import runs_folder
+
+WORKER_SECONDS = 5.0  # time a worker needs for its imports
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is asked for, as the arguments of ``run``.
+
+    Attributes:
+        experiment: The experiment.
+        preset: Name of its preset.
+        changes: Settings to change from the preset.
+        seeds: Number of seeds (default: the preset's).
+        arms: Only these arms (default: all).
+        until_decided: Whether to look at the claims after each of the preset's numbers of seeds.
+        workers: Number of trials at once (default: as many as fit on the cores, if workers are worth starting).
+        engine, address: ``"loky"``, or ``"ray"`` with the address of an existing cluster.
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        reuse: Whether finished trials are taken although what made them has changed since.
+        options: Fields of ``Job``.
+
+    Raises:
+        ValueError: An argument is not as described.
+    """
+
+    experiment: Experiment
+    preset: str = "laptop"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int | None = None
+    arms: Sequence[str] | None = None
+    until_decided: bool = False
+    workers: int | None = None
+    engine: Backend = "loky"
+    address: str | None = None
+    runs: str | Path | None = None
+    device: str = "auto"
+    reuse: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checks.choice("preset", self.preset, self.experiment.presets)
+        if self.workers is not None:
+            checks.size("jobs", self.workers)
+        checks.number("checkpoint_seconds", self.options.get("checkpoint_seconds", 0.0), minimum=0)
+        if self.options.get("tensorboard") and importlib.util.find_spec("tensorboard") is None:
+            raise ValueError(f"tensorboard = True: it is not installed: {extras.install('tensorboard')}")
+        check_backend(self.engine, "engine")
+        if self.address is not None and self.engine != "ray":
+            raise ValueError(f"address = {self.address!r}: expected only with engine 'ray'")
+        if self.until_decided and self.seeds is not None:
+            looks = self.experiment.presets[self.preset].looks
+            raise ValueError(f"seeds = {self.seeds}: expected None with until_decided, which looks at {looks}")
+
+    @cached_property
+    def changed(self) -> dict[str, Any]:
+        """The changes that differ from the preset, by dotted field."""
+        return self.experiment.changed(self.preset, self.changes, self.arms)
+
+    @cached_property
+    def compared(self) -> dict[str, Arm]:
+        """The arms of the experiment at the size to run, by name."""
+        return self.experiment.arms(self.preset, self.changed)
+
+    @property
+    def looks(self) -> list[int]:
+        """The numbers of seeds after which claims are judged; empty for a fixed number of seeds."""
+        return [int(look) for look in self.experiment.presets[self.preset].looks] if self.until_decided else []
+
+    @property
+    def counts(self) -> list[int]:
+        """The numbers of seeds, one after another."""
+        return self.looks or [self.experiment.presets[self.preset].seeds if self.seeds is None else self.seeds]
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims that the run judges."""
+        return [] if self.changed else [claim for claim in self.experiment.claims if self.preset in claim.presets]
+
+    @property
+    def root(self) -> Path:
+        """The folder that the experiment is run in."""
+        return runs_folder(self.runs) / self.experiment.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a run up to one of its looks.
+
+    Attributes:
+        request: What was asked for.
+        seeds: Number of seeds of this look.
+        claims: The claims to judge as soon as their trials are done.
+        jobs: All trials so far, in the order in which results list them.
+        new: Those of them that this look adds.
+        remaining: Those that are still to be done.
+        workers: Number of trials at once.
+    """
+
+    request: Request
+    seeds: int
+    claims: Sequence[Claim]
+    jobs: Sequence[Job]
+    new: Sequence[Job]
+    remaining: Sequence[Job]
+    workers: int
+
+    @property
+    def finished(self) -> list[Job]:
+        """The trials that were done before this look's begin."""
+        begun = {job.folder.path for job in self.remaining}
+        return [job for job in self.jobs if job.folder.path not in begun]
+
+    def __str__(self) -> str:
+        """The number of trials done, the time left and the size of what will be saved, as a line with rich's markup."""
+        title = f"{self.request.experiment.name}, preset {self.request.preset}"
+        saves = self.request.options.get("keep_state", True)
+        return say_expected(title, self.new, self.workers) + (
+            saved_size(self.finished, self.remaining) if saves else ""
+        )
+
+
+def plan(
+    request: Request, stop: Path, seeds: int, claims: Sequence[Claim] | None = None, before: Plan | None = None
+) -> Plan:
+    """Plan a run up to a number of seeds.
+
+    Args:
+        request: What is asked for.
+        stop: The file whose existence asks the trials to stop.
+        seeds: Number of seeds.
+        claims: The open claims, whose arms get them (default: all that the run judges, and all arms asked for).
+        before: The plan of the look before, whose trials are done.
+
+    Raises:
+        ValueError: An arm is unknown, or some arms lack data, or a package of an extra.
+    """
+    experiment, compared = request.experiment, request.compared
+    first, done = (0, []) if before is None else (before.seeds, list(before.jobs))
+    arms = request.arms if claims is None else list(dict.fromkeys(arm for claim in claims for arm in claim.arms))
+    new_seeds = seeds - first if first else seeds  # an invalid number of seeds is reported by ``trials``
+    device = device_of(request.device)
+    todo = trials(experiment, compared, seeds=new_seeds, first=first, arms=arms, device=device)
+    loaded = digests()
+    new = [prepare(trial, request.root, stop, loaded=loaded, reuse=request.reuse, **request.options) for trial in todo]
+    order = {arm: index for index, arm in enumerate(compared)}
+    jobs = sorted([*done, *new], key=lambda job: (order[job.trial.arm], job.trial.seed))
+    remaining = unfinished(experiment, new)
+    workers = workers_for(experiment, request.preset, remaining) if request.workers is None else request.workers
+    return Plan(request, seeds, request.claims if claims is None else claims, jobs, new, remaining, workers)
+
+
+def device_of(device: str) -> str:
+    """The device to compute on: ``"cpu"`` or ``"cuda"``; ``"auto"`` is CUDA if available."""
+    checks.choice("device", device, ("auto", "cpu", "cuda"))
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda': no CUDA device is available")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that are still to be done.
+
+    Raises:
+        ValueError: Some arms lack data, or a package of an extra.
+    """
+    remaining = [job for job in jobs if not job.finished]
+    lacking: dict[str, Exception] = {}
+    for trial in {job.trial.arm: job.trial for job in remaining}.values():
+        try:
+            experiment.check_requirements(trial.config)
+        except Exception as error:
+            lacking[trial.arm] = error
+    if lacking:
+        available_arms = ",".join(dict.fromkeys(job.trial.arm for job in jobs if job.trial.arm not in lacking))
+        advice = f"\nWithout it you can run: --arms {available_arms}" if available_arms else ""
+        arms = ", ".join(lacking)
+        why = message_of(next(iter(lacking.values()))).partition(": ")[2]
+        raise ValueError(f"{experiment.name} cannot run {arms} here: {why}{advice}")
+    return remaining
+
+
+def workers_for(experiment: Experiment, preset: str, unfinished: Sequence[Job]) -> int:
+    """The number of trials to run at once: as many as fit on the cores, if workers are worth starting.
+
+    Args:
+        experiment: The experiment.
+        preset: Name of its preset; with smoke, trials without a record are assumed to be short.
+        unfinished: The unfinished jobs.
+    """
+    unknown = 0.0 if preset == "smoke" else WORKER_SECONDS
+    expected = sum(unknown if math.isnan(job.trial.seconds) else job.trial.seconds for job in unfinished)
+    return max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS)))
+
+
+def say_expected(title: str, jobs: Sequence[Job], workers: int) -> str:
+    """The number of trials done and the time left, as a line with rich's markup.
+
+    Args:
+        title: Title of the run.
+        jobs: All trials.
+        workers: Number of trials at once.
+    """
+    unfinished = [job for job in jobs if not job.finished]
+    begin = f"[bold]{title}[/]: {len(jobs)} trials, {len(jobs) - len(unfinished)} done; "
+    taken = [f"{count} taken although {escape(why)}" for why, count in reused(jobs).items()]
+    if not unfinished:
+        return begin + ", ".join(["nothing to do", *taken])
+    workers = min(workers, len(unfinished))
+    unknown = list(dict.fromkeys(job.trial.arm for job in unfinished if math.isnan(job.trial.seconds)))
+    known_seconds = sum(job.trial.seconds for job in unfinished if not math.isnan(job.trial.seconds)) / workers
+    time = f"expected time {duration(known_seconds)}" if known_seconds else "expected time unknown"
+    unknown_arms = (
+        ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
+    )
+    time += f" (no record yet for {unknown_arms})" if unknown else ""
+    again = Counter(job.differs for job in unfinished if job.differs)
+    time = ", ".join([time, *(f"{count} again since {escape(why)}" for why, count in again.items()), *taken])
+    compiling = "" if jit.is_any_compiled() else ", and up to a minute more if kernels have to be compiled,"
+    return f"{begin}{time}{compiling} with {workers} at once"
+
+
+def reused(jobs: Sequence[Job]) -> dict[str, int]:
+    """How many finished trials are taken although something has changed since, by what has."""
+    return dict(Counter(job.differs for job in jobs if job.finished and job.differs))
+
+
+def saved_size(finished: Sequence[Job], unfinished: Sequence[Job]) -> str:
+    """The size of the state that the remaining trials will save, as far as finished trials of their arms show it.
+
+    The networks of a trial are known only after it has prepared its data, which may take half a minute.
+    """
+    sizes = {job.trial.arm: job.folder.kept_bytes() for job in finished}
+    known_sizes = [sizes[job.trial.arm] for job in unfinished if job.trial.arm in sizes]
+    if len(known_sizes) == len(unfinished) and not sum(known_sizes):
+        return ""
+    at_least = f"at least {decimal(sum(known_sizes))}, " if sum(known_sizes) else ""
+    size = decimal(sum(known_sizes)) if len(known_sizes) == len(unfinished) else f"{at_least}each trial prints its size"
+    return f"; saves the trained networks ({size}; --no-keep-state: none)"

@@ -1,0 +1,72 @@
+"""Sums over many samples, steps or perturbations in half precision, held to double precision."""
+
+import pytest
+import torch
+from torch import nn
+
+from engram import registry
+from engram.nn import BatchOnlyNorm, LeakyRNN, ReadoutNetwork, freeze_norms
+from engram.rules import Reinforce, apply_rule, output_loss
+from engram.rules.loss import loss_and_error
+from engram.rules.temporal import RTRL, EProp
+
+TOLERANCE = {"pc-strict": 0.15}  # its values move in small steps, in the precision of the network
+OTHER_NETWORKS = {"reinforce", "eprop", "eprop-adaptive", "eprop-random", "rtrl"}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def network(dtype):
+    torch.manual_seed(0)
+    layers = nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 10), nn.Tanh(), nn.Linear(10, 3)
+    return nn.Sequential(*layers).to(torch.bfloat16).to(dtype)
+
+
+@pytest.mark.parametrize("name", sorted({*registry.names("learning_rules")} - OTHER_NETWORKS))
+@pytest.mark.parametrize("classes", [True, False], ids=["classes", "values"])
+def test_a_batch_of_thousands_gives_the_gradient_of_double_precision(name, classes):
+    rule = registry.get("learning_rules", name)()
+    x = (torch.randn(4096, 6, generator=seeded(1)) + 0.5).bfloat16()
+    target = (x[:, 0] > 0).long() if classes else torch.randn(4096, 3, generator=seeded(2)).bfloat16()
+    grads = {}
+    for dtype in (torch.bfloat16, torch.float64):
+        model, cast = network(dtype), (target if classes else target.to(dtype))
+        grads[dtype] = apply_rule(rule, model, x.to(dtype), cast, rule.init(model, seeded())).grads
+    for key, expected in grads[torch.float64].items():
+        grad = grads[torch.bfloat16][key]
+        assert grad.dtype == torch.bfloat16
+        assert (grad.double() - expected).norm() <= TOLERANCE.get(name, 0.05) * expected.norm(), key
+
+
+def test_a_running_mean_of_the_reward_moves_in_small_steps():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid(), nn.Linear(3, 2)).bfloat16()
+    with torch.no_grad():
+        model[2].bias.copy_(torch.tensor([100.0, 0.0]))  # always the first class
+    rule = Reinforce(rate=0.002)
+    state = rule.init(model, seeded())
+    for _ in range(500):
+        state = rule.update(model, torch.zeros(4, 2).bfloat16(), torch.zeros(4).long(), state).state
+    assert float(state.baseline) == pytest.approx(1 - 0.998**500, abs=1e-4)
+
+
+def test_a_loss_is_a_mean_whatever_the_sum():
+    output, target = torch.full((4096, 3), 10.0, dtype=torch.float16), torch.zeros(4096, 3, dtype=torch.float16)
+    for loss in (output_loss(output, target), loss_and_error(output, target)[0]):
+        assert loss.dtype == torch.float16
+        assert float(loss) == 150
+
+
+@pytest.mark.parametrize("rule", [EProp(), EProp.adaptive(), RTRL()], ids=repr)
+def test_traces_in_half_precision_are_refused_by_name(rule):
+    net = ReadoutNetwork(LeakyRNN(2, 3, generator=seeded()), 2, generator=seeded()).bfloat16()
+    with pytest.raises(ValueError, match=r"dtype = torch.bfloat16: expected torch.float32 or torch.float64"):
+        rule.init(net, seeded())
+
+
+def test_fixed_statistics_keep_the_digits_of_a_difference():
+    samples = (100 + torch.arange(8.0) / 2)[:, None]
+    model = nn.Sequential(BatchOnlyNorm())
+    freeze_norms(model, samples + 0.1)
+    torch.testing.assert_close(model(samples.bfloat16()).float(), model(samples), rtol=1 / 128, atol=1e-6)
