@@ -29,7 +29,8 @@ from engram.recording import tables
 from engram.standings import crossings
 from engram.standings.comparison import standing_of_records
 from engram.standings.kinds import KINDS
-from engram.standings.page import STYLE, TITLES, body
+from engram.standings.names import KINDS_IN_WORDS
+from engram.standings.page import STYLE, body, overview
 from engram.standings.recorded import all_records
 from engram.standings.standing import Standing
 from engram.tasks.meta import draw, explain, sample
@@ -160,7 +161,7 @@ def on_config(config: Any) -> Any:
         {theme.capitalize(): [{title: f"gallery/{name}.md"} for name, title in named.items()]}
         for theme, named in THEMES.items()
     ]
-    pages = [{"All kinds": "standings.md"}, *({TITLES[kind]: f"standings/{kind}.md"} for kind in KINDS)]
+    pages = [{"All kinds": "standings.md"}, *({KINDS_IN_WORDS[kind]: f"standings/{kind}.md"} for kind in KINDS)]
     place = next(number for number, entry in enumerate(groups["Gallery"]) if "Standings" in entry)
     groups["Gallery"][place] = {"Standings": pages}
     groups["Reference"][1:1] = [{module.removeprefix("engram."): f"reference/{module}.md"} for module in REFERENCE]
@@ -238,6 +239,9 @@ def _runs(reference: str) -> str:
         for name in engram.experiments():
             counts.update(recorded(name).get(tables.PRESET, {}).get("verdicts", {}))
         return f"<p>At laptop scale <b>{counted(counts)}</b> so far.</p>"
+    if reference == "overview":
+        tables = {kind: (scores, f"standings/{kind}.html") for kind in KINDS if (scores := shipped(kind))}
+        return f'<div class="run">{overview(tables)}</div>'
     if reference == "cards":
         of = {name: (theme, title) for theme, named in THEMES.items() for name, title in named.items()}
         shown = [(name, section) for name in of for section in recorded(name).values()]
@@ -299,18 +303,13 @@ def changes() -> str:
 
 
 def standings() -> str:
-    """Return the page that lists the kinds of parts, with a summary of the shipped results of each."""
-    sections = []
-    for kind, title in TITLES.items():
-        scores = shipped(kind)
-        shown = "Not recorded yet." if scores is None else scores.paragraph
-        sections.append(f"## [{title}](standings/{kind}.md)\n\n{shown}")
+    """Return the page that lists the kinds of parts, with the leader of each in the shipped results."""
     return "\n\n".join(
         [
             "# Standings",
-            "These pages compare the methods of the library on the tasks of their kind, each at a rate chosen by "
+            "These pages compare the parts of the library on the tasks of their kind, each at a rate chosen by "
             "validation. [Where does my method stand?](compare.md) shows how to compare a method of your own.",
-            *sections,
+            "[[overview]]",
         ]
     )
 
@@ -319,9 +318,11 @@ def standing_page(kind: str) -> str:
     """Return the page that ranks the registered parts of a kind, from the results that ship."""
     scores, command = shipped(kind), f"engram compare {kind.replace('_', '-')}"
     if scores is None:
-        return f"# {TITLES[kind]}\n\nNot recorded yet: `{command}` runs the comparison."
+        return f"# {KINDS_IN_WORDS[kind]}\n\nNot recorded yet: `{command}` runs the comparison."
     about = f"`{command}` shows this table in a terminal; the [guide](../compare.md) shows how to add your own method."
-    return "\n\n".join([FIGURES.format("../"), f"# {TITLES[kind]}", scores.paragraph, about, f"[[standing/{kind}]]"])
+    return "\n\n".join(
+        [FIGURES.format("../"), f"# {KINDS_IN_WORDS[kind]}", scores.paragraph, about, f"[[standing/{kind}]]"]
+    )
 
 
 @cache

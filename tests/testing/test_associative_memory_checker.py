@@ -127,7 +127,7 @@ class Network(Table):
 
     def __init__(self, units, *, generator=None):
         super().__init__(units, generator=generator)
-        self.layer, self.count = torch.nn.Linear(units, 16, bias=False), None
+        self.layer, self.count = torch.nn.utils.skip_init(torch.nn.Linear, units, 16, bias=False), None
         torch.nn.init.zeros_(self.layer.weight)
 
     def store(self, patterns):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
@@ -11,32 +12,29 @@ from plotly.offline import get_plotlyjs
 from engram.lab.experiment import Task
 from engram.lab.report import plot, script, style
 from engram.standings.figures import figures_of
+from engram.standings.names import KINDS_IN_WORDS, full_name
 from engram.standings.scores import Entry, Scores
 from engram.version import __version__
 
-TITLES = {
-    "learning_rules": "Learning rules",
-    "continual_methods": "Continual methods",
-    "optimizers": "Optimisers",
-    "replacement_policies": "Replacement policies",
-    "agents": "Agents",
-    "associative_memories": "Associative memories",
-    "similarity_measures": "Measures of similarity",
-    "curiosities": "Curiosities",
-    "plasticity_rules": "Plasticity rules",
-}
-
-
 STYLE = """
+.run > .scroll { overflow-x: auto }
 table.standing td, table.standing th { text-align: right }
 table.standing td:first-child, table.standing th:first-child { text-align: left }
 table.standing tr.own td:first-child { font-weight: 700; color: #D55E00 }
 table.standing th { overflow-wrap: normal }
+table.standing td:first-child small { display: block; font-weight: 400; color: var(--soft) }
+table.standing thead th:last-child, table.standing td:last-child { padding-left: 1em }
+table.overview td, table.overview th { text-align: left; overflow-wrap: normal }
+table.overview td.number, table.overview th.number { text-align: right }
 @media (max-width: 40em) {
-  .run table.standing { font-size: 9px }
-  .run table.standing :is(th, td) { padding: 2px 1px }
+  .run table.standing { font-size: 10px }
+  .run table.standing :is(th, td) { padding: 2px 3px; min-width: 2.6em }
+  .run table.standing :is(th, td):first-child { min-width: 7.5em; position: sticky; left: 0; background: Canvas }
+  .run table.standing :is(thead th, td):last-child { padding-left: 8px }
   .run table.standing thead th + th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left }
   .run > .scroll table.standing td:not(.soft, :first-child) { white-space: nowrap }
+  .run table.overview { font-size: 12px }
+  .run table.overview :is(th, td) { padding: 4px }
 }
 """
 
@@ -47,7 +45,7 @@ def page(scores: Scores) -> str:
         _environment()
         .get_template("page.html")
         .render(
-            title=", ".join(scores.own) or TITLES[scores.kind],
+            title=", ".join(scores.own) or KINDS_IN_WORDS[scores.kind],
             body=body(scores),
             css=style() + STYLE,
             plotlyjs=get_plotlyjs(),
@@ -64,12 +62,38 @@ def body(scores: Scores) -> str:
         .get_template("body.html")
         .render(
             standing=scores,
-            kind=TITLES[scores.kind].lower(),
+            kind=KINDS_IN_WORDS[scores.kind].lower(),
             rows=[_row(scores, candidate) for candidate in scores.by_rank],
             details={task.name: _details(scores, task) for task in scores.tasks},
             figures={name: plot(figure) for name, figure in figures_of(scores).items()},
         )
     )
+
+
+def overview(standings: Mapping[str, tuple[Scores, str]]) -> str:
+    """A table of all kinds: the candidate with the best mean rank, and how many others may be as good.
+
+    Args:
+        standings: The standing of each kind, with the address of its page.
+    """
+    rows = [
+        {"kind": KINDS_IN_WORDS[kind], "link": link, **_leader(scores)} for kind, (scores, link) in standings.items()
+    ]
+    return _environment().get_template("overview.html").render(rows=rows)
+
+
+def _leader(scores: Scores) -> dict[str, Any]:
+    order = scores.ranks
+    best, *others = order.mean
+    n_tied = sum(order.mean[other] - order.mean[best] < order.critical for other in others)
+    return {
+        "name": full_name(scores.kind, best),
+        "short": best,
+        "rank": f"{order.mean[best]:.1f}",
+        "tied": "all others" if n_tied == len(others) else f"{n_tied} of {len(others)} others",
+        "candidates": len(scores.candidates),
+        "tasks": len(scores.tasks),
+    }
 
 
 def _environment() -> jinja2.Environment:
@@ -115,6 +139,7 @@ def _row(scores: Scores, candidate: str) -> dict[str, Any]:
     mean = scores.ranks.mean.get(candidate)
     return {
         "candidate": candidate,
+        "name": full_name(scores.kind, candidate),
         "own": candidate in scores.own,
         "trivial": any(task.trivial == candidate for task in scores.tasks),
         "cells": cells,
