@@ -302,7 +302,7 @@ def test_a_parameter_without_axes_has_an_importance():
     assert fisher_diagonal(Scaled(), [torch.eye(2)])["scale"].shape == ()
 
 
-def test_importances_are_measured_without_autocast():
+def test_importances_are_measured_full_precision():
     torch.manual_seed(0)
     net, x = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4)), torch.randn(20, 3)
     expected = fisher_diagonal(net, [x])

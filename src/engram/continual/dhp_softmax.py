@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.types import Device
 
 from engram import checks
-from engram.nn.sequence import check_precision, precise, without_autocast
+from engram.nn.sequence import check_precision, full_precision, precise
 
 
 class DHPSoftmax(nn.Module):
@@ -140,7 +140,7 @@ class DHPSoftmax(nn.Module):
         checks.tensor("input", input, ("batch", self.in_features), like=self.weight)
         if target is not None:
             target = precise(target, self.weight)
-        with without_autocast(input.device):
+        with full_precision(input.device):
             trace = self.trace
             if self.training and not self._frozen:
                 if target is None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.continual.parameters import Select, slow_parameters
 from engram.meta.per_sample import at_least_single, power_sums
-from engram.nn.sequence import without_autocast
+from engram.nn.sequence import full_precision
 
 Data = Iterable[Any]
 FISHERS = ("auto", "all", "sample", "true", "predicted")
@@ -197,7 +197,7 @@ def _evaluated(model: nn.Module, device: torch.device) -> Iterator[None]:
     model.eval()
     try:
         with ExitStack() as stack:
-            stack.enter_context(without_autocast(device))
+            stack.enter_context(full_precision(device))
             if any(isinstance(module, nn.RNNBase) for module, _ in modes):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # type: ignore[no-untyped-call]
             if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module, _ in modes):

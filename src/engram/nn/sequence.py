@@ -67,11 +67,6 @@ def check_precision(parameter: Tensor) -> None:
         )
 
 
-def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """A context in which ``torch.autocast`` is off for this device."""
-    return torch.autocast(device.type, enabled=False) if autocast(device) else nullcontext()
-
-
 def autocast(device: torch.device) -> bool:
     """Whether ``torch.autocast`` is enabled for this device."""
     return device.type != "meta" and torch.is_autocast_enabled(device.type)
