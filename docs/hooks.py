@@ -14,12 +14,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import crossings
 import gymnasium
 import house
 import notebooks
 import numpy as np
-import results
 from mkdocs.structure.files import File, Files
 from mkdocs.utils import get_relative_url
 from PIL import Image
@@ -27,6 +25,8 @@ from plotly.offline import get_plotlyjs
 
 import engram
 from engram.lab import report
+from engram.recording import tables
+from engram.standings import crossings
 from engram.standings.comparison import standing_of_records
 from engram.standings.kinds import KINDS
 from engram.standings.page import STYLE, TITLES, body
@@ -236,7 +236,7 @@ def _runs(reference: str) -> str:
     if reference == "standings":
         counts: Counter[str] = Counter()
         for name in engram.experiments():
-            counts.update(recorded(name).get(results.PRESET, {}).get("verdicts", {}))
+            counts.update(recorded(name).get(tables.PRESET, {}).get("verdicts", {}))
         return f"<p>At laptop scale <b>{counted(counts)}</b> so far.</p>"
     if reference == "cards":
         of = {name: (theme, title) for theme, named in THEMES.items() for name, title in named.items()}
@@ -256,7 +256,7 @@ def _runs(reference: str) -> str:
 def recorded(name: str) -> dict[str, dict[str, Any]]:
     """Return the sections that show the records of an experiment, by preset."""
     experiment = engram.registry.get("experiments", name)
-    runs = results.recorded(name)
+    runs = tables.recorded(name)
     return {preset: report.section(experiment, run, curves=not notebooks.QUICK) for preset, run in runs.items()}
 
 
@@ -284,7 +284,7 @@ def gallery() -> str:
 
 def changes() -> str:
     """Return the verdicts that differ from those of the last released version."""
-    since = results.last_release()
+    since = tables.last_release()
     if since is None:
         return (
             f"No version before {engram.__version__} was released. From the next version on, this section lists each "
@@ -293,7 +293,7 @@ def changes() -> str:
     titles = {name: title for named in THEMES.values() for name, title in named.items()}
     lines = [
         f"- [{titles[name]}](gallery/{name}.md), `{claim}`: {was or 'not there'} in {since}, now {now or 'not there'}"
-        for name, claim, was, now in results.changed_since(since)
+        for name, claim, was, now in tables.changed_since(since)
     ]
     return "\n".join(lines) or f"Every verdict is the same as in version {since}."
 
@@ -336,7 +336,7 @@ def experiment_page(name: str) -> str:
     experiment = engram.registry.get("experiments", name)
     blocks = [FIGURES.format("../"), f"# {experiment.summary}"]
     if not recorded(name):
-        why = results.waits(name).capitalize()
+        why = tables.waits(name).capitalize()
         blocks += [f"{experiment.paper}.", f"{why}: `engram run {name} --until-decided`."]
     for preset in recorded(name):
         blocks += [f"## Preset {preset}"] * (len(recorded(name)) > 1) + [f"[[{name}/{preset}]]"]

@@ -23,7 +23,7 @@ def test_systems_of_two_speeds_are_told_apart_by_dynamics_and_not_by_shape():
     assert result["dsa_ratio"] > 10
     assert result["procrustes_silhouette"] == pytest.approx(0, abs=1e-6)
     # Angle between rotations by a and b: a - b.
-    assert result["distances"][0][2] == pytest.approx(0.9, abs=1e-4)
+    assert result["shown"]["distances"][0][2] == pytest.approx(0.9, abs=1e-4)
 
 
 def test_distances_along_an_order_are_angles_to_the_first():
@@ -74,7 +74,7 @@ def test_spreads_of_simulated_systems_are_those_about_the_means_of_conditions(ne
 def test_trained_networks_are_compared(tmp_path):
     results = engram.run("dsa", preset="smoke", arms=["flip-flop"], seeds=1, runs=tmp_path, progress=False)
     (result,) = results.values("flip-flop")
-    assert result["labels"] == ["tanh"] * 2 + ["relu"] * 2 + ["gru"] * 2
+    assert result["shown"]["labels"] == ["tanh"] * 2 + ["relu"] * 2 + ["gru"] * 2
     assert -1 <= result["dsa_silhouette"] <= 1
     results.trials[0].load(nn.GRU(3, 64), "gru-1")
 

@@ -12,7 +12,7 @@ QUICK = explore.Search(queries=10, depth=3)
 def test_without_a_search_all_rewards_are_collected(new_run, planner):
     result = explore.trial(explore.Explore(planner=planner, worlds=1), new_run())
     assert 80 < result["cells"] <= result["worst"] < 400
-    assert ("frames" in result) == (planner == "greedy")
+    assert ("shown" in result) == (planner == "greedy")
 
 
 def test_all_planners_meet_the_same_worlds(new_run, monkeypatch):
@@ -49,7 +49,7 @@ def test_a_planner_that_fails_is_stopped(new_run):
 
 
 def test_frames_narrow(new_run):
-    frames = explore.trial(explore.Explore(planner="greedy", worlds=1), new_run())["frames"]
+    frames = explore.trial(explore.Explore(planner="greedy", worlds=1), new_run())["shown"]["frames"]
     unknown = [sum("a" <= cell <= "k" for cell in frame) for frame in frames]
     assert unknown == sorted(unknown, reverse=True)
     assert len(frames) > 4

@@ -17,6 +17,7 @@ import engram
 from engram.lab import Experiment, Preset, Results, Run, Study, load, setting, settings
 from engram.lab.choice import at_ends, ranking, table
 from engram.lab.folder import TrialFolder
+from engram.lab.record_files import as_record, from_record
 from engram.lab.records import COLUMNS
 from engram.lab.report import as_html, section
 from engram.lab.results import TrialResult
@@ -161,7 +162,7 @@ def test_choices_are_kept_with_the_trial_and_said_beside_the_claims(tmp_path):
     assert at_ends(results.choices) == {"outer": [said]}
     assert [results.caveats(claim) for claim in claims] == [[], [said]]
     assert load(experiment, tmp_path).choices == results.choices
-    recorded = engram.lab.records.from_record(experiment, results.record())
+    recorded = from_record(experiment, *as_record(experiment, results))
     assert [recorded.caveats(claim) for claim in claims] == [[], [said]]
     assert table(results.choices)[1] == {"arm": "outer", "what": "rate", "tried": "0.5, 1, 2", "chosen": "2 (3)"}
     page = as_html(section(experiment, results))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -18,7 +17,7 @@ from torch import nn
 import engram
 from engram.lab import CorruptFileError, Experiment, Preset, Results, Run, Study, TrialResult, setting, settings
 from engram.lab.export import export
-from engram.lab.records import from_record
+from engram.lab.record_files import as_record, from_record
 
 
 @settings
@@ -134,8 +133,8 @@ def test_a_damaged_state_is_named_and_costs_no_result(finished, damage):
 
 
 def test_what_has_no_state_says_so(toy, finished):
-    record = json.loads(json.dumps(engram.load(toy).record()))
-    recorded = from_record(engram.registry.get("experiments", toy), record).trials[0]
+    experiment = engram.registry.get("experiments", toy)
+    recorded = from_record(experiment, *as_record(experiment, engram.load(toy))).trials[0]
     broken = toy_results(misbehave="raise").trials[0]
     for stateless, message in ((recorded, "is read from a record"), (broken, "holds no finished trial")):
         with pytest.raises(ValueError, match=message):

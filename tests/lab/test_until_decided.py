@@ -14,7 +14,7 @@ import pytest
 from engram.lab import Claim, Experiment, Preset, Run, Study, judge, load, metric, run, setting, settings
 from engram.lab.claim import adjust
 from engram.lab.inference import errors_at
-from engram.lab.records import from_record
+from engram.lab.record_files import as_record, as_text, from_record
 from engram.lab.report import write_report
 
 LOOKS = (5, 10, 20, 40)
@@ -61,8 +61,7 @@ def test_only_arms_of_open_claims_are_run_with_more_seeds(tmp_path, capsys):
     assert [(claims["sure-above"].look, claims["sure-above"].confidence)] == [(1, 0.999)]
     again = load(study, tmp_path)
     assert [judged.verdict for judged in again.claims()] == [judged.verdict for judged in results.claims()]
-    record = json.loads(json.dumps(results.record()))
-    recorded = from_record(study, record).claims()
+    recorded = from_record(study, *as_record(study, results)).claims()
     assert [(judged.verdict, judged.look) for judged in recorded] == [(c.verdict, c.look) for c in results.claims()]
     page = write_report([(study, results)], tmp_path / "report.html").read_text()
     assert "--until-decided" in page
@@ -244,8 +243,8 @@ def test_results_come_back_from_a_record_as_they_were(tmp_path):
 
     asked = experiment(a={})
     listing = Experiment("listed", "Lists.", "", Study(listed, {"a": {}}), asked.presets, asked.claims, asked.figure)
-    record = run(listing, seeds=1, jobs=1, runs=tmp_path, progress=False).record()
-    (restored,) = from_record(listing, json.loads(json.dumps(record, allow_nan=False))).trials
+    record, curves = as_record(listing, run(listing, seeds=1, jobs=1, runs=tmp_path, progress=False))
+    (restored,) = from_record(listing, json.loads(as_text(record)), curves).trials
     assert restored.result["value"] == 0.1 + 0.2
     assert {name: restored.result[name] for name in exact} == exact
     assert np.isnan(restored.result["inner"]["missing"])

@@ -1,4 +1,4 @@
-"""The command line: list, show, demo, run, compare, sweep, report, export, data, doctor."""
+"""The command line: list, show, demo, run, compare, sweep, record, report, export, data, doctor."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from engram import registry
-from engram.cli import fields, looking, running
-from engram.cli.commands import Action, Compare, Data, Demo, Doctor, Export, List, Report, Run, Show, Sweep
+from engram.cli import fields, looking, recording, running
+from engram.cli.commands import Action, Compare, Data, Demo, Doctor, Export, List, Record, Report, Run, Show, Sweep
 from engram.cli.output import out, print_table
 from engram.version import __version__
 
@@ -27,13 +27,15 @@ ACTIONS: dict[type, Callable[[Any], int | None]] = {
     Show: looking.show,
     Demo: running.demo,
     Compare: running.compare,
+    Record: recording.record,
     Report: running.report,
     Export: running.export,
     Data: looking.data,
     Doctor: looking.doctor,
 }
 COMMANDS = {
-    kind.__name__.lower(): kind for kind in (List, Show, Demo, Run, Compare, Sweep, Report, Export, Data, Doctor)
+    kind.__name__.lower(): kind
+    for kind in (List, Show, Demo, Run, Compare, Sweep, Record, Report, Export, Data, Doctor)
 }
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
@@ -42,6 +44,7 @@ Command = (
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Record, tyro.conf.subcommand("record")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Data, tyro.conf.subcommand("data")]

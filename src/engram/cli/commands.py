@@ -181,6 +181,29 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Record:
+    """Run what the records of experiments lack, and write the records, and the tables made from them.
+
+    For who maintains an experiment. A record with open claims gets the seeds of their next looks, after a trial of each
+    arm has given the record's numbers again. An experiment without a record, or changed since, is run whole. Without
+    names, only the tables and pictures of engram's own repository are written.
+    """
+
+    names: Names = ()
+    """Names of the experiments."""
+    preset: str = "laptop"
+    """Size, as for `engram run`."""
+    at_most: Text = None
+    """Time for each experiment, such as 90s, 60m or 2h, after which no look starts."""
+    jobs: Count = None
+    """How many trials at once (default: as many as fit on the cores)."""
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+    release: Flag = False
+    """Also store the verdicts as those of this version, before it is tagged."""
+
+
+@dataclass(frozen=True)
 class Report:
     """Write the last runs, or the run records included in engram, as one HTML file that opens offline."""
 

@@ -41,7 +41,7 @@ def run(command: Run, field_options: list[str]) -> int:
         names = ", ".join(registry.experiments())
         raise ValueError(f"no experiment named (write the names before the config fields); known: {names}")
     options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
-    options["at_most"] = None if command.at_most is None else _seconds(command.at_most)
+    options["at_most"] = None if command.at_most is None else seconds(command.at_most)
     # Everything is checked before anything runs.
     changes = {name: fields.changes(find_experiment(name), command.preset, field_options) for name in command.names}
     code = 0
@@ -119,7 +119,7 @@ def sweep(command: Sweep, field_options: list[str]) -> int:
     return EXIT_FAILURE if "failed" in states else 0
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     """The seconds of a time such as 90s, 60m or 2h."""
     units = {"s": 1, "m": 60, "h": 3600}
     if (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)) is None:

@@ -9,6 +9,7 @@ among frontiers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -193,7 +194,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         cuts = rows[:, MEASURES.index("cuts")].sum()
         result["at_door"] = float(rows[:, MEASURES.index("at_door")].sum() / cuts) if cuts else 0.0
     elif config.criterion == "zscore" and config.recall and config.other_maps and config.taste != "any":
-        result["picture"] = picture(worlds[0], walk_of(config, worlds[0]))
+        result["shown"] = picture(worlds[0], walk_of(config, worlds[0]))
     return result
 
 
@@ -271,7 +272,7 @@ claims = [
 ]  # fmt: skip
 
 
-def layer(picture: dict[str, Any], frame: int) -> np.ndarray:
+def layer(picture: Mapping[str, Any], frame: int) -> np.ndarray:
     """The known cells up to a frame: 0 unknown, 1 a wall, higher values the map that first saw an empty cell."""
     codes, owner, wall = (
         np.array([[ord(cell) for cell in row] for row in picture[key]]) for key in ("frame", "owner", "wall")
@@ -280,7 +281,7 @@ def layer(picture: dict[str, Any], frame: int) -> np.ndarray:
     return np.where(is_seen, np.where(wall == ord("#"), 1, 2 + (owner - 48) % (len(PALETTE) - 2)), 0).astype(np.uint8)
 
 
-def traces(pictures: list[dict[str, Any]], frame: int) -> list[Any]:
+def traces(pictures: Sequence[Mapping[str, Any]], frame: int) -> list[Any]:
     """A heat map of the known cells in each picture, and the path so far."""
     n_colours = len(PALETTE) - 2
     shades = ["#1a1a1a", "#8c8c8c", *PALETTE[:n_colours]]
@@ -297,7 +298,7 @@ def traces(pictures: list[dict[str, Any]], frame: int) -> list[Any]:
 def figure(results: Results) -> go.Figure:
     """The explorers' knowledge of one maze over time, with a colour for each of FARMap's maps."""
     shown_arms = [arm for arm in ("farmap", "frontier") if arm in results.arms]
-    pictures = [results.values(arm, "picture")[0] for arm in shown_arms]
+    pictures = [results.shown(arm) for arm in shown_arms]
     titles = [f"{arm} ({picture['steps']} steps)" for arm, picture in zip(shown_arms, pictures, strict=True)]
     plot = make_subplots(1, max(1, len(shown_arms)), subplot_titles=titles, horizontal_spacing=0.04)
     for number, trace in enumerate(traces(pictures, FRAMES)):

@@ -170,7 +170,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     result["starved"] = float((mean[: units[1]] < 0.1).mean())
     result["foreign_gradient"] = foreign_gradient(net, images[: config.batch_size])
     if config.pruned == (config.activation == "triangle") and config.learning and config.threshold_rate:
-        result["filters"] = [picture(fields) for fields in receptive_fields(net)]
+        result["shown"] = {"filters": [picture(fields) for fields in receptive_fields(net)]}
     return result
 
 
@@ -289,7 +289,7 @@ def figure(results: Results) -> go.Figure:
             plot.add_scatter(x=layers, y=accuracy, opacity=0.35, line_width=0.7, showlegend=False, **line)
         plot.add_scatter(x=layers, y=accuracies.mean(0), name=arm, **line)
     for row, arm in enumerate(shown_arms, 2):
-        for column, source in enumerate(results.values(arm, "filters")[0], 1):
+        for column, source in enumerate(results.shown(arm)["filters"], 1):
             plot.add_trace(go.Image(source=source, hoverinfo="skip"), row, column)
     axis_numbers = range(2, 2 + LAYERS * len(shown_arms))
     hidden = {f"{axis}axis{number}": {"visible": False} for number in axis_numbers for axis in "xy"}

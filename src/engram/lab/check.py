@@ -25,7 +25,8 @@ from engram.lab.folder import TrialFolder
 from engram.lab.job import perform, prepare, token
 from engram.lab.laboratory import run
 from engram.lab.plan import device_of
-from engram.lab.records import from_record, load
+from engram.lab.record_files import as_record, as_text, from_record
+from engram.lab.records import load
 from engram.lab.report import write_report
 from engram.lab.results import Results
 from engram.lab.trial import trials
@@ -133,8 +134,8 @@ def _check_results(experiment: Experiment, results: Results) -> None:
     values = {judged.claim.id: judged.ours for judged in results.claims()}
     assert all(isinstance(ours, float) for ours in values.values()), f"a claim gives no number: {values}"
     assert experiment.figure(results).data, "its figure is empty"
-    record = json.loads(json.dumps(results.record()))
-    from_own_record = from_record(experiment, record)
+    record, curves = as_record(experiment, results)
+    from_own_record = from_record(experiment, json.loads(as_text(record)), curves)
     assert experiment.figure(from_own_record).data, "its figure cannot be drawn from a record"
 
 

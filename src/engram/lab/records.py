@@ -1,11 +1,8 @@
-"""The results of the last run, read from the note next to its trials, and those of a stored record."""
+"""The results of the last run, read from the note next to its trials."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +19,7 @@ from engram.lab.folder import Origin, Status, TrialFolder
 from engram.lab.job import Job
 from engram.lab.metrics import SCHEMA
 from engram.lab.metrics import read as read_metrics
-from engram.lab.results import NOT_FINITE, Results, TrialResult
+from engram.lab.results import Results, TrialResult
 from engram.storage.files import CorruptFileError, keep_aside, read_sealed, runs_folder, write_sealed
 
 NOTE = "last-run.json"
@@ -158,7 +155,7 @@ def read_back(
         [origin for trial, origin in read_trials if origin is not None and trial.folder not in failed]
     )
     all_rows = pl.concat([pl.DataFrame(schema=COLUMNS), *rows])
-    return _results(experiment, {**note, "environment": environment}, trials, all_rows)
+    return results_from(experiment, {**note, "environment": environment}, trials, all_rows)
 
 
 def _metrics(folders: Sequence[Path]) -> tuple[dict[str, pl.DataFrame], dict[str, str]]:
@@ -174,79 +171,24 @@ def _metrics(folders: Sequence[Path]) -> tuple[dict[str, pl.DataFrame], dict[str
             return dict(zip(map(str, readable), tables, strict=True)), failed
 
 
-def recorded(experiment: str | Experiment, preset: str = "laptop") -> Results:
-    """The results behind an experiment's published verdicts, read from the record that ships with it.
-
-    The record is ``results/NAME-PRESET.json`` in the nearest folder above the experiment's module that has it: the
-    folder of the experiments in an installed package, the root of the repository in a checkout.
-
-    Args:
-        experiment: The experiment, or its name in the registry.
-        preset: Name of the preset.
-
-    Raises:
-        ValueError: There is no record, or the preset's settings have changed since.
-
-    Examples:
-        >>> recorded("pattern-completion").claims()[0].verdict
-        'reproduced at laptop scale'
-    """
-    experiment = find_experiment(experiment)
-    checks.choice("preset", preset, experiment.presets)
-    path = record_path(experiment, preset)
-    if path is None:
-        raise ValueError(f"{experiment.name} has no record of preset {preset}")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    if not is_current(experiment, record):
-        raise ValueError(f"{experiment.name} has changed since its record of preset {preset}: run it")
-    return from_record(experiment, record)
-
-
-def record_path(experiment: Experiment, preset: str) -> Path | None:
-    """The record of an experiment's preset that ships with it; None if there is none."""
-    modules = dict.fromkeys(study.trial.__module__ for study in experiment.by_name.values())
-    files = [file for module in modules if (file := getattr(sys.modules.get(module), "__file__", None))]
-    paths = (above / "results" / f"{experiment.name}-{preset}.json" for file in files for above in Path(file).parents)
-    return next((path for path in paths if path.is_file()), None)
-
-
-def is_current(experiment: str | Experiment, record: Mapping[str, Any]) -> bool:
-    """Whether a record has the arms and settings that its preset has now; settings added since have their defaults."""
-    experiment = find_experiment(experiment)
-    arms = experiment.arms(record["preset"])
-    try:
-        configs_then = _configs(experiment, {**record, "arms": _read_value(record["arms"])})
-        return configs_then == {arm: preset_arm.config for arm, preset_arm in arms.items()}
-    except ValueError:  # a setting is unknown today, or out of range
-        return False
-
-
-def from_record(experiment: Experiment, record: Mapping[str, Any]) -> Results:
-    """The results in a record of ``Results.record``; the claims are judged again from its trials."""
-    trials = [
-        TrialResult(**{**trial, **{part: _read_value(trial.get(part, {})) for part in ("result", "choices")}})
-        for trial in record["trials"]
-    ]
-    rows = [
-        (curve["arm"], curve["seed"], step, curve["metric"], math.nan if value is None else value)
-        for curve in record["curves"]
-        for step, value in zip(curve["step"], curve["value"], strict=True)
-    ]
-    settings = {name: _read_value(record[name]) for name in ("changed", "arms")}
-    results = _results(experiment, {**record, **settings}, trials, pl.DataFrame(rows, schema=COLUMNS, orient="row"))
-    return replace(results, is_recorded=True)
-
-
-def _results(
+def results_from(
     experiment: Experiment, stored: Mapping[str, Any], trials: Sequence[TrialResult], metrics: pl.DataFrame
 ) -> Results:
+    """The results of an experiment.
+
+    Args:
+        experiment: The experiment.
+        stored: The settings of the run, as a ``Note`` has them, and its environment.
+        trials: Its trials.
+        metrics: Their metrics.
+    """
     return Results(
         experiment=experiment.name,
         claimed=experiment.claims,
         headline=experiment.headline,
         preset=stored["preset"],
         changed=stored["changed"],
-        configs=_configs(experiment, stored),
+        configs=configs_of(experiment, stored),
         seeds=stored["seeds"],
         trials=trials,
         metrics=metrics,
@@ -256,16 +198,7 @@ def _results(
     )
 
 
-def _read_value(value: Any) -> Any:
-    """A value of a record, in which words stand for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {name: _read_value(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_read_value(item) for item in value]
-    return float(value) if value in NOT_FINITE.values() else value
-
-
-def _configs(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any]:
+def configs_of(experiment: Experiment, stored: Mapping[str, Any]) -> dict[str, Any]:
     """The config of each arm of a run; raises ValueError if the experiment has changed since."""
     checks.choice("preset", stored["preset"], experiment.presets)
     return {arm: configs.from_dict(experiment.study_of(arm).settings, fields) for arm, fields in stored["arms"].items()}
@@ -276,7 +209,7 @@ def _check(experiment: Experiment, note: Note, path: Path) -> None:
     if note["experiment"] != experiment.name:
         raise ValueError(f"it is of {note['experiment']}")
     arms = experiment.arms(note["preset"], note["changed"])
-    for arm, config in _configs(experiment, note).items():
+    for arm, config in configs_of(experiment, note).items():
         if arm not in arms or config != arms[arm].config:
             current = arms[arm].config if arm in arms else "left out"
             raise OldRunError(path, f"arm {arm} was {config}, and is now {current}")

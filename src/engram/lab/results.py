@@ -1,4 +1,4 @@
-"""The results of a run: its trials, their metrics as one frame, the verdicts; and the small record that is stored."""
+"""The results of a run: its trials, their metrics as one frame, and the verdicts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from engram.lab.claim import Claim, JudgedClaim, adjust, as_html, judge
 from engram.lab.config import to_dict
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import set_state
-from engram.lab.metrics import windows
 from engram.storage.files import finite_or_none
 from engram.verdicts import BAD
 
 T = TypeVar("T")
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
-CURVE_POINTS = 50
 NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-"""How a record, which is JSON, holds results that are not finite."""
+"""How JSON holds numbers that are not finite."""
+SHOWN = "shown"
+"""The result that holds what the figures draw of a single trial; a record has it only for the first seed of an arm."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,13 @@ class Results:
         results: list[Any] = [of_seed[arm] for of_seed in self.by_seed.values() if arm in of_seed]
         return [functools.reduce(lambda outer, key: outer[key], keys, result) for result in results]
 
+    def shown(self, arm: str) -> Mapping[str, Any]:
+        """What the first finished trial of an arm shows, its result ``"shown"``; empty if there is none.
+
+        A record keeps it for the first seed of each arm, so pictures and matrices that only figures draw belong there.
+        """
+        return next((of_seed[arm].get(SHOWN, {}) for of_seed in self.by_seed.values() if arm in of_seed), {})
+
     @functools.cached_property
     def choices(self) -> dict[str, list[Mapping[str, Choice]]]:
         """The choices of the finished trials of each arm by ``run.choose``, in the order of their seeds."""
@@ -267,29 +274,6 @@ class Results:
         }
         return finite_or_none(content)  # type: ignore[no-any-return]
 
-    def record(self) -> dict[str, Any]:
-        """The run as a small record to commit: as ``to_json``, with shorter learning curves and without paths."""
-        content = self.to_json()
-        for trial, exact in zip(content["trials"], self.trials, strict=True):
-            trial["result"] = {name: _stored(value) for name, value in exact.result.items()}
-            trial["seconds"] = round(trial["seconds"], 1)
-            trial["choices"] = {name: _rounded(dict(choice)) for name, choice in trial["choices"].items()}
-            for name in ("folder", "message", *["choices"] * (not trial["choices"])):
-                del trial[name]
-        content["curves"] = [
-            {
-                "arm": arm,
-                "metric": metric,
-                "seed": seed,
-                "step": curve["step"].to_list(),
-                "value": [_rounded(value) for value in curve["value"]],
-            }
-            for (arm, metric), rows in self.metrics.group_by("arm", "metric", maintain_order=True)
-            for (seed,), curve in windows(rows, CURVE_POINTS).group_by("seed", maintain_order=True)
-        ]
-        del content["claims"]
-        return finite_or_none(content)  # type: ignore[no-any-return]
-
 
 def in_words(value: Any) -> Any:
     """Settings with words for numbers that are not finite, which JSON does not have.
@@ -303,24 +287,3 @@ def in_words(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: in_words(item) for name, item in value.items()}
     return [in_words(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _stored(value: Any) -> Any:
-    """A result as JSON values: single numbers exactly, since claims are judged by them; those in lists rounded."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else NOT_FINITE[str(value)]
-        case dict():
-            return {name: _stored(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_stored(_rounded(item)) for item in value]
-    return value
-
-
-def _rounded(value: Any) -> Any:
-    """Round floats to 6 significant digits, which keeps a record small."""
-    if isinstance(value, dict):
-        return {name: _rounded(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value

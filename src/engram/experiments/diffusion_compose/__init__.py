@@ -322,7 +322,7 @@ def shown(frames: Float[Tensor, "checks images size size"], sheets: Float[np.nda
     """The data of the figure: images during training, with a digit per pixel, and representations."""
     digits = ((frames.clamp(-1, 1) + 1) * 4.5).round().to(torch.uint8)
     texts = ["".join(map(str, frame.flatten().tolist())) for frame in digits]
-    return {"frames": texts, "sheets": sheets.round(2).tolist()}
+    return {"shown": {"frames": texts, "sheets": sheets.round(2).tolist()}}
 
 
 @settings
@@ -367,8 +367,8 @@ def figure(results: Results) -> go.Figure:
     for arm, color in colors(["square", "band-x", "band-y"]).items():
         add_line(plot, results, arm, "accuracy", place=(1, 3), name=arm, line_color=color)
     plot.update_xaxes(title="step", row=1, col=3).update_yaxes(range=[0, 1.02], row=1, col=3)
-    for result in results.values("balanced")[:1]:
-        frames = list(zip(map(picture, result["frames"]), result["sheets"], strict=True))
+    if animation := results.shown("balanced"):
+        frames = list(zip(map(picture, animation["frames"]), animation["sheets"], strict=True))
         first_trace = len(plot.data)
         plot.add_traces(snapshot(*frames[-1]), rows=[1] * 3, cols=[1, 2, 2])
         animated = list(range(first_trace, first_trace + 3))

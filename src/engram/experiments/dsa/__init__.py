@@ -78,8 +78,8 @@ presets = {
 
 def figure(results: Results) -> go.Figure:
     """The distances between the systems with the same geometry for the first seed, and an MDS map of them."""
-    result = results.values("same-geometry")[0]
-    distances, labels = np.array(result["distances"]), result["labels"]
+    shown = results.shown("same-geometry")
+    distances, labels = np.array(shown["distances"]), shown["labels"]
     plot = make_subplots(2, 1, subplot_titles=("DSA distance (radians)", "map (MDS)"), vertical_spacing=0.15)
     names = [f"{label} {number}" for number, label in enumerate(labels)]
     bar = {"y": 0.8, "len": 0.45}

@@ -72,7 +72,7 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
     if systems.raw is not None:
         by_name["raw"] = squareform(pdist(systems.raw))
         by_name["euclidean"] = squareform(pdist(np.stack([samples.ravel() for samples in systems.shapes])))
-    result: dict[str, Any] = {"labels": systems.labels, "distances": by_name["dsa"].round(5).tolist()}
+    result: dict[str, Any] = {"shown": {"labels": systems.labels, "distances": by_name["dsa"].round(5).tolist()}}
     for name, distances in by_name.items():
         result |= {f"{name}_{key}": score for key, score in separation(distances, systems).items()}
     if systems.raw is not None:

@@ -113,9 +113,8 @@ def figure(results: Results) -> go.Figure:
     """The posterior as it narrows with each observation, and the number of moves of each planner."""
     titles = "probability of reward (red), seen reward (orange)", "moves until all rewards are collected"
     plot = make_subplots(rows=1, cols=2, subplot_titles=titles, column_widths=[0.35, 0.65], horizontal_spacing=0.22)
-    first = next(arm for arm in ("same-greedy", "independent-greedy") if results.values(arm, "frames"))
-    width = results.values(first, "width")[0]
-    pictures = [picture(frame, width).tolist() for frame in results.values(first, "frames")[0]]
+    animation = results.shown("same-greedy") or results.shown("independent-greedy")
+    pictures = [picture(frame, animation["width"]).tolist() for frame in animation["frames"]]
     plot.add_trace(go.Image(z=pictures[0], hoverinfo="skip"), 1, 1)
     for arm, color in colors(results.arms).items():
         if arm != "recovery":

@@ -100,7 +100,7 @@ def trial(config: Explore, run: Run) -> dict[str, Any]:
             ended = terminated or truncated
         n_moves[number] = info["cells_moved"]
         run.log(number + 1, cells=float(n_moves[: number + 1].mean()))
-    animation = {"frames": frames, "width": ALCOVES[0] * 3 + 4} if frames else {}
+    animation = {"shown": {"frames": frames, "width": ALCOVES[0] * 3 + 4}} if frames else {}
     return {"cells": float(n_moves.mean()), "worst": float(n_moves.max()), **animation}
 
 

@@ -1,16 +1,17 @@
-"""The page of crossings: questions that combine several systems, answered from the records of experiments."""
+"""Crossings: questions that combine several systems, answered from the records of experiments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import results
 from scipy.stats import rankdata
 
 from engram import registry
-from engram.lab import Results
+from engram.lab import CorruptFileError, Results, recorded
 from engram.lab.experiment import Task
 from engram.lab.inference import estimate
 from engram.standings.comparison import shipped_row
@@ -48,16 +49,19 @@ class Crossing(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
+@cache
 def record_of(name: str) -> Results:
     """The record of an experiment at laptop size.
 
     Raises:
-        LookupError: It has none.
+        LookupError: It has none, or has changed since.
     """
     try:
-        return results.recorded(name)[results.PRESET]
-    except KeyError:
-        raise LookupError(f"[{name}](gallery/{name}.md): {results.waits(name)}") from None
+        return recorded(name)
+    except CorruptFileError:
+        raise
+    except ValueError as error:
+        raise LookupError(str(error)) from None
 
 
 def cell(values: Sequence[float]) -> str:
@@ -176,10 +180,10 @@ def difficulty_of_tasks() -> Crossing:
     solved = []
     for kind in KINDS:
         for experiment, task in tasks_of(kind):
-            record = results.recorded(experiment.name).get(results.PRESET)
             shipped = shipped_row(experiment, task)
             reached = {candidate: [*entry.values.values()] for candidate, entry in shipped.items()}
-            reached |= {} if record is None else reached_in(record, task)
+            with suppress(LookupError):
+                reached |= reached_in(record_of(experiment.name), task)
             if len(reached) < 2:
                 continue
             best = (max if task.maximize else min)(reached, key=lambda candidate: float(np.mean(reached[candidate])))
@@ -225,7 +229,7 @@ def page() -> str:
         try:
             answer, columns, rows = crossing()
         except LookupError as error:
-            sections += [f"## {question}", f"No answer yet. {error.args[0]}."]
+            sections += [f"## {question}", f"No answer yet: {error.args[0]} ([gallery](gallery/{name}.md))."]
             continue
         table = [columns, ["---"] * len(columns), *rows]
         sections += [

@@ -1,0 +1,32 @@
+"""The command that writes the records of experiments."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from engram.cli.commands import Record
+from engram.cli.running import seconds
+
+
+def record(command: Record) -> None:
+    """Run what the records of experiments lack, and write the records and what is generated from them."""
+    from engram import recording
+    from engram.lab.experiment import find_experiment
+    from engram.recording import pictures, tables
+
+    at_most = None if command.at_most is None else seconds(command.at_most)
+    for experiment in [find_experiment(name) for name in command.names]:
+        with contextlib.redirect_stdout(sys.stderr):
+            path, results = recording.record(
+                experiment, command.preset, jobs=command.jobs, seconds=at_most, runs=command.runs
+            )
+        still_open = sum(judged.is_open for judged in results.claims())
+        print(f"{path}: {results.seeds} seeds, {still_open} claims are open")
+    if tables.is_checkout():
+        if command.release:
+            tables.write_release()
+        tables.write()
+        pictures.write()
+    elif not command.names or command.release:
+        raise ValueError("no experiment named, and this is no checkout of engram's repository, which has the tables")

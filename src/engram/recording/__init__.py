@@ -1,0 +1,93 @@
+"""Records of experiments: their runs, judged at fixed looks, and the tables and pictures that are generated from them.
+
+For who maintains the records of a package: ``engram record NAME`` is the command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engram.lab.experiment import Experiment
+from engram.lab.laboratory import run
+from engram.lab.record_files import (
+    Record,
+    as_record,
+    as_text,
+    from_record,
+    is_current,
+    read_curves,
+    record_folders,
+    record_path,
+    write_record,
+)
+from engram.lab.results import Results
+from engram.recording.extend import extended
+from engram.storage.files import read_json, write_atomic
+
+__all__ = ["extended", "record"]
+
+
+def record(
+    experiment: Experiment,
+    preset: str = "laptop",
+    *,
+    jobs: int | None = None,
+    seconds: float | None = None,
+    runs: Path | None = None,
+) -> tuple[Path, Results]:
+    """Run what the record of an experiment lacks, and write it.
+
+    A record with open claims gets the seeds of their next looks. An experiment without a record, or one that has
+    changed since its record, is run whole.
+
+    Args:
+        experiment: The experiment.
+        preset: Name of the preset.
+        jobs: Number of trials at once (default: as many as fit on the cores).
+        seconds: No look starts after this time; in a whole run the trials are stopped then.
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+
+    Returns:
+        The JSON file of the record, and its results.
+
+    Raises:
+        ValueError: A repeated trial gave other numbers than the record, a trial did not finish, or there is no folder
+            for records.
+        CorruptFileError: A file of the existing record is missing, truncated or altered.
+    """
+    folder = folder_for_record(experiment, preset)
+    path = record_path(experiment, preset)
+    stored = None if path is None else read_json(path, Record)
+    if path is None or stored is None or not is_current(experiment, stored):
+        results = run(
+            experiment,
+            preset=preset,
+            until_decided=True,
+            jobs=jobs,
+            runs=runs,
+            at_most=seconds,
+            device="cpu",
+            keep_state=False,
+        )
+        return write_record(experiment, results, folder), results
+    before = from_record(experiment, stored, read_curves(path, stored))
+    after = extended(experiment, before, jobs=jobs, seconds=seconds, runs=runs)
+    if len(after.trials) > len(before.trials):
+        return write_record(experiment, after, folder), after
+    judged_anew: Record = {**as_record(experiment, before)[0], "curves": stored["curves"]}
+    if judged_anew != stored:  # a claim was changed
+        write_atomic(path, as_text(judged_anew).encode())
+    return path, before
+
+
+def folder_for_record(experiment: Experiment, preset: str) -> Path:
+    """The folder of an experiment's record: where it lies, else the nearest ``results`` above the experiment's module.
+
+    Raises:
+        ValueError: There is none.
+    """
+    path = record_path(experiment, preset)
+    folders = record_folders(experiment) if path is None else [path.parent]
+    if (folder := next((folder for folder in folders if folder.is_dir()), None)) is None:
+        raise ValueError(f"{experiment.name}: no folder `results` above its module, so make one for its record")
+    return folder

@@ -1,0 +1,203 @@
+"""The tables that are generated from the records of engram's own experiments, in a checkout of its repository.
+
+These are the README's table, the counts of verdicts that ``engram list`` shows, the seconds by which the time of a run
+is expected, and the verdicts of each released version.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from statistics import mean
+
+import engram
+from engram import registry
+from engram.lab.claim import OWNERS
+from engram.lab.experiment import Experiment, scale
+from engram.lab.monitor import duration
+from engram.lab.record_files import Record, as_text, from_record, is_current, read_curves
+from engram.lab.results import Results
+from engram.storage.files import read_json, write_atomic, write_json
+from engram.verdicts import counted
+
+ROOT = Path(__file__).parents[3]
+RECORDS = ROOT / "results"
+VERSIONS = RECORDS / "versions.json"
+README = ROOT / "README.md"
+VERDICTS = Path(__file__).parents[1] / "experiments" / "verdicts.json"
+SECONDS = VERDICTS.with_name("seconds.json")
+PRESET = "laptop"
+README_FIGURE = "pattern-completion"
+
+
+def is_checkout() -> bool:
+    """Whether this package lies in a checkout of its repository, where the tables are."""
+    return RECORDS.is_dir() and README.is_file()
+
+
+def path_of(name: str, preset: str = PRESET) -> Path:
+    """The path of the record of an experiment's preset."""
+    return RECORDS / f"{name}-{preset}.json"
+
+
+def records(name: str) -> dict[str, Record]:
+    """The records of an experiment as they are stored, by preset."""
+    paths = {preset: path_of(name, preset) for preset in registry.get("experiments", name).presets}
+    return {preset: read_json(path, Record) for preset, path in paths.items() if path.exists()}
+
+
+def waits(name: str) -> str:
+    """The reason why an experiment has no verdicts."""
+    return "changed since its last record and not run again yet" if records(name) else "not recorded yet"
+
+
+@cache
+def recorded(name: str) -> dict[str, Results]:
+    """The results of an experiment's current records, by preset; a record of an older revision is left out."""
+    experiment: Experiment = registry.get("experiments", name)
+    return {
+        preset: from_record(experiment, record, read_curves(path_of(name, preset), record))
+        for preset, record in records(name).items()
+        if is_current(experiment, record)
+    }
+
+
+def claims_table(results: Results) -> str:
+    """The claims of a run as a Markdown table."""
+    interval, up_to = ("interval", "up to ") if results.looks else ("95 % interval", "")
+    header = f"| Claim | Published | Criterion | Ours, {interval} | Seeds, look, distance | Verdict |"
+    rows, last_published = [header, "|---|---|---|---|---|---|"], ""
+    for judged in results.claims():
+        claim = judged.claim
+        published = "as above" if claim.published == last_published != "" else claim.published
+        last_published = claim.published
+        ours = f"{judged.ours:.4f} {judged.bounds('.4f')}"
+        ours = ours if math.isfinite(judged.ours) else ""
+        resolved = "" if math.isnan(judged.resolution) else f", {judged.resolution:.2g}"
+        at_look = f", look {judged.look}" if judged.look else ""
+        why = "; ".join([judged.why] * bool(judged.why) + results.caveats(claim))
+        verdict = f"**{judged.verdict}**" + (f" ({why})" if why else "")
+        rows.append(
+            f"| {claim.statement} | {published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "
+            f"| {len(judged.values)}{at_look}{resolved} | {verdict} |"
+        )
+    option = "" if results.preset == PRESET else f" --preset {results.preset}"
+    option += " --until-decided" if results.looks else ""
+    versions, hardware = results.environment["versions"], results.environment["hardware"]
+    rows += [
+        "",
+        f"`engram run {results.experiment}{option}`, preset {results.preset}, {up_to}{results.seeds} seeds; "
+        f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
+        f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing time on one "
+        "core. The distance is how far from the criterion our value must lie for this number of seeds to decide four "
+        "times in five. " + results.family(),
+    ]
+    return "\n".join(rows)
+
+
+def summary_table() -> str:
+    """Every experiment of the registry with its verdicts, as a Markdown table."""
+    rows = ["| Experiment | What it tests | Verdicts on its claims at laptop scale |", "|---|---|---|"]
+    for name in registry.experiments():
+        cells = []
+        for preset, results in recorded(name).items():
+            count = counted(Counter(judged.verdict for judged in results.claims()))
+            cells.append(count if preset == PRESET else f"preset {preset}: {count}")
+        link = f"[{name}](results/{path_of(name).name})" if cells else name
+        summary = registry.get("experiments", name).summary
+        rows.append(f"| {link} | {summary} | {'; '.join(cells) or waits(name)} |")
+    return "\n".join(rows)
+
+
+def readme_block() -> str:
+    """The generated part of the README: a table of all experiments, and the claims of one experiment."""
+    return "\n\n".join(
+        [
+            summary_table(),
+            "The gallery of the documentation (`make docs`) shows the claims of all experiments, with figures. These "
+            f"are the claims of {README_FIGURE} ({registry.get('experiments', README_FIGURE).paper}):",
+            claims_table(recorded(README_FIGURE)[PRESET]),
+        ]
+    )
+
+
+def with_block(text: str, block: str) -> str:
+    """``text`` with the content between its results markers replaced."""
+    replaced, count = re.subn(
+        r"(<!-- results: begin[^>]*-->\n)(?:.*?\n)?(<!-- results: end -->)",
+        lambda match: f"{match[1]}{block}\n{match[2]}",
+        text,
+        flags=re.DOTALL,
+    )
+    if count != 1:
+        raise ValueError(f"found {count} results blocks, expected 1")
+    return replaced
+
+
+def verdicts() -> dict[str, dict[str, dict[str, int]]]:
+    """How many claims of each experiment have each verdict, by recorded preset: what `engram list` shows."""
+    return {
+        name: {
+            preset: dict(Counter(judged.verdict for judged in run.claims())) for preset, run in recorded(name).items()
+        }
+        for name in registry.experiments()
+    }
+
+
+def verdicts_by_claim() -> dict[str, dict[str, str]]:
+    """The verdict on each claim of each experiment at laptop scale."""
+    runs = {name: of_preset[PRESET] for name in registry.experiments() if PRESET in (of_preset := recorded(name))}
+    return {name: {judged.claim.id: judged.verdict for judged in run.claims()} for name, run in runs.items()}
+
+
+def released() -> dict[str, dict[str, dict[str, str]]]:
+    """The verdicts on claims of each released version, the oldest first."""
+    return dict(json.loads(VERSIONS.read_text()))
+
+
+def last_release() -> str | None:
+    """The last version that was released before this one; None if there is none."""
+    return next((version for version in reversed(released()) if version != engram.__version__), None)
+
+
+def changed_since(version: str) -> list[tuple[str, str, str, str]]:
+    """The claims whose verdicts differ: experiment, claim, verdict then and verdict now, empty where none is."""
+    then, now = released()[version], verdicts_by_claim()
+    verdicts = [
+        (name, claim, then.get(name, {}).get(claim, ""), now.get(name, {}).get(claim, ""))
+        for name in dict.fromkeys([*now, *then])
+        for claim in dict.fromkeys([*now.get(name, {}), *then.get(name, {})])
+    ]
+    return [row for row in verdicts if row[2] != row[3]]
+
+
+def seconds() -> dict[str, dict[str, list[float]]]:
+    """The seconds of a trial of each arm at laptop size, and the product of the settings they scale with."""
+    return {
+        name: {
+            arm: [
+                round(mean(trial.seconds for trial in of_preset[PRESET].trials if trial.arm == arm), 1),
+                scale(config),
+            ]
+            for arm, config in of_preset[PRESET].configs.items()
+        }
+        for name in registry.experiments()
+        if PRESET in (of_preset := recorded(name))
+    }
+
+
+def write() -> None:
+    """Write the tables."""
+    recorded.cache_clear()
+    write_json(VERDICTS, verdicts())
+    write_atomic(SECONDS, as_text(seconds()).encode())
+    write_atomic(README, with_block(README.read_text(encoding="utf-8"), readme_block()).encode())
+
+
+def write_release() -> None:
+    """Add the current verdicts to those of the released versions, before this version is tagged."""
+    write_json(VERSIONS, {**released(), engram.__version__: verdicts_by_claim()})
