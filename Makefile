@@ -44,10 +44,9 @@ install: .venv/installed-dev
 docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-# Runs what is not run yet at laptop size, and writes the run records and all that is generated from them.
+# Runs what the run records lack at laptop size, and writes them and all that is generated from them.
 results: .venv/installed-dev
-	$(BIN)/engram run $$($(BIN)/python -c "import engram; print(*engram.experiments())") || test $$? -eq 1
-	$(BIN)/python docs/results.py --record
+	$(BIN)/engram record $$($(BIN)/python -c "import engram; print(*engram.experiments())")
 	$(BIN)/python -c "from engram.standings import kinds, record; [record(kind) for kind in kinds.KINDS]"
 
 # Ratios against peers and against the plain implementation; the machine should have nothing else to do.

@@ -155,12 +155,12 @@ def as_record(experiment: Experiment, results: Results) -> tuple[Record, bytes]:
         results: The results of a run.
 
     Raises:
-        ValueError: A trial is not finished, or settings differ from the preset.
+        ValueError: A trial is not finished, settings differ from the preset, or trials of edited code were taken.
     """
     unfinished = [f"{trial.arm}, {trial.seed}" for trial in results.trials if trial.state != "finished"]
-    if unfinished or results.changed:
-        why = f"not finished: {'; '.join(unfinished[:8])}" if unfinished else f"changed: {dict(results.changed)}"
-        raise ValueError(f"{results.experiment} gives no record of preset {results.preset}; {why}")
+    reasons = {"not finished": "; ".join(unfinished[:8]), "changed": results.changed, "reused": results.reused}
+    if why := [f"{reason}: {what}" for reason, what in reasons.items() if what]:
+        raise ValueError(f"{results.experiment} gives no record of preset {results.preset}; {', '.join(why)}")
     curves = _curves(results)
     claims: dict[str, ClaimRecord] = {
         judged.claim.id: {
@@ -291,11 +291,8 @@ def _trials(arm: str, stored: ArmRecord) -> list[TrialResult]:
 
 def _stored(record: Record) -> dict[str, Any]:
     """The settings of a record, as the note of a run has them."""
-    return {
-        **record,
-        "changed": {},
-        "arms": {arm: _read_value(stored["config"]) for arm, stored in record["arms"].items()},
-    }
+    arms = {arm: _read_value(stored["config"]) for arm, stored in record["arms"].items()}
+    return {**record, "changed": {}, "arms": arms}
 
 
 def _curves(results: Results) -> bytes:
