@@ -41,7 +41,7 @@ VERDICTS = ROOT / "src" / "engram" / "experiments" / "verdicts.json"
 SECONDS = VERDICTS.with_name("seconds.json")
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
-THUMBNAIL = (360, 220)
+THUMBNAIL = (540, 330)  # shown at two thirds of this or less: its letters are large
 
 
 def record_path(name: str, preset: str = PRESET) -> Path:
@@ -275,12 +275,14 @@ def thumbnail_is_current(name: str) -> bool:
 
 
 def draw_thumbnails() -> None:
-    """Draw the pictures for the gallery that are not current: the tops of the experiments' own figures, reduced."""
+    """Draw the pictures for the gallery that are not current: the tops of the experiments' own figures."""
     figures = {}
     for name in engram.experiments():
         if PRESET in (of_preset := recorded(name)) and not thumbnail_is_current(name):
-            figure = figures_of(engram.registry.get("experiments", name), of_preset[PRESET])["figure"]
-            figures[name] = figure.update_layout(title=None, showlegend=False, margin={"t": 30, "r": 20, "b": 50})
+            figure = figures_of(engram.registry.get("experiments", name), of_preset[PRESET], curves=False)["figure"]
+            size = {"width": THUMBNAIL[0], "height": max(THUMBNAIL[1], round(0.8 * (figure.layout.height or 0)))}
+            figure.update_layout(title=None, showlegend=False, font_size=17, margin={"t": 35, "r": 20, "b": 60}, **size)
+            figures[name] = figure.update_annotations(font_size=15)
     for name, png in (export.draw(figures, "png") if figures else {}).items():
         picture = Image.open(io.BytesIO(png)).convert("RGB")
         width, height = THUMBNAIL

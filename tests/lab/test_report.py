@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import json
 import math
+import re
 
+import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engram.lab import Claim, metric
 from engram.lab.claim import JudgedClaim
-from engram.lab.report import beside_criterion
+from engram.lab.report import _number, beside_criterion, plot
 
 ERROR = metric("error")("main")
 CONDITIONS = {"at most": ERROR <= 0.5, "at least": ERROR >= 0.5, "within": ERROR.within(0.5, 0.25)}
@@ -44,3 +47,27 @@ def test_what_no_run_decides_and_what_has_no_interval_has_no_row():
     for verdict in ("identity", "not testable here"):
         assert beside_criterion(judged(CONDITIONS["at most"], 0.4, 0.3, 0.5, verdict)) is None
     assert beside_criterion(judged(CONDITIONS["at most"], math.nan, math.nan, math.nan)) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.123456, "0.1235"),
+        (7, "7"),
+        ("left", "left"),
+        ([1, 0.5], "[1, 0.5]"),
+        ([0.0] * 7, "(7 values)"),
+        ([[0.0] * 12] * 12, "(12 rows)"),
+        ({"a": [1]}, "(1 entries)"),
+    ],
+)
+def test_a_table_among_results_is_shown_by_its_size(value, shown):
+    assert _number(value) == shown
+
+
+def test_a_figure_has_the_digits_that_a_screen_shows():
+    figure = go.Figure(go.Scatter(x=[1, 200_001], y=[1 / 3, math.pi * 1e-9], text=["<b>", "1.23456789"]))
+    (content,) = re.findall(r'<script type="application/json">(.*?)</script>', plot(figure))
+    (trace,) = json.loads(content)["data"]
+    assert (trace["x"], trace["y"], trace["text"]) == ([1, 200_001], [0.333333, 3.14159e-9], ["<b>", "1.23456789"])
+    assert "<" not in content
