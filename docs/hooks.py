@@ -142,6 +142,7 @@ WORLDS = {  # the environments of experiments, shown on their pages
     "map-induction": "engram/RepeatedUnit-v0",
 }
 FRAMES = 8
+NO_GUIDES = ("index.md", "gallery.md", "standings.md", "crossings.md", "house.md", "benchmarks.md", "contributing.md")
 FIGURE = re.compile(r'(<div class="plot"[^>]*)></div><script type="application/json">(.*?)</script>', re.DOTALL)
 # Signatures, types of arguments, and examples, which would be half of the search's index.
 NOT_SEARCHED = re.compile(
@@ -207,6 +208,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Show a guide as its executed notebook, with a link to the notebook."""
     name = page.file.src_uri
+    if "/" not in name and name not in NO_GUIDES:
+        page.meta["search"] = {"boost": 10}  # a guide answers before the reference does
     if name not in notebooks.GUIDES:
         return markdown
     notebook = notebooks.executed((ROOT / "docs" / name).read_text())

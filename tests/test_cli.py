@@ -64,6 +64,21 @@ def test_the_list_counts_claims_that_can_be_tested(capsys):
             assert (f" of {tested} claims " if tested else " no claim can be tested here ") in lines[name]
 
 
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_the_list_keeps_its_claims_in_any_window_and_cuts_at_words(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.run(["list"]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= width
+    words = {word for name in registry.experiments() for word in registry.summary(registry.documentation(name)).split()}
+    place = lines[0].index("what it tests")
+    shown = {word for line in lines[1:] for word in line[place:].split()}
+    assert shown <= words | {"..."}, "a word is cut"
+    (first,) = [line for line in lines if line.startswith("pattern-completion ")]
+    assert re.search(r"pattern-completion +7 of 8( claims hold)? +Plastic networks", first)
+
+
 def test_the_list_and_its_help_load_no_experiment_and_no_laboratory():
     code = "import sys; from engram import cli; assert cli.run(['list']) == 0; "
     code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.experiments.maze'} & set(sys.modules); "
@@ -544,6 +559,12 @@ def test_report_and_doctor_and_data(toy, capsys, tmp_path):
     assert capsys.readouterr().out.strip() == f"report: {tmp_path / 'runs' / 'report.html'}"
     assert cli.run(["report", "toy", "--out", str(tmp_path / "own.html")]) == 0
     assert "It learns" in (tmp_path / "own.html").read_text()
+    assert cli.run(["report", "--preset", "smoke"]) == 0
+    capsys.readouterr()
+    assert cli.run(["report", "toy", "--preset", "laptop"]) == 2
+    assert "preset = 'laptop': toy was last run with preset 'smoke'" in " ".join(capsys.readouterr().err.split())
+    assert cli.run(["report", "--preset", "laptop"]) == 2
+    assert "preset = 'laptop': no last run in" in capsys.readouterr().err
     assert cli.run(["doctor"]) == 0
     assert "torch" in capsys.readouterr().out
     assert cli.run(["data"]) == 0
@@ -566,6 +587,19 @@ def test_a_record_is_reported_where_nothing_ran(capsys, tmp_path):
     assert f"{len(recorded(experiment).trials)} trials finished" in " ".join(page.split())
     assert cli.run(["report", "--recorded"]) == 2
     assert "no experiment named" in capsys.readouterr().err
+    hour = [
+        "report",
+        "evolved-plastic-networks",
+        "--recorded",
+        "--preset",
+        "hour",
+        "--out",
+        str(tmp_path / "hour.html"),
+    ]
+    assert cli.run(hour) == 0
+    assert "preset hour" in (tmp_path / "hour.html").read_text()
+    assert cli.run([*hour[:4], "paper"]) == 2
+    assert "has no record of preset paper" in capsys.readouterr().err
 
 
 def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):

@@ -5,16 +5,32 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from mkdocs.config import load_config
+from mkdocs.structure.files import File, Files, set_exclusions
 
 import engram
 from engram.testing import check_widths, find_browser, open_browser
 from engram.testing.report import HEIGHT, WIDE, check_load, check_nodes
 
 ROOT = Path(__file__).parents[1]
+MEGABYTE = 1_000_000
+# Where the answer to a query lies: a page, or a name in the reference.
+ANSWERS = {
+    "onnx": "works-with.html",
+    "PlasticLSTM": "reference/engram.plasticity.html#engram.plasticity.PlasticLSTM",
+    "nan": "recordings.html#gaps-and-nan",
+    "catastrophic": "continual.html",
+    "DSA": "same-solution.html",
+}
+EXCLUDED = ("hooks.py", "__pycache__/hooks.cpython-311.pyc")
+PHONE = 390
+FIRST = 3  # pages among which the answer must be
+ANSWER_SECONDS = 2.0
 ENTRANCES = ("index", "gallery", "standings", "getting-started", "parts")
 GUIDES = ("plasticity", "learning-rules", "continual", "same-solution", "memory", "difficulty")
 
@@ -26,8 +42,8 @@ def site(tmp_path_factory, effort):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     with FileLock(f"{folder}.lock"):  # one worker builds it for all
         if not Path(f"{folder}.log").exists():
-            # Guides run as programs too; the index of the search and signatures on lines of their own take long.
-            switches = {"ENGRAM_DOCS": "quick", "ENGRAM_SEARCH": "false", "ENGRAM_SIGNATURES": "false"}
+            # Guides run as programs too, and signatures on lines of their own take long.
+            switches = {"ENGRAM_DOCS": "quick", "ENGRAM_SIGNATURES": "false"}
             quick = switches if effort == 1 else {}
             environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", **quick}
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -41,6 +57,7 @@ def test_every_experiment_and_package_has_a_page(site):
         page = (site / "gallery" / f"{name}.html").read_text()
         assert "plotly.js" not in page, "a page waits for what its first figure will fetch"
         waits = ("not run again yet: <code>", "Not recorded yet: <code>")
+        assert "application/json" not in page, "a figure is a file of its own"
         assert 'class="plot"' in page or any(reason in page for reason in waits)
         assert f"gallery/{name}.html" in (site / "gallery.html").read_text()
     assert re.search(r"\d+ of \d+ claims hold", (site / "gallery.html").read_text())
@@ -55,6 +72,52 @@ def test_a_guide_is_an_executed_notebook(site, guide):
     cells = json.loads((site / "notebooks" / f"{guide}.ipynb").read_text())["cells"]
     assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
     assert 'class="plot"' in (site / f"{guide}.html").read_text()
+
+
+def size(*paths: Path) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
+def test_the_site_fits(site):
+    files = [path for path in site.rglob("*") if path.is_file()]
+    assert size(*files) <= 40 * MEGABYTE
+    assert max(size(path) for path in (site / "gallery").iterdir()) <= 1.5 * MEGABYTE
+    assert size(site / "search" / "search_index.json") <= 2 * MEGABYTE
+    first = (site / "index.html").read_text()
+    loaded = {site / name for name in re.findall(r'(?:src|href)="([^":?#]+\.(?:js|css|svg|png))', first)}
+    assert size(site / "index.html", *loaded) <= MEGABYTE
+    published = {path.suffix for path in files} | {part for path in files for part in path.parts}
+    assert not published & {"__pycache__", ".pyc", ".py"}
+
+
+def test_python_leaves_nothing_to_be_published(monkeypatch):
+    config = load_config(str(ROOT / "mkdocs.yml"))
+    files = Files([File(name, str(ROOT / "docs"), str(ROOT / "site"), use_directory_urls=False) for name in EXCLUDED])
+    set_exclusions(files, config)
+    assert all(file.inclusion.is_excluded() for file in files)
+
+
+def test_the_search_answers_from_a_file(site, effort):
+    if find_browser() is None and "CI" not in os.environ:
+        pytest.skip("no Chromium or Chrome here to open the site in")
+    with open_browser() as page:
+        page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+        page.goto((site / "index.html").as_uri())
+        for query, answer in ANSWERS.items():
+            page.locator("input.md-search__input").fill("")
+            begin = time.perf_counter()
+            page.locator("input.md-search__input").fill(query)
+            page.locator(".md-search-result__link").first.wait_for(state="visible")
+            seconds = time.perf_counter() - begin
+            results = page.locator(".md-search-result__item")
+            found = " ".join(
+                link.get_attribute("href")
+                for number in range(min(FIRST, results.count()))
+                for link in results.nth(number).locator("a").all()
+            )
+            assert re.search(re.escape(answer).replace("\\#", r"\\S*#"), found), f"{query}: found {found}"
+            if effort > 1:  # a busy machine says nothing of the search
+                assert seconds <= ANSWER_SECONDS, query
 
 
 def test_the_site_works_without_a_server_and_fits(site, effort):
@@ -83,10 +146,18 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         page.locator(".md-tabs__link", has_text="Build").click()
         page.wait_for_url("**/plasticity.html")
         page.wait_for_load_state("networkidle")  # a page that is left early fails to get its icon
-        if effort > 1:
-            page.locator("input.md-search__input").fill("neuromodulator")
-            result = page.locator(".md-search-result__link").first
-            result.wait_for(state="visible", timeout=120_000)
+        page.set_viewport_size({"width": PHONE, "height": HEIGHT})
+        page.goto((site / "gallery.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollHeight") < 6000, "a phone scrolls too far"
+        page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+        page.goto((site / "gallery" / "dsa.html").as_uri())
+        figure = page.locator(".run > .figure .plot svg.main-svg").first
+        figure.wait_for(state="visible")
+        assert figure.bounding_box()["y"] < HEIGHT, "the first figure is not in the first screen"
+        assert not page.locator(".run .claim:visible").count(), "what comes after the figure is folded"
+        claim = page.locator(".run .claim").first.get_attribute("id")
+        page.goto(f"{(site / 'gallery' / 'dsa.html').as_uri()}#{claim}")
+        page.locator(f"#{claim}").wait_for(state="visible")
         page.goto((site / "gallery.html").as_uri())
         cards = page.locator(".card")
         assert all(cards.nth(number).locator("img").get_attribute("src") for number in range(cards.count()))

@@ -17,7 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import engram
-from engram import extras
+from engram import cli, extras
+from engram.distribution import other_engram
 
 ROOT = Path(__file__).parents[1]
 CPU_WHEEL = "--extra-index-url https://download.pytorch.org/whl/cpu"
@@ -235,6 +236,44 @@ def test_the_hint_names_where_engram_was_installed_from(monkeypatch):
     assert installed("file:///c", dir_info={}).endswith("pip install '/c[rl]'")
     assert installed("https://x/e.whl", archive_info={}).endswith("pip install 'engram-torch[rl] @ https://x/e.whl'")
     extras.install.cache_clear()
+
+
+@pytest.fixture
+def both(tmp_path):
+    """A folder of installed packages where the project that has the name engram on the package index came first."""
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    (site / "engram").symlink_to(ROOT / "src" / "engram")
+    info = site / "engram-0.1.0a1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: engram\nVersion: 0.1.0a1\n")
+    return site
+
+
+def test_the_first_import_names_the_other_project_of_this_name(both):
+    command = [sys.executable, "-c", "import engram; import engram.version"]
+    environment = {**os.environ, "PYTHONPATH": str(both)}
+    said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+    assert said.count("engram 0.1.0a1 is another project") == 1
+    assert "pip uninstall engram engram-torch, then install engram-torch again" in said
+    assert other_engram(str(both)) == "engram 0.1.0a1"
+    (both / "engram-0.1.0a1.dist-info").rename(both / "engram_torch-0.1.0.dist-info")
+    assert other_engram(str(both)) == ""
+    assert not subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
+
+
+def test_the_doctor_names_the_other_project_of_this_name(both, monkeypatch, capsys):
+    assert cli.run(["doctor"]) == 0
+    assert "conflict" not in capsys.readouterr().out
+    monkeypatch.syspath_prepend(both)
+    assert cli.run(["doctor"]) == 0
+    assert re.search(r"conflict +engram 0.1.0a1 is another project", capsys.readouterr().out)
+
+
+def test_no_page_names_the_package_of_others():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/**/*.py"), ROOT / "pyproject.toml"]
+    for page in pages:
+        assert not re.search(r"(pip install '?|[`\"' ])engram(\[[a-z,]+\]|-0\.)", page.read_text()), page
 
 
 @pytest.mark.soak

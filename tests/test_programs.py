@@ -42,7 +42,7 @@ PAGES = [
 RECIPES = ("datasets", "huggingface_hub", "lightning", "mlflow", "stable_baselines3", "wandb")
 THEIRS = pytest.mark.filterwarnings("default")  # a warning of another library's own is not ours to mend
 # What seeds the global generators, so that it may draw from them.
-SEEDS = ("manual_seed(", "seed_everything(", "PPO(", "DQN(")
+SEEDS = ("manual_seed(", "seed_everything(", "PPO(", "DQN(", "check_continual_method(")
 MARKS = {"docs/recipes.md": THEIRS}
 # Programs of several seconds, each with words that it alone has; they run in ``make soak``.
 LONG = (

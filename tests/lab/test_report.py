@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import math
 import re
 
+import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ import engram
 from engram import registry
 from engram.lab import Claim, metric
 from engram.lab.claim import JudgedClaim
-from engram.lab.report import as_html, beside_criterion, section
+from engram.lab.report import _number, as_html, beside_criterion, plot, section
 
 ERROR = metric("error")("main")
 CONDITIONS = {"at most": ERROR <= 0.5, "at least": ERROR >= 0.5, "within": ERROR.within(0.5, 0.25)}
@@ -65,3 +67,27 @@ def test_a_report_says_what_its_own_run_has_shown(toy, tmp_path):
     assert smoke == "Preset smoke shows that the code runs; it judges no claim. To judge them: engram run toy."
     broken = answer(toy, tmp_path / "broken", preset="smoke", arms=["momentum"], misbehave="raise")
     assert broken == "No trial of this run has finished, so it shows nothing yet."
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.123456, "0.1235"),
+        (7, "7"),
+        ("left", "left"),
+        ([1, 0.5], "[1, 0.5]"),
+        ([0.0] * 7, "(7 values)"),
+        ([[0.0] * 12] * 12, "(12 rows)"),
+        ({"a": [1]}, "(1 entries)"),
+    ],
+)
+def test_a_table_among_results_is_shown_by_its_size(value, shown):
+    assert _number(value) == shown
+
+
+def test_a_figure_has_the_digits_that_a_screen_shows():
+    figure = go.Figure(go.Scatter(x=[1, 200_001], y=[1 / 3, math.pi * 1e-9], text=["<b>", "1.23456789"]))
+    (content,) = re.findall(r'<script type="application/json">(.*?)</script>', plot(figure))
+    (trace,) = json.loads(content)["data"]
+    assert (trace["x"], trace["y"], trace["text"]) == ([1, 200_001], [0.333333, 3.14159e-9], ["<b>", "1.23456789"])
+    assert "<" not in content

@@ -17,7 +17,7 @@ from engram.recording.tables import PRESET, README_FIGURE, ROOT, path_of, record
 from engram.storage.files import read_json, write_atomic
 
 IMAGES = ROOT / "docs" / "images"
-THUMBNAIL = (360, 220)
+THUMBNAIL = (540, 330)  # shown at two thirds of this or less: its letters are large
 
 
 def figure_path(name: str) -> Path:
@@ -63,12 +63,14 @@ def thumbnail_is_current(name: str) -> bool:
 
 
 def draw_thumbnails() -> None:
-    """Draw the pictures for the gallery that are not current: the tops of the experiments' own figures, reduced."""
+    """Draw the pictures for the gallery that are not current: the tops of the experiments' own figures."""
     figures = {}
     for name in registry.experiments():
         if PRESET in (of_preset := recorded(name)) and not thumbnail_is_current(name):
-            figure = figures_of(registry.get("experiments", name), of_preset[PRESET])["figure"]
-            figures[name] = figure.update_layout(title=None, showlegend=False, margin={"t": 30, "r": 20, "b": 50})
+            figure = figures_of(registry.get("experiments", name), of_preset[PRESET], curves=False)["figure"]
+            size = {"width": THUMBNAIL[0], "height": max(THUMBNAIL[1], round(0.8 * (figure.layout.height or 0)))}
+            figure.update_layout(title=None, showlegend=False, font_size=17, margin={"t": 35, "r": 20, "b": 60}, **size)
+            figures[name] = figure.update_annotations(font_size=15)
     for name, png in (export.draw(figures, "png") if figures else {}).items():
         picture = Image.open(io.BytesIO(png)).convert("RGB")
         width, height = THUMBNAIL
