@@ -243,8 +243,8 @@ def _runs(reference: str) -> str:
             counts.update(recorded(name).get(tables.PRESET, {}).get("verdicts", {}))
         return f"<p>At laptop scale <b>{counted(counts)}</b> so far.</p>"
     if reference == "overview":
-        tables = {kind: (scores, f"standings/{kind}.html") for kind in KINDS if (scores := shipped(kind))}
-        return f'<div class="run">{overview(tables)}</div>'
+        standings = {kind: (scores, f"standings/{kind}.html") for kind in KINDS if (scores := shipped(kind))}
+        return f'<div class="run">{overview(standings)}</div>'
     if reference == "cards":
         of = {name: (theme, title) for theme, named in THEMES.items() for name, title in named.items()}
         shown = [(name, section) for name in of for section in recorded(name).values()]

@@ -50,7 +50,7 @@ def first_seed(experiment: Experiment, preset: str, arm: str, runs: Path) -> Res
 def first_windows(
     results: Results, arm: str, record: Results
 ) -> dict[str, tuple[list[float], list[float], list[float]]]:
-    """By metric: means over windows of a trial that is not finished, those of the record, and their range over seeds."""
+    """By metric: means over windows of an unfinished trial, those of the record, and their range over seeds."""
     (table,) = read(TrialFolder(Path(results.trials[0].folder)).metrics_path)
     means = {}
     of_arm = record.metrics.filter(pl.col("arm") == arm)
