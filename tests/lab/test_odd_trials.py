@@ -7,6 +7,7 @@ import math
 import os
 import random
 import re
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from engram.lab.folder import TrialFolder
 from engram.lab.job import check_result
 from engram.lab.loop import Run
 from engram.lab.metrics import over_seeds, windows
-from engram.lab.records import from_record
+from engram.lab.record_files import as_record, from_record
 from engram.lab.report import write_report
 from engram.lab.results import TrialResult
 from engram.lab.sweeps import settings_of
@@ -152,7 +153,6 @@ def test_a_setting_that_is_infinite_is_told_as_it_was_set(tmp_path):
     told = json.loads(json.dumps(results.to_json(), allow_nan=False))
     assert told["changed"] == {"shift": "Infinity"}
     assert told["arms"]["first"]["shift"] == "Infinity"
-    assert from_record(experiment(), results.record()).configs == results.configs
 
 
 def test_a_setting_that_is_no_text_is_named():
@@ -180,11 +180,15 @@ def test_a_trial_that_changes_what_others_share_is_told(tmp_path, monkeypatch, d
     assert json.loads((Path(plain.folder) / "status.json").read_text())["message"] == ""
 
 
-def test_an_infinite_score_is_recorded(tmp_path):
-    results = engram.run(experiment(), runs=tmp_path, arms=["first"], **OPTIONS, does="choose")
+def test_infinite_settings_and_scores_are_recorded(tmp_path):
+    study = Study(trial, {"first": {"does": "choose", "shift": -math.inf}})
+    odd = replace(experiment(), studies=study)
+    results = engram.run(odd, runs=tmp_path, **OPTIONS)
     assert results.trials[0].choices["rate"]["scores"][-2:] == [math.inf, 0.0]
-    recorded = from_record(experiment(), json.loads(json.dumps(results.record(), allow_nan=False)))
+    record, curves = as_record(odd, results)
+    recorded = from_record(odd, json.loads(json.dumps(record, allow_nan=False)), curves)
     assert recorded.trials[0].choices["rate"]["scores"] == results.trials[0].choices["rate"]["scores"]
+    assert recorded.configs == results.configs
 
 
 def test_values_that_are_equal_once_parsed_are_one_setting():

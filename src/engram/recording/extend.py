@@ -182,7 +182,7 @@ def is_among(value: Any, of_seeds: Sequence[Any]) -> bool:
         if len(finite) < len(of_seeds) or not math.isfinite(value):
             return len(finite) < len(of_seeds)
         low, high = min(finite), max(finite)
-        return low - (high - low) <= value <= high + (high - low)
+        return bool(low - (high - low) <= value <= high + (high - low))
     return len({repr(other) for other in of_seeds}) > 1
 
 
