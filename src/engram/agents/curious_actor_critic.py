@@ -86,7 +86,8 @@ class CuriousActorCritic(nn.Module):
             layers += [uniform(nn.Conv2d, 16, 32, 4, stride=2, padding=1, **options), nn.ReLU(), nn.Flatten()]
             sizes = [32 * math.prod(sides), hidden]
         else:
-            layers, sizes = [nn.Flatten()], [math.prod(self.obs_shape), hidden, hidden]
+            layers = [nn.Flatten() if self.obs_shape else nn.Unflatten(0, (-1, 1))]
+            sizes = [math.prod(self.obs_shape), hidden, hidden]
         for pre, post in pairwise(sizes):
             layers += [uniform(nn.Linear, pre, post, **options), nn.ReLU()]
         self.body = nn.Sequential(*layers)

@@ -106,7 +106,7 @@ class EpisodicControl(ABC):
         return torch.from_numpy(x)
 
     def _embedded(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch key_dim"]:
-        return x.flatten(1) if self.embedding is None else self.embedding(x.to(self._device)).cpu()
+        return x.reshape(len(x), -1) if self.embedding is None else self.embedding(x.to(self._device)).cpu()
 
     def _values(self, key: Float[Tensor, "1 key_dim"], use: bool) -> ActionValues:
         # A differentiable memory is queried without gradients, which takes a fraction of the time.

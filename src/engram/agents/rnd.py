@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.curiosity import check_rollout
 from engram.agents.running_moments import RunningMoments
+from engram.nn.sequence import check_precision, without_autocast
 from engram.state import check_module_state, check_state, form_of
 
 LEAST_SIDE = 36  # smallest height and width of an image for the three convolutions
@@ -176,8 +177,9 @@ class RND(nn.Module):
             ValueError: Shapes differ, or an observation is not finite.
             FloatingPointError: An error is not finite.
         """
+        check_precision(self.filtered)
         check_rollout(next_obs, done, self.obs_shape, self.num_envs)
-        with checks.noted(next_obs=next_obs):
+        with checks.noted(next_obs=next_obs), without_autocast(next_obs.device):
             self.observe(next_obs[~done])
             with torch.no_grad():
                 error = self.error(next_obs.flatten(0, 1)).view_as(done)
@@ -274,4 +276,5 @@ def _body(shape: tuple[int, ...], hidden: int) -> tuple[list[nn.Module], int, in
             layers += [nn.Conv2d(pre, post, kernel, stride, device="meta"), nn.LeakyReLU()]
             sides = [(side - kernel) // stride + 1 for side in sides]
         return [*layers, nn.Flatten()], 64 * math.prod(sides), 2
-    return [nn.Flatten(), nn.Linear(math.prod(shape), hidden, device="meta"), nn.LeakyReLU()], hidden, 1
+    flat = nn.Flatten() if shape else nn.Unflatten(0, (-1, 1))
+    return [flat, nn.Linear(math.prod(shape), hidden, device="meta"), nn.LeakyReLU()], hidden, 1

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.sequence import check_precision
 
 
 class RunningMoments(nn.Module):
@@ -51,6 +52,7 @@ class RunningMoments(nn.Module):
     @torch.no_grad()
     def add(self, samples: Float[Tensor, "batch *shape"]) -> None:
         """Include a batch; an empty one changes nothing, one with NaN in a feature is refused."""
+        check_precision(self.mean)
         size = len(samples)
         if not size:
             return

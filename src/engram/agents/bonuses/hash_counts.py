@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.agents.curiosity import check_rollout
+from engram.nn.sequence import check_precision, without_autocast
 from engram.state import check_module_state
 
 
@@ -78,7 +79,9 @@ class HashCounts(nn.Module):
             ValueError: Shapes differ, or an observation is not finite.
         """
         check_rollout(next_obs, done, self.obs_shape, self.num_envs)
-        signs = next_obs.flatten(2).to(self.projection) @ self.projection.T > 0
+        check_precision(self.projection)
+        with without_autocast(next_obs.device):  # a rounded product would be counted elsewhere
+            signs = next_obs.reshape(*done.shape, -1).to(self.projection) @ self.projection.T > 0
         hashes = (signs * 2 ** torch.arange(len(self.projection), device=signs.device)).sum(-1)
         self.counts += hashes[~done].bincount(minlength=len(self.counts))
         return self.counts[hashes].clamp(min=1).rsqrt() * ~done

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from engram import checks
 from engram.learned.blur.genome import Genome
+from engram.nn.sequence import precise, without_autocast
 from engram.state import register_states
 
 EPS_NORM = 1e-5
@@ -223,7 +224,8 @@ class BlurNetwork:
             ValueError: Shapes do not match, or a single sample would be normalised over the batch.
         """
         self._check(genome, state, x, any_batch=moments is not None)
-        with checks.noted(state=state, x=x, moments=moments):
+        x = precise(x, state.W[0])
+        with checks.noted(state=state, x=x, moments=moments), without_autocast(x.device):
             return self._forward(genome, state, x, moments)[0][-1][..., 0, :, :]
 
     def moments(self, genome: Genome, state: BlurState, x: Float[Tensor, "... batch features"]) -> Moments:
@@ -235,7 +237,8 @@ class BlurNetwork:
             x: Inputs.
         """
         self._check(genome, state, x)
-        return self._forward(genome, state, x, None)[1]
+        with without_autocast(x.device):
+            return self._forward(genome, state, precise(x, state.W[0]), None)[1]
 
     def step(
         self,
@@ -258,6 +261,11 @@ class BlurNetwork:
         self._check(genome, state, x)
         if checks.instance("y", y, Tensor).shape[-2:] != (x.shape[-2], self.sizes[-1]):
             raise ValueError(f"y.shape = {tuple(y.shape)}: expected (..., {x.shape[-2]}, {self.sizes[-1]})")
+        x, y = precise(x, state.W[0]), precise(y, state.W[0])
+        with without_autocast(x.device):
+            return self._learned(genome, state, x, y)
+
+    def _learned(self, genome: Genome, state: BlurState, x: Tensor, y: Tensor) -> BlurState:
         leading = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])  # type: ignore[no-untyped-call]
         x = x.expand(*leading, *x.shape[-2:])
         forward_activity, _ = self._forward(genome, state, x, None)

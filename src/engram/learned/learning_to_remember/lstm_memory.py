@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.nn.initial import uniform
+from engram.nn.sequence import precise, without_autocast
 from engram.rules.unroll import detached
 from engram.state import register_states
 
@@ -73,9 +74,10 @@ class LSTMMemory(nn.Module):
         Returns:
             Logits of +1 against -1; and the state after the last frame.
         """
+        input = precise(input, self.readout.weight)
         checks.tensor("input", input, ("time", "batch", self.features), self.readout.weight)
-        mask = (input != 0).to(input) if clamp is None else clamp
+        mask = (input != 0).to(input) if clamp is None else precise(clamp, input)
         checks.tensor("clamp", mask, tuple(input.shape), input)
-        with checks.noted(state=state):
+        with checks.noted(state=state), without_autocast(input.device):
             output, last_state = self.lstm(torch.cat((input, mask), 2), tuple(state))
-        return self.readout(output), LSTMMemoryState(*last_state)
+            return self.readout(output), LSTMMemoryState(*last_state)

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from engram import checks
 from engram.learned.learning_to_remember.fused import Wiring, edges_of, run_fused, runs_fused
 from engram.learned.learning_to_remember.gated_rule import GatedRule
 from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateRule
 from engram.learned.learning_to_remember.topology import Topology
+from engram.nn.sequence import check_precision, precise, without_autocast
 from engram.rules.unroll import detached, unroll
 from engram.state import register_states
 
@@ -176,6 +178,9 @@ class RuleNetwork(nn.Module):
                 f"input.shape = {tuple(input.shape)}: expected {features} features, for {sizes} outputs, as windows of "
                 "mode 'paired' have"
             )
+        check_precision(like)
+        input, state = precise(input, like), RuleState(*tree_map(lambda tensor: precise(tensor, like), tuple(state)))
+        clamp = None if clamp is None else precise(clamp, like)
         checks.tensor("input", input, ("time", "batch", features), like)
         checks.finite("input", input, ("frame", "batch", "feature"))
         batch = input.shape[1]
@@ -189,13 +194,14 @@ class RuleNetwork(nn.Module):
             checks.tensor(f"state.synapses[{index}]", block, shape, like)
         if clamp is not None:
             checks.tensor("clamp", clamp, tuple(input.shape), like)
-        shown = self._shown(input, (input != 0).to(input) if clamp is None else clamp)
-        # The kernels have no gradient with respect to the input.
-        can_fuse = self.backend == "auto" and len(input) and not shown.requires_grad
-        fused = can_fuse and runs_fused(self.rule, input, *state.synapses, state.bodies)
-        bodies, state = self._fused(shown, state) if fused else self._plain(shown, state)
-        output_bodies = bodies[:, :, self.topology.of_group(self.topology.outputs)]
-        return output_bodies @ self.rule.readout + self.rule.readout_bias, state
+        with without_autocast(input.device):
+            shown = self._shown(input, (input != 0).to(input) if clamp is None else clamp)
+            # The kernels have no gradient with respect to the input.
+            can_fuse = self.backend == "auto" and len(input) and not shown.requires_grad
+            fused = can_fuse and runs_fused(self.rule, input, *state.synapses, state.bodies)
+            bodies, state = self._fused(shown, state) if fused else self._plain(shown, state)
+            output_bodies = bodies[:, :, self.topology.of_group(self.topology.outputs)]
+            return output_bodies @ self.rule.readout + self.rule.readout_bias, state
 
     def tick(self, state: RuleState, shown: Float[Tensor, "batch neurons 2"]) -> RuleState:
         """The state one tick later, by the plain definition.
@@ -204,7 +210,7 @@ class RuleNetwork(nn.Module):
             state: The state before.
             shown: x and k of every neuron.
         """
-        with checks.noted(state=state, shown=shown):
+        with checks.noted(state=state, shown=shown), without_autocast(shown.device):
             return self._after(state, shown)
 
     def _after(self, state: RuleState, shown: Tensor) -> RuleState:

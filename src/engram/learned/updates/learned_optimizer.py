@@ -12,6 +12,7 @@ from torch.optim.optimizer import ParamsT
 from engram import checks
 from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule
 from engram.learned.updates.update_rule import Memory, Moments, TaskMemory, UpdateRule
+from engram.nn.sequence import without_autocast
 
 Parameters = dict[str, Tensor]
 
@@ -82,9 +83,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
             gradients = {
                 name: grads[name] if name in grads else torch.zeros_like(p) for name, p in rule_parameters.items()
             }
-            directions, moments = self.rule(
-                gradients, rule_parameters, self._moments(rule_parameters), self._memory(rule_parameters)
-            )
+            state = self._moments(rule_parameters), self._memory(rule_parameters)
+            with without_autocast(next(iter(moving.values())).device):
+                directions, moments = self.rule(gradients, rule_parameters, *state)
             rates = {id(p): group["lr"] for group in self.param_groups for p in group["params"]}
             for name, p in moving.items():
                 p.sub_(directions[name] * rates[id(p)])
