@@ -103,8 +103,9 @@ class Arms:
         entries = self.recorded_entries(arms)
         num = len(self.against) - len(entries)
         if num:
-            message = f"{self.task.name}: {num} of {len(self.against)} registered candidates are run here"
-            console.print(f"[dim]{escape(message)} ({escape(reason)})[/]", highlight=False, soft_wrap=True)
+            why = "they are not in the record" if arms else reason
+            message = f"{self.task.name}: {num} of {len(self.against)} registered candidates are run here ({why})"
+            console.print(f"[dim]{escape(message)}[/]", highlight=False, soft_wrap=True)
         return entries
 
     def to_ship(self, row: Mapping[str, Entry]) -> dict[str, recorded.RecordedArm]:

@@ -39,7 +39,7 @@ class Candidate(NamedTuple):
         """The first sentence of its docstring, or else of its module's; empty without either."""
         maker = self.make.func if isinstance(self.make, partial) else self.make
         module_doc = getattr(sys.modules.get(getattr(maker, "__module__", "")), "__doc__", None)
-        return registry.summary(getattr(maker, "__doc__", None) or module_doc or "")
+        return registry.summary(getattr(maker, "__doc__", None) or module_doc or "").replace("`", "")
 
 
 def find_candidate(given: Any, kind: str = "") -> Candidate:

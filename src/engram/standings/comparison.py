@@ -110,7 +110,7 @@ def compare(
         done.append(task)
         console.print(_line(Standing(kind, names, (task,), entries)), highlight=False, soft_wrap=True)
     if not done:
-        reasons = "; ".join(_left_out(name, reason) for name, reason in left_out.items())
+        reasons = "\n".join(_left_out(name, reason) for name, reason in left_out.items())
         raise ValueError(f"tasks = {tasks!r}: the data of these tasks are missing: {reasons}")
     about = {each.name: text for each in own if (text := each.about)}
     return Standing(kind, names, tuple(done), entries, confidence, tuple(broken), left_out, about)

@@ -24,17 +24,19 @@ table.standing tr.own td:first-child { font-weight: 700; color: #D55E00 }
 table.standing th { overflow-wrap: normal }
 table.standing td:first-child small { display: block; font-weight: 400; color: var(--soft) }
 table.standing thead th:last-child, table.standing td:last-child { padding-left: 1em }
+.remark { white-space: pre-line }
 table.overview td, table.overview th { text-align: left; overflow-wrap: normal }
 table.overview td.number, table.overview th.number { text-align: right }
 @media (max-width: 40em) {
-  .run table.standing { font-size: 10px }
-  .run table.standing :is(th, td) { padding: 2px 3px; min-width: 2.6em }
-  .run table.standing :is(th, td):first-child { min-width: 7.5em; position: sticky; left: 0; background: Canvas }
+  .run table.standing { font-size: 9px }
+  .run table.standing :is(th, td) { padding: 2px 3px; min-width: 2em }
+  .run table.standing :is(th, td):first-child { min-width: 7em; position: sticky; left: 0; background: Canvas }
   .run table.standing :is(thead th, td):last-child { padding-left: 8px }
   .run table.standing thead th + th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left }
   .run > .scroll table.standing td:not(.soft, :first-child) { white-space: nowrap }
   .run table.overview { font-size: 12px }
   .run table.overview :is(th, td) { padding: 4px }
+  .run table.overview :is(th, td):nth-child(n + 5) { display: none }
 }
 """
 
@@ -88,12 +90,16 @@ def _leader(scores: Scores) -> dict[str, Any]:
     n_tied = sum(order.mean[other] - order.mean[best] < order.critical for other in others)
     return {
         "name": full_name(scores.kind, best),
-        "short": best,
+        "short": "" if _is_spelled_out(scores.kind, best) else best,
         "rank": f"{order.mean[best]:.1f}",
         "tied": "all others" if n_tied == len(others) else f"{n_tied} of {len(others)} others",
         "candidates": len(scores.candidates),
         "tasks": len(scores.tasks),
     }
+
+
+def _is_spelled_out(kind: str, candidate: str) -> bool:
+    return full_name(kind, candidate).lower().replace("-", " ") == candidate.lower().replace("-", " ")
 
 
 def _environment() -> jinja2.Environment:
@@ -139,7 +145,7 @@ def _row(scores: Scores, candidate: str) -> dict[str, Any]:
     mean = scores.ranks.mean.get(candidate)
     return {
         "candidate": candidate,
-        "name": full_name(scores.kind, candidate),
+        "name": "" if _is_spelled_out(scores.kind, candidate) else full_name(scores.kind, candidate),
         "own": candidate in scores.own,
         "trivial": any(task.trivial == candidate for task in scores.tasks),
         "cells": cells,

@@ -234,6 +234,14 @@ class Scores:
         return [sentence for candidate in self.own or self.leaders for sentence in about_candidate(self, candidate)]
 
     @property
+    def remarks(self) -> list[str]:
+        """The promises that candidates break, and the tasks that were left out, with what to do."""
+        broken = [f"Contract: {promise}" for promise in self.broken]
+        left_out = [f"Left out for lack of data: {task}. {reason}" for task, reason in self.left_out.items()]
+        then = "Once the files are in place, the same command adds these tasks and reuses all finished trials."
+        return [*broken, *left_out, *([then] if left_out else [])]
+
+    @property
     def leaders(self) -> tuple[str, ...]:
         """The candidate with the best mean rank, if a kind was asked about."""
         return tuple(self.ranks.mean)[:1]

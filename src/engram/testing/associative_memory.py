@@ -190,7 +190,7 @@ def _counts_what_it_keeps(make: Make) -> None:
     n_changed = sum(leaf.numel() for leaf in new if not any(alike(leaf, old_leaf) for old_leaf in old))
     count = memory.n_weights
     assert isinstance(count, int), f"n_weights is a {type(count).__name__}"
-    assert n_changed, "nothing of its state changes: name what storing changes in `stored`"
+    assert n_changed, "nothing of its state changes: name what storing changes in stored"
     assert 4 * count >= n_changed, f"n_weights is {count}, but {n_changed} numbers changed"
 
 

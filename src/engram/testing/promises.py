@@ -75,7 +75,7 @@ def hold(part: Any, checks: Sequence[Callable[..., None]], *arguments: Any) -> N
         try:
             check(*arguments)
         except Exception as error:
-            promise = (inspect.getdoc(check) or check.__name__).splitlines()[0]
+            promise = (inspect.getdoc(check) or check.__name__).splitlines()[0].replace("`", "")
             finding = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
             finding = ", ".join([finding, *getattr(error, "__notes__", ())])
             raise AssertionError(f"{name} breaks a promise: {promise} Found: {finding}") from error
