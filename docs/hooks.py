@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import inspect
 import io
@@ -229,7 +230,8 @@ def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
     def as_file(match: re.Match[str]) -> str:
         name = f"figures/{hashlib.sha256(match[2].encode()).hexdigest()[:16]}.js"
         if files.get_file_from_path(name) is None:
-            files.append(File.generated(config, name, content=f"document.currentScript.figure = {match[2]};\n"))
+            packed = base64.b64encode(gzip.compress(match[2].encode(), mtime=0)).decode()  # half of its size
+            files.append(File.generated(config, name, content=f'document.currentScript.figure = "{packed}";\n'))
         return f'{match[1]} data-figure="{get_relative_url(name, page.url)}"></div>'
 
     html = re.sub(r"<p>\[\[([\w-]+|[\w-]+/\w+)\]\]</p>", lambda match: _runs(match[1]), html)

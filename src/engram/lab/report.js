@@ -11,8 +11,12 @@
   });
   let fetched;
   const plotly = () => (fetched ??= window.Plotly ? Promise.resolve() : script(new URL("plotly.js", own).href));
+  const unpacked = (text) => {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  };
   const content = async ({ dataset, nextElementSibling }) =>
-    dataset.figure ? (await script(dataset.figure)).figure : JSON.parse(nextElementSibling.textContent);
+    dataset.figure ? unpacked((await script(dataset.figure)).figure) : JSON.parse(nextElementSibling.textContent);
   const letter = 8; // pixels of panel width for each letter of a title: 6.5, and room for the axes
   const wrapped = ({ data, layout }, width) => {
     const titles = (layout.annotations ?? []).filter(({ showarrow, yref }) => showarrow === false && yref === "paper");
