@@ -7,6 +7,7 @@ import math
 import os
 import random
 import re
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from engram.lab.folder import TrialFolder
 from engram.lab.job import check_result
 from engram.lab.loop import Run
 from engram.lab.metrics import over_seeds, windows
-from engram.lab.records import from_record
+from engram.lab.record_files import as_record, as_text, from_record
 from engram.lab.report import write_report
 from engram.lab.results import TrialResult
 from engram.lab.sweeps import settings_of
@@ -152,7 +153,8 @@ def test_a_setting_that_is_infinite_is_told_as_it_was_set(tmp_path):
     told = json.loads(json.dumps(results.to_json(), allow_nan=False))
     assert told["changed"] == {"shift": "Infinity"}
     assert told["arms"]["first"]["shift"] == "Infinity"
-    assert from_record(experiment(), results.record()).configs == results.configs
+    record, curves = as_record(experiment(), replace(results, changed={}))
+    assert from_record(experiment(), json.loads(as_text(record)), curves).configs == results.configs
 
 
 def test_a_setting_that_is_no_text_is_named():
@@ -183,7 +185,8 @@ def test_a_trial_that_changes_what_others_share_is_told(tmp_path, monkeypatch, d
 def test_an_infinite_score_is_recorded(tmp_path):
     results = engram.run(experiment(), runs=tmp_path, arms=["first"], **OPTIONS, does="choose")
     assert results.trials[0].choices["rate"]["scores"][-2:] == [math.inf, 0.0]
-    recorded = from_record(experiment(), json.loads(json.dumps(results.record(), allow_nan=False)))
+    record, curves = as_record(experiment(), replace(results, changed={}))
+    recorded = from_record(experiment(), json.loads(as_text(record)), curves)
     assert recorded.trials[0].choices["rate"]["scores"] == results.trials[0].choices["rate"]["scores"]
 
 
