@@ -53,7 +53,9 @@ def test_the_numbers_of_neighbouring_columns_do_not_touch_and_the_table_fits(bro
     assert len(rows) > len(KINDS) - 1
     for row in rows:
         assert all(right + 4 <= left for (_, right), (left, _) in zip(row, row[1:], strict=False)), row
-    assert page.evaluate("document.querySelector('.scroll').scrollWidth <= document.querySelector('.scroll').clientWidth")
+    assert page.evaluate(
+        "document.querySelector('.scroll').scrollWidth <= document.querySelector('.scroll').clientWidth"
+    )
     page.close()
 
 
