@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.agents.curiosity import check_rollout
 from engram.agents.running_moments import RunningMoments
-from engram.nn.sequence import check_precision, without_autocast
+from engram.nn.sequence import check_precision, full_precision
 from engram.state import check_module_state, check_state, form_of
 
 LEAST_SIDE = 36  # smallest height and width of an image for the three convolutions
@@ -179,7 +179,7 @@ class RND(nn.Module):
         """
         check_precision(self.filtered)
         check_rollout(next_obs, done, self.obs_shape, self.num_envs)
-        with checks.noted(next_obs=next_obs), without_autocast(next_obs.device):
+        with checks.noted(next_obs=next_obs), full_precision(next_obs.device):
             self.observe(next_obs[~done])
             with torch.no_grad():
                 error = self.error(next_obs.flatten(0, 1)).view_as(done)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.agents.curiosity import check_rollout
-from engram.nn.sequence import check_precision, without_autocast
+from engram.nn.sequence import check_precision, full_precision
 from engram.state import check_module_state
 
 
@@ -80,7 +80,7 @@ class HashCounts(nn.Module):
         """
         check_rollout(next_obs, done, self.obs_shape, self.num_envs)
         check_precision(self.projection)
-        with without_autocast(next_obs.device):  # a rounded product would be counted elsewhere
+        with full_precision(next_obs.device):  # a rounded product would be counted elsewhere
             signs = next_obs.reshape(*done.shape, -1).to(self.projection) @ self.projection.T > 0
         hashes = (signs * 2 ** torch.arange(len(self.projection), device=signs.device)).sum(-1)
         self.counts += hashes[~done].bincount(minlength=len(self.counts))

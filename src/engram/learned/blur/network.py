@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from engram import checks
 from engram.learned.blur.genome import Genome
-from engram.nn.sequence import precise, without_autocast
+from engram.nn.sequence import full_precision, precise
 from engram.state import register_states
 
 EPS_NORM = 1e-5
@@ -225,7 +225,7 @@ class BlurNetwork:
         """
         self._check(genome, state, x, any_batch=moments is not None)
         x = precise(x, state.W[0])
-        with checks.noted(state=state, x=x, moments=moments), without_autocast(x.device):
+        with checks.noted(state=state, x=x, moments=moments), full_precision(x.device):
             return self._forward(genome, state, x, moments)[0][-1][..., 0, :, :]
 
     def moments(self, genome: Genome, state: BlurState, x: Float[Tensor, "... batch features"]) -> Moments:
@@ -237,7 +237,7 @@ class BlurNetwork:
             x: Inputs.
         """
         self._check(genome, state, x)
-        with without_autocast(x.device):
+        with full_precision(x.device):
             return self._forward(genome, state, precise(x, state.W[0]), None)[1]
 
     def step(
@@ -262,7 +262,7 @@ class BlurNetwork:
         if checks.instance("y", y, Tensor).shape[-2:] != (x.shape[-2], self.sizes[-1]):
             raise ValueError(f"y.shape = {tuple(y.shape)}: expected (..., {x.shape[-2]}, {self.sizes[-1]})")
         x, y = precise(x, state.W[0]), precise(y, state.W[0])
-        with without_autocast(x.device):
+        with full_precision(x.device):
             return self._learned(genome, state, x, y)
 
     def _learned(self, genome: Genome, state: BlurState, x: Tensor, y: Tensor) -> BlurState:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engram import checks
 from engram.nn.initial import uniform
-from engram.nn.sequence import precise, without_autocast
+from engram.nn.sequence import full_precision, precise
 from engram.rules.unroll import detached
 from engram.state import register_states
 
@@ -78,6 +78,6 @@ class LSTMMemory(nn.Module):
         checks.tensor("input", input, ("time", "batch", self.features), self.readout.weight)
         mask = (input != 0).to(input) if clamp is None else precise(clamp, input)
         checks.tensor("clamp", mask, tuple(input.shape), input)
-        with checks.noted(state=state), without_autocast(input.device):
+        with checks.noted(state=state), full_precision(input.device):
             output, last_state = self.lstm(torch.cat((input, mask), 2), tuple(state))
             return self.readout(output), LSTMMemoryState(*last_state)

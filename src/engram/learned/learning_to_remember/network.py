@@ -16,7 +16,7 @@ from engram.learned.learning_to_remember.fused import Wiring, edges_of, run_fuse
 from engram.learned.learning_to_remember.gated_rule import GatedRule
 from engram.learned.learning_to_remember.neural_update_rule import NeuralUpdateRule
 from engram.learned.learning_to_remember.topology import Topology
-from engram.nn.sequence import check_precision, precise, without_autocast
+from engram.nn.sequence import check_precision, full_precision, precise
 from engram.rules.unroll import detached, unroll
 from engram.state import register_states
 
@@ -194,7 +194,7 @@ class RuleNetwork(nn.Module):
             checks.tensor(f"state.synapses[{index}]", block, shape, like)
         if clamp is not None:
             checks.tensor("clamp", clamp, tuple(input.shape), like)
-        with without_autocast(input.device):
+        with full_precision(input.device):
             shown = self._shown(input, (input != 0).to(input) if clamp is None else clamp)
             # The kernels have no gradient with respect to the input.
             can_fuse = self.backend == "auto" and len(input) and not shown.requires_grad
@@ -210,7 +210,7 @@ class RuleNetwork(nn.Module):
             state: The state before.
             shown: x and k of every neuron.
         """
-        with checks.noted(state=state, shown=shown), without_autocast(shown.device):
+        with checks.noted(state=state, shown=shown), full_precision(shown.device):
             return self._after(state, shown)
 
     def _after(self, state: RuleState, shown: Tensor) -> RuleState:

@@ -12,7 +12,7 @@ from torch.optim.optimizer import ParamsT
 from engram import checks
 from engram.learned.updates.gated_coordinate_rule import GatedCoordinateRule
 from engram.learned.updates.update_rule import Memory, Moments, TaskMemory, UpdateRule
-from engram.nn.sequence import without_autocast
+from engram.nn.sequence import full_precision
 
 Parameters = dict[str, Tensor]
 
@@ -84,7 +84,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 name: grads[name] if name in grads else torch.zeros_like(p) for name, p in rule_parameters.items()
             }
             state = self._moments(rule_parameters), self._memory(rule_parameters)
-            with without_autocast(next(iter(moving.values())).device):
+            with full_precision(next(iter(moving.values())).device):
                 directions, moments = self.rule(gradients, rule_parameters, *state)
             rates = {id(p): group["lr"] for group in self.param_groups for p in group["params"]}
             for name, p in moving.items():
