@@ -17,7 +17,8 @@ import pytest
 
 import engram
 from engram import cli, registry
-from engram.lab import laboratory, load, recorded
+from engram.lab import load, plan, recorded
+from engram.lab import report as lab_report
 from engram.lab.export import draw
 from engram.lab.job import prepare
 from engram.lab.trial import trials
@@ -508,13 +509,10 @@ def test_a_folder_that_cannot_be_locked_fails_its_trial_alone(toy, capsys, tmp_p
 
 
 def test_an_unexpected_error_ends_with_2_and_a_traceback(toy, capsys, monkeypatch):
-    import toy_experiments
+    def broken(runs, path):
+        raise KeyError("page")
 
-    def broken(results):
-        raise KeyError("figure")
-
-    experiment = dataclasses.replace(toy_experiments.experiment, figure=broken)
-    monkeypatch.setattr(toy_experiments, "experiment", experiment)
+    monkeypatch.setattr(lab_report, "write_report", broken)
     assert cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1"]) == 0
     assert cli.run(["report", "toy"]) == 2
     assert "KeyError" in capsys.readouterr().err
@@ -525,7 +523,7 @@ def test_a_run_without_an_arm_is_reported_without_what_it_lacks(tmp_path, capsys
     cli.run(["run", "expander-memory", "--preset", "smoke", "--arms", "packing", *runs])
     assert cli.run(["report", "expander-memory", *runs]) == 0
     report = (tmp_path / "report.html").read_text()
-    assert "an older or smaller version of the experiment: without 5-6, local," in report
+    assert "Not the whole of the experiment as it is now: without 5-6, local" in report
     assert report.count('class="claim"') == len(registry.get("experiments", "expander-memory").claims)
 
 
@@ -705,8 +703,8 @@ def test_no_more_workers_are_announced_than_there_are_trials(toy, capsys):
 
 @pytest.mark.parametrize(("step_seconds", "workers"), [(0.0, 1), (1.0, 2), (100.0, 4)])
 def test_workers_are_started_where_they_are_worth_it(toy, tmp_path, monkeypatch, step_seconds, workers):
-    monkeypatch.setattr(laboratory, "cores", lambda: 4)
+    monkeypatch.setattr(plan, "cores", lambda: 4)
     experiment = registry.get("experiments", toy)
     arms = {name: dataclasses.replace(arm, seconds=6 * step_seconds) for name, arm in experiment.arms("smoke").items()}
     jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in trials(experiment, arms, seeds=1)]
-    assert laboratory.workers_for(experiment, "smoke", jobs) == workers
+    assert plan.workers_for(experiment, "smoke", jobs) == workers

@@ -162,7 +162,7 @@ def test_what_changed_is_told_by_the_verdicts_of_the_version_before(tmp_path, mo
     now = tables.verdicts_by_claim()
     name, claim, new = tables.README_FIGURE, *list(now[tables.README_FIGURE])[:2]
     then = {**now, name: {of: verdict for of, verdict in now[name].items() if of != new} | {claim: "undecided"}}
-    monkeypatch.setattr(results, "VERSIONS", tmp_path / "versions.json")
+    monkeypatch.setattr(tables, "VERSIONS", tmp_path / "versions.json")
     tables.VERSIONS.write_text(json.dumps({engram.__version__: {}}))
     assert tables.last_release() is None
     tables.VERSIONS.write_text(json.dumps({"0.0.1": {}, "0.0.2": then, engram.__version__: {}}))

@@ -25,7 +25,7 @@ from engram.storage.files import runs_folder
 from engram.verdicts import counted
 
 GAP = 2  # spaces between columns
-LEAST_SUMMARY = 40  # columns for a summary on one line
+LEAST_SUMMARY = 30  # columns for a summary on one line
 Counts = Mapping[str, int]
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping
             for summary, last in zip(summaries, lasts, strict=True)
         ]
     else:
-        summaries = [textwrap.shorten(summary, room, placeholder=" ...") for summary in summaries]
+        summaries = [
+            textwrap.shorten(summary, room, placeholder=" ...", break_on_hyphens=False) for summary in summaries
+        ]
     table = Table(*(Column(title, no_wrap=True) for title in columns), box=None, pad_edge=False, expand=True)
     table.add_column("what it tests", no_wrap=not is_narrow, ratio=1)
     for cells in zip(*columns.values(), summaries, strict=True):

@@ -71,7 +71,8 @@ class Request:
         checks.choice("preset", self.preset, self.experiment.presets)
         if self.workers is not None:
             checks.size("jobs", self.workers)
-        checks.number("checkpoint_seconds", self.options.get("checkpoint_seconds", 0.0), minimum=0)
+        if "checkpoint_seconds" in self.options:
+            checks.number("checkpoint_seconds", self.options["checkpoint_seconds"], minimum=0)
         if self.options.get("tensorboard") and importlib.util.find_spec("tensorboard") is None:
             raise ValueError(f"tensorboard = True: it is not installed: {extras.install('tensorboard')}")
         check_backend(self.engine, "engine")
