@@ -70,3 +70,13 @@ def test_atoms_turn_by_the_angle():
     turned = turn_dictionary(first, rng.normal(size=(5, 9)), 7.0)
     np.testing.assert_allclose(np.degrees(np.arccos((turned * first).sum(axis=1))), 7.0)
     np.testing.assert_allclose(np.linalg.norm(turned, axis=1), 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_atom_does_not_turn_towards_itself(dtype):
+    dictionary = unit_rows(np.random.default_rng(0).normal(size=(5, 9))).astype(dtype)
+    towards = np.random.default_rng(1).normal(size=(5, 9)).astype(dtype)
+    towards[3] = 7.3 * dictionary[3]  # what is left of it sideways is rounding
+    with pytest.raises(ValueError, match=r"towards\[3\] is parallel to dictionary\[3\]"):
+        turn_dictionary(dictionary, towards, 7.0)
+    np.testing.assert_array_equal(turn_dictionary(dictionary, towards, 0.0), dictionary)

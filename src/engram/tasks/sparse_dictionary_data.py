@@ -129,11 +129,19 @@ def turn_dictionary(
         towards: Directions B towards which the atoms turn.
         degrees: Angle of the turn, in degrees.
 
+    Raises:
+        ValueError: A direction is parallel to its atom, up to rounding.
+
     Examples:
         >>> turn_dictionary(np.eye(2), np.ones((2, 2)), 90.0).round(2).tolist()
         [[0.0, 1.0], [1.0, 0.0]]
     """
     checks.arguments()
     angle = math.radians(checks.number("degrees", degrees))
-    sideways = unit_rows(towards - (towards * dictionary).sum(axis=1, keepdims=True) * dictionary)
-    return math.cos(angle) * dictionary + math.sin(angle) * sideways
+    sideways = towards - (towards * dictionary).sum(axis=1, keepdims=True) * dictionary
+    rounding = 16 * np.finfo(sideways.dtype).eps * np.linalg.norm(towards, axis=1)
+    parallel = np.linalg.norm(sideways, axis=1) <= rounding
+    if angle and parallel.any():
+        row = int(parallel.argmax())
+        raise ValueError(f"towards[{row}] is parallel to dictionary[{row}]: expected another direction to turn to")
+    return math.cos(angle) * dictionary + math.sin(angle) * unit_rows(sideways)

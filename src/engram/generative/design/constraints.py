@@ -85,6 +85,7 @@ class Constraints:
             tokens: The sequences.
             vocab: Size of the alphabet.
         """
+        checks.size("vocab", vocab, 2, 255)
         count = self.mutations(tokens)
         stays = tokens == self.wild_type  # where another letter is one mutation more
         most = np.maximum(count, self.max_mutations)

@@ -221,9 +221,11 @@ class GGS(BaseEstimator):  # type: ignore[misc]
                 wild_type = encode([self.wild_type], self.alphabet)[0]
             if len(wild_type) != tokens.shape[1]:
                 raise ValueError(f"wild_type has length {len(wild_type)}: expected {tokens.shape[1]}, as the sequences")
-        if not len(self.fixed) and self.max_mutations is None:
+        with checks.noted(fixed=self.fixed):
+            fixed = tuple(self.fixed)
+        if not fixed and self.max_mutations is None:
             return None
-        return Constraints(wild_type, fixed=self.fixed, max_mutations=self.max_mutations)
+        return Constraints(wild_type, fixed=fixed, max_mutations=self.max_mutations)
 
     def _sampler_of(self, net: Any, constraints: Constraints | None) -> GibbsWithGradients:
         checks.size("rounds", self.rounds)
