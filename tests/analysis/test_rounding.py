@@ -49,6 +49,7 @@ def test_what_varies():
     assert varies(np.array([-1e308, 1e308]))
     assert varies(np.array([2**60, 2**60 + 2**10]))
     assert not varies(np.array([3, 3]))
+    assert varies(np.array([[np.nan, np.inf, np.inf], [np.nan, 1, np.inf]])).all()
 
 
 @pytest.mark.parametrize("measure", [linear_cka, procrustes_angle, _cka, lambda X, Y: linear_cka(X, Y, debiased=True)])
@@ -118,6 +119,18 @@ def test_equal_distances_stay_tied_far_from_0(dtype, metric):
     turn = turn @ np.diag([1, 1, 1, 1, -1.0]) @ turn.T  # keeps the mean over units
     turned = X @ turn + (8.0 if metric == "euclidean" else 0.0)
     assert rsa(turned.astype(dtype), Y, metric) == pytest.approx(rsa(X, Y, metric), abs=1e-12)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_taken_for_a_constant(number):
+    X = VARIES.copy()
+    X[2, 1] = number
+    for metric in ("euclidean", "correlation"):
+        with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="of X are all equal, or not finite"):
+            rsa(X, VARIES, metric)
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(standardised([X])[0][2, 1])
+    assert gram_distance(torch.from_numpy(X), torch.from_numpy(VARIES)).isnan()
 
 
 def test_distances_that_are_small_but_real_are_compared():

@@ -20,12 +20,14 @@ def varies(values: Shaped[np.ndarray, "..."], axis: int | None = 0) -> Bool[np.n
 
         max - min > 4 eps max |x|,   eps the precision of their type
 
-    A constant that was computed in several ways, as 0.1 + 0.2 and 0.3, does not vary, however small its scale.
+    A constant that was computed in several ways, as 0.1 + 0.2 and 0.3, does not vary, however small its scale. What is
+    not finite does.
 
     Examples:
         >>> varies(np.array([[0.1 + 0.2, 1.0], [0.3, 1.001]])).tolist()
         [False, True]
     """
     low, high = values.min(axis).astype(np.float64), values.max(axis).astype(np.float64)
-    with np.errstate(over="ignore"):  # a difference that overflows is large
-        return np.asarray(high - low > FEW * precision(values.dtype) * np.maximum(np.abs(low), np.abs(high)))
+    with np.errstate(over="ignore", invalid="ignore"):  # a difference that overflows is large
+        rounding = FEW * precision(values.dtype) * np.maximum(np.abs(low), np.abs(high))
+        return np.asarray(~((high - low <= rounding) & np.isfinite(rounding)))

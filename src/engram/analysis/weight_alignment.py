@@ -86,7 +86,7 @@ def alignment_by_layer(
             _complete({name: prediction}, values, kind)
         change = (trained[name] - initial[name]).detach()
         rounding = FEW * torch.finfo(initial[name].dtype).eps * torch.maximum(trained[name].abs(), initial[name].abs())
-        if not (change.abs() > rounding).any():
+        if (change.abs() <= rounding).all():
             raise ValueError(f"trained[{name!r}] is initial[{name!r}], up to rounding: expected weights that changed")
         change = change.double().flatten(1)
         scores[name] = alignment_score(change.cpu().numpy(), prediction.detach().double().flatten(1).cpu().numpy())

@@ -66,7 +66,8 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
 def _gram(X: Tensor) -> Tensor:
     lowest, highest = X.detach().aminmax(dim=0)
     # Otherwise activity that is the same for all samples would be compared by its rounding errors.
-    is_constant = highest - lowest <= 4 * torch.finfo(X.dtype).eps * torch.maximum(lowest.abs(), highest.abs())
+    rounding = 4 * torch.finfo(X.dtype).eps * torch.maximum(lowest.abs(), highest.abs())
+    is_constant = (highest - lowest <= rounding) & rounding.isfinite()
     wide = checks.widened(X)
     centred = (wide - wide.mean(0)).masked_fill(is_constant, 0)
     gram: Tensor = centred @ centred.T

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from engram import checks
 from engram.analysis.similarity.procrustes_angle import centred
 
 
@@ -39,6 +40,7 @@ def linear_cka(
         >>> abs(linear_cka(X, Y, debiased=True)) < 0.2
         True
     """
+    checks.arguments()
     X, Y = centred(X, Y)
     if debiased:
         return _debiased(X, Y)

@@ -40,6 +40,8 @@ def centred(
     checks.arguments()
     if len(X) != len(Y):
         raise ValueError(f"Y.shape = {Y.shape}: expected {len(X)} samples, as in X")
+    if not len(X):
+        raise ValueError(f"X.shape = {X.shape}: expected at least two samples")
     for name, values in (("X", X), ("Y", Y)):
         if not np.isfinite(values).all():
             raise ValueError(f"{name} is not finite: expected finite numbers")

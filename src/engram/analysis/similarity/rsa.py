@@ -58,7 +58,8 @@ def _compared(name: str, values: Float[np.ndarray, "samples units"], metric: str
             raise ValueError(f"{sample}: expected a pattern, for metric = {metric!r}")
         rounding, scale = unit * float((sizes / lengths).max()), largest
     else:
-        rounding, scale = unit * float(np.abs(values).max()), float(np.abs(values - values.mean(0)).max())
+        rounding = unit * float(np.abs(values).max(initial=0))
+        scale = float(np.abs(values - values.mean(0)).max(initial=0))
     if np.isfinite(distances).all() and largest > 0 and scale > 0:
         distances = np.round(distances / largest, TIES)
         if rounding / scale > 10.0**-TIES:

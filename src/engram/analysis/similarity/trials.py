@@ -20,7 +20,7 @@ def opened(X: Data) -> Any:
     if isinstance(X, np.ma.MaskedArray):
         return X.astype(np.float64).filled(np.nan)
     if isinstance(X, np.ndarray) and X.dtype == object and X.size and all(map(_axes, X.flat)):
-        return [opened(cell) for cell in (X.ravel() if X.size == max(X.shape) else X)]
+        return [opened(cell) for cell in (X.ravel() if X.size == max(X.shape, default=1) else X)]
     if isinstance(X, list | tuple) and any(isinstance(part, list | tuple | np.ndarray) for part in X):
         return [opened(part) for part in X]
     return X

@@ -77,7 +77,7 @@ def read_nnet(path: str | Path) -> tuple[AffineReLU, Normalisation]:
         if not is_whole or len(mean) not in (inputs + 1, listed + 1):
             raise ValueError("its parts do not fit each other")
         low, high = low[:inputs], high[:inputs]
-        mean, scale = (np.append(numbers[:inputs], numbers[-1]) for numbers in (mean, scale))  # the last: of the output
+        mean, scale = (np.append(values[:inputs], values[-1]) for values in (mean, scale))  # the last: of the output
         return AffineReLU(tuple(weights), tuple(biases)), Normalisation(low, high, mean, scale)
     except (ValueError, IndexError) as error:
         raise ValueError(f"{path} is not a network in the NNet format: {error}") from error

@@ -257,10 +257,13 @@ class KeyValueMemory(Saveable, nn.Module):
         """
         checks.instance("rows", rows, Tensor)
         if isinstance(tables, int):
-            tables = torch.full((len(rows) if rows.dim() else 0,), tables)
+            with checks.noted(tables=tables):
+                tables = torch.full((len(rows) if rows.dim() else 0,), tables)
         if rows.dim() != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
             raise ValueError(f"rows of shape {tuple(rows.shape)}, {rows.dtype}: expected integers, (deleted,)")
-        table_of, row_of = self._chosen(tables, len(rows)), array(rows.long())
+        with checks.noted(rows=rows):
+            row_of = array(rows.long())
+        table_of = self._chosen(tables, len(rows))
         for table, row in zip(table_of.tolist(), row_of.tolist(), strict=True):
             checks.size("rows", row, 0, int(self.n_filled[table]) - 1)
         changed = [np.zeros(0, np.int64)]

@@ -109,7 +109,7 @@ class OnlineKMeans(
         check_is_fitted(self)
         samples = checks.samples(self, X, dtype=[np.float64, np.float32], reset=False)
         # By differences: squared norms minus products lose the distances of samples that are far from 0.
-        return cdist(samples, self.cluster_centers_).astype(samples.dtype)
+        return np.asarray(cdist(samples, self.cluster_centers_), samples.dtype)
 
     @property
     def _n_features_out(self) -> int:
