@@ -55,9 +55,9 @@ def test_evolved_rules_compute_in_their_own_precision(batch):
     net, genome = BlurNetwork.backprop((4, 3, 2)), Genome.backprop(0.1)
     state = net.init(seeded())
     x, y = torch.randn(batch, 4, generator=seeded()).bfloat16(), torch.ones(batch, 2).bfloat16()
-    expected = [net(genome, state, x.float()), *net.step(genome, state, x.float(), y.float()).W]
+    expected = [net.forward(genome, state, x.float()), *net.step(genome, state, x.float(), y.float()).W]
     with torch.autocast("cpu", torch.bfloat16):
-        found = [net(genome, state, x), *net.step(genome, state, x, y).W]
+        found = [net.forward(genome, state, x), *net.step(genome, state, x, y).W]
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == torch.float32
         assert torch.equal(one, other)

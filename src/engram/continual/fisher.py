@@ -199,7 +199,7 @@ def _evaluated(model: nn.Module, device: torch.device) -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(full_precision(device))
             if any(isinstance(module, nn.RNNBase) for module, _ in modes):
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # type: ignore[no-untyped-call]
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module, _ in modes):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             yield
