@@ -78,7 +78,9 @@ def compare(
     kind, own = _found(candidate, more, kind, until_decided)
     chosen = _chosen(tasks_of(kind), tasks)
     _check_against(kind, [each.place for each in own], against, [task for _, task in chosen])
-    names, broken, left_out = tuple(each.name for each in own), [], {}
+    names = tuple(each.name for each in own)
+    broken: list[str] = []
+    left_out: dict[str, str] = {}
     for each in own:
         if references.is_reference(each.place) and (promise := check_contract(kind, each.make)):
             broken.append(promise)

@@ -103,7 +103,9 @@ def _nothing_decided(scores: Scores) -> str:
 
 
 def _leads(scores: Scores, candidate: str) -> list[str]:
-    leads, ties, n_results = [], [], 0
+    leads: list[str] = []
+    ties: list[str] = []
+    n_results = 0
     for task, row in scores.scores.items():
         others = [score for other, score in row.items() if other != candidate]
         n_results += candidate in row
