@@ -38,7 +38,8 @@ def test_a_smoke_run_says_that_it_ran_and_where_claims_are_judged(toy, capsys):
     assert "testable" not in printed.out + printed.err
 
 
-def test_list_names_every_experiment_and_its_last_run(toy, capsys):
+def test_list_names_every_experiment_and_its_last_run(toy, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "220")
     assert cli.run(["list"]) == 0
     assert "last run here" not in capsys.readouterr().out
     cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1"])
