@@ -38,7 +38,7 @@ def rsa(
     if len(X) != len(Y) or len(X) < 3:
         raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected equal numbers of samples, at least 3")
     distances = [_compared(name, values, metric) for name, values in (("X", X), ("Y", Y))]
-    return float(stats.spearmanr(*distances).statistic)
+    return float(stats.spearmanr(distances[0], distances[1]).statistic)
 
 
 def _compared(name: str, values: Float[np.ndarray, "samples units"], metric: Any) -> Float[np.ndarray, " pairs"]:
