@@ -70,4 +70,4 @@ def _u_centred(X: Float[np.ndarray, "samples units"]) -> Float[np.ndarray, "samp
     sums = K.sum(0) / (n - 2)
     K += K.sum() / ((n - 1) * (n - 2)) - sums - sums[:, None]
     np.fill_diagonal(K, 0)
-    return K
+    return np.asarray(K)

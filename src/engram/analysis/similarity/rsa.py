@@ -38,10 +38,10 @@ def rsa(
     if len(X) != len(Y) or len(X) < 3:
         raise ValueError(f"X.shape, Y.shape = {X.shape}, {Y.shape}: expected equal numbers of samples, at least 3")
     distances = [_compared(name, values, metric) for name, values in (("X", X), ("Y", Y))]
-    return float(stats.spearmanr(*distances).statistic)
+    return float(stats.spearmanr(distances[0], distances[1]).statistic)
 
 
-def _compared(name: str, values: Float[np.ndarray, "samples units"], metric: str) -> Float[np.ndarray, " pairs"]:
+def _compared(name: str, values: Float[np.ndarray, "samples units"], metric: Any) -> Float[np.ndarray, " pairs"]:
     """The distances between samples, relative to the largest, with those equal that differ by rounding alone.
 
     So equal distances stay tied when the samples are rotated, and distances that are rounding errors are all equal.
@@ -50,8 +50,10 @@ def _compared(name: str, values: Float[np.ndarray, "samples units"], metric: str
     values = np.where(varies(values), values, values[0])  # some metrics divide by the deviation of a unit
     distances = pdist(values, metric)
     largest = float(np.abs(distances).max())
-    if metric in ("correlation", "cosine"):
-        lengths = np.linalg.norm(values - (values.mean(1, keepdims=True) if metric == "correlation" else 0), axis=1)
+    if metric in ("correlation", "co", "cosine", "cos"):
+        lengths = np.linalg.norm(
+            values - (values.mean(1, keepdims=True) if metric in ("correlation", "co") else 0), axis=1
+        )
         sizes = np.linalg.norm(values, axis=1)
         if (short := lengths <= unit * sizes).any():
             sample = f"sample {int(short.argmax())} of {name} is the same in all units, up to rounding, or zero"
