@@ -37,16 +37,15 @@ from engram.continual import (
     Replay,
     Reservoir,
     SynapticIntelligence,
-    adam,
     anml,
     random_batches,
-    sgd,
 )
 from engram.learned import blur, updates
 from engram.learned import learning_to_remember as remembering
 from engram.learned.blur import BlurNetwork, Genome
 from engram.learned.updates import AdamRule, GatedCoordinateRule, LearnedOptimizer, train_teacher
 from engram.memory import DND, KeyValueMemory
+from engram.meta import adam, sgd
 from engram.optim import CMAES, FOP, AntitheticES, RMSpropEpsInside, auto_groups, evaluate
 from engram.rules import (
     AdaptiveThreshold,
