@@ -17,8 +17,8 @@ import engram
 from engram.lab import Experiment, Preset, Results, Run, Study, load, setting, settings
 from engram.lab.choice import at_ends, ranking, table
 from engram.lab.folder import TrialFolder
+from engram.lab.last_run import COLUMNS
 from engram.lab.record_files import as_record, from_record
-from engram.lab.records import COLUMNS
 from engram.lab.report import as_html, section
 from engram.lab.results import TrialResult
 

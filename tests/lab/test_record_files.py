@@ -14,8 +14,8 @@ import pytest
 import engram
 from engram.lab import CorruptFileError, Experiment, Preset, Run, Study, setting, settings
 from engram.lab import record_files as files
+from engram.lab.last_run import COLUMNS
 from engram.lab.record_files import Record, as_record, as_text, from_record, is_current, read_curves, write_record
-from engram.lab.records import COLUMNS
 from engram.storage.files import read_json
 
 

@@ -12,8 +12,8 @@ import pytest
 import engram
 from engram import recording
 from engram.lab import Claim, CorruptFileError, Experiment, Preset, Results, Run, Study, metric, setting, settings
+from engram.lab.last_run import merged_environments
 from engram.lab.record_files import as_record, from_record, write_record
-from engram.lab.records import merged_environments
 from engram.recording import extended
 from engram.recording.extend import differences, is_equal
 

@@ -131,7 +131,7 @@ def _short(verdicts: str) -> str:
 def _last(name: str, root: Path) -> str:
     """A summary of the last run of an experiment."""
     from engram.lab import CorruptFileError, load
-    from engram.lab.records import OldRunError
+    from engram.lab.last_run import OldRunError
 
     try:
         results = load(name, root, metrics=False)

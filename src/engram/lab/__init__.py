@@ -8,10 +8,10 @@ try:
     from engram.lab.experiment import Arm, Experiment, Preset, Study, Task
     from engram.lab.figures import Grid, Heatmap, Lines, Points, Profiles
     from engram.lab.laboratory import run
+    from engram.lab.last_run import load
     from engram.lab.loop import Run
     from engram.lab.measure import Criterion, Measure, maximum, met, metric, minimum, share
     from engram.lab.record_files import recorded
-    from engram.lab.records import load
     from engram.lab.results import Results, TrialResult
     from engram.lab.sweeps import Range, sweep
     from engram.storage.files import CannotWriteError, CorruptFileError

@@ -24,9 +24,9 @@ from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.folder import TrialFolder
 from engram.lab.job import perform, prepare, token
 from engram.lab.laboratory import run
+from engram.lab.last_run import load
 from engram.lab.plan import device_of
 from engram.lab.record_files import as_record, as_text, from_record
-from engram.lab.records import load
 from engram.lab.report import write_report
 from engram.lab.results import Results
 from engram.lab.trial import trials

@@ -18,10 +18,10 @@ from engram.lab.claim import judge as judge_claim
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.folder import Status
 from engram.lab.job import Job
+from engram.lab.last_run import Note, read_back, write_note
 from engram.lab.monitor import Monitor
 from engram.lab.parallel import perform_all
 from engram.lab.plan import Plan, Request, plan, reused
-from engram.lab.records import Note, read_back, write_note
 from engram.lab.results import Results
 from engram.lab.stop import stoppable, time_limit
 from engram.numeric.parallel import Backend

@@ -82,7 +82,9 @@ class Use:
         late = _late.setdefault(self._roots, set())
         late |= user_modules().keys() - self._loaded_before
         loaded = digests()
-        files = {name: loaded[name] for name in map(_name_of_module, _reached(self._roots | late))}
+        users = user_modules()
+        names = [_name_of_module(name, users[name]) for name in _reached(self._roots | late)]
+        files = {name: loaded[name] for name in names}
         parts = {_title(entry): _place(entry) for entry in _loaded_parts()}
         return {"versions": dict(computing_versions()), "parts": parts, "files": {**self._declared, **files}}
 
@@ -184,7 +186,7 @@ def _place(entry: EntryPoint) -> str:
 
 def digests() -> dict[str, str]:
     """The SHA-256 of the user's loaded modules, as they were loaded, by the names of their files."""
-    return {_name_of_module(name): _digest_as_loaded(name, path) for name, path in user_modules().items()}
+    return {_name_of_module(name, path): _digest_as_loaded(name, path) for name, path in user_modules().items()}
 
 
 def _digest_as_loaded(name: str, path: str) -> str:
@@ -232,9 +234,8 @@ def _digest_of(path: Path, stamp: tuple[int, ...]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _name_of_module(name: str) -> str:
+def _name_of_module(name: str, path: str) -> str:
     """The name of a module's file, which stays valid if the folder on Python's path moves; else its path."""
-    path = user_modules()[name]
     for ending in (f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__init__.py"):
         if path.endswith(f"/{ending}"):
             return printable_name(ending)

@@ -22,8 +22,8 @@ from typing_extensions import TypedDict
 from engram import checks
 from engram.lab import config as configs
 from engram.lab.experiment import Experiment, find_experiment
+from engram.lab.last_run import COLUMNS, configs_of, results_from
 from engram.lab.metrics import windows
-from engram.lab.records import COLUMNS, configs_of, results_from
 from engram.lab.results import NOT_FINITE, SHOWN, Results, TrialResult, in_words
 from engram.storage.files import CorruptFileError, finite_or_none, read_bytes, read_json, write_atomic
 

@@ -26,9 +26,9 @@ from rich.console import Console
 from engram.lab.experiment import Experiment
 from engram.lab.job import prepare
 from engram.lab.laboratory import make_folder, perform_jobs
+from engram.lab.last_run import merged_environments, read_back, write_note
 from engram.lab.machine import COMPUTING, cores
 from engram.lab.record_files import as_record, from_record, rounded
-from engram.lab.records import merged_environments, read_back, write_note
 from engram.lab.results import Results
 from engram.lab.stop import stoppable
 from engram.lab.trial import trials
@@ -136,7 +136,7 @@ def differences(experiment: Experiment, results: Results, again: Results) -> dic
 
     On the record's kind of processor and with its versions, numbers must be equal bit by bit, as far as the record has
     their digits. Elsewhere they may differ by 1e-5; or, since training amplifies what rounding changes, by as much as
-    the seeds of the arm differ. Seconds and microseconds, which some trials measure, are not compared, nor are numbers
+    the other seeds of the arm differ. Seconds and microseconds, which some trials measure, are not compared, nor are numbers
     that the record lacks.
 
     Args:
@@ -149,12 +149,12 @@ def differences(experiment: Experiment, results: Results, again: Results) -> dic
     is_same = is_same_machine(results.environment, again.environment)
     differ: dict[tuple[str, int], list[str]] = {}
     for (arm, seed), of_trial in repeated.items():
-        of_arm = [values for (other, _), values in stored.items() if other == arm]
+        others = [values for (other, of), values in stored.items() if other == arm and of != seed]
         for name, value in stored[arm, seed].items():
             now = of_trial.get(name)
             if "seconds" in name or is_equal(value, now, 0.0 if is_same else TOLERANCE):
                 continue
-            if is_same or not is_among(now, [values[name] for values in of_arm if name in values]):
+            if is_same or not is_among(now, [values[name] for values in others if name in values]):
                 differ.setdefault((arm, seed), []).append(name)
     return differ
 
