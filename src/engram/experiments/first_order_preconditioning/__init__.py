@@ -187,18 +187,19 @@ claims = [*bowl_claims, *digits_claims, *pole_claims]
 
 
 def figure(results: Results) -> go.Figure:
-    """Step sizes against curvature, and the learned matrices, as means over seeds."""
+    """Step sizes against curvature, and learned matrices: of the bowl as a mean over seeds, of digits of one seed."""
+    digits_matrices = results.shown("digits-sgd-fop")
     panels = {
-        "of the bowl, after 60 steps": ("bowl-fop-0.1", "matrix"),
-        "of digits, layer 1": ("digits-sgd-fop", "matrix_1"),
-        "of digits, layer 2": ("digits-sgd-fop", "matrix_2"),
+        "of the bowl, after 60 steps": results.values("bowl-fop-0.1", "matrix"),
+        "of digits, layer 1, one seed": [matrix for name, matrix in digits_matrices.items() if name == "matrix_1"],
+        "of digits, layer 2, one seed": [matrix for name, matrix in digits_matrices.items() if name == "matrix_2"],
     }
     plot = make_subplots(2, 2, subplot_titles=["step along a direction, relative to Newton's", *panels])
     for bowl_result in results.values("bowl-fop-0.1"):
         line: dict[str, Any] = {"x": bowl_result["curvature"], "y": bowl_result["newton"], "mode": "lines+markers"}
         plot.add_scatter(**line, showlegend=False, row=1, col=1)
-    for number, (arm, key) in enumerate(panels.values(), 1):
-        if matrices := results.values(arm, key):
+    for number, matrices in enumerate(panels.values(), 1):
+        if matrices:
             mean = np.mean(matrices, axis=0).reshape(bowl.PLACES, bowl.PLACES)
             scale = {"colorscale": "RdBu_r", "zmid": 0, "showscale": False}
             plot.add_heatmap(z=mean[::-1], row=1 + number // 2, col=1 + number % 2, **scale)

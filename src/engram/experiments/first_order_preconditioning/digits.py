@@ -142,11 +142,10 @@ def trial(config: Digits, run: Run) -> dict[str, Any]:
     result: dict[str, Any] = {"loss": last, "unseen_loss": unseen_loss, "accuracy": accuracy}
     if config.rho:
         parameters = dict(net.named_parameters())
+        result["shown"] = {}
         for number, name in enumerate(KERNELS, 1):
             preconditioner = optimizer.preconditioner(parameters[name])
             preconditioner = preconditioner.cpu() if preconditioner.ndim else preconditioner.cpu() * torch.eye(9)
-            result |= {
-                f"trace_{number}": float(preconditioner.trace()) / 9,
-                f"matrix_{number}": preconditioner.flatten().tolist(),
-            }
+            result[f"trace_{number}"] = float(preconditioner.trace()) / 9
+            result["shown"][f"matrix_{number}"] = preconditioner.flatten().tolist()
     return result
