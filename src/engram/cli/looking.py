@@ -113,7 +113,9 @@ def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping
             for summary, last in zip(summaries, lasts, strict=True)
         ]
     else:
-        summaries = [textwrap.shorten(summary, room, placeholder=" ...") for summary in summaries]
+        summaries = [
+            textwrap.shorten(summary, room, placeholder=" ...", break_on_hyphens=False) for summary in summaries
+        ]
     table = Table(*(Column(title, no_wrap=True) for title in columns), box=None, pad_edge=False, expand=True)
     table.add_column("what it tests", no_wrap=not is_narrow, ratio=1)
     for cells in zip(*columns.values(), summaries, strict=True):
