@@ -81,11 +81,13 @@ def test_the_list_keeps_its_claims_in_any_window_and_cuts_at_words(width, capsys
     assert re.search(r"pattern-completion +7 of 8( claims hold)? +Plastic networks", first)
 
 
-def test_the_list_and_its_help_load_no_experiment_and_no_laboratory():
-    code = "import sys; from engram import cli; assert cli.run(['list']) == 0; "
+def test_the_list_loads_no_experiment_and_no_laboratory_also_after_a_run(tmp_path):
+    engram.run("qss", preset="smoke", seeds=1, jobs=1, runs=tmp_path, progress=False)
+    code = f"import sys; from engram import cli; assert cli.run(['list', '--runs', {str(tmp_path)!r}]) == 0; "
     code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.experiments.maze'} & set(sys.modules); "
     code += "assert not heavy, heavy"
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "smoke: runs" in done.stdout
 
 
 @pytest.mark.parametrize("loaded", ["", "triton"])

@@ -6,22 +6,22 @@ import inspect
 import json
 import re
 import textwrap
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
 
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Column, Table
+from typing_extensions import TypedDict
 
 from engram import extras, registry
 from engram.cli import fields
 from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.output import Output, out, print_table
 from engram.distribution import REPAIR
-from engram.storage.files import runs_folder
+from engram.storage.files import CorruptFileError, read_sealed, runs_folder
 from engram.verdicts import counted
 
 GAP = 2  # spaces between columns
@@ -128,24 +128,28 @@ def _short(verdicts: str) -> str:
     return re.sub(" claims (hold|reproduced)", "", verdicts).replace("no claim can be tested here", "none")
 
 
+class _Ended(TypedDict):
+    """Of the note of a run, how it has ended; a run that was killed has not noted it."""
+
+    ended: NotRequired[str]
+
+
 def _last(name: str, root: Path) -> str:
-    """A summary of the last run of an experiment."""
-    from engram.lab import CorruptFileError, load
-    from engram.lab.last_run import OldRunError
+    """A summary of the last run of an experiment, read from its note without loading the experiment."""
+    try:
+        note = read_sealed(root / name / "last-run.json", _Ended)
+    except CorruptFileError:
+        return "corrupt: run it again"
+    if "ended" in note:
+        return note["ended"]
+    from engram.lab.last_run import OldRunError, load
 
     try:
-        results = load(name, root, metrics=False)
+        return load(name, root, metrics=False).ended
     except OldRunError:
         return "changed since: run it again"
     except CorruptFileError:
         return "corrupt: run it again"
-    states = [trial.state for trial in results.trials]
-    preset = f"{results.preset}, changed" if results.changed else results.preset
-    if set(states) != {"finished"}:
-        return f"{preset}: {states.count('finished')} of {len(states)} trials done"
-    if results.changed or not any(results.preset in claim.presets for claim in results.claimed):
-        return f"{preset}: runs"  # this preset says nothing about the claims
-    return f"{preset}: {counted(Counter(judged.verdict for judged in results.claims()))}"
 
 
 def show(command: Show) -> None:

@@ -114,9 +114,10 @@ def run(
             statuses = perform(planned, console)
             look = judge(planned, note, statuses)
             if is_over() and not look.is_whole and before is not None:
-                write_down(before)  # an incomplete look decides nothing
+                write_down(before, results.ended if results else "")  # an incomplete look decides nothing
                 break
             before, results = planned, look
+            write_down(planned, results.ended)
             if not until_decided or not results.is_whole:
                 break
             claims = worth_more_seeds(results)
@@ -133,8 +134,8 @@ def make_folder(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
 
 
-def write_down(planned: Plan) -> Note:
-    """Write down what is run, for ``load`` and for the reports."""
+def write_down(planned: Plan, ended: str = "") -> Note:
+    """Write down what is run, and how it has ended, for ``load``, the reports and ``engram list``."""
     request = planned.request
     return write_note(
         request.root,
@@ -145,6 +146,7 @@ def write_down(planned: Plan) -> Note:
         looks=request.looks,
         jobs=planned.jobs,
         reused=reused(planned.jobs),
+        ended=ended,
     )
 
 

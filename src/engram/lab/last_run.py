@@ -48,6 +48,7 @@ class Note(TypedDict):
     looks: NotRequired[list[int]]
     trials: list[Entry]
     reused: NotRequired[dict[str, int]]
+    ended: NotRequired[str]
 
 
 class OldRunError(CorruptFileError):
@@ -68,6 +69,7 @@ def write_note(
     jobs: Sequence[Job],
     looks: Sequence[int] = (),
     reused: Mapping[str, int] | None = None,
+    ended: str = "",
 ) -> Note:
     """Write down the settings and trials of a run, for ``load``, ``engram list`` and ``engram report``.
 
@@ -80,6 +82,7 @@ def write_note(
         jobs: All trials.
         looks: The numbers of seeds at which claims are judged.
         reused: How many trials were taken although something has changed since, by what has.
+        ended: How the run has ended, for ``engram list``, which loads no experiment.
 
     Returns:
         The note.
@@ -94,6 +97,7 @@ def write_note(
         "looks": list(looks),
         "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.path.name} for job in jobs],
         "reused": dict(reused or {}),
+        **({"ended": ended} if ended else {}),
     }
     if (root / NOTE).is_dir():
         keep_aside(root / NOTE)

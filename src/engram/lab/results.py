@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -21,7 +22,7 @@ from engram.lab.config import to_dict
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import set_state
 from engram.storage.files import finite_or_none
-from engram.verdicts import BAD
+from engram.verdicts import BAD, counted
 
 T = TypeVar("T")
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
@@ -218,6 +219,17 @@ class Results:
     def seconds(self) -> float:
         """Total processor time of all trials."""
         return sum(trial.seconds for trial in self.trials)
+
+    @property
+    def ended(self) -> str:
+        """How the run has ended, in a few words: the verdicts, or the number of trials that are done."""
+        states = [trial.state for trial in self.trials]
+        preset = f"{self.preset}, changed" if self.changed else self.preset
+        if set(states) != {"finished"}:
+            return f"{preset}: {states.count('finished')} of {len(states)} trials done"
+        if self.changed or not self.judges:
+            return f"{preset}: runs"  # this preset says nothing about the claims
+        return f"{preset}: {counted(Counter(judged.verdict for judged in self.claims()))}"
 
     @property
     def judges(self) -> bool:
