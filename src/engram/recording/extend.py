@@ -136,8 +136,8 @@ def differences(experiment: Experiment, results: Results, again: Results) -> dic
 
     On the record's kind of processor and with its versions, numbers must be equal bit by bit, as far as the record has
     their digits. Elsewhere they may differ by 1e-5; or, since training amplifies what rounding changes, by as much as
-    the other seeds of the arm differ. Seconds and microseconds, which some trials measure, are not compared, nor are numbers
-    that the record lacks.
+    the other seeds of the arm differ. Seconds and microseconds, which some trials measure, are not compared, nor are
+    numbers that the record lacks.
 
     Args:
         experiment: The experiment.
