@@ -114,17 +114,35 @@ def check(kind: str, name: str, argument: str = "") -> str:
 
 def entries(kind: str) -> tuple[EntryPoint, ...]:
     """The entry points of a kind; read again if Python's path, or a folder on it, has changed."""
+    return _read(_stamps()).get(kind, ())
+
+
+def foreign_entries() -> tuple[EntryPoint, ...]:
+    """The entry points of all kinds that other packages register; read again as by ``entries``."""
+    return _foreign(_stamps())
+
+
+def _stamps() -> tuple[tuple[str, int], ...]:
     stamps = []
     for folder in sys.path:
         with suppress(OSError):
             stamps.append((folder, os.stat(folder or ".").st_mtime_ns))  # noqa: PTH116 - a Path takes twice as long
-    return _read(tuple(stamps)).get(kind, ())
+    return tuple(stamps)
 
 
 @lru_cache(maxsize=1)
 def _read(stamps: tuple[tuple[str, int], ...]) -> dict[str, tuple[EntryPoint, ...]]:
     of_all_groups = entry_points()  # once for all kinds: it reads a file of every installed package
     return {kind: tuple(of_all_groups.select(group=f"engram.{kind}")) for kind in KINDS}
+
+
+@lru_cache(maxsize=1)
+def _foreign(stamps: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    return tuple(entry for of_kind in _read(stamps).values() for entry in of_kind if not _is_own(entry))
+
+
+def _is_own(entry: EntryPoint) -> bool:
+    return entry.module.startswith("engram.")
 
 
 def _singular(kind: str) -> str:

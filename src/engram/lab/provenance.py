@@ -33,6 +33,7 @@ _INSTALLED = re.compile(r"/(site|dist)-packages/")
 _STARTED = psutil.Process().create_time() + 1.0  # known only to whole seconds
 _DATA = (int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
 _first_seen: dict[str, tuple[Any, str]] = {}  # by module: its spec, which a reload replaces, and the digest of its file
+_apart: dict[str, Any] = {}  # loaded modules that are not the user's, by name
 _late: dict[frozenset[str], set[str]] = {}  # modules loaded while trials ran, by the modules that these start from
 
 
@@ -131,10 +132,16 @@ def computing_versions() -> Mapping[str, str]:
 
 def user_modules() -> dict[str, str]:
     """The paths of the loaded modules that belong neither to Python, nor to installed packages, nor to engram."""
-    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-    return {
-        name: str(Path(file).absolute()) for name, file in files.items() if isinstance(file, str) and _is_users(file)
-    }
+    paths = {}
+    for name, module in list(sys.modules.items()):
+        if name in _apart and _apart[name] is module:  # nearly all of several thousand
+            continue
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and _is_users(file):
+            paths[name] = str(Path(file).absolute())
+        else:
+            _apart[name] = module
+    return paths
 
 
 @functools.cache
@@ -172,8 +179,7 @@ def _named_in(module: ModuleType, others: Collection[str]) -> Iterator[str]:
 
 def _loaded_parts() -> list[EntryPoint]:
     """The parts that other packages register and whose modules are loaded."""
-    entries = [entry for kind in registry.KINDS for entry in registry.entries(kind)]
-    return [entry for entry in entries if not entry.module.startswith("engram.") and entry.module in sys.modules]
+    return [entry for entry in registry.foreign_entries() if entry.module in sys.modules]
 
 
 def _title(entry: EntryPoint) -> str:
