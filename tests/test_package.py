@@ -266,6 +266,7 @@ def test_the_doctor_names_the_other_project_of_this_name(both, monkeypatch, caps
     assert cli.run(["doctor"]) == 0
     assert "conflict" not in capsys.readouterr().out
     monkeypatch.syspath_prepend(both)
+    monkeypatch.setenv("COLUMNS", "160")
     assert cli.run(["doctor"]) == 0
     assert re.search(r"conflict +engram 0.1.0a1 is another project", capsys.readouterr().out)
 

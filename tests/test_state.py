@@ -150,7 +150,7 @@ def evolution(size):
 def mas(size):
     made = MAS(nn.utils.skip_init(nn.Linear, size, 2))
     nn.init.ones_(made.model.weight)
-    made.end_task(TaskData([torch.ones(2, size)]))
+    made.end_task(TaskData((torch.ones(2, size), torch.arange(2))))
     return made
 
 
@@ -159,7 +159,7 @@ GOING_ON = {
     "teacher-mimic": (mimic, TeacherMimicTrainer.step),
     "evolution": (evolution, lambda it: it.tell(loss=it.ask()[0].square().sum(1))),
     "cma-es": (lambda size: CMAES([torch.ones(size)]), lambda it: it.tell(loss=it.ask()[0].square().sum(1))),
-    "penalty": (mas, lambda it: it.end_task(TaskData([torch.eye(3)]))),
+    "penalty": (mas, lambda it: it.end_task(TaskData((torch.eye(3), torch.arange(3))))),
     "reservoir": (MADE["reservoir"], lambda it: it.add(torch.zeros(9, 2), torch.ones(9, dtype=torch.int64))),
 }
 

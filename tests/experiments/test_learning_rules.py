@@ -42,7 +42,6 @@ def test_a_rule_of_another_package_is_an_arm(tmp_path, monkeypatch, performed):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-rules\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text("[engram.learning_rules]\nflipped = my_rules:Flipped\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "resolved", {})  # else later trials of this process would rest on the file too
     studies = {name: dataclasses.replace(study) for name, study in learning_rules.studies.items()}
     extended = dataclasses.replace(experiment, studies=studies)
     assert extended.arms("laptop").keys() - CONFIGS.keys() == {"flipped", "flipped-wide", "flipped-in-time"}

@@ -74,7 +74,7 @@ def test_a_bad_rule_ends_last(standing):
     (task,) = standing.tasks
     ranked = {method: standing.rank(task.name, method) for method in standing.scores[task.name]}
     assert max(ranked, key=ranked.__getitem__) == "Bad"
-    assert "It does not lead on the task." in standing.sentences
+    assert "It does not lead on the one task." in standing.sentences
 
 
 def test_a_part_that_fails_says_so_and_the_others_go_on(standing):

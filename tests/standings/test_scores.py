@@ -8,6 +8,7 @@ from engram.lab import Task
 from engram.standings.figures import ranks as diagram
 from engram.standings.page import page
 from engram.standings.scores import Entry, Scores
+from engram.standings.sentences import sentences_of
 
 
 def task_of(name, measure, **options):
@@ -100,10 +101,12 @@ def test_nothing_is_said_of_a_trivial_part_without_a_result():
     good = Entry({0: 1.0, 1: 1.0})
     first, second = (task_of(name, "accuracy", trivial="idle") for name in ("first", "second"))
     entries = {"first": {"mine": good, "idle": Entry({0: 0.1, 1: 0.1})}, "second": {"mine": good}}
-    said = " ".join(Scores("agents", ("mine",), (first, second), entries).sentences)
+    said = " ".join(sentences_of(Scores("agents", ("mine",), (first, second), entries)))
     assert "than the trivial candidate on 1 of 2 tasks; the other tasks have no result" in said
-    assert "than the trivial candidate everywhere" in " ".join(Scores("agents", ("mine",), (first,), entries).sentences)
-    assert "than the trivial candidate" not in " ".join(Scores("agents", ("mine",), (second,), entries).sentences)
+    assert "than the trivial candidate everywhere" in " ".join(
+        sentences_of(Scores("agents", ("mine",), (first,), entries))
+    )
+    assert "than the trivial candidate" not in " ".join(sentences_of(Scores("agents", ("mine",), (second,), entries)))
 
 
 def test_the_page_marks_trivial_parts_and_says_what_is_not_known():

@@ -89,8 +89,8 @@ def test_a_sound_agent_keeps_the_contract(make):
         (Flawed, "shared", "(same generator and environment|do not influence each other)", "behave"),
         (Flawed, "any rate", "below 0 is refused", "nothing was raised"),
         (Stored, "forgets", "continues bit for bit", "the continuation differs"),
-        (Mute, "", "has ``act``, ``observe`` and ``learn``", "has no observe"),
-        (Nowhere, "", "has ``act``, ``observe`` and ``learn``", "it fits none; CartPole-v1: TypeError: not here"),
+        (Mute, "", "has act, observe and learn", "has no observe"),
+        (Nowhere, "", "has act, observe and learn", "it fits none; CartPole-v1: TypeError: not here"),
     ],
 )
 def test_a_flawed_agent_is_refused(make, flaw, promise, finding):

@@ -161,5 +161,5 @@ def test_a_copy_of_the_network_is_restored_with_its_weights_and_mode_and_a_wrong
     assert not resumed.newest.weight.requires_grad
     state["newest"]["module"]["weight"].zero_()
     assert torch.equal(resumed.newest.weight, model.weight)
-    with pytest.raises(ValueError, match=r"state\['newest'\]\['module'\]\['weight'\].shape = \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"state\['teachers'\]\['module'\]\['weight'\]\.shape = \(2, 3\)"):
         Teachers(torch.nn.Linear(4, 2)).load_state_dict(state)

@@ -135,7 +135,7 @@ class Forgets(Distance):
 
 
 BROKEN = {
-    Stateless: "has ``bonus``.*make_bonus makes a Stateless: expected an ExplorationBonus",
+    Stateless: "has bonus.*make_bonus makes a Stateless: expected an ExplorationBonus",
     Flat: "It is made from a shape.*values to unpack",
     Negative: "at least 0, one for each.*bonus of Negative is -.*: expected at least 0",
     Infinite: r"bonus of Infinite at \(time=0, env=0\) is inf: expected a finite number",

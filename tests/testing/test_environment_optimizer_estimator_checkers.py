@@ -160,7 +160,7 @@ def test_a_flawed_environment_is_refused(register, flaw, promise, finding):
 @pytest.mark.parametrize(
     ("flaw", "promise", "finding"),
     [
-        ("no mode", "metadata have the ``autoreset_mode``", "(?i:autoreset_?mode)"),
+        ("no mode", "metadata have the autoreset_mode", "(?i:autoreset_?mode)"),
         ("one buffer", "none is overwritten later", "overwrote"),
         ("one seed", "Environment i of a batch", "at step 0 the observations"),
         ("late reward", "Environment i of a batch", "the rewards are"),
@@ -259,7 +259,7 @@ def test_sound_optimizers_keep_the_contract(optimizer, options):
         ("sparse", "the same effect as a dense one", "dense: .* sparse: "),
         ("silent", "names the value", "matching '-0.125', got ValueError: lr is negative"),
         ("always down", "ascends as the default descends", ""),
-        ("other foreach", "same steps as ``foreach=False``", "differ after 20 steps"),
+        ("other foreach", "same steps as foreach=False", "differ after 20 steps"),
     ],
 )
 def test_a_flawed_optimizer_is_refused(flaw, promise, finding):
@@ -345,7 +345,7 @@ def test_sound_estimators_keep_the_contract():
         (Centre("single"), "in float32 and in float64", "transform of float32 data is not finite"),
         (Centre("vague"), "Missing values are refused", "'NaN or inf found', does not name X"),
         (Centre("forgets"), "continues from earlier calls", "the first chunk is forgotten"),
-        (Undocumented(), "``partial_fit`` is documented", "no docstring"),
+        (Undocumented(), "partial_fit is documented", "no docstring"),
         (Nameless(), "names each column", "there are no names"),
     ],
 )

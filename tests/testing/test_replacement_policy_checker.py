@@ -59,12 +59,12 @@ def test_a_sound_policy_keeps_the_contract(make):
 @pytest.mark.parametrize(
     ("flaw", "promise", "finding"),
     [
-        ("twice", "returns a ``Change``", "expected each once, from 0 to 11"),
-        ("beyond", "returns a ``Change``", "expected (each once|empty ones in their order)"),
-        ("gap", "returns a ``Change``", "expected empty ones in their order, from 0 on"),
-        ("nan", "returns a ``Change``", "expected finite numbers"),
-        ("clock", "returns a ``Change``", "clock = 0: expected an integer, at least"),
-        ("shape", "returns a ``Change``", r"values of shape \(\d+,\): expected"),
+        ("twice", "returns a Change", "expected each once, from 0 to 11"),
+        ("beyond", "returns a Change", "expected (each once|empty ones in their order)"),
+        ("gap", "returns a Change", "expected empty ones in their order, from 0 on"),
+        ("nan", "returns a Change", "expected finite numbers"),
+        ("clock", "returns a Change", "clock = 0: expected an integer, at least"),
+        ("shape", "returns a Change", r"values of shape \(\d+,\): expected"),
         ("in place", "changes neither the table nor the batch", "changed in place"),
         ("hidden", "changes neither the table nor the batch", "the policy is"),
         ("random", "changes neither the table nor the batch", "hidden state"),

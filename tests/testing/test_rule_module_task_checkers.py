@@ -125,23 +125,23 @@ class NeedsNoSignal(Modulated):
 
 
 RULES = [
-    (NoEligibility, "``init`` gives a trace of zeros.*TraceState: expected EligibilityState"),
-    (SignalTooEarly, "``update`` gives \\(1 - decay"),
+    (NoEligibility, "init gives a trace of zeros.*TraceState: expected EligibilityState"),
+    (SignalTooEarly, "update gives \\(1 - decay"),
     (LeavesItsBound, "No trace is ever outside"),
-    (OneSignalForAll, "``update`` gives \\(1 - decay"),
+    (OneSignalForAll, "update gives \\(1 - decay"),
     (NeedsNoSignal, "Bad input gets a clear error.*modulator = None"),
-    (StartsFull, "``init`` gives a trace of zeros"),
-    (RuleInPlace, "``update`` changes neither its arguments .* in place"),
-    (RuleThatCounts, "``update`` changes neither .* hidden state"),
-    (Disagrees, "``update`` gives \\(1 - decay"),
-    (DeclaresAnother, "The attribute ``forgets``"),
+    (StartsFull, "init gives a trace of zeros"),
+    (RuleInPlace, "update changes neither its arguments .* in place"),
+    (RuleThatCounts, "update changes neither .* hidden state"),
+    (Disagrees, "update gives \\(1 - decay"),
+    (DeclaresAnother, "The attribute forgets"),
     (MixesRuleBatch, "A batch gives the same as its elements alone"),
     (CutsRuleGradient, "Gradients .* agree with finite differences"),
-    (Branches, "``torch.compile`` takes ``update`` without a graph break"),
+    (Branches, "torch.compile takes update without a graph break"),
     (AcceptsAnything, "Bad input gets a clear error"),
     (IdleParameter, "Every parameter .* gets one.*momentum"),
     (SharesCopies, "A deep copy .* shares nothing"),
-    (KeepsElsewhere, "The ``state_dict`` is complete"),
+    (KeepsElsewhere, "The state_dict is complete"),
 ]
 
 
@@ -226,10 +226,10 @@ MODULES = [
     (GoesOnByItself, "A call changes neither .* hidden state"),
     (MixesBatch, "A batch gives the same as its elements alone"),
     (ForgetsState, "A sequence in two parts"),
-    (IgnoresBatchFirst, "``batch_first`` swaps"),
+    (IgnoresBatchFirst, "batch_first swaps"),
     (CutsGradient, "Gradients .* agree with finite differences"),
     (AcceptsNaN, "Bad input gets a clear error.*nan"),
-    (ReadsItsWeights, "``torch.func.vmap`` runs"),
+    (ReadsItsWeights, "torch.func.vmap runs"),
 ]
 
 
@@ -288,8 +288,8 @@ TASKS = [
     (GlobalDraw, "The generator alone.*global generator of torch"),
     (AlwaysTheSame, "Every sample is new.*in succession"),
     (OneForAll, "Every sample is new.*of a batch"),
-    (NothingCounts, "``sample`` gives an Episode.*no answer counts"),
-    (BatchFirst, r"``sample`` gives an Episode.*batch_size = 1 gave inputs \(1, 11, 50\)"),
+    (NothingCounts, "sample gives an Episode.*no answer counts"),
+    (BatchFirst, r"sample gives an Episode.*batch_size = 1 gave inputs \(1, 11, 50\)"),
     (AcceptsNoEpisodes, "Bad input gets a clear error.*batch_size = 0"),
 ]
 

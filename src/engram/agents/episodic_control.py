@@ -171,7 +171,8 @@ class EpisodicControl(ABC):
             finished = bool(terminated or truncated)
         bootstrap = truncated and not terminated and self.truncation == "bootstrap"
         if bootstrap and observation is None:
-            raise ValueError("observation = None: expected the observation at the truncation, to bootstrap from it")
+            why = f"as truncated = {checks.shown(truncated)}, and the agent bootstraps from it"
+            raise ValueError(f"observation = None: expected the observation at the truncation, {why}")
         final_value = float(self.values(observation).max()) if bootstrap else 0.0
         trajectory.rewards.append(reward)
         if finished:

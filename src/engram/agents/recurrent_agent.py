@@ -181,7 +181,8 @@ class RecurrentAgent:
             over = bool(terminated or truncated)
         bootstrap = truncated and not terminated and self.truncation == "bootstrap"
         if bootstrap and observation is None:
-            raise ValueError("observation = None: expected the observation at the truncation, to bootstrap from it")
+            why = f"as truncated = {checks.shown(truncated)}, and the agent bootstraps from it"
+            raise ValueError(f"observation = None: expected the observation at the truncation, {why}")
         reward = checks.number("reward", reward)
         last_input = [self._input(observation, reward)] if bootstrap else []
         steps.rewards.append(reward)

@@ -83,7 +83,7 @@ class EWC(QuadraticPenalty):
             self.model,
             first_samples(task, self.n_samples),
             fisher=self.fisher,
-            classes=task.classes,
+            classes=checks.instance("task", task, Task).classes,  # type: ignore[type-abstract]
             select=self.select,
             generator=self.generator,
         )

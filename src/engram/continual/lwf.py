@@ -125,7 +125,7 @@ class LwF(ContinualMethod):
             TypeError, ValueError: It is the state of another method, or its teacher has other outputs than the network;
                 nothing was changed.
         """
-        if isinstance(state.get("teacher"), Mapping):
+        if isinstance(state, Mapping) and isinstance(state.get("teacher"), Mapping):
             stored = {uncompiled(name): value for name, value in state["teacher"].items()}
             state = {**state, "teacher": stored}
         super().load_state_dict(state)

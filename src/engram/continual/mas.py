@@ -80,7 +80,7 @@ class MAS(QuadraticPenalty):
             output=self.output,
             norm=self.norm,
             batched=self.batched,
-            classes=None if self.all_outputs else task.classes,
+            classes=None if self.all_outputs else checks.instance("task", task, Task).classes,  # type: ignore[type-abstract]
             select=self.select,
         )
         self._hold(self._flat["importance"] + self._flattened(magnitude), self._current())

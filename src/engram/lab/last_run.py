@@ -97,8 +97,9 @@ def write_note(
         "looks": list(looks),
         "trials": [{"arm": job.trial.arm, "seed": job.trial.seed, "folder": job.folder.path.name} for job in jobs],
         "reused": dict(reused or {}),
-        **({"ended": ended} if ended else {}),
     }
+    if ended:
+        note["ended"] = ended
     if (root / NOTE).is_dir():
         keep_aside(root / NOTE)
     write_sealed(root / NOTE, note)

@@ -14,6 +14,7 @@ from engram.lab.report import plot, script, style
 from engram.standings.figures import figures_of
 from engram.standings.names import KINDS_IN_WORDS, full_name
 from engram.standings.scores import Entry, Scores
+from engram.standings.sentences import sentences_of
 from engram.version import __version__
 
 STYLE = """
@@ -64,6 +65,7 @@ def body(scores: Scores) -> str:
         .get_template("body.html")
         .render(
             standing=scores,
+            sentences=sentences_of(scores),
             kind=KINDS_IN_WORDS[scores.kind].lower(),
             rows=[_row(scores, candidate) for candidate in scores.by_rank],
             details={task.name: _details(scores, task) for task in scores.tasks},

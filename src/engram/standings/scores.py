@@ -15,7 +15,6 @@ from engram import checks
 from engram.lab.experiment import Task
 from engram.lab.inference import CONFIDENCE, Estimate, estimate
 from engram.standings.ranks import Ranks, ranks
-from engram.standings.sentences import about_candidate, about_kind
 
 SOON = 0.9  # share of the way from guessing to the goal
 SEEDS_OF_DYNAMICS, RESTARTS = 3, 12
@@ -229,11 +228,6 @@ class Scores:
         return pl.DataFrame(rows, infer_schema_length=None)
 
     @property
-    def sentences(self) -> list[str]:
-        """What the results say of each candidate that was asked about, or of the leader of a kind."""
-        return [sentence for candidate in self.own or self.leaders for sentence in about_candidate(self, candidate)]
-
-    @property
     def remarks(self) -> list[str]:
         """The promises that candidates break, and the tasks that were left out, with what to do."""
         broken = [f"Contract: {promise}" for promise in self.broken]
@@ -245,11 +239,6 @@ class Scores:
     def leaders(self) -> tuple[str, ...]:
         """The candidate with the best mean rank, if a kind was asked about."""
         return tuple(self.ranks.mean)[:1]
-
-    @property
-    def paragraph(self) -> str:
-        """What the results say of all candidates."""
-        return " ".join(about_kind(self))
 
     def _order(self, task: str, candidate: str) -> float:
         rank = self.rank(task, candidate)
@@ -305,12 +294,6 @@ class Scores:
         """The results as JSON values."""
         about = {"kind": self.kind, "own": list(self.own), "broken": list(self.broken), "left_out": dict(self.left_out)}
         return {**about, "results": self.frame.to_dicts()}
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.kind}, {len(self.candidates)} candidates, {len(self.tasks)} tasks)\n"
-            + "\n".join(self.sentences)
-        )
 
 
 def _nearest(row: Mapping[str, Entry], own: Sequence[str]) -> dict[str, str]:

@@ -23,6 +23,11 @@ def about_candidate(scores: Scores, candidate: str) -> list[str]:
     return [*_rank(scores, candidate), *_leads(scores, candidate), *_beside_the_trivial(scores, candidate)]
 
 
+def sentences_of(scores: Scores) -> list[str]:
+    """What the results say of each candidate that was asked about, or of the leader of a kind."""
+    return [sentence for candidate in scores.own or scores.leaders for sentence in about_candidate(scores, candidate)]
+
+
 def about_kind(scores: Scores) -> list[str]:
     """Where all candidates stand: the best means, the ranks, and the tasks where none beats the trivial candidate."""
     leaders = {task: max(row, key=row.__getitem__) for task, row in scores.scores.items() if row}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from engram.standings.figures import figures_of
 from engram.standings.page import page
 from engram.standings.scores import Scores
+from engram.standings.sentences import about_kind, sentences_of
 from engram.storage.files import write_atomic
 
 if TYPE_CHECKING:
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
 
 
 class Standing(Scores):
-    """The result of ``engram.compare``: scores, with figures and a report."""
+    """The result of ``engram.compare``: scores, with sentences, figures and a report."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the results say of each candidate that was asked about, or of the leader of a kind."""
+        return sentences_of(self)
+
+    @property
+    def paragraph(self) -> str:
+        """What the results say of all candidates."""
+        return " ".join(about_kind(self))
 
     @property
     def figures(self) -> dict[str, go.Figure]:
@@ -33,3 +44,9 @@ class Standing(Scores):
         """
         write_atomic(Path(path), page(self).encode())
         return Path(path)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.kind}, {len(self.candidates)} candidates, {len(self.tasks)} tasks)\n"
+            + "\n".join(self.sentences)
+        )

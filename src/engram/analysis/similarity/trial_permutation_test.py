@@ -35,9 +35,13 @@ def trial_permutation_test(
     Source: Phipson and Smyth, "Permutation p-values should never be zero" (2010).
 
     Examples:
-        >>> rng, time = np.random.default_rng(0), np.arange(60)
-        >>> slow, fast = (np.sin(speed * time + rng.uniform(0, 6, (5, 2, 1))).swapaxes(1, 2) for speed in (0.2, 0.6))
-        >>> trial_permutation_test(slow, fast, rng, n_permutations=19).p_value
+        >>> from scipy.signal import lfilter
+        >>> from engram.analysis import HankelDMD
+        >>> rng, dsa = np.random.default_rng(0), DSA(HankelDMD(1, rank=2))
+        >>> noise = rng.normal(size=(2, 5, 80)) + 1j * rng.normal(size=(2, 5, 80))
+        >>> turning = [lfilter([1], [1, -0.98 * np.exp(1j * speed)], z) for speed, z in zip((0.2, 0.9), noise)]
+        >>> slow, fast = (np.stack([z.real, z.imag], axis=-1) for z in turning)
+        >>> trial_permutation_test(slow, fast, rng, dsa, n_permutations=19).p_value
         0.05
     """
     checks.arguments()
