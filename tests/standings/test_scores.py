@@ -9,6 +9,7 @@ from engram.standings.figures import ranks as diagram
 from engram.standings.page import page
 from engram.standings.scores import Entry, Scores
 from engram.standings.sentences import sentences_of
+from engram.standings.standing import Standing
 
 
 def task_of(name, measure, **options):
@@ -122,7 +123,7 @@ def test_bars_join_what_does_not_differ():
     values = {"a": 3.0, "b": 2.0, "c": 1.0}
     tasks = tuple(task_of(f"t{number}", "accuracy") for number in range(6))
     entries = {task.name: {name: Entry({0: value}) for name, value in values.items()} for task in tasks}
-    scores = Scores("agents", (), tasks, entries)
+    scores = Standing("agents", (), tasks, entries)
     assert scores.ranks.groups == [("a", "b"), ("b", "c")]  # the critical difference is 1.35
     bars = [trace for trace in diagram(scores).data if trace.line.width == 5]
     assert [tuple(bar.x) for bar in bars] == [(1, 2), (2, 3)]
