@@ -73,21 +73,25 @@ class Use:
         self._roots = frozenset(roots) | {entry.module for entry in _loaded_parts()}
         self._loaded_before = frozenset(user_modules())
         self._declared = {name_of_file(str(Path(path).absolute())): digest_on_disk(path) for path in paths}
+        self._last: tuple[tuple[int, int], Provenance] | None = None
 
     def declare(self, path: str | Path) -> None:
         """Add a file or a folder, as it is now."""
         self._declared.setdefault(name_of_file(str(Path(path).absolute())), digest_on_disk(path))
 
     def provenance(self) -> Provenance:
-        """Everything used so far."""
-        late = _late.setdefault(self._roots, set())
-        late |= user_modules().keys() - self._loaded_before
-        loaded = digests()
-        users = user_modules()
-        names = [_name_of_module(name, users[name]) for name in _reached(self._roots | late)]
-        files = {name: loaded[name] for name in names}
-        parts = {_title(entry): _place(entry) for entry in _loaded_parts()}
-        return {"versions": dict(computing_versions()), "parts": parts, "files": {**self._declared, **files}}
+        """Everything used so far; looked up again once a module was loaded or a file declared."""
+        state = len(sys.modules), len(self._declared)
+        if self._last is None or self._last[0] != state:
+            users = user_modules()
+            late = _late.setdefault(self._roots, set())
+            late |= users.keys() - self._loaded_before
+            reached = {name: users[name] for name in _reached(self._roots | late, users)}
+            files = {_name_of_module(name, path): _digest_as_loaded(name, path) for name, path in reached.items()}
+            parts = {_title(entry): _place(entry) for entry in _loaded_parts()}
+            versions_now = dict(computing_versions())
+            self._last = state, {"versions": versions_now, "parts": parts, "files": {**self._declared, **files}}
+        return self._last[1]
 
 
 def difference(provenance: Provenance, loaded: Mapping[str, str]) -> str:
@@ -151,9 +155,8 @@ def _is_users(path: str) -> bool:
     return not apart and Path(path).is_file()
 
 
-def _reached(roots: Iterable[str]) -> set[str]:
+def _reached(roots: Iterable[str], users: Mapping[str, str]) -> set[str]:
     """The user's modules that some modules reach: by the names in them, and the packages that contain them."""
-    users = user_modules()
     reached: set[str] = set()
     pending = [*roots]
     while pending:
