@@ -66,7 +66,7 @@ def trial(config, run):
 
 
 presets = {name: Preset(1, {"bits": 10, "hidden_size": 11, "episodes": 20}) for name in ("smoke", "laptop", "paper")}
-study = Study(trial, {"plastic": {"network": "plastic"}}, pattern_completion.Config)
+study = Study(trial, {"lstm": {"network": "lstm"}}, pattern_completion.Config)
 experiment = Experiment("mine", "It.", "None", study, presets, (), lambda results: None, uses=["constants.csv"])
 """,
     "mine/read-setting.csv": "1\n",
@@ -277,7 +277,7 @@ def test_what_an_edit_left_behind_is_reused_when_it_is_taken_back(first, ask, ed
     assert ask_there()["reused"]
     path.write_text(FILES["helper.py"])
     assert ask_there("anyway")["result"] == first
-    assert len(list(tree.glob("left-behind/mine/plastic-0-*"))) == 2
+    assert len(list(tree.glob("left-behind/mine/lstm-0-*"))) == 2
 
 
 def test_the_reason_is_what_differs_from_the_result_used_last(ask, edited):
