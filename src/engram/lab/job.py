@@ -247,7 +247,7 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
 
 def _globals() -> dict[str, Any]:
     """What all trials of a process share, apart from torch's generators, which each trial seeds and saves."""
-    numpy_state: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]  # noqa: NPY002
+    numpy_state: dict[str, Any] = np.random.get_state(legacy=False)  # noqa: NPY002
     numbers = {**numpy_state, **numpy_state["state"], "state": None}.values()
     return {
         "the state of Python's global generator (random)": random.getstate(),
