@@ -409,6 +409,17 @@ def test_a_worker_with_another_version_is_refused(toy, tmp_path):
     assert re.fullmatch(r"torch is 2\S* on \S+, and 1\.0 where the run was started", status.message)
 
 
+def test_a_checkpoint_holds_what_the_process_that_started_the_run_has_found(toy, tmp_path):
+    experiment = registry.get("experiments", toy)
+    settings = {"misbehave": "raise"}
+    (trial,) = trials(experiment, experiment.arms("smoke", settings), seeds=1, arms=["momentum"])
+    prepared = prepare(trial, tmp_path, tmp_path / "a.stop", checkpoint_seconds=0.0)
+    job.token(prepared.stop).touch()
+    made_by = {**prepared.made_by, "files": {**prepared.made_by["files"], "/script.py": "0" * 64}}
+    assert job.perform(replace(prepared, made_by=made_by)).state == "failed"
+    assert prepared.folder.made_by()["files"]["/script.py"] == "0" * 64, "a worker does not load the script"
+
+
 def test_code_without_a_file_is_refused(monkeypatch):
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     with pytest.raises(ValueError, match="'__main__' has no source file: save it to a file"):

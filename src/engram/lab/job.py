@@ -22,7 +22,7 @@ from engram.errors import message_of
 from engram.lab.config import to_dict
 from engram.lab.folder import Status, TrialFolder, name_of, printable
 from engram.lab.loop import Interrupted, Run, get_state
-from engram.lab.provenance import Provenance, Use, difference, digests, merged
+from engram.lab.provenance import Provenance, Use, difference, digests
 from engram.lab.trial import Trial, computing
 from engram.numeric import jit
 from engram.numeric.parallel import is_worker, orphaned
@@ -225,7 +225,8 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
 
 def _attempt(job: Job, folder: TrialFolder) -> Status:
     options: dict[str, Any] = {"checkpoint_seconds": job.checkpoint_seconds, "tensorboard": job.tensorboard}
-    run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, use=use_of(job.trial), **options)
+    options |= {"use": use_of(job.trial), "made_by": job.made_by}
+    run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, **options)
 
     def tell() -> None:
         folder.set_status(replace(folder.status(), note="compiling kernels"))
@@ -239,8 +240,7 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
     if changed := [name for name, value in _globals().items() if value != before[name]]:
         status = replace(status, message=f"the trial has changed {' and '.join(changed)}, which {SHARED}")
     state = {name: get_state(name, part) for name, part in run.kept.items()} if job.keep_state else None
-    made_by = merged(job.made_by, run.made_by())
-    folder.finish(result, mark, run.processor_seconds, made_by, state, choices=run.choices)
+    folder.finish(result, mark, run.processor_seconds, run.made_by(), state, choices=run.choices)
     folder.set_status(status)
     return status
 

@@ -65,6 +65,7 @@ class Run:
         checkpoint_seconds: Time between checkpoints; 0 writes one at every step.
         tensorboard: Write event files as well.
         use: The record of what the trial uses (default: a new one).
+        made_by: What the process that started the run has found; checkpoints hold it too.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Run:
         checkpoint_seconds: float = 10.0,
         tensorboard: bool = False,
         use: Use | None = None,
+        made_by: Provenance | None = None,
     ) -> None:
         words = [int(word) for word in np.random.SeedSequence(seed).generate_state(3)]
         self.generator = torch.Generator().manual_seed(words[0])
@@ -95,7 +97,7 @@ class Run:
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
         self._use = Use(()) if use is None else use
-        self._used_before: Provenance = {"versions": {}, "parts": {}, "files": {}}
+        self._used_before = made_by or {"versions": {}, "parts": {}, "files": {}}
         # By their length: the calls so far, the step of the last one, and the sum and count of each metric.
         self._windows: dict[int, tuple[int, int, dict[str, tuple[float, int]]]] = {}
         self._started = self._beat = self._saved = time.monotonic()
@@ -383,7 +385,7 @@ class Run:
             except Exception as error:
                 raise CorruptFileError(path, f"its state {name!r} does not fit: {error!r}") from error
         self._metrics.cut(content["metrics"])
-        self._windows, self._used_before = content["windows"], content["made_by"]
+        self._windows, self._used_before = content["windows"], merged(self._used_before, content["made_by"])
         self._before, self._computed_before = content["seconds"], content["processor_seconds"]
         self._started, self._computing = time.monotonic(), time.process_time()
         return content["step"]
