@@ -18,7 +18,7 @@ FITTED, TRAINED = 250, 300  # of 400 episodes: those in between choose learning 
 EXPLODED = 1e5  # error above which no learning rate was low enough; the targets' own squares sum to about 50
 
 RULES = ("backprop", "align-ada", "align-ada-author", "align-zero", "readout")
-SIZES = (8, 16, 128, 512, 2048)
+SIZES = (8, 16, 128)
 
 
 @settings
