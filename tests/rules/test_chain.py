@@ -9,6 +9,7 @@ from engram.nn import NTKLinear
 from engram.rules import (
     Backprop,
     DifferenceTargetPropagation,
+    DirectFeedbackAlignment,
     EquilibriumPropagation,
     FeedbackAlignment,
     LocalError,
