@@ -11,7 +11,7 @@ from engram.lab import setting, settings
 
 @settings
 class Config:
-    size: int = setting(4, "units", ge=1, scales=True)
+    size: int = setting(4, "units", ge=1)
     rate: float = setting(0.1, "of learning", gt=0, le=1)
     rule: Literal["hebb", "oja"] = setting("hebb", "how synapses change")
     limit: int | None = setting(None, "the most that there may be", ge=0)

@@ -36,7 +36,7 @@ class Config:
     """A linear regression with dropout."""
 
     size: int = setting(3, "inputs of the regression", ge=1)
-    episodes: int = setting(20, "steps of training", ge=1, scales=True)
+    episodes: int = setting(20, "steps of training", ge=1)
     learning_rate: float = setting(0.05, "learning rate", gt=0, le=1)
     momentum: bool = setting(True, "whether the optimiser has momentum")
     step_seconds: float = setting(0.0, "how long each step sleeps", ge=0)

@@ -28,7 +28,7 @@ class DataSet:
 
     whole: bool = setting(False, "whether to use the data sets as published")
     queries: int = setting(2000, "samples whose nearest neighbours are found", ge=10)
-    pairs: int = setting(400_000, "pairs from which the margin is extrapolated", ge=3000, scales=True)
+    pairs: int = setting(400_000, "pairs from which the margin is extrapolated", ge=3000)
     name: Name = setting("digits", "the data set; set by each arm")
 
 

@@ -51,7 +51,7 @@ class Remembering:
     )
     old: float = setting(0.0, "probability that a training query is for an earlier window, with carry", ge=0, le=1)
     oldest: int = setting(4, "largest age of such a query in windows", ge=1)
-    windows: int = setting(2000, "training windows, each with one step of the optimiser", ge=10, scales=True)
+    windows: int = setting(2000, "training windows, each with one step of the optimiser", ge=10)
     searches: int = setting(
         1, "searches with new initial values; of several, the best after a sixth of the windows goes on", ge=1
     )
