@@ -58,10 +58,9 @@ def test_a_setting_says_its_kind_range_and_meaning():
         *(f"{r}.{n}" for r in ("ring", "wide") for n in ("neurons", "coupling")),
         "plain.eps",
     ]
-    assert described["ring.neurons"] == (int, (">= 10",), "neurons", False)
+    assert described["ring.neurons"] == (int, (">= 10",), "neurons")
     assert described["plain.eps"].meaning == "What divisors get."
     assert configs.fields(Config)["rate"].allowed == "float > 0 and <= 1"
-    assert configs.fields(Config)["size"].scales
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -243,7 +244,7 @@ def check_memory(jobs: Sequence[Job], workers: int) -> int:
     """
     largest = max((job.trial for job in jobs), key=lambda trial: trial.memory, default=None)
     if largest is None or not largest.memory:
-        return len(jobs) or 1
+        return sys.maxsize
     available = memory()
     most = int(available // largest.memory)
     if most < min(workers, len(jobs)):

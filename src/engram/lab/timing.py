@@ -17,7 +17,7 @@ from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -36,16 +36,38 @@ from engram.numeric import jit
 from engram.numeric.parallel import end_with_parent
 from engram.storage.files import CorruptFileError, read_json, write_json
 
-SECONDS = 20.0  # limit on the measurement of a trial
+SECONDS = 20.0  # of the processor: limit on the measurement of a trial
+BUSY = 3.0  # a measurement on a busy machine may last this many times as long
 COMPILING = 90.0  # added once if kernels are compiled
 STARTING = 120.0  # limit on the start of a process
 IN_LOOPS = 0.6  # share of the limit after which a loop is left after a single step
 SHARE = 0.5  # of the time left for loops that the first loop of its kind may take
 FEW = 100  # a loop of no more steps is about different cases rather than training
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 WRITE_SECONDS = 0.25
 ENOUGH = 8  # number of spread steps whose mean counts alone
 GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Begin(NamedTuple):
+    """When something began, by the system's clock and by the processor time of its process."""
+
+    wall: float
+    processor: float
+
+    @classmethod
+    def now(cls) -> Begin:
+        """This moment, in this process."""
+        return cls(time.time(), time.process_time())
+
+    def spent(self, processor: float | None = None) -> float:
+        """The part of a limit spent since: seconds of the processor, or a third of those of the clock if that is more.
+
+        Args:
+            processor: The processor time of the process (default: of this one).
+        """
+        processor = time.process_time() if processor is None else processor
+        return max(processor - self.processor, (time.time() - self.wall) / BUSY)
 
 
 class Progress(TypedDict):
@@ -53,7 +75,7 @@ class Progress(TypedDict):
 
     ``seconds`` is the estimated time of the trial up to where ``clock`` was the processor time of its process;
     ``steps`` of ``total`` were performed in the loops up to then. ``state`` is ``running``, ``finished`` or the error
-    that ended it.
+    that ended it. The measurement ``began`` at a time of the system's clock, and at ``begin_clock`` of the processor.
     """
 
     state: str
@@ -61,6 +83,7 @@ class Progress(TypedDict):
     steps: int
     total: int
     began: float
+    begin_clock: float
     process: int
     clock: float
     compiled: bool
@@ -73,13 +96,13 @@ class Timed(Run):
         folder: A temporary folder.
         seed: Seed of the trial.
         device: Where to compute.
-        began: When the measurement began, by the system's clock.
+        begin: When the measurement began, by the system's clock and by the processor time of this process.
         spread: Whether steps are spread over a loop; if not, only its first steps are performed.
     """
 
-    def __init__(self, folder: TrialFolder, seed: int, device: str, *, began: float, spread: bool = True) -> None:
+    def __init__(self, folder: TrialFolder, seed: int, device: str, *, begin: Begin, spread: bool = True) -> None:
         super().__init__(folder, seed, device)
-        self._loops_end = time.monotonic() + IN_LOOPS * (SECONDS - (time.time() - began))
+        self._begin = begin
         self._spread = spread
         self._counted: Sequence[int] | None = None
         self._kinds: Counter[tuple[Any, ...]] = Counter()
@@ -89,7 +112,8 @@ class Timed(Run):
             "seconds": 0.0,
             "steps": 0,
             "total": 0,
-            "began": began,
+            "began": begin.wall,
+            "begin_clock": begin.processor,
             "process": os.getpid(),
             "clock": self._clock,
             "compiled": False,
@@ -101,8 +125,8 @@ class Timed(Run):
         self._check_complete()
         total = checks.size("total", total, minimum=0, maximum=None)
         numbers, self._counted = self._counted or range(total), None
-        kind, begin = (total, *sorted(state)), time.monotonic()
-        limit = max(0.0, self._loops_end - begin) * SHARE / (1 + self._kinds[kind])
+        kind, begin = (total, *sorted(state)), Begin.now()
+        limit = max(0.0, IN_LOOPS * SECONDS - self._begin.spent()) * SHARE / (1 + self._kinds[kind])
         self._kinds[kind] += 1
         self._loops += 1
         self._windows = {}
@@ -112,8 +136,8 @@ class Timed(Run):
         self._progress["total"] += len(numbers)
         self.tell()
         n_first = 0
-        while len(took) < len(numbers) and not (took and time.monotonic() - begin > limit):
-            if not took or not self._spread or (len(numbers) > FEW and time.monotonic() - begin < limit / 2):
+        while len(took) < len(numbers) and not (took and begin.spent() > limit):
+            if not took or not self._spread or (len(numbers) > FEW and begin.spent() < limit / 2):
                 place, n_first = n_first, n_first + 1
             else:
                 place = _place(len(took) - n_first, n_first, len(numbers), took)
@@ -199,9 +223,9 @@ def _measure(job: Job) -> None:
     If it fails because steps were left out, only first steps are performed. If kernels had to be compiled, it is
     performed once more.
     """
-    trial, spread, has_compiled, began = job.trial, True, False, time.time()
+    trial, spread, has_compiled, begin = job.trial, True, False, Begin.now()
     while True:
-        run = Timed(job.folder, trial.seed, trial.device, began=began, spread=spread)
+        run = Timed(job.folder, trial.seed, trial.device, begin=begin, spread=spread)
         try:
             with computing(trial), jit.on_compile(run.tell_compiling):
                 trial.function(trial.config, run)
@@ -214,7 +238,7 @@ def _measure(job: Job) -> None:
         if not run.has_compiled or has_compiled:
             run.finish()
             return
-        has_compiled, began = True, time.time()
+        has_compiled, begin = True, Begin.now()
 
 
 def _begin_process() -> None:
@@ -226,7 +250,7 @@ def _begin_process() -> None:
 
 
 def measured(trials: Iterable[Trial]) -> Iterator[tuple[Trial, Time]]:
-    """Measure trials, one after another, each in at most 20 seconds; kernels are compiled before.
+    """Measure trials, one after another, each in at most 20 seconds of the processor; kernels are compiled before.
 
     Yields:
         Each trial, and its time: a lower bound if the limit did not suffice, unknown if the trial fails.
@@ -256,11 +280,13 @@ def _watched(future: Future[None], folder: Path) -> float | None:
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             wait([future], timeout=POLL_SECONDS)
         progress = _progress(folder)
-        limit = STARTING if progress is None else SECONDS + COMPILING * progress["compiled"]
-        since = time.monotonic() - started if progress is None else time.time() - progress["began"]
-        if since > limit:
-            clock = 0.0 if progress is None else sum(psutil.Process(progress["process"]).cpu_times()[:2])
-            return float(clock)
+        if progress is None and time.monotonic() - started > STARTING:
+            return 0.0
+        if progress is not None:
+            clock = float(sum(psutil.Process(progress["process"]).cpu_times()[:2]))
+            spent = Begin(progress["began"], progress["begin_clock"]).spent(clock)
+            if spent > SECONDS + COMPILING * progress["compiled"]:
+                return clock
     return None if future.exception() is None else 0.0
 
 
