@@ -94,7 +94,7 @@ def _check_config(experiment: Experiment) -> None:
         assert not silent, f"its config fields {silent} have no description"
         _check_refusals(experiment, study)
     for (name, preset), claim in itertools.product(experiment.presets.items(), experiment.claims):
-        if name in claim.presets:
+        if claim.is_judged_at(name):
             assert preset.seeds >= claim.seeds, f"preset {name} has fewer seeds than claim {claim.id!r} needs"
     for name in experiment.presets:
         for arm in experiment.arms(name).values():
