@@ -25,6 +25,9 @@ class Clock:
     def time(self):
         return self.now
 
+    def tick(self, seconds):
+        self.now += seconds
+
     monotonic = process_time = time
 
 
@@ -133,13 +136,25 @@ def test_a_trial_that_needs_its_steps_in_order_is_measured_by_the_first_ones(toy
     def fails(config, run):
         raise LookupError("nothing is here")
 
+    def needs_all(config, run):
+        done = [clock.tick(1.0) for _ in run.steps(100)]
+        if len(done) < 100:
+            raise LookupError("too few")
+
     trial = trials(registry.get("experiments", toy), registry.get("experiments", toy).arms("smoke"), seeds=1)[0]
     timing._measure(job_of(dataclasses.replace(trial, function=in_order), tmp_path))
     said = timing._time(timing._progress(tmp_path), None)
     assert said.seconds == pytest.approx(500.0)
+    timing._measure(job_of(dataclasses.replace(trial, function=needs_all), tmp_path))
+    least = timing._time(timing._progress(tmp_path), None)
+    assert (least.seconds, least.is_least) == (pytest.approx(100.0), True)
+    assert re.fullmatch(r"at least: [1-9] of 100 steps; without the others what follows fails .*too few.*", least.how)
     timing._measure(job_of(dataclasses.replace(trial, function=fails), tmp_path))
     failed = timing._time(timing._progress(tmp_path), None)
-    assert (failed.is_known, failed.how) == (False, "unknown: LookupError: nothing is here, after 0 of 0 steps")
+    assert (failed.is_known, failed.how) == (
+        False,
+        "unknown: it fails if it is measured (LookupError: nothing is here)",
+    )
 
 
 def test_what_is_known_comes_from_runs_then_records_then_measurements(toy, tmp_path, monkeypatch):
@@ -189,6 +204,39 @@ def test_show_measures_what_is_unknown_and_run_expects_it(toy, tmp_path, capsys)
     assert "expected time 1 s (measured; unknown for momentum)" in said
     with pytest.raises(ValueError, match="arms = 'plain': expected only with a preset"):
         cli._run(["show", toy, "--arms", "plain"])
+
+
+def test_a_trial_that_needs_more_memory_than_there_is_is_refused_before_it_starts(toy, tmp_path, monkeypatch, capsys):
+    experiment = registry.get("experiments", toy)
+    study = dataclasses.replace(experiment.studies, memory=lambda config: 3e9 * config.size)
+    module = sys.modules["toy_experiments"]
+    monkeypatch.setattr(module, "experiment", dataclasses.replace(experiment, studies=study))
+    monkeypatch.setattr("engram.lab.plan.memory", lambda: 8e9)
+    monkeypatch.setattr("engram.lab.machine.memory", lambda: 8e9)
+    needs = "toy: arm momentum needs 9.0 GB of memory in each trial; this machine has 8.0 GB: choose other arms, or"
+    with pytest.raises(ValueError, match=needs):
+        engram.run(toy, preset="smoke", runs=tmp_path, progress=False)
+    assert not list(tmp_path.glob("toy/*/status.json"))
+    too_many = (
+        "needs 6.0 GB of memory in each trial, 2 at once 12.0 GB; this machine has 8.0 GB: expected jobs of at most"
+    )
+    with pytest.raises(ValueError, match=too_many):
+        engram.run(toy, preset="smoke", runs=tmp_path, progress=False, size=2, jobs=2)
+    results = engram.run(toy, preset="smoke", runs=tmp_path, progress=False, size=2, seeds=1, arms=["plain"])
+    assert results.trials[0].state == "finished"
+    monkeypatch.setattr(timing, "measured", lambda trials: pytest.fail("it is measured") if [*trials] else [])
+    assert cli.run(["show", toy, "--preset", "smoke", "--arms", "plain", "--runs", str(tmp_path)]) == 0
+    assert re.search(r"plain +unknown +9.0 GB more than there is", capsys.readouterr().out)
+
+
+def test_the_experiments_say_what_they_need():
+    for name, arm, low, high in (
+        ("hebbian-cnn", "pruned", 3e9, 4e9),
+        ("generalization-difficulty", "omniglot", 10e9, 20e9),
+        ("generalization-difficulty", "regression", 0, 0),
+    ):
+        experiment = registry.get("experiments", name)
+        assert low <= experiment.arms([*experiment.presets][-1])[arm].memory <= high
 
 
 @pytest.mark.soak

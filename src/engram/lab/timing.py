@@ -179,6 +179,11 @@ class Timed(Run):
         self.tell("finished")
 
     @property
+    def measured_steps(self) -> int:
+        """The number of steps that were performed."""
+        return self._progress["steps"]
+
+    @property
     def has_compiled(self) -> bool:
         """Whether a kernel was compiled."""
         return self._progress["compiled"]
@@ -224,6 +229,7 @@ def _measure(job: Job) -> None:
     performed once more.
     """
     trial, spread, has_compiled, begin = job.trial, True, False, Begin.now()
+    before: Timed | None = None
     while True:
         run = Timed(job.folder, trial.seed, trial.device, begin=begin, spread=spread)
         try:
@@ -231,9 +237,10 @@ def _measure(job: Job) -> None:
                 trial.function(trial.config, run)
         except Exception as error:
             if not spread:
-                run.tell(printable(message_of(error)))
+                furthest = before if before is not None and before.measured_steps > run.measured_steps else run
+                furthest.tell(printable(message_of(error)))
                 return
-            spread = False
+            before, spread = run, False
             continue
         if not run.has_compiled or has_compiled:
             run.finish()
@@ -311,7 +318,10 @@ def _time(progress: Progress | None, clock: float | None) -> Time:
         is_whole = progress["steps"] == progress["total"]
         return Time(progress["seconds"], "measured: a whole trial" if is_whole else f"measured: {steps}")
     if progress["state"] != "running" or not clock:
-        return Time(how=f"unknown: {progress['state']}, after {steps}")
+        error = "its process died" if progress["state"] == "running" else progress["state"]
+        if not progress["steps"]:
+            return Time(how=f"unknown: it fails if it is measured ({error})")
+        return Time(progress["seconds"], f"at least: {steps}; without the others what follows fails ({error})", True)
     within = f"in {SECONDS:.0f} s"
     how = f"at least: {steps} {within}" if progress["total"] else f"at least: no step begins {within}"
     return Time(progress["seconds"] + max(0.0, clock - progress["clock"]), how, True)

@@ -31,6 +31,7 @@ GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "CartPole-v1": ([-2.4, -3.0, -0.21, -3.5], [2.4, 3.0, 0.21, 3.5], [4, 4, 8, 8]),
 }
 RATES, TRIED = (0.1, 0.2, 0.4, 0.8), 2  # candidate learning rates of a table; number of other agents that try each
+REPLAYED = 100_000  # observations that NEC replays
 CHUNKS, SHORTEST = 100, 40  # most points of a learning curve, and fewest steps between two points
 
 
@@ -92,10 +93,16 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -
     if config.learner == "nec":
         dim, source = config.key_dim, run.generator
         encoder = pixel_encoder(dim, generator=source) if pixels else vector_encoder(features, dim, generator=source)
-        acting |= {"learning_rate": rate, "learning_starts": config.learning_starts}
+        acting |= {"learning_rate": rate, "learning_starts": config.learning_starts, "replay_size": REPLAYED}
         return NEC(DND(config.capacity, **table), encoder.to(run.device), **acting)
     embedding = RandomProjection(PIXELS, config.key_dim, rng=run.rng) if pixels else None
     return MFEC(KeyValueMemory(config.capacity, **table), embedding=embedding, **acting)
+
+
+def memory(config: Config) -> float:
+    """The bytes that a trial needs: NEC's replay of 100,000 stacks of frames, and its copy in a checkpoint."""
+    replays_frames = config.learner == "nec" and config.environment in GAMES
+    return 0.5e9 + config.agents * replays_frames * 2 * min(config.steps, REPLAYED) * 4 * PIXELS
 
 
 def play(

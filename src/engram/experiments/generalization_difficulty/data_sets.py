@@ -32,6 +32,12 @@ class DataSet:
     name: Name = setting("digits", "the data set; set by each arm")
 
 
+def memory(config: DataSet) -> float:
+    """The bytes that a trial needs: most of them for the margin, in which all images are compared."""
+    numbers = {"mnist": 60_000 * 28 * 28, "omniglot": 32_460 * 105 * 105, "cifar10": 50_000 * 32 * 32 * 3}
+    return 0.5e9 + 11 * 4 * numbers.get(config.name, 0) * config.whole  # 11 times the images were measured
+
+
 def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images as rows with values from 0 to 1, their labels, and the alphabets of labels, if any."""
     alphabets: list[str] = []
