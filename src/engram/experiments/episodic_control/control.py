@@ -102,7 +102,7 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -
 def memory(config: Config) -> float:
     """The bytes that a trial needs: NEC's replay of 100,000 stacks of frames, and its copy in a checkpoint."""
     replays_frames = config.learner == "nec" and config.environment in GAMES
-    return 0.5e9 + config.agents * replays_frames * 2 * min(config.steps, REPLAYED) * 4 * PIXELS
+    return 0.5e9 + config.agents * replays_frames * 2 * min(config.steps, REPLAYED) * PIXELS
 
 
 def play(
