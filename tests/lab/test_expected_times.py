@@ -183,8 +183,11 @@ def test_what_is_known_comes_from_runs_then_records_then_measurements(toy, tmp_p
     record["environment"]["hardware"]["processor"] = "Abacus"
     path.write_text(json.dumps(record))
     assert known("plain").how == "measured: 4 of 20 steps", "the record of another machine comes last"
+    elsewhere = Time(2.0, "from its record on another machine (Abacus)", is_here=False)
+    times.keep(trial, Time(1.0, "at least: 1 of 20 steps", is_least=True), root)
+    assert known("plain") == elsewhere
     (root / times.FILE).write_text("{")
-    assert known("plain") == Time(2.0, "from its record on another machine (Abacus)", is_here=False)
+    assert known("plain") == elsewhere
     results = engram.run(toy, preset="smoke", seeds=2, arms=["plain"], jobs=1, runs=tmp_path, progress=False)
     took = [result.seconds for result in results.trials]
     assert known("plain") == Time(pytest.approx(sum(took) / 2), "from this machine's own runs")

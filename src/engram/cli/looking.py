@@ -214,14 +214,14 @@ def _show_times(experiment: Experiment, preset: str, arms: list[str] | None, roo
     from engram.lab.machine import hardware, memory
     from engram.lab.monitor import duration
     from engram.lab.plan import device_of, expected_time, gigabytes
-    from engram.lab.times import keep, of_preset
+    from engram.lab.times import keep, of_measurement, of_preset
     from engram.lab.timing import SECONDS, measured
 
     of_arms = of_preset(experiment, preset, root, arms, device_of("auto"))
     progress = Console(stderr=True)
     unknown = []
     for arm, trial in of_arms.items():
-        if trial.time.is_known and trial.time.is_here:
+        if (trial.time.is_known and trial.time.is_here) or of_measurement(trial, root).is_known:
             continue
         try:
             experiment.check_requirements(trial.config)
@@ -231,12 +231,12 @@ def _show_times(experiment: Experiment, preset: str, arms: list[str] | None, roo
         if trial.memory <= memory():
             unknown.append(trial)
     if unknown:
-        most = duration(SECONDS * len(unknown))
-        progress.print(f"measuring {len(unknown)} arms, in at most {most} (Ctrl-C keeps those that are measured)")
+        each = f"for at most {SECONDS:.0f} s of the processor each"
+        progress.print(f"measuring {len(unknown)} arms, {each} (Ctrl-C keeps those that are measured)", highlight=False)
     for trial, time in measured(unknown):
         if time.is_known:
             keep(trial, time, root)
-        if time.is_known or not trial.time.is_known:
+        if not trial.time.is_known or (time.is_known and not time.is_least):
             of_arms[trial.arm] = replace(trial, time=time)
         progress.print(f"{trial.arm}: {duration(time.seconds)} ({time.how})", markup=False, highlight=False)
     console = out()

@@ -52,18 +52,20 @@ class _Timed(TypedDict):
 def known(experiment: Experiment, trial: Trial, root: Path) -> Time:
     """The time that a trial takes, as far as it is known without measuring.
 
-    Finished trials of this machine count before the record of this kind of machine, this before a measurement, and the
-    record of another kind of machine comes last.
+    Finished trials of this machine count before the record of this kind of machine, this before a measurement, then the
+    record of another kind of machine, and last a measurement that gives only a lower bound.
 
     Args:
         experiment: Its experiment.
         trial: The trial; its seed does not matter.
         root: The folder that the experiment is run in.
     """
-    recorded = of_record(experiment, trial)
-    of_machine = recorded if recorded.is_here else UNKNOWN
-    found = (find() for find in (lambda: of_runs(trial, root), lambda: of_machine, lambda: of_measurement(trial, root)))
-    return next((time for time in found if time.is_known), recorded)
+    if (of_machine := of_runs(trial, root)).is_known:
+        return of_machine
+    recorded, measured = of_record(experiment, trial), of_measurement(trial, root)
+    if recorded.is_known and (recorded.is_here or measured.is_least or not measured.is_known):
+        return recorded
+    return measured
 
 
 def timed(experiment: Experiment, todo: Iterable[Trial], root: Path) -> Iterator[Trial]:
