@@ -97,13 +97,6 @@ def fitting(arm: Config) -> int:
     return next(size for size in range(arm.hidden_size, 0, -1) if count(arm, "modulated", size) <= budget)
 
 
-def memory(config: Config) -> float:
-    """The bytes that a trial needs: most of them for the traces of plastic layers, of one part of a window."""
-    units = [size for _, size in sizes(config, config.hidden_size)] if config.network == "modulated" else [0]
-    traces, parts = [config.batch_size * size**2 for size in units], math.isqrt(config.window - 1) + 1
-    return 0.5e9 + 4 * parts * (2 * sum(traces) + 4 * max(traces))  # numbers between parts, and within one
-
-
 arms: dict[str, dict[str, Any]] = {
     "lstm": {"network": "lstm"},
     "modulated": {"network": "modulated", "hidden_size": fitting},
@@ -309,7 +302,7 @@ experiment = Experiment(
     name="plastic-treebank",
     about=__doc__,
     paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
-    studies=Study(trial, arms, memory=memory),
+    studies=Study(trial, arms),
     presets=presets,
     claims=claims,
     figure=Points("perplexity", "Unseen text", "perplexity"),
