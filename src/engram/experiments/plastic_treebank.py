@@ -51,7 +51,7 @@ class Config:
     )
     batch_size: int = setting(6, "parts of the text read in parallel", ge=1)
     window: int = setting(35, "mean length of a window of backpropagation in words; halved for 1 window in 20", ge=10)
-    epochs: int = setting(6, "passes over the text", ge=1, scales=True)
+    epochs: int = setting(6, "passes over the text", ge=1)
     average_from: int = setting(4, "the epoch, counted from 1, from which averaged weights are evaluated", ge=1)
     learning_rate: float = setting(
         30.0, "learning rate for a window of mean length; proportional to the length for others", gt=0, le=100

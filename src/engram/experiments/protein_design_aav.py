@@ -40,7 +40,7 @@ class Config:
 
     table: Literal["aav", "landscape"] = setting("aav", "the measurements; a synthetic landscape needs no download")
     task: Literal["medium", "hard"] = setting("hard", "the task, which determines the start")
-    judge_epochs: int = setting(60, "epochs of the oracle network", ge=1, scales=True)
+    judge_epochs: int = setting(60, "epochs of the oracle network", ge=1)
     judge_channels: int = setting(64, "channels of the oracle network", ge=1)
     design: Design = setting(Design(), "the designer, as in protein-design")
 

@@ -43,10 +43,10 @@ class Grid:
     cliff: bool = setting(False, "whether the grid has a windy cliff")
     renamed: bool = setting(False, "whether the actions are renamed")
     source_episodes: int = setting(0, "episodes before the renaming, not measured", ge=0)
-    episodes: int = setting(20_000, "measured episodes", ge=CHUNKS, scales=True)
+    episodes: int = setting(20_000, "measured episodes", ge=CHUNKS)
     evaluations: int = setting(1, "greedy episodes before each episode", ge=0)
     last_evaluations: int = setting(0, "greedy episodes at the end", ge=0)
-    agents: int = setting(5, "learners per trial", ge=1, scales=True)
+    agents: int = setting(5, "learners per trial", ge=1)
     explore_until: int = setting(
         100_000, "step at which the share of random actions, initially 1, has fallen to a tenth", ge=1
     )

@@ -29,9 +29,7 @@ class Adding:
         "backprop", "align-ada-author: with the readout of the authors' code; readout: only the readout is trained"
     )
     hidden: int = setting(128, "units", ge=1)
-    epochs: int = setting(
-        50, "passes over 250 of the 300 training episodes; the other 50 choose the rate", ge=1, scales=True
-    )
+    epochs: int = setting(50, "passes over 250 of the 300 training episodes; the other 50 choose the rate", ge=1)
     rates: tuple[float, ...] = setting(
         (0.0003, 0.001, 0.003),
         "candidate learning rates, extended if needed, for squared errors summed over time; published: 0.001",

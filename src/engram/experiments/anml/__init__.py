@@ -66,7 +66,7 @@ class Config:
     gate_channels: int = setting(32, "channels of each convolution of the gate", ge=1)
     hidden: int = setting(0, "hidden units of OML's head; 0: a linear head", ge=0)
     outputs: int = setting(200, "outputs of the network; at least as many as classes", ge=2)
-    steps: int = setting(400, "steps of meta-learning", ge=1, scales=True)
+    steps: int = setting(400, "steps of meta-learning", ge=1)
     trajectory: int = setting(20, "images of one class in a step of meta-learning", ge=1, le=20)
     remember: int = setting(64, "images to remember in each step", ge=1)
     inner_lr: float = setting(0.03, "learning rate of the inner loop", gt=0, le=1)

@@ -59,7 +59,7 @@ class Config:
     sigma: float = setting(1.0, "width of a bump in pixels", gt=0)
     noise_steps: int = setting(100, "steps of the diffusion", ge=2)
     samples: int = setting(20, "network calls per sampled image", ge=1)
-    steps: int = setting(700, "steps of training", ge=2, scales=True)
+    steps: int = setting(700, "steps of training", ge=2)
     checks: int = setting(28, "number of times at which images are sampled and scored", ge=1)
     batch_size: int = setting(128, "images in a batch", ge=1)
     learning_rate: float = setting(2e-3, "learning rate of AdamW, without weight decay", gt=0)

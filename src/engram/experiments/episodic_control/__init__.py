@@ -177,7 +177,7 @@ experiment = Experiment(
         "agents": Study(control.trial, agents),
         "stream": Study(stream.trial, streams),
         "look-up": Study(look_up.trial, {"look-up": {}}),
-        "atari": Study(control.trial, atari),
+        "atari": Study(control.trial, atari, memory=control.memory),
     },
     presets=presets,
     claims=claims,

@@ -38,7 +38,7 @@ class Fixed:
 studies = {
     "published": Study(published.trial, {"published": {}}, Fixed),
     "shapes": Study(dimensions.shapes, {"shapes": {}}, Fixed),
-    "data": Study(data_sets.trial, {name: {"name": name} for name in DATA}),
+    "data": Study(data_sets.trial, {name: {"name": name} for name in DATA}, memory=data_sets.memory),
     "cartpole": Study(dimensions.cartpole, {"cartpole": {}}),
     "regression": Study(regression.trial, {"regression": {}}),
     "direct": Study(direct.trial, {"direct": {}}, Fixed),
