@@ -54,7 +54,7 @@ def both(
         **of: The source of both, if it is another.
     """
     of_50 = of if at_50 is None else {"source": REPLICATIONS}
-    of_600 = {"presets": ("paper",), "published": published, "threshold": "paper" if published else "laptop", **of}
+    of_600 = {"presets": ("published",), "published": published, "threshold": "paper" if published else "ours", **of}
     return [
         paper(name, statement, laptop, presets=("laptop",), published=at_50 or published, **of_50),
         paper(f"{name}-at-600-classes", full or statement, at_600, **of_600),

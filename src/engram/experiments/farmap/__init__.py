@@ -36,7 +36,7 @@ presets = {
         },
     ),
     "laptop": Preset(seeds=8, looks=(5, 10, 20, 40, 80)),
-    "paper": Preset(
+    "large": Preset(
         seeds=5,
         changes={
             "walks": {"small": 150, "large": 150, "small_steps": 5000, "large_steps": 5000},

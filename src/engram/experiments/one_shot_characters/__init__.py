@@ -26,12 +26,14 @@ presets = {
         arms=list(synthetic),
     ),
     "laptop": Preset(seeds=10, looks=(5, 10, 20, 40, 80)),
-    "paper": Preset(
+    "published": Preset(
         seeds=10,
+        published="the authors' code, omniglot/README.md and omniglot.py; but 40 of 1,523 training characters are kept "
+        "for choices of the rivals",
         changes={"encoder": "convolution", "characters": "omniglot", "size": 31, "withheld": 100}
         | {"updates": 5_000_000, "batch_size": 1, "rates": (3e-5,), "test_episodes": 100}
         | {"alpha_init": 0.01, "eta_init": 0.01},
-        arms=list(synthetic),
+        arms=[arm for arm in synthetic if arm != "non-plastic"],
     ),
 }
 
@@ -87,7 +89,7 @@ claims = [
         "one shown may be, as accurately as published",
         metric("accuracy")("connection") >= 0.975, published="98.3 +- .80 % (from memory, unverified)",
         source="the paper's table of Omniglot, from memory: not found in what could be read; the author's test script, "
-        "with ten seeds of 100 episodes, would spread as much", presets=("paper",), seeds=10, threshold="paper"),
+        "with ten seeds of 100 episodes, would spread as much", presets=("published",), seeds=10, threshold="paper"),
     *(claim(f"{layer}-competitive-with-{arm}", f"A plastic output layer with {coefficients} classifies characters as "
         f"accurately as {words}",
         (accuracy(layer) - accuracy(arm)).median() >= -MATTERS, seeds=6,
