@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from engram.experiments.farmap.walks import Config, explorer_of, frontier, places
+from engram.experiments.farmap.walks import Config, explorer_of, places
 from engram.lab import Run, setting, settings
 from engram.spatial import FARMapExplorer, FrontierExplorer, explore
 from engram.spatial.local_map import View
 
 EXPLORERS = {
     "farmap": Config(),
-    "frontier": Config(**frontier),
+    "frontier": Config(explorer="frontier", taste="near"),
     "frontier_taste": Config(explorer="frontier", taste="near-large-ahead"),
 }
 
