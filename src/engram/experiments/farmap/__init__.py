@@ -1,4 +1,4 @@
-"""Exploration with a map cut at surprise covers about as much as with a whole one, in less active memory (Hwang et al.).
+"""Exploration with a map cut at surprise covers about as much as with a whole one, in less active memory (Hwang 2024).
 
 An agent with a narrow field of view explores mazes of rooms. The classic explorer keeps one map and walks to its
 frontiers. FARMap's map decays; it is stored where the view is surprising, and recalled when the agent crosses this
