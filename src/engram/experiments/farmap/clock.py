@@ -23,7 +23,7 @@ EXPLORERS = {
 class Clock:
     """The settings of the comparison of computing times."""
 
-    large: int = setting(10, "mazes with 4000 to 12000 visible cells", ge=1, scales=True)
+    large: int = setting(10, "mazes with 4000 to 12000 visible cells", ge=1)
     large_steps: int = setting(2500, "steps in each maze", ge=20)
     repeats: int = setting(3, "walks of each explorer through a maze, the fastest of which counts", ge=1)
 

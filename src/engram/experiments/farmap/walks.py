@@ -38,7 +38,7 @@ class Config:
     recall: bool = setting(True, "whether FARMap recalls an old map where it crosses a fracture")
     other_maps: bool = setting(True, "whether FARMap walks to other maps when few frontiers are left")
     world: Literal["rooms", "two-rooms"] = setting("rooms", "mazes of rooms, or two rooms with a door between them")
-    small: int = setting(10, "mazes with 1000 to 2500 visible cells; or pairs of rooms", ge=1, scales=True)
+    small: int = setting(10, "mazes with 1000 to 2500 visible cells; or pairs of rooms", ge=1)
     large: int = setting(10, "mazes with 4000 to 12000 visible cells", ge=0)
     small_steps: int = setting(1500, "steps in each small maze", ge=20)
     large_steps: int = setting(2500, "steps in each large maze", ge=20)
