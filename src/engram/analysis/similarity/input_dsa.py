@@ -16,7 +16,7 @@ from engram.analysis.similarity.subspace import Identified, identify, unit
 from engram.analysis.similarity.trials import Data, Recording, as_trials, refuse_shorter
 
 WEAK, UNREACHED = 0.01, 1e-12  # shares of a coordinate's variance under white inputs: little, and none
-SMALL = 1e-10  # relative singular values of controllability blocks that count as zero
+SMALL = 1e-13  # relative singular values of products of controllability blocks that count as zero
 Inputs = Float[np.ndarray, "_ inputs"]  # of one trial
 Method = Annotated[Any, Literal["n4sid", "regression"]]
 Coordinates = Annotated[Any, Literal["input-normal", "balanced", "whitened"]]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import linalg
 
 from engram.analysis.similarity.delay_embedding import CHUNK, delay_embedding, lagged_moments
 from engram.analysis.similarity.hankel_dmd import explained
@@ -123,14 +122,14 @@ def _identified(F: Factor, window: Window, rank: Any, reg: float, precision: Pre
     future = F[:, window.columns(p, stop, slice(window.inputs, None))]
     basis = _range(past, precision.zero)  # outputs without noise have as few dimensions as the state
     regressors = np.hstack([past @ basis, future_inputs])
-    left, values, right = linalg.svd(regressors, full_matrices=False, check_finite=False)
+    left, values, right = np.linalg.svd(regressors, full_matrices=False)
     if values[-1] < precision.clear * values[0]:
         return None
     condition = _separable(values, p)
     coefficients = right.T @ ((left.T @ future) / values[:, None])
     weights = basis @ coefficients[: basis.shape[1]]  # Theta
     projected = past @ weights  # O
-    S, V = linalg.svd(projected, full_matrices=False, check_finite=False)[1:]
+    S, V = np.linalg.svd(projected, full_matrices=False)[1:]
     nonzero = max(1, int((precision.zero * S[0] < S).sum()))
     if rank is None or rank == "svht":
         residuals = future - regressors @ coefficients
@@ -163,7 +162,7 @@ def unit(columns: Factor) -> tuple[Factor, Float[np.ndarray, " columns"]]:
 def _range(columns: Factor, zero: float) -> Float[np.ndarray, "columns directions"]:
     """Combinations of columns that span all of them, without those that are zero."""
     scaled, lengths = unit(columns)
-    values, directions = linalg.svd(scaled, full_matrices=False, check_finite=False)[1:]
+    values, directions = np.linalg.svd(scaled, full_matrices=False)[1:]
     return np.asarray(directions[values > zero * values[0]].T / lengths[:, None])
 
 
