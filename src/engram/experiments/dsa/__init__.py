@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.manifold import ClassicalMDS
 
-from engram.experiments.dsa import measured, order
+from engram.experiments.dsa import driven, measured, order
 from engram.experiments.dsa.claims import claims
 from engram.experiments.dsa.comparison import trial
 from engram.experiments.dsa.networks import FlipFlop, Rules
@@ -40,6 +40,9 @@ studies = {
     "rules": Study(trial, {"rules": {}}, Rules),
     "flip-flop": Study(trial, {"flip-flop": {}}, FlipFlop),
     "order": Study(order.trial, {"order": {}}),
+    "driven-noise": Study(driven.noise_trial, {"driven-noise": {}}),
+    "driven": Study(driven.systems_trial, {"driven": {}, "driven-mixed": {"mixed": True}}),
+    "driven-surrogates": Study(driven.surrogates_trial, {"driven-surrogates": {"inputs": 2}}),
     "measures": Study(measured.trial, {}),  # its arms are those of `engram compare`
 }
 small: dict[str, dict[str, Any]] = {
@@ -47,6 +50,7 @@ small: dict[str, dict[str, Any]] = {
     "embeddings": {"views": 2, "trials": 2, "steps": 50, "fit": {"n_delays": 2, "rank": 4}},
     "rules": {"networks": 1, "observations": 20, "fit": {"n_delays": 2, "rank": 4}},
 }
+few = {"recordings": 2, "steps": 100, "units": 6, "n_delays": 4, "rank": 4}
 presets = {
     "smoke": Preset(
         seeds=1,
@@ -62,6 +66,8 @@ presets = {
             "topology": {"neurons": 10, "steps": 100, "fit": {"n_delays": 1, "rank": 8}},
             "flip-flop": {"models": 2, "trials": 4, "steps": 50, "updates": 2, "fit": {"n_delays": 2, "rank": 8}},
             "order": {"models": 1, "steps": 50},
+            "driven-noise": {"trials": 2, "steps": 200, "n_delays": 5},
+            **dict.fromkeys(("driven", "driven-surrogates"), few),
         },
     ),
     # Smaller networks and shorter sequences, learned within a minute.

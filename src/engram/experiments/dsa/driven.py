@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ NOISE = ((0.1, 0.0), (0.5, 0.0), (0.0, 0.3))  # standard deviations of the noise
 ENTRIES = ((0.0, 1.0), (1.0, 1.0))  # of its B: only the hidden coordinate is driven, or both are
 GRID = (2, 3, 5, 10, 20, 50)  # delays among which the other methods may choose
 RADII, GAINS = (0.92, 0.82), (0.5, 2.0)  # of the two A and of the two B of the large systems
-Recording = Float[np.ndarray, "time features"]
+Recording, Inputs = Float[np.ndarray, "_ features"], Float[np.ndarray, "_ inputs"]
 
 
 @settings
@@ -46,9 +46,12 @@ def noise_trial(config: Noise, run: Run) -> dict[str, Any]:
         for t in range(config.steps - 1):
             x[:, t + 1] = x[:, t] @ A.T + u[:, t] * b + process * run.rng.normal(size=(config.trials, 2))
         y = x[..., :1] + observation * run.rng.normal(size=u.shape)
-        errors[step, 0] = _missed(_fitted("n4sid", y, u, config.n_delays, 2, "whitened").state)
-        errors[step, 1] = min(_missed(_fitted("regression", y, u, p, 2, "whitened").state) for p in GRID)
-        errors[step, 2] = min(_missed(HankelDMD(p, rank=2).fit(y).operator_) for p in GRID)
+        regressed = (fitted(y, u, p, 2, "whitened", method="regression").state for p in GRID)
+        errors[step] = (
+            _missed(fitted(y, u, config.n_delays, 2, "whitened").state),
+            min(map(_missed, regressed)),
+            min(_missed(autonomous(y, p, 2)) for p in GRID),
+        )
         run.log(step + 1, error=errors[step, 0])
     names = ("n4sid", "regression", "autonomous")
     return {f"{name}_error": float(error) for name, error in zip(names, errors.max(0), strict=True)}
@@ -81,7 +84,7 @@ class Recorded:
         entries[1] = ortho_group.rvs(n, random_state=rng) @ entries[1]
         shared = rng.permutation(n)[: config.observed]
         self.y: list[Recording] = []
-        self.u: list[Recording] = []
+        self.u: list[Inputs] = []
         self.systems = [(a, b) for a in range(2) for b in range(2) for _ in range(count)]
         for number, (a, b) in enumerate(self.systems):
             seen = rng.permutation(n)[: config.observed] if config.mixed else shared
@@ -94,28 +97,29 @@ class Recorded:
             self.y.append(x[:, seen] + config.noise * rng.normal(size=(config.steps, config.observed)))
             self.u.append(u)
 
+    def __iter__(self) -> Iterator[tuple[Recording, Inputs]]:
+        """The outputs with the inputs."""
+        return zip(self.y, self.u, strict=True)
+
 
 def systems_trial(config: Driven, run: Run) -> dict[str, Any]:
     """Fit all recordings with and without inputs; the results are silhouettes of the systems, of their A and B."""
     recorded = Recorded(config, run.rng)
     labels = np.array(recorded.systems)
-    fits: dict[str, tuple[str, str]] = {
-        "n4sid": ("n4sid", "input-normal"),
-        "balanced": ("n4sid", "balanced"),
-        "whitened": ("n4sid", "whitened"),
-        "regression": ("regression", "whitened"),
+    fits = {
+        "n4sid": {"coordinates": "input-normal"},
+        "balanced": {"coordinates": "balanced"},
+        "whitened": {"coordinates": "whitened"},
+        "regression": {"coordinates": "whitened", "method": "regression"},
     }
-    result: dict[str, Any] = {}
+    rank = stable_rank(recorded.y, recorded.u, config)
+    result: dict[str, Any] = {"rank": rank}
     for step in run.steps(len(fits), result=result):
-        name, (method, coordinates) = list(fits.items())[step]
-        systems = [
-            _fitted(method, y, u, config.n_delays, config.rank, coordinates)
-            for y, u in zip(recorded.y, recorded.u, strict=True)
-        ]
+        name, options = list(fits.items())[step]
+        systems = [fitted(y, u, config.n_delays, rank, **options) for y, u in recorded]
         result |= silhouettes(name, distances(systems), labels)
         run.log(step + 1, silhouette=result[f"{name}_joint"])
-    operators = [_autonomous(y, config) for y in recorded.y]
-    apart = analysis.operator_distances(operators)
+    apart = analysis.operator_distances([autonomous(y, config.n_delays, rank) for y in recorded.y])
     return result | silhouettes("autonomous", {"joint": apart, "state": apart}, labels)
 
 
@@ -123,7 +127,7 @@ def surrogates_trial(config: Driven, run: Run) -> dict[str, Any]:
     """Fit all recordings with surrogates of their inputs; the results are rank correlations with true distances."""
     recorded = Recorded(config, run.rng)
     pairs = np.triu_indices(len(recorded.u), 1)
-    surrogates: dict[str, Callable[[Recording], Recording]] = {
+    surrogates: dict[str, Callable[[Inputs], Inputs]] = {
         "true": lambda u: u,
         "filtered": lambda u: smoothed(u, 0.5),
         "delayed": lambda u: np.concatenate([np.zeros_like(u[:1]), u[:-1]]),
@@ -132,14 +136,21 @@ def surrogates_trial(config: Driven, run: Run) -> dict[str, Any]:
     }
     apart = np.zeros((len(surrogates), len(pairs[0])))
     for step in run.steps(len(surrogates), apart=apart):
-        surrogate = list(surrogates.values())[step]
-        systems = [
-            _fitted("n4sid", y, surrogate(u), config.n_delays, config.rank, "input-normal")
-            for y, u in zip(recorded.y, recorded.u, strict=True)
-        ]
+        inputs = [list(surrogates.values())[step](u) for u in recorded.u]
+        rank = stable_rank(recorded.y, inputs, config)
+        systems = [fitted(y, u, config.n_delays, rank) for y, u in zip(recorded.y, inputs, strict=True)]
         apart[step] = distances(systems)["joint"][pairs]
         run.log(step + 1, distance=apart[step].mean())
     return {name: float(spearmanr(apart[0], other).statistic) for name, other in zip(surrogates, apart, strict=True)}
+
+
+def stable_rank(outputs: Sequence[Recording], inputs: Sequence[Inputs], config: Driven) -> int:
+    """The largest rank, up to that of the settings, at which all recordings have a stable fit; at least 1."""
+    for rank in range(config.rank, 1, -1):
+        systems = (fitted(y, u, config.n_delays, rank, "whitened") for y, u in zip(outputs, inputs, strict=True))
+        if all(np.abs(np.linalg.eigvals(system.state)).max() < 1 for system in systems):
+            return rank
+    return 1
 
 
 def distances(systems: Sequence[DrivenOperators]) -> dict[str, Float[np.ndarray, "systems systems"]]:
@@ -165,7 +176,7 @@ def silhouettes(
     return {f"{name}_{kind}": float(analysis.silhouette(d, classes[kind])) for kind, d in apart.items()}
 
 
-def smoothed(u: Recording, share: float) -> Recording:
+def smoothed(u: Inputs, share: float) -> Inputs:
     """Inputs s(t) = share s(t - 1) + (1 - share) u(t)."""
     result = u * (1 - share)
     for t in range(1, len(u)):
@@ -173,16 +184,20 @@ def smoothed(u: Recording, share: float) -> Recording:
     return result
 
 
-def _fitted(method: Any, y: Any, u: Any, n_delays: int, rank: int, coordinates: Any) -> DrivenOperators:
+def fitted(
+    y: Any, u: Any, n_delays: int, rank: int, coordinates: Any = "input-normal", *, method: Any = "n4sid"
+) -> DrivenOperators:
+    """A fit without warnings of weak inputs and of instability, since such fits are what is compared here."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # about weak inputs and unstable fits, which are compared here
+        warnings.simplefilter("ignore", RuntimeWarning)
         return fit_driven(y, u, HankelDMD(n_delays, rank=rank), method=method, coordinates=coordinates)
 
 
-def _autonomous(y: Recording, config: Driven) -> Float[np.ndarray, "rank rank"]:
+def autonomous(y: Any, n_delays: int, rank: int) -> Float[np.ndarray, "rank rank"]:
+    """The operator of a fit that does without inputs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return np.asarray(HankelDMD(config.n_delays, rank=config.rank).fit(y).operator_)
+        return np.asarray(HankelDMD(n_delays, rank=rank).fit(y).operator_)
 
 
 def _missed(A: Float[np.ndarray, "rank rank"]) -> float:
