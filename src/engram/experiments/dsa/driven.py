@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import ortho_group, spearmanr
 
 from engram import analysis
@@ -19,6 +19,7 @@ NOISE = ((0.1, 0.0), (0.5, 0.0), (0.0, 0.3))  # standard deviations of the noise
 ENTRIES = ((0.0, 1.0), (1.0, 1.0))  # of its B: only the hidden coordinate is driven, or both are
 GRID = (2, 3, 5, 10, 20, 50)  # delays among which the other methods may choose
 RADII, GAINS = (0.92, 0.82), (0.5, 2.0)  # of the two A and of the two B of the large systems
+KINDS = ("joint", "state", "inputs")  # of distances
 Recording, Inputs = Float[np.ndarray, "_ features"], Float[np.ndarray, "_ inputs"]
 
 
@@ -113,14 +114,16 @@ def systems_trial(config: Driven, run: Run) -> dict[str, Any]:
         "regression": {"coordinates": "whitened", "method": "regression"},
     }
     rank = stable_rank(recorded.y, recorded.u, config)
-    result: dict[str, Any] = {"rank": rank}
-    for step in run.steps(len(fits), result=result):
-        name, options = list(fits.items())[step]
+    scores = np.zeros((len(fits), len(KINDS)))
+    for step in run.steps(len(fits), scores=scores):
+        options = list(fits.values())[step]
         systems = [fitted(y, u, config.n_delays, rank, **options) for y, u in recorded]
-        result |= silhouettes(name, distances(systems), labels)
-        run.log(step + 1, silhouette=result[f"{name}_joint"])
+        scores[step] = silhouettes(distances(systems), labels)
+        run.log(step + 1, silhouette=scores[step, 0])
     apart = analysis.operator_distances([autonomous(y, config.n_delays, rank) for y in recorded.y])
-    return result | silhouettes("autonomous", {"joint": apart, "state": apart}, labels)
+    of_autonomous = zip(("autonomous_joint", "autonomous_state"), silhouettes([apart] * 2, labels), strict=True)
+    by_name = {f"{name}_{kind}": scores[i, k] for i, name in enumerate(fits) for k, kind in enumerate(KINDS)}
+    return {"rank": rank, **{name: float(score) for name, score in [*by_name.items(), *of_autonomous]}}
 
 
 def surrogates_trial(config: Driven, run: Run) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def surrogates_trial(config: Driven, run: Run) -> dict[str, Any]:
         inputs = [list(surrogates.values())[step](u) for u in recorded.u]
         rank = stable_rank(recorded.y, inputs, config)
         systems = [fitted(y, u, config.n_delays, rank) for y, u in zip(recorded.y, inputs, strict=True)]
-        apart[step] = distances(systems)["joint"][pairs]
+        apart[step] = distances(systems)[0][pairs]
         run.log(step + 1, distance=apart[step].mean())
     return {name: float(spearmanr(apart[0], other).statistic) for name, other in zip(surrogates, apart, strict=True)}
 
@@ -153,27 +156,27 @@ def stable_rank(outputs: Sequence[Recording], inputs: Sequence[Inputs], config: 
     return 1
 
 
-def distances(systems: Sequence[DrivenOperators]) -> dict[str, Float[np.ndarray, "systems systems"]]:
-    """The joint angles between systems, and those between their A and their B."""
-    found = np.zeros((3, len(systems), len(systems)))
+def distances(systems: Sequence[DrivenOperators]) -> Float[np.ndarray, "kinds systems systems"]:
+    """The angles of each kind between systems."""
+    found = np.zeros((len(KINDS), len(systems), len(systems)))
     for i, first in enumerate(systems):
         for j in range(i):
-            found[:, i, j] = found[:, j, i] = driven_distance(first, systems[j])[:3]
-    return dict(zip(("joint", "state", "inputs"), found, strict=True))
+            found[:, i, j] = found[:, j, i] = driven_distance(first, systems[j])[: len(KINDS)]
+    return found
 
 
 def silhouettes(
-    name: str, apart: dict[str, Float[np.ndarray, "systems systems"]], labels: np.ndarray
-) -> dict[str, float]:
-    """The silhouette of the systems by joint distances, of their A by those of states, of their B by those of inputs.
+    apart: Sequence[Float[np.ndarray, "systems systems"]] | Float[np.ndarray, "kinds systems systems"],
+    labels: Int[np.ndarray, "systems 2"],
+) -> list[float]:
+    """The silhouettes of the systems by joint distances, of their A by those of states, of their B by those of inputs.
 
     Args:
-        name: Name of the method.
-        apart: Distances of each kind.
-        labels: Numbers of A and of B of each recording, (systems, 2).
+        apart: Distances of the first of these kinds, or of all.
+        labels: Numbers of A and of B of each recording.
     """
-    classes = {"joint": 2 * labels[:, 0] + labels[:, 1], "state": labels[:, 0], "inputs": labels[:, 1]}
-    return {f"{name}_{kind}": float(analysis.silhouette(d, classes[kind])) for kind, d in apart.items()}
+    classes = (2 * labels[:, 0] + labels[:, 1], labels[:, 0], labels[:, 1])
+    return [float(analysis.silhouette(of_kind, own)) for of_kind, own in zip(apart, classes, strict=False)]
 
 
 def smoothed(u: Inputs, share: float) -> Inputs:
