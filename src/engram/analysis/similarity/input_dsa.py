@@ -85,9 +85,9 @@ def fit_driven(
     Distances need coordinates that are unique up to a rotation. ``"input-normal"`` depend on A and B alone: white
     inputs would give states of covariance W = A W A^T + B B^T = I, whatever the features and the inputs were. Only the
     scale of several inputs relative to each other counts. They need a stable A, and inputs that reach all coordinates;
-    those reached weakly are magnified with their noise, so that the rank should be no larger than needed. ``"whitened"``: states have the second moment I, and depend on the
-    inputs too. ``"balanced"``: as published, states have second moments of the size of the singular values, and depend
-    on the inputs and on linear maps of the features too.
+    those reached weakly are magnified with their noise, so that the rank should be no larger than needed.
+    ``"whitened"``: states have the second moment I, and depend on the inputs too. ``"balanced"``: as published, states
+    have second moments of the size of the singular values, and depend on the inputs and on linear maps of the features.
 
     Args:
         X: One trial (time, features), (trials, time, features), or a list of trials.

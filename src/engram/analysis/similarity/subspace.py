@@ -43,7 +43,7 @@ class Window(NamedTuple):
     future: int
     inputs: int
     outputs: int
-    count: int
+    windows: int
 
     def columns(self, start: int, stop: int, features: slice) -> Int[np.ndarray, " columns"]:
         """The columns that hold these features of the samples ``start`` to ``stop`` - 1, the oldest first."""
@@ -86,8 +86,8 @@ def identify(
     """
     trials = [np.hstack(pair) for pair in zip(inputs, outputs, strict=True)]
     samples = past + future
-    count = sum(len(trial) - samples + 1 for trial in trials)
-    window = Window(past, future, inputs[0].shape[1], outputs[0].shape[1], count)
+    windows = sum(len(trial) - samples + 1 for trial in trials)
+    window = Window(past, future, inputs[0].shape[1], outputs[0].shape[1], windows)
     squared = _root(lagged_moments(trials, samples, 1, 1).whole)
     found = _identified(squared, window, rank, reg, SQUARED)
     if found is None:
@@ -110,7 +110,7 @@ def _triangle(trials: list[Recording], samples: int) -> Factor:
     for trial in trials:
         for start in range(0, len(trial) - samples + 1, CHUNK):
             windows = delay_embedding(trial[start : start + CHUNK + samples - 1], samples)
-            factor = np.linalg.qr(np.concatenate([factor, windows]), mode="r")
+            factor = np.asarray(np.linalg.qr(np.concatenate([factor, windows]), mode="r"))
     return factor
 
 
@@ -135,18 +135,18 @@ def _identified(F: Factor, window: Window, rank: Any, reg: float, precision: Pre
         residuals = future - regressors @ coefficients
         own = projected - future_inputs @ np.linalg.lstsq(future_inputs, projected)[0]
         floor = precision.zero * np.linalg.norm(future) / np.sqrt(future.size)
-        variances = residuals.T @ residuals / max(window.count - regressors.shape[1], 1)
+        variances = residuals.T @ residuals / max(window.windows - regressors.shape[1], 1)
         n = max(1, min(_above_noise(own, variances, basis.shape[1], floor), nonzero))
     else:
         n = _chosen(rank, S, nonzero, window)
     if S[n - 1] < precision.clear * S[0]:
         return None
-    to_state = weights @ (V[:n].T / S[:n]) * np.sqrt(window.count)
+    to_state = weights @ (V[:n].T / S[:n]) * np.sqrt(window.windows)
     now, lengths = unit(np.hstack([past @ to_state, F[:, window.columns(p, p + 1, driving)]]))
     penalty = np.sqrt(reg) * np.eye(now.shape[1])
     target = np.concatenate([next_past @ to_state, np.zeros((len(penalty), n))])
     operators = np.linalg.lstsq(np.concatenate([now, penalty]), target)[0].T / lengths
-    S = S / np.sqrt(window.count)
+    S = S / np.sqrt(window.windows)
     return Identified(
         operators[:, :n].copy(), operators[:, n:].copy(), (V[:n].T * S[:n])[: window.outputs], S, condition
     )
@@ -184,15 +184,15 @@ def _chosen(rank: Any, S: Float[np.ndarray, " values"], nonzero: int, window: Wi
         return nonzero
     if not isinstance(rank, Integral):
         return min(int(np.searchsorted(explained(S), rank)) + 1, nonzero)
-    samples = min(window.past, window.future)
-    if rank > samples * window.outputs:
+    order, samples = int(rank), min(window.past, window.future)
+    if order > samples * window.outputs:
         raise ValueError(
-            f"rank = {rank}: expected at most {samples * window.outputs}, for {samples} samples of {window.outputs} "
+            f"rank = {order}: expected at most {samples * window.outputs}, for {samples} samples of {window.outputs} "
             "features; take more delays"
         )
-    if rank > nonzero:
-        raise ValueError(f"rank = {rank}: expected at most {nonzero}, the numerical rank")
-    return int(rank)
+    if order > nonzero:
+        raise ValueError(f"rank = {order}: expected at most {nonzero}, the numerical rank")
+    return order
 
 
 def _above_noise(own: Factor, variances: Float[np.ndarray, "outputs outputs"], directions: int, floor: float) -> int:

@@ -20,7 +20,8 @@ ENTRIES = ((0.0, 1.0), (1.0, 1.0))  # of its B: only the hidden coordinate is dr
 GRID = (2, 3, 5, 10, 20, 50)  # delays among which the other methods may choose
 RADII, GAINS = (0.92, 0.82), (0.5, 2.0)  # of the two A and of the two B of the large systems
 KINDS = ("joint", "state", "inputs")  # of distances
-Recording, Inputs = Float[np.ndarray, "_ features"], Float[np.ndarray, "_ inputs"]
+Recording = Float[np.ndarray, "_ features"]
+Inputs = Float[np.ndarray, "_ inputs"]
 
 
 @settings
