@@ -29,7 +29,7 @@ class Noise:
     """A rotation of the plane that is driven, and seen by one noisy unit."""
 
     trials: int = setting(5, "trials", ge=1)
-    steps: int = setting(4000, "samples of a trial", ge=200, scales=True)
+    steps: int = setting(4000, "samples of a trial", ge=200)
     n_delays: int = setting(20, "delays of the subspace method", ge=2)
 
 
@@ -64,7 +64,7 @@ class Driven:
     """Two A and two B of 20 coordinates, of which two are observed, recorded under several inputs."""
 
     recordings: int = setting(4, "recordings of each of the four systems, each with its own inputs", ge=2)
-    steps: int = setting(1000, "samples of a recording", ge=100, scales=True)
+    steps: int = setting(1000, "samples of a recording", ge=100)
     units: int = setting(20, "coordinates of the state", ge=4)
     observed: int = setting(2, "coordinates that are observed", ge=1)
     inputs: int = setting(1, "inputs", ge=1)
