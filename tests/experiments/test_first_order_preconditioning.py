@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from engram.experiments.first_order_preconditioning import bowl, cartpole, cosine, digits, training
+from engram.experiments.first_order_preconditioning import bowl, cartpole, cifar, cosine, digits, overhead, training
 from engram.optim import FOP, auto_groups
 
 
