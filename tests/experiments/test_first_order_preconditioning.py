@@ -143,8 +143,8 @@ def test_photographs_are_scaled_by_what_is_trained_on():
     assert answers.tolist() == target[-50:].tolist()
 
 
-def test_the_network_halves_the_side_with_each_further_convolution():
-    net = cifar.build(3, (2, 4, 6), seeded())
+def test_convolutions_halve_the_side_but_for_the_first_if_asked():
+    net = cifar.build(3, (2, 4, 6), seeded(), first_stride=1)
     x = torch.zeros(1, 3, 32, 32)
     assert [tuple(net[:depth](x).shape[1:]) for depth in (2, 4, 6)] == [
         (2, 32, 32),
@@ -152,6 +152,7 @@ def test_the_network_halves_the_side_with_each_further_convolution():
         (6, 8, 8),
     ]
     assert net(x).shape == (1, 10)
+    assert cifar.build(1, (2, 4), seeded())[:4](x[:, :1]).shape == (1, 4, 8, 8)
     optimizer = training.optimizer_of(net, cifar.Cifar(), 0.01)
     assert [optimizer.preconditioner(layer.weight).shape for layer in (net[0], net[2], net[4])] == [(9, 9)] * 3
 

@@ -18,13 +18,13 @@ CLASSES = 10
 
 @settings
 class Cifar(Classifier):
-    """The settings of a network of three convolutions and a linear layer."""
+    """The settings of a network of some convolutions and a linear layer."""
 
     images: Images = setting("cifar10-jpeg", "CIFAR-10, its JPEG-encoded copy, or enlarged digits")
     train_images: int = setting(14_000, "training images", ge=10, le=50_000)
     validation_images: int = setting(2000, "further images of the training set, which choose the learning rate", ge=10)
     test_images: int = setting(5000, "test images", ge=10, le=10_000)
-    channels: tuple[int, ...] = setting((16, 32, 64), "channels of the convolutions, of which all but the first stride")
+    channels: tuple[int, ...] = setting((24, 48), "channels of the convolutions, which halve the side of the images")
     steps: int = setting(400, "steps of the optimiser", ge=1, scales=True)
 
 
@@ -39,20 +39,22 @@ def data(config: Cifar) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], t
     return (x[: len(fitted)], y[: len(fitted)]), (x[len(fitted) :], y[len(fitted) :]), unseen
 
 
-def build(colors: int, channels: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
+def build(colors: int, channels: tuple[int, ...], generator: torch.Generator, first_stride: int = 2) -> nn.Sequential:
     """The network for images of 32 x 32 pixels, with weights and biases uniform within 1 / sqrt(fan-in).
 
     Args:
         colors: Channels of the images.
-        channels: Channels of the convolutions; each but the first halves the side of the images.
+        channels: Channels of the convolutions; each halves the side of the images.
         generator: Source of the initial values.
+        first_stride: Stride of the first convolution; at 1 it leaves the side as it is.
     """
     layers: list[nn.Module] = []
-    for number, (inputs, outputs) in enumerate(zip((colors, *channels), channels, strict=False)):
-        stride = 2 if number else 1
+    side, inputs = 32, colors
+    for number, outputs in enumerate(channels):
+        stride = 2 if number else first_stride
         layers += [uniform(nn.Conv2d, inputs, outputs, 3, stride=stride, padding=1, generator=generator), nn.ReLU()]
-    features = channels[-1] * (32 >> (len(channels) - 1)) ** 2
-    return nn.Sequential(*layers, nn.Flatten(), uniform(nn.Linear, features, CLASSES, generator=generator))
+        side, inputs = side // stride, outputs
+    return nn.Sequential(*layers, nn.Flatten(), uniform(nn.Linear, inputs * side**2, CLASSES, generator=generator))
 
 
 def trial(config: Cifar, run: Run) -> dict[str, Any]:

@@ -20,8 +20,8 @@ WARM = 5  # steps before times are measured
 class Overhead(Classifier):
     """The settings for measuring times."""
 
-    steps: int = setting(105, "steps of each optimiser, of which the first are not measured", gt=WARM)
-    channels: tuple[int, ...] = setting((16, 32, 64), "channels of the convolutions, of which all but the first stride")
+    steps: int = setting(55, "steps of each optimiser, of which the first are not measured", gt=WARM)
+    channels: tuple[int, ...] = setting((32, 64, 64), "channels of the convolutions; all but the first halve the side")
 
 
 def trial(config: Overhead, run: Run) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def trial(config: Overhead, run: Run) -> dict[str, Any]:
     nets = []
     for _ in range(2):
         run.generator.set_state(initial_state)
-        nets.append(build(3, config.channels, run.generator).to(run.device))
+        nets.append(build(3, config.channels, run.generator, first_stride=1).to(run.device))
     lr = config.rates[0]
     own = torch.optim.Adam if config.base == "adam" else torch.optim.SGD
     options: dict[str, Any] = {"lr": lr} if config.base == "adam" else {"lr": lr, "momentum": config.momentum}
