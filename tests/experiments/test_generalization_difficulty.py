@@ -25,6 +25,9 @@ def test_shapes_are_what_they_are_called(shape, m, features):
     [
         ("digits", 1797, 64, 10, 4.806),
         pytest.param("mnist", 10_000, 784, 10, 15.54, marks=MNIST),
+        pytest.param(
+            "cifar10-as-mnist", 10_000, 784, 10, 27.643, marks=pytest.mark.needs_data("cifar10-jpeg/train.parquet")
+        ),
         pytest.param("omniglot", 4840, 11_025, 242, 45.59, marks=pytest.mark.needs_data("omniglot-small.zip")),
     ],
 )

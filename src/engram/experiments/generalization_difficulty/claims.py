@@ -19,6 +19,12 @@ def rise(key: str) -> Measure:
     return minimum(measured("mnist") - measured("digits"), measured("cifar10") - measured("mnist"))
 
 
+def further(larger: str, smaller: str) -> Measure:
+    """The difference between the bits of two data sets, in decades."""
+    bits = metric("log10_bits")
+    return bits(larger) - bits(smaller)
+
+
 def of_table(key: str) -> Measure:
     """A metric of the published table and its formula."""
     return metric(key)("published")
@@ -35,6 +41,10 @@ table = claims_from(
     seeds=2,
     sameness="identity",
 )
+# The order is what is published of data sets, so ours must have it by more than a rounding: ten times the bits.
+from_images = claims_from("abstract; dimensions, margins and criterion ours",
+    published="MNIST 1.48e16 < CIFAR-10 3.44e32 < ImageNet < Omniglot 1.79e145")  # fmt: skip
+DECADE = 1.0
 ours = claims_from("ours")
 boopathy = claims_from("ours, after Boopathy et al. 2024")
 networks = claims_from("blog post, architecture information", published="Linear < AlexNet < ResNet < ViT on images")
@@ -82,6 +92,15 @@ claims = [
         "Bits computed from measured dimensions rise from digits to MNIST to CIFAR-10 at one target error (step of "
         "log10)",
         rise("log10_bits") >= 0.3),
+    from_images("mnist-before-cifar10", "MNIST needs fewer bits than CIFAR-10 by quantities measured from their "
+        "images, at one target error (laptop: the 10,000 test images and the JPEG copy; log10)",
+        further("cifar10", "mnist") >= DECADE),
+    from_images("cifar10-before-omniglot", "CIFAR-10 needs fewer bits than Omniglot by quantities measured from their "
+        "images, at one target error (laptop: the JPEG copy and eight alphabets; log10)",
+        further("omniglot", "cifar10") >= DECADE),
+    ours("mnist-before-as-many-grey-images", "MNIST needs fewer bits than as many images of CIFAR-10 that are cut to "
+        "its size and have no colour, at one target error (log10)",
+        further("cifar10-as-mnist", "mnist") >= DECADE),
     ours("noise-adds-dimensions", "Noise in three observations raises the measured dimension",
         lead("cartpole", "m_noisy_3", "m_clean_3") >= 1.0, source="abstract: partially observed is harder"),
     ours("each-noisy-observation-adds",
