@@ -19,7 +19,6 @@ from engram.experiments.meta_task_space.known_returns import (
 from engram.tasks.meta import MetaTaskVectorEnv, Stim, named, pomdp
 from engram.tasks.meta.pomdp import _drift
 
-
 KNOWN = exact_returns() | returns_of_extensions()
 
 
