@@ -2,11 +2,17 @@ import numpy as np
 import pytest
 
 from engram.analysis import BENCHMARKS, intrinsic_dimension
+from engram.experiments.generalization_difficulty.claims import bits_of_few_shots
 from engram.experiments.generalization_difficulty.data_sets import DataSet, images_of
 from engram.experiments.generalization_difficulty.dimensions import points_on
 from engram.experiments.generalization_difficulty.published import PUBLISHED
 
 MNIST = pytest.mark.needs_data("mnist/t10k-images-idx3-ubyte.gz")
+
+
+def test_few_shots_cost_the_published_bits_with_the_published_quantities():
+    published = {"m_within": 22, "m": 29, "radius": 49.4064773081425, "margin": 5.477225575051661}
+    assert bits_of_few_shots({"omniglot": published}) == pytest.approx(BENCHMARKS["omniglot"].difficulty().log10_bits)
 
 
 def test_the_table_names_every_published_task():

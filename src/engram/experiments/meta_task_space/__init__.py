@@ -160,7 +160,8 @@ experiment = Experiment(
     figure=figure,
     headline="reward",
     answer="""The space is implemented correctly: in named tasks the returns of chance and of the oracle agree with
-    closed forms [expressivity: holds], and the generator accepts 22 % of its draws, as the published one does
+    closed forms [expressivity: holds], those in find-the-spot and key-door with random walks and distances
+    [extensions: holds], and the generator accepts 22 % of its draws, as the published one does
     [acceptance: holds]. Only 40 % of the tasks that it accepts require learning [few-worth-learning: holds]. A trained
     LSTM has less regret than UCB1, which does not know that the two arms depend on each other [bandit-learnt: holds],
     and in the median hardly more than a greedy player that knows it [bandit-as-greedy: holds]; it is nearly optimal in
