@@ -103,13 +103,12 @@ experiment = Experiment(
     answer="""The formula gives the published bits of MNIST, SVHN, CIFAR-10 and ImageNet from the published dimensions
     [table: holds]. Measured anew, MNIST [dimension-of-mnist: holds] and CIFAR-10 [dimension-of-cifar10: holds] have
     about the published dimensions, Omniglot slightly fewer [dimension-of-omniglot: fails], and the bits rise from
-    digits to MNIST to CIFAR-10 [order-of-measured-bits: holds]. By these measurements the published order holds: from
-    MNIST to CIFAR-10 there are 17 decades [mnist-before-cifar10: holds], as many as if CIFAR-10 had no colour and
-    MNIST's size [mnist-before-as-many-grey-images: holds], and from there to one-shot Omniglot 50
-    [cifar10-before-omniglot: holds]. For shapes of known dimension, the error is about 5 %
-    for cubes [known-cube: fails] and less for spheres [known-sphere: holds]. Noisy observations cost bits
-    [noise-is-hard: holds], and so do noise inputs [noise-inputs-cost-bits: holds]. But the formula counts free
-    dimensions until there are twice as many samples as are needed to determine the function [formula-knows-when:
-    fails]. The bits of learners say only what their test errors say [mlp-brings-more: holds], so use the measure to
-    compare tasks, not learners.""",
+    digits to MNIST to CIFAR-10 [order-of-measured-bits: holds], in the published order: by 17 decades from MNIST to
+    CIFAR-10 [mnist-before-cifar10: holds], also if this has no colour and MNIST's size
+    [mnist-before-as-many-grey-images: holds], and by 50 on to one-shot Omniglot [cifar10-before-omniglot: holds]; for
+    shapes of known dimension, the error is about 5 % for cubes [known-cube: fails] and less for spheres [known-sphere:
+    holds]. Noisy observations cost bits [noise-is-hard: holds], and so do noise inputs [noise-inputs-cost-bits: holds].
+    But the formula counts free dimensions until there are twice as many samples as are needed to determine the function
+    [formula-knows-when: fails]. The bits of learners say only what their test errors say [mlp-brings-more: holds], so
+    use the measure to compare tasks, not learners.""",
 )
