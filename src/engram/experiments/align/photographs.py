@@ -57,7 +57,7 @@ def accuracy(model: nn.Module, samples: tuple[Tensor, Tensor]) -> float:
 
 def trial(config: Photographs, run: Run) -> dict[str, Any]:
     """Train networks at several rates; the main result is the accuracy on test images at the validated one."""
-    fitted, validated, tested = (tuple(part.to(run.device) for part in parts) for parts in data(config))
+    fitted, validated, tested = ((x.to(run.device), y.to(run.device)) for x, y in data(config))
     seeds = torch.randint(2**62, (3,), generator=run.generator)  # the same for all rules and rates
     samples = fitted[0], targets(fitted[1])
 

@@ -35,8 +35,8 @@ def data(config: Cifar) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], t
     fitted = images[: config.train_images]
     mean, spread = fitted.mean((0, 2, 3), keepdims=True), fitted.std((0, 2, 3), keepdims=True)
     x, y = torch.from_numpy((images - mean) / spread), torch.from_numpy(labels.astype("int64"))
-    unseen = torch.from_numpy((unseen - mean) / spread), torch.from_numpy(unseen_labels.astype("int64"))
-    return (x[: len(fitted)], y[: len(fitted)]), (x[len(fitted) :], y[len(fitted) :]), unseen
+    tested = torch.from_numpy((unseen - mean) / spread), torch.from_numpy(unseen_labels.astype("int64"))
+    return (x[: len(fitted)], y[: len(fitted)]), (x[len(fitted) :], y[len(fitted) :]), tested
 
 
 def build(colors: int, channels: tuple[int, ...], generator: torch.Generator, first_stride: int = 2) -> nn.Sequential:
@@ -59,7 +59,7 @@ def build(colors: int, channels: tuple[int, ...], generator: torch.Generator, fi
 
 def trial(config: Cifar, run: Run) -> dict[str, Any]:
     """Train networks at several rates; the results are the loss and accuracy on test images at the validated one."""
-    fitted, validated, unseen = (tuple(t.to(run.device) for t in part) for part in data(config))
+    fitted, validated, unseen = ((x.to(run.device), y.to(run.device)) for x, y in data(config))
     initial_state = run.generator.get_state()  # all rates begin with the same network and see the same batches
 
     def train(lr: float) -> tuple[float, list[float]]:

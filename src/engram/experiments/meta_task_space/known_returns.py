@@ -102,7 +102,7 @@ def direct_ways(side: int) -> Arrivals:
     """First arrivals on the shortest ways; who is at the goal already arrives there by staying a step."""
     row_column = places(side)
     distance = np.abs(row_column[:, None] - row_column[None]).sum(2)
-    return (np.maximum(distance, 1)[:, :, None] == np.arange(1, LONGEST + 1)).astype(float)
+    return np.asarray(np.maximum(distance, 1)[:, :, None] == np.arange(1, LONGEST + 1), dtype=float)
 
 
 def walks(side: int, moves: int) -> Arrivals:
