@@ -68,7 +68,11 @@ def extended(
     results = replace(results, looks=looks_of(results, experiment))
     results = with_all_arms(experiment, results, **where)
     for look in results.looks:
-        arms = list(dict.fromkeys(arm for judged in results.claims() if judged.is_open for arm in judged.claim.arms))
+        arms = list(
+            dict.fromkeys(
+                arm for judged in results.claims() if judged.is_open or judged.lacks for arm in judged.claim.arms
+            )
+        )
         missing: dict[range, list[str]] = {}  # the arms by the seeds that the record lacks up to this look
         for arm in arms:
             if (stored := len(results.values(arm))) < look:

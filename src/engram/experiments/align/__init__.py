@@ -58,7 +58,7 @@ presets = {
             "few-samples": {"width": 512},
             "adding": {"epochs": 200},
         },
-        arms=[*arms_with(16, 128, 512, 2048), *photographs.arms],
+        arms=[*arms_with(16, 128), *photographs.arms],
     ),
 }
 

@@ -30,7 +30,7 @@ class Photographs:
     rates: tuple[float, ...] = setting(
         (1.0, 2.0, 5.0), "candidate learning rates, extended if needed, chosen on validation images"
     )
-    epochs: int = setting(150, "passes over the training set", ge=1, scales=True)
+    epochs: int = setting(150, "passes over the training set", ge=1)
     batch_size: int = setting(100, "images in a batch", ge=1)
 
 

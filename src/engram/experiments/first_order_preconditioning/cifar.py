@@ -25,7 +25,7 @@ class Cifar(Classifier):
     validation_images: int = setting(2000, "further images of the training set, which choose the learning rate", ge=10)
     test_images: int = setting(5000, "test images", ge=10, le=10_000)
     channels: tuple[int, ...] = setting((24, 48), "channels of the convolutions, which halve the side of the images")
-    steps: int = setting(400, "steps of the optimiser", ge=1, scales=True)
+    steps: int = setting(400, "steps of the optimiser", ge=1)
 
 
 def data(config: Cifar) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
