@@ -321,15 +321,17 @@ class Chain(NamedTuple):
                 error = layer.back(delta, feedback[layer.weight_name], activity.input)
         return grads
 
-    def learn(self, x: Tensor, target: Tensor, feedback: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    def learn(
+        self, x: Tensor | tuple[Tensor, ...], target: Tensor, feedback: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """The gradients that follow if the error of a batch goes back through the feedback, and the loss.
 
         Args:
-            x: The input, the batch first.
+            x: The input, the batch first; a chain has one.
             target: Classes, (batch,), int64, or values, (batch, outputs).
             feedback: B[l] for each layer but the first, by the name of its weights.
         """
-        activities = self.forward(x)
+        activities = self.forward(checks.instance("x", x, Tensor))
         loss, error = loss_and_error(activities[-1].output, target)
         return self.backward(activities, error, feedback), loss
 

@@ -106,7 +106,7 @@ class LearningRule(ABC, Generic[State]):
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "batch *features"] | tuple[Tensor, ...],
+        x: Shaped[Tensor, "batch *features"],
         target: Shaped[Tensor, "_ *targets"],
         state: State,
     ) -> Update:
@@ -326,7 +326,7 @@ def apply_rule(
     if values.is_floating_point() and values.dtype not in dtypes:
         raise ValueError(f"target is {values.dtype}: expected {' or '.join(map(str, dtypes))}, as the weights are")
     try:
-        grads, after, info = rule.update(model, x, target, state)  # type: ignore[arg-type]  # not all take packed ones
+        grads, after, info = rule.update(model, x, target, state)  # type: ignore[arg-type]  # not all take packed or several ones
     except (FloatingPointError, NotImplementedError):
         raise
     except Exception:

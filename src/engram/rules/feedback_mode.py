@@ -154,7 +154,7 @@ class FeedbackMode(TorchFunctionMode):
                 f"{feedback.name!r} within a checkpoint or other hooks of saved tensors, which run it again where its "
                 "errors go back through the weights themselves; expected the model without them"
             )
-        output: Tensor = _Substituted.apply(input, weight, bias, feedback.feedback, form)  # type: ignore[no-untyped-call]
+        output: Tensor = _Substituted.apply(input, weight, bias, feedback.feedback, form)
         self.met.add(feedback.name)
         return output
 
@@ -229,7 +229,7 @@ class _Substituted(torch.autograd.Function):
         return functional.linear(input, weight, bias) if form is None else form.forward(input, weight, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[no-untyped-call, untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
         (input,), feedback = ctx.saved_tensors, ctx.feedback
         if feedback._version != ctx.version:

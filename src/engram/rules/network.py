@@ -77,7 +77,7 @@ class AnyNetwork:
             is_map = isinstance(module, _MAPS)
             if is_map and "weight" not in module._parameters:
                 raise TypeError(f"{subject}: its weights are computed from other parameters; expected plain weights")
-            if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
+            if any(isinstance(parameter, nn.UninitializedParameter) for parameter in module._parameters.values()):
                 raise TypeError(f"{subject}: it has no weights yet; expected a model that has seen an input")
             is_own = not type(module).__module__.startswith("torch.nn.") or isinstance(module, nn.Embedding)
             for key, parameter in module._parameters.items():

@@ -332,8 +332,9 @@ class _Residual(nn.Module):
         )
 
     def features(self, x: Tensor) -> Tensor:
-        hidden = self.first(x).tanh()
-        return hidden + self.outer(self.inner(hidden).tanh())
+        hidden: Tensor = self.first(x).tanh()
+        residual: Tensor = self.outer(self.inner(hidden).tanh())
+        return hidden + residual
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.head(self.features(x))
@@ -343,13 +344,14 @@ class _Residual(nn.Module):
 class _Attention(_Residual):
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.inner, self.outer = nn.Linear(2, 8), nn.LayerNorm(8), nn.Linear(8, 8)
+        self.first, self.norm = nn.Linear(2, 8), nn.LayerNorm(8)
         self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
 
     def features(self, x: Tensor) -> Tensor:
-        places = self.first(x.unflatten(1, (-1, 2)))
-        normal = self.inner(places)
-        return (places + self.outer(self.attention(normal, normal, normal)[0]).tanh()).mean(1)
+        places: Tensor = self.first(x.reshape(len(x), -1, 2))
+        normal = self.norm(self.inner(places))
+        residual: Tensor = self.outer(self.attention(normal, normal, normal)[0])
+        return (places + residual.tanh()).mean(1)
 
 
 def _trains_or_refuses_networks_that_are_no_chain(case: _Case) -> None:
@@ -388,11 +390,11 @@ def _trains_or_refuses_networks_that_are_no_chain(case: _Case) -> None:
                 hidden = model.features(x)
                 null_space = torch.eye(8, dtype=x.dtype) - torch.linalg.pinv(hidden) @ hidden
                 altered.head.weight.add_(altered.head.weight.flip(0) @ null_space)
-            below = [
+            below, expected = (
                 {name: grad for name, grad in gradient.items() if not name.startswith("head.")}
                 for gradient in (update(altered).grads, grads)
-            ]
-            _assert_close(*below)
+            )
+            _assert_close(below, expected)
 
 
 def _copies_no_weights(case: _Case) -> None:

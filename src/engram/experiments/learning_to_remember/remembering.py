@@ -268,7 +268,7 @@ def recall_of(
     """
     if not config.carry:
         window = stream.sample(config.tested * config.batch_size, generator)
-        parts = window.inputs.split(streams_at_once(net), dim=1)
+        parts = torch.split(window.inputs, streams_at_once(net), dim=1)
         logits = torch.cat([net(part, fresh_state(net, part.shape[1], generator))[0] for part in parts], dim=1)
         return recall_by_age(logits, window.targets, window.age)
     query_stream, state = replace(stream, old=0.5), fresh_state(net, config.batch_size, generator)
@@ -286,7 +286,8 @@ def recall_of(
 def streams_at_once(net: RuleNetwork | LSTMMemory) -> int:
     """The number of streams whose states are held at once: of a network with few synapses, all."""
     state = net.init(1, torch.Generator()) if isinstance(net, RuleNetwork) else net.init(1)
-    return max(1, STATES // sum(tensor.numel() for tensor in tree_leaves(tuple(state))))
+    size: int = sum(tensor.numel() for tensor in tree_leaves(tuple(state)))
+    return max(1, STATES // size)
 
 
 def mean_recall(recalls: list[Recall]) -> float:

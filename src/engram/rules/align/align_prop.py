@@ -78,7 +78,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         checks.arguments()
         if isinstance(model, WideRNN):
             check_state(state, {RECURRENT: model.core.weight_hh, READOUT: model.readout.weight})
-            return self._in_time(model, x, target, state)
+            return self._in_time(model, checks.instance("x", x, Tensor), target, state)
         network = network_of(model, self, scaled=True)
         network.check_feedback(state)
         if isinstance(network, AnyNetwork):
@@ -86,7 +86,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
                 grads, loss = network.learn(x, target, state)
             return checked_update(self, grads, state, loss)
         with torch.no_grad():
-            activities = network.forward(x)
+            activities = network.forward(checks.instance("x", x, Tensor))
             loss, error = output_gradient(activities[-1].output, target)
             return checked_update(self, network.backward(activities, error, state), state, loss)
 
