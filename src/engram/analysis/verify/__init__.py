@@ -4,7 +4,8 @@ from engram.analysis.verify.bounds import LinearBounds, crown_bounds, interval_b
 from engram.analysis.verify.certificate import Certificate, Check, check_certificate
 from engram.analysis.verify.exact import Bound, maximize
 from engram.analysis.verify.layer_rules import LayerRule, layer_rules, prove_rule
-from engram.analysis.verify.network import AffineReLU, UnsupportedLayerError, as_affine_relu
+from engram.analysis.verify.modules import as_affine_relu
+from engram.analysis.verify.network import AffineReLU, UnsupportedLayerError
 from engram.analysis.verify.nnet import AcasProperty, Normalisation, acasxu_property, read_nnet
 from engram.analysis.verify.region import InnerBox, Region, activation_pattern, local_affine, pattern_halfspaces
 from engram.analysis.verify.relaxation import class_regions, relaxed_region

@@ -13,7 +13,8 @@ from scipy.optimize import linprog
 from torch import nn
 
 from engram import checks
-from engram.analysis.verify.network import AffineReLU, Array, Mask, exact_affine, kept_softmax, without_softmax
+from engram.analysis.verify.modules import kept_softmax, without_softmax
+from engram.analysis.verify.network import AffineReLU, Array, Mask, exact_affine
 
 ArrayLike = np.ndarray | Sequence[Any]
 LARGEST = 1e300  # largest end of a box, so that the length of a side does not overflow
