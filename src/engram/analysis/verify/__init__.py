@@ -7,11 +7,14 @@ from engram.analysis.verify.layer_rules import LayerRule, layer_rules, prove_rul
 from engram.analysis.verify.modules import as_affine_relu
 from engram.analysis.verify.network import AffineReLU, UnsupportedLayerError
 from engram.analysis.verify.nnet import AcasProperty, Normalisation, acasxu_property, read_nnet
+from engram.analysis.verify.onnx import OnnxNetwork, read_onnx
+from engram.analysis.verify.query import Query, QueryCase
 from engram.analysis.verify.region import InnerBox, Region, activation_pattern, local_affine, pattern_halfspaces
 from engram.analysis.verify.relaxation import class_regions, relaxed_region
 from engram.analysis.verify.robustness import certified_radius
 from engram.analysis.verify.specification import AllOf, AnyOf, Argmax, Box, LinearProperty, Polytope
 from engram.analysis.verify.verifier import Budget, Result, verify
+from engram.analysis.verify.vnnlib import read_vnnlib
 
 __all__ = [
     "AcasProperty",
@@ -29,7 +32,10 @@ __all__ = [
     "LinearBounds",
     "LinearProperty",
     "Normalisation",
+    "OnnxNetwork",
     "Polytope",
+    "Query",
+    "QueryCase",
     "Region",
     "Result",
     "UnsupportedLayerError",
@@ -47,6 +53,8 @@ __all__ = [
     "pattern_halfspaces",
     "prove_rule",
     "read_nnet",
+    "read_onnx",
+    "read_vnnlib",
     "relaxed_region",
     "verify",
 ]
