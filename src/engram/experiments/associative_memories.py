@@ -259,11 +259,12 @@ experiment = Experiment(
             arms=["random-hopfield", "families-pseudo-inverse", "noise-attention", "noise-cue"],
         ),
         "laptop": Preset(seeds=5),
-        "paper": Preset(seeds=10, changes={"units": 1000, "cues": 500}),
+        "large": Preset(seeds=10, changes={"units": 1000, "cues": 500}),
     },
     claims=claims,
     figure=Grid(panels, title="Capacity and noise tolerance of associative memories"),
     headline="wrong",
+    revision=2,
     tasks=tasks,
     answer="""Hebb's rule stores 0.13 random patterns per unit at 1.6 % errors, as theory predicts (0.138)
     [hebb-holds-0.138: holds]. From cues with a tenth of the units flipped, the pseudo-inverse rule recalls 3.6 times as
