@@ -1,5 +1,6 @@
 """Properties of small ReLU networks, proved or refuted."""
 
+from engram.analysis.verify.answer import QueryResult, Question, check_query, read_question, verify_query
 from engram.analysis.verify.bounds import LinearBounds, crown_bounds, interval_bounds
 from engram.analysis.verify.certificate import Certificate, Check, check_certificate
 from engram.analysis.verify.exact import Bound, maximize
@@ -36,6 +37,8 @@ __all__ = [
     "Polytope",
     "Query",
     "QueryCase",
+    "QueryResult",
+    "Question",
     "Region",
     "Result",
     "UnsupportedLayerError",
@@ -44,6 +47,7 @@ __all__ = [
     "as_affine_relu",
     "certified_radius",
     "check_certificate",
+    "check_query",
     "class_regions",
     "crown_bounds",
     "interval_bounds",
@@ -54,7 +58,9 @@ __all__ = [
     "prove_rule",
     "read_nnet",
     "read_onnx",
+    "read_question",
     "read_vnnlib",
     "relaxed_region",
     "verify",
+    "verify_query",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,15 @@ class Outcome(NamedTuple):
     nodes: int
 
 
+class Progress(NamedTuple):
+    """How far a search has got."""
+
+    nodes: int  # boxes or cases that were bounded
+    waiting: int  # those that wait
+    share: float  # of the inputs, which is proved
+    bound: float  # lowest bound of those that wait
+
+
 def spent(deadline: float, nodes: bool, memory: bool) -> str:
     """The resource that a search has used up: "time", "nodes", "memory", or "".
 
@@ -55,7 +64,14 @@ def spent(deadline: float, nodes: bool, memory: bool) -> str:
 
 
 def branch_inputs(
-    net: AffineReLU, clauses: Sequence[Clause], domain: Domain, *, deadline: float, nodes: int, megabytes: float
+    net: AffineReLU,
+    clauses: Sequence[Clause],
+    domain: Domain,
+    *,
+    deadline: float,
+    nodes: int,
+    megabytes: float,
+    progress: Callable[[Progress], object] | None = None,
 ) -> Outcome:
     """Halve boxes until each is proved, or contains a counterexample.
 
@@ -70,13 +86,15 @@ def branch_inputs(
         deadline: Time of ``time.monotonic`` at which the search ends.
         nodes: Maximum number of boxes.
         megabytes: Memory for the batch and the waiting boxes, and as much again for the cases.
+        progress: Called after each batch; None: nothing is.
 
     Source: Wang et al., "Formal security analysis of neural networks using symbolic intervals" (2018).
     """
     size, units = net.sizes[0], sum(net.sizes[1:-1])
     batch, most_open = chunk(net, megabytes / 2), int(megabytes / 2 * 1e6 / (16 * size + units + 200))
     cases = [Case()]
-    number, score = np.zeros(1, dtype=np.intp), np.full(1, -np.inf)  # of the waiting boxes
+    # Of the waiting boxes: their cases, bounds, and shares of the whole.
+    number, score, share = np.zeros(1, dtype=np.intp), np.full(1, -np.inf), np.ones(1)
     low, high, waiting_phases = domain.low[None], domain.high[None], np.full((1, units), FREE, dtype=np.int8)
     n_done, proved, stored = 0, np.inf, 0
 
@@ -140,7 +158,12 @@ def branch_inputs(
             np.concatenate([high[is_kept], lower_high, open_high]),
         )
         waiting_phases = np.concatenate([waiting_phases[is_kept], phases, phases])
+        halves = share[batch_nodes][is_open] / 2
+        share = np.concatenate([share[is_kept], halves, halves])
         score = np.concatenate([score[is_kept], scores, scores])
+        if progress is not None:
+            open_share = min(float(share.sum()), 1.0)
+            progress(Progress(n_done, len(number), 1 - open_share, float(score.min(initial=np.inf))))
     return ended("")
 
 

@@ -27,13 +27,15 @@ class OnnxNetwork(NamedTuple):
     """The network of an ONNX file, with the shapes of its input and output, in which unknown sizes are 1.
 
     Inputs and outputs of ``network`` are the elements of these tensors in C order. ``softmax`` is the name of a softmax
-    at the end of the file's network, which ``network`` leaves out, or "".
+    at the end of the file's network, which ``network`` leaves out, or "". ``is_double`` says whether inputs are of 64
+    bits.
     """
 
     network: AffineReLU
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     softmax: str
+    is_double: bool = False
 
 
 def read_onnx(path: str | Path, *, output: str | None = None) -> OnnxNetwork:
@@ -164,7 +166,8 @@ def _read(model: Any, output: str | None) -> OnnxNetwork:
         softmax, last = next(_title(node) for node in nodes if chosen in node.output), last.value
     if not isinstance(last, Value):
         raise ValueError(f"output {chosen!r} does not depend on the input")
-    return OnnxNetwork(layers.network(last), shape, last.shape, softmax)
+    is_double = tensor.type.tensor_type.elem_type == TensorProto.DOUBLE
+    return OnnxNetwork(layers.network(last), shape, last.shape, softmax, is_double)
 
 
 def _title(node: Any) -> str:
