@@ -45,7 +45,7 @@ def verify(command: Verify) -> int | None:
         print(f"interrupted: {line.said or 'nothing is proved yet'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     line.end()
-    text = result.answer
+    text: str = result.answer
     if result.x is not None and result.y is not None:
         text += "\n" + counterexample_text(result.x, result.y)
     if command.counterexample is not None:

@@ -38,7 +38,7 @@ class Value(NamedTuple):
             constant: The constant, of the tensor's number of axes at least.
         """
         constant = torch.as_tensor(constant, dtype=torch.float64)
-        shape = torch.broadcast_shapes(self.shape, constant.shape)
+        shape = broadcast(self.shape, constant.shape)
         check_size(len(self.columns), shape)
         columns = _aligned(self.columns, len(shape)).expand(-1, *shape).clone()
         columns[-1] += constant
@@ -47,7 +47,7 @@ class Value(NamedTuple):
     def times(self, constant: Tensor | float) -> Value:
         """The product with a constant that broadcasts likewise."""
         constant = torch.as_tensor(constant, dtype=torch.float64)
-        shape = torch.broadcast_shapes(self.shape, constant.shape)
+        shape = broadcast(self.shape, constant.shape)
         check_size(len(self.columns), shape)
         return self.linear(lambda columns: _aligned(columns, len(shape)) * constant)
 
@@ -106,12 +106,12 @@ class Layers:
         places = windows.reshape(-1, windows.shape[-1])
         check_size(len(value.columns), windows.shape)
         flat = value.linear(lambda columns: columns.flatten(1))
-        largest = self.maximum([flat.linear(lambda columns, at=at: columns[:, at]) for at in places.T])
+        largest = self.maximum([flat._replace(columns=flat.columns[:, at]) for at in places.T])
         return largest.linear(lambda columns: columns.reshape(-1, *windows.shape[:-1]))
 
     def plus(self, a: Value, b: Value) -> Value:
         """The sum of two values, which broadcast."""
-        (a, b), shape = self.together([a, b]), torch.broadcast_shapes(a.shape, b.shape)
+        (a, b), shape = self.together([a, b]), broadcast(a.shape, b.shape)
         check_size(len(a.columns), shape)
         return a._replace(columns=_aligned(a.columns, len(shape)) + _aligned(b.columns, len(shape)))
 
@@ -212,6 +212,19 @@ def pooling_windows(
     if (windows < 0).any():
         raise ValueError("a window of a pooling lies in the padding alone")
     return windows.reshape(shape[0], *counts, -1)
+
+
+def broadcast(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
+    """The shape to which two shapes broadcast; a RuntimeError, as torch's for tensors, if there is none.
+
+    Args:
+        a: A shape.
+        b: Another.
+    """
+    try:
+        return np.broadcast_shapes(tuple(a), tuple(b))
+    except ValueError as error:
+        raise RuntimeError(f"shapes {tuple(a)} and {tuple(b)} do not broadcast") from error
 
 
 def check_size(columns: int, shape: Sequence[int]) -> None:

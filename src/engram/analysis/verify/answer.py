@@ -207,6 +207,8 @@ def read_question(network: str | Path, prop: str | Path) -> Question:
         ):
             raise kept_softmax(read.softmax, "expected a property that just compares outputs")
         runtime = _runtime(lambda: unpacked(network), np.float64 if read.is_double else np.float32)
+        if runtime is not None and not read.softmax:
+            _compare(network, net, runtime)
     check_counts(net, query)
     for case in query.cases:
         if not case.is_empty and all(case.violations):
@@ -215,10 +217,26 @@ def read_question(network: str | Path, prop: str | Path) -> Question:
 
 
 def _runtime(content: Callable[[], bytes], dtype: Float) -> Runtime | None:
+    """ONNX Runtime for a network, or None if it is not installed or has no implementation of old operators."""
     try:
         return Runtime(Session(content()), dtype)
-    except ModuleNotFoundError:
+    except Exception:  # the package's errors have no common type
         return None
+
+
+def _compare(path: str | Path, network: AffineReLU, runtime: Runtime) -> None:
+    """Raise a ValueError if ONNX Runtime computes something else than what was read."""
+    for x in np.random.default_rng(0).uniform(-1, 1, (3, network.sizes[0])).astype(np.float32).astype(np.float64):
+        with np.errstate(over="ignore", invalid="ignore"):
+            try:
+                y = runtime.compute(x)
+            except Exception as error:
+                raise ValueError(f"{path}: ONNX Runtime cannot compute it: {error}") from error
+            layers = network.preactivations(x)
+            h = np.maximum(layers[-2], 0) if len(layers) > 1 else np.abs(x)
+            size = np.abs(network.weights[-1]) @ h + np.abs(network.biases[-1]) + 1
+            if y.shape != layers[-1].shape or not (np.abs(y - layers[-1]) <= 1e-2 * size).all():
+                raise ValueError(f"{path}: ONNX Runtime computes something else than what was read")
 
 
 def _attacked(network: AffineReLU, query: Query, case: QueryCase, rng: np.random.Generator) -> Array | None:
@@ -254,7 +272,7 @@ def _witness(
         real = case.violated(_outputs(network, exact))
         y = network(x) if runtime is None else runtime.compute(x)
         if real and runtime is None:
-            return x, y, "; ".join(filter(None, [note, "not checked in 32 bits: ONNX Runtime is not installed"]))
+            return x, y, "; ".join(filter(None, [note, "not checked in 32 bits by ONNX Runtime"]))
         deployed = bool(np.isfinite(y).all()) and case.violated([Fraction(v) for v in y.tolist()])
         if real and deployed:
             return x, y, note

@@ -278,11 +278,11 @@ def _layer(layers: Layers, value: Value, layer: nn.Module, name: str) -> Value |
             return layers.clip(value, float(layer.min_val), float(layer.max_val))
         case nn.MaxPool1d(ceil_mode=False, return_indices=False) | nn.MaxPool2d(ceil_mode=False, return_indices=False):
             axes = 1 if isinstance(layer, nn.MaxPool1d) else 2
-            kernel, stride, pads, dilation = (
-                (size,) * axes if isinstance(size, int) else tuple(size)
-                for size in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+            sizes: Any = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+            window, stride, pads, dilation = (
+                (size,) * axes if isinstance(size, int) else tuple(size) for size in sizes
             )
-            return layers.max_pool(value, pooling_windows(value.shape, kernel, stride, pads * 2, dilation))
+            return layers.max_pool(value, pooling_windows(value.shape, window, stride, pads * 2, dilation))
         case nn.Softmax() | nn.LogSoftmax():
             if len(value.shape) != 1 or layer.dim not in (1, -1):
                 raise kept_softmax(name, f"expected the dim 1 of outputs (batch, classes), not {layer.dim}")
@@ -340,8 +340,7 @@ def _as_module(function: Any, name: str, args: Any, kwargs: Any) -> nn.Module | 
 
 
 def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:  # noqa: A002
-    ends = [-float("inf") if min is None else min, float("inf") if max is None else max]
-    return nn.Hardtanh(*ends)
+    return nn.Hardtanh(-float("inf") if min is None else min, float("inf") if max is None else max)
 
 
 def _needed(graph: fx.Graph) -> set[fx.Node]:

@@ -268,7 +268,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        content = _with_free_sizes(model)
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         (self._input,) = self._session.get_inputs()
         self._shape = [size if isinstance(size, int) and size > 0 else 1 for size in self._input.shape]
 
@@ -283,6 +284,18 @@ class Session:
         named = {self._input.name: x.reshape(self._shape).astype(dtype)}
         y = self._session.run(None if output is None else [output], named)[0]
         return np.asarray(y, dtype=np.float64).ravel()
+
+
+def _with_free_sizes(content: bytes) -> bytes:
+    """A network in which sizes of 0, by which some say that they are unknown, are unknown to ONNX Runtime too."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(content)
+    dims = [dim for end in (*model.graph.input, *model.graph.output) for dim in end.type.tensor_type.shape.dim]
+    unknown = [dim for dim in dims if dim.HasField("dim_value") and dim.dim_value <= 0]
+    for dim in unknown:
+        dim.Clear()
+    return model.SerializeToString() if unknown else content
 
 
 def as_onnx(net: AffineReLU) -> bytes:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engram.analysis.verify.affine_value import Value, check_size
+from engram.analysis.verify.affine_value import Value, broadcast, check_size
 from engram.analysis.verify.onnx_call import Call, Operand, axes_of, shape_of
 from engram.analysis.verify.onnx_windows import (
     average_pool,
@@ -96,7 +97,7 @@ def divide(call: Call) -> Operand:
     if (b == 0).any():
         raise ValueError("it divides by zero")
     if isinstance(a, Value):
-        check_size(len(a.columns), torch.broadcast_shapes(a.shape, b.shape))
+        check_size(len(a.columns), broadcast(a.shape, b.shape))
         return a.linear(lambda columns: columns.reshape(len(columns), *(1,) * (b.ndim - len(a.shape)), *a.shape) / b)
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
@@ -140,7 +141,7 @@ def prelu(call: Call) -> Operand:
         raise ValueError("input 1 is missing")
     if call.version < 7 and slope.numel() > 1:
         slope = slope.reshape(-1, *(1,) * (len(value.shape) - 2))
-    if torch.broadcast_shapes(slope.shape, value.shape) != value.shape:
+    if broadcast(slope.shape, value.shape) != value.shape:
         raise ValueError(f"slopes of shape {shape_of(slope)}: expected a shape that broadcasts to {value.shape}")
     return call.layers.leaky(value, slope.double())
 
@@ -174,7 +175,7 @@ def matmul(call: Call) -> Operand:
     vector = len(value.shape) == 1
     if vector:
         rows = rows[:, None, :] if left else rows[:, :, None]
-    batch = torch.broadcast_shapes(rows.shape[1:-2], matrix.shape[:-2])
+    batch = broadcast(rows.shape[1:-2], matrix.shape[:-2])
     rows = rows.reshape(len(rows), *(1,) * (len(batch) - rows.ndim + 3), *rows.shape[1:])
     matrix = matrix.double()
     wide = matrix[:, None] if left and matrix.ndim == 1 else matrix[None] if matrix.ndim == 1 else matrix
@@ -206,7 +207,7 @@ def gemm(call: Call) -> Operand:
     if offset is None or not beta:
         return product
     offset = offset if beta == 1 else call.linear(offset, lambda columns: columns * beta)
-    if torch.broadcast_shapes(offset.shape, product.shape) != torch.Size(product.shape):
+    if broadcast(offset.shape, product.shape) != tuple(product.shape):
         raise ValueError(f"input 2 has the shape {shape_of(offset)}: expected one that broadcasts to {product.shape}")
     return add(call._replace(version=max(call.version, 7), operands=[product, offset]))
 
@@ -288,7 +289,7 @@ def cut(call: Call) -> Operand:
         kept = torch.tensor([*range(*slice(start, end, step).indices(operand.shape[place - 1]))], dtype=torch.long)
         if not len(kept):
             raise ValueError(f"it leaves nothing of axis {place - 1}")
-        operand = call.linear(operand, lambda columns, at=place, of=kept: columns.index_select(at, of))
+        operand = call.linear(operand, partial(torch.index_select, dim=place, index=kept))
     return operand
 
 
@@ -338,7 +339,7 @@ def split(call: Call) -> list[Operand]:
         raise ValueError(f"it splits an axis of {whole} into {sizes}")
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     return [
-        call.linear(operand, lambda columns, at=start, n=size: columns.narrow(place, at, n))
+        call.linear(operand, partial(torch.narrow, dim=place, start=start, length=size))
         for start, size in zip(starts, sizes, strict=True)
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -285,15 +285,15 @@ def _grouped(
 ) -> tuple[QueryCase, ...]:
     """The cases of a query, one for each set of inputs."""
     shared_ends, shared_rows, shared_outputs = _sorted(plain)
-    violations: dict[tuple[object, ...], list[tuple[Row, ...]]] = {}
-    sets: dict[tuple[object, ...], tuple[dict[tuple[str, int], Fraction], tuple[Row, ...]]] = {}
+    violations: dict[Hashable, list[tuple[Row, ...]]] = {}
+    sets: dict[Hashable, tuple[dict[tuple[str, int], Fraction], tuple[Row, ...]]] = {}
     for choice in itertools.product(*disjunctions):
         own_ends, own_rows, own_outputs = _sorted(itertools.chain.from_iterable(choice))
         ends = {
             side: end if side not in shared_ends else _tighter(side[0], end, shared_ends[side])
             for side, end in own_ends.items()
         }
-        key = (tuple(sorted(ends.items())), own_rows)
+        key: Hashable = (tuple(sorted(ends.items())), own_rows)
         sets[key] = ends, (*shared_rows, *own_rows)
         violations.setdefault(key, []).append((*shared_outputs, *own_outputs))
     cases = []
