@@ -257,3 +257,12 @@ def test_a_softmax_needs_a_property_that_compares(tmp_path):
     prop.write_text(head + "(assert (>= Y_0 0.5))")
     with pytest.raises(UnsupportedLayerError, match=r"layer 'last' is a softmax.* just compares outputs"):
         read_question(tmp_path / "net.onnx", prop)
+
+
+def test_the_checker_of_the_guide_proves_a_proof_and_nothing_else(capsys):
+    page = (Path(__file__).parents[3] / "docs" / "verification.md").read_text()
+    (program,) = (block for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "def proves" in block)
+    exec(compile(program, "program", "exec"), {})
+    assert capsys.readouterr().out == "proved with 4 leaves\nTrue\nFalse\n"
+    checker = program[program.index("def lowest") : program.rindex("print(all(")]
+    assert sum(bool(line.strip()) for line in checker.splitlines()) <= 36

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from engram.experiments.property_verification import engines, patterns, radii, regions
 from engram.experiments.property_verification.claims import claims
-from engram.experiments.property_verification.engines import AcasXu
+from engram.experiments.property_verification.engines import AcasXu, Competition
 from engram.experiments.property_verification.radii import Radii
 from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.figures import PALETTE
@@ -33,6 +33,7 @@ studies = {
     "bounds": Study(engines.order, {"bounds": {"sizes": "5-8-8-3"}}),
     "advice": Study(engines.advice, {"advice": {}}),
     "acasxu": Study(engines.acasxu, {"acasxu": {}}),
+    "competition": Study(engines.competition, {"competition": {}}),
     "patterns": Study(patterns.trial, {"ten-layers": {}}),
 }
 presets = {
@@ -62,6 +63,7 @@ presets = {
             "radii.exact": 50,
             "bounds.networks": 50,
             "acasxu.questions": 129,
+            "competition.instances": 186,
         },
     ),
 }
@@ -69,7 +71,7 @@ presets = {
 
 def check_requirements(config: Any) -> None:
     """Find MNIST or the ACAS Xu networks, so that a run without them fails at once."""
-    if isinstance(config, AcasXu):
+    if isinstance(config, AcasXu | Competition):
         fetch("acasxu")
     elif isinstance(config, Radii) and config.images == "mnist":
         load("mnist", split="test")
