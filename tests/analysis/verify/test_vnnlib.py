@@ -185,6 +185,15 @@ def test_ends_are_rounded_outwards():
     assert not case.violated(net.exact(np.zeros(2)))
 
 
+def test_an_input_may_be_fixed_at_zero():
+    (case,) = parse_vnnlib(HEAD + SIDE + "(assert (= X_0 0))(assert (>= Y_0 1))").cases
+    assert [math.copysign(1, end) for end in (case.inputs.low[0], case.inputs.high[0])] == [1, 1]
+    net = AffineReLU((np.ones((2, 2)),), (np.zeros(2),))
+    for box in (case.inputs, Box([0.0, -1.0], [-0.0, 0.0])):
+        assert verify(net, box, LinearProperty([[1.0, 0.0]], [4.0])).status == "proved"
+        assert verify(net, box, LinearProperty([[1.0, 0.0]], [-0.5])).status == "refuted"
+
+
 def test_factors_are_scaled_where_they_are_no_numbers_of_64_bits():
     text = HEAD + SIDE + "(assert (<= (+ (* 0.1 Y_0) (* 0.3 Y_1)) 0.2))"
     (row,) = parse_vnnlib(text).cases[0].violations[0]

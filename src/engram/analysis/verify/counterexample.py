@@ -68,11 +68,12 @@ def attack(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, rng: np.r
     Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018).
     """
     size = len(domain.low)
-    points = rng.uniform(domain.low, domain.high, (SAMPLES, size))
+    low, high = domain.low + 0.0, domain.high + 0.0  # -0.0 becomes 0.0: NumPy draws nothing between 0.0 and -0.0
+    points = rng.uniform(low, high, (SAMPLES, size))
     points = np.vstack([(domain.low + domain.high) / 2, points]).clip(domain.low, domain.high)
     if (hit := _descend(net, clauses, domain, points)) is not None:
         return hit
-    points = rng.uniform(domain.low, domain.high, (FACE_SAMPLES, size)).clip(domain.low, domain.high)
+    points = rng.uniform(low, high, (FACE_SAMPLES, size)).clip(domain.low, domain.high)
     places = rng.integers(3, size=points.shape)
     points = np.choose(
         places, [points, np.broadcast_to(domain.low, points.shape), np.broadcast_to(domain.high, points.shape)]

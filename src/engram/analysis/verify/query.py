@@ -115,4 +115,4 @@ def rounded_down(value: Fraction) -> float:
 
 def rounded_up(value: Fraction) -> float:
     """The smallest 64-bit number that is not below a rational number."""
-    return -rounded_down(-value)
+    return 0.0 - rounded_down(-value)  # never -0.0
