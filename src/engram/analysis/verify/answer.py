@@ -55,6 +55,9 @@ class QueryResult:
     nodes: int
     seconds: float
 
+    def __repr__(self) -> str:
+        return f"QueryResult(answer={self.answer!r}, proved={self.proved}, nodes={self.nodes}, reason={self.reason!r})"
+
 
 def verify_query(
     network: AffineReLU,
@@ -177,6 +180,9 @@ class Question(NamedTuple):
     network: AffineReLU
     query: Query
     runtime: Runtime | None
+
+    def __repr__(self) -> str:
+        return f"Question(network of sizes {self.network.sizes}, {self.query}, runtime={self.runtime is not None})"
 
 
 def read_question(network: str | Path, prop: str | Path) -> Question:

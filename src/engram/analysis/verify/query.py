@@ -99,6 +99,9 @@ class Query:
     outputs: int
     cases: tuple[QueryCase, ...]
 
+    def __repr__(self) -> str:
+        return f"Query(inputs={self.inputs}, outputs={self.outputs}, cases={len(self.cases)})"
+
     def contains(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> bool:
         """Whether an input with these outputs answers the question with yes."""
         return any(case.contains(x) and case.violated(y) for case in self.cases)
