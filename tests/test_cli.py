@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from importlib import resources
+from collections import Counter
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -21,9 +21,10 @@ from engram.lab import load, plan, recorded
 from engram.lab import report as lab_report
 from engram.lab.export import draw
 from engram.lab.job import prepare
-from engram.lab.trial import trials
+from engram.lab.trial import Time, trials
 from engram.storage.files import write_sealed
 from engram.testing import find_browser
+from engram.verdicts import counted, recorded_verdicts
 
 
 @pytest.fixture(autouse=True)
@@ -59,11 +60,11 @@ def test_list_names_every_experiment_and_its_last_run(toy, capsys, monkeypatch):
 def test_the_list_counts_claims_that_can_be_tested(capsys):
     assert cli.run(["list"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text())
-    for name, presets in recorded.items():
-        for counts in presets.values():
-            tested = sum(counts.values()) - counts.get("identity", 0) - counts.get("not testable here", 0)
-            assert (f" of {tested} claims " if tested else " no claim can be tested here ") in lines[name]
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for (name, preset, _), judged in recorded_verdicts().items():
+        counts.setdefault((name, preset), Counter())[judged.corrected] += 1
+    for (name, _), of_preset in counts.items():
+        assert counted(of_preset) in lines[name]
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])
@@ -708,6 +709,7 @@ def test_no_more_workers_are_announced_than_there_are_trials(toy, capsys):
 def test_workers_are_started_where_they_are_worth_it(toy, tmp_path, monkeypatch, step_seconds, workers):
     monkeypatch.setattr(plan, "cores", lambda: 4)
     experiment = registry.get("experiments", toy)
-    arms = {name: dataclasses.replace(arm, seconds=6 * step_seconds) for name, arm in experiment.arms("smoke").items()}
-    jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in trials(experiment, arms, seeds=1)]
+    todo = trials(experiment, experiment.arms("smoke"), seeds=1)
+    timed = [dataclasses.replace(trial, time=Time(6 * step_seconds)) for trial in todo]
+    jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in timed]
     assert plan.workers_for(experiment, "smoke", jobs) == workers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ import plotly.graph_objects as go
 import pytest
 
 from engram.lab import Claim, Experiment, Preset, Run, Study, judge, load, metric, run, setting, settings
-from engram.lab.claim import adjust
+from engram.lab.correction import correct
 from engram.lab.inference import errors_at
 from engram.lab.record_files import as_record, as_text, from_record
 from engram.lab.report import write_report
@@ -131,18 +130,14 @@ def test_an_arm_that_fails_does_not_stop_the_looks_of_others(tmp_path):
 def test_a_look_that_time_cuts_short_judges_nothing_and_goes_on_later(tmp_path, monkeypatch):
     study = experiment(none={})
 
-    @contextmanager
-    def limit(stop, seconds):
-        answers = iter((lambda: False, stop.touch, lambda: True))  # the time is over in the second look
+    def is_over(deadline):
+        """The time is over in the second look."""
+        return next(answers)()
 
-        def is_over():
-            return next(answers)()
-
-        yield is_over
-
+    answers = iter((lambda: False, lambda: next(tmp_path.glob("looks/.*.run")).with_suffix(".stop").touch(), lambda: 1))
     with monkeypatch.context() as patch:
-        patch.setattr("engram.lab.laboratory.time_limit", limit)
-        results = run(study, runs=tmp_path, until_decided=True, at_most=60, progress=False, jobs=1)
+        patch.setattr("engram.lab.laboratory.is_over", is_over)
+        results = run(study, runs=tmp_path, until_decided=True, progress=False, jobs=1)
     assert [trial.state for trial in results.trials] == ["finished"] * 5
     assert results.claims()[0].is_open
     assert len(load(study, tmp_path).trials) == 5
@@ -191,8 +186,8 @@ def test_of_several_claims_one_is_wrong_one_time_in_twenty():
     for _ in range(REPETITIONS // 2):
         drawn = dict(zip(arms, rng.normal(size=(6, 40)), strict=True))
         results = {seed: {arm: {"value": drawn[arm][seed]} for arm in arms} for seed in range(40)}
-        judged = adjust([judge(claim, results, preset="laptop", looks=LOOKS) for claim in claims])
-        wrong += any(of_claim.adjusted != "undecided" for of_claim in judged)
+        judged = correct([judge(claim, results, preset="laptop", looks=LOOKS) for claim in claims])
+        wrong += any(of_claim.corrected != "undecided" for of_claim in judged)
     assert wrong / (REPETITIONS // 2) <= 0.05 + 3 * (0.05 * 0.95 / (REPETITIONS // 2)) ** 0.5
 
 

@@ -1,4 +1,4 @@
-"""Extends the record of an experiment by new arms and by the next looks of its open claims, without repeating the rest.
+"""Extends the record of an experiment by new arms and by further looks at its open claims, without repeating the rest.
 
 Arms that the record lacks are run with the seeds of the first look. One trial of every arm that an open claim reads, or
 that a claim compares with a new arm, is repeated first. If it gives the numbers of the record, the seeds of the next
@@ -68,7 +68,11 @@ def extended(
     results = replace(results, looks=looks_of(results, experiment))
     results = with_all_arms(experiment, results, **where)
     for look in results.looks:
-        arms = list(dict.fromkeys(arm for judged in results.claims() if judged.is_open for arm in judged.claim.arms))
+        arms = list(
+            dict.fromkeys(
+                arm for judged in results.claims() if judged.is_open or judged.lacks for arm in judged.claim.arms
+            )
+        )
         missing: dict[range, list[str]] = {}  # the arms by the seeds that the record lacks up to this look
         for arm in arms:
             if (stored := len(results.values(arm))) < look:

@@ -1,7 +1,6 @@
 """The tables that are generated from the records of engram's own experiments, in a checkout of its repository.
 
-These are the README's table, the counts of verdicts that ``engram list`` shows, the seconds by which the time of a run
-is expected, and the verdicts of each released version.
+These are the README's table, the verdicts that ``engram list`` counts, and the verdicts of each released version.
 """
 
 from __future__ import annotations
@@ -12,24 +11,24 @@ import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from statistics import mean
+from typing import Any
 
 import engram
 from engram import registry
+from engram.lab import correction
 from engram.lab.claim import OWNERS
-from engram.lab.experiment import Experiment, scale
+from engram.lab.experiment import Experiment
 from engram.lab.monitor import duration
-from engram.lab.record_files import Record, as_text, from_record, is_current, read_curves
+from engram.lab.record_files import Record, from_record, is_current, read_curves
 from engram.lab.results import Results
 from engram.storage.files import read_json, write_atomic, write_json
-from engram.verdicts import counted
+from engram.verdicts import counted, stored
 
 ROOT = Path(__file__).parents[3]
 RECORDS = ROOT / "results"
 VERSIONS = RECORDS / "versions.json"
 README = ROOT / "README.md"
 VERDICTS = Path(__file__).parents[1] / "experiments" / "verdicts.json"
-SECONDS = VERDICTS.with_name("seconds.json")
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
 
@@ -80,7 +79,8 @@ def claims_table(results: Results) -> str:
         resolved = "" if math.isnan(judged.resolution) else f", {judged.resolution:.2g}"
         at_look = f", look {judged.look}" if judged.look else ""
         why = "; ".join([judged.why] * bool(judged.why) + results.caveats(claim))
-        verdict = f"**{judged.verdict}**" + (f" ({why})" if why else "")
+        why += f"; counts as undecided, lacks about {judged.lacks} seeds" if judged.lacks else ""
+        verdict = f"**{judged.verdict}**" + (f" ({why.removeprefix('; ')})" if why else "")
         rows.append(
             f"| {claim.statement} | {published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "
             f"| {len(judged.values)}{at_look}{resolved} | {verdict} |"
@@ -94,7 +94,7 @@ def claims_table(results: Results) -> str:
         f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
         f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing time on one "
         "core. The distance is how far from the criterion our value must lie for this number of seeds to decide four "
-        "times in five. " + results.family(),
+        "times in five. " + results.correction(),
     ]
     return "\n".join(rows)
 
@@ -105,7 +105,7 @@ def summary_table() -> str:
     for name in registry.experiments():
         cells = []
         for preset, results in recorded(name).items():
-            count = counted(Counter(judged.verdict for judged in results.claims()))
+            count = counted(Counter(judged.corrected for judged in results.claims()))
             cells.append(count if preset == PRESET else f"preset {preset}: {count}")
         link = f"[{name}](results/{path_of(name).name})" if cells else name
         summary = registry.get("experiments", name).summary
@@ -138,13 +138,30 @@ def with_block(text: str, block: str) -> str:
     return replaced
 
 
-def verdicts() -> dict[str, dict[str, dict[str, int]]]:
-    """How many claims of each experiment have each verdict, by recorded preset: what `engram list` shows."""
+def verdicts() -> dict[str, Any]:
+    """The verdict on each claim of each record, and the seeds that those lack which are undecided once corrected.
+
+    The correction is over the tests of all records.
+    """
+    runs = {name: recorded(name) for name in registry.experiments()}
+    claims = {name: {preset: run.claims() for preset, run in of_preset.items()} for name, of_preset in runs.items()}
+    everything = [judged for of_preset in claims.values() for of_run in of_preset.values() for judged in of_run]
+    family = correction.family_of([judged.p for judged in everything])
+    short: dict[str, dict[str, dict[str, int]]] = {}
+    for name, of_preset in claims.items():
+        for preset, of_run in of_preset.items():
+            for judged in correction.correct(of_run, runs[name][preset].looks, family):
+                if judged.lacks:
+                    short.setdefault(name, {}).setdefault(preset, {})[judged.claim.id] = judged.lacks
     return {
-        name: {
-            preset: dict(Counter(judged.verdict for judged in run.claims())) for preset, run in recorded(name).items()
-        }
-        for name in registry.experiments()
+        **family._asdict(),
+        "short": short,
+        "verdicts": {
+            name: {
+                preset: {judged.claim.id: judged.verdict for judged in of_run} for preset, of_run in of_preset.items()
+            }
+            for name, of_preset in claims.items()
+        },
     }
 
 
@@ -175,26 +192,12 @@ def changed_since(version: str) -> list[tuple[str, str, str, str]]:
     return [row for row in verdicts if row[2] != row[3]]
 
 
-def seconds() -> dict[str, dict[str, list[float]]]:
-    """The seconds of a trial of each arm at laptop size, and the product of the settings they scale with."""
-    return {
-        name: {
-            arm: [
-                round(mean(trial.seconds for trial in of_preset[PRESET].trials if trial.arm == arm), 1),
-                scale(config),
-            ]
-            for arm, config in of_preset[PRESET].configs.items()
-        }
-        for name in registry.experiments()
-        if PRESET in (of_preset := recorded(name))
-    }
-
-
 def write() -> None:
     """Write the tables."""
     recorded.cache_clear()
     write_json(VERDICTS, verdicts())
-    write_atomic(SECONDS, as_text(seconds()).encode())
+    stored.cache_clear()  # and what was corrected by it
+    recorded.cache_clear()
     write_atomic(README, with_block(README.read_text(encoding="utf-8"), readme_block()).encode())
 
 
