@@ -41,7 +41,7 @@ class Competition:
     """The budget of the instances of ACAS Xu in VNN-COMP."""
 
     boxes: int = setting(100_000, "most boxes per query; not a time limit, so that answers are reproducible", ge=1)
-    instances: int = setting(19, "instances drawn from the 186", ge=1, le=186, scales=True)
+    instances: int = setting(19, "instances drawn from the 186", ge=1, le=186)
 
 
 @settings
