@@ -1,7 +1,7 @@
 """The tables that are generated from the records of engram's own experiments, in a checkout of its repository.
 
-These are the README's table, the counts of verdicts that ``engram list`` shows, the seconds by which the time of a run
-is expected, and the verdicts of each released version.
+These are the README's tables, the counts of verdicts that ``engram list`` shows, the claims that test the headlines of
+papers, the seconds by which the time of a run is expected, and the verdicts of each released version.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from engram.lab.experiment import Experiment, scale
 from engram.lab.monitor import duration
 from engram.lab.record_files import Record, as_text, from_record, is_current, read_curves
 from engram.lab.results import Results
+from engram.papers import Evidence, Judgement, overview, papers
+from engram.papers.evidence import as_json
 from engram.storage.files import read_json, write_atomic, write_json
 from engram.verdicts import counted
 
@@ -30,6 +32,7 @@ VERSIONS = RECORDS / "versions.json"
 README = ROOT / "README.md"
 VERDICTS = Path(__file__).parents[1] / "experiments" / "verdicts.json"
 SECONDS = VERDICTS.with_name("seconds.json")
+EVIDENCE = Path(__file__).parents[1] / "papers" / "evidence.json"
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
 
@@ -113,10 +116,37 @@ def summary_table() -> str:
     return "\n".join(rows)
 
 
+def evidence() -> dict[str, Evidence]:
+    """The claims that the headlines of papers cite, as the current records judge them.
+
+    Raises:
+        ValueError: A headline cites a claim that does not exist.
+    """
+    found: dict[str, Evidence] = {}
+    for claim in dict.fromkeys(claim for paper in papers() for headline in paper.headlines for claim in headline.cited):
+        name, _, claim_id = claim.partition("/")
+        claims = {of.id: of for of in registry.get("experiments", name).claims}
+        if claim_id not in claims:
+            raise ValueError(f"a headline cites {claim}: {registry.suggestion(claim_id, claims)}")
+        stored = {preset: records(name)[preset]["claims"][claim_id] for preset in recorded(name)}
+        judged = {
+            preset: Judgement(of["verdict"], of["ours"], of["low"], of["high"], of["seeds"])
+            for preset, of in stored.items()
+            if of["verdict"] != "not testable here"
+        }
+        found[claim] = Evidence(claims[claim_id].statement, str(claims[claim_id].criterion), judged)
+    return found
+
+
 def readme_block() -> str:
-    """The generated part of the README: a table of all experiments, and the claims of one experiment."""
+    """The generated part of the README: the headlines of papers, all experiments, and the claims of one experiment."""
+    found = evidence()
     return "\n\n".join(
         [
+            overview.sentence(papers(), found),
+            overview.table(papers(), found),
+            "`engram papers` lists what each of them says, `engram papers ANML` the claims that test one of them. "
+            "The evidence are these experiments, with the verdicts on their claims:",
             summary_table(),
             "The gallery of the documentation (`make docs`) shows the claims of all experiments, with figures. These "
             f"are the claims of {README_FIGURE} ({registry.get('experiments', README_FIGURE).paper}):",
@@ -195,6 +225,7 @@ def write() -> None:
     recorded.cache_clear()
     write_json(VERDICTS, verdicts())
     write_atomic(SECONDS, as_text(seconds()).encode())
+    write_json(EVIDENCE, as_json(evidence()))
     write_atomic(README, with_block(README.read_text(encoding="utf-8"), readme_block()).encode())
 
 
