@@ -113,7 +113,7 @@ def _print_all(console: Output, of: Sequence[Paper], found: Mapping[str, Evidenc
             else:
                 grid.add_row(f"{says}\n" + f"{verdict}; " * bool(verdict) + escape(tried))
         console.print(Padding(grid, (0, 0, 1, 2)))
-    console.print(escape(overview.sentence(of, found).replace("*but* in the table", "after but")), soft_wrap=False)
+    console.print(escape(overview.sentence(of, found)))
 
 
 def _tried(headline: Headline, *, full: bool) -> str:

@@ -55,7 +55,7 @@ def sentence(papers: Sequence[Paper], found: Mapping[str, Evidence]) -> str:
     limited = sum(bool(headline.but) for headline in headlines)
     return (
         f"Of {len(headlines)} headline statements of {len(papers)} papers, {', '.join(parts[:-1])}, and {parts[-1]}. "
-        f"For {limited} of them a control or a limit says what the result does not show: *but* in the table."
+        f"For {limited} of them a control or a limit says what the result does not show."
     )
 
 

@@ -143,10 +143,9 @@ def readme_block() -> str:
     found = evidence()
     return "\n\n".join(
         [
-            overview.sentence(papers(), found),
             overview.table(papers(), found),
-            "`engram papers` lists what each of them says, `engram papers ANML` the claims that test one of them. "
-            "The evidence are these experiments, with the verdicts on their claims:",
+            f"{overview.sentence(papers(), found)} `engram papers` lists them, `engram papers ANML` shows the claims "
+            "that test those of one paper. The evidence are these experiments:",
             summary_table(),
             "The gallery of the documentation (`make docs`) shows the claims of all experiments, with figures. These "
             f"are the claims of {README_FIGURE} ({registry.get('experiments', README_FIGURE).paper}):",
