@@ -196,7 +196,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(toy, arguments):
 
 def test_a_run_without_its_data_does_not_begin(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
-    arguments = ["run", "plastic-language", "--preset", "paper"]
+    arguments = ["run", "plastic-language", "--preset", "large"]
     assert cli.run(arguments) == 2
     error = capsys.readouterr().err
     assert "plastic-language cannot run" in error
@@ -220,7 +220,7 @@ def test_arms_that_need_no_data_are_named(capsys, tmp_path, monkeypatch):
 
 def test_a_run_without_its_extra_does_not_begin(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    assert cli.run(["run", "episodic-control", "--preset", "paper"]) == 2
+    assert cli.run(["run", "episodic-control", "--preset", "published"]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert "An Atari game needs ale_py, which is not installed: " in error
     assert "[rl]'" in error
@@ -232,7 +232,7 @@ def test_what_was_not_reached_is_undecided(toy, capsys):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     assert cli.run(["run", "toy", "--jobs", "1", "--arms", "momentum", "--json"]) == 0
     claims = json.loads(capsys.readouterr().out)["claims"]
-    assert [claim["verdict"] for claim in claims] == ["reproduced at laptop scale", "not testable here"]
+    assert [claim["verdict"] for claim in claims] == ["agrees", "not testable here"]
     assert cli.run(arguments) == 130
     signal.signal(signal.SIGINT, before)
     captured = capsys.readouterr()
@@ -256,7 +256,7 @@ def test_json_is_one_object_on_standard_output(toy, capsys):
     assert cli.run(["run", "toy", "--preset", "laptop", "--jobs", "1", "--json"]) == 1
     content = json.loads(capsys.readouterr().out)
     assert {"experiment", "preset", "seeds", "claims", "trials"} <= set(content)
-    assert [claim["verdict"] for claim in content["claims"]] == ["reproduced at laptop scale", "not reproduced"]
+    assert [claim["verdict"] for claim in content["claims"]] == ["agrees", "disagrees"]
     for claim in content["claims"]:
         assert {"id", "published", "ours", "low", "high", "verdict"} <= set(claim)
         assert claim["low"] <= claim["ours"] <= claim["high"]
@@ -599,8 +599,8 @@ def test_a_record_is_reported_where_nothing_ran(capsys, tmp_path):
     ]
     assert cli.run(hour) == 0
     assert "preset hour" in (tmp_path / "hour.html").read_text()
-    assert cli.run([*hour[:4], "paper"]) == 2
-    assert "has no record of preset paper" in capsys.readouterr().err
+    assert cli.run([*hour[:4], "published"]) == 2
+    assert "has no record of preset published" in capsys.readouterr().err
 
 
 def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):

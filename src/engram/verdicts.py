@@ -7,16 +7,17 @@ from typing import Literal
 
 Verdict = Literal[
     "reproduced",
-    "reproduced at laptop scale",
+    "agrees",
     "holds",
     "not reproduced",
+    "disagrees",
     "fails",
     "undecided",
     "identity",
     "not testable here",
 ]
-GOOD = ("reproduced", "reproduced at laptop scale", "holds")
-BAD = ("not reproduced", "fails")
+GOOD = ("reproduced", "agrees", "holds")
+BAD = ("not reproduced", "disagrees", "fails")
 
 
 def counted(verdicts: Mapping[str, int]) -> str:
@@ -28,15 +29,14 @@ def counted(verdicts: Mapping[str, int]) -> str:
         verdicts: Number of claims with each verdict.
 
     Examples:
-        >>> counted({"reproduced": 7, "not reproduced": 1, "identity": 2, "not testable here": 1})
-        '7 of 8 claims reproduced'
-        >>> counted({"reproduced": 7, "undecided": 2})
-        '7 of 9 claims reproduced, 2 undecided'
+        >>> counted({"agrees": 7, "disagrees": 1, "identity": 2, "not testable here": 1})
+        '7 of 8 claims hold'
+        >>> counted({"holds": 7, "undecided": 2})
+        '7 of 9 claims hold, 2 undecided'
     """
     tested = [(verdict, count) for verdict, count in verdicts.items() if verdict in (*GOOD, *BAD, "undecided")]
     good = sum(count for verdict, count in tested if verdict in GOOD)
-    word = "hold" if {"holds", "fails"} & verdicts.keys() else "reproduced"
     if not tested:
         return "no claim can be tested here"
     undecided = f", {count} undecided" if (count := dict(tested).get("undecided", 0)) else ""
-    return f"{good} of {sum(dict(tested).values())} claims {word}{undecided}"
+    return f"{good} of {sum(dict(tested).values())} claims hold{undecided}"

@@ -37,7 +37,7 @@ def trial(config: Config, run: Run) -> dict[str, float]:
 
 
 def experiment(**arms):
-    presets = {"smoke": Preset(1), "laptop": Preset(3), "paper": Preset(3, looks=(3, 6))}
+    presets = {"smoke": Preset(1), "laptop": Preset(3), "large": Preset(3, looks=(3, 6))}
     claims = [Claim(f"{arm}-above", f"{arm} lies above", value(arm) >= 0.0) for arm in arms]
     return Experiment(
         "looks", "Values are drawn.", "", Study(trial, arms), presets, claims, lambda results: go.Figure()
@@ -78,7 +78,7 @@ def test_a_run_with_fixed_seeds_gives_its_trials_to_one_until_decided(tmp_path):
 
 
 def test_a_preset_has_looks_of_its_own(tmp_path):
-    results = run(experiment(none={}), preset="paper", runs=tmp_path, until_decided=True, progress=False, jobs=1)
+    results = run(experiment(none={}), preset="large", runs=tmp_path, until_decided=True, progress=False, jobs=1)
     assert len(results.trials) == 6
     assert results.claims()[0].confidence == pytest.approx(0.951)
 
@@ -103,7 +103,7 @@ def test_a_wrong_preset_is_named(preset, message):
     [
         ({"arms": ["sure", "unsure"]}, "unknown arm 'unsure' of looks; did you mean 'sure'"),
         ({"claimed": "unsure"}, "unknown arm 'unsure' of looks"),
-        ({"presets": ("labtop",)}, "presets of claim 'c' = 'labtop': expected one of 'smoke', 'laptop', 'paper'"),
+        ({"presets": ("labtop",)}, "presets of claim 'c' = 'labtop': expected one of 'smoke', 'laptop', 'large'"),
     ],
 )
 def test_an_arm_or_preset_that_is_unknown_is_named(changes, message):

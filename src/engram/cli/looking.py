@@ -94,7 +94,7 @@ def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping
     """Print experiments as a table: name, recorded verdicts by preset, last run here, summary.
 
     In a wide window an experiment has one line, and its summary is cut at a word. In a narrow one only the counts at
-    laptop scale are shown, without their words; the summary is wrapped, and the last run stands below it.
+    laptop size are shown, without their words; the summary is wrapped, and the last run stands below it.
     """
     columns = {"name": [name for name, *_ in experiments]}
     columns["claims"] = [
@@ -125,7 +125,7 @@ def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping
 
 def _short(verdicts: str) -> str:
     """Counted verdicts without the words that every row repeats."""
-    return re.sub(" claims (hold|reproduced)", "", verdicts).replace("no claim can be tested here", "none")
+    return re.sub(" claims hold", "", verdicts).replace("no claim can be tested here", "none")
 
 
 class _Ended(TypedDict):
@@ -154,6 +154,7 @@ def _last(name: str, root: Path) -> str:
 
 def show(command: Show) -> None:
     """Show an experiment: its presets, config fields and claims."""
+    from engram.lab.claim import OWNERS
     from engram.lab.experiment import find_experiment
     from engram.lab.monitor import duration
 
@@ -167,6 +168,9 @@ def show(command: Show) -> None:
         time = duration(experiment.expected_seconds(name))
         presets.append((name, str(preset.seeds), ", ".join(experiment.arms(name)), f"{time} on one core"))
     print_table(console, "Presets", ["preset", "seeds", "arms", "computing time"], presets)
+    for name, preset in experiment.presets.items():
+        if preset.published:
+            console.print(f"[dim]Published settings of {name}: {escape(preset.published)}.[/]")
     console.print()
     print_table(console, "Settings", *fields.rows(experiment))
     console.print("[dim]--ARM.setting VALUE changes a setting of a single arm.[/]\n")
@@ -176,8 +180,8 @@ def show(command: Show) -> None:
         (
             claim.id,
             escape(claim.statement),
-            f"{claim.criterion} ({claim.threshold}'s)",
-            ", ".join(claim.presets),
+            f"{claim.criterion} ({OWNERS[claim.threshold]})",
+            ", ".join(name for name in experiment.presets if claim.is_judged_at(name)),
             f">= {claim.seeds}",
         )
         for claim in experiment.claims

@@ -14,9 +14,9 @@ from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 from engram.verdicts import Verdict
 
-Threshold = Literal["paper", "laptop"]
+Threshold = Literal["paper", "ours"]
 Sameness = Literal["statistical", "numeric", "bitwise", "identity"]
-OWNERS = {"paper": "the paper's", "laptop": "our laptop design"}
+OWNERS = {"paper": "the paper's", "ours": "ours"}
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,10 @@ class Claim:
         condition: Our measure of it, computed from the results of one seed (comparisons of arms are paired by seed),
             and the criterion that it must meet, as in ``error("plastic") <= 0.04``.
         source: Where it is published.
-        published: The published figure or, if there is none, the published words. Empty if nothing was published; then
-            the claim *holds* or *fails* instead of being *reproduced* or not.
-        threshold: The origin of the criterion: the paper (``"paper"``), or our own design for laptop size
-            (``"laptop"``).
-        presets: The presets for which the claim is meaningful.
+        published: The published figure or, if there is none, the published words. Empty if nothing was published.
+        threshold: Whose criterion it is: the published statement or figure itself (``"paper"``), or our own, such as a
+            comparison with controls (``"ours"``).
+        presets: The presets at which it is judged (default: all but ``"smoke"``).
         seeds: The smallest number of seeds for a verdict; one seed is never enough.
         sameness: The values that have to meet the criterion. ``"statistical"``: the mean over seeds, with an interval
             that depends on the form of the measure (such as a ratio, or a share of trials). ``"numeric"``: the value
@@ -51,8 +50,8 @@ class Claim:
     condition: Condition
     source: str = ""
     published: str = ""
-    threshold: Threshold = "laptop"
-    presets: tuple[str, ...] = ("laptop", "paper")
+    threshold: Threshold = "ours"
+    presets: tuple[str, ...] = ()
     seeds: int = 3
     sameness: Sameness = "statistical"
     untestable: str = ""
@@ -80,11 +79,21 @@ class Claim:
         """The criterion that our value must meet."""
         return self.condition.criterion
 
-    def words(self, preset: str) -> tuple[Verdict, Verdict]:
-        """The verdicts at a preset if the criterion is met, and if it is not."""
+    def is_judged_at(self, preset: str) -> bool:
+        """Whether a preset of this name judges it."""
+        return preset in self.presets if self.presets else preset != "smoke"
+
+    def words(self, is_published: bool) -> tuple[Verdict, Verdict]:
+        """The verdicts if the criterion is met, and if it is not.
+
+        Args:
+            is_published: Whether the settings are the published ones.
+        """
         if not self.published:
             return "holds", "fails"
-        return "reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", "not reproduced"
+        if is_published and self.threshold == "paper":
+            return "reproduced", "not reproduced"
+        return "agrees", "disagrees"
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -211,6 +220,7 @@ def judge(
     results: Mapping[int, ResultsOfSeed],
     *,
     preset: str,
+    is_published: bool = False,
     seeds: int = 0,
     why_not: str = "",
     asked: Collection[str] = (),
@@ -218,14 +228,16 @@ def judge(
 ) -> JudgedClaim:
     """Judge a claim.
 
-    If the whole interval meets the criterion, the claim is *reproduced* (*at laptop scale*, if the preset is smaller
-    than what was published); if the whole interval violates it, the claim is *not reproduced*; otherwise it is
-    *undecided*. A claim about which nothing was published *holds* or *fails* instead.
+    The claim is decided if the whole interval meets the criterion, or the whole interval violates it; otherwise it is
+    *undecided*. At published settings, by the paper's own criterion, it is *reproduced* or *not reproduced*; with other
+    settings or a criterion of ours, our value *agrees* or *disagrees* with what was published. A claim about which
+    nothing was published *holds* or *fails*.
 
     Args:
         claim: The claim.
         results: The finished trials: seed -> arm -> result.
         preset: The preset that was run.
+        is_published: Whether its settings are the published ones.
         seeds: Number of seeds requested; if one of them is missing, nothing is decided, since the failed seeds may
             be the ones that matter.
         why_not: Why this run cannot decide the claim, if that is known beforehand.
@@ -253,7 +265,7 @@ def judge(
         stages = [stage for stage in complete_looks if claim.seeds <= stage[1] and values.keys() >= {*range(stage[1])}]
     estimated = interval(claim, values, trials)
     seeds_needed = max(claim.seeds, seeds)
-    holds, fails = claim.words(preset)
+    holds, fails = claim.words(is_published)
 
     def judged(verdict: Verdict, why: str = "", **of_look: Any) -> JudgedClaim:
         ours, low, high, resolution = estimated
@@ -261,8 +273,8 @@ def judge(
 
     if why_not or claim.untestable:
         return judged("not testable here", why_not or claim.untestable)
-    if preset not in claim.presets:
-        return judged("not testable here", f"needs preset {' or '.join(claim.presets)}")
+    if not claim.is_judged_at(preset):
+        return judged("not testable here", f"needs preset {' or '.join(claim.presets) or 'laptop'}")
     if not complete:
         is_waiting = set(claim.arms) <= set(asked)
         why = f"no seed has results of all its arms{' yet' if is_waiting else ''}: {', '.join(claim.arms)}"

@@ -29,9 +29,10 @@ from engram.storage.files import CorruptFileError, writing
 
 COLORS = {
     "reproduced": "green",
-    "reproduced at laptop scale": "green",
+    "agrees": "green",
     "holds": "green",
     "not reproduced": "red",
+    "disagrees": "red",
     "fails": "red",
     "undecided": "yellow",
     "identity": "cyan",
@@ -66,7 +67,7 @@ def run(
 
     Args:
         experiment: The experiment, or its name in the registry.
-        preset: ``"smoke"``, ``"laptop"`` or ``"paper"``.
+        preset: ``"smoke"``, ``"laptop"``, or another one of the experiment, such as ``"published"`` or ``"large"``.
         seeds: Number of seeds (default: the preset's).
         arms: Only these arms (default: all).
         jobs: Number of trials at once (default: as many as fit on the cores, if workers are worth starting); 1: all

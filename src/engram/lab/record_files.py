@@ -87,7 +87,7 @@ def recorded(experiment: str | Experiment, preset: str = "laptop") -> Results:
 
     Examples:
         >>> recorded("pattern-completion").claims()[0].verdict
-        'reproduced at laptop scale'
+        'agrees'
     """
     experiment = find_experiment(experiment)
     checks.choice("preset", preset, experiment.presets)

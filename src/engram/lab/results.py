@@ -119,6 +119,7 @@ class Results:
         environment: Versions and hardware of the trials; where they differ, all values that occur.
         looks: The numbers of seeds at which a run until decided judges the claims; otherwise empty.
         reused: How many trials were taken although something has changed since they were made, by what has.
+        is_published: Whether the settings of the preset are the published ones.
         is_recorded: Whether it is the run whose record ships with the experiment.
     """
 
@@ -134,6 +135,7 @@ class Results:
     environment: Mapping[str, Any]
     looks: Sequence[int] = ()
     reused: Mapping[str, int] = field(default_factory=dict)
+    is_published: bool = False
     is_recorded: bool = False
 
     def __repr__(self) -> str:
@@ -234,13 +236,14 @@ class Results:
     @property
     def judges(self) -> bool:
         """Whether any claim is judged at this preset; smoke only shows that the code runs."""
-        return any(self.preset in claim.presets for claim in self.claimed)
+        return any(claim.is_judged_at(self.preset) for claim in self.claimed)
 
     def claims(self) -> list[JudgedClaim]:
         """Judge every claim of the experiment."""
         changes = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())
         why_not = f"the config is not the preset's: {changes}" if changes else ""
         run: dict[str, Any] = {"preset": self.preset, "why_not": why_not, "asked": self.arms, "looks": self.looks}
+        run["is_published"] = self.is_published
         run["seeds"] = 0 if self.looks else self.seeds  # each look needs all of its seeds anyway
         by_seed = self.by_seed
         return adjust([judge(claim, by_seed, **run) for claim in self.claimed])
@@ -256,7 +259,7 @@ class Results:
         return f"Holm's correction over {tests} tests (one false verdict in any of them: 5 %) {effect}."
 
     def exit_code(self) -> int:
-        """The exit code: 0 if no claim failed, 1 if one is *not reproduced* or *fails*, 2 if a trial failed."""
+        """The exit code: 1 if a claim is *not reproduced*, *disagrees* or *fails*, 2 if a trial failed, else 0."""
         if any(trial.state == "failed" for trial in self.trials):
             return EXIT_FAILURE
         return EXIT_CLAIM if any(judged.verdict in BAD for judged in self.claims()) else EXIT_HOLDS

@@ -104,7 +104,7 @@ def claims_table(results: Results) -> str:
 
 def summary_table() -> str:
     """Every experiment of the registry with its verdicts, as a Markdown table."""
-    rows = ["| Experiment | What it tests | Verdicts on its claims at laptop scale |", "|---|---|---|"]
+    rows = ["| Experiment | What it tests | Verdicts on its claims at laptop size |", "|---|---|---|"]
     for name in registry.experiments():
         cells = []
         for preset, results in recorded(name).items():
@@ -178,7 +178,7 @@ def verdicts() -> dict[str, dict[str, dict[str, int]]]:
 
 
 def verdicts_by_claim() -> dict[str, dict[str, str]]:
-    """The verdict on each claim of each experiment at laptop scale."""
+    """The verdict on each claim of each experiment at laptop size."""
     runs = {name: of_preset[PRESET] for name in registry.experiments() if PRESET in (of_preset := recorded(name))}
     return {name: {judged.claim.id: judged.verdict for judged in run.claims()} for name, run in runs.items()}
 
