@@ -112,7 +112,7 @@ def test_a_file_with_an_unknown_field_is_refused():
         read(text.format("venue='X'\n", row))
     with pytest.raises(ValueError, match="headline of A has an unknown field: verdict"):
         read(text.format("", row + "verdict='reproduced'\n"))
-    with pytest.raises(ValueError, match="headline of A lacks a field: .*tried"):
+    with pytest.raises(ValueError, match=r"headline of A lacks a field: .*tried"):
         read(text.format("", ""))
     with pytest.raises(ValueError, match="two papers are named a"):
         read(text.format("", row) + text.format("", row))
@@ -134,7 +134,7 @@ def test_a_paper_is_found_by_system_experiment_author_or_number(name, systems):
 
 
 def test_an_unknown_paper_is_suggested():
-    with pytest.raises(ValueError, match="unknown paper 'ANLM'; did you mean: .*ANML"):
+    with pytest.raises(ValueError, match=r"unknown paper 'ANLM'; did you mean: .*ANML"):
         find("ANLM")
     with pytest.raises(ValueError, match="unknown paper ''"):
         find("")
