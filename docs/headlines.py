@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from html import escape
 
 from engram.papers import Evidence, Headline, Paper, outcome, overview
-from engram.papers.evidence import verdict_on
 
 TONES = {
     "reproduced": "good",
@@ -68,7 +67,8 @@ def claims_table(headline: Headline, found: Mapping[str, Evidence]) -> str:
         address = f"../gallery/{experiment}.html#claim-{experiment}-{claim_id}"
         statement = f'<a href="{address}">{escape(found[claim].statement)}</a>'.replace("|", "\\|")
         criterion = escape(found[claim].criterion)
-        rows.append(f"| {statement} | {role}{verdict_on(headline, claim, found)} | {criterion} | {escape(ours)} |")
+        verdict = role + (judged.said if judged else "not judged")
+        rows.append(f"| {statement} | {verdict} | {criterion} | {escape(ours)} |")
     return "\n".join(rows)
 
 

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from importlib import resources
+from collections import Counter
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -25,6 +25,7 @@ from engram.lab.trial import trials
 from engram.papers import evidence, outcome, papers
 from engram.storage.files import write_sealed
 from engram.testing import find_browser
+from engram.verdicts import counted, recorded_verdicts
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +61,11 @@ def test_list_names_every_experiment_and_its_last_run(toy, capsys, monkeypatch):
 def test_the_list_counts_claims_that_can_be_tested(capsys):
     assert cli.run(["list"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text())
-    for name, presets in recorded.items():
-        for counts in presets.values():
-            tested = sum(counts.values()) - counts.get("identity", 0) - counts.get("not testable here", 0)
-            assert (f" of {tested} claims " if tested else " no claim can be tested here ") in lines[name]
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for (name, preset, _), judged in recorded_verdicts().items():
+        counts.setdefault((name, preset), Counter())[judged.corrected] += 1
+    for (name, _), of_preset in counts.items():
+        assert counted(of_preset) in lines[name]
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])
@@ -129,7 +130,9 @@ def test_the_papers_are_json_with_the_same_verdicts(capsys):
             assert (value["says"], value["verdict"], value["tried"]) == (headline.says, result.word, headline.tried)
             assert value["supporting"] + value["contradicting"] + value["undecided"] == result.tested
             assert [claim["claim"] for claim in value["claims"]] == [*headline.claims, *headline.against]
-            assert all(isinstance(claim["ours"], float | None) and claim["verdict"] for claim in value["claims"])
+            assert all(claim["verdict"] and claim["corrected"] for claim in value["claims"])
+            judged = [claim for claim in value["claims"] if claim["verdict"] != "not testable here"]
+            assert all(claim["seeds"] >= 1 and claim["ours"] is not None for claim in judged)
 
 
 def test_the_papers_load_neither_torch_nor_an_experiment():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
-from typing import Literal
+from importlib import resources
+from typing import Any, Literal, NamedTuple
 
 Verdict = Literal[
     "reproduced",
@@ -18,6 +21,7 @@ Verdict = Literal[
 ]
 GOOD = ("reproduced", "agrees", "holds")
 BAD = ("not reproduced", "disagrees", "fails")
+FILE = "verdicts.json"
 
 
 def counted(verdicts: Mapping[str, int]) -> str:
@@ -40,3 +44,48 @@ def counted(verdicts: Mapping[str, int]) -> str:
         return "no claim can be tested here"
     undecided = f", {count} undecided" if (count := dict(tested).get("undecided", 0)) else ""
     return f"{good} of {sum(dict(tested).values())} claims hold{undecided}"
+
+
+class Recorded(NamedTuple):
+    """The verdict on a claim in a record.
+
+    Attributes:
+        verdict: By its own interval.
+        corrected: The verdict that counts, corrected over the claims of all records.
+        lacks: Estimated number of further seeds that it needs to be counted as its interval decides it; 0 if it is.
+    """
+
+    verdict: Verdict
+    corrected: Verdict
+    lacks: int
+
+
+@functools.cache
+def stored(package: str) -> dict[str, Any]:
+    """The content of ``verdicts.json`` in a package, or in the nearest package above that has one; empty if none has.
+
+    Args:
+        package: The package or module of an experiment.
+    """
+    while package:
+        if (table := resources.files(package).joinpath(FILE)).is_file():
+            return dict(json.loads(table.read_text(encoding="utf-8")))
+        package = package.rpartition(".")[0]
+    return {}
+
+
+def recorded_verdicts(package: str = "engram.experiments") -> dict[tuple[str, str, str], Recorded]:
+    """The verdicts on all claims of all records of a package, by experiment, preset and claim.
+
+    Examples:
+        >>> recorded_verdicts()["pattern-completion", "laptop", "plastic-learns"]
+        Recorded(verdict='agrees', corrected='agrees', lacks=0)
+    """
+    content = stored(package)
+    return {
+        (experiment, preset, claim): Recorded(verdict, "undecided" if claim in short else verdict, short.get(claim, 0))
+        for experiment, presets in content.get("verdicts", {}).items()
+        for preset, claims in presets.items()
+        for short in [content["short"].get(experiment, {}).get(preset, {})]
+        for claim, verdict in claims.items()
+    }

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, report, share
-from engram.lab.claim import adjust
+from engram.lab.correction import correct
 from engram.lab.laboratory import verdict_line
 from engram.lab.measure import Condition
 from engram.verdicts import counted
@@ -135,22 +135,6 @@ def test_the_verdict_follows_from_the_interval(values, threshold):
         (False, True): "undecided",
     }[judged.low >= threshold, judged.high >= threshold]
     assert judged.verdict == expected
-
-
-def test_several_claims_are_several_tests():
-    sure = judge(claim(id="sure"), results(0.1, 0.11, 0.12), preset="laptop")
-    bare = judge(claim(id="bare"), results(0.84, 0.88, 0.93), preset="laptop")
-    assert [judged.verdict for judged in adjust([sure, bare])] == ["agrees"] * 2
-    assert [judged.adjusted for judged in adjust([bare])] == ["agrees"]
-    noise = judge(claim(id="noise"), results(0.5, 1.0, 1.6), preset="laptop")
-    exact = judge(claim(id="exact", sameness="numeric"), results(0.5, 0.5, 0.5), preset="laptop")
-    adjusted = {judged.claim.id: judged.adjusted for judged in adjust([sure, bare, noise, exact])}
-    assert adjusted == {
-        "sure": "agrees",
-        "bare": "undecided",
-        "noise": "undecided",
-        "exact": "agrees",
-    }
 
 
 @pytest.mark.parametrize("preset", ["laptop", "published"])
@@ -338,9 +322,9 @@ def test_a_share_that_is_none_leaves_only_its_claim_undecided(count):
     assert judged.why.startswith("no value for seed 2: ValueError: ")
 
 
-def test_values_at_the_end_of_a_criterion_meet_it_also_in_holms_correction():
-    (judged,) = adjust([judge(claim(X.median(), at_least(1.0)), results(*[1.0] * 10), preset="laptop")])
-    assert judged.verdict == judged.adjusted == "agrees"
+def test_values_at_the_end_of_a_criterion_meet_it_also_when_corrected():
+    (judged,) = correct([judge(claim(X.median(), at_least(1.0)), results(*[1.0] * 10), preset="laptop")])
+    assert judged.verdict == judged.corrected == "agrees"
     assert judged.p == pytest.approx(2 * 0.5**10)
 
 

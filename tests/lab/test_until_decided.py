@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import pytest
 
 from engram.lab import Claim, Experiment, Preset, Run, Study, judge, load, metric, run, setting, settings
-from engram.lab.claim import adjust
+from engram.lab.correction import correct
 from engram.lab.inference import errors_at
 from engram.lab.record_files import as_record, as_text, from_record
 from engram.lab.report import write_report
@@ -191,8 +191,8 @@ def test_of_several_claims_one_is_wrong_one_time_in_twenty():
     for _ in range(REPETITIONS // 2):
         drawn = dict(zip(arms, rng.normal(size=(6, 40)), strict=True))
         results = {seed: {arm: {"value": drawn[arm][seed]} for arm in arms} for seed in range(40)}
-        judged = adjust([judge(claim, results, preset="laptop", looks=LOOKS) for claim in claims])
-        wrong += any(of_claim.adjusted != "undecided" for of_claim in judged)
+        judged = correct([judge(claim, results, preset="laptop", looks=LOOKS) for claim in claims])
+        wrong += any(of_claim.corrected != "undecided" for of_claim in judged)
     assert wrong / (REPETITIONS // 2) <= 0.05 + 3 * (0.05 * 0.95 / (REPETITIONS // 2)) ** 0.5
 
 

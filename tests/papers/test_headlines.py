@@ -81,7 +81,7 @@ def test_what_limits_a_result_is_what_the_records_say():
         assert "[" not in headline.caveat
         for claim, said in headline.said.items():
             tests = evidence()[claim].tests
-            verdict = (tests.get(headline.preset) or next(iter(tests.values()))).verdict
+            verdict = (tests.get(headline.preset) or next(iter(tests.values()))).corrected
             is_said = {"fails": verdict in BAD, "is open": verdict == "undecided"}
             assert is_said.get(said, verdict not in (*BAD, "undecided")), f"{paper.name}: {claim}: {verdict}"
 

@@ -17,7 +17,7 @@ def judged(verdicts: str, against: str = "", preset: str = "laptop"):
     claims, contrary = names[: len(verdicts)], names[len(verdicts) :]
     headline = Headline("It works", "reduced", claims or ("e/none",), contrary, how="half")
     found = {
-        name: Evidence("s", ">= 0", {preset: Judgement(SIGNS[sign], 1.0, 0.5, 1.5, 5)} if sign != " " else {})
+        name: Evidence("s", ">= 0", {preset: Judgement("holds", SIGNS[sign], 1.0, 0.5, 1.5, 5)} if sign != " " else {})
         for name, sign in zip(names, verdicts + against, strict=True)
     }
     return outcome(headline, found)
@@ -63,7 +63,14 @@ def test_a_record_of_another_preset_does_not_count():
 def test_verdicts_and_reasons_are_counted_in_words():
     tried = Headline("It works", "reduced", ("e/c",), how="half")
     untried = Headline("It is fast", "not tried", why_not="hardware: a year of a GPU")
-    found = {"e/c": Evidence("s", ">= 0", {"laptop": Judgement("holds", 1.0, None, None, 1)})}
+    found = {"e/c": Evidence("s", ">= 0", {"laptop": Judgement("holds", "holds", 1.0, None, None, 1)})}
     assert in_words(results([tried, tried, untried], found)) == "2 agree, 1 hardware"
     assert in_words(results([tried], found)) == "1 agrees"
     assert found["e/c"].tests["laptop"].value == "1"
+
+
+def test_what_falls_short_of_the_correction_is_undecided_and_says_so():
+    short = Judgement("holds", "undecided", 1.0, 0.9, 1.1, 5)
+    assert short.said == "holds, but counts as undecided"
+    headline = Headline("It works", "reduced", ("e/c",), how="half")
+    assert outcome(headline, {"e/c": Evidence("s", ">= 0", {"laptop": short})}).word == "undecided"

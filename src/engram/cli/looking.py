@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
@@ -22,7 +22,7 @@ from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.output import Output, out, print_table
 from engram.distribution import REPAIR
 from engram.storage.files import CorruptFileError, read_sealed, runs_folder
-from engram.verdicts import counted
+from engram.verdicts import counted, recorded_verdicts
 
 GAP = 2  # spaces between columns
 LEAST_SUMMARY = 30  # columns for a summary on one line
@@ -75,7 +75,9 @@ def _maker(environment: str) -> Any:
 
 def _list_experiments(command: List) -> None:
     """List experiments, one per line; load only those that ran here or come from other packages."""
-    recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text(encoding="utf-8"))
+    recorded: dict[str, dict[str, Counter[str]]] = {}
+    for (experiment, preset, _), judged in recorded_verdicts().items():
+        recorded.setdefault(experiment, {}).setdefault(preset, Counter())[judged.corrected] += 1
     root = runs_folder(command.runs)
     run_here = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
     console, rows = out(), []

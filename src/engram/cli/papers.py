@@ -13,8 +13,8 @@ from rich.table import Column, Table
 from engram.cli.commands import Papers
 from engram.cli.output import LEAST, Output, out, print_table
 from engram.papers import Evidence, Headline, Outcome, Paper, evidence, find, outcome, overview, papers
-from engram.papers.evidence import verdict_on
 
+NOT_JUDGED = "not testable here"
 WIDE = 140  # columns from which on the list says of each headline what is smaller
 COLORS = {
     "reproduced": "green",
@@ -78,7 +78,6 @@ def _headline_values(headline: Headline, found: Mapping[str, Evidence]) -> dict[
                 "against": claim in headline.against,
                 "statement": found[claim].statement,
                 "criterion": found[claim].criterion,
-                "verdict": verdict_on(headline, claim, found),
                 **_numbers(headline, claim, found),
             }
             for claim in (*headline.claims, *headline.against)
@@ -89,8 +88,8 @@ def _headline_values(headline: Headline, found: Mapping[str, Evidence]) -> dict[
 def _numbers(headline: Headline, claim: str, found: Mapping[str, Evidence]) -> dict[str, Any]:
     judged = found[claim].tests.get(headline.preset)
     if judged is None:
-        return {"ours": None, "low": None, "high": None, "seeds": 0}
-    return {"ours": judged.ours, "low": judged.low, "high": judged.high, "seeds": judged.seeds}
+        return {"verdict": NOT_JUDGED, "corrected": NOT_JUDGED}
+    return judged._asdict()
 
 
 def _colored(result: Outcome) -> str:
@@ -152,6 +151,7 @@ def _print_paper(console: Output, paper: Paper, found: Mapping[str, Evidence], *
             role = "against: " * (claim in headline.against) + "but: " * (claim in headline.said)
             numbers = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
             about = f"{escape(found[claim].statement)} [dim]({escape(claim)})[/]"
-            rows.append((about, role + verdict_on(headline, claim, found), found[claim].criterion, escape(numbers)))
+            verdict = role + (judged.said if judged else NOT_JUDGED)
+            rows.append((about, verdict, found[claim].criterion, escape(numbers)))
         if rows:
             print_table(console, "", ["claim", "verdict", "criterion", "ours, interval"], rows)

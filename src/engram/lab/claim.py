@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, get_args
 
 from engram import checks
 from engram.errors import message_of
-from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, holm, p_value, successes_of
+from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, p_value, successes_of
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 from engram.verdicts import Verdict
 
@@ -133,8 +133,10 @@ class JudgedClaim:
         why: The reason, if the interval does not decide the verdict.
         resolution: Distance of our value from the threshold at which this number of seeds decides four times in five;
             NaN unless the claim is statistical.
-        p: The p-value of the threshold, over all looks; below 5 % if the interval decides; NaN if nothing was tested.
-        adjusted: The verdict after Holm's correction over all claims that were tested in the run.
+        p: The p-value of the threshold, over all looks that have been made; below 5 % if the interval decides; NaN if
+            nothing was tested.
+        corrected: The verdict that counts, corrected for many tests as ``engram.lab.correction`` says.
+        lacks: Estimated number of further seeds that the claim needs to count as its interval decides it; 0 if it does.
         look: The look, counted from 1, that decided it or is the last so far; 0 if all seeds are judged at once.
         confidence: Probability that the interval covers the truth.
         is_open: Whether further looks, with more seeds, may decide it.
@@ -149,7 +151,8 @@ class JudgedClaim:
     why: str = ""
     resolution: float = math.nan
     p: float = math.nan
-    adjusted: Verdict = "undecided"
+    corrected: Verdict = "undecided"
+    lacks: int = 0
     look: int = 0
     confidence: float = CONFIDENCE
     is_open: bool = False
@@ -269,7 +272,7 @@ def judge(
 
     def judged(verdict: Verdict, why: str = "", **of_look: Any) -> JudgedClaim:
         ours, low, high, resolution = estimated
-        return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, adjusted=verdict, **of_look)
+        return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, corrected=verdict, **of_look)
 
     if why_not or claim.untestable:
         return judged("not testable here", why_not or claim.untestable)
@@ -297,18 +300,22 @@ def judge(
         )
     p, every_value = math.inf, values
     of_look: dict[str, Any] = {}
-    for look, count, allowed in stages:
+    for number, (look, count, allowed) in enumerate(stages):
         values = dict(list(every_value.items())[:count])
         estimated = interval(claim, values, trials, 1 - allowed)
         if not all(map(math.isfinite, values.values())):
             return judged(fails, "a seed's value is not finite", look=look, confidence=1 - allowed)
-        # Weighted by the error probability of each look, as Bonferroni's correction allows.
-        p = min(p, _p_value(claim, estimated.value, values, trials) * (1 - CONFIDENCE) / allowed)
+        p = min(p, _weighted(_p_value(claim, estimated.value, values, trials), allowed))
         of_look = {"p": min(p, 1.0) if p < math.inf else math.nan, "look": look, "confidence": 1 - allowed}
-        if claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high:
-            return judged(holds, **of_look)
-        if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
-            return judged(fails, **of_look)
+        for verdict, is_so in (
+            (holds, claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high),
+            (fails, estimated.high < claim.criterion.low or claim.criterion.high < estimated.low),
+        ):
+            if is_so:
+                later = _later_p_values(
+                    claim, list(every_value.items()), trials, stages[number + 1 :], verdict == holds
+                )
+                return judged(verdict, **of_look | {"p": min([of_look["p"], *later])})
     if failure:
         return judged("undecided", failure, **of_look)
     is_open = 0 < look < len(looks)
@@ -319,6 +326,34 @@ def judge(
     enough = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
     advice = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""
     return judged("undecided", "the interval straddles the threshold" + advice, **of_look, is_open=is_open)
+
+
+def _weighted(p: float, allowed: float) -> float:
+    """The p-value of a look in units of the error over all looks, as Bonferroni's correction allows.
+
+    Args:
+        p: The p-value of the values at this look alone.
+        allowed: The probability of a false decision allowed at this look.
+    """
+    return p * (1 - CONFIDENCE) / allowed
+
+
+def _later_p_values(
+    claim: Claim,
+    values: Sequence[tuple[int, float]],
+    trials: Mapping[int, int],
+    stages: Sequence[tuple[int, int, float]],
+    is_met: bool,
+) -> list[float]:
+    """The p-values of looks after the one that decided, as far as their values lie on the same side."""
+    p_values = []
+    for _, count, allowed in stages:
+        by_seed = dict(values[:count])
+        if all(map(math.isfinite, by_seed.values())):
+            ours = interval(claim, by_seed, trials, 1 - allowed).value
+            if (claim.criterion.low <= ours <= claim.criterion.high) == is_met:
+                p_values.append(_weighted(_p_value(claim, ours, by_seed, trials), allowed))
+    return p_values
 
 
 def _form(claim: Claim, values: Sequence[float]) -> Form:
@@ -361,14 +396,3 @@ def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of:
     if ours < claim.criterion.low:
         return low
     return high if ours > claim.criterion.high else max(low, high)
-
-
-def adjust(claims: Sequence[JudgedClaim]) -> list[JudgedClaim]:
-    """The judged claims of one run with their verdicts after Holm's correction over all tests."""
-    tested = [judged for judged in claims if not math.isnan(judged.p)]
-    adjusted_p = dict(zip((judged.claim.id for judged in tested), holm([judged.p for judged in tested]), strict=True))
-    undecided: Verdict = "undecided"
-    return [
-        replace(judged, adjusted=undecided) if adjusted_p.get(judged.claim.id, 0.0) > 1 - CONFIDENCE else judged
-        for judged in claims
-    ]

@@ -245,7 +245,14 @@ class Announcer:
         for claim in list(self._waiting):
             if all(self._finished_counts[arm] == seeds for arm in claim.arms):
                 self._waiting.remove(claim)
-                judged = judge_claim(claim, self._results, preset=request.preset, seeds=seeds, looks=request.looks)
+                judged = judge_claim(
+                    claim,
+                    self._results,
+                    preset=request.preset,
+                    is_published=bool(request.experiment.presets[request.preset].published),
+                    seeds=seeds,
+                    looks=request.looks,
+                )
                 lines += [] if judged.is_open else [verdict_line(judged)]
         return lines
 

@@ -16,12 +16,14 @@ class Judgement(NamedTuple):
     """A claim as a record judges it.
 
     Attributes:
-        verdict: The verdict, corrected for all tests in all records.
+        verdict: The verdict by its own interval.
+        corrected: The verdict that counts, corrected over the tests of all records.
         ours, low, high: Our value and its interval; None without values.
         seeds: The number of seeds.
     """
 
     verdict: Verdict
+    corrected: Verdict
     ours: float | None
     low: float | None
     high: float | None
@@ -34,6 +36,11 @@ class Judgement(NamedTuple):
             return ""
         interval = "" if self.low is None or self.high is None else f" [{self.low:.3g}, {self.high:.3g}]"
         return f"{self.ours:.3g}{interval}"
+
+    @property
+    def said(self) -> str:
+        """The verdict in words, and whether it counts."""
+        return self.verdict + ", but counts as undecided" * (self.corrected != self.verdict)
 
 
 class Evidence(NamedTuple):
@@ -81,6 +88,6 @@ def as_json(found: Mapping[str, Evidence]) -> dict[str, Any]:
 
 
 def verdict_on(headline: Headline, claim: str, found: Mapping[str, Evidence]) -> Verdict:
-    """The verdict on a claim in the record that counts for a headline; without one, *not testable here*."""
+    """The corrected verdict on a claim in the record that counts for a headline; without one, *not testable here*."""
     test = found[claim].tests.get(headline.preset) if claim in found else None
-    return test.verdict if test else "not testable here"
+    return test.corrected if test else "not testable here"
