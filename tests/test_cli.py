@@ -395,7 +395,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["data", "fetch"], "no data set named; known: "),
         (["data", "verify", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?"),
         (["list", "--nonsense"], "unknown argument '--nonsense'"),
-        (["bogus"], "unknown command 'bogus'; known: list, show, demo, run, compare, "),
+        (["bogus"], "unknown command 'bogus'; known: papers, list, show, demo, run, "),
         (["lst"], "unknown command 'lst'; did you mean 'list'?"),
         (["run", "toy", "--seeds", "two"], "seeds = 'two': expected an int"),
         (["run", "toy", "--seeds"], "Missing value for argument '--seeds'"),
