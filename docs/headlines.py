@@ -43,14 +43,15 @@ def page(paper: Paper, found: Mapping[str, Evidence]) -> str:
     """Return the page of a paper."""
     parts = [f"# {paper.name}", f"*{paper.title}*. {paper.source}. {paper.note}".strip()]
     for headline in paper.headlines:
-        parts += [f"## {escape(headline.says)}", f"{chip(headline, found)} **{headline.tried}**"]
+        parts += [f"## {escape(headline.says)}", f"{chip(headline, found)} **{headline.tried}**".strip()]
         parts[-1] += f": {escape(headline.how)}" if headline.how else ""
         if headline.why_not:
             parts.append(f"Why not{' as published' * (headline.tried != 'not tried')}: {escape(headline.why_not)}")
         if headline.but:
             parts.append(f"**But**: {escape(headline.caveat)}")
-        if headline.cited:
-            parts.append(claims_table(headline, found))
+        if headline.cited:  # the pages of experiments have these claims too, and are searched
+            table = claims_table(headline, found)
+            parts.append(f'<div markdown="1" data-search-exclude="true">\n\n{table}\n\n</div>')
     experiments = ", ".join(f"[{name}](../gallery/{name}.md)" for name in paper.experiments)
     parts += [f"Experiments: {experiments}."] * bool(experiments)
     return "\n\n".join([*parts, f"`engram papers {paper.slug}` prints this page. [All papers](../papers.md)."])
@@ -73,6 +74,8 @@ def claims_table(headline: Headline, found: Mapping[str, Evidence]) -> str:
 
 
 def chip(headline: Headline, found: Mapping[str, Evidence]) -> str:
-    """Return the verdict on a headline as a coloured label."""
+    """Return the verdict on a headline as a coloured label; nothing if it was not tried."""
     result = outcome(headline, found)
+    if result.word == "not tried":
+        return ""
     return f'<span class="run"><span class="chip {TONES.get(result.word, "none")}">{result}</span></span>'
