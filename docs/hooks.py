@@ -9,13 +9,13 @@ import inspect
 import io
 import re
 import sys
-from collections import Counter
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import headlines
 import house
 import notebooks
 import numpy as np
@@ -26,6 +26,8 @@ from plotly.offline import get_plotlyjs
 
 import engram
 from engram.lab import report
+from engram.papers import evidence, papers
+from engram.papers import overview as counted_headlines
 from engram.recording import tables
 from engram.standings import crossings
 from engram.standings.comparison import standing_of_records
@@ -35,7 +37,6 @@ from engram.standings.page import STYLE, body, overview
 from engram.standings.recorded import all_records
 from engram.standings.standing import Standing
 from engram.tasks.meta import draw, explain, sample
-from engram.verdicts import counted
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
@@ -143,7 +144,16 @@ WORLDS = {  # the environments of experiments, shown on their pages
     "map-induction": "engram/RepeatedUnit-v0",
 }
 FRAMES = 8
-NO_GUIDES = ("index.md", "gallery.md", "standings.md", "crossings.md", "house.md", "benchmarks.md", "contributing.md")
+NO_GUIDES = (
+    "index.md",
+    "gallery.md",
+    "papers.md",
+    "standings.md",
+    "crossings.md",
+    "house.md",
+    "benchmarks.md",
+    "contributing.md",
+)
 FIGURE = re.compile(r'(<div class="plot"[^>]*)></div><script type="application/json">(.*?)</script>', re.DOTALL)
 # Signatures, types of arguments, and examples, which would be half of the search's index.
 NOT_SEARCHED = re.compile(
@@ -154,7 +164,7 @@ FIGURES = '<script defer src="{0}scripts/report.js"></script>\n\n'  # draws the 
 
 
 def on_config(config: Any) -> Any:
-    """List the pages of gallery and reference in the menu."""
+    """List the pages of papers, gallery and reference in the menu."""
     missing = set(engram.experiments()) ^ {name for named in THEMES.values() for name in named}
     if missing:
         raise ValueError(f"THEMES of docs/hooks.py and the registered experiments differ in: {', '.join(missing)}")
@@ -166,6 +176,7 @@ def on_config(config: Any) -> Any:
     pages = [{"All kinds": "standings.md"}, *({KINDS_IN_WORDS[kind]: f"standings/{kind}.md"} for kind in KINDS)]
     place = next(number for number, entry in enumerate(groups["Gallery"]) if "Standings" in entry)
     groups["Gallery"][place] = {"Standings": pages}
+    groups["Gallery"].insert(place, {"Papers": [{paper.name: f"papers/{paper.slug}.md"} for paper in papers()]})
     groups["Reference"][1:1] = [{module.removeprefix("engram."): f"reference/{module}.md"} for module in REFERENCE]
     return config
 
@@ -175,13 +186,13 @@ def on_files(files: Files, config: Any) -> Files:
     readme = (ROOT / "README.md").read_text()
     systems = re.search(r"^## Systems\n.*?(?=^## )", readme, re.DOTALL | re.MULTILINE)
     assert systems, "README.md lists the systems"
-    papers = re.search(r"^\| Experiment \|.*?(?=\n\n)", readme, re.DOTALL | re.MULTILINE)
-    assert papers, "README.md lists the experiments"
-    table = re.sub(r"\(results/([\w-]+)-laptop\.json\)", r"(gallery/\1.md)", papers[0])
+    table = counted_headlines.table(papers(), evidence(), link="[{name}](papers/{slug}.md)")
     pages = {
         "index.md": (ROOT / "docs" / "index.md").read_text().replace("[[papers]]", table),
         "parts.md": (ROOT / "docs" / "parts.md").read_text() + "\n" + systems[0],
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
+        "papers.md": headlines.overview_page(papers(), evidence()),
+        **{f"papers/{paper.slug}.md": headlines.page(paper, evidence()) for paper in papers()},
         "gallery.md": gallery(),
         "standings.md": standings(),
         **{f"standings/{kind}.md": standing_page(kind) for kind in KINDS},
@@ -239,11 +250,6 @@ def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
 
 
 def _runs(reference: str) -> str:
-    if reference == "standings":
-        counts: Counter[str] = Counter()
-        for name in engram.experiments():
-            counts.update(recorded(name).get(tables.PRESET, {}).get("verdicts", {}))
-        return f"<p>At laptop size <b>{counted(counts)}</b> so far.</p>"
     if reference == "overview":
         standings = {kind: (scores, f"standings/{kind}.html") for kind in KINDS if (scores := shipped(kind))}
         return f'<div class="run">{overview(standings)}</div>'

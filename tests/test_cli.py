@@ -22,6 +22,7 @@ from engram.lab import report as lab_report
 from engram.lab.export import draw
 from engram.lab.job import prepare
 from engram.lab.trial import Time, trials
+from engram.papers import evidence, outcome, papers
 from engram.storage.files import write_sealed
 from engram.testing import find_browser
 from engram.verdicts import counted, recorded_verdicts
@@ -89,6 +90,56 @@ def test_the_list_loads_no_experiment_and_no_laboratory_also_after_a_run(tmp_pat
     code += "assert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "smoke: runs" in done.stdout
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_the_papers_fit_any_window_with_verdict_and_size(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.run(["papers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    for paper in papers():
+        start = next(number for number, line in enumerate(lines) if line.startswith(paper.name))
+        words = " ".join(lines[start:]).split()
+        assert set(paper.headlines[0].says.split()) <= set(words)
+    text = "\n".join(lines)
+    assert ("50 classes of 8 alphabets" in " ".join(text.split())) == (width == 160), "what is smaller needs room"
+    assert re.search(r"agrees \(2 of 2\)[ ;]+reduced", text)
+    assert "but: " in text
+
+
+def test_a_paper_is_shown_with_its_claims_and_why_it_was_not_tried(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    assert cli.run(["papers", "anml"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"\(anml/remembers\)|anml/remembers", out)
+    assert re.search(r">= 0\.\d+ 0\.\d+ \[0\.\d+, 0\.\d+\]; \d+ seeds", out)
+    assert "why not: data: the whole of Omniglot" in out
+    assert cli.run(["papers", "nobody"]) == 2
+    assert "unknown paper 'nobody'" in capsys.readouterr().err
+
+
+def test_the_papers_are_json_with_the_same_verdicts(capsys):
+    assert cli.run(["papers", "--json"]) == 0
+    values = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [paper["name"] for paper in values] == [paper.name for paper in papers()]
+    for paper, row in zip(papers(), values, strict=True):
+        assert set(row) == {"name", "title", "source", "note", "headlines"}
+        for headline, value in zip(paper.headlines, row["headlines"], strict=True):
+            result = outcome(headline, evidence())
+            assert (value["says"], value["verdict"], value["tried"]) == (headline.says, result.word, headline.tried)
+            assert value["supporting"] + value["contradicting"] + value["undecided"] == result.tested
+            assert [claim["claim"] for claim in value["claims"]] == [*headline.claims, *headline.against]
+            assert all(claim["verdict"] and claim["corrected"] for claim in value["claims"])
+            judged = [claim for claim in value["claims"] if claim["verdict"] != "not testable here"]
+            assert all(claim["seeds"] >= 1 and claim["ours"] is not None for claim in judged)
+
+
+def test_the_papers_load_neither_torch_nor_an_experiment():
+    code = "import sys; from engram import cli; assert cli.run(['papers', 'anml']) == 0; "
+    code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.experiments'} & set(sys.modules); "
+    code += "assert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("loaded", ["", "triton"])
@@ -344,7 +395,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["data", "fetch"], "no data set named; known: "),
         (["data", "verify", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?"),
         (["list", "--nonsense"], "unknown argument '--nonsense'"),
-        (["bogus"], "unknown command 'bogus'; known: list, show, demo, run, compare, "),
+        (["bogus"], "unknown command 'bogus'; known: papers, list, show, demo, run, "),
         (["lst"], "unknown command 'lst'; did you mean 'list'?"),
         (["run", "toy", "--seeds", "two"], "seeds = 'two': expected an int"),
         (["run", "toy", "--seeds"], "Missing value for argument '--seeds'"),

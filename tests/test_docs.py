@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mkdocs.config import load_config
 from mkdocs.structure.files import File, Files, set_exclusions
 
 import engram
+from engram.papers import papers
 from engram.testing import check_widths, find_browser, open_browser
 from engram.testing.report import HEIGHT, WIDE, check_load, check_nodes
 
@@ -31,7 +33,7 @@ EXCLUDED = ("hooks.py", "__pycache__/hooks.cpython-311.pyc")
 PHONE = 390
 FIRST = 3  # pages among which the answer must be
 ANSWER_SECONDS = 2.0
-ENTRANCES = ("index", "gallery", "standings", "getting-started", "parts")
+ENTRANCES = ("index", "papers", "gallery", "standings", "getting-started", "parts")
 GUIDES = ("plasticity", "learning-rules", "continual", "same-solution", "memory", "difficulty")
 
 
@@ -64,6 +66,20 @@ def test_every_experiment_and_package_has_a_page(site):
     pages = list((site / "reference").iterdir())
     assert "PlasticRNN" in (site / "reference" / "engram.plasticity.html").read_text()
     assert max(page.stat().st_size for page in pages) < 500_000
+
+
+def test_every_paper_has_a_page_with_its_headlines_and_their_claims(site):
+    overview = (site / "papers.html").read_text()
+    for paper in papers():
+        page = (site / "papers" / f"{paper.slug}.html").read_text()
+        for headline in paper.headlines:
+            assert escape(headline.says) in page
+            assert escape(headline.says) in overview
+            for claim in headline.cited:
+                experiment, _, claim_id = claim.partition("/")
+                assert f"gallery/{experiment}.html#claim-{experiment}-{claim_id}" in page
+        assert f"papers/{paper.slug}.html" in overview
+        assert f"papers/{paper.slug}.html" in (site / "index.html").read_text()
 
 
 @pytest.mark.soak

@@ -15,6 +15,8 @@ import engram
 from engram.lab.choice import at_ends
 from engram.lab.experiment import SAID
 from engram.lab.record_files import as_text, is_current, record_path, rounded
+from engram.papers import Headline, Paper
+from engram.papers.evidence import from_json
 from engram.recording import pictures, tables
 from engram.storage.files import finite_or_none
 from engram.verdicts import BAD
@@ -134,6 +136,22 @@ def test_a_record_that_does_not_fit_is_refused():
 def test_the_readme_shows_the_records():
     readme = (ROOT / "README.md").read_text()
     assert readme == tables.with_block(readme, tables.readme_block()), "run `engram record`"
+
+
+def test_the_package_has_the_claims_of_the_headlines_as_the_records_judge_them():
+    assert from_json(json.loads(tables.EVIDENCE.read_text())) == tables.evidence(), "run `engram record`"
+
+
+def test_the_readme_is_short_above_its_first_table():
+    above = (ROOT / "README.md").read_text().partition("| Paper |")[0]
+    assert len(above) <= 854, "half of what it was before there were headlines"
+
+
+def test_a_headline_that_cites_no_claim_of_its_experiment_is_named(monkeypatch):
+    row = Headline("It works", "reduced", ("pattern-completion/plastic-learn",), how="half")
+    monkeypatch.setattr(tables, "papers", lambda: (Paper("A", "B", "C", (row,)),))
+    with pytest.raises(ValueError, match=r"a headline cites pattern-completion/plastic-learn: .*plastic-learns"):
+        tables.evidence()
 
 
 def test_the_docs_tell_the_campaigns():

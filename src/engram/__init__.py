@@ -1,4 +1,4 @@
-"""Brain-inspired learning for PyTorch: every part an ordinary object, every published claim a command.
+"""Brain-inspired learning for PyTorch: every part an ordinary object, what papers say as claims to run.
 
 Examples:
     >>> import engram

@@ -1,4 +1,4 @@
-"""The command line: list, show, demo, run, compare, sweep, record, report, export, data, verify, doctor."""
+"""The command line: papers, list, show, demo, run, compare, sweep, record, report, export, data, verify, doctor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from engram import registry
-from engram.cli import fields, looking, recording, running, verifying
+from engram.cli import fields, looking, papers, recording, running, verifying
 from engram.cli.commands import (
     Action,
     Compare,
@@ -26,6 +26,7 @@ from engram.cli.commands import (
     Doctor,
     Export,
     List,
+    Papers,
     Record,
     Report,
     Run,
@@ -41,6 +42,7 @@ EXIT_INTERRUPTED = 130
 GRACE_SECONDS = 5.0
 
 ACTIONS: dict[type, Callable[[Any], int | None]] = {
+    Papers: papers.show_papers,
     List: looking.list_parts,
     Show: looking.show,
     Demo: running.demo,
@@ -54,10 +56,11 @@ ACTIONS: dict[type, Callable[[Any], int | None]] = {
 }
 COMMANDS = {
     kind.__name__.lower(): kind
-    for kind in (List, Show, Demo, Run, Compare, Sweep, Record, Report, Export, Data, Verify, Doctor)
+    for kind in (Papers, List, Show, Demo, Run, Compare, Sweep, Record, Report, Export, Data, Verify, Doctor)
 }
 Command = (
-    Annotated[List, tyro.conf.subcommand("list")]
+    Annotated[Papers, tyro.conf.subcommand("papers")]
+    | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Run, tyro.conf.subcommand("run")]
@@ -142,7 +145,7 @@ def _run(arguments: list[str]) -> int:
             Command,
             [first, "--help"] if helps or not arguments else arguments,
             prog="engram",
-            description="Brain-inspired learning: run published systems and test the claims of their papers.",
+            description="Brain-inspired learning: run published systems, and see which of their claims hold.",
             return_unknown_args=True,
         )
     except SystemExit:  # after its help

@@ -11,6 +11,7 @@ import tyro
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
 Names = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
+PaperNames = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PAPER ...", help_behavior_hint="")]
 Kinds = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="KIND ...", help_behavior_hint="")]
 Action = Literal["list", "fetch", "verify"]
 Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
@@ -54,6 +55,19 @@ class List:
     """List the curiosities: bonuses that reward an agent for novelty."""
     estimators: Flag = False
     """List the estimators."""
+
+
+@dataclass(frozen=True)
+class Papers:
+    """Tell what each paper says, whether that holds in our recorded runs, and at which size it was tried.
+
+    Without names, all headline statements are listed, by paper; with one, also the claims that test them.
+    """
+
+    names: PaperNames = ()
+    """Systems, experiments, or parts of titles or authors, such as ANML, farmap or Miconi."""
+    json: Flag = False
+    """Print JSON, one object per line and paper."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The tables that are generated from the records of engram's own experiments, in a checkout of its repository.
 
-These are the README's table, the verdicts that ``engram list`` counts, and the verdicts of each released version.
+These are the README's tables, the verdicts that ``engram list`` counts, the claims that test the headlines of papers,
+and the verdicts of each released version.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from engram.lab.experiment import Experiment
 from engram.lab.monitor import duration
 from engram.lab.record_files import Record, from_record, is_current, read_curves
 from engram.lab.results import Results
+from engram.papers import Evidence, Judgement, overview, papers
+from engram.papers.evidence import as_json
 from engram.storage.files import read_json, write_atomic, write_json
 from engram.verdicts import counted, stored
 
@@ -29,6 +32,7 @@ RECORDS = ROOT / "results"
 VERSIONS = RECORDS / "versions.json"
 README = ROOT / "README.md"
 VERDICTS = Path(__file__).parents[1] / "experiments" / "verdicts.json"
+EVIDENCE = Path(__file__).parents[1] / "papers" / "evidence.json"
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
 
@@ -113,10 +117,42 @@ def summary_table() -> str:
     return "\n".join(rows)
 
 
+def evidence() -> dict[str, Evidence]:
+    """The claims that the headlines of papers cite, as the current records judge them.
+
+    The verdicts are those of ``verdicts.json``.
+
+    Raises:
+        ValueError: A headline cites a claim that does not exist.
+    """
+    found: dict[str, Evidence] = {}
+    short = json.loads(VERDICTS.read_text(encoding="utf-8"))["short"]
+    for claim in dict.fromkeys(claim for paper in papers() for headline in paper.headlines for claim in headline.cited):
+        name, _, claim_id = claim.partition("/")
+        claims = {of.id: of for of in registry.get("experiments", name).claims}
+        if claim_id not in claims:
+            raise ValueError(f"a headline cites {claim}: {registry.suggestion(claim_id, claims)}")
+        judged = {
+            preset: Judgement(
+                of["verdict"],
+                "undecided" if claim_id in short.get(name, {}).get(preset, {}) else of["verdict"],
+                *(of["ours"], of["low"], of["high"], of["seeds"]),
+            )
+            for preset, of in ((preset, records(name)[preset]["claims"][claim_id]) for preset in recorded(name))
+            if of["verdict"] != "not testable here"
+        }
+        found[claim] = Evidence(claims[claim_id].statement, str(claims[claim_id].criterion), judged)
+    return found
+
+
 def readme_block() -> str:
-    """The generated part of the README: a table of all experiments, and the claims of one experiment."""
+    """The generated part of the README: the headlines of papers, all experiments, and the claims of one experiment."""
+    found = evidence()
     return "\n\n".join(
         [
+            overview.table(papers(), found),
+            f"{overview.sentence(papers(), found)} `engram papers` lists them, `engram papers ANML` shows the claims "
+            "that test those of one paper. The evidence are these experiments:",
             summary_table(),
             "The gallery of the documentation (`make docs`) shows the claims of all experiments, with figures. These "
             f"are the claims of {README_FIGURE} ({registry.get('experiments', README_FIGURE).paper}):",
@@ -198,6 +234,7 @@ def write() -> None:
     write_json(VERDICTS, verdicts())
     stored.cache_clear()  # and what was corrected by it
     recorded.cache_clear()
+    write_json(EVIDENCE, as_json(evidence()))
     write_atomic(README, with_block(README.read_text(encoding="utf-8"), readme_block()).encode())
 
 

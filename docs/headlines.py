@@ -1,0 +1,81 @@
+"""The pages of what papers say: one with all headlines, and one for each paper, with the claims that test them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from engram.papers import Evidence, Headline, Paper, outcome, overview
+
+TONES = {
+    "reproduced": "good",
+    "agrees": "good",
+    "not reproduced": "bad",
+    "disagrees": "bad",
+    "mixed": "open",
+    "undecided": "open",
+}
+LEGEND = """A headline is a statement of a paper's abstract, in our words; (n of m) of its m claims hold here.
+
+- *Reproduced*, *not reproduced*: with the published settings and the published statement or figure as criterion.
+- *Agrees*, *disagrees*: with the published settings and a criterion of ours, at a reduced size, or on another task.
+- *Mixed*: some of its claims hold and some fail. *Undecided*: none fails, but not all are decided.
+- *By construction*: what is tested holds by definition, which is no evidence.
+- *But*: a control or a limit says what the result does not show.
+
+Verdicts are those of our records, corrected for the number of tests in all of them."""
+
+
+def overview_page(papers: tuple[Paper, ...], found: Mapping[str, Evidence]) -> str:
+    """Return the page with the headlines of all papers."""
+    parts = ["# What the papers say", overview.sentence(papers, found), LEGEND]
+    for paper in papers:
+        rows = ["| Headline | Verdict | Tried as |", "|---|---|---|"]
+        for headline in paper.headlines:
+            but = f"<br>*But: {escape(headline.caveat)}*" if headline.but else ""
+            tried = f"*{headline.tried}*: {escape(headline.how or headline.why_not)}".removesuffix(": ")
+            rows.append(f"| {escape(headline.says)}{but} | {chip(headline, found)} | {tried} |")
+        parts += [f"## [{paper.name}](papers/{paper.slug}.md)", paper.source, "\n".join(rows)]
+    return "\n\n".join(parts)
+
+
+def page(paper: Paper, found: Mapping[str, Evidence]) -> str:
+    """Return the page of a paper."""
+    parts = [f"# {paper.name}", f"*{paper.title}*. {paper.source}. {paper.note}".strip()]
+    for headline in paper.headlines:
+        parts += [f"## {escape(headline.says)}", f"{chip(headline, found)} **{headline.tried}**".strip()]
+        parts[-1] += f": {escape(headline.how)}" if headline.how else ""
+        if headline.why_not:
+            parts.append(f"Why not{' as published' * (headline.tried != 'not tried')}: {escape(headline.why_not)}")
+        if headline.but:
+            parts.append(f"**But**: {escape(headline.caveat)}")
+        if headline.cited:  # the pages of experiments have these claims too, and are searched
+            table = claims_table(headline, found)
+            parts.append(f'<div markdown="1" data-search-exclude="true">\n\n{table}\n\n</div>')
+    experiments = ", ".join(f"[{name}](../gallery/{name}.md)" for name in paper.experiments)
+    parts += [f"Experiments: {experiments}."] * bool(experiments)
+    return "\n\n".join([*parts, f"`engram papers {paper.slug}` prints this page. [All papers](../papers.md)."])
+
+
+def claims_table(headline: Headline, found: Mapping[str, Evidence]) -> str:
+    """Return the claims of a headline as a Markdown table, with links to the pages of their experiments."""
+    rows = ["| Claim | Verdict | Criterion | Ours, interval |", "|---|---|---|---|"]
+    for claim in headline.cited:
+        experiment, _, claim_id = claim.partition("/")
+        judged = found[claim].tests.get(headline.preset)
+        role = "against: " * (claim in headline.against) + "but: " * (claim in headline.said)
+        ours = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
+        address = f"../gallery/{experiment}.html#claim-{experiment}-{claim_id}"
+        statement = f'<a href="{address}">{escape(found[claim].statement)}</a>'.replace("|", "\\|")
+        criterion = escape(found[claim].criterion)
+        verdict = role + (judged.said if judged else "not judged")
+        rows.append(f"| {statement} | {verdict} | {criterion} | {escape(ours)} |")
+    return "\n".join(rows)
+
+
+def chip(headline: Headline, found: Mapping[str, Evidence]) -> str:
+    """Return the verdict on a headline as a coloured label; nothing if it was not tried."""
+    result = outcome(headline, found)
+    if result.word == "not tried":
+        return ""
+    return f'<span class="run"><span class="chip {TONES.get(result.word, "none")}">{result}</span></span>'

@@ -1,0 +1,157 @@
+"""The command that tells what papers say, and what came out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Column, Table
+
+from engram.cli.commands import Papers
+from engram.cli.output import LEAST, Output, out, print_table
+from engram.papers import Evidence, Headline, Outcome, Paper, evidence, find, outcome, overview, papers
+
+NOT_JUDGED = "not testable here"
+WIDE = 140  # columns from which on the list says of each headline what is smaller
+COLORS = {
+    "reproduced": "green",
+    "agrees": "green",
+    "not reproduced": "red",
+    "disagrees": "red",
+    "mixed": "yellow",
+    "undecided": "yellow",
+    "by construction": "cyan",
+    "not tried": "dim",
+}
+
+
+def show_papers(command: Papers) -> None:
+    """List the headlines of all papers, or tell all about those of some."""
+    found = evidence()
+    named = list(dict.fromkeys(paper for name in command.names for paper in find(name)))
+    if command.json:
+        for paper in named or papers():
+            print(json.dumps(as_values(paper, found)))
+    elif named:
+        for number, paper in enumerate(named):
+            _print_paper(out(), paper, found, first=not number)
+    else:
+        _print_all(out(), papers(), found)
+
+
+def as_values(paper: Paper, found: Mapping[str, Evidence]) -> dict[str, Any]:
+    """A paper with its headlines, their verdicts and their claims, as JSON values.
+
+    Args:
+        paper: The paper.
+        found: The claims, by ``experiment/claim-id``.
+    """
+    return {
+        "name": paper.name,
+        "title": paper.title,
+        "source": paper.source,
+        "note": paper.note,
+        "headlines": [_headline_values(headline, found) for headline in paper.headlines],
+    }
+
+
+def _headline_values(headline: Headline, found: Mapping[str, Evidence]) -> dict[str, Any]:
+    result = outcome(headline, found)
+    return {
+        "says": headline.says,
+        "verdict": result.word,
+        "supporting": result.supporting,
+        "contradicting": result.contradicting,
+        "undecided": result.undecided,
+        "tried": headline.tried,
+        "how": headline.how,
+        "why_not": headline.why_not,
+        "but": headline.caveat,
+        "but_claims": headline.said,
+        "preset": headline.preset,
+        "claims": [
+            {
+                "claim": claim,
+                "against": claim in headline.against,
+                "statement": found[claim].statement,
+                "criterion": found[claim].criterion,
+                **_numbers(headline, claim, found),
+            }
+            for claim in (*headline.claims, *headline.against)
+        ],
+    }
+
+
+def _numbers(headline: Headline, claim: str, found: Mapping[str, Evidence]) -> dict[str, Any]:
+    judged = found[claim].tests.get(headline.preset)
+    if judged is None:
+        return {"verdict": NOT_JUDGED, "corrected": NOT_JUDGED}
+    return judged._asdict()
+
+
+def _colored(result: Outcome) -> str:
+    return "" if result.word == "not tried" else f"[{COLORS[result.word]}]{result}[/]"
+
+
+def _print_all(console: Output, of: Sequence[Paper], found: Mapping[str, Evidence]) -> None:
+    """Print all headlines, by paper, with verdict and size; in a narrow window the verdict stands below each."""
+    titles = ("headline", "verdict", "tried as") if console.width >= LEAST else ("headline, verdict, tried as",)
+    ratios = (6, 2, 5 if console.width >= WIDE else 2)
+    for number, paper in enumerate(of):
+        console.print(f"[bold]{escape(paper.name)}[/] [dim]{escape(paper.source)}[/]")
+        columns = [Column(title, ratio=ratio) for title, ratio in zip(titles, ratios, strict=False)]
+        grid = Table(*columns, box=None, expand=True, pad_edge=False, show_header=not number)
+        for headline in paper.headlines:
+            says = escape(headline.says) + f"\n[dim]but: {escape(headline.caveat)}[/]" * bool(headline.but)
+            tried, verdict = _tried(headline, full=console.width >= WIDE), _colored(outcome(headline, found))
+            if console.width >= LEAST:
+                grid.add_row(says, verdict, escape(tried))
+            else:
+                grid.add_row(f"{says}\n" + f"{verdict}; " * bool(verdict) + escape(tried))
+        console.print(Padding(grid, (0, 0, 1, 2)))
+    console.print(escape(overview.sentence(of, found)))
+
+
+def _tried(headline: Headline, *, full: bool) -> str:
+    """How a headline was tried, and what is smaller, or why it was not; not in full, only the kind of the reason."""
+    explained = headline.how if full else ""
+    if headline.tried == "not tried":
+        explained = headline.why_not if full else headline.why_not.partition(":")[0]
+    return headline.tried + f": {explained}" * bool(explained)
+
+
+def _print_paper(console: Output, paper: Paper, found: Mapping[str, Evidence], *, first: bool) -> None:
+    """Print the headlines of a paper in full, each with its claims."""
+    if not first:
+        console.print()
+    console.print(f"[bold]{escape(paper.name)}[/]: {escape(paper.title)}\n[dim]{escape(paper.source)}[/]")
+    if paper.note:
+        console.print(f"[dim]{escape(paper.note)}[/]")
+    for headline in paper.headlines:
+        console.print(f"\n[bold]{escape(headline.says)}[/]")
+        result = outcome(headline, found)
+        if result.word != "not tried":
+            console.print(_colored(result))
+        lines = {
+            "tried as": headline.tried + f": {headline.how}" * bool(headline.how),
+            "why not" if headline.tried == "not tried" else "why not as published": headline.why_not,
+            "but": headline.caveat,
+        }
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for name, text in lines.items():
+            if text:
+                grid.add_row(f"{name}:", escape(text))
+        console.print(grid)
+        rows = []
+        for claim in headline.cited:
+            judged = found[claim].tests.get(headline.preset)
+            role = "against: " * (claim in headline.against) + "but: " * (claim in headline.said)
+            numbers = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
+            about = f"{escape(found[claim].statement)} [dim]({escape(claim)})[/]"
+            verdict = role + (judged.said if judged else NOT_JUDGED)
+            rows.append((about, verdict, found[claim].criterion, escape(numbers)))
+        if rows:
+            print_table(console, "", ["claim", "verdict", "criterion", "ours, interval"], rows)

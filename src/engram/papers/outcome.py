@@ -1,0 +1,83 @@
+"""How the verdicts of several claims make one verdict on a headline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
+
+from engram.papers.evidence import Evidence, verdict_on
+from engram.papers.headlines import Headline
+from engram.verdicts import BAD, GOOD
+
+Word = Literal[
+    "reproduced", "agrees", "not reproduced", "disagrees", "mixed", "undecided", "by construction", "not tried"
+]
+WORDS: tuple[Word, ...] = get_args(Word)
+
+
+class Outcome(NamedTuple):
+    """The verdict on a headline.
+
+    Attributes:
+        word: The verdict.
+        supporting, contradicting, undecided: How many of its claims support it, contradict it, or are undecided.
+    """
+
+    word: Word
+    supporting: int = 0
+    contradicting: int = 0
+    undecided: int = 0
+
+    @property
+    def tested(self) -> int:
+        """How many claims test it."""
+        return self.supporting + self.contradicting + self.undecided
+
+    def __str__(self) -> str:
+        """The verdict, and of several claims how many support the headline."""
+        if self.tested < 2:
+            return self.word
+        undecided = f", {self.undecided} undecided" if self.undecided else ""
+        return f"{self.word} ({self.supporting} of {self.tested}{undecided})"
+
+
+def outcome(headline: Headline, found: Mapping[str, Evidence]) -> Outcome:
+    """The verdict on a headline, from those on its claims in the record of its preset.
+
+    Every claim counts the same. A claim supports the headline if it holds, agrees or is reproduced, and contradicts it
+    if it fails, disagrees or is not reproduced; the claims under ``against`` the other way round. Identities, which
+    hold by construction, and claims that no record judges do not count.
+
+    - All support it: *reproduced* if each of them is, which needs published settings and the published criterion, else
+      *agrees*.
+    - None supports it, and at least one contradicts it: *not reproduced* if all that do are, else *disagrees*.
+    - Some support it and some contradict it: *mixed*.
+    - None contradicts it, and at least one is undecided: *undecided*.
+    - There are only identities: *by construction*.
+    - There is none: *not tried*.
+
+    Args:
+        headline: The headline.
+        found: The claims, by ``experiment/claim-id``.
+
+    Examples:
+        >>> from engram.papers import evidence, find
+        >>> str(outcome(find("blur")[0].headlines[0], evidence()))
+        'by construction'
+    """
+    of_claims = {claim: verdict_on(headline, claim, found) for claim in (*headline.claims, *headline.against)}
+    counted = {claim: verdict for claim, verdict in of_claims.items() if verdict in (*GOOD, *BAD, "undecided")}
+    decided = {claim: verdict for claim, verdict in counted.items() if verdict != "undecided"}
+    supporting = sum((verdict in GOOD) == (claim in headline.claims) for claim, verdict in decided.items())
+    contradicting, undecided = len(decided) - supporting, len(counted) - len(decided)
+    word: Word
+    if not counted:
+        word = "by construction" if "identity" in of_claims.values() else "not tried"
+    elif contradicting:
+        against: Word = "not reproduced" if set(decided.values()) == {"not reproduced"} else "disagrees"
+        word = "mixed" if supporting else against
+    elif undecided:
+        word = "undecided"
+    else:
+        word = "reproduced" if set(decided.values()) == {"reproduced"} else "agrees"
+    return Outcome(word, supporting, contradicting, undecided)

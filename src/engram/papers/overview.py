@@ -1,0 +1,80 @@
+"""What became of the headlines of all papers, counted by how they were tried, for pages."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
+
+from engram.papers.evidence import Evidence
+from engram.papers.headlines import REASONS, Headline, Paper, Tried
+from engram.papers.outcome import WORDS, outcome
+
+TRIED = {
+    "published settings": "were tried with the published settings",
+    "reduced": "at a reduced size",
+    "another task": "on another task",
+    "not tried": "were not tried",
+}
+PLURAL = {"agrees": "agree", "disagrees": "disagree"}
+
+
+def results(headlines: Iterable[Headline], found: Mapping[str, Evidence]) -> Counter[str]:
+    """How many headlines have each verdict; of those that were not tried, how many have which reason.
+
+    Args:
+        headlines: The headlines.
+        found: The claims, by ``experiment/claim-id``.
+    """
+    counts: Counter[str] = Counter()
+    for headline in headlines:
+        word = outcome(headline, found).word
+        counts[headline.why_not.partition(":")[0] if word == "not tried" else word] += 1
+    return counts
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Counted verdicts and reasons, such as ``2 reproduced, 1 mixed``."""
+    order = [word for word in (*WORDS, *REASONS) if counts.get(word)]
+    return ", ".join(f"{counts[word]} {PLURAL.get(word, word) if counts[word] > 1 else word}" for word in order)
+
+
+def sentence(papers: Sequence[Paper], found: Mapping[str, Evidence]) -> str:
+    """How many headlines there are, how they were tried, and what came out.
+
+    Args:
+        papers: The papers.
+        found: The claims, by ``experiment/claim-id``.
+    """
+    headlines = [headline for paper in papers for headline in paper.headlines]
+    parts = []
+    for tried in get_args(Tried):
+        here = [headline for headline in headlines if headline.tried == tried]
+        parts += [f"{len(here)} {TRIED[tried]} ({in_words(results(here, found))})"] * bool(here)
+    limited = sum(bool(headline.but) for headline in headlines)
+    return (
+        f"Of {len(headlines)} headline statements of {len(papers)} papers, {', '.join(parts[:-1])}, and {parts[-1]}. "
+        f"For {limited} of them a control or a limit says what the result does not show."
+    )
+
+
+def table(papers: Sequence[Paper], found: Mapping[str, Evidence], link: str = "{name}") -> str:
+    """A Markdown table of papers: the verdicts on their headlines, by how these were tried.
+
+    Args:
+        papers: The papers.
+        found: The claims, by ``experiment/claim-id``.
+        link: How a paper is named, with its ``name`` and ``slug``.
+    """
+    kinds = get_args(Tried)
+    rows = [f"| Paper | {' | '.join(kind.capitalize() for kind in kinds)} |", "|---" * (len(kinds) + 1) + "|"]
+    for paper in papers:
+        cells = []
+        for kind in kinds:
+            here = [headline for headline in paper.headlines if headline.tried == kind]
+            limited = sum(bool(headline.but) for headline in here)
+            cells.append(in_words(results(here, found)) + f"; {limited} but" * bool(limited))
+        authors = re.sub(r" \(arXiv [\d.]+\)", "", paper.source)
+        rows.append(f"| {link.format(name=paper.name, slug=paper.slug)}, {authors} | {' | '.join(cells)} |")
+    return "\n".join(rows)

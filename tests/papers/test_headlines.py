@@ -1,0 +1,140 @@
+"""The headlines of papers name what exists, and say how they were tried."""
+
+from __future__ import annotations
+
+import pytest
+
+from engram import registry
+from engram.papers import Headline, evidence, find, papers
+from engram.papers.evidence import verdict_on
+from engram.papers.headlines import read
+from engram.verdicts import BAD
+
+SYSTEMS = [
+    "Differentiable plasticity",
+    "Backpropamine",
+    "Meta-task space",
+    "Evolved plastic networks",
+    "Hebbian CNN",
+    "DHP-Softmax",
+    "Learning rules",
+    "ANML",
+    "Multi-task teacher",
+    "QSS and D3G",
+    "FOP",
+    "Learning to remember",
+    "BLUR",
+    "NOODL",
+    "Episodic control",
+    "Expander memory",
+    "FARMap",
+    "FARCuriosity",
+    "Map induction",
+    "Diffusion that composes",
+    "GGS",
+    "DSA",
+    "Generalisation difficulty",
+    "Align rules",
+    "Input regions",
+]
+ALL = [(paper, headline) for paper in papers() for headline in paper.headlines]
+MINIMAL = {"says": "It works", "tried": "reduced", "how": "half", "claims": ("a/b",)}
+
+
+def test_every_paper_is_there_with_its_headlines():
+    names = [paper.name for paper in papers()]
+    assert set(SYSTEMS) <= set(names)
+    assert len(set(names)) == len(names)
+    assert all(paper.headlines and paper.title and paper.source for paper in papers())
+    said = [headline.says for _, headline in ALL]
+    assert len(set(said)) == len(said)
+    assert not [text for text in said if text.endswith(".")]
+
+
+def test_a_headline_names_claims_and_presets_that_exist():
+    for paper, headline in ALL:
+        for claim in headline.cited:
+            name, _, claim_id = claim.partition("/")
+            claims = {of.id: of for of in registry.get("experiments", name).claims}
+            assert claim_id in claims, f"{paper.name}: {claim}"
+            if claim not in headline.said:
+                assert headline.preset in registry.get("experiments", name).presets, f"{paper.name}: {claim}"
+                assert claims[claim_id].is_judged_at(headline.preset), f"{claim} is not judged at {headline.preset}"
+
+
+def test_what_was_tried_was_judged_and_nothing_else():
+    for paper, headline in ALL:
+        claims = (*headline.claims, *headline.against)
+        verdicts = {verdict_on(headline, claim, evidence()) for claim in claims}
+        is_tested = bool(verdicts - {"identity", "not testable here"})
+        assert is_tested == (headline.tried != "not tried"), f"{paper.name}: {headline.says}: {verdicts}"
+        presets = [registry.get("experiments", claim.partition("/")[0]).presets[headline.preset] for claim in claims]
+        if headline.tried == "published settings":
+            assert all(preset.published for preset in presets), f"{paper.name}: {headline.says}: settings of ours"
+        else:
+            assert not {"reproduced", "not reproduced"} & verdicts, f"{paper.name}: {headline.says}"
+
+
+def test_what_limits_a_result_is_what_the_records_say():
+    for paper, headline in ALL:
+        assert bool(headline.said) == bool(headline.but), f"{paper.name}: {headline.but!r} cites no claim"
+        assert "[" not in headline.caveat
+        for claim, said in headline.said.items():
+            tests = evidence()[claim].tests
+            verdict = (tests.get(headline.preset) or next(iter(tests.values()))).corrected
+            is_said = {"fails": verdict in BAD, "is open": verdict == "undecided"}
+            assert is_said.get(said, verdict not in (*BAD, "undecided")), f"{paper.name}: {claim}: {verdict}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"tried": "almost"}, "tried = 'almost'"),
+        ({"claims": ("anml",)}, "claim 'anml'.*expected experiment/claim-id"),
+        ({"claims": ()}, r"claims = \[\]"),
+        ({"how": ""}, "how = ''.*expected what is smaller"),
+        ({"tried": "not tried"}, "why_not = ''.*expected a reason"),
+        ({"why_not": "no time"}, "why_not = 'no time'.*expected to begin with theory"),
+    ],
+)
+def test_a_headline_that_leaves_something_open_is_refused(changes, match):
+    Headline(**MINIMAL)
+    with pytest.raises(ValueError, match=match):
+        Headline(**{**MINIMAL, **changes})
+
+
+def test_a_file_with_an_unknown_field_is_refused():
+    text = "[[paper]]\nname='A'\ntitle='B'\nsource='C'\n{}[[paper.headline]]\nsays='D'\n{}"
+    row = "tried='reduced'\nhow='half'\nclaims=['a/b']\n"
+    (paper,) = read(text.format("", row))
+    assert (paper.slug, paper.experiments, paper.headlines[0].claims) == ("a", ("a",), ("a/b",))
+    with pytest.raises(ValueError, match="paper A has an unknown field: venue"):
+        read(text.format("venue='X'\n", row))
+    with pytest.raises(ValueError, match="headline of A has an unknown field: verdict"):
+        read(text.format("", row + "verdict='reproduced'\n"))
+    with pytest.raises(ValueError, match=r"headline of A lacks a field: .*tried"):
+        read(text.format("", ""))
+    with pytest.raises(ValueError, match="two papers are named a"):
+        read(text.format("", row) + text.format("", row))
+
+
+@pytest.mark.parametrize(
+    ("name", "systems"),
+    [
+        ("ANML", ["ANML"]),
+        ("differentiable-plasticity", ["Differentiable plasticity"]),
+        ("pattern-completion", ["Differentiable plasticity"]),
+        ("plastic-treebank", ["Backpropamine"]),
+        ("rambhatla", ["NOODL"]),
+        ("2002.09571", ["ANML"]),
+    ],
+)
+def test_a_paper_is_found_by_system_experiment_author_or_number(name, systems):
+    assert [paper.name for paper in find(name)] == systems
+
+
+def test_an_unknown_paper_is_suggested():
+    with pytest.raises(ValueError, match=r"unknown paper 'ANLM'; did you mean: .*ANML"):
+        find("ANLM")
+    with pytest.raises(ValueError, match="unknown paper ''"):
+        find("")
