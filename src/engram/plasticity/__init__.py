@@ -24,6 +24,7 @@ from engram.plasticity.retroactive import Retroactive
 from engram.plasticity.rule import Coefficients, PlasticityRule
 from engram.plasticity.scan import plastic_current, plastic_linear_scan, plastic_lstm_scan, plastic_scan
 from engram.plasticity.state import EligibilityState, PlasticLSTMState, PlasticState, RuleState, TraceState
+from engram.plasticity.taylor import TaylorRule
 
 if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and few parts need it
     from engram.plasticity.associative_memory import PlasticAssociativeMemory
@@ -54,6 +55,7 @@ __all__ = [
     "PlasticityRule",
     "Retroactive",
     "RuleState",
+    "TaylorRule",
     "TraceState",
     "Trials",
     "from_lstm",
