@@ -13,6 +13,7 @@ from engram.plasticity.converted import from_lstm, to_lstm
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.instar import Instar
 from engram.plasticity.lifetime import Lifetimes, Trials, lifetimes
+from engram.plasticity.mlp_rule import MLPRule
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.node_perturbation import NodePerturbationRNN, NodePerturbationState, Perturbations, three_factor
@@ -40,6 +41,7 @@ __all__ = [
     "LSTMState",
     "Lifetimes",
     "LowRank",
+    "MLPRule",
     "Modulated",
     "Neuromodulator",
     "NodePerturbationRNN",

@@ -119,11 +119,10 @@ class TaylorRule(PlasticityRule):
         if not terms or len(terms) < len(given):
             raise ValueError(f"coefficients = {dict(given)}: expected at least one term, and each term once")
         self.clip = checked_bound(clip)
-        parameters = {
-            term.name: nn.Parameter(torch.tensor(value, device=device, dtype=dtype or torch.get_default_dtype()))
-            for term, value in terms.items()
-        }
-        self.theta = nn.ParameterDict(parameters)
+        self.theta = nn.ParameterDict()  # which would sort a mapping that it is given
+        for term, value in terms.items():
+            theta = torch.tensor(value, device=device, dtype=dtype or torch.get_default_dtype())
+            self.theta[term.name] = nn.Parameter(theta)
         rate = torch.tensor(checks.number("eta", eta), device=device, dtype=dtype or torch.get_default_dtype())
         self.register_buffer("eta", rate)
         self.terms = tuple(terms)
