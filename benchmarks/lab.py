@@ -37,7 +37,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return {"units": config.units}
 
 
-presets = {name: Preset(1) for name in ("smoke", "laptop", "paper")}
+presets = {name: Preset(1) for name in ("smoke", "laptop")}
 idle = Experiment("idle", "It.", "None", Study(trial, {"idle": {}}), presets, (), lambda results: go.Figure())
 
 

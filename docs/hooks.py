@@ -243,7 +243,7 @@ def _runs(reference: str) -> str:
         counts: Counter[str] = Counter()
         for name in engram.experiments():
             counts.update(recorded(name).get(tables.PRESET, {}).get("verdicts", {}))
-        return f"<p>At laptop scale <b>{counted(counts)}</b> so far.</p>"
+        return f"<p>At laptop size <b>{counted(counts)}</b> so far.</p>"
     if reference == "overview":
         standings = {kind: (scores, f"standings/{kind}.html") for kind in KINDS if (scores := shipped(kind))}
         return f'<div class="run">{overview(standings)}</div>'

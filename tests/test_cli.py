@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from importlib import resources
+from collections import Counter
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -24,6 +24,7 @@ from engram.lab.job import prepare
 from engram.lab.trial import trials
 from engram.storage.files import write_sealed
 from engram.testing import find_browser
+from engram.verdicts import counted, recorded_verdicts
 
 
 @pytest.fixture(autouse=True)
@@ -59,11 +60,11 @@ def test_list_names_every_experiment_and_its_last_run(toy, capsys, monkeypatch):
 def test_the_list_counts_claims_that_can_be_tested(capsys):
     assert cli.run(["list"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text())
-    for name, presets in recorded.items():
-        for counts in presets.values():
-            tested = sum(counts.values()) - counts.get("identity", 0) - counts.get("not testable here", 0)
-            assert (f" of {tested} claims " if tested else " no claim can be tested here ") in lines[name]
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for (name, preset, _), judged in recorded_verdicts().items():
+        counts.setdefault((name, preset), Counter())[judged.corrected] += 1
+    for (name, _), of_preset in counts.items():
+        assert counted(of_preset) in lines[name]
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])
@@ -196,7 +197,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(toy, arguments):
 
 def test_a_run_without_its_data_does_not_begin(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
-    arguments = ["run", "plastic-language", "--preset", "paper"]
+    arguments = ["run", "plastic-language", "--preset", "large"]
     assert cli.run(arguments) == 2
     error = capsys.readouterr().err
     assert "plastic-language cannot run" in error
@@ -220,7 +221,7 @@ def test_arms_that_need_no_data_are_named(capsys, tmp_path, monkeypatch):
 
 def test_a_run_without_its_extra_does_not_begin(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    assert cli.run(["run", "episodic-control", "--preset", "paper"]) == 2
+    assert cli.run(["run", "episodic-control", "--preset", "published"]) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert "An Atari game needs ale_py, which is not installed: " in error
     assert "[rl]'" in error
@@ -232,7 +233,7 @@ def test_what_was_not_reached_is_undecided(toy, capsys):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     assert cli.run(["run", "toy", "--jobs", "1", "--arms", "momentum", "--json"]) == 0
     claims = json.loads(capsys.readouterr().out)["claims"]
-    assert [claim["verdict"] for claim in claims] == ["reproduced at laptop scale", "not testable here"]
+    assert [claim["verdict"] for claim in claims] == ["agrees", "not testable here"]
     assert cli.run(arguments) == 130
     signal.signal(signal.SIGINT, before)
     captured = capsys.readouterr()
@@ -256,7 +257,7 @@ def test_json_is_one_object_on_standard_output(toy, capsys):
     assert cli.run(["run", "toy", "--preset", "laptop", "--jobs", "1", "--json"]) == 1
     content = json.loads(capsys.readouterr().out)
     assert {"experiment", "preset", "seeds", "claims", "trials"} <= set(content)
-    assert [claim["verdict"] for claim in content["claims"]] == ["reproduced at laptop scale", "not reproduced"]
+    assert [claim["verdict"] for claim in content["claims"]] == ["agrees", "disagrees"]
     for claim in content["claims"]:
         assert {"id", "published", "ours", "low", "high", "verdict"} <= set(claim)
         assert claim["low"] <= claim["ours"] <= claim["high"]
@@ -599,8 +600,8 @@ def test_a_record_is_reported_where_nothing_ran(capsys, tmp_path):
     ]
     assert cli.run(hour) == 0
     assert "preset hour" in (tmp_path / "hour.html").read_text()
-    assert cli.run([*hour[:4], "paper"]) == 2
-    assert "has no record of preset paper" in capsys.readouterr().err
+    assert cli.run([*hour[:4], "published"]) == 2
+    assert "has no record of preset published" in capsys.readouterr().err
 
 
 def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):

@@ -125,8 +125,8 @@ def test_a_record_that_does_not_fit_is_refused():
     presets = {**experiment.presets, "laptop": smaller}
     with pytest.raises(ValueError, match="pattern-completion has changed since its record of preset laptop"):
         engram.recorded(replace(experiment, presets=presets, claims=(), tasks=(), answer=""))
-    with pytest.raises(ValueError, match="pattern-completion has no record of preset paper"):
-        engram.recorded("pattern-completion", "paper")
+    with pytest.raises(ValueError, match="pattern-completion has no record of preset published"):
+        engram.recorded("pattern-completion", "published")
     with pytest.raises(ValueError, match="preset = 'large'"):
         engram.recorded("pattern-completion", "large")
 
@@ -199,17 +199,18 @@ def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, 
     monkeypatch.setattr(tables, "RECORDS", tmp_path)
     monkeypatch.setattr(tables, "recorded", tables.recorded.__wrapped__)  # not what was read before
     monkeypatch.setattr(tables, "is_current", lambda name, record: True)  # its arms are those of laptop size
-    for preset in ("laptop", "paper"):
+    for preset in ("laptop", "published"):
         path = tables.path_of(name, preset)
         path.write_text(as_text({**record, "preset": preset}))
         path.with_suffix(".parquet").write_bytes(curves)
-    assert list(tables.recorded(name)) == ["laptop", "paper"]
+    assert list(tables.recorded(name)) == ["laptop", "published"]
     row = next(line for line in tables.summary_table().splitlines() if f"[{name}]" in line)
-    laptop_size, as_published = row.split("; preset paper: ")
+    laptop_size, as_published = row.split("; preset published: ")
     assert laptop_size.endswith("claims hold")
     assert "claims hold" in as_published
-    assert "laptop scale" not in as_published
-    assert f"`engram run {name} --preset paper --until-decided`" in tables.claims_table(tables.recorded(name)["paper"])
+    assert f"`engram run {name} --preset published --until-decided`" in tables.claims_table(
+        tables.recorded(name)["published"]
+    )
 
 
 def test_a_readme_without_its_block_is_refused():

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
-from typing import Literal
+from importlib import resources
+from typing import Any, Literal, NamedTuple
 
 Verdict = Literal[
     "reproduced",
-    "reproduced at laptop scale",
+    "agrees",
     "holds",
     "not reproduced",
+    "disagrees",
     "fails",
     "undecided",
     "identity",
     "not testable here",
 ]
-GOOD = ("reproduced", "reproduced at laptop scale", "holds")
-BAD = ("not reproduced", "fails")
+GOOD = ("reproduced", "agrees", "holds")
+BAD = ("not reproduced", "disagrees", "fails")
+FILE = "verdicts.json"
 
 
 def counted(verdicts: Mapping[str, int]) -> str:
@@ -28,15 +33,59 @@ def counted(verdicts: Mapping[str, int]) -> str:
         verdicts: Number of claims with each verdict.
 
     Examples:
-        >>> counted({"reproduced": 7, "not reproduced": 1, "identity": 2, "not testable here": 1})
-        '7 of 8 claims reproduced'
-        >>> counted({"reproduced": 7, "undecided": 2})
-        '7 of 9 claims reproduced, 2 undecided'
+        >>> counted({"agrees": 7, "disagrees": 1, "identity": 2, "not testable here": 1})
+        '7 of 8 claims hold'
+        >>> counted({"holds": 7, "undecided": 2})
+        '7 of 9 claims hold, 2 undecided'
     """
     tested = [(verdict, count) for verdict, count in verdicts.items() if verdict in (*GOOD, *BAD, "undecided")]
     good = sum(count for verdict, count in tested if verdict in GOOD)
-    word = "hold" if {"holds", "fails"} & verdicts.keys() else "reproduced"
     if not tested:
         return "no claim can be tested here"
     undecided = f", {count} undecided" if (count := dict(tested).get("undecided", 0)) else ""
-    return f"{good} of {sum(dict(tested).values())} claims {word}{undecided}"
+    return f"{good} of {sum(dict(tested).values())} claims hold{undecided}"
+
+
+class Recorded(NamedTuple):
+    """The verdict on a claim in a record.
+
+    Attributes:
+        verdict: By its own interval.
+        corrected: The verdict that counts, corrected over the claims of all records.
+        lacks: Estimated number of further seeds that it needs to be counted as its interval decides it; 0 if it is.
+    """
+
+    verdict: Verdict
+    corrected: Verdict
+    lacks: int
+
+
+@functools.cache
+def stored(package: str) -> dict[str, Any]:
+    """The content of ``verdicts.json`` in a package, or in the nearest package above that has one; empty if none has.
+
+    Args:
+        package: The package or module of an experiment.
+    """
+    while package:
+        if (table := resources.files(package).joinpath(FILE)).is_file():
+            return dict(json.loads(table.read_text(encoding="utf-8")))
+        package = package.rpartition(".")[0]
+    return {}
+
+
+def recorded_verdicts(package: str = "engram.experiments") -> dict[tuple[str, str, str], Recorded]:
+    """The verdicts on all claims of all records of a package, by experiment, preset and claim.
+
+    Examples:
+        >>> recorded_verdicts()["pattern-completion", "laptop", "plastic-learns"]
+        Recorded(verdict='agrees', corrected='agrees', lacks=0)
+    """
+    content = stored(package)
+    return {
+        (experiment, preset, claim): Recorded(verdict, "undecided" if claim in short else verdict, short.get(claim, 0))
+        for experiment, presets in content.get("verdicts", {}).items()
+        for preset, claims in presets.items()
+        for short in [content["short"].get(experiment, {}).get(preset, {})]
+        for claim, verdict in claims.items()
+    }

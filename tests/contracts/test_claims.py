@@ -82,8 +82,8 @@ def test_a_claim_fails_with_its_arms_swapped(name):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_claim_is_judged_from_invented_seeds(name):
     for claim in claims(name):
-        preset = claim.presets[-1]
-        for case, expected in zip(("holds", "fails"), claim.words(preset), strict=True):
+        preset = [*claim.presets, "laptop"][0]
+        for case, expected in zip(("holds", "fails"), claim.words(is_published=False), strict=True):
             seeds = dict.fromkeys(range(max(claim.seeds, ENOUGH)), table(name)[claim.id][case])
             verdict = judge(replace(claim, untestable=""), seeds, preset=preset).verdict
             shared = claim.measure.form == "share"  # of so few trials nothing is decided

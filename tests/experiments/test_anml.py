@@ -11,7 +11,7 @@ SMALL = experiment.arms("smoke")["anml"].config
 
 
 def test_the_paper_is_at_its_size():
-    config = experiment.arms("paper")["anml"].config
+    config = experiment.arms("published")["anml"].config
     net = build(config, torch.Generator())
     assert sum(parameter.numel() for parameter in net.parameters()) == 6_041_800
     assert (config.steps, config.trajectory, config.remember, config.inner_lr, config.outer_lr) == (

@@ -21,7 +21,7 @@ def test_what_the_claims_compute():
     late = {"cartpole-100-dkm": {"late_return": 3.0}, "cartpole-100-lru": {"late_return": 2.0}}
     assert BY_ID["dkm-beats-lru"].measure(late) == 1.5
     scores = {f"{game}-mfec-{rule}": {"late_score": 0.0} for game in GAMES for rule in ("lru", "dkm-author")}
-    assert BY_ID["atari"].measure(scores | {"Pong-mfec-dkm-author": {"late_score": 1.0}}) == 1
+    assert BY_ID["atari-mfec"].measure(scores | {"Pong-mfec-dkm-author": {"late_score": 1.0}}) == 1
 
 
 @pytest.mark.parametrize(

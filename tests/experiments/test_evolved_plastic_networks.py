@@ -7,7 +7,7 @@ from engram.experiments.evolved_plastic_networks import evolution, experiment, g
 
 
 def test_the_arm_without_plasticity_differs_by_it_and_in_what_is_tested_after_it():
-    for preset in ("laptop", "paper"):
+    for preset in ("laptop", "published"):
         arms = {name: vars(arm.config) for name, arm in experiment.arms(preset).items()}
         assert arms["no-plasticity"] == arms["evolved"] | {"plastic": False, "decoded_lives": 0, "controls": False}
     without = experiment.arms("laptop")["no-plasticity"].config

@@ -83,7 +83,7 @@ def test_controls_differ_from_the_fragments_in_one_thing_and_paper_is_as_publish
     for arm, changes in walk.arms.items():
         assert len([name for name in changes if name != "threshold"]) <= 2, arm
         assert set(changes) <= set(base)
-    config = experiment.arms("paper")["atari-far"].config
+    config = experiment.arms("large")["atari-far"].config
     assert (config.num_envs, config.rollout, config.steps, config.memory) == (32, 128, 98_304_000, 512)
     assert (config.threshold, config.predictor_rate) == (10.0, 1e-4)
     assert (config.ppo.learning_rate, config.ppo.clip, config.ppo.epochs, config.ppo.minibatches) == (1e-4, 0.1, 4, 4)
@@ -98,7 +98,7 @@ def test_steps_have_to_be_whole_rollouts():
 def test_an_agent_in_a_world_of_minigrid_is_also_rewarded_for_goals(tmp_path):
     arms, near = ["doors-none", "doors-far"], {"game": "MiniGrid-Empty-Random-5x5-v0"}
     changes = {"doors": {"steps": 4096}} | dict.fromkeys(arms, near)
-    options = {"preset": "paper", "arms": arms, "seeds": 1, "jobs": 1, "progress": False}
+    options = {"preset": "large", "arms": arms, "seeds": 1, "jobs": 1, "progress": False}
     results = engram.run(experiment, runs=tmp_path, **options, **changes)
     for trial in results.trials:
         assert trial.state == "finished", trial.message

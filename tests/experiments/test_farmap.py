@@ -102,5 +102,5 @@ def test_the_picture_shows_what_was_seen_when():
 
 
 def test_paper_has_as_many_mazes_and_steps_as_published():
-    config = experiment.arms("paper")["farmap"].config
+    config = experiment.arms("large")["farmap"].config
     assert (config.small + config.large, config.small_steps, config.rho, config.gamma) == (300, 5000, 2.0, 0.9)

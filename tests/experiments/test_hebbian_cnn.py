@@ -10,7 +10,7 @@ from PIL import Image
 from engram.experiments.hebbian_cnn import Config, build, experiment, foreign_gradient, read, receptive_fields
 from engram.experiments.hebbian_cnn import picture as png
 
-PAPER = experiment.arms("paper")["pruned"].config
+PAPER = experiment.arms("published")["pruned"].config
 
 
 def seeded(seed=0):

@@ -4,7 +4,7 @@ import torch
 from engram.experiments.image_completion import Config, answer, build, experiment, squared_errors, task_of
 from engram.tasks import ImageCompletion
 
-PAPER = experiment.arms("paper")["connection"].config
+PAPER = experiment.arms("published")["connection"].config
 
 
 def seeded(seed=0):

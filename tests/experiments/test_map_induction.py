@@ -35,7 +35,7 @@ def test_arms_differ_in_kind_and_planner():
     arms = experiment.arms("laptop")
     assert arms["landmark-greedy"].config == explore.Explore(kind="landmark", planner="greedy")
     assert arms["independent-no-structure"].config.unstructured == 0.2
-    assert experiment.arms("paper")["same-map"].config.search.queries == 1000
+    assert experiment.arms("large")["same-map"].config.search.queries == 1000
 
 
 def test_the_oracle_moves_no_more_than_the_frontier(new_run):

@@ -16,7 +16,7 @@ def configs(preset: str) -> dict:
 LAPTOP, SMOKE = (configs(preset)["modulated"] for preset in ("laptop", "smoke"))
 
 
-@pytest.mark.parametrize("preset", ["laptop", "smoke", "paper"])
+@pytest.mark.parametrize("preset", ["laptop", "smoke", "large"])
 def test_networks_have_as_many_parameters_as_counted_and_as_each_other(preset):
     arms = configs(preset)
     counts = {arm: agents.parameter_count(arms[arm]) for arm in ("memoryless", *agents.LEARNERS)}

@@ -20,7 +20,7 @@ from engram.experiments.one_shot_characters.training import blurred, tasks_of
 from engram.plasticity import Hebb, Oja, PlasticLinear
 from engram.tasks import OneShotCharacters
 
-PAPER = experiment.arms("paper")["connection"].config
+PAPER = experiment.arms("published")["connection"].config
 
 
 def seeded(seed=0):

@@ -5,7 +5,7 @@ from engram.experiments.pattern_completion import Config, build, errors, experim
 
 
 def test_the_long_task_of_the_paper_has_2_million_parameters():
-    config = experiment.arms("paper")["plastic-long"].config
+    config = experiment.arms("published")["plastic-long"].config
     net = build(config, torch.Generator().manual_seed(0))
     assert sum(p.numel() for p in net.parameters() if p.requires_grad) == 2 * 1001**2 + 1
     steps = config.patterns * config.cycles * (config.presentation_steps + config.blank_steps)

@@ -39,7 +39,7 @@ def test_the_networks_have_equally_many_parameters(alpha, layers, rates):
 
 
 def test_the_paper_preset_is_the_basic_model():
-    arms = language.experiment.arms("paper")
+    arms = language.experiment.arms("large")
     nets = {name: LanguageModel(arm.config.model, 10_000, seeded()) for name, arm in arms.items()}
     sizes = {arm: parameters(net) for arm, net in nets.items()}
     # The four gates, of the cell input no bias for the hidden units; alpha and eta of every connection.

@@ -42,7 +42,7 @@ def seeded(seed=0):
 
 @pytest.mark.parametrize(("arm", "published"), [("lstm", 24_221_600), ("modulated", 24_198_893)])
 def test_the_paper_preset_has_as_many_parameters_as_the_published_networks(arm, published):
-    config = configs("paper")[arm]
+    config = configs("published")[arm]
     with torch.device("meta"):
         net = LanguageModel(config, 10_000, None)
     assert sum(p.numel() for p in net.parameters()) == published
@@ -98,7 +98,7 @@ def test_without_the_files_the_first_of_them_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
     missing = re.escape(str(tmp_path / "penn-treebank" / "ptb.train.txt"))
     with pytest.raises(DataError, match=f"cannot read {missing} as text: .*No such file"):
-        trial_in(tmp_path / "trial", configs("paper")["lstm"])
+        trial_in(tmp_path / "trial", configs("published")["lstm"])
 
 
 @pytest.mark.parametrize("network", ["lstm", "modulated"])

@@ -16,7 +16,7 @@ def test_arms_differ_in_what_they_say_alone():
     assert arms["refit"].config == replace(base, gamma=0.0)
     assert arms["noisy"].config == replace(base, labels="measured")
     assert arms["adalead-refit"].config == replace(base, gamma=0.0, search="adalead")
-    paper = protein_design.experiment.arms("paper")
+    paper = protein_design.experiment.arms("large")
     assert paper["few-nodes"].config.nodes == 100_000
     assert paper["smoothed"].config.channels == 256
 

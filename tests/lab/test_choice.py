@@ -154,7 +154,7 @@ def test_choices_are_kept_with_the_trial_and_said_beside_the_claims(tmp_path):
 
     claim, rate = claims_from("ours"), metric("rate")
     claims = (claim("inner", "It is", rate("inner") <= 1.5), claim("outer", "It is", rate("outer") >= 1))
-    presets = {name: Preset(3) for name in ("smoke", "laptop", "paper")}
+    presets = {name: Preset(3) for name in ("smoke", "laptop")}
     study = Study(trial, {"inner": {}, "outer": {"best": 4.0}}, Config)
     experiment = Experiment("chooses", "It.", "None", study, presets, claims, lambda results: go.Figure())
     results = engram.run(experiment, preset="laptop", runs=tmp_path, progress=False, jobs=1)

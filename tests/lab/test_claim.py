@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, report, share
-from engram.lab.claim import adjust
+from engram.lab.correction import correct
 from engram.lab.laboratory import verdict_line
 from engram.lab.measure import Condition
 from engram.verdicts import counted
@@ -32,7 +32,7 @@ X, ONE = metric("x")("a"), at_most(1.0)
 
 
 def claim(measure: Measure = X, holds: Criterion = ONE, **changes: object) -> Claim:
-    fields = {"id": "c", "statement": "s", "source": "p", "published": "1", "presets": ("laptop", "hour", "paper")}
+    fields = {"id": "c", "statement": "s", "source": "p", "published": "1", "threshold": "paper"}
     return Claim(condition=Condition(measure, holds), **{**fields, **changes})
 
 
@@ -43,10 +43,9 @@ def results(*values: float) -> dict:
 @pytest.mark.parametrize(
     ("values", "preset", "verdict"),
     [
-        ((0.1, 0.2, 0.3), "laptop", "reproduced at laptop scale"),
-        ((0.1, 0.2, 0.3), "paper", "reproduced"),
-        ((0.1, 0.2, 0.3), "hour", "reproduced"),
-        ((1.1, 1.11, 1.12), "laptop", "not reproduced"),
+        ((0.1, 0.2, 0.3), "laptop", "agrees"),
+        ((0.1, 0.2, 0.3), "large", "agrees"),
+        ((1.1, 1.11, 1.12), "laptop", "disagrees"),
         ((1.1, 1.2, 1.3), "laptop", "undecided"),
         ((0.5, 1.0, 1.6), "laptop", "undecided"),
         ((0.1, 0.2), "laptop", "undecided"),
@@ -54,13 +53,38 @@ def results(*values: float) -> dict:
         ((9.0,), "laptop", "undecided"),
         ((0.1, 0.2, 0.3), "smoke", "not testable here"),
         ((), "laptop", "not testable here"),
-        ((0.1, math.nan, 0.3), "laptop", "not reproduced"),
+        ((0.1, math.nan, 0.3), "laptop", "disagrees"),
     ],
 )
 def test_verdict(values, preset, verdict):
     judged = judge(claim(), results(*values), preset=preset)
     assert judged.verdict == verdict
     assert bool(judged.why) == (verdict in ("undecided", "not testable here") or any(map(math.isnan, values)))
+
+
+@pytest.mark.parametrize(
+    ("published", "threshold", "is_published", "words"),
+    [
+        ("0.9", "paper", True, ("reproduced", "not reproduced")),
+        ("0.9", "paper", False, ("agrees", "disagrees")),
+        ("0.9", "ours", True, ("agrees", "disagrees")),
+        ("0.9", "ours", False, ("agrees", "disagrees")),
+        ("", "paper", True, ("holds", "fails")),
+        ("", "ours", False, ("holds", "fails")),
+    ],
+)
+def test_only_the_papers_criterion_at_published_settings_reproduces(published, threshold, is_published, words):
+    tested = claim(published=published, threshold=threshold)
+    judged = [
+        judge(tested, results(*values), preset="hour", is_published=is_published).verdict
+        for values in ((0.1, 0.2, 0.3), (1.1, 1.11, 1.12))
+    ]
+    assert tuple(judged) == tested.words(is_published) == words
+
+
+def test_a_claim_without_presets_is_judged_at_all_but_smoke():
+    assert [claim().is_judged_at(preset) for preset in ("smoke", "laptop", "hour")] == [False, True, True]
+    assert [claim(presets=("smoke",)).is_judged_at(preset) for preset in ("smoke", "laptop")] == [True, False]
 
 
 def test_one_seed_has_no_interval_and_resolves_nothing():
@@ -106,30 +130,14 @@ def test_the_verdict_follows_from_the_interval(values, threshold):
     judged = judge(tested, results(*values), preset="laptop")
     assert judged.low <= judged.ours <= judged.high
     expected = {
-        (True, True): "reproduced at laptop scale",
-        (False, False): "not reproduced",
+        (True, True): "agrees",
+        (False, False): "disagrees",
         (False, True): "undecided",
     }[judged.low >= threshold, judged.high >= threshold]
     assert judged.verdict == expected
 
 
-def test_several_claims_are_several_tests():
-    sure = judge(claim(id="sure"), results(0.1, 0.11, 0.12), preset="laptop")
-    bare = judge(claim(id="bare"), results(0.84, 0.88, 0.93), preset="laptop")
-    assert [judged.verdict for judged in adjust([sure, bare])] == ["reproduced at laptop scale"] * 2
-    assert [judged.adjusted for judged in adjust([bare])] == ["reproduced at laptop scale"]
-    noise = judge(claim(id="noise"), results(0.5, 1.0, 1.6), preset="laptop")
-    exact = judge(claim(id="exact", sameness="numeric"), results(0.5, 0.5, 0.5), preset="laptop")
-    adjusted = {judged.claim.id: judged.adjusted for judged in adjust([sure, bare, noise, exact])}
-    assert adjusted == {
-        "sure": "reproduced at laptop scale",
-        "bare": "undecided",
-        "noise": "undecided",
-        "exact": "reproduced at laptop scale",
-    }
-
-
-@pytest.mark.parametrize("preset", ["laptop", "paper"])
+@pytest.mark.parametrize("preset", ["laptop", "published"])
 def test_a_claim_of_which_nothing_was_published_holds_or_fails(preset):
     own = claim(published="")
     assert judge(own, results(0.1, 0.2, 0.3), preset=preset).verdict == "holds"
@@ -158,7 +166,7 @@ def test_the_share_of_seeds_that_meet_a_condition_is_judged_by_its_exact_interva
     assert judged.low == pytest.approx(0.5159, abs=1e-3)
 
 
-@pytest.mark.parametrize(("values", "verdict"), [((1.0, 1.0, 1.0), "identity"), ((1.0, 1.0, 1.1), "not reproduced")])
+@pytest.mark.parametrize(("values", "verdict"), [((1.0, 1.0, 1.0), "identity"), ((1.0, 1.0, 1.1), "disagrees")])
 def test_an_identity_holds_in_every_seed_or_is_broken(values, verdict):
     identity = claim(sameness="identity", holds=within(1.0, 1e-9))
     assert judge(identity, results(*values), preset="laptop").verdict == verdict
@@ -166,15 +174,15 @@ def test_an_identity_holds_in_every_seed_or_is_broken(values, verdict):
 
 def test_numeric_sameness_holds_every_seed_to_the_criterion():
     numeric = claim(sameness="numeric", holds=within(1.0, 0.25), seeds=2)
-    assert judge(numeric, results(0.75, 1.25), preset="paper").verdict == "reproduced"
-    assert judge(numeric, results(0.5, 1.0), preset="paper").verdict == "undecided"
-    assert judge(numeric, results(1.5, 1.75), preset="paper").verdict == "not reproduced"
+    assert judge(numeric, results(0.75, 1.25), preset="published").verdict == "agrees"
+    assert judge(numeric, results(0.5, 1.0), preset="published").verdict == "undecided"
+    assert judge(numeric, results(1.5, 1.75), preset="published").verdict == "disagrees"
 
 
 def test_bitwise_sameness_needs_equal_seeds():
     bitwise = claim(sameness="bitwise", holds=within(24_198_893), seeds=2)
-    assert judge(bitwise, results(24_198_893, 24_198_893), preset="paper").verdict == "reproduced"
-    assert judge(bitwise, results(24_198_893, 24_198_894), preset="paper").verdict == "not reproduced"
+    assert judge(bitwise, results(24_198_893, 24_198_893), preset="published").verdict == "agrees"
+    assert judge(bitwise, results(24_198_893, 24_198_894), preset="published").verdict == "disagrees"
 
 
 @pytest.mark.parametrize("sameness", ["statistical", "numeric", "bitwise"])
@@ -228,7 +236,7 @@ def test_equal_values_of_too_few_seeds_say_how_many_decide():
     assert judge(claim(), results(*[0.5] * 5), preset="laptop").why == why.format(6)
     first_look = judge(claim(), results(*[0.5] * 5), preset="laptop", looks=(5, 10))
     assert (first_look.why, first_look.is_open) == (why.format(11) + " at this look", True)
-    assert judge(claim(), results(*[0.5] * 6), preset="laptop").verdict == "reproduced at laptop scale"
+    assert judge(claim(), results(*[0.5] * 6), preset="laptop").verdict == "agrees"
 
 
 def test_equal_values_decide_once_enough_seeds_agree():
@@ -281,7 +289,7 @@ def test_a_condition_is_neither_true_nor_false():
         ({"condition": X}, "condition of claim 'c' = Measure"),
         ({"condition": False}, "condition of claim 'c' = False: expected a measure compared with a number"),
         ({"presets": "laptop"}, "presets = 'laptop': expected a tuple of names"),
-        ({"threshold": "papers"}, "threshold = 'papers': expected one of 'paper', 'laptop'"),
+        ({"threshold": "papers"}, "threshold = 'papers': expected one of 'paper', 'ours'"),
         ({"sameness": "statistcal"}, "sameness = 'statistcal': expected one of 'statistical'"),
         ({"seeds": 1}, "seeds = 1: expected at least 2"),
         ({"seeds": "3"}, "seeds = '3': expected an int"),
@@ -297,7 +305,7 @@ def test_an_extreme_of_a_number_that_is_missing_is_missing(extreme):
     x, y = metric("x")("a"), metric("y")("a")
     by_seed = {seed: {"a": {"x": 0.5, "y": math.nan}} for seed in range(3)}
     for measure in (extreme(x, y), extreme(y, x)):
-        assert judge(claim(measure), by_seed, preset="laptop").verdict == "not reproduced"
+        assert judge(claim(measure), by_seed, preset="laptop").verdict == "disagrees"
 
 
 def test_a_median_stays_one_under_arithmetic():
@@ -314,9 +322,9 @@ def test_a_share_that_is_none_leaves_only_its_claim_undecided(count):
     assert judged.why.startswith("no value for seed 2: ValueError: ")
 
 
-def test_values_at_the_end_of_a_criterion_meet_it_also_in_holms_correction():
-    (judged,) = adjust([judge(claim(X.median(), at_least(1.0)), results(*[1.0] * 10), preset="laptop")])
-    assert judged.verdict == judged.adjusted == "reproduced at laptop scale"
+def test_values_at_the_end_of_a_criterion_meet_it_also_when_corrected():
+    (judged,) = correct([judge(claim(X.median(), at_least(1.0)), results(*[1.0] * 10), preset="laptop")])
+    assert judged.verdict == judged.corrected == "agrees"
     assert judged.p == pytest.approx(2 * 0.5**10)
 
 
@@ -324,9 +332,9 @@ def test_values_at_the_end_of_a_criterion_meet_it_also_in_holms_correction():
 def test_a_decided_claim_stays_decided_whatever_later_seeds_give(later):
     by_seed = {**results(0.1, 0.11, 0.09, 0.1, 0.12, 0.1, 0.1, 0.1, 0.1, 0.1), 7: {"a": later}}
     judged = judge(claim(), by_seed, preset="laptop", looks=(5, 10))
-    assert (judged.verdict, judged.look) == ("reproduced at laptop scale", 1)
+    assert (judged.verdict, judged.look) == ("agrees", 1)
     early = judge(claim(), {**by_seed, 3: {"a": later}}, preset="laptop", looks=(5, 10))
-    assert early.verdict == ("not reproduced" if later else "undecided")
+    assert early.verdict == ("disagrees" if later else "undecided")
 
 
 def test_claims_of_a_source_share_what_they_do_not_say():

@@ -173,7 +173,7 @@ def odd_trial(config: Odd, run: Run) -> Any:
 def test_an_odd_result_or_name_fails_its_trial_and_says_so(tmp_path, monkeypatch, files_forgotten, returns, message):
     monkeypatch.chdir(tmp_path)
     Path(os.fsdecode(b"undecodable-\xff.txt")).write_text("1")
-    presets = {name: Preset(seeds=1) for name in ("smoke", "laptop", "paper")}
+    presets = {name: Preset(seeds=1) for name in ("smoke", "laptop")}
     odd = Experiment("odd", "It is odd.", "None", Study(odd_trial, {"a": {}}), presets, (), lambda results: go.Figure())
     options = {"preset": "smoke", "jobs": 1, "runs": "runs", "progress": False, "returns": returns}
     (trial,) = engram.run(odd, **options).trials

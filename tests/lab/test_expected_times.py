@@ -28,7 +28,7 @@ experiment = Experiment(
     paper="none",
     figure=None,
     studies=Study(trial, {"known": {}, "none": {}, "new": {}}),
-    presets={size: Preset(seeds=1) for size in ("smoke", "laptop", "paper")},
+    presets={size: Preset(seeds=1) for size in ("smoke", "laptop")},
     claims=[],
 )
 '''

@@ -45,7 +45,7 @@ def trial(config: Config, run: Run) -> dict[str, float]:
     return {"size": float(net.weight.detach().norm()), "next": float(torch.rand((), generator=following))}
 
 
-presets = {name: Preset(seeds=1) for name in ("smoke", "laptop", "paper")}
+presets = {name: Preset(seeds=1) for name in ("smoke", "laptop")}
 two = Experiment("two", "Networks.", "None", Study(trial, {"a": {}}), presets, (), lambda results: go.Figure())
 
 

@@ -69,7 +69,7 @@ def cannot_draw(results: Results) -> go.Figure:
 
 
 arms = {"first": {}, "second": {}}
-presets = {name: Preset(1) for name in ("smoke", "laptop", "paper")}
+presets = {name: Preset(1) for name in ("smoke", "laptop")}
 
 
 def experiment(figure=lambda results: go.Figure()) -> Experiment:

@@ -65,7 +65,7 @@ def trial(config, run):
     return {**result, "parts": [float(part) for part in parts]}
 
 
-presets = {name: Preset(1, {"bits": 10, "hidden_size": 11, "episodes": 20}) for name in ("smoke", "laptop", "paper")}
+presets = {name: Preset(1, {"bits": 10, "hidden_size": 11, "episodes": 20}) for name in ("smoke", "laptop")}
 study = Study(trial, {"lstm": {"network": "lstm"}}, pattern_completion.Config)
 experiment = Experiment("mine", "It.", "None", study, presets, (), lambda results: None, uses=["constants.csv"])
 """,
@@ -89,7 +89,7 @@ def trial(config: Config, run):
     return {"value": sum(float(Path(path).read_text()) for path in paths)}
 
 
-presets = {name: Preset(1) for name in ("smoke", "laptop", "paper")}
+presets = {name: Preset(1) for name in ("smoke", "laptop")}
 arms = {"pieces": {}, "setting": {"path": str(HERE / ("read-" + "setting.csv"))}}
 experiment = Experiment("mine", "It.", "None", Study(trial, arms), presets, (), lambda results: None)
 """,
@@ -108,7 +108,7 @@ def trial(config: Config, run):
     return {"plugin": PLUGIN.VALUE}
 
 
-presets = {name: Preset(1) for name in ("smoke", "laptop", "paper")}
+presets = {name: Preset(1) for name in ("smoke", "laptop")}
 experiment = Experiment("mine", "It.", "None", Study(trial, {"dynamic": {}}), presets, (), lambda results: None)
 """,
 }

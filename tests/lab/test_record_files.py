@@ -39,7 +39,7 @@ def tosses() -> Experiment:
         about="Values are drawn.",
         paper="None",
         studies=Study(toss, {"far": {"mean": 50.0}, "near": {}}),
-        presets={"smoke": Preset(1), "laptop": Preset(6), "paper": Preset(5)},
+        presets={"smoke": Preset(1), "laptop": Preset(6)},
         claims=[],
         figure=lambda results: None,
         headline="value",

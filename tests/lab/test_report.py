@@ -60,9 +60,9 @@ def answer(toy, tmp_path, **options):
 
 def test_a_report_says_what_its_own_run_has_shown(toy, tmp_path):
     own = answer(toy, tmp_path / "whole", preset="laptop", episodes=60)
-    assert own == "In this run 1 of 2 claims reproduced. Met: it learns. Not met: it is perfect."
+    assert own == "In this run 1 of 2 claims hold. Met: it learns. Not met: it is perfect."
     part = answer(toy, tmp_path / "part", preset="laptop", arms=["momentum"])
-    assert part == "In this run 1 of 1 claims reproduced. Met: it learns."
+    assert part == "In this run 1 of 1 claims hold. Met: it learns."
     smoke = answer(toy, tmp_path / "smoke", preset="smoke")
     assert smoke == "Preset smoke shows that the code runs; it judges no claim. To judge them: engram run toy."
     broken = answer(toy, tmp_path / "broken", preset="smoke", arms=["momentum"], misbehave="raise")

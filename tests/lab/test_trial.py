@@ -39,15 +39,15 @@ def test_layers_of_changes_go_from_the_outside_to_the_inside():
     presets = {
         "smoke": Preset(1, {"size": 2, "slow": {"rate": 0.02}}),
         "laptop": Preset(1),
-        "paper": Preset(1, {"wide.size": 90}, arms=["plain", "wide"]),
+        "large": Preset(1, {"wide.size": 90}, arms=["plain", "wide"]),
     }
     made = Experiment("made", "It.", "None", Study(trial, arms), presets, (), lambda results: None)
     values = {preset: {arm: vars(of.config) for arm, of in made.arms(preset).items()} for preset in presets}
     assert values["laptop"]["wide"] == {"size": 9, "limit": 10, "rate": 0.1}
     assert [values["smoke"][arm]["size"] for arm in arms] == [2, 9, 2]
     assert values["smoke"]["slow"]["rate"] == 0.02
-    assert list(values["paper"]) == ["plain", "wide"]
-    assert values["paper"]["wide"]["limit"] == 91
+    assert list(values["large"]) == ["plain", "wide"]
+    assert values["large"]["wide"]["limit"] == 91
     changed = made.arms("laptop", {"size": 3, "wide": {"limit": 5}})
     assert [arm.config.size for arm in changed.values()] == [3, 9, 3]
     assert changed["wide"].config.limit == 5
@@ -59,16 +59,29 @@ def test_layers_of_changes_go_from_the_outside_to_the_inside():
     with pytest.raises(ValueError, match=r"rate = 0\.3: no arm .*: slow\.rate is"):
         made.changed("smoke", {"rate": 0.3}, ["slow"])
     assert made.changed("smoke", {"rate": 0.3}, ["slow", "plain"]) == {"rate": 0.3}
-    with pytest.raises(ValueError, match=r"arm = 'slow': preset 'paper' leaves it out, unlike smoke, laptop"):
-        made.changed("paper", {}, ["slow"])
+    with pytest.raises(ValueError, match=r"arm = 'slow': preset 'large' leaves it out, unlike smoke, laptop"):
+        made.changed("large", {}, ["slow"])
     only = {name: Preset(1) for name in presets}
     with pytest.raises(ValueError, match=r"rate = 0\.5: no arm of made depends on it: slow\.rate is 0\.01"):
         replace(made, studies=Study(trial, {"slow": {"rate": 0.01}}), presets=only).changed("laptop", {"rate": 0.5})
 
 
+def test_a_preset_called_published_says_where_its_settings_stand():
+    known = Experiment("made", "It.", "None", Study(trial, {"a": {}}), {"smoke": Preset(1), "laptop": Preset(1)}, (),
+                       lambda results: None)  # fmt: skip
+    said = {**known.presets, "published": Preset(1, published="table 2")}
+    assert replace(known, presets=said).presets["published"].published == "table 2"
+    with pytest.raises(ValueError, match=r"published = '' in preset 'published' of experiment 'made': expected where"):
+        replace(known, presets={**said, "published": Preset(1)})
+    with pytest.raises(ValueError, match="experiment 'made' lacks the preset laptop"):
+        replace(known, presets={"smoke": Preset(1)})
+    with pytest.raises(TypeError, match="published = True: expected the place of the settings, in words"):
+        Preset(1, published=True)
+
+
 def test_studies_have_settings_and_loops_of_their_own():
     studies = {"first": Study(trial, {"a": {}, "b": {"size": 7}}), "second": Study(trial, {"c": {}})}
-    presets = {name: Preset(1, {"first": {"size": 2}}) for name in ("smoke", "laptop", "paper")}
+    presets = {name: Preset(1, {"first": {"size": 2}}) for name in ("smoke", "laptop")}
     made = Experiment("made", "It.", "None", studies, presets, (), lambda results: None)
     assert {arm: of.config.size for arm, of in made.arms("smoke", {"second.size": 3}).items()} == {
         "a": 2,
@@ -90,7 +103,7 @@ def test_studies_have_settings_and_loops_of_their_own():
     ],
 )
 def test_no_name_of_an_experiment_is_an_option_of_every_run(studies, option):
-    presets = {name: Preset(1) for name in ("smoke", "laptop", "paper")}
+    presets = {name: Preset(1) for name in ("smoke", "laptop")}
     with pytest.raises(ValueError, match=f"'{option}' in experiment 'made' is an option of every run"):
         Experiment("made", "It.", "None", studies(), presets, (), lambda results: None)
     within = {"first": Study(lambda config, run: {}, {"a": {}}, Shadowing)}  # there it is --first.seeds

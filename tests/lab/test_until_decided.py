@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import pytest
 
 from engram.lab import Claim, Experiment, Preset, Run, Study, judge, load, metric, run, setting, settings
-from engram.lab.claim import adjust
+from engram.lab.correction import correct
 from engram.lab.inference import errors_at
 from engram.lab.record_files import as_record, as_text, from_record
 from engram.lab.report import write_report
@@ -37,7 +37,7 @@ def trial(config: Config, run: Run) -> dict[str, float]:
 
 
 def experiment(**arms):
-    presets = {"smoke": Preset(1), "laptop": Preset(3), "paper": Preset(3, looks=(3, 6))}
+    presets = {"smoke": Preset(1), "laptop": Preset(3), "large": Preset(3, looks=(3, 6))}
     claims = [Claim(f"{arm}-above", f"{arm} lies above", value(arm) >= 0.0) for arm in arms]
     return Experiment(
         "looks", "Values are drawn.", "", Study(trial, arms), presets, claims, lambda results: go.Figure()
@@ -78,7 +78,7 @@ def test_a_run_with_fixed_seeds_gives_its_trials_to_one_until_decided(tmp_path):
 
 
 def test_a_preset_has_looks_of_its_own(tmp_path):
-    results = run(experiment(none={}), preset="paper", runs=tmp_path, until_decided=True, progress=False, jobs=1)
+    results = run(experiment(none={}), preset="large", runs=tmp_path, until_decided=True, progress=False, jobs=1)
     assert len(results.trials) == 6
     assert results.claims()[0].confidence == pytest.approx(0.951)
 
@@ -103,7 +103,7 @@ def test_a_wrong_preset_is_named(preset, message):
     [
         ({"arms": ["sure", "unsure"]}, "unknown arm 'unsure' of looks; did you mean 'sure'"),
         ({"claimed": "unsure"}, "unknown arm 'unsure' of looks"),
-        ({"presets": ("labtop",)}, "presets of claim 'c' = 'labtop': expected one of 'smoke', 'laptop', 'paper'"),
+        ({"presets": ("labtop",)}, "presets of claim 'c' = 'labtop': expected one of 'smoke', 'laptop', 'large'"),
     ],
 )
 def test_an_arm_or_preset_that_is_unknown_is_named(changes, message):
@@ -191,8 +191,8 @@ def test_of_several_claims_one_is_wrong_one_time_in_twenty():
     for _ in range(REPETITIONS // 2):
         drawn = dict(zip(arms, rng.normal(size=(6, 40)), strict=True))
         results = {seed: {arm: {"value": drawn[arm][seed]} for arm in arms} for seed in range(40)}
-        judged = adjust([judge(claim, results, preset="laptop", looks=LOOKS) for claim in claims])
-        wrong += any(of_claim.adjusted != "undecided" for of_claim in judged)
+        judged = correct([judge(claim, results, preset="laptop", looks=LOOKS) for claim in claims])
+        wrong += any(of_claim.corrected != "undecided" for of_claim in judged)
     assert wrong / (REPETITIONS // 2) <= 0.05 + 3 * (0.05 * 0.95 / (REPETITIONS // 2)) ** 0.5
 
 

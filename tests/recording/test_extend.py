@@ -43,7 +43,7 @@ def tosses():
         about="Values are drawn.",
         paper="None",
         studies=Study(toss, {"far": {"mean": 50.0}, "near": {"mean": 0.1}}),
-        presets={"smoke": Preset(1), "laptop": Preset(5, looks=(5, 8)), "paper": Preset(5)},
+        presets={"smoke": Preset(1), "laptop": Preset(5, looks=(5, 8))},
         claims=[Claim(f"{arm}-above", f"{arm} lies above", metric("value")(arm) >= 0.0) for arm in ("far", "near")],
         figure=lambda results: None,
         headline="value",

@@ -64,7 +64,7 @@ def test_what_parts_reached_is_read_by_their_arms(tmp_path):
         about="Values are returned.",
         paper="None",
         studies=Study(trial, {"arm-a": {"value": 97.0}, "arm-b": {"value": 98.0}}),
-        presets={"smoke": Preset(1), "laptop": Preset(1), "paper": Preset(1)},
+        presets={"smoke": Preset(1), "laptop": Preset(1)},
         claims=[],
         figure=Grid([], title=""),
         headline="value",

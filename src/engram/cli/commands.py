@@ -69,13 +69,13 @@ class Run:
     """Run experiments and judge their claims.
 
     Every config field is an option too, as in `--episodes 100`; `engram run NAME --help` lists them. Exit codes: 0 no
-    claim failed, 1 a claim is not reproduced or fails, 2 bad usage or a failed trial, 130 interrupted.
+    claim failed, 1 a claim is not reproduced, disagrees or fails, 2 bad usage or a failed trial, 130 interrupted.
     """
 
     names: Names
     """Names of the experiments."""
     preset: str = "laptop"
-    """Size: smoke (seconds), laptop (minutes on 2 cores), paper (as published), or another of `engram show NAME`."""
+    """Size: smoke (seconds), laptop (minutes on 2 cores), or another that `engram show NAME` lists."""
     seeds: Count = None
     """How many seeds (default: the preset's)."""
     until_decided: Flag = False

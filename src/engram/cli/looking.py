@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
@@ -22,7 +22,7 @@ from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.output import Output, out, print_table
 from engram.distribution import REPAIR
 from engram.storage.files import CorruptFileError, read_sealed, runs_folder
-from engram.verdicts import counted
+from engram.verdicts import counted, recorded_verdicts
 
 GAP = 2  # spaces between columns
 LEAST_SUMMARY = 30  # columns for a summary on one line
@@ -75,7 +75,9 @@ def _maker(environment: str) -> Any:
 
 def _list_experiments(command: List) -> None:
     """List experiments, one per line; load only those that ran here or come from other packages."""
-    recorded = json.loads(resources.files("engram.experiments").joinpath("verdicts.json").read_text(encoding="utf-8"))
+    recorded: dict[str, dict[str, Counter[str]]] = {}
+    for (experiment, preset, _), judged in recorded_verdicts().items():
+        recorded.setdefault(experiment, {}).setdefault(preset, Counter())[judged.corrected] += 1
     root = runs_folder(command.runs)
     run_here = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
     console, rows = out(), []
@@ -94,7 +96,7 @@ def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping
     """Print experiments as a table: name, recorded verdicts by preset, last run here, summary.
 
     In a wide window an experiment has one line, and its summary is cut at a word. In a narrow one only the counts at
-    laptop scale are shown, without their words; the summary is wrapped, and the last run stands below it.
+    laptop size are shown, without their words; the summary is wrapped, and the last run stands below it.
     """
     columns = {"name": [name for name, *_ in experiments]}
     columns["claims"] = [
@@ -125,7 +127,7 @@ def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping
 
 def _short(verdicts: str) -> str:
     """Counted verdicts without the words that every row repeats."""
-    return re.sub(" claims (hold|reproduced)", "", verdicts).replace("no claim can be tested here", "none")
+    return re.sub(" claims hold", "", verdicts).replace("no claim can be tested here", "none")
 
 
 class _Ended(TypedDict):
@@ -154,6 +156,7 @@ def _last(name: str, root: Path) -> str:
 
 def show(command: Show) -> None:
     """Show an experiment: its presets, config fields and claims."""
+    from engram.lab.claim import OWNERS
     from engram.lab.experiment import find_experiment
     from engram.lab.monitor import duration
 
@@ -167,6 +170,9 @@ def show(command: Show) -> None:
         time = duration(experiment.expected_seconds(name))
         presets.append((name, str(preset.seeds), ", ".join(experiment.arms(name)), f"{time} on one core"))
     print_table(console, "Presets", ["preset", "seeds", "arms", "computing time"], presets)
+    for name, preset in experiment.presets.items():
+        if preset.published:
+            console.print(f"[dim]Published settings of {name}: {escape(preset.published)}.[/]")
     console.print()
     print_table(console, "Settings", *fields.rows(experiment))
     console.print("[dim]--ARM.setting VALUE changes a setting of a single arm.[/]\n")
@@ -176,8 +182,8 @@ def show(command: Show) -> None:
         (
             claim.id,
             escape(claim.statement),
-            f"{claim.criterion} ({claim.threshold}'s)",
-            ", ".join(claim.presets),
+            f"{claim.criterion} ({OWNERS[claim.threshold]})",
+            ", ".join(name for name in experiment.presets if claim.is_judged_at(name)),
             f">= {claim.seeds}",
         )
         for claim in experiment.claims

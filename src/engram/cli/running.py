@@ -150,6 +150,7 @@ def _row(judged: JudgedClaim) -> tuple[str, ...]:
         f"look {judged.look}" if judged.look else "",
         "" if math.isnan(judged.resolution) else f"resolves {judged.resolution:.2g}",
         judged.why,
+        f"counts as undecided, lacks about {judged.lacks} seeds" if judged.lacks else "",
     ]
     return (
         f"{escape(claim.statement)}\n[dim]{escape('; '.join(filter(None, details)))}[/]",
@@ -171,7 +172,7 @@ def _print_results(results: Results) -> None:
             rows += [("",) * 5] * bool(rows) + [(f"[italic]{escape(heading)}[/]", "", "", "", ""), *map(_row, group)]
         columns = ["claim", "criterion", "ours", "seeds", "verdict"]
         print_table(console, f"{results.experiment}, preset {results.preset}", columns, rows, spaced=True)
-        console.print(results.family(), soft_wrap=console.width >= LEAST)
+        console.print(results.correction(), soft_wrap=console.width >= LEAST)
     else:
         num_finished = sum(trial.state == "finished" for trial in results.trials)
         console.print(

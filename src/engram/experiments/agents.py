@@ -300,7 +300,7 @@ experiment = Experiment(
             arms=["bandit-random", "t-maze-lstm", "i-maze-mfec", "exchanged-tabular-q"],
         ),
         "laptop": Preset(seeds=5),
-        "paper": Preset(seeds=10, changes={"steps": 50_000}),
+        "large": Preset(seeds=10, changes={"steps": 50_000}),
     },
     claims=claims,
     figure=figure,

@@ -259,7 +259,7 @@ experiment = Experiment(
             arms=["random-hopfield", "families-pseudo-inverse", "noise-attention", "noise-cue"],
         ),
         "laptop": Preset(seeds=5),
-        "paper": Preset(seeds=10, changes={"units": 1000, "cues": 500}),
+        "large": Preset(seeds=10, changes={"units": 1000, "cues": 500}),
     },
     claims=claims,
     figure=Grid(panels, title="Capacity and noise tolerance of associative memories"),

@@ -78,7 +78,7 @@ presets = {
         | {"two-rooms": few, "two-rooms-uniform": few},
     ),
     "laptop": Preset(seeds=8, looks=(5, 10, 20, 40, 80)),
-    "paper": Preset(
+    "large": Preset(
         seeds=5,
         changes={"small": 150, "large": 150, "small_steps": 5000, "large_steps": 5000}
         | {"two-rooms": many, "two-rooms-uniform": many},

@@ -85,8 +85,10 @@ presets = {
         | {"epochs": 2, "batch_size": 20, "burn_in": 2},
     ),
     "laptop": Preset(seeds=8),
-    "paper": Preset(
+    "published": Preset(
         seeds=10,
+        published="the authors' notebook HebbGrad_Github.ipynb; its rates are of a loss summed over places and images, "
+        "ours are what a batch replaces, which is the same",
         changes={"images": "cifar10", "train_images": 50_000, "test_images": 10_000, "width": 1.0}
         | {"epochs": 20, "burn_in": 201, "lr_2": 0.0073, "lr_3": 0.004},
     ),
@@ -271,7 +273,7 @@ claims = [
     claim("headline", "With both remedies, a readout from layer 3 is as accurate on CIFAR-10's test images as "
         "published",
         top("pruned") >= 0.63, source="Miconi (2021), Table 1, at second hand; criterion: 64.55 % - 4 x 0.4 %",
-        published="64.55 % +- 0.4 (10 runs)", presets=("paper",)),
+        published="64.55 % +- 0.4 (10 runs)", threshold="paper", presets=("published",)),
 ]  # fmt: skip
 
 

@@ -144,7 +144,7 @@ presets = {
         | {arm: {"train_tasks": 2, "iterations": 10} for arm in arms},
     ),
     "laptop": Preset(seeds=5, looks=(5, 10)),
-    "paper": Preset(
+    "large": Preset(
         seeds=5,
         changes={"test_tasks": 92, "horizon": 100, "hidden_size": 100, "train_tasks": 1000}
         | {"iterations": 100_000, "lstm-each": {"iterations": 100_000}},

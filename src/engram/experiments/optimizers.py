@@ -310,7 +310,7 @@ experiment = Experiment(
             seeds=1, changes={"steps": 20}, arms=["bowl-SGD", "dense-Adam", "convolutional-fop", "plastic-Adam"]
         ),
         "laptop": Preset(seeds=5, looks=(5, 10, 20, 40, 80)),
-        "paper": Preset(seeds=10, changes={"steps": 3000}),
+        "large": Preset(seeds=10, changes={"steps": 3000}),
     },
     claims=claims,
     figure=Grid(panels, title="Losses of optimisers, each at its best rate"),

@@ -105,7 +105,7 @@ presets = {
         | {"nodes": 600, "rounds": 2, "proposals": 10, "clusters": 4},
     ),
     "laptop": Preset(seeds=4, looks=(5, 10, 20, 40, 80, 160, 320, 640)),
-    "paper": Preset(
+    "large": Preset(
         seeds=5,
         changes=published | {"epochs": 1000, "few-nodes": {"nodes": 100_000}, "many-nodes": {"nodes": 250_000}},
     ),

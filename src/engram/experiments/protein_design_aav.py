@@ -62,7 +62,7 @@ presets = {
         },
     ),
     "laptop": Preset(seeds=4),
-    "paper": Preset(
+    "large": Preset(
         seeds=5,
         changes={
             "judge_epochs": 2000,

@@ -103,7 +103,7 @@ presets = {
         seeds=1, changes={"networks": 3, "hidden": 16, "probes": 50, "goal": 0.3, "steps": 60, "looks": 30}
     ),
     "laptop": Preset(seeds=5, looks=(5, 10, 20, 40, 80)),
-    "paper": Preset(seeds=20, changes={"networks": 12}),
+    "large": Preset(seeds=20, changes={"networks": 12}),
 }
 
 

@@ -96,7 +96,7 @@ def _check_config(experiment: Experiment) -> None:
     seconds = experiment.expected_seconds("smoke")
     assert not seconds > SMOKE_SECONDS, f"its smoke preset would take {seconds:.0f} s, expected a few seconds"
     for (name, preset), claim in itertools.product(experiment.presets.items(), experiment.claims):
-        if name in claim.presets:
+        if claim.is_judged_at(name):
             assert preset.seeds >= claim.seeds, f"preset {name} has fewer seeds than claim {claim.id!r} needs"
     for name in experiment.presets:
         for arm in experiment.arms(name).values():

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, get_args
 
 from engram import checks
 from engram.errors import message_of
-from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, holm, p_value, successes_of
+from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, p_value, successes_of
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 from engram.verdicts import Verdict
 
-Threshold = Literal["paper", "laptop"]
+Threshold = Literal["paper", "ours"]
 Sameness = Literal["statistical", "numeric", "bitwise", "identity"]
-OWNERS = {"paper": "the paper's", "laptop": "our laptop design"}
+OWNERS = {"paper": "the paper's", "ours": "ours"}
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,10 @@ class Claim:
         condition: Our measure of it, computed from the results of one seed (comparisons of arms are paired by seed),
             and the criterion that it must meet, as in ``error("plastic") <= 0.04``.
         source: Where it is published.
-        published: The published figure or, if there is none, the published words. Empty if nothing was published; then
-            the claim *holds* or *fails* instead of being *reproduced* or not.
-        threshold: The origin of the criterion: the paper (``"paper"``), or our own design for laptop size
-            (``"laptop"``).
-        presets: The presets for which the claim is meaningful.
+        published: The published figure or, if there is none, the published words. Empty if nothing was published.
+        threshold: Whose criterion it is: the published statement or figure itself (``"paper"``), or our own, such as a
+            comparison with controls (``"ours"``).
+        presets: The presets at which it is judged (default: all but ``"smoke"``).
         seeds: The smallest number of seeds for a verdict; one seed is never enough.
         sameness: The values that have to meet the criterion. ``"statistical"``: the mean over seeds, with an interval
             that depends on the form of the measure (such as a ratio, or a share of trials). ``"numeric"``: the value
@@ -51,8 +50,8 @@ class Claim:
     condition: Condition
     source: str = ""
     published: str = ""
-    threshold: Threshold = "laptop"
-    presets: tuple[str, ...] = ("laptop", "paper")
+    threshold: Threshold = "ours"
+    presets: tuple[str, ...] = ()
     seeds: int = 3
     sameness: Sameness = "statistical"
     untestable: str = ""
@@ -80,11 +79,21 @@ class Claim:
         """The criterion that our value must meet."""
         return self.condition.criterion
 
-    def words(self, preset: str) -> tuple[Verdict, Verdict]:
-        """The verdicts at a preset if the criterion is met, and if it is not."""
+    def is_judged_at(self, preset: str) -> bool:
+        """Whether a preset of this name judges it."""
+        return preset in self.presets if self.presets else preset != "smoke"
+
+    def words(self, is_published: bool) -> tuple[Verdict, Verdict]:
+        """The verdicts if the criterion is met, and if it is not.
+
+        Args:
+            is_published: Whether the settings are the published ones.
+        """
         if not self.published:
             return "holds", "fails"
-        return "reproduced at laptop scale" if preset in ("smoke", "laptop") else "reproduced", "not reproduced"
+        if is_published and self.threshold == "paper":
+            return "reproduced", "not reproduced"
+        return "agrees", "disagrees"
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -124,8 +133,10 @@ class JudgedClaim:
         why: The reason, if the interval does not decide the verdict.
         resolution: Distance of our value from the threshold at which this number of seeds decides four times in five;
             NaN unless the claim is statistical.
-        p: The p-value of the threshold, over all looks; below 5 % if the interval decides; NaN if nothing was tested.
-        adjusted: The verdict after Holm's correction over all claims that were tested in the run.
+        p: The p-value of the threshold, over all looks that have been made; below 5 % if the interval decides; NaN if
+            nothing was tested.
+        corrected: The verdict that counts, corrected for many tests as ``engram.lab.correction`` says.
+        lacks: Estimated number of further seeds that the claim needs to count as its interval decides it; 0 if it does.
         look: The look, counted from 1, that decided it or is the last so far; 0 if all seeds are judged at once.
         confidence: Probability that the interval covers the truth.
         is_open: Whether further looks, with more seeds, may decide it.
@@ -140,7 +151,8 @@ class JudgedClaim:
     why: str = ""
     resolution: float = math.nan
     p: float = math.nan
-    adjusted: Verdict = "undecided"
+    corrected: Verdict = "undecided"
+    lacks: int = 0
     look: int = 0
     confidence: float = CONFIDENCE
     is_open: bool = False
@@ -211,6 +223,7 @@ def judge(
     results: Mapping[int, ResultsOfSeed],
     *,
     preset: str,
+    is_published: bool = False,
     seeds: int = 0,
     why_not: str = "",
     asked: Collection[str] = (),
@@ -218,14 +231,16 @@ def judge(
 ) -> JudgedClaim:
     """Judge a claim.
 
-    If the whole interval meets the criterion, the claim is *reproduced* (*at laptop scale*, if the preset is smaller
-    than what was published); if the whole interval violates it, the claim is *not reproduced*; otherwise it is
-    *undecided*. A claim about which nothing was published *holds* or *fails* instead.
+    The claim is decided if the whole interval meets the criterion, or the whole interval violates it; otherwise it is
+    *undecided*. At published settings, by the paper's own criterion, it is *reproduced* or *not reproduced*; with other
+    settings or a criterion of ours, our value *agrees* or *disagrees* with what was published. A claim about which
+    nothing was published *holds* or *fails*.
 
     Args:
         claim: The claim.
         results: The finished trials: seed -> arm -> result.
         preset: The preset that was run.
+        is_published: Whether its settings are the published ones.
         seeds: Number of seeds requested; if one of them is missing, nothing is decided, since the failed seeds may
             be the ones that matter.
         why_not: Why this run cannot decide the claim, if that is known beforehand.
@@ -253,16 +268,16 @@ def judge(
         stages = [stage for stage in complete_looks if claim.seeds <= stage[1] and values.keys() >= {*range(stage[1])}]
     estimated = interval(claim, values, trials)
     seeds_needed = max(claim.seeds, seeds)
-    holds, fails = claim.words(preset)
+    holds, fails = claim.words(is_published)
 
     def judged(verdict: Verdict, why: str = "", **of_look: Any) -> JudgedClaim:
         ours, low, high, resolution = estimated
-        return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, adjusted=verdict, **of_look)
+        return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, corrected=verdict, **of_look)
 
     if why_not or claim.untestable:
         return judged("not testable here", why_not or claim.untestable)
-    if preset not in claim.presets:
-        return judged("not testable here", f"needs preset {' or '.join(claim.presets)}")
+    if not claim.is_judged_at(preset):
+        return judged("not testable here", f"needs preset {' or '.join(claim.presets) or 'laptop'}")
     if not complete:
         is_waiting = set(claim.arms) <= set(asked)
         why = f"no seed has results of all its arms{' yet' if is_waiting else ''}: {', '.join(claim.arms)}"
@@ -285,18 +300,22 @@ def judge(
         )
     p, every_value = math.inf, values
     of_look: dict[str, Any] = {}
-    for look, count, allowed in stages:
+    for number, (look, count, allowed) in enumerate(stages):
         values = dict(list(every_value.items())[:count])
         estimated = interval(claim, values, trials, 1 - allowed)
         if not all(map(math.isfinite, values.values())):
             return judged(fails, "a seed's value is not finite", look=look, confidence=1 - allowed)
-        # Weighted by the error probability of each look, as Bonferroni's correction allows.
-        p = min(p, _p_value(claim, estimated.value, values, trials) * (1 - CONFIDENCE) / allowed)
+        p = min(p, _weighted(_p_value(claim, estimated.value, values, trials), allowed))
         of_look = {"p": min(p, 1.0) if p < math.inf else math.nan, "look": look, "confidence": 1 - allowed}
-        if claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high:
-            return judged(holds, **of_look)
-        if estimated.high < claim.criterion.low or claim.criterion.high < estimated.low:
-            return judged(fails, **of_look)
+        for verdict, is_so in (
+            (holds, claim.criterion.low <= estimated.low and estimated.high <= claim.criterion.high),
+            (fails, estimated.high < claim.criterion.low or claim.criterion.high < estimated.low),
+        ):
+            if is_so:
+                later = _later_p_values(
+                    claim, list(every_value.items()), trials, stages[number + 1 :], verdict == holds
+                )
+                return judged(verdict, **of_look | {"p": min([of_look["p"], *later])})
     if failure:
         return judged("undecided", failure, **of_look)
     is_open = 0 < look < len(looks)
@@ -307,6 +326,34 @@ def judge(
     enough = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
     advice = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""
     return judged("undecided", "the interval straddles the threshold" + advice, **of_look, is_open=is_open)
+
+
+def _weighted(p: float, allowed: float) -> float:
+    """The p-value of a look in units of the error over all looks, as Bonferroni's correction allows.
+
+    Args:
+        p: The p-value of the values at this look alone.
+        allowed: The probability of a false decision allowed at this look.
+    """
+    return p * (1 - CONFIDENCE) / allowed
+
+
+def _later_p_values(
+    claim: Claim,
+    values: Sequence[tuple[int, float]],
+    trials: Mapping[int, int],
+    stages: Sequence[tuple[int, int, float]],
+    is_met: bool,
+) -> list[float]:
+    """The p-values of looks after the one that decided, as far as their values lie on the same side."""
+    p_values = []
+    for _, count, allowed in stages:
+        by_seed = dict(values[:count])
+        if all(map(math.isfinite, by_seed.values())):
+            ours = interval(claim, by_seed, trials, 1 - allowed).value
+            if (claim.criterion.low <= ours <= claim.criterion.high) == is_met:
+                p_values.append(_weighted(_p_value(claim, ours, by_seed, trials), allowed))
+    return p_values
 
 
 def _form(claim: Claim, values: Sequence[float]) -> Form:
@@ -349,14 +396,3 @@ def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of:
     if ours < claim.criterion.low:
         return low
     return high if ours > claim.criterion.high else max(low, high)
-
-
-def adjust(claims: Sequence[JudgedClaim]) -> list[JudgedClaim]:
-    """The judged claims of one run with their verdicts after Holm's correction over all tests."""
-    tested = [judged for judged in claims if not math.isnan(judged.p)]
-    adjusted_p = dict(zip((judged.claim.id for judged in tested), holm([judged.p for judged in tested]), strict=True))
-    undecided: Verdict = "undecided"
-    return [
-        replace(judged, adjusted=undecided) if adjusted_p.get(judged.claim.id, 0.0) > 1 - CONFIDENCE else judged
-        for judged in claims
-    ]

@@ -88,9 +88,11 @@ class Preset:
         changes: The settings that it changes, of all arms or of single ones.
         arms: Its arms (default: all).
         looks: The numbers of seeds after which a run until decided judges the claims.
+        published: Where each of its settings stands, in the paper or in the authors' code, if all of them do; empty if
+            one of them is ours, or the data are not the paper's.
 
     Raises:
-        TypeError: ``arms`` is a single string, or a number of seeds is not an integer.
+        TypeError: ``arms`` is a single string, ``published`` is none, or a number of seeds is not an integer.
         ValueError: A number of seeds is not positive, or the looks do not rise or are too many.
     """
 
@@ -98,9 +100,12 @@ class Preset:
     changes: Changes = field(default_factory=dict)
     arms: Sequence[str] | None = None
     looks: Sequence[int] = (5, 10, 20, 40)
+    published: str = ""
 
     def __post_init__(self) -> None:
         checks.size("seeds", self.seeds)
+        if not isinstance(self.published, str):
+            raise TypeError(f"published = {checks.shown(self.published)}: expected the place of the settings, in words")
         if isinstance(self.arms, str):
             raise TypeError(f"arms = {self.arms!r}: expected a list of names")
         if not isinstance(self.looks, Sequence):
@@ -195,8 +200,8 @@ class Experiment:
         about: The documentation of its module, whose first sentence says what the experiment tests.
         paper: Authors, title, venue, year.
         studies: The studies: one, or several by name.
-        presets: ``"smoke"`` (seconds), ``"laptop"`` (minutes on 2 cores) and ``"paper"`` (as published); any other runs
-            a part of the published experiments at published size.
+        presets: ``"smoke"`` (seconds) and ``"laptop"`` (minutes on 2 cores). A larger one is called ``"published"`` if
+            it says where all of its settings stand, and else ``"large"``.
         claims: The published statements, with criteria.
         figure: The experiment's own figure of its results.
         threads: Threads of one trial; fixed, because the order of summation affects rounding.
@@ -213,7 +218,8 @@ class Experiment:
     Raises:
         TypeError: ``revision`` is not an integer.
         ValueError: ``revision`` is below 1, a used file does not exist, a preset is missing, a name cannot name a
-            folder or is an option of every run, two arms or claims have the same name, a preset changes an unknown
+            folder or is an option of every run, a preset called published does not say where its settings stand, two
+            arms or claims have the same name, a preset changes an unknown
             setting or lists an unknown arm, a claim names an unknown preset or reads an arm that is unknown or that its
             preset lacks, or the answer cites an unknown claim.
     """
@@ -240,9 +246,12 @@ class Experiment:
         for path in self.files():
             if not path.exists():
                 raise ValueError(f"uses = {str(path)!r} in experiment {self.name!r}: expected a file or a folder")
-        missing_presets = {"smoke", "laptop", "paper"} - set(self.presets)
+        missing_presets = {"smoke", "laptop"} - set(self.presets)
         if missing_presets:
             raise ValueError(f"experiment {self.name!r} lacks the preset {', '.join(sorted(missing_presets))}")
+        if "published" in self.presets and not self.presets["published"].published:
+            expected = "where its settings stand in the paper or in the authors' code; if one does not, call it large"
+            raise ValueError(f"published = '' in preset 'published' of experiment {self.name!r}: expected {expected}")
         names = [self.name, *self._all_arms()]
         ids = [claim.id for claim in self.claims]
         for name in [*names, *ids]:
@@ -264,7 +273,7 @@ class Experiment:
                 self.study_of(arm)
             arms = self.arms(preset)
             for claim in self.claims:
-                if preset != "smoke" and preset in claim.presets and not set(claim.arms) <= set(arms):
+                if preset != "smoke" and claim.is_judged_at(preset) and not set(claim.arms) <= set(arms):
                     raise ValueError(f"claim {claim.id!r} reads arms that preset {preset!r} lacks: {claim.arms}")
         for name, study in self.by_name.items():
             tops = [name] if name else [field.partition(".")[0] for field in configs.fields(study.settings)]

@@ -1,4 +1,4 @@
-"""Inference from few seeds: confidence intervals, tests of a threshold, sequential looks, and Holm's correction."""
+"""Inference from few seeds: confidence intervals, tests of a threshold, and sequential looks."""
 
 from __future__ import annotations
 
@@ -124,23 +124,6 @@ def errors_at(looks: int) -> list[float]:
         [0.001, 0.001, 0.048]
     """
     return [INTERIM_ERROR] * (looks - 1) + [round(1 - CONFIDENCE - INTERIM_ERROR * (looks - 1), 9)]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several tests, adjusted by Holm's method, which controls the family-wise error rate.
-
-    The k-th smallest of m p-values is multiplied by m - k + 1, and raised to the one before if that is larger (Holm,
-    1979).
-
-    Examples:
-        >>> holm([0.04, 0.01, 0.03])
-        [0.06, 0.03, 0.06]
-    """
-    order = np.argsort(p_values, kind="stable")
-    raised = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
-    return adjusted.tolist()
 
 
 def _logarithmic(values: Sequence[float], form: Form) -> bool:

@@ -29,9 +29,10 @@ from engram.storage.files import CorruptFileError, writing
 
 COLORS = {
     "reproduced": "green",
-    "reproduced at laptop scale": "green",
+    "agrees": "green",
     "holds": "green",
     "not reproduced": "red",
+    "disagrees": "red",
     "fails": "red",
     "undecided": "yellow",
     "identity": "cyan",
@@ -66,7 +67,7 @@ def run(
 
     Args:
         experiment: The experiment, or its name in the registry.
-        preset: ``"smoke"``, ``"laptop"`` or ``"paper"``.
+        preset: ``"smoke"``, ``"laptop"``, or another one of the experiment, such as ``"published"`` or ``"large"``.
         seeds: Number of seeds (default: the preset's).
         arms: Only these arms (default: all).
         jobs: Number of trials at once (default: as many as fit on the cores, if workers are worth starting); 1: all
@@ -244,7 +245,14 @@ class Announcer:
         for claim in list(self._waiting):
             if all(self._finished_counts[arm] == seeds for arm in claim.arms):
                 self._waiting.remove(claim)
-                judged = judge_claim(claim, self._results, preset=request.preset, seeds=seeds, looks=request.looks)
+                judged = judge_claim(
+                    claim,
+                    self._results,
+                    preset=request.preset,
+                    is_published=bool(request.experiment.presets[request.preset].published),
+                    seeds=seeds,
+                    looks=request.looks,
+                )
                 lines += [] if judged.is_open else [verdict_line(judged)]
         return lines
 

@@ -105,7 +105,7 @@ class Request:
     @property
     def claims(self) -> list[Claim]:
         """The claims that the run judges."""
-        return [] if self.changed else [claim for claim in self.experiment.claims if self.preset in claim.presets]
+        return [] if self.changed else [claim for claim in self.experiment.claims if claim.is_judged_at(self.preset)]
 
     @property
     def root(self) -> Path:

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from engram import checks
 from engram.lab import config as configs
+from engram.lab.correction import recorded_family
 from engram.lab.experiment import Experiment, find_experiment
 from engram.lab.last_run import COLUMNS, configs_of, results_from
 from engram.lab.metrics import windows
@@ -87,7 +88,7 @@ def recorded(experiment: str | Experiment, preset: str = "laptop") -> Results:
 
     Examples:
         >>> recorded("pattern-completion").claims()[0].verdict
-        'reproduced at laptop scale'
+        'agrees'
     """
     experiment = find_experiment(experiment)
     checks.choice("preset", preset, experiment.presets)
@@ -195,7 +196,8 @@ def from_record(experiment: Experiment, record: Record, curves: bytes) -> Result
     metrics = metrics.select(*(pl.col(name).cast(kind) for name, kind in COLUMNS.items() if name != "value"), text)
     trials = [trial for arm, stored in record["arms"].items() for trial in _trials(arm, stored)]
     metrics = metrics.with_columns(pl.col("value").cast(pl.Float64)).select(*COLUMNS)
-    return replace(results_from(experiment, _stored(record), trials, metrics), is_recorded=True)
+    family = recorded_family(next(iter(experiment.by_name.values())).trial.__module__)
+    return replace(results_from(experiment, _stored(record), trials, metrics), is_recorded=True, family=family)
 
 
 def read_curves(path: Path, record: Record) -> bytes:

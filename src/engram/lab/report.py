@@ -124,14 +124,14 @@ def section(experiment: Experiment, results: Results, *, curves: bool = True) ->
     absent = [name for name in arms if name not in results.arms]
     lacks = [f"without {', '.join(absent)}"] * bool(absent)
     lacks += [f"its {name} cannot be drawn ({problem})" for name, problem in broken.items()]
-    counts: Counter[str] = Counter(judged.verdict for judged in claims)
+    counts: Counter[str] = Counter(judged.corrected for judged in claims)
     options = "" if results.preset == "laptop" else f" --preset {results.preset}"
     options += " --until-decided" if results.looks else ""
     return {
         "results": results,
         "experiment": experiment,
         "answer": _answer(experiment, results, claims),
-        "refuted": [judged.claim for judged in claims if judged.verdict in BAD],
+        "refuted": [judged.claim for judged in claims if judged.corrected in BAD],
         "missing": ", ".join(lacks),
         "figure": "" if main_figure is None else plot(main_figure),
         "counted": counted(counts),
@@ -155,7 +155,7 @@ def _group(
     """The content on one study: its claims, figure, learning curves by metric, and settings."""
     study = experiment.by_name[name]
     own_claims = [judged for judged in claims if judged.claim in experiment.claims_of(name)]
-    counts: Counter[str] = Counter(judged.verdict for judged in own_claims)
+    counts: Counter[str] = Counter(judged.corrected for judged in own_claims)
     curves: dict[str, list[str]] = {}
     for key, figure in figures.items():
         if key.startswith("curves-") and figure.data and figure.data[0].legendgroup in study.table:
@@ -222,13 +222,13 @@ def _answer(experiment: Experiment, results: Results, claims: Sequence[JudgedCla
             f"Preset {escape(results.preset)} shows that the code runs; it judges no claim. "
             f"To judge them: <code>engram run {experiment.name}</code>."
         )
-    sentences = [f"In this run {counted(Counter(judged.verdict for judged in claims))}."]
+    sentences = [f"In this run {counted(Counter(judged.corrected for judged in claims))}."]
     for title, verdicts in (("Met", GOOD), ("Not met", BAD), ("Undecided", ("undecided",))):
         statements = [
             f'<a href="#claim-{experiment.name}-{judged.claim.id}">'
             f"{escape(judged.claim.statement[:1].lower() + judged.claim.statement[1:], quote=False)}</a>"
             for judged in claims
-            if judged.verdict in verdicts
+            if judged.corrected in verdicts
         ]
         more = f", and {len(statements) - LISTED} more" if len(statements) > LISTED else ""
         sentences += [f"{title}: {'; '.join(statements[:LISTED])}{more}."] if statements else []

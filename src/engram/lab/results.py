@@ -17,8 +17,9 @@ from torch import Tensor
 
 from engram import checks
 from engram.lab.choice import Choice, at_ends
-from engram.lab.claim import Claim, JudgedClaim, adjust, as_html, judge
+from engram.lab.claim import Claim, JudgedClaim, as_html, judge
 from engram.lab.config import to_dict
+from engram.lab.correction import Family, correct, family_of
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import set_state
 from engram.storage.files import finite_or_none
@@ -119,7 +120,9 @@ class Results:
         environment: Versions and hardware of the trials; where they differ, all values that occur.
         looks: The numbers of seeds at which a run until decided judges the claims; otherwise empty.
         reused: How many trials were taken although something has changed since they were made, by what has.
+        is_published: Whether the settings of the preset are the published ones.
         is_recorded: Whether it is the run whose record ships with the experiment.
+        family: The tests over which the verdicts are corrected, as those of all records (default: those of this run).
     """
 
     experiment: str
@@ -134,7 +137,9 @@ class Results:
     environment: Mapping[str, Any]
     looks: Sequence[int] = ()
     reused: Mapping[str, int] = field(default_factory=dict)
+    is_published: bool = False
     is_recorded: bool = False
+    family: Family | None = None
 
     def __repr__(self) -> str:
         num_finished = sum(trial.state == "finished" for trial in self.trials)
@@ -229,34 +234,39 @@ class Results:
             return f"{preset}: {states.count('finished')} of {len(states)} trials done"
         if self.changed or not self.judges:
             return f"{preset}: runs"  # this preset says nothing about the claims
-        return f"{preset}: {counted(Counter(judged.verdict for judged in self.claims()))}"
+        return f"{preset}: {counted(Counter(judged.corrected for judged in self.claims()))}"
 
     @property
     def judges(self) -> bool:
         """Whether any claim is judged at this preset; smoke only shows that the code runs."""
-        return any(self.preset in claim.presets for claim in self.claimed)
+        return any(claim.is_judged_at(self.preset) for claim in self.claimed)
 
     def claims(self) -> list[JudgedClaim]:
         """Judge every claim of the experiment."""
         changes = ", ".join(f"{name} = {value!r}" for name, value in self.changed.items())
         why_not = f"the config is not the preset's: {changes}" if changes else ""
         run: dict[str, Any] = {"preset": self.preset, "why_not": why_not, "asked": self.arms, "looks": self.looks}
+        run["is_published"] = self.is_published
         run["seeds"] = 0 if self.looks else self.seeds  # each look needs all of its seeds anyway
         by_seed = self.by_seed
-        return adjust([judge(claim, by_seed, **run) for claim in self.claimed])
+        return correct([judge(claim, by_seed, **run) for claim in self.claimed], self.looks, self.family)
 
-    def family(self) -> str:
-        """A sentence on the verdicts that remain after Holm's correction over all tested claims."""
+    def correction(self) -> str:
+        """A sentence on the verdicts that count, of claims that were corrected for many tests."""
         claims = self.claims()
-        tests = sum(not math.isnan(judged.p) for judged in claims)
-        undecided_ids = [judged.claim.id for judged in claims if judged.adjusted != judged.verdict]
-        if tests < 2:
+        family = family_of([judged.p for judged in claims]) if self.family is None else self.family
+        if family.tests < 2:
             return ""
-        effect = f"leaves undecided: {', '.join(undecided_ids)}" if undecided_ids else "leaves all verdicts as they are"
-        return f"Holm's correction over {tests} tests (one false verdict in any of them: 5 %) {effect}."
+        whose = "this run" if self.family is None else "all records"
+        short = [f"{judged.claim.id} (lacks about {judged.lacks} seeds)" for judged in claims if judged.lacks]
+        effect = f"counts as undecided: {', '.join(short)}" if short else "leaves all verdicts as they are"
+        return (
+            f"The correction over {family.tests} tests of {whose} (at most 5 % of what is decided is expected to be "
+            f"false; Benjamini and Hochberg) {effect}."
+        )
 
     def exit_code(self) -> int:
-        """The exit code: 0 if no claim failed, 1 if one is *not reproduced* or *fails*, 2 if a trial failed."""
+        """The exit code: 1 if a claim is *not reproduced*, *disagrees* or *fails*, 2 if a trial failed, else 0."""
         if any(trial.state == "failed" for trial in self.trials):
             return EXIT_FAILURE
         return EXIT_CLAIM if any(judged.verdict in BAD for judged in self.claims()) else EXIT_HOLDS
@@ -275,7 +285,10 @@ class Results:
                     **{name: getattr(judged.claim, name) for name in ("id", "statement", "published", "threshold")},
                     "criterion": str(judged.claim.criterion),
                     **{name: getattr(judged, name) for name in ("ours", "low", "high", "resolution", "p")},
-                    **{name: getattr(judged, name) for name in ("verdict", "adjusted", "why", "look", "confidence")},
+                    **{
+                        name: getattr(judged, name)
+                        for name in ("verdict", "corrected", "lacks", "why", "look", "confidence")
+                    },
                     "seeds": len(judged.values),
                     "caveats": "; ".join(self.caveats(judged.claim)),
                 }

@@ -86,7 +86,7 @@ def sweep(
         experiment: The experiment, or its name in the registry.
         samples: Number of settings to draw at random, always the same ones, instead of a grid of all combinations.
         metric: The result that the figure shows (default: the experiment's headline, or the first).
-        preset: ``"smoke"``, ``"laptop"`` or ``"paper"``, for the other fields.
+        preset: The preset, as in ``run``, for the other fields.
         seeds: Number of seeds.
         first_seed: The first of them.
         arms: Only these arms (default: all).

@@ -1,4 +1,4 @@
-"""Extends the record of an experiment by the next looks of its open claims, without repeating the earlier looks.
+"""Extends the record of an experiment by further looks at its open claims, without repeating the earlier ones.
 
 One trial of every arm that an open claim reads is repeated first. If it gives the numbers of the record, the seeds of
 the next look are run and added. On another kind of processor or with other versions the last digits may differ.
@@ -64,7 +64,11 @@ def extended(
     is_checked = False
     results = replace(results, looks=looks_of(results, experiment))
     for look in results.looks:
-        arms = list(dict.fromkeys(arm for judged in results.claims() if judged.is_open for arm in judged.claim.arms))
+        arms = list(
+            dict.fromkeys(
+                arm for judged in results.claims() if judged.is_open or judged.lacks for arm in judged.claim.arms
+            )
+        )
         missing: dict[range, list[str]] = {}  # the arms by the seeds that the record lacks up to this look
         for arm in arms:
             if (stored := len(results.values(arm))) < look:

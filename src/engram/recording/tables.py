@@ -1,6 +1,6 @@
 """The tables that are generated from the records of engram's own experiments, in a checkout of its repository.
 
-These are the README's table, the counts of verdicts that ``engram list`` shows, the seconds by which the time of a run
+These are the README's table, the verdicts that ``engram list`` counts, the seconds by which the time of a run
 is expected, and the verdicts of each released version.
 """
 
@@ -13,16 +13,18 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import engram
 from engram import registry
+from engram.lab import correction
 from engram.lab.claim import OWNERS
 from engram.lab.experiment import Experiment, scale
 from engram.lab.monitor import duration
 from engram.lab.record_files import Record, as_text, from_record, is_current, read_curves
 from engram.lab.results import Results
 from engram.storage.files import read_json, write_atomic, write_json
-from engram.verdicts import counted
+from engram.verdicts import counted, stored
 
 ROOT = Path(__file__).parents[3]
 RECORDS = ROOT / "results"
@@ -80,7 +82,8 @@ def claims_table(results: Results) -> str:
         resolved = "" if math.isnan(judged.resolution) else f", {judged.resolution:.2g}"
         at_look = f", look {judged.look}" if judged.look else ""
         why = "; ".join([judged.why] * bool(judged.why) + results.caveats(claim))
-        verdict = f"**{judged.verdict}**" + (f" ({why})" if why else "")
+        why += f"; counts as undecided, lacks about {judged.lacks} seeds" if judged.lacks else ""
+        verdict = f"**{judged.verdict}**" + (f" ({why.removeprefix('; ')})" if why else "")
         rows.append(
             f"| {claim.statement} | {published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "
             f"| {len(judged.values)}{at_look}{resolved} | {verdict} |"
@@ -94,18 +97,18 @@ def claims_table(results: Results) -> str:
         f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
         f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing time on one "
         "core. The distance is how far from the criterion our value must lie for this number of seeds to decide four "
-        "times in five. " + results.family(),
+        "times in five. " + results.correction(),
     ]
     return "\n".join(rows)
 
 
 def summary_table() -> str:
     """Every experiment of the registry with its verdicts, as a Markdown table."""
-    rows = ["| Experiment | What it tests | Verdicts on its claims at laptop scale |", "|---|---|---|"]
+    rows = ["| Experiment | What it tests | Verdicts on its claims at laptop size |", "|---|---|---|"]
     for name in registry.experiments():
         cells = []
         for preset, results in recorded(name).items():
-            count = counted(Counter(judged.verdict for judged in results.claims()))
+            count = counted(Counter(judged.corrected for judged in results.claims()))
             cells.append(count if preset == PRESET else f"preset {preset}: {count}")
         link = f"[{name}](results/{path_of(name).name})" if cells else name
         summary = registry.get("experiments", name).summary
@@ -138,18 +141,35 @@ def with_block(text: str, block: str) -> str:
     return replaced
 
 
-def verdicts() -> dict[str, dict[str, dict[str, int]]]:
-    """How many claims of each experiment have each verdict, by recorded preset: what `engram list` shows."""
+def verdicts() -> dict[str, Any]:
+    """The verdict on each claim of each record, and the seeds that those lack which are undecided once corrected.
+
+    The correction is over the tests of all records.
+    """
+    runs = {name: recorded(name) for name in registry.experiments()}
+    claims = {name: {preset: run.claims() for preset, run in of_preset.items()} for name, of_preset in runs.items()}
+    everything = [judged for of_preset in claims.values() for of_run in of_preset.values() for judged in of_run]
+    family = correction.family_of([judged.p for judged in everything])
+    short: dict[str, dict[str, dict[str, int]]] = {}
+    for name, of_preset in claims.items():
+        for preset, of_run in of_preset.items():
+            for judged in correction.correct(of_run, runs[name][preset].looks, family):
+                if judged.lacks:
+                    short.setdefault(name, {}).setdefault(preset, {})[judged.claim.id] = judged.lacks
     return {
-        name: {
-            preset: dict(Counter(judged.verdict for judged in run.claims())) for preset, run in recorded(name).items()
-        }
-        for name in registry.experiments()
+        **family._asdict(),
+        "short": short,
+        "verdicts": {
+            name: {
+                preset: {judged.claim.id: judged.verdict for judged in of_run} for preset, of_run in of_preset.items()
+            }
+            for name, of_preset in claims.items()
+        },
     }
 
 
 def verdicts_by_claim() -> dict[str, dict[str, str]]:
-    """The verdict on each claim of each experiment at laptop scale."""
+    """The verdict on each claim of each experiment at laptop size."""
     runs = {name: of_preset[PRESET] for name in registry.experiments() if PRESET in (of_preset := recorded(name))}
     return {name: {judged.claim.id: judged.verdict for judged in run.claims()} for name, run in runs.items()}
 
@@ -194,6 +214,8 @@ def write() -> None:
     """Write the tables."""
     recorded.cache_clear()
     write_json(VERDICTS, verdicts())
+    stored.cache_clear()  # and what was corrected by it
+    recorded.cache_clear()
     write_atomic(SECONDS, as_text(seconds()).encode())
     write_atomic(README, with_block(README.read_text(encoding="utf-8"), readme_block()).encode())
 

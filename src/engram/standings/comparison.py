@@ -57,7 +57,7 @@ def compare(
         until_decided: Evaluate after 5, 10, 20 and 40 seeds instead, until it is decided for every other candidate
             whether yours is better, worse or equally good; the error probabilities of all looks add up to 5 %.
         fresh: Run the registered candidates here too, instead of using their records.
-        preset: ``"laptop"``, ``"smoke"`` or ``"paper"``, as for the experiments.
+        preset: ``"laptop"``, ``"smoke"``, or another one that all compared experiments have.
         jobs: Number of trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``); comparisons use its subfolder ``compare``.
         progress: Show the progress on the standard error stream.

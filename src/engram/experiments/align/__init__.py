@@ -48,7 +48,7 @@ presets = {
         arms=arms_with(8),
     ),
     "laptop": Preset(seeds=10, arms=arms_with(16, 128), looks=(5, 10, 20, 40, 80)),
-    "paper": Preset(
+    "large": Preset(
         seeds=10,
         changes={
             "digits": {"widths": (8, 16, 32, 64, 128, 256, 512), "epochs": 100},

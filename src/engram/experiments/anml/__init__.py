@@ -120,8 +120,9 @@ presets = {
         | {"lengths": (3, 5), "judged": 3, "lrs": (1e-3,)},
     ),
     "laptop": Preset(seeds=5, looks=(5, 10), changes=TUNED),
-    "paper": Preset(
+    "published": Preset(
         seeds=10,
+        published="README, sampler and model of the authors' code, and the paper by reading notes",
         changes={
             "characters": "omniglot",
             "channels": 256,

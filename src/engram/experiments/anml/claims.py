@@ -41,7 +41,7 @@ def both(
     of_50 = of if at_50 is None else {"source": REPLICATIONS}
     return [
         paper(name, statement, laptop, presets=("laptop",), published=at_50 or published, **of_50),
-        paper(f"{name}-at-600-classes", statement, at_600, presets=("paper",), published=published, **of),
+        paper(f"{name}-at-600-classes", statement, at_600, presets=("published",), published=published, **of),
     ]
 
 

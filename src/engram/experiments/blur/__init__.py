@@ -36,7 +36,7 @@ presets = {
         },
     ),
     "laptop": Preset(seeds=12, looks=(12, 20, 40)),
-    "paper": Preset(
+    "large": Preset(
         seeds=6,
         changes={
             "planar": {"generations": 400, "size": 80, "restarts": 8, "batch": 128, "meta_steps": 10_000}

@@ -105,11 +105,6 @@ presets = {
         ],
     ),
     "laptop": Preset(seeds=10, looks=(5, 10, 20, 40, 80)),
-    "paper": Preset(
-        seeds=10,
-        changes={"units": 256, "features": 64, "train_images": TRAINED, "steps": 1000}
-        | {"sequences": 5, "bodies": 40, "meta_updates": 2000},
-    ),
 }
 
 

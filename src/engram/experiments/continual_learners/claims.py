@@ -21,7 +21,7 @@ RECURRENT = (
     ("plastic-lstm", "A plastic LSTM", "lstm"),
 )
 CRITERION = "criterion ours"
-ours = claims_from(CRITERION, presets=("laptop",))
+ours = claims_from(CRITERION)
 relative, output, probe, new = map(metric, ("relative_forgetting", "output_old", "probe_old", "probe_new"))
 new_output = metric("output_new")
 outputs_lost, features_lost = metric("output_forgetting"), metric("representational_forgetting")

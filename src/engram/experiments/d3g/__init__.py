@@ -42,7 +42,7 @@ presets = {
         },
     ),
     "laptop": Preset(seeds=10),
-    "paper": Preset(
+    "large": Preset(
         seeds=10,
         changes={
             "pendulum": {**wide, "episodes": 5000, "random_steps": 10_000, "look_every": 25},

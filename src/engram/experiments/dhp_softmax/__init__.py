@@ -83,7 +83,7 @@ presets = {
         | {arm: {"units": 8, "epochs": 1, "train_images": 200} for arm in of_permuted},
     ),
     "laptop": Preset(seeds=10),
-    "paper": Preset(
+    "large": Preset(
         seeds=10,
         changes={"sequence": whole_data_set, "exactness": whole_data_set}
         | {arm: {"train_images": 60_000} for arm in of_permuted},

@@ -86,7 +86,7 @@ presets = {
         | {arm: {"steps": 4, "checks": 2} for arm, changes in arms.items() if "steps" in changes},
     ),
     "laptop": Preset(seeds=3, looks=(5, 10, 20, 40)),
-    "paper": Preset(
+    "large": Preset(
         seeds=3,
         changes={
             "drawing": {"size": 32, "width": 64, "steps": 20_000, "noise_steps": 1000, "samples": 50}

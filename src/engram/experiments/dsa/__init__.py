@@ -72,7 +72,7 @@ presets = {
             "flip-flop": {"models": 2, "units": 64, "steps": 50, "batch": 32, "updates": 800, "learning_rate": 5e-3}
         },
     ),
-    "paper": Preset(seeds=10, changes={"same-geometry": {"models": 100}}),
+    "large": Preset(seeds=10, changes={"same-geometry": {"models": 100}}),
 }
 
 

@@ -81,7 +81,9 @@ presets = {
         arms=["cartpole-100-lru", "cartpole-100-dkm", "four-room-dkm-author", "stream-dkm", "cartpole-nec-dkm"],
     ),
     "laptop": Preset(seeds=10, arms=[*agents, *streams, "look-up"], looks=(5, 10, 20, 40, 80, 160, 320)),
-    "paper": Preset(seeds=3, arms=list(atari)),
+    "published": Preset(
+        seeds=3, arms=list(atari), published="the authors' code: main.py, and the scripts mfec.sh and nec.sh for Atari"
+    ),
 }
 
 

@@ -43,6 +43,7 @@ evolving = {
 }
 studies = {"evolution": Study(evolution.trial, evolving), "gru": Study(gru.trial, {"gru": {}})}
 small = {"population": 4, "generations": 4, "trials": 64, "scored": 4, "units": 12, "dt": 60.0, "test_lives": 2}
+OF_EVOLUTION = "the authors' code, code.py, for evolution; the GRU is a baseline of ours"
 published = {"population": 500, "generations": 1000, "trials": 400, "scored": 100, "units": 70, "dt": 20.0}
 accelerated = ("first-rung", "evolved", "no-plasticity", "gru")
 presets = {
@@ -54,9 +55,12 @@ presets = {
     ),
     "laptop": Preset(seeds=5, arms=accelerated, looks=(5, 10)),
     # Half an hour of one core per seed, which is for the evolved networks.
-    "hour": Preset(seeds=3, changes={"evolution": published}, arms=("evolved", "gru"), looks=(3, 5)),
-    "paper": Preset(
+    "hour": Preset(
+        seeds=3, changes={"evolution": published}, arms=("evolved", "gru"), looks=(3, 5), published=OF_EVOLUTION
+    ),
+    "published": Preset(
         seeds=3,
+        published=OF_EVOLUTION,
         changes={"evolution": published, "gru": {"iterations": 20_000, "tried": 2000}},
         arms=("evolved", "no-plasticity", "withhold-nand", "gru"),
     ),

@@ -50,7 +50,7 @@ presets = {
         ],
     ),
     "laptop": Preset(seeds=10),
-    "paper": Preset(
+    "large": Preset(
         seeds=10,
         changes={f"{study}.words": 1000 for study in studies if study != "packing"}
         | {"recovery.doublings": 5, "packing.nodes": 960},

@@ -38,7 +38,7 @@ presets = {
     "laptop": Preset(
         seeds=5, changes={"policy": {"steps": 150_000}}, arms=[*forgetting.arms, *walk.arms, *policy.arms]
     ),
-    "paper": Preset(seeds=3, arms=[*forgetting.arms, *policy.doors, *policy.atari]),
+    "large": Preset(seeds=3, arms=[*policy.doors, *policy.atari]),
 }
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from engram.lab import Measure, claims_from, metric
 
 SOURCE = "Hwang et al. (2023), abstract; criterion ours"
-forgets = claims_from(SOURCE, published="curiosity can increase at visited states, by forgetting (no figure was read)")
+forgets = claims_from(
+    SOURCE,
+    published="curiosity can increase at visited states, by forgetting (no figure was read)",
+    presets=("laptop",),
+)
 keeps = claims_from(SOURCE, published="less forgetting (no figure was read)", presets=("laptop",))
-rewarded = claims_from("ours", presets=("paper",))
+rewarded = claims_from("ours", presets=("large",))
 ours = claims_from("ours", presets=("laptop",))
 
 # orders of magnitude by which the first room's error rises; errors relative to those before training
@@ -101,7 +105,7 @@ claims = [
     rewarded("more-goals-by-curiosity", "Rewarded by fragments and by goals, an agent reaches the goal in more "
         "episodes than rewarded by goals alone",
         success("doors-far") - success("doors-none") >= 0.05),
-    claims_from("Hwang et al. (2023), abstract; game and criterion ours", presets=("paper",))(
+    claims_from("Hwang et al. (2023), abstract; game and criterion ours", presets=("large",))(
         "atari",
         "In Jamesbond, an Atari game, an agent rewarded by fragments scores higher than one with a single module",
         metric("score")("atari-far") / metric("score")("atari-rnd") >= 1.05,

@@ -52,8 +52,7 @@ arms: dict[str, dict[str, Any]] = {f"policy-{name}": {"curiosity": name} for nam
 PUBLISHED: dict[str, Any] = {"num_envs": 32, "rollout": 128, "hidden": 512, "memory": 512, "steps": 98_304_000}
 PUBLISHED |= {"threshold": 10.0, "predictor_rate": 1e-4}
 atari: dict[str, dict[str, Any]] = {
-    f"atari-{name}": {**PUBLISHED, "game": "Jamesbond", "curiosity": name, "ppo": PPO()}
-    for name in ("none", "rnd", "far")
+    f"atari-{name}": {**PUBLISHED, "game": "Jamesbond", "curiosity": name, "ppo": PPO()} for name in ("rnd", "far")
 }
 DOORS = "MiniGrid-MultiRoom-N4-S5-v0"  # four rooms in a row, and a reward in the last
 doors: dict[str, dict[str, Any]] = {

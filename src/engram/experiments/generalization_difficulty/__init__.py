@@ -56,7 +56,7 @@ presets = {
         arms=["published", "digits", "cartpole", "regression", "architectures"],  # quick, and without files to download
     ),
     "laptop": Preset(seeds=15),
-    "paper": Preset(
+    "large": Preset(
         seeds=10, changes={"data": {"whole": True, "queries": 10_000, "pairs": 4_000_000}, "cartpole.steps": 200_000}
     ),
 }

@@ -31,7 +31,7 @@ table = claims_from(
     published="MNIST 1.48e16 < SVHN 1.21e31 < CIFAR-10 3.44e32 < ImageNet 3.58e41 < Omniglot 1.79e145; control tasks, "
     "2.5e7 to 7.5e7 times as much for each observation; exponential in the dimension, polynomial in the resolution, "
     "linear in log n (3.595e41 falling to 3.425e41 over 17 decades) and in log error",
-    presets=("smoke", "laptop", "paper"),
+    presets=("smoke", "laptop", "large"),
     seeds=2,
     sameness="identity",
 )

@@ -156,7 +156,7 @@ presets = {
         ],
     ),
     "laptop": Preset(seeds=8, changes={"in-time": {"epochs": 15}}),
-    "paper": Preset(
+    "large": Preset(
         seeds=10, changes={"networks": {"epochs": 50}, "in-time": {"epochs": 40}, "features": {"epochs": 50}}
     ),
 }

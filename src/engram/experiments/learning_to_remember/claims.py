@@ -19,7 +19,7 @@ published = claims_from(
     presets=("laptop",),
     seeds=6,
 )
-ours = claims_from(SOURCE, presets=("laptop",), seeds=6)
+ours = claims_from(SOURCE, seeds=6)
 accuracy = metric("accuracy")
 by_age = [metric(f"age_{age}") for age in range(AGES)]
 
@@ -53,7 +53,7 @@ claims = [
         metric("accuracy_later")("carried").median() >= 0.99),
     ours("synapses-stay-small",
         "Synapses that change for 10,000 windows without a reset stay small on average",
-        metric("largest_synapses")("carried") <= 10.0),
+        metric("largest_synapses")("carried") <= 10.0, presets=("laptop",)),
     ours("products-matter",
         "A rule without products of neural activities falls clearly short of recalling all bits after as many windows",
         accuracy("additive").median() <= 0.90),
@@ -85,7 +85,7 @@ claims = [
         (sum(age("retention") for age in by_age) - sum(age("retention-untrained") for age in by_age)) / AGES >= 0.05),
     ours("rule-runs-in-larger-networks",
         "A rule found for 12 neurons recalls nearly all bits of four snippets with 24 and with 48",
-        minimum(metric("transfer_24")("mean"), metric("transfer_48")("mean")).median() >= 0.98),
+        minimum(metric("transfer_24")("mean"), metric("transfer_48")("mean")).median() >= 0.98, presets=("laptop",)),
     *(ours(f"{arm}-learns", statement, accuracy(arm).median() >= 0.90) for arm, statement in NETWORKS.items()),
     ours("messages-back-change-little", "A layered network recalls as much with backward messages as without",
         abs(accuracy("layered") - accuracy("feedforward")).median() <= 0.02),

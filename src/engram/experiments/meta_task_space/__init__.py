@@ -40,7 +40,7 @@ presets = {
         | {"one_task": small, "many_tasks": small | {"train_tasks": 2, "test_tasks": 1}},
     ),
     "laptop": Preset(seeds=5),
-    "paper": Preset(
+    "large": Preset(
         seeds=5,
         changes={"anchors": {"lifetimes": 20_000}, "one_task": {"iterations": 3000}}
         | {"many_tasks": {"iterations": 100_000, "train_tasks": 1000, "test_tasks": 100}},

@@ -35,8 +35,9 @@ presets = {
         changes={"patches": PATCHES},
         arms=[arm for arm in [*synthetic.arms, *patches.arms] if arm != "large"],
         looks=(5, 10, 20, 40, 80, 160, 320),
+        published="the authors' code, main.m; arms that are not the paper's have its sizes",
     ),
-    "paper": Preset(seeds=10, changes={"patches": PATCHES}),
+    "large": Preset(seeds=10, changes={"patches": PATCHES}),
 }
 experiment = Experiment(
     name="noodl",

@@ -26,12 +26,14 @@ presets = {
         arms=list(synthetic),
     ),
     "laptop": Preset(seeds=10, looks=(5, 10, 20, 40, 80)),
-    "paper": Preset(
+    "published": Preset(
         seeds=10,
+        published="the authors' code, omniglot/README.md and omniglot.py; but 40 of 1,523 training characters are kept "
+        "for choices of the rivals",
         changes={"encoder": "convolution", "characters": "omniglot", "size": 31, "withheld": 100}
         | {"updates": 5_000_000, "batch_size": 1, "rates": (3e-5,), "test_episodes": 100}
         | {"alpha_init": 0.01, "eta_init": 0.01},
-        arms=list(synthetic),
+        arms=[arm for arm in synthetic if arm != "non-plastic"],
     ),
 }
 

@@ -20,7 +20,7 @@ MARGIN = 0.1  # nats
 
 @settings
 class Config:
-    """The settings of a trial; the sizes for the Penn Treebank are those of the paper preset."""
+    """The settings of a trial; the sizes for the Penn Treebank are those of the large preset."""
 
     corpus: Literal["document-bigrams", "penn-treebank"] = setting(
         "document-bigrams", "language of document-specific bigrams, or the Penn Treebank from the user's files"

@@ -53,7 +53,7 @@ presets = {
         arms=[arm for study in studies.values() for arm in study.table if arm != "ten-layers"],
         looks=(5, 10, 20, 40, 80),
     ),
-    "paper": Preset(
+    "large": Preset(
         seeds=10,
         changes={
             "random.networks": 50,

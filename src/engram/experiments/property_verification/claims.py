@@ -41,7 +41,7 @@ claims = [
         "For networks of ten layers on MNIST, inner boxes of structural regions (best of four slacks) are larger than "
         "those of direct ones by a tenth",
         metric("log_volume_structural")("ten-layers") - metric("log_volume_direct")("ten-layers") >= math.log(LARGER),
-        presets=("paper",)),
+        presets=("large",)),
     derived("never-smaller-where-direct-fails",
         "Where the direct proof fails at the input, structural regions contain all of the fallback up to their slack",
         maximum(*map(lost, SIZES)) <= 0.0),

@@ -31,11 +31,7 @@ arms: dict[str, dict[str, Any]] = {
     "replay-1": {"method": "replay"},
     "learned": {"method": "learned", **COMPARED},
     "learned-rates": {"method": "learned", "learned_rule": "rates"},
-    "replay-5": {"method": "replay", "replayed": 5},
-    "learned-gate-only": {"method": "learned", "learned_rule": "gate-only"},
-    "learned-no-memory": {"method": "learned", "learned_rule": "no-memory"},
 }
-MAIN = list(arms)[:-3]
 presets = {
     "smoke": Preset(
         seeds=1,
@@ -60,10 +56,9 @@ presets = {
             "students": 1,
             **{arm: {"sequences": 2} for arm in ("finetune", "learned")},
         },
-        arms=MAIN,
     ),
-    "laptop": Preset(seeds=5, arms=MAIN, looks=(5, 10, 20)),
-    "paper": Preset(
+    "laptop": Preset(seeds=5, looks=(5, 10, 20)),
+    "large": Preset(
         seeds=5,
         changes={
             "characters": "omniglot",

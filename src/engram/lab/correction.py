@@ -1,0 +1,113 @@
+"""Correction for many tests, by which claims are counted: at most 5 % of the decided ones are expected to be wrong.
+
+A claim is decided by its own interval, which is wrong one time in twenty; among hundreds of claims some of the decided
+ones therefore are. Wherever claims are counted, their p-values are corrected by the method of Benjamini and Hochberg
+(1995), which bounds the expected share of false verdicts: for the records over the claims of all records together, for
+a user's own run over the claims of this run. Identities, claims that cannot be tested here, and exact numbers, which
+have no p-value, are no tests, and keep their verdict.
+
+``JudgedClaim.corrected`` is the verdict that counts, and ``JudgedClaim.lacks`` an estimate of the seeds that a claim
+lacks which falls short. For what ships with engram, ``engram.verdicts.recorded_verdicts()`` gives both by experiment,
+preset and claim, without reading the records.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from scipy import special
+
+from engram.lab.claim import JudgedClaim
+from engram.lab.inference import CONFIDENCE
+from engram.verdicts import BAD, GOOD, Verdict, stored
+
+RATE = 0.05  # expected share of false verdicts among those that are decided
+
+
+class Family(NamedTuple):
+    """The tests over which verdicts are corrected.
+
+    Attributes:
+        tests: Their number.
+        largest: The largest p-value that decides; 0 if none does.
+    """
+
+    tests: int
+    largest: float
+
+
+def benjamini_hochberg(p_values: Sequence[float], rate: float = RATE) -> list[bool]:
+    """Which of several tests are significant if the expected share of false ones among these is at most ``rate``.
+
+    With m tests these are the k smallest p-values, for the largest k whose p-value is at most rate k / m (Benjamini and
+    Hochberg, 1995).
+
+    Args:
+        p_values: Those of the tests.
+        rate: The bound.
+
+    Examples:
+        >>> benjamini_hochberg([0.04, 0.01, 0.03, 0.9])
+        [False, True, False, False]
+        >>> benjamini_hochberg([0.04, 0.01, 0.03])
+        [True, True, True]
+    """
+    largest = family_of(p_values, rate).largest
+    return [p <= largest for p in p_values]
+
+
+def family_of(p_values: Sequence[float], rate: float = RATE) -> Family:
+    """The family that several tests make.
+
+    Args:
+        p_values: Those of the tests; NaN where nothing was tested.
+        rate: The expected share of false ones among the significant ones.
+    """
+    tested = sorted(p for p in p_values if not math.isnan(p))
+    significant = [p for rank, p in enumerate(tested, 1) if p <= rate * rank / len(tested)]
+    return Family(len(tested), significant[-1] if significant else 0.0)
+
+
+def correct(
+    claims: Sequence[JudgedClaim], looks: Sequence[int] = (), family: Family | None = None
+) -> list[JudgedClaim]:
+    """Judged claims with the verdicts that count.
+
+    Args:
+        claims: The claims of a run.
+        looks: The numbers of seeds at which they are judged; empty for a fixed number.
+        family: The tests over which they are corrected (default: those of these claims).
+    """
+    family = family_of([judged.p for judged in claims]) if family is None else family
+    undecided: Verdict = "undecided"
+    return [
+        replace(judged, corrected=undecided, lacks=lacking(judged, looks, family))
+        if judged.verdict in (*GOOD, *BAD) and judged.p > family.largest
+        else replace(judged, corrected=judged.verdict, lacks=0)
+        for judged in claims
+    ]
+
+
+def lacking(judged: JudgedClaim, looks: Sequence[int], family: Family) -> int:
+    """An estimate of the further seeds that a claim needs for a smaller p-value, if our value is right.
+
+    The distance from the threshold in standard errors grows with the square root of the number of seeds.
+
+    Args:
+        judged: The claim, which its interval decides.
+        looks: The numbers of seeds at which it is judged; the estimate is then raised to the next one.
+        family: The tests over which it is corrected.
+    """
+    share = (1 - judged.confidence) / (1 - CONFIDENCE)  # of the error, which this look has
+    now, needed = (-special.ndtri(p * share / 2) for p in (judged.p, max(family.largest, RATE / family.tests)))
+    seeds = max(len(judged.values) + 1, math.ceil(len(judged.values) * (needed / now) ** 2))
+    return next((look for look in looks if look >= seeds), seeds) - len(judged.values)
+
+
+def recorded_family(module: str) -> Family | None:
+    """The tests of all records of the package that the module of an experiment lies in; None if it has no records."""
+    content = stored(module.rpartition(".")[0])
+    return Family(content["tests"], content["largest"]) if content else None
