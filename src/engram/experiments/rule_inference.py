@@ -123,7 +123,7 @@ def activity_trial(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     )
     return {
         "coefficients": inference.coefficients_,
-        "intervals": inference.intervals_,
+        "intervals": {name: list(interval) for name, interval in inference.intervals_.items()},
         "error": max(abs(errors[name]) for name in OJA),
         "error_of_all": float(np.sqrt(sum(e * e for e in errors.values()) / 2)),
         "covered": float(np.mean(covered)),
@@ -197,7 +197,7 @@ def choice_trial(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     }
     result = {
         "coefficients": inference.coefficients_,
-        "intervals": inference.intervals_,
+        "intervals": {name: list(interval) for name, interval in inference.intervals_.items()},
         "status": inference.status_,
         "error": abs(inference.coefficients_.get("x m", 0.0) - FLY["x m"]),
         "reward_ratio": abs(ratios.get("x m", 0.0)),
@@ -249,7 +249,7 @@ claims = [
     *(
         claim(f"selection-{name.replace(' ', '-')}", f"Selection finds just the two terms of Oja's rule ({said})",
             metric("wrong_terms")(name) <= 0.5)
-        for name, said in (("activity", "5 % of noise"), ("noisy", "20 %"), ("few sessions", "a quarter of the sessions"))
+        for name, said in (("activity", "5 % noise"), ("noisy", "20 %"), ("few sessions", "a quarter of the sessions"))
     ),
     # 15 % outside would be three times as many as a 95 % interval says.
     claim("intervals-cover", "Intervals contain the true coefficients nearly as often as they say",
