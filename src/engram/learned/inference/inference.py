@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -81,7 +81,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         n_starts: Number of starts of the search; further ones are random, and tell whether another rule fits as well.
         max_iter: Largest number of steps of each search.
         tol: A search ends when a step lowers the loss by less than this share.
-        random_state: Source of the further starts.
+        random_state: Seed or generator of the further starts.
 
     Attributes:
         coefficients_: theta by the name of each term that was fitted.
@@ -131,7 +131,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         "n_starts": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "random_state": ["random_state", np.random.Generator],
+        "random_state": [None, Interval(Integral, 0, None, closed="left"), np.random.Generator],
     }
 
     def __init__(
@@ -150,7 +150,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         n_starts: Annotated[Any, int] = 1,
         max_iter: Annotated[Any, int] = 100,
         tol: Annotated[Any, float] = 1e-9,
-        random_state: Annotated[Any, int | None] = None,
+        random_state: Annotated[Any, int | np.random.Generator | None] = None,
     ) -> None:
         self.family = family
         self.terms = terms
@@ -300,8 +300,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
 
     def _other_starts(self, model: Model, data: Data, fit: Fit) -> tuple[Start, ...]:
         """The ends of searches from random coefficients, of the size at which each matters."""
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        scale = self._scale(model, data, fit)
+        rng, scale = checks.rng("random_state", self.random_state), self._scale(model, data, fit)
         starts = []
         for _ in range(self.n_starts - 1):
             theta = scale * rng.normal(size=len(fit.theta))
