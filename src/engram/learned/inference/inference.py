@@ -285,7 +285,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 layer = model._replace(series=model.series.part(support))
                 if layer.run(start, data.rows._replace(initial=before.initial)) is None:
                     start = layer.start
-                now = self._search(layer, data, start, before.variance, tol=1e-6)
+                now = self._search(layer, data, start, before.variance, tol=1e-5)
             return now, -2 * now.log_likelihood + weight * len(support)
 
         def ratios(now: Fit) -> np.ndarray:
@@ -333,7 +333,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         determined = known.identified & self._agreed(fit, errors)
         self.identifiable_ = dict(zip(names, determined.tolist(), strict=True))
         self.covariance_, self.directions_, self.condition_ = fit.covariance, known.directions, known.condition
-        sessions, per_session = self._trained.inputs.shape[0], self.initial_weights is not None
+        sessions = self._trained.inputs.shape[0]
         per_session = isinstance(self.initial_weights, str) and self.initial_weights == "session"
         self.initial_weights_ = whole(data, fit.initial, self._units, sessions, per_session)
         if not isinstance(self.initial_weights, str):

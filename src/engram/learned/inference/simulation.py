@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from engram import checks
 from engram.learned.inference.rule_layer import NONLINEARITIES
-from engram.learned.inference.sessions import as_sessions
+from engram.learned.inference.sessions import as_sessions, padded
 from engram.plasticity import PlasticityRule, TaylorRule, TraceState
 
 
@@ -76,17 +76,16 @@ def simulate_activity(
     sessions = as_sessions("inputs", inputs, 2)
     initial = checks.array("initial_weights", initial_weights, ("unit", sessions[0].shape[1]))
     signals = [np.zeros(len(x)) for x in sessions] if rewards is None else as_sessions("rewards", rewards, 1)
-    activity, weights = [], []
-    for x, m in zip(sessions, signals, strict=True):
-        w, y = torch.from_numpy(initial), np.zeros((len(x), len(initial)))
-        path = [initial]
-        for t, step in enumerate(torch.from_numpy(x)):
-            post = NONLINEARITIES[nonlinearity](w @ step)
-            y[t] = post.numpy()
-            w = _changed(rule, w[None], step[None], post[None], m[t : t + 1])[0]
-            path.append(w.numpy())
-        activity.append(y)
-        weights.append(np.stack(path))
+    x, m = torch.from_numpy(padded(sessions, 0.0)), padded(signals, 0.0)
+    w = torch.from_numpy(initial).expand(len(sessions), *initial.shape)
+    y, path = [], [w.numpy()]
+    for t in range(x.shape[1]):
+        post = NONLINEARITIES[nonlinearity](torch.einsum("kui,ki->ku", w, x[:, t]))
+        y.append(post.numpy())
+        w = _changed(rule, w, x[:, t], post, m[:, t])
+        path.append(w.numpy())
+    activity = [of_session[: len(each)] for of_session, each in zip(np.stack(y, axis=1), sessions, strict=True)]
+    weights = [of_session[: len(each) + 1] for of_session, each in zip(np.stack(path, axis=1), sessions, strict=True)]
     deviation = np.concatenate(activity).std(axis=0)
     recorded = [y + noise * deviation * rng.normal(size=y.shape) for y in activity]
     return SimulatedActivity(recorded, weights)
@@ -129,24 +128,28 @@ def simulate_choices(
     start = np.zeros(sessions[0].shape[1]) if initial_weights is None else initial_weights
     start = checks.array("initial_weights", start, (sessions[0].shape[1],))
     offered = as_sessions("rewards", rewards, 1)
-    result = SimulatedChoices([], [], [])
-    for x, offer in zip(sessions, offered, strict=True):
-        choices, received, path, last = np.zeros(len(x)), np.full(len(x), np.nan), [start], [0.0] * baseline_window
-        w = torch.from_numpy(start)[None, None]
-        draws = rng.random(len(x))
-        for t, step in enumerate(torch.from_numpy(x)):
-            logit = w[0] @ step
-            choices[t] = draws[t] < torch.sigmoid(logit).item()
-            if choices[t] or update_at == "step":
-                received[t] = offer[t] * choices[t]
-                m = received[t] - (np.mean(last[-baseline_window:]) if modulator == "rpe" else 0.0)
-                last.append(received[t])
-                w = _changed(rule, w, step[None], logit[None], np.array([m]))
-            path.append(w[0, 0].numpy())
-        result.choices.append(choices)
-        result.rewards.append(received)
-        result.weights.append(np.stack(path))
-    return result
+    draws = padded([rng.random(len(session)) for session in sessions], 1.0)
+    x, offer = torch.from_numpy(padded(sessions, 0.0)), padded(offered, 0.0)
+    w = torch.from_numpy(start).expand(len(sessions), 1, len(start))
+    choices, received, path = np.zeros(draws.shape), np.full(draws.shape, np.nan), [w.numpy()]
+    last = np.zeros((len(sessions), baseline_window))
+    for t in range(x.shape[1]):
+        logit = torch.einsum("kui,ki->ku", w, x[:, t])
+        choices[:, t] = draws[:, t] < torch.sigmoid(logit[:, 0]).numpy()
+        changes = (choices[:, t] == 1) | (update_at == "step")
+        reward = offer[:, t] * choices[:, t]
+        m = reward - last.mean(axis=1) if modulator == "rpe" else reward
+        received[changes, t] = reward[changes]
+        last[changes] = np.concatenate([last[changes, 1:], reward[changes, None]], axis=1)
+        changed = _changed(rule, w, x[:, t], logit, m)
+        w = torch.where(torch.from_numpy(changes)[:, None, None], changed, w)
+        path.append(w.numpy())
+    weights, lengths = np.stack(path, axis=1)[:, :, 0], [len(session) for session in sessions]
+    return SimulatedChoices(
+        [each[:n] for each, n in zip(choices, lengths, strict=True)],
+        [each[:n] for each, n in zip(received, lengths, strict=True)],
+        [each[: n + 1] for each, n in zip(weights, lengths, strict=True)],
+    )
 
 
 def _rule(rule: PlasticityRule | Mapping[str, float], eta: float) -> PlasticityRule:
