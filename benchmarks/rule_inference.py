@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from engram.learned import PlasticityRuleInference, simulate_activity
-from engram.learned.inference.series import Series
+from engram.plasticity.taylor import Exponents
 
 RECORD = Path(__file__).with_suffix(".json")
 OJA = {"x y": 1.0, "y^2 w": -1.0}
@@ -44,7 +44,9 @@ def data(size: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         10 / inputs
     )  # currents as large as those of the small size
     weights = 0.1 * rng.normal(size=(units, inputs))
-    activity = np.stack(simulate_activity(OJA, x, weights, rng, eta=RATE, noise=NOISE).activity)
+    # One session at a time, since the weights over time of all would take gigabytes.
+    activity = np.stack([simulate_activity(OJA, session, weights, rng, eta=RATE).activity[0] for session in x])
+    activity += NOISE * activity.std(axis=(0, 1)) * rng.normal(size=activity.shape)
     for session in activity:
         session[:, rng.permutation(units)[recorded:]] = np.nan
     return x, activity, weights
@@ -57,15 +59,15 @@ def fit(size: str) -> dict[str, Any]:
     inference.fit(x, activity)
     seconds = time.process_time() - begin
     errors = [abs(inference.coefficients_[name] - true) for name, true in OJA.items()]
-    loss = np.nanmean((np.stack(inference.predict(x)) - activity) ** 2) if size == "small" else None
+    loss = float(np.nanmean((np.stack(inference.predict(x)) - activity) ** 2)) if size == "small" else None
     return {"seconds": seconds, "iterations": inference.n_iter_, "error": max(errors), "loss": loss}
 
 
 def adam() -> dict[str, Any]:
     """Return time and loss of the plain loop, at the small size."""
     x, activity, weights = (torch.from_numpy(part) for part in data("small"))
-    exponents = torch.tensor([term[:3] for term in Series.taylor("xyw", 2).terms])
-    theta = torch.zeros(len(exponents), dtype=torch.float64, requires_grad=True)
+    oja = [(Exponents.of(name), true) for name, true in OJA.items()]
+    theta = torch.zeros(3, 3, 3, dtype=torch.float64, requires_grad=True)  # by the exponents of input, activity, weight
     optimizer = torch.optim.Adam([theta], lr=ADAM_RATE)
     begin = time.process_time()
     for _ in range(UPDATES):
@@ -73,18 +75,14 @@ def adam() -> dict[str, Any]:
         for t in range(STEPS):
             y = torch.sigmoid(torch.einsum("kui,ki->ku", w, x[:, t]))
             predicted.append(y)
-            powers = [torch.stack([torch.ones_like(v), v, v * v]) for v in (x[:, t, None, :], y[:, :, None], w)]
-            change = sum(
-                c * powers[0][a] * powers[1][b] * powers[2][d]
-                for c, (a, b, d) in zip(theta, exponents.tolist(), strict=True)
-            )
-            w = w + RATE * change
+            of_x, of_y, of_w = (torch.stack([torch.ones_like(v), v, v * v]) for v in (x[:, t], y, w))
+            of_unit = torch.einsum("abd,bku->daku", theta, of_y)
+            w = w + RATE * (torch.einsum("daku,aki->dkui", of_unit, of_x) * of_w).sum(0)
         loss = (torch.stack(predicted, 1) - activity).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    names = list(Series.taylor("xyw", 2).names)
-    errors = [abs(theta[names.index(name)].item() - true) for name, true in OJA.items()]
+    errors = [abs(theta[exponents.x, exponents.y, exponents.w].item() - true) for exponents, true in oja]
     return {"seconds": time.process_time() - begin, "iterations": UPDATES, "error": max(errors), "loss": loss.item()}
 
 

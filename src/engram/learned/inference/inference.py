@@ -371,7 +371,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
     def weights_(self) -> list[Float[np.ndarray, "step unit input"]]:
         """The weights of each session of the fit, before every step and after the last."""
         check_is_fitted(self)
-        paths = self._paths(self._trained, self._initial(len(self._trained.lengths)))
+        paths = self._paths(self._trained, self._initial(len(self._trained.lengths)), keep_weights=True)
         return [path.weights[: length + 1] for path, length in zip(paths, self._trained.lengths, strict=True)]
 
     def predict(self, inputs: Any, *, choices: Any = None, rewards: Any = None) -> Any:
@@ -504,17 +504,18 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             return weights if len(weights) == sessions else np.nanmean(weights, axis=0, keepdims=True)
         return np.broadcast_to(weights, (sessions, *weights.shape))
 
-    def _paths(self, sessions: Sessions, initial: np.ndarray) -> list[Path]:
+    def _paths(self, sessions: Sessions, initial: np.ndarray, *, keep_weights: bool = False) -> list[Path]:
         """A run of all units of each session; NaN where it diverges."""
         paths = []
         for k, start in enumerate(initial):
             parts = sessions.inputs[k : k + 1], sessions.signal[k : k + 1], sessions.changes[k : k + 1]
             rows = Rows(*parts, np.zeros(len(start), int), np.arange(len(start)), np.nan_to_num(start))
-            path = self._model.run(self._theta, rows, keep_weights=True)
+            path = self._model.run(self._theta, rows, keep_weights=keep_weights)
             steps = rows.inputs.shape[1]
             if path is None:
                 warnings.warn(f"inputs[{k}]: the fitted rule diverges", RuntimeWarning, stacklevel=4)
-                path = Path(np.full((len(start), steps), np.nan), np.full((steps + 1, *start.shape), np.nan))
+                weights = np.full((keep_weights * (steps + 1), *start.shape), np.nan)
+                path = Path(np.full((len(start), steps), np.nan), weights)
             unknown = np.isnan(start).any(axis=1)
             path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
             paths.append(path)

@@ -19,10 +19,6 @@ class Quadratic(NamedTuple):
 class Loss(Protocol):
     """Minus the logarithm of a likelihood, up to a constant, as a function of the predictions of all rows."""
 
-    @property
-    def count(self) -> int:
-        """Number of entries that were observed."""
-
     def value(self, predicted: Float[np.ndarray, "row step"]) -> float:
         """The loss, summed over all entries that were observed."""
 
@@ -40,11 +36,6 @@ class Gaussian(NamedTuple):
 
     observed: Float[np.ndarray, "row step"]
     variance: Float[np.ndarray, " row"]
-
-    @property
-    def count(self) -> int:
-        """Number of entries that were recorded."""
-        return int((~np.isnan(self.observed)).sum())
 
     def value(self, predicted: Float[np.ndarray, "row step"]) -> float:
         """The loss."""
@@ -71,11 +62,6 @@ class Bernoulli(NamedTuple):
     """
 
     observed: Float[np.ndarray, "row step"]
-
-    @property
-    def count(self) -> int:
-        """Number of choices."""
-        return int((~np.isnan(self.observed)).sum())
 
     def value(self, predicted: Float[np.ndarray, "row step"]) -> float:
         """The loss."""
