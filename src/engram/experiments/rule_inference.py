@@ -345,8 +345,8 @@ experiment = Experiment(
     holds]; two rules that are the same at such inputs are named as a pair. But a good prediction is no evidence for
     a rule: with small inputs activity of new sessions is predicted [yet-it-predicts: holds] while coefficients are
     wrong by many times their size [prediction-is-no-evidence: holds], and a family without the weight explains nine
-    tenths of the activity [wrong-family-looks-good: holds], though its residual is many times the noise [wrong-
-    family: holds]. So look at what is identifiable and at the residual first. Shuffled steps are not explained
-    [shuffled-steps: holds]. Ten seeds do not decide yet how few sessions or flies are enough [quarter-of-the-
-    sessions: is open, one-fly-selected: is open].""",
+    tenths of the activity [wrong-family-looks-good: holds], though its residual is many times the noise
+    [wrong-family: holds]. So look at what is identifiable and at the residual first. Shuffled steps are not
+    explained [shuffled-steps: holds]. Ten seeds do not decide yet how few sessions or flies are enough
+    [quarter-of-the-sessions: is open, one-fly-selected: is open].""",
 )
