@@ -142,7 +142,8 @@ def activity_trial(config: Config, rng: np.random.Generator) -> dict[str, Any]:
 
 def predictions(inference: PlasticityRuleInference, x: np.ndarray) -> np.ndarray:
     """Predicted activity, zero where a run diverges."""
-    return np.nan_to_num(np.stack(inference.predict(x)))
+    predicted: np.ndarray = np.nan_to_num(np.stack(inference.predict(x)))
+    return predicted
 
 
 def selection(

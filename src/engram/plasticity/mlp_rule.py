@@ -83,7 +83,7 @@ class MLPRule(PlasticityRule):
         variables = [pre.unsqueeze(1), post.unsqueeze(2), state.trace]
         if self.modulated and modulator is not None:
             variables.append(of_connections(modulator))
-        seen = torch.stack(torch.broadcast_tensors(*variables), dim=3)
+        seen = torch.stack([variable.expand_as(state.trace) for variable in variables], dim=3)
         output = leaky_relu(seen @ self.weight_in.T + self.bias_in) @ self.weight_out + self.bias_out
         return TraceState(bounded(state.trace + self.eta * output, self.clip))
 

@@ -28,23 +28,28 @@ def _identity(current: np.ndarray) -> np.ndarray:
 
 
 def _sigmoid(current: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * current))  # not with exp, which would overflow
+    value: np.ndarray = 0.5 * (1 + np.tanh(0.5 * current))  # not with exp, which would overflow
+    return value
 
 
 def _relu(current: np.ndarray) -> np.ndarray:
-    return np.maximum(current, 0)
+    value: np.ndarray = np.maximum(current, 0)
+    return value
 
 
 def _slope_of_sigmoid(value: np.ndarray) -> np.ndarray:
-    return value * (1 - value)
+    slope: np.ndarray = value * (1 - value)
+    return slope
 
 
 def _slope_of_tanh(value: np.ndarray) -> np.ndarray:
-    return 1 - value * value
+    slope: np.ndarray = 1 - value * value
+    return slope
 
 
 def _slope_of_relu(value: np.ndarray) -> np.ndarray:
-    return (value > 0).astype(float)
+    slope: np.ndarray = (value > 0).astype(float)
+    return slope
 
 
 NONLINEARITIES = {

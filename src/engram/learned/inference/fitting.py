@@ -134,7 +134,8 @@ def _variances(model: Model, data: Data, theta: np.ndarray, initial: np.ndarray,
     variances = inflation * squares / np.maximum(counts, 1)
     mean = inflation * squares.sum() / counts.sum()
     tiny = np.finfo(float).eps ** 2 * float(np.nanmean(data.observed**2)) + np.finfo(float).tiny
-    return np.where(counts > 0, np.maximum(variances, QUIETEST * mean + tiny), mean + tiny)
+    floored: np.ndarray = np.where(counts > 0, np.maximum(variances, QUIETEST * mean + tiny), mean + tiny)
+    return floored
 
 
 def _gaussian(model: Model, data: Data, theta: np.ndarray, initial: np.ndarray, units: int) -> float:

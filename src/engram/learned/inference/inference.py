@@ -33,7 +33,7 @@ from engram.plasticity import PlasticityRule
 CONFIDENCE = 0.95
 LIKE_THE_BEST = stats.chi2.ppf(CONFIDENCE, 1) / 2  # what a log-likelihood may lose within such an interval
 DIFFERENT = 4.0  # standard errors between coefficients of equally good fits that are not the same solution
-CRITERIA = {"bic": np.log, "aic": lambda count: 2.0}
+CRITERIA = ("bic", "aic")
 
 
 class SelectionStep(NamedTuple):
@@ -171,7 +171,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
-        return tags  # type: ignore[no-any-return]
+        return tags
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(
@@ -273,7 +273,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
     def _selected(self, model: Model, data: Data, fit: Fit) -> tuple[Layer, Fit, tuple[SelectionStep, ...]]:
         """The terms of the smallest criterion, the fit with them, and the path."""
         assert isinstance(model, Layer)
-        weight = CRITERIA[self.select](self.n_observed_)
+        weight = np.log(self.n_observed_) if self.select == "bic" else 2.0  # of each term
 
         def refit(support: tuple[int, ...], before: Fit | None, dropped: int) -> tuple[Fit, float]:
             now = fit

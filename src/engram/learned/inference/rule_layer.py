@@ -149,7 +149,7 @@ class RuleLayer:
 
     def _named(self, theta: Tensor) -> dict[str, Tensor]:
         sizes = [value.numel() for value in self.parameters.values()]
-        parts = theta.split(sizes)
+        parts = torch.split(theta, sizes)
         return {
             name: part.reshape(value.shape) for (name, value), part in zip(self.parameters.items(), parts, strict=True)
         }

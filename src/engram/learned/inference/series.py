@@ -121,7 +121,8 @@ class Series:
     def change(self, theta: Float[np.ndarray, " part"], powers: Powers) -> Float[np.ndarray, "row input"]:
         """The change g of each connection."""
         factor = self._by_pair(theta, powers.of_unit)
-        return np.matmul(factor[:, None, :], powers.of_connection)[:, 0]
+        change: np.ndarray = np.matmul(factor[:, None, :], powers.of_connection)[:, 0]
+        return change
 
     def slopes(
         self, theta: Float[np.ndarray, " part"], powers: Powers
