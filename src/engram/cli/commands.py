@@ -58,10 +58,20 @@ class List:
 
 @dataclass(frozen=True)
 class Show:
-    """Show what an experiment is: its arms, config fields and claims."""
+    """Show what an experiment is: its arms, config fields and claims, and how long they take.
+
+    Times are those of the processor, on one core. With a preset, those that are not known of this machine are measured
+    by a few steps of each arm, in at most 20 seconds an arm, and kept in the folder of runs.
+    """
 
     name: Name
     """Name of the experiment."""
+    preset: Text = None
+    """Show the time and the memory of each arm at this preset, and measure what is not known."""
+    arms: Text = None
+    """With a preset, only these arms, separated by commas."""
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +91,13 @@ class Run:
     until_decided: Flag = False
     """Judge the claims after 5, 10, 20 and 40 seeds, and run more seeds of the arms that undecided claims read."""
     at_most: Text = None
-    """Time limit, such as 90s, 60m or 2h."""
+    """Time limit, such as 90s, 60m or 2h; five seconds later, steps that have not ended are lost."""
     arms: Text = None
     """Only these arms, separated by commas."""
     reuse: Flag = False
     """Take finished trials although engram or a file of yours was edited since; the report says so."""
     jobs: Count = None
-    """How many trials at once (default: as many as fit on the cores; 1 where all of them take seconds)."""
+    """How many trials at once (default: as many as fit on the cores and in memory; 1 if all of them take seconds)."""
     engine: Literal["loky", "ray"] = "loky"
     """Worker processes on this machine, or a Ray cluster."""
     address: Text = None
@@ -184,9 +194,10 @@ class Sweep:
 class Record:
     """Run what the records of experiments lack, and write the records, and the tables made from them.
 
-    For who maintains an experiment. A record with open claims gets the seeds of their next looks, after a trial of each
-    arm has given the record's numbers again. An experiment without a record, or changed since, is run whole. Without
-    names, only the tables and pictures of engram's own repository are written.
+    For who maintains an experiment. A record gets the arms that it lacks and, if claims are open, the seeds of their
+    next looks, after a trial of each arm concerned has given the record's numbers again. An experiment without a
+    record, or with other settings or another revision since, is run whole. Without names, only the tables and pictures
+    of engram's own repository are written.
     """
 
     names: Names = ()

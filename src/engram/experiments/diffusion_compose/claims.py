@@ -19,8 +19,9 @@ claims = [
         accuracy("balanced") >= 0.8),
     phases("right-at-the-end", "When training ends, the model draws one bump at the right position",
         metric("accuracy_end")("balanced") >= 0.9),
+    # At the larger size a seventh of training is four times as many steps as the whole training of the smaller one.
     phases("wrong-early", "After a seventh of training, hardly any bump is drawn correctly",
-        metric("accuracy_early")("balanced") <= 0.1),
+        metric("accuracy_early")("balanced") <= 0.1, presets=("laptop",)),
     phases("misplaced-bumps", "At some point in training many single bumps are misplaced (share of all images)",
         metric("misplaced")("balanced") >= 0.1),
     phases("single-but-misplaced", "At some point in training most of the single bumps are misplaced (share of these)",
@@ -65,16 +66,11 @@ claims = [
         "image",
         accuracy("square") - copied_("square") >= 0.2),
     *(
-        composes(f"interpolates-worse-{axis}", f"Held-out values of {axis} are drawn less accurately than held-out "
-            "pairs",
-            accuracy("square") - accuracy(f"band-{axis}") >= 0.2)
-        for axis in ("x", "y")
-    ),
-    *(
         composes(f"interpolation-is-limited-{axis}", f"Held-out values of {axis} are often drawn wrong",
             accuracy(f"band-{axis}") <= 0.8)
         for axis in ("x", "y")
     ),
+    # A band leaves out more images than a square, so that it is compared with the other factor in the same images.
     composes("fails-in-the-unseen-x", "With values of x held out, y is correct more often than x",
         acc_y("band-x") - acc_x("band-x") >= 0.1),
     composes("fails-in-the-unseen-y", "With values of y held out, x is correct more often than y",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import chi2
 
-from engram.experiments.meta_task_space.known_returns import exact_returns
+from engram.experiments.meta_task_space.known_returns import exact_returns, returns_of_extensions
 from engram.lab import Run, setting, settings
 from engram.tasks.meta import diagnose, digest, named, reference_criteria, sample
 from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
@@ -18,7 +18,10 @@ from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
 class Anchors:
     """The settings for measuring known returns of named tasks."""
 
-    lifetimes: int = setting(10_000, "lifetimes over which a return is measured", ge=8, scales=True)
+    tasks: Literal["literature", "extensions"] = setting(
+        "literature", "which named tasks: those of the literature, or the paper's extensions on grids"
+    )
+    lifetimes: int = setting(10_000, "lifetimes over which a return is measured", ge=8)
 
 
 @settings
@@ -26,12 +29,12 @@ class Generator:
     """The settings for random tasks and their diagnoses."""
 
     attempts: int = setting(20_000, "draws of the published generator", ge=20)
-    accepted: int = setting(1500, "tasks accepted by the published criteria and diagnosed", ge=2, scales=True)
+    accepted: int = setting(1500, "tasks accepted by the published criteria and diagnosed", ge=2)
 
 
 def measure_anchors(config: Anchors, run: Run) -> dict[str, Any]:
     """Measure known returns; the result is whether all deviations together are compatible with chance."""
-    returns = exact_returns()
+    returns = exact_returns() if config.tasks == "literature" else returns_of_extensions()
     measured, off = np.zeros((len(returns), 2)), np.zeros(len(returns))
     seed = int(run.rng.integers(2**31))
     for i in run.steps(len(returns), measured=measured, off=off):
