@@ -2,7 +2,8 @@
 
 Properties 1 to 4 are verified for all 45 networks, the others for the networks that they name: the 186 instances of
 VNN-COMP 2021, each with a time limit and one thread. Other measurements are the width of bounds on small networks
-relative to the bounds of auto_LiRPA 0.3, which are stored in the tests, and the time of a bound.
+relative to the bounds of auto_LiRPA 0.3, which are stored in the tests, and the time of a bound. Where maraboupy is
+installed, it answers some of the same questions in the same run.
 
 ``python benchmarks/verify.py`` measures, writes the record next to this file and prints its section of the page;
 ``--quick`` takes few networks; ``--page`` only prints the section, from the existing record.
@@ -16,6 +17,7 @@ import os
 import platform
 import statistics
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,9 @@ NETWORKS = tuple(f"{a}_{b}" for a in range(1, 6) for b in range(1, 10))
 HOLDS_2 = {"1_1", "1_7", "1_8", "1_9", "3_3", "4_2"}
 VIOLATED = {2: set(NETWORKS) - HOLDS_2, **{n: {"1_7", "1_8", "1_9"} for n in (3, 4)}, 7: {"1_9"}, 8: {"2_9"}}
 TARGET = 10.0  # seconds for property 3 on network 1_1
+# Property and network of the questions that Marabou answers too: both properties say that the first output is not the
+# lowest, so that a violation is one conjunction.
+SHARED = ((3, "5_9"), (3, "1_9"), (3, "2_1"), (3, "4_5"), (4, "1_1"), (4, "2_1"), (4, "3_3"), (4, "1_8"))
 
 
 def published(number: int, network: str) -> str:
@@ -97,6 +102,64 @@ def acasxu(limit: float, quick: bool) -> list[dict[str, Any]]:
             )
             print({key: rows[-1][key] for key in ("property", "network", "status", "nodes", "seconds", "checked")})
     return rows
+
+
+def marabou(limit: float) -> dict[str, Any] | None:
+    """Return the answers and seconds of Marabou and of engram to the same questions, or None if it is not installed."""
+    try:
+        from maraboupy import Marabou
+    except ImportError:
+        print("maraboupy is not installed: not measured")
+        return None
+    options = Marabou.createOptions(verbosity=0, timeoutInSeconds=int(limit), numWorkers=1)
+    rows = []
+    for number, name in SHARED:
+        if (read := network(name)) is None:
+            return None
+        net, scale = read
+        specification = acasxu_property(number)
+        box = scale.box(specification.boxes[0])
+        peer = Marabou.read_nnet(str(load("acasxu", network=name)), normalize=False)
+        x, y = peer.inputVars[0].ravel(), peer.outputVars[0].ravel()
+        for variable, low, high in zip(x, box.low, box.high, strict=True):
+            peer.setLowerBound(variable, float(low))
+            peer.setUpperBound(variable, float(high))
+        for other in y[1:]:
+            peer.addInequality([y[0], other], [1.0, -1.0], 0.0)
+        began = time.perf_counter()
+        answer = peer.solve(verbose=False, options=options)[0]
+        theirs = time.perf_counter() - began
+        result = verify(net, box, specification.claim, engine="inputs", budget=Budget(seconds=limit))
+        rows.append(
+            {
+                "property": number,
+                "network": name,
+                "marabou": {"sat": "refuted", "unsat": "proved"}.get(answer, "unknown"),
+                "marabou_seconds": theirs,
+                "engram": result.status,
+                "engram_seconds": result.seconds,
+            }
+        )
+        print(rows[-1])
+    return {"version": metadata.version("maraboupy"), "limit": limit, "rows": rows}
+
+
+def against_marabou(peer: dict[str, Any]) -> list[str]:
+    """Return the lines that compare engram with Marabou."""
+    rows = peer["rows"]
+    lines = [
+        f"The same questions to maraboupy {peer['version']}, one worker, {peer['limit']:.0f} seconds each, same run:",
+        "",
+        "| property | network | engram | seconds | Marabou | seconds |",
+        "|" + "---|" * 6,
+    ]
+    for row in rows:
+        cells = [str(row["property"]), row["network"], row["engram"], f"{row['engram_seconds']:.2f}"]
+        lines.append("| " + " | ".join([*cells, row["marabou"], f"{row['marabou_seconds']:.2f}"]) + " |")
+    different = sum(
+        "unknown" not in (row["engram"], row["marabou"]) and row["engram"] != row["marabou"] for row in rows
+    )
+    return [*lines, "", f"Answers that differ: {different}.", ""]
 
 
 def tightness() -> dict[str, Any]:
@@ -174,6 +237,8 @@ def section(record: dict[str, Any]) -> list[str]:
             f"Property 3 on network 1_1: {first['status']}, {first['nodes']} boxes, {first['seconds']:.1f} s; target",
             f"of {TARGET:.0f} s {met}.",
         ]
+    if record.get("marabou"):
+        lines += ["", *against_marabou(record["marabou"])]
     tight = record["tightness"]
     lines += [
         "The networks were not available."
@@ -204,6 +269,7 @@ def main() -> None:
                 "box_us": speed(),
                 "tightness": tightness(),
                 "acasxu": acasxu(options.seconds, options.quick),
+                "marabou": marabou(options.seconds),
             }
         RECORD.write_text(json.dumps(record) + "\n")
     if record:

@@ -468,7 +468,9 @@ UNREADY = frozenset({
     "engram.analysis.difficulty.closed_form.inductive_bias_complexity", "engram.memory.episodic.dnd.DND.forward",
     "engram.memory.episodic.key_value_memory.KeyValueMemory.forward",
     # They read files.
-    "engram.analysis.verify.nnet.read_nnet", "engram.generative.design.files.read_fasta",
+    "engram.analysis.verify.answer.read_question", "engram.analysis.verify.nnet.read_nnet",
+    "engram.analysis.verify.onnx.read_onnx", "engram.analysis.verify.vnnlib.read_vnnlib",
+    "engram.generative.design.files.read_fasta",
     "engram.generative.design.files.read_variants", "engram.tasks.environments.room_grid.load_grid_text",
     "engram.tasks.penn_treebank.read_penn_treebank",
     # They need packages that are not installed everywhere: faiss and diffusers.

@@ -1,4 +1,4 @@
-"""The command line: list, show, demo, run, compare, sweep, record, report, export, data, doctor."""
+"""The command line: list, show, demo, run, compare, sweep, record, report, export, data, verify, doctor."""
 
 from __future__ import annotations
 
@@ -17,8 +17,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from engram import registry
-from engram.cli import fields, looking, recording, running
-from engram.cli.commands import Action, Compare, Data, Demo, Doctor, Export, List, Record, Report, Run, Show, Sweep
+from engram.cli import fields, looking, recording, running, verifying
+from engram.cli.commands import (
+    Action,
+    Compare,
+    Data,
+    Demo,
+    Doctor,
+    Export,
+    List,
+    Record,
+    Report,
+    Run,
+    Show,
+    Sweep,
+    Verify,
+)
 from engram.cli.output import out, print_table
 from engram.version import __version__
 
@@ -35,11 +49,12 @@ ACTIONS: dict[type, Callable[[Any], int | None]] = {
     Report: running.report,
     Export: running.export,
     Data: looking.data,
+    Verify: verifying.verify,
     Doctor: looking.doctor,
 }
 COMMANDS = {
     kind.__name__.lower(): kind
-    for kind in (List, Show, Demo, Run, Compare, Sweep, Record, Report, Export, Data, Doctor)
+    for kind in (List, Show, Demo, Run, Compare, Sweep, Record, Report, Export, Data, Verify, Doctor)
 }
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
@@ -52,6 +67,7 @@ Command = (
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 

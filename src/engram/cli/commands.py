@@ -257,5 +257,30 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Verify:
+    """Prove a property of a network, or find a counterexample, both given as files.
+
+    The first line of the output is `unsat` (no input violates the property; proved), `sat` (with the input that does,
+    and its outputs), `unknown` or `timeout`. Exit codes: 0 one of these was printed, 2 a file is malformed or an
+    operator is not supported, 130 interrupted.
+    """
+
+    network: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NETWORK")]
+    """The network: an ONNX file, which may be packed as .onnx.gz, or a file in the format .nnet."""
+    property: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PROPERTY")]
+    """The property: a VNN-LIB file, which may be packed as .vnnlib.gz; it describes what must not happen."""
+    timeout: float = 116.0
+    """Time limit in seconds, for reading the files too."""
+    certificate: Folder = None
+    """Write the proof to this JSON file, if there is one."""
+    counterexample: Folder = None
+    """Write the answer, and the counterexample if there is one, to this file, as VNN-COMP expects it."""
+    megabytes: float = 1024.0
+    """Memory for the search, beside the network itself."""
+    json: Flag = False
+    """Print the answer as one JSON object."""
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show versions, cores, GPU, folders, and which extras are missing."""

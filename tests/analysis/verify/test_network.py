@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.utils import prune
 
 from engram.analysis.verify import (
@@ -17,6 +18,7 @@ from engram.analysis.verify import (
     UnsupportedLayerError,
     as_affine_relu,
     check_certificate,
+    crown_bounds,
     verify,
 )
 
@@ -75,9 +77,80 @@ def test_functions_in_a_forward_are_read():
     assert np.array_equal(net.weights[1], module.last.weight.detach().double().numpy())
 
 
-class Residual(nn.Module):
+class Forward(nn.Module):
+    """A linear layer of four, and what a function makes of it."""
+
+    def __init__(self, function, size=4):
+        super().__init__()
+        self.first, self.function = nn.Linear(size, size), function
+        self.register_buffer("mean", torch.linspace(-1, 1, size))
+
     def forward(self, x):
-        return x + torch.relu(x)
+        return self.function(self.first(x - self.mean))
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.two = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 1)
+        self.norm, self.shortcut, self.last = nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.Linear(8, 3)
+        self.slope, self.training_rate = nn.PReLU(2), 0.5
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+
+    def forward(self, x):
+        x = (x - 0.3) / 0.7
+        h = self.pool(self.stem(x))
+        h = self.shortcut(h) + self.norm(self.two(functional.relu(self.one(self.slope(h)))))
+        h = torch.relu(h + h.mean((2, 3), keepdim=True))
+        h = functional.dropout(functional.adaptive_avg_pool2d(h, (2, 2)), 0.5, self.training)
+        return functional.log_softmax(self.last(h.view(x.size(0), -1)), dim=1)
+
+
+class Series(nn.Module):
+    """A network of a series, with layers in one dimension."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Unflatten(1, (2, 6)), nn.Conv1d(2, 3, 3, stride=2, padding=1), nn.PReLU(), nn.MaxPool1d(2, 1, padding=1)
+        )
+        self.last = nn.Linear(12, 2)
+
+    def forward(self, x):
+        h = self.layers(x)
+        h = torch.cat([h, h.clamp(-0.2, 0.1)], 1).permute(0, 2, 1)[:, :, :3]
+        return self.last(h.reshape(h.shape[0], h.shape[1] * 3)) * 2 - 1
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (ResidualBlock(), (1, 7, 6)),
+        (Series(), (12,)),
+        (Forward(lambda x: x + torch.relu(x)), (4,)),
+        (Forward(lambda x: 1 - functional.relu(x.view(-1, 2, 2)).flatten(1)), (4,)),
+        (nn.Sequential(nn.MaxPool2d(2, 1, padding=1, dilation=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (2, 5, 4)),
+    ],
+    ids=["residual", "series", "skip", "view", "dilated"],
+)
+def test_networks_that_are_no_chain_are_read(module, shape):
+    generator = torch.Generator().manual_seed(0)
+    module = module.double().eval()
+    for parameter in module.parameters():
+        parameter.data.uniform_(-1, 1, generator=generator)
+    net = as_affine_relu(module, shape, drop_softmax=True)
+    x = torch.randn(20, *shape, generator=generator, dtype=torch.float64)
+    y, read = module(x).detach(), torch.from_numpy(net(x.flatten(1).numpy()))
+    read = torch.log_softmax(read, 1) if isinstance(module, ResidualBlock) else read
+    assert (read - y).abs().max() < 1e-12
+    assert y.std(0).max() > 1e-3
+
+
+def test_what_is_carried_beside_a_layer_costs_no_unit_that_may_be_off():
+    net = as_affine_relu(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), Forward(lambda x: torch.relu(x) - x, 3)))
+    bounds = crown_bounds(net, -np.ones(2), np.ones(2))
+    assert [len(low) for low, _ in bounds.layers] == [3, 6]
+    assert (bounds.layers[1][0][3:] >= -1e-12).all()
 
 
 class Branching(nn.Module):
@@ -94,15 +167,22 @@ class Branching(nn.Module):
         (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), "layer '1' is LayerNorm"),
         (nn.Sequential(nn.Linear(4, 4), nn.MultiheadAttention(4, 1)), "layer '1' is MultiheadAttention"),
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False)).eval(), "depends on the batch"),
-        (nn.Sequential(nn.Linear(2, 2), Residual()), "expected a chain"),
-        (Branching(), "cannot be read as a chain"),
+        (Branching(), "cannot be read as layers"),
+        (Forward(lambda x: x * x), "layer 'mul' calls mul"),
+        (Forward(torch.sigmoid), "layer 'sigmoid' calls sigmoid"),
+        (Forward(lambda x: x.transpose(0, 1)), "layer 'transpose' mixes the inputs of a batch"),
+        (Forward(lambda x: x - x.mean(0, keepdim=True)), "layer 'mean_1' mixes the inputs of a batch"),
+        (Forward(lambda x: x + torch.arange(5.0)[:, None]), "layer 'add' "),
+        (Forward(lambda x: (x, x)), "returns tuple"),
+        (Forward(lambda x: torch.cat([x, x], 0)), "layer 'cat' calls cat"),
+        (Forward(lambda x: functional.max_pool2d(x[:, None, None], 1, ceil_mode=True)), "is MaxPool2d"),
         (nn.Sequential(nn.Linear(2, 2), nn.Softmax(1)), "layer '1' is a softmax, which is not piecewise linear"),
         (nn.Sequential(nn.Linear(2, 2), nn.LogSoftmax(0)), "layer '1' is a softmax.* not 0"),
     ],
 )
 def test_other_layers_are_named(module, message):
     with pytest.raises(UnsupportedLayerError, match=message):
-        as_affine_relu(module)
+        as_affine_relu(module, (4,) if isinstance(module, Forward) else None)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +191,9 @@ def test_other_layers_are_named(module, message):
         (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), None, r"layer '1' \(Dropout\) is in training mode"),
         (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), None, r"layer '1' \(BatchNorm1d\) is in training mode"),
         (nn.Sequential(nn.Linear(2, 2)), (3,), r"layer '0' does not take an input of shape \(3,\)"),
+        (Forward(functional.dropout), (4,), "layer 'dropout' calls dropout in training mode"),
+        (Forward(torch.relu), None, "input_shape = None.* layer 'sub' does not give it"),
+        (nn.Sequential(nn.Conv2d(1, 9, 1)), (1, 3000, 3000), "GB"),
     ],
 )
 def test_what_cannot_be_read_as_it_is_is_refused(module, shape, message):
@@ -150,7 +233,7 @@ def test_numbers_that_are_none_are_refused():
     module = nn.Sequential(nn.Linear(2, 3))
     module[0].weight.data[1, 0] = torch.nan
     with pytest.raises(ValueError, match=r"weights\[0\]\[1, 0\] is NaN"):
-        as_affine_relu(module)
+        as_affine_relu(module, (4,) if isinstance(module, Forward) else None)
     with pytest.raises(ValueError, match="layer 1 has weights"):
         AffineReLU((np.ones((2, 3)), np.ones((1, 3))), (np.zeros(2), np.zeros(1)))
 

@@ -1,16 +1,21 @@
 """Properties of small ReLU networks, proved or refuted."""
 
+from engram.analysis.verify.answer import QueryResult, Question, check_query, read_question, verify_query
 from engram.analysis.verify.bounds import LinearBounds, crown_bounds, interval_bounds
 from engram.analysis.verify.certificate import Certificate, Check, check_certificate
 from engram.analysis.verify.exact import Bound, maximize
 from engram.analysis.verify.layer_rules import LayerRule, layer_rules, prove_rule
-from engram.analysis.verify.network import AffineReLU, UnsupportedLayerError, as_affine_relu
+from engram.analysis.verify.modules import as_affine_relu
+from engram.analysis.verify.network import AffineReLU, UnsupportedLayerError
 from engram.analysis.verify.nnet import AcasProperty, Normalisation, acasxu_property, read_nnet
+from engram.analysis.verify.onnx import OnnxNetwork, read_onnx
+from engram.analysis.verify.query import Query, QueryCase
 from engram.analysis.verify.region import InnerBox, Region, activation_pattern, local_affine, pattern_halfspaces
 from engram.analysis.verify.relaxation import class_regions, relaxed_region
 from engram.analysis.verify.robustness import certified_radius
 from engram.analysis.verify.specification import AllOf, AnyOf, Argmax, Box, LinearProperty, Polytope
 from engram.analysis.verify.verifier import Budget, Result, verify
+from engram.analysis.verify.vnnlib import read_vnnlib
 
 __all__ = [
     "AcasProperty",
@@ -28,7 +33,12 @@ __all__ = [
     "LinearBounds",
     "LinearProperty",
     "Normalisation",
+    "OnnxNetwork",
     "Polytope",
+    "Query",
+    "QueryCase",
+    "QueryResult",
+    "Question",
     "Region",
     "Result",
     "UnsupportedLayerError",
@@ -37,6 +47,7 @@ __all__ = [
     "as_affine_relu",
     "certified_radius",
     "check_certificate",
+    "check_query",
     "class_regions",
     "crown_bounds",
     "interval_bounds",
@@ -46,6 +57,10 @@ __all__ = [
     "pattern_halfspaces",
     "prove_rule",
     "read_nnet",
+    "read_onnx",
+    "read_question",
+    "read_vnnlib",
     "relaxed_region",
     "verify",
+    "verify_query",
 ]

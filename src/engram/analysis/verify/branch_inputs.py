@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +19,18 @@ from engram.analysis.verify.certificate import (
     proved_clauses,
     stable_phases,
 )
+from engram.analysis.verify.combined_rows import raised_multipliers
 from engram.analysis.verify.counterexample import first_counterexample
+from engram.analysis.verify.dual import dual_bound
 from engram.analysis.verify.exact import linear_bound
 from engram.analysis.verify.network import AffineReLU, Array, Mask
 from engram.analysis.verify.specification import Clause, Domain
 
-CASE = 200  # bytes of one case
+CASE, MULTIPLIER = 200, 32  # bytes of one case, and of each of its multipliers
+# Most halvings are decided soon; combinations of rows are tried where that was not so.
+EASY = 10_000  # boxes after which rows are combined
+MOST_UNSTABLE = 40  # units of a box in which they are
+MARGIN = 1e-10  # of a bound, which a checker may compute in another order
 
 
 class Outcome(NamedTuple):
@@ -35,6 +41,15 @@ class Outcome(NamedTuple):
     exhausted: str
     bound: float  # lower bound of all that has to be positive, as far as the search got
     nodes: int
+
+
+class Progress(NamedTuple):
+    """How far a search has got."""
+
+    nodes: int  # boxes or cases that were bounded
+    waiting: int  # those that wait
+    share: float  # of the inputs, which is proved
+    bound: float  # lowest bound of those that wait
 
 
 def spent(deadline: float, nodes: bool, memory: bool) -> str:
@@ -49,7 +64,14 @@ def spent(deadline: float, nodes: bool, memory: bool) -> str:
 
 
 def branch_inputs(
-    net: AffineReLU, clauses: Sequence[Clause], domain: Domain, *, deadline: float, nodes: int, megabytes: float
+    net: AffineReLU,
+    clauses: Sequence[Clause],
+    domain: Domain,
+    *,
+    deadline: float,
+    nodes: int,
+    megabytes: float,
+    progress: Callable[[Progress], object] | None = None,
 ) -> Outcome:
     """Halve boxes until each is proved, or contains a counterexample.
 
@@ -64,21 +86,25 @@ def branch_inputs(
         deadline: Time of ``time.monotonic`` at which the search ends.
         nodes: Maximum number of boxes.
         megabytes: Memory for the batch and the waiting boxes, and as much again for the cases.
+        progress: Called after each batch; None: nothing is.
 
     Source: Wang et al., "Formal security analysis of neural networks using symbolic intervals" (2018).
     """
     size, units = net.sizes[0], sum(net.sizes[1:-1])
     batch, most_open = chunk(net, megabytes / 2), int(megabytes / 2 * 1e6 / (16 * size + units + 200))
     cases = [Case()]
-    number, score = np.zeros(1, dtype=np.intp), np.full(1, -np.inf)  # of the waiting boxes
+    # Of the waiting boxes: their cases, bounds, and shares of the whole.
+    number, score, share = np.zeros(1, dtype=np.intp), np.full(1, -np.inf), np.ones(1)
     low, high, waiting_phases = domain.low[None], domain.high[None], np.full((1, units), FREE, dtype=np.int8)
-    n_done, proved = 0, np.inf
+    n_done, proved, stored = 0, np.inf, 0
 
     def ended(exhausted: str, counterexample: Array | None = None) -> Outcome:
         return Outcome(tuple(cases), counterexample, exhausted, min(proved, float(score.min(initial=np.inf))), n_done)
 
     while len(number):
-        if limit := spent(deadline, n_done >= nodes, len(number) > most_open or len(cases) * CASE > megabytes * 1e6):
+        if limit := spent(
+            deadline, n_done >= nodes, len(number) > most_open or len(cases) * CASE + stored > megabytes * 1e6
+        ):
             return ended(limit)
         batch_nodes = np.argpartition(score, batch)[:batch] if len(number) > batch else np.arange(len(number))
         batch_numbers, box_low, box_high = number[batch_nodes], low[batch_nodes], high[batch_nodes]
@@ -93,6 +119,11 @@ def branch_inputs(
                 return ended("", hit)
             for i, case in closed_cases.items():
                 cases[batch_numbers[i]] = case
+        elif n_done > EASY:
+            closed_cases = _combine(net, clauses, domain, relaxation, clause_rows=clause_rows, closed=closed)
+            for i, case in closed_cases.items():
+                cases[batch_numbers[i]] = case
+                stored += MULTIPLIER * sum(map(len, case.multipliers))
         # The next split depends on the clause furthest from being proved, and on its row nearest to being proved.
         best_bounds = np.stack([rows.least.max(1) for rows in clause_rows], axis=1)
         best_bounds[is_empty] = np.inf
@@ -127,7 +158,12 @@ def branch_inputs(
             np.concatenate([high[is_kept], lower_high, open_high]),
         )
         waiting_phases = np.concatenate([waiting_phases[is_kept], phases, phases])
+        halves = share[batch_nodes][is_open] / 2
+        share = np.concatenate([share[is_kept], halves, halves])
         score = np.concatenate([score[is_kept], scores, scores])
+        if progress is not None:
+            open_share = min(float(share.sum()), 1.0)
+            progress(Progress(n_done, len(number), 1 - open_share, float(score.min(initial=np.inf))))
     return ended("")
 
 
@@ -158,3 +194,30 @@ def _cut(
         if closed[i].all():
             cases[i] = Case(multipliers=tuple(multipliers))
     return cases, None
+
+
+def _combine(
+    net: AffineReLU,
+    clauses: Sequence[Clause],
+    domain: Domain,
+    relaxation: Relaxation,
+    *,
+    clause_rows: list[Rows],
+    closed: Mask,
+) -> dict[int, Case]:
+    """The cases that combinations of rows prove, of boxes with few unstable units."""
+    unstable = sum((lower < 0) & (upper > 0) for lower, upper in zip(relaxation.lower, relaxation.upper, strict=True))
+    tried = np.flatnonzero(~closed.all(1) & (np.sum(unstable, axis=-1) <= MOST_UNSTABLE))
+    multipliers: dict[int, list[tuple[float, ...]]] = {int(i): [()] * len(clauses) for i in tried}
+    for j, clause in enumerate(clauses):
+        boxes = tried[~closed[tried, j]]
+        if not len(boxes):
+            continue
+        found, bounds = raised_multipliers(net, relaxation.only(boxes), clause)
+        for i, row in zip(boxes[bounds > 0].tolist(), found[bounds > 0], strict=True):
+            within = domain._replace(low=relaxation.low[i], high=relaxation.high[i])
+            bound = dual_bound(net, relaxation.only(i), clause, within, row)
+            if bound > MARGIN:
+                closed[i, j], multipliers[i][j] = True, tuple(row.tolist())
+                clause_rows[j].least[i] = np.maximum(clause_rows[j].least[i], bound)
+    return {i: Case(multipliers=tuple(multipliers[i])) for i in multipliers if closed[i].all()}

@@ -10,7 +10,7 @@ from engram.analysis.verify.bounds import TINY, interval_bounds
 from engram.analysis.verify.network import AffineReLU, Array, exact_affine
 from engram.analysis.verify.specification import Clause, Domain
 
-SAMPLES, STARTS, STEPS = 256, 5, 40
+SAMPLES, FACE_SAMPLES, STARTS, STEPS = 256, 2000, 5, 40
 
 
 def _confirmed(net: AffineReLU, clauses: Sequence[Clause], x: Array) -> bool:
@@ -55,7 +55,9 @@ def first_counterexample(net: AffineReLU, clauses: Sequence[Clause], domain: Dom
 def attack(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, rng: np.random.Generator) -> Array | None:
     """A counterexample found at random or by projected gradients from the worst points, or None.
 
-    256 points are tried, then 40 shrinking steps, the first a twentieth of the box, from the five nearest points.
+    256 points are tried, then 40 shrinking steps, the first a twentieth of the box, from the five nearest points. Many
+    counterexamples lie where inputs are at their ends, which uniform points never are: the same is done with 2,000
+    points whose coordinates are at the lower end, at the upper end or anywhere, with equal probability.
 
     Args:
         net: The network.
@@ -65,8 +67,22 @@ def attack(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, rng: np.r
 
     Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018).
     """
-    points = rng.uniform(domain.low, domain.high, (SAMPLES, len(domain.low)))
+    size = len(domain.low)
+    low, high = domain.low + 0.0, domain.high + 0.0  # -0.0 becomes 0.0: NumPy draws nothing between 0.0 and -0.0
+    points = rng.uniform(low, high, (SAMPLES, size))
     points = np.vstack([(domain.low + domain.high) / 2, points]).clip(domain.low, domain.high)
+    if (hit := _descend(net, clauses, domain, points)) is not None:
+        return hit
+    points = rng.uniform(low, high, (FACE_SAMPLES, size)).clip(domain.low, domain.high)
+    places = rng.integers(3, size=points.shape)
+    points = np.choose(
+        places, [points, np.broadcast_to(domain.low, points.shape), np.broadcast_to(domain.high, points.shape)]
+    )
+    return _descend(net, clauses, domain, points)
+
+
+def _descend(net: AffineReLU, clauses: Sequence[Clause], domain: Domain, points: Array) -> Array | None:
+    """A counterexample among points, or on the way down from the worst of them, or None."""
     if (hit := first_counterexample(net, clauses, domain, points)) is not None:
         return hit
     inside = domain.contains(points)

@@ -13,7 +13,8 @@ from scipy.optimize import linprog
 from torch import nn
 
 from engram import checks
-from engram.analysis.verify.network import AffineReLU, Array, Mask, exact_affine, kept_softmax, without_softmax
+from engram.analysis.verify.modules import kept_softmax, without_softmax
+from engram.analysis.verify.network import AffineReLU, Array, Mask, exact_affine
 
 ArrayLike = np.ndarray | Sequence[Any]
 LARGEST = 1e300  # largest end of a box, so that the length of a side does not overflow
@@ -83,16 +84,18 @@ class Argmax:
 
 @dataclass(frozen=True, eq=False, init=False)
 class LinearProperty:
-    """All rows of C y <= d hold, (rows, outputs) and (rows,)."""
+    """All rows of C y <= d hold, (rows, outputs) and (rows,); of C y < d, if ``strict``."""
 
     C: Array
     d: Array
+    strict: bool
 
-    def __init__(self, C: ArrayLike, d: ArrayLike) -> None:
+    def __init__(self, C: ArrayLike, d: ArrayLike, *, strict: bool = False) -> None:
         C = checks.array("C", C, ("rows", "outputs"))
         d = checks.array("d", d, (len(C),))
         checks.size("len(d)", len(d))
         _set(self, C=C, d=d)
+        object.__setattr__(self, "strict", checks.instance("strict", strict, bool))
 
 
 @dataclass(frozen=True)
@@ -133,11 +136,11 @@ def clauses(prop: Property, outputs: int) -> list[Clause]:
             eye = np.eye(outputs)
             other_labels = [i for i in range(outputs) if i != label]
             return [Clause(eye[[label]] - eye[[i]], np.zeros(1), np.ones(1, dtype=bool)) for i in other_labels]
-        case LinearProperty(C=C, d=d):
+        case LinearProperty(C=C, d=d, strict=strict):
             if C.shape[1] != outputs:
                 raise ValueError(f"C.shape = {C.shape}: expected (rows, {outputs}), the network's outputs")
-            not_strict = np.zeros(1, dtype=bool)
-            return [Clause(-row[None], limit, not_strict) for row, limit in zip(C, d[:, None], strict=True)]
+            mask = np.full(1, strict)
+            return [Clause(-row[None], limit, mask) for row, limit in zip(C, d[:, None], strict=True)]
         case AllOf(properties=parts) if parts:
             return [clause for part in parts for clause in clauses(part, outputs)]
         case AnyOf(properties=parts) if parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from engram import checks
 from engram.analysis.verify.bounds import relax
-from engram.analysis.verify.branch_inputs import Outcome, branch_inputs
+from engram.analysis.verify.branch_inputs import Outcome, Progress, branch_inputs
 from engram.analysis.verify.branch_relus import branch_relus
 from engram.analysis.verify.certificate import Certificate, Tree, bound_clauses, subject
 from engram.analysis.verify.counterexample import attack, first_counterexample
@@ -75,6 +75,7 @@ def verify(
     budget: Budget | None = None,
     input_shape: Sequence[int] | None = None,
     rng: np.random.Generator | None = None,
+    progress: Callable[[Progress], object] | None = None,
 ) -> Result:
     """Prove that a network has a property for all inputs in a set, or find a counterexample.
 
@@ -93,6 +94,8 @@ def verify(
         budget: Limits of time, nodes and memory; None: 60 seconds.
         input_shape: Shape of one input, if the first layer does not give it.
         rng: Source of the search for a counterexample; None: a generator of seed 0.
+        progress: Called after each batch of boxes with the numbers of boxes done and waiting, and the share of the
+            inputs that is proved; None: nothing is called.
 
     Examples:
         >>> from engram.analysis.verify import LinearProperty
@@ -126,7 +129,7 @@ def verify(
             if halves_box or engine in ("crown", "milp"):
                 limits = {"deadline": start + share * budget.seconds, "megabytes": budget.megabytes}
                 nodes = max(int(share * budget.nodes), 1) if halves_box else 1
-                outcome = branch_inputs(net, clauses, domain, nodes=nodes, **limits)
+                outcome = branch_inputs(net, clauses, domain, nodes=nodes, progress=progress, **limits)
                 if engine == "crown" and outcome.exhausted:
                     outcome = outcome._replace(exhausted="one backward pass")
                 if engine in ("inputs", "crown") or not outcome.exhausted:

@@ -37,6 +37,14 @@ class AcasXu:
 
 
 @settings
+class Competition:
+    """The budget of the instances of ACAS Xu in VNN-COMP."""
+
+    boxes: int = setting(100_000, "most boxes per query; not a time limit, so that answers are reproducible", ge=1)
+    instances: int = setting(19, "instances drawn from the 186", ge=1, le=186)
+
+
+@settings
 class Advice:
     """The settings of a network 5-20-20-20-5 fitted to the costs of manoeuvres, and the budget of queries."""
 
@@ -84,6 +92,47 @@ def acasxu(config: AcasXu, run: Run) -> dict[str, Any]:
         answers[i] = all(status == "proved" for status in statuses) - ("refuted" in statuses)
         run.log(i + 1, proved=answers[i])
     return {"proved": float((answers > 0).mean()), "refuted": float((answers < 0).mean()), "questions": len(selected)}
+
+
+def competition(config: Competition, run: Run) -> dict[str, Any]:
+    """Verify some of the 186 instances of ACAS Xu in VNN-COMP, and compare the answers with those of its tools."""
+    every = tuple(f"{a}_{b}" for a in range(1, 6) for b in range(1, 10))
+    instances = [(n, name) for n in range(1, 11) for name in (every if n <= 4 else acasxu_property(n).networks)]
+    selected = [instances[i] for i in run.rng.permutation(len(instances))[: config.instances]]
+    decided, same = np.zeros(len(selected)), np.zeros(len(selected))
+    for i in run.steps(len(selected), decided=decided, same=same):
+        number, name = selected[i]
+        net, scale = read_nnet(load("acasxu", network=name))
+        standard = acasxu_property(number)
+        statuses = set[str]()
+        for box in (scale.box(box) for box in standard.boxes):
+            result = answer(net, box, standard.claim, config.boxes)
+            is_checked = (
+                result.certificate is None or check_certificate(net, box, standard.claim, result.certificate).valid
+            )
+            statuses.add(result.status if is_checked else "unknown")
+        status = "refuted" if "refuted" in statuses else "unknown" if "unknown" in statuses else "proved"
+        decided[i] = status != "unknown"
+        same[i] = status == ("refuted" if is_violated(number, name) else "proved")
+        run.log(i + 1, decided=decided[i])
+    return {
+        "decided": float(decided.mean()),
+        "as_published": float(same.mean()),
+        "wrong": float((decided - same).sum()),
+        "instances": len(selected),
+    }
+
+
+def is_violated(number: int, network: str) -> bool:
+    """Whether a property is violated by an ACAS Xu network, as all tools of VNN-COMP 2025 with an answer say.
+
+    Args:
+        number: The number of the property.
+        network: The name of the network, such as ``"1_1"``.
+    """
+    if number == 2:
+        return network not in ("1_1", "1_7", "1_8", "1_9", "3_3", "4_2")
+    return (number in (3, 4) and network in ("1_7", "1_8", "1_9")) or number in (7, 8)
 
 
 def advice(config: Advice, run: Run) -> dict[str, Any]:
