@@ -30,6 +30,7 @@ import meta
 import meta_tasks
 import optim
 import plasticity
+import rule_inference
 import rules
 import spatial
 import verify
@@ -390,6 +391,7 @@ def main() -> None:
             difficulty,
             verify,
             rules,
+            rule_inference,
             continual,
             forgetting,
             optim,

@@ -127,6 +127,7 @@ THEMES = {  # of the gallery: the name of each experiment in the menu
     "analysis": {
         "dsa": "Dynamical similarity",
         "rule-fingerprints": "Which rule trained it?",
+        "rule-inference": "Which rule made these data?",
         "generalization-difficulty": "How hard is a task?",
         "property-verification": "Proofs about networks",
     },

@@ -16,7 +16,15 @@ from nbclient import NotebookClient
 
 from engram.lab import report
 
-GUIDES = ("plasticity.md", "learning-rules.md", "continual.md", "same-solution.md", "memory.md", "difficulty.md")
+GUIDES = (
+    "plasticity.md",
+    "learning-rules.md",
+    "continual.md",
+    "same-solution.md",
+    "memory.md",
+    "difficulty.md",
+    "which-rule.md",
+)
 SECONDS = 300  # time limit of a cell
 QUICK = os.environ.get("ENGRAM_DOCS") == "quick"  # whether guides are not executed and learning curves not drawn
 PLOTLY = "application/vnd.plotly.v1+json"

@@ -38,6 +38,7 @@ PAGES = [
     "docs/sequence-design.md",
     "docs/transitions.md",
     "docs/verification.md",
+    "docs/which-rule.md",
 ]
 RECIPES = ("datasets", "huggingface_hub", "lightning", "mlflow", "stable_baselines3", "wandb")
 THEIRS = pytest.mark.filterwarnings("default")  # a warning of another library's own is not ours to mend

@@ -14,9 +14,18 @@ REGISTERED = {name: registry.get("estimators", name) for name in registry.names(
 REFERENCE = {"incremental-pca": IncrementalPCA, "gaussian-naive-bayes": GaussianNB}
 EXEMPTIONS: dict[str, dict[str, str]] = {
     "dsa": {"check_estimators_dtypes": "one of its rows, a system each, is zero everywhere, which has no dynamics"},
+    "plasticity-rule-inference": {
+        "check_fit_score_takes_y": "its targets are named activity or choices",
+        "check_n_features_in_after_fitting": "its score takes activity rather than y; other input is refused",
+        "check_methods_sample_order_invariance": "its samples are steps, in whose order the weights change",
+        "check_methods_subset_invariance": "its samples are steps, of which each depends on those before",
+    },
     "graph-label-smoother": {"check_positive_only_tag_during_fit": "some of its rows are equal, at no distance"},
 }
-QUICKER = {"noodl": {"max_iter": 20}}  # enough for every promise
+QUICKER = {
+    "noodl": {"max_iter": 20},
+    "plasticity-rule-inference": {"order": 1, "max_iter": 3},
+}  # enough for every promise
 
 
 @pytest.mark.parametrize("name", [*REFERENCE, *REGISTERED])

@@ -1,12 +1,43 @@
 import pytest
+import torch
 
 from engram import registry
-from engram.plasticity import Competitive
+from engram.plasticity import Competitive, MLPRule, TaylorRule
 from engram.testing.rule import check_rule
 
 RULES = {name: registry.get("plasticity_rules", name) for name in registry.names("plasticity_rules")}
 
 
-@pytest.mark.parametrize("rule", [*RULES.values(), Competitive], ids=[*RULES, "competitive"])
+class Modulated(TaylorRule):
+    """A linear recursion with a signal."""
+
+    def __init__(self):
+        super().__init__({"x y m": 1.0, "w": -0.1, "y w m^2": 0.3}, eta=0.2)
+
+
+class Bounded(TaylorRule):
+    """No linear recursion, and a bound."""
+
+    def __init__(self):
+        super().__init__({"1": 0.1, "x^2 y": 0.3, "x w^3": -0.2, "w^2 m": 0.4}, eta=0.5, clip=1.0)
+
+
+class SmallNetwork(MLPRule):
+    """With a signal and a bound."""
+
+    def __init__(self):
+        super().__init__(4, modulated=True, eta=0.5, clip=1.0, generator=torch.Generator().manual_seed(0))
+
+
+OTHERS = {
+    "competitive": Competitive,
+    "mlp": SmallNetwork,
+    "taylor": TaylorRule,
+    "taylor-modulated": Modulated,
+    "taylor-bounded": Bounded,
+}
+
+
+@pytest.mark.parametrize("rule", [*RULES.values(), *OTHERS.values()], ids=[*RULES, *OTHERS])
 def test_rule_keeps_its_promises(rule):
     check_rule(rule)

@@ -13,6 +13,7 @@ from engram.plasticity.converted import from_lstm, to_lstm
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.instar import Instar
 from engram.plasticity.lifetime import Lifetimes, Trials, lifetimes
+from engram.plasticity.mlp_rule import MLPRule
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.node_perturbation import NodePerturbationRNN, NodePerturbationState, Perturbations, three_factor
@@ -24,6 +25,7 @@ from engram.plasticity.retroactive import Retroactive
 from engram.plasticity.rule import Coefficients, PlasticityRule
 from engram.plasticity.scan import plastic_current, plastic_linear_scan, plastic_lstm_scan, plastic_scan
 from engram.plasticity.state import EligibilityState, PlasticLSTMState, PlasticState, RuleState, TraceState
+from engram.plasticity.taylor import TaylorRule
 
 if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and few parts need it
     from engram.plasticity.associative_memory import PlasticAssociativeMemory
@@ -39,6 +41,7 @@ __all__ = [
     "LSTMState",
     "Lifetimes",
     "LowRank",
+    "MLPRule",
     "Modulated",
     "Neuromodulator",
     "NodePerturbationRNN",
@@ -54,6 +57,7 @@ __all__ = [
     "PlasticityRule",
     "Retroactive",
     "RuleState",
+    "TaylorRule",
     "TraceState",
     "Trials",
     "from_lstm",

@@ -1,0 +1,192 @@
+"""A layer whose weights follow a series, forwards in time, with the derivatives of its activity by forward mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from engram.learned.inference.series import Series
+from engram.plasticity import TaylorRule
+
+DIVERGED = 1e6  # no recorded weight is as large
+CHUNK = 1 << 16  # numbers of the derivatives that are advanced together, so that they stay in the cache
+
+
+class Nonlinearity(NamedTuple):
+    """A function f of the current, and its derivative as a function of its value."""
+
+    value: Callable[[np.ndarray], np.ndarray]
+    slope: Callable[[np.ndarray], np.ndarray]
+
+
+def _identity(current: np.ndarray) -> np.ndarray:
+    return current
+
+
+def _sigmoid(current: np.ndarray) -> np.ndarray:
+    value: np.ndarray = 0.5 * (1 + np.tanh(0.5 * current))  # not with exp, which would overflow
+    return value
+
+
+def _relu(current: np.ndarray) -> np.ndarray:
+    value: np.ndarray = np.maximum(current, 0)
+    return value
+
+
+def _slope_of_sigmoid(value: np.ndarray) -> np.ndarray:
+    slope: np.ndarray = value * (1 - value)
+    return slope
+
+
+def _slope_of_tanh(value: np.ndarray) -> np.ndarray:
+    slope: np.ndarray = 1 - value * value
+    return slope
+
+
+def _slope_of_relu(value: np.ndarray) -> np.ndarray:
+    slope: np.ndarray = (value > 0).astype(float)
+    return slope
+
+
+NONLINEARITIES = {
+    "identity": Nonlinearity(_identity, np.ones_like),
+    "sigmoid": Nonlinearity(_sigmoid, _slope_of_sigmoid),
+    "tanh": Nonlinearity(np.tanh, _slope_of_tanh),
+    "relu": Nonlinearity(_relu, _slope_of_relu),
+}
+
+
+class Rows(NamedTuple):
+    """Units in sessions: given its inputs, no unit of a feed-forward layer depends on another.
+
+    Attributes:
+        inputs: x of each session, (session, step, input).
+        signal: m, (session, step).
+        changes: Whether the weights change after a step, (session, step).
+        session: The session of each row.
+        unit: Its unit.
+        initial: Its first weights, (row, input).
+    """
+
+    inputs: Float[np.ndarray, "session step input"]
+    signal: Float[np.ndarray, "session step"]
+    changes: Bool[np.ndarray, "session step"]
+    session: Int[np.ndarray, " row"]
+    unit: Int[np.ndarray, " row"]
+    initial: Float[np.ndarray, "row input"]
+
+    def of(self, kept: slice | np.ndarray) -> Rows:
+        """Some of the rows."""
+        return self._replace(session=self.session[kept], unit=self.unit[kept], initial=self.initial[kept])
+
+
+class Path(NamedTuple):
+    """What a run gives.
+
+    Attributes:
+        activity: y of each row, (row, step).
+        weights: W before every step and after the last, (step + 1, row, input); empty unless asked for.
+    """
+
+    activity: Float[np.ndarray, "row step"]
+    weights: Float[np.ndarray, "step row input"]
+
+
+class Layer(NamedTuple):
+    """A feed-forward layer whose weights follow a series.
+
+    y(t) = f(W(t) x(t)),   W(t + 1) = W(t) + eta g(x(t), y(t), W(t), m(t)) where weights change, else W(t)
+    """
+
+    series: Series
+    nonlinearity: Nonlinearity
+    eta: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the coefficients."""
+        return self.series.names
+
+    @property
+    def start(self) -> Float[np.ndarray, " part"]:
+        """Where a search starts: weights that do not change."""
+        return np.zeros(len(self.names))
+
+    def rule(self, theta: Float[np.ndarray, " part"]) -> TaylorRule:
+        """The rule with these coefficients; with none of them, one that changes nothing."""
+        return TaylorRule(self.series.coefficients(theta) or {"x y": 0.0}, self.eta, dtype=torch.float64)
+
+    def run(self, theta: Float[np.ndarray, " part"], rows: Rows, *, keep_weights: bool = False) -> Path | None:
+        """The activity of every row, or None if a weight exceeds 10^6.
+
+        Args:
+            theta: Coefficients of the parts.
+            rows: The units.
+            keep_weights: Whether to return the weights too.
+        """
+        w = rows.initial.copy()
+        steps = rows.inputs.shape[1]
+        activity = np.zeros((len(w), steps))
+        weights = np.zeros((steps + 1, *w.shape) if keep_weights else (0, *w.shape))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for t in range(steps):
+                x = rows.inputs[rows.session, t]
+                y = activity[:, t] = self.nonlinearity.value(np.einsum("ri,ri->r", w, x))
+                if keep_weights:
+                    weights[t] = w
+                change = rows.changes[rows.session, t]
+                if change.any():
+                    powers = self.series.powers(x, y, w, rows.signal[rows.session, t])
+                    w = w + (self.eta * change)[:, None] * self.series.change(theta, powers)
+                    if not np.abs(w).max() <= DIVERGED:
+                        return None
+        if keep_weights:
+            weights[steps] = w
+        return Path(activity, weights)
+
+    def linearised(
+        self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
+    ) -> Iterator[tuple[slice, Float[np.ndarray, "row step"], Float[np.ndarray, "row step parameter"]]]:
+        """The activity and its derivatives, for some rows at a time: the slice of the rows, y, and dy / dparameter.
+
+        The derivatives S = dW / dtheta of the weights follow S' = S + eta (dg/dtheta + dg/dw S + dg/dy f' S x).
+
+        Args:
+            theta: Coefficients of the parts; the run must not diverge.
+            rows: The units.
+            by_initial: Whether the parameters include, after theta, the first weights of the row.
+        """
+        inputs = rows.initial.shape[1]
+        parameters = len(theta) + by_initial * inputs
+        size = max(1, CHUNK // max(1, parameters * inputs))
+        for start in range(0, len(rows.initial), size):
+            kept = slice(start, start + size)
+            yield kept, *self._linearised(theta, rows.of(kept), by_initial)
+
+    def _linearised(self, theta: np.ndarray, rows: Rows, by_initial: bool) -> tuple[np.ndarray, np.ndarray]:
+        w, parts = rows.initial.copy(), len(theta)
+        count, inputs = w.shape
+        steps = rows.inputs.shape[1]
+        S = np.zeros((count, parts + by_initial * inputs, inputs))
+        if by_initial:
+            S[:, parts:] = np.eye(inputs)
+        activity, slopes = np.zeros((count, steps)), np.zeros((count, steps, S.shape[1]))
+        for t in range(steps):
+            x = rows.inputs[rows.session, t]
+            y = activity[:, t] = self.nonlinearity.value(np.einsum("ri,ri->r", w, x))
+            dy = slopes[:, t] = self.nonlinearity.slope(y)[:, None] * np.matmul(S, x[:, :, None])[:, :, 0]
+            rate = (self.eta * rows.changes[rows.session, t])[:, None]
+            if not rate.any():
+                continue
+            powers = self.series.powers(x, y, w, rows.signal[rows.session, t])
+            by_w, by_y = self.series.slopes(theta, powers)
+            S *= (1 + rate * by_w)[:, None, :]
+            if self.series.uses_activity:
+                S += dy[:, :, None] * (rate * by_y)[:, None, :]
+            S[:, :parts] += rate[:, :, None] * self.series.terms_at(powers)
+            w = w + rate * self.series.change(theta, powers)
+        return activity, slopes

@@ -1,0 +1,169 @@
+"""One fit: the coefficients, the noise of each unit, and how well the coefficients are known."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import stats
+
+from engram.learned.inference.arrow import NEGLIGIBLE, inverse
+from engram.learned.inference.feed_forward import Rows
+from engram.learned.inference.levenberg_marquardt import Fitted, Model, Problem, levenberg_marquardt
+from engram.learned.inference.losses import Bernoulli, Gaussian, Loss
+
+QUIETEST = 1e-6  # the least variance of a unit, as a share of the mean over units
+
+
+class Data(NamedTuple):
+    """What is fitted: recorded units, what was recorded of them, and the blocks of first weights that are not known.
+
+    Attributes:
+        rows: The units.
+        observed: Activity or choices, (row, step), NaN where there are none.
+        binary: Whether they are choices.
+        block: See ``Problem``.
+    """
+
+    rows: Rows
+    observed: Float[np.ndarray, "row step"]
+    binary: bool
+    block: Int[np.ndarray, " row"] | None
+
+    @property
+    def nuisances(self) -> int:
+        """Number of first weights that are fitted."""
+        return 0 if self.block is None else (int(self.block.max()) + 1) * self.rows.initial.shape[1]
+
+
+class Fit(NamedTuple):
+    """A fitted rule.
+
+    Attributes:
+        theta: Coefficients.
+        initial: First weights of each row.
+        variance: Of the noise of each unit that was recorded, by its number; empty for choices.
+        information: The Fisher information of the coefficients, first weights being fitted too.
+        log_likelihood: Of the data.
+        iterations: Steps of the search.
+        converged: Whether the search ended by itself.
+    """
+
+    theta: Float[np.ndarray, " part"]
+    initial: Float[np.ndarray, "row input"]
+    variance: Float[np.ndarray, " unit"]
+    information: Float[np.ndarray, "part part"]
+    log_likelihood: float
+    iterations: int
+    converged: bool
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "part part"]:
+        """The inverse of the information, zero along directions without any."""
+        return inverse(self.information, np.sqrt(np.diag(self.information)))
+
+    @property
+    def standard_errors(self) -> Float[np.ndarray, " part"]:
+        """Of each coefficient; infinite if it is part of a direction without information."""
+        scale = np.sqrt(np.diag(self.information))
+        divisor = np.where(scale > 0, scale, 1.0)
+        values, vectors = np.linalg.eigh(self.information / np.outer(divisor, divisor))
+        unknown = (vectors[:, values <= NEGLIGIBLE * values.max(initial=np.finfo(float).tiny)] ** 2).sum(axis=1)
+        return np.where(unknown > NEGLIGIBLE, np.inf, np.sqrt(np.maximum(np.diag(self.covariance), 0)))
+
+
+def fitted(
+    model: Model,
+    data: Data,
+    theta: Float[np.ndarray, " part"],
+    initial: Float[np.ndarray, "row input"],
+    *,
+    max_iter: int,
+    tol: float,
+    variance: Float[np.ndarray, " unit"] | None = None,
+) -> Fit:
+    """The coefficients of largest likelihood near a start, and the noise of each unit.
+
+    The noise is found in turn with the coefficients: all units count alike in a first search, and by their variances in
+    a second one.
+
+    Args:
+        model: The layer.
+        data: What is fitted.
+        theta: Start of the coefficients.
+        initial: Start of the first weights.
+        max_iter: Largest number of steps of a search.
+        tol: See ``levenberg_marquardt``.
+        variance: Of the noise of each unit, from an earlier fit; with it, one search is enough.
+    """
+    units = 0 if data.binary else int(data.rows.unit.max()) + 1
+    noise = np.ones(units) if variance is None else variance
+    iterations, converged = 0, True
+    for _ in range(1 if data.binary or variance is not None or units == 1 else 2):
+        problem = Problem(model, data.rows, _loss(data, noise), data.block)
+        end: Fitted = levenberg_marquardt(problem, theta, initial, max_iter, tol)
+        theta, initial, iterations, converged = end.theta, end.initial, iterations + end.iterations, end.converged
+        if not data.binary:
+            noise = _variances(model, data, theta, initial, units)
+    problem = Problem(model, data.rows, _loss(data, noise), data.block)
+    information = problem.equations(theta, initial).reduced()[0]
+    log_likelihood = -end.loss if data.binary else _gaussian(model, data, theta, initial, units)
+    return Fit(theta, initial, noise, information, log_likelihood, iterations, converged)
+
+
+def _loss(data: Data, noise: np.ndarray) -> Loss:
+    return Bernoulli(data.observed) if data.binary else Gaussian(data.observed, noise[data.rows.unit])
+
+
+def _squares(model: Model, data: Data, theta: np.ndarray, initial: np.ndarray, units: int) -> tuple[np.ndarray, ...]:
+    """The sum of squared errors of each unit, and the number of its entries."""
+    path = model.run(theta, data.rows._replace(initial=initial))
+    assert path is not None  # it is the end of a search, which never goes where the run diverges
+    errors = np.nan_to_num(data.observed - path.activity) ** 2
+    squares, counts = np.zeros((2, units))
+    np.add.at(squares, data.rows.unit, errors.sum(axis=1))
+    np.add.at(counts, data.rows.unit, (~np.isnan(data.observed)).sum(axis=1))
+    return squares, counts
+
+
+def _variances(model: Model, data: Data, theta: np.ndarray, initial: np.ndarray, units: int) -> np.ndarray:
+    squares, counts = _squares(model, data, theta, initial, units)
+    spare = counts.sum() - len(theta) - data.nuisances
+    inflation = counts.sum() / spare if spare > 0 else 1.0
+    variances = inflation * squares / np.maximum(counts, 1)
+    mean = inflation * squares.sum() / counts.sum()
+    tiny = np.finfo(float).eps ** 2 * float(np.nanmean(data.observed**2)) + np.finfo(float).tiny
+    floored: np.ndarray = np.where(counts > 0, np.maximum(variances, QUIETEST * mean + tiny), mean + tiny)
+    return floored
+
+
+def _gaussian(model: Model, data: Data, theta: np.ndarray, initial: np.ndarray, units: int) -> float:
+    """The log-likelihood with the variance of each unit that makes it largest."""
+    squares, counts = _squares(model, data, theta, initial, units)
+    seen = counts > 0
+    tiny = np.finfo(float).eps ** 2 * float(np.nanmean(data.observed**2)) + np.finfo(float).tiny
+    return gaussian_log_likelihood(np.maximum(squares[seen] / counts[seen], tiny), counts[seen])
+
+
+def gaussian_log_likelihood(variances: Float[np.ndarray, " unit"], counts: Float[np.ndarray, " unit"]) -> float:
+    """The largest log-likelihood of errors with these mean squares: -sum n / 2 (log(2 pi s^2) + 1).
+
+    Args:
+        variances: Mean squared error of each unit, s^2.
+        counts: Number of its entries, n.
+    """
+    return float(-(counts * (np.log(2 * np.pi * variances) + 1)).sum() / 2)
+
+
+def constant_log_likelihood(data: Data) -> float:
+    """The log-likelihood of the best prediction that never changes: a mean of each unit, or one probability."""
+    if data.binary:
+        p = float(np.nanmean(data.observed))
+        count = int((~np.isnan(data.observed)).sum())
+        return count * float(-stats.entropy([p, 1 - p]))
+    tiny = np.finfo(float).eps ** 2 * float(np.nanmean(data.observed**2)) + np.finfo(float).tiny
+    units = np.unique(data.rows.unit)
+    of_units = [data.observed[data.rows.unit == unit] for unit in units]
+    variances = np.array([max(float(np.nanvar(entries)), tiny) for entries in of_units])
+    return gaussian_log_likelihood(variances, np.array([float((~np.isnan(entries)).sum()) for entries in of_units]))

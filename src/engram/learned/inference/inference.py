@@ -1,0 +1,534 @@
+"""Inference of the plasticity rule of a layer from its activity, or of an animal from its choices."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from engram import checks
+from engram.learned.inference import simulation
+from engram.learned.inference.feed_forward import NONLINEARITIES, Layer, Path, Rows
+from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted
+from engram.learned.inference.identifiability import Curvature, curvature, dependent_terms, scale_of_terms
+from engram.learned.inference.levenberg_marquardt import Model
+from engram.learned.inference.losses import Bernoulli
+from engram.learned.inference.recorded import known as known_weights
+from engram.learned.inference.recorded import recorded, whole
+from engram.learned.inference.rule_layer import RuleLayer
+from engram.learned.inference.selection import backward_elimination
+from engram.learned.inference.series import Part, Series
+from engram.learned.inference.sessions import Sessions, prepared
+from engram.plasticity import PlasticityRule
+
+CONFIDENCE = 0.95
+LIKE_THE_BEST = stats.chi2.ppf(CONFIDENCE, 1) / 2  # what a log-likelihood may lose within such an interval
+DIFFERENT = 4.0  # standard errors between coefficients of equally good fits that are not the same solution
+CRITERIA = ("bic", "aic")
+
+
+class SelectionStep(NamedTuple):
+    """A fit along backward elimination: its terms, and its criterion, of which the smallest is chosen."""
+
+    terms: tuple[str, ...]
+    criterion: float
+
+
+class Start(NamedTuple):
+    """Where a search from another start ended."""
+
+    coefficients: Float[np.ndarray, " part"]
+    log_likelihood: float
+    converged: bool
+
+
+class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
+    """The plasticity rule by which a layer's weights changed, inferred from its activity or from an animal's choices.
+
+        y(t) = f(W(t) x(t)),   W(t + 1) = W(t) + eta sum over terms of theta x^a y^b w^c m^d
+
+    The layer is simulated over whole sessions, and theta maximises the likelihood of what was recorded: activity y with
+    Gaussian noise, a variance for each unit, or choices c with P(c = 1) = sigmoid(w x). No weight is observed. A good
+    prediction is no evidence for the coefficients, so each comes with an interval and with whether the data determine
+    it at all. Intervals assume that the form of the rule, f and eta are right, and that noise is independent.
+
+    Args:
+        family: ``"taylor"``: the terms below. A ``PlasticityRule`` with parameters: these are fitted, from their
+            values.
+        terms: Names of terms, such as ``["x y", "y^2 w"]``; or by name a term or the coefficients of several terms that
+            share one theta, such as ``{"Oja": {"x y": 1, "y^2 w": -1}, "decay": "w"}``. None: all terms up to
+            ``order`` in x, w, in y unless choices are given, and in m if rewards are.
+        order: Largest exponent of each variable where ``terms`` is None.
+        modulator: Whether m is the reward, or (``"rpe"``) its difference from the mean of the last rewards.
+        baseline_window: Number of these, zeros before the first.
+        nonlinearity: f: ``"identity"``, ``"sigmoid"``, ``"tanh"`` or ``"relu"``. None: the sigmoid for activity, the
+            identity for choices.
+        eta: Rate, a constant, since eta and theta are one scale; a rule given as ``family`` has its own.
+        initial_weights: W(0): ``"zeros"``; an array (unit, input); ``"shared"``: unknown, but the same in all sessions;
+            or ``"session"``: unknown, another in each.
+        update_at: Whether weights change at every step, or only where the choice is 1 (``"chosen"``), as where an offer
+            is accepted.
+        select: None: all terms; ``"bic"`` or ``"aic"``: those of the smallest criterion along backward elimination.
+        n_starts: Number of starts of the search; further ones are random, and tell whether another rule fits as well.
+        max_iter: Largest number of steps of each search.
+        tol: A search ends when a step lowers the loss by less than this share.
+        random_state: Seed or generator of the further starts.
+
+    Attributes:
+        coefficients_: theta by the name of each term that was fitted.
+        intervals_: (low, high) of each, in which theta lies with 95 %.
+        identifiable_: Whether the data determine each: by curvature (nearly all of it lies in directions whose
+            posterior standard deviation is below the size at which a term changes weights as much as the whole rule),
+            and no other start ends in another rule that fits as well.
+        equivalent_: Groups of terms that no weights could tell apart at these inputs; only the first of two, or all but
+            the last of several, are fitted.
+        rule_: The rule, a ``TaylorRule`` or the fitted rule of the family.
+        status_: ``"ok"``; ``"weak"``: a coefficient is not identifiable, or is one of an equivalent group; ``"not
+            identified"``: no coefficient is, there are fewer numbers than coefficients, or a constant predicts as well;
+            ``"diverged"``: the search did not end.
+        covariance_, directions_, condition_: Of the coefficients, of the directions (best known first, in units of
+            their size), and the ratio of the largest to the smallest singular value of the scaled Jacobian.
+        weights_: The weights of each session over time, (step + 1, unit, input).
+        initial_weights_: W(0), (unit, input), or (session, unit, input) for ``"session"``; NaN where nothing was
+            recorded.
+        noise_: Standard deviation of the noise of each unit; empty for choices.
+        log_likelihood_, n_iter_, n_observed_: Of the fit.
+        path_: Terms and criterion at each step of the selection; empty without.
+        starts_: Where the search from each further start ended.
+
+    Source: Mehta, Tyulmankov, Rajagopalan, Turner, Fitzgerald and Funke, "Model-based inference of synaptic plasticity
+    rules" (2024); the optimiser, intervals and tests of identifiability are ours.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> x, W = rng.normal(size=(6, 40, 3)), 0.1 * rng.normal(size=(4, 3))
+        >>> recorded = simulation.simulate_activity({"x y": 1.0, "y^2 w": -1.0}, x, W, rng, eta=0.1, noise=0.05)
+        >>> inference = PlasticityRuleInference(order=2, eta=0.1, initial_weights=W, select="bic")
+        >>> {term: round(theta, 1) for term, theta in inference.fit(x, recorded.activity).coefficients_.items()}
+        {'x y': 1.0, 'y^2 w': -1.0}
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {  # noqa: RUF012  scikit-learn's name and form
+        "family": [StrOptions({"taylor"}), PlasticityRule],
+        "terms": [None, "array-like", dict],
+        "order": [Interval(Integral, 1, 3, closed="both")],
+        "modulator": [StrOptions({"reward", "rpe"})],
+        "baseline_window": [Interval(Integral, 1, None, closed="left")],
+        "nonlinearity": [None, StrOptions(set(NONLINEARITIES))],
+        "eta": [Interval(Real, 0, None, closed="neither")],
+        "initial_weights": [StrOptions({"zeros", "shared", "session"}), "array-like"],
+        "update_at": [StrOptions({"step", "chosen"})],
+        "select": [None, StrOptions({*CRITERIA})],
+        "n_starts": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": [None, Interval(Integral, 0, None, closed="left"), np.random.Generator],
+    }
+
+    def __init__(
+        self,
+        family: Annotated[Any, Literal["taylor"] | PlasticityRule] = "taylor",
+        *,
+        terms: Annotated[Any, Sequence[str] | Mapping[str, Part] | None] = None,
+        order: Annotated[Any, int] = 2,
+        modulator: Annotated[Any, Literal["reward", "rpe"]] = "reward",
+        baseline_window: Annotated[Any, int] = 10,
+        nonlinearity: Annotated[Any, str | None] = None,
+        eta: Annotated[Any, float] = 1.0,
+        initial_weights: Annotated[Any, str | np.ndarray] = "zeros",
+        update_at: Annotated[Any, Literal["step", "chosen"]] = "step",
+        select: Annotated[Any, Literal["bic", "aic"] | None] = None,
+        n_starts: Annotated[Any, int] = 1,
+        max_iter: Annotated[Any, int] = 100,
+        tol: Annotated[Any, float] = 1e-9,
+        random_state: Annotated[Any, int | np.random.Generator | None] = None,
+    ) -> None:
+        self.family = family
+        self.terms = terms
+        self.order = order
+        self.modulator = modulator
+        self.baseline_window = baseline_window
+        self.nonlinearity = nonlinearity
+        self.eta = eta
+        self.initial_weights = initial_weights
+        self.update_at = update_at
+        self.select = select
+        self.n_starts = n_starts
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(
+        self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None
+    ) -> PlasticityRuleInference:
+        """Fit the rule to one session or several; exactly one of ``activity`` and ``choices`` is given.
+
+        Args:
+            inputs: x: (step, input) for one session; (session, step, input), with rows of NaN after the end of shorter
+                ones; or a list of sessions of any lengths. A session may be a list of trials, through which the weights
+                persist; trials that start anew are sessions.
+            activity: y of the same lengths, with an axis of units, NaN for what was not recorded; for one session of
+                one unit that axis may be left out.
+            choices: 0, 1 or NaN for none, for each step.
+            rewards: r of each step; NaN only where the weights do not change.
+
+        Raises:
+            ValueError: A parameter is out of range, lengths differ, a value is not finite, or nothing was recorded.
+        """
+        if (activity is None) == (choices is None):
+            if activity is None:
+                raise ValueError(
+                    "activity = None, choices = None: expected exactly one of them; the estimator requires y to be "
+                    "passed, but the target y is None"
+                )
+            raise ValueError("activity and choices are both given: expected exactly one of them")
+        with checks.restored_on_error(self):
+            self._flat = activity is not None and not _is_list(activity) and np.ndim(checks.as_array(activity)) == 1
+            sessions = self._sessions(inputs, activity, choices=choices, rewards=rewards, reset=True)
+            self.n_features_in_ = sessions.inputs.shape[2]
+            self._fit(sessions, rewards is not None)
+        return self
+
+    def _fit(self, sessions: Sessions, rewarded: bool) -> None:
+        self._trained, data = sessions, recorded(sessions, self.initial_weights)
+        self._binary, self._units = data.binary, 1 if sessions.activity is None else sessions.activity.shape[2]
+        self.n_observed_ = int((~np.isnan(data.observed)).sum())
+        model = self._layer(data, rewarded)
+        fit = self._search(model, data, model.start)
+        self.path_: tuple[SelectionStep, ...] = ()
+        if self.select is not None:
+            model, fit, self.path_ = self._selected(model, data, fit)
+        self.starts_ = self._other_starts(model, data, fit)
+        best = max(self.starts_, key=lambda start: start.log_likelihood, default=None)
+        if best is not None and best.log_likelihood > fit.log_likelihood + LIKE_THE_BEST:
+            fit = self._search(model, data, best.coefficients)
+        self._model = model
+        self._describe(data, fit)
+
+    def _sessions(
+        self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None, reset: bool = False
+    ) -> Sessions:
+        """The checked sessions, those of a fit if ``reset``."""
+        if not _is_list(inputs) and np.ndim(checks.as_array(inputs)) != 3:
+            minimum = 2 if reset else 1
+            inputs = checks.samples(self, inputs, dtype=np.float64, reset=reset, ensure_min_samples=minimum)
+        if activity is not None and self._flat:
+            activity = np.asarray(checks.as_array(activity), dtype=float)[:, None]
+        return prepared(
+            inputs,
+            activity,
+            choices=choices,
+            rewards=rewards,
+            chosen_only=self.update_at == "chosen",
+            baseline=self.baseline_window if self.modulator == "rpe" else None,
+        )
+
+    def _layer(self, data: Data, rewarded: bool) -> Model:
+        """The model: all terms that the inputs tell apart, or the rule of the family."""
+        name = self.nonlinearity or ("identity" if data.binary else "sigmoid")
+        self.equivalent_: tuple[tuple[str, ...], ...] = ()
+        if isinstance(self.family, PlasticityRule):
+            if self.select is not None or self.terms is not None:
+                raise ValueError(
+                    f"select = {self.select!r}, terms = {self.terms!r}: expected None with a rule as family"
+                )
+            if self.family.modulated and not rewarded:
+                raise ValueError("rewards = None: expected rewards, because the family is modulated")
+            return RuleLayer(self.family, name)
+        if self.terms is None:
+            variables = ("x" if data.binary else "xy") + "w" + "m" * rewarded
+            series = Series.taylor(variables, self.order)
+        else:
+            series = Series(self.terms if isinstance(self.terms, Mapping) else {term: term for term in self.terms})
+        if not series.names or len(series.names) < len(self.terms or ()):
+            raise ValueError(f"terms = {checks.shown(self.terms)}: expected at least one, and each once")
+        if series.uses_signal and not rewarded:
+            raise ValueError("rewards = None: expected rewards, because a term contains m")
+        layer = Layer(series, NONLINEARITIES[name], float(self.eta))
+        kept, self.equivalent_ = dependent_terms(layer, data.rows)
+        return layer._replace(series=series.part(kept))
+
+    def _search(
+        self, model: Model, data: Data, theta: np.ndarray, variance: np.ndarray | None = None, tol: float | None = None
+    ) -> Fit:
+        tol = self.tol if tol is None else tol
+        return fitted(model, data, theta, data.rows.initial, max_iter=self.max_iter, tol=tol, variance=variance)
+
+    def _selected(self, model: Model, data: Data, fit: Fit) -> tuple[Layer, Fit, tuple[SelectionStep, ...]]:
+        """The terms of the smallest criterion, the fit with them, and the path."""
+        assert isinstance(model, Layer)
+        weight = np.log(self.n_observed_) if self.select == "bic" else 2.0  # of each term
+
+        def refit(support: tuple[int, ...], before: Fit | None, dropped: int) -> tuple[Fit, float]:
+            now = fit
+            if before is not None:
+                # The optimum without one coefficient, if the likelihood were Gaussian in all of them.
+                covariance = before.covariance[:, dropped]
+                share = before.theta[dropped] / covariance[dropped] if covariance[dropped] > 0 else 0.0
+                start = np.delete(before.theta - share * covariance, dropped)
+                layer = model._replace(series=model.series.part(support))
+                if layer.run(start, data.rows._replace(initial=before.initial)) is None:
+                    start = layer.start
+                now = self._search(layer, data, start, before.variance, tol=1e-5)
+            return now, -2 * now.log_likelihood + weight * len(support)
+
+        def ratios(now: Fit) -> np.ndarray:
+            ratio: np.ndarray = np.abs(now.theta) / np.maximum(now.standard_errors, np.finfo(float).tiny)
+            return ratio
+
+        path = backward_elimination(tuple(range(len(model.names))), refit, ratios)
+        best = min(path, key=lambda candidate: candidate.criterion)
+        layer = model._replace(series=model.series.part(best.support))
+        steps = [SelectionStep(tuple(model.names[k] for k in each.support), each.criterion) for each in path]
+        return layer, self._search(layer, data, best.fit.theta), tuple(steps)
+
+    def _other_starts(self, model: Model, data: Data, fit: Fit) -> tuple[Start, ...]:
+        """The ends of searches from random coefficients, of the size at which each matters."""
+        rng, scale = checks.rng("random_state", self.random_state), self._scale(model, data, fit)
+        starts = []
+        for _ in range(self.n_starts - 1):
+            theta = scale * rng.normal(size=len(fit.theta))
+            while model.run(theta, data.rows) is None:
+                theta = theta / 2
+            end = self._search(model, data, theta)
+            starts.append(Start(end.theta, end.log_likelihood, end.converged))
+        return tuple(starts)
+
+    @staticmethod
+    def _scale(model: Model, data: Data, fit: Fit) -> np.ndarray:
+        if isinstance(model, Layer):
+            return scale_of_terms(model, fit.theta, data.rows._replace(initial=fit.initial))
+        return np.where(fit.theta == 0, 1.0, np.abs(fit.theta))  # of any other rule, the size of the coefficient
+
+    def _describe(self, data: Data, fit: Fit) -> None:
+        """Set the attributes that tell what was found."""
+        names, errors = self._model.names, fit.standard_errors
+        spare = self.n_observed_ - len(names) - data.nuisances
+        quantile = (
+            stats.norm.ppf((1 + CONFIDENCE) / 2) if data.binary else stats.t.ppf((1 + CONFIDENCE) / 2, max(spare, 1))
+        )
+        reach = quantile * errors if spare > 0 else np.full(len(names), np.inf)
+        known: Curvature = curvature(fit.information, self._scale(self._model, data, fit))
+        self.coefficients_ = dict(zip(names, fit.theta.tolist(), strict=True))
+        self.intervals_ = {
+            name: (theta - width, theta + width)
+            for name, theta, width in zip(names, fit.theta.tolist(), reach.tolist(), strict=True)
+        }
+        determined = known.identified & self._agreed(fit, errors)
+        self.identifiable_ = dict(zip(names, determined.tolist(), strict=True))
+        self.covariance_, self.directions_, self.condition_ = fit.covariance, known.directions, known.condition
+        sessions = self._trained.inputs.shape[0]
+        per_session = isinstance(self.initial_weights, str) and self.initial_weights == "session"
+        self.initial_weights_ = whole(data, fit.initial, self._units, sessions, per_session)
+        if not isinstance(self.initial_weights, str):
+            self.initial_weights_ = known_weights(self.initial_weights, self._units, self.n_features_in_)
+        elif self.initial_weights == "zeros":
+            self.initial_weights_ = np.zeros((self._units, self.n_features_in_))
+        self.noise_ = np.sqrt(fit.variance)
+        self.log_likelihood_, self.n_iter_ = fit.log_likelihood, max(fit.iterations, 1)
+        self.rule_ = self._model.rule(fit.theta)
+        self._theta = fit.theta
+        self.status_ = self._status(data, fit, spare)
+        if spare <= 0:
+            message = f"{self.n_observed_} numbers were recorded, fewer than the {len(names) + data.nuisances} unknowns"
+            warnings.warn(f"{message}: nothing is identified", RuntimeWarning, stacklevel=4)
+
+    def _agreed(self, fit: Fit, errors: np.ndarray) -> np.ndarray:
+        """Whether all searches that ended in as good a fit agree on each coefficient."""
+        agreed = np.ones(len(fit.theta), dtype=bool)
+        for start in self.starts_:
+            if start.log_likelihood >= fit.log_likelihood - LIKE_THE_BEST:
+                agreed &= np.abs(start.coefficients - fit.theta) <= DIFFERENT * errors
+        return agreed
+
+    def _status(self, data: Data, fit: Fit, spare: int) -> str:
+        if spare > 0 and not fit.converged:
+            return "diverged"
+        needed = stats.chi2.ppf(0.99, max(len(fit.theta), 1)) / 2
+        no_better = fit.log_likelihood - constant_log_likelihood(data) < needed
+        if spare <= 0 or no_better or not any(self.identifiable_.values()):
+            return "not identified"
+        grouped = {name for group in self.equivalent_ for name in group}
+        return "ok" if all(self.identifiable_.values()) and not grouped & {*self.coefficients_} else "weak"
+
+    @property
+    def weights_(self) -> list[Float[np.ndarray, "step unit input"]]:
+        """The weights of each session of the fit, before every step and after the last."""
+        check_is_fitted(self)
+        paths = self._paths(self._trained, self._initial(len(self._trained.lengths)), keep_weights=True)
+        return [path.weights[: length + 1] for path, length in zip(paths, self._trained.lengths, strict=True)]
+
+    def predict(self, inputs: Any, *, choices: Any = None, rewards: Any = None) -> Any:
+        """The activity of all units, or the probability of choice 1 given the choices before, for each session.
+
+        Each session starts from the first weights of the fit: their mean over sessions if they differ, and NaN for a
+        unit of which none are known. Where a run diverges, it is NaN from the start, with a warning.
+
+        Args:
+            inputs: As in ``fit``.
+            choices: Needed where weights change only where the choice is 1.
+            rewards: Needed for a rule with a signal.
+        """
+        check_is_fitted(self)
+        sessions = self._sessions(inputs, choices=choices, rewards=rewards)
+        predicted = self._predicted(sessions, rewards is not None)
+        if self._binary:
+            predicted = [0.5 * (1 + np.tanh(0.5 * logit[:, 0])) for logit in predicted]
+        elif self._flat:
+            predicted = [activity[:, 0] for activity in predicted]
+        return predicted if _is_list(inputs) or np.ndim(checks.as_array(inputs)) == 3 else predicted[0]
+
+    def score(self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None) -> float:
+        """R^2 of activity, averaged over units, or the share of a constant probability's deviance that is explained.
+
+        The constant is the best one for the data that are scored. Minus infinity where a run diverges.
+
+        Args:
+            inputs: As in ``fit``.
+            activity: As in ``fit``.
+            choices: As in ``fit``.
+            rewards: As in ``fit``.
+        """
+        data, predicted = self._compared(inputs, activity, choices, rewards)
+        if np.isnan(predicted).any():
+            return -np.inf
+        if data.binary:
+            return 1 - Bernoulli(data.observed).value(predicted) / -constant_log_likelihood(data)
+        ratios = []
+        for unit in np.unique(data.rows.unit):
+            observed, errors = data.observed[data.rows.unit == unit], predicted[data.rows.unit == unit]
+            residual, total = np.nanmean((observed - errors) ** 2), np.nanvar(observed)
+            ratios.append(residual / total if total > 0 else float(residual > 0))
+        return float(1 - np.mean(ratios))
+
+    def log_likelihood(self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None) -> float:
+        """The log-likelihood of data that may be new, with the noise of the fit; to compare families on held-out data.
+
+        Args:
+            inputs: As in ``fit``.
+            activity: As in ``fit``.
+            choices: As in ``fit``.
+            rewards: As in ``fit``.
+        """
+        data, predicted = self._compared(inputs, activity, choices, rewards)
+        if np.isnan(predicted).any():
+            return -np.inf
+        if data.binary:
+            return -Bernoulli(data.observed).value(predicted)
+        deviation = self.noise_[data.rows.unit, None]
+        return float(np.nansum(stats.norm.logpdf(data.observed, predicted, deviation)))
+
+    def simulate(
+        self, inputs: Any, rewards: Any = None, *, random_state: Any = None
+    ) -> simulation.SimulatedActivity | simulation.SimulatedChoices:
+        """Data as the fitted rule and noise would make them, from the first weights of the fit.
+
+        Args:
+            inputs: x, as in ``fit``.
+            rewards: r of each step; for choices, what choice 1 would bring.
+            random_state: Seed or generator of the noise, or of the choices.
+        """
+        check_is_fitted(self)
+        rng = checks.rng("random_state", random_state)
+        initial = self._initial(1)[0]
+        if self._binary:
+            options = {
+                "modulator": self.modulator,
+                "baseline_window": self.baseline_window,
+                "update_at": self.update_at,
+            }
+            if rewards is None:
+                raise ValueError("rewards = None: expected what choice 1 would bring at each step")
+            return simulation.simulate_choices(self.rule_, inputs, rewards, rng, initial_weights=initial[0], **options)
+        name = self.nonlinearity or "sigmoid"
+        simulated = simulation.simulate_activity(self.rule_, inputs, initial, rng, nonlinearity=name, rewards=rewards)
+        noisy = [y + self.noise_ * rng.normal(size=y.shape) for y in simulated.activity]
+        return simulated._replace(activity=noisy)
+
+    def report(self) -> str:
+        """What was found as a text: each term with its interval, and what the data cannot tell."""
+        check_is_fitted(self)
+        width = max(map(len, self.coefficients_), default=0)
+        lines = [f"status: {self.status_}"]
+        for name, theta in self.coefficients_.items():
+            low, high = self.intervals_[name]
+            verdict = "" if self.identifiable_[name] else "   not determined by the data"
+            lines.append(f"{name:{width}}  {theta:8.3f}  [{low:.3f}, {high:.3f}]{verdict}")
+        lines += [f"the inputs cannot tell apart: {', '.join(group)}" for group in self.equivalent_]
+        return "\n".join(lines)
+
+    def _compared(self, inputs: Any, activity: Any, choices: Any, rewards: Any) -> tuple[Data, np.ndarray]:
+        """The recorded entries of data, and the predictions of them."""
+        check_is_fitted(self)
+        if (activity is None) != self._binary or (choices is None) == self._binary:
+            raise ValueError(f"expected {'choices' if self._binary else 'activity'}, as in fit, and nothing else")
+        sessions = self._sessions(inputs, activity, choices=choices, rewards=rewards)
+        data = recorded(sessions, "zeros")
+        whole_sessions = self._predicted(sessions, rewards is not None)
+        predicted = np.zeros(data.observed.shape)
+        for row, (session, unit) in enumerate(zip(data.rows.session, data.rows.unit, strict=True)):
+            predicted[row, : sessions.lengths[session]] = whole_sessions[session][:, unit]
+        return data, predicted
+
+    def _predicted(self, sessions: Sessions, rewarded: bool) -> list[np.ndarray]:
+        if self.rule_.modulated and not rewarded:
+            raise ValueError("rewards = None: expected rewards, because the fitted rule has a signal")
+        if sessions.inputs.shape[2] != self.n_features_in_:
+            raise ValueError(
+                f"inputs have {sessions.inputs.shape[2]} features: expected {self.n_features_in_}, as in fit"
+            )
+        initial = np.broadcast_to(self._initial(1), (len(sessions.lengths), self._units, self.n_features_in_))
+        paths = self._paths(sessions, initial)
+        return [path.activity.T[:length] for path, length in zip(paths, sessions.lengths, strict=True)]
+
+    def _initial(self, sessions: int) -> Float[np.ndarray, "session unit input"]:
+        """First weights of every session: those of the fit, or for one session that is new, the mean."""
+        weights = self.initial_weights_
+        if weights.ndim == 3:
+            return weights if len(weights) == sessions else np.nanmean(weights, axis=0, keepdims=True)
+        return np.broadcast_to(weights, (sessions, *weights.shape))
+
+    def _paths(self, sessions: Sessions, initial: np.ndarray, *, keep_weights: bool = False) -> list[Path]:
+        """A run of all units of each session; NaN where it diverges."""
+        paths = []
+        for k, start in enumerate(initial):
+            parts = sessions.inputs[k : k + 1], sessions.signal[k : k + 1], sessions.changes[k : k + 1]
+            rows = Rows(*parts, np.zeros(len(start), int), np.arange(len(start)), np.nan_to_num(start))
+            path = self._model.run(self._theta, rows, keep_weights=keep_weights)
+            steps = rows.inputs.shape[1]
+            if path is None:
+                warnings.warn(f"inputs[{k}]: the fitted rule diverges", RuntimeWarning, stacklevel=4)
+                weights = np.full((keep_weights * (steps + 1), *start.shape), np.nan)
+                path = Path(np.full((len(start), steps), np.nan), weights)
+            unknown = np.isnan(start).any(axis=1)
+            path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
+            paths.append(path)
+        return paths
+
+
+def _is_list(data: Any) -> bool:
+    """Whether data are a list of sessions, rather than an array or one session as nested lists of numbers."""
+    if not isinstance(data, list | tuple) or not data:
+        return False
+    first = data[0]
+    return (
+        np.ndim(checks.as_array(first)) >= 2
+        if not isinstance(first, list | tuple)
+        else bool(first) and np.ndim(first[0]) >= 1
+    )
