@@ -21,7 +21,7 @@ from engram.lab import load, plan, recorded
 from engram.lab import report as lab_report
 from engram.lab.export import draw
 from engram.lab.job import prepare
-from engram.lab.trial import trials
+from engram.lab.trial import Time, trials
 from engram.papers import evidence, outcome, papers
 from engram.storage.files import write_sealed
 from engram.testing import find_browser
@@ -760,6 +760,7 @@ def test_no_more_workers_are_announced_than_there_are_trials(toy, capsys):
 def test_workers_are_started_where_they_are_worth_it(toy, tmp_path, monkeypatch, step_seconds, workers):
     monkeypatch.setattr(plan, "cores", lambda: 4)
     experiment = registry.get("experiments", toy)
-    arms = {name: dataclasses.replace(arm, seconds=6 * step_seconds) for name, arm in experiment.arms("smoke").items()}
-    jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in trials(experiment, arms, seeds=1)]
+    todo = trials(experiment, experiment.arms("smoke"), seeds=1)
+    timed = [dataclasses.replace(trial, time=Time(6 * step_seconds)) for trial in todo]
+    jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in timed]
     assert plan.workers_for(experiment, "smoke", jobs) == workers

@@ -133,10 +133,6 @@ def test_a_record_that_does_not_fit_is_refused():
         engram.recorded("pattern-completion", "large")
 
 
-def test_expected_times_are_those_of_the_records():
-    assert json.loads(tables.SECONDS.read_text()) == tables.seconds(), "run `engram record`"
-
-
 def test_the_readme_shows_the_records():
     readme = (ROOT / "README.md").read_text()
     assert readme == tables.with_block(readme, tables.readme_block()), "run `engram record`"

@@ -269,16 +269,17 @@ class Twice(nn.Module):
 def test_sums_over_many_samples_are_not_made_in_half_precision(dtype, batched):
     net = nn.Linear(1, 1, bias=False, dtype=dtype)
     net.weight.data.fill_(1)
-    ones = [torch.ones(1, 1, dtype=dtype)] * 4096
-    magnitude = gradient_magnitude(net, ones, batched=batched)["weight"]
-    assert (magnitude.dtype, magnitude.item()) == (dtype, 2.0)
-    twice = Twice(net)  # so that each sample gets its own gradient: d(w^4) / dw = 4
-    assert gradient_magnitude(twice, ones[:600], batched=batched)["layer.weight"].item() == 4.0
+    # Added up in half precision, the gradients would pass the largest number, or no longer be seen beside their sum.
+    inputs = [torch.full((1, 1), 16.0, dtype=dtype)] * 400
+    magnitude = gradient_magnitude(net, inputs, batched=batched)["weight"]
+    assert (magnitude.dtype, magnitude.item()) == (dtype, 2 * 16.0**2)
+    twice = Twice(net)  # so that each sample gets its own gradient: d(w^4 x^2) / dw = 4 x^2
+    assert gradient_magnitude(twice, inputs, batched=batched)["layer.weight"].item() == 4 * 16.0**2
 
 
 def test_the_fisher_information_in_half_precision_is_that_in_single_precision():
     torch.manual_seed(0)
-    single, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)), torch.randn(900, 1, 4, 4)
+    single, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)), torch.randn(400, 1, 4, 4)
     half = copy.deepcopy(single).bfloat16()
     single.load_state_dict(half.state_dict())
     expected = fisher_diagonal(single, list(x.bfloat16().float().split(1)))

@@ -3,14 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engram.experiments.farmap import (
+from engram.experiments.farmap import clock, experiment, layer
+from engram.experiments.farmap.walks import (
     FRAMES,
     MEASURES,
     SIZES,
     Config,
     door_of,
-    experiment,
-    layer,
+    explorer_of,
     measures,
     picture,
     places,
@@ -104,3 +104,12 @@ def test_the_picture_shows_what_was_seen_when():
 def test_paper_has_as_many_mazes_and_steps_as_published():
     config = experiment.arms("large")["farmap"].config
     assert (config.small + config.large, config.small_steps, config.rho, config.gamma) == (300, 5000, 2.0, 0.9)
+
+
+def test_timed_explorers_walk_as_without_the_clock():
+    place = places(SMALL, np.random.default_rng(2004))[2]
+    for settings in clock.EXPLORERS.values():
+        timed = explorer_of(settings, place, kinds=(clock.Timed, clock.TimedFARMap))
+        walk = explore(place.world, place.start, timed, place.steps)
+        np.testing.assert_array_equal(walk.poses, walk_of(settings, place).poses)
+        assert timed.seconds > 0

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -90,3 +92,22 @@ def test_several_searches_resume_exactly(new_run, tmp_path, monkeypatch):
     resumed = Run(folder, 0, checkpoint_seconds=0)
     assert remembering.trial(config, resumed) == expected
     assert resumed.metrics().equals(whole.metrics())
+
+
+def test_streams_of_a_large_test_follow_one_another_and_change_no_number(monkeypatch):
+    for name in remembering.arms:
+        config, net, _ = built(name)
+        for bits in (None, *config.transfer):
+            tested = net if bits is None else remembering.build(replace(config, bits=bits), torch.Generator())
+            assert remembering.streams_at_once(tested) >= config.tested * config.batch_size, "a record is in one part"
+    config, net, stream = built("four")
+    config = replace(config, tested=25)
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    whole = remembering.recall_of(config, net, stream, generators[0])
+    monkeypatch.setattr(remembering, "STATES", 30 * (12 * 12 * 2 + 12 * 4))
+    assert remembering.streams_at_once(net) == 30
+    assert remembering.recall_of(config, net, stream, generators[1]) == whole
+    assert torch.equal(*(generator.get_state() for generator in generators))
+    window = stream.sample(100, generators[0])
+    parts = [net(part, net.init(part.shape[1]))[0] for part in window.inputs.split(30, dim=1)]
+    assert torch.equal(torch.cat(parts, 1), net(window.inputs, net.init(100))[0])

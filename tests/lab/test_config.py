@@ -11,7 +11,7 @@ from engram.lab import setting, settings
 
 @settings
 class Config:
-    size: int = setting(4, "units", ge=1, scales=True)
+    size: int = setting(4, "units", ge=1)
     rate: float = setting(0.1, "of learning", gt=0, le=1)
     rule: Literal["hebb", "oja"] = setting("hebb", "how synapses change")
     limit: int | None = setting(None, "the most that there may be", ge=0)
@@ -58,10 +58,9 @@ def test_a_setting_says_its_kind_range_and_meaning():
         *(f"{r}.{n}" for r in ("ring", "wide") for n in ("neurons", "coupling")),
         "plain.eps",
     ]
-    assert described["ring.neurons"] == (int, (">= 10",), "neurons", False)
+    assert described["ring.neurons"] == (int, (">= 10",), "neurons")
     assert described["plain.eps"].meaning == "What divisors get."
     assert configs.fields(Config)["rate"].allowed == "float > 0 and <= 1"
-    assert configs.fields(Config)["size"].scales
 
 
 @pytest.mark.parametrize(

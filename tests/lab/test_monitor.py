@@ -10,7 +10,7 @@ from rich.console import Console
 from engram.lab import monitor
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.job import Job
-from engram.lab.trial import Trial
+from engram.lab.trial import Time, Trial
 
 
 def jobs_in(folder, statuses):
@@ -19,7 +19,7 @@ def jobs_in(folder, statuses):
         trial_folder = TrialFolder(folder / str(seed))
         trial_folder.path.mkdir()
         trial_folder.set_status(status)
-        trial = Trial("toy", 1, "arm", print, None, 100.0, seed, "cpu", 1)
+        trial = Trial("toy", 1, "arm", print, None, seed, "cpu", 1, time=Time(100.0))
         jobs.append(Job(trial, {}, {}, trial_folder, folder / "stop", 60.0, False))
     return jobs
 

@@ -21,7 +21,7 @@ from joblib.externals.loky import get_reusable_executor
 from safetensors.numpy import load_file
 
 import engram
-from engram.lab import Results
+from engram.lab import Results, parallel
 from engram.lab.folder import Status, TrialFolder
 
 
@@ -163,6 +163,44 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(toy, tmp_path):
     assert process.returncode == 130, errors
     assert "stopped; the same command resumes from the last checkpoints" in errors
     wait(lambda: not alive_in_group(process.pid))  # the trackers of resources end when they notice
+
+
+@pytest.mark.soak
+def test_a_second_ctrl_c_ends_a_call_that_does_not_return(toy, tmp_path, whole):
+    stuck = f"stuck-at:4:{tmp_path / 'stuck'}"
+    options = ("--preset=smoke", "--jobs=1", "--checkpoint-seconds=0", f"--momentum.misbehave={stuck}")
+    process = start(*options, "--runs", str(tmp_path))
+    wait((tmp_path / "stuck").exists)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "stopped inside a step; the same command resumes from the last checkpoints" in errors
+    assert engram.lab.load("toy", tmp_path).trials[0].state == "interrupted"
+    run(jobs=1, runs=tmp_path, **{"momentum.misbehave": stuck})
+    assert metrics(tmp_path) == whole
+
+
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.usefixtures("fresh_workers")
+def test_the_time_limit_ends_a_call_that_does_not_return(tmp_path, whole, monkeypatch, jobs):
+    monkeypatch.setattr(parallel, "GRACE_SECONDS", 0.5)
+    run(jobs=2, runs=tmp_path / "before", seeds=1)  # starts the workers
+    stuck = {"momentum.misbehave": f"stuck-at:4:{tmp_path / 'stuck'}", "checkpoint_seconds": 0.0}
+    began = time.monotonic()
+    results = run(jobs=jobs, runs=tmp_path, at_most=1.5, **stuck)
+    assert 1.5 < time.monotonic() - began < 30
+    states = {(trial.arm, trial.seed): trial.state for trial in results.trials}
+    assert states["momentum", 0] == "interrupted"
+    folders = [TrialFolder(Path(trial.folder)) for trial in results.trials]
+    assert not any(folder.is_locked() for folder in folders)
+    assert "running" not in {folder.status().state for folder in folders}
+    assert folders[0].checkpoint(0).exists()
+    resumed = run(jobs=1, runs=tmp_path, **stuck)
+    assert {trial.state for trial in resumed.trials} == {"finished"}
+    assert folders[0].status().attempts == 2
+    assert metrics(tmp_path) == whole
 
 
 @pytest.mark.soak

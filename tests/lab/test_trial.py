@@ -125,12 +125,6 @@ def test_an_experiment_that_is_registered_by_another_name_is_refused(toy, monkey
         assert "calls itself 'other'" in capsys.readouterr().err
 
 
-def test_expected_times_come_from_records_and_are_scaled():
-    experiment = registry.get("experiments", "pattern-completion")
-    laptop = experiment.arms("laptop")["plastic"].seconds
-    assert experiment.arms("laptop", {"episodes": 12000})["plastic"].seconds == pytest.approx(2 * laptop)
-
-
 @settings
 class Config:
     size: int = setting(4, "units", ge=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -131,18 +130,14 @@ def test_an_arm_that_fails_does_not_stop_the_looks_of_others(tmp_path):
 def test_a_look_that_time_cuts_short_judges_nothing_and_goes_on_later(tmp_path, monkeypatch):
     study = experiment(none={})
 
-    @contextmanager
-    def limit(stop, seconds):
-        answers = iter((lambda: False, stop.touch, lambda: True))  # the time is over in the second look
+    def is_over(deadline):
+        """The time is over in the second look."""
+        return next(answers)()
 
-        def is_over():
-            return next(answers)()
-
-        yield is_over
-
+    answers = iter((lambda: False, lambda: next(tmp_path.glob("looks/.*.run")).with_suffix(".stop").touch(), lambda: 1))
     with monkeypatch.context() as patch:
-        patch.setattr("engram.lab.laboratory.time_limit", limit)
-        results = run(study, runs=tmp_path, until_decided=True, at_most=60, progress=False, jobs=1)
+        patch.setattr("engram.lab.laboratory.is_over", is_over)
+        results = run(study, runs=tmp_path, until_decided=True, progress=False, jobs=1)
     assert [trial.state for trial in results.trials] == ["finished"] * 5
     assert results.claims()[0].is_open
     assert len(load(study, tmp_path).trials) == 5

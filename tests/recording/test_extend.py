@@ -12,6 +12,7 @@ import pytest
 import engram
 from engram import recording
 from engram.lab import Claim, CorruptFileError, Experiment, Preset, Results, Run, Study, metric, setting, settings
+from engram.lab.correction import Family
 from engram.lab.last_run import merged_environments
 from engram.lab.record_files import as_record, from_record, write_record
 from engram.recording import extended
@@ -63,6 +64,15 @@ def test_a_record_goes_on_where_its_claims_are_open(tmp_path):
     np.testing.assert_allclose(more.values("near", "value"), whole.values("near", "value"), rtol=1e-5)
     assert len(more.metrics) == 13
     assert [judged.look for judged in more.claims()] == [1, 2]
+
+
+def test_a_decided_claim_that_falls_short_of_the_correction_gets_the_seeds_of_its_next_look(tmp_path):
+    five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
+    record = replace(stored(tosses(), replace(five, looks=(5, 8))), family=Family(10_000, 0.0))
+    assert [(judged.verdict, judged.lacks) for judged in record.claims()] == [("holds", 3), ("undecided", 0)]
+    more = extended(tosses(), record, jobs=1, runs=tmp_path / "more")
+    assert [len(more.values(arm)) for arm in ("far", "near")] == [8, 8]
+    assert [judged.look for judged in more.claims()] == [1, 2], "the verdict is still that of the first look"
 
 
 def test_an_arm_with_fewer_seeds_than_others_gets_those_that_it_lacks(tmp_path):

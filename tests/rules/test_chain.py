@@ -9,6 +9,7 @@ from engram.nn import NTKLinear
 from engram.rules import (
     Backprop,
     DifferenceTargetPropagation,
+    DirectFeedbackAlignment,
     EquilibriumPropagation,
     FeedbackAlignment,
     LocalError,
@@ -129,19 +130,19 @@ class OwnForward(nn.Sequential):
 
 shared = nn.Linear(3, 3)
 REFUSED = {
-    "own forward": (FeedbackAlignment, OwnForward(nn.Linear(3, 3)), "OwnForward.*nn.Sequential"),
-    "recurrent": (FeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 3)), "'1', a GRU.*weights"),
-    "unknown": (FeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.CosineSimilarity()), "'1'.*derivative"),
-    "shared": (FeedbackAlignment, nn.Sequential(shared, nn.Tanh(), shared), "'2', a Linear.*shares"),
+    "own forward": (DirectFeedbackAlignment, OwnForward(nn.Linear(3, 3)), "OwnForward.*nn.Sequential"),
+    "recurrent": (DirectFeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.GRU(3, 3)), "'1', a GRU.*weights"),
+    "unknown": (DirectFeedbackAlignment, nn.Sequential(nn.Linear(3, 3), nn.CosineSimilarity()), "'1'.*derivative"),
+    "shared": (DirectFeedbackAlignment, nn.Sequential(shared, nn.Tanh(), shared), "'2', a Linear.*shares"),
     "normed": (
-        FeedbackAlignment,
+        DirectFeedbackAlignment,
         nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))),
         "'0', a ParametrizedLinear",
     ),
-    "padding": (FeedbackAlignment, nn.Sequential(nn.Conv2d(1, 1, 3, padding_mode="circular")), "'0'.*padding"),
-    "uneven padding": (FeedbackAlignment, nn.Sequential(nn.Conv2d(1, 1, 2, padding="same")), "'0'.*padding"),
-    "nothing": (FeedbackAlignment, nn.Sequential(nn.Tanh()), "without an nn.Linear"),
-    "norm first": (FeedbackAlignment, nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)), "'0'.*before the first"),
+    "padding": (DirectFeedbackAlignment, nn.Sequential(nn.Conv2d(1, 1, 3, padding_mode="circular")), "'0'.*padding"),
+    "uneven padding": (DirectFeedbackAlignment, nn.Sequential(nn.Conv2d(1, 1, 2, padding="same")), "'0'.*padding"),
+    "nothing": (DirectFeedbackAlignment, nn.Sequential(nn.Tanh()), "without an nn.Linear"),
+    "norm first": (DirectFeedbackAlignment, nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)), "'0'.*before the first"),
     "batch norm": (PredictiveCoding, nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "'1', a BatchNorm1d.*phases"),
     "dropout": (EquilibriumPropagation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1', a Dropout"),
     "batch norm of a mirror": (WeightMirror, nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "'1'.*phases"),

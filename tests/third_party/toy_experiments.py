@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -36,11 +37,14 @@ class Config:
     """A linear regression with dropout."""
 
     size: int = setting(3, "inputs of the regression", ge=1)
-    episodes: int = setting(20, "steps of training", ge=1, scales=True)
+    episodes: int = setting(20, "steps of training", ge=1)
     learning_rate: float = setting(0.05, "learning rate", gt=0, le=1)
     momentum: bool = setting(True, "whether the optimiser has momentum")
     step_seconds: float = setting(0.0, "how long each step sleeps", ge=0)
-    misbehave: str = setting("", "raise, print, interrupt, corrupt:FILE, die-always, die-at:STEP:FILE (once) or nan")
+    misbehave: str = setting(
+        "",
+        "raise, print, interrupt, corrupt:FILE, die-always, die-at:STEP:FILE (once), stuck-at:STEP:FILE (once) or nan",
+    )
     noise: Noise = Noise()
 
 
@@ -87,11 +91,13 @@ def _misbehave(config: Config, run: Run, step: int) -> None:
         raise CorruptFileError(Path(rest) if rest else run._folder.metrics_path, "its checksum differs")
     if kind == "die-always" and step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    if kind == "die-at":
+    if kind in ("die-at", "stuck-at"):
         at, _, marker = rest.partition(":")
         if step == int(at) and not Path(marker).exists():
             Path(marker).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            if kind == "die-at":
+                os.kill(os.getpid(), signal.SIGKILL)
+            hashlib.pbkdf2_hmac("sha256", b"a call that", b"does not return", 2**31 - 1)
 
 
 def figure(results: Results) -> go.Figure:

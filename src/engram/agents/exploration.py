@@ -97,7 +97,7 @@ class MaxEntMellowmax:
         omega: Above 0; the larger, the greedier.
 
     Source: Asadi and Littman, "An alternative softmax operator for reinforcement learning" (2017); used with episodic
-    control by Agostinelli et al. (arXiv 1911.09615), with omega from 25 to 60 by game and beta within [-100, 100].
+    control by Sarrico et al. (2019, arXiv 1911.09615), with omega from 25 to 60 by game and beta within [-100, 100].
 
     Examples:
         >>> MaxEntMellowmax(omega=5.0).probabilities(np.array([1.0, 1.0])).tolist()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_args
 
@@ -35,6 +38,7 @@ from engram.version import __version__
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+GRACE_SECONDS = 5.0
 
 ACTIONS: dict[type, Callable[[Any], int | None]] = {
     Papers: papers.show_papers,
@@ -73,7 +77,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Imported objects live to the end; searching them for garbage would take half the time of a short command.
     gc.set_threshold(50_000, 20, 20)
     atexit.register(_freeze)
+    _end_after_interrupts()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _end_after_interrupts() -> None:
+    """End the process some seconds after a second Ctrl-C, even inside a call that does not return to Python.
+
+    Nothing but the step is lost: files are whole at any moment, and locks are released with the process.
+    """
+    receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
+    signal.set_wakeup_fd(sender, warn_on_full_buffer=False)  # signals are written there at once, whatever Python does
+
+    def watch() -> None:
+        interrupts = 0
+        while interrupts < 2:
+            interrupts += os.read(receiver, 1) == bytes([signal.SIGINT])
+        time.sleep(GRACE_SECONDS)
+        os.write(2, b"stopped inside a step; the same command resumes from the last checkpoints\n")
+        os._exit(EXIT_INTERRUPTED)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _freeze() -> None:

@@ -72,10 +72,20 @@ class Papers:
 
 @dataclass(frozen=True)
 class Show:
-    """Show what an experiment is: its arms, config fields and claims."""
+    """Show what an experiment is: its arms, config fields and claims, and how long they take.
+
+    Times are those of the processor, on one core. With a preset, those that are not known of this machine are measured
+    by a few steps of each arm, in at most 20 seconds an arm, and kept in the folder of runs.
+    """
 
     name: Name
     """Name of the experiment."""
+    preset: Text = None
+    """Show the time and the memory of each arm at this preset, and measure what is not known."""
+    arms: Text = None
+    """With a preset, only these arms, separated by commas."""
+    runs: Folder = None
+    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +105,13 @@ class Run:
     until_decided: Flag = False
     """Judge the claims after 5, 10, 20 and 40 seeds, and run more seeds of the arms that undecided claims read."""
     at_most: Text = None
-    """Time limit, such as 90s, 60m or 2h."""
+    """Time limit, such as 90s, 60m or 2h; five seconds later, steps that have not ended are lost."""
     arms: Text = None
     """Only these arms, separated by commas."""
     reuse: Flag = False
     """Take finished trials although engram or a file of yours was edited since; the report says so."""
     jobs: Count = None
-    """How many trials at once (default: as many as fit on the cores; 1 where all of them take seconds)."""
+    """How many trials at once (default: as many as fit on the cores and in memory; 1 if all of them take seconds)."""
     engine: Literal["loky", "ray"] = "loky"
     """Worker processes on this machine, or a Ray cluster."""
     address: Text = None

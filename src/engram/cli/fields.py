@@ -232,3 +232,8 @@ def _value_of(option: str, arguments: Sequence[str]) -> str:
         if name.replace("_", "-") == option:
             return value if equals else " ".join(arguments[index + 1 : index + 2])
     return ""
+
+
+def arms_of(text: str | None) -> list[str] | None:
+    """The names in an option that separates them by commas; None if it is not given."""
+    return None if text is None else [name.strip() for name in text.split(",")]

@@ -7,10 +7,12 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
+from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Column, Table
@@ -19,7 +21,8 @@ from typing_extensions import TypedDict
 from engram import extras, registry
 from engram.cli import fields
 from engram.cli.commands import Data, Doctor, List, Show
-from engram.cli.output import Output, out, print_table
+from engram.cli.fields import arms_of
+from engram.cli.output import LEAST, Output, out, print_table
 from engram.distribution import REPAIR
 from engram.storage.files import CorruptFileError, read_sealed, runs_folder
 from engram.verdicts import counted, recorded_verdicts
@@ -29,6 +32,7 @@ LEAST_SUMMARY = 30  # columns for a summary on one line
 Counts = Mapping[str, int]
 
 if TYPE_CHECKING:
+    from engram.lab.experiment import Experiment
     from engram.tasks.data import SetStatus
 
 
@@ -155,21 +159,30 @@ def _last(name: str, root: Path) -> str:
 
 
 def show(command: Show) -> None:
-    """Show an experiment: its presets, config fields and claims."""
+    """Show an experiment: its presets, config fields and claims; or the times of the arms of one preset."""
     from engram.lab.claim import OWNERS
     from engram.lab.experiment import find_experiment
-    from engram.lab.monitor import duration
+    from engram.lab.plan import device_of, expected_time
+    from engram.lab.times import of_preset
 
     experiment = find_experiment(command.name)
+    root = runs_folder(command.runs) / experiment.name
+    if command.preset is not None:
+        _show_times(experiment, command.preset, arms_of(command.arms), root)
+        return
+    if command.arms is not None:
+        raise ValueError(f"arms = {command.arms!r}: expected only with a preset")
     console = out()
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]\n")
     if experiment.answer:
         console.print(f"Our recorded run: {escape(' '.join(experiment.answer.split()))}\n")
     presets = []
     for name, preset in experiment.presets.items():
-        time = duration(experiment.expected_seconds(name))
-        presets.append((name, str(preset.seeds), ", ".join(experiment.arms(name)), f"{time} on one core"))
-    print_table(console, "Presets", ["preset", "seeds", "arms", "computing time"], presets)
+        of_arms = of_preset(experiment, name, root, device=device_of("auto"))
+        time = expected_time([*of_arms.values()] * preset.seeds)
+        presets.append((name, str(preset.seeds), ", ".join(of_arms), time))
+    print_table(console, "Presets", ["preset", "seeds", "arms", "computing time on one core"], presets)
+    console.print(f"[dim]engram show {experiment.name} --preset PRESET measures what is unknown.[/]")
     for name, preset in experiment.presets.items():
         if preset.published:
             console.print(f"[dim]Published settings of {name}: {escape(preset.published)}.[/]")
@@ -189,6 +202,61 @@ def show(command: Show) -> None:
         for claim in experiment.claims
     ]
     print_table(console, "Claims", ["claim", "statement", "criterion", "presets", "seeds"], claims)
+
+
+def _show_times(experiment: Experiment, preset: str, arms: list[str] | None, root: Path) -> None:
+    """Show the time and the memory of each arm of a preset; measure and keep the times that are not known here.
+
+    Args:
+        experiment: The experiment.
+        preset: Its preset.
+        arms: Only these arms (default: all).
+        root: The folder that the experiment is run in.
+    """
+    from engram.lab.machine import hardware, memory
+    from engram.lab.monitor import duration
+    from engram.lab.plan import device_of, expected_time, gigabytes
+    from engram.lab.times import keep, of_measurement, of_preset
+    from engram.lab.timing import SECONDS, measured
+
+    of_arms = of_preset(experiment, preset, root, arms, device_of("auto"))
+    progress = Console(stderr=True)
+    unknown = []
+    for arm, trial in of_arms.items():
+        if (trial.time.is_known and trial.time.is_here) or of_measurement(trial, root).is_known:
+            continue
+        try:
+            experiment.check_requirements(trial.config)
+        except Exception as error:
+            of_arms[arm] = replace(trial, time=trial.time._replace(how=trial.time.how or f"unknown: {error}"))
+            continue
+        if trial.memory <= memory():
+            unknown.append(trial)
+    if unknown:
+        each = f"for at most {SECONDS:.0f} s of the processor each"
+        progress.print(f"measuring {len(unknown)} arms, {each} (Ctrl-C keeps those that are measured)", highlight=False)
+    for trial, time in measured(unknown):
+        if time.is_known:
+            keep(trial, time, root)
+        if not trial.time.is_known or (time.is_known and not time.is_least):
+            of_arms[trial.arm] = replace(trial, time=time)
+        progress.print(f"{trial.arm}: {duration(time.seconds)} ({time.how})", markup=False, highlight=False)
+    console = out()
+    rows = []
+    for arm, trial in of_arms.items():
+        needed = gigabytes(trial.memory) if trial.memory else ""
+        lacking = " [red]more than there is[/]" if trial.memory > memory() else ""
+        rows.append((arm, duration(trial.time.seconds), escape(trial.time.how), needed + lacking))
+    title = f"{experiment.name}, preset {preset}: a trial of each arm"
+    print_table(console, title, ["arm", "computing time", "how it is known", "memory"], rows)
+    seeds = experiment.presets[preset].seeds
+    console.print(
+        f"{seeds} seeds on one core: {expected_time([*of_arms.values()] * seeds)}. Computing time is that of the "
+        f"processor, over all threads of a trial (here {experiment.threads}): its duration on an idle core. This is "
+        f"{escape(str(hardware()['processor']))}, with {gigabytes(memory())} of memory.",
+        soft_wrap=console.width >= LEAST,
+        highlight=False,
+    )
 
 
 def doctor(_: Doctor) -> None:

@@ -19,6 +19,7 @@ from rich.markup import escape
 from engram import registry
 from engram.cli import fields
 from engram.cli.commands import Compare, Demo, Export, Report, Run, Sweep
+from engram.cli.fields import arms_of
 from engram.cli.output import LEAST, out, print_table
 from engram.storage.files import runs_folder, writing
 
@@ -47,7 +48,7 @@ def run(command: Run, field_options: list[str]) -> int:
     code = 0
     for name in command.names:
         with contextlib.redirect_stdout(sys.stderr):  # the standard output is reserved for the results
-            results = engram.lab.run(name, arms=_arms(command.arms), **options, **changes[name])
+            results = engram.lab.run(name, arms=arms_of(command.arms), **options, **changes[name])
         if command.json:
             print(json.dumps(results.to_json()))
         else:
@@ -76,7 +77,7 @@ def compare(command: Compare) -> None:
         raise ValueError("no candidate named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
     sys.path.insert(0, "")  # so that modules here are found, as with `python -m`
     options: dict[str, Any] = {name: getattr(command, name) for name in ("seeds", "until_decided", "fresh", "preset")}
-    options |= {"against": _arms(command.against), "tasks": _arms(command.tasks), "jobs": command.jobs}
+    options |= {"against": arms_of(command.against), "tasks": arms_of(command.tasks), "jobs": command.jobs}
     kind = (command.kind or "").replace("-", "_")
     with contextlib.redirect_stdout(sys.stderr):
         standing = compared(*command.names, kind=kind, runs=command.runs, **options)
@@ -107,7 +108,7 @@ def sweep(command: Sweep, field_options: list[str]) -> int:
     values = fields.values(experiment, command.preset, field_options)
     options = {name: value for name, value in vars(command).items() if name not in ("name", "arms")}
     with contextlib.redirect_stdout(sys.stderr):
-        swept = engram.lab.sweep(experiment, arms=_arms(command.arms), **options, **values)
+        swept = engram.lab.sweep(experiment, arms=arms_of(command.arms), **options, **values)
     table = compared(experiment, swept, list(values), command.metric)
     rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.rows()]
     print_table(out(), f"{command.name}, preset {command.preset}: {table.columns[-1]}", table.columns, rows)
@@ -125,10 +126,6 @@ def seconds(text: str) -> float:
     if (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)) is None:
         raise ValueError(f"at_most = {text!r}: expected a time such as 90s, 60m or 2h")
     return float(match[1]) * units[match[2]]
-
-
-def _arms(arms: str | None) -> list[str] | None:
-    return None if arms is None else [arm.strip() for arm in arms.split(",")]
 
 
 def _say_stopped(name: str, states: list[str]) -> None:

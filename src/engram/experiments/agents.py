@@ -95,7 +95,7 @@ class Config:
     agent: str = setting("random", "a registered agent, or a reference such as file.py:Name")
     task: TaskName = setting("bandit", "the task")
     rates: tuple[float, ...] = setting((), "candidate learning rates, extended if needed; empty if the agent has none")
-    steps: int = setting(5000, "steps of a lifetime; the last episode is completed", ge=100, scales=True)
+    steps: int = setting(5000, "steps of a lifetime; the last episode is completed", ge=100)
 
     def __post_init__(self) -> None:
         registry.check("agents", self.agent, "agent")

@@ -65,10 +65,8 @@ class Config:
         "load", "what is increased: the number of patterns stored, or of units flipped"
     )
     units: int = setting(200, "units of a pattern", ge=20)
-    cues: int = setting(100, "cues at each point", ge=1, scales=True)
-    points: int = setting(
-        24, "loads, geometrically spaced, or shares of flipped units, from 0 to 0.5", ge=2, scales=True
-    )
+    cues: int = setting(100, "cues at each point", ge=1)
+    points: int = setting(24, "loads, geometrically spaced, or shares of flipped units, from 0 to 0.5", ge=2)
     least: float = setting(0.02, "patterns per unit at the first load", gt=0)
     most: float = setting(2.0, "patterns per unit at the last load", gt=0)
     noise: float = setting(0.1, "share of flipped units while the load rises", ge=0, le=0.5)
@@ -264,6 +262,7 @@ experiment = Experiment(
     claims=claims,
     figure=Grid(panels, title="Capacity and noise tolerance of associative memories"),
     headline="wrong",
+    revision=2,
     tasks=tasks,
     answer="""Hebb's rule stores 0.13 random patterns per unit at 1.6 % errors, as theory predicts (0.138)
     [hebb-holds-0.138: holds]. From cues with a tenth of the units flipped, the pseudo-inverse rule recalls 3.6 times as

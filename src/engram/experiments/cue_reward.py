@@ -50,7 +50,7 @@ class Config:
     episode_len: int = setting(60, "steps of an episode", ge=1)
     hidden_size: int = setting(32, "units of the network", ge=1)
     batch_size: int = setting(32, "episodes in a batch, each with its own cues", ge=1)
-    iterations: int = setting(2500, "steps of the optimiser, each on a batch of whole episodes", ge=10, scales=True)
+    iterations: int = setting(2500, "steps of the optimiser, each on a batch of whole episodes", ge=10)
     eta: float = setting(0.1, "initial plasticity rate, or initial rate of the eligibility trace", ge=0, le=1)
     eta_trained: bool = setting(True, "whether the rate is trained")
     a2c: A2C = setting(A2C(adam_eps=1e-6, clip_norm=2.0, entropy_coefficient=0.05), "how the agent learns")

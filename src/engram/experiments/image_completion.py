@@ -58,7 +58,7 @@ class Config:
     presentation_steps: int = setting(8, "steps for which an image is shown", ge=1)
     blank_steps: int = setting(2, "steps without input after each image", ge=0)
     probe_steps: int = setting(3, "steps for which half of an image is shown at the end", ge=1)
-    updates: int = setting(1500, "steps of the optimiser, each on a batch of new episodes", ge=8, scales=True)
+    updates: int = setting(1500, "steps of the optimiser, each on a batch of new episodes", ge=8)
     batch_size: int = setting(2, "episodes in a batch", ge=1)
     learning_rate: float = setting(1e-3, "learning rate of Adam", gt=0, le=1)
     rates: tuple[float, ...] = setting((), "learning rates to choose from in shorter trials; none: learning_rate")

@@ -57,7 +57,7 @@ class Config:
         32, "units of the modulated network; the other arms have the fewest units with no fewer parameters", ge=1
     )
     batch_size: int = setting(32, "episodes in a batch, each with its own maze", ge=1)
-    iterations: int = setting(2000, "steps of the optimiser, each on a batch of whole episodes", ge=10, scales=True)
+    iterations: int = setting(2000, "steps of the optimiser, each on a batch of whole episodes", ge=10)
     eta: float = setting(0.01, "initial plasticity rate", ge=0, le=1)
     a2c: A2C = setting(A2C(adam_eps=1e-4), "how the agent learns")
     rates: tuple[float, ...] = setting((), "learning rates to choose from in shorter trials; none: that of a2c")

@@ -77,7 +77,7 @@ class Config:
         32, "units of the modulated network; other networks with memory have as many parameters", ge=1
     )
     batch_size: int = setting(256, "lifetimes in a batch", ge=1)
-    iterations: int = setting(1200, "steps of the optimiser, each on a batch of whole lifetimes", ge=10, scales=True)
+    iterations: int = setting(1200, "steps of the optimiser, each on a batch of whole lifetimes", ge=10)
     points: int = setting(9, "grid points for a probability in the filter's inference", ge=1)
     a2c: A2C = setting(A2C(learning_rate=3e-3, value_coefficient=0.05, entropy_coefficient=0.1), "settings of A2C")
 

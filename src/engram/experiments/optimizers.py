@@ -81,7 +81,7 @@ class Config:
     optimizer: str = setting("torch.optim:SGD", "a registered optimiser, or a reference such as file.py:Name")
     problem: Problem = setting("bowl", "the problem")
     rates: tuple[float, ...] = setting(RATES, "candidate learning rates, extended if needed")
-    steps: int = setting(300, "steps of the optimiser", ge=20, scales=True)
+    steps: int = setting(300, "steps of the optimiser", ge=20)
 
     def __post_init__(self) -> None:
         registry.check("optimizers", self.optimizer, "optimizer")

@@ -41,7 +41,7 @@ class Config:
     presentation_steps: int = setting(3, "steps for which each pattern and the probe are shown", ge=1)
     blank_steps: int = setting(1, "steps without input after each pattern", ge=0)
     hidden_size: int = setting(51, "units; a recurrent network needs one for each bit and a constant one", ge=2)
-    episodes: int = setting(6000, "training steps, each on a batch of episodes", ge=10, scales=True)
+    episodes: int = setting(6000, "training steps, each on a batch of episodes", ge=10)
     batch_size: int = setting(1, "episodes in a batch", ge=1)
     learning_rate: float = setting(3e-4, "learning rate of Adam", gt=0, le=1)
     rates: tuple[float, ...] = setting((), "learning rates to choose from in shorter trials; none: learning_rate")

@@ -51,7 +51,7 @@ class Config:
     )
     batch_size: int = setting(6, "parts of the text read in parallel", ge=1)
     window: int = setting(35, "mean length of a window of backpropagation in words; halved for 1 window in 20", ge=10)
-    epochs: int = setting(6, "passes over the text", ge=1, scales=True)
+    epochs: int = setting(6, "passes over the text", ge=1)
     average_from: int = setting(4, "the epoch, counted from 1, from which averaged weights are evaluated", ge=1)
     learning_rate: float = setting(
         30.0, "learning rate for a window of mean length; proportional to the length for others", gt=0, le=100
@@ -287,16 +287,17 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
 
 
 perplexity_of = metric("perplexity")
-claim = claims_from(  # criterion: half of the published difference
+claim = claims_from(  # criterion: the smallest difference that the published ranges allow
     "table 1: test perplexity on the Penn Treebank, large model, 5 runs",
     published="median 61.44 (61.37 to 61.68) against 62.48 (62.40 to 62.60)",
     presets=("published",),
+    threshold="paper",
     seeds=5,
 )
 claims = [
     claim("modulated-at-most-lstm",
         "On the Penn Treebank, a large neuromodulated LSTM has a lower perplexity than an LSTM with as many parameters",
-        perplexity_of("modulated") - perplexity_of("lstm") <= -0.5)
+        perplexity_of("modulated") - perplexity_of("lstm") <= -0.72)
 ]  # fmt: skip
 experiment = Experiment(
     name="plastic-treebank",

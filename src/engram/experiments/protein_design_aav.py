@@ -40,7 +40,7 @@ class Config:
 
     table: Literal["aav", "landscape"] = setting("aav", "the measurements; a synthetic landscape needs no download")
     task: Literal["medium", "hard"] = setting("hard", "the task, which determines the start")
-    judge_epochs: int = setting(60, "epochs of the oracle network", ge=1, scales=True)
+    judge_epochs: int = setting(60, "epochs of the oracle network", ge=1)
     judge_channels: int = setting(64, "channels of the oracle network", ge=1)
     design: Design = setting(Design(), "the designer, as in protein-design")
 
@@ -120,7 +120,7 @@ claims = [
         metric("judge")("hard-smoothed") >= 0.8),
     *(
         claim
-        for task, gained, least in (("medium", ".43 to .51", 0.05), ("hard", ".33 to .60", 0.1))
+        for task, gained, least in (("medium", ".43 to .51", 0.05), ("hard", ".33 to .60", 0.13))
         for claim in (
             paper(f"rows-{task}", f"The start of the {task} task has as many rows as published",
                 metric("rows")(f"{task}-smoothed").within(float(TASKS[task][2]), 0.0), published=str(TASKS[task][2]),

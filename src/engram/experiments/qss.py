@@ -43,10 +43,10 @@ class Grid:
     cliff: bool = setting(False, "whether the grid has a windy cliff")
     renamed: bool = setting(False, "whether the actions are renamed")
     source_episodes: int = setting(0, "episodes before the renaming, not measured", ge=0)
-    episodes: int = setting(20_000, "measured episodes", ge=CHUNKS, scales=True)
+    episodes: int = setting(20_000, "measured episodes", ge=CHUNKS)
     evaluations: int = setting(1, "greedy episodes before each episode", ge=0)
     last_evaluations: int = setting(0, "greedy episodes at the end", ge=0)
-    agents: int = setting(5, "learners per trial", ge=1, scales=True)
+    agents: int = setting(5, "learners per trial", ge=1)
     explore_until: int = setting(
         100_000, "step at which the share of random actions, initially 1, has fallen to a tenth", ge=1
     )
@@ -255,8 +255,8 @@ claims = [
     *(
         ours(f"noise-{noise}-is-learned-sooner",
             f"If a share of {noise} of the actions is random, the mean return of QSS with a known inverse model over "
-            "20,000 episodes is no lower than that of Q-learning",
-            mean_return(f"qss-noise-{noise}") - mean_return(f"qsa-noise-{noise}") >= 0.0)
+            "20,000 episodes is higher than that of Q-learning by at least a step of an episode",
+            mean_return(f"qss-noise-{noise}") - mean_return(f"qsa-noise-{noise}") >= 1.0)
         for noise in NOISES
     ),
     ours("q-learning-avoids-the-cliff",
@@ -266,6 +266,12 @@ claims = [
         "With a windy cliff QSS, which treats its best next state as certain, seldom reaches the goal at the published "
         "learning rate",
         success("qss-cliff-published") <= 0.25,
+        source="Edwards et al. (2020), start of the method; criterion ours",
+        published="the method needs a deterministic environment (stated)"),
+    paper("the-cliff-is-for-q-learning-at-the-published-rate",
+        "With a windy cliff and the published learning rate QSS reaches the goal in far fewer episodes than Q-learning "
+        "(difference of shares)",
+        success("qsa-cliff-published") - success("qss-cliff-published") >= 0.3,
         source="Edwards et al. (2020), start of the method; criterion ours",
         published="the method needs a deterministic environment (stated)"),
     ours("tuned-qss-falls-off-the-cliff", "With a windy cliff QSS also seldom reaches the goal at the learning rate at "

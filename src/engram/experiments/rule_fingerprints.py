@@ -89,11 +89,11 @@ class Config:
     rules: Literal["differ", "twins"] = setting(
         "differ", "networks trained by six rules, or by near-identical variants of gradient descent"
     )
-    networks: int = setting(6, "networks per rule, at three learning rates in turn", ge=3, scales=True)
+    networks: int = setting(6, "networks per rule, at three learning rates in turn", ge=3)
     hidden: int = setting(512, "hidden units", ge=2)
     probes: int = setting(200, "probe images shown to every network while it learns", ge=20, le=500)
     goal: float = setting(0.93, "accuracy on held-out images at which training stops", gt=0, le=1)
-    steps: int = setting(6000, "largest number of steps of the optimiser", ge=60, scales=True)
+    steps: int = setting(6000, "largest number of steps of the optimiser", ge=60)
     looks: int = setting(60, "times at which probe activity is recorded, evenly spaced over a network's steps", ge=30)
 
 

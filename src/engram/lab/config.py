@@ -47,7 +47,6 @@ def setting(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
-    scales: bool = False,
 ) -> T:
     """A field of a class of settings.
 
@@ -58,11 +57,9 @@ def setting(
         gt: An exclusive lower bound.
         le: The largest value allowed.
         lt: An exclusive upper bound.
-        scales: Whether a trial's time is proportional to it, as it is to a number of steps.
     """
     limits = {name: limit for name, limit in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if limit is not None}
-    extra = {"scales": scales}
-    return cast(T, pydantic.Field(default, description=meaning, json_schema_extra=extra, **limits))  # type: ignore[call-overload]
+    return cast(T, pydantic.Field(default, description=meaning, **limits))  # type: ignore[call-overload]
 
 
 @dataclass_transform(frozen_default=True)  # without field specifiers, since ``setting`` takes its default by position
@@ -87,13 +84,11 @@ class Field(NamedTuple):
         kind: Its type.
         limits: Its range, as words such as ``>= 1``.
         meaning: Its meaning.
-        scales: Whether a trial's time is proportional to it.
     """
 
     kind: Any
     limits: tuple[str, ...]
     meaning: str
-    scales: bool
 
     @property
     def allowed(self) -> str:
@@ -126,8 +121,7 @@ def fields(cls: type) -> dict[str, Field]:
             if getattr(constraint, attribute, None) is not None
         ]
         meaning = documented.get(name, "") if info is None else info.description or documented.get(name, "")
-        extra = getattr(info, "json_schema_extra", None) or {}
-        described[name] = Field(kind, tuple(limits), meaning, bool(extra.get("scales")))
+        described[name] = Field(kind, tuple(limits), meaning)
     return described
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
-import math
 import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 
@@ -53,12 +50,14 @@ class Study:
             this.
         config: The class of settings (default: the type that ``trial`` declares for its first parameter).
         figure: The figure shown with its claims (default: learning curves).
+        memory: Tells the bytes that a trial needs, from its settings; given where some settings need more than 2 GB.
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
     arms: Mapping[str, Changes] | Callable[[], Mapping[str, Changes]]
     config: Any = None
     figure: Callable[[Results], go.Figure] | None = None
+    memory: Callable[[Any], float] = lambda config: 0.0
 
     @functools.cached_property
     def table(self) -> Mapping[str, Changes]:
@@ -122,12 +121,12 @@ class Arm:
     Attributes:
         trial: The training loop.
         config: The settings that it is given.
-        seconds: Seconds that a trial takes on one core of a laptop, from the records; NaN if there is no record yet.
+        memory: Bytes that a trial needs, if its study tells.
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
     config: Any
-    seconds: float = field(default=math.nan, compare=False)
+    memory: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -338,7 +337,7 @@ class Experiment:
                 except ValueError as error:
                     is_own = any(layer.get(arm) for layer in layers) and arm != name
                     raise ValueError(configs.dotted(arm if is_own else name, str(error))) from None
-                compared[arm] = Arm(study.trial, config, self._seconds(name, arm, config))
+                compared[arm] = Arm(study.trial, config, float(study.memory(config)))
         for owner in layers[1]:
             if owner not in self.by_name and owner not in compared:
                 raise ValueError(f"arm = {owner!r}: preset {preset!r} of {self.name} leaves it out")
@@ -402,10 +401,6 @@ class Experiment:
         study_arms = {arm: compared[arm].config for arm in compared if arm in table}
         return {arm: functools.reduce(getattr, field.split("."), config) for arm, config in study_arms.items()}
 
-    def expected_seconds(self, preset: str) -> float:
-        """The estimated time of a preset on one core; NaN if an arm has no record yet."""
-        return self.presets[preset].seeds * sum(arm.seconds for arm in self.arms(preset).values())
-
     def owner(self, name: str) -> str:
         """The study or arm that a dotted name begins with, written with dashes or underscores; empty if there is none.
 
@@ -463,12 +458,6 @@ class Experiment:
         owner, name, _ = next(_changes(self, {dotted: None}))
         return functools.reduce(getattr, name.split("."), self.base(preset, owner))
 
-    def _seconds(self, study: str, arm: str, config: Any) -> float:
-        """The time of a trial: the recorded time, scaled by the settings that it is proportional to."""
-        table = _recorded_seconds(self.by_name[study].trial.__module__)
-        seconds, recorded_scale = table.get(self.name, {}).get(arm, (math.nan, 1.0))
-        return seconds * scale(config) / recorded_scale if recorded_scale else math.nan
-
 
 def find_experiment(experiment: str | Experiment) -> Experiment:
     """Look up an experiment by its name in the registry; an experiment is returned as it is.
@@ -486,26 +475,6 @@ def find_experiment(experiment: str | Experiment) -> Experiment:
     if part.name != experiment and not references.is_reference(experiment):
         raise ValueError(f"experiment {experiment!r} calls itself {part.name!r}: expected one name for both")
     return part
-
-
-def scale(config: Any) -> float:
-    """The product of the settings that a trial's time is proportional to."""
-    scaling = [name for name, described in configs.fields(cast(Any, type(config))).items() if described.scales]
-    return math.prod(float(functools.reduce(getattr, name.split("."), config)) for name in scaling)
-
-
-@functools.cache
-def _recorded_seconds(module: str) -> dict[str, dict[str, tuple[float, float]]]:
-    """The seconds that a trial took, and its scale, by experiment and arm.
-
-    Read from ``seconds.json`` in the package of a module, or in the nearest package above that has one.
-    """
-    package = module
-    while package := package.rpartition(".")[0]:
-        table = resources.files(package).joinpath("seconds.json")
-        if table.is_file():
-            return json.loads(table.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-    return {}
 
 
 def _changes(experiment: Experiment, changes: Changes) -> Iterator[tuple[str, str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -70,8 +71,8 @@ def run(
         preset: ``"smoke"``, ``"laptop"``, or another one of the experiment, such as ``"published"`` or ``"large"``.
         seeds: Number of seeds (default: the preset's).
         arms: Only these arms (default: all).
-        jobs: Number of trials at once (default: as many as fit on the cores, if workers are worth starting); 1: all
-            run in this process.
+        jobs: Number of trials at once (default: as many as fit on the cores and in memory, if workers are worth
+            starting); 1: all run in this process, or in one worker with ``at_most``.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
@@ -83,7 +84,8 @@ def run(
         progress: Show the progress on the standard error stream.
         until_decided: Whether to run more seeds until every claim is decided.
         reuse: Take finished trials although engram or a file of yours was edited since; the report says so.
-        at_most: Seconds after which running trials are stopped; looks completed by then are judged.
+        at_most: Seconds after which running trials are stopped, after their step if it ends within five seconds; looks
+            completed by then are judged.
         **changes: Settings to change from the preset; those of one arm or study as a mapping, ``lstm={"steps": 50}``.
 
     Returns:
@@ -107,14 +109,14 @@ def run(
     say_own_values(request.experiment, request.compared, request.changed, arms, console)
     make_folder(request.root)
     before, results, claims = None, None, None
-    with stoppable(request.root, console) as stop, time_limit(stop, at_most) as is_over:
+    with stoppable(request.root, console) as stop, time_limit(stop, at_most) as deadline:
         for count in request.counts:
             planned = plan(request, stop, count, claims, before)
             console.print(str(planned), highlight=False, soft_wrap=True)
             note = write_down(planned)
-            statuses = perform(planned, console)
+            statuses = perform(planned, console, deadline)
             look = judge(planned, note, statuses)
-            if is_over() and not look.is_whole and before is not None:
+            if is_over(deadline) and not look.is_whole and before is not None:
                 write_down(before, results.ended if results else "")  # an incomplete look decides nothing
                 break
             before, results = planned, look
@@ -123,7 +125,7 @@ def run(
                 break
             claims = worth_more_seeds(results)
             console.print(f"{count} seeds: {len(claims)} claims are open", highlight=False)
-            if not claims or is_over():
+            if not claims or is_over(deadline):
                 break
     assert results is not None
     return results
@@ -151,12 +153,18 @@ def write_down(planned: Plan, ended: str = "") -> Note:
     )
 
 
-def perform(planned: Plan, console: Console) -> dict[str, Status]:
+def is_over(deadline: float | None) -> bool:
+    """Whether the time of a run is up."""
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def perform(planned: Plan, console: Console, deadline: float | None = None) -> dict[str, Status]:
     """Perform the trials of a plan that are still to be done.
 
     Args:
         planned: The plan.
         console: Where to show the progress, and the verdicts on claims whose trials are complete.
+        deadline: When the trials are to stop, by the monotonic clock.
 
     Returns:
         The last statuses by the names of the trials' folders.
@@ -169,6 +177,7 @@ def perform(planned: Plan, console: Console) -> dict[str, Status]:
         Announcer(planned),
         engine=request.engine,
         address=request.address,
+        deadline=deadline,
     )
 
 
@@ -181,6 +190,7 @@ def perform_jobs(
     engine: Backend = "loky",
     address: str | None = None,
     names: Sequence[str] | None = None,
+    deadline: float | None = None,
 ) -> dict[str, Status]:
     """Perform trials, and show their progress.
 
@@ -192,6 +202,7 @@ def perform_jobs(
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
         names: Names of the trials to show (default: arm and seed).
+        deadline: When the trials are to stop, by the monotonic clock.
 
     Returns:
         The last statuses by the names of the trials' folders.
@@ -201,7 +212,7 @@ def perform_jobs(
     for job in jobs:
         _queue(job)
     with Monitor(console, jobs, workers, on_finished, names):
-        statuses = perform_all(jobs, workers=workers, engine=engine, address=address)
+        statuses = perform_all(jobs, workers=workers, engine=engine, address=address, deadline=deadline)
     return {job.folder.path.name: status for job, status in zip(jobs, statuses, strict=True)}
 
 

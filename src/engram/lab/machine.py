@@ -54,6 +54,13 @@ def cores() -> int:
     return int(joblib.cpu_count())
 
 
+def memory() -> float:
+    """The bytes of memory that this process may use: the machine's, or a smaller limit of its control group."""
+    limits = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]  # on Linux
+    texts = [path.read_text(encoding="ascii").strip() for path in limits if path.exists()]
+    return float(min([psutil.virtual_memory().total, *(int(text) for text in texts if text.isdigit())]))
+
+
 def missing_extras() -> dict[str, list[str]]:
     """The extras of engram that are not fully installed, with the missing packages."""
     packages_by_extra: dict[str, list[str]] = {}

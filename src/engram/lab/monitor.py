@@ -44,7 +44,7 @@ class Monitor:
     ) -> None:
         self._names = names or [f"{job.trial.arm}, seed {job.trial.seed}" for job in jobs]
         self._console, self._jobs, self._workers, self._on_finished = console, jobs, workers, on_finished
-        self._expected = [job.trial.seconds for job in jobs]
+        self._expected = [job.trial.time.seconds for job in jobs]
         self._unknown = [math.isnan(seconds) for seconds in self._expected]
         self._status = [Status() for _ in jobs]
         self._reported = [Status() for _ in jobs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -25,19 +26,31 @@ from engram.numeric.parallel import Backend, Lost, NoWorkersError, kill_workers,
 
 ATTEMPTS = 3
 SIGNAL_SECONDS = 0.2
+GRACE_SECONDS = 5.0  # time for the steps and the checkpoints of a run that is out of time
 _loaded: dict[str, str] = {}
 
 
+class OutOfTimeError(Exception):
+    """The error by which the workers' work ends when they were killed since the time of the run is up."""
+
+
 def perform_all(
-    jobs: Sequence[Job], *, workers: int, engine: Backend = "loky", address: str | None = None
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    engine: Backend = "loky",
+    address: str | None = None,
+    deadline: float | None = None,
 ) -> list[Status]:
     """Perform all trials, started in this order; if a worker dies, only its own trial needs another attempt.
 
     Args:
         jobs: The trials.
-        workers: Number of trials at once; with loky, 1 means this process.
+        workers: Number of trials at once; with loky, 1 means this process, or one worker if there is a deadline.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster; without one, a cluster is started for the run.
+        deadline: When the trials are asked to stop, by the monotonic clock; five seconds later the workers are killed,
+            and steps that they have not completed are lost.
 
     Returns:
         The status of each trial; if no node of a cluster is left, some are interrupted or still waiting.
@@ -47,22 +60,34 @@ def perform_all(
     stop = jobs[0].stop
     with _connected(engine, workers, address):
         try:
-            in_process = engine == "loky" and workers == 1
+            in_process = engine == "loky" and workers == 1 and deadline is None
             statuses = parallel_map(
                 perform,
-                jobs if in_process else [_OfFile.if_from_file(job) for job in jobs],
+                jobs if in_process else [portable(job) for job in jobs],
                 workers=workers,
                 backend=engine,
                 attempts=ATTEMPTS,
                 under_way=lambda job: job.folder.status().state == "running",
-                wait=partial(_undisturbed, engine, token(stop)),
+                wait=partial(_undisturbed, engine, token(stop), deadline),
+                apart=not in_process,
             )
+        except OutOfTimeError:
+            return [_stopped(job) for job in jobs]
         except NoWorkersError as error:
             return [_stranded(job, str(error)) for job in jobs]
     return [
         _failed_status(job, status) if isinstance(status, Lost) else status
         for job, status in zip(jobs, statuses, strict=True)
     ]
+
+
+def portable(job: Job) -> Any:
+    """A job for another process: the job itself if its trial is in a module that can be imported by name."""
+    for name in job.trial.modules:
+        file = getattr(sys.modules.get(name), "__file__", None) or ""
+        if file.endswith(".py") and references.place_of(f"{file}:_") == f"{name}:_":
+            return _OfFile(job, file)
+    return job
 
 
 class _OfFile:
@@ -75,15 +100,6 @@ class _OfFile:
 
     def __init__(self, job: Job, file: str) -> None:
         self.folder, self._job, self._file = job.folder, job, file
-
-    @classmethod
-    def if_from_file(cls, job: Job) -> Any:
-        """The job itself if its trial is in a module that can be imported by name."""
-        for name in job.trial.modules:
-            file = getattr(sys.modules.get(name), "__file__", None) or ""
-            if file.endswith(".py") and references.place_of(f"{file}:_") == f"{name}:_":
-                return cls(job, file)
-        return job
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _job_of_file, (self._file, dumps(self._job))
@@ -108,12 +124,17 @@ def _failed_status(job: Job, lost: Lost) -> Status:
     return status
 
 
-def _stranded(job: Job, why: str) -> Status:
+def _stranded(job: Job, why: str = "") -> Status:
     status = job.folder.status()
     if status.state == "running":
         status = replace(status, state="interrupted", message=why)
         job.folder.set_status(status)
     return status
+
+
+def _stopped(job: Job) -> Status:
+    status = _stranded(job)
+    return replace(status, state="interrupted") if status.state == "waiting" else status
 
 
 @contextmanager
@@ -130,8 +151,10 @@ def _connected(engine: Backend, workers: int, address: str | None) -> Iterator[N
         ray.shutdown()
 
 
-def _undisturbed(engine: Backend, file: Path, work: Callable[[], Any]) -> Any:
+def _undisturbed(engine: Backend, file: Path, deadline: float | None, work: Callable[[], Any]) -> Any:
     """Work in another thread, which blocks Ctrl-C: only the calling thread receives it and asks the trials to stop.
+
+    After a second Ctrl-C, or some seconds after the deadline, the workers are killed.
 
     Workers inherit the block when they start. If this process is killed, the resource tracker removes the file as soon
     as the workers have ended.
@@ -142,9 +165,10 @@ def _undisturbed(engine: Backend, file: Path, work: Callable[[], Any]) -> Any:
             working = thread.submit(work)
             # In short waits, since a signal delivered to another thread does not wake this one.
             while not wait([working], timeout=SIGNAL_SECONDS).done:
-                pass
+                if deadline is not None and time.monotonic() > deadline + GRACE_SECONDS:
+                    raise OutOfTimeError
             return working.result()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OutOfTimeError):
             kill_workers(engine)
             raise
         finally:

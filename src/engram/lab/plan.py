@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import math
+import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +21,11 @@ from engram.errors import message_of
 from engram.lab.claim import Claim
 from engram.lab.experiment import Arm, Experiment
 from engram.lab.job import Job, prepare
-from engram.lab.machine import cores
+from engram.lab.machine import cores, memory
 from engram.lab.monitor import duration
 from engram.lab.provenance import digests
-from engram.lab.trial import trials
+from engram.lab.times import timed
+from engram.lab.trial import Trial, trials
 from engram.numeric import jit
 from engram.numeric.parallel import Backend, check_backend
 from engram.storage.files import runs_folder
@@ -170,13 +172,14 @@ def plan(
     arms = request.arms if claims is None else list(dict.fromkeys(arm for claim in claims for arm in claim.arms))
     new_seeds = seeds - first if first else seeds  # an invalid number of seeds is reported by ``trials``
     device = device_of(request.device)
-    todo = trials(experiment, compared, seeds=new_seeds, first=first, arms=arms, device=device)
+    asked = trials(experiment, compared, seeds=new_seeds, first=first, arms=arms, device=device)
+    todo = timed(experiment, asked, request.root)
     loaded = digests()
     new = [prepare(trial, request.root, stop, loaded=loaded, reuse=request.reuse, **request.options) for trial in todo]
     order = {arm: index for index, arm in enumerate(compared)}
     jobs = sorted([*done, *new], key=lambda job: (order[job.trial.arm], job.trial.seed))
     remaining = unfinished(experiment, new)
-    workers = workers_for(experiment, request.preset, remaining) if request.workers is None else request.workers
+    workers = workers_for(experiment, request.preset, remaining, request.workers)
     return Plan(request, seeds, request.claims if claims is None else claims, jobs, new, remaining, workers)
 
 
@@ -210,17 +213,51 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
     return remaining
 
 
-def workers_for(experiment: Experiment, preset: str, unfinished: Sequence[Job]) -> int:
-    """The number of trials to run at once: as many as fit on the cores, if workers are worth starting.
+def workers_for(experiment: Experiment, preset: str, unfinished: Sequence[Job], asked: int | None = None) -> int:
+    """The number of trials to run at once: as many as fit on the cores and in memory, if workers are worth starting.
 
     Args:
         experiment: The experiment.
-        preset: Name of its preset; with smoke, trials without a record are assumed to be short.
+        preset: Name of its preset; with smoke, trials whose time is unknown are assumed to be short.
         unfinished: The unfinished jobs.
+        asked: The number that is asked for, if any.
+
+    Raises:
+        ValueError: A trial needs more memory than the machine has, or the number asked for does.
     """
     unknown = 0.0 if preset == "smoke" else WORKER_SECONDS
-    expected = sum(unknown if math.isnan(job.trial.seconds) else job.trial.seconds for job in unfinished)
-    return max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS)))
+    times = [job.trial.time for job in unfinished]
+    expected = sum(time.seconds if time.is_known else unknown for time in times)
+    fitting = check_memory(unfinished, asked or 1)
+    return asked or max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS), fitting))
+
+
+def check_memory(jobs: Sequence[Job], workers: int) -> int:
+    """The number of trials that fit in memory at once, as far as their studies tell what they need.
+
+    Args:
+        jobs: The trials.
+        workers: The number that is to run at once.
+
+    Raises:
+        ValueError: That number needs more than the machine has.
+    """
+    largest = max((job.trial for job in jobs), key=lambda trial: trial.memory, default=None)
+    if largest is None or not largest.memory:
+        return sys.maxsize
+    available = memory()
+    most = int(available // largest.memory)
+    if most < min(workers, len(jobs)):
+        need = f"arm {largest.arm} needs {gigabytes(largest.memory)} of memory in each trial"
+        at_once = f", {workers} at once {gigabytes(workers * largest.memory)}" * (workers > 1)
+        advice = "choose other arms, or smaller settings" if not most else f"expected jobs of at most {most}"
+        raise ValueError(f"{largest.experiment}: {need}{at_once}; this machine has {gigabytes(available)}: {advice}")
+    return most
+
+
+def gigabytes(size: float) -> str:
+    """A size of memory in GB."""
+    return f"{size / 1e9:.1f} GB"
 
 
 def say_expected(title: str, jobs: Sequence[Job], workers: int) -> str:
@@ -237,17 +274,30 @@ def say_expected(title: str, jobs: Sequence[Job], workers: int) -> str:
     if not unfinished:
         return begin + ", ".join(["nothing to do", *taken])
     workers = min(workers, len(unfinished))
-    unknown = list(dict.fromkeys(job.trial.arm for job in unfinished if math.isnan(job.trial.seconds)))
-    known_seconds = sum(job.trial.seconds for job in unfinished if not math.isnan(job.trial.seconds)) / workers
-    time = f"expected time {duration(known_seconds)}" if known_seconds else "expected time unknown"
-    unknown_arms = (
-        ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
-    )
-    time += f" (no record yet for {unknown_arms})" if unknown else ""
     again = Counter(job.differs for job in unfinished if job.differs)
+    time = expected_time([job.trial for job in unfinished], workers)
     time = ", ".join([time, *(f"{count} again since {escape(why)}" for why, count in again.items()), *taken])
     compiling = "" if jit.is_any_compiled() else ", and up to a minute more if kernels have to be compiled,"
     return f"{begin}{time}{compiling} with {workers} at once"
+
+
+def expected_time(todo: Sequence[Trial], workers: int = 1) -> str:
+    """The time of trials in words, and how it is known, with rich's markup.
+
+    Args:
+        todo: The trials.
+        workers: Number of trials at once.
+    """
+    known_times = [trial.time for trial in todo if trial.time.is_known]
+    unknown = list(dict.fromkeys(trial.arm for trial in todo if not trial.time.is_known))
+    names = ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
+    if not known_times:
+        return "expected time unknown"
+    at_least = "at least " * any(time.is_least for time in known_times)
+    time = f"expected time {at_least}{duration(sum(time.seconds for time in known_times) / workers)}"
+    sources = dict.fromkeys(re.sub(r"^(measured|at least).*", "measured", time.how) for time in known_times)
+    without = [f"unknown for {names}"] * bool(unknown)
+    return f"{time} ({'; '.join([escape(', '.join(sources)), *without])})"
 
 
 def reused(jobs: Sequence[Job]) -> dict[str, int]:

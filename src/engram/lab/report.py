@@ -117,7 +117,6 @@ def section(experiment: Experiment, results: Results, *, curves: bool = True) ->
     """
     claims = results.claims()
     arms = experiment.arms(results.preset, results.changed)
-    seconds = sum(arm.seconds for arm in arms.values())
     broken: dict[str, str] = {}
     figures = figures_of(experiment, results, curves=curves, broken=broken)
     main_figure = figures.pop("figure", None)
@@ -137,7 +136,6 @@ def section(experiment: Experiment, results: Results, *, curves: bool = True) ->
         "counted": counted(counts),
         "verdicts": _ordered(counts),
         "groups": [_group(experiment, results, name, claims, figures) for name in experiment.by_name],
-        "expected": None if math.isnan(seconds) or results.looks else seconds * results.seeds,
         "last_confidence": f"{1 - errors_at(len(results.looks))[-1]:.1%}" if results.looks else "",
         "command": f"engram run {experiment.name}{options}",
         "choices": table(results.choices),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -19,22 +20,17 @@ from engram.storage.files import writing
 
 
 @contextmanager
-def time_limit(stop: Path, seconds: float | None) -> Iterator[Callable[[], bool]]:
-    """Ask all trials to write a checkpoint and stop when the time is up; yield a function that says whether it is."""
+def time_limit(stop: Path, seconds: float | None) -> Iterator[float | None]:
+    """Ask all trials to write a checkpoint and stop when the time is up; yield when that is, by the monotonic clock."""
     if seconds is None:
-        yield lambda: False
+        yield None
         return
-    over = threading.Event()
-
-    def end() -> None:
-        over.set()
-        stop.touch()
-
-    timer = threading.Timer(seconds, end)
+    timer = threading.Timer(seconds, stop.touch)
     timer.daemon = True
+    deadline = time.monotonic() + seconds
     timer.start()
     try:
-        yield over.is_set
+        yield deadline
     finally:
         timer.cancel()
 

@@ -26,6 +26,7 @@ from engram.lab.laboratory import make_folder, perform_jobs, say_own_values
 from engram.lab.plan import device_of, say_expected, unfinished, workers_for
 from engram.lab.provenance import digests
 from engram.lab.stop import stoppable
+from engram.lab.times import timed
 from engram.lab.trial import Trial, trials
 from engram.storage.files import runs_folder, write_atomic, writing
 
@@ -129,11 +130,12 @@ def sweep(
     make_folder(root)
     with stoppable(root, console) as stop:
         loaded = digests()
-        all_jobs = [prepare(trial, root, stop, loaded=loaded, keep_state=False) for _, trial in todo]
+        all_trials = timed(experiment, (trial for _, trial in todo), root)
+        all_jobs = [prepare(trial, root, stop, loaded=loaded, keep_state=False) for trial in all_trials]
         # Arms that do not depend on a field have the same trials at several settings.
         distinct = list({job.folder.path: job for job in all_jobs}.values())
         remaining = unfinished(experiment, distinct)
-        workers = workers_for(experiment, preset, remaining) if jobs is None else jobs
+        workers = workers_for(experiment, preset, remaining, jobs)
         title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
         console.print(say_expected(title, distinct, workers), highlight=False, soft_wrap=True)
         names_by_folder: dict[Path, str] = {}

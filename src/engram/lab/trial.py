@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import threadpoolctl
 import torch
@@ -21,6 +22,30 @@ from engram.lab.loop import Run
 MOST_SEEDS = 100_000
 
 
+class Time(NamedTuple):
+    """How long a trial takes.
+
+    Attributes:
+        seconds: Seconds of the processor, over all threads; NaN if unknown.
+        how: How it is known, in words, or why it is not; empty if nothing was tried.
+        is_least: Whether the trial takes at least this time, and it is unknown how much more.
+        is_here: Whether it is the time of this kind of machine.
+    """
+
+    seconds: float = math.nan
+    how: str = ""
+    is_least: bool = False
+    is_here: bool = True
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are seconds, at least a lower bound."""
+        return not math.isnan(self.seconds)
+
+
+UNKNOWN = Time()
+
+
 @dataclass(frozen=True)
 class Trial:
     """One arm of an experiment with one seed (its only randomness), on a device, with a number of threads."""
@@ -30,11 +55,12 @@ class Trial:
     arm: str
     function: Callable[[Any, Run], dict[str, Any]]
     config: Any
-    seconds: float
     seed: int
     device: str
     threads: int
     uses: tuple[Path, ...] = ()  # files that the experiment declares
+    memory: float = 0.0  # bytes that it needs, if its study tells
+    time: Time = UNKNOWN
 
     def identity(self) -> dict[str, Any]:
         """What names the trial; beside its result lies what it was made by."""
@@ -92,7 +118,7 @@ def trials(
         check_source(module)
     options = (device, experiment.threads, experiment.files())
     return [
-        Trial(experiment.name, experiment.revision, name, arm.trial, arm.config, arm.seconds, seed, *options)
+        Trial(experiment.name, experiment.revision, name, arm.trial, arm.config, seed, *options, arm.memory)
         for name, arm in selected_arms.items()
         for seed in range(first, first + seeds)
     ]

@@ -57,6 +57,7 @@ def parallel_map(
     attempts: int = 3,
     under_way: Callable[[Item], bool] = lambda item: True,
     wait: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+    apart: bool = False,
 ) -> list[Result | Lost]:
     """The results of a function for each item, computed by several workers.
 
@@ -66,11 +67,12 @@ def parallel_map(
     Args:
         function: Importable by the workers; called again for an item whose result was lost.
         items: The items, in the order in which they are started.
-        workers: Number of workers; with 1 and loky everything runs in this process.
+        workers: Number of workers; with 1 and loky everything runs in this process, unless ``apart`` is set.
         backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
         attempts: Maximum number of times that an item is started; its result is ``Lost`` if a worker died every time.
         under_way: Whether an item may have been in progress when a worker died (default: any).
         wait: Calls the function that waits for the workers, for example in another thread (default: in this one).
+        apart: Whether a single worker of loky is a process of its own too, which can be killed.
 
     Raises:
         Exception: The function's error; or the backend's, if workers died ``attempts`` times with no item in progress.
@@ -80,7 +82,7 @@ def parallel_map(
         >>> parallel_map(abs, [-1, 2], workers=1)
         [1, 2]
     """
-    if workers == 1 and backend == "loky":
+    if workers == 1 and backend == "loky" and not apart:
         return [function(item) for item in items]
     workers = min(workers, max(len(items), PROCESSES))
     died = _died(backend)
@@ -147,7 +149,7 @@ def kill_workers(backend: Backend) -> None:
     ray.shutdown()
 
 
-def _watch() -> None:
+def end_with_parent() -> None:
     """Make this process, a worker of loky, end when its parent is gone: at once if idle, else after its item."""
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
@@ -204,7 +206,8 @@ _ray_pools: dict[tuple[int, str, str], joblib.Parallel] = {}
 def _pool(backend: Backend, workers: int) -> joblib.Parallel:
     """A pool that sends an item only when a worker is free, since items are large."""
     if backend == "loky":  # which itself keeps its processes for the next pool
-        return joblib.Parallel(workers, backend="loky", batch_size=1, pre_dispatch="n_jobs", initializer=_watch)
+        options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": workers, "initializer": end_with_parent}
+        return joblib.Parallel(max(workers, PROCESSES), backend="loky", **options)
     import ray
 
     cpus = _ray_cpus()

@@ -1,7 +1,7 @@
 """The tables that are generated from the records of engram's own experiments, in a checkout of its repository.
 
 These are the README's tables, the verdicts that ``engram list`` counts, the claims that test the headlines of papers,
-the seconds by which the time of a run is expected, and the verdicts of each released version.
+and the verdicts of each released version.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import engram
 from engram import registry
 from engram.lab import correction
 from engram.lab.claim import OWNERS
-from engram.lab.experiment import Experiment, scale
+from engram.lab.experiment import Experiment
 from engram.lab.monitor import duration
-from engram.lab.record_files import Record, as_text, from_record, is_current, read_curves
+from engram.lab.record_files import Record, from_record, is_current, read_curves
 from engram.lab.results import Results
 from engram.papers import Evidence, Judgement, overview, papers
 from engram.papers.evidence import as_json
@@ -33,7 +32,6 @@ RECORDS = ROOT / "results"
 VERSIONS = RECORDS / "versions.json"
 README = ROOT / "README.md"
 VERDICTS = Path(__file__).parents[1] / "experiments" / "verdicts.json"
-SECONDS = VERDICTS.with_name("seconds.json")
 EVIDENCE = Path(__file__).parents[1] / "papers" / "evidence.json"
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
@@ -230,28 +228,12 @@ def changed_since(version: str) -> list[tuple[str, str, str, str]]:
     return [row for row in verdicts if row[2] != row[3]]
 
 
-def seconds() -> dict[str, dict[str, list[float]]]:
-    """The seconds of a trial of each arm at laptop size, and the product of the settings they scale with."""
-    return {
-        name: {
-            arm: [
-                round(mean(trial.seconds for trial in of_preset[PRESET].trials if trial.arm == arm), 1),
-                scale(config),
-            ]
-            for arm, config in of_preset[PRESET].configs.items()
-        }
-        for name in registry.experiments()
-        if PRESET in (of_preset := recorded(name))
-    }
-
-
 def write() -> None:
     """Write the tables."""
     recorded.cache_clear()
     write_json(VERDICTS, verdicts())
     stored.cache_clear()  # and what was corrected by it
     recorded.cache_clear()
-    write_atomic(SECONDS, as_text(seconds()).encode())
     write_json(EVIDENCE, as_json(evidence()))
     write_atomic(README, with_block(README.read_text(encoding="utf-8"), readme_block()).encode())
 

@@ -7,7 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from engram import checks
-from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
+from engram.rules.contract import LearningRule, Properties, Update, called, checked_update, gradients
 from engram.rules.loss import output_loss
 
 
@@ -34,7 +34,7 @@ class Backprop(LearningRule[None]):
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "*batch_features"],
+        x: Shaped[Tensor, "*batch_features"] | tuple[Tensor, ...],
         target: Shaped[Tensor, "*batch_targets"],
         state: None,
     ) -> Update:
@@ -42,12 +42,12 @@ class Backprop(LearningRule[None]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input, as ``model`` takes it.
+            x: Its input, as ``model`` takes it; several inputs in a tuple.
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: None: the rule has no state.
         """
         checks.arguments()
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
-            loss = output_loss(model(x), target)
+            loss = output_loss(called(model, x), target)
         return checked_update(self, gradients([loss], parameters, [None]), None, loss.detach())

@@ -21,6 +21,7 @@ from torch.nn import functional
 from engram import checks
 from engram.nn.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
 from engram.nn.sequence import autocast
+from engram.rules.loss import loss_and_error
 from engram.state import check_state
 
 # Derivatives in terms of the output: fused, and without a graph.
@@ -319,6 +320,20 @@ class Chain(NamedTuple):
             if index:
                 error = layer.back(delta, feedback[layer.weight_name], activity.input)
         return grads
+
+    def learn(
+        self, x: Tensor | tuple[Tensor, ...], target: Tensor, feedback: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The gradients that follow if the error of a batch goes back through the feedback, and the loss.
+
+        Args:
+            x: The input, the batch first; a chain has one.
+            target: Classes, (batch,), int64, or values, (batch, outputs).
+            feedback: B[l] for each layer but the first, by the name of its weights.
+        """
+        activities = self.forward(checks.instance("x", x, Tensor))
+        loss, error = loss_and_error(activities[-1].output, target)
+        return self.backward(activities, error, feedback), loss
 
     def check_feedback(self, feedback: Mapping[str, Tensor], name: str = "state") -> None:
         """Raise TypeError or ValueError unless a rule's state is feedback of this network."""

@@ -114,7 +114,8 @@ class LearningRule(ABC, Generic[State]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input; (time, batch, features) for rules that learn in time.
+            x: Its input; (time, batch, features) for rules that learn in time. Rules that train any module take a tuple
+                if it has several inputs.
             target: Classes (int64), for softmax and cross-entropy, or values, for half the squared error summed over
                 outputs; both are averaged over the batch.
             state: The state from ``init`` or the last update.
@@ -124,12 +125,13 @@ class LearningRule(ABC, Generic[State]):
             FloatingPointError: A pseudo-gradient is not finite; the message names the rule and the parameter.
         """
 
-    def predict(self, model: nn.Module, x: Shaped[Tensor, "*batch_features"]) -> Float[Tensor, "*batch outputs"]:
+    def predict(
+        self, model: nn.Module, x: Shaped[Tensor, "*batch_features"] | tuple[Tensor, ...]
+    ) -> Float[Tensor, "*batch outputs"]:
         """The network's predictions: ``model(x)``, unless the rule runs the network in another way."""
         checks.arguments()
         with checks.noted(x=x):
-            output: Tensor = model(x)
-        return output
+            return called(model, x)
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: State) -> State:
         """The state after the optimiser's step; unchanged by default.
@@ -155,6 +157,17 @@ class LearningRule(ABC, Generic[State]):
         checks.number("lr", lr, above=0)
         checks.number("momentum", momentum, minimum=0, below=1)
         return 0.0
+
+
+def called(model: nn.Module, x: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """The output of a module for its input, or for several inputs in a tuple.
+
+    Examples:
+        >>> called(nn.Bilinear(2, 3, 1), (torch.ones(5, 2), torch.ones(5, 3))).shape
+        torch.Size([5, 1])
+    """
+    output: Tensor = model(*x) if isinstance(x, tuple) and not isinstance(x, PackedSequence) else model(x)
+    return output
 
 
 def checked_update(
@@ -275,7 +288,7 @@ class SynapticRule(ABC, Generic[State]):
 def apply_rule(
     rule: LearningRule[State],
     model: nn.Module,
-    x: Shaped[Tensor, "*batch_features"] | PackedSequence,
+    x: Shaped[Tensor, "*batch_features"] | tuple[Tensor, ...] | PackedSequence,
     target: Shaped[Tensor, "*batch_targets"] | PackedSequence,
     state: State,
 ) -> Update:
@@ -287,7 +300,7 @@ def apply_rule(
     Args:
         rule: The rule.
         model: The network.
-        x: Its input; for ``EProp`` it may be packed sequences.
+        x: Its input; several inputs in a tuple, if the rule takes them; for ``EProp`` it may be packed sequences.
         target: Classes or values.
         state: The state from ``rule.init`` or the last update.
 
@@ -306,13 +319,14 @@ def apply_rule(
     """
     checks.arguments()
     parameters = dict(model.named_parameters())
-    if not x.data.numel():
-        raise ValueError(f"x has the shape {tuple(x.data.shape)}: expected at least one sample")
+    for values in (x.data,) if isinstance(x, (Tensor, PackedSequence)) else x:
+        if not values.numel():
+            raise ValueError(f"x has the shape {tuple(values.shape)}: expected at least one sample")
     dtypes, values = {parameter.dtype for parameter in parameters.values()}, target.data
     if values.is_floating_point() and values.dtype not in dtypes:
         raise ValueError(f"target is {values.dtype}: expected {' or '.join(map(str, dtypes))}, as the weights are")
     try:
-        grads, after, info = rule.update(model, x, target, state)  # type: ignore[arg-type]  # not all take packed ones
+        grads, after, info = rule.update(model, x, target, state)  # type: ignore[arg-type]  # not all take packed or several ones
     except (FloatingPointError, NotImplementedError):
         raise
     except Exception:
@@ -347,7 +361,10 @@ def train_step(
     rule: LearningRule[State],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[Shaped[Tensor, "*batch_features"] | PackedSequence, Shaped[Tensor, "*batch_targets"] | PackedSequence]
+    batch: tuple[
+        Shaped[Tensor, "*batch_features"] | tuple[Tensor, ...] | PackedSequence,
+        Shaped[Tensor, "*batch_targets"] | PackedSequence,
+    ]
     | list[Tensor],
     state: State,
 ) -> Update:

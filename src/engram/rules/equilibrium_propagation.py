@@ -90,11 +90,13 @@ class EquilibriumPropagation(LearningRule[None]):
         self._read(model)
 
     @torch.no_grad()
-    def predict(self, model: nn.Module, x: Shaped[Tensor, "batch *features"]) -> Float[Tensor, "batch outputs"]:
-        """The outputs y of the free phase."""
+    def predict(
+        self, model: nn.Module, x: Shaped[Tensor, "batch *features"] | tuple[Tensor, ...]
+    ) -> Float[Tensor, "batch outputs"]:
+        """The outputs y of the free phase, for a single input."""
         checks.arguments()
         network, units = self._read(model)
-        activity = network.layers[0].forward(network.enter(x))
+        activity = network.layers[0].forward(network.enter(checks.instance("x", x, Tensor)))
         return units[-1].rho(self._free(network, units, activity)[0][-1])
 
     @torch.no_grad()

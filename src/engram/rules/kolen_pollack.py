@@ -9,9 +9,8 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from engram import checks
-from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
-from engram.rules.loss import loss_and_error
+from engram.rules.network import network_of
 
 
 class KolenPollack(LearningRule[dict[str, Tensor]]):
@@ -45,13 +44,13 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """Random feedback weights."""
         checks.arguments()
-        return chain.Chain.from_module(model, self).random_weights(generator)
+        return network_of(model, self).random_weights(generator)
 
     @torch.no_grad()
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "batch *features"],
+        x: Shaped[Tensor, "batch *features"] | tuple[Tensor, ...],
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
@@ -59,16 +58,15 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input, the batch first.
+            x: Its input, the batch first; several inputs in a tuple.
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: Feedback weights B, by the name of W.
         """
         checks.arguments()
-        network = chain.Chain.from_module(model, self)
+        network = network_of(model, self)
         network.check_feedback(state)
-        activities = network.forward(x)
-        loss, error = loss_and_error(activities[-1].output, target)
-        return checked_update(self, network.backward(activities, error, state), state, loss)
+        grads, loss = network.learn(x, target, state)
+        return checked_update(self, grads, state, loss)
 
     def watched(self, state: dict[str, Tensor]) -> Collection[str]:
         """The names of the weights that have feedback."""
@@ -97,7 +95,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
             state: B before the step.
         """
         checks.arguments()
-        weights, next_feedback = chain.Chain.from_module(model, self).weights(), {}
+        weights, next_feedback = network_of(model, self).weights(), {}
         for name, feedback in state.items():
             delta = deltas.get(name, feedback.new_zeros(()))  # missing if W has not changed
             next_feedback[name] = torch.lerp(feedback, weights[name] - delta, self.decay).add_(delta)

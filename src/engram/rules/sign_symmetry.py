@@ -9,9 +9,9 @@ from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from engram import checks
-from engram.rules import chain
+from engram.rules.chain import Chain, new_key
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
-from engram.rules.loss import loss_and_error
+from engram.rules.network import network_of
 from engram.state import check_state, register_states
 
 
@@ -63,18 +63,18 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
     def init(self, model: nn.Module, generator: torch.Generator) -> SignSymmetryState:
         """The magnitudes, measured or drawn."""
         checks.arguments()
-        network = chain.Chain.from_module(model, self)
+        network = network_of(model, self)
         if self.magnitude == "uniform":
             magnitudes = {name: weight.detach().abs().mean() for name, weight in network.weights().items()}
         else:
             magnitudes = _random_magnitudes(network, generator)
-        return SignSymmetryState(magnitudes, chain.new_key(generator))
+        return SignSymmetryState(magnitudes, new_key(generator))
 
     @torch.no_grad()
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "batch *features"],
+        x: Shaped[Tensor, "batch *features"] | tuple[Tensor, ...],
         target: Shaped[Tensor, "_ *targets"],
         state: SignSymmetryState,
     ) -> Update:
@@ -82,25 +82,23 @@ class SignSymmetry(LearningRule[SignSymmetryState]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input, the batch first.
+            x: Its input, the batch first; several inputs in a tuple.
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: Magnitudes M, and the key of the next ones.
         """
         checks.arguments()
-        network = chain.Chain.from_module(model, self)
-        activities = network.forward(x)
-        loss, error = loss_and_error(activities[-1].output, target)
+        network = network_of(model, self)
         weights = network.weights()
         uniform = self.magnitude == "uniform"
         form = {name: weight.new_zeros(()) if uniform else weight for name, weight in weights.items()}
         check_state(state.magnitudes, form, "state.magnitudes")
         feedback = {name: torch.copysign(state.magnitudes[name], weight + 0.0) for name, weight in weights.items()}
-        grads = network.backward(activities, error, feedback)
+        grads, loss = network.learn(x, target, feedback)
         if self.magnitude == "redrawn":
             generator = torch.Generator().manual_seed(int(state.key))
-            state = SignSymmetryState(_random_magnitudes(network, generator), chain.new_key(generator))
+            state = SignSymmetryState(_random_magnitudes(network, generator), new_key(generator))
         return checked_update(self, grads, state, loss)
 
 
-def _random_magnitudes(network: chain.Chain, generator: torch.Generator) -> dict[str, Tensor]:
+def _random_magnitudes(network: Chain | AnyNetwork, generator: torch.Generator) -> dict[str, Tensor]:
     return {name: weight.abs() for name, weight in network.random_weights(generator).items()}

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,10 +18,13 @@ from engram.lab.choice import at_ends
 from engram.lab.experiment import Arm, Changes, Experiment, Study, Task
 from engram.lab.laboratory import run
 from engram.lab.results import Results, TrialResult
+from engram.lab.times import timed
+from engram.lab.trial import trials
 from engram.standings import recorded
 from engram.standings.candidate import Candidate, name_at
 from engram.standings.scores import Entry
 from engram.standings.timing import seconds_per_step
+from engram.storage.files import runs_folder
 
 SLOW = 10.0  # a candidate may take at most this many times as long as the others
 STARTING = 60.0  # further seconds allowed for imports and compilation
@@ -155,17 +159,19 @@ class Arms:
             entries |= self._run(unknown, count, None, options)
         for candidate in self.own:
             if candidate in self.names:
-                entries |= self._run([candidate], count, self._limit(candidate, count), options)
+                entries |= self._run([candidate], count, self._limit(candidate, count, options.get("runs")), options)
         return entries
 
-    def _limit(self, candidate: str, count: int) -> float | None:
+    def _limit(self, candidate: str, count: int, runs: str | Path | None) -> float | None:
         """The seconds that a candidate may take: ten times as long as another one.
 
-        If no record says how long the others take, the time per step decides, since all candidates take the same number
+        If it is unknown how long the others take, the time per step decides, since all candidates take the same number
         of steps: one whose steps take over ten times as long is stopped soon.
         """
-        seconds = [self.compared[self.names[name]].seconds for name in self.against]
-        if known_seconds := [time for time in seconds if not math.isnan(time)]:
+        others = {name: self.compared[name] for name in map(self.names.__getitem__, self.against)}
+        todo = trials(self.experiment, others, seeds=1) if others else []
+        root = runs_folder(runs) / self.experiment.name
+        if known_seconds := [trial.time.seconds for trial in timed(self.experiment, todo, root) if trial.time.is_known]:
             return STARTING + SLOW * count * median(known_seconds)
         try:
             step_seconds = self._step_seconds([candidate, *self.against], rounds=1)

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -91,6 +92,7 @@ def check_learning_rule(
         _leaves_frozen_layers_alone,
         _trains_or_refuses_shared_weights,
         _refuses_the_state_of_another_network,
+        _trains_or_refuses_networks_that_are_no_chain,
         *(
             [_needs_no_weights_of_the_last_layer, _copies_no_weights]
             if knows.no_weight_transport and not knows.black_box
@@ -320,6 +322,79 @@ def _refuses_the_state_of_another_network(case: _Case) -> None:
     state = case.rule.update(other_network, case.x, case.classes, case.state(other_network)).state
     if any(tensor.ndim for tensor in _tensors(state)):
         assert_refused([(lambda: apply_rule(case.rule, case.model, case.x, case.classes, state), ValueError, "state")])
+
+
+class _Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner, self.outer, self.head = (
+            nn.Linear(pre, post) for pre, post in ((_INPUTS, 8), (8, 8), (8, 8), (8, _OUTPUTS))
+        )
+
+    def features(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.first(x).tanh()
+        residual: Tensor = self.outer(self.inner(hidden).tanh())
+        return hidden + residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.head(self.features(x))
+        return output
+
+
+class _Attention(_Residual):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(2, 8), nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def features(self, x: Tensor) -> Tensor:
+        places: Tensor = self.first(x.reshape(len(x), -1, 2))
+        normal = self.norm(self.inner(places))
+        residual: Tensor = self.outer(self.attention(normal, normal, normal)[0])
+        return (places + residual.tanh()).mean(1)
+
+
+def _trains_or_refuses_networks_that_are_no_chain(case: _Case) -> None:
+    """A residual network and one with attention are refused by name, or trained as a chain is.
+
+    Trained, pseudo-gradients fit the parameters; what is frozen gets none, which does not affect the others; and with
+    ``no_weight_transport`` the weights of the head do not matter to the layers below.
+    """
+    for kind in (_Residual, _Attention):
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            model = kind().double()
+        refusal = ""
+        try:
+            state = case.state(model)
+        except TypeError as error:
+            refusal = str(error)
+        if refusal:
+            assert "cannot train" in refusal, f"the refusal of a {kind.__name__} is {refusal}: expected a layer"
+            continue
+        x, target = case.x[:4], case.classes[:4]
+        update = partial(case.rule.update, x=x, target=target, state=state)
+        grads = update(model).grads
+        parameters = dict(model.named_parameters())
+        assert grads, f"it trains nothing of a {kind.__name__}"
+        assert {n: g.shape for n, g in grads.items()} == {n: parameters[n].shape for n in grads}, "the shapes differ"
+        if case.rule.properties.black_box:
+            continue
+        frozen = copy.deepcopy(model)
+        frozen.outer.requires_grad_(False)
+        expected = {name: grad for name, grad in grads.items() if not name.startswith("outer.")}
+        _assert_close(update(frozen).grads, expected)
+        if case.rule.properties.no_weight_transport:
+            altered = copy.deepcopy(model)
+            with torch.no_grad():
+                hidden = model.features(x)
+                null_space = torch.eye(8, dtype=x.dtype) - torch.linalg.pinv(hidden) @ hidden
+                altered.head.weight.add_(altered.head.weight.flip(0) @ null_space)
+            below, expected = (
+                {name: grad for name, grad in gradient.items() if not name.startswith("head.")}
+                for gradient in (update(altered).grads, grads)
+            )
+            _assert_close(below, expected)
 
 
 def _copies_no_weights(case: _Case) -> None:

@@ -55,7 +55,7 @@ presets = {
             "few-samples": {"width": 512},
             "adding": {"epochs": 200},
         },
-        arms=arms_with(16, 128, 512, 2048),
+        arms=arms_with(16, 128),
     ),
 }
 

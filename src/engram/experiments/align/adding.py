@@ -18,7 +18,7 @@ FITTED, TRAINED = 250, 300  # of 400 episodes: those in between choose learning 
 EXPLODED = 1e5  # error above which no learning rate was low enough; the targets' own squares sum to about 50
 
 RULES = ("backprop", "align-ada", "align-ada-author", "align-zero", "readout")
-SIZES = (8, 16, 128, 512, 2048)
+SIZES = (8, 16, 128)
 
 
 @settings
@@ -29,9 +29,7 @@ class Adding:
         "backprop", "align-ada-author: with the readout of the authors' code; readout: only the readout is trained"
     )
     hidden: int = setting(128, "units", ge=1)
-    epochs: int = setting(
-        50, "passes over 250 of the 300 training episodes; the other 50 choose the rate", ge=1, scales=True
-    )
+    epochs: int = setting(50, "passes over 250 of the 300 training episodes; the other 50 choose the rate", ge=1)
     rates: tuple[float, ...] = setting(
         (0.0003, 0.001, 0.003),
         "candidate learning rates, extended if needed, for squared errors summed over time; published: 0.001",

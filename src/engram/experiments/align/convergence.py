@@ -25,7 +25,7 @@ class Convergence:
 
     widths: tuple[int, ...] = setting((16, 32, 64, 128, 256, 512), "units of each of two hidden layers")
     samples: int = setting(300, "images", ge=2)
-    steps: int = setting(60, "steps, each on all images", ge=1, scales=True)
+    steps: int = setting(60, "steps, each on all images", ge=1)
     learning_rate: float = setting(3.0, "learning rate, for all rules", gt=0, le=100)
 
 

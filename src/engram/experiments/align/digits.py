@@ -37,7 +37,7 @@ class Widths:
     rates: tuple[float, ...] = setting(
         RATES, "candidate learning rates, extended if needed, chosen on validation images"
     )
-    epochs: int = setting(40, "passes over the training set", ge=1, scales=True)
+    epochs: int = setting(40, "passes over the training set", ge=1)
 
 
 @settings
@@ -54,7 +54,6 @@ class FewSamples:
         40,
         "passes over 467 images, a third of all; with fewer images there are more passes",
         ge=1,
-        scales=True,
     )
 
 

@@ -11,10 +11,6 @@ source = partial(claims_from, seeds=6)  # with fewer, a median's interval is unb
 faster = source(
     f"{PAPER}, figures 5 and 6; criterion ours", published="converges much faster than SGD at first (curves)"
 )
-caught_up = source(
-    f"{PAPER}, caption of figure 5; criterion ours",
-    published="after about 100 steps SGD reaches the same accuracy and continues",
-)
 general = source(f"{PAPER}, section 4.1, figure 4; criterion ours", published="curves only")
 deep = source(f"{PAPER}, section 4.5, figure 10; criterion ours")
 control = source("ours: the control", published="")
@@ -45,10 +41,6 @@ claims = [
     faster("ahead-of-all-descent-at-two-steps", "After two steps an evolved genome is ahead of SGD, SGD with momentum, "
         "the same with normalised units, and Adam, each at its best rate and scales of initial weights",
         minimum(*(lead("evolved", "unseen_2", f"best_{name}_2") for name in DESCENT)) >= 0.01),
-    caught_up("momentum-catches-up",
-        "After 50 steps SGD with momentum at its best rate and scales of initial weights is not behind an evolved "
-        "genome",
-        lead("evolved", "best_momentum_50", "unseen_50") >= -0.01),
     other("genomes-are-found-by-gradients",
         "Descending the gradient through lifetimes of ten steps lowers the loss on unseen functions",
         metric("gain")("descended").median() >= 0.1, source=f"{PAPER}, section 3.2; criterion ours",
@@ -72,9 +64,10 @@ claims = [
         "(ratio of standard deviations)",
         (metric("std_unlimited")("evolved") / metric("std_oja")("evolved")).median() >= 2.0),
     other("no-gradient-of-anything",
-        "The learned update is not a gradient field (relative antisymmetric part of its Jacobian)",
-        metric("antisymmetry")("evolved") >= 1e-3, source=f"{PAPER}, figure 2; criterion ours",
-        published="mixed derivatives differ (picture)", sameness="numeric"),
+        "The update of a genome other than descent's, as an evolved one is, is not a gradient field (relative "
+        "antisymmetric part of its Jacobian)",
+        metric("antisymmetry")("evolved") >= 1e-3, source=f"{PAPER}, figure 2", sameness="identity",
+        published="mixed derivatives differ (picture)"),
     control("descent-is-one", "The update of the backpropagation genome is a gradient field",
         metric("antisymmetry_of_backprop")("evolved") <= 1e-10, sameness="identity"),
     other("more-states-help",
@@ -103,10 +96,6 @@ claims = [
             lead("images", f"small_{time}", f"small_sgd_{time}").median() >= 0.02)
         for time in (2, 5)
     ),
-    caught_up("sgd-catches-up-on-images",
-        "After 50 steps the best SGD is not behind the evolved genome on scikit-learn's digits and on MNIST of both "
-        "sizes",
-        minimum(*(lead("images", f"{d}_sgd_50", f"{d}_50") for d in ("small", "large", "digits"))).median() >= -0.01),
     control("learns-other-labels",
         "If the labels of classes change after ten steps, an evolved genome typically learns most of them in ten more",
         metric("relabelled_10")("images").median() >= 0.7, source="ours"),

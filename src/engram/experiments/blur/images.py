@@ -38,7 +38,7 @@ class ImageSearch:
     images: Literal["mnist", "digits"] = setting(
         "mnist", "MNIST's test images, or scikit-learn's digits enlarged to that size, which need no download"
     )
-    generations: int = setting(150, "generations of CMA-ES", ge=1, scales=True)
+    generations: int = setting(150, "generations of CMA-ES", ge=1)
     size: int = setting(16, "individuals in a generation", ge=4)
     restarts: int = setting(2, "restarts, the best of which is tested; published: 8", ge=1)
     steps: int = setting(10, "steps of a lifetime in the search", ge=1)

@@ -42,7 +42,7 @@ class PlanarSearch:
     hidden: int = setting(20, "hidden units", ge=1)
     steps: int = setting(10, "steps of a lifetime in the search", ge=1)
     batch: int = setting(64, "points of a batch in the search", ge=2)
-    generations: int = setting(250, "generations of CMA-ES", ge=1, scales=True)
+    generations: int = setting(250, "generations of CMA-ES", ge=1)
     size: int = setting(48, "individuals in a generation", ge=4)
     restarts: int = setting(1, "restarts, of which the best on the training functions is tested; published: 8", ge=1)
     meta_steps: int = setting(1500, "steps of gradient descent on the genome", ge=1)

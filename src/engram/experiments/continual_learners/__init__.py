@@ -72,9 +72,9 @@ class Config:
     # With many features, a probe reads almost as much from random ones as from learned ones.
     features: int = setting(16, "units of the second layer of the body, or of the recurrent layer", ge=2)
     train_images: int = setting(600, "training images", ge=100, le=TRAINED)
-    steps: int = setting(200, "steps of Adam on a task", ge=1, scales=True)
+    steps: int = setting(200, "steps of Adam on a task", ge=1)
     batch_size: int = setting(32, "images in a batch", ge=2)
-    sequences: int = setting(3, "sequences of tasks, over which results are averaged", ge=1, scales=True)
+    sequences: int = setting(3, "sequences of tasks, over which results are averaged", ge=1)
     chosen_by: int = setting(5, "other sequences, on which strengths and learned updates are chosen", ge=1)
     bodies: int = setting(8, "bodies with which the learned update is trained", ge=1)
     meta_updates: int = setting(400, "meta-training steps of the learned update, at most", ge=4)

@@ -22,7 +22,7 @@ SCALE = np.array([1.0, 1.0, 1 / 8], dtype=np.float32)  # factors for cosine, sin
 class Pendulum(Agent):
     """An agent that swings up a pendulum."""
 
-    episodes: int = setting(60, "episodes of 200 steps", ge=1, scales=True)
+    episodes: int = setting(60, "episodes of 200 steps", ge=1)
     random_steps: int = setting(1000, "initial steps of random actions", ge=0)
     look_every: int = setting(10, "episodes between evaluations", ge=1)
     evaluations: int = setting(10, "episodes in an evaluation", ge=1)

@@ -24,7 +24,7 @@ class Transfer(Agent):
 
     source_episodes: int = setting(125, "episodes of 40 steps before the rotation; 0: from scratch", ge=0)
     source_random_steps: int = setting(1000, "initial steps of random actions", ge=0)
-    target_episodes: int = setting(30, "episodes after the rotation", ge=0, scales=True)
+    target_episodes: int = setting(30, "episodes after the rotation", ge=0)
     target_random_steps: int = setting(400, "initial steps of random actions after the rotation", ge=0)
     look_every: int = setting(5, "episodes between evaluations", ge=1)
     judged_after: int = setting(20, "episodes after which returns are compared", ge=1)
@@ -39,7 +39,7 @@ class Observed(Agent):
     """
 
     walks: int = setting(250, "random walks of 40 steps in the log", ge=1)
-    updates: int = setting(10_000, "updates on the log", ge=0, scales=True)
+    updates: int = setting(10_000, "updates on the log", ge=0)
     rounds: int = setting(6, "rounds of its own steps", ge=1)
     episodes: int = setting(12, "episodes in a round; those of the first round are random", ge=1)
     inverse_updates: int = setting(1000, "updates of the inverse model in a round", ge=1)

@@ -58,11 +58,11 @@ class Training:
     alpha_rate: float = setting(1.0, "learning rate of these coefficients, relative to all others", gt=0)
     units: int = setting(256, "units of each of the two hidden layers", ge=1)
     learning_rate: float = setting(0.01, "learning rate of plain gradient descent", gt=0)
-    epochs: int = setting(10, "passes over the images of a task", ge=1, scales=True)
+    epochs: int = setting(10, "passes over the images of a task", ge=1)
     batch_size: int = setting(64, "images in a batch", ge=1)
     permutations: int = setting(10, "tasks of permuted pixels", ge=2)
     train_images: int = setting(
-        8000, "training images of all tasks together if split, or of each permutation", ge=100, le=60_000, scales=True
+        8000, "training images of all tasks together if split, or of each permutation", ge=100, le=60_000
     )
     test_images: int = setting(2000, "test images", ge=100, le=10_000)
     measured: int = setting(400, "images of a task from which importances are estimated", ge=1)

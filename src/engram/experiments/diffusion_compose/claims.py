@@ -65,16 +65,11 @@ claims = [
         "image",
         accuracy("square") - copied_("square") >= 0.2),
     *(
-        composes(f"interpolates-worse-{axis}", f"Held-out values of {axis} are drawn less accurately than held-out "
-            "pairs",
-            accuracy("square") - accuracy(f"band-{axis}") >= 0.2)
-        for axis in ("x", "y")
-    ),
-    *(
         composes(f"interpolation-is-limited-{axis}", f"Held-out values of {axis} are often drawn wrong",
             accuracy(f"band-{axis}") <= 0.8)
         for axis in ("x", "y")
     ),
+    # A band leaves out more images than a square, so that it is compared with the other factor in the same images.
     composes("fails-in-the-unseen-x", "With values of x held out, y is correct more often than x",
         acc_y("band-x") - acc_x("band-x") >= 0.1),
     composes("fails-in-the-unseen-y", "With values of y held out, x is correct more often than y",

@@ -22,7 +22,7 @@ class Rules:
     """Networks that learn digits by four rules, described by statistics of their weights and activity over training."""
 
     networks: int = setting(8, "networks for each learning rule and learning rate", ge=1)
-    observations: int = setting(200, "observations of a network, one every five training steps", ge=20, scales=True)
+    observations: int = setting(200, "observations of a network, one every five training steps", ge=20)
     fit: Fit = setting(Fit(rank=10), "settings for fitting operators")
 
     def systems(self, run: Run) -> Systems:
@@ -52,7 +52,7 @@ class FlipFlop:
     units: int = setting(128, "units of the first network of a kind; every other one has half as many", ge=2)
     trials: int = setting(64, "sequences on which the networks are compared", ge=2)
     steps: int = setting(200, "steps of a sequence", ge=50)
-    updates: int = setting(1500, "steps of the optimiser", ge=1, scales=True)
+    updates: int = setting(1500, "steps of the optimiser", ge=1)
     batch: int = setting(64, "sequences in a batch", ge=1)
     learning_rate: float = setting(1e-3, "learning rate of Adam", gt=0, le=1)
     fit: Fit = setting(Fit(n_delays=5, rank=20), "settings for fitting operators")

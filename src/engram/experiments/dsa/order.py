@@ -17,7 +17,7 @@ DELAYS, MAX_ORDER = (1, 2, 5), 8
 class Order:
     """The settings of systems that rotate several planes at different speeds, observed by noisy units."""
 
-    models: int = setting(6, "systems, each with a random order from 1 to 8", ge=1, scales=True)
+    models: int = setting(6, "systems, each with a random order from 1 to 8", ge=1)
     trials: int = setting(6, "trajectories of a system", ge=2)
     steps: int = setting(200, "samples of a trajectory", ge=40)
     noise: float = setting(0.5, "standard deviation of a unit's noise relative to that of its signal", ge=0, le=10)

@@ -22,7 +22,7 @@ class SameGeometry:
     data: Literal["trials", "averages"] = setting("trials", "data to fit: single trials, or the mean of each condition")
     models: int = setting(4, "systems of each kind", ge=2)
     trials: int = setting(100, "trials per condition", ge=2)
-    steps: int = setting(10_000, "steps simulated", ge=50, scales=True)
+    steps: int = setting(10_000, "steps simulated", ge=50)
     noise: float = setting(0.05, "standard deviation of the noise per step", ge=0)
     fit: Fit = setting(Fit(n_delays=20), "settings for fitting operators")
 
@@ -48,7 +48,7 @@ class Embeddings:
     views: int = setting(5, "embeddings of each system", ge=2)
     shared: bool = setting(False, "whether all embeddings of a system see the same trajectories")
     trials: int = setting(20, "trajectories of a system", ge=2)
-    steps: int = setting(400, "samples of a trajectory", ge=50, scales=True)
+    steps: int = setting(400, "samples of a trajectory", ge=50)
     fit: Fit = setting(Fit(), "settings for fitting operators")
 
     def systems(self, run: Run) -> Systems:
@@ -72,7 +72,7 @@ class Ring:
     """
 
     neurons: int = setting(100, "neurons of a population", ge=10)
-    steps: int = setting(2000, "steps simulated", ge=50, scales=True)
+    steps: int = setting(2000, "steps simulated", ge=50)
     fit: Fit = setting(Fit(rank=12), "settings for fitting operators")  # higher ranks fit noise
 
     def systems(self, run: Run) -> Systems:
@@ -96,7 +96,7 @@ class Topology:
     """
 
     neurons: int = setting(100, "neurons of a population", ge=10)
-    steps: int = setting(8000, "steps simulated", ge=50, scales=True)
+    steps: int = setting(8000, "steps simulated", ge=50)
     fit: Fit = setting(Fit(rank=16), "settings for fitting operators")
 
     def systems(self, run: Run) -> Systems:

@@ -31,6 +31,7 @@ GRIDS: dict[str, tuple[list[float], list[float], list[int]]] = {
     "CartPole-v1": ([-2.4, -3.0, -0.21, -3.5], [2.4, 3.0, 0.21, 3.5], [4, 4, 8, 8]),
 }
 RATES, TRIED = (0.1, 0.2, 0.4, 0.8), 2  # candidate learning rates of a table; number of other agents that try each
+REPLAYED = 100_000  # observations that NEC replays
 CHUNKS, SHORTEST = 100, 40  # most points of a learning curve, and fewest steps between two points
 
 
@@ -50,8 +51,8 @@ class Config:
     epsilon: float = setting(0.005, "final share of random actions", ge=0, le=1)
     explore_from: int = setting(500, "step up to which all actions are random", ge=0)
     explore_until: int = setting(4000, "step from which the share of random actions is final", ge=0)
-    steps: int = setting(40_000, "steps of an agent; the last episode is completed", ge=100, scales=True)
-    agents: int = setting(1, "agents in one trial, whose returns are averaged", ge=1, scales=True)
+    steps: int = setting(40_000, "steps of an agent; the last episode is completed", ge=100)
+    agents: int = setting(1, "agents in one trial, whose returns are averaged", ge=1)
     key_dim: int = setting(32, "length of learned or projected keys", ge=1)
     learning_rate: float = setting(5e-4, "learning rate of an encoder; a table's is chosen by other agents", gt=0, le=1)
     learning_starts: int = setting(1000, "steps before an encoder is trained", ge=0)
@@ -92,10 +93,16 @@ def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -
     if config.learner == "nec":
         dim, source = config.key_dim, run.generator
         encoder = pixel_encoder(dim, generator=source) if pixels else vector_encoder(features, dim, generator=source)
-        acting |= {"learning_rate": rate, "learning_starts": config.learning_starts}
+        acting |= {"learning_rate": rate, "learning_starts": config.learning_starts, "replay_size": REPLAYED}
         return NEC(DND(config.capacity, **table), encoder.to(run.device), **acting)
     embedding = RandomProjection(PIXELS, config.key_dim, rng=run.rng) if pixels else None
     return MFEC(KeyValueMemory(config.capacity, **table), embedding=embedding, **acting)
+
+
+def memory(config: Config) -> float:
+    """The bytes that a trial needs: NEC's replay of 100,000 stacks of frames, and its copy in a checkpoint."""
+    replays_frames = config.learner == "nec" and config.environment in GAMES
+    return 0.5e9 + config.agents * replays_frames * 2 * min(config.steps, REPLAYED) * PIXELS
 
 
 def play(

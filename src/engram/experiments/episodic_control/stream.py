@@ -22,8 +22,8 @@ class Stream:
     policy: str = setting(
         "lru", "what the memory keeps: a registered replacement policy, or a reference such as file.py:Name"
     )
-    points: int = setting(4000, "points of a stream; a multiple of 160", ge=960, scales=True)
-    streams: int = setting(4, "independent streams, whose errors are averaged", ge=1, scales=True)
+    points: int = setting(4000, "points of a stream; a multiple of 160", ge=960)
+    streams: int = setting(4, "independent streams, whose errors are averaged", ge=1)
 
     def __post_init__(self) -> None:
         registry.check("replacement_policies", self.policy, "policy")

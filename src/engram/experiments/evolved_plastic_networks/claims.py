@@ -18,6 +18,8 @@ def above(key: str, *controls: str) -> Measure:
 
 
 SOURCE = "abstract and published code"
+# With less than half of the way from chance, 0.5, to 1 a task is not acquired, against what the abstract says.
+ACQUIRED = 0.75
 laptop = claims_from("ours, at laptop size", presets=("laptop",))
 headline = claims_from(SOURCE, presets=("hour", "published"))
 decoding = claims_from("ours; figure 4 was not read", presets=("hour", "published"))
@@ -48,10 +50,10 @@ claims = [
     laptop("evolution-needs-plasticity", "Evolution without lifetime plasticity ends at a lower accuracy",
         accuracy("evolved") - accuracy("no-plasticity") >= 0.05, presets=("laptop", "published")),
     headline("training-tasks", "With the published settings, networks learn the training tasks in their lifetime",
-        accuracy("evolved") >= 0.9, published="networks learn in their lifetime (no figure read)", threshold="paper"),
+        accuracy("evolved") >= 0.9, published="networks learn in their lifetime (no figure read)"),
     headline("unseen-task",
         "With the published settings, networks acquire delayed match-to-sample, a task that evolution has never seen",
-        withheld_accuracy("evolved") >= 0.75,
+        withheld_accuracy("evolved") >= ACQUIRED,
         published="acquire a novel cognitive task from stimuli and rewards alone (abstract; figure 2 was not read)",
         threshold="paper"),
     headline("newborn-fails", "The initial genome does not acquire delayed match-to-sample",
@@ -77,7 +79,7 @@ claims = [
     baseline("trained-by-gradient-fails",
         "A GRU trained by back-propagation does not acquire the discrete version of the unseen task, by the criterion "
         "for evolved networks",
-        withheld_accuracy("gru") <= 0.75),
+        withheld_accuracy("gru") <= ACQUIRED),
     baseline("better-than-by-gradient",
         "On the unseen task evolved networks do better than a GRU trained by back-propagation on its discrete version",
         withheld_accuracy("evolved") - withheld_accuracy("gru") >= 0.02),

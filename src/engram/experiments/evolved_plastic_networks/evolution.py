@@ -34,9 +34,9 @@ class Config:
     author_tables: bool = setting(
         False, "whether to use the truth tables of the published code, two of which are wrong"
     )
-    population: int = setting(200, "individuals in a generation; even", ge=4, scales=True)
-    generations: int = setting(400, "generations; in each, every individual lives once", ge=4, scales=True)
-    trials: int = setting(250, "trials of a lifetime", ge=33, scales=True)
+    population: int = setting(200, "individuals in a generation; even", ge=4)
+    generations: int = setting(400, "generations; in each, every individual lives once", ge=4)
+    trials: int = setting(250, "trials of a lifetime", ge=33)
     scored: int = setting(80, "last trials of a lifetime, whose mean loss is minimised", ge=1)
     units: int = setting(48, "units of a network; published: 70", ge=12)
     dt: float = setting(40.0, "duration of a step in ms; published: 20", gt=0, le=60)

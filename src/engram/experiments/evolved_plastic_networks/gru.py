@@ -25,7 +25,7 @@ class Config:
     """The settings of the tasks, training and the final test."""
 
     withheld: Withheld = setting("dms", "the task withheld from training, together with its negation")
-    iterations: int = setting(1000, "steps of the optimiser", ge=1, scales=True)
+    iterations: int = setting(1000, "steps of the optimiser", ge=1)
     rates: tuple[float, ...] = setting(
         (3e-3, 1e-2, 3e-2), "candidate learning rates, chosen by rewards on the training tasks"
     )

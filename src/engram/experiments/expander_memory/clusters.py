@@ -89,8 +89,8 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
 class Packing:
     """The settings of networks that learn random states."""
 
-    nodes: int = setting(480, "nodes of each network; a multiple of 24", ge=24, scales=True)
-    samples: int = setting(20_000, "random states shown to the clusters", ge=1, scales=True)
+    nodes: int = setting(480, "nodes of each network; a multiple of 24", ge=24)
+    samples: int = setting(20_000, "random states shown to the clusters", ge=1)
 
     def __post_init__(self) -> None:
         if self.nodes % 24:

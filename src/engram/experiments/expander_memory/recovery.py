@@ -33,7 +33,7 @@ class Network:
     """The settings of an expander network and its cues, for studies of a single size, most of which extend them."""
 
     nodes: int = setting(480, "nodes of the network", ge=10)
-    words: int = setting(200, "noisy states per point", ge=2, scales=True)
+    words: int = setting(200, "noisy states per point", ge=2)
 
     def __post_init__(self) -> None:
         check_regular("nodes", self.nodes, Z, R)
@@ -75,7 +75,7 @@ class Recovery:
     doublings: int = setting(3, "further networks, each with twice as many nodes as the one before", ge=0, le=8)
     lowest: float = setting(0.02, "smallest share of flipped nodes", gt=0, le=0.5)
     highest: float = setting(0.1, "largest share, reached in steps of 0.02", gt=0, le=0.5)
-    words: int = setting(200, "noisy states per point", ge=2, scales=True)
+    words: int = setting(200, "noisy states per point", ge=2)
     sweeps: int = setting(2000, "maximal number of sweeps if clusters' winners vote", ge=1)
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ class Policy:
         "far", "none; a single module; fragments cut at surprise; or fragments cut at random, with a fixed probability"
     )
     game: str = setting("", "an Atari game, or a world of MiniGrid by its id; empty: rooms with textures")
-    steps: int = setting(300_000, "steps over all environments", ge=512, scales=True)
+    steps: int = setting(300_000, "steps over all environments", ge=512)
     num_envs: int = setting(8, "environments", ge=4)
     rollout: int = setting(64, "steps of each environment between updates", ge=1)
     rooms: int = setting(8, "rooms", ge=2)

@@ -62,7 +62,6 @@ class Walk:
 arms: dict[str, dict[str, Any]] = {
     "walk-rnd": {"learner": "rnd"},
     "walk-far": {},
-    "walk-zscore": {"criterion": "zscore", "threshold": 5.0, "window": 1024},
     "walk-random": {"criterion": "random"},
     "walk-window": {"threshold": 10.0, "window": 1024},
     "walk-tenfold": {"threshold": 10.0},
@@ -70,7 +69,6 @@ arms: dict[str, dict[str, Any]] = {
     "walk-author-keys": {"author_keys": True},
     "walk-two-modules": {"capacity": 2},
     "walk-same-rooms": {"overlap": 1.0},
-    "walk-same-rooms-rnd": {"overlap": 1.0, "learner": "rnd"},
 }
 
 

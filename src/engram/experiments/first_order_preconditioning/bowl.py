@@ -30,7 +30,7 @@ class Bowl:
     rho: float = setting(0.1, "learning rate of the preconditioner; 0: none", ge=0)
     structure: Literal["left", "scalar"] = setting("left", "a matrix over positions, or a scalar")
     hypergrad_norm: Literal["cosine", "none"] = setting("cosine", "how the hypergradient is scaled")
-    steps: int = setting(2000, "steps of the optimiser", ge=1, scales=True)
+    steps: int = setting(2000, "steps of the optimiser", ge=1)
 
 
 def curvature() -> Float[Tensor, "9 9"]:

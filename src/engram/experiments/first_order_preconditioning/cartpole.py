@@ -25,7 +25,7 @@ class CartPole:
     structure: Literal["left", "scalar"] = setting("left", "a matrix over units, or a scalar")
     worlds: int = setting(8, "parallel environments", ge=1)
     rollout: int = setting(32, "steps of each environment between updates", ge=2)
-    updates: int = setting(160, "updates, of 20 steps of the optimiser each", ge=1, scales=True)
+    updates: int = setting(160, "updates, of 20 steps of the optimiser each", ge=1)
 
 
 class Carts:

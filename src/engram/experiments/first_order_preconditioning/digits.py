@@ -33,7 +33,7 @@ class Digits:
     structure: Literal["spatial", "scalar"] = setting("spatial", "a matrix per layer, or the control, a scalar")
     placement: Literal["velocity", "gradient"] = setting("velocity", "what the preconditioner is applied to")
     clamp: bool = setting(True, "whether eigenvalues are clamped")
-    steps: int = setting(450, "steps of the optimiser", ge=1, scales=True)
+    steps: int = setting(450, "steps of the optimiser", ge=1)
     batch_size: int = setting(64, "images in a batch", ge=1)
 
 

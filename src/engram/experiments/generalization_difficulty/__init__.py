@@ -38,7 +38,7 @@ class Fixed:
 studies = {
     "published": Study(published.trial, {"published": {}}, Fixed),
     "shapes": Study(dimensions.shapes, {"shapes": {}}, Fixed),
-    "data": Study(data_sets.trial, {name: {"name": name} for name in DATA}),
+    "data": Study(data_sets.trial, {name: {"name": name} for name in DATA}, memory=data_sets.memory),
     "cartpole": Study(dimensions.cartpole, {"cartpole": {}}),
     "regression": Study(regression.trial, {"regression": {}}),
     "direct": Study(direct.trial, {"direct": {}}, Fixed),
@@ -107,6 +107,8 @@ experiment = Experiment(
     for cubes [known-cube: fails] and less for spheres [known-sphere: holds]. Noisy observations cost bits
     [noise-is-hard: holds], and so do noise inputs [noise-inputs-cost-bits: holds]. But the formula counts free
     dimensions until there are twice as many samples as are needed to determine the function [formula-knows-when:
-    fails]. The bits of learners say only what their test errors say [mlp-brings-more: holds], so use the measure to
-    compare tasks, not learners.""",
+    fails]. On digits two convolutions bring 7 % more bits than a hidden layer [cnn-brings-more: holds], and this 2.9 %
+    more than none, so near the 3 % of the smallest published step that 40 seeds do not decide it [mlp-brings-more: is
+    open]; but the bits of learners say only what their test errors say, so use the measure to compare tasks, not
+    learners.""",
 )

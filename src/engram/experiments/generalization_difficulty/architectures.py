@@ -30,7 +30,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 class Architectures:
     """The settings for training networks."""
 
-    epochs: int = setting(40, "passes over the digits", ge=1, scales=True)
+    epochs: int = setting(40, "passes over the digits", ge=1)
     rates: tuple[float, ...] = setting(
         (1e-3, 3e-3, 1e-2), "candidate learning rates of Adam, chosen on held-out digits"
     )

@@ -28,8 +28,14 @@ class DataSet:
 
     whole: bool = setting(False, "whether to use the data sets as published")
     queries: int = setting(2000, "samples whose nearest neighbours are found", ge=10)
-    pairs: int = setting(400_000, "pairs from which the margin is extrapolated", ge=3000, scales=True)
+    pairs: int = setting(400_000, "pairs from which the margin is extrapolated", ge=3000)
     name: Name = setting("digits", "the data set; set by each arm")
+
+
+def memory(config: DataSet) -> float:
+    """The bytes that a trial needs: most of them for the margin, in which all images are compared."""
+    numbers = {"mnist": 60_000 * 28 * 28, "omniglot": 32_460 * 105 * 105, "cifar10": 50_000 * 32 * 32 * 3}
+    return 0.5e9 + 11 * 4 * numbers.get(config.name, 0) * config.whole  # 11 times the images were measured
 
 
 def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -51,7 +51,7 @@ def points_on(shape: str, m: int, count: int, rng: np.random.Generator) -> np.nd
 class CartPole:
     """The settings for observing a cart-pole."""
 
-    steps: int = setting(50_000, "steps of the cart-pole", ge=2000, scales=True)
+    steps: int = setting(50_000, "steps of the cart-pole", ge=2000)
 
 
 def cartpole(config: CartPole, run: Run) -> dict[str, Any]:

@@ -17,7 +17,7 @@ MODES = {1: 8, 2: 4, 3: 4}  # highest frequency on the torus, by dimension
 class Regression:
     """The settings of the regression."""
 
-    draws: int = setting(20, "random functions of each dimension", ge=1, scales=True)
+    draws: int = setting(20, "random functions of each dimension", ge=1)
 
 
 def trial(config: Regression, run: Run) -> dict[str, Any]:

@@ -24,9 +24,7 @@ class Features:
 
     rule: str = setting("sanger", "name of the synaptic rule; random: random features instead")
     rates: tuple[float, ...] = setting(RATES, "candidate learning rates of features and readout, extended if needed")
-    epochs: int = setting(
-        20, "passes over the training set for the features, and as many for the readout", ge=1, scales=True
-    )
+    epochs: int = setting(20, "passes over the training set for the features, and as many for the readout", ge=1)
 
     def __post_init__(self) -> None:
         checks.choice("rule", self.rule, [RANDOM, *registry.names("synaptic_rules")])

@@ -57,7 +57,7 @@ class Training:
         "units that add bits",
     )
     rates: tuple[float, ...] = setting(RATES, "candidate learning rates, extended if needed")
-    epochs: int = setting(20, "passes over the training set", ge=1, scales=True)
+    epochs: int = setting(20, "passes over the training set", ge=1)
 
     def __post_init__(self) -> None:
         if self.rule != READOUT_ONLY:

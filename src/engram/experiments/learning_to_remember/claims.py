@@ -7,7 +7,7 @@ networks with hidden neurons, and for earlier windows, are the best of four sear
 
 from itertools import pairwise
 
-from engram.lab import Measure, claims_from, metric, minimum
+from engram.lab import Measure, claims_from, maximum, metric, minimum
 from engram.learned.learning_to_remember import body_only_accuracy
 
 AGES = 5
@@ -22,6 +22,11 @@ published = claims_from(
 ours = claims_from(SOURCE, seeds=6)
 accuracy = metric("accuracy")
 by_age = [metric(f"age_{age}") for age in range(AGES)]
+
+
+def forgotten(arm: str) -> Measure:
+    """The share of bits recalled wrongly, which tells apart accuracies near 1; at least one in a million."""
+    return maximum(1.0 - accuracy(arm), 1e-6)
 
 
 def above_bodies(arm: str, snippets: int) -> Measure:
@@ -87,17 +92,16 @@ claims = [
         "A rule found for 12 neurons recalls nearly all bits of four snippets with 24 and with 48",
         minimum(metric("transfer_24")("mean"), metric("transfer_48")("mean")).median() >= 0.98, presets=("laptop",)),
     *(ours(f"{arm}-learns", statement, accuracy(arm).median() >= 0.90) for arm, statement in NETWORKS.items()),
-    ours("messages-back-change-little", "A layered network recalls as much with backward messages as without",
-        abs(accuracy("layered") - accuracy("feedforward")).median() <= 0.02),
-    ours("types-help", "A recurrent network recalls more if its rule, the best of four, distinguishes types of neurons",
-        (accuracy("recurrent") - accuracy("no-types")).median() >= 0.01),
+    ours("types-help", "A recurrent network forgets a fifth less if its rule, the best of four, distinguishes types of "
+        "neurons (ratio of the bits recalled wrongly)",
+        (forgotten("recurrent") / forgotten("no-types")).median() <= 0.8),
     ours("one-number-is-enough", "Synapses with one state variable recall as much as those with two",
         (accuracy("four") - accuracy("scalar-synapse")).median() <= 0.02),
     ours("outer-products-are-enough", "Learned outer products alone, Hebb's family, recall as much as a gated network",
         (accuracy("four") - accuracy("outer")).median() <= 0.02),
-    ours("errors-are-not-needed", "Outer products with the error, the delta rule's family, recall no more than those "
-        "without it",
-        (accuracy("delta") - accuracy("outer")).median() <= 0.02),
+    ours("errors-are-not-needed", "Outer products with the error, the delta rule's family, forget no less than those "
+        "without it (ratio of the bits recalled wrongly)",
+        (forgotten("outer") / forgotten("delta")).median() <= 1.25),
     ours("better-than-lstm", "An LSTM with about as many state variables recalls far less after as many windows",
         (accuracy("four") - accuracy("lstm")).median() >= 0.10),
     ours("as-good-as-gradient-descent",

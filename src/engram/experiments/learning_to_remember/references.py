@@ -28,7 +28,7 @@ class References:
 
     bits: int = setting(12, "bits of a pattern", ge=2)
     snippets: tuple[int, ...] = setting((2, 4, 6, 12), "snippets of a window")
-    windows: int = setting(2000, "windows", ge=1, scales=True)
+    windows: int = setting(2000, "windows", ge=1)
     hidden: int = setting(24, "hidden units of the network trained by gradient descent", ge=1)
     decay: float = setting(0.9, "factor by which a decaying Hebbian memory shrinks at each snippet", gt=0, le=1)
 

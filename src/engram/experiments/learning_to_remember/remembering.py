@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from engram.lab import Run, setting, settings
 from engram.learned.learning_to_remember import (
@@ -26,6 +27,7 @@ from engram.learned.learning_to_remember import (
 from engram.tasks import SnippetStream
 
 STATE_UNITS = 256  # the upper limit of LSTM units when matching the number of state variables
+STATES = 2**24  # the upper limit of state variables that are held at once in a test
 PARTS = 6  # of several searches, each has the first part of the windows before the best goes on
 
 
@@ -51,7 +53,7 @@ class Remembering:
     )
     old: float = setting(0.0, "probability that a training query is for an earlier window, with carry", ge=0, le=1)
     oldest: int = setting(4, "largest age of such a query in windows", ge=1)
-    windows: int = setting(2000, "training windows, each with one step of the optimiser", ge=10, scales=True)
+    windows: int = setting(2000, "training windows, each with one step of the optimiser", ge=10)
     searches: int = setting(
         1, "searches with new initial values; of several, the best after a sixth of the windows goes on", ge=1
     )
@@ -266,7 +268,8 @@ def recall_of(
     """
     if not config.carry:
         window = stream.sample(config.tested * config.batch_size, generator)
-        logits, _ = net(window.inputs, fresh_state(net, window.inputs.shape[1], generator))
+        parts = torch.split(window.inputs, streams_at_once(net), dim=1)
+        logits = torch.cat([net(part, fresh_state(net, part.shape[1], generator))[0] for part in parts], dim=1)
         return recall_by_age(logits, window.targets, window.age)
     query_stream, state = replace(stream, old=0.5), fresh_state(net, config.batch_size, generator)
     past: list[Tensor] = []
@@ -278,6 +281,13 @@ def recall_of(
         if number >= 50:
             answers.append((logits, window.targets, window.age))
     return recall_by_age(*(torch.cat(tensors) for tensors in zip(*answers, strict=True)))
+
+
+def streams_at_once(net: RuleNetwork | LSTMMemory) -> int:
+    """The number of streams whose states are held at once: of a network with few synapses, all."""
+    state = net.init(1, torch.Generator()) if isinstance(net, RuleNetwork) else net.init(1)
+    size: int = sum(tensor.numel() for tensor in tree_leaves(tuple(state)))
+    return max(1, STATES // size)
 
 
 def mean_recall(recalls: list[Recall]) -> float:

@@ -29,7 +29,7 @@ FRAMES = 12
 class Search:
     """The settings of a search, as published except for fewer simulated episodes."""
 
-    queries: int = setting(300, "simulated episodes per plan", ge=1, scales=True)
+    queries: int = setting(300, "simulated episodes per plan", ge=1)
     depth: int = setting(20, "steps of a simulated episode", ge=1)
     discount: float = setting(0.9, "discount per step", gt=0, le=1)
     ucb: float = setting(1.0, "weight of exploration", ge=0)
@@ -47,7 +47,7 @@ class Explore:
         "distribution", "knows the map; goes to the nearest unknown cell or to likely rewards; or searches"
     )
     unstructured: float = setting(0.0, "prior weight of the hypothesis that nothing is repeated", ge=0, le=1)
-    worlds: int = setting(2, "worlds of each size", ge=1, scales=True)
+    worlds: int = setting(2, "worlds of each size", ge=1)
     units: int = setting(5, "units of a world", ge=2)
     most_steps: int = setting(2000, "steps after which a planner has failed", ge=1)
     search: Search = setting(Search(), "the search")

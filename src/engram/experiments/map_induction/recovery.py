@@ -16,7 +16,7 @@ from engram.tasks import RepeatedUnitWorld
 class Recovery:
     """The settings for trajectories of all planners, each evaluated under all planners."""
 
-    trajectories: int = setting(1, "worlds, with one trajectory of every planner in each", ge=1, scales=True)
+    trajectories: int = setting(1, "worlds, with one trajectory of every planner in each", ge=1)
     steps: int = setting(400, "most steps of a trajectory, which is uninformative before the first reward", ge=2)
     units: int = setting(5, "units of a world", ge=2)
     alcoves: int = setting(4, "alcoves of a unit", ge=1)

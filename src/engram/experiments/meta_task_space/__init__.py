@@ -75,7 +75,7 @@ claims = [
     space("expressivity", "The returns of chance and of the oracle in named tasks agree with closed forms: in every "
         "seed, all deviations together are compatible with chance (p, by chi-squared)",
         metric("exact_p")("anchors") >= 1e-3,
-        sameness="numeric"),
+        sameness="identity"),
     generator("acceptance", "The generator with its published errors accepts the same share of its draws as the "
         "published one",
         share("accepted", trials="attempts")("generator").within(0.2155, 0.0105), published="0.216"),

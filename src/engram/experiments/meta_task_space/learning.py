@@ -38,7 +38,7 @@ class Training:
     horizon: int = setting(100, "steps of a lifetime", ge=8)
     hidden_size: int = setting(48, "units of the network", ge=1)
     batch_size: int = setting(64, "lifetimes in a batch", ge=1)
-    iterations: int = setting(800, "steps of the optimiser, each on a batch of whole lifetimes", ge=10, scales=True)
+    iterations: int = setting(800, "steps of the optimiser, each on a batch of whole lifetimes", ge=10)
     a2c: A2C = setting(SETTINGS, "settings of A2C")
 
 
@@ -75,7 +75,7 @@ REFERENCES: dict[str, Callable[[MetaTask, np.random.Generator], Agent]] = {
 class ManyTasks(Training):
     """The settings of an LSTM trained on random tasks and tested on others."""
 
-    iterations: int = setting(2000, "steps of the optimiser, each on a batch of whole lifetimes", ge=10, scales=True)
+    iterations: int = setting(2000, "steps of the optimiser, each on a batch of whole lifetimes", ge=10)
     train_tasks: int = setting(64, "random training tasks", ge=1)
     test_tasks: int = setting(32, "random test tasks, unseen in training", ge=1)
 

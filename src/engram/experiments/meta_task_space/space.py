@@ -18,7 +18,7 @@ from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
 class Anchors:
     """The settings for measuring known returns of named tasks."""
 
-    lifetimes: int = setting(10_000, "lifetimes over which a return is measured", ge=8, scales=True)
+    lifetimes: int = setting(10_000, "lifetimes over which a return is measured", ge=8)
 
 
 @settings
@@ -26,7 +26,7 @@ class Generator:
     """The settings for random tasks and their diagnoses."""
 
     attempts: int = setting(20_000, "draws of the published generator", ge=20)
-    accepted: int = setting(1500, "tasks accepted by the published criteria and diagnosed", ge=2, scales=True)
+    accepted: int = setting(1500, "tasks accepted by the published criteria and diagnosed", ge=2)
 
 
 def measure_anchors(config: Anchors, run: Run) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Learner:
     )
     n_components: int = setting(250, "atoms of the dictionary", ge=2)
     batch_size: int = setting(500, "samples in a batch", ge=1)
-    updates: int = setting(60, "batches of new samples, each with one step of the dictionary", ge=6, scales=True)
+    updates: int = setting(60, "batches of new samples, each with one step of the dictionary", ge=6)
     dict_step: float = setting(15.0, "step size of the dictionary; 0: automatic", ge=0)
     code_step: float = setting(0.2, "step size of the codes; 0: automatic", ge=0)
     coef_min: float = setting(1.0, "smallest absolute value of a coefficient, as in the synthetic data", gt=0)

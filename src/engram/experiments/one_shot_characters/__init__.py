@@ -68,10 +68,8 @@ tasks = [
     )
 ]
 accuracy = metric(KEY)
-claim = claims_from(
-    "abstract; author code, omniglot/omniglot.py; criterion ours",
-    published="competitive with specialised methods (no figure found)",
-)
+COMPETITIVE = "competitive with specialised methods, at 98.3 +- .80 % (the figure from memory, unverified)"
+claim = claims_from("abstract; author code, omniglot/omniglot.py; criterion ours", published=COMPETITIVE)
 option = claims_from("author code, omniglot/omniglot.py, where it is an option; criterion ours")
 MATTERS = 0.02  # the smallest relevant difference in accuracy
 layers = {"connection": "a coefficient for each connection", "homogeneous": "a single coefficient"}
@@ -87,15 +85,20 @@ claims = [
         "background sets from one drawing more accurately than the nearest drawing in pixels",
         accuracy("omniglot-connection") - accuracy("omniglot-blurred-pixels") >= MATTERS,
         source="ours", published="", presets=("laptop",)),
+    claim("published-accuracy", "A plastic output layer classifies characters of Omniglot, in drawings among which the "
+        "one shown may be, as accurately as published",
+        metric("accuracy")("connection") >= 0.975, published="98.3 +- .80 % (from memory, unverified)",
+        source="the paper's table of Omniglot, from memory: not found in what could be read; the author's test script, "
+        "with ten seeds of 100 episodes, would spread as much", presets=("published",), seeds=10, threshold="paper"),
     *(claim(f"{layer}-competitive-with-{arm}", f"A plastic output layer with {coefficients} classifies characters as "
         f"accurately as {words}",
         (accuracy(layer) - accuracy(arm)).median() >= -MATTERS, seeds=6,
-        published="competitive with specialised methods (no figure found)" if layer == "connection" else "")
+        published=COMPETITIVE if layer == "connection" else "")
         for layer, coefficients in layers.items() for words, arm in rivals.items()),
     *(claim(f"{layer}-competitive-with-{arm}-on-omniglot", f"A plastic output layer with {coefficients} classifies "
         f"Omniglot's characters as accurately as {words}",
         (accuracy(f"omniglot-{layer}") - accuracy(f"omniglot-{arm}")).median() >= -MATTERS, presets=("laptop",),
-        published="competitive with specialised methods (no figure found)" if layer == "connection" else "", seeds=6)
+        published=COMPETITIVE if layer == "connection" else "", seeds=6)
         for layer, coefficients in layers.items() for words, arm in rivals.items()),
     option("one-coefficient-suffices", "A single plasticity coefficient is no worse than one for each connection",
         accuracy("homogeneous") - accuracy("connection") >= -MATTERS),

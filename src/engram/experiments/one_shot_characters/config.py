@@ -38,7 +38,7 @@ class Config:
     withheld: int = setting(40, "characters kept for the test", ge=1)
     validation: int = setting(40, "characters on which a learning rate is chosen", ge=1)
     ways: int = setting(5, "characters in an episode", ge=2)
-    updates: int = setting(2500, "steps of the optimiser, each on a batch of new episodes", ge=10, scales=True)
+    updates: int = setting(2500, "steps of the optimiser, each on a batch of new episodes", ge=10)
     batch_size: int = setting(32, "episodes in a batch", ge=1)
     rates: tuple[float, ...] = setting((3e-4, 1e-3, 3e-3), "candidate initial learning rates of Adam")
     tried_updates: int = setting(1250, "steps of the optimiser for trying each of several rates", ge=1)

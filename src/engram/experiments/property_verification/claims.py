@@ -27,9 +27,6 @@ claims = [
             structural(size) - LARGER * direct(size) >= 0.0)
         for size in SIZES
     ),
-    larger("larger-where-direct-fails",
-        "Where the direct proof fails at the input, structural regions are 1.5 times as large as the fallback (2-4-2)",
-        metric("structural_where_direct_fails")("2-4-2") - 1.5 * metric("direct_where_direct_fails")("2-4-2") >= 0.0),
     *(
         ours(f"larger-on-{name}",
             f"Around test inputs of {name}, most networks' structural regions, with half the margin as slack, contain "

@@ -33,7 +33,7 @@ class AcasXu:
     """The budget of queries about ACAS Xu."""
 
     boxes: int = setting(20_000, "most boxes per query; not a time limit, so that answers are reproducible", ge=1)
-    questions: int = setting(12, "queries drawn from the 129 of properties 1, 3 and 4", ge=1, scales=True)
+    questions: int = setting(12, "queries drawn from the 129 of properties 1, 3 and 4", ge=1)
 
 
 @settings
@@ -41,7 +41,7 @@ class Advice:
     """The settings of a network 5-20-20-20-5 fitted to the costs of manoeuvres, and the budget of queries."""
 
     samples: int = setting(20_000, "training encounters, and as many for the test", ge=100)
-    epochs: int = setting(16, "epochs of training", ge=1, scales=True)
+    epochs: int = setting(16, "epochs of training", ge=1)
     boxes: int = setting(20_000, "most boxes per query", ge=1)
 
 

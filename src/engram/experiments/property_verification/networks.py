@@ -27,7 +27,7 @@ class RandomNetworks:
     """The settings of random networks and samples of their inputs."""
 
     sizes: Sizes = setting("2-4-2", "units of a network; set by each arm")
-    networks: int = setting(6, "networks per trial", ge=2, scales=True)
+    networks: int = setting(6, "networks per trial", ge=2)
     points: int = setting(100_000, "samples of the box, for estimating shares and finding counterexamples", ge=100)
 
 

@@ -27,9 +27,7 @@ MEASURES = ("support", "log_volume", "perimeter")
 class Patterns:
     """The settings of the inputs and the budget of queries."""
 
-    inputs: int = setting(
-        50, "images around which regions are computed, each with a different pattern", ge=1, scales=True
-    )
+    inputs: int = setting(50, "images around which regions are computed, each with a different pattern", ge=1)
     radius: float = setting(0.05, "radius of the ball around an image, with pixels from 0 to 1", gt=0)
     epochs: int = setting(60, "epochs of training", ge=1)
     nodes: int = setting(

@@ -42,7 +42,7 @@ class Radii:
     images: Literal["digits", "mnist"] = setting(
         "digits", "digits of 8 x 8 pixels, or MNIST averaged over squares of 4 x 4 pixels"
     )
-    exact: int = setting(1, "test inputs for which the exact radius is also computed", ge=1, scales=True)
+    exact: int = setting(1, "test inputs for which the exact radius is also computed", ge=1)
     epochs: int = setting(60, "epochs of training", ge=1)
     hidden: int = setting(64, "units of the hidden layer", ge=1)
 

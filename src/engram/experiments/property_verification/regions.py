@@ -26,7 +26,7 @@ class Data:
     """The settings of a data set, the network trained on it, and the inputs with regions."""
 
     data: DataSet = setting("moons", "the data set; set by each arm")
-    inputs: int = setting(3, "test inputs for which regions are computed", ge=2, scales=True)
+    inputs: int = setting(3, "test inputs for which regions are computed", ge=2)
     points: int = setting(100_000, "samples for finding counterexamples", ge=100)
     epochs: int = setting(60, "epochs of training", ge=1)
 

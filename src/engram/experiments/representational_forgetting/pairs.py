@@ -81,7 +81,7 @@ class Config:
     teachers: bool = setting(False, "whether students are compared with a teacher of both tasks")
     draws: int = setting(3, "draws of the few examples for a probe", ge=1)
     first_steps: int = setting(150, "steps on the first task", ge=1)
-    steps: int = setting(100, "steps on each further task", ge=1, scales=True)
+    steps: int = setting(100, "steps on each further task", ge=1)
     teacher_steps: int = setting(200, "steps of a teacher on both tasks", ge=1)
     batch_size: int = setting(32, "images in a batch", ge=2)
     replayed: int = setting(1, "old images of each class that replay keeps", ge=1)

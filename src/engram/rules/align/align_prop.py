@@ -12,8 +12,9 @@ from torch.nn import functional
 from engram import checks
 from engram.nn.ntk import WideRNN
 from engram.rules import chain
-from engram.rules.align.initial import initial_parameters, inject, output_gradient
+from engram.rules.align.initial import inject, output_gradient
 from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
+from engram.rules.network import AnyNetwork, network_of
 from engram.state import check_state
 
 RECURRENT, READOUT = "core.weight_hh", "readout.weight"
@@ -49,13 +50,12 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """V, a mixture of the current weights and random ones."""
         checks.arguments()
-        initial_parameters(model, self)  # raises for layers that do not fit
         if isinstance(model, WideRNN):
             scale = model.core.scale
             weights = {RECURRENT: model.core.weight_hh * scale, READOUT: model.readout.weight * model.readout.scale}
             noise = {name: chain.normal(weight.shape, generator, weight) * scale for name, weight in weights.items()}
         else:
-            network = chain.Chain.from_module(model, self, scaled=True)
+            network = network_of(model, self, scaled=True)
             weights, noise = network.weights(), network.random_weights(generator)
         noise_share = math.sqrt(1 - self.rho**2)
         return {name: self.rho * weight.detach() + noise_share * noise[name] for name, weight in weights.items()}
@@ -63,7 +63,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "batch *features"],
+        x: Shaped[Tensor, "batch *features"] | tuple[Tensor, ...],
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
@@ -78,11 +78,15 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         checks.arguments()
         if isinstance(model, WideRNN):
             check_state(state, {RECURRENT: model.core.weight_hh, READOUT: model.readout.weight})
-            return self._in_time(model, x, target, state)
-        network = chain.Chain.from_module(model, self, scaled=True)
+            return self._in_time(model, checks.instance("x", x, Tensor), target, state)
+        network = network_of(model, self, scaled=True)
         network.check_feedback(state)
+        if isinstance(network, AnyNetwork):
+            with torch.no_grad():
+                grads, loss = network.learn(x, target, state)
+            return checked_update(self, grads, state, loss)
         with torch.no_grad():
-            activities = network.forward(x)
+            activities = network.forward(checks.instance("x", x, Tensor))
             loss, error = output_gradient(activities[-1].output, target)
             return checked_update(self, network.backward(activities, error, state), state, loss)
 

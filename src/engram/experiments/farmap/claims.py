@@ -1,0 +1,81 @@
+"""Claims about exploring with a fragmented map, with their criteria."""
+
+from engram.lab import Measure, claims_from, metric
+
+coverage, coverage_large, memory, memory_large, work_large, cuts = map(
+    metric, ("coverage", "coverage_large", "memory", "memory_large", "work_large", "cuts")
+)
+at_door, near_door, stored = map(metric, ("at_door", "near_door", "stored"))
+MUCH = 1.2  # the smallest ratio that counts as much more
+SOURCE = "Hwang et al. (2024), abstract; criterion ours"
+smaller = claims_from(SOURCE, published="smaller active memory (no figure was read)")
+faster = claims_from(
+    SOURCE,
+    published="covers the world much more rapidly in steps and in wall-clock time, without loss (no figure read)",
+)
+surprise = claims_from(SOURCE, published="cuts match animals (no figure was read)")
+ours = claims_from("ours")
+
+
+def microseconds(explorer: str) -> Measure:
+    """The computing time for each cell that an explorer has seen, in the mazes of the trial in which all are timed."""
+    return metric(f"microseconds_{explorer}")("clock")
+
+
+claims = [
+    smaller("memory", "FARMap has a smaller active map than an explorer with one map, averaged over steps",
+        memory("farmap") / memory("frontier") <= 0.80),
+    smaller("memory-large", "In large mazes FARMap has a far smaller active map than an explorer with one map",
+        memory_large("farmap") / memory_large("frontier") <= 0.65),
+    faster("no-loss", "FARMap covers no less than an explorer with one map, averaged over steps",
+        coverage("farmap") / coverage("frontier") >= 0.98),
+    faster("faster-large", "In large mazes FARMap covers a fifth more than an explorer with one map, averaged over "
+        "steps",
+        coverage_large("farmap") / coverage_large("frontier") >= MUCH),
+    ours("somewhat-faster-large", "In large mazes FARMap covers more than an explorer with one map, averaged over "
+        "steps",
+        coverage_large("farmap") / coverage_large("frontier") >= 1.02),
+    faster("less-time", "In large mazes FARMap computes less for each cell that it has seen than an explorer with one "
+        "map (processor time of both in one process; ratio)",
+        microseconds("farmap") / microseconds("frontier") <= 1 / MUCH),
+    ours("less-time-not-by-taste", "In large mazes FARMap computes less for each cell that it has seen than "
+        "one map with the same preferences among frontiers",
+        microseconds("farmap") / microseconds("frontier_taste") <= 1 / MUCH),
+    ours("planning-large", "In large mazes FARMap examines fewer cells for frontiers and paths than an explorer "
+        "with one map",
+        work_large("farmap") / work_large("frontier") <= 0.8,
+        source="ours; a theory of such maps has orders of magnitude (bioRxiv 2021.10.29.466499)"),
+    ours("memory-not-by-taste", "FARMap has a smaller active map than one map with the same preferences among "
+        "frontiers",
+        memory("farmap") / memory("frontier-taste") <= 0.80),
+    ours("coverage-not-by-taste", "FARMap covers no less than one map with the same preferences among frontiers",
+        coverage("farmap") / coverage("frontier-taste") >= 0.98),
+    ours("coverage-large-not-by-taste",
+        "In large mazes FARMap covers no less than one map with the same preferences among frontiers",
+        coverage_large("farmap") / coverage_large("frontier-taste") >= 0.98),
+    ours("all-maps", "All of FARMap's maps together are larger than the one map of the frontier explorer",
+        stored("farmap") / stored("frontier") >= 1.1),
+    ours("near-frontiers", "An explorer that prefers near frontiers covers more than one that chooses any",
+        coverage("frontier") / coverage("frontier-any") >= 1.02),
+    ours("surprise-no-loss", "Cuts at surprise cover no less than as many random cuts",
+        coverage("farmap") - coverage("farmap-random") >= -0.01),
+    ours("surprise-memory", "Cuts at surprise give a smaller active map than as many random cuts",
+        memory("farmap") / memory("farmap-random") <= 0.95),
+    ours("surprise-memory-clock", "Cuts at surprise give a smaller active map than as many cuts at regular "
+        "intervals",
+        memory("farmap") / memory("farmap-uniform") <= 0.95),
+    ours("as-many-cuts", "Random cuts are as many as cuts at surprise",
+        (cuts("farmap-random") / cuts("farmap")).within(1.0, 0.2)),
+    ours("as-many-cuts-clock", "Cuts at regular intervals are as many as cuts at surprise",
+        (cuts("farmap-uniform") / cuts("farmap")).within(1.0, 0.2)),
+    ours("recall-matters", "FARMap covers more with recall than without",
+        coverage("farmap") / coverage("farmap-no-recall") >= 1.02),
+    ours("other-maps-matter", "FARMap covers more with walks to other maps than without",
+        coverage("farmap") / coverage("farmap-no-others") >= 1.02),
+    surprise("cuts-at-doors", "In two rooms, most cuts are at the door", at_door("two-rooms") >= 0.7),
+    surprise("cuts-at-doors-chance", "In two rooms, a larger share of cuts than of steps is at the door",
+        at_door("two-rooms") - near_door("two-rooms") >= 0.2),
+    surprise("cuts-at-doors-clock", "In two rooms, a larger share of cuts is at the door than with cuts at regular "
+        "intervals",
+        at_door("two-rooms") - at_door("two-rooms-uniform") >= 0.2),
+]  # fmt: skip

@@ -1,0 +1,394 @@
+"""Rules with feedback weights on networks that are no chains of layers."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from engram.rules import AlignProp, Backprop, FeedbackAlignment, KolenPollack, SignSymmetry, train_step
+from engram.rules.chain import Chain
+from engram.rules.feedback_mode import FeedbackMode, Substitute
+from engram.rules.network import AnyNetwork, network_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64).to(dtype)
+
+
+class Block(nn.Module):
+    def __init__(self, channels, out, stride=1):
+        super().__init__()
+        self.first = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(out), nn.BatchNorm2d(out)])
+        self.skip = nn.Conv2d(channels, out, 1, stride, bias=False) if stride > 1 else nn.Identity()
+
+    def forward(self, x):
+        inner = functional.relu(self.norms[0](self.first(x)))
+        return functional.relu(self.skip(x) + self.norms[1](self.second(inner)))
+
+
+class Attention(nn.Module):
+    """An encoder and a decoder layer, the latter with attention across."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+        self.decoder = nn.TransformerDecoderLayer(8, 2, 12, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.decoder(x, self.encoder(x)).mean(1))
+
+
+class Functional(nn.Module):
+    """Maps that are called with parameters of its own, by name, of one sample, and with a transposed weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(7, 4)
+        self.place = nn.Parameter(torch.ones(1, 5, 4))
+        self.W, self.b = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.zeros(3))
+        self.kernel = nn.Parameter(torch.randn(3, 3, 2))
+
+    def forward(self, x):
+        h = functional.linear(input=self.embedding(x) + self.place, weight=self.W, bias=self.b).transpose(1, 2)
+        h = torch.stack([functional.conv1d(one, weight=self.kernel, padding="same") for one in h]).tanh()
+        back = functional.linear(h.transpose(1, 2), self.W.t())
+        return functional.linear(back, self.embedding.weight).mean(1)
+
+
+def twice():
+    layer = nn.Linear(4, 4)
+    return nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), nn.Linear(4, 3))
+
+
+NETWORKS = {
+    "residual": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1),
+            Block(4, 4),
+            Block(4, 6, 2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(6, 3),
+        ),
+        lambda: drawn(4, 3, 8, 8),
+    ),
+    "attention": (Attention, lambda: drawn(4, 5, 8)),
+    "convolutions": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, groups=2),
+            nn.Conv2d(6, 2, 2, padding="same", padding_mode="circular"),
+            nn.Conv2d(2, 2, 2, padding="same"),
+            nn.Flatten(2),
+            nn.Conv1d(2, 3, 5, stride=3, padding="valid"),
+            nn.Flatten(),
+            nn.LazyLinear(3),
+        ),
+        lambda: drawn(4, 2, 6, 7),
+    ),
+    "volume": (
+        lambda: nn.Sequential(nn.Conv3d(1, 2, 2), nn.Flatten(), nn.Linear(16, 3)),
+        lambda: drawn(4, 1, 3, 3, 3),
+    ),
+    "functional": (Functional, lambda: torch.arange(20).reshape(4, 5) % 7),
+    "twice": (twice, lambda: drawn(4, 4)),
+}
+CLASSES = torch.tensor([0, 2, 1, 2])
+
+
+def made(name, seed=0):
+    make, inputs = NETWORKS[name]
+    torch.manual_seed(seed)
+    model, x = make(), inputs()
+    model(x)  # makes what is lazy
+    return model, x
+
+
+def true_feedback(model, rule=None):
+    rule = rule or FeedbackAlignment()
+    return {name: W.detach() for name, W in AnyNetwork.from_module(model, rule).weights().items()}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("copied", [False, True])
+def test_through_the_forward_weights_it_is_backpropagation_bit_for_bit(name, copied):
+    model, x = made(name)
+    twin = copy.deepcopy(model)
+    network = AnyNetwork.from_module(model, FeedbackAlignment())
+    feedback = {name: W.clone() if copied else W for name, W in true_feedback(model).items()}
+    grads, loss = network.learn(x, CLASSES, feedback)
+    exact = Backprop().update(twin, x, CLASSES, None)
+    assert grads.keys() == exact.grads.keys()
+    assert torch.equal(loss, exact.info["loss"])
+    assert [key for key, value in exact.grads.items() if not torch.equal(grads[key], value)] == []
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.buffers(), twin.buffers(), strict=True))
+
+
+def test_a_residual_block_by_hand():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+            self.one.weight.data = torch.tensor([[1.0, -1.0], [0.5, 0.5]])
+            self.two.weight.data = torch.tensor([[1.0, 0.0], [2.0, -1.0]])
+
+        def forward(self, x):
+            return x + self.two(self.one(x).relu())
+
+    model, x = Residual(), torch.tensor([[1.0, 2.0]], requires_grad=True)
+    B1, B2 = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 1.0], [0.0, 2.0]])
+    with FeedbackMode("fa", [Substitute("1", model.one.weight, B1), Substitute("2", model.two.weight, B2)]):
+        y = model(x)
+    assert y.tolist() == [[1.0, 0.5]]
+    (y.square().sum() / 2).backward()
+    assert model.two.weight.grad.tolist() == [[0, 1.5], [0, 0.75]]
+    assert model.one.weight.grad.tolist() == [[0, 0], [2, 4]]
+    assert x.grad.tolist() == [[1, 2.5]]
+
+
+@pytest.mark.parametrize("name", ["residual", "attention", "convolutions"])
+def test_random_feedback_of_one_map_changes_what_lies_before_it_alone(name):
+    model, x = made(name)
+    network = AnyNetwork.from_module(model.eval(), FeedbackAlignment())
+    exact, _ = network.learn(x, CLASSES, true_feedback(model))
+    order, changes = list(exact), {}
+    for weight, B in network.random_weights(seeded()).items():
+        grads, _ = network.learn(x, CLASSES, true_feedback(model) | {weight: B})
+        changes[weight] = {key for key in order if not torch.equal(grads[key], exact[key])}
+    head = list(network.maps)[-1]
+    assert changes[head] == {key for key in order if not key.startswith(head.rpartition(".")[0])}
+    assert changes[next(iter(network.maps))] == set()  # nothing lies before the first
+    if name == "attention":
+        assert changes["encoder.self_attn.out_proj.weight"] == {
+            "encoder.self_attn.in_proj_weight",
+            "encoder.self_attn.in_proj_bias",
+        }
+        assert "encoder.linear1.weight" in changes["decoder.multihead_attn.in_proj_weight"]
+        assert "decoder.multihead_attn.in_proj_weight" not in changes["decoder.multihead_attn.in_proj_weight"]
+
+
+def test_without_feedback_errors_pass_the_shortcuts_alone():
+    model, x = made("residual")
+    network = AnyNetwork.from_module(model.eval(), FeedbackAlignment())
+    exact, _ = network.learn(x, CLASSES, true_feedback(model))
+    head = {"5.weight": torch.zeros_like(model[5].weight)}
+    below, _ = network.learn(x, CLASSES, true_feedback(model) | head)
+    assert {key for key, value in below.items() if value.any()} == {"5.weight", "5.bias"}
+    branch = {"1.second.weight": torch.zeros_like(model[1].second.weight)}
+    grads, _ = network.learn(x, CLASSES, true_feedback(model) | branch)
+    assert not grads["1.first.weight"].any()
+    assert all(
+        torch.equal(grads[key], exact[key]) for key in grads if not key.startswith(("0", "1.first", "1.norms.0"))
+    )
+    assert grads["0.weight"].any()
+
+
+def test_it_agrees_with_the_chain():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Tanh(), nn.Flatten()),
+        *(nn.Linear(64, 5), nn.Tanh(), nn.Linear(5, 3)),
+    ).double()
+    rule, x = FeedbackAlignment(), drawn(4, 2, 6, 6, dtype=torch.float64)
+    state = rule.init(model, seeded())
+    assert isinstance(network_of(model, rule), Chain)
+    grads, loss = AnyNetwork.from_module(model, rule).learn(x, CLASSES, {"0.weight": model[0].weight, **state})
+    update = rule.update(model, x, CLASSES, state)
+    torch.testing.assert_close((grads, loss), (update.grads, update.info["loss"]), rtol=1e-10, atol=1e-12)
+
+
+RULES = {
+    "fa": FeedbackAlignment,
+    "usf": SignSymmetry,
+    "frsf": SignSymmetry.fixed,
+    "brsf": SignSymmetry.redrawn,
+    "kolen-pollack": KolenPollack,
+    "align-prop": AlignProp,
+}
+
+
+@pytest.mark.parametrize("name", ["residual", "attention", "functional"])
+@pytest.mark.parametrize("make", RULES.values(), ids=RULES)
+def test_each_rule_lowers_the_loss(name, make):
+    model, x = made(name)
+    rule = make()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    state, losses = rule.init(model, seeded(1)), []
+    for _ in range(30):
+        update = train_step(rule, model, optimizer, (x, CLASSES), state)
+        state = update.state
+        losses.append(update.info["loss"].item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_of_sign_symmetry_the_feedback_has_the_signs_of_the_weights(monkeypatch):
+    model, x = made("residual")
+    rule, seen = SignSymmetry(), []
+    learn = AnyNetwork.learn
+    monkeypatch.setattr(AnyNetwork, "learn", lambda *args: seen.append(args[3]) or learn(*args))
+    rule.update(model, x, CLASSES, rule.init(model, seeded()))
+    for name, B in seen[0].items():
+        W = dict(model.named_parameters())[name]
+        torch.testing.assert_close(B, W.abs().mean() * torch.where(W < 0, -1.0, 1.0))
+
+
+def test_of_kolen_pollack_the_difference_shrinks_by_the_decay():
+    model, x = made("residual")
+    rule = KolenPollack(decay=0.01)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.5, weight_decay=rule.weight_decay(0.02, 0.5))
+    state = rule.init(model, seeded())
+
+    def differences():
+        return torch.cat([(dict(model.named_parameters())[name] - B).flatten() for name, B in state.items()]).detach()
+
+    # With momentum the decay of a step arrives over the next ones, so that the shares hold in sum.
+    before = differences()
+    for _ in range(40):
+        state = train_step(rule, model, optimizer, (x, CLASSES), state).state
+    share = (differences() @ before) / before.square().sum()
+    assert share.item() == pytest.approx(0.99**40, rel=0.02)
+
+
+def test_align_prop_begins_with_backpropagation():
+    model, x = made("attention")
+    rule = AlignProp()
+    grads = rule.update(model, x, CLASSES, rule.init(model, seeded())).grads
+    exact = Backprop().update(model, x, CLASSES, None).grads
+    assert all(torch.equal(grads[key], value) for key, value in exact.items())
+
+
+def test_frozen_weights_get_no_gradient_and_pass_errors_through_their_feedback():
+    model, x = made("residual")
+    network = AnyNetwork.from_module(model.eval(), FeedbackAlignment())
+    feedback = network.random_weights(seeded())
+    free, _ = network.learn(x, CLASSES, feedback)
+    model[1].requires_grad_(False)
+    grads, _ = network.learn(x, CLASSES, feedback)
+    assert grads.keys() == {key for key in free if not key.startswith("1.")}
+    assert all(torch.equal(grads[key], free[key]) for key in grads)
+
+
+def test_several_inputs_are_a_tuple():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right, self.head = nn.Linear(2, 4), nn.Linear(3, 4), nn.Linear(4, 3)
+
+        def forward(self, left, right):
+            return self.head(torch.tanh(self.left(left) * self.right(right)))
+
+    model, rule = Two(), FeedbackAlignment()
+    batch = (drawn(4, 2), drawn(4, 3)), CLASSES
+    update = train_step(rule, model, torch.optim.SGD(model.parameters(), 0.1), batch, rule.init(model, seeded()))
+    assert all(grad.any() for grad in update.grads.values())
+
+
+class Product(nn.Module):
+    def __init__(self, multiply):
+        super().__init__()
+        self.inner, self.W, self.multiply = nn.Linear(4, 4), nn.Parameter(torch.randn(3, 4)), multiply
+
+    def forward(self, x):
+        return self.multiply(self.inner(x), self.W)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 5)), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(checkpoint(self.inner, x, use_reentrant=False))
+
+
+class OwnKernel(nn.Linear):
+    def forward(self, x):
+        return torch.nn.functional.bilinear(x, torch.ones(len(x), 1), self.weight[:, :, None], self.bias)
+
+
+def normed():
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.Tanh(), nn.Linear(4, 3))
+
+
+SILENT = {
+    "matmul": (lambda: Product(lambda x, W: x @ W.T), "W.*functional.linear"),
+    "einsum": (lambda: Product(lambda x, W: torch.einsum("bi,oi->bo", x, W)), "W.*einsum"),
+    "addmm": (lambda: Product(lambda x, W: torch.addmm(torch.zeros(3), x, W.t())), "W.*addmm"),
+    "computed": (lambda: Product(lambda x, W: functional.linear(x, 2 * W)), "linear map: they are computed"),
+    "bilinear": (lambda: nn.Sequential(OwnKernel(4, 3)), "'0.weight'"),
+    "recurrent": (lambda: nn.Sequential(nn.Linear(4, 3), nn.LSTM(3, 3)), "layer '1', a LSTM"),
+    "parametrised": (normed, "layer '0', a ParametrizedLinear: its weights are computed"),
+    "compiled": (lambda: nn.Sequential(torch.compile(nn.Linear(4, 4)), nn.Linear(4, 3)), "compiled"),
+    "checkpoint": (Checkpointed, "'inner.0.weight' within a checkpoint"),
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_what_would_silently_be_backpropagation_is_refused(name):
+    make, message = SILENT[name]
+    torch.manual_seed(0)
+    model, rule = make(), FeedbackAlignment()
+    with pytest.raises(TypeError, match=f"FeedbackAlignment cannot train.*{message}"):
+        rule.update(model, drawn(4, 4), CLASSES, rule.init(model, seeded()))
+
+
+def test_parameters_from_outside_are_refused():
+    outer = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+
+    class Outside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return outer(self.inner(x))
+
+    rule, model = FeedbackAlignment(), Outside()
+    with pytest.raises(TypeError, match="given from outside"):
+        rule.update(model, drawn(4, 4), CLASSES, rule.init(model, seeded()))
+
+
+def test_autocast_is_refused():
+    model, x = made("residual")
+    rule = FeedbackAlignment()
+    state = rule.init(model, seeded())
+    with torch.autocast("cpu"), pytest.raises(ValueError, match="autocast is on"):
+        rule.update(model, x, CLASSES, state)
+
+
+def test_feedback_that_changes_before_the_backward_pass_is_refused():
+    layer, x, B = nn.Linear(2, 3), torch.ones(1, 2, requires_grad=True), torch.ones(3, 2)
+    with FeedbackMode("fa", [Substitute("weight", layer.weight, B)]):
+        y = layer(x)
+    B.mul_(2)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.sum().backward()
+
+
+def test_a_second_derivative_is_refused():
+    layer, x = nn.Linear(2, 3), torch.ones(1, 2, requires_grad=True)
+    with FeedbackMode("fa", [Substitute("weight", layer.weight, torch.ones(3, 2))]):
+        y = layer(x)
+    (down,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        down.sum().backward()
+
+
+def test_the_state_of_another_network_is_refused():
+    rule = FeedbackAlignment()
+    (model, x), (other, _) = made("residual"), made("attention")
+    with pytest.raises(ValueError, match="state"):
+        rule.update(model, x, CLASSES, rule.init(other, seeded()))
