@@ -8,16 +8,46 @@ from scipy.stats import beta
 
 from engram.agents.reference import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import stay_probabilities
-from engram.experiments.meta_task_space.known_returns import KnownReturn, exact_returns
+from engram.experiments.meta_task_space.known_returns import (
+    KnownReturn,
+    direct_ways,
+    exact_returns,
+    keys_and_doors,
+    returns_of_extensions,
+    walks,
+)
 from engram.tasks.meta import MetaTaskVectorEnv, Stim, named, pomdp
 from engram.tasks.meta.pomdp import _drift
 
+KNOWN = exact_returns() | returns_of_extensions()
 
-@pytest.mark.parametrize("name", exact_returns())
+
+@pytest.mark.parametrize("name", KNOWN)
 def test_chance_and_the_oracle_return_what_they_do_in_closed_form(name, effort):
-    known = exact_returns()[name]
+    known = KNOWN[name]
     value, error = known.measure(200 * effort, seed=1)
     assert known.off(value) <= 3 * error + 1e-9
+
+
+def test_another_task_returns_something_else():
+    known = KNOWN["find the spot, oracle"]
+    stays = replace(known.task, topology=replace(known.task.topology, on_reward="none"))
+    value, error = replace(known, task=stays).measure(100, seed=1)
+    assert known.off(value) >= 10 * error
+
+
+def test_first_arrivals_on_two_cells_are_geometric():
+    # In a room of 1 x 1 there is one cell; in one of 2 x 2, a step stays at an edge with probability 1/2.
+    np.testing.assert_allclose(walks(1, 4)[0, 0], [1.0, *[0.0] * 99])
+    arrivals = walks(2, 4)
+    assert arrivals[0, 1, 0] == 0.25
+    np.testing.assert_allclose(arrivals[0].sum(1), 1, rtol=1e-3)  # in the end each cell is found
+    assert arrivals[0, 1, 1] == pytest.approx(0.5 * 0.25)  # a step that stays, and one that arrives
+    # Two of four cells are drawn at random twice: the way takes 1, 1, 1 or 2 steps.
+    ways = direct_ways(2)
+    assert keys_and_doors(ways[:, :, :1]) == 0.75
+    assert keys_and_doors(ways[:, :, :2]) == pytest.approx(1 + 0.75**2)
+    assert keys_and_doors(ways[:, :, :4]) == pytest.approx(2)
 
 
 def ideal_returns():

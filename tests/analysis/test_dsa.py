@@ -10,11 +10,8 @@ from torch import nn
 
 from engram.analysis import (
     DSA,
-    DrivenOperators,
     HankelDMD,
     HiddenStates,
-    driven_distance,
-    fit_driven,
     linear_cka,
     operator_bounds,
     operator_distances,
@@ -177,36 +174,6 @@ def test_shapes():
         rsa(X, Y[1:])
     with pytest.raises(ValueError, match="distances between samples of Y are all equal"):
         rsa(X, np.ones((30, 2)), "euclidean")
-
-
-def driven(A, B, seed, time=2000):
-    rng = np.random.default_rng(seed)
-    u, x = rng.normal(size=(time, B.shape[1])), np.zeros((time, len(A)))
-    for t in range(time - 1):
-        x[t + 1] = A @ x[t] + B @ u[t]
-    return x, u
-
-
-def test_driven_systems_are_found_and_compared_in_any_coordinates():
-    rng = np.random.default_rng(0)
-    A, B = 0.3 * rng.normal(size=(3, 3)), rng.normal(size=(3, 2))
-    x, u = driven(A, B, 0)
-    own = fit_driven([x[:900], x[900:]], [u[:900], u[900:]], HankelDMD(rank=3))
-    assert np.sort_complex(np.linalg.eigvals(own.state)) == pytest.approx(
-        np.sort_complex(np.linalg.eigvals(A)), abs=1e-3
-    )
-    Q = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    same = driven_distance(DrivenOperators(A, B), DrivenOperators(Q.T @ A @ Q, Q.T @ B))
-    assert max(same.joint, same.state, same.inputs) < 1e-7
-    np.testing.assert_allclose(same.transform @ Q.T, np.eye(3), atol=1e-7)
-    other = driven_distance(DrivenOperators(A, B), DrivenOperators(Q.T @ A @ Q, B))
-    assert other.inputs > 0.05
-    with pytest.raises(ValueError, match="inputs have trials"):
-        fit_driven(x, u[1:])
-    with pytest.raises(ValueError, match=r"second\.inputs\.shape"):
-        driven_distance(DrivenOperators(A, B), DrivenOperators(A, B[:, :1]))
-    with pytest.raises(ValueError, match=r"second\.inputs is zero"):
-        driven_distance(DrivenOperators(A, B), DrivenOperators(A, 0 * B))
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

@@ -69,7 +69,8 @@ def test_a_cell_from_a_file_of_matlab(tmp_path):
     floors = [split_half_floor([X], np.random.default_rng(0), n_splits=1) for X in (content["trials"], TRIALS)]
     np.testing.assert_allclose(*floors, atol=1e-6)
     inputs = cell([trial[:, :1] for trial in TRIALS])
-    assert fit_driven(content["trials"], inputs).state.shape == (2, 2)
+    by_list = fit_driven(TRIALS, [trial[:, :1] for trial in TRIALS], coordinates="whitened")
+    np.testing.assert_allclose(fit_driven(content["trials"], inputs, coordinates="whitened").state, by_list.state)
     assert ShapeAngle()(content["trials"], TRIALS) < 1e-7
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from engram.experiments.align import adding, experiment
+from engram.experiments.align import adding, experiment, photographs
 from engram.experiments.align.digits import (
     FITTED,
     PER_RATE,
@@ -12,6 +12,7 @@ from engram.experiments.align.digits import (
     accuracy,
     digits,
     few_samples,
+    fit,
     rule_of,
     targets,
     trained,
@@ -19,7 +20,7 @@ from engram.experiments.align.digits import (
 )
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import Run
-from engram.nn import wide_mlp
+from engram.nn import wide_cnn, wide_mlp
 from engram.rules import train_step
 
 
@@ -66,6 +67,27 @@ def test_accuracies_are_those_of_the_chosen_and_of_the_published_rate(tmp_path, 
     best = choice["candidates"].index(result["rate_16"])
     model = trained(rule_of("fa"), 16, torch.arange(FITTED), rate=result["rate_16"], **options)
     assert choice["scores"][best] == pytest.approx(accuracy(model, slice(FITTED, TRAINED)))
+
+
+def test_convolutions_of_all_rules_start_alike_and_are_judged_on_other_images(performed):
+    small = {"train_images": 100, "validation_images": 50, "test_images": 60, "width": 4, "strides": (4, 2)}
+    config = photographs.Photographs(images="digits", **small, rates=(1e-12,), epochs=1, batch_size=50)
+    fitted, validated, tested = photographs.data(config)
+    assert [len(images) for images, _ in (fitted, validated, tested)] == [100, 50, 60]
+    assert not torch.equal(fitted[0][:50], validated[0])
+    still = {performed(photographs.trial, dataclasses.replace(config, rule=rule))[0]["accuracy"] for rule in RULES}
+    assert len(still) == 1
+
+
+def test_convolutions_learn_what_they_are_shown():
+    config = photographs.Photographs(images="digits", train_images=100, validation_images=10, test_images=10)
+    (images, classes), *_ = photographs.data(config)
+    net = wide_cnn(8, (4, 2), generator=torch.Generator().manual_seed(0))
+    target = targets(classes)
+    before = (net(images) - target).square().sum(1).mean().item()
+    fit(rule_of("align-zero"), net, (images, target), [torch.Generator()] * 2, rate=2.0, epochs=10, batch=50)
+    assert (net(images) - target).square().sum(1).mean().item() <= 0.9 * before
+    assert photographs.accuracy(net, (images, net(images).argmax(1))) == 1
 
 
 def test_each_number_of_images_has_a_rate_of_its_own(performed):

@@ -4,7 +4,7 @@ from torch import nn
 
 import engram
 from engram.analysis import linear_cka
-from engram.experiments.dsa import experiment, measured, networks
+from engram.experiments.dsa import driven, experiment, measured, networks
 from engram.experiments.dsa.comparison import Systems, along, between, trial
 from engram.experiments.dsa.simulated import SameGeometry, Topology
 from engram.tasks import learning_rule_traces
@@ -124,3 +124,50 @@ def test_registered_shapes_do_what_those_of_the_experiment_do(battery, performed
         config = measured.Measured(**{**vars(base), "measure": name, "battery": battery})
         scores, _ = performed(measured.trial, config)
         assert scores == {key: usual[f"{name}_{key}"] for key in scores}
+
+
+def test_recordings_of_driven_systems_are_what_they_say():
+    config = driven.Driven(recordings=2, steps=200, noise=0.0, units=8, n_delays=5)
+    recorded = driven.Recorded(config, np.random.default_rng(0))
+    assert recorded.systems == [(0, 0), (0, 0), (0, 1), (0, 1), (1, 0), (1, 0), (1, 1), (1, 1)]
+    again = driven.Recorded(config, np.random.default_rng(0))
+    for (y, u), (other_y, other_u) in zip(recorded, again, strict=True):
+        np.testing.assert_array_equal(y, other_y)
+        np.testing.assert_array_equal(u, other_u)
+        assert y.shape == (200, 2)
+        assert abs(np.corrcoef(u[1:, 0], u[:-1, 0])[0, 1]) < 0.25
+    mixed = driven.Recorded(driven.Driven(**{**vars(config), "mixed": True}), np.random.default_rng(0))
+    smoothness = [np.corrcoef(u[1:, 0], u[:-1, 0])[0, 1] for u in mixed.u]
+    assert min(smoothness[1::2]) > 0.5
+    assert max(smoothness[::2]) < 0.3
+
+
+def test_smoothed_inputs_are_those_of_a_filter():
+    u = np.random.default_rng(0).normal(size=(50, 2))
+    expected = 0.25 * u[10] + 0.75 * driven.smoothed(u, 0.75)[9]
+    np.testing.assert_allclose(driven.smoothed(u, 0.75)[10], expected)
+    np.testing.assert_allclose(driven.smoothed(u, 0.0), u)
+
+
+def test_silhouettes_of_driven_systems_are_of_what_each_distance_compares():
+    labels = np.array([(a, b) for a in range(2) for b in range(2) for _ in range(2)])
+    of_A, of_B = (np.abs(labels[:, k, None] - labels[:, k]).astype(float) for k in (0, 1))
+    assert driven.silhouettes([of_A + of_B, of_A, of_B], labels) == [1.0, 1.0, 1.0]
+    assert driven.silhouettes([of_A, of_B], labels)[1] < 0.1
+
+
+def test_a_rank_is_stable_if_all_recordings_are(monkeypatch):
+    config = driven.Driven(steps=300, n_delays=4, rank=5)
+    u = np.random.default_rng(0).normal(size=(2, 300, 1))
+    radii = {5: (0.9, 1.1), 4: (1.2, 0.9), 3: (0.9, 0.8)}
+    asked = []
+
+    def fitted(y, u, n_delays, rank, coordinates):
+        asked.append(rank)
+        radius = radii[rank][int(y is recordings[1])]
+        return driven.DrivenOperators(np.array([[radius]]), np.ones((1, 1)))
+
+    recordings = list(np.random.default_rng(1).normal(size=(2, 300, 2)))
+    monkeypatch.setattr(driven, "fitted", fitted)
+    assert driven.stable_rank(recordings, list(u), config) == 3
+    assert set(asked) == {5, 4, 3}

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
-from engram.experiments.first_order_preconditioning import bowl, cartpole, cosine, digits
+from engram.experiments.first_order_preconditioning import bowl, cartpole, cifar, cosine, digits, overhead, training
 from engram.optim import FOP, auto_groups
 
 
@@ -73,15 +74,15 @@ def test_what_is_preconditioned_are_the_kernels_or_nothing():
     assert [tuple(p.shape) for p in weights] == [(16, 1, 3, 3), (32, 16, 3, 3)]
     for p, fan_in in zip(weights, (9, 144), strict=True):
         assert 0.9 / math.sqrt(fan_in) < p.abs().max() <= 1 / math.sqrt(fan_in)
-    optimizer = digits.optimizer_of(net, digits.Digits(), 0.02)
+    optimizer = training.optimizer_of(net, digits.Digits(), 0.02)
     assert [optimizer.preconditioner(p).shape for p in weights] == [(9, 9)] * 2
     for p in net.parameters():
         if all(p is not weight for weight in weights):
             with pytest.raises(ValueError, match="no preconditioner"):
                 optimizer.preconditioner(p)
-    scalar = digits.optimizer_of(net, digits.Digits(structure="scalar"), 0.02)
+    scalar = training.optimizer_of(net, digits.Digits(structure="scalar"), 0.02)
     assert [scalar.preconditioner(p).ndim for p in weights] == [0, 0]
-    alone = digits.optimizer_of(net, digits.Digits(rho=0.0), 0.02)
+    alone = training.optimizer_of(net, digits.Digits(rho=0.0), 0.02)
     assert all(group["structure"] == "none" for group in alone.param_groups)
 
 
@@ -129,3 +130,53 @@ def test_learning_raises_what_was_better_than_expected():
     assert change[better].mean() > change[~better].mean() + 0.01
     fitted = (net["value"](batch["seen"])[:, 0] - batch["target"]).square().mean()
     assert fitted < 0.9 * batch["target"].square().mean()
+
+
+def test_photographs_are_scaled_by_what_is_trained_on():
+    config = cifar.Cifar(images="digits", train_images=300, validation_images=100, test_images=50)
+    (images, classes), (held_out, _), (unseen, answers) = cifar.data(config)
+    assert (images.shape, held_out.shape, unseen.shape) == ((300, 1, 32, 32), (100, 1, 32, 32), (50, 1, 32, 32))
+    assert float(images.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(images.std()) == pytest.approx(1, abs=1e-4)
+    target = load_digits().target
+    assert classes.tolist() == target[:300].tolist()
+    assert answers.tolist() == target[-50:].tolist()
+
+
+def test_convolutions_halve_the_side_but_for_the_first_if_asked():
+    net = cifar.build(3, (2, 4, 6), seeded(), first_stride=1)
+    x = torch.zeros(1, 3, 32, 32)
+    assert [tuple(net[:depth](x).shape[1:]) for depth in (2, 4, 6)] == [
+        (2, 32, 32),
+        (4, 16, 16),
+        (6, 8, 8),
+    ]
+    assert net(x).shape == (1, 10)
+    assert cifar.build(1, (2, 4), seeded())[:4](x[:, :1]).shape == (1, 4, 8, 8)
+    optimizer = training.optimizer_of(net, cifar.Cifar(), 0.01)
+    assert [optimizer.preconditioner(layer.weight).shape for layer in (net[0], net[2], net[4])] == [(9, 9)] * 3
+
+
+def test_all_rates_begin_with_the_same_network_and_see_the_same_batches(new_run):
+    small = {"images": "digits", "train_images": 50, "validation_images": 20, "test_images": 20, "channels": (2, 3)}
+    config = cifar.Cifar(**small, rho=0.0, steps=2, rates=(1e-12, 2e-12, 4e-12))
+    run = new_run()
+    cifar.trial(config, run)
+    scores = run.choices["learning_rate"]["scores"]
+    assert scores == pytest.approx([scores[0]] * len(scores), abs=1e-6)
+
+
+def test_what_a_slower_optimiser_costs_is_measured(new_run, monkeypatch):
+    config = overhead.Overhead(momentum=0.9, channels=(2, 3), steps=9, batch_size=4)
+    step, pace = FOP.step, overhead.time.process_time
+
+    def slow(self, *args):
+        end = pace() + 0.02
+        while pace() < end:
+            pass
+        return step(self, *args)
+
+    monkeypatch.setattr(FOP, "step", slow)
+    result = overhead.trial(config, new_run())
+    assert result["seconds_with_fop"] - result["seconds_alone"] == pytest.approx(0.02, rel=0.3)
+    assert result["ratio_of_seconds"] > 2

@@ -15,7 +15,16 @@ import engram
 from engram.lab import CorruptFileError, Experiment, Preset, Run, Study, setting, settings
 from engram.lab import record_files as files
 from engram.lab.last_run import COLUMNS
-from engram.lab.record_files import Record, as_record, as_text, from_record, is_current, read_curves, write_record
+from engram.lab.record_files import (
+    Record,
+    as_record,
+    as_text,
+    from_record,
+    is_current,
+    is_extendable,
+    read_curves,
+    write_record,
+)
 from engram.storage.files import read_json
 
 
@@ -131,6 +140,9 @@ def test_a_record_is_current_if_settings_that_it_lacks_have_their_default(result
     record, _ = as_record(tosses(), results)
     assert is_current(tosses(), record)
     assert not is_current(tosses(), {**record, "revision": 2})
+    some = {**record, "arms": {"far": record["arms"]["far"]}}
+    assert not is_current(tosses(), some)
+    assert is_extendable(tosses(), some)
 
     def with_config(arm, config):
         return {**record, "arms": {**record["arms"], arm: {**record["arms"][arm], "config": config}}}

@@ -11,7 +11,19 @@ import pytest
 
 import engram
 from engram import recording
-from engram.lab import Claim, CorruptFileError, Experiment, Preset, Results, Run, Study, metric, setting, settings
+from engram.lab import (
+    Claim,
+    CorruptFileError,
+    Experiment,
+    Preset,
+    Results,
+    Run,
+    Study,
+    metric,
+    minimum,
+    setting,
+    settings,
+)
 from engram.lab.correction import Family
 from engram.lab.last_run import merged_environments
 from engram.lab.record_files import as_record, from_record, write_record
@@ -229,6 +241,44 @@ def test_recording_runs_what_is_missing_and_nothing_else(records, tmp_path):
     ]  # but for what a trial measures of time
     values = [[arm["results"]["value"] for arm in json.loads(text)["arms"].values()] for text in timeless]
     assert values[0] == values[1], "an extended record is that of a whole run"
+
+
+def with_arms(**means):
+    """The tosses with these arms, and with a claim that reads the first and the last one."""
+    first, *_, last = means
+    value = metric("value")
+    return replace(
+        tosses(),
+        studies=Study(toss, {arm: {"mean": mean} for arm, mean in means.items()}),
+        claims=[Claim("both", "Both are large", minimum(value(first), value(last)) >= -50.0)],
+    )
+
+
+def test_a_record_gets_the_arms_that_it_lacks_and_loses_those_that_are_gone(records, tmp_path, monkeypatch):
+    path, _ = recording.record(tosses(), jobs=1, runs=tmp_path / "runs")
+    before = json.loads(path.read_text())
+    done = []
+    performed = recording.extend.performed
+    monkeypatch.setattr(
+        recording.extend, "performed", lambda *args, **where: done.append(args[2:]) or performed(*args, **where)
+    )
+    _, results = recording.record(with_arms(far=50.0, new=0.0), jobs=1, runs=tmp_path / "more")
+    after = json.loads(path.read_text())
+    assert done == [(["far"], range(1)), (["new"], range(5))], "what is compared is repeated, what is missing is run"
+    assert [*after["arms"]] == ["far", "new"]
+    assert after["arms"]["far"]["results"] == before["arms"]["far"]["results"]
+    assert set(results.metrics["arm"]) == {"far", "new"}
+    assert after["claims"]["both"]["verdict"] == "holds"
+
+    changed = with_arms(far=49.0, new=0.0)
+    recording.record(changed, jobs=1, runs=tmp_path / "again")
+    assert json.loads(path.read_text())["arms"]["far"]["config"] == {"mean": 49.0}, "other settings: all is run again"
+
+
+def test_an_arm_is_not_added_to_a_record_of_other_numbers(records, five, tmp_path):
+    write_record(tosses(), altered(five, 1 + 1e-15), records)
+    with pytest.raises(ValueError, match=r"other numbers than its record of preset laptop: near, seed 0: value"):
+        recording.record(with_arms(near=0.1, new=99.0), jobs=1, runs=tmp_path / "more")
 
 
 def test_claims_that_have_changed_are_judged_anew_in_the_record(records, tmp_path):

@@ -208,9 +208,10 @@ class Sweep:
 class Record:
     """Run what the records of experiments lack, and write the records, and the tables made from them.
 
-    For who maintains an experiment. A record with open claims gets the seeds of their next looks, after a trial of each
-    arm has given the record's numbers again. An experiment without a record, or changed since, is run whole. Without
-    names, only the tables and pictures of engram's own repository are written.
+    For who maintains an experiment. A record gets the arms that it lacks and, if claims are open, the seeds of their
+    next looks, after a trial of each arm concerned has given the record's numbers again. An experiment without a
+    record, or with other settings or another revision since, is run whole. Without names, only the tables and pictures
+    of engram's own repository are written.
     """
 
     names: Names = ()

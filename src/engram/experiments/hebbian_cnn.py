@@ -20,11 +20,11 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from plotly.subplots import make_subplots
-from sklearn.datasets import load_digits
 from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram.experiments.small_images import Images, Split, read_images
 from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, metric, minimum, setting, settings
 from engram.lab.figures import colors
 from engram.rules import (
@@ -35,7 +35,6 @@ from engram.rules import (
     layer_features,
     per_sample_standardize,
 )
-from engram.tasks.data import load
 
 FILTERS, KERNELS, FAN_INS = (100, 196, 400), (5, 3, 3), (None, 9, 18)
 LAYERS = len(FILTERS)
@@ -47,7 +46,7 @@ SHOWN = 16  # filters per layer in the figure
 class Config:
     """The settings of a trial."""
 
-    images: Literal["digits", "cifar10-jpeg", "cifar10"] = setting(
+    images: Images = setting(
         "cifar10-jpeg", "CIFAR-10, its JPEG-encoded copy, or enlarged digits, which need no download"
     )
     activation: Literal["triangle", "wta"] = setting(
@@ -95,16 +94,9 @@ presets = {
 }
 
 
-def read(config: Config, split: Literal["train", "test"]) -> tuple[Float[np.ndarray, "n c h w"], np.ndarray]:
+def read(config: Config, split: Split) -> tuple[Float[np.ndarray, "n c h w"], np.ndarray]:
     """Images with values from 0 to 1, and their labels."""
-    count = config.train_images if split == "train" else config.test_images
-    if config.images == "digits":
-        images, labels = load_digits(return_X_y=True)
-        images = np.kron(images.reshape(-1, 1, 8, 8) / 16, np.ones((4, 4)))
-        part = slice(count) if split == "train" else slice(-count, None)
-        return images[part].astype(np.float32), labels[part]
-    images, labels = load(config.images, split=split)
-    return np.moveaxis(images[:count], 3, 1).astype(np.float32) / 255, labels[:count]
+    return read_images(config.images, split, config.train_images if split == "train" else config.test_images)
 
 
 def memory(config: Config) -> float:

@@ -120,11 +120,27 @@ def is_current(experiment: str | Experiment, record: Record) -> bool:
     Settings that were added since then have their defaults.
     """
     experiment = find_experiment(experiment)
-    arms = {arm: preset_arm.config for arm, preset_arm in experiment.arms(record["preset"]).items()}
+    return record["arms"].keys() == experiment.arms(record["preset"]).keys() and is_extendable(experiment, record)
+
+
+def is_extendable(experiment: str | Experiment, record: Record) -> bool:
+    """Whether a record has the revision of its experiment, and today's settings in all arms that the preset still has.
+
+    Such a record may lack arms of the preset, and may have others that the preset has no longer.
+    """
+    experiment = find_experiment(experiment)
+    arms = experiment.arms(record["preset"])
     try:
-        return record["revision"] == experiment.revision and configs_of(experiment, _stored(record)) == arms
+        configs = configs_of(experiment, _stored(with_arms_of_today(experiment, record)))
     except ValueError:  # a setting is unknown today, or out of range
         return False
+    return record["revision"] == experiment.revision and all(arms[arm].config == configs[arm] for arm in configs)
+
+
+def with_arms_of_today(experiment: Experiment, record: Record) -> Record:
+    """A record without the arms that its preset has no longer."""
+    arms = experiment.arms(record["preset"])
+    return {**record, "arms": {arm: stored for arm, stored in record["arms"].items() if arm in arms}}
 
 
 def write_record(experiment: Experiment, results: Results, folder: Path) -> Path:
@@ -189,8 +205,8 @@ def as_record(experiment: Experiment, results: Results) -> tuple[Record, bytes]:
 
 
 def from_record(experiment: Experiment, record: Record, curves: bytes) -> Results:
-    """The results in a record; the claims are judged again from its trials."""
-    metrics = pl.read_parquet(io.BytesIO(curves))
+    """The results in a record, with the curves of its arms; the claims are judged again from its trials."""
+    metrics = pl.read_parquet(io.BytesIO(curves)).filter(pl.col("arm").is_in(list(record["arms"])))
     # As text, a number of single precision has the fewest digits that identify it: those that it was rounded to.
     text = pl.col("value").cast(pl.String) if metrics.schema["value"] == pl.Float32 else pl.col("value")
     metrics = metrics.select(*(pl.col(name).cast(kind) for name, kind in COLUMNS.items() if name != "value"), text)

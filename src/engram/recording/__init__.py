@@ -14,10 +14,11 @@ from engram.lab.record_files import (
     as_record,
     as_text,
     from_record,
-    is_current,
+    is_extendable,
     read_curves,
     record_folders,
     record_path,
+    with_arms_of_today,
     write_record,
 )
 from engram.lab.results import Results
@@ -37,8 +38,8 @@ def record(
 ) -> tuple[Path, Results]:
     """Run what the record of an experiment lacks, and write it.
 
-    A record with open claims gets the seeds of their next looks. An experiment without a record, or one that has
-    changed since its record, is run whole.
+    A record gets the arms that it lacks, and the seeds of the next looks of its open claims. An experiment without a
+    record, or one whose revision or settings have changed since its record, is run whole.
 
     Args:
         experiment: The experiment.
@@ -58,7 +59,7 @@ def record(
     folder = folder_for_record(experiment, preset)
     path = record_path(experiment, preset)
     stored = None if path is None else read_json(path, Record)
-    if path is None or stored is None or not is_current(experiment, stored):
+    if path is None or stored is None or not is_extendable(experiment, stored):
         results = run(
             experiment,
             preset=preset,
@@ -70,9 +71,9 @@ def record(
             keep_state=False,
         )
         return write_record(experiment, results, folder), results
-    before = from_record(experiment, stored, read_curves(path, stored))
+    before = from_record(experiment, with_arms_of_today(experiment, stored), read_curves(path, stored))
     after = extended(experiment, before, jobs=jobs, seconds=seconds, runs=runs)
-    if len(after.trials) > len(before.trials):
+    if len(after.trials) > len(before.trials) or len(stored["arms"]) > len(before.configs):
         return write_record(experiment, after, folder), after
     judged_anew: Record = {**as_record(experiment, before)[0], "curves": stored["curves"]}
     if judged_anew != stored:  # a claim was changed

@@ -1,7 +1,8 @@
-"""Extends the record of an experiment by further looks at its open claims, without repeating the earlier ones.
+"""Extends the record of an experiment by new arms and by the next looks of its open claims, without repeating the rest.
 
-One trial of every arm that an open claim reads is repeated first. If it gives the numbers of the record, the seeds of
-the next look are run and added. On another kind of processor or with other versions the last digits may differ.
+Arms that the record lacks are run with the seeds of the first look. One trial of every arm that an open claim reads, or
+that a claim compares with a new arm, is repeated first. If it gives the numbers of the record, the seeds of the next
+look are run and added. On another kind of processor or with other versions the last digits may differ.
 
 A record of a fixed number of seeds is first judged again by the looks of its preset. This is what ``--until-decided``
 would do with the same seeds, and it can make a claim open that the fixed number had decided. In the same way, a record
@@ -46,7 +47,9 @@ def extended(
     seconds: float | None = None,
     runs: Path | None = None,
 ) -> Results:
-    """A record, extended by the remaining looks of its open claims; one without looks gets those of its preset.
+    """A record, extended by arms that it lacks and by the remaining looks of its open claims.
+
+    A record without looks gets those of its preset.
 
     Args:
         experiment: The experiment.
@@ -63,6 +66,7 @@ def extended(
     where: dict[str, Any] = {"workers": workers, "runs": runs_folder(runs) / "extended"}
     is_checked = False
     results = replace(results, looks=looks_of(results, experiment))
+    results = with_all_arms(experiment, results, **where)
     for look in results.looks:
         arms = list(
             dict.fromkeys(
@@ -84,6 +88,22 @@ def extended(
             more = performed(experiment, results, arms_of_look, seeds_of_look, **where)
             results = joined(results, more, max(results.seeds, look))
     return results
+
+
+def with_all_arms(experiment: Experiment, results: Results, *, workers: int, runs: Path) -> Results:
+    """A record with the arms of its preset that it lacks, which are run with the seeds of the first look."""
+    configs = {arm: preset_arm.config for arm, preset_arm in experiment.arms(results.preset).items()}
+    lacking = [arm for arm in configs if arm not in results.arms]
+    if not lacking:
+        return results
+    results = replace(results, configs=configs)
+    where: dict[str, Any] = {"workers": workers, "runs": runs}
+    compared = dict.fromkeys(arm for claim in experiment.claims if set(claim.arms) & set(lacking) for arm in claim.arms)
+    if earlier := [arm for arm in compared if arm in results.arms]:
+        check_numbers(experiment, results, performed(experiment, results, earlier, range(1), **where))
+    seeds = results.looks[0] if results.looks else results.seeds
+    more = performed(experiment, results, lacking, range(seeds), **where)
+    return from_record(experiment, *as_record(experiment, joined(results, more, max(results.seeds, seeds))))
 
 
 def looks_of(results: Results, experiment: Experiment) -> Sequence[int]:

@@ -261,7 +261,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         elif isinstance(self.rank, Integral):
             n_needed = min(int(self.rank), len(S))
         else:
-            n_needed = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(_explained(S), self.rank)) + 1
+            n_needed = len(S) // 2 + 1 if self.rank == "svht" else int(np.searchsorted(explained(S), self.rank)) + 1
         return bool(S[min(n_needed, len(S)) - 1] < ILL_CONDITIONED * S[0])
 
     def _chosen_rank(self, rows: int, delayed: int, numerical_rank: int) -> int:
@@ -284,7 +284,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                     raise ValueError(f"rank = {self.rank}: expected at most {numerical_rank}, the numerical rank")
                 return int(self.rank)
             case _:
-                return min(int(np.searchsorted(_explained(values), self.rank)) + 1, numerical_rank)
+                return min(int(np.searchsorted(explained(values), self.rank)) + 1, numerical_rank)
 
     def _regressed(self, before: Square, cross: Square) -> Square:
         coefficients = linalg.solve(before + self.reg * np.eye(len(before)), cross, assume_a="pos", check_finite=False)
@@ -294,7 +294,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return np.ascontiguousarray(coefficients.T)
 
 
-def _explained(S: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
+def explained(S: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
     """The share of variance that the leading singular values explain together; the last entry is 1."""
     total = np.cumsum(S**2)
     return np.asarray(total / total[-1])

@@ -17,7 +17,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from engram.experiments.align import adding, convergence, digits
+from engram.experiments.align import adding, convergence, digits, photographs
 from engram.experiments.align.digits import RHOS, RULES
 from engram.lab import Experiment, Measure, Preset, Results, Study, claims_from, maximum, metric, minimum
 from engram.lab.figures import colors
@@ -27,6 +27,7 @@ studies = {
     "convergence": Study(convergence.trial, {"convergence": {}}),
     "few-samples": Study(digits.few_samples, digits.arms_of_few_samples),
     "adding": Study(adding.trial, adding.arms),
+    "photographs": Study(photographs.trial, photographs.arms),
 }
 
 
@@ -44,8 +45,10 @@ presets = {
             "convergence": {"widths": (8, 16), "samples": 50, "steps": 3},
             "few-samples": {"sizes": (50,), "width": 16, "rates": (4.0,), "epochs": 1},
             "adding": {"rates": (0.001,), "epochs": 1},
+            "photographs": {"images": "digits", "train_images": 100, "validation_images": 10, "test_images": 10}
+            | {"width": 4, "strides": (4, 2), "rates": (2.0,), "epochs": 1},
         },
-        arms=arms_with(8),
+        arms=[*arms_with(8), *photographs.arms],
     ),
     "laptop": Preset(seeds=10, arms=arms_with(16, 128), looks=(5, 10, 20, 40, 80)),
     "large": Preset(
@@ -55,7 +58,7 @@ presets = {
             "few-samples": {"width": 512},
             "adding": {"epochs": 200},
         },
-        arms=arms_with(16, 128),
+        arms=[*arms_with(16, 128), *photographs.arms],
     ),
 }
 
@@ -144,6 +147,18 @@ claims = [
     ),
     ours("fa-does-not-converge", "The distance between what feedback alignment and backpropagation learn, both at a "
         "learning rate of 3, hardly falls with the width (log-log slope)", slope["fa"] >= -0.4),
+    *(
+        published(f"{rule}-near-backprop-on-photographs", f"On CIFAR-10 the accuracy of {name} is close to that of "
+            "backpropagation in a network of seven convolutions of 64 channels",
+            gap(f"photographs-{rule}", "photographs-backprop", "accuracy") <= 0.03, presets=("large",))
+        for rule, name in NAMES.items()
+    ),
+    ours("align-zero-before-random-feedback-on-photographs", "On CIFAR-10 Align-zero is clearly better than feedback "
+        "alignment and its direct form in a network of seven convolutions of 64 channels",
+        over_random("accuracy", "photographs-", "align-zero") >= 0.04, presets=("large",)),
+    ours("align-zero-before-the-last-layer-on-photographs", "On CIFAR-10 Align-zero is clearly better than training "
+        "the last layer of a network of seven convolutions of 64 channels",
+        lead("photographs-align-zero", "photographs-last-layer", "accuracy") >= 0.04, presets=("large",)),
     published("weights-align", "In a network of width 512 backpropagation changes the weights of every layer as the "
         "initial network predicts (alignment score)", minimum(*scores) >= 0.98,
         published="weights align with input correlations, weighted by errors (no figure)"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -87,6 +87,36 @@ def rule_of(name: str, rho: float = 1.0) -> LearningRule[Any]:
     return AlignProp(rho) if name == "align-prop" else registry.get("learning_rules", name)()
 
 
+def fit(
+    rule: LearningRule[Any],
+    model: nn.Module,
+    samples: tuple[Tensor, Tensor],
+    generators: Sequence[torch.Generator],
+    *,
+    rate: float,
+    epochs: int,
+    batch: int,
+) -> None:
+    """Train a network by a rule; raises FloatingPointError if it diverges.
+
+    Args:
+        rule: The learning rule.
+        model: The network, which is changed.
+        samples: The training images and their target outputs.
+        generators: Those of the rule and of the batches.
+        rate: The learning rate, in the units of the settings.
+        epochs: Number of passes over the images.
+        batch: Number of images in a batch; an incomplete last batch is left out.
+    """
+    x, target = samples
+    rule_generator, batch_generator = generators
+    state, optimizer = rule.init(model, rule_generator), torch.optim.SGD(model.parameters(), lr=rate * PER_RATE)
+    for _ in range(epochs):
+        order = torch.randperm(len(x), generator=batch_generator)
+        for rows in torch.split(order[: len(x) // batch * batch], batch):
+            train_step(rule, model, optimizer, (x[rows], target[rows]), state)
+
+
 def trained(
     rule: LearningRule[Any], width: int, chosen: Tensor, *, rate: float, epochs: int, batch: int, seeds: Tensor
 ) -> nn.Module:
@@ -101,15 +131,10 @@ def trained(
         batch: Number of images in a batch; an incomplete last batch is left out.
         seeds: Three seeds: of the initial weights, of the rule and of the batches.
     """
-    network_generator, rule_generator, batch_generator = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+    network_generator, *generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
     model = wide_mlp((64, width, width, CLASSES), generator=network_generator)
     x, classes = digits()
-    x, target = x[chosen], targets(classes[chosen])
-    state, optimizer = rule.init(model, rule_generator), torch.optim.SGD(model.parameters(), lr=rate * PER_RATE)
-    for _ in range(epochs):
-        order = torch.randperm(len(x), generator=batch_generator)
-        for rows in torch.split(order[: len(x) // batch * batch], batch):
-            train_step(rule, model, optimizer, (x[rows], target[rows]), state)
+    fit(rule, model, (x[chosen], targets(classes[chosen])), generators, rate=rate, epochs=epochs, batch=batch)
     return model
 
 

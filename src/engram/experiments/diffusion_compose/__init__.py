@@ -90,7 +90,8 @@ presets = {
         seeds=3,
         changes={
             "drawing": {"size": 32, "width": 64, "steps": 20_000, "noise_steps": 1000, "samples": 50}
-            | {"learning_rate": 3e-4, "decay": 0.999},
+            | {"learning_rate": 3e-4, "decay": 0.999, "checks": 200},  # the phases are short
+            **{arm: {"checks": 200} for arm, changes in arms.items() if "checks" in changes},
             **{arm: {"steps": 20_000} for arm, changes in arms.items() if "steps" in changes},
         },
     ),

@@ -19,8 +19,9 @@ claims = [
         accuracy("balanced") >= 0.8),
     phases("right-at-the-end", "When training ends, the model draws one bump at the right position",
         metric("accuracy_end")("balanced") >= 0.9),
+    # At the larger size a seventh of training is four times as many steps as the whole training of the smaller one.
     phases("wrong-early", "After a seventh of training, hardly any bump is drawn correctly",
-        metric("accuracy_early")("balanced") <= 0.1),
+        metric("accuracy_early")("balanced") <= 0.1, presets=("laptop",)),
     phases("misplaced-bumps", "At some point in training many single bumps are misplaced (share of all images)",
         metric("misplaced")("balanced") >= 0.1),
     phases("single-but-misplaced", "At some point in training most of the single bumps are misplaced (share of these)",

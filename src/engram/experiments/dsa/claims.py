@@ -1,8 +1,10 @@
 """Claims about dynamical similarity analysis, with their criteria."""
 
-from engram.lab import claims_from, maximum, metric, share
+from engram.lab import Measure, claims_from, maximum, metric, share
 
 MATTERS, LESS = 0.1, 0.9  # the smallest relevant difference of silhouettes or accuracies, and a relevant ratio
+HALF = 0.5  # a ratio of errors
+REASONABLE = 0.5  # silhouette from which on Kaufman and Rousseeuw (1990) call the structure of clusters reasonable
 
 claim = claims_from("abstract; criterion ours", published="geometric methods fall short (no figure)")
 alike = claims_from("abstract; criterion ours", published="sees conjugate networks as alike (no figure)")
@@ -12,11 +14,20 @@ notebook = claims_from(
     "figure 4, notebook; criterion ours",
     published="DSA flat, Procrustes grows (not usable: a loop of the notebook gives all sigmoids one score)",
 )
+input_dsa = claims_from("InputDSA, abstract; criterion ours", published="works if partially observed (no figure)")
+tutorial = claims_from("InputDSA, tutorial of figure 2, one draw; criterion ours")
 silhouette, accuracy, ratio = metric("dsa_silhouette"), metric("dsa_accuracy"), metric("dsa_ratio")
 deformation = metric("dsa_most")("ring") / metric("procrustes_most")("ring")
 wider = metric("dsa_widest")("ring") / metric("procrustes_widest")("ring")
 unrelated = metric("dsa_unrelated")("ring") / metric("procrustes_unrelated")("ring")
 angles = {"Procrustes": "procrustes_ratio", "CKA": "cka_angle_ratio"}
+
+
+def difference(first: str, second: str, arm: str) -> Measure:
+    """How much larger the silhouette of one method is than that of another."""
+    return metric(first)(arm) - metric(second)(arm)
+
+
 claims = [
     claim("dsa-tells-dynamics",
         "If mean trajectories are the same, DSA clusters a saddle, a line and a point attractor (silhouette)",
@@ -108,4 +119,51 @@ claims = [
     rank("rank-by-singular-values",
         "For noisy linear systems, hard thresholding of singular values misses the order by at most one (share)",
         share("svht_near", "systems")("order") >= 0.9),
+    input_dsa("driven-noise",
+        "From one noisy coordinate of a driven rotation, subspace identification with 20 delays finds how slowly it "
+        "decays (largest error over six kinds of noise and inputs of an eigenvalue's modulus of 0.9, of which 0.01 "
+        "changes the time of decay by a tenth)",
+        metric("n4sid_error")("driven-noise") <= 0.01),
+    *(ours(f"driven-noise-{control}",
+        f"Of such a rotation, subspace identification with 20 delays has less than half the error of {what} with the "
+        "delays that are best for it in hindsight (ratio)",
+        metric("n4sid_error")("driven-noise") / metric(f"{control}_error")("driven-noise") <= HALF)
+        for control, what in (("regression", "a regression on delays and the present inputs"),
+            ("autonomous", "DSA, without inputs,"))),
+    input_dsa("driven-systems",
+        "InputDSA clusters two dynamics, each with two ways of input, by recordings of two of twenty coordinates "
+        "(silhouette of the four systems; structure is called reasonable from 0.5 on)",
+        metric("n4sid_joint")("driven") >= REASONABLE),
+    ours("driven-systems-regression",
+        "InputDSA clusters such systems better than with operators fitted by regression (difference of silhouettes)",
+        difference("n4sid_joint", "regression_joint", "driven") >= MATTERS),
+    ours("driven-systems-autonomous",
+        "InputDSA clusters such systems better than DSA does, without inputs (difference of silhouettes)",
+        difference("n4sid_joint", "autonomous_joint", "driven") >= MATTERS),
+    tutorial("driven-state",
+        "By their A, InputDSA clusters the two dynamics better than DSA, by as much as published (difference of "
+        "silhouettes)",
+        difference("n4sid_state", "autonomous_state", "driven") >= 0.05, published="0.95 against 0.90"),
+    tutorial("driven-inputs",
+        "By their B, InputDSA clusters the two ways of input better than with operators fitted by regression "
+        "(difference of silhouettes)",
+        difference("n4sid_inputs", "regression_inputs", "driven") >= MATTERS, published="0.75 against 0.34"),
+    ours("driven-coordinates",
+        "Input-normal coordinates cluster the four systems no worse than the published ones, which depend on what is "
+        "observed (difference of silhouettes)",
+        difference("n4sid_joint", "balanced_joint", "driven") >= -MATTERS),
+    *(ours(f"driven-mixed-{control}",
+        "If recordings differ in what is observed and in how smooth inputs are, InputDSA in input-normal coordinates "
+        f"clusters such systems better than {what} (difference of silhouettes)",
+        difference("n4sid_joint", f"{control}_joint", "driven-mixed") >= MATTERS)
+        for control, what in (("balanced", "in the published ones"), ("whitened", "in whitened ones"),
+            ("autonomous", "DSA does, without inputs"))),
+    *(input_dsa(f"driven-{surrogate}",
+        f"With inputs that are {how}, distances between recordings keep their order (rank correlation)",
+        metric(surrogate)("driven-surrogates") >= 0.8, published="surrogate inputs cost little (no figure)")
+        for surrogate, how in (("filtered", "smoothed"), ("delayed", "one sample late"))),
+    ours("driven-unrelated",
+        "With smoothed inputs, distances between recordings keep their order better than with unrelated ones "
+        "(difference of rank correlations)",
+        metric("filtered")("driven-surrogates") - metric("unrelated")("driven-surrogates") >= MATTERS),
 ]  # fmt: skip

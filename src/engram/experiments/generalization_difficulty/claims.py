@@ -3,10 +3,13 @@
 import itertools
 import math
 
+from engram.analysis import BENCHMARKS, few_shot_task
+from engram.experiments.generalization_difficulty.data_sets import ERROR
 from engram.experiments.generalization_difficulty.dimensions import SHAPES
 from engram.experiments.generalization_difficulty.direct import SIZES
 from engram.experiments.generalization_difficulty.regression import MODES
 from engram.lab import Measure, claims_from, maximum, metric, minimum
+from engram.lab.measure import ResultsOfSeed
 
 
 def lead(arm: str, *keys: str) -> Measure:
@@ -18,6 +21,25 @@ def rise(key: str) -> Measure:
     """The smallest increase of a metric from digits to MNIST to CIFAR-10."""
     measured = metric(key)
     return minimum(measured("mnist") - measured("digits"), measured("cifar10") - measured("mnist"))
+
+
+def further(larger: str, smaller: str) -> Measure:
+    """The difference between the bits of two data sets, in decades."""
+    bits = metric("log10_bits")
+    return bits(larger) - bits(smaller)
+
+
+def bits_of_few_shots(results: ResultsOfSeed) -> float:
+    """The bits of the paper's task on Omniglot, as a decimal logarithm, from dimensions and a margin measured here.
+
+    There are as many sets to learn from as published, although there are fewer characters here: fewer would cost more.
+    """
+    here, sets = results["omniglot"], float(BENCHMARKS["omniglot"].n)
+    task = few_shot_task(here["m_within"], here["m"], here["radius"], here["margin"], n_tasks=sets, error=ERROR)
+    return float(task.difficulty().log10_bits)
+
+
+few_shot_bits = Measure(bits_of_few_shots, ("omniglot",))
 
 
 def of_table(key: str) -> Measure:
@@ -36,6 +58,10 @@ table = claims_from(
     seeds=2,
     sameness="identity",
 )
+# The order is what is published of data sets, so ours must have it by more than a rounding: ten times the bits.
+from_images = claims_from("abstract; dimensions, margins and criterion ours",
+    published="MNIST 1.48e16 < CIFAR-10 3.44e32 < ImageNet < Omniglot 1.79e145")  # fmt: skip
+DECADE = 1.0
 ours = claims_from("ours")
 boopathy = claims_from("ours, after Boopathy et al. 2024")
 networks = claims_from(
@@ -87,6 +113,15 @@ claims = [
         "Bits computed from measured dimensions rise from digits to MNIST to CIFAR-10 at one target error (step of "
         "log10)",
         rise("log10_bits") >= 0.3),
+    from_images("mnist-before-cifar10", "MNIST needs fewer bits than CIFAR-10 by quantities measured from their "
+        "images, at one target error (laptop: the 10,000 test images and the JPEG copy; log10)",
+        further("cifar10", "mnist") >= DECADE),
+    from_images("cifar10-before-omniglot", "CIFAR-10 needs fewer bits than telling 20 characters of an Omniglot "
+        "alphabet from one example each, by quantities measured here (laptop: JPEG copy, eight alphabets; log10)",
+        few_shot_bits - metric("log10_bits")("cifar10") >= DECADE),
+    ours("mnist-before-as-many-grey-images", "MNIST needs fewer bits than as many images of CIFAR-10 that are cut to "
+        "its size and have no colour, at one target error (log10)",
+        further("cifar10-as-mnist", "mnist") >= DECADE),
     ours("noise-adds-dimensions", "Noise in three observations raises the measured dimension",
         lead("cartpole", "m_noisy_3", "m_clean_3") >= 1.0, source="abstract: partially observed is harder"),
     ours("each-noisy-observation-adds",

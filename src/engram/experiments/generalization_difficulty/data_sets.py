@@ -12,9 +12,10 @@ from engram.analysis.difficulty.nearest_neighbours import distinct
 from engram.lab import Run, setting, settings
 from engram.tasks.data import load
 
-Name = Literal["digits", "mnist", "omniglot", "cifar10"]
+Name = Literal["digits", "mnist", "omniglot", "cifar10", "cifar10-as-mnist"]
 DATA: tuple[Name, ...] = get_args(Name)
 NEIGHBOURS = (3, 5, 10, 20)
+AS_MNIST = 10_000, slice(2, 30)  # images, and the rows and columns that are cut out: as many as MNIST has
 ERROR = 0.01  # the common target error for comparing measured tasks
 
 
@@ -23,7 +24,8 @@ class DataSet:
     """The settings of a data set and the part of it that is used.
 
     The published data sets are MNIST's training images, uncompressed CIFAR-10 and all of Omniglot; otherwise a trial
-    uses smaller versions of them. If a data set has fewer pairs with different labels than requested, all are used.
+    uses smaller versions of them. If a data set has fewer pairs with different labels than requested, all are used. A
+    control has as many images of CIFAR-10 as MNIST has test images, cut to 28 x 28 pixels and without colour.
     """
 
     whole: bool = setting(False, "whether to use the data sets as published")
@@ -50,9 +52,13 @@ def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
         labels = np.repeat(np.arange(len(characters.names)), characters.images.shape[1])
         alphabets = [name.split("/")[0] for name in characters.names]
     else:
-        name = "cifar10-jpeg" if config.name == "cifar10" and not config.whole else config.name
+        is_cifar = config.name.startswith("cifar10")
+        name = ("cifar10" if config.whole else "cifar10-jpeg") if is_cifar else config.name
         # Every copy of MNIST has the test images.
         images, labels = load(name, split="test" if config.name == "mnist" and not config.whole else "train")
+        if config.name == "cifar10-as-mnist":
+            count, cut = AS_MNIST
+            images, labels = images[:count, cut, cut].mean(3, dtype=np.float32), labels[:count]
         images = np.divide(images, 255, dtype=np.float32)
     return images.reshape(len(images), -1).astype(np.float32, copy=False), labels.astype(np.int64), alphabets
 

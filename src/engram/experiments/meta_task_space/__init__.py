@@ -27,7 +27,7 @@ agents = {
     "bayes-two-step-wang2018": {"task": "two-step-wang2018", "agent": "bayes"},
 }
 studies = {
-    "anchors": Study(measure_anchors, {"anchors": {}}),
+    "anchors": Study(measure_anchors, {"anchors": {}, "extensions": {"tasks": "extensions"}}),
     "generator": Study(measure_generator, {"generator": {}}),
     "one_task": Study(on_one_task, agents),
     "many_tasks": Study(on_many_tasks, {"lstm-many": {}}),
@@ -75,6 +75,13 @@ claims = [
     space("expressivity", "The returns of chance and of the oracle in named tasks agree with closed forms: in every "
         "seed, all deviations together are compatible with chance (p, by chi-squared)",
         metric("exact_p")("anchors") >= 1e-3,
+        sameness="identity"),
+    space("extensions", "The returns of chance and of the oracle in find-the-spot and key-door, set up in the space, "
+        "agree with those computed from distances and random walks: in every seed, all deviations together are "
+        "compatible with chance (p, by chi-squared)",
+        metric("exact_p")("extensions") >= 1e-3,
+        source="abstract; tasks, random walks and measurements ours",
+        published="simple extensions hold find-the-spot and key-door (no figure)",
         sameness="identity"),
     generator("acceptance", "The generator with its published errors accepts the same share of its draws as the "
         "published one",
@@ -153,7 +160,8 @@ experiment = Experiment(
     figure=figure,
     headline="reward",
     answer="""The space is implemented correctly: in named tasks the returns of chance and of the oracle agree with
-    closed forms [expressivity: holds], and the generator accepts 22 % of its draws, as the published one does
+    closed forms [expressivity: holds], those in find-the-spot and key-door with random walks and distances
+    [extensions: holds], and the generator accepts 22 % of its draws, as the published one does
     [acceptance: holds]. Only 40 % of the tasks that it accepts require learning [few-worth-learning: holds]. A trained
     LSTM has less regret than UCB1, which does not know that the two arms depend on each other [bandit-learnt: holds],
     and in the median hardly more than a greedy player that knows it [bandit-as-greedy: holds]; it is nearly optimal in

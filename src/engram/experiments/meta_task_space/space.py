@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import chi2
 
-from engram.experiments.meta_task_space.known_returns import exact_returns
+from engram.experiments.meta_task_space.known_returns import exact_returns, returns_of_extensions
 from engram.lab import Run, setting, settings
 from engram.tasks.meta import diagnose, digest, named, reference_criteria, sample
 from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
@@ -18,6 +18,9 @@ from engram.tasks.meta.diagnose import COSMETIC, DEGENERACIES
 class Anchors:
     """The settings for measuring known returns of named tasks."""
 
+    tasks: Literal["literature", "extensions"] = setting(
+        "literature", "which named tasks: those of the literature, or the paper's extensions on grids"
+    )
     lifetimes: int = setting(10_000, "lifetimes over which a return is measured", ge=8)
 
 
@@ -31,7 +34,7 @@ class Generator:
 
 def measure_anchors(config: Anchors, run: Run) -> dict[str, Any]:
     """Measure known returns; the result is whether all deviations together are compatible with chance."""
-    returns = exact_returns()
+    returns = exact_returns() if config.tasks == "literature" else returns_of_extensions()
     measured, off = np.zeros((len(returns), 2)), np.zeros(len(returns))
     seed = int(run.rng.integers(2**31))
     for i in run.steps(len(returns), measured=measured, off=off):

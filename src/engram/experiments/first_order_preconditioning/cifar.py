@@ -1,0 +1,76 @@
+"""Classification of CIFAR-10 by a convolutional network, each optimiser at its best of several learning rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engram.experiments.choosing import judged
+from engram.experiments.first_order_preconditioning.training import Classifier, Training
+from engram.experiments.small_images import Images, read_images
+from engram.lab import Run, setting, settings
+from engram.nn.initial import uniform
+
+CLASSES = 10
+
+
+@settings
+class Cifar(Classifier):
+    """The settings of a network of some convolutions and a linear layer."""
+
+    images: Images = setting("cifar10-jpeg", "CIFAR-10, its JPEG-encoded copy, or enlarged digits")
+    train_images: int = setting(14_000, "training images", ge=10, le=50_000)
+    validation_images: int = setting(2000, "further images of the training set, which choose the learning rate", ge=10)
+    test_images: int = setting(5000, "test images", ge=10, le=10_000)
+    channels: tuple[int, ...] = setting((24, 48), "channels of the convolutions, which halve the side of the images")
+    steps: int = setting(400, "steps of the optimiser", ge=1)
+
+
+def data(config: Cifar) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Images and classes for training, for validation and for testing, equally scaled in each colour."""
+    images, labels = read_images(config.images, "train", config.train_images + config.validation_images)
+    unseen, unseen_labels = read_images(config.images, "test", config.test_images)
+    fitted = images[: config.train_images]
+    mean, spread = fitted.mean((0, 2, 3), keepdims=True), fitted.std((0, 2, 3), keepdims=True)
+    x, y = torch.from_numpy((images - mean) / spread), torch.from_numpy(labels.astype("int64"))
+    tested = torch.from_numpy((unseen - mean) / spread), torch.from_numpy(unseen_labels.astype("int64"))
+    return (x[: len(fitted)], y[: len(fitted)]), (x[len(fitted) :], y[len(fitted) :]), tested
+
+
+def build(colors: int, channels: tuple[int, ...], generator: torch.Generator, first_stride: int = 2) -> nn.Sequential:
+    """The network for images of 32 x 32 pixels, with weights and biases uniform within 1 / sqrt(fan-in).
+
+    Args:
+        colors: Channels of the images.
+        channels: Channels of the convolutions; each halves the side of the images.
+        generator: Source of the initial values.
+        first_stride: Stride of the first convolution; at 1 it leaves the side as it is.
+    """
+    layers: list[nn.Module] = []
+    side, inputs = 32, colors
+    for number, outputs in enumerate(channels):
+        stride = 2 if number else first_stride
+        layers += [uniform(nn.Conv2d, inputs, outputs, 3, stride=stride, padding=1, generator=generator), nn.ReLU()]
+        side, inputs = side // stride, outputs
+    return nn.Sequential(*layers, nn.Flatten(), uniform(nn.Linear, inputs * side**2, CLASSES, generator=generator))
+
+
+def trial(config: Cifar, run: Run) -> dict[str, Any]:
+    """Train networks at several rates; the results are the loss and accuracy on test images at the validated one."""
+    fitted, validated, unseen = ((x.to(run.device), y.to(run.device)) for x, y in data(config))
+    initial_state = run.generator.get_state()  # all rates begin with the same network and see the same batches
+
+    def train(lr: float) -> tuple[float, list[float]]:
+        run.generator.set_state(initial_state)
+        net = build(fitted[0].shape[1], config.channels, run.generator)
+        training = Training(net, config, lr, fitted, run)
+        for number in range(config.steps):
+            training.step(number)
+        return -training.judged(*validated)[0], list(training.judged(*unseen))
+
+    lr, results = judged(run, "learning_rate", config.rates, train)
+    loss, accuracy = results[lr].tolist()
+    run.log(config.steps, unseen_loss=loss, accuracy=accuracy)
+    return {"unseen_loss": loss, "accuracy": accuracy, "rate": lr}

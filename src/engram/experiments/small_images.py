@@ -1,0 +1,39 @@
+"""Small images that several experiments classify: CIFAR-10, its JPEG-encoded copy, or enlarged digits."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from sklearn.datasets import load_digits
+
+from engram.tasks.data import load
+
+Images = Literal["digits", "cifar10-jpeg", "cifar10"]
+Split = Literal["train", "test"]
+
+
+def read_images(name: Images, split: Split, count: int) -> tuple[Float[np.ndarray, "n c 32 32"], np.ndarray]:
+    """The first images of a data set with values from 0 to 1, and their labels.
+
+    Args:
+        name: The data set; digits, which need no download, are enlarged four times, and tested on the last ones.
+        split: The part of it.
+        count: Number of images.
+    """
+    if name == "digits":
+        images, labels = load_digits(return_X_y=True)
+        images = np.kron(images.reshape(-1, 1, 8, 8) / 16, np.ones((4, 4)))
+        part = slice(count) if split == "train" else slice(-count, None)
+        return images[part].astype(np.float32), labels[part]
+    images, labels = _decoded(name, split)
+    return np.moveaxis(images[:count], 3, 1).astype(np.float32) / 255, labels[:count]
+
+
+@cache
+def _decoded(name: str, split: Split) -> tuple[Shaped[np.ndarray, "n 32 32 3"], np.ndarray]:
+    """The images of a part, decoded once in a process, since this takes longer than to read them."""
+    images, labels = load(name, split=split)
+    return images, labels
