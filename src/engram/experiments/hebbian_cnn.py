@@ -24,8 +24,9 @@ from sklearn.linear_model import RidgeClassifier
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram.experiments.receptive_fields import explained_by_one, feature_size
 from engram.experiments.small_images import Images, Split, read_images
-from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, metric, minimum, setting, settings
+from engram.lab import Experiment, Measure, Preset, Results, Run, Study, claims_from, metric, minimum, setting, settings
 from engram.lab.figures import colors
 from engram.rules import (
     HebbianConv2d,
@@ -48,6 +49,9 @@ class Config:
 
     images: Images = setting(
         "cifar10-jpeg", "CIFAR-10, its JPEG-encoded copy, or enlarged digits, which need no download"
+    )
+    measured: Literal["readouts", "fields"] = setting(
+        "readouts", "what is measured after training: the accuracy of readouts, or receptive fields"
     )
     activation: Literal["triangle", "wta"] = setting(
         "triangle", "input of the next layer: activity above the mean, or winners only"
@@ -76,6 +80,12 @@ arms: dict[str, dict[str, Any]] = {
     "pruned-no-homeostasis": {"threshold_rate": 0.0},
     "raw": {"whitened": False},
     "raw-no-homeostasis": {"whitened": False, "threshold_rate": 0.0},
+}
+# The receptive fields of a plain stack, whose upper layers the paper describes; for initial ones few images are enough.
+fields: dict[str, Any] = {**arms["plain"], "measured": "fields"}
+arms |= {
+    "fields": fields,
+    "fields-untrained": {**fields, "learning": False, "train_images": 100, "epochs": 1, "whitened": False},
 }
 presets = {
     "smoke": Preset(
@@ -133,13 +143,24 @@ def build(config: Config, channels: int, generator: torch.Generator) -> nn.Seque
     return nn.Sequential(*layers)
 
 
-def trial(config: Config, run: Run) -> dict[str, Any]:
-    """Train the layers; the results are the test accuracy of a readout from each, and how often filters won."""
-    (train, labels), (test, test_labels) = read(config, "train"), read(config, "test")
-    if config.whitened:  # once is enough: fitted with mirror images, whitening commutes with mirroring
-        whitening = ZCAWhitening(mirror=True).fit(train)
-        train, test = whitening.transform(train), whitening.transform(test)
-    images, unseen = (torch.from_numpy(part).to(run.device) for part in (train, test))
+def whitened(config: Config, train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """Training images and others as the network sees them."""
+    if not config.whitened:
+        return [train, *others]
+    whitening = ZCAWhitening(mirror=True).fit(train)  # once is enough: with mirror images, it commutes with mirroring
+    return [whitening.transform(part) for part in (train, *others)]
+
+
+def trained(
+    config: Config, images: Float[Tensor, "n c h w"], run: Run
+) -> tuple[nn.Sequential, Float[np.ndarray, " units"]]:
+    """Trained layers, and how often their filters won in the last batches, as multiples of the target.
+
+    Args:
+        config: The settings.
+        images: The training images.
+        run: The run.
+    """
     net = build(config, images.shape[1], run.generator).to(run.device)
     layers: list[Any] = list(net)
     batches = len(images) // config.batch_size
@@ -157,20 +178,43 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         spread = {f"unequal_{n + 1}": rates[step % len(rates), units[n] : units[n + 1]].std() for n in range(LAYERS)}
         run.log(step + 1, every=max(1, total // 100), **spread)
     run.keep(net=net.eval())
+    return net, rates.mean(0)
+
+
+def trial(config: Config, run: Run) -> dict[str, Any]:
+    """Train the layers; the results are the test accuracy of a readout from each, and how often filters won.
+
+    If receptive fields are measured instead, the results are their size and simplicity.
+    """
+    (train, labels), (test, test_labels) = read(config, "train"), read(config, "test")
+    images, unseen = (torch.from_numpy(part).to(run.device) for part in whitened(config, train, test))
+    net, mean = trained(config, images, run)
+    if config.measured == "fields":
+        return of_fields(net)
+    layers: list[Any] = list(net)
+    units = np.cumsum([0, *(len(layer.weight) for layer in layers)])
     features = [[part.cpu().numpy() for part in features_of(net, part)] for part in (images, unseen)]
     result: dict[str, Any] = {}
     for number, (train_features, test_features) in enumerate(zip(*features, strict=True), 1):
         result[f"accuracy_{number}"] = float(
             RidgeClassifier(alpha=1.0).fit(train_features, labels).score(test_features, test_labels)
         )
-    run.log(total, accuracy=result[f"accuracy_{LAYERS}"])
-    mean = rates.mean(0)
+    run.log(config.epochs * (len(images) // config.batch_size), accuracy=result[f"accuracy_{LAYERS}"])
     for number in range(LAYERS):
         result[f"imbalance_{number + 1}"] = float(np.abs(mean[units[number] : units[number + 1]] - 1).max())
     result["starved"] = float((mean[: units[1]] < 0.1).mean())
     result["foreign_gradient"] = foreign_gradient(net, images[: config.batch_size])
     if config.pruned == (config.activation == "triangle") and config.learning and config.threshold_rate:
-        result["shown"] = {"filters": [picture(fields) for fields in receptive_fields(net)]}
+        result["shown"] = {"filters": [picture(fields) for fields in receptive_fields(net, SHOWN)]}
+    return result
+
+
+def of_fields(net: nn.Sequential) -> dict[str, float]:
+    """The size and simplicity of the receptive fields of each layer, as medians over its filters."""
+    result = {}
+    for number, fields in enumerate(receptive_fields(net), 1):
+        result[f"size_{number}"] = float(np.median(feature_size(fields.numpy())))
+        result[f"simple_{number}"] = float(np.median(explained_by_one(fields.numpy())))
     return result
 
 
@@ -195,11 +239,11 @@ def foreign_gradient(net: nn.Sequential, images: Tensor) -> float:
     return largest_gradient
 
 
-def receptive_fields(net: nn.Sequential) -> list[Float[Tensor, "n c side side"]]:
-    """The receptive fields of the first filters of each layer in the input, as sums of the filters below."""
+def receptive_fields(net: nn.Sequential, count: int | None = None) -> list[Float[Tensor, "n c side side"]]:
+    """The receptive fields of the first filters of each layer, or of all, in the input: sums of the filters below."""
     composed, layers = [], list(net.cpu().parameters())
     for number, weight in enumerate(layers):
-        fields = weight[:SHOWN].detach()
+        fields = weight[:count].detach()
         for below in reversed(layers[:number]):
             wide = fields.repeat_interleave(2, 2).repeat_interleave(2, 3)  # a pooled position covers four positions
             fields = functional.conv_transpose2d(wide, below)
@@ -221,6 +265,18 @@ def picture(fields: Float[Tensor, "n c side side"]) -> str:
 
 bottom, middle, top = (metric(f"accuracy_{layer}") for layer in (1, 2, 3))
 starved = metric("starved")
+
+
+def large(arm: str, layer: int) -> Measure:
+    """The scale of the receptive fields of a layer, in pixels."""
+    return metric(f"size_{layer}")(arm)
+
+
+def simple(arm: str, layer: int) -> Measure:
+    """The share of a receptive field of a layer that the best Gabor function or blob explains."""
+    return metric(f"simple_{layer}")(arm)
+
+
 claim = claims_from("Miconi (2021), abstract; criterion ours")
 improves = claims_from("Miconi (2021), abstract; criterion ours", published="a large improvement (no figure read)")
 rises = claims_from(
@@ -228,6 +284,10 @@ rises = claims_from(
 )
 balances = claims_from("author code; criterion ours", seeds=6)  # with fewer, a median has no interval
 ours = claims_from("ours")
+features = claims_from(
+    "Miconi (2021), abstract; measure and criterion ours",
+    published="higher layers learn large, simple features, Gabor filters and blobs (no figure read)",
+)
 claims = [
     claim("plain-depth-harms",
         "If the next layer sees only winners, a readout from layer 3 is less accurate than one from layer 1",
@@ -265,6 +325,16 @@ claims = [
     ours("whitened-filters-starve", "On whitened images many more filters of layer 1 win less than a tenth of their "
         "share without thresholds than with them",
         starved("pruned-no-homeostasis") - starved("pruned") >= 0.2),
+    # Windows widen with the layer, and so does the scale of untrained fields: only these are a control.
+    features("upper-features-are-large", "In a plain stack the features of layer 3 are larger than without training "
+        "(scale of receptive fields, ratio)",
+        large("fields", 3) / large("fields-untrained", 3) >= 1.1),
+    features("upper-features-are-simple", "In a plain stack one Gabor function or blob explains more of a receptive "
+        "field of layer 3 than without training (share, difference)",
+        simple("fields", 3) - simple("fields-untrained", 3) >= 0.1),
+    ours("one-function-explains-most", "In a plain stack one Gabor function or blob explains most of a receptive field "
+        "of layer 3 (median over filters)",
+        simple("fields", 3) >= 0.5),
     claim("local", "No layer's loss has a gradient with respect to the filters of another",
         metric("foreign_gradient")("pruned") <= 0.0, published="no gradient passes between layers",
         sameness="identity"),
@@ -282,7 +352,7 @@ def figure(results: Results) -> go.Figure:
     specs: list[Any] = [[{"colspan": LAYERS}, *[None] * (LAYERS - 1)], *[[{}] * LAYERS for _ in shown_arms]]
     plot = make_subplots(1 + len(shown_arms), LAYERS, specs=specs, subplot_titles=["", *heads], vertical_spacing=0.07)
     layers = [f"layer {number}" for number in range(1, LAYERS + 1)]
-    for arm, color in colors(results.arms).items():
+    for arm, color in colors([arm for arm in results.arms if arms[arm].get("measured") != "fields"]).items():
         accuracies = np.array([results.values(arm, f"accuracy_{number}") for number in range(1, LAYERS + 1)]).T
         line = {"legendgroup": arm, "line_color": color, "row": 1, "col": 1}
         for accuracy in accuracies:
