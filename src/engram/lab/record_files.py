@@ -27,6 +27,7 @@ from engram.lab.last_run import COLUMNS, configs_of, results_from
 from engram.lab.metrics import windows
 from engram.lab.results import NOT_FINITE, SHOWN, Results, TrialResult, in_words
 from engram.storage.files import CorruptFileError, finite_or_none, read_bytes, read_json, write_atomic
+from engram.verdicts import Verdict
 
 CURVE_POINTS = 50
 DIGITS = 6  # of the numbers in curves, lists and choices
@@ -51,7 +52,7 @@ class ClaimRecord(TypedDict):
     """A claim as it was judged when the record was written."""
 
     criterion: str
-    verdict: str
+    verdict: Verdict
     ours: float | None
     low: float | None
     high: float | None

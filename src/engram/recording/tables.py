@@ -125,7 +125,7 @@ def evidence() -> dict[str, Evidence]:
     Raises:
         ValueError: A headline cites a claim that does not exist.
     """
-    found: dict[str, Evidence] = {}
+    cited: dict[str, Evidence] = {}
     short = json.loads(VERDICTS.read_text(encoding="utf-8"))["short"]
     for claim in dict.fromkeys(claim for paper in papers() for headline in paper.headlines for claim in headline.cited):
         name, _, claim_id = claim.partition("/")
@@ -141,8 +141,8 @@ def evidence() -> dict[str, Evidence]:
             for preset, of in ((preset, records(name)[preset]["claims"][claim_id]) for preset in recorded(name))
             if of["verdict"] != "not testable here"
         }
-        found[claim] = Evidence(claims[claim_id].statement, str(claims[claim_id].criterion), judged)
-    return found
+        cited[claim] = Evidence(claims[claim_id].statement, str(claims[claim_id].criterion), judged)
+    return cited
 
 
 def readme_block() -> str:
