@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_iris
+from torch import nn
 
 from engram.rules import KolenPollack, RuleClassifier, output_loss
 from engram.rules.temporal import EProp
@@ -50,3 +51,26 @@ def test_predictions_and_losses_are_those_of_the_rule():
     assert classifier.loss_curve_ == pytest.approx([output_loss(output, torch.tensor(y)).item()] * 2)
     np.testing.assert_allclose(classifier.predict_proba(X), output.softmax(1).numpy())
     assert [type(part).__name__ for part in classifier.network_] == ["Linear", "Tanh", "Linear", "Tanh", "Linear"]
+
+
+def test_a_network_of_ones_own_is_trained_and_left_as_it_was():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.inner, self.head = nn.Linear(2, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            hidden = self.first(x).tanh()
+            return self.head(hidden + self.inner(hidden).tanh())
+
+    torch.manual_seed(0)
+    network, X = Residual(), np.random.default_rng(0).normal(size=(200, 2))
+    before = [parameter.clone() for parameter in network.parameters()]
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)  # no straight line divides them
+    classifier = RuleClassifier("fa", network=network, learning_rate=0.1, epochs=60, random_state=0).fit(X, y)
+    assert classifier.score(X, y) > 0.9
+    assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+    with pytest.raises(ValueError, match=r"network gives \(1, 2\) for one sample: expected \(1, 3\)"):
+        RuleClassifier("fa", network=network).fit(X, np.arange(200) % 3)
+    with pytest.raises(TypeError, match="network"):
+        RuleClassifier("fa", network="residual").fit(X, y)

@@ -1,4 +1,4 @@
-"""A scikit-learn classifier: a network with hidden layers, trained by any learning rule."""
+"""A scikit-learn classifier: a network with hidden layers, or one of one's own, trained by any learning rule."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         rule: A name in ``registry.names("learning_rules")``, or a rule.
+        network: A network of one's own, from samples to an output for each class; a copy of it is trained, from the
+            weights that it has. None: a network of linear layers, as ``hidden`` and ``activation`` say.
         hidden: Number of units of each hidden layer.
         activation: ``"tanh"``, ``"sigmoid"`` (which ``"reinforce"`` requires) or ``"relu"``.
         learning_rate: Learning rate of gradient descent, above 0.
@@ -45,7 +47,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_: The classes.
         loss_curve_: Mean loss of each epoch.
         n_features_in_: Number of features.
-        network_: The network, an ``nn.Sequential``.
+        network_: The trained network.
         rule_: The rule in use.
         state_: The rule's state after the last step.
 
@@ -63,6 +65,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rule: Annotated[Any, str | LearningRule[Any]] = "backprop",
         hidden: Annotated[Any, tuple[int, ...]] = (32, 16),
         *,
+        network: Annotated[Any, nn.Module | None] = None,
         activation: Annotated[Any, str] = "tanh",
         learning_rate: Annotated[Any, float] = 0.03,
         momentum: Annotated[Any, float] = 0.9,
@@ -73,6 +76,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.rule = rule
         self.hidden = hidden
+        self.network = network
         self.activation = activation
         self.learning_rate = learning_rate
         self.momentum = momentum
@@ -102,7 +106,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
         weight_generator, rule_generator, order_generator = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         x, classes = torch.tensor(samples), torch.tensor(numbers, dtype=torch.int64)
-        network = fitted._network(len(known), x.dtype, weight_generator)
+        network = fitted._own_network(x[:1], len(known)) or fitted._network(len(known), x.dtype, weight_generator)
         state = rule.init(network, rule_generator)
         rate = checks.number("learning_rate", self.learning_rate, above=0)
         momentum = checks.number("momentum", self.momentum, minimum=0, below=1)
@@ -146,6 +150,16 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _checked_rule(self) -> LearningRule[Any]:
         rule = registry.get("learning_rules", self.rule)() if isinstance(self.rule, str) else self.rule
         return checks.instance("rule", rule, LearningRule)  # type: ignore[type-abstract]
+
+    def _own_network(self, sample: torch.Tensor, outputs: int) -> nn.Module | None:
+        if self.network is None:
+            return None
+        network: nn.Module = copy.deepcopy(checks.instance("network", self.network, nn.Module)).to(sample.dtype)
+        with torch.no_grad():
+            shape = tuple(copy.deepcopy(network).eval()(sample).shape)
+        if shape != (1, outputs):
+            raise ValueError(f"network gives {shape} for one sample: expected {(1, outputs)}, an output for each class")
+        return network
 
     def _network(self, outputs: int, dtype: torch.dtype, generator: torch.Generator) -> nn.Sequential:
         activation = ACTIVATIONS[checks.choice("activation", self.activation, ACTIVATIONS)]
