@@ -23,6 +23,7 @@ import sys
 import types
 import typing
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import gymnasium
@@ -35,6 +36,7 @@ from sklearn.exceptions import NotFittedError
 from engram.agents import PPO, RND, ActorCritic, CuriousActorCritic, HashCounts
 from engram.analysis import DSA, HankelDMD, fit_driven
 from engram.analysis.verify import AffineReLU, Argmax, Box
+from engram.analysis.verify.query import Query, QueryCase, Row
 from engram.continual import TaskData
 from engram.continual.anml import GatedNet
 from engram.generative.design import LookupTable, measurements
@@ -97,6 +99,11 @@ PACKAGES = (
 SECONDS, WAITING, MEGABYTES = 20, 600, 6000
 SAMPLE = 150
 SAMPLES = np.random.default_rng(0).random((12, 3))
+QUERY = Query(
+    3,
+    3,
+    (QueryCase((-Fraction(1),) * 3, (Fraction(1),) * 3, (), ((Row(((0, Fraction(1)),), Fraction(-9), False, 1),),)),),
+)
 NET = AffineReLU((np.ones((4, 3)), np.ones((3, 4))), (np.zeros(4), np.zeros(3)))
 TABLE, VARIABLES = np.full((3, 3, 3), 1 / 3), {"state_vars": (StateVar((1, 2)),) * 4, "prob_vars": (ProbVar(),)}
 TASK = MetaTask(TABLE, (RewardRule(old=StateRef(0), p=ProbRef(0)),), **VARIABLES, stim=Stim(3), horizon=9)
@@ -226,6 +233,10 @@ MADE = {
     "VectorActor.agent": lambda: CuriousActorCritic((3,), 3, hidden=8, memory=None),
     "TrainedAgent.network": lambda: ActorCritic(PlasticRNN(3, 3), 3),
     "AccuracyMatrix.accuracies": lambda: np.full((3, 3), 0.5),
+    "query": lambda: QUERY, "Query.inputs": lambda: 3, "Query.outputs": lambda: 3, "Query.cases": lambda: QUERY.cases,
+    "QueryCase.low": lambda: QUERY.cases[0].low, "QueryCase.high": lambda: QUERY.cases[0].high,
+    "QueryCase.rows": lambda: (), "QueryCase.violations": lambda: QUERY.cases[0].violations,
+    "QueryCase.safe.outputs": lambda: 3, "certificates": lambda: [None],
     "AffineReLU.weights": lambda: NET.weights, "AffineReLU.biases": lambda: NET.biases,
     "Region.pattern": lambda: (np.ones(4, np.int8),),
     "GatedNet.body": lambda: torch.nn.Linear(3, 3), "GatedNet.head": lambda: torch.nn.Linear(3, 3),
@@ -523,7 +534,8 @@ def public_methods(cls):
         if base.__module__.startswith("engram.")
         for name, value in vars(base).items()
     }
-    names = [name for name, value in own.items() if inspect.isfunction(value) and not name.startswith("_")]
+    own = {name: value for name, value in own.items() if inspect.isfunction(value)}
+    names = [name for name in own if not name.startswith("_") and getattr(cls, name).__name__ == name]
     return [name for name in names if len(inspect.signature(own[name]).parameters) > 1]
 
 

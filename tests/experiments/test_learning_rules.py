@@ -16,8 +16,8 @@ CONFIGS = {name: arm.config for name, arm in experiment.arms("laptop").items()}
 def test_every_rule_that_fits_is_an_arm():
     for name in registry.names("learning_rules"):
         assert (name in CONFIGS) == (f"{name}-wide" in CONFIGS) == learning_rules.fits(name, "narrow")
-    assert not {"eprop", "rtrl", "rtrl-in-time", "fa-in-time", "ep"} & set(CONFIGS)
-    assert {"ep-clipped", "fa-thin", "fa-deep", "last-layer-deep"} <= set(CONFIGS)
+    assert not {"eprop", "rtrl", "rtrl-in-time", "dfa-in-time", "ep"} & set(CONFIGS)
+    assert {"ep-clipped", "fa-in-time", "fa-thin", "fa-deep", "last-layer-deep"} <= set(CONFIGS)
 
 
 def test_a_rule_that_is_not_registered_is_refused():

@@ -339,7 +339,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="error",
-    answer="""Yes, with care. From activity with noise the coefficients of Oja's rule are found among 27 terms, the
+    answer="""Yes, with care: from activity with noise the coefficients of Oja's rule are found among 27 terms, the
     residual is the noise [true-family: holds], and errors grow in proportion to the noise [noise: holds]. From the
     choices of twenty flies the coefficient of reward is known within a fifth [reward: holds], and forgetting of all
     odours is told from forgetting of the accepted one by what it predicts for other flies [form-of-forgetting:
@@ -347,7 +347,7 @@ experiment = Experiment(
     a rule: with small inputs activity of new sessions is predicted [yet-it-predicts: holds] while coefficients are
     wrong by many times their size [prediction-is-no-evidence: holds], and a family without the weight explains nine
     tenths of the activity [wrong-family-looks-good: holds], though its residual is many times the noise
-    [wrong-family: holds]. So look at what is identifiable and at the residual first. Shuffled steps are not
+    [wrong-family: holds]. So look at what is identifiable and at the residual first; shuffled steps are not
     explained [shuffled-steps: holds]. Ten seeds do not decide yet how few sessions or flies are enough
     [quarter-of-the-sessions: is open, one-fly-selected: is open].""",
 )

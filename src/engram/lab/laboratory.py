@@ -97,7 +97,7 @@ def run(
     Examples:
         >>> results = run("pattern-completion", preset="smoke", seeds=1, arms=["plastic"], jobs=1, progress=False)
         >>> results.claims()[0].verdict, results.claims()[0].why
-        ('not testable here', 'needs preset laptop or paper')
+        ('not testable here', 'needs preset laptop')
     """
     console = Console(stderr=True, quiet=not progress)
     if at_most is not None:

@@ -157,6 +157,8 @@ class TaylorRule(PlasticityRule):
             ValueError: A term contains m, and there is no signal.
         """
         checks.instance("post", post, Tensor)
+        if modulator is not None:
+            checks.instance("modulator", modulator, Tensor)
         if self.recursion != "linear":
             raise TypeError(f"{self} has terms that are not linear in x or w, so it has no coefficients")
         if self.modulated and modulator is None:

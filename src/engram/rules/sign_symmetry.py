@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.rules.chain import Chain, new_key
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
-from engram.rules.network import network_of
+from engram.rules.network import AnyNetwork, network_of
 from engram.state import check_state, register_states
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engram import checks
 from engram.analysis.verify.network import Array
 from engram.analysis.verify.specification import AllOf, AnyOf, Box, LinearProperty, Polytope, Property
 
@@ -75,6 +76,7 @@ class QueryCase:
         Args:
             outputs: The number of outputs.
         """
+        checks.size("outputs", outputs)
         clauses: list[Property] = []
         for violation in self.violations:
             rows = [(*row.rounded(outputs), row.strict) for row in violation]
@@ -83,11 +85,13 @@ class QueryCase:
 
     def contains(self, x: Sequence[Fraction]) -> bool:
         """Whether an input is in the set."""
+        checks.arguments()
         inside = all(low <= v <= high for low, v, high in zip(self.low, x, self.high, strict=True))
         return inside and all(row.holds(x) for row in self.rows)
 
     def violated(self, y: Sequence[Fraction]) -> bool:
         """Whether outputs are in one of the polytopes."""
+        checks.arguments()
         return any(all(row.holds(y) for row in violation) for violation in self.violations)
 
 
@@ -104,6 +108,7 @@ class Query:
 
     def contains(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> bool:
         """Whether an input with these outputs answers the question with yes."""
+        checks.arguments()
         return any(case.contains(x) and case.violated(y) for case in self.cases)
 
 
