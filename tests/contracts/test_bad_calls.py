@@ -236,6 +236,8 @@ MADE = {
     "query": lambda: QUERY, "Query.inputs": lambda: 3, "Query.outputs": lambda: 3, "Query.cases": lambda: QUERY.cases,
     "QueryCase.low": lambda: QUERY.cases[0].low, "QueryCase.high": lambda: QUERY.cases[0].high,
     "QueryCase.rows": lambda: (), "QueryCase.violations": lambda: QUERY.cases[0].violations,
+    "QueryCase.contains.x": lambda: [Fraction(0)] * 3, "QueryCase.violated.y": lambda: [Fraction(0)] * 3,
+    "Query.contains.x": lambda: [Fraction(0)] * 3, "Query.contains.y": lambda: [Fraction(0)] * 3,
     "QueryCase.safe.outputs": lambda: 3, "certificates": lambda: [None],
     "AffineReLU.weights": lambda: NET.weights, "AffineReLU.biases": lambda: NET.biases,
     "Region.pattern": lambda: (np.ones(4, np.int8),),

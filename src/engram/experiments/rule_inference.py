@@ -349,5 +349,5 @@ experiment = Experiment(
     tenths of the activity [wrong-family-looks-good: holds], though its residual is many times the noise
     [wrong-family: holds]. So look at what is identifiable and at the residual first; shuffled steps are not
     explained [shuffled-steps: holds]. Ten seeds do not decide yet how few sessions or flies are enough
-    [quarter-of-the-sessions: is open, one-fly-selected: is open].""",
+    [quarter-of-the-sessions: is open] [one-fly-selected: is open].""",
 )
