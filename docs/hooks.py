@@ -223,8 +223,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     name = page.file.src_uri
     if "/" not in name and name not in NO_GUIDES:
         page.meta["search"] = {"boost": 10}  # a guide answers before the reference does
-    if name.startswith("papers"):
-        page.meta["search"] = {"boost": 0.1}  # their headings name systems, which other pages explain
+    if name.startswith("papers"):  # their headings name systems, which the pages of experiments and guides explain
+        page.meta["search"] = {"exclude": True}
     if name not in notebooks.GUIDES:
         return markdown
     notebook = notebooks.executed((ROOT / "docs" / name).read_text())
