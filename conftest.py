@@ -25,6 +25,7 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import settings
+from joblib.externals.loky import reusable_executor
 from numba.core.caching import NullCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
@@ -35,6 +36,7 @@ settings.register_profile("soak", deadline=None, max_examples=1000)
 
 jaxtyping.jaxtyped = beartyped.jaxtyped  # which the import hook of jaxtyping puts on every function and class
 _compile = Dispatcher.compile
+_know_toy: set[int] = set()  # pools of workers that were started while the toy could be imported
 LONG = ("test_docs.py", "test_experiments.py", "test_programs.py", "test_processes.py")
 SOURCE, THIRD_PARTY = Path(__file__).parent / "src", Path(__file__).parent / "tests" / "third_party"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -124,7 +126,10 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Register the toy experiment here and in every process that a test starts; return its name."""
     monkeypatch.syspath_prepend(str(THIRD_PARTY))
     monkeypatch.setenv("PYTHONPATH", str(THIRD_PARTY))
+    if (workers := reusable_executor._executor) is not None and id(workers) not in _know_toy:
+        workers.shutdown(wait=True)  # they were started without its path
     yield "toy"
+    _know_toy.add(id(reusable_executor._executor))
     sys.modules.pop("toy_experiments", None)
 
 
