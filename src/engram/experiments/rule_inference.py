@@ -113,7 +113,7 @@ def activity_trial(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     activity, simulated = np.stack(true.activity[held_out]), predictions(inference, x[held_out])
     names = set(inference.coefficients_) & set(OJA)
     errors = {
-        name: inference.coefficients_.get(name, 0.0) - OJA.get(name, 0.0) for name in {*inference.coefficients_, *OJA}
+        name: inference.coefficients_.get(name, 0.0) - OJA.get(name, 0.0) for name in inference.coefficients_ | OJA
     }
     covered = [low <= OJA.get(name, 0.0) <= high for name, (low, high) in inference.intervals_.items()]
     far = [name for name in inference.coefficients_ if abs(errors[name]) > 1]
