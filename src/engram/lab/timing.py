@@ -290,7 +290,10 @@ def _watched(future: Future[None], folder: Path) -> float | None:
         if progress is None and time.monotonic() - started > STARTING:
             return 0.0
         if progress is not None:
-            clock = float(sum(psutil.Process(progress["process"]).cpu_times()[:2]))
+            try:
+                clock = float(sum(psutil.Process(progress["process"]).cpu_times()[:2]))
+            except psutil.NoSuchProcess:  # it has died, of which the pool will hear
+                continue
             spent = Begin(progress["began"], progress["begin_clock"]).spent(clock)
             if spent > SECONDS + COMPILING * progress["compiled"]:
                 return clock

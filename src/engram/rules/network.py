@@ -32,8 +32,6 @@ _REFUSED = {
     nn.Bilinear: "it is not linear in its input",
     OptimizedModule: "it is compiled; expected the module that was compiled",
     torch.jit.ScriptModule: "it is compiled; expected a plain module",
-    NTKLinear: "it scales its weights in the forward pass; expected engram.nn.to_standard(model)",
-    NTKConv2d: "it scales its weights in the forward pass; expected engram.nn.to_standard(model)",
 }
 
 
@@ -72,8 +70,12 @@ class AnyNetwork:
         for path, module in model.named_modules():
             subject = f"model: {rule_name} cannot train layer {path!r}, a {type(module).__name__}"
             for kind, reason in _REFUSED.items():
-                if isinstance(module, kind) and getattr(module, "scale", 0) != 1:
+                if isinstance(module, kind):
                     raise TypeError(f"{subject}: {reason}")
+            if isinstance(module, (NTKLinear, NTKConv2d)) and module.scale != 1:
+                raise TypeError(
+                    f"{subject}: it scales its weights in the forward pass; expected engram.nn.to_standard(model)"
+                )
             is_map = isinstance(module, _MAPS)
             if is_map and "weight" not in module._parameters:
                 raise TypeError(f"{subject}: its weights are computed from other parameters; expected plain weights")
