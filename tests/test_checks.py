@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
 import pickle
+import random
 import re
 import traceback
 from dataclasses import dataclass
@@ -152,3 +154,16 @@ def test_the_number_that_is_not_finite_is_named(number, named, kind):
     with pytest.raises(ValueError, match=re.escape(f"x[1] is {named}: expected finite numbers")):
         checks.finite("x", kind([1.0, number]))
     checks.finite("x", kind([1.0, 1j]))
+
+
+def length(rows: collections.abc.Sequence[int]) -> int:
+    checks.arguments()
+    return len(rows)
+
+
+def test_no_number_is_drawn_from_pythons_global_generator():
+    state = random.getstate()
+    assert length([1, 2, 3]) == 3
+    with pytest.raises(TypeError, match="rows"):
+        length(["a"])
+    assert random.getstate() == state

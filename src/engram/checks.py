@@ -8,6 +8,7 @@ import functools
 import inspect
 import itertools
 import math
+import random
 import re
 import sys
 import textwrap
@@ -55,10 +56,14 @@ def arguments() -> None:
     call = module, function, *map(_kind, values.values())
     if call in _PASSED:
         return
-    with jaxtyped("context"):  # remembers the length of each named axis
-        for name, hint in _hints(module, function).items():
-            if name in values and not is_bearable(values[name], hint, conf=TYPES):
-                raise _refusal(name, values[name], hint)
+    state = random.getstate()  # of an item of a sequence, beartype draws which one to look at
+    try:
+        with jaxtyped("context"):  # remembers the length of each named axis
+            for name, hint in _hints(module, function).items():
+                if name in values and not is_bearable(values[name], hint, conf=TYPES):
+                    raise _refusal(name, values[name], hint)
+    finally:
+        random.setstate(state)
     if len(_PASSED) == MANY:
         _PASSED.clear()
     _PASSED.add(call)

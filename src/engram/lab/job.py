@@ -254,7 +254,8 @@ def _globals() -> dict[str, Any]:
         "the state of NumPy's global generator (np.random)": [
             n.tobytes() if isinstance(n, np.ndarray) else n for n in numbers
         ],
-        "os.environ": dict(os.environ),
+        # Torch sets its own variables when it makes a first optimiser.
+        "os.environ": {name: value for name, value in os.environ.items() if not name.startswith("TORCHINDUCTOR_")},
     }
 
 
