@@ -14,8 +14,10 @@ from engram.rules import (
     DirectFeedbackAlignment,
     FeedbackAlignment,
     KolenPollack,
+    LastLayerOnly,
     SignSymmetry,
     WeightMirror,
+    apply_rule,
     train_step,
 )
 from engram.rules.chain import Chain
@@ -550,3 +552,54 @@ def test_direct_feedback_trains_a_transformer_at_its_blocks():
     unused = {name for name, value in model.state_dict().items() if torch.equal(value, before[name])}
     assert unused == set()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(("kind", "share"), [("sgd", 0.9752565), ("adamw", 0.951206)])
+def test_kolen_pollack_decays_as_the_optimiser_does_in_each_step(kind, share):
+    model, x = made("residual")
+    steps = 100 if kind == "sgd" else 50
+    if kind == "sgd":
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, steps, pct_start=0.1, cycle_momentum=False)
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    rule = KolenPollack(decay="optimizer")
+    state, product = rule.init(model, seeded(1)), 1.0
+    weights = dict(model.named_parameters())
+    before = {name: (weights[name] - B).detach() for name, B in state.items()}
+    for _ in range(steps):
+        product *= 1 - rule.at(optimizer).decay
+        state = train_step(rule, model, optimizer, (x, CLASSES), state).state
+        schedule.step()
+    assert product == pytest.approx(share, rel=2e-3)
+    for name, B in state.items():
+        left = (weights[name] - B).flatten() @ before[name].flatten() / before[name].square().sum()
+        assert left.item() == pytest.approx(product, rel=2e-3 if kind == "sgd" else 1e-4)
+
+
+def test_the_decay_of_kolen_pollack_needs_an_optimiser_that_tells_it():
+    model, x = made("residual")
+    rule = KolenPollack("optimizer")
+    state = rule.init(model, seeded())
+    parameters = list(model.parameters())
+    with pytest.raises(ValueError, match="decay = 'optimizer': expected the step to be taken by train_step"):
+        rule.after_step(model, {}, state)
+    with pytest.raises(ValueError, match="optimizer is a RMSprop: expected"):
+        train_step(rule, model, torch.optim.RMSprop(parameters), (x, CLASSES), state)
+    uneven = [{"params": parameters[:1], "lr": 0.2}, {"params": parameters[1:]}]
+    with pytest.raises(ValueError, match="expected the same share in all its groups"):
+        train_step(rule, model, torch.optim.SGD(uneven, lr=0.1, weight_decay=0.1), (x, CLASSES), state)
+    with pytest.raises((TypeError, ValueError), match="decay"):
+        KolenPollack("none")
+
+
+def test_of_a_sequence_the_last_layer_alone_learns():
+    model, x = made("residual")
+    exact = Backprop().update(copy.deepcopy(model), x, CLASSES, None)
+    update = apply_rule(LastLayerOnly(), model, x, CLASSES, LastLayerOnly().init(model, seeded()))
+    assert update.grads.keys() == {"5.weight", "5.bias"}
+    assert update.info["loss"] == exact.info["loss"]
+    torch.testing.assert_close(update.grads, {name: exact.grads[name] for name in update.grads})
+    with pytest.raises(TypeError, match="LastLayerOnly cannot train"):
+        LastLayerOnly().init(Attention(), seeded())
