@@ -1,4 +1,4 @@
-"""A small residual network and a chain of the same convolutions, and the controls that tell what errors a rule needs."""
+"""A small residual network, a chain of the same convolutions, and feedback in parts of them."""
 
 from __future__ import annotations
 

@@ -22,13 +22,21 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from engram import registry
 from engram.analysis import extra_memory
 from engram.experiments.choosing import CandidateRun, judged
-from engram.experiments.learning_rules_on_images.networks import CONVOLUTIONS, BranchFeedback, Network, build, is_3x3
+from engram.experiments.learning_rules_on_images.networks import (
+    CLASSES,
+    CONVOLUTIONS,
+    BranchFeedback,
+    Network,
+    build,
+    is_3x3,
+)
 from engram.experiments.small_images import Images, read_pixels
 from engram.lab import Run, setting, settings
 from engram.rules import Backprop, KolenPollack, LearningRule, WeightMirror, apply_rule, train_step
+from engram.tasks.data import fetch
 
 BATCH, MOMENTUM, DECAY, RISING = 64, 0.9, 5e-4, 0.1
-PROBES, EVALUATED = 256, 500  # images for cosines, and in a batch of an evaluation
+PROBES, WATCHED, EVALUATED = 256, 1000, 500  # images for cosines, for curves, and in a batch of an evaluation
 CHANNELS_LAST = torch.channels_last
 LAYERS = range(1, len(CONVOLUTIONS) + 1)
 RANDOM = "random-features"
@@ -55,7 +63,7 @@ class Training:
     )
     train_images: int = setting(45_000, "training images; the last 5000 are for validation", ge=BATCH, le=45_000)
     test_images: int = setting(10_000, "test images", ge=100, le=10_000)
-    epochs: int = setting(2, "passes over the training images", ge=1)
+    epochs: int = setting(1, "passes over the training images", ge=1)
     longer: int = setting(1, "factor on the passes, for a control at equal time", ge=1)
 
     def __post_init__(self) -> None:
@@ -108,8 +116,10 @@ class Carried:
 
     def state_dict(self) -> dict[str, Any]:
         """The tensors of the state, and the seconds."""
-        leaves = tree_flatten(self.state)[0]
-        return {"seconds": self.seconds} | {str(number): leaf.clone() for number, leaf in enumerate(leaves)}
+        leaves = tree_flatten(self.state)[0]  # None, of a rule without state, is a leaf
+        return {"seconds": self.seconds} | {
+            str(number): None if leaf is None else leaf.clone() for number, leaf in enumerate(leaves)
+        }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore them."""
@@ -119,15 +129,21 @@ class Carried:
 
 
 def cycle(step: int, total: int) -> float:
-    """The share of the largest learning rate in a step: it rises in a tenth of the steps, and falls to 0, by cosines."""
+    """The share of the largest learning rate in a step: it rises for a tenth of the steps, then falls, by cosines."""
     rising = max(1, round(RISING * total))
     if step < rising:
         return (1 - math.cos(math.pi * (step + 1) / rising)) / 2
     return (1 + math.cos(math.pi * (step - rising + 1) / (total - rising))) / 2 if total > rising else 1.0
 
 
-def learn(config: Training, run: Run) -> tuple[LearningRule[Any], nn.Sequential, Carried]:
-    """Train a network; return the rule, the network, and what else changed."""
+def learn(config: Training, run: Run, *, is_watched: bool = True) -> tuple[LearningRule[Any], nn.Sequential, Carried]:
+    """Train a network; return the rule, the network, and what else changed.
+
+    Args:
+        config: The settings.
+        run: The run.
+        is_watched: Whether accuracy on some validation images and cosines to the gradient are logged after each pass.
+    """
     seeds = torch.randint(2**62, (3,), generator=run.generator)  # the same for all rules
     network_generator, rule_generator = (torch.Generator().manual_seed(int(seed)) for seed in seeds[:2])
     rng = np.random.default_rng(int(seeds[2]))
@@ -149,8 +165,8 @@ def learn(config: Training, run: Run) -> tuple[LearningRule[Any], nn.Sequential,
         carried.state = update.state
         carried.seconds += time.process_time() - start
         run.log(step + 1, every=max(1, total // 40), loss=update.info["loss"])
-        if (step + 1) % batches == 0:
-            scored = accuracy(rule, model, samples(config.images, "validation"))
+        if (step + 1) % batches == 0 and is_watched:
+            scored = accuracy(rule, model, samples(config.images, "validation"), WATCHED)
             run.log(step + 1, validated=scored, **alignment(rule, model, data, carried.state))
     return rule, model, carried
 
@@ -275,3 +291,19 @@ def features(config: Training, run: Run) -> dict[str, Any]:
         return float(scaled.fit(*parts["train"]).score(*parts[part]))
 
     return {"accuracy": score(run.choose("ridge", RIDGES, score), "test")}
+
+
+def step_of(config: Training) -> Callable[[], object]:
+    """A function to be timed, which makes a training step on a batch of colour images."""
+    generator = torch.Generator().manual_seed(0)
+    rule, model = rule_of(config.rule), build(config.network, 3, generator)
+    x = torch.randn(BATCH, 3, 32, 32, generator=generator).contiguous(memory_format=CHANNELS_LAST)
+    optimizer = torch.optim.SGD(model.parameters(), 0.0, MOMENTUM)
+    batch = x, torch.arange(BATCH) % CLASSES
+    return partial(train_step, rule, model, optimizer, batch, rule.init(model, generator))
+
+
+def check_requirements(config: Training) -> None:
+    """Raise DataError if the images are missing and cannot be fetched."""
+    if config.images != "digits":
+        fetch(config.images)
