@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int, Shaped
@@ -14,7 +15,7 @@ from torch.nn import functional
 from engram import checks
 from engram.rules.chain import Activity, Chain, new_key, normal
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
-from engram.rules.feedback_mode import Use
+from engram.rules.feedback_mode import Convolution, Use
 from engram.rules.loss import loss_and_error
 from engram.rules.network import AnyNetwork
 from engram.state import register_states
@@ -156,11 +157,20 @@ def mirrored(weight: Tensor, use: Use, samples: int, generator: torch.Generator)
         noise = normal((samples, weight.shape[1]), generator, weight)
         return weight @ (noise.t() @ noise) / samples
     noise = normal((samples, *use.shape), generator, weight)
-    only_weight = [False, True, False]
-    sums: Tensor = use.form.backward(use.form.forward(noise, weight, None), noise, weight, only_weight)[1]
-    # A tap meets an input, and not padding, as often as with ones everywhere.
+    if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
+        noise = noise.contiguous(memory_format=torch.channels_last)  # faster, as the weights are
+    sums: Tensor = use.form.backward(use.form.forward(noise, weight, None), noise, weight, [False, True, False])[1]
     one_channel = replace(use.form, groups=1)
-    ones, kernel = weight.new_ones(1, 1, *use.shape[1:]), weight.new_ones(1, 1, *weight.shape[2:])
-    response = torch.ones_like(one_channel.forward(ones, kernel, None))
-    meetings: Tensor = one_channel.backward(response, ones, kernel, only_weight)[1]
+    arguments = tuple(tuple(value) if isinstance(value, list) else value for value in vars(one_channel).values())
+    meetings = _meetings(use.shape[1:], tuple(weight.shape[2:]), arguments).to(weight)
     return sums / (samples * meetings).clamp(min=1)
+
+
+@cache
+def _meetings(sides: tuple[int, ...], kernel: tuple[int, ...], arguments: tuple[Any, ...]) -> Tensor:
+    """How often each tap of a kernel meets an input rather than padding: as often as if all were ones."""
+    form = Convolution(*(list(value) if isinstance(value, tuple) else value for value in arguments))
+    ones, taps = torch.ones(1, 1, *sides), torch.ones(1, 1, *kernel)
+    response = torch.ones_like(form.forward(ones, taps, None))
+    meetings: Tensor = form.backward(response, ones, taps, [False, True, False])[1]
+    return meetings

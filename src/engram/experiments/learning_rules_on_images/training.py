@@ -152,7 +152,7 @@ def learn(config: Training, run: Run, *, is_watched: bool = True) -> tuple[Learn
     carried = Carried(rule.init(model, rule_generator))
     optimizer = torch.optim.SGD(model.parameters(), config.rate, MOMENTUM, weight_decay=DECAY)
     images = min(config.train_images, len(data.images))
-    order, batches = np.arange(images), images // BATCH
+    order, batches, probes = np.arange(images), images // BATCH, np.arange(min(PROBES, images))
     total = config.epochs * config.longer * batches
     for step in run.steps(total, model=model, optimizer=optimizer, carried=carried, order=order, rng=rng):
         start = time.process_time()
@@ -167,7 +167,7 @@ def learn(config: Training, run: Run, *, is_watched: bool = True) -> tuple[Learn
         run.log(step + 1, every=max(1, total // 40), loss=update.info["loss"])
         if (step + 1) % batches == 0 and is_watched:
             scored = accuracy(rule, model, samples(config.images, "validation"), WATCHED)
-            run.log(step + 1, validated=scored, **alignment(rule, model, data, carried.state))
+            run.log(step + 1, validated=scored, **alignment(rule, model, data.batch(probes), carried.state))
     return rule, model, carried
 
 
@@ -189,14 +189,19 @@ def accuracy(rule: LearningRule[Any], model: nn.Module, data: Samples, count: in
     return right / len(rows)
 
 
-def alignment(rule: LearningRule[Any], model: nn.Module, data: Samples, state: Any) -> dict[str, float]:
-    """The cosine to the gradient in each 3x3 convolution, and their norms' ratio, on the same training images.
+def alignment(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, Tensor], state: Any) -> dict[str, float]:
+    """The cosine to the gradient in each 3x3 convolution, and their norms' ratio, on a batch of images.
 
     Batch norm uses the statistics of these images, and its running statistics stay as they are.
+
+    Args:
+        rule: The rule.
+        model: The network.
+        probe: The images and their classes.
+        state: The state of the rule.
     """
-    x, y = data.batch(np.arange(PROBES))
     twin = copy.deepcopy(model)
-    ours, exact = apply_rule(rule, twin, x, y, state).grads, Backprop().update(twin, x, y, None).grads
+    ours, exact = apply_rule(rule, twin, *probe, state).grads, Backprop().update(twin, *probe, None).grads
     measured = {}
     weights = [name for name, parameter in model.named_parameters() if is_3x3(parameter)]
     for number, name in zip(LAYERS, weights, strict=True):
@@ -217,7 +222,7 @@ def evaluated(config: Training, rule: LearningRule[Any], model: nn.Module, carri
         with torch.no_grad():
             return twin(batch[0])  # type: ignore[no-any-return]
 
-    measured = alignment(rule, model, data, carried.state)
+    measured = alignment(rule, model, data.batch(np.arange(min(PROBES, config.train_images))), carried.state)
     return {
         "accuracy": accuracy(rule, model, samples(config.images, "test"), config.test_images),
         "seconds": carried.seconds,
