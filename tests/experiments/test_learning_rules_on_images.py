@@ -90,16 +90,25 @@ def test_all_rules_begin_alike_and_align_prop_with_backpropagation(performed):
     assert sorted(aligned) == sorted(f"{kind}_{n}" for kind in ("cosine", "norms") for n in range(1, 8))
 
 
-def test_a_trial_with_candidate_rates_returns_the_results_of_the_best(performed, monkeypatch):
+def test_a_trial_chooses_its_rate_as_the_stored_ones_were_chosen(performed, monkeypatch):
     learn, trained = training.learn, []
-    monkeypatch.setattr(training, "learn", lambda config, run: trained.append(config.rate) or learn(config, run))
-    monkeypatch.setattr(training, "extra_memory", lambda *args: 1024 * trained[-1])
-    monkeypatch.setattr(training, "accuracy", lambda rule, model, data, *count: -abs(np.log(trained[-1] / 0.1)))
+
+    def counted(config, run, **options):
+        trained.append((config.rate, run.generator.initial_seed(), config.epochs))
+        return learn(config, run, **options)
+
+    monkeypatch.setattr(training, "learn", counted)
+    monkeypatch.setattr(training, "accuracy", lambda rule, model, data, *count: -abs(np.log(trained[-1][0] / 0.1)))
+    training.score.cache_clear()
     result, run = performed(training.trial, Training(rule="backprop", rates=(0.03, 0.1, 0.3), **SMALL))
-    assert trained == [0.03, 0.1, 0.3]
-    assert result["rate"] == result["extra_kib"] == run.choices["learning_rate"]["chosen"] == 0.1
-    assert set(training.RESULTS) < set(result)
+    assert run.choices["learning_rate"]["chosen"] == 0.1
+    choosing, (rate, _, epochs) = trained[:-1], trained[-1]
+    assert choosing == [(rate, seed, 2) for rate in (0.03, 0.1, 0.3) for seed in (500, 501)]
+    assert (rate, epochs) == (0.1, 1)
     assert result["mean_cosine"] == pytest.approx(1)
+    performed(training.trial, Training(rule="backprop", rates=(0.03, 0.1, 0.3), **SMALL), seed=51)
+    assert len(trained) == 8, "another seed does not choose again"
+    training.score.cache_clear()
 
 
 def test_random_features_tell_digits_apart(performed):
@@ -132,10 +141,10 @@ def test_rates_are_the_best_of_their_grid_and_inside_it():
 def test_a_grid_goes_on_as_long_as_the_best_is_at_its_end(monkeypatch):
     best = {"fa": 1.5, "dfa": 0.0001, "usf": 0.1}
 
-    def score(rule, network, rate):
-        if rule == "usf" and rate > 0.2:
+    def score(config):
+        if config.rule == "usf" and config.rate > 0.2:
             raise FloatingPointError
-        return 1 / (1 + abs(np.log(rate / best[rule])))
+        return 1 / (1 + abs(np.log(config.rate / best[config.rule])))
 
     monkeypatch.setattr(rates, "score", score)
     assert rates.choose("fa", "residual")["candidates"] == [0.03, 0.1, 0.3, 0.9, 3.0]
@@ -150,5 +159,7 @@ def test_every_rule_that_can_is_compared_and_images_are_not_mixed():
     assert fitting >= {"fa", "dfa", "usf", "frsf", "brsf", "kolen-pollack", "weight-mirror", "align-prop", "last-layer"}
     assert not {"local-error", "dtp", "ep", "eprop"} & fitting
     assert set(rates.RULES["residual"]) - {"skips", "fa-in-branches"} <= fitting
+    arms = on_images.experiment.arms("laptop")
+    assert task.changes("fa") == {"rule": "fa", "rate": arms["fa"].config.rate}, "the record's own trials"
     assert recorded.checksum("cifar10-jpeg") != recorded.checksum("cifar10")
     assert recorded.checksum("") == ""

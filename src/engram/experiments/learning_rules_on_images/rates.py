@@ -20,12 +20,12 @@ from joblib import Parallel, delayed
 from typing_extensions import TypedDict
 
 from engram.experiments.learning_rules_on_images.networks import Network
-from engram.experiments.learning_rules_on_images.training import Candidate, Training, accuracy, learn, samples
+from engram.experiments.learning_rules_on_images.training import Training, score
 from engram.lab.choice import beyond, score_of
 from engram.storage.files import write_json
 
 TABLE = Path(__file__).with_name("rates.json")
-SEEDS, IMAGES, EPOCHS, EXTENSIONS = (500, 501), 10_000, 2, 4
+EXTENSIONS = 4
 USUAL = (0.03, 0.1, 0.3)
 GRIDS: dict[str, tuple[float, ...]] = {
     **dict.fromkeys(("dfa", "weight-mirror", "local-error"), (0.003, 0.01, 0.03)),
@@ -60,22 +60,14 @@ def rate_of(rule: str, network: Network) -> float:
     return stored()[network][rule]["chosen"]
 
 
-def score(name: str, network: Network, rate: float) -> float:
-    """The mean accuracy on validation images, over the seeds."""
-    torch.set_num_threads(1)
-    config = Training(rule=name, network=network, rate=rate, train_images=IMAGES, epochs=EPOCHS)
-    validation = samples(config.images, "validation")
-    learned = (learn(config, Candidate(seed), is_watched=False)[:2] for seed in SEEDS)
-    return float(np.mean([accuracy(rule, model, validation) for rule, model in learned]))
-
-
 def choose(rule: str, network: Network) -> Choice:
     """The best rate of a rule; a rate at which training diverges has the score 0."""
+    torch.set_num_threads(1)
     scores: dict[float, float] = {}
     pending = list(GRIDS.get(rule, USUAL))
     while pending:
         for rate in pending:
-            scores[rate] = max(0.0, score_of(lambda rate: score(rule, network, rate), rate))
+            scores[rate] = max(0.0, score_of(lambda rate: score(Training(rule=rule, network=network, rate=rate)), rate))
         further = float(f"{beyond(np.array([*scores]), np.array([*scores.values()]), (0.0, np.inf)):.1g}")
         pending = [] if np.isnan(further) or len(scores) >= len(USUAL) + EXTENSIONS else [further]
     return {

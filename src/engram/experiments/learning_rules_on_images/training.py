@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from engram import registry
 from engram.analysis import extra_memory
-from engram.experiments.choosing import CandidateRun, judged
+from engram.experiments.choosing import CandidateRun
 from engram.experiments.learning_rules_on_images.networks import (
     CLASSES,
     CONVOLUTIONS,
@@ -38,6 +38,7 @@ from engram.tasks.data import fetch
 BATCH, MOMENTUM, DECAY, RISING = 64, 0.9, 5e-4, 0.1
 PROBES, WATCHED, EVALUATED = 256, 1000, 500  # images for cosines, for curves, and in a batch of an evaluation
 CHANNELS_LAST = torch.channels_last
+CHOOSING_SEEDS, CHOOSING_IMAGES, CHOOSING_EPOCHS = (500, 501), 10_000, 2  # to judge a learning rate
 LAYERS = range(1, len(CONVOLUTIONS) + 1)
 RANDOM = "random-features"
 RIDGES = (1.0, 10.0, 100.0, 1000.0)
@@ -231,12 +232,6 @@ def evaluated(config: Training, rule: LearningRule[Any], model: nn.Module, carri
     } | measured
 
 
-RESULTS = (
-    *("accuracy", "seconds", "extra_kib", "mean_cosine"),
-    *(f"{kind}_{number}" for number in LAYERS for kind in ("cosine", "norms")),
-)
-
-
 class Candidate(CandidateRun):
     """The run of a network that is trained to judge a learning rate; it writes nothing.
 
@@ -249,24 +244,31 @@ class Candidate(CandidateRun):
         self.device, self._rows = torch.device("cpu"), []
 
 
+@cache
+def score(config: Training) -> float:
+    """The score of a learning rate: the mean accuracy on validation images over two seeds that no trial has.
+
+    Args:
+        config: The settings, with the rate; training is shorter.
+    """
+    images = min(config.train_images, CHOOSING_IMAGES)
+    config = replace(config, rates=(), train_images=images, epochs=CHOOSING_EPOCHS, longer=1)
+    learned = (learn(config, Candidate(seed), is_watched=False)[:2] for seed in CHOOSING_SEEDS)
+    validation = samples(config.images, "validation")
+    return float(np.mean([accuracy(rule, model, validation) for rule, model in learned]))
+
+
 def trial(config: Training, run: Run) -> dict[str, Any]:
     """Train a network by a rule; the results are its test accuracy, cosines to the gradient, and costs.
 
-    With rates to choose from, the network of the rate that is best on validation images is evaluated.
+    Rates to choose from are judged as those that are stored were, on the same seeds in every trial.
     """
     if config.rule == RANDOM:
         return features(config, run)
-    if not config.rates:
-        return evaluated(config, *learn(config, run))
-    seed = int(torch.randint(2**62, (), generator=run.generator))
-
-    def train(rate: float) -> tuple[float, list[float]]:
-        rule, model, carried = learn(replace(config, rates=(), rate=rate), Candidate(seed))
-        result = evaluated(config, rule, model, carried)
-        return accuracy(rule, model, samples(config.images, "validation")), [result[name] for name in RESULTS]
-
-    rate, results = judged(run, "learning_rate", config.rates, train)
-    return {"rate": rate} | dict(zip(RESULTS, results[rate].tolist(), strict=True))
+    if config.rates:
+        rate = run.choose("learning_rate", config.rates, lambda rate: score(replace(config, rates=(), rate=rate)))
+        config = replace(config, rates=(), rate=rate)
+    return evaluated(config, *learn(config, run))
 
 
 def features(config: Training, run: Run) -> dict[str, Any]:
