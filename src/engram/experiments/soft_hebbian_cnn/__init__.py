@@ -20,7 +20,6 @@ from torch import Tensor
 from engram.experiments.choosing import CandidateRun
 from engram.experiments.small_images import Split, read_images
 from engram.experiments.soft_hebbian_cnn.networks import (
-    EVALUATED,
     FILTERS,
     LAYERS,
     Config,
@@ -93,13 +92,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     rate = chosen_rate(config, train, run)
     net = learned(config, *train, rate, run)
     result: dict[str, Any] = state_of(net, test[0][:WATCHED]) | {"rate": rate}
-    pairs = zip(features(net, train[0], EVALUATED), features(net, test[0], EVALUATED), strict=True)
+    pairs = zip(features(net, train[0]), features(net, test[0]), strict=True)
     for number, (fitted, asked) in enumerate(pairs, 1):
         readout = ridge(fitted, train[1], asked, test[1])
         result |= {f"accuracy_{number}": readout.accuracy, f"penalty_{number}": readout.penalty}
     run.log(config.train_images // config.batch_size + 1, accuracy=result[f"accuracy_{LAYERS}"])
     if config.dropout_epochs:
-        result["accuracy_dropout"] = with_dropout(net, train, test, config.dropout_epochs, run, EVALUATED)
+        result["accuracy_dropout"] = with_dropout(net, train, test, config.dropout_epochs, run)
     run.keep(net=net)
     return result
 
@@ -113,7 +112,7 @@ def chosen_rate(config: Config, train: tuple[Tensor, Tensor], run: Run) -> float
 
     def score(rate: float) -> float:
         net = learned(shorter, images, labels, rate, CandidateRun(run))
-        top = features(net, images, EVALUATED)[-1]
+        top = features(net, images)[-1]
         return ridge(top, labels).validated if bool(top.isfinite().all()) else float("nan")
 
     return run.choose("rate", config.rates, score)
@@ -122,8 +121,9 @@ def chosen_rate(config: Config, train: tuple[Tensor, Tensor], run: Run) -> float
 bottom, middle, top = (metric(f"accuracy_{layer}") for layer in range(1, LAYERS + 1))
 # Three standard errors of a difference of accuracies on 5,000 images; and half of what lies between published figures.
 MARGIN, PUBLISHED_GAP = 0.03, 0.08
-reduced = claims_from("Journé et al. (2023), abstract; criterion ours")
-ours = claims_from("ours")
+sizes = ("smoke", "laptop", "large")
+reduced = claims_from("Journé et al. (2023), abstract; criterion ours", presets=sizes)
+ours = claims_from("ours", presets=sizes)
 claims = [
     reduced("learning-helps-the-top", "A readout from layer 3 is more accurate than one from random filters",
         top("softhebb") - top("random") >= MARGIN, published="80.3 % (at full width; random filters: no figure read)"),
@@ -163,16 +163,10 @@ def figure(results: Results) -> go.Figure:
     layers = [f"layer {number}" for number in range(1, LAYERS + 1)]
     for arm, color in colors([arm for arm in results.arms if arm != "pixels"]).items():
         by_seed = np.array([results.values(arm, f"accuracy_{number}") for number in range(1, LAYERS + 1)]).T
+        line = {"legendgroup": arm, "line_color": color}
         for accuracy in by_seed:
-            plot.add_scatter(
-                x=layers,
-                y=accuracy,
-                opacity=0.35,
-                line={"width": 0.7, "color": color},
-                showlegend=False,
-                legendgroup=arm,
-            )
-        plot.add_scatter(x=layers, y=by_seed.mean(0), name=arm, line_color=color, legendgroup=arm)
+            plot.add_scatter(x=layers, y=accuracy, opacity=0.35, line_width=0.7, showlegend=False, **line)
+        plot.add_scatter(x=layers, y=by_seed.mean(0), name=arm, **line)
     if "pixels" in results.arms:
         pixels = float(np.mean(results.values("pixels", "accuracy_3")))
         plot.add_hline(pixels, line_dash="dot", annotation_text="pixels")

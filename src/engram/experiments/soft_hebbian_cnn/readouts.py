@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram.experiments.soft_hebbian_cnn.networks import EVALUATED
 from engram.lab import Run
 from engram.rules import quadrants
 
@@ -33,16 +34,15 @@ class Readout(NamedTuple):
 
 
 @torch.no_grad()
-def features(net: nn.Sequential, images: Tensor, batch: int) -> list[Float[Tensor, "samples features"]]:
+def features(net: nn.Sequential, images: Tensor) -> list[Float[Tensor, "samples features"]]:
     """The means of each layer's maps over their quadrants.
 
     Args:
         net: The layers.
         images: The images.
-        batch: Number of images that are evaluated at once.
     """
     rows: list[list[Tensor]] = [[] for _ in net]
-    for part in torch.split(images, batch):
+    for part in torch.split(images, EVALUATED):
         activity = part
         for block, row in zip(net, rows, strict=True):
             activity = block(activity)
@@ -90,13 +90,18 @@ def ridge(
     return Readout(validated[best], accuracy, PENALTIES[best])
 
 
+@torch.no_grad()
+def activities(net: nn.Sequential, images: Tensor) -> Float[Tensor, "samples features"]:
+    """The whole output of the last layer, in half precision."""
+    return torch.cat([net(part).flatten(1).half() for part in torch.split(images, EVALUATED)])
+
+
 def with_dropout(
     net: nn.Sequential,
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     epochs: int,
     run: Run,
-    batch: int,
 ) -> float:
     """The test accuracy of the published readout: a linear layer of all activities of layer 3, with dropout, by Adam.
 
@@ -106,13 +111,8 @@ def with_dropout(
         test: Test images and their classes.
         epochs: Number of passes; at fixed shares of them the rate is halved.
         run: The run.
-        batch: Number of images that are evaluated at once.
     """
-    with torch.no_grad():
-        x, unseen = (
-            torch.cat([net(part).flatten(1).half() for part in torch.split(images, batch)])
-            for images, _ in (train, test)
-        )
+    x, unseen = activities(net, train[0]), activities(net, test[0])
     head = nn.Linear(x.shape[1], CLASSES).to(run.device)
     nn.init.uniform_(head.weight, -(x.shape[1] ** -0.5), x.shape[1] ** -0.5, generator=run.generator)
     nn.init.zeros_(head.bias)
