@@ -27,7 +27,7 @@ RATES = {
 """The rates of each layer, or of Adam, of which the candidates are multiples."""
 BURN_IN = 0.1  # share of the batches in which only the thresholds of instar layers adapt, as in `hebbian-cnn`
 EVALUATED = 20  # images in a batch that is only evaluated, so that its maps stay in the cache
-MOMENTS = 2000  # images from which the moments of all channels are taken again after learning
+MOMENTS = 1000  # images from which the moments of all channels are taken again after learning
 
 
 @settings
@@ -46,9 +46,9 @@ class Config:
     )
     whitened: bool = setting(False, "whether images are whitened, as Miconi's are")
     width: float = setting(0.25, "number of filters relative to the published 96, 384 and 1536", gt=0, le=1)
-    train_images: int = setting(10_000, "images for learning, which pass once, and for readouts", ge=20, le=50_000)
-    tuning_images: int = setting(4000, "the first of them, with which a rate is chosen", ge=20, le=50_000)
-    test_images: int = setting(5000, "test images for readouts", ge=10, le=10_000)
+    train_images: int = setting(5000, "images for learning, which pass once, and for readouts", ge=20, le=50_000)
+    tuning_images: int = setting(2000, "the first of them, with which a rate is chosen", ge=20, le=50_000)
+    test_images: int = setting(4000, "test images for readouts", ge=10, le=10_000)
     batch_size: int = setting(10, "images in a batch", ge=2, le=100)
     rates: tuple[float, ...] = setting(
         (0.3, 1.0, 3.0), "candidate rates, as multiples of the published ones, extended if needed; chosen by validation"
@@ -106,7 +106,7 @@ def build(config: Config, channels: int, rate: float, generator: torch.Generator
             if config.method == "hardhebb":
                 own |= {"temperature": 0.0, "rate_power": 0.0}
             else:
-                own |= {"temperature": 1 / SHARPNESS[number], "rate_power": config.rate_power}
+                own |= {"temperature": 1 / SHARPNESS[number]}
             blocks.append(nn.Sequential(SoftHebbConv2d(*shape, anti_hebbian=config.anti_hebbian, **own), pool))
         channels = units
     return nn.Sequential(*blocks)

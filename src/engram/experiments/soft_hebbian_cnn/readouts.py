@@ -13,7 +13,7 @@ from engram.experiments.soft_hebbian_cnn.networks import EVALUATED
 from engram.lab import Run
 from engram.rules import quadrants
 
-PENALTIES = (1e1, 1e2, 1e3, 1e4, 1e5)
+PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
 CLASSES = 10
 BATCH, RATE = 64, 0.001
 HALVED_AT = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)  # of the epochs of the published readout

@@ -64,8 +64,10 @@ def triangle(u: Float[Tensor, "..."], *, dim: int = 1, power: float = 1.0) -> Fl
     checks.arguments()
     checks.size("dim", dim, -u.ndim, u.ndim - 1)
     checks.number("power", power, above=0)
-    above = (u - u.mean(dim, keepdim=True)).relu()
-    return above if power == 1 else above**power
+    above = (u - u.mean(dim, keepdim=True)).relu_()
+    if power == 1:
+        return above
+    return above**power if above.requires_grad else above.pow_(power)
 
 
 def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:

@@ -55,7 +55,8 @@ def soft_winners(
         return y
     # The winner is that of the drives: among very soft activities many are equal.
     winner = u.max(dim, keepdim=True).indices
-    return (-y).scatter_(dim, winner, y.gather(dim, winner))
+    most = y.gather(dim, winner)
+    return y.neg_().scatter_(dim, winner, most)
 
 
 def soft_hebb_update(
