@@ -120,7 +120,7 @@ def chosen_rate(config: Config, train: tuple[Tensor, Tensor], run: Run) -> float
 bottom, middle, top = (metric(f"accuracy_{layer}") for layer in range(1, LAYERS + 1))
 # About three standard errors of a difference of accuracies on the test images; and half of the published gap.
 MARGIN, PUBLISHED_GAP = 0.03, 0.08
-sizes = ("smoke", "laptop", "large")
+sizes = ("laptop", "large")
 reduced = claims_from("Journé et al. (2023), abstract; criterion ours", presets=sizes)
 ours = claims_from("ours", presets=sizes)
 claims = [
