@@ -187,4 +187,7 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=lambda config: read(config, "test"),
+    answer="""Three layers that learn by soft competition are compared with hard competition, Miconi's layers, random
+    filters and backpropagation. Each learns from the same 5,000 images, once, at a rate that validation chose among as
+    many. The accuracy of the published network, 80.3 %, is claimed for its full width and all images alone.""",
 )
