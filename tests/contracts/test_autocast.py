@@ -75,8 +75,16 @@ KEEP_SMALL_CHANGES = {name for name in LAYERS if name.startswith("plastic") or "
     "threshold",
 }
 
-EXACT = ["hebbian convolution", "soft hebbian", "graded winners", "hebbian linear", "threshold", "conv body", "clamped-lstm"]
-EXACT += ["dense projection", "sparse projection", "neuromodulator"]
+EXACT = [
+    "hebbian convolution",
+    "soft hebbian",
+    "graded winners",
+    "hebbian linear",
+    "threshold",
+    "conv body",
+    "clamped-lstm",
+]
+EXACT += ["clamped-lstm", "dense projection", "sparse projection", "neuromodulator"]
 
 
 def drawn(shape, batch):

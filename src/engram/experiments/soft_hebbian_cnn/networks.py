@@ -122,7 +122,8 @@ def learned(config: Config, images: Tensor, labels: Tensor, rate: float, run: Ru
         rate: Multiple of the published rates.
         run: The run.
     """
-    net = build(config, images.shape[1], rate, run.generator).to(run.device, memory_format=torch.channels_last)
+    net = build(config, images.shape[1], rate, run.generator).to(run.device)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.method == "backprop":
         learn_by_backprop(config, net, (images, labels), rate, run)
     elif config.method != "random":
@@ -131,7 +132,8 @@ def learned(config: Config, images: Tensor, labels: Tensor, rate: float, run: Ru
         for layer in filters_of(net):
             layer.lr = 0.0
         update_bn(torch.split(images[:MOMENTS], EVALUATED), net.train())
-    return net.eval()
+    net.eval()
+    return net
 
 
 def learn(config: Config, net: nn.Sequential, images: Tensor, run: Run) -> None:
@@ -166,7 +168,7 @@ def learn_by_backprop(
         batch = order[step * config.batch_size : (step + 1) * config.batch_size]
         loss = functional.cross_entropy(head(net(images[batch]).flatten(1)), labels[batch])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         run.log(step + 1, every=max(1, total // 50), loss=loss)
@@ -175,12 +177,13 @@ def learn_by_backprop(
 def filters_of(net: nn.Sequential) -> list[Any]:
     """The layer of each block that has filters."""
     kinds = (HebbianConv2d, SoftHebbConv2d, nn.Conv2d)
-    return [next(layer for layer in block if isinstance(layer, kinds)) for block in net]  # type: ignore[union-attr]
+    return [next(layer for layer in block.children() if isinstance(layer, kinds)) for block in net]
 
 
-def norms_of(layer: nn.Module) -> Float[Tensor, " units"]:
+def norms_of(layer: Any) -> Float[Tensor, " units"]:
     """The norm of each filter."""
-    return layer.weight.detach().flatten(1).norm(dim=1)  # type: ignore[union-attr,operator]
+    norms: Tensor = layer.weight.detach().flatten(1).norm(dim=1)
+    return norms
 
 
 @torch.no_grad()

@@ -127,7 +127,7 @@ def with_dropout(
             kept = torch.rand(len(rows), x.shape[1], generator=run.generator) < 0.5
             loss = functional.cross_entropy(head(2 * x[rows].float() * kept.to(run.device)), train[1][rows])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         run.log(epoch + 1, readout_loss=loss)
     with torch.no_grad():

@@ -142,4 +142,4 @@ class SoftHebbConv2d(nn.Module):
         change /= change.abs().max() + 1e-30
         norms = self.weight.flatten(1).norm(dim=1)
         rates = self.lr * ((norms - 1).abs() + 1e-10) ** self.rate_power
-        self.weight += rates.view(-1, 1, 1, 1) * change
+        self.weight.add_(rates.view(-1, 1, 1, 1) * change)
