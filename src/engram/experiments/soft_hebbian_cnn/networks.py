@@ -27,7 +27,7 @@ RATES = {
 """The rates of each layer, or of Adam, of which the candidates are multiples."""
 BURN_IN = 0.1  # share of the batches in which only the thresholds of instar layers adapt, as in `hebbian-cnn`
 EVALUATED = 20  # images in a batch that is only evaluated, so that its maps stay in the cache
-MOMENTS = 1000  # images from which the moments of all channels are taken again after learning
+MOMENTS = 1000  # the first images, from which the moments of all channels are taken again after learning
 
 
 @settings
@@ -54,7 +54,8 @@ class Config:
         (0.3, 1.0, 3.0), "candidate rates, as multiples of the published ones, extended if needed; chosen by validation"
     )
     moments: Literal["all", "last"] = setting(
-        "all", "what normalises after learning: moments of all images, or, as published, of the last batches"
+        "all",
+        "what normalises after learning: moments of the first 1,000 images, or, as published, of the last batches",
     )
     dropout_epochs: int = setting(
         0, "epochs of the published readout of all of layer 3, linear with dropout, beside those by ridge", ge=0
