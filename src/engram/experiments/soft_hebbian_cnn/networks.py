@@ -55,7 +55,7 @@ class Config:
     )
     moments: Literal["all", "last"] = setting(
         "all",
-        "what normalises after learning: moments of the first 1,000 images, or, as published, of the last batches",
+        "what normalises after learning: moments of the first 1,000 images or, as published, the last batches",
     )
     dropout_epochs: int = setting(
         0, "epochs of the published readout of all of layer 3, linear with dropout, beside those by ridge", ge=0
