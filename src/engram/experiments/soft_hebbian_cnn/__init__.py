@@ -49,7 +49,7 @@ presets = {
         changes={"images": "digits", "train_images": 60, "tuning_images": 20, "test_images": 40, "width": 0.03}
         | {"instar": {"batch_size": 20}},
     ),
-    "laptop": Preset(seeds=5),
+    "laptop": Preset(seeds=3, looks=(3, 5, 10)),
     "large": Preset(
         seeds=5,
         changes={"train_images": 50_000, "tuning_images": 10_000, "test_images": 10_000, "width": 0.5}
@@ -138,9 +138,9 @@ claims = [
         "A readout from each layer of SoftHebb is more accurate than one from the layer below",
         minimum(middle("softhebb") - bottom("softhebb"), top("softhebb") - middle("softhebb")) >= 0.02,
         published="up to five layers are trained (accuracy by layer: no figure read)"),
-    ours("before-instar", "In one architecture, a readout from layer 3 of SoftHebb is more accurate than one from "
-        "layers that learn as Miconi's",
-        top("softhebb") - top("instar") >= MARGIN, published="80.3 % against 64.55 %, in two architectures"),
+    ours("before-instar", "In one architecture and after as many images, a readout from layer 3 of SoftHebb is more "
+        "accurate than one from layers that learn as Miconi's, which learn in batches ten times as large",
+        top("softhebb") - top("instar") >= MARGIN),
     ours("losers-help",
         "A readout from layer 3 of SoftHebb is more accurate than if losers move towards the patch, too",
         top("softhebb") - top("no-losers") >= 0.01),
@@ -187,7 +187,12 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=lambda config: read(config, "test"),
-    answer="""Three layers that learn by soft competition are compared with hard competition, Miconi's layers, random
-    filters and backpropagation. Each learns from the same 5,000 images, once, at a rate that validation chose among as
-    many. The accuracy of the published network, 80.3 %, is claimed for its full width and all images alone.""",
+    answer="""A quarter as wide and after 5,000 images, three layers that learn by soft competition give a readout of
+    62.4 %, 5 % more than random filters [learning-helps-the-top: holds] and 4 % more from each layer to the next
+    [accuracy-rises-over-layers: holds]; without losers that unlearn it is no better than random
+    [losers-help: holds]. Backpropagation is not 3 % better after as many images [backprop-is-better: fails], of which
+    it had one pass. Hard competition is 5 % behind, not the 8 % that are half of the published gap
+    [soft-beats-hard: fails], and whether it is better than random filters is open [hard-before-random: is open].
+    Miconi's layers are 7 % behind [before-instar: holds], but have a tenth of the updates here, and are below random
+    filters. The published 80.3 % are claimed at full width and for all images alone.""",
 )
