@@ -103,11 +103,12 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path, whole, jobs, effort):
     assert metrics(tmp_path) == whole
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, whole):
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, whole, number):
     slow = {"step_seconds": 0.1, "seeds": 1}  # so that the request is noticed before the last step
     process = start("--preset", "smoke", "--step-seconds=0.1", "--seeds=1", "--jobs=2", "--runs", str(tmp_path))
     wait(lambda: any(status.step >= 1 for status in statuses(tmp_path)))
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    os.killpg(process.pid, number)  # as a terminal or a scheduler does: to the workers too
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "stopping: trials write their checkpoints" in errors

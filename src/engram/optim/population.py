@@ -1,4 +1,4 @@
-"""Evaluation of a population in parts through joblib: in this process, on worker processes, or on a Ray cluster."""
+"""Evaluation of a population in parts: in this process, on worker processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def evaluate(
         checks.size("parts", parts)
     check_backend(backend)
     if backend == "ray":
-        start_ray(n_jobs)
+        start_ray(cpus=n_jobs)
     size = sizes.pop()
     count = max(min(n_jobs if parts is None else parts, size), 1)
     edges = [size * part // count for part in range(count + 1)]
