@@ -9,13 +9,14 @@ import random
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import filelock
 import numpy as np
+import torch
 from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
 
 from engram import checks, references
@@ -52,6 +53,7 @@ class Job:
         differs: What has changed, if there is a result or a checkpoint that is no longer valid, or if the finished
             result is taken all the same.
         gpus: Number of GPUs of a trial that uses them; a fraction if several trials share one.
+        device: The GPU on which a trial that uses one computes, if this process does not leave that to PyTorch.
         owner: In words, the process that has started the run, which others are told.
     """
 
@@ -66,7 +68,15 @@ class Job:
     finished: bool = False
     differs: str = ""
     gpus: float = 1.0
+    device: str = "cuda"
     owner: str = field(default_factory=lambda: f"process {os.getpid()} on {platform.node()}")
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """What it needs of a node of a Ray cluster."""
+        memory = {"memory": self.trial.memory} if self.trial.memory else {}
+        gpus = self.gpus if self.trial.device == "cuda" else 0
+        return {"num_cpus": self.trial.threads, "num_gpus": gpus, **memory}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process, which first loads the file that the trial is defined in, if it is given by its place."""
@@ -193,6 +203,8 @@ def _another(job: Job) -> str | None:
     for package, version in job.made_by["versions"].items():
         if (found := here["versions"].get(package, "not installed")) != version:
             return f"{package} is {found} on {platform.node()}, and {version} where the run was started"
+    if job.trial.device == "cuda" and not torch.cuda.is_available():
+        return f"device = 'cuda': no CUDA device is available on {platform.node()}"
     edited = next((name for name, sha in here["files"].items() if job.made_by["files"].get(name, sha) != sha), None)
     if edited is None:
         return None
@@ -270,13 +282,14 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
 def _attempt(job: Job, folder: TrialFolder) -> Status:
     options: dict[str, Any] = {"checkpoint_seconds": job.checkpoint_seconds, "tensorboard": job.tensorboard}
     options |= {"use": use_of(job.trial), "made_by": job.made_by}
-    run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, **options)
+    device = torch.device(job.device if job.trial.device == "cuda" and not is_worker() else job.trial.device)
+    run = Run(folder, job.trial.seed, str(device), stop=job.stop, **options)
 
     def tell() -> None:
         folder.set_status(replace(folder.status(), note="compiling kernels"))
 
     before = _globals()
-    with jit.on_compile(tell):
+    with jit.on_compile(tell), nullcontext() if device.index is None else torch.cuda.device(device):
         result = job.trial.function(job.trial.config, run)
     check_result(result)
     status: Status

@@ -51,6 +51,7 @@ def run(
     address: str | None = None,
     runs: str | Path | None = None,
     device: str = "auto",
+    gpus_per_trial: float = 1.0,
     tensorboard: bool = False,
     keep_state: bool = True,
     checkpoint_seconds: float = 10.0,
@@ -70,13 +71,15 @@ def run(
         preset: ``"smoke"``, ``"laptop"``, or another one of the experiment, such as ``"published"`` or ``"large"``.
         seeds: Number of seeds (default: the preset's).
         arms: Only these arms (default: all).
-        jobs: Number of trials at once (default: as many as fit on the cores and in memory, if workers are worth
-            starting); 1: all run in this process, or in one worker with ``at_most``.
+        jobs: Number of trials at once (default: as many as fit on the cores, or on the GPUs where the experiment uses
+            them, and in memory, if workers are worth starting; on a cluster, as many as it takes); 1: all run in this
+            process, or in one worker with ``at_most``.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available); experiments whose networks are too small for a
-            GPU compute on the CPU all the same.
+        device: ``"cpu"``, ``"cuda"``, one GPU such as ``"cuda:1"``, or ``"auto"``: CUDA if there is a GPU where the
+            trials run, for the studies that use one.
+        gpus_per_trial: Number of GPUs that each trial of these sees, or the fraction of one that it needs.
         tensorboard: Write event files as well.
         keep_state: Save the objects that each finished trial trained, for ``TrialResult.load``.
         checkpoint_seconds: Time between checkpoints.
@@ -103,6 +106,7 @@ def run(
         checks.number("at_most", at_most, above=0)
     options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
     where: dict[str, Any] = {"workers": jobs, "engine": engine, "address": address, "runs": runs, "device": device}
+    where["gpus_per_trial"] = gpus_per_trial
     which: dict[str, Any] = {"seeds": seeds, "arms": arms, "until_decided": until_decided, "reuse": reuse}
     request = Request(find_experiment(experiment), preset, changes, **which, **where, options=options)
     say_own_values(request.experiment, request.compared, request.changed, arms, console)

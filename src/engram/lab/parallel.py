@@ -17,6 +17,7 @@ from joblib.externals.loky.backend import resource_tracker
 
 from engram.lab.folder import Status
 from engram.lab.job import Job, perform, token
+from engram.lab.machine import gpu_places
 from engram.lab.provenance import digests
 from engram.numeric.parallel import Backend, Lost, parallel_map, start_ray, unheard
 
@@ -49,6 +50,7 @@ def perform_all(
     stop = jobs[0].stop
     if engine == "ray":
         start_ray(cpus=workers * jobs[0].trial.threads)
+    on_gpu = [job for job in jobs if job.trial.device == "cuda"]
     apart = engine != "loky" or workers > 1 or deadline is not None
     try:
         with _tracked(token(stop), apart):
@@ -58,7 +60,8 @@ def perform_all(
                 workers=workers,
                 backend=engine,
                 attempts=ATTEMPTS,
-                needs=needs,
+                gpus=gpu_places(on_gpu[0].device, on_gpu[0].gpus) if apart and on_gpu else (),
+                needs=lambda job: job.needs,
                 under_way=lambda job: _is_own(job, job.folder.status()),
                 again=lambda status: status.state == "elsewhere",
                 stopping=partial(_stopping, stop, deadline),
@@ -85,13 +88,6 @@ def cluster(engine: Backend, address: str | None = None) -> Iterator[None]:
     finally:
         if not theirs:
             ray.shutdown()
-
-
-def needs(job: Job) -> dict[str, float]:
-    """What a trial needs of a node of a Ray cluster."""
-    trial = job.trial
-    memory = {"memory": trial.memory} if trial.memory else {}
-    return {"num_cpus": trial.threads, "num_gpus": job.gpus if trial.device == "cuda" else 0, **memory}
 
 
 def _stale() -> bool:

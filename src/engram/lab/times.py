@@ -94,7 +94,7 @@ def of_preset(
         preset: Name of its preset.
         root: The folder that the experiment is run in.
         arms: Only these arms (default: all).
-        device: ``"cpu"`` or ``"cuda"``.
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"``, as for ``trials``.
 
     Raises:
         ValueError: The preset or an arm is unknown.

@@ -6,10 +6,12 @@ If a worker dies, the item that it worked on is tried again, and no other item i
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import multiprocessing
 import os
 import re
 import signal
+import socket
 import threading
 import time
 import warnings
@@ -18,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any, Final, Literal, TypeVar
 
@@ -53,6 +54,7 @@ class Lost:
 _started_by: list[int] = []  # in a worker, the id of the process that it works for
 _working = threading.Lock()
 _asked_to_end = threading.Event()
+_place: list[socket.socket] = []  # in a worker, what holds its place among those of its pool
 
 
 def parallel_map(
@@ -62,6 +64,7 @@ def parallel_map(
     workers: int,
     backend: Backend = "loky",
     attempts: int = 3,
+    gpus: Sequence[str] = (),
     needs: Callable[[Item], Mapping[str, float]] = lambda item: {},
     under_way: Callable[[Item], bool] = lambda item: True,
     again: Callable[[Result], bool] = lambda result: False,
@@ -79,6 +82,7 @@ def parallel_map(
         workers: Number of items at once; with 1 and loky everything runs in this process, unless ``apart`` is set.
         backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
         attempts: Maximum number of times that an item is started; its result is ``Lost`` if a worker died every time.
+        gpus: For each worker of loky, its value of ``CUDA_VISIBLE_DEVICES``; further ones begin again (default: all).
         needs: What an item needs of a Ray node, as ``num_cpus``, ``num_gpus`` and ``memory``.
         under_way: Whether an item is in progress, or may have been when a worker died (default: any).
         again: Whether a result says that the item's turn has not come; it is then tried again each second.
@@ -93,9 +97,12 @@ def parallel_map(
         [1, 2]
     """
     here = workers == 1 and backend == "loky" and not apart
-    connect = partial(
-        _here if here else {"loky": _on_loky, "ray": _on_ray}[backend], min(workers, len(items)), attempts
-    )
+
+    def connect() -> Submit[Item, Result]:
+        if here:
+            return _here
+        return _on_ray(attempts) if backend == "ray" else _on_loky(min(workers, len(items)), tuple(gpus))
+
     submit = connect()
     todo, later, flying = deque(range(len(items))), list[int](), dict[Future[Result], int]()
     results, deaths, next_look = dict[int, Result | Lost](), Counter[int](), 0.0
@@ -209,6 +216,16 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
         signal.signal(signal.SIGTERM, on_end)  # which Ray has replaced
 
 
+def capacity(needs: Mapping[str, float]) -> int:
+    """How many items with such needs, as for ``parallel_map``, the nodes of the connected Ray cluster take at once."""
+    import ray
+
+    names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    wanted = [(names[name], amount) for name, amount in needs.items() if amount]
+    return sum(int(min(node.get(name, 0) / amount for name, amount in wanted)) for node in nodes)
+
+
 def check_backend(backend: str, name: str = "backend") -> None:
     """Raise ValueError unless a backend is known and installed; the message calls the argument ``name``."""
     if backend not in ("loky", "ray"):
@@ -220,31 +237,29 @@ def check_backend(backend: str, name: str = "backend") -> None:
 Submit = Callable[[Callable[[Item], Result], Any, Mapping[str, float]], "Future[Result]"]
 
 
-def _here(workers: int, attempts: int) -> Submit[Any, Any]:
-    def submit(function: Callable[[Item], Result], item: Item, needs: Mapping[str, float]) -> Future[Result]:
-        done: Future[Result] = Future()
-        done.set_result(function(item))
-        return done
-
-    return submit
+def _here(function: Callable[[Item], Result], item: Item, needs: Mapping[str, float]) -> Future[Result]:
+    done: Future[Result] = Future()
+    done.set_result(function(item))
+    return done
 
 
-def _on_loky(workers: int, attempts: int) -> Submit[Any, Any]:
+def _on_loky(workers: int, gpus: tuple[str, ...]) -> Submit[Any, Any]:
     workers = max(workers, PROCESSES)
     threads = str(max(joblib.cpu_count() // workers, 1))
     env = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    options = {"timeout": IDLE_SECONDS, "initializer": _begin, "initargs": (gpus,), "env": env}
+    with unheard():
+        pool = get_reusable_executor(workers, **options)
 
     def submit(function: Callable[[Item], Result], item: Item, needs: Mapping[str, float]) -> Future[Result]:
         with unheard():
             future: Future[Result] = pool.submit(_worked, function, item)
             return future
 
-    with unheard():
-        pool = get_reusable_executor(workers, timeout=IDLE_SECONDS, initializer=end_with_parent, env=env)
     return submit
 
 
-def _on_ray(workers: int, attempts: int) -> Submit[Any, Any]:
+def _on_ray(attempts: int) -> Submit[Any, Any]:
     import ray
 
     task = ray.remote(max_retries=attempts - 1)(_ray_worked)
@@ -263,6 +278,18 @@ def unheard() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+
+
+def _begin(gpus: tuple[str, ...]) -> None:
+    """Begin a worker of loky: if there are GPUs, it takes a place that no other worker of the pool has."""
+    end_with_parent()
+    for number in itertools.count() if gpus else ():
+        place = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):  # another worker has it; the name is free again as soon as that one ends
+            place.bind(f"\0engram-{os.getppid()}-{number}")
+            _place.append(place)
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+            return
 
 
 def _worked(function: Callable[[Item], Result], item: Item) -> Result:
