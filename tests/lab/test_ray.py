@@ -55,7 +55,7 @@ def told(results: Results, name: str) -> list[Any]:
 def test_a_driver_without_a_gpu_places_trials_where_the_gpus_are(toy, cluster, tmp_path, share, capsys):
     results = run(cluster, tmp_path, seeds=8, step_seconds=0.2, gpus_per_trial=share, progress=True)
     assert set(told(results, "device")) == {"cuda"}
-    assert set(told(results, "visible")) == {"0", "1"}
+    assert set(told(results, "visible")) == ({"0", "1"} if share == 1 else {"0"})  # Ray fills one before the next
     assert set(told(results, "node")) == {"first", "second"}
     assert "with 4 at once" in capsys.readouterr().err  # each takes a core, of which there are four beside GPUs
 

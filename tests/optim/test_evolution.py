@@ -370,7 +370,7 @@ def test_ray_is_started_and_given_the_parts(monkeypatch):
         return [function(piece) for piece in pieces]
 
     monkeypatch.setattr(population_module, "check_backend", lambda backend: None)
-    monkeypatch.setattr(population_module, "start_ray", lambda *, cpus: started.append(cpus))
+    monkeypatch.setattr(population_module.ray_tasks, "connect", lambda *, cpus: started.append(cpus))
     monkeypatch.setattr(population_module, "parallel_map", parallel_map)
     fitness = evaluate([torch.arange(10.0).reshape(5, 2)], squares, n_jobs=3, backend="ray")
     assert fitness.tolist() == [1, 13, 41, 85, 145]

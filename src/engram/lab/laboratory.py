@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from engram.lab.folder import Status
 from engram.lab.job import Job, queue
 from engram.lab.last_run import Note, note_of, read_back, write_note
 from engram.lab.monitor import Monitor
-from engram.lab.parallel import cluster, perform_all
+from engram.lab.parallel import perform_all
 from engram.lab.plan import Plan, Request, plan, reused
 from engram.lab.results import Results
 from engram.lab.stop import stoppable, time_limit
 from engram.numeric.parallel import Backend
+from engram.numeric.ray_tasks import connected
 from engram.storage.files import CannotWriteError, CorruptFileError, writing
 
 COLORS = {
@@ -113,7 +114,7 @@ def run(
     make_folder(request.root)
     before, results, claims = None, None, None
     with (
-        cluster(engine, address),
+        connected(address) if engine == "ray" else nullcontext(),
         stoppable(request.root, console, writes=False) as stop,
         time_limit(stop, at_most) as deadline,
     ):

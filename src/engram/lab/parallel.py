@@ -19,7 +19,8 @@ from engram.lab.folder import Status
 from engram.lab.job import Job, perform, token
 from engram.lab.machine import gpu_places
 from engram.lab.provenance import digests
-from engram.numeric.parallel import Backend, Lost, parallel_map, start_ray, unheard
+from engram.numeric import ray_tasks
+from engram.numeric.parallel import Backend, Lost, parallel_map, unheard
 
 ATTEMPTS = 3
 GRACE_SECONDS = 5.0  # time for the steps and the checkpoints of a run that is out of time
@@ -49,7 +50,7 @@ def perform_all(
         get_reusable_executor().shutdown(wait=True)
     stop = jobs[0].stop
     if engine == "ray":
-        start_ray(cpus=workers * jobs[0].trial.threads)
+        ray_tasks.connect(cpus=workers * jobs[0].trial.threads)
     on_gpu = [job for job in jobs if job.trial.device == "cuda"]
     apart = engine != "loky" or workers > 1 or deadline is not None
     try:
@@ -70,24 +71,6 @@ def perform_all(
     except TimeoutError:
         return [_stopped(job) for job in jobs]
     return [_ended(job, status) for job, status in zip(jobs, statuses, strict=True)]
-
-
-@contextmanager
-def cluster(engine: Backend, address: str | None = None) -> Iterator[None]:
-    """Stay connected to a Ray cluster, if that is the engine; without an address, the first trial starts one."""
-    if engine == "loky":
-        yield
-        return
-    import ray
-
-    theirs = ray.is_initialized()
-    if address is not None:
-        start_ray(address)
-    try:
-        yield
-    finally:
-        if not theirs:
-            ray.shutdown()
 
 
 def _stale() -> bool:

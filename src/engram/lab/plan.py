@@ -27,7 +27,8 @@ from engram.lab.provenance import digests
 from engram.lab.times import timed
 from engram.lab.trial import Trial, trials
 from engram.numeric import jit
-from engram.numeric.parallel import Backend, capacity, check_backend
+from engram.numeric.parallel import Backend, check_backend
+from engram.numeric.ray_tasks import capacity
 from engram.storage.files import runs_folder
 
 WORKER_SECONDS = 5.0  # time a worker needs for its imports

@@ -29,6 +29,7 @@ from joblib.externals.loky.backend import resource_tracker as loky_resource_trac
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from engram import extras
+from engram.numeric import ray_tasks
 
 Backend = Literal["loky", "ray"]
 PROCESSES: Final = 2  # the fewest in a pool, which one item at once then shares with two
@@ -53,7 +54,6 @@ class Lost:
 
 _started_by: list[int] = []  # in a worker, the id of the process that it works for
 _working = threading.Lock()
-_asked_to_end = threading.Event()
 _place: list[socket.socket] = []  # in a worker, what holds its place among those of its pool
 
 
@@ -80,7 +80,7 @@ def parallel_map(
         function: Importable by the workers; called again for an item whose result was lost.
         items: The items, in the order in which they are started.
         workers: Number of items at once; with 1 and loky everything runs in this process, unless ``apart`` is set.
-        backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
+        backend: ``"loky"``, or ``"ray"`` after ``ray_tasks.connect``.
         attempts: Maximum number of times that an item is started; its result is ``Lost`` if a worker died every time.
         gpus: For each worker of loky, its value of ``CUDA_VISIBLE_DEVICES``; further ones begin again (default: all).
         needs: What an item needs of a Ray node, as ``num_cpus``, ``num_gpus`` and ``memory``.
@@ -101,7 +101,7 @@ def parallel_map(
     def connect() -> Submit[Item, Result]:
         if here:
             return _here
-        return _on_ray(attempts) if backend == "ray" else _on_loky(min(workers, len(items)), tuple(gpus))
+        return ray_tasks.submitting(attempts) if backend == "ray" else _on_loky(min(workers, len(items)), tuple(gpus))
 
     submit = connect()
     todo, later, flying = deque(range(len(items))), list[int](), dict[Future[Result], int]()
@@ -144,7 +144,7 @@ def parallel_map(
                     except Exception as error:
                         if backend == "loky":
                             raise
-                        result = _lost_on_ray(error)
+                        result = Lost(ray_tasks.why_lost(error))
                     if not isinstance(result, Lost) and again(result):
                         later.append(place)
                     else:
@@ -163,7 +163,7 @@ def is_worker() -> bool:
 
 def is_ending() -> bool:
     """Whether this process is a worker that is to end: its parent is gone, or Ray has asked it to end."""
-    return _asked_to_end.is_set() or (bool(_started_by) and os.getppid() not in _started_by)
+    return ray_tasks.asked_to_end.is_set() or (bool(_started_by) and os.getppid() not in _started_by)
 
 
 def kill_workers(backend: Backend) -> None:
@@ -171,9 +171,7 @@ def kill_workers(backend: Backend) -> None:
     if backend == "loky":
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
         return
-    import ray
-
-    ray.shutdown()
+    ray_tasks.disconnect()
 
 
 def end_with_parent() -> None:
@@ -189,41 +187,6 @@ def end_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=exit_after_parent, daemon=True).start()
-
-
-def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
-    """Connect to a Ray cluster, unless this process is connected to one.
-
-    Args:
-        address: Its address (default: a cluster of this machine alone is started).
-        cpus: CPUs of a cluster that is started (default: the cores).
-
-    Raises:
-        ValueError: Ray is not installed.
-    """
-    check_backend("ray")
-    import ray
-
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    unseen = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}  # without a GPU of its own, a task sees none
-    own = {"address": "local", "num_cpus": cpus, "include_dashboard": False} if address is None else {}
-    in_main = threading.current_thread() is threading.main_thread()
-    on_end = signal.getsignal(signal.SIGTERM)
-    ray.init(**{"address": address, "log_to_driver": False, "runtime_env": unseen, **own})
-    if in_main:
-        signal.signal(signal.SIGTERM, on_end)  # which Ray has replaced
-
-
-def capacity(needs: Mapping[str, float]) -> int:
-    """How many items with such needs, as for ``parallel_map``, the nodes of the connected Ray cluster take at once."""
-    import ray
-
-    names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    wanted = [(names[name], amount) for name, amount in needs.items() if amount]
-    return sum(int(min(node.get(name, 0) / amount for name, amount in wanted)) for node in nodes)
 
 
 def check_backend(backend: str, name: str = "backend") -> None:
@@ -259,13 +222,6 @@ def _on_loky(workers: int, gpus: tuple[str, ...]) -> Submit[Any, Any]:
     return submit
 
 
-def _on_ray(attempts: int) -> Submit[Any, Any]:
-    import ray
-
-    task = ray.remote(max_retries=attempts - 1)(_ray_worked)
-    return lambda function, item, needs: task.options(**needs).remote(function, item).future()
-
-
 @contextmanager
 def unheard() -> Iterator[None]:
     """Block the signals that a terminal or a scheduler sends to all processes, in this thread and what it starts."""
@@ -297,29 +253,6 @@ def _worked(function: Callable[[Item], Result], item: Item) -> Result:
         if is_ending():
             os._exit(1)
         return function(item)
-
-
-def _ray_worked(function: Callable[[Item], Result], item: Item) -> Result:
-    """Call a function in a Ray task; if the node ends meanwhile, Ray starts the task again on another."""
-    previous_handler = signal.signal(signal.SIGTERM, lambda number, frame: _asked_to_end.set())
-    try:
-        return function(item)
-    finally:
-        if _asked_to_end.is_set():
-            os._exit(1)
-        signal.signal(signal.SIGTERM, previous_handler)
-
-
-def _lost_on_ray(error: Exception) -> Lost:
-    """What replaces the result of a task whose worker or node died; raises the function's own error."""
-    import ray
-
-    errors: Any = ray.exceptions
-    if isinstance(error, errors.RayTaskError):
-        raise error.cause from None
-    if not isinstance(error, errors.RayError):
-        raise error
-    return Lost(str(error).partition("\n")[0])
 
 
 def _exit_codes(error: Exception) -> str:
