@@ -328,8 +328,21 @@ class Experiment:
         Raises:
             ValueError: The preset, an arm, a study or a field is unknown, or a value is not allowed.
         """
-        selected_preset = self.presets[checks.choice("preset", preset, self.presets)]
-        layers = [_split(self, layer) for layer in (selected_preset.changes, changes or {})]
+        checks.choice("preset", preset, self.presets)
+        if changes:
+            return self._arms(preset, changes)
+        if preset not in self._unchanged:
+            self._unchanged[preset] = self._arms(preset, {})
+        return dict(self._unchanged[preset])
+
+    @functools.cached_property
+    def _unchanged(self) -> dict[str, dict[str, Arm]]:
+        """The arms of presets without changes, as far as they were asked for: a report asks hundreds of times."""
+        return {}
+
+    def _arms(self, preset: str, changes: Changes) -> dict[str, Arm]:
+        selected_preset = self.presets[preset]
+        layers = [_split(self, layer) for layer in (selected_preset.changes, changes)]
         compared: dict[str, Arm] = {}
         for name, study in self.by_name.items():
             for arm, arm_settings in study.table.items():
