@@ -181,7 +181,7 @@ experiment = Experiment(
     name="soft-hebbian-cnn",
     about=__doc__,
     paper="Journé et al., Hebbian deep learning without feedback, ICLR 2023 (arXiv 2209.11883)",
-    studies=Study(trial, arms, memory=memory),
+    studies=Study(trial, arms, memory=memory, gpu=True),
     presets=presets,
     claims=claims,
     figure=figure,
