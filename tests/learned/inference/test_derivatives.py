@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from engram.learned.inference import feed_forward
 from engram.learned.inference.arrow import Arrow
 from engram.learned.inference.feed_forward import NONLINEARITIES, Layer, Rows
 from engram.learned.inference.levenberg_marquardt import Problem
@@ -62,6 +63,24 @@ def test_derivatives_are_those_of_finite_differences(nonlinearity):
         shift = step * np.eye(INPUTS)[number]
         runs = [layer.run(theta, rows._replace(initial=rows.initial + sign * shift)).activity for sign in (1, -1)]
         np.testing.assert_allclose(J[:, :, len(theta) + number], (runs[0] - runs[1]) / (2 * step), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+def test_the_kernel_computes_what_the_layer_does(monkeypatch, nonlinearity):
+    layer, rows, theta, _ = case(nonlinearity=nonlinearity)
+    parts = {"Oja": {"x y": 1.0, "y^2 w": -1.0}, "both": {"x m": 0.5, "w": -1.0}, "w^3": "w^3"}
+    for series, coefficients in ((layer.series, theta), (Series(parts), np.array([0.5, -0.3, 0.2]))):
+        layer = layer._replace(series=series)
+        results = []
+        for least in (np.inf, 0):
+            monkeypatch.setattr(feed_forward, "WORTH_COMPILING", least)
+            path = layer.run(coefficients, rows, keep_weights=True)
+            results.append(
+                [*path, *jacobian(layer, coefficients, rows, True), jacobian(layer, coefficients, rows, False)[1]]
+            )
+        for plain, compiled in zip(*results, strict=True):
+            np.testing.assert_allclose(compiled, plain, rtol=0, atol=1e-13)
+        assert layer.run(1e3 * np.abs(coefficients), rows._replace(initial=1e3 * rows.initial)) is None
 
 
 def test_derivatives_are_those_of_forward_mode():

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from engram import checks
+from engram.learned.inference.kernels import Terms
 from engram.plasticity.taylor import Exponents
 
 Part = str | Mapping[str, float | int]
@@ -92,6 +93,13 @@ class Series:
         """The coefficients of the terms, for ``TaylorRule``."""
         values = theta @ self.matrix
         return {term.name: float(value) for term, value in zip(self.terms, values, strict=True)}
+
+    def compiled(self, theta: Float[np.ndarray, " part"]) -> Terms:
+        """The series as kernels take it."""
+        part, term = np.nonzero(self.matrix)
+        starts = np.searchsorted(part, np.arange(len(self.names) + 1))
+        pairs = self._x, self._w, self._y, self._m, self._connection, self._unit
+        return Terms(*pairs, theta @ self.matrix, starts, term, self.matrix[part, term])
 
     def powers(
         self,
