@@ -94,7 +94,7 @@ def test_the_slope_is_that_of_reverse_mode():
     layer, rows, theta, rng = case()
     observed = rng.normal(size=(len(rows.unit), STEPS))
     observed[rng.random(observed.shape) < 0.3] = np.nan
-    problem = Problem(layer, rows, Gaussian(observed, np.full(len(observed), 0.5)), None)
+    problem = Problem(layer, rows, Gaussian(observed, np.full(len(observed), 0.5)), None, INPUTS)
     other = RuleLayer(layer.rule(theta), "tanh")
     point = torch.from_numpy(theta).requires_grad_()
     activity, _ = other._run(point, torch.from_numpy(rows.initial), rows, False)
@@ -120,7 +120,7 @@ def test_elimination_of_first_weights_solves_the_whole_system():
     layer, rows, theta, rng = case("xw")
     observed = rng.normal(size=(len(rows.unit), STEPS))
     for block in (np.arange(len(rows.unit)), rows.unit):
-        problem = Problem(layer, rows, Gaussian(observed, np.ones(len(observed))), block)
+        problem = Problem(layer, rows, Gaussian(observed, np.ones(len(observed))), block, INPUTS)
         arrow = problem.equations(theta, rows.initial)
         blocks, parts = len(arrow.mixed), len(theta)
         whole = np.zeros((parts + blocks * INPUTS,) * 2)

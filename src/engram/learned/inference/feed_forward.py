@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from engram.learned.inference import kernels
-from engram.learned.inference.series import Series
+from engram.learned.inference.series import Powers, Series
 from engram.numeric.threads import available, in_ranges
 from engram.plasticity import TaylorRule
 
@@ -123,6 +123,41 @@ class Layer(NamedTuple):
     def rule(self, theta: Float[np.ndarray, " part"]) -> TaylorRule:
         """The rule with these coefficients; with none of them, one that changes nothing."""
         return TaylorRule(self.series.coefficients(theta) or {"x y": 0.0}, self.eta, dtype=torch.float64)
+
+    def part(self, kept: Sequence[int] | Int[np.ndarray, " kept"]) -> Layer:
+        """The layer with some of the parts alone."""
+        return self._replace(series=self.series.part(kept))
+
+    def samples(self, places: tuple[np.ndarray, np.ndarray], rows: Rows, rng: np.random.Generator) -> Powers:
+        """The powers at some steps, with random weights.
+
+        Args:
+            places: Session and step of each sample.
+            rows: The units, of which only inputs and signals are used.
+            rng: Source of the weights.
+        """
+        x, m = rows.inputs[places], rows.signal[places]
+        w = rng.normal(size=x.shape)
+        return self.series.powers(x, self.nonlinearity.value(np.einsum("ri,ri->r", w, x)), w, m)
+
+    def visited(self, theta: Float[np.ndarray, " part"], rows: Rows) -> list[Powers]:
+        """The powers at each step of a run at which weights change; none if it diverges.
+
+        Args:
+            theta: Coefficients of the parts.
+            rows: The units; at most 256 of them are run.
+        """
+        rows = rows.of(slice(256))
+        path = self.run(theta, rows, keep_weights=True)
+        visited = []
+        for t in range(0 if path is None else rows.inputs.shape[1]):
+            assert path is not None
+            changed = np.flatnonzero(rows.changes[rows.session, t])
+            if len(changed):
+                session = rows.session[changed]
+                y, w = path.activity[changed, t], path.weights[t, changed]
+                visited.append(self.series.powers(rows.inputs[session, t], y, w, rows.signal[session, t]))
+        return visited
 
     def run(self, theta: Float[np.ndarray, " part"], rows: Rows, *, keep_weights: bool = False) -> Path | None:
         """The activity of every row, or None if a weight exceeds 10^6.

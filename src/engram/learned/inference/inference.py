@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import Tags
@@ -17,14 +17,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
 from engram.learned.inference import simulation
-from engram.learned.inference.feed_forward import NONLINEARITIES, Layer, Path, Rows
+from engram.learned.inference.architecture import Architecture, architecture
+from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
+from engram.learned.inference.feed_forward import NONLINEARITIES, Path, Rows
 from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted
 from engram.learned.inference.identifiability import Curvature, curvature, dependent_terms, scale_of_terms
-from engram.learned.inference.levenberg_marquardt import Model
 from engram.learned.inference.losses import Bernoulli
+from engram.learned.inference.model import Model, TermsModel, has_terms
 from engram.learned.inference.recorded import known as known_weights
 from engram.learned.inference.recorded import recorded, whole
-from engram.learned.inference.rule_layer import RuleLayer
+from engram.learned.inference.rivals import Lead, lead
 from engram.learned.inference.selection import backward_elimination
 from engram.learned.inference.series import Part, Series
 from engram.learned.inference.sessions import Sessions, prepared
@@ -70,18 +72,24 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         order: Largest exponent of each variable where ``terms`` is None.
         modulator: Whether m is the reward, or (``"rpe"``) its difference from the mean of the last rewards.
         baseline_window: Number of these, zeros before the first.
-        nonlinearity: f: ``"identity"``, ``"sigmoid"``, ``"tanh"`` or ``"relu"``. None: the sigmoid for activity, the
-            identity for choices.
+        network: ``"layer"``, as above; or ``"recurrent"``: y(t) = f(W(t) y(t - 1) + U x(t)), where in the rule x is the
+            activity before the step.
+        readout: v of a hidden layer behind choices: P(c = 1) = sigmoid(v y(t)), (unit,); None: w x itself.
+        input_weights: U of a recurrent network, (unit, input); None: the inputs are the currents of the units.
+        nonlinearity: f: ``"identity"``, ``"sigmoid"``, ``"tanh"`` or ``"relu"``. None: the sigmoid for a layer, tanh
+            for a recurrent network or a hidden layer, the identity for choices without one.
         eta: Rate, a constant, since eta and theta are one scale; a rule given as ``family`` has its own.
         initial_weights: W(0): ``"zeros"``; an array (unit, input); ``"shared"``: unknown, but the same in all sessions;
-            or ``"session"``: unknown, another in each.
+            or ``"session"``: unknown, another in each. With a readout they are known, since it cannot tell them.
         update_at: Whether weights change at every step, or only where the choice is 1 (``"chosen"``), as where an offer
             is accepted.
         select: None: all terms; ``"bic"`` or ``"aic"``: those of the smallest criterion along backward elimination.
         n_starts: Number of starts of the search; further ones are random, and tell whether another rule fits as well.
+        n_bootstrap: Number of fits to sessions drawn with replacement, 200 or more, whose spread gives ``intervals_``;
+            these hold, too, where animals differ or noise is not independent. 0: intervals from the curvature.
         max_iter: Largest number of steps of each search.
         tol: A search ends when a step lowers the loss by less than this share.
-        random_state: Seed or generator of the further starts.
+        random_state: Seed or generator of the further starts and of the draws.
 
     Attributes:
         coefficients_: theta by the name of each term that was fitted.
@@ -104,6 +112,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         log_likelihood_, n_iter_, n_observed_: Of the fit.
         path_: Terms and criterion at each step of the selection; empty without.
         starts_: Where the search from each further start ended.
+        bootstrap_: Coefficients of each draw, (draw, coefficient).
 
     Source: Mehta, Tyulmankov, Rajagopalan, Turner, Fitzgerald and Funke, "Model-based inference of synaptic plasticity
     rules" (2024); the optimiser, intervals and tests of identifiability are ours.
@@ -123,12 +132,16 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         "order": [Interval(Integral, 1, 3, closed="both")],
         "modulator": [StrOptions({"reward", "rpe"})],
         "baseline_window": [Interval(Integral, 1, None, closed="left")],
+        "network": [StrOptions({"layer", "recurrent"})],
+        "readout": [None, "array-like"],
+        "input_weights": [None, "array-like"],
         "nonlinearity": [None, StrOptions(set(NONLINEARITIES))],
         "eta": [Interval(Real, 0, None, closed="neither")],
         "initial_weights": [StrOptions({"zeros", "shared", "session"}), "array-like"],
         "update_at": [StrOptions({"step", "chosen"})],
         "select": [None, StrOptions({*CRITERIA})],
         "n_starts": [Interval(Integral, 1, None, closed="left")],
+        "n_bootstrap": [Interval(Integral, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": [None, Interval(Integral, 0, None, closed="left"), np.random.Generator],
@@ -142,12 +155,16 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         order: Annotated[Any, int] = 2,
         modulator: Annotated[Any, Literal["reward", "rpe"]] = "reward",
         baseline_window: Annotated[Any, int] = 10,
+        network: Annotated[Any, Literal["layer", "recurrent"]] = "layer",
+        readout: Annotated[Any, np.ndarray | None] = None,
+        input_weights: Annotated[Any, np.ndarray | None] = None,
         nonlinearity: Annotated[Any, str | None] = None,
         eta: Annotated[Any, float] = 1.0,
         initial_weights: Annotated[Any, str | np.ndarray] = "zeros",
         update_at: Annotated[Any, Literal["step", "chosen"]] = "step",
         select: Annotated[Any, Literal["bic", "aic"] | None] = None,
         n_starts: Annotated[Any, int] = 1,
+        n_bootstrap: Annotated[Any, int] = 0,
         max_iter: Annotated[Any, int] = 100,
         tol: Annotated[Any, float] = 1e-9,
         random_state: Annotated[Any, int | np.random.Generator | None] = None,
@@ -157,12 +174,16 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         self.order = order
         self.modulator = modulator
         self.baseline_window = baseline_window
+        self.network = network
+        self.readout = readout
+        self.input_weights = input_weights
         self.nonlinearity = nonlinearity
         self.eta = eta
         self.initial_weights = initial_weights
         self.update_at = update_at
         self.select = select
         self.n_starts = n_starts
+        self.n_bootstrap = n_bootstrap
         self.max_iter = max_iter
         self.tol = tol
         self.random_state = random_state
@@ -175,7 +196,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(
-        self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None
+        self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None, groups: Any = None
     ) -> PlasticityRuleInference:
         """Fit the rule to one session or several; exactly one of ``activity`` and ``choices`` is given.
 
@@ -187,6 +208,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 one unit that axis may be left out.
             choices: 0, 1 or NaN for none, for each step.
             rewards: r of each step; NaN only where the weights do not change.
+            groups: A label of each session, such as the animal: the bootstrap draws all sessions of a label together.
 
         Raises:
             ValueError: A parameter is out of range, lengths differ, a value is not finite, or nothing was recorded.
@@ -202,14 +224,22 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             self._flat = activity is not None and not _is_list(activity) and np.ndim(checks.as_array(activity)) == 1
             sessions = self._sessions(inputs, activity, choices=choices, rewards=rewards, reset=True)
             self.n_features_in_ = sessions.inputs.shape[2]
-            self._fit(sessions, rewards is not None)
+            self._fit(sessions, rewards is not None, groups_of_sessions(groups, len(sessions.lengths)))
         return self
 
-    def _fit(self, sessions: Sessions, rewarded: bool) -> None:
-        self._trained, data = sessions, recorded(sessions, self.initial_weights)
-        self._binary, self._units = data.binary, 1 if sessions.activity is None else sessions.activity.shape[2]
+    def _fit(self, sessions: Sessions, rewarded: bool, groups: Int[np.ndarray, " session"]) -> None:
+        self._binary = sessions.activity is None
+        given = self.network, self.nonlinearity, self.readout, self.input_weights
+        units = 0 if sessions.activity is None else sessions.activity.shape[2]
+        self._architecture: Architecture = architecture(*given, inputs=self.n_features_in_, recorded=units)
+        if self._architecture.readout is not None and str(self.initial_weights) in {"shared", "session"}:
+            raise ValueError(
+                f"initial_weights = {self.initial_weights!r}: expected 'zeros' or an array with a readout, which does "
+                "not tell the first weights of its units"
+            )
+        self._trained, data = sessions, self._recorded(sessions)
         self.n_observed_ = int((~np.isnan(data.observed)).sum())
-        model = self._layer(data, rewarded)
+        model = self._network_with_rule(data, rewarded)
         fit = self._search(model, data, model.start)
         self.path_: tuple[SelectionStep, ...] = ()
         if self.select is not None:
@@ -220,6 +250,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             fit = self._search(model, data, best.coefficients)
         self._model = model
         self._describe(data, fit)
+        self.bootstrap_ = np.zeros((0, len(fit.theta)))
+        if self.n_bootstrap:
+            self._draw_again(data, fit, groups[np.unique(data.session)])
 
     def _sessions(
         self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None, reset: bool = False
@@ -239,9 +272,12 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             baseline=self.baseline_window if self.modulator == "rpe" else None,
         )
 
-    def _layer(self, data: Data, rewarded: bool) -> Model:
+    def _recorded(self, sessions: Sessions, *, known: bool = False) -> Data:
+        """What was recorded; if ``known``, first weights are left at zero, to be set."""
+        return recorded(sessions, "zeros" if known else self.initial_weights, **self._architecture.options)
+
+    def _network_with_rule(self, data: Data, rewarded: bool) -> Model:
         """The model: all terms that the inputs tell apart, or the rule of the family."""
-        name = self.nonlinearity or ("identity" if data.binary else "sigmoid")
         self.equivalent_: tuple[tuple[str, ...], ...] = ()
         if isinstance(self.family, PlasticityRule):
             if self.select is not None or self.terms is not None:
@@ -250,7 +286,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 )
             if self.family.modulated and not rewarded:
                 raise ValueError("rewards = None: expected rewards, because the family is modulated")
-            return RuleLayer(self.family, name)
+            return self._architecture.of_rule(self.family)
         if self.terms is None:
             variables = ("x" if data.binary else "xy") + "w" + "m" * rewarded
             series = Series.taylor(variables, self.order)
@@ -260,9 +296,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"terms = {checks.shown(self.terms)}: expected at least one, and each once")
         if series.uses_signal and not rewarded:
             raise ValueError("rewards = None: expected rewards, because a term contains m")
-        layer = Layer(series, NONLINEARITIES[name], float(self.eta))
-        kept, self.equivalent_ = dependent_terms(layer, data.rows)
-        return layer._replace(series=series.part(kept))
+        model = self._architecture.of_series(series, float(self.eta))
+        kept, self.equivalent_ = dependent_terms(model, data.rows)
+        return model.part(kept)
 
     def _search(
         self, model: Model, data: Data, theta: np.ndarray, variance: np.ndarray | None = None, tol: float | None = None
@@ -270,9 +306,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         tol = self.tol if tol is None else tol
         return fitted(model, data, theta, data.rows.initial, max_iter=self.max_iter, tol=tol, variance=variance)
 
-    def _selected(self, model: Model, data: Data, fit: Fit) -> tuple[Layer, Fit, tuple[SelectionStep, ...]]:
+    def _selected(self, model: Model, data: Data, fit: Fit) -> tuple[TermsModel, Fit, tuple[SelectionStep, ...]]:
         """The terms of the smallest criterion, the fit with them, and the path."""
-        assert isinstance(model, Layer)
+        assert has_terms(model)
         weight = np.log(self.n_observed_) if self.select == "bic" else 2.0  # of each term
 
         def refit(support: tuple[int, ...], before: Fit | None, dropped: int) -> tuple[Fit, float]:
@@ -282,7 +318,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 covariance = before.covariance[:, dropped]
                 share = before.theta[dropped] / covariance[dropped] if covariance[dropped] > 0 else 0.0
                 start = np.delete(before.theta - share * covariance, dropped)
-                layer = model._replace(series=model.series.part(support))
+                layer = model.part(support)
                 if layer.run(start, data.rows._replace(initial=before.initial)) is None:
                     start = layer.start
                 now = self._search(layer, data, start, before.variance, tol=1e-5)
@@ -294,7 +330,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
 
         path = backward_elimination(tuple(range(len(model.names))), refit, ratios)
         best = min(path, key=lambda candidate: candidate.criterion)
-        layer = model._replace(series=model.series.part(best.support))
+        layer = model.part(best.support)
         steps = [SelectionStep(tuple(model.names[k] for k in each.support), each.criterion) for each in path]
         return layer, self._search(layer, data, best.fit.theta), tuple(steps)
 
@@ -312,7 +348,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
 
     @staticmethod
     def _scale(model: Model, data: Data, fit: Fit) -> np.ndarray:
-        if isinstance(model, Layer):
+        if has_terms(model):
             return scale_of_terms(model, fit.theta, data.rows._replace(initial=fit.initial))
         return np.where(fit.theta == 0, 1.0, np.abs(fit.theta))  # of any other rule, the size of the coefficient
 
@@ -335,11 +371,12 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         self.covariance_, self.directions_, self.condition_ = fit.covariance, known.directions, known.condition
         sessions = self._trained.inputs.shape[0]
         per_session = isinstance(self.initial_weights, str) and self.initial_weights == "session"
-        self.initial_weights_ = whole(data, fit.initial, self._units, sessions, per_session)
+        units, inputs = self._architecture.units, self._architecture.inputs
+        self.initial_weights_ = whole(data, fit.initial, units, sessions, per_session)
         if not isinstance(self.initial_weights, str):
-            self.initial_weights_ = known_weights(self.initial_weights, self._units, self.n_features_in_)
+            self.initial_weights_ = known_weights(self.initial_weights, units, inputs)
         elif self.initial_weights == "zeros":
-            self.initial_weights_ = np.zeros((self._units, self.n_features_in_))
+            self.initial_weights_ = np.zeros((units, inputs))
         self.noise_ = np.sqrt(fit.variance)
         self.log_likelihood_, self.n_iter_ = fit.log_likelihood, max(fit.iterations, 1)
         self.rule_ = self._model.rule(fit.theta)
@@ -348,6 +385,30 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         if spare <= 0:
             message = f"{self.n_observed_} numbers were recorded, fewer than the {len(names) + data.nuisances} unknowns"
             warnings.warn(f"{message}: nothing is identified", RuntimeWarning, stacklevel=4)
+
+    def _draw_again(self, data: Data, fit: Fit, groups: Int[np.ndarray, " session"]) -> None:
+        """Set the draws, and the intervals from them; first weights are fitted again where they are unknown."""
+        count, sessions = len(np.unique(groups)), np.unique(data.session)
+        if count < 2:
+            raise ValueError(
+                f"n_bootstrap = {self.n_bootstrap}: expected 0 with one session or group, which cannot vary"
+            )
+        per_session = self.initial_weights_.ndim == 3
+
+        def refit(drawn: Int[np.ndarray, " session"]) -> Float[np.ndarray, " part"]:
+            again = self._recorded(self._trained.of(sessions[drawn]))
+            rows = again.rows
+            weights = self.initial_weights_[sessions[drawn]][rows.session] if per_session else self.initial_weights_
+            initial = weights[np.arange(len(rows.unit)), rows.unit] if per_session else weights[rows.unit]
+            end = fitted(
+                self._model, again, fit.theta, initial, max_iter=self.max_iter, tol=1e-5, variance=fit.variance
+            )
+            return end.theta
+
+        rng = checks.rng("random_state", self.random_state)
+        self.bootstrap_ = bootstrap(refit, groups, self.n_bootstrap, rng)
+        intervals = expanded_intervals(fit.theta, self.bootstrap_, count, CONFIDENCE).tolist()
+        self.intervals_ = {name: (low, high) for name, (low, high) in zip(self._model.names, intervals, strict=True)}
 
     def _agreed(self, fit: Fit, errors: np.ndarray) -> np.ndarray:
         """Whether all searches that ended in as good a fit agree on each coefficient."""
@@ -411,8 +472,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         if data.binary:
             return 1 - Bernoulli(data.observed).value(predicted) / -constant_log_likelihood(data)
         ratios = []
-        for unit in np.unique(data.rows.unit):
-            observed, errors = data.observed[data.rows.unit == unit], predicted[data.rows.unit == unit]
+        for unit in np.unique(data.unit[~np.isnan(data.observed).all(axis=1)]):
+            observed, errors = data.observed[data.unit == unit], predicted[data.unit == unit]
             residual, total = np.nanmean((observed - errors) ** 2), np.nanvar(observed)
             ratios.append(residual / total if total > 0 else float(residual > 0))
         return float(1 - np.mean(ratios))
@@ -431,8 +492,44 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             return -np.inf
         if data.binary:
             return -Bernoulli(data.observed).value(predicted)
-        deviation = self.noise_[data.rows.unit, None]
-        return float(np.nansum(stats.norm.logpdf(data.observed, predicted, deviation)))
+        return float(np.nansum(stats.norm.logpdf(data.observed, predicted, self.noise_[data.unit, None])))
+
+    def compare(
+        self,
+        other: PlasticityRuleInference,
+        inputs: Any,
+        activity: Any = None,
+        *,
+        choices: Any = None,
+        rewards: Any = None,
+        groups: Any = None,
+    ) -> Lead:
+        """By how much this fit predicts data better than another, in units of log-likelihood, with its interval.
+
+        The data are best those of animals that neither fit has seen; only the interval tells a lead from chance.
+
+        Args:
+            other: Another fit to the same kind of data.
+            inputs: As in ``fit``.
+            activity: As in ``fit``.
+            choices: As in ``fit``.
+            rewards: As in ``fit``.
+            groups: As in ``fit``; the interval is over groups.
+        """
+        checks.instance("other", other, PlasticityRuleInference)
+        ours, theirs = (
+            each._log_likelihoods(*each._compared(inputs, activity, choices, rewards)) for each in (self, other)
+        )
+        return lead(ours - theirs, groups_of_sessions(groups, len(ours)))
+
+    def _log_likelihoods(self, data: Data, predicted: np.ndarray) -> Float[np.ndarray, " session"]:
+        """The log-likelihood of each session; minus infinity where a run diverges."""
+        if data.binary:
+            each = data.observed * predicted - np.logaddexp(0, predicted)
+        else:
+            each = stats.norm.logpdf(data.observed, predicted, self.noise_[data.unit, None])
+        each = np.where(np.isnan(predicted), -np.inf, each)
+        return np.bincount(data.session, np.nansum(each, axis=1), minlength=len(data.rows.inputs))
 
     def simulate(
         self, inputs: Any, rewards: Any = None, *, random_state: Any = None
@@ -446,18 +543,29 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         rng = checks.rng("random_state", random_state)
-        initial = self._initial(1)[0]
+        initial, name = self._initial(1)[0], self._architecture.nonlinearity
         if self._binary:
+            readout = self._architecture.readout
             options = {
+                "nonlinearity": name,
+                "readout": readout,
+                "initial_weights": initial[0] if readout is None else initial,
                 "modulator": self.modulator,
                 "baseline_window": self.baseline_window,
                 "update_at": self.update_at,
             }
             if rewards is None:
                 raise ValueError("rewards = None: expected what choice 1 would bring at each step")
-            return simulation.simulate_choices(self.rule_, inputs, rewards, rng, initial_weights=initial[0], **options)
-        name = self.nonlinearity or "sigmoid"
-        simulated = simulation.simulate_activity(self.rule_, inputs, initial, rng, nonlinearity=name, rewards=rewards)
+            return simulation.simulate_choices(self.rule_, inputs, rewards, rng, **options)
+        simulated = simulation.simulate_activity(
+            self.rule_,
+            inputs,
+            initial,
+            rng,
+            nonlinearity=name,
+            input_weights=self._architecture.input_weights,
+            rewards=rewards,
+        )
         noisy = [y + self.noise_ * rng.normal(size=y.shape) for y in simulated.activity]
         return simulated._replace(activity=noisy)
 
@@ -479,10 +587,10 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         if (activity is None) != self._binary or (choices is None) == self._binary:
             raise ValueError(f"expected {'choices' if self._binary else 'activity'}, as in fit, and nothing else")
         sessions = self._sessions(inputs, activity, choices=choices, rewards=rewards)
-        data = recorded(sessions, "zeros")
+        data = self._recorded(sessions, known=True)
         whole_sessions = self._predicted(sessions, rewards is not None)
         predicted = np.zeros(data.observed.shape)
-        for row, (session, unit) in enumerate(zip(data.rows.session, data.rows.unit, strict=True)):
+        for row, (session, unit) in enumerate(zip(data.session, data.unit, strict=True)):
             predicted[row, : sessions.lengths[session]] = whole_sessions[session][:, unit]
         return data, predicted
 
@@ -493,7 +601,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"inputs have {sessions.inputs.shape[2]} features: expected {self.n_features_in_}, as in fit"
             )
-        initial = np.broadcast_to(self._initial(1), (len(sessions.lengths), self._units, self.n_features_in_))
+        shape = len(sessions.lengths), self._architecture.units, self._architecture.inputs
+        initial = np.broadcast_to(self._initial(1), shape)
         paths = self._paths(sessions, initial)
         return [path.activity.T[:length] for path, length in zip(paths, sessions.lengths, strict=True)]
 
@@ -515,9 +624,11 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             if path is None:
                 warnings.warn(f"inputs[{k}]: the fitted rule diverges", RuntimeWarning, stacklevel=4)
                 weights = np.full((keep_weights * (steps + 1), *start.shape), np.nan)
-                path = Path(np.full((len(start), steps), np.nan), weights)
+                predictions = 1 if self._binary else len(start)
+                path = Path(np.full((predictions, steps), np.nan), weights)
             unknown = np.isnan(start).any(axis=1)
-            path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
+            if unknown.any():
+                path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
             paths.append(path)
         return paths
 

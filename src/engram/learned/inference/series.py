@@ -150,6 +150,17 @@ class Series:
             by_y = np.matmul(self._by_pair(theta, lower)[:, None, :], powers.of_connection)[:, 0]
         return by_w, by_y
 
+    def slope_of_input(self, theta: Float[np.ndarray, " part"], powers: Powers) -> Float[np.ndarray, "row input"]:
+        """The slope dg / dx of each connection.
+
+        Args:
+            theta: Coefficients of the parts.
+            powers: Those of ``powers``.
+        """
+        slope = powers.x[:, np.maximum(self._x - 1, 0)] * powers.w[:, self._w]
+        by_x: np.ndarray = np.matmul((self._by_pair(theta, powers.of_unit) * self._x)[:, None, :], slope)[:, 0]
+        return by_x
+
     def _by_pair(self, theta: np.ndarray, of_unit: np.ndarray) -> Float[np.ndarray, "row pair"]:
         """The factor of each x^a w^c: sum over b and d of theta_abcd y^b m^d."""
         grid = np.zeros((of_unit.shape[1], len(self._x)))
