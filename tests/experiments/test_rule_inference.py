@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from engram.experiments.rule_inference import FLY, OJA, Config, activity_trial, choice_trial, flies, recorded_of
+from engram.experiments.rule_inference.layer import (
+    FLY,
+    OJA,
+    Config,
+    activity_trial,
+    choice_trial,
+    flies,
+    recorded_of,
+)
 
 
 def test_units_that_are_not_recorded_are_the_same_in_all_sessions_and_shuffled_steps_stay_in_theirs():

@@ -108,18 +108,19 @@ def fitted(
     noise = np.ones(units) if variance is None else variance
     iterations, converged = 0, True
     for _ in range(1 if data.binary or variance is not None or units == 1 else 2):
-        problem = Problem(model, data.rows, _loss(data, noise), data.block, data.size)
+        problem = Problem(model, data.rows, loss_of(data, noise), data.block, data.size)
         end: Fitted = levenberg_marquardt(problem, theta, initial, max_iter, tol)
         theta, initial, iterations, converged = end.theta, end.initial, iterations + end.iterations, end.converged
         if not data.binary:
             noise = _variances(model, data, theta, initial, units)
-    problem = Problem(model, data.rows, _loss(data, noise), data.block, data.size)
+    problem = Problem(model, data.rows, loss_of(data, noise), data.block, data.size)
     information = problem.equations(theta, initial).reduced()[0]
     log_likelihood = -end.loss if data.binary else _gaussian(model, data, theta, initial, units)
     return Fit(theta, initial, noise, information, log_likelihood, iterations, converged)
 
 
-def _loss(data: Data, noise: np.ndarray) -> Loss:
+def loss_of(data: Data, noise: Float[np.ndarray, " unit"]) -> Loss:
+    """What is minimised, given the variance of the noise of each unit."""
     return Bernoulli(data.observed) if data.binary else Gaussian(data.observed, noise[data.unit])
 
 

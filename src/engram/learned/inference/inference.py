@@ -19,9 +19,11 @@ from engram import checks
 from engram.learned.inference import simulation
 from engram.learned.inference.architecture import Architecture, architecture
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
+from engram.learned.inference.equal_rules import EqualRule, farthest_equal_rule
 from engram.learned.inference.feed_forward import NONLINEARITIES, Path, Rows
+from engram.learned.inference.firmer import Alike, advice, alike
 from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted
-from engram.learned.inference.identifiability import Curvature, curvature, dependent_terms, scale_of_terms
+from engram.learned.inference.identifiability import curvature, dependent_terms, scale_of_terms
 from engram.learned.inference.losses import Bernoulli
 from engram.learned.inference.model import Model, TermsModel, has_terms
 from engram.learned.inference.recorded import known as known_weights
@@ -111,6 +113,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         noise_: Standard deviation of the noise of each unit; empty for choices.
         log_likelihood_, n_iter_, n_observed_: Of the fit.
         path_: Terms and criterion at each step of the selection; empty without.
+        residual_correlation_: Correlation of the errors of successive steps, and the same in standard errors; none for
+            a right model.
         starts_: Where the search from each further start ended.
         bootstrap_: Coefficients of each draw, (draw, coefficient).
 
@@ -360,7 +364,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             stats.norm.ppf((1 + CONFIDENCE) / 2) if data.binary else stats.t.ppf((1 + CONFIDENCE) / 2, max(spare, 1))
         )
         reach = quantile * errors if spare > 0 else np.full(len(names), np.inf)
-        known: Curvature = curvature(fit.information, self._scale(self._model, data, fit))
+        known = curvature(fit.information, self._scale(self._model, data, fit))
         self.coefficients_ = dict(zip(names, fit.theta.tolist(), strict=True))
         self.intervals_ = {
             name: (theta - width, theta + width)
@@ -380,7 +384,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         self.noise_ = np.sqrt(fit.variance)
         self.log_likelihood_, self.n_iter_ = fit.log_likelihood, max(fit.iterations, 1)
         self.rule_ = self._model.rule(fit.theta)
-        self._theta = fit.theta
+        self.residual_correlation_ = self._alike(data, fit)
+        self._data, self._fitted = data, fit
         self.status_ = self._status(data, fit, spare)
         if spare <= 0:
             message = f"{self.n_observed_} numbers were recorded, fewer than the {len(names) + data.nuisances} unknowns"
@@ -417,6 +422,17 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             if start.log_likelihood >= fit.log_likelihood - LIKE_THE_BEST:
                 agreed &= np.abs(start.coefficients - fit.theta) <= DIFFERENT * errors
         return agreed
+
+    def _alike(self, data: Data, fit: Fit) -> Alike:
+        path = self._model.run(fit.theta, data.rows._replace(initial=fit.initial))
+        assert path is not None  # it is where a search ended
+        predicted, deviation = path.activity, 1.0
+        if data.binary:
+            predicted = 0.5 * (1 + np.tanh(0.5 * predicted))
+            deviation = np.sqrt(np.maximum(predicted * (1 - predicted), 1e-12))
+        else:
+            deviation = np.sqrt(fit.variance[data.unit, None])
+        return alike((data.observed - predicted) / deviation, ~np.isnan(data.observed))
 
     def _status(self, data: Data, fit: Fit, spare: int) -> str:
         if spare > 0 and not fit.converged:
@@ -570,7 +586,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         return simulated._replace(activity=noisy)
 
     def report(self) -> str:
-        """What was found as a text: each term with its interval, and what the data cannot tell."""
+        """What was found as a text: each term with its interval, what data cannot tell, and what would tell more."""
         check_is_fitted(self)
         width = max(map(len, self.coefficients_), default=0)
         lines = [f"status: {self.status_}"]
@@ -579,7 +595,29 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             verdict = "" if self.identifiable_[name] else "   not determined by the data"
             lines.append(f"{name:{width}}  {theta:8.3f}  [{low:.3f}, {high:.3f}]{verdict}")
         lines += [f"the inputs cannot tell apart: {', '.join(group)}" for group in self.equivalent_]
-        return "\n".join(lines)
+        found = self.coefficients_, self.intervals_, self.identifiable_, self.equivalent_
+        firmer = advice(
+            *found, np.unique(self._data.session), drawn=len(self.bootstrap_) > 0, errors=self.residual_correlation_
+        )
+        return "\n".join([*lines, *(["for a firmer answer:"] if firmer else []), *(f"- {line}" for line in firmer)])
+
+    def farthest_equal_rule(self, delta: float = LIKE_THE_BEST) -> EqualRule:
+        """Another rule that explains the data nearly as well, and which inputs would tell it from the fitted one.
+
+        It is the farthest along the direction that the data determine least, all else being fitted again.
+
+        Args:
+            delta: Units of log-likelihood that it may lose; by default what the ends of a 95 % interval lose.
+
+        Raises:
+            ValueError: The family is a rule, whose terms are not known, or no coefficient is left.
+        """
+        check_is_fitted(self)
+        checks.number("delta", delta, above=0)
+        if not has_terms(self._model) or not self.coefficients_:
+            raise ValueError(f"family = {self.family}, {len(self.coefficients_)} coefficients: expected terms")
+        data, fit = self._data, self._fitted
+        return farthest_equal_rule(self._model, data, fit, self._scale(self._model, data, fit), delta)
 
     def _compared(self, inputs: Any, activity: Any, choices: Any, rewards: Any) -> tuple[Data, np.ndarray]:
         """The recorded entries of data, and the predictions of them."""
@@ -619,7 +657,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         for k, start in enumerate(initial):
             parts = sessions.inputs[k : k + 1], sessions.signal[k : k + 1], sessions.changes[k : k + 1]
             rows = Rows(*parts, np.zeros(len(start), int), np.arange(len(start)), np.nan_to_num(start))
-            path = self._model.run(self._theta, rows, keep_weights=keep_weights)
+            path = self._model.run(self._fitted.theta, rows, keep_weights=keep_weights)
             steps = rows.inputs.shape[1]
             if path is None:
                 warnings.warn(f"inputs[{k}]: the fitted rule diverges", RuntimeWarning, stacklevel=4)

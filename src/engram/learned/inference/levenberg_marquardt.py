@@ -44,7 +44,7 @@ class Problem(NamedTuple):
         path = self.model.run(theta, self.rows._replace(initial=initial))
         return np.inf if path is None else self.loss.value(path.activity)
 
-    def equations(self, theta: Float[np.ndarray, " part"], initial: Float[np.ndarray, "row input"]) -> Arrow:
+    def equations(self, theta: Float[np.ndarray, " free"], initial: Float[np.ndarray, "row input"]) -> Arrow:
         """The slope of the loss and its curvature after Gauss and Newton (for choices, after Fisher).
 
         Args:
