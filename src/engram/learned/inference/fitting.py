@@ -43,6 +43,12 @@ class Data(NamedTuple):
         """Number of first weights that are fitted."""
         return 0 if self.block is None else (int(self.block.max()) + 1) * self.size
 
+    def until(self, steps: int) -> Data:
+        """The first steps of each session."""
+        rows = self.rows
+        kept = {"inputs": rows.inputs[:, :steps], "signal": rows.signal[:, :steps], "changes": rows.changes[:, :steps]}
+        return self._replace(rows=rows._replace(**kept), observed=self.observed[:, :steps])
+
 
 class Fit(NamedTuple):
     """A fitted rule.
@@ -117,6 +123,34 @@ def fitted(
     information = problem.equations(theta, initial).reduced()[0]
     log_likelihood = -end.loss if data.binary else _gaussian(model, data, theta, initial, units)
     return Fit(theta, initial, noise, information, log_likelihood, iterations, converged)
+
+
+def start_of_search(
+    model: Model, data: Data, theta: Float[np.ndarray, " part"], max_iter: int
+) -> tuple[Float[np.ndarray, " part"], Float[np.ndarray, "row input"]]:
+    """Coefficients and first weights near which the whole sessions of a recurrent network are fitted.
+
+    Over many steps a small change of a coefficient becomes a large one of activity, so that the loss has many minima; in
+    the first steps it has few. So an eighth of the steps is fitted, and from where that ends a quarter and a half, as
+    far as there are twice as many numbers as unknowns.
+
+    Args:
+        model: The network.
+        data: What is fitted.
+        theta: Start of the coefficients.
+        max_iter: Largest number of steps of a search.
+    """
+    initial, whole = data.rows.initial, data.observed.shape[1]
+    for steps in (whole // 8, whole // 4, whole // 2):
+        some = data.until(steps)
+        if (~np.isnan(some.observed)).sum() < 2 * (len(theta) + data.nuisances):
+            continue
+        units = int(data.unit.max()) + 1
+        problem = Problem(model, some.rows, loss_of(some, np.ones(units)), data.block, data.size)
+        end = levenberg_marquardt(problem, theta, initial, max_iter, tol=1e-4)
+        if np.isfinite(Problem(model, data.rows, loss_of(data, np.ones(units)), data.block, data.size).value(*end[:2])):
+            theta, initial = end.theta, end.initial
+    return theta, initial
 
 
 def loss_of(data: Data, noise: Float[np.ndarray, " unit"]) -> Loss:

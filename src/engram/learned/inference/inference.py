@@ -22,7 +22,7 @@ from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, gr
 from engram.learned.inference.equal_rules import EqualRule, farthest_equal_rule
 from engram.learned.inference.feed_forward import NONLINEARITIES, Path, Rows
 from engram.learned.inference.firmer import Alike, advice, alike
-from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted
+from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted, start_of_search
 from engram.learned.inference.identifiability import curvature, dependent_terms, scale_of_terms
 from engram.learned.inference.losses import Bernoulli
 from engram.learned.inference.model import Model, TermsModel, has_terms
@@ -244,7 +244,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         self._trained, data = sessions, self._recorded(sessions)
         self.n_observed_ = int((~np.isnan(data.observed)).sum())
         model = self._network_with_rule(data, rewarded)
-        fit = self._search(model, data, model.start)
+        fit = self._first_search(model, data)
         self.path_: tuple[SelectionStep, ...] = ()
         if self.select is not None:
             model, fit, self.path_ = self._selected(model, data, fit)
@@ -303,6 +303,12 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         model = self._architecture.of_series(series, float(self.eta))
         kept, self.equivalent_ = dependent_terms(model, data.rows)
         return model.part(kept)
+
+    def _first_search(self, model: Model, data: Data) -> Fit:
+        if self._architecture.input_weights is None:
+            return self._search(model, data, model.start)
+        theta, initial = start_of_search(model, data, model.start, self.max_iter)
+        return fitted(model, data, theta, initial, max_iter=self.max_iter, tol=self.tol)
 
     def _search(
         self, model: Model, data: Data, theta: np.ndarray, variance: np.ndarray | None = None, tol: float | None = None
