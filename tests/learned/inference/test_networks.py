@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from engram.learned import PlasticityRuleInference, simulate_activity, simulate_choices
+from engram.learned.inference import inference
 from engram.learned.inference.feed_forward import NONLINEARITIES, Layer, Rows
 from engram.learned.inference.hidden_layer import HiddenLayer
 from engram.learned.inference.levenberg_marquardt import Problem
@@ -306,3 +307,17 @@ def test_what_does_not_go_together_is_refused(options, given, message):
 def test_baits_that_do_not_fit_are_refused(rewards, options, message):
     with pytest.raises(ValueError, match=message):
         simulate_choices({"x m": 1.0}, np.ones((3, 2)), rewards, 0, options=options)
+
+
+def test_a_search_that_begins_with_the_first_steps_finds_the_rule_where_one_over_all_steps_does_not(monkeypatch):
+    rng = np.random.default_rng(1)
+    x, W = rng.normal(size=(3, 50, 6)), 1.5 * rng.normal(size=(6, 6)) / np.sqrt(6)
+    data = simulate_activity(OJA, x, W, rng, eta=0.1, nonlinearity="tanh", input_weights=np.eye(6))
+    make = PlasticityRuleInference(
+        terms=[*OJA, "x", "w", "y"], network="recurrent", eta=0.1, initial_weights=W, max_iter=40
+    )
+    found = make.fit(x, data.activity).coefficients_
+    assert all(theta == pytest.approx(OJA.get(name, 0.0), abs=1e-5) for name, theta in found.items())
+    monkeypatch.setattr(inference, "start_of_search", lambda model, data, theta, max_iter: (theta, data.rows.initial))
+    stuck = make.fit(x, data.activity)
+    assert max(abs(stuck.coefficients_[name] - theta) for name, theta in OJA.items()) > 0.5

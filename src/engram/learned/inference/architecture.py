@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from engram.learned.inference.recurrent import RecurrentNetwork
 from engram.learned.inference.rule_layer import RuleLayer
 from engram.learned.inference.series import Series
 from engram.plasticity import PlasticityRule
+
+RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 
 
 class Architecture(NamedTuple):
@@ -41,6 +44,17 @@ class Architecture(NamedTuple):
             "hidden": 0 if self.readout is None else self.units,
             "recurrent": self.input_weights is not None,
         }
+
+    def check_units_of_activity(self, activity: Float[np.ndarray, "session step unit"]) -> None:
+        """Warn if most of the recorded activity is none that the nonlinearity can give, even without noise."""
+        low, high = RANGES.get(self.nonlinearity, (-np.inf, np.inf))
+        seen = activity[~np.isnan(activity)]
+        outside = float(((seen < low) | (seen > high)).mean()) if len(seen) else 0.0
+        if outside > 0.75:
+            said = (
+                f"activity: {100 * outside:.0f} % is outside of {low:g} to {high:g}, the range of {self.nonlinearity!r}"
+            )
+            warnings.warn(f"{said}: scale it, or choose another nonlinearity", RuntimeWarning, stacklevel=5)
 
     def of_series(self, series: Series, eta: float) -> TermsModel:
         """The model with a series."""

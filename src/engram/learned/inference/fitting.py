@@ -130,9 +130,9 @@ def start_of_search(
 ) -> tuple[Float[np.ndarray, " part"], Float[np.ndarray, "row input"]]:
     """Coefficients and first weights near which the whole sessions of a recurrent network are fitted.
 
-    Over many steps a small change of a coefficient becomes a large one of activity, so that the loss has many minima; in
-    the first steps it has few. So an eighth of the steps is fitted, and from where that ends a quarter and a half, as
-    far as there are twice as many numbers as unknowns.
+    Over many steps a small change of a coefficient becomes a large one of activity, so that the loss has many minima;
+    in the first steps it has few. So an eighth of the steps is fitted, and from where that ends a quarter and a half,
+    as far as there are twice as many numbers as unknowns.
 
     Args:
         model: The network.

@@ -241,6 +241,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 f"initial_weights = {self.initial_weights!r}: expected 'zeros' or an array with a readout, which does "
                 "not tell the first weights of its units"
             )
+        if sessions.activity is not None:
+            self._architecture.check_units_of_activity(sessions.activity)
         self._trained, data = sessions, self._recorded(sessions)
         self.n_observed_ = int((~np.isnan(data.observed)).sum())
         model = self._network_with_rule(data, rewarded)
