@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engram.learned import PlasticityRuleInference, simulate_activity, simulate_choices
-from engram.learned.inference import inference
+from engram.learned.inference import search
 from engram.learned.inference.feed_forward import NONLINEARITIES, Layer, Rows
 from engram.learned.inference.hidden_layer import HiddenLayer
 from engram.learned.inference.levenberg_marquardt import Problem
@@ -318,6 +318,6 @@ def test_a_search_that_begins_with_the_first_steps_finds_the_rule_where_one_over
     )
     found = make.fit(x, data.activity).coefficients_
     assert all(theta == pytest.approx(OJA.get(name, 0.0), abs=1e-5) for name, theta in found.items())
-    monkeypatch.setattr(inference, "start_of_search", lambda model, data, theta, max_iter: (theta, data.rows.initial))
+    monkeypatch.setattr(search, "start_of_search", lambda model, data, theta, max_iter: (theta, data.rows.initial))
     stuck = make.fit(x, data.activity)
     assert max(abs(stuck.coefficients_[name] - theta) for name, theta in OJA.items()) > 0.5

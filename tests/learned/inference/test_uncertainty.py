@@ -8,6 +8,7 @@ from engram.learned import PlasticityRuleInference, simulate_activity, simulate_
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
 from engram.learned.inference.firmer import advice, alike
 from engram.learned.inference.rivals import lead
+from engram.learned.inference.search import scale_of
 
 OJA = {"x y": 1.0, "y^2 w": -1.0}
 
@@ -131,7 +132,7 @@ def test_the_farthest_equal_rule_of_a_linear_problem_loses_just_delta():
     fit = make.fit(x, data.activity)
     found = fit.farthest_equal_rule(delta=2.0)
     assert found.loss == pytest.approx(2.0, abs=0.02)
-    scale = fit._scale(fit._model, fit._data, fit._fitted)
+    scale = scale_of(fit._model, fit._data, fit._fitted)
     moved = (np.array([*found.coefficients.values()]) - [*fit.coefficients_.values()]) / scale
     # The loss is quadratic: at its distance the profile is reached along the direction itself.
     values, vectors = np.linalg.eigh(np.outer(scale, scale) * fit._fitted.information)

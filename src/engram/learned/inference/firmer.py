@@ -8,6 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from engram.learned.inference.fitting import Data, Fit
+from engram.learned.inference.model import Model
+
 MANY = 100.0  # times as many sessions are no advice
 
 
@@ -42,6 +45,18 @@ def alike(errors: Float[np.ndarray, "row step"], seen: Bool[np.ndarray, "row ste
     square = float((errors[seen] ** 2).mean())
     correlation = float(products.mean() / square) if square > 0 else 0.0
     return Alike(correlation, correlation * np.sqrt(count))
+
+
+def alike_of(model: Model, data: Data, fit: Fit) -> Alike:
+    """The correlation of successive errors of a fit, those of choices divided by their standard deviation too."""
+    path = model.run(fit.theta, data.rows._replace(initial=fit.initial))
+    assert path is not None  # it is where a search ended
+    if data.binary:
+        predicted = 0.5 * (1 + np.tanh(0.5 * path.activity))
+        deviation = np.sqrt(np.maximum(predicted * (1 - predicted), 1e-12))
+    else:
+        predicted, deviation = path.activity, np.sqrt(fit.variance[data.unit, None])
+    return alike((data.observed - predicted) / deviation, ~np.isnan(data.observed))
 
 
 def advice(

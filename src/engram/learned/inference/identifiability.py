@@ -122,4 +122,5 @@ def curvature(information: Float[np.ndarray, "part part"], scale: Float[np.ndarr
     floor = NEGLIGIBLE * max(values[0], np.finfo(float).tiny)
     deviations = np.where(values > floor, 1 / np.sqrt(np.maximum(values, floor)), np.inf)
     shares = (vectors[:, deviations <= 1] ** 2).sum(axis=1)
-    return Curvature(shares > IDENTIFIED, vectors, deviations, float(deviations[-1] / deviations[0]))
+    condition = float(deviations[-1] / deviations[0]) if np.isfinite(deviations[-1]) else np.inf
+    return Curvature(shares > IDENTIFIED, vectors, deviations, condition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,38 +21,20 @@ from engram.learned.inference.architecture import Architecture, architecture
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
 from engram.learned.inference.equal_rules import EqualRule, farthest_equal_rule
 from engram.learned.inference.feed_forward import NONLINEARITIES, Path, Rows
-from engram.learned.inference.firmer import Alike, advice, alike
-from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted, start_of_search
-from engram.learned.inference.identifiability import curvature, dependent_terms, scale_of_terms
+from engram.learned.inference.firmer import advice, alike_of
+from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted
+from engram.learned.inference.identifiability import curvature, dependent_terms
 from engram.learned.inference.losses import Bernoulli
-from engram.learned.inference.model import Model, TermsModel, has_terms
+from engram.learned.inference.model import Model, has_terms
 from engram.learned.inference.recorded import known as known_weights
 from engram.learned.inference.recorded import recorded, whole
 from engram.learned.inference.rivals import Lead, lead
-from engram.learned.inference.selection import backward_elimination
+from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, SelectionStep, agreed, scale_of
 from engram.learned.inference.series import Part, Series
 from engram.learned.inference.sessions import Sessions, prepared
 from engram.plasticity import PlasticityRule
 
-CONFIDENCE = 0.95
-LIKE_THE_BEST = stats.chi2.ppf(CONFIDENCE, 1) / 2  # what a log-likelihood may lose within such an interval
-DIFFERENT = 4.0  # standard errors between coefficients of equally good fits that are not the same solution
 CRITERIA = ("bic", "aic")
-
-
-class SelectionStep(NamedTuple):
-    """A fit along backward elimination: its terms, and its criterion, of which the smallest is chosen."""
-
-    terms: tuple[str, ...]
-    criterion: float
-
-
-class Start(NamedTuple):
-    """Where a search from another start ended."""
-
-    coefficients: Float[np.ndarray, " part"]
-    log_likelihood: float
-    converged: bool
 
 
 class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
@@ -246,19 +228,23 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         self._trained, data = sessions, self._recorded(sessions)
         self.n_observed_ = int((~np.isnan(data.observed)).sum())
         model = self._network_with_rule(data, rewarded)
-        fit = self._first_search(model, data)
+        search = Search(self.max_iter, self.tol)
+        fit = search.from_nothing(model, data, recurrent=self.network == "recurrent")
         self.path_: tuple[SelectionStep, ...] = ()
         if self.select is not None:
-            model, fit, self.path_ = self._selected(model, data, fit)
-        self.starts_ = self._other_starts(model, data, fit)
+            assert has_terms(model)
+            price = float(np.log(self.n_observed_)) if self.select == "bic" else 2.0
+            model, fit, self.path_ = search.selected(model, data, fit, price)
+        rng = checks.rng("random_state", self.random_state)
+        self.starts_ = search.from_elsewhere(model, data, fit, self.n_starts - 1, rng)
         best = max(self.starts_, key=lambda start: start.log_likelihood, default=None)
         if best is not None and best.log_likelihood > fit.log_likelihood + LIKE_THE_BEST:
-            fit = self._search(model, data, best.coefficients)
+            fit = search.near(model, data, best.coefficients)
         self._model = model
         self._describe(data, fit)
         self.bootstrap_ = np.zeros((0, len(fit.theta)))
         if self.n_bootstrap:
-            self._draw_again(data, fit, groups[np.unique(data.session)])
+            self._draw_again(data, fit, groups[np.unique(data.session)], rng)
 
     def _sessions(
         self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None, reset: bool = False
@@ -306,64 +292,6 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         kept, self.equivalent_ = dependent_terms(model, data.rows)
         return model.part(kept)
 
-    def _first_search(self, model: Model, data: Data) -> Fit:
-        if self._architecture.input_weights is None:
-            return self._search(model, data, model.start)
-        theta, initial = start_of_search(model, data, model.start, self.max_iter)
-        return fitted(model, data, theta, initial, max_iter=self.max_iter, tol=self.tol)
-
-    def _search(
-        self, model: Model, data: Data, theta: np.ndarray, variance: np.ndarray | None = None, tol: float | None = None
-    ) -> Fit:
-        tol = self.tol if tol is None else tol
-        return fitted(model, data, theta, data.rows.initial, max_iter=self.max_iter, tol=tol, variance=variance)
-
-    def _selected(self, model: Model, data: Data, fit: Fit) -> tuple[TermsModel, Fit, tuple[SelectionStep, ...]]:
-        """The terms of the smallest criterion, the fit with them, and the path."""
-        assert has_terms(model)
-        weight = np.log(self.n_observed_) if self.select == "bic" else 2.0  # of each term
-
-        def refit(support: tuple[int, ...], before: Fit | None, dropped: int) -> tuple[Fit, float]:
-            now = fit
-            if before is not None:
-                # The optimum without one coefficient, if the likelihood were Gaussian in all of them.
-                covariance = before.covariance[:, dropped]
-                share = before.theta[dropped] / covariance[dropped] if covariance[dropped] > 0 else 0.0
-                start = np.delete(before.theta - share * covariance, dropped)
-                layer = model.part(support)
-                if layer.run(start, data.rows._replace(initial=before.initial)) is None:
-                    start = layer.start
-                now = self._search(layer, data, start, before.variance, tol=1e-5)
-            return now, -2 * now.log_likelihood + weight * len(support)
-
-        def ratios(now: Fit) -> np.ndarray:
-            ratio: np.ndarray = np.abs(now.theta) / np.maximum(now.standard_errors, np.finfo(float).tiny)
-            return ratio
-
-        path = backward_elimination(tuple(range(len(model.names))), refit, ratios)
-        best = min(path, key=lambda candidate: candidate.criterion)
-        layer = model.part(best.support)
-        steps = [SelectionStep(tuple(model.names[k] for k in each.support), each.criterion) for each in path]
-        return layer, self._search(layer, data, best.fit.theta), tuple(steps)
-
-    def _other_starts(self, model: Model, data: Data, fit: Fit) -> tuple[Start, ...]:
-        """The ends of searches from random coefficients, of the size at which each matters."""
-        rng, scale = checks.rng("random_state", self.random_state), self._scale(model, data, fit)
-        starts = []
-        for _ in range(self.n_starts - 1):
-            theta = scale * rng.normal(size=len(fit.theta))
-            while model.run(theta, data.rows) is None:
-                theta = theta / 2
-            end = self._search(model, data, theta)
-            starts.append(Start(end.theta, end.log_likelihood, end.converged))
-        return tuple(starts)
-
-    @staticmethod
-    def _scale(model: Model, data: Data, fit: Fit) -> np.ndarray:
-        if has_terms(model):
-            return scale_of_terms(model, fit.theta, data.rows._replace(initial=fit.initial))
-        return np.where(fit.theta == 0, 1.0, np.abs(fit.theta))  # of any other rule, the size of the coefficient
-
     def _describe(self, data: Data, fit: Fit) -> None:
         """Set the attributes that tell what was found."""
         names, errors = self._model.names, fit.standard_errors
@@ -372,13 +300,13 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             stats.norm.ppf((1 + CONFIDENCE) / 2) if data.binary else stats.t.ppf((1 + CONFIDENCE) / 2, max(spare, 1))
         )
         reach = quantile * errors if spare > 0 else np.full(len(names), np.inf)
-        known = curvature(fit.information, self._scale(self._model, data, fit))
+        known = curvature(fit.information, scale_of(self._model, data, fit))
         self.coefficients_ = dict(zip(names, fit.theta.tolist(), strict=True))
         self.intervals_ = {
             name: (theta - width, theta + width)
             for name, theta, width in zip(names, fit.theta.tolist(), reach.tolist(), strict=True)
         }
-        determined = known.identified & self._agreed(fit, errors)
+        determined = known.identified & agreed(self.starts_, fit)
         self.identifiable_ = dict(zip(names, determined.tolist(), strict=True))
         self.covariance_, self.directions_, self.condition_ = fit.covariance, known.directions, known.condition
         sessions = self._trained.inputs.shape[0]
@@ -392,14 +320,14 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         self.noise_ = np.sqrt(fit.variance)
         self.log_likelihood_, self.n_iter_ = fit.log_likelihood, max(fit.iterations, 1)
         self.rule_ = self._model.rule(fit.theta)
-        self.residual_correlation_ = self._alike(data, fit)
+        self.residual_correlation_ = alike_of(self._model, data, fit)
         self._data, self._fitted = data, fit
         self.status_ = self._status(data, fit, spare)
         if spare <= 0:
             message = f"{self.n_observed_} numbers were recorded, fewer than the {len(names) + data.nuisances} unknowns"
             warnings.warn(f"{message}: nothing is identified", RuntimeWarning, stacklevel=4)
 
-    def _draw_again(self, data: Data, fit: Fit, groups: Int[np.ndarray, " session"]) -> None:
+    def _draw_again(self, data: Data, fit: Fit, groups: Int[np.ndarray, " session"], rng: np.random.Generator) -> None:
         """Set the draws, and the intervals from them; first weights are fitted again where they are unknown."""
         count, sessions = len(np.unique(groups)), np.unique(data.session)
         if count < 2:
@@ -418,29 +346,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             )
             return end.theta
 
-        rng = checks.rng("random_state", self.random_state)
         self.bootstrap_ = bootstrap(refit, groups, self.n_bootstrap, rng)
         intervals = expanded_intervals(fit.theta, self.bootstrap_, count, CONFIDENCE).tolist()
         self.intervals_ = {name: (low, high) for name, (low, high) in zip(self._model.names, intervals, strict=True)}
-
-    def _agreed(self, fit: Fit, errors: np.ndarray) -> np.ndarray:
-        """Whether all searches that ended in as good a fit agree on each coefficient."""
-        agreed = np.ones(len(fit.theta), dtype=bool)
-        for start in self.starts_:
-            if start.log_likelihood >= fit.log_likelihood - LIKE_THE_BEST:
-                agreed &= np.abs(start.coefficients - fit.theta) <= DIFFERENT * errors
-        return agreed
-
-    def _alike(self, data: Data, fit: Fit) -> Alike:
-        path = self._model.run(fit.theta, data.rows._replace(initial=fit.initial))
-        assert path is not None  # it is where a search ended
-        predicted, deviation = path.activity, 1.0
-        if data.binary:
-            predicted = 0.5 * (1 + np.tanh(0.5 * predicted))
-            deviation = np.sqrt(np.maximum(predicted * (1 - predicted), 1e-12))
-        else:
-            deviation = np.sqrt(fit.variance[data.unit, None])
-        return alike((data.observed - predicted) / deviation, ~np.isnan(data.observed))
 
     def _status(self, data: Data, fit: Fit, spare: int) -> str:
         if spare > 0 and not fit.converged:
@@ -625,7 +533,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         if not has_terms(self._model) or not self.coefficients_:
             raise ValueError(f"family = {self.family}, {len(self.coefficients_)} coefficients: expected terms")
         data, fit = self._data, self._fitted
-        return farthest_equal_rule(self._model, data, fit, self._scale(self._model, data, fit), delta)
+        return farthest_equal_rule(self._model, data, fit, scale_of(self._model, data, fit), delta)
 
     def _compared(self, inputs: Any, activity: Any, choices: Any, rewards: Any) -> tuple[Data, np.ndarray]:
         """The recorded entries of data, and the predictions of them."""
