@@ -135,7 +135,10 @@ def flies(config: Config, rng: np.random.Generator) -> Flies:
     )  # fmt: skip
     ends = [int(np.searchsorted(np.cumsum(choices), config.trials)) + 1 for choices in data.choices]
     lengths = [min(end, offers) for end in ends]
-    cut = lambda parts, more=0: [part[: n + more] for part, n in zip(parts, lengths, strict=True)]  # noqa: E731
+
+    def cut(parts: list[np.ndarray], more: int = 0) -> list[np.ndarray]:
+        return [part[: n + more] for part, n in zip(parts, lengths, strict=True)]
+
     data = SimulatedChoices(cut(data.choices), cut(data.rewards), cut(data.weights, 1))
     return Flies(cut(odours), cut(inputs), data, first, readout)
 
@@ -151,7 +154,10 @@ def choice_trial(config: Config, rng: np.random.Generator) -> dict[str, Any]:
     ]
     half = -np.log(2) * sum(map(len, simulated.data.choices[held_out]))
     best = simulated.log_likelihood(held_out)
-    share = lambda found: float(np.clip((found - half) / (best - half), -FAR, FAR))  # noqa: E731
+
+    def share(found: float) -> float:
+        return float(np.clip((found - half) / (best - half), -FAR, FAR))
+
     if config.fitted == "history":
         return {"error": 0.0, "share_of_truth": share(regression(simulated, fitted, held_out))}
     network: dict[str, Any] = {}

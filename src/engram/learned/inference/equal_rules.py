@@ -57,7 +57,8 @@ class Along(NamedTuple):
 
     def theta(self, z: Float[np.ndarray, " free"]) -> Float[np.ndarray, " part"]:
         """The coefficients."""
-        return self.origin + self.basis @ z
+        theta: np.ndarray = self.origin + self.basis @ z
+        return theta
 
     def rule(self, theta: Float[np.ndarray, " free"]) -> PlasticityRule:
         """The rule with these numbers."""

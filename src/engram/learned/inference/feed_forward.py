@@ -220,7 +220,7 @@ class Layer(NamedTuple):
     @staticmethod
     def _is_large(rows: Rows, parameters: int) -> bool:
         """Whether the kernel is worth its compilation; both ways to compute a run differ in rounding alone."""
-        return rows.initial.size * rows.inputs.shape[1] * (1 + parameters) >= WORTH_COMPILING
+        return bool(rows.initial.size * rows.inputs.shape[1] * (1 + parameters) >= WORTH_COMPILING)
 
     def _advance(self, theta: np.ndarray, rows: Rows, path: Path, slopes: np.ndarray, by_initial: bool) -> bool:
         """Fill a path and the slopes by the kernel, on all threads, unless a weight exceeds 10^6."""
@@ -230,7 +230,7 @@ class Layer(NamedTuple):
         fixed = self.series.compiled(theta), recorded, f, self.eta, DIVERGED, by_initial
         filled = path.activity, slopes, path.weights, diverged
         in_ranges(lambda first, stop: kernels.advance(*fixed, first, stop, *filled), len(diverged), available())
-        return not diverged.any()
+        return not bool(diverged.any())
 
     def _linearised(self, theta: np.ndarray, rows: Rows, by_initial: bool) -> tuple[np.ndarray, np.ndarray]:
         w, parts = rows.initial.copy(), len(theta)

@@ -89,9 +89,11 @@ class Problem(NamedTuple):
         if self.block is None:
             return initial
         inputs = initial.shape[1]
-        if self.size == inputs:
-            return initial + step[self.block]
-        return initial + step.reshape(len(step), -1, inputs)[self.block, self.rows.unit]
+        own = step[self.block]
+        if self.size > inputs:
+            own = step.reshape(len(step), -1, inputs)[self.block, self.rows.unit]
+        moved: np.ndarray = initial + own
+        return moved
 
 
 class Fitted(NamedTuple):
