@@ -69,6 +69,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/dsa.py --peer .venv/dsa-metric/bin/python $(QUICK)
 	$(BIN)/python benchmarks/verify.py $(QUICK)
 	$(BIN)/python benchmarks/rules.py
+	$(BIN)/python benchmarks/feedback_mode.py
 	$(BIN)/python benchmarks/rule_inference.py $(QUICK)
 	$(BIN)/python benchmarks/continual.py
 	$(BIN)/python benchmarks/forgetting.py

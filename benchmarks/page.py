@@ -17,6 +17,7 @@ import curiosity
 import difficulty
 import dsa
 import environments
+import feedback_mode
 import forgetting
 import generative
 import generative_diffusion
@@ -391,6 +392,7 @@ def main() -> None:
             difficulty,
             verify,
             rules,
+            feedback_mode,
             rule_inference,
             continual,
             forgetting,

@@ -8,10 +8,22 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from engram.rules import AlignProp, Backprop, FeedbackAlignment, KolenPollack, SignSymmetry, train_step
+from engram.rules import (
+    AlignProp,
+    Backprop,
+    DirectFeedbackAlignment,
+    FeedbackAlignment,
+    KolenPollack,
+    LastLayerOnly,
+    SignSymmetry,
+    WeightMirror,
+    apply_rule,
+    train_step,
+)
 from engram.rules.chain import Chain
 from engram.rules.feedback_mode import FeedbackMode, Substitute
 from engram.rules.network import AnyNetwork, network_of
+from engram.rules.weight_mirror import mirrored
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
 
@@ -217,6 +229,7 @@ RULES = {
     "brsf": SignSymmetry.redrawn,
     "kolen-pollack": KolenPollack,
     "align-prop": AlignProp,
+    "weight-mirror": lambda: WeightMirror(rate=0.05, decay=0.05),
 }
 
 
@@ -392,3 +405,201 @@ def test_the_state_of_another_network_is_refused():
     (model, x), (other, _) = made("residual"), made("attention")
     with pytest.raises(ValueError, match="state"):
         rule.update(model, x, CLASSES, rule.init(other, seeded()))
+
+
+def uses_of(model, x, rule=None):
+    network = AnyNetwork.from_module(model, rule or WeightMirror())
+    return network, network.uses(x)
+
+
+def test_a_mirror_of_a_convolution_is_corrected_for_padding():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Conv2d(2, 3, 3, padding=1), nn.Flatten(), nn.Linear(108, 3))
+    network, uses = uses_of(model, drawn(4, 2, 6, 6))
+    W = network.maps["1.weight"]
+    estimate = mirrored(W, uses["1.weight"], 4000, seeded())
+    # A corner's tap meets an input at 25 of 36 positions, an edge's at 30: without the correction .69 and .83 of W.
+    for rows, columns in ((0, 0), (0, 1), (1, 1), (2, 1)):
+        taps = estimate[:, :, rows, columns].flatten(), W[:, :, rows, columns].flatten()
+        assert (taps[0] @ taps[1] / taps[1].square().sum()).item() == pytest.approx(1, abs=0.04)
+
+
+def test_the_error_of_a_mirror_falls_with_the_number_of_positions():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 2, 1), nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(256, 3)
+    )
+    network, uses = uses_of(model, drawn(4, 2, 8, 8))
+    W = network.maps["1.weight"].detach()
+    estimate = mirrored(W, uses["1.weight"], 1600, seeded())  # about 1e5 positions
+    assert ((estimate - W).norm() / W.norm()).item() == pytest.approx((18 / (64 * 1600)) ** 0.5, rel=0.3)
+
+
+@pytest.mark.parametrize("name", ["convolutions", "volume", "attention", "functional"])
+def test_what_a_mirror_of_any_map_learns_are_its_weights(name):
+    model, x = made(name)
+    network, uses = uses_of(model, x)
+    assert uses.keys() <= network.maps.keys()
+    assert next(iter(network.maps)) not in uses  # below the first map no error goes on
+    generator = seeded()
+    for key, use in uses.items():
+        estimate, W = mirrored(network.maps[key], use, 2000, generator), network.maps[key]
+        assert torch.cosine_similarity(estimate.flatten(), W.flatten(), dim=0) > 0.95, key
+        assert (estimate.norm() / W.norm()).item() == pytest.approx(1, abs=0.1), key
+
+
+def test_a_warm_up_aligns_the_feedback_before_the_first_update():
+    model, x = made("residual")
+    cosines = {}
+    for warm_up in (0, 200):
+        rule = WeightMirror(warm_up=warm_up)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        network, state = AnyNetwork.from_module(model, rule), rule.init(model, seeded(1))
+        twin = copy.deepcopy(model)
+        update = rule.update(model, x, CLASSES, state)
+        assert int(update.state.due) == 0
+        Backprop().update(twin, x, CLASSES, None)  # the running statistics move once
+        assert all(torch.equal(value, model.state_dict()[name]) for name, value in twin.state_dict().items())
+        model.load_state_dict(before)
+        pairs = [(B.flatten(), network.maps[key].flatten()) for key, B in update.state.feedback.items()][1:]
+        cosines[warm_up] = min(torch.cosine_similarity(*pair, dim=0).item() for pair in pairs)
+    assert cosines[0] < 0.5
+    assert cosines[200] > 0.9
+
+
+def test_a_warm_up_of_a_chain_is_the_same_phases():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), drawn(4, 4)
+    rule = WeightMirror(rate=0.1, decay=0.1)
+    state = rule.init(model, seeded())
+    for _ in range(4):
+        state = rule.update(model, x, CLASSES, state).state
+    warm = WeightMirror(rate=0.1, decay=0.1, warm_up=3)
+    assert torch.equal(
+        warm.update(model, x, CLASSES, warm.init(model, seeded())).state.feedback["2.weight"],
+        state.feedback["2.weight"],
+    )
+
+
+def test_direct_feedback_at_the_layers_of_a_chain_is_that_of_the_chain():
+    torch.manual_seed(0)
+    parts = [nn.Sequential(nn.Linear(pre, post), nn.Tanh()) for pre, post in ((4, 6), (6, 5))]
+    model, x = nn.Sequential(*parts, nn.Linear(5, 3)).double(), drawn(4, 4, dtype=torch.float64)
+    chain_rule, rule = DirectFeedbackAlignment(), DirectFeedbackAlignment(points=["0", "1"])
+    expected, state, _ = chain_rule.update(model, x, CLASSES, chain_rule.init(model, seeded()))
+    grads, drawn_alike, _ = rule.update(model, x, CLASSES, rule.init(model, seeded()))
+    assert torch.equal(drawn_alike.weights, state.weights)
+    torch.testing.assert_close(grads, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_direct_feedback_through_the_weights_of_the_head_is_backpropagation():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.LayerNorm(6), nn.Linear(6, 5))
+    model, x, rule = nn.Sequential(body, nn.Linear(5, 3)), drawn(4, 4), DirectFeedbackAlignment(points=["0"])
+    state = rule.init(model, seeded())._replace(weights=model[1].weight.detach().clone())
+    grads, exact = rule.update(model, x, CLASSES, state).grads, Backprop().update(model, x, CLASSES, None).grads
+    torch.testing.assert_close(grads, exact)
+
+
+def test_direct_feedback_stops_at_the_input_of_a_point():
+    """A block learns as if its input were data, and its output had the error e D."""
+    model, x = made("residual")
+    rule = DirectFeedbackAlignment()
+    exact = copy.deepcopy(model)
+    grads, state, info = rule.update(model, x, CLASSES, rule.init(model, seeded()))
+    assert state.weights.shape == (3, 4 * 64 + 4 * 64 + 6 * 16)
+    h = exact[1](exact[0](x)).detach()
+    inner = exact[2](h)
+    output = exact[3:](inner)
+    loss = functional.cross_entropy(output, CLASSES)
+    (e,) = torch.autograd.grad(loss, output, retain_graph=True)
+    assert info["loss"] == loss
+    inner.backward((e @ state.weights[:, 512:]).reshape(inner.shape))
+    torch.testing.assert_close(grads["2.first.weight"], exact[2].first.weight.grad)
+    torch.testing.assert_close(grads["5.weight"], torch.autograd.grad(loss, exact[5].weight)[0])
+
+
+POINTS = {
+    "no points": (None, TypeError, "Attention as it is: expected an nn.Sequential, or points"),
+    "unknown": (["encoder.7"], ValueError, "points has 'encoder.7': expected names of modules of the model: encoder"),
+    "nested": (["encoder", "encoder.linear1"], ValueError, "'encoder.linear1' within 'encoder'"),
+    "without weights": (["encoder.dropout"], ValueError, "a Dropout: expected one with weights"),
+    "no error": (["decoder"], TypeError, "input of 'decoder' depends: no error reaches them"),
+    "output": (["encoder", "decoder", "head"], TypeError, "'head' as a point, since its output"),
+    "tuple": (["encoder.self_attn"], TypeError, "'encoder.self_attn': its output is a tuple"),
+    "a name": ("encoder", TypeError, "points = 'encoder'"),
+}
+
+
+@pytest.mark.parametrize("case", POINTS)
+def test_points_that_do_not_fit_are_refused(case):
+    points, error, message = POINTS[case]
+    model, x = made("attention")
+    with pytest.raises(error, match=message):
+        (rule := DirectFeedbackAlignment(points)).update(model, x, CLASSES, rule.init(model, seeded()))
+
+
+def test_direct_feedback_trains_a_transformer_at_its_blocks():
+    model, x = made("attention")
+    rule, before = DirectFeedbackAlignment(["encoder", "decoder"]), copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    state, losses = rule.init(model, seeded(1)), []
+    for _ in range(40):
+        update = train_step(rule, model, optimizer, (x, CLASSES), state)
+        state = update.state
+        losses.append(update.info["loss"].item())
+    assert losses[-1] < 0.7 * losses[0]
+    unused = {name for name, value in model.state_dict().items() if torch.equal(value, before[name])}
+    assert unused == set()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(("kind", "share"), [("sgd", 0.9752565), ("adamw", 0.951206)])
+def test_kolen_pollack_decays_as_the_optimiser_does_in_each_step(kind, share):
+    model, x = made("residual")
+    steps = 100 if kind == "sgd" else 50
+    if kind == "sgd":
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, steps, pct_start=0.1, cycle_momentum=False)
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    rule = KolenPollack(decay="optimizer")
+    state, product = rule.init(model, seeded(1)), 1.0
+    weights = dict(model.named_parameters())
+    before = {name: (weights[name] - B).detach() for name, B in state.items()}
+    for _ in range(steps):
+        product *= 1 - rule.at(optimizer).decay
+        state = train_step(rule, model, optimizer, (x, CLASSES), state).state
+        schedule.step()
+    assert product == pytest.approx(share, rel=2e-3)
+    for name, B in state.items():
+        left = (weights[name] - B).flatten() @ before[name].flatten() / before[name].square().sum()
+        assert left.item() == pytest.approx(product, rel=2e-3 if kind == "sgd" else 1e-4)
+
+
+def test_the_decay_of_kolen_pollack_needs_an_optimiser_that_tells_it():
+    model, x = made("residual")
+    rule = KolenPollack("optimizer")
+    state = rule.init(model, seeded())
+    parameters = list(model.parameters())
+    with pytest.raises(ValueError, match="decay = 'optimizer': expected the step to be taken by train_step"):
+        rule.after_step(model, {}, state)
+    with pytest.raises(ValueError, match="optimizer is a RMSprop: expected"):
+        train_step(rule, model, torch.optim.RMSprop(parameters), (x, CLASSES), state)
+    uneven = [{"params": parameters[:1], "lr": 0.2}, {"params": parameters[1:]}]
+    with pytest.raises(ValueError, match="expected the same share in all its groups"):
+        train_step(rule, model, torch.optim.SGD(uneven, lr=0.1, weight_decay=0.1), (x, CLASSES), state)
+    with pytest.raises((TypeError, ValueError), match="decay"):
+        KolenPollack("none")
+
+
+def test_of_a_sequence_the_last_layer_alone_learns():
+    model, x = made("residual")
+    exact = Backprop().update(copy.deepcopy(model), x, CLASSES, None)
+    update = apply_rule(LastLayerOnly(), model, x, CLASSES, LastLayerOnly().init(model, seeded()))
+    assert update.grads.keys() == {"5.weight", "5.bias"}
+    assert update.info["loss"] == exact.info["loss"]
+    torch.testing.assert_close(update.grads, {name: exact.grads[name] for name in update.grads})
+    with pytest.raises(TypeError, match="LastLayerOnly cannot train"):
+        LastLayerOnly().init(Attention(), seeded())

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from sklearn.datasets import load_digits
 
 from engram.tasks.data import load
@@ -30,6 +30,21 @@ def read_images(name: Images, split: Split, count: int) -> tuple[Float[np.ndarra
         return images[part].astype(np.float32), labels[part]
     images, labels = _decoded(name, split)
     return np.moveaxis(images[:count], 3, 1).astype(np.float32) / 255, labels[:count]
+
+
+def read_pixels(name: Images, split: Split) -> tuple[UInt8[np.ndarray, "n 32 32 channels"], np.ndarray]:
+    """All images of a part of a data set, with values from 0 to 255, and their labels.
+
+    Args:
+        name: The data set; of the digits, which are enlarged four times, the last 500 are for the test.
+        split: The part of it.
+    """
+    if name == "digits":
+        images, labels = load_digits(return_X_y=True)
+        part = slice(-500) if split == "train" else slice(-500, None)
+        enlarged = np.kron(images.reshape(-1, 8, 8, 1) * 255 / 16, np.ones((4, 4, 1)))
+        return enlarged[part].astype(np.uint8), labels[part]
+    return _decoded(name, split)
 
 
 @cache

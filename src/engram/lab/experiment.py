@@ -160,6 +160,7 @@ class Task:
         costs: The costs to report: for each title, a key of the result.
         step: A function from the settings of an arm to a function that does one step, for timing.
         bits: Measures the task's difficulty: the base-2 logarithm of the bits of inductive bias needed to generalise.
+        data: Name of the data set that it needs, if any; shipped results are of its very files.
         check_requirements: Raises ``DataError`` if the task's data are missing and cannot be fetched; the task is then
             left out.
     """
@@ -182,6 +183,7 @@ class Task:
     costs: Mapping[str, str] = field(default_factory=dict)
     step: Callable[[Any], Callable[[], object]] | None = None
     bits: Callable[[], float] | None = None
+    data: str = ""
     check_requirements: Callable[[], object] = lambda: None
 
     @property

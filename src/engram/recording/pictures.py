@@ -13,7 +13,7 @@ from engram import registry
 from engram.lab import export
 from engram.lab.figures import figures_of, learning_curves
 from engram.lab.record_files import Record, as_text
-from engram.recording.tables import PRESET, README_FIGURE, ROOT, path_of, recorded
+from engram.recording.tables import PRESET, README_FIGURE, ROOT, RULES, path_of, recorded
 from engram.storage.files import read_json, write_atomic
 
 IMAGES = ROOT / "docs" / "images"
@@ -21,7 +21,7 @@ THUMBNAIL = (540, 330)  # shown at two thirds of this or less: its letters are l
 
 
 def figure_path(name: str) -> Path:
-    """The path of the picture of an experiment's learning curves."""
+    """The path of the picture of an experiment for the README or a guide."""
     return IMAGES / f"{name}.svg"
 
 
@@ -33,17 +33,21 @@ def figure_mark(name: str) -> str:
 
 
 def figure_is_current(name: str) -> bool:
-    """Whether the picture of an experiment's learning curves was drawn from the existing results."""
+    """Whether the picture of an experiment was drawn from the existing results."""
     path = figure_path(name)
     return path.exists() and path.read_text(encoding="utf-8").rstrip().endswith(figure_mark(name))
 
 
 def draw(name: str) -> None:
-    """Draw an experiment's learning curves as SVG."""
+    """Draw an experiment's learning curves as SVG, or its own figure for the guide to learning rules."""
     results = recorded(name)[PRESET]
-    figure = learning_curves(results, results.headline)
-    below = {"orientation": "h", "y": -0.2}  # names are not cut off there if a browser draws them wider
-    figure.update_layout(font_family="sans-serif", margin={"t": 50, "r": 20}, legend=below)
+    if name == RULES:
+        figure = figures_of(registry.get("experiments", name), results, curves=False)["figure"]
+        figure.update_layout(font_family="sans-serif", width=1100)
+    else:
+        figure = learning_curves(results, results.headline)
+        below = {"orientation": "h", "y": -0.2}  # names are not cut off there if a browser draws them wider
+        figure.update_layout(font_family="sans-serif", margin={"t": 50, "r": 20}, legend=below)
     text = export.draw({name: figure}, "svg")[name].decode()
     figure_path(name).parent.mkdir(exist_ok=True)
     write_atomic(figure_path(name), f"{text}\n{figure_mark(name)}\n".encode())
@@ -85,6 +89,7 @@ def draw_thumbnails() -> None:
 
 def write() -> None:
     """Draw the pictures that are not current."""
-    if not figure_is_current(README_FIGURE):
-        draw(README_FIGURE)
+    for name in (README_FIGURE, RULES):
+        if PRESET in recorded(name) and not figure_is_current(name):
+            draw(name)
     draw_thumbnails()

@@ -35,6 +35,8 @@ VERDICTS = Path(__file__).parents[1] / "experiments" / "verdicts.json"
 EVIDENCE = Path(__file__).parents[1] / "papers" / "evidence.json"
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
+GUIDE = ROOT / "docs" / "learning-rules.md"
+RULES = "learning-rules-on-images"
 
 
 def is_checkout() -> bool:
@@ -161,6 +163,39 @@ def readme_block() -> str:
     )
 
 
+def rules_table() -> str:
+    """What each learning rule loses and costs, as a Markdown table for the guide to them."""
+    results = recorded(RULES).get(PRESET)
+    if results is None:
+        return f"The experiment {RULES} is {waits(RULES)}."
+    arms = registry.get("experiments", RULES).by_name["residual"].table
+    means = {
+        arm: {
+            key: sum(values) / len(values)
+            for key in ("accuracy", "mean_cosine", "seconds", "extra_kib")
+            if (values := [trial.result[key] for trial in results.trials if trial.arm == arm and key in trial.result])
+        }
+        for arm in arms
+    }
+    rows = [
+        "| rule | accuracy | lost to backpropagation | mean cosine to the gradient | time of a run | memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    backprop = means["backprop"]
+    for arm in sorted(arms, key=lambda arm: -means[arm]["accuracy"]):
+        of = means[arm]
+        costs = [f"{of[key] / backprop[key]:.2f}x" if key in of else "" for key in ("seconds", "extra_kib")]
+        cosine = f"{of['mean_cosine']:.2f}" if "mean_cosine" in of else ""
+        cells = [f"`{arm}`", f"{of['accuracy']:.3f}", f"{backprop['accuracy'] - of['accuracy']:.3f}", cosine, *costs]
+        rows.append(f"| {' | '.join(cells)} |")
+    chain = ", ".join(
+        f"`{arm.removesuffix('-chain')}` {sum(values) / len(values):.3f}"
+        for arm in registry.get("experiments", RULES).by_name["chain"].table
+        if (values := results.values(arm, "accuracy"))
+    )
+    return "\n".join([*rows, "", f"On the chain of the same convolutions: {chain}. Means of {results.seeds} seeds."])
+
+
 def with_block(text: str, block: str) -> str:
     """``text`` with the content between its results markers replaced."""
     replaced, count = re.subn(
@@ -236,6 +271,7 @@ def write() -> None:
     recorded.cache_clear()
     write_json(EVIDENCE, as_json(evidence()))
     write_atomic(README, with_block(README.read_text(encoding="utf-8"), readme_block()).encode())
+    write_atomic(GUIDE, with_block(GUIDE.read_text(encoding="utf-8"), rules_table()).encode())
 
 
 def write_release() -> None:

@@ -282,10 +282,7 @@ class Chain(NamedTuple):
         Raises:
             ValueError: ``x`` is empty, or has another shape, dtype or device than the network takes; or autocast is on.
         """
-        if autocast(x.device):
-            raise ValueError(
-                "torch.autocast is on: expected it off, since errors are sent back in the precision of the parameters"
-            )
+        refuse_autocast(x.device)
         for module in self.before:
             x = module(x)
         layer = self.layers[0].module
@@ -358,6 +355,14 @@ class Chain(NamedTuple):
 
 def _forms(weights: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {name: (getattr(W, "shape", None), getattr(W, "dtype", None)) for name, W in weights.items()}
+
+
+def refuse_autocast(device: torch.device) -> None:
+    """Raise ValueError if ``torch.autocast`` is on for a device."""
+    if autocast(device):
+        raise ValueError(
+            "torch.autocast is on: expected it off, since errors are sent back in the precision of the parameters"
+        )
 
 
 def refuse_changing(model: nn.Module, rule: object) -> None:

@@ -147,6 +147,14 @@ class LearningRule(ABC, Generic[State]):
         """The names of the parameters whose changes ``after_step`` needs; each costs a copy."""
         return ()
 
+    def at(self, optimizer: torch.optim.Optimizer) -> LearningRule[State]:
+        """The rule as it takes the optimiser's next step; the rule itself, unless its settings follow the optimiser.
+
+        Args:
+            optimizer: The optimiser, with the learning rate of that step.
+        """
+        return self
+
     def weight_decay(self, lr: float, momentum: float = 0.0) -> float:
         """The ``weight_decay`` that the rule needs in ``torch.optim.SGD``: 0, unless its feedback weights decay too.
 
@@ -393,6 +401,7 @@ def train_step(
     if len(batch) != 2:
         raise ValueError(f"batch holds {len(batch)} tensors: expected two, input and target")
     optimizer.zero_grad()  # frees memory for the new gradients
+    rule = rule.at(optimizer)
     grads, state, info = apply_rule(rule, model, *batch, state)  # type: ignore[call-arg]  # mypy counts a list as many
     parameters: dict[str, Any] = dict(model.named_parameters())
     weights_before = {name: parameters[name].detach().clone() for name in rule.watched(state)}

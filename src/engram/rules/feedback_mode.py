@@ -55,6 +55,13 @@ class Substitute(NamedTuple):
     feedback: Tensor
 
 
+class Use(NamedTuple):
+    """The arguments of a convolution, or None for a linear map, and the shape of a sample of its input."""
+
+    form: Convolution | None
+    shape: tuple[int, ...]
+
+
 class FeedbackMode(TorchFunctionMode):
     """Within it, each map whose weights have a substitute sends its errors back through that.
 
@@ -67,6 +74,7 @@ class FeedbackMode(TorchFunctionMode):
 
     Attributes:
         met: Names of the weights that a map used.
+        uses: The last use of each weight through which an error goes back.
         refusal: The message of the error that the mode has raised: an operator such as ``@`` turns it into another one.
 
     Raises:
@@ -86,6 +94,7 @@ class FeedbackMode(TorchFunctionMode):
         self._rule_name = rule_name
         self._substitutes = {id(substitute.weight): substitute for substitute in substitutes}
         self.met: set[str] = set()
+        self.uses: dict[str, Use] = {}
         self.refusal = ""
 
     def __torch_function__(
@@ -134,7 +143,7 @@ class FeedbackMode(TorchFunctionMode):
         stride, dilation = (_each(sizes.get(name, 1), axes) for name in ("stride", "dilation"))
         if isinstance(padding, str):
             input, padding = _padded(input, padding, weight, dilation)
-        form = _Convolution(
+        form = Convolution(
             stride,
             _each(padding, axes),
             dilation,
@@ -147,7 +156,7 @@ class FeedbackMode(TorchFunctionMode):
         return self._applied(input, weight, bias, feedback, form)
 
     def _applied(
-        self, input: Tensor, weight: Tensor, bias: Tensor | None, feedback: Substitute, form: _Convolution | None
+        self, input: Tensor, weight: Tensor, bias: Tensor | None, feedback: Substitute, form: Convolution | None
     ) -> Tensor:
         if torch._C._autograd._top_saved_tensors_default_hooks(True):
             self._refuse(
@@ -156,6 +165,8 @@ class FeedbackMode(TorchFunctionMode):
             )
         output: Tensor = _Substituted.apply(input, weight, bias, feedback.feedback, form)
         self.met.add(feedback.name)
+        if input.requires_grad:
+            self.uses[feedback.name] = Use(form, tuple(input.shape[1:]))
         return output
 
     def _feedback(self, weight: Tensor, kind: str) -> Substitute | None:
@@ -196,7 +207,7 @@ class FeedbackMode(TorchFunctionMode):
 
 
 @dataclass(frozen=True)
-class _Convolution:
+class Convolution:
     """The arguments of a convolution, as its backward pass takes them."""
 
     stride: list[int]
@@ -207,9 +218,11 @@ class _Convolution:
     groups: int
 
     def forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Its output."""
         return torch.convolution(input, weight, bias, *vars(self).values())
 
     def backward(self, error: Tensor, input: Tensor, weight: Tensor, mask: list[bool]) -> tuple[Any, Any, Any]:
+        """The gradients of input, weights and bias, where the mask is true."""
         units = weight.shape[1] * self.groups if self.transposed else len(weight)
         gradients: tuple[Any, Any, Any] = torch.ops.aten.convolution_backward(
             error, input, weight, [units], *vars(self).values(), mask
@@ -222,7 +235,7 @@ class _Substituted(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: PLR0917 - as torch calls it
-        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor, form: _Convolution | None
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor, form: Convolution | None
     ) -> Tensor:
         ctx.save_for_backward(input)
         ctx.weight, ctx.feedback, ctx.form, ctx.version = weight, feedback, form, feedback._version

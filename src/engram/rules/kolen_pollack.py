@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Shaped
@@ -23,8 +24,13 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
     ``torch.optim.SGD`` does so with ``weight_decay = rule.weight_decay(lr, momentum)``. The state is B, by the name of
     the weights W of each layer but the first.
 
+    With ``decay="optimizer"`` it is that of W in the very step, whatever the schedule of the learning rate is:
+
+        SGD: decay = weight_decay lr / (1 - momentum)        AdamW: decay = weight_decay lr
+
     Args:
-        decay: Share of B that is lost in a step, from 0 to 1.
+        decay: Share of B that is lost in a step, from 0 to 1; or ``"optimizer"``, for which ``train_step`` or ``at``
+            must be used.
 
     Source: Kolen and Pollack, "Backpropagation without weight transport" (1994); Akrout et al., "Deep learning without
     weight transport" (2019), section 3.2.
@@ -38,8 +44,8 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
 
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
-    def __init__(self, decay: float = 1e-3) -> None:
-        self.decay = checks.number("decay", decay, minimum=0, maximum=1)
+    def __init__(self, decay: float | Literal["optimizer"] = 1e-3) -> None:
+        self.decay = decay if decay == "optimizer" else checks.number("decay", decay, minimum=0, maximum=1)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """Random feedback weights."""
@@ -68,12 +74,32 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         grads, loss = network.learn(x, target, state)
         return checked_update(self, grads, state, loss)
 
+    def at(self, optimizer: torch.optim.Optimizer) -> KolenPollack:
+        """The rule with the decay of the optimiser's next step, if its decay is ``"optimizer"``.
+
+        Args:
+            optimizer: ``torch.optim.SGD`` or ``torch.optim.AdamW``, with the same settings for all parameters.
+
+        Examples:
+            >>> weights = [nn.Parameter(torch.ones(2, 2))]
+            >>> KolenPollack("optimizer").at(torch.optim.SGD(weights, lr=0.5, momentum=0.5, weight_decay=0.25))
+            KolenPollack(decay=0.25)
+        """
+        if self.decay != "optimizer":
+            return self
+        decays = {_decay_of(optimizer, group) for group in optimizer.param_groups}
+        if len(decays) > 1:
+            raise ValueError(f"optimizer decays weights by {sorted(decays)}: expected the same share in all its groups")
+        return KolenPollack(min(1.0, *decays))
+
     def watched(self, state: dict[str, Tensor]) -> Collection[str]:
         """The names of the weights that have feedback."""
         return state
 
     def weight_decay(self, lr: float, momentum: float = 0.0) -> float:
         """The decay of W in ``torch.optim.SGD`` that matches the rule's decay of B: decay (1 - momentum) / lr.
+
+        It is 0 if the rule follows the optimiser.
 
         Args:
             lr: Learning rate, above 0.
@@ -83,7 +109,8 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
             >>> KolenPollack(decay=0.001).weight_decay(0.1)
             0.01
         """
-        return super().weight_decay(lr, momentum) + self.decay * (1 - momentum) / lr
+        own = 0.0 if self.decay == "optimizer" else self.decay * (1 - momentum) / lr
+        return super().weight_decay(lr, momentum) + own
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -95,8 +122,24 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
             state: B before the step.
         """
         checks.arguments()
+        if self.decay == "optimizer":
+            raise ValueError(
+                "decay = 'optimizer': expected the step to be taken by train_step, or by rule.at(optimizer)"
+            )
         weights, next_feedback = network_of(model, self).weights(), {}
         for name, feedback in state.items():
             delta = deltas.get(name, feedback.new_zeros(()))  # missing if W has not changed
             next_feedback[name] = torch.lerp(feedback, weights[name] - delta, self.decay).add_(delta)
         return next_feedback
+
+
+def _decay_of(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
+    """The share of the weights of a group that the next step takes away."""
+    if isinstance(optimizer, torch.optim.AdamW):
+        return float(group["weight_decay"] * group["lr"])
+    if isinstance(optimizer, torch.optim.SGD) and not group["nesterov"] and not group["dampening"]:
+        return float(group["weight_decay"] * group["lr"] / (1 - group["momentum"]))
+    raise ValueError(
+        f"optimizer is a {type(optimizer).__name__}: expected torch.optim.SGD or torch.optim.AdamW, since decay = "
+        "'optimizer' needs the share of the weights that a step takes away"
+    )

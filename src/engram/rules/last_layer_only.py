@@ -7,15 +7,17 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from engram import checks
-from engram.rules import chain
-from engram.rules.contract import LearningRule, Properties, Update, checked_update
-from engram.rules.loss import loss_and_error
+from engram.rules.chain import Chain, refuse_autocast
+from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
+from engram.rules.loss import loss_and_error, output_loss
 
 
 class LastLayerOnly(LearningRule[None]):
     """The delta rule for the last layer; hidden layers keep their initial weights.
 
         dL/dW[L] = e^T h[L-1] / B
+
+    In an ``nn.Sequential`` that is no chain of layers, the last layer is its last child with weights.
 
     Source: Widrow and Hoff, "Adaptive switching circuits" (1960).
 
@@ -30,7 +32,7 @@ class LastLayerOnly(LearningRule[None]):
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """No state."""
         checks.arguments()
-        chain.Chain.from_module(model, self, scaled=True)
+        self._network(model)
 
     @torch.no_grad()
     def update(
@@ -49,8 +51,26 @@ class LastLayerOnly(LearningRule[None]):
             state: None: the rule has no state.
         """
         checks.arguments()
-        network = chain.Chain.from_module(model, self, scaled=True)
+        network = self._network(model)
+        if not isinstance(network, Chain):
+            refuse_autocast(x.device)
+            hidden = network[0](x)
+            with torch.enable_grad():
+                loss = output_loss(network[1](hidden), target)
+            parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+            return checked_update(self, gradients([loss], parameters, [None]), None, loss.detach())
         last = network.forward(x)[-1]
         loss, error = loss_and_error(last.output, target)
         grads = network.layers[-1].gradients(last, error)[1]
         return checked_update(self, grads, None, loss)
+
+    def _network(self, model: nn.Module) -> Chain | tuple[nn.Sequential, nn.Sequential]:
+        """A chain of layers, or the modules below the last one with weights, and the others."""
+        checks.instance("model", model, nn.Module)
+        try:
+            return Chain.from_module(model, self, scaled=True)
+        except TypeError:
+            holding = [number for number, child in enumerate(model.children()) if [*child.parameters()]]
+            if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward or not holding:
+                raise
+            return model[: holding[-1]], model[holding[-1] :]

@@ -58,7 +58,8 @@ class LocalError(LearningRule[OutputFeedback]):
         network = chain.Chain.from_module(model, self)
         activities = network.forward(x)
         output = activities[-1].output
-        state, sizes = draw_feedback(state, activities, "units")
+        hidden = [activity.output for activity in activities[:-1]]
+        state, sizes = draw_feedback(state, hidden, activities[-1].output, "units")
         readouts = torch.split(state.weights, sizes, 1)
         errors = [
             output_error(activity.output.flatten(1) @ readout.t(), target) @ readout

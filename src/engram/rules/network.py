@@ -6,9 +6,10 @@ is, within a ``FeedbackMode``.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,9 @@ from torch._dynamo.eval_frame import OptimizedModule
 
 from engram import checks
 from engram.nn.ntk import NTKConv2d, NTKLinear
-from engram.nn.sequence import autocast
-from engram.rules.chain import Chain, normal
+from engram.rules.chain import Chain, normal, refuse_autocast
 from engram.rules.contract import called, gradients
-from engram.rules.feedback_mode import FeedbackMode, Substitute, fan_in
+from engram.rules.feedback_mode import FeedbackMode, Substitute, Use, fan_in
 from engram.rules.loss import output_loss
 from engram.state import check_state
 
@@ -126,21 +126,16 @@ class AnyNetwork:
             TypeError: A weight of a layer gets a gradient, but no linear map or convolution of torch used it.
             ValueError: ``torch.autocast`` is on.
         """
+        grads, loss, _ = self.learn_and_note(x, target, feedback)
+        return grads, loss
+
+    def learn_and_note(
+        self, x: Tensor | tuple[Tensor, ...], target: Tensor, feedback: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor, dict[str, Use]]:
+        """What ``learn`` gives, and how each map through which an error goes back was used."""
         parameters = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
-        device = next(iter(self.maps.values())).device
-        if autocast(device):
-            raise ValueError(
-                "torch.autocast is on: expected it off, since errors are sent back in the precision of the parameters"
-            )
-        mode = FeedbackMode(self.rule_name, [Substitute(name, W, feedback[name]) for name, W in self.maps.items()])
+        output, mode = self._forward(x, feedback)
         with torch.enable_grad():
-            try:
-                with mode:
-                    output = called(self.model, x)
-            except TypeError:
-                if mode.refusal:
-                    raise TypeError(mode.refusal) from None
-                raise
             loss = output_loss(output, target)
         grads = gradients([loss], parameters, [None])
         for name in sorted(self.layers & grads.keys() - mode.met):
@@ -148,7 +143,27 @@ class AnyNetwork:
                 f"model: {self.rule_name} cannot train {name!r}: errors go back through the weights themselves, since "
                 "no linear map or convolution of torch uses them; expected torch.nn.functional.linear"
             )
-        return grads, loss.detach()
+        return grads, loss.detach(), mode.uses
+
+    def uses(self, x: Tensor | tuple[Tensor, ...]) -> dict[str, Use]:
+        """How each map through which an error goes back is used for an input; the module is not changed."""
+        with torch.random.fork_rng():  # dropout may draw
+            network = replace(self, model=copy.deepcopy(self.model))
+            parameters = dict(network.model.named_parameters())
+            network = replace(network, maps={name: parameters[name] for name in self.maps})
+            return network._forward(x, network.maps)[1].uses
+
+    def _forward(self, x: Tensor | tuple[Tensor, ...], feedback: Mapping[str, Tensor]) -> tuple[Tensor, FeedbackMode]:
+        refuse_autocast(next(iter(self.maps.values())).device)
+        mode = FeedbackMode(self.rule_name, [Substitute(name, W, feedback[name]) for name, W in self.maps.items()])
+        with torch.enable_grad():
+            try:
+                with mode:
+                    return called(self.model, x), mode
+            except TypeError:
+                if mode.refusal:
+                    raise TypeError(mode.refusal) from None
+                raise
 
 
 def network_of(model: nn.Module, rule: object, *, scaled: bool = False) -> Chain | AnyNetwork:

@@ -34,20 +34,20 @@ def init_feedback(generator: torch.Generator) -> OutputFeedback:
 
 
 def draw_feedback(
-    state: OutputFeedback, activities: Sequence[chain.Activity], fan_in: Literal["outputs", "units"]
+    state: OutputFeedback, hidden: Sequence[Tensor], output: Tensor, fan_in: Literal["outputs", "units"]
 ) -> tuple[OutputFeedback, list[int]]:
     """The state, with new weights of variance 1 / fan-in if it has none, and the number of units of each hidden layer.
 
     Args:
         state: The state.
-        activities: Activities of the forward pass.
+        hidden: Activities of the hidden layers, the batch first.
+        output: The output, (batch, outputs).
         fan_in: Whether the fan-in is the number of outputs or of the layer's units.
 
     Raises:
         ValueError: The state belongs to another network.
     """
-    output = activities[-1].output
-    sizes = [activity.output[0].numel() for activity in activities[:-1]]
+    sizes = [activity[0].numel() for activity in hidden]
     shape = output.shape[1], sum(sizes)
     if not state.weights.numel():
         weights = chain.normal(shape, torch.Generator().manual_seed(int(state.key)), output)

@@ -120,6 +120,7 @@ class Arms:
                 "values": [float(f"{value:.6g}") for value in row[candidate].values.values()],
                 "costs": {title: float(f"{cost:.4g}") for title, cost in row[candidate].costs.items()},
                 "curve": row[candidate].curve,
+                **({"data": recorded.checksum(self.task.data)} if self.task.data else {}),
                 **({"operators": list(row[candidate].operators.values())} if row[candidate].operators else {}),
             }
             for candidate in self.against
@@ -127,12 +128,14 @@ class Arms:
         }
 
     def recorded_entries(self, arms: Mapping[str, recorded.RecordedArm]) -> dict[str, Entry]:
-        """The recorded results of the candidates that were not asked about, if their settings are the same here."""
+        """The recorded results of the candidates that were not asked about, if settings and data are the same here."""
         entries = {}
         for candidate in self.against:
             stored = arms.get(self.names[candidate])
             if stored is None or stored["config"] != recorded.digest(self.compared[self.names[candidate]]):
                 continue
+            if stored.get("data", "") != recorded.checksum(self.task.data):
+                continue  # re-encoded images, say, are no others
             values = dict(enumerate(stored["values"]))
             operators = dict(enumerate(stored.get("operators", [])))
             entries[candidate] = Entry(values, stored["costs"], stored["curve"], is_recorded=True, operators=operators)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
@@ -14,6 +16,8 @@ from engram import checks, references, registry
 from engram.lab.experiment import Experiment, Task
 from engram.lab.inference import CONFIDENCE, errors_at
 from engram.lab.laboratory import run
+from engram.lab.record_files import recorded as shipped_results
+from engram.lab.results import Results
 from engram.standings import recorded
 from engram.standings.arms import Arms
 from engram.standings.candidate import Candidate, find_candidate, name_at
@@ -130,7 +134,8 @@ def record(
     """Run all registered candidates of a kind, and add their results to the file that ships with engram.
 
     Each task is added as soon as it is complete, and replaces its older results, so tasks can be recorded one after
-    another. Results of other tasks stay if they are of the experiment's current revision.
+    another. Results of other tasks stay if they are of the experiment's current revision. Candidates whose trials are
+    in the record of the experiment itself, with these seeds, are not run again.
 
     Args:
         kind: One of ``KINDS``.
@@ -149,9 +154,32 @@ def record(
         if not candidates:
             continue
         names = [arms.names[candidate] for candidate in candidates]
-        results = run(arms.experiment, seeds=seeds, arms=names, **options)
+        results = of_record(experiment, arms, names, seeds)
+        if results is None:
+            results = run(arms.experiment, seeds=seeds, arms=names, **options)
         row = {candidate: arms.entry(results, candidate) for candidate in candidates}
         recorded.ship(results, experiment.revision, arms.to_ship(row))
+
+
+def of_record(experiment: Experiment, arms: Arms, names: Sequence[str], seeds: int) -> Results | None:
+    """The results of some arms in the experiment's own record, of the first seeds; None unless it has them all.
+
+    Args:
+        experiment: The experiment.
+        arms: The arms of a task.
+        names: Some of them.
+        seeds: Number of seeds.
+    """
+    try:
+        results = shipped_results(experiment)
+    except ValueError:  # there is none, or the experiment has changed since
+        return None
+    trials = [trial for trial in results.trials if trial.arm in names and trial.seed < seeds]
+    is_whole = len(trials) == seeds * len(names) and all(trial.state == "finished" for trial in trials)
+    if not is_whole or any(results.configs[name] != arms.compared[name].config for name in names):
+        return None
+    metrics = results.metrics.filter(pl.col("arm").is_in(list(names)) & (pl.col("seed") < seeds))
+    return replace(results, trials=trials, metrics=metrics)
 
 
 def standing_of_records(kind: str) -> Standing:

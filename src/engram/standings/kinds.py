@@ -29,7 +29,9 @@ class Kind(NamedTuple):
 
 KINDS = {
     "learning_rules": Kind(
-        "engram.rules:LearningRule", "engram.testing.learning_rule:check_learning_rule", ("learning-rules",)
+        "engram.rules:LearningRule",
+        "engram.testing.learning_rule:check_learning_rule",
+        ("learning-rules-on-images", "learning-rules"),
     ),
     "continual_methods": Kind(
         "engram.continual:ContinualMethod",

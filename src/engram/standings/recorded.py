@@ -16,19 +16,24 @@ from engram.lab.experiment import Arm, Experiment
 from engram.lab.metrics import over_seeds, windows
 from engram.lab.results import Results
 from engram.storage.files import write_json
+from engram.tasks.data import SETS
 
 CURVE_POINTS = 20
 TABLE = Path(__file__).parents[1] / "experiments" / "standings.json"
 
 
 class RecordedArm(TypedDict):
-    """The results of an arm: the measure by seed, mean costs, a mean curve over steps, and operators by seed."""
+    """The results of an arm: the measure by seed, mean costs, a mean curve over steps, and operators by seed.
+
+    ``data`` is the checksum of the files of the data set, if the task needs one.
+    """
 
     config: str
     values: list[float]
     costs: dict[str, float]
     curve: tuple[Sequence[float], Sequence[float]]
     operators: NotRequired[list[Sequence[float]]]
+    data: NotRequired[str]
 
 
 class Recorded(TypedDict):
@@ -58,6 +63,12 @@ def read(experiment: Experiment, preset: str) -> tuple[dict[str, RecordedArm], s
 def digest(arm: Arm) -> str:
     """A digest of the settings of an arm."""
     return hashlib.sha256(json.dumps(configs.to_dict(arm.config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def checksum(data: str) -> str:
+    """A digest of the checksums of a data set's files; empty without a data set."""
+    sums = "".join(file.checksum for file in SETS[data].files) if data else ""
+    return hashlib.sha256(sums.encode()).hexdigest()[:16] if data else ""
 
 
 def ship(results: Results, revision: int, arms: Mapping[str, RecordedArm]) -> None:

@@ -57,6 +57,8 @@ NAMES = {
 @cache
 def fits(name: str, network: Network) -> bool:
     """Whether a rule can train a network."""
+    if name == "weight-mirror" and network in ("convolutional", "recurrent", "adding"):
+        return False  # here it is the mirror of layers with their activations, not of each map by itself
     try:
         rule_of(name).init(build(network, torch.Generator()), torch.Generator())
     except TypeError:
