@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from engram.experiments.rule_inference import FLY, OJA, Config, activity_trial, choice_trial, flies, recorded_of
+from engram.experiments.rule_inference import networks
+from engram.experiments.rule_inference.layer import (
+    FLY,
+    OJA,
+    Config,
+    activity_trial,
+    choice_trial,
+    flies,
+    recorded_of,
+)
 
 
 def test_units_that_are_not_recorded_are_the_same_in_all_sessions_and_shuffled_steps_stay_in_theirs():
@@ -42,3 +51,49 @@ def test_the_share_of_the_truth_is_one_for_the_true_rule():
     config = Config(data="choices", sessions=20, held_out=10, trials=90, terms="gated")
     result = choice_trial(config, np.random.default_rng(1))
     assert 0.3 < result["share_of_truth"] < 1.05
+
+
+def test_baited_flies_end_with_their_last_trial_and_prefer_what_is_rewarded():
+    config = networks.Config(data="choices", sessions=10, held_out=1, trials=60)
+    simulated = networks.flies(config, np.random.default_rng(0))
+    assert all(choices.sum() == 60 and choices[-1] == 1 for choices in simulated.data.choices)
+    assert [len(each) for each in simulated.inputs] == [len(each) for each in simulated.odours]
+    late = [np.cumsum(choices) > 10 for choices in simulated.data.choices]
+    taken = [
+        [choices[(odour == k) & then & (np.cumsum(choices) <= 20)].mean() for k in range(2)]
+        for choices, odour, then in zip(simulated.data.choices, simulated.odours, late, strict=True)
+    ]
+    assert np.mean(taken, axis=0)[1] > np.mean(taken, axis=0)[0] + 0.1  # the second odour pays in the first block
+    paid = [np.nansum(rewards) for rewards in simulated.data.rewards]
+    assert np.mean(paid) > 0.5 * 60  # more than either odour alone pays over the blocks, since rewards wait
+
+
+def test_the_history_of_an_offer_is_that_of_the_trials_before():
+    features = networks.history(np.array([0, 1, 1, 0]), np.array([1.0, 0, 1, 1]), np.array([1.0, np.nan, 0.0, 1.0]))
+    assert features[:, 0].tolist() == [0, 1, 1, 0]
+    assert features[0, 1:].tolist() == [0] * 15
+    assert features[1, 1:4].tolist() == features[2, 1:4].tolist() == [0, 0, 1]  # the other odour, rewarded
+    assert features[3, 1:7].tolist() == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        0,
+    ]  # the other one without reward; before, this one with
+
+
+def test_the_share_of_the_truth_of_a_hidden_layer_is_one_for_the_true_rule():
+    config = networks.Config(data="choices", sessions=8, held_out=8, trials=60, hidden=4)
+    assert 0.5 < networks.choice_trial(config, np.random.default_rng(0))["share_of_truth"] < 1.1
+    simulated = networks.flies(config, np.random.default_rng(0))
+    by_regression = networks.regression(simulated, slice(8), slice(8, None))
+    best = simulated.log_likelihood(slice(8, None))
+    assert by_regression < best < 0
+
+
+def test_a_recurrent_trial_without_noise_finds_the_rule():
+    config = networks.Config(sessions=6, held_out=2, steps=20, units=4, recorded=3, noise=1e-9)
+    result = networks.recurrent_trial(config, np.random.default_rng(0))
+    assert result["error"] < 1e-3
+    assert result["explained"] > 0.999

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from engram.learned.inference import feed_forward
 from engram.learned.inference.arrow import Arrow
 from engram.learned.inference.feed_forward import NONLINEARITIES, Layer, Rows
 from engram.learned.inference.levenberg_marquardt import Problem
@@ -64,6 +65,24 @@ def test_derivatives_are_those_of_finite_differences(nonlinearity):
         np.testing.assert_allclose(J[:, :, len(theta) + number], (runs[0] - runs[1]) / (2 * step), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+def test_the_kernel_computes_what_the_layer_does(monkeypatch, nonlinearity):
+    layer, rows, theta, _ = case(nonlinearity=nonlinearity)
+    parts = {"Oja": {"x y": 1.0, "y^2 w": -1.0}, "both": {"x m": 0.5, "w": -1.0}, "w^3": "w^3"}
+    for series, coefficients in ((layer.series, theta), (Series(parts), np.array([0.5, -0.3, 0.2]))):
+        layer = layer._replace(series=series)
+        results = []
+        for least in (np.inf, 0):
+            monkeypatch.setattr(feed_forward, "WORTH_COMPILING", least)
+            path = layer.run(coefficients, rows, keep_weights=True)
+            results.append(
+                [*path, *jacobian(layer, coefficients, rows, True), jacobian(layer, coefficients, rows, False)[1]]
+            )
+        for plain, compiled in zip(*results, strict=True):
+            np.testing.assert_allclose(compiled, plain, rtol=0, atol=1e-13)
+        assert layer.run(1e3 * np.abs(coefficients), rows._replace(initial=1e3 * rows.initial)) is None
+
+
 def test_derivatives_are_those_of_forward_mode():
     layer, rows, theta, _ = case("xyw")
     other = RuleLayer(layer.rule(theta), "tanh")
@@ -75,7 +94,7 @@ def test_the_slope_is_that_of_reverse_mode():
     layer, rows, theta, rng = case()
     observed = rng.normal(size=(len(rows.unit), STEPS))
     observed[rng.random(observed.shape) < 0.3] = np.nan
-    problem = Problem(layer, rows, Gaussian(observed, np.full(len(observed), 0.5)), None)
+    problem = Problem(layer, rows, Gaussian(observed, np.full(len(observed), 0.5)), None, INPUTS)
     other = RuleLayer(layer.rule(theta), "tanh")
     point = torch.from_numpy(theta).requires_grad_()
     activity, _ = other._run(point, torch.from_numpy(rows.initial), rows, False)
@@ -101,7 +120,7 @@ def test_elimination_of_first_weights_solves_the_whole_system():
     layer, rows, theta, rng = case("xw")
     observed = rng.normal(size=(len(rows.unit), STEPS))
     for block in (np.arange(len(rows.unit)), rows.unit):
-        problem = Problem(layer, rows, Gaussian(observed, np.ones(len(observed))), block)
+        problem = Problem(layer, rows, Gaussian(observed, np.ones(len(observed))), block, INPUTS)
         arrow = problem.equations(theta, rows.initial)
         blocks, parts = len(arrow.mixed), len(theta)
         whole = np.zeros((parts + blocks * INPUTS,) * 2)

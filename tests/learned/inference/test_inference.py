@@ -1,5 +1,7 @@
 """What the estimator finds, against rules that are known."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -278,6 +280,17 @@ def test_fewer_numbers_than_coefficients_identify_nothing():
         fit = PlasticityRuleInference().fit(rng.normal(size=(12, 3)), rng.normal(size=12))
     assert fit.status_ == "not identified"
     assert all(np.isinf(interval).all() for interval in fit.intervals_.values())
+
+
+def test_activity_in_other_units_than_those_of_the_nonlinearity_is_noticed():
+    rng = np.random.default_rng(0)
+    x, rates = rng.normal(size=(20, 2)), 20 + rng.normal(size=(20, 2))
+    with pytest.warns(RuntimeWarning, match="activity: 100 % is outside of 0 to 1, the range of 'sigmoid'"):
+        PlasticityRuleInference(terms=["x"], eta=0.1).fit(x, rates)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        silent = PlasticityRuleInference(terms=["x"], eta=0.1, nonlinearity="relu").fit(x, rates)
+    assert (silent.condition_, silent.status_) == (np.inf, "not identified")  # from no weights a relu stays at zero
 
 
 def test_a_session_without_records_is_left_out():

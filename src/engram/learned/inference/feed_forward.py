@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from engram.learned.inference.series import Series
+from engram.learned.inference import kernels
+from engram.learned.inference.series import Powers, Series
+from engram.numeric.threads import available, in_ranges
 from engram.plasticity import TaylorRule
 
 DIVERGED = 1e6  # no recorded weight is as large
 CHUNK = 1 << 16  # numbers of the derivatives that are advanced together, so that they stay in the cache
+WORTH_COMPILING = 1 << 26  # weights and their derivatives over all steps: about a second without the kernel
+SLOPES = 1 << 25  # numbers of the slopes that the kernel returns together, 256 MiB
 
 
 class Nonlinearity(NamedTuple):
@@ -120,6 +124,41 @@ class Layer(NamedTuple):
         """The rule with these coefficients; with none of them, one that changes nothing."""
         return TaylorRule(self.series.coefficients(theta) or {"x y": 0.0}, self.eta, dtype=torch.float64)
 
+    def part(self, kept: Sequence[int] | Int[np.ndarray, " kept"]) -> Layer:
+        """The layer with some of the parts alone."""
+        return self._replace(series=self.series.part(kept))
+
+    def samples(self, places: tuple[np.ndarray, np.ndarray], rows: Rows, rng: np.random.Generator) -> Powers:
+        """The powers at some steps, with random weights.
+
+        Args:
+            places: Session and step of each sample.
+            rows: The units, of which only inputs and signals are used.
+            rng: Source of the weights.
+        """
+        x, m = rows.inputs[places], rows.signal[places]
+        w = rng.normal(size=x.shape)
+        return self.series.powers(x, self.nonlinearity.value(np.einsum("ri,ri->r", w, x)), w, m)
+
+    def visited(self, theta: Float[np.ndarray, " part"], rows: Rows) -> list[Powers]:
+        """The powers at each step of a run at which weights change; none if it diverges.
+
+        Args:
+            theta: Coefficients of the parts.
+            rows: The units; at most 256 of them are run.
+        """
+        rows = rows.of(slice(256))
+        path = self.run(theta, rows, keep_weights=True)
+        visited = []
+        for t in range(0 if path is None else rows.inputs.shape[1]):
+            assert path is not None
+            changed = np.flatnonzero(rows.changes[rows.session, t])
+            if len(changed):
+                session = rows.session[changed]
+                y, w = path.activity[changed, t], path.weights[t, changed]
+                visited.append(self.series.powers(rows.inputs[session, t], y, w, rows.signal[session, t]))
+        return visited
+
     def run(self, theta: Float[np.ndarray, " part"], rows: Rows, *, keep_weights: bool = False) -> Path | None:
         """The activity of every row, or None if a weight exceeds 10^6.
 
@@ -132,6 +171,9 @@ class Layer(NamedTuple):
         steps = rows.inputs.shape[1]
         activity = np.zeros((len(w), steps))
         weights = np.zeros((steps + 1, *w.shape) if keep_weights else (0, *w.shape))
+        if self._is_large(rows, len(theta)):
+            path = Path(activity, weights)
+            return path if self._advance(theta, rows, path, np.zeros((len(w), steps, 0)), False) else None
         with np.errstate(over="ignore", invalid="ignore"):
             for t in range(steps):
                 x = rows.inputs[rows.session, t]
@@ -160,12 +202,35 @@ class Layer(NamedTuple):
             rows: The units.
             by_initial: Whether the parameters include, after theta, the first weights of the row.
         """
-        inputs = rows.initial.shape[1]
+        inputs, steps = rows.initial.shape[1], rows.inputs.shape[1]
         parameters = len(theta) + by_initial * inputs
-        size = max(1, CHUNK // max(1, parameters * inputs))
+        large = self._is_large(rows, parameters)
+        size = max(1, SLOPES // max(1, steps * parameters) if large else CHUNK // max(1, parameters * inputs))
         for start in range(0, len(rows.initial), size):
             kept = slice(start, start + size)
-            yield kept, *self._linearised(theta, rows.of(kept), by_initial)
+            if not large:
+                yield kept, *self._linearised(theta, rows.of(kept), by_initial)
+                continue
+            some = rows.of(kept)
+            path = Path(np.zeros((len(some.initial), steps)), np.zeros((0, *some.initial.shape)))
+            slopes = np.zeros((len(some.initial), steps, parameters))
+            self._advance(theta, some, path, slopes, by_initial)
+            yield kept, path.activity, slopes
+
+    @staticmethod
+    def _is_large(rows: Rows, parameters: int) -> bool:
+        """Whether the kernel is worth its compilation; both ways to compute a run differ in rounding alone."""
+        return bool(rows.initial.size * rows.inputs.shape[1] * (1 + parameters) >= WORTH_COMPILING)
+
+    def _advance(self, theta: np.ndarray, rows: Rows, path: Path, slopes: np.ndarray, by_initial: bool) -> bool:
+        """Fill a path and the slopes by the kernel, on all threads, unless a weight exceeds 10^6."""
+        recorded = kernels.Recorded(rows.inputs, rows.signal, rows.changes, rows.session, rows.initial)
+        diverged = np.zeros(len(rows.initial), dtype=bool)
+        f = list(NONLINEARITIES.values()).index(self.nonlinearity)
+        fixed = self.series.compiled(theta), recorded, f, self.eta, DIVERGED, by_initial
+        filled = path.activity, slopes, path.weights, diverged
+        in_ranges(lambda first, stop: kernels.advance(*fixed, first, stop, *filled), len(diverged), available())
+        return not bool(diverged.any())
 
     def _linearised(self, theta: np.ndarray, rows: Rows, by_initial: bool) -> tuple[np.ndarray, np.ndarray]:
         w, parts = rows.initial.copy(), len(theta)

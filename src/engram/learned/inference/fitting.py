@@ -10,8 +10,9 @@ from scipy import stats
 
 from engram.learned.inference.arrow import NEGLIGIBLE, inverse
 from engram.learned.inference.feed_forward import Rows
-from engram.learned.inference.levenberg_marquardt import Fitted, Model, Problem, levenberg_marquardt
+from engram.learned.inference.levenberg_marquardt import Fitted, Problem, levenberg_marquardt
 from engram.learned.inference.losses import Bernoulli, Gaussian, Loss
+from engram.learned.inference.model import Model
 
 QUIETEST = 1e-6  # the least variance of a unit, as a share of the mean over units
 
@@ -20,21 +21,33 @@ class Data(NamedTuple):
     """What is fitted: recorded units, what was recorded of them, and the blocks of first weights that are not known.
 
     Attributes:
-        rows: The units.
-        observed: Activity or choices, (row, step), NaN where there are none.
+        rows: The units that are run.
+        observed: Activity or choices, NaN where there are none: of each of these units, or by a readout, of each
+            session.
+        session: The session of each row of ``observed``.
+        unit: Its unit.
         binary: Whether they are choices.
-        block: See ``Problem``.
+        block, size: See ``Problem``.
     """
 
     rows: Rows
     observed: Float[np.ndarray, "row step"]
+    session: Int[np.ndarray, " row"]
+    unit: Int[np.ndarray, " row"]
     binary: bool
     block: Int[np.ndarray, " row"] | None
+    size: int
 
     @property
     def nuisances(self) -> int:
         """Number of first weights that are fitted."""
-        return 0 if self.block is None else (int(self.block.max()) + 1) * self.rows.initial.shape[1]
+        return 0 if self.block is None else (int(self.block.max()) + 1) * self.size
+
+    def until(self, steps: int) -> Data:
+        """The first steps of each session."""
+        rows = self.rows
+        kept = {"inputs": rows.inputs[:, :steps], "signal": rows.signal[:, :steps], "changes": rows.changes[:, :steps]}
+        return self._replace(rows=rows._replace(**kept), observed=self.observed[:, :steps])
 
 
 class Fit(NamedTuple):
@@ -97,23 +110,52 @@ def fitted(
         tol: See ``levenberg_marquardt``.
         variance: Of the noise of each unit, from an earlier fit; with it, one search is enough.
     """
-    units = 0 if data.binary else int(data.rows.unit.max()) + 1
+    units = 0 if data.binary else int(data.unit.max()) + 1
     noise = np.ones(units) if variance is None else variance
     iterations, converged = 0, True
     for _ in range(1 if data.binary or variance is not None or units == 1 else 2):
-        problem = Problem(model, data.rows, _loss(data, noise), data.block)
+        problem = Problem(model, data.rows, loss_of(data, noise), data.block, data.size)
         end: Fitted = levenberg_marquardt(problem, theta, initial, max_iter, tol)
         theta, initial, iterations, converged = end.theta, end.initial, iterations + end.iterations, end.converged
         if not data.binary:
             noise = _variances(model, data, theta, initial, units)
-    problem = Problem(model, data.rows, _loss(data, noise), data.block)
+    problem = Problem(model, data.rows, loss_of(data, noise), data.block, data.size)
     information = problem.equations(theta, initial).reduced()[0]
     log_likelihood = -end.loss if data.binary else _gaussian(model, data, theta, initial, units)
     return Fit(theta, initial, noise, information, log_likelihood, iterations, converged)
 
 
-def _loss(data: Data, noise: np.ndarray) -> Loss:
-    return Bernoulli(data.observed) if data.binary else Gaussian(data.observed, noise[data.rows.unit])
+def start_of_search(
+    model: Model, data: Data, theta: Float[np.ndarray, " part"], max_iter: int
+) -> tuple[Float[np.ndarray, " part"], Float[np.ndarray, "row input"]]:
+    """Coefficients and first weights near which the whole sessions of a recurrent network are fitted.
+
+    Over many steps a small change of a coefficient becomes a large one of activity, so that the loss has many minima;
+    in the first steps it has few. So an eighth of the steps is fitted, and from where that ends a quarter and a half,
+    as far as there are twice as many numbers as unknowns.
+
+    Args:
+        model: The network.
+        data: What is fitted.
+        theta: Start of the coefficients.
+        max_iter: Largest number of steps of a search.
+    """
+    initial, whole = data.rows.initial, data.observed.shape[1]
+    for steps in (whole // 8, whole // 4, whole // 2):
+        some = data.until(steps)
+        if (~np.isnan(some.observed)).sum() < 2 * (len(theta) + data.nuisances):
+            continue
+        units = int(data.unit.max()) + 1
+        problem = Problem(model, some.rows, loss_of(some, np.ones(units)), data.block, data.size)
+        end = levenberg_marquardt(problem, theta, initial, max_iter, tol=1e-4)
+        if np.isfinite(Problem(model, data.rows, loss_of(data, np.ones(units)), data.block, data.size).value(*end[:2])):
+            theta, initial = end.theta, end.initial
+    return theta, initial
+
+
+def loss_of(data: Data, noise: Float[np.ndarray, " unit"]) -> Loss:
+    """What is minimised, given the variance of the noise of each unit."""
+    return Bernoulli(data.observed) if data.binary else Gaussian(data.observed, noise[data.unit])
 
 
 def _squares(model: Model, data: Data, theta: np.ndarray, initial: np.ndarray, units: int) -> tuple[np.ndarray, ...]:
@@ -122,8 +164,8 @@ def _squares(model: Model, data: Data, theta: np.ndarray, initial: np.ndarray, u
     assert path is not None  # it is the end of a search, which never goes where the run diverges
     errors = np.nan_to_num(data.observed - path.activity) ** 2
     squares, counts = np.zeros((2, units))
-    np.add.at(squares, data.rows.unit, errors.sum(axis=1))
-    np.add.at(counts, data.rows.unit, (~np.isnan(data.observed)).sum(axis=1))
+    np.add.at(squares, data.unit, errors.sum(axis=1))
+    np.add.at(counts, data.unit, (~np.isnan(data.observed)).sum(axis=1))
     return squares, counts
 
 
@@ -163,7 +205,7 @@ def constant_log_likelihood(data: Data) -> float:
         count = int((~np.isnan(data.observed)).sum())
         return count * float(-stats.entropy([p, 1 - p]))
     tiny = np.finfo(float).eps ** 2 * float(np.nanmean(data.observed**2)) + np.finfo(float).tiny
-    units = np.unique(data.rows.unit)
-    of_units = [data.observed[data.rows.unit == unit] for unit in units]
+    units = np.unique(data.unit[~np.isnan(data.observed).all(axis=1)])
+    of_units = [data.observed[data.unit == unit] for unit in units]
     variances = np.array([max(float(np.nanvar(entries)), tiny) for entries in of_units])
     return gaussian_log_likelihood(variances, np.array([float((~np.isnan(entries)).sum()) for entries in of_units]))

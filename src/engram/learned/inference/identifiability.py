@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from engram.learned.inference.arrow import NEGLIGIBLE
-from engram.learned.inference.feed_forward import Layer, Rows
+from engram.learned.inference.feed_forward import Rows
+from engram.learned.inference.model import TermsModel
 
 SAMPLES = 500  # steps at which terms are compared
 EQUAL = 1e-9  # share of a term's length that others leave unexplained, below which they determine it
@@ -27,7 +28,7 @@ class Dependence(NamedTuple):
     groups: tuple[tuple[str, ...], ...]
 
 
-def dependent_terms(layer: Layer, rows: Rows) -> Dependence:
+def dependent_terms(model: TermsModel, rows: Rows) -> Dependence:
     """Terms whose values are linearly dependent at all recorded inputs and signals, for any weights.
 
     Inputs of 0 and 1 have x^2 = x; with one input at a time, x y = x w in a linear unit, which makes an error of reward
@@ -35,19 +36,17 @@ def dependent_terms(layer: Layer, rows: Rows) -> Dependence:
     lowest degree, is kept.
 
     Args:
-        layer: The layer.
+        model: The layer.
         rows: The recorded units; only their inputs and signals are used.
     """
     rng = np.random.default_rng(0)
     places = np.argwhere(rows.changes)
     if not len(places):
-        return Dependence(tuple(range(len(layer.series.names))), ())
+        return Dependence(tuple(range(len(model.series.names))), ())
     few = len(places) < SAMPLES  # which then occur several times, with other weights
     places = places[rng.choice(len(places), SAMPLES, replace=few)]
-    x, m = rows.inputs[tuple(places.T)], rows.signal[tuple(places.T)]
-    w = rng.normal(size=x.shape)
-    y = layer.nonlinearity.value(np.einsum("ri,ri->r", w, x))
-    values = layer.series.terms_at(layer.series.powers(x, y, w, m))
+    session, step = places.T
+    values = model.series.terms_at(model.samples((session, step), rows, rng))
     columns = values.transpose(0, 2, 1).reshape(-1, values.shape[1])
     norms = np.linalg.norm(columns, axis=0)
     basis = np.zeros((0, len(columns)))
@@ -65,35 +64,25 @@ def dependent_terms(layer: Layer, rows: Rows) -> Dependence:
         shares = np.linalg.lstsq(columns[:, kept] / norms[kept], column, rcond=None)[0]
         involved = tuple(kept[k] for k in np.flatnonzero(np.abs(shares) > 1e-6))
         groups.setdefault(involved, []).append(number)
-    names = layer.series.names
+    names = model.series.names
     found = tuple(tuple(names[k] for k in (*first, *rest)) for first, rest in groups.items())
     return Dependence(tuple(kept), found)
 
 
-def scale_of_terms(layer: Layer, theta: Float[np.ndarray, " part"], rows: Rows) -> Float[np.ndarray, " part"]:
+def scale_of_terms(model: TermsModel, theta: Float[np.ndarray, " part"], rows: Rows) -> Float[np.ndarray, " part"]:
     """The size at which each coefficient matters: where its term alone changes weights as much as the whole rule.
 
     s_p = sd of the changes along the run / root mean square of the term's values
 
     Args:
-        layer: The layer.
+        model: The layer.
         theta: Coefficients.
-        rows: The recorded units; at most 256 of them are run.
+        rows: The recorded units.
     """
-    rows = rows.of(slice(256))
-    path = layer.run(theta, rows, keep_weights=True)
     squares, total, square, count = np.zeros(len(theta)), 0.0, 0.0, 0
-    if path is None:
-        return np.ones(len(theta))
-    for t in range(rows.inputs.shape[1]):
-        changed = np.flatnonzero(rows.changes[rows.session, t])
-        if not len(changed):
-            continue
-        session = rows.session[changed]
-        y, w = path.activity[changed, t], path.weights[t, changed]
-        powers = layer.series.powers(rows.inputs[session, t], y, w, rows.signal[session, t])
-        change = layer.series.change(theta, powers)
-        squares += (layer.series.terms_at(powers) ** 2).sum((0, 2))
+    for powers in model.visited(theta, rows):
+        change = model.series.change(theta, powers)
+        squares += (model.series.terms_at(powers) ** 2).sum((0, 2))
         total, square, count = total + change.sum(), square + (change**2).sum(), count + change.size
     if not count:
         return np.ones(len(theta))
@@ -133,4 +122,5 @@ def curvature(information: Float[np.ndarray, "part part"], scale: Float[np.ndarr
     floor = NEGLIGIBLE * max(values[0], np.finfo(float).tiny)
     deviations = np.where(values > floor, 1 / np.sqrt(np.maximum(values, floor)), np.inf)
     shares = (vectors[:, deviations <= 1] ** 2).sum(axis=1)
-    return Curvature(shares > IDENTIFIED, vectors, deviations, float(deviations[-1] / deviations[0]))
+    condition = float(deviations[-1] / deviations[0]) if np.isfinite(deviations[-1]) else np.inf
+    return Curvature(shares > IDENTIFIED, vectors, deviations, condition)

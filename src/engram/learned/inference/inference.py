@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import Tags
@@ -17,38 +17,24 @@ from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
 from engram.learned.inference import simulation
-from engram.learned.inference.feed_forward import NONLINEARITIES, Layer, Path, Rows
+from engram.learned.inference.architecture import Architecture, architecture
+from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
+from engram.learned.inference.equal_rules import EqualRule, farthest_equal_rule
+from engram.learned.inference.feed_forward import NONLINEARITIES, Path, Rows
+from engram.learned.inference.firmer import advice, alike_of
 from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted
-from engram.learned.inference.identifiability import Curvature, curvature, dependent_terms, scale_of_terms
-from engram.learned.inference.levenberg_marquardt import Model
+from engram.learned.inference.identifiability import curvature, dependent_terms
 from engram.learned.inference.losses import Bernoulli
+from engram.learned.inference.model import Model, has_terms
 from engram.learned.inference.recorded import known as known_weights
 from engram.learned.inference.recorded import recorded, whole
-from engram.learned.inference.rule_layer import RuleLayer
-from engram.learned.inference.selection import backward_elimination
+from engram.learned.inference.rivals import Lead, lead
+from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, SelectionStep, agreed, scale_of
 from engram.learned.inference.series import Part, Series
 from engram.learned.inference.sessions import Sessions, prepared
 from engram.plasticity import PlasticityRule
 
-CONFIDENCE = 0.95
-LIKE_THE_BEST = stats.chi2.ppf(CONFIDENCE, 1) / 2  # what a log-likelihood may lose within such an interval
-DIFFERENT = 4.0  # standard errors between coefficients of equally good fits that are not the same solution
 CRITERIA = ("bic", "aic")
-
-
-class SelectionStep(NamedTuple):
-    """A fit along backward elimination: its terms, and its criterion, of which the smallest is chosen."""
-
-    terms: tuple[str, ...]
-    criterion: float
-
-
-class Start(NamedTuple):
-    """Where a search from another start ended."""
-
-    coefficients: Float[np.ndarray, " part"]
-    log_likelihood: float
-    converged: bool
 
 
 class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
@@ -70,18 +56,24 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         order: Largest exponent of each variable where ``terms`` is None.
         modulator: Whether m is the reward, or (``"rpe"``) its difference from the mean of the last rewards.
         baseline_window: Number of these, zeros before the first.
-        nonlinearity: f: ``"identity"``, ``"sigmoid"``, ``"tanh"`` or ``"relu"``. None: the sigmoid for activity, the
-            identity for choices.
+        network: ``"layer"``, as above; or ``"recurrent"``: y(t) = f(W(t) y(t - 1) + U x(t)), where in the rule x is the
+            activity before the step.
+        readout: v of a hidden layer behind choices: P(c = 1) = sigmoid(v y(t)), (unit,); None: w x itself.
+        input_weights: U of a recurrent network, (unit, input); None: the inputs are the currents of the units.
+        nonlinearity: f: ``"identity"``, ``"sigmoid"``, ``"tanh"`` or ``"relu"``. None: the sigmoid for a layer, tanh
+            for a recurrent network or a hidden layer, the identity for choices without one.
         eta: Rate, a constant, since eta and theta are one scale; a rule given as ``family`` has its own.
         initial_weights: W(0): ``"zeros"``; an array (unit, input); ``"shared"``: unknown, but the same in all sessions;
-            or ``"session"``: unknown, another in each.
+            or ``"session"``: unknown, another in each. With a readout they are known, since it cannot tell them.
         update_at: Whether weights change at every step, or only where the choice is 1 (``"chosen"``), as where an offer
             is accepted.
         select: None: all terms; ``"bic"`` or ``"aic"``: those of the smallest criterion along backward elimination.
         n_starts: Number of starts of the search; further ones are random, and tell whether another rule fits as well.
+        n_bootstrap: Number of fits to sessions drawn with replacement, 200 or more, whose spread gives ``intervals_``;
+            these hold, too, where animals differ or noise is not independent. 0: intervals from the curvature.
         max_iter: Largest number of steps of each search.
         tol: A search ends when a step lowers the loss by less than this share.
-        random_state: Seed or generator of the further starts.
+        random_state: Seed or generator of the further starts and of the draws.
 
     Attributes:
         coefficients_: theta by the name of each term that was fitted.
@@ -103,7 +95,10 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         noise_: Standard deviation of the noise of each unit; empty for choices.
         log_likelihood_, n_iter_, n_observed_: Of the fit.
         path_: Terms and criterion at each step of the selection; empty without.
+        residual_correlation_: Correlation of the errors of successive steps, and the same in standard errors; none for
+            a right model.
         starts_: Where the search from each further start ended.
+        bootstrap_: Coefficients of each draw, (draw, coefficient).
 
     Source: Mehta, Tyulmankov, Rajagopalan, Turner, Fitzgerald and Funke, "Model-based inference of synaptic plasticity
     rules" (2024); the optimiser, intervals and tests of identifiability are ours.
@@ -123,12 +118,16 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         "order": [Interval(Integral, 1, 3, closed="both")],
         "modulator": [StrOptions({"reward", "rpe"})],
         "baseline_window": [Interval(Integral, 1, None, closed="left")],
+        "network": [StrOptions({"layer", "recurrent"})],
+        "readout": [None, "array-like"],
+        "input_weights": [None, "array-like"],
         "nonlinearity": [None, StrOptions(set(NONLINEARITIES))],
         "eta": [Interval(Real, 0, None, closed="neither")],
         "initial_weights": [StrOptions({"zeros", "shared", "session"}), "array-like"],
         "update_at": [StrOptions({"step", "chosen"})],
         "select": [None, StrOptions({*CRITERIA})],
         "n_starts": [Interval(Integral, 1, None, closed="left")],
+        "n_bootstrap": [Interval(Integral, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": [None, Interval(Integral, 0, None, closed="left"), np.random.Generator],
@@ -142,12 +141,16 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         order: Annotated[Any, int] = 2,
         modulator: Annotated[Any, Literal["reward", "rpe"]] = "reward",
         baseline_window: Annotated[Any, int] = 10,
+        network: Annotated[Any, Literal["layer", "recurrent"]] = "layer",
+        readout: Annotated[Any, np.ndarray | None] = None,
+        input_weights: Annotated[Any, np.ndarray | None] = None,
         nonlinearity: Annotated[Any, str | None] = None,
         eta: Annotated[Any, float] = 1.0,
         initial_weights: Annotated[Any, str | np.ndarray] = "zeros",
         update_at: Annotated[Any, Literal["step", "chosen"]] = "step",
         select: Annotated[Any, Literal["bic", "aic"] | None] = None,
         n_starts: Annotated[Any, int] = 1,
+        n_bootstrap: Annotated[Any, int] = 0,
         max_iter: Annotated[Any, int] = 100,
         tol: Annotated[Any, float] = 1e-9,
         random_state: Annotated[Any, int | np.random.Generator | None] = None,
@@ -157,12 +160,16 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         self.order = order
         self.modulator = modulator
         self.baseline_window = baseline_window
+        self.network = network
+        self.readout = readout
+        self.input_weights = input_weights
         self.nonlinearity = nonlinearity
         self.eta = eta
         self.initial_weights = initial_weights
         self.update_at = update_at
         self.select = select
         self.n_starts = n_starts
+        self.n_bootstrap = n_bootstrap
         self.max_iter = max_iter
         self.tol = tol
         self.random_state = random_state
@@ -175,7 +182,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(
-        self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None
+        self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None, groups: Any = None
     ) -> PlasticityRuleInference:
         """Fit the rule to one session or several; exactly one of ``activity`` and ``choices`` is given.
 
@@ -187,6 +194,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 one unit that axis may be left out.
             choices: 0, 1 or NaN for none, for each step.
             rewards: r of each step; NaN only where the weights do not change.
+            groups: A label of each session, such as the animal: the bootstrap draws all sessions of a label together.
 
         Raises:
             ValueError: A parameter is out of range, lengths differ, a value is not finite, or nothing was recorded.
@@ -202,24 +210,41 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             self._flat = activity is not None and not _is_list(activity) and np.ndim(checks.as_array(activity)) == 1
             sessions = self._sessions(inputs, activity, choices=choices, rewards=rewards, reset=True)
             self.n_features_in_ = sessions.inputs.shape[2]
-            self._fit(sessions, rewards is not None)
+            self._fit(sessions, rewards is not None, groups_of_sessions(groups, len(sessions.lengths)))
         return self
 
-    def _fit(self, sessions: Sessions, rewarded: bool) -> None:
-        self._trained, data = sessions, recorded(sessions, self.initial_weights)
-        self._binary, self._units = data.binary, 1 if sessions.activity is None else sessions.activity.shape[2]
+    def _fit(self, sessions: Sessions, rewarded: bool, groups: Int[np.ndarray, " session"]) -> None:
+        self._binary = sessions.activity is None
+        given = self.network, self.nonlinearity, self.readout, self.input_weights
+        units = 0 if sessions.activity is None else sessions.activity.shape[2]
+        self._architecture: Architecture = architecture(*given, inputs=self.n_features_in_, recorded=units)
+        if self._architecture.readout is not None and str(self.initial_weights) in {"shared", "session"}:
+            raise ValueError(
+                f"initial_weights = {self.initial_weights!r}: expected 'zeros' or an array with a readout, which does "
+                "not tell the first weights of its units"
+            )
+        if sessions.activity is not None:
+            self._architecture.check_units_of_activity(sessions.activity)
+        self._trained, data = sessions, self._recorded(sessions)
         self.n_observed_ = int((~np.isnan(data.observed)).sum())
-        model = self._layer(data, rewarded)
-        fit = self._search(model, data, model.start)
+        model = self._network_with_rule(data, rewarded)
+        search = Search(self.max_iter, self.tol)
+        fit = search.from_nothing(model, data, recurrent=self.network == "recurrent")
         self.path_: tuple[SelectionStep, ...] = ()
         if self.select is not None:
-            model, fit, self.path_ = self._selected(model, data, fit)
-        self.starts_ = self._other_starts(model, data, fit)
+            assert has_terms(model)
+            price = float(np.log(self.n_observed_)) if self.select == "bic" else 2.0
+            model, fit, self.path_ = search.selected(model, data, fit, price)
+        rng = checks.rng("random_state", self.random_state)
+        self.starts_ = search.from_elsewhere(model, data, fit, self.n_starts - 1, rng)
         best = max(self.starts_, key=lambda start: start.log_likelihood, default=None)
         if best is not None and best.log_likelihood > fit.log_likelihood + LIKE_THE_BEST:
-            fit = self._search(model, data, best.coefficients)
+            fit = search.near(model, data, best.coefficients)
         self._model = model
         self._describe(data, fit)
+        self.bootstrap_ = np.zeros((0, len(fit.theta)))
+        if self.n_bootstrap:
+            self._draw_again(data, fit, groups[np.unique(data.session)], rng)
 
     def _sessions(
         self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None, reset: bool = False
@@ -239,9 +264,12 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             baseline=self.baseline_window if self.modulator == "rpe" else None,
         )
 
-    def _layer(self, data: Data, rewarded: bool) -> Model:
+    def _recorded(self, sessions: Sessions, *, known: bool = False) -> Data:
+        """What was recorded; if ``known``, first weights are left at zero, to be set."""
+        return recorded(sessions, "zeros" if known else self.initial_weights, **self._architecture.options)
+
+    def _network_with_rule(self, data: Data, rewarded: bool) -> Model:
         """The model: all terms that the inputs tell apart, or the rule of the family."""
-        name = self.nonlinearity or ("identity" if data.binary else "sigmoid")
         self.equivalent_: tuple[tuple[str, ...], ...] = ()
         if isinstance(self.family, PlasticityRule):
             if self.select is not None or self.terms is not None:
@@ -250,7 +278,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 )
             if self.family.modulated and not rewarded:
                 raise ValueError("rewards = None: expected rewards, because the family is modulated")
-            return RuleLayer(self.family, name)
+            return self._architecture.of_rule(self.family)
         if self.terms is None:
             variables = ("x" if data.binary else "xy") + "w" + "m" * rewarded
             series = Series.taylor(variables, self.order)
@@ -260,61 +288,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"terms = {checks.shown(self.terms)}: expected at least one, and each once")
         if series.uses_signal and not rewarded:
             raise ValueError("rewards = None: expected rewards, because a term contains m")
-        layer = Layer(series, NONLINEARITIES[name], float(self.eta))
-        kept, self.equivalent_ = dependent_terms(layer, data.rows)
-        return layer._replace(series=series.part(kept))
-
-    def _search(
-        self, model: Model, data: Data, theta: np.ndarray, variance: np.ndarray | None = None, tol: float | None = None
-    ) -> Fit:
-        tol = self.tol if tol is None else tol
-        return fitted(model, data, theta, data.rows.initial, max_iter=self.max_iter, tol=tol, variance=variance)
-
-    def _selected(self, model: Model, data: Data, fit: Fit) -> tuple[Layer, Fit, tuple[SelectionStep, ...]]:
-        """The terms of the smallest criterion, the fit with them, and the path."""
-        assert isinstance(model, Layer)
-        weight = np.log(self.n_observed_) if self.select == "bic" else 2.0  # of each term
-
-        def refit(support: tuple[int, ...], before: Fit | None, dropped: int) -> tuple[Fit, float]:
-            now = fit
-            if before is not None:
-                # The optimum without one coefficient, if the likelihood were Gaussian in all of them.
-                covariance = before.covariance[:, dropped]
-                share = before.theta[dropped] / covariance[dropped] if covariance[dropped] > 0 else 0.0
-                start = np.delete(before.theta - share * covariance, dropped)
-                layer = model._replace(series=model.series.part(support))
-                if layer.run(start, data.rows._replace(initial=before.initial)) is None:
-                    start = layer.start
-                now = self._search(layer, data, start, before.variance, tol=1e-5)
-            return now, -2 * now.log_likelihood + weight * len(support)
-
-        def ratios(now: Fit) -> np.ndarray:
-            ratio: np.ndarray = np.abs(now.theta) / np.maximum(now.standard_errors, np.finfo(float).tiny)
-            return ratio
-
-        path = backward_elimination(tuple(range(len(model.names))), refit, ratios)
-        best = min(path, key=lambda candidate: candidate.criterion)
-        layer = model._replace(series=model.series.part(best.support))
-        steps = [SelectionStep(tuple(model.names[k] for k in each.support), each.criterion) for each in path]
-        return layer, self._search(layer, data, best.fit.theta), tuple(steps)
-
-    def _other_starts(self, model: Model, data: Data, fit: Fit) -> tuple[Start, ...]:
-        """The ends of searches from random coefficients, of the size at which each matters."""
-        rng, scale = checks.rng("random_state", self.random_state), self._scale(model, data, fit)
-        starts = []
-        for _ in range(self.n_starts - 1):
-            theta = scale * rng.normal(size=len(fit.theta))
-            while model.run(theta, data.rows) is None:
-                theta = theta / 2
-            end = self._search(model, data, theta)
-            starts.append(Start(end.theta, end.log_likelihood, end.converged))
-        return tuple(starts)
-
-    @staticmethod
-    def _scale(model: Model, data: Data, fit: Fit) -> np.ndarray:
-        if isinstance(model, Layer):
-            return scale_of_terms(model, fit.theta, data.rows._replace(initial=fit.initial))
-        return np.where(fit.theta == 0, 1.0, np.abs(fit.theta))  # of any other rule, the size of the coefficient
+        model = self._architecture.of_series(series, float(self.eta))
+        kept, self.equivalent_ = dependent_terms(model, data.rows)
+        return model.part(kept)
 
     def _describe(self, data: Data, fit: Fit) -> None:
         """Set the attributes that tell what was found."""
@@ -324,38 +300,55 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             stats.norm.ppf((1 + CONFIDENCE) / 2) if data.binary else stats.t.ppf((1 + CONFIDENCE) / 2, max(spare, 1))
         )
         reach = quantile * errors if spare > 0 else np.full(len(names), np.inf)
-        known: Curvature = curvature(fit.information, self._scale(self._model, data, fit))
+        known = curvature(fit.information, scale_of(self._model, data, fit))
         self.coefficients_ = dict(zip(names, fit.theta.tolist(), strict=True))
         self.intervals_ = {
             name: (theta - width, theta + width)
             for name, theta, width in zip(names, fit.theta.tolist(), reach.tolist(), strict=True)
         }
-        determined = known.identified & self._agreed(fit, errors)
+        determined = known.identified & agreed(self.starts_, fit)
         self.identifiable_ = dict(zip(names, determined.tolist(), strict=True))
         self.covariance_, self.directions_, self.condition_ = fit.covariance, known.directions, known.condition
         sessions = self._trained.inputs.shape[0]
         per_session = isinstance(self.initial_weights, str) and self.initial_weights == "session"
-        self.initial_weights_ = whole(data, fit.initial, self._units, sessions, per_session)
+        units, inputs = self._architecture.units, self._architecture.inputs
+        self.initial_weights_ = whole(data, fit.initial, units, sessions, per_session)
         if not isinstance(self.initial_weights, str):
-            self.initial_weights_ = known_weights(self.initial_weights, self._units, self.n_features_in_)
+            self.initial_weights_ = known_weights(self.initial_weights, units, inputs)
         elif self.initial_weights == "zeros":
-            self.initial_weights_ = np.zeros((self._units, self.n_features_in_))
+            self.initial_weights_ = np.zeros((units, inputs))
         self.noise_ = np.sqrt(fit.variance)
         self.log_likelihood_, self.n_iter_ = fit.log_likelihood, max(fit.iterations, 1)
         self.rule_ = self._model.rule(fit.theta)
-        self._theta = fit.theta
+        self.residual_correlation_ = alike_of(self._model, data, fit)
+        self._data, self._fitted = data, fit
         self.status_ = self._status(data, fit, spare)
         if spare <= 0:
             message = f"{self.n_observed_} numbers were recorded, fewer than the {len(names) + data.nuisances} unknowns"
             warnings.warn(f"{message}: nothing is identified", RuntimeWarning, stacklevel=4)
 
-    def _agreed(self, fit: Fit, errors: np.ndarray) -> np.ndarray:
-        """Whether all searches that ended in as good a fit agree on each coefficient."""
-        agreed = np.ones(len(fit.theta), dtype=bool)
-        for start in self.starts_:
-            if start.log_likelihood >= fit.log_likelihood - LIKE_THE_BEST:
-                agreed &= np.abs(start.coefficients - fit.theta) <= DIFFERENT * errors
-        return agreed
+    def _draw_again(self, data: Data, fit: Fit, groups: Int[np.ndarray, " session"], rng: np.random.Generator) -> None:
+        """Set the draws, and the intervals from them; first weights are fitted again where they are unknown."""
+        count, sessions = len(np.unique(groups)), np.unique(data.session)
+        if count < 2:
+            raise ValueError(
+                f"n_bootstrap = {self.n_bootstrap}: expected 0 with one session or group, which cannot vary"
+            )
+        per_session = self.initial_weights_.ndim == 3
+
+        def refit(drawn: Int[np.ndarray, " session"]) -> Float[np.ndarray, " part"]:
+            again = self._recorded(self._trained.of(sessions[drawn]))
+            rows = again.rows
+            weights = self.initial_weights_[sessions[drawn]][rows.session] if per_session else self.initial_weights_
+            initial = weights[np.arange(len(rows.unit)), rows.unit] if per_session else weights[rows.unit]
+            end = fitted(
+                self._model, again, fit.theta, initial, max_iter=self.max_iter, tol=1e-5, variance=fit.variance
+            )
+            return end.theta
+
+        self.bootstrap_ = bootstrap(refit, groups, self.n_bootstrap, rng)
+        intervals = expanded_intervals(fit.theta, self.bootstrap_, count, CONFIDENCE).tolist()
+        self.intervals_ = {name: (low, high) for name, (low, high) in zip(self._model.names, intervals, strict=True)}
 
     def _status(self, data: Data, fit: Fit, spare: int) -> str:
         if spare > 0 and not fit.converged:
@@ -411,8 +404,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         if data.binary:
             return 1 - Bernoulli(data.observed).value(predicted) / -constant_log_likelihood(data)
         ratios = []
-        for unit in np.unique(data.rows.unit):
-            observed, errors = data.observed[data.rows.unit == unit], predicted[data.rows.unit == unit]
+        for unit in np.unique(data.unit[~np.isnan(data.observed).all(axis=1)]):
+            observed, errors = data.observed[data.unit == unit], predicted[data.unit == unit]
             residual, total = np.nanmean((observed - errors) ** 2), np.nanvar(observed)
             ratios.append(residual / total if total > 0 else float(residual > 0))
         return float(1 - np.mean(ratios))
@@ -431,8 +424,44 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             return -np.inf
         if data.binary:
             return -Bernoulli(data.observed).value(predicted)
-        deviation = self.noise_[data.rows.unit, None]
-        return float(np.nansum(stats.norm.logpdf(data.observed, predicted, deviation)))
+        return float(np.nansum(stats.norm.logpdf(data.observed, predicted, self.noise_[data.unit, None])))
+
+    def compare(
+        self,
+        other: PlasticityRuleInference,
+        inputs: Any,
+        activity: Any = None,
+        *,
+        choices: Any = None,
+        rewards: Any = None,
+        groups: Any = None,
+    ) -> Lead:
+        """By how much this fit predicts data better than another, in units of log-likelihood, with its interval.
+
+        The data are best those of animals that neither fit has seen; only the interval tells a lead from chance.
+
+        Args:
+            other: Another fit to the same kind of data.
+            inputs: As in ``fit``.
+            activity: As in ``fit``.
+            choices: As in ``fit``.
+            rewards: As in ``fit``.
+            groups: As in ``fit``; the interval is over groups.
+        """
+        checks.instance("other", other, PlasticityRuleInference)
+        ours, theirs = (
+            each._log_likelihoods(*each._compared(inputs, activity, choices, rewards)) for each in (self, other)
+        )
+        return lead(ours - theirs, groups_of_sessions(groups, len(ours)))
+
+    def _log_likelihoods(self, data: Data, predicted: np.ndarray) -> Float[np.ndarray, " session"]:
+        """The log-likelihood of each session; minus infinity where a run diverges."""
+        if data.binary:
+            each = data.observed * predicted - np.logaddexp(0, predicted)
+        else:
+            each = stats.norm.logpdf(data.observed, predicted, self.noise_[data.unit, None])
+        each = np.where(np.isnan(predicted), -np.inf, each)
+        return np.bincount(data.session, np.nansum(each, axis=1), minlength=len(data.rows.inputs))
 
     def simulate(
         self, inputs: Any, rewards: Any = None, *, random_state: Any = None
@@ -446,23 +475,34 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         rng = checks.rng("random_state", random_state)
-        initial = self._initial(1)[0]
+        initial, name = self._initial(1)[0], self._architecture.nonlinearity
         if self._binary:
+            readout = self._architecture.readout
             options = {
+                "nonlinearity": name,
+                "readout": readout,
+                "initial_weights": initial[0] if readout is None else initial,
                 "modulator": self.modulator,
                 "baseline_window": self.baseline_window,
                 "update_at": self.update_at,
             }
             if rewards is None:
                 raise ValueError("rewards = None: expected what choice 1 would bring at each step")
-            return simulation.simulate_choices(self.rule_, inputs, rewards, rng, initial_weights=initial[0], **options)
-        name = self.nonlinearity or "sigmoid"
-        simulated = simulation.simulate_activity(self.rule_, inputs, initial, rng, nonlinearity=name, rewards=rewards)
+            return simulation.simulate_choices(self.rule_, inputs, rewards, rng, **options)
+        simulated = simulation.simulate_activity(
+            self.rule_,
+            inputs,
+            initial,
+            rng,
+            nonlinearity=name,
+            input_weights=self._architecture.input_weights,
+            rewards=rewards,
+        )
         noisy = [y + self.noise_ * rng.normal(size=y.shape) for y in simulated.activity]
         return simulated._replace(activity=noisy)
 
     def report(self) -> str:
-        """What was found as a text: each term with its interval, and what the data cannot tell."""
+        """What was found as a text: each term with its interval, what data cannot tell, and what would tell more."""
         check_is_fitted(self)
         width = max(map(len, self.coefficients_), default=0)
         lines = [f"status: {self.status_}"]
@@ -471,7 +511,29 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             verdict = "" if self.identifiable_[name] else "   not determined by the data"
             lines.append(f"{name:{width}}  {theta:8.3f}  [{low:.3f}, {high:.3f}]{verdict}")
         lines += [f"the inputs cannot tell apart: {', '.join(group)}" for group in self.equivalent_]
-        return "\n".join(lines)
+        found = self.coefficients_, self.intervals_, self.identifiable_, self.equivalent_
+        firmer = advice(
+            *found, np.unique(self._data.session), drawn=len(self.bootstrap_) > 0, errors=self.residual_correlation_
+        )
+        return "\n".join([*lines, *(["for a firmer answer:"] if firmer else []), *(f"- {line}" for line in firmer)])
+
+    def farthest_equal_rule(self, delta: float = LIKE_THE_BEST) -> EqualRule:
+        """Another rule that explains the data nearly as well, and which inputs would tell it from the fitted one.
+
+        It is the farthest along the direction that the data determine least, all else being fitted again.
+
+        Args:
+            delta: Units of log-likelihood that it may lose; by default what the ends of a 95 % interval lose.
+
+        Raises:
+            ValueError: The family is a rule, whose terms are not known, or no coefficient is left.
+        """
+        check_is_fitted(self)
+        checks.number("delta", delta, above=0)
+        if not has_terms(self._model) or not self.coefficients_:
+            raise ValueError(f"family = {self.family}, {len(self.coefficients_)} coefficients: expected terms")
+        data, fit = self._data, self._fitted
+        return farthest_equal_rule(self._model, data, fit, scale_of(self._model, data, fit), delta)
 
     def _compared(self, inputs: Any, activity: Any, choices: Any, rewards: Any) -> tuple[Data, np.ndarray]:
         """The recorded entries of data, and the predictions of them."""
@@ -479,10 +541,10 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         if (activity is None) != self._binary or (choices is None) == self._binary:
             raise ValueError(f"expected {'choices' if self._binary else 'activity'}, as in fit, and nothing else")
         sessions = self._sessions(inputs, activity, choices=choices, rewards=rewards)
-        data = recorded(sessions, "zeros")
+        data = self._recorded(sessions, known=True)
         whole_sessions = self._predicted(sessions, rewards is not None)
         predicted = np.zeros(data.observed.shape)
-        for row, (session, unit) in enumerate(zip(data.rows.session, data.rows.unit, strict=True)):
+        for row, (session, unit) in enumerate(zip(data.session, data.unit, strict=True)):
             predicted[row, : sessions.lengths[session]] = whole_sessions[session][:, unit]
         return data, predicted
 
@@ -493,7 +555,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"inputs have {sessions.inputs.shape[2]} features: expected {self.n_features_in_}, as in fit"
             )
-        initial = np.broadcast_to(self._initial(1), (len(sessions.lengths), self._units, self.n_features_in_))
+        shape = len(sessions.lengths), self._architecture.units, self._architecture.inputs
+        initial = np.broadcast_to(self._initial(1), shape)
         paths = self._paths(sessions, initial)
         return [path.activity.T[:length] for path, length in zip(paths, sessions.lengths, strict=True)]
 
@@ -510,14 +573,16 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         for k, start in enumerate(initial):
             parts = sessions.inputs[k : k + 1], sessions.signal[k : k + 1], sessions.changes[k : k + 1]
             rows = Rows(*parts, np.zeros(len(start), int), np.arange(len(start)), np.nan_to_num(start))
-            path = self._model.run(self._theta, rows, keep_weights=keep_weights)
+            path = self._model.run(self._fitted.theta, rows, keep_weights=keep_weights)
             steps = rows.inputs.shape[1]
             if path is None:
                 warnings.warn(f"inputs[{k}]: the fitted rule diverges", RuntimeWarning, stacklevel=4)
                 weights = np.full((keep_weights * (steps + 1), *start.shape), np.nan)
-                path = Path(np.full((len(start), steps), np.nan), weights)
+                predictions = 1 if self._binary else len(start)
+                path = Path(np.full((predictions, steps), np.nan), weights)
             unknown = np.isnan(start).any(axis=1)
-            path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
+            if unknown.any():
+                path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
             paths.append(path)
         return paths
 

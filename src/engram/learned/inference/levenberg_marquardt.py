@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from engram.learned.inference.arrow import Arrow
-from engram.learned.inference.feed_forward import Path, Rows
+from engram.learned.inference.feed_forward import Rows
 from engram.learned.inference.losses import Loss
-from engram.plasticity import PlasticityRule
+from engram.learned.inference.model import Model
 
 RAISE, LOWER, FIRST, LEAST = 4.0, 5.0, 1e-2, 1e-8
 POOR = 0.25  # a step that lowers the loss by a smaller share of what was expected went too far
 TRIES = 20  # of one step, with damping up to about 10^8
-
-
-@runtime_checkable
-class Model(Protocol):
-    """A layer whose weights follow a rule with coefficients theta; see ``feed_forward.Layer``."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the coefficients."""
-
-    @property
-    def start(self) -> Float[np.ndarray, " part"]:
-        """Where a search starts."""
-
-    def rule(self, theta: Float[np.ndarray, " part"]) -> PlasticityRule:
-        """The rule with these coefficients."""
-
-    def run(self, theta: Float[np.ndarray, " part"], rows: Rows, *, keep_weights: bool = False) -> Path | None:
-        """The activity of every row, or None if it diverges."""
-
-    def linearised(
-        self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
-    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """The activity and its derivatives, for some rows at a time."""
 
 
 class Problem(NamedTuple):
@@ -50,12 +25,14 @@ class Problem(NamedTuple):
         rows: The recorded units.
         loss: What is minimised.
         block: The block of unknown first weights of each row, which rows may share; None: they are known.
+        size: Number of weights in a block: those of a unit, or of all units of a session if they interact.
     """
 
     model: Model
     rows: Rows
     loss: Loss
     block: Int[np.ndarray, " row"] | None
+    size: int
 
     def value(self, theta: Float[np.ndarray, " part"], initial: Float[np.ndarray, "row input"]) -> float:
         """The loss, infinite where the run diverges.
@@ -67,14 +44,14 @@ class Problem(NamedTuple):
         path = self.model.run(theta, self.rows._replace(initial=initial))
         return np.inf if path is None else self.loss.value(path.activity)
 
-    def equations(self, theta: Float[np.ndarray, " part"], initial: Float[np.ndarray, "row input"]) -> Arrow:
+    def equations(self, theta: Float[np.ndarray, " free"], initial: Float[np.ndarray, "row input"]) -> Arrow:
         """The slope of the loss and its curvature after Gauss and Newton (for choices, after Fisher).
 
         Args:
             theta: Coefficients.
             initial: First weights of each row.
         """
-        parts, inputs = len(theta), initial.shape[1]
+        parts, inputs = len(theta), self.size
         block = self.block
         blocks = 0 if block is None else int(block.max()) + 1
         A, slope = np.zeros((parts, parts)), np.zeros(parts)
@@ -99,6 +76,24 @@ class Problem(NamedTuple):
             np.add.at(C, block[kept], products[:, parts:, parts:])
             np.add.at(slope_initial, block[kept], slopes[:, parts:])
         return Arrow(A, B, C, slope, slope_initial)
+
+    def moved(
+        self, initial: Float[np.ndarray, "row input"], step: Float[np.ndarray, "block weight"]
+    ) -> Float[np.ndarray, "row input"]:
+        """First weights after a step, each row with its part of the block.
+
+        Args:
+            initial: First weights of each row.
+            step: What is added to each block.
+        """
+        if self.block is None:
+            return initial
+        inputs = initial.shape[1]
+        own = step[self.block]
+        if self.size > inputs:
+            own = step.reshape(len(step), -1, inputs)[self.block, self.rows.unit]
+        moved: np.ndarray = initial + own
+        return moved
 
 
 class Fitted(NamedTuple):
@@ -148,7 +143,7 @@ def levenberg_marquardt(
         equations = problem.equations(theta, initial)
         for _ in range(TRIES):
             by_theta, by_initial = equations.step(damping)
-            tried = theta + by_theta, initial if problem.block is None else initial + by_initial[problem.block]
+            tried = theta + by_theta, problem.moved(initial, by_initial)
             expected = -(by_theta @ equations.slope + (by_initial * equations.slope_initial).sum()) / 2
             reached = problem.value(*tried) if np.isfinite(by_theta).all() else np.inf
             if reached < loss:

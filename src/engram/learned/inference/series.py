@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from engram import checks
+from engram.learned.inference.kernels import Terms
 from engram.plasticity.taylor import Exponents
 
 Part = str | Mapping[str, float | int]
@@ -93,6 +94,13 @@ class Series:
         values = theta @ self.matrix
         return {term.name: float(value) for term, value in zip(self.terms, values, strict=True)}
 
+    def compiled(self, theta: Float[np.ndarray, " part"]) -> Terms:
+        """The series as kernels take it."""
+        part, term = np.nonzero(self.matrix)
+        starts = np.searchsorted(part, np.arange(len(self.names) + 1))
+        pairs = self._x, self._w, self._y, self._m, self._connection, self._unit
+        return Terms(*pairs, theta @ self.matrix, starts, term, self.matrix[part, term])
+
     def powers(
         self,
         x: Float[np.ndarray, "row input"],
@@ -141,6 +149,17 @@ class Series:
             lower = powers.y[:, np.maximum(self._y - 1, 0)] * powers.m[:, self._m] * self._y
             by_y = np.matmul(self._by_pair(theta, lower)[:, None, :], powers.of_connection)[:, 0]
         return by_w, by_y
+
+    def slope_of_input(self, theta: Float[np.ndarray, " part"], powers: Powers) -> Float[np.ndarray, "row input"]:
+        """The slope dg / dx of each connection.
+
+        Args:
+            theta: Coefficients of the parts.
+            powers: Those of ``powers``.
+        """
+        slope = powers.x[:, np.maximum(self._x - 1, 0)] * powers.w[:, self._w]
+        by_x: np.ndarray = np.matmul((self._by_pair(theta, powers.of_unit) * self._x)[:, None, :], slope)[:, 0]
+        return by_x
 
     def _by_pair(self, theta: np.ndarray, of_unit: np.ndarray) -> Float[np.ndarray, "row pair"]:
         """The factor of each x^a w^c: sum over b and d of theta_abcd y^b m^d."""

@@ -1,0 +1,60 @@
+"""What a search needs of a network whose weights follow a rule with coefficients theta."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeGuard, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from engram.learned.inference.feed_forward import Path, Rows
+from engram.learned.inference.series import Powers, Series
+from engram.plasticity import PlasticityRule
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A network whose weights follow a rule with coefficients theta; see ``feed_forward.Layer``."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the coefficients."""
+
+    @property
+    def start(self) -> Float[np.ndarray, " part"]:
+        """Where a search starts."""
+
+    def rule(self, theta: Float[np.ndarray, " part"]) -> PlasticityRule:
+        """The rule with these coefficients."""
+
+    def run(self, theta: Float[np.ndarray, " part"], rows: Rows, *, keep_weights: bool = False) -> Path | None:
+        """What is predicted, or None if a weight diverges."""
+
+    def linearised(
+        self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """What is predicted and its derivatives, for some predictions at a time."""
+
+
+@runtime_checkable
+class TermsModel(Model, Protocol):
+    """A model whose rule is a series."""
+
+    @property
+    def series(self) -> Series:
+        """The series."""
+
+    def part(self, kept: Sequence[int] | Int[np.ndarray, " kept"]) -> TermsModel:
+        """The model with some of the parts alone."""
+
+    def samples(self, places: tuple[np.ndarray, np.ndarray], rows: Rows, rng: np.random.Generator) -> Powers:
+        """The powers at some steps, with random weights."""
+
+    def visited(self, theta: Float[np.ndarray, " part"], rows: Rows) -> list[Powers]:
+        """The powers at each step of a run at which weights change."""
+
+
+def has_terms(model: Model) -> TypeGuard[TermsModel]:
+    """Whether the rule of a model is a series."""
+    return isinstance(getattr(model, "series", None), Series)
