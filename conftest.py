@@ -51,6 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--soak"):
         beartyped.STRIDE = 1
     Dispatcher.compile = _compiled_once
+    os.fsync = lambda file: None  # a tenth of the time of tests that run experiments: no power fails here
 
 
 def pytest_collectstart() -> None:

@@ -91,6 +91,7 @@ THEMES = {  # of the gallery: the name of each experiment in the menu
         "optimizers": "Optimisers compared",
         "align": "Align rules",
         "hebbian-cnn": "Hebbian convolutions",
+        "soft-hebbian-cnn": "Soft competition",
         "blur": "Evolved update rules",
         "learning-to-remember": "Learning to remember",
         "first-order-preconditioning": "Learned preconditioning",

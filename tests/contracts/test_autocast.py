@@ -25,7 +25,7 @@ from engram.nn import (
 )
 from engram.nn.memoryless import Memoryless
 from engram.plasticity import Hebb, Modulated, Neuromodulator, Retroactive
-from engram.rules import AdaptiveThreshold, HebbianConv2d, HebbianLinear
+from engram.rules import AdaptiveThreshold, HebbianConv2d, HebbianLinear, SoftHebbConv2d
 from engram.rules.hebbian_conv import hebbian_update
 
 FEATURES, UNITS = 3, 6
@@ -59,6 +59,7 @@ LAYERS = {
     "neuromodulator": (lambda: Neuromodulator(FEATURES, True, generator=seeded()), ROWS),
     "hebbian convolution": (lambda: HebbianConv2d(FEATURES, UNITS, 3, pool=2, generator=seeded()), IMAGES),
     "graded winners": (lambda: HebbianConv2d(FEATURES, UNITS, 3, binary=False, generator=seeded()), IMAGES),
+    "soft hebbian": (lambda: SoftHebbConv2d(FEATURES, UNITS, 3, generator=seeded()), IMAGES),
     "hebbian linear": (lambda: HebbianLinear(FEATURES, UNITS, generator=seeded()), ROWS),
     "threshold": (lambda: AdaptiveThreshold(FEATURES, 0.1), ROWS),
 }
@@ -74,8 +75,16 @@ KEEP_SMALL_CHANGES = {name for name in LAYERS if name.startswith("plastic") or "
     "threshold",
 }
 
-EXACT = ["hebbian convolution", "graded winners", "hebbian linear", "threshold", "conv body", "clamped-lstm"]
-EXACT += ["dense projection", "sparse projection", "neuromodulator"]
+EXACT = [
+    "hebbian convolution",
+    "soft hebbian",
+    "graded winners",
+    "hebbian linear",
+    "threshold",
+    "conv body",
+    "clamped-lstm",
+]
+EXACT += ["clamped-lstm", "dense projection", "sparse projection", "neuromodulator"]
 
 
 def drawn(shape, batch):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import engram
 from engram import registry
 from engram.testing import check_experiment, check_report, find_browser, open_browser
 
@@ -51,3 +52,12 @@ def test_experiment(name, tmp_path, page, address, effort):
         pytest.skip("no Chromium or Chrome here to open the report in")
     picture = ARTIFACTS / f"report-{name}.png" if effort > 1 else None
     check_report(report.replace(address), picture, page)
+
+
+@pytest.mark.parametrize("name", registry.names("experiments"))
+def test_a_study_uses_a_gpu_if_a_trial_of_its_experiment_asks_where_to_compute(name):
+    experiment = registry.get("experiments", name)
+    home = Path(engram.__file__).parent / "experiments" / name.replace("-", "_")
+    files = [*home.rglob("*.py")] if home.is_dir() else [home.with_suffix(".py")]
+    asks = any("run.device" in file.read_text(encoding="utf-8") for file in files)
+    assert any(study.gpu for study in experiment.by_name.values()) == asks

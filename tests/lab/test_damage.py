@@ -81,8 +81,8 @@ def test_a_trial_that_finds_a_file_of_its_own_corrupt_each_time_gives_up(toy, tm
     assert TrialFolder(Path(trial.folder)).status().attempts == 3
 
 
-@pytest.mark.parametrize("other", ["code", "folder"])
-def test_a_worker_that_has_another_code_or_folder_refuses_and_writes_nothing(toy, tmp_path, other):
+@pytest.mark.parametrize("other", ["code", "folder", "package", "device"])
+def test_a_worker_that_lacks_what_the_run_was_started_with_refuses_and_writes_nothing(toy, tmp_path, other):
     experiment = registry.get("experiments", toy)
     (trial, *_) = trials(experiment, experiment.arms("smoke"), seeds=1)
     stop = tmp_path / "x.stop"
@@ -90,10 +90,21 @@ def test_a_worker_that_has_another_code_or_folder_refuses_and_writes_nothing(toy
     if other == "code":
         token(stop).touch()
         job = replace(job, made_by={**job.made_by, "files": {"toy_experiments.py": "0" * 64}})
+    if other == "package":
+        token(stop).touch()
+        job = replace(job, made_by={**job.made_by, "versions": {**job.made_by["versions"], "torch": "1.0"}})
+    if other == "device":
+        token(stop).touch()
+        job = replace(job, trial=replace(trial, device="cuda"))
     status = perform(job)
     assert status.state == "failed"
-    said = "toy_experiments.py on .*: install the same" if other == "code" else "is not the folder of the run"
-    assert re.search(said, status.message)
+    said = {
+        "code": "toy_experiments.py on .*: install the same",
+        "folder": "is not the folder of the run",
+        "package": "torch is .* on .*, and 1.0 where the run was started",
+        "device": "device = 'cuda': no CUDA device is available on",
+    }
+    assert re.search(said[other], status.message)
     assert not (tmp_path / "toy").exists()
 
 

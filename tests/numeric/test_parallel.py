@@ -26,3 +26,22 @@ def test_no_more_workers_are_started_than_there_are_items():
     get_reusable_executor().shutdown()
     assert parallel_map(abs, [-1, -2, -3], workers=10) == [1, 2, 3]
     assert len(get_reusable_executor(reuse=True)._processes) == 3
+
+
+def test_each_worker_sees_the_gpu_of_its_place_which_its_successor_takes_over(tmp_path):
+    def shown(item):
+        import os
+        import time
+        from pathlib import Path
+
+        if item == "die" and not Path(marker).exists():
+            Path(marker).touch()
+            os._exit(1)
+        time.sleep(0.3)
+        return os.environ["CUDA_VISIBLE_DEVICES"], os.getpid()
+
+    marker = str(tmp_path / "died")
+    results = parallel_map(shown, ["", "", "", "", "die"], workers=2, gpus=["3", "5"])
+    assert {gpu for gpu, _ in results} == {"3", "5"}
+    by_worker = {pid: gpu for gpu, pid in results}
+    assert {(gpu, pid) for pid, gpu in by_worker.items()} == set(results), "a worker has changed its GPU"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import pretended_gpus
 import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -22,6 +23,9 @@ DIES = os.environ.get("TOY_DIES_ON_IMPORT")
 if DIES and multiprocessing.parent_process() is not None and not Path(DIES).exists():
     Path(DIES).touch()
     os.kill(os.getpid(), signal.SIGKILL)
+
+if GPUS := os.environ.get("TOY_PRETENDS_GPUS"):
+    pretended_gpus.pretend(int(GPUS))
 
 
 @settings
@@ -43,7 +47,8 @@ class Config:
     step_seconds: float = setting(0.0, "how long each step sleeps", ge=0)
     misbehave: str = setting(
         "",
-        "raise, print, interrupt, corrupt:FILE, die-always, die-at:STEP:FILE (once), stuck-at:STEP:FILE (once) or nan",
+        "raise, print, interrupt, corrupt:FILE, die-always, die-at:STEP:FILE (once), stuck-at:STEP:FILE (once), tell "
+        "(where it runs) or nan",
     )
     noise: Noise = Noise()
 
@@ -76,7 +81,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     for step in run.steps(3, net=net):
         run.log(config.episodes + 1 + step, test=float(run.rng.normal()))
     run.keep(net=net)
-    return {"loss": float("nan") if config.misbehave == "nan" else float(total) / config.episodes}
+    result: dict[str, Any] = {"loss": float("nan") if config.misbehave == "nan" else float(total) / config.episodes}
+    if config.misbehave == "tell":
+        result |= {"device": str(run.device), "visible": os.environ.get("CUDA_VISIBLE_DEVICES", "all")}
+        result |= {"process": os.getpid(), "node": os.environ.get("TOY_NODE", "")}
+    return result
 
 
 def _misbehave(config: Config, run: Run, step: int) -> None:
@@ -109,7 +118,7 @@ experiment = Experiment(
     name="toy",
     about="A linear regression learns (Gauss, 1809).",
     paper="Gauss, 1809",
-    studies=Study(trial, arms),
+    studies=Study(trial, arms, gpu=True),
     presets={"smoke": Preset(2), "laptop": Preset(3, {"episodes": 60}), "large": Preset(3, {"episodes": 100})},
     claims=[
         Claim("learns", "It learns", loss("momentum") <= 100.0, "Theoria motus", "yes"),

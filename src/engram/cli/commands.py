@@ -111,15 +111,17 @@ class Run:
     reuse: Flag = False
     """Take finished trials although engram or a file of yours was edited since; the report says so."""
     jobs: Count = None
-    """How many trials at once (default: as many as fit on the cores and in memory; 1 if all of them take seconds)."""
+    """How many trials at once (default: as many as fit on the cores or GPUs and in memory; 1 if all take seconds)."""
     engine: Literal["loky", "ray"] = "loky"
-    """Worker processes on this machine, or a Ray cluster."""
+    """Worker processes on this machine, or tasks of a Ray cluster, one a trial."""
     address: Text = None
     """Address of an existing Ray cluster; its workers need access to the folder of runs."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; experiments whose networks are too small for a GPU use the CPU."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, one GPU such as cuda:1, or auto (a GPU if there is one and the study uses it)."""
+    gpus_per_trial: float = 1.0
+    """How many GPUs each trial sees, or the fraction of one that it needs."""
     checkpoint_seconds: float = 10.0
     """Time between checkpoints."""
     tensorboard: Flag = False
@@ -200,8 +202,8 @@ class Sweep:
     """How many trials at once (default: as many as fit on the cores; 1 where all of them take seconds)."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; experiments whose networks are too small for a GPU use the CPU."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, one GPU such as cuda:1, or auto (a GPU if there is one and the study uses it)."""
 
 
 @dataclass(frozen=True)

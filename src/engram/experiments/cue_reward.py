@@ -219,7 +219,7 @@ experiment = Experiment(
     name="cue-reward",
     about=__doc__,
     paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
-    studies=Study(trial, arms),
+    studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=claims,
     figure=Points(

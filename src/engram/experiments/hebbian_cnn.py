@@ -371,7 +371,7 @@ experiment = Experiment(
     name="hebbian-cnn",
     about=__doc__,
     paper="Miconi, Hebbian learning with gradients, 2021 (arXiv 2107.01729)",
-    studies=Study(trial, arms, memory=memory),
+    studies=Study(trial, arms, memory=memory, gpu=True),
     presets=presets,
     claims=claims,
     figure=figure,

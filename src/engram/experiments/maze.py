@@ -208,7 +208,7 @@ experiment = Experiment(
     about=__doc__,
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464); "
     "Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
-    studies=Study(trial, arms),
+    studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=claims,
     figure=Points("hits", "Rewards reached per episode over the last tenth of training, one point per seed", "hits"),

@@ -360,7 +360,7 @@ experiment = Experiment(
     about=__doc__,
     paper="Tasks: Miconi, Procedural generation of meta-reinforcement learning tasks, 2023 (arXiv 2302.05583); agents: "
     "Wang et al., Learning to reinforcement learn, 2016 (arXiv 1611.05763), Miconi et al., Backpropamine, ICLR 2019",
-    studies=Study(trial, arms),
+    studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=claims,
     figure=figure,

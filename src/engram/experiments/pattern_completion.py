@@ -200,7 +200,7 @@ experiment = Experiment(
     name="pattern-completion",
     about=__doc__,
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
-    studies=Study(trial, arms),
+    studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=claims,
     figure=Points(

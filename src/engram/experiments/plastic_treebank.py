@@ -303,7 +303,7 @@ experiment = Experiment(
     name="plastic-treebank",
     about=__doc__,
     paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
-    studies=Study(trial, arms),
+    studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=claims,
     figure=Points("perplexity", "Unseen text", "perplexity"),

@@ -34,6 +34,7 @@ SAID = re.compile(r"\[([\w.+=-]+): (holds|fails|is open)\]")
 """A verdict in an answer."""
 OPTIONS = {
     *("experiment", "names", "preset", "seeds", "arms", "jobs", "engine", "address", "runs", "device", "tensorboard"),
+    "gpus_per_trial",
     *("keep_state", "checkpoint_seconds", "progress", "until_decided", "at_most", "reuse", "changes", "json"),
 }
 """The options of every run, in Python and on the command line, names that no setting, study or arm may have."""
@@ -51,6 +52,7 @@ class Study:
         config: The class of settings (default: the type that ``trial`` declares for its first parameter).
         figure: The figure shown with its claims (default: learning curves).
         memory: Tells the bytes that a trial needs, from its settings; given where some settings need more than 2 GB.
+        gpu: Whether its trials compute on ``run.device``, so that they run on a GPU if there is one.
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
@@ -58,6 +60,7 @@ class Study:
     config: Any = None
     figure: Callable[[Results], go.Figure] | None = None
     memory: Callable[[Any], float] = lambda config: 0.0
+    gpu: bool = False
 
     @functools.cached_property
     def table(self) -> Mapping[str, Changes]:
@@ -122,11 +125,13 @@ class Arm:
         trial: The training loop.
         config: The settings that it is given.
         memory: Bytes that a trial needs, if its study tells.
+        gpu: Whether a trial uses a GPU if there is one.
     """
 
     trial: Callable[[Any, Run], dict[str, Any]]
     config: Any
     memory: float = field(default=0.0, compare=False)
+    gpu: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -323,8 +328,21 @@ class Experiment:
         Raises:
             ValueError: The preset, an arm, a study or a field is unknown, or a value is not allowed.
         """
-        selected_preset = self.presets[checks.choice("preset", preset, self.presets)]
-        layers = [_split(self, layer) for layer in (selected_preset.changes, changes or {})]
+        checks.choice("preset", preset, self.presets)
+        if changes:
+            return self._arms(preset, changes)
+        if preset not in self._unchanged:
+            self._unchanged[preset] = self._arms(preset, {})
+        return dict(self._unchanged[preset])
+
+    @functools.cached_property
+    def _unchanged(self) -> dict[str, dict[str, Arm]]:
+        """The arms of presets without changes, as far as they were asked for: a report asks hundreds of times."""
+        return {}
+
+    def _arms(self, preset: str, changes: Changes) -> dict[str, Arm]:
+        selected_preset = self.presets[preset]
+        layers = [_split(self, layer) for layer in (selected_preset.changes, changes)]
         compared: dict[str, Arm] = {}
         for name, study in self.by_name.items():
             for arm, arm_settings in study.table.items():
@@ -337,7 +355,7 @@ class Experiment:
                 except ValueError as error:
                     is_own = any(layer.get(arm) for layer in layers) and arm != name
                     raise ValueError(configs.dotted(arm if is_own else name, str(error))) from None
-                compared[arm] = Arm(study.trial, config, float(study.memory(config)))
+                compared[arm] = Arm(study.trial, config, float(study.memory(config)), study.gpu)
         for owner in layers[1]:
             if owner not in self.by_name and owner not in compared:
                 raise ValueError(f"arm = {owner!r}: preset {preset!r} of {self.name} leaves it out")

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,8 +27,9 @@ from engram.lab import metrics
 from engram.lab.choice import Choice
 from engram.lab.machine import hardware, versions
 from engram.lab.provenance import Provenance
-from engram.storage import checkpoint
+from engram.storage import checkpoint, locks
 from engram.storage.files import (
+    CannotWriteError,
     CorruptFileError,
     keep_aside,
     read_json,
@@ -41,7 +42,7 @@ from engram.storage.files import (
 FRESH_SECONDS = 60.0
 _AGAIN = re.compile(r"(\.\d+)?")  # the end of the name of a trial that ran again
 _CHECKPOINT = re.compile(r"checkpoint-(0|[1-9][0-9]*)\.safetensors")
-State = Literal["waiting", "running", "interrupted", "failed", "finished"]
+State = Literal["waiting", "running", "elsewhere", "interrupted", "failed", "finished"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,12 @@ class Status:
     """The progress of a trial.
 
     Attributes:
-        state: ``waiting`` (not begun), ``running``, ``interrupted`` (can be resumed), ``failed`` or ``finished``.
+        state: ``waiting`` (not begun), ``running``, ``interrupted`` (can be resumed), ``failed`` or ``finished``; or
+            ``elsewhere``, for a process that finds another one at work, in whose status it is ``running``.
         step, total: Steps done and total steps of the current loop; 0 before it begins.
         seconds, attempts: Time spent so far, over all attempts that count, and how many times it was started.
         message, note: Why it failed, in one line, and the trial's own note on its progress.
+        run, owner: The name of the run that works or worked on it, and in words the process of that run.
     """
 
     state: State = "waiting"
@@ -62,6 +65,8 @@ class Status:
     attempts: int = 0
     message: str = ""
     note: str = ""
+    run: str = ""
+    owner: str = ""
 
 
 class Origin(TypedDict):
@@ -104,10 +109,31 @@ class TrialFolder:
         self.metrics_path = path / "metrics.csv"
         self.state_path = path / "state.safetensors"
         self.tensorboard = path / "tensorboard"
+        self._lock: locks.Lock | None = None
 
-    def lock(self) -> filelock.FileLock:
-        """The lock of the process that works in the folder; it is released when that process dies."""
-        return filelock.FileLock(self.path / "lock")
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder, so that no other process works in it.
+
+        Raises:
+            filelock.Timeout: Another process holds it.
+            CannotWriteError: It cannot be locked.
+        """
+        try:
+            self._lock = lock = locks.acquire(self.path / "lock")
+        except filelock.Timeout:
+            raise
+        except OSError as error:
+            raise CannotWriteError(f"cannot lock {self.path}: {error}") from error
+        try:
+            yield
+        finally:
+            self._lock = None
+            lock.release()
+
+    def is_lost(self) -> bool:
+        """Whether another process has taken over the folder that this one holds, and works in it."""
+        return self._lock is not None and locks.is_lost(self._lock)
 
     def begin(self, identity: dict[str, Any]) -> str:
         """Record the trial's identity and this machine, next to the machines of earlier attempts.
@@ -293,14 +319,9 @@ class TrialFolder:
         """Whether another process is at work in the folder."""
         if not self.path.exists():
             return False
-        lock = self.lock()
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            return True
+            return locks.is_held(self.path / "lock")
         except OSError:  # another user's folder: its status shows whether somebody is at work
             with contextlib.suppress(OSError):
                 return time.time() - (self.path / "status.json").stat().st_mtime < FRESH_SECONDS
             return False
-        lock.release()
-        return False

@@ -6,29 +6,31 @@ import itertools
 import os
 import platform
 import random
-import time
+import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import filelock
 import numpy as np
+import torch
+from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
 
 from engram import checks, references
 from engram.errors import message_of
 from engram.lab.config import to_dict
 from engram.lab.folder import Status, TrialFolder, name_of, printable
-from engram.lab.loop import Interrupted, Run, get_state
+from engram.lab.loop import Displaced, Interrupted, Run, get_state
 from engram.lab.provenance import Provenance, Use, difference, digests
 from engram.lab.trial import Trial, computing
 from engram.numeric import jit
-from engram.numeric.parallel import is_worker, orphaned
+from engram.numeric.parallel import is_ending, is_worker
+from engram.storage import locks
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
-LOCK_POLL_SECONDS = 0.2
 SHARED = "other trials of its process see, and no checkpoint: draw from run.rng, and let settings say the rest"
 RESTARTS = 3  # maximum number of attempts if files are corrupt
 LONGEST_PATH = 1000
@@ -50,6 +52,9 @@ class Job:
         finished: Whether there is a result that is still valid.
         differs: What has changed, if there is a result or a checkpoint that is no longer valid, or if the finished
             result is taken all the same.
+        gpus: Number of GPUs of a trial that uses them; a fraction if several trials share one.
+        device: The GPU on which a trial that uses one computes, if this process does not leave that to PyTorch.
+        owner: In words, the process that has started the run, which others are told.
     """
 
     trial: Trial
@@ -62,6 +67,32 @@ class Job:
     keep_state: bool = True
     finished: bool = False
     differs: str = ""
+    gpus: float = 1.0
+    device: str = "cuda"
+    owner: str = field(default_factory=lambda: f"process {os.getpid()} on {platform.node()}")
+
+    @property
+    def needs(self) -> dict[str, float]:
+        """What it needs of a node of a Ray cluster."""
+        memory = {"memory": self.trial.memory} if self.trial.memory else {}
+        gpus = self.gpus if self.trial.device == "cuda" else 0
+        return {"num_cpus": self.trial.threads, "num_gpus": gpus, **memory}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which first loads the file that the trial is defined in, if it is given by its place."""
+        files = {name: getattr(sys.modules.get(name), "__file__", None) or "" for name in self.trial.modules}
+        loaded = (
+            file
+            for name, file in files.items()
+            if file.endswith(".py") and references.place_of(f"{file}:_") == f"{name}:_"
+        )
+        return _job_of, (next(loaded, ""), dumps(vars(self)))
+
+
+def _job_of(file: str, fields: bytes) -> Job:
+    if file:
+        references.load(f"{file}:__name__")
+    return Job(**loads(fields))
 
 
 def use_of(trial: Trial) -> Use:
@@ -149,8 +180,12 @@ def perform(job: Job) -> Status:
     try:
         with writing(folder.path):
             folder.path.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, job.stop):
+        with folder.held():
+            if job.stop.exists() or is_ending():
+                raise Interrupted
             return _perform(job, folder)
+    except (filelock.Timeout, Displaced):
+        return replace(folder.status(), state="elsewhere")
     except Interrupted:
         return replace(folder.status(), state="interrupted")
     except CannotWriteError as error:
@@ -168,6 +203,8 @@ def _another(job: Job) -> str | None:
     for package, version in job.made_by["versions"].items():
         if (found := here["versions"].get(package, "not installed")) != version:
             return f"{package} is {found} on {platform.node()}, and {version} where the run was started"
+    if job.trial.device == "cuda" and not torch.cuda.is_available():
+        return f"device = 'cuda': no CUDA device is available on {platform.node()}"
     edited = next((name for name, sha in here["files"].items() if job.made_by["files"].get(name, sha) != sha), None)
     if edited is None:
         return None
@@ -182,6 +219,23 @@ def token(stop: Path) -> Path:
     return stop.with_suffix(".run")
 
 
+def queue(job: Job) -> None:
+    """Reset the status of an attempt that has ended, so that it is not shown as news, nor the trial left out.
+
+    A trial that has failed in a run that is still in progress stays failed: other commands on its folder are part of
+    that run.
+    """
+    status = job.folder.status()
+    if status.state == "failed":
+        failed_in = job.stop.with_name(f"{status.run}.run")
+        ended = not failed_in.exists() or not locks.is_held(failed_in)
+    else:
+        ended = status.state == "interrupted" or (status.state == "running" and not job.folder.is_locked())
+    if ended:
+        with suppress(CannotWriteError):  # the attempt says so
+            job.folder.set_status(replace(status, state="waiting", message=""))
+
+
 def _perform(job: Job, folder: TrialFolder) -> Status:
     sweep(folder.path)
     status = replace(folder.status(), message="")
@@ -192,6 +246,8 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
             return replace(status, state="failed", message=why)
         if is_finished:
             return replace(status, state="finished")
+        if status.state == "failed":  # in another process, since this run began
+            return folder.status()
     except CorruptFileError as error:
         status = _restart(folder, status, error)
     warning = folder.begin(job.identity)
@@ -199,7 +255,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
     restarts = 0
     while True:
         restarts += 1
-        status = replace(status, state="running", attempts=status.attempts + 1)
+        status = replace(status, state="running", attempts=status.attempts + 1, run=job.stop.stem, owner=job.owner)
         folder.set_status(status)
         try:
             with computing(job.trial):
@@ -211,10 +267,10 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
             else:
                 folder.fail(traceback.format_exc())
                 status = replace(folder.status(), state="failed", message=printable(str(error)))
+        except (CannotWriteError, Displaced):
+            raise
         except Interrupted:
             status = replace(folder.status(), state="interrupted")
-        except CannotWriteError:
-            raise
         except (Exception, SystemExit) as error:  # a script that a trial calls may exit
             folder.fail(traceback.format_exc())
             status = replace(folder.status(), state="failed", message=printable(message_of(error)))
@@ -226,13 +282,14 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
 def _attempt(job: Job, folder: TrialFolder) -> Status:
     options: dict[str, Any] = {"checkpoint_seconds": job.checkpoint_seconds, "tensorboard": job.tensorboard}
     options |= {"use": use_of(job.trial), "made_by": job.made_by}
-    run = Run(folder, job.trial.seed, job.trial.device, stop=job.stop, **options)
+    device = torch.device(job.device if job.trial.device == "cuda" and not is_worker() else job.trial.device)
+    run = Run(folder, job.trial.seed, str(device), stop=job.stop, **options)
 
     def tell() -> None:
         folder.set_status(replace(folder.status(), note="compiling kernels"))
 
     before = _globals()
-    with jit.on_compile(tell):
+    with jit.on_compile(tell), nullcontext() if device.index is None else torch.cuda.device(device):
         result = job.trial.function(job.trial.config, run)
     check_result(result)
     status: Status
@@ -240,6 +297,8 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
     if changed := [name for name, value in _globals().items() if value != before[name]]:
         status = replace(status, message=f"the trial has changed {' and '.join(changed)}, which {SHARED}")
     state = {name: get_state(name, part) for name, part in run.kept.items()} if job.keep_state else None
+    if folder.is_lost():
+        raise Displaced
     folder.finish(result, mark, run.processor_seconds, run.made_by(), state, choices=run.choices)
     folder.set_status(status)
     return status
@@ -288,23 +347,3 @@ def _changed_by_json(value: Any) -> str:
 def _restart(folder: TrialFolder, status: Status, error: CorruptFileError) -> Status:
     folder.restart(error)
     return replace(status, state="waiting", message=f"{error}; it is set aside and the trial starts again")
-
-
-@contextmanager
-def _locked(folder: TrialFolder, stop: Path) -> Iterator[None]:
-    """Hold the folder's lock; wait if another process holds it, unless the run is stopping."""
-    lock = folder.lock()
-    while True:
-        if stop.exists() or orphaned():
-            raise Interrupted
-        try:
-            lock.acquire(timeout=0)
-            break
-        except filelock.Timeout:
-            time.sleep(LOCK_POLL_SECONDS)
-        except OSError as error:
-            raise CannotWriteError(f"cannot lock {folder.path}: {error}") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,16 @@ from engram.lab.claim import Claim, JudgedClaim
 from engram.lab.claim import judge as judge_claim
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.folder import Status
-from engram.lab.job import Job
-from engram.lab.last_run import Note, read_back, write_note
+from engram.lab.job import Job, queue
+from engram.lab.last_run import Note, note_of, read_back, write_note
 from engram.lab.monitor import Monitor
 from engram.lab.parallel import perform_all
 from engram.lab.plan import Plan, Request, plan, reused
 from engram.lab.results import Results
 from engram.lab.stop import stoppable, time_limit
 from engram.numeric.parallel import Backend
-from engram.storage.files import CorruptFileError, writing
+from engram.numeric.ray_tasks import connected
+from engram.storage.files import CannotWriteError, CorruptFileError, writing
 
 COLORS = {
     "reproduced": "green",
@@ -52,6 +52,7 @@ def run(
     address: str | None = None,
     runs: str | Path | None = None,
     device: str = "auto",
+    gpus_per_trial: float = 1.0,
     tensorboard: bool = False,
     keep_state: bool = True,
     checkpoint_seconds: float = 10.0,
@@ -71,13 +72,15 @@ def run(
         preset: ``"smoke"``, ``"laptop"``, or another one of the experiment, such as ``"published"`` or ``"large"``.
         seeds: Number of seeds (default: the preset's).
         arms: Only these arms (default: all).
-        jobs: Number of trials at once (default: as many as fit on the cores and in memory, if workers are worth
-            starting); 1: all run in this process, or in one worker with ``at_most``.
+        jobs: Number of trials at once (default: as many as fit on the cores, or on the GPUs where the experiment uses
+            them, and in memory, if workers are worth starting; on a cluster, as many as it takes); 1: all run in this
+            process, or in one worker with ``at_most``.
         engine: ``"loky"`` (this machine) or ``"ray"``.
         address: Address of an existing Ray cluster.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available); experiments whose networks are too small for a
-            GPU compute on the CPU all the same.
+        device: ``"cpu"``, ``"cuda"``, one GPU such as ``"cuda:1"``, or ``"auto"``: CUDA if there is a GPU where the
+            trials run, for the studies that use one.
+        gpus_per_trial: Number of GPUs that each trial of these sees, or the fraction of one that it needs.
         tensorboard: Write event files as well.
         keep_state: Save the objects that each finished trial trained, for ``TrialResult.load``.
         checkpoint_seconds: Time between checkpoints.
@@ -104,12 +107,17 @@ def run(
         checks.number("at_most", at_most, above=0)
     options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
     where: dict[str, Any] = {"workers": jobs, "engine": engine, "address": address, "runs": runs, "device": device}
+    where["gpus_per_trial"] = gpus_per_trial
     which: dict[str, Any] = {"seeds": seeds, "arms": arms, "until_decided": until_decided, "reuse": reuse}
     request = Request(find_experiment(experiment), preset, changes, **which, **where, options=options)
     say_own_values(request.experiment, request.compared, request.changed, arms, console)
     make_folder(request.root)
     before, results, claims = None, None, None
-    with stoppable(request.root, console) as stop, time_limit(stop, at_most) as deadline:
+    with (
+        connected(address) if engine == "ray" else nullcontext(),
+        stoppable(request.root, console, writes=False) as stop,
+        time_limit(stop, at_most) as deadline,
+    ):
         for count in request.counts:
             planned = plan(request, stop, count, claims, before)
             console.print(str(planned), highlight=False, soft_wrap=True)
@@ -138,19 +146,28 @@ def make_folder(root: Path) -> None:
 
 
 def write_down(planned: Plan, ended: str = "") -> Note:
-    """Write down what is run, and how it has ended, for ``load``, the reports and ``engram list``."""
+    """Write down what is run, and how it has ended, for ``load``, the reports and ``engram list``.
+
+    Raises:
+        CannotWriteError: The folder cannot be written, and trials are still to be done.
+    """
     request = planned.request
-    return write_note(
-        request.root,
-        experiment=request.experiment,
-        preset=request.preset,
+    note = note_of(
+        request.experiment,
+        request.preset,
+        int(planned.seeds),
+        planned.jobs,
         changed=request.changed,
-        seeds=int(planned.seeds),
         looks=request.looks,
-        jobs=planned.jobs,
         reused=reused(planned.jobs),
         ended=ended,
     )
+    try:
+        write_note(request.root, note)
+    except CannotWriteError:
+        if planned.remaining:
+            raise
+    return note
 
 
 def is_over(deadline: float | None) -> bool:
@@ -176,7 +193,6 @@ def perform(planned: Plan, console: Console, deadline: float | None = None) -> d
         planned.workers,
         Announcer(planned),
         engine=request.engine,
-        address=request.address,
         deadline=deadline,
     )
 
@@ -188,7 +204,6 @@ def perform_jobs(
     on_finished: Callable[[Job], list[str]],
     *,
     engine: Backend = "loky",
-    address: str | None = None,
     names: Sequence[str] | None = None,
     deadline: float | None = None,
 ) -> dict[str, Status]:
@@ -200,7 +215,6 @@ def perform_jobs(
         workers: Number of trials at once.
         on_finished: Called with each finished trial; returns lines to show, such as a verdict.
         engine: ``"loky"`` (this machine) or ``"ray"``.
-        address: Address of an existing Ray cluster.
         names: Names of the trials to show (default: arm and seed).
         deadline: When the trials are to stop, by the monotonic clock.
 
@@ -210,9 +224,9 @@ def perform_jobs(
     if not jobs:
         return {}
     for job in jobs:
-        _queue(job)
+        queue(job)
     with Monitor(console, jobs, workers, on_finished, names):
-        statuses = perform_all(jobs, workers=workers, engine=engine, address=address, deadline=deadline)
+        statuses = perform_all(jobs, workers=workers, engine=engine, deadline=deadline)
     return {job.folder.path.name: status for job, status in zip(jobs, statuses, strict=True)}
 
 
@@ -315,10 +329,3 @@ def verdict_line(judged: JudgedClaim) -> str:
         f"claim [bold]{judged.claim.id}[/]: ours {judged.ours:.3g} {escape(judged.bounds())}, "
         f"criterion {judged.claim.criterion}, {len(judged.values)} seeds{look}: [{color}]{judged.verdict}[/]{why}"
     )
-
-
-def _queue(job: Job) -> None:
-    """Reset the status of an earlier attempt, so that it is not shown as news."""
-    status = job.folder.status()
-    if status.state in ("failed", "interrupted"):
-        job.folder.set_status(replace(status, state="waiting", message=""))

@@ -59,39 +59,34 @@ class OldRunError(CorruptFileError):
         self.path = path
 
 
-def write_note(
-    root: Path,
-    *,
+def note_of(
     experiment: Experiment,
     preset: str,
-    changed: Mapping[str, Any],
     seeds: int,
     jobs: Sequence[Job],
+    *,
+    changed: Mapping[str, Any] | None = None,
     looks: Sequence[int] = (),
     reused: Mapping[str, int] | None = None,
     ended: str = "",
 ) -> Note:
-    """Write down the settings and trials of a run, for ``load``, ``engram list`` and ``engram report``.
+    """The settings and trials of a run.
 
     Args:
-        root: The experiment's folder.
         experiment: The experiment.
         preset: Name of the preset.
-        changed: The settings that differ from it.
         seeds: Number of seeds.
         jobs: All trials.
+        changed: The settings that differ from the preset.
         looks: The numbers of seeds at which claims are judged.
         reused: How many trials were taken although something has changed since, by what has.
         ended: How the run has ended, for ``engram list``, which loads no experiment.
-
-    Returns:
-        The note.
     """
     note: Note = {
         "experiment": experiment.name,
         "revision": experiment.revision,
         "preset": preset,
-        "changed": dict(changed),
+        "changed": dict(changed or {}),
         "arms": {job.trial.arm: configs.to_dict(job.trial.config) for job in jobs},
         "seeds": seeds,
         "looks": list(looks),
@@ -100,10 +95,14 @@ def write_note(
     }
     if ended:
         note["ended"] = ended
+    return note
+
+
+def write_note(root: Path, note: Note) -> None:
+    """Write down a run in its experiment's folder, for ``load``, ``engram list`` and ``engram report``."""
     if (root / NOTE).is_dir():
         keep_aside(root / NOTE)
     write_sealed(root / NOTE, note)
-    return note
 
 
 def load(experiment: str | Experiment, runs: str | Path | None = None, *, metrics: bool = True) -> Results:

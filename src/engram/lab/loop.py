@@ -21,7 +21,7 @@ from engram.lab import choice
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.metrics import Mark, MetricsFile
 from engram.lab.provenance import Provenance, Use, merged
-from engram.numeric.parallel import orphaned
+from engram.numeric.parallel import is_ending
 from engram.storage import checkpoint
 from engram.storage.files import CorruptFileError, in_shape
 
@@ -30,6 +30,10 @@ HEARTBEAT_SECONDS = 0.5
 
 class Interrupted(Exception):  # noqa: N818
     """The run was asked to stop; the trial has written its checkpoint and can be resumed."""
+
+
+class Displaced(Interrupted):
+    """Another process has taken over the folder, whose holder did not answer in time; nothing more is written to it."""
 
 
 class Saved(TypedDict):
@@ -132,7 +136,8 @@ class Run:
         Raises:
             TypeError, ValueError: A state cannot be saved, or ``total`` is not an integer or negative.
             RuntimeError: An earlier loop was left before its last step.
-            Interrupted: The run is to stop; raised after the checkpoint is written.
+            Interrupted: The run is to stop; raised after the checkpoint is written. A ``Displaced`` if another process
+                has taken over the trial.
         """
         self._check_complete()
         total = checks.size("total", total, minimum=0, maximum=None)
@@ -152,6 +157,8 @@ class Run:
             beat = now - self._beat >= HEARTBEAT_SECONDS
             stopping = beat and self._is_to_stop()
             if beat:
+                if self._folder.is_lost():
+                    raise Displaced
                 self._heartbeat()
             if stopping or step == total or now - self._saved >= self._checkpoint_seconds:
                 self._save(loop, step, total, state)
@@ -328,8 +335,8 @@ class Run:
         return {}
 
     def _is_to_stop(self) -> bool:
-        """Whether the run was asked to stop, or the process that started this worker is gone."""
-        return orphaned() or (self._stop is not None and self._stop.exists())
+        """Whether the run was asked to stop, or this worker is to end."""
+        return is_ending() or (self._stop is not None and self._stop.exists())
 
     def _check_complete(self) -> None:
         """Refuse to go on after a ``break``: a resumed trial would not know about it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
@@ -59,6 +60,27 @@ def memory() -> float:
     limits = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]  # on Linux
     texts = [path.read_text(encoding="ascii").strip() for path in limits if path.exists()]
     return float(min([psutil.virtual_memory().total, *(int(text) for text in texts if text.isdigit())]))
+
+
+def gpu_places(device: str = "cuda", share: float = 1.0) -> list[str]:
+    """The places for trials on the GPUs that this process may use, each as a value of ``CUDA_VISIBLE_DEVICES``.
+
+    Args:
+        device: ``"cuda"``, or one of the GPUs, as in ``"cuda:1"``.
+        share: The number of GPUs that a trial needs: a whole number, or a fraction, if several trials share one.
+
+    Examples:
+        Two GPUs, on each of which two trials run: ``["0", "1", "0", "1"]``.
+    """
+    import torch
+
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = shown.split(",") if shown else [str(number) for number in range(torch.cuda.device_count())]
+    if ":" in device:
+        names = [names[int(device.partition(":")[2])]]
+    size = max(int(share), 1)
+    several = [",".join(names[first : first + size]) for first in range(0, len(names) - size + 1, size)]
+    return several * max(int(1 / share), 1)
 
 
 def missing_extras() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
@@ -20,7 +20,7 @@ from engram.lab.job import Job
 POLL_SECONDS = 0.25
 LINE_SECONDS = 30.0
 AHEAD = 16  # number of waiting trials per worker whose statuses are read
-_DONE = ("finished", "failed", "interrupted")
+_DONE = ("finished", "failed")
 
 
 class Monitor:
@@ -49,6 +49,7 @@ class Monitor:
         self._status = [Status() for _ in jobs]
         self._reported = [Status() for _ in jobs]
         self._finished = 0
+        self._told: dict[str, bool] = {}  # by the process, whether it was all that was left
         self._closing = threading.Event()
         self._last_line = time.monotonic()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -93,8 +94,22 @@ class Monitor:
                 waiting += self._status[index].state == "waiting"
                 if waiting > AHEAD * self._workers and not last:
                     break  # trials start in order, so the later ones are waiting too
+            if not last:
+                self._tell_of_others(waiting)
             if self._console.is_terminal or time.monotonic() - self._last_line >= LINE_SECONDS:
                 self._show()
+
+    def _tell_of_others(self, waiting: int) -> None:
+        """Say what other processes are at work on, once they are seen, and once nothing else is left."""
+        own = self._jobs[0].stop.stem
+        running = [status for status in self._status if status.state == "running" and status.owner]
+        others = dict(Counter(status.owner for status in running if status.run != own))
+        is_all = waiting == 0 and len(running) == sum(others.values())
+        for owner, count in others.items():
+            if owner not in self._told or (is_all and not self._told[owner]):
+                self._told[owner] = is_all
+                trials = f"{count} trials are" if count > 1 else "1 trial is"
+                self.write(f"[yellow]{trials} at work in {escape(owner)}{': waiting for it' * is_all}[/]")
 
     def _report(self, index: int) -> None:
         status, reported = self._status[index], self._reported[index]

@@ -21,13 +21,14 @@ from engram.errors import message_of
 from engram.lab.claim import Claim
 from engram.lab.experiment import Arm, Experiment
 from engram.lab.job import Job, prepare
-from engram.lab.machine import cores, memory
+from engram.lab.machine import cores, gpu_places, memory
 from engram.lab.monitor import duration
 from engram.lab.provenance import digests
 from engram.lab.times import timed
 from engram.lab.trial import Trial, trials
 from engram.numeric import jit
 from engram.numeric.parallel import Backend, check_backend
+from engram.numeric.ray_tasks import capacity
 from engram.storage.files import runs_folder
 
 WORKER_SECONDS = 5.0  # time a worker needs for its imports
@@ -47,7 +48,8 @@ class Request:
         workers: Number of trials at once (default: as many as fit on the cores, if workers are worth starting).
         engine, address: ``"loky"``, or ``"ray"`` with the address of an existing cluster.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        device: ``"cpu"``, ``"cuda"``, one GPU such as ``"cuda:1"``, or ``"auto"``.
+        gpus_per_trial: Number of GPUs of a trial that uses them, or a fraction.
         reuse: Whether finished trials are taken although what made them has changed since.
         options: Fields of ``Job``.
 
@@ -66,6 +68,7 @@ class Request:
     address: str | None = None
     runs: str | Path | None = None
     device: str = "auto"
+    gpus_per_trial: float = 1.0
     reuse: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -78,6 +81,12 @@ class Request:
         if self.options.get("tensorboard") and importlib.util.find_spec("tensorboard") is None:
             raise ValueError(f"tensorboard = True: it is not installed: {extras.install('tensorboard')}")
         check_backend(self.engine, "engine")
+        checks.number("gpus_per_trial", self.gpus_per_trial, above=0)
+        if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
+            raise ValueError(f"gpus_per_trial = {self.gpus_per_trial}: expected a whole number, or a fraction of one")
+        if self.engine == "ray" and ":" in self.device:
+            expected = "expected 'auto', 'cpu' or 'cuda' with engine 'ray', which chooses the GPU of each trial"
+            raise ValueError(f"device = {self.device!r}: {expected}")
         if self.address is not None and self.engine != "ray":
             raise ValueError(f"address = {self.address!r}: expected only with engine 'ray'")
         if self.until_decided and self.seeds is not None:
@@ -171,24 +180,46 @@ def plan(
     first, done = (0, []) if before is None else (before.seeds, list(before.jobs))
     arms = request.arms if claims is None else list(dict.fromkeys(arm for claim in claims for arm in claim.arms))
     new_seeds = seeds - first if first else seeds  # an invalid number of seeds is reported by ``trials``
-    device = device_of(request.device)
+    device = device_of(request.device, capacity({"num_gpus": 1}) > 0 if request.address else None)
     asked = trials(experiment, compared, seeds=new_seeds, first=first, arms=arms, device=device)
     todo = timed(experiment, asked, request.root)
     loaded = digests()
-    new = [prepare(trial, request.root, stop, loaded=loaded, reuse=request.reuse, **request.options) for trial in todo]
+    where = {"gpus": request.gpus_per_trial, "device": gpu_of(request.device)}
+    options = {"reuse": request.reuse, **where, **request.options}
+    new = [prepare(trial, request.root, stop, loaded=loaded, **options) for trial in todo]
     order = {arm: index for index, arm in enumerate(compared)}
     jobs = sorted([*done, *new], key=lambda job: (order[job.trial.arm], job.trial.seed))
     remaining = unfinished(experiment, new)
-    workers = workers_for(experiment, request.preset, remaining, request.workers)
+    on_cluster = request.address is not None
+    workers = workers_for(experiment, request.preset, remaining, request.workers, on_cluster=on_cluster)
     return Plan(request, seeds, request.claims if claims is None else claims, jobs, new, remaining, workers)
 
 
-def device_of(device: str) -> str:
-    """The device to compute on: ``"cpu"`` or ``"cuda"``; ``"auto"`` is CUDA if available."""
-    checks.choice("device", device, ("auto", "cpu", "cuda"))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = 'cuda': no CUDA device is available")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+def device_of(device: str, has_gpu: bool | None = None) -> str:
+    """The kind of device to compute on, for ``trials``: ``"cpu"``, ``"cuda"``, or ``"auto"`` if there is a GPU.
+
+    Args:
+        device: ``"cpu"``, ``"cuda"``, one GPU such as ``"cuda:1"``, or ``"auto"``.
+        has_gpu: Whether there is a GPU where trials run (default: look for one in this machine).
+
+    Raises:
+        ValueError: The device is unknown, or not there.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (":" in device and not (kind == "cuda" and number.isdecimal())):
+        raise ValueError(f"device = {device!r}: expected 'auto', 'cpu', 'cuda', or one GPU, as in 'cuda:1'")
+    available = torch.cuda.is_available() if has_gpu is None else has_gpu
+    if kind == "cuda" and not available:
+        where = "" if has_gpu is None else " in the cluster"
+        raise ValueError(f"device = {device!r}: no CUDA device is available{where}")
+    if number and int(number) >= torch.cuda.device_count():
+        raise ValueError(f"device = {device!r}: expected one of {torch.cuda.device_count()} GPUs, counted from 0")
+    return kind if available else "cpu"
+
+
+def gpu_of(device: str) -> str:
+    """The GPU that a device names; CUDA's current one if it names none."""
+    return device if ":" in device else "cuda"
 
 
 def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
@@ -213,23 +244,44 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
     return remaining
 
 
-def workers_for(experiment: Experiment, preset: str, unfinished: Sequence[Job], asked: int | None = None) -> int:
-    """The number of trials to run at once: as many as fit on the cores and in memory, if workers are worth starting.
+def workers_for(
+    experiment: Experiment,
+    preset: str,
+    unfinished: Sequence[Job],
+    asked: int | None = None,
+    *,
+    on_cluster: bool = False,
+) -> int:
+    """The number of trials to run at once: as many as fit on the cores or GPUs and in memory, if workers are worth it.
 
     Args:
         experiment: The experiment.
         preset: Name of its preset; with smoke, trials whose time is unknown are assumed to be short.
         unfinished: The unfinished jobs.
         asked: The number that is asked for, if any.
+        on_cluster: Whether they run on the Ray cluster to which this process is connected.
 
     Raises:
-        ValueError: A trial needs more memory than the machine has, or the number asked for does.
+        ValueError: A trial needs more memory than the machine has, or the number asked for does, or more of anything
+            than a node of the cluster has.
     """
+    if on_cluster:
+        all_needs = {tuple(job.needs.items()) for job in unfinished}
+        for needs in all_needs:
+            if not capacity(dict(needs)):
+                words = ", ".join(f"{name} = {amount:g}" for name, amount in needs)
+                raise ValueError(f"{experiment.name}: each trial needs {words}: no node of the cluster has as much")
+        return asked or min((capacity(dict(needs)) for needs in all_needs), default=1)
     unknown = 0.0 if preset == "smoke" else WORKER_SECONDS
     times = [job.trial.time for job in unfinished]
     expected = sum(time.seconds if time.is_known else unknown for time in times)
+    most = cores() // experiment.threads
+    if on_gpu := [job for job in unfinished if job.trial.device == "cuda"]:
+        most = len(gpu_places(on_gpu[0].device, on_gpu[0].gpus))
+        if not most:
+            raise ValueError(f"gpus_per_trial = {on_gpu[0].gpus:g}: this process may not use as many GPUs")
     fitting = check_memory(unfinished, asked or 1)
-    return asked or max(1, min(cores() // experiment.threads, int(expected / WORKER_SECONDS), fitting))
+    return asked or max(1, min(most, int(expected / WORKER_SECONDS), fitting))
 
 
 def check_memory(jobs: Sequence[Job], workers: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import operator
 import os
 import re
 import struct
@@ -33,7 +34,7 @@ _INSTALLED = re.compile(r"/(site|dist)-packages/")
 _STARTED = psutil.Process().create_time() + 1.0  # known only to whole seconds
 _DATA = (int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
 _first_seen: dict[str, tuple[Any, str]] = {}  # by module: its spec, which a reload replaces, and the digest of its file
-_apart: dict[str, Any] = {}  # loaded modules that are not the user's, by name
+_looks: list[tuple[dict[str, ModuleType], dict[str, str]]] = [({}, {})]  # the last: all modules, and the user's files
 _late: dict[frozenset[str], set[str]] = {}  # modules loaded while trials ran, by the modules that these start from
 
 
@@ -136,16 +137,15 @@ def computing_versions() -> Mapping[str, str]:
 
 def user_modules() -> dict[str, str]:
     """The paths of the loaded modules that belong neither to Python, nor to installed packages, nor to engram."""
-    paths = {}
-    for name, module in list(sys.modules.items()):
-        if name in _apart and _apart[name] is module:  # nearly all of several thousand
-            continue
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and _is_users(file):
-            paths[name] = str(Path(file).absolute())
-        else:
-            _apart[name] = module
-    return paths
+    loaded = dict(sys.modules)
+    before, users = _looks[-1]
+    is_same = [*loaded] == [*before] and all(map(operator.is_, loaded.values(), before.values()))
+    if not is_same:  # several thousand are looked at
+        files = {name: getattr(module, "__file__", None) for name, module in loaded.items()}
+        files_of_users = {name: file for name, file in files.items() if isinstance(file, str) and _is_users(file)}
+        users = {name: str(Path(file).absolute()) for name, file in files_of_users.items()}
+        _looks[-1] = loaded, users
+    return dict(users)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Stopping a run: by Ctrl-C, or when its time is up; the trials then write their checkpoints."""
+"""Stopping a run: by Ctrl-C, by a scheduler, or when its time is up; the trials then write their checkpoints."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-import filelock
 from rich.console import Console
 from rich.text import Text
 
 from engram.lab.job import token
-from engram.storage.files import writing
+from engram.storage import locks
+from engram.storage.files import CannotWriteError, writing
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -36,40 +38,59 @@ def time_limit(stop: Path, seconds: float | None) -> Iterator[float | None]:
 
 
 @contextmanager
-def stoppable(root: Path, console: Console) -> Iterator[Path]:
-    """Make the first Ctrl-C ask all trials to stop after a checkpoint, by the file yielded; a second one kills them."""
+def stoppable(root: Path, console: Console, *, writes: bool = True) -> Iterator[Path]:
+    """Make Ctrl-C or a scheduler's SIGTERM ask all trials to stop after a checkpoint, by the file yielded.
+
+    A second Ctrl-C kills them. A second SIGTERM is ignored: schedulers may send it to a process and to its shell, which
+    sends it on, and they use SIGKILL when their patience ends.
+
+    Args:
+        root: The folder that the experiment is run in.
+        console: Where to say that trials stop.
+        writes: Whether a folder that cannot be written is an error.
+    """
     stop = root / f".{uuid.uuid4().hex}.stop"
-    going_on = filelock.FileLock(token(stop))
-    with writing(root):
-        _sweep(root)
-        going_on.acquire()
+    lock: locks.Lock | None = None
+    try:
+        with writing(root):
+            _sweep(root)
+            lock = locks.acquire(token(stop), timeout=-1)  # a sweeper may hold it for a moment
+            token(stop).touch()
+    except CannotWriteError:
+        if writes:
+            raise
 
     def request_stop(number: int, frame: FrameType | None) -> None:
         if stop.exists():
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         stop.touch()
         # No markup or emoji: rich imports their parsers lazily, and the signal may arrive during that import.
         console.print(Text("stopping: trials write their checkpoints (press Ctrl-C again to stop at once)", "yellow"))
 
-    # If SIGINT is ignored, as for a shell's background jobs, it stays ignored.
+    # What is ignored, as SIGINT for a shell's background jobs, stays ignored.
     in_main = threading.current_thread() is threading.main_thread()
-    catches = in_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-    previous_handler = signal.signal(signal.SIGINT, request_stop) if catches else None
+    caught = [number for number in STOPPING if in_main and signal.getsignal(number) is not signal.SIG_IGN]
+    previous_handlers = {number: signal.signal(number, request_stop) for number in caught}
     try:
         yield stop
     finally:
-        if catches:
-            signal.signal(signal.SIGINT, previous_handler)
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
         for path in (stop, token(stop)):
             path.unlink(missing_ok=True)
-        going_on.release()
+        if lock is not None:
+            lock.release()
 
 
 def _sweep(root: Path) -> None:
     """Remove the files that killed runs left behind: those whose locks are free."""
     for path in root.glob(".*.run"):
-        with suppress(OSError), filelock.FileLock(path, timeout=0):  # its Timeout is an OSError
-            path.unlink()
+        with suppress(OSError):
+            if not locks.is_held(path):
+                path.unlink()
+                locks.lease_of(path).unlink(missing_ok=True)
     for path in root.glob(".*.stop"):
         if not token(path).exists():
             path.unlink(missing_ok=True)

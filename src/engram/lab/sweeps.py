@@ -23,7 +23,7 @@ from engram.lab.figures import PALETTE
 from engram.lab.folder import Status
 from engram.lab.job import Job, prepare
 from engram.lab.laboratory import make_folder, perform_jobs, say_own_values
-from engram.lab.plan import device_of, say_expected, unfinished, workers_for
+from engram.lab.plan import device_of, gpu_of, say_expected, unfinished, workers_for
 from engram.lab.provenance import digests
 from engram.lab.stop import stoppable
 from engram.lab.times import timed
@@ -93,7 +93,7 @@ def sweep(
         arms: Only these arms (default: all).
         jobs: Number of trials at once (default: as many as fit on the cores, if workers are worth starting).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"`` (CUDA if available).
+        device: As for ``run``.
         progress: Show the progress on the standard error stream.
         **values: For each field to change, a list or array of values, one value or, with ``samples``, a ``Range``; for
             the field of a study or an arm, ``**{"ring.neurons": [50, 100]}``.
@@ -131,7 +131,8 @@ def sweep(
     with stoppable(root, console) as stop:
         loaded = digests()
         all_trials = timed(experiment, (trial for _, trial in todo), root)
-        all_jobs = [prepare(trial, root, stop, loaded=loaded, keep_state=False) for trial in all_trials]
+        options = {"loaded": loaded, "keep_state": False, "device": gpu_of(device)}
+        all_jobs = [prepare(trial, root, stop, **options) for trial in all_trials]
         # Arms that do not depend on a field have the same trials at several settings.
         distinct = list({job.folder.path: job for job in all_jobs}.values())
         remaining = unfinished(experiment, distinct)

@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import filelock
 from typing_extensions import TypedDict
 
 from engram.lab import config as configs
@@ -27,6 +26,7 @@ from engram.lab.machine import COMPUTING, hardware, versions
 from engram.lab.record_files import ArmRecord, record_path
 from engram.lab.trial import UNKNOWN, Time, Trial, trials
 from engram.storage.files import CorruptFileError, read_json, write_json, writing
+from engram.storage.locks import held
 
 FILE = "times.json"
 SEEDS = 12  # those whose finished trials are looked for
@@ -94,7 +94,7 @@ def of_preset(
         preset: Name of its preset.
         root: The folder that the experiment is run in.
         arms: Only these arms (default: all).
-        device: ``"cpu"`` or ``"cuda"``.
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"``, as for ``trials``.
 
     Raises:
         ValueError: The preset or an arm is unknown.
@@ -159,7 +159,7 @@ def keep(trial: Trial, time: Time, root: Path) -> None:
     """
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(root / f".{FILE}.lock"):
+        with held(root / f".{FILE}.lock"):
             entry: Kept = {"seconds": time.seconds, "how": time.how, "is_least": time.is_least}
             write_json(root / FILE, {**_kept(root), key_of(trial): entry})
 

@@ -30,7 +30,6 @@ from engram.lab.choice import EXTENSIONS
 from engram.lab.folder import TrialFolder, printable
 from engram.lab.job import Job
 from engram.lab.loop import Run
-from engram.lab.parallel import portable
 from engram.lab.trial import Time, Trial, computing
 from engram.numeric import jit
 from engram.numeric.parallel import end_with_parent
@@ -269,7 +268,7 @@ def measured(trials: Iterable[Trial]) -> Iterator[tuple[Trial, Time]]:
                 path = Path(folder)
                 pool = pool or ProcessPoolExecutor(1, initializer=_begin_process)
                 job = Job(trial, {}, {"versions": {}, "parts": {}, "files": {}}, TrialFolder(path), path / "stop")
-                clock = _watched(pool.submit(_measure, portable(job)), path)
+                clock = _watched(pool.submit(_measure, job), path)
                 if clock is not None:
                     pool.shutdown(kill_workers=True)
                     pool = None

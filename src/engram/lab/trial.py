@@ -99,7 +99,7 @@ def trials(
         seeds: Number of seeds.
         first: The first of them.
         arms: Only these arms (default: all).
-        device: ``"cpu"`` or ``"cuda"``.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA for the arms that use a GPU.
 
     Raises:
         ValueError: ``seeds`` is below 1, or an arm is unknown.
@@ -116,9 +116,14 @@ def trials(
     selected_arms = {name: arm for name, arm in compared.items() if arms is None or name in arms}
     for module in {arm.trial.__module__ for arm in selected_arms.values()}:
         check_source(module)
-    options = (device, experiment.threads, experiment.files())
+    options = (experiment.threads, experiment.files())
+    devices = {
+        name: device if device != "auto" else "cuda" if arm.gpu else "cpu" for name, arm in selected_arms.items()
+    }
     return [
-        Trial(experiment.name, experiment.revision, name, arm.trial, arm.config, seed, *options, arm.memory)
+        Trial(
+            experiment.name, experiment.revision, name, arm.trial, arm.config, seed, devices[name], *options, arm.memory
+        )
         for name, arm in selected_arms.items()
         for seed in range(first, first + seeds)
     ]

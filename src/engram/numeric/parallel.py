@@ -1,4 +1,4 @@
-"""Parallel work through joblib: in this process, on processes of this machine (loky), or on a Ray cluster.
+"""Parallel work: in this process, on processes of this machine (loky), or as tasks of a Ray cluster.
 
 If a worker dies, the item that it worked on is tried again, and no other item is lost.
 """
@@ -6,35 +6,47 @@ If a worker dies, the item that it worked on is tried again, and no other item i
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import multiprocessing
 import os
 import re
+import signal
+import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, Final, Literal, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from engram import extras
+from engram.numeric import ray_tasks
 
 Backend = Literal["loky", "ray"]
-PROCESSES: Final = 2  # the fewest in a pool, since joblib runs a pool of one in this process
+PROCESSES: Final = 2  # the fewest in a pool, which one item at once then shares with two
 POLL_SECONDS: Final = 1.0
+SIGNAL_SECONDS: Final = 0.2
+IDLE_SECONDS: Final = 300  # after which an idle worker ends
+UNHEARD: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}  # a scheduler sends them to all
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Lost:
-    """Replaces the result of an item whose worker died at every attempt.
+    """Replaces the result of an item whose worker died at every attempt, or that was given up.
 
     Attributes:
-        why: The signals or exit codes of the last workers that died, as far as they are known.
+        why: How the last workers died, as far as it is known.
     """
 
     why: str = ""
@@ -42,10 +54,7 @@ class Lost:
 
 _started_by: list[int] = []  # in a worker, the id of the process that it works for
 _working = threading.Lock()
-
-
-class NoWorkersError(RuntimeError):
-    """No worker is left: all nodes of the cluster that had a CPU are gone."""
+_place: list[socket.socket] = []  # in a worker, what holds its place among those of its pool
 
 
 def parallel_map(
@@ -55,78 +64,96 @@ def parallel_map(
     workers: int,
     backend: Backend = "loky",
     attempts: int = 3,
+    gpus: Sequence[str] = (),
+    needs: Callable[[Item], Mapping[str, float]] = lambda item: {},
     under_way: Callable[[Item], bool] = lambda item: True,
-    wait: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+    again: Callable[[Result], bool] = lambda result: False,
+    stopping: Callable[[], bool] = lambda: False,
     apart: bool = False,
 ) -> list[Result | Lost]:
     """The results of a function for each item, computed by several workers.
 
-    If a worker dies, all others are stopped with it, so it is unknown which item it had: each item that may have been
-    in progress is retried in its own pool, and the other items continue together.
+    If a worker of loky dies, all others are stopped with it, so it is unknown which item it had: each item that may
+    have been in progress is retried alone, and the other items continue together. Ray itself retries its tasks.
 
     Args:
         function: Importable by the workers; called again for an item whose result was lost.
         items: The items, in the order in which they are started.
-        workers: Number of workers; with 1 and loky everything runs in this process, unless ``apart`` is set.
-        backend: ``"loky"``, or ``"ray"`` after ``start_ray``.
+        workers: Number of items at once; with 1 and loky everything runs in this process, unless ``apart`` is set.
+        backend: ``"loky"``, or ``"ray"`` after ``ray_tasks.connect``.
         attempts: Maximum number of times that an item is started; its result is ``Lost`` if a worker died every time.
-        under_way: Whether an item may have been in progress when a worker died (default: any).
-        wait: Calls the function that waits for the workers, for example in another thread (default: in this one).
+        gpus: For each worker of loky, its value of ``CUDA_VISIBLE_DEVICES``; further ones begin again (default: all).
+        needs: What an item needs of a Ray node, as ``num_cpus``, ``num_gpus`` and ``memory``.
+        under_way: Whether an item is in progress, or may have been when a worker died (default: any).
+        again: Whether a result says that the item's turn has not come; it is then tried again each second.
+        stopping: Whether items that are not under way are given up. If it raises TimeoutError, the workers are killed.
         apart: Whether a single worker of loky is a process of its own too, which can be killed.
 
     Raises:
-        Exception: The function's error; or the backend's, if workers died ``attempts`` times with no item in progress.
-        NoWorkersError: No node with a CPU is left in the Ray cluster.
+        Exception: The function's error.
 
     Examples:
         >>> parallel_map(abs, [-1, 2], workers=1)
         [1, 2]
     """
-    if workers == 1 and backend == "loky" and not apart:
-        return [function(item) for item in items]
-    workers = min(workers, max(len(items), PROCESSES))
-    died = _died(backend)
+    here = workers == 1 and backend == "loky" and not apart
 
-    def together(chunk: Sequence[Item], workers: int) -> list[Result]:
-        calls = [joblib.delayed(_worked)(function, item) for item in chunk]
-        try:
-            results: list[Result] = wait(lambda: list(_pool(backend, workers)(calls)))
-            return results
-        except died:
-            _ray_pools.clear()
-            raise
+    def connect() -> Submit[Item, Result]:
+        if here:
+            return _here
+        return ray_tasks.submitting(attempts) if backend == "ray" else _on_loky(min(workers, len(items)), tuple(gpus))
 
-    def retried(item: Item) -> Result | Lost:
-        why = ""
-        for _ in range(attempts - 1):
-            try:
-                return together([item], PROCESSES)[0]
-            except died as error:
-                why = _exit_codes(error)
-        return Lost(why)
-
-    results: dict[int, Result | Lost] = {}
-    idle_deaths = 0
-    with warnings.catch_warnings():
-        # Loky warns when it replaces a worker whose memory has grown; as an error this would end the replacing thread.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-        while len(results) < len(items):
-            remaining = [i for i in range(len(items)) if i not in results]
-            try:
-                results |= dict(zip(remaining, together([items[i] for i in remaining], workers), strict=True))
-            except died:
-                started = [i for i in remaining if under_way(items[i])]
-                idle_deaths += not started
-                if idle_deaths == attempts:
-                    raise
-                results |= {i: retried(items[i]) for i in started}
-    return [results[i] for i in range(len(items))]
-
-
-def _exit_codes(error: Exception) -> str:
-    """The signals or exit codes in the message of a backend; empty if it has none."""
-    match = re.search(r"exit codes? of the workers? (?:are|is) \{(.*?)\}", str(error))
-    return match[1] if match else ""
+    submit = connect()
+    todo, later, flying = deque(range(len(items))), list[int](), dict[Future[Result], int]()
+    results, deaths, next_look = dict[int, Result | Lost](), Counter[int](), 0.0
+    try:
+        with warnings.catch_warnings():
+            # Loky warns when it replaces a worker whose memory has grown; an error would end the replacing thread.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            while len(results) < len(items):
+                if stopping():
+                    todo.clear()
+                    later.clear()
+                    flying = {future: place for future, place in flying.items() if under_way(items[place])}
+                    if not flying:
+                        break
+                if later and time.monotonic() >= next_look:
+                    todo.extend(later)
+                    later, next_look = [], time.monotonic() + POLL_SECONDS
+                with suppress(TerminatedWorkerError):  # of which the others hear
+                    while todo and len(flying) < (1 if deaths.keys() & {todo[0], *flying.values()} else workers):
+                        future = submit(function, items[todo[0]], needs(items[todo[0]]))
+                        flying[future] = todo.popleft()
+                if not flying:
+                    time.sleep(SIGNAL_SECONDS)
+                # In short waits, since a signal delivered to another thread does not wake this one.
+                for future in wait(flying, SIGNAL_SECONDS, FIRST_COMPLETED).done:
+                    if future not in flying:  # lost with its pool
+                        continue
+                    place = flying.pop(future)
+                    try:
+                        result: Result | Lost = future.result()
+                    except TerminatedWorkerError as error:
+                        lost = sorted([place, *flying.values()])
+                        deaths.update([i for i in lost if under_way(items[i])] or lost)
+                        results |= {i: Lost(_exit_codes(error)) for i in lost if deaths[i] == attempts}
+                        todo.extendleft(i for i in reversed(lost) if i not in results)
+                        flying.clear()
+                        submit = connect()
+                        continue
+                    except Exception as error:
+                        if backend == "loky":
+                            raise
+                        result = Lost(ray_tasks.why_lost(error))
+                    if not isinstance(result, Lost) and again(result):
+                        later.append(place)
+                    else:
+                        results[place] = result
+    except (KeyboardInterrupt, SystemExit, TimeoutError):
+        if not here:
+            kill_workers(backend)
+        raise
+    return [results.get(place, Lost()) for place in range(len(items))]
 
 
 def is_worker() -> bool:
@@ -134,9 +161,9 @@ def is_worker() -> bool:
     return bool(_started_by)
 
 
-def orphaned() -> bool:
-    """Whether this process is a worker whose parent process is gone."""
-    return bool(_started_by) and os.getppid() not in _started_by
+def is_ending() -> bool:
+    """Whether this process is a worker that is to end: its parent is gone, or Ray has asked it to end."""
+    return ray_tasks.asked_to_end.is_set() or (bool(_started_by) and os.getppid() not in _started_by)
 
 
 def kill_workers(backend: Backend) -> None:
@@ -144,9 +171,7 @@ def kill_workers(backend: Backend) -> None:
     if backend == "loky":
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)
         return
-    import ray
-
-    ray.shutdown()
+    ray_tasks.disconnect()
 
 
 def end_with_parent() -> None:
@@ -156,40 +181,12 @@ def end_with_parent() -> None:
         _started_by.append(parent.pid)
 
     def exit_after_parent() -> None:
-        while not orphaned():
+        while not is_ending():
             time.sleep(POLL_SECONDS)
         with _working:
             os._exit(1)
 
     threading.Thread(target=exit_after_parent, daemon=True).start()
-
-
-def _worked(function: Callable[[Item], Result], item: Item) -> Result:
-    with _working:
-        if orphaned():
-            os._exit(1)
-        return function(item)
-
-
-def start_ray(workers: int, address: str | None = None) -> None:
-    """Connect joblib to Ray: to the cluster at an address, or to a local one, which is started if there is none.
-
-    Raises:
-        ValueError: Ray is not installed, or the cluster has fewer CPUs than ``workers``.
-    """
-    check_backend("ray")
-    import ray
-    from ray.util.joblib import register_ray
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address is not None:
-        ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
-    elif not ray.is_initialized():
-        ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    cpus = _ray_cpus()
-    if cpus < workers:
-        raise ValueError(f"{workers} workers: the Ray cluster has {cpus} CPUs")
-    register_ray()  # type: ignore[no-untyped-call]
 
 
 def check_backend(backend: str, name: str = "backend") -> None:
@@ -200,39 +197,65 @@ def check_backend(backend: str, name: str = "backend") -> None:
         raise ValueError(f"{name} = 'ray': Ray is not installed: {extras.install('ray')}")
 
 
-_ray_pools: dict[tuple[int, str, str], joblib.Parallel] = {}
+Submit = Callable[[Callable[[Item], Result], Any, Mapping[str, float]], "Future[Result]"]
 
 
-def _pool(backend: Backend, workers: int) -> joblib.Parallel:
-    """A pool that sends an item only when a worker is free, since items are large."""
-    if backend == "loky":  # which itself keeps its processes for the next pool
-        options: dict[str, Any] = {"batch_size": 1, "pre_dispatch": workers, "initializer": end_with_parent}
-        return joblib.Parallel(max(workers, PROCESSES), backend="loky", **options)
-    import ray
-
-    cpus = _ray_cpus()
-    if cpus == 0:
-        raise NoWorkersError("the Ray cluster has no CPU left")
-    workers = min(workers, cpus)
-    ours = ray.get_runtime_context()
-    key = workers, ours.get_job_id(), ours.get_node_id()  # jobs are numbered from 1 in each cluster
-    if key not in _ray_pools:
-        _ray_pools.clear()
-        _ray_pools[key] = joblib.Parallel(workers, backend="ray", batch_size=1, pre_dispatch="n_jobs").__enter__()
-    return _ray_pools[key]
+def _here(function: Callable[[Item], Result], item: Item, needs: Mapping[str, float]) -> Future[Result]:
+    done: Future[Result] = Future()
+    done.set_result(function(item))
+    return done
 
 
-def _ray_cpus() -> int:
-    import ray
+def _on_loky(workers: int, gpus: tuple[str, ...]) -> Submit[Any, Any]:
+    workers = max(workers, PROCESSES)
+    threads = str(max(joblib.cpu_count() // workers, 1))
+    env = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    options = {"timeout": IDLE_SECONDS, "initializer": _begin, "initargs": (gpus,), "env": env}
+    with unheard():
+        pool = get_reusable_executor(workers, **options)
 
-    return int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+    def submit(function: Callable[[Item], Result], item: Item, needs: Mapping[str, float]) -> Future[Result]:
+        with unheard():
+            future: Future[Result] = pool.submit(_worked, function, item)
+            return future
+
+    return submit
 
 
-def _died(backend: Backend) -> tuple[type[Exception], ...]:
-    """The exceptions by which a backend reports that a worker died."""
-    if backend == "loky":
-        return (TerminatedWorkerError,)
-    import ray
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Block the signals that a terminal or a scheduler sends to all processes, in this thread and what it starts."""
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)
+    try:
+        # The trackers are started first, since they unblock some of the signals in the thread that starts them.
+        resource_tracker.ensure_running()
+        loky_resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, UNHEARD)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
 
-    errors: Any = ray.exceptions
-    return errors.RayActorError, errors.WorkerCrashedError
+
+def _begin(gpus: tuple[str, ...]) -> None:
+    """Begin a worker of loky: if there are GPUs, it takes a place that no other worker of the pool has."""
+    end_with_parent()
+    for number in itertools.count() if gpus else ():
+        place = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):  # another worker has it; the name is free again as soon as that one ends
+            place.bind(f"\0engram-{os.getppid()}-{number}")
+            _place.append(place)
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+            return
+
+
+def _worked(function: Callable[[Item], Result], item: Item) -> Result:
+    with _working:
+        if is_ending():
+            os._exit(1)
+        return function(item)
+
+
+def _exit_codes(error: Exception) -> str:
+    """The signals or exit codes in the message of loky; empty if it has none."""
+    match = re.search(r"exit codes? of the workers? (?:are|is) \{(.*?)\}", str(error))
+    return match[1] if match else ""

@@ -1,4 +1,4 @@
-"""Evaluation of a population in parts through joblib: in this process, on worker processes, or on a Ray cluster."""
+"""Evaluation of a population in parts: in this process, on worker processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from torch import Tensor
 
 from engram import checks
-from engram.numeric.parallel import Lost, check_backend, parallel_map, start_ray
+from engram.numeric import ray_tasks
+from engram.numeric.parallel import Lost, check_backend, parallel_map
 
 Evaluate = Callable[..., Any]
 Population = Sequence[Tensor]
@@ -63,7 +64,7 @@ def evaluate(
         checks.size("parts", parts)
     check_backend(backend)
     if backend == "ray":
-        start_ray(n_jobs)
+        ray_tasks.connect(cpus=n_jobs)
     size = sizes.pop()
     count = max(min(n_jobs if parts is None else parts, size), 1)
     edges = [size * part // count for part in range(count + 1)]

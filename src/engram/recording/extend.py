@@ -27,7 +27,7 @@ from rich.console import Console
 from engram.lab.experiment import Experiment
 from engram.lab.job import prepare
 from engram.lab.laboratory import make_folder, perform_jobs
-from engram.lab.last_run import merged_environments, read_back, write_note
+from engram.lab.last_run import merged_environments, note_of, read_back, write_note
 from engram.lab.machine import COMPUTING, cores
 from engram.lab.record_files import as_record, from_record, rounded
 from engram.lab.results import Results
@@ -122,9 +122,8 @@ def performed(
     with stoppable(root, console) as stop:
         todo = trials(experiment, experiment.arms(results.preset), seeds=len(seeds), first=seeds.start, arms=arms)
         all_jobs = [prepare(trial, root, stop, keep_state=False) for trial in todo]
-        note = write_note(
-            root, experiment=experiment, preset=results.preset, changed={}, seeds=seeds.stop, jobs=all_jobs
-        )
+        note = note_of(experiment, results.preset, seeds.stop, all_jobs)
+        write_note(root, note)
         unfinished = [job for job in all_jobs if not job.finished]
         console.print(
             f"{experiment.name}: {len(all_jobs)} trials, {len(all_jobs) - len(unfinished)} done", highlight=False

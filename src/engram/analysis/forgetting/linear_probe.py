@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from engram import checks
 from engram.analysis.rounding import varies
@@ -124,10 +123,12 @@ def _loss(
     l2: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "classes unknowns"]]:
     """The penalised loss and its gradient; the unknowns of a class are its row of V, then its c."""
-    V, c = unknowns[:, :-1], unknowns[:, -1]
-    logits = torch.addmm(c, Z, V.T)
-    error = logits.softmax(1)
-    error[torch.arange(len(Z)), labels] -= 1
+    V, c = unknowns[:, :-1], unknowns[:, -1:]
+    # The samples are the last axis, along which exponentials are fast.
+    log_probability = torch.addmm(c, V, Z.T).log_softmax(0)
+    of_labels = labels, torch.arange(len(Z))
+    loss = l2 / 2 * V.square().sum() - log_probability[of_labels].mean()
+    error = log_probability.exp()
+    error[of_labels] -= 1
     error /= len(Z)
-    gradient = torch.column_stack((torch.addmm(V, error.T, Z, beta=l2), error.sum(0)))
-    return cross_entropy(logits, labels) + l2 / 2 * V.square().sum(), gradient
+    return loss, torch.column_stack((torch.addmm(V, error, Z, beta=l2), error.sum(1)))

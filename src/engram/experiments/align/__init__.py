@@ -27,7 +27,7 @@ studies = {
     "convergence": Study(convergence.trial, {"convergence": {}}),
     "few-samples": Study(digits.few_samples, digits.arms_of_few_samples),
     "adding": Study(adding.trial, adding.arms),
-    "photographs": Study(photographs.trial, photographs.arms),
+    "photographs": Study(photographs.trial, photographs.arms, gpu=True),
 }
 
 

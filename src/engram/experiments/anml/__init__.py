@@ -345,7 +345,7 @@ experiment = Experiment(
     name="anml",
     about=__doc__,
     paper="Beaulieu et al., Learning to continually learn, ECAI 2020 (arXiv 2002.09571)",
-    studies=Study(trial, arms),
+    studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=claims,
     figure=figure,

@@ -113,9 +113,9 @@ experiment = Experiment(
     about=__doc__,
     paper="Edwards et al., Estimating Q(s,s') with Deep Deterministic Dynamics Gradients, ICML 2020 (arXiv 2002.09505)",
     studies={
-        "pendulum": Study(pendulum.trial, pendulum_arms),
-        "transfer": Study(point.transfer, transfer_arms),
-        "observed": Study(point.observed, observed_arms),
+        "pendulum": Study(pendulum.trial, pendulum_arms, gpu=True),
+        "transfer": Study(point.transfer, transfer_arms, gpu=True),
+        "observed": Study(point.observed, observed_arms, gpu=True),
     },
     presets=presets,
     claims=claims,

@@ -172,10 +172,10 @@ experiment = Experiment(
     paper="Agostinelli, Arulkumaran, Sarrico, Richemond & Bharath, Memory-efficient episodic control reinforcement "
     "learning with dynamic online k-means, NeurIPS 2019 workshop on biological and artificial RL (arXiv 1911.09560)",
     studies={
-        "agents": Study(control.trial, agents),
+        "agents": Study(control.trial, agents, gpu=True),
         "stream": Study(stream.trial, streams),
         "look-up": Study(look_up.trial, {"look-up": {}}),
-        "atari": Study(control.trial, atari, memory=control.memory),
+        "atari": Study(control.trial, atari, memory=control.memory, gpu=True),
     },
     presets=presets,
     claims=claims,

@@ -243,10 +243,10 @@ experiment = Experiment(
     "Descent, 2019 (arXiv 1910.08461)",
     studies={
         "bowl": Study(bowl.trial, bowl_arms),
-        "digits": Study(digits.trial, digits_arms),
+        "digits": Study(digits.trial, digits_arms, gpu=True),
         "cartpole": Study(cartpole.trial, pole_arms),
-        "cifar": Study(cifar.trial, cifar_arms),
-        "overhead": Study(overhead.trial, overhead_arms),
+        "cifar": Study(cifar.trial, cifar_arms, gpu=True),
+        "overhead": Study(overhead.trial, overhead_arms, gpu=True),
     },
     presets=presets,
     claims=claims,

@@ -29,8 +29,8 @@ agents = {
 studies = {
     "anchors": Study(measure_anchors, {"anchors": {}, "extensions": {"tasks": "extensions"}}),
     "generator": Study(measure_generator, {"generator": {}}),
-    "one_task": Study(on_one_task, agents),
-    "many_tasks": Study(on_many_tasks, {"lstm-many": {}}),
+    "one_task": Study(on_one_task, agents, gpu=True),
+    "many_tasks": Study(on_many_tasks, {"lstm-many": {}}, gpu=True),
 }
 small: dict[str, Any] = {"test_lifetimes": 2, "horizon": 8, "hidden_size": 4, "batch_size": 2, "iterations": 10}
 presets = {

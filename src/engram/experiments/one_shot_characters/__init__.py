@@ -113,7 +113,7 @@ experiment = Experiment(
     name="one-shot-characters",
     about=__doc__,
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
-    studies=Study(trial, synthetic | omniglot),
+    studies=Study(trial, synthetic | omniglot, gpu=True),
     presets=presets,
     claims=claims,
     figure=Points(

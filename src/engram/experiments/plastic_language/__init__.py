@@ -129,7 +129,7 @@ experiment = Experiment(
     name="plastic-language",
     about=__doc__,
     paper="Miconi, Rawal, Clune & Stanley, Backpropamine, ICLR 2019 (arXiv 2002.10585)",
-    studies=Study(trial, arms),
+    studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=claims,
     figure=figure,

@@ -37,12 +37,15 @@ def wide_squared_distance(a, i, b, j):
 
 
 @njit(inline="always")
+def exact_distance(a, i, b, j, distance):
+    """A squared distance, added up anew if it is out of range; for 32-bit rows finite, and 0 only if they are equal."""
+    return distance if SMALLEST <= distance <= LARGEST else wide_squared_distance(a, i, b, j)
+
+
+@njit(inline="always")
 def distance_of(a, i, b, j):
-    """The squared distance of row i of a and row j of b; for 32-bit rows it is finite, and 0 only if they are equal."""
-    distance = np.float64(squared_distance(a, i, b, j))
-    if not SMALLEST <= distance <= LARGEST:
-        distance = wide_squared_distance(a, i, b, j)
-    return distance
+    """The exact squared distance of row i of a and row j of b."""
+    return exact_distance(a, i, b, j, np.float64(squared_distance(a, i, b, j)))
 
 
 @njit(inline="always")
@@ -58,12 +61,16 @@ def insert(rows, distances, row, distance):
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=LANES)
 def nearest(keys, filled, x, sample, rows, distances):
     """Write rows and squared distances of the nearest of the first ``filled`` keys, filled up with -1 and inf."""
-    k = rows.size
+    k, too_far = rows.size, np.inf
     rows[:], distances[:] = -1, np.inf
     for j in range(filled):
-        distance = distance_of(keys, j, x, sample)
+        distance = np.float64(squared_distance(keys, j, x, sample))
+        if too_far <= distance <= LARGEST:  # nearly all; a call for each would take several times as long
+            continue
+        distance = exact_distance(keys, j, x, sample, distance)
         if distance < distances[k - 1]:
             insert(rows, distances, j, distance)
+            too_far = max(distances[k - 1], SMALLEST)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -137,12 +144,18 @@ def nearest_among(keys, candidates, x, rows, distances):
     k = rows.shape[1]
     rows[:], distances[:] = -1, np.inf
     for sample in range(x.shape[0]):
+        too_far = np.inf
         for c in range(candidates.shape[1]):
             j = candidates[sample, c]
-            if j >= 0:
-                distance = distance_of(keys, j, x, sample)
-                if distance < distances[sample, k - 1]:
-                    insert(rows[sample], distances[sample], j, distance)
+            if j < 0:
+                continue
+            distance = np.float64(squared_distance(keys, j, x, sample))
+            if too_far <= distance <= LARGEST:
+                continue
+            distance = exact_distance(keys, j, x, sample, distance)
+            if distance < distances[sample, k - 1]:
+                insert(rows[sample], distances[sample], j, distance)
+                too_far = max(distances[sample, k - 1], SMALLEST)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -240,11 +253,14 @@ def online_kmeans(centres, counts, filled, samples, loss, free, published):
             not merged.
     """
     for i in range(samples.shape[0]):
-        closest, best = 0, np.inf
+        closest, best, too_far = 0, np.inf, np.inf
         for j in range(filled):
-            distance = distance_of(centres, j, samples, i)
+            distance = np.float64(squared_distance(centres, j, samples, i))
+            if too_far <= distance <= LARGEST:
+                continue
+            distance = exact_distance(centres, j, samples, i, distance)
             if distance < best:
-                closest, best = j, distance
+                closest, best, too_far = j, distance, max(distance, SMALLEST)
         slot = counts.argmin()
         if filled and best == 0 and not published:
             counts[closest] += 1

@@ -1,4 +1,4 @@
-"""Hebbian convolutional networks (Miconi, 2021): layers that learn on their own, without labels or gradients."""
+"""Hebbian convolutional networks (Miconi, 2021; Journé et al., 2023): layers that learn without labels or gradients."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from engram.numeric.imports import deferred
 from engram.rules.hebbian_conv.competition import k_winners, per_sample_standardize, triangle
 from engram.rules.hebbian_conv.layer import HebbianConv2d, HebbianLinear, fixed_fan_in
+from engram.rules.hebbian_conv.soft_layer import SoftHebbConv2d
+from engram.rules.hebbian_conv.soft_winners import soft_hebb_update, soft_winners
 from engram.rules.hebbian_conv.threshold import AdaptiveThreshold
 from engram.rules.hebbian_conv.update import hebbian_loss, hebbian_update
 
@@ -19,6 +21,7 @@ __all__ = [
     "HebbianConv2d",
     "HebbianFeatures",
     "HebbianLinear",
+    "SoftHebbConv2d",
     "ZCAWhitening",
     "fixed_fan_in",
     "hebbian_loss",
@@ -27,6 +30,8 @@ __all__ = [
     "layer_features",
     "per_sample_standardize",
     "quadrants",
+    "soft_hebb_update",
+    "soft_winners",
     "triangle",
 ]
 

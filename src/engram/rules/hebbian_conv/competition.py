@@ -49,13 +49,13 @@ def k_winners(
     return wins * (u > 0) if binary else wins * u.clamp(0, MOST_ACTIVE)
 
 
-def triangle(u: Float[Tensor, "..."], *, dim: int = 1) -> Float[Tensor, "..."]:
+def triangle(u: Float[Tensor, "..."], *, dim: int = 1, power: float = 1.0) -> Float[Tensor, "..."]:
     """The amount by which each unit's drive exceeds the mean of all units along an axis; 0 for those below.
 
-        a = relu(u - mean(u))
+        a = relu(u - mean(u))^power
 
     Source: Coates, Lee and Ng, "An analysis of single-layer networks in unsupervised feature learning" (2011); with
-    thresholded drives, Miconi (2021).
+    thresholded drives, Miconi (2021); with a power, Journé et al. (2023).
 
     Examples:
         >>> triangle(torch.tensor([[3.0, -1.0, 2.0, 0.0]]))
@@ -63,7 +63,11 @@ def triangle(u: Float[Tensor, "..."], *, dim: int = 1) -> Float[Tensor, "..."]:
     """
     checks.arguments()
     checks.size("dim", dim, -u.ndim, u.ndim - 1)
-    return (u - u.mean(dim, keepdim=True)).relu()
+    checks.number("power", power, above=0)
+    above = (u - u.mean(dim, keepdim=True)).relu_()
+    if power == 1:
+        return above
+    return above**power if above.requires_grad else above.pow_(power)
 
 
 def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:

@@ -43,6 +43,30 @@ def fixed_fan_in(
     return indices.sort(1).values
 
 
+def checked_input(input: Tensor, shape: tuple[int | str, ...], weight: Tensor) -> Tensor:
+    """The input of a Hebbian layer in the precision of its weight, if it has this shape and is not empty.
+
+    Args:
+        input: The input.
+        shape: Its axes: sizes, or names of those that are free.
+        weight: The weights of the layer.
+    """
+    checks.instance("input", input, Tensor)
+    check_precision(weight)
+    if not input.is_floating_point():
+        raise TypeError(f"input.dtype = {input.dtype}: expected {weight.dtype}; of bytes, divide by 255")
+    if len(shape) == 4 and input.ndim == 4 and input.shape[1] != shape[1] == input.shape[3]:
+        raise ValueError(
+            f"input.shape = {tuple(input.shape)}: expected (batch, {shape[1]}, height, width); the channels seem "
+            "to be last, and input.permute(0, 3, 1, 2) puts them where they belong"
+        )
+    input = precise(input, weight)
+    checks.tensor("input", input, shape, weight)
+    if not len(input):
+        raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least one sample")
+    return input
+
+
 class _HebbianLayer(nn.Module):
     """The common part of both layers; a linear layer is a convolution on images of one pixel."""
 
@@ -128,22 +152,6 @@ class _HebbianLayer(nn.Module):
         self.win_rate.copy_(result.win_rate)
         self.steps += 1
 
-    def _checked(self, input: Tensor, shape: tuple[int | str, ...]) -> Tensor:
-        checks.instance("input", input, Tensor)
-        check_precision(self.weight)
-        if not input.is_floating_point():
-            raise TypeError(f"input.dtype = {input.dtype}: expected {self.weight.dtype}; of bytes, divide by 255")
-        if len(shape) == 4 and input.ndim == 4 and input.shape[1] != shape[1] == input.shape[3]:
-            raise ValueError(
-                f"input.shape = {tuple(input.shape)}: expected (batch, {shape[1]}, height, width); the channels seem "
-                "to be last, and input.permute(0, 3, 1, 2) puts them where they belong"
-            )
-        input = precise(input, self.weight)
-        checks.tensor("input", input, shape, self.weight)
-        if not len(input):
-            raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least one sample")
-        return input
-
 
 class HebbianConv2d(_HebbianLayer):
     """A convolution whose filters learn by a Hebbian rule from the patches that they win, in training mode.
@@ -226,7 +234,7 @@ class HebbianConv2d(_HebbianLayer):
 
         The batch may be the last axis of the result in memory, so use ``flatten`` or ``reshape`` on it, not ``view``.
         """
-        input = self._checked(input, ("batch", self.weight.shape[1], "height", "width"))
+        input = checked_input(input, ("batch", self.weight.shape[1], "height", "width"), self.weight)
         side = self.weight.shape[2] + self.competition.pool - 1
         if min(input.shape[2:]) < side:
             sides = f"kernel_size = {self.weight.shape[2]} and pool = {self.competition.pool}"
@@ -289,5 +297,5 @@ class HebbianLinear(_HebbianLayer):
 
     def forward(self, input: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
         """The activity for samples; in training mode, also learn from them."""
-        input = self._checked(input, ("batch", self.weight.shape[1]))
+        input = checked_input(input, ("batch", self.weight.shape[1]), self.weight)
         return self._run(input[:, :, None, None])[:, :, 0, 0]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
 from platformdirs import user_cache_path
 
 from engram import extras
+from engram.storage.locks import held
 
 _SECONDS_WITHOUT_A_BYTE = 30
 _OWNER = "its owner: the title of the data set has its origin"
@@ -159,7 +159,7 @@ def locate(file: DataFile) -> Path:
     target = cache_folder() / file.path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
+        with held(target.with_name(f"{target.name}.lock")):
             if target.is_file():  # another process fetched it meanwhile, or it is the wrong file
                 actual = _checksum(target, file)
                 if actual == file.checksum:
