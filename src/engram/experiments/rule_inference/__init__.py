@@ -120,7 +120,8 @@ claims = [
         error("recurrent") <= 0.1),
     claim("recurrent-selection", "Selection finds just the two terms of Oja's rule in a recurrent network",
         metric("wrong_terms")("recurrent") <= 0.5),
-    claim("recurrent-intervals", "Intervals contain the true coefficients nearly as often as they say there too",
+    claim("recurrent-intervals",
+        "In a recurrent network, too, intervals contain the true coefficients nearly as often as they say",
         metric("covered")("recurrent") >= 0.85),
     claim("recurrent-half", "Without half of its units the error is larger by about the square root of two",
         (error_of_all("recurrent half") / error_of_all("recurrent")).within(1.4, 0.6)),
@@ -131,12 +132,14 @@ claims = [
         error("hidden layer") <= 0.2),
     claim("hidden-forgetting", "Forgetting is found through a hidden layer: zero is outside of its interval",
         metric("forgetting_ratio")("hidden layer") >= 1.96),
-    claim("hidden-unknown", "It is recovered too if first weights and the noise of inputs are not known",
+    claim("hidden-unknown",
+        "The coefficient of reward is recovered too if first weights and the noise of inputs are not known",
         error("hidden layer unknown") <= 0.2),
     # A twentieth of what can be known.
     claim("hidden-layer-matters", "With a hidden layer the rule predicts choices of other flies better than without",
         truth("hidden layer") - truth("no hidden layer") >= 0.05),
-    claim("better-than-the-past", "The rule predicts them better than a regression on the last five trials",
+    claim("better-than-the-past",
+        "The rule predicts choices of other flies better than a regression on the last five trials",
         truth("hidden layer") - truth("regression on the past") >= 0.05),
 ]  # fmt: skip
 
