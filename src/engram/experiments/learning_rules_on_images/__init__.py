@@ -270,6 +270,6 @@ experiment = Experiment(
     projections alone lose only 7, so that feedback alignment is worse than these [fa-before-skips: fails], and beside
     them random feedback in the branches adds nothing [random-branches-before-none: fails]. So on a residual network
     only the rules whose feedback knows the weights or their signs show that it is good for something. Of the 8 points
-    that a mirror loses without a warm-up, this saves 5 [warm-up-helps: holds]. After 250 passes the published gaps of
+    that a mirror loses without a warm-up, this saves 5 [warm-up-helps: holds]; after 250 passes the published gaps of
     sign symmetry are smaller, 1.4 to 2.6 points.""",
 )

@@ -31,7 +31,7 @@ from engram.learned.inference.recorded import recorded, whole
 from engram.learned.inference.rivals import Lead, lead
 from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, SelectionStep, agreed, scale_of
 from engram.learned.inference.series import Part, Series
-from engram.learned.inference.sessions import Sessions, prepared
+from engram.learned.inference.sessions import Sessions, is_list, prepared
 from engram.plasticity import PlasticityRule
 
 CRITERIA = ("bic", "aic")
@@ -207,7 +207,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 )
             raise ValueError("activity and choices are both given: expected exactly one of them")
         with checks.restored_on_error(self):
-            self._flat = activity is not None and not _is_list(activity) and np.ndim(checks.as_array(activity)) == 1
+            self._flat = activity is not None and not is_list(activity) and np.ndim(checks.as_array(activity)) == 1
             sessions = self._sessions(inputs, activity, choices=choices, rewards=rewards, reset=True)
             self.n_features_in_ = sessions.inputs.shape[2]
             self._fit(sessions, rewards is not None, groups_of_sessions(groups, len(sessions.lengths)))
@@ -250,7 +250,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None, reset: bool = False
     ) -> Sessions:
         """The checked sessions, those of a fit if ``reset``."""
-        if not _is_list(inputs) and np.ndim(checks.as_array(inputs)) != 3:
+        if not is_list(inputs) and np.ndim(checks.as_array(inputs)) != 3:
             minimum = 2 if reset else 1
             inputs = checks.samples(self, inputs, dtype=np.float64, reset=reset, ensure_min_samples=minimum)
         if activity is not None and self._flat:
@@ -385,7 +385,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             predicted = [0.5 * (1 + np.tanh(0.5 * logit[:, 0])) for logit in predicted]
         elif self._flat:
             predicted = [activity[:, 0] for activity in predicted]
-        return predicted if _is_list(inputs) or np.ndim(checks.as_array(inputs)) == 3 else predicted[0]
+        return predicted if is_list(inputs) or np.ndim(checks.as_array(inputs)) == 3 else predicted[0]
 
     def score(self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None) -> float:
         """R^2 of activity, averaged over units, or the share of a constant probability's deviance that is explained.
@@ -585,15 +585,3 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
             paths.append(path)
         return paths
-
-
-def _is_list(data: Any) -> bool:
-    """Whether data are a list of sessions, rather than an array or one session as nested lists of numbers."""
-    if not isinstance(data, list | tuple) or not data:
-        return False
-    first = data[0]
-    return (
-        np.ndim(checks.as_array(first)) >= 2
-        if not isinstance(first, list | tuple)
-        else bool(first) and np.ndim(first[0]) >= 1
-    )

@@ -206,3 +206,15 @@ def _signal(
         expected = (total[baseline:-1] - total[: -baseline - 1]) / baseline
         m[change] = received - expected
     return signal
+
+
+def is_list(data: Any) -> bool:
+    """Whether data are a list of sessions, rather than an array or one session as nested lists of numbers."""
+    if not isinstance(data, list | tuple) or not data:
+        return False
+    first = data[0]
+    return (
+        np.ndim(checks.as_array(first)) >= 2
+        if not isinstance(first, list | tuple)
+        else bool(first) and np.ndim(first[0]) >= 1
+    )
