@@ -88,6 +88,7 @@ THEMES = {  # of the gallery: the name of each experiment in the menu
     },
     "rules": {
         "learning-rules": "Learning rules compared",
+        "learning-rules-on-images": "Learning rules on images",
         "optimizers": "Optimisers compared",
         "align": "Align rules",
         "hebbian-cnn": "Hebbian convolutions",
