@@ -174,6 +174,7 @@ def test_tasks_are_recorded_one_after_another(tmp_path, monkeypatch):
     recorded.all_records.cache_clear()
     options = {"jobs": 1, "runs": tmp_path}
     monkeypatch.setattr(comparison, "run", lambda *given, **more: run(*given, **more, progress=False, cues=4, points=3))
+    monkeypatch.setattr(comparison, "of_record", lambda *given: None)
     record("associative_memories", 1, tasks=["random patterns"], **options)
     first = recorded.all_records()["associative-memories"]["arms"]
     record("associative_memories", 1, tasks=["families"], **options)
@@ -195,6 +196,24 @@ def test_tasks_are_recorded_one_after_another(tmp_path, monkeypatch):
         record("associative_memories", 1, tasks=["chess"], **options)
 
 
+def test_arms_of_the_experiment_s_own_record_are_not_run_again(tmp_path, monkeypatch, request):
+    request.addfinalizer(recorded.all_records.cache_clear)
+    shipped = recorded.all_records()["learning-rules-on-images"]["arms"]
+    monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
+    recorded.all_records.cache_clear()
+    monkeypatch.setattr(comparison, "run", None)
+    record("learning_rules", tasks=["CIFAR"], jobs=1, runs=tmp_path)
+    assert recorded.all_records()["learning-rules-on-images"]["arms"] == shipped
+    assert {len(arm["values"]) for arm in shipped.values()} == {5}
+    assert {arm["data"] for arm in shipped.values()} == {recorded.checksum("cifar10-jpeg")}
+    (experiment, task), *_ = tasks_of("learning_rules")
+    arms_here = Arms.of(experiment, task, [], None, "laptop")
+    assert set(arms_here.recorded_entries(shipped)) >= {"fa", "usf", "backprop"}
+    original = {name: {**arm, "data": recorded.checksum("cifar10")} for name, arm in shipped.items()}
+    assert arms_here.recorded_entries(original) == {}, "images that were not re-encoded are others"
+    assert comparison.of_record(experiment, arms_here, ["fa"], 6) is None
+
+
 def test_an_interrupted_run_ships_nothing(tmp_path, monkeypatch, request):
     request.addfinalizer(recorded.all_records.cache_clear)
     monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
@@ -206,6 +225,7 @@ def test_an_interrupted_run_ships_nothing(tmp_path, monkeypatch, request):
         return replace(results, trials=[replace(first, state="interrupted"), *others])
 
     monkeypatch.setattr(comparison, "run", stopped)
+    monkeypatch.setattr(comparison, "of_record", lambda *given: None)
     with pytest.raises(RuntimeError, match=r"associative-memories: .*, seed 0 is interrupted: run it to its end"):
         record("associative_memories", 1, tasks=["random patterns"], jobs=1, runs=tmp_path)
     assert not recorded.TABLE.exists()

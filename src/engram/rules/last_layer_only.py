@@ -73,4 +73,5 @@ class LastLayerOnly(LearningRule[None]):
             holding = [number for number, child in enumerate(model.children()) if [*child.parameters()]]
             if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward or not holding:
                 raise
-            return model[: holding[-1]], model[holding[-1] :]
+            children = list(model)
+            return nn.Sequential(*children[: holding[-1]]), nn.Sequential(*children[holding[-1] :])

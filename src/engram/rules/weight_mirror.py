@@ -169,7 +169,8 @@ def mirrored(weight: Tensor, use: Use, samples: int, generator: torch.Generator)
 @cache
 def _meetings(sides: tuple[int, ...], kernel: tuple[int, ...], arguments: tuple[Any, ...]) -> Tensor:
     """How often each tap of a kernel meets an input rather than padding: as often as if all were ones."""
-    form = Convolution(*(list(value) if isinstance(value, tuple) else value for value in arguments))
+    values: list[Any] = [list(value) if isinstance(value, tuple) else value for value in arguments]
+    form = Convolution(*values)
     ones, taps = torch.ones(1, 1, *sides), torch.ones(1, 1, *kernel)
     response = torch.ones_like(form.forward(ones, taps, None))
     meetings: Tensor = form.backward(response, ones, taps, [False, True, False])[1]

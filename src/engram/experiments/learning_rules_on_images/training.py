@@ -288,7 +288,7 @@ def features(config: Training, run: Run) -> dict[str, Any]:
             model(data.batch(np.arange(start, min(start + EVALUATED, config.train_images)))[0])
         model.eval()
         for part, count in (("train", config.train_images), ("validation", None), ("test", config.test_images)):
-            source = samples(config.images, part)  # type: ignore[arg-type]
+            source = samples(config.images, part)
             rows = np.arange(len(source.images))[:count]
             batches = [source.batch(rows[start : start + EVALUATED]) for start in range(0, len(rows), EVALUATED)]
             parts[part] = torch.cat([model(x) for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
