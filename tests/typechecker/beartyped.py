@@ -57,6 +57,9 @@ def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
         return checked
     if not inspect.isfunction(checked):
         return _of_jaxtyping(checked, typechecker=once)
+    # A generator is checked when it begins to run, where lengths are those of the function that iterates over it.
+    if inspect.isgeneratorfunction(checked):
+        return checked
     if "<locals>" in checked.__qualname__:  # which is defined anew at each call of another
         is_due = _is_due((checked.__module__, checked.__qualname__, "definition"))
         return _sampled(checked, _of_jaxtyping(checked, typechecker=once)) if is_due else checked
