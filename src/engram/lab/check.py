@@ -187,7 +187,8 @@ def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> Non
     for number in numbers:
         options: dict[str, Any] = {"checkpoint_seconds": 0.0 if killed else 10.0, "keep_state": False}
         job = prepare(todo[number], runs, stop, **options)
-        status = perform(job)
+        while (status := perform(job)).state == "elsewhere":  # until the process that is killed is gone
+            time.sleep(0.01)
         assert status.state == "finished", status.message
 
 

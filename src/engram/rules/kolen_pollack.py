@@ -109,8 +109,8 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
             >>> KolenPollack(decay=0.001).weight_decay(0.1)
             0.01
         """
-        own = 0.0 if self.decay == "optimizer" else self.decay * (1 - momentum) / lr
-        return super().weight_decay(lr, momentum) + own
+        others = super().weight_decay(lr, momentum)
+        return others + (0.0 if self.decay == "optimizer" else self.decay * (1 - momentum) / lr)
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -120,7 +120,7 @@ class RecurrentNetwork(NamedTuple):
         return Path(activity, weights)
 
     def linearised(
-        self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
+        self, theta: Annotated[np.ndarray, " part"], rows: Rows, *, by_initial: bool
     ) -> Iterator[tuple[slice, Float[np.ndarray, "row step"], Float[np.ndarray, "row step parameter"]]]:
         """The activity and its derivatives, for some sessions at a time.
 

@@ -39,7 +39,7 @@ def soft_winners(
     Examples:
         >>> soft_winners(torch.tensor([[2.2, 1.0]]))
         tensor([[ 0.7685, -0.2315]])
-        >>> soft_winners(torch.tensor([[2.2, 1.0]]), temperature=0)
+        >>> soft_winners(torch.tensor([[2.2, 1.0]]), temperature=0.0)
         tensor([[1., 0.]])
     """
     checks.arguments()
