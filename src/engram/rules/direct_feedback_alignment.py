@@ -47,8 +47,9 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
     def __init__(self, points: Sequence[str] | None = None) -> None:
-        if points is not None and (isinstance(points, str) or not all(isinstance(name, str) for name in points)):
-            raise TypeError(f"points = {points!r}: expected names of modules")
+        is_list = isinstance(points, Sequence) and not isinstance(points, str)
+        if points is not None and not (is_list and all(isinstance(name, str) for name in points)):
+            raise TypeError(f"points = {points!r}: expected a list of names of modules")
         self.points = None if points is None else tuple(points)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> OutputFeedback:
