@@ -29,9 +29,9 @@ table.standing thead th:last-child, table.standing td:last-child { padding-left:
 table.overview td, table.overview th { text-align: left; overflow-wrap: normal }
 table.overview td.number, table.overview th.number { text-align: right }
 @media (max-width: 40em) {
-  .run table.standing { font-size: 9px }
-  .run table.standing :is(th, td) { padding: 2px 3px; min-width: 2em }
-  .run table.standing :is(th, td):first-child { min-width: 7em; position: sticky; left: 0; background: Canvas }
+  .run table.standing { font-size: 8px }
+  .run table.standing :is(th, td) { padding: 2px; min-width: 2em }
+  .run table.standing :is(th, td):first-child { min-width: 6em; position: sticky; left: 0; background: Canvas }
   .run table.standing :is(thead th, td):last-child { padding-left: 8px }
   .run table.standing thead th + th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left }
   .run > .scroll table.standing td:not(.soft, :first-child) { white-space: nowrap }
