@@ -12,7 +12,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch.nn.functional import cross_entropy
 from engram import registry
 from engram.experiments.learning_rules_on_images.networks import build
 from engram.rules import train_step
+from in_turn import in_turn
 
 RECORD = Path(__file__).with_suffix(".json")
 BATCH, REPEATS = 64, 60
@@ -65,14 +65,7 @@ def by_rule(name: str) -> Callable[[], object]:
 
 def measure() -> dict[str, list[float]]:
     """Return the seconds of CPU of each rule, measured in turn, after a few turns that are not counted."""
-    ways = {"loop": loop()} | {name: by_rule(name) for name in RULES}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn, (name, way) in product(range(REPEATS + 3), ways.items()):
-        start = time.process_time()
-        way()
-        if turn >= 3:
-            seconds[name].append(time.process_time() - start)
-    return seconds
+    return in_turn({"loop": loop()} | {name: by_rule(name) for name in RULES}, REPEATS, time.process_time)
 
 
 def section(record: dict[str, Any]) -> list[str]:

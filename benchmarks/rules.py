@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from engram import registry
 from engram.analysis import extra_memory, forward_equivalents
 from engram.rules import train_step
+from in_turn import in_turn
 
 RECORD = Path(__file__).with_suffix(".json")
 SIZES, BATCH, REPEATS = (784, 256, 256, 10), 128, 200
@@ -89,14 +89,7 @@ def costs(name: str) -> dict[str, float]:
 
 def measure() -> dict[str, list[float]]:
     """Return the seconds of each rule, measured in turn, after a few turns that are not counted."""
-    ways = {"loop": loop()} | {name: by_rule(name) for name in RULES}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn, (name, way) in product(range(REPEATS + 3), ways.items()):
-        start = time.perf_counter()
-        way()
-        if turn >= 3:
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+    return in_turn({"loop": loop()} | {name: by_rule(name) for name in RULES}, REPEATS)
 
 
 def section(record: dict[str, Any]) -> list[str]:

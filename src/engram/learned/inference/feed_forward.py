@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 
 from engram.learned.inference import kernels
@@ -122,7 +121,7 @@ class Layer(NamedTuple):
 
     def rule(self, theta: Float[np.ndarray, " part"]) -> TaylorRule:
         """The rule with these coefficients; with none of them, one that changes nothing."""
-        return TaylorRule(self.series.coefficients(theta) or {"x y": 0.0}, self.eta, dtype=torch.float64)
+        return self.series.rule(theta, self.eta)
 
     def part(self, kept: Sequence[int] | Int[np.ndarray, " kept"]) -> Layer:
         """The layer with some of the parts alone."""

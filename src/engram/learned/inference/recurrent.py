@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from engram.learned.inference.feed_forward import CHUNK, DIVERGED, Nonlinearity, Path, Rows
@@ -46,7 +45,7 @@ class RecurrentNetwork(NamedTuple):
 
     def rule(self, theta: Float[np.ndarray, " part"]) -> TaylorRule:
         """The rule with these coefficients; with none of them, one that changes nothing."""
-        return TaylorRule(self.series.coefficients(theta) or {"x y": 0.0}, self.eta, dtype=torch.float64)
+        return self.series.rule(theta, self.eta)
 
     def part(self, kept: Sequence[int] | Int[np.ndarray, " kept"]) -> RecurrentNetwork:
         """The network with some of the parts alone."""

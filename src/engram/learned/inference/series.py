@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from engram import checks
 from engram.learned.inference.kernels import Terms
+from engram.plasticity import TaylorRule
 from engram.plasticity.taylor import Exponents
 
 Part = str | Mapping[str, float | int]
@@ -93,6 +95,10 @@ class Series:
         """The coefficients of the terms, for ``TaylorRule``."""
         values = theta @ self.matrix
         return {term.name: float(value) for term, value in zip(self.terms, values, strict=True)}
+
+    def rule(self, theta: Float[np.ndarray, " part"], eta: float) -> TaylorRule:
+        """The rule with these coefficients; with none of them, one that changes nothing."""
+        return TaylorRule(self.coefficients(theta) or {"x y": 0.0}, eta, dtype=torch.float64)
 
     def compiled(self, theta: Float[np.ndarray, " part"]) -> Terms:
         """The series as kernels take it."""
