@@ -68,7 +68,10 @@ def beside(toy) -> Iterator[Start]:
 def wait(moment: Callable[[], object]) -> None:
     deadline = time.monotonic() + 120
     while not moment():
-        assert time.monotonic() < deadline, "the moment did not come"
+        ended = {process.pid: process.exitcode for process in multiprocessing.active_children()}
+        if time.monotonic() > deadline:
+            os.system("ps auxf; for p in %s; do cat /proc/$p/wchan; py-spy dump -p $p; done" % " ".join(map(str, ended)))
+            raise AssertionError(f"the moment did not come; {ended}")
         time.sleep(0.01)
 
 
