@@ -32,7 +32,7 @@ _UNTYPED = [
     for module in override["module"]
 ]
 _made: dict[tuple[str, str, str], Callable[..., Any]] = {}
-DENSE, STRIDE = 100, 16
+DENSE, STRIDE = 4, 64
 _calls: dict[Any, int] = {}  # of each function, in this test
 
 
