@@ -87,9 +87,10 @@ def _sampled(function: Callable[..., Any], checked_call: Callable[..., Any]) -> 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable or not _is_due(name):
+        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable:
             return function(*args, **kwargs)
-        return checked_call(*args, **kwargs)
+        calls = _calls[name] = _calls.get(name, 0) + 1  # as in _is_due, but without a call: millions come here
+        return (function if calls > DENSE and calls % STRIDE else checked_call)(*args, **kwargs)
 
     return wrapped
 
