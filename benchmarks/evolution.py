@@ -275,12 +275,12 @@ def section(record: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="few repetitions")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):  # before JAX starts a thread for every core
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    if (record := measured(options.repetitions)) is not None:
+    if (record := measured(3 if options.quick else 9)) is not None:
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
         print("\n".join(section(record)))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import time
@@ -59,9 +60,9 @@ def ours(model: Tiger) -> Search:
     planner = POMCP(model, depth=STEPS, n_queries=EPISODES, discount=DISCOUNT, ucb=UCB, random_state=0)
 
     def plan() -> tuple[float, float]:
-        start = time.perf_counter()
+        start = time.process_time()
         planner.plan(0.5)
-        return time.perf_counter() - start, float(planner.tree_.root_values[0])
+        return time.process_time() - start, float(planner.tree_.root_values[0])
 
     return plan
 
@@ -108,9 +109,9 @@ def theirs(problem_of: Callable[[], Any], *, particles: bool = False) -> Search:
             problem.agent.set_belief(pomdp_py.Particles([belief.random() for _ in range(PARTICLES)]), prior=True)
         method = pomdp_py.POMCP if particles else pomdp_py.POUCT
         planner = method(**options, rollout_policy=problem.agent.policy_model)
-        start = time.perf_counter()
+        start = time.process_time()
         planner.plan(problem.agent)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         tree = problem.agent.tree
         return seconds, next(tree[action].value for action in tree.children if action.name == "listen")
 
@@ -125,16 +126,17 @@ def real_step() -> float:
     planner.reset(env.views)
     steps, seconds, terminated = 0, 0.0, False
     while not terminated:
-        start = time.perf_counter()
+        start = time.process_time()
         action = planner.act(observation)
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         observation, _, terminated, *_ = env.step(action)
         steps += 1
     return 1e3 * seconds / steps
 
 
 def measure(repetitions: int) -> dict[str, Any]:
-    """Return the milliseconds of a step, episodes per second and the values of listening, measured in turn."""
+    """Return episodes per second and the values of listening, measured in turn."""
+    load = os.getloadavg()[0]
     rows = {"engram, model in Python": ours(Tiger()), COMPILED: ours(CompiledTiger())}
     try:
         rows |= {
@@ -144,19 +146,17 @@ def measure(repetitions: int) -> dict[str, Any]:
         }
     except ImportError:
         print("pomdp-py is not installed: not measured")
-    for row in (*rows.values(), real_step):
+    for row in rows.values():
         row()  # compiles
     rates: dict[str, list[float]] = {name: [] for name in rows}
     values: dict[str, list[float]] = {name: [] for name in rows}
-    steps = []
     for _ in range(repetitions):
-        steps.append(real_step())
         for name, row in rows.items():
             seconds, value = row()
             rates[name].append(EPISODES / seconds)
             values[name].append(value)
     version = metadata.version("pomdp-py") if len(rows) > 2 else None
-    return {"milliseconds": steps, "rates": rates, "values": values, "version": version}
+    return {"rates": rates, "values": values, "version": version, "load": load}
 
 
 def section(record: dict[str, Any]) -> list[str]:
@@ -166,10 +166,12 @@ def section(record: dict[str, Any]) -> list[str]:
     lines = [
         "## Planning in guessed maps",
         "",
-        f"Simulated episodes per second of searches on Tiger, each with {EPISODES:,} episodes of {STEPS} steps, in one",
-        "thread, measured in turn. pomdp-py's POUCT is the same search; its POMCP also keeps particles"
-        f" ({PARTICLES:,} at first).",
+        f"Simulated episodes per second of processor time, in searches of {EPISODES:,} episodes of {STEPS} steps on",
+        "Tiger, in one thread, in turn. pomdp-py's POUCT is the same search; its POMCP also keeps particles, "
+        f"{PARTICLES:,} at first.",
         "*Value*: of listening, as the search estimates it; median and range.",
+        "",
+        f"Load average before the run {record['load']:.1f}.",
         "",
         "| | per second | quartiles | over engram's compiled model | value |",
         "|---|---|---|---|---|",
@@ -200,8 +202,14 @@ def _verdict(reached: bool) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=15)
-    record = measure(parser.parse_args().repetitions)
+    parser.add_argument("--peer", action="store_true", help="only the episodes on Tiger; keep the steps of the record")
+    options = parser.parse_args()
+    record: dict[str, Any] = json.loads(RECORD.read_text()) if options.peer else {}
+    if not options.peer:
+        real_step()  # compiles
+        record["milliseconds"] = [real_step() for _ in range(options.repetitions)]
+    record |= measure(options.repetitions)
     RECORD.write_text(json.dumps(record, indent=1) + "\n")
     print("\n".join(section(record)))

@@ -277,13 +277,13 @@ def expander_section(record: dict[str, Any]) -> list[str]:
 
 
 def seconds_of(call: Callable[[], object], repetitions: int) -> list[float]:
-    """Return the seconds of repeated calls, after a first call that compiles and loads."""
+    """Return the seconds of processor time of repeated calls, after a first call that compiles and loads."""
     call()
     seconds = []
     for _ in range(repetitions):
-        began = time.perf_counter()
+        began = time.process_time()
         call()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     return seconds
 
 
@@ -394,7 +394,7 @@ def episodic_section(record: dict[str, Any]) -> list[str]:
     lines = [
         "### Episodic memory: look-ups and inserts",
         "",
-        f"Medians and quartiles in microseconds, with random keys and {NEIGHBOURS} neighbours, in one thread: looking",
+        f"Medians and quartiles in microseconds of processor time, with random keys and {NEIGHBOURS} neighbours: looking",
         f"up a single key and a key in a batch of {ASKED}, and writing a sample of an episode of {EPISODE}. engram's",
         "look-ups also check the keys, average the values and note the use of rows; *keys alone* is its search for the",
         "nearest keys, as the other methods do it, in arrays. When writing, all methods first check whether a key is",
@@ -418,7 +418,7 @@ def episodic_section(record: dict[str, Any]) -> list[str]:
         "",
         "### Online k-means: one sample after another",
         "",
-        "Microseconds per sample. scikit-learn moves the centres after each sample only if it is called once for every",
+        "Processor time per sample in microseconds. scikit-learn moves the centres after each sample only if it is called once for every",
         "sample. After the comma: the time of a call relative to engram.",
         "",
         "| " + " | ".join(header) + " |",

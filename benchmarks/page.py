@@ -17,6 +17,7 @@ import curiosity
 import difficulty
 import dsa
 import environments
+import evolution
 import feedback_mode
 import forgetting
 import generative
@@ -75,7 +76,12 @@ def lower_bound(row: Record, where: Record, *, instructions: bool) -> float:
     batch, units, steps = size(row)
     operations = (32 if instructions else 19) * (1 if plasticity.TRACES[row["rule"]] == 1 else 1.5)
     bytes_moved = plasticity.moved(row["rule"], batch, units, steps, cache(where))
-    return max(operations * batch * units**2 * steps / where["flops"], bytes_moved / where["bytes"])
+    return max(operations * batch * units**2 * steps / where["flops"], bytes_moved / fastest(where))
+
+
+def fastest(where: Record) -> float:
+    """Return the bytes per second of the fastest passes through memory that were measured."""
+    return max(float(where["bytes"]), float(where.get("bytes_near") or 0))
 
 
 def cache(where: Record) -> int:
@@ -293,6 +299,25 @@ def ratio_figure(record: Record) -> str:
     return draw({"ratio": figure}, "svg")["ratio"].decode()
 
 
+def largest_networks(record: Record) -> list[str]:
+    """Say how near engram is to the roofline where traces pass through memory."""
+    where = record["machine"]
+    rows = [r for r in record["rows"] if 4 * plasticity.TRACES[r["rule"]] * r["units"] ** 2 > cache(where)]
+    if not rows:
+        return []
+    copied = where | {"bytes_near": None}
+    by_peak = [[(median(r, "ours") or 0) / lower_bound(r, w, instructions=True) for r in rows] for w in (where, copied)]
+    low, high, middle = min(by_peak[0]), max(by_peak[0]), statistics.median(by_peak[0])
+    units = min(r["units"] for r in rows)
+    return [
+        f"From {units} units on, where traces do not fit, engram takes {low:.1f} to {high:.1f} times as long as the",
+        f"bound, median {middle:.1f}. Counted is the fastest traffic measured, {fastest(where) / 1e9:.0f} GB/s; at",
+        f"the {where['bytes'] / 1e9:.0f} GB/s of a copy between arrays of 128 MB it would be higher, and the median "
+        f"{statistics.median(by_peak[1]):.1f}.",
+        "",
+    ]
+
+
 def plasticity_section(record: Record) -> list[str]:
     where = record["machine"]
     return [
@@ -320,8 +345,11 @@ def plasticity_section(record: Record) -> list[str]:
         f"once for the whole batch. engram's traces move {plasticity.OURS} times in each step: it does not store them,",
         "but writes those that it recomputes, and reads them once more for the gradient of alpha.",
         "",
+        *largest_networks(record),
         f"{where['cores']} threads, {where['processor']}, torch {where['torch']}, engram {where['engram']}; measured",
-        f"peaks {where['flops'] / 1e9:.0f} GFLOP/s and {where['bytes'] / 1e9:.0f} GB/s; load average before the run",
+        f"peaks {where['flops'] / 1e9:.0f} GFLOP/s, {where['bytes'] / 1e9:.0f} GB/s of a copy of 128 MB, and "
+        f"{fastest(where) / 1e9:.0f} GB/s of passes in place over",
+        "the matrices of a thousand units, one for each core; load average before the run",
         f"{where['load']:.1f}; the run took {record['took'] / 60:.0f} minutes.",
         "",
         *folded(record, grid_table(record)),
@@ -397,6 +425,7 @@ def main() -> None:
         for module in (
             meta_tasks,
             meta,
+            evolution,
             blur,
             continual_inner,
             memory,
