@@ -336,13 +336,14 @@ def plasticity_section(record: Record) -> list[str]:
         "multiplications alone or of the memory traffic alone at the measured peak of the processor. *Spread*: the",
         "interquartile range of engram's time over its median.",
         "",
-        f"The memory traffic of the roofline: if the traces of a sample fit into the cache of a core, "
-        f"{cache(where) / 2**20:.0f} MB, they move",
-        f"only at both ends, with their gradients. Larger ones move {plasticity.PASSES} times in each step, "
-        f"{2 * plasticity.PASSES} times with the two traces of *retroactive*:",
-        "forward, a trace is read and written; backward, it is read again, where it was stored or recomputed, and its",
-        "gradient is read and written. In addition, weights and alphas are read in each step, forward and backward,",
-        f"once for the whole batch. engram's traces move {plasticity.OURS} times in each step: it does not store them,",
+        "The memory traffic of the roofline: if the traces of a sample fit into the cache of a core, "
+        f"{cache(where) / 2**20:.0f} MB, they",
+        f"move only at both ends, with their gradients. Larger ones move {plasticity.PASSES} times in each step, "
+        f"{2 * plasticity.PASSES} times with the",
+        "two traces of *retroactive*: forward, a trace is read and written; backward, it is read again, where it was",
+        "stored or recomputed, and its gradient is read and written. In addition, weights and alphas are read in each",
+        f"step, forward and backward, once for the whole batch. engram's traces move {plasticity.OURS} times: "
+        "it does not store them,",
         "but writes those that it recomputes, and reads them once more for the gradient of alpha.",
         "",
         *largest_networks(record),

@@ -168,8 +168,10 @@ def against_marabou(peer: dict[str, Any]) -> list[str]:
     )
     both = [row for row in rows if "unknown" not in (row["engram"], row["marabou"])]
     ratios = [row["marabou_seconds"] / row["engram_seconds"] for row in both]
-    fastest = f"{min(ratios):.1f} to {max(ratios):.0f} times, median {statistics.median(ratios):.0f}" if both else "-"
-    text = f"Answers that differ: {different}. Where both answer, Marabou takes {fastest} as long as engram."
+    text = f"Answers that differ: {different}."
+    if ratios:
+        span = f"{min(ratios):.1f} to {max(ratios):.0f} times as long as engram, median {statistics.median(ratios):.0f}"
+        text += f" Where both answer, Marabou takes {span}."
     return [*lines, "", text, ""]
 
 

@@ -416,7 +416,7 @@ class KeyValueMemory(Saveable, nn.Module):
     def _stored(self, name: str) -> Tensor:
         """A buffer or parameter by its name; the module's own look-up takes as long as a small search."""
         tensor = self._buffers.get(name)
-        return getattr(self, name) if tensor is None else tensor  # type: ignore[no-any-return]
+        return getattr(self, name) if tensor is None else tensor
 
     @property
     def _hashed(self) -> Tensor:
