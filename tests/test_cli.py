@@ -17,6 +17,7 @@ import pytest
 
 import engram
 from engram import cli, registry
+from engram.cli import running
 from engram.lab import load, plan, recorded
 from engram.lab import report as lab_report
 from engram.lab.export import draw
@@ -211,6 +212,14 @@ def test_the_demo_runs_and_reports_the_first_experiment(tmp_path):
     assert cli.run(["demo", "--runs", str(tmp_path)]) == 0, "a claim that fails is a result"
     assert load("pattern-completion", tmp_path).judges
     assert "pattern" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("limit", "code"), [(0, 0), (300, 130)])
+def test_the_end_of_its_time_is_no_error_of_the_demo_but_ctrl_c_is(monkeypatch, limit, code):
+    monkeypatch.setattr(running, "DEMO_SECONDS", limit)
+    monkeypatch.setattr(running, "run", lambda *_: 130)
+    monkeypatch.setattr(running, "report", lambda *_: None)
+    assert cli.run(["demo"]) == code
 
 
 def test_a_comparison_prints_its_table_and_writes_its_report(capsys, tmp_path):

@@ -83,7 +83,11 @@ def test_an_interrupt_tells_what_was_proved(long_files, capsys, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(_Line, "show", show_and_interrupt)
-    assert cli.run(["verify", *long_files]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+    try:
+        assert cli.run(["verify", *long_files]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "interrupted: 0.00 % of the inputs proved, 1 boxes" in printed.err

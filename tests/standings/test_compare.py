@@ -317,10 +317,11 @@ WITHOUT_A_TIME = pytest.param("student of a network", marks=pytest.mark.soak)  #
 
 @pytest.mark.parametrize("task", ["digits, narrow network", WITHOUT_A_TIME])
 def test_a_method_that_takes_ten_times_as_long_is_stopped_and_goes_on_later(tmp_path, monkeypatch, task):
-    path = tmp_path / "slow.py"
+    path, is_slow = tmp_path / "slow.py", tmp_path / "is_slow"
+    is_slow.touch()  # a file, since a worker that was started before would not see a variable of the environment
     path.write_text(
-        "import os\nimport time\nfrom engram.rules import Backprop\nclass Slow(Backprop):\n"
-        "    def update(self, *batch):\n        time.sleep(float(os.environ.get('PAUSE', 0)))\n"
+        "import time\nfrom pathlib import Path\nfrom engram.rules import Backprop\nclass Slow(Backprop):\n"
+        f"    def update(self, *batch):\n        time.sleep(0.02 * Path({str(is_slow)!r}).exists())\n"
         "        return super().update(*batch)\n"
     )
     options = {"against": ["backprop"], "tasks": [task], "seeds": 1, "runs": tmp_path, **OPTIONS}
@@ -328,10 +329,10 @@ def test_a_method_that_takes_ten_times_as_long_is_stopped_and_goes_on_later(tmp_
         patch.setattr(arms, "STARTING", 0.5)
         patch.setattr(arms, "SLOW", 0.0)  # so that the limit is half a second on every machine
         patch.setattr(arms, "ROUNDS", 1)
-        patch.setenv("PAUSE", "0.02")
         entry = engram.compare(f"{path}:Slow", **options).entries[task]["Slow"]
     assert re.match("stopped after .* over ten times as long as the others", entry.note)
     assert entry.values == {}
+    is_slow.unlink()
     later = engram.compare(f"{path}:Slow", **options).entries[task]
     assert later["Slow"].values == later["backprop"].values
 

@@ -32,7 +32,7 @@ _UNTYPED = [
     for module in override["module"]
 ]
 _made: dict[tuple[str, str, str], Callable[..., Any]] = {}
-DENSE, STRIDE = 100, 16
+DENSE, STRIDE = 4, 64
 _calls: dict[Any, int] = {}  # of each function, in this test
 
 
@@ -63,14 +63,18 @@ def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
     if "<locals>" in checked.__qualname__:  # which is defined anew at each call of another
         is_due = _is_due((checked.__module__, checked.__qualname__, "definition"))
         return _sampled(checked, _of_jaxtyping(checked, typechecker=once)) if is_due else checked
-    hints = {name: _resolved(hint, checked.__globals__) for name, hint in checked.__annotations__.items()}
-    checked.__annotations__ = hints
-    typed = _typed(checked)
-    context = _of_jaxtyping("context") if any(map(_has_shape, hints.values())) else nullcontext()
+
+    @functools.cache  # at the first call, since many functions are never called in a test
+    def checker() -> tuple[Callable[..., Any], Any]:
+        hints = {name: _resolved(hint, checked.__globals__) for name, hint in checked.__annotations__.items()}
+        checked.__annotations__ = hints
+        context = _of_jaxtyping("context") if any(map(_has_shape, hints.values())) else nullcontext()
+        return _typed(checked), context
 
     @functools.wraps(checked)  # also of its module, as the library asks from which ones a trial is made
     def checked_call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
+        typed, context = checker()
         with context:
             return typed(*args, **kwargs)
 
@@ -83,9 +87,10 @@ def _sampled(function: Callable[..., Any], checked_call: Callable[..., Any]) -> 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable or not _is_due(name):
+        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable:
             return function(*args, **kwargs)
-        return checked_call(*args, **kwargs)
+        calls = _calls[name] = _calls.get(name, 0) + 1  # as in _is_due, but without a call: millions come here
+        return (function if calls > DENSE and calls % STRIDE else checked_call)(*args, **kwargs)
 
     return wrapped
 
