@@ -57,6 +57,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/environments.py $(if $(QUICK),--num-envs 256 --repetitions 3)
 	$(BIN)/python benchmarks/meta.py
+	$(BIN)/python benchmarks/evolution.py $(QUICK)
 	$(BIN)/python benchmarks/meta_tasks.py
 	$(BIN)/python benchmarks/blur.py
 	$(BIN)/python benchmarks/continual_inner.py

@@ -17,6 +17,7 @@ import curiosity
 import difficulty
 import dsa
 import environments
+import evolution
 import feedback_mode
 import forgetting
 import generative
@@ -69,14 +70,23 @@ def lower_bound(row: Record, where: Record, *, instructions: bool) -> float:
 
     A connection takes about 5 operations forward and 14 backward in a step (half as many again with a second trace).
     A processor reaches its peak only with instructions that multiply and add at once. The equations need 4
-    multiplications forward and 12 backward, each of which could have been two operations. The memory traffic is the
-    input, the output, the gradients, and the traces at both ends.
+    multiplications forward and 12 backward, each of which could have been two operations. ``plasticity.moved`` counts
+    the memory traffic.
     """
     batch, units, steps = size(row)
-    traces = 2 if row["rule"] == "retroactive" else 1
-    operations = (32 if instructions else 19) * (1 if traces == 1 else 1.5)
-    moved = 4 * batch * (4 * traces * units**2 + 5 * units * steps)
-    return max(operations * batch * units**2 * steps / where["flops"], moved / where["bytes"])
+    operations = (32 if instructions else 19) * (1 if plasticity.TRACES[row["rule"]] == 1 else 1.5)
+    bytes_moved = plasticity.moved(row["rule"], batch, units, steps, cache(where))
+    return max(operations * batch * units**2 * steps / where["flops"], bytes_moved / fastest(where))
+
+
+def fastest(where: Record) -> float:
+    """Return the bytes per second of the fastest passes through memory that were measured."""
+    return max(float(where["bytes"]), float(where.get("bytes_near") or 0))
+
+
+def cache(where: Record) -> int:
+    """Return the bytes of a core's cache."""
+    return int(where.get("cache") or plasticity.CACHE)
 
 
 def shown(value: float | None, mark: str = "x", estimated: bool = False) -> str:
@@ -289,6 +299,25 @@ def ratio_figure(record: Record) -> str:
     return draw({"ratio": figure}, "svg")["ratio"].decode()
 
 
+def largest_networks(record: Record) -> list[str]:
+    """Say how near engram is to the roofline where traces pass through memory."""
+    where = record["machine"]
+    rows = [r for r in record["rows"] if 4 * plasticity.TRACES[r["rule"]] * r["units"] ** 2 > cache(where)]
+    if not rows:
+        return []
+    copied = where | {"bytes_near": None}
+    by_peak = [[(median(r, "ours") or 0) / lower_bound(r, w, instructions=True) for r in rows] for w in (where, copied)]
+    low, high, middle = min(by_peak[0]), max(by_peak[0]), statistics.median(by_peak[0])
+    units = min(r["units"] for r in rows)
+    return [
+        f"From {units} units on, where traces do not fit, engram takes {low:.1f} to {high:.1f} times as long as the",
+        f"bound, median {middle:.1f}. Counted is the fastest traffic measured, {fastest(where) / 1e9:.0f} GB/s; at",
+        f"the {where['bytes'] / 1e9:.0f} GB/s of a copy between arrays of 128 MB it would be higher, and the median "
+        f"{statistics.median(by_peak[1]):.1f}.",
+        "",
+    ]
+
+
 def plasticity_section(record: Record) -> list[str]:
     where = record["machine"]
     return [
@@ -307,8 +336,21 @@ def plasticity_section(record: Record) -> list[str]:
         "multiplications alone or of the memory traffic alone at the measured peak of the processor. *Spread*: the",
         "interquartile range of engram's time over its median.",
         "",
+        "The memory traffic of the roofline: if the traces of a sample fit into the cache of a core, "
+        f"{cache(where) / 2**20:.0f} MB, they",
+        f"move only at both ends, with their gradients. Larger ones move {plasticity.PASSES} times in each step, "
+        f"{2 * plasticity.PASSES} times with the",
+        "two traces of *retroactive*: forward, a trace is read and written; backward, it is read again, where it was",
+        "stored or recomputed, and its gradient is read and written. In addition, weights and alphas are read in each",
+        f"step, forward and backward, once for the whole batch. engram's traces move {plasticity.OURS} times: "
+        "it does not store them,",
+        "but writes those that it recomputes, and reads them once more for the gradient of alpha.",
+        "",
+        *largest_networks(record),
         f"{where['cores']} threads, {where['processor']}, torch {where['torch']}, engram {where['engram']}; measured",
-        f"peaks {where['flops'] / 1e9:.0f} GFLOP/s and {where['bytes'] / 1e9:.0f} GB/s; load average before the run",
+        f"peaks {where['flops'] / 1e9:.0f} GFLOP/s, {where['bytes'] / 1e9:.0f} GB/s of a copy of 128 MB, and "
+        f"{fastest(where) / 1e9:.0f} GB/s of passes in place over",
+        "the matrices of a thousand units, one for each core; load average before the run",
         f"{where['load']:.1f}; the run took {record['took'] / 60:.0f} minutes.",
         "",
         *folded(record, grid_table(record)),
@@ -349,8 +391,9 @@ def plasticity_section(record: Record) -> list[str]:
         "",
         "What limits the speed: with up to about 200 units a trace stays in the cache, and instructions take the time.",
         "Besides multiplying, each connection clamps, loads and stores, and the backward pass computes the trace of",
-        "each step a second time. With 1000 units or more a trace does not fit into the cache: it goes to memory and",
-        "back at each step. With 20 steps, calling the operator and arranging its matrices take as long as the steps.",
+        "each step a second time. With 1000 units or more a trace does not fit into the cache, and its way to memory",
+        "and back in each step takes the time. With 20 steps, calling the operator and arranging its matrices take as",
+        "long as the steps.",
         "",
     ]
 
@@ -383,6 +426,7 @@ def main() -> None:
         for module in (
             meta_tasks,
             meta,
+            evolution,
             blur,
             continual_inner,
             memory,

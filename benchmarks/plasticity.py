@@ -57,6 +57,17 @@ LOADED = [(32, 60, 11), (1, 32, 20), (30, 100, 100), (128, 200, 50)]  # sizes on
 LOADED_SECONDS = 20.0  # for each size and load; long, because the time depends on how often a thread waits for others
 AT_ONCE = 10  # training steps that are timed together on busy cores, so that a single wait is not decisive
 SECONDS = 3.0  # for all implementations of one size; each is measured at least once
+TRACES = {"hebb": 1, "oja": 1, "modulated": 1, "retroactive": 2}  # of each connection; the second is the eligibility
+# How often a trace that fits no cache is read or written in a step, at least, by exact passes. A unit's activity is
+# known only after the sum over all its connections, and the next step needs those of all units: no sweep joins two
+# steps. Forward, the trace is read and written. Backward, every rule needs the trace of each step once more, for the
+# gradients of the activities and of alpha: it is read where the forward pass wrote it, or recomputed, which takes no
+# fewer passes. The gradient of the trace goes from step to step like the trace, and is read and written. The gradient
+# of alpha can be summed for many steps at once, and whether a trace was clipped follows from the one before.
+PASSES = 2 + 1 + 2
+OURS = PASSES + 2  # engram's: it writes the recomputed traces of a stretch, and reads them for the gradient of alpha
+WEIGHTS = 2 * 2  # passes of a matrix as large as a trace: weights and alphas, forward and backward, for the whole batch
+CACHE = 2**21  # bytes of a core's cache where the record names none
 
 
 class Case:
@@ -140,6 +151,19 @@ class Case:
 def autograd_bytes(rule: str, batch: int, units: int, steps: int) -> int:
     """Return about how many bytes the loop stores for its backward pass: several traces per step."""
     return 4 * steps * batch * units**2 * {"hebb": 4, "oja": 6, "modulated": 6, "retroactive": 8}[rule]
+
+
+def moved(rule: str, batch: int, units: int, steps: int, cache: int) -> int:
+    """Return how many bytes exact passes move between memory and a core's cache of so many bytes, at least.
+
+    Input, output and their gradients move once. So do the traces at both ends and their gradients, if the traces of a
+    sample fit into the cache, in which all steps of this sample then happen.
+    """
+    matrix, activities = 4 * units**2, 5 * 4 * batch * units * steps
+    traces = TRACES[rule] * matrix
+    if traces <= cache:
+        return activities + 4 * batch * traces
+    return activities + steps * (PASSES * batch * traces + WEIGHTS * matrix)
 
 
 def measure(case: Case, seconds: float, repeats: int) -> dict[str, Any]:
@@ -271,14 +295,24 @@ def print_loaded(busy: bool, size: tuple[int, int, int], seconds: float) -> None
     print(json.dumps({"usual": usual, "seconds": durations}))
 
 
+def cache_of_a_core() -> int | None:
+    """Return the bytes of the largest cache that cores do not share, the second level; None if Linux does not say."""
+    try:
+        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text()
+    except OSError:
+        return None
+    return 1024 * int(size.strip().removesuffix("K"))
+
+
 def machine(device: str) -> dict[str, Any]:
     """Return the machine and the versions that the numbers depend on, with the measured peaks of compute and memory."""
     a, b = torch.randn(2, 1536, 1536, device=device).unbind()
     big, copy = torch.ones(2, 2**25, device=device).unbind()
+    traces = torch.ones(torch.get_num_threads(), 1000, 1000, device=device)
 
     def best(call: Callable[[], object]) -> float:
         times = []
-        for _ in range(8):
+        for _ in range(20):
             start = time.perf_counter()
             call()
             if device == "cuda":
@@ -293,8 +327,11 @@ def machine(device: str) -> dict[str, Any]:
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "torch": torch.__version__,
         "engram": engram.__version__,
+        "cache": cache_of_a_core() if device == "cpu" else None,
         "flops": 2 * 1536**3 / best(lambda: a @ b),
         "bytes": 2 * big.nbytes / best(lambda: copy.copy_(big)),
+        # A cache that the cores share may hold the largest traces, and is faster.
+        "bytes_near": 2 * traces.nbytes / best(lambda: traces.mul_(1.0)),
     }
 
 

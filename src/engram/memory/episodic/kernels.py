@@ -226,6 +226,16 @@ def relative_weight(distance, nearest):
 
 
 @njit(cache=True, nogil=True)
+def all_finite(x):
+    """Return whether no number of a matrix is infinite or NaN."""
+    for i in range(x.shape[0]):
+        for f in range(x.shape[1]):
+            if not np.isfinite(x[i, f]):
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def use(coef, clock, rows, tables):
     """Set ``coef``, (tables, capacity), of the rows that answered to the time of their look-up, one pair at a time."""
     for pair in range(rows.shape[0]):

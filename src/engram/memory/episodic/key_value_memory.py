@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -169,9 +169,9 @@ class KeyValueMemory(Saveable, nn.Module):
         """
         averaging = self._averaging(kernel, delta, exact_match)
         rows, distances, table_of = self._neighbours(x, k, tables, use)
-        if not self.keys.is_cpu:
+        if not self._stored("keys").is_cpu:
             return self._gathered(x.detach(), torch.from_numpy(rows), tables, averaging)
-        values = fast_estimate(array(self.values), rows, distances, table_of, averaging)
+        values = fast_estimate(array(self._stored("values")), rows, distances, table_of, averaging)
         return self._by_table(map(torch.from_numpy, (values, rows, distances)), len(x), tables)
 
     def forward(self, *args: Any, **kwargs: Any) -> Recall:
@@ -328,13 +328,16 @@ class KeyValueMemory(Saveable, nn.Module):
 
     def _checked(self, name: str, value: Tensor, width: int) -> np.ndarray:
         """A finite batch as an array of the keys' dtype."""
+        from engram.memory.episodic import kernels
+
         checks.instance(name, value, Tensor)
-        if self.keys.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"keys.dtype = {self.keys.dtype}: expected a memory of float32 or float64")
+        dtype = self._stored("keys").dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"keys.dtype = {dtype}: expected a memory of float32 or float64")
         if value.dim() != 2 or value.shape[1] != width:
             raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected (batch, {width})")
-        numbers = np.ascontiguousarray(array(value.to(self.keys.dtype)))
-        if not np.isfinite(numbers).all():
+        numbers = np.ascontiguousarray(array(value if value.dtype == dtype else value.to(dtype)))
+        if not kernels.all_finite(numbers):
             row, column = np.argwhere(~np.isfinite(numbers))[0]
             raise ValueError(f"{name}[{row}, {column}] = {value[row, column].item()}: expected a finite number")
         return numbers
@@ -353,7 +356,9 @@ class KeyValueMemory(Saveable, nn.Module):
 
     def _averaging(self, kernel: str, delta: float | str, exact_match: bool) -> Averaging:
         """How neighbours are averaged; states with hashes may share a key."""
-        return Averaging(kernel, delta, exact_match, self.merging.empty_value, self.hash_dim is not None).checked()
+        settings = kernel, delta, exact_match, self.merging.empty_value, self.hash_dim is not None
+        is_plain = isinstance(kernel, str) and isinstance(delta, float | int | str) and isinstance(exact_match, bool)
+        return _checked_averaging(*settings) if is_plain else Averaging(*settings).checked()
 
     def _neighbours(
         self, x: Tensor, k: int, tables: Tensor | None, use: bool
@@ -367,13 +372,15 @@ class KeyValueMemory(Saveable, nn.Module):
         if k > self.capacity:
             warnings.warn(f"k = {k}: only {self.capacity} rows can be neighbours", RuntimeWarning, stacklevel=3)
         search = exact_neighbours if self.search is None else self.search.neighbours
-        rows, distances = search(array(self.keys), array(self.n_filled), samples, min(k, self.capacity), table_of)
+        keys, filled = array(self._stored("keys")), array(self._stored("n_filled"))
+        rows, distances = search(keys, filled, samples, min(k, self.capacity), table_of)
         if use and self.policy.ages:
-            coef, clock = array(self.coef), array(self.clock)
+            stored_coef, stored_clock = self._stored("coef"), self._stored("clock")
+            coef, clock = array(stored_coef), array(stored_clock)
             kernels.use(coef, clock, rows, table_of)
-            if not self.coef.is_cpu:
-                self.coef.copy_(torch.from_numpy(coef))
-                self.clock.copy_(torch.from_numpy(clock))
+            if not stored_coef.is_cpu:
+                stored_coef.copy_(torch.from_numpy(coef))
+                stored_clock.copy_(torch.from_numpy(clock))
         return rows, distances, table_of
 
     def _gathered(self, x: Tensor, rows: Tensor, tables: Tensor | None, averaging: Averaging) -> Recall:
@@ -406,6 +413,11 @@ class KeyValueMemory(Saveable, nn.Module):
         find_rows = None if moving else partial(self._index.rows, self._hashed, self.n_filled, table)
         return Table(keys, values, hashes, counts, coef, filled, clock, seed, find_rows)
 
+    def _stored(self, name: str) -> Tensor:
+        """A buffer or parameter by its name; the module's own look-up takes as long as a small search."""
+        tensor = self._buffers.get(name)
+        return getattr(self, name) if tensor is None else tensor
+
     @property
     def _hashed(self) -> Tensor:
         """The hashes of all tables, which identify states."""
@@ -433,7 +445,14 @@ class KeyValueMemory(Saveable, nn.Module):
 
 def array(tensor: Tensor) -> np.ndarray:
     """A tensor as an array, which shares its memory if it is on the CPU."""
-    return np.asarray(tensor.numpy(force=not tensor.is_cpu or tensor.requires_grad))
+    shares = tensor.is_cpu and not tensor.requires_grad
+    return np.asarray(tensor.numpy() if shares else tensor.numpy(force=True))
+
+
+@lru_cache(maxsize=64, typed=True)
+def _checked_averaging(*settings: Any) -> Averaging:
+    """The settings of a look-up; most look-ups have those of the one before."""
+    return Averaging(*settings).checked()
 
 
 def forget_index(memory: KeyValueMemory, _: object) -> None:

@@ -41,7 +41,8 @@ def exact_neighbours(
     from engram.memory.episodic import kernels
 
     all_tables = not tables.size
-    if filled.shape != keys.shape[:1] or not ((filled >= 0) & (filled <= keys.shape[1])).all():
+    counts = filled.tolist()  # of few tables, on which an operation of NumPy takes as long as a small search
+    if filled.shape != keys.shape[:1] or min(counts, default=0) < 0 or max(counts, default=0) > keys.shape[1]:
         raise ValueError(f"filled = {filled}: expected {len(keys)} counts of keys, at most {keys.shape[1]}")
     if not all_tables and (tables.shape != x.shape[:1] or not ((tables >= 0) & (tables < len(keys))).all()):
         raise ValueError(f"tables = {tables}: expected one of {len(keys)} tables for each of {len(x)} samples")
@@ -52,11 +53,11 @@ def exact_neighbours(
             of_table = slice(table, None, len(keys))
             rows[of_table], distances[of_table] = _by_products(keys[table], int(filled[table]), x, k)
         return rows, distances
-    search = partial(kernels.nearest_of_all, keys, filled, x, tables, rows, distances)
+    arguments = keys, filled, x, tables, rows, distances
     if pairs * keys.shape[1] * keys.shape[2] > WORK:
-        in_ranges(search, pairs, torch.get_num_threads())
+        in_ranges(partial(kernels.nearest_of_all, *arguments), pairs, torch.get_num_threads())
     else:
-        search(0, pairs)
+        kernels.nearest_of_all(*arguments, 0, pairs)
     return rows, distances
 
 
