@@ -63,18 +63,14 @@ def jaxtyped(checked: Any = None, *, typechecker: Any = None) -> Any:
     if "<locals>" in checked.__qualname__:  # which is defined anew at each call of another
         is_due = _is_due((checked.__module__, checked.__qualname__, "definition"))
         return _sampled(checked, _of_jaxtyping(checked, typechecker=once)) if is_due else checked
-
-    @functools.cache  # at the first call, since many functions are never called in a test
-    def checker() -> tuple[Callable[..., Any], Any]:
-        hints = {name: _resolved(hint, checked.__globals__) for name, hint in checked.__annotations__.items()}
-        checked.__annotations__ = hints
-        context = _of_jaxtyping("context") if any(map(_has_shape, hints.values())) else nullcontext()
-        return _typed(checked), context
+    hints = {name: _resolved(hint, checked.__globals__) for name, hint in checked.__annotations__.items()}
+    checked.__annotations__ = hints
+    typed = _typed(checked)
+    context = _of_jaxtyping("context") if any(map(_has_shape, hints.values())) else nullcontext()
 
     @functools.wraps(checked)  # also of its module, as the library asks from which ones a trial is made
     def checked_call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        typed, context = checker()
         with context:
             return typed(*args, **kwargs)
 
