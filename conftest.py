@@ -135,6 +135,14 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Ctrl-C as in a terminal, also where the shell of the tests ignores it, as it does for its background jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def command(tmp_path: Path) -> Command:
     """Return a function that runs the command line in a process of its own."""
 

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -288,14 +287,13 @@ def test_a_run_without_its_extra_does_not_begin(capsys, tmp_path, monkeypatch):
     assert not list((tmp_path / "runs").glob("*/*"))
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_what_was_not_reached_is_undecided(toy, capsys):
     arguments = ["run", "toy", "--misbehave", "interrupt", "--jobs", "1", "--json"]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     assert cli.run(["run", "toy", "--jobs", "1", "--arms", "momentum", "--json"]) == 0
     claims = json.loads(capsys.readouterr().out)["claims"]
     assert [claim["verdict"] for claim in claims] == ["agrees", "not testable here"]
     assert cli.run(arguments) == 130
-    signal.signal(signal.SIGINT, before)
     captured = capsys.readouterr()
     assert captured.err.count("the same command resumes") == captured.err.count("stopping: ") == 1
     results = load("toy")

@@ -75,6 +75,7 @@ def test_a_time_limit_is_an_answer(long_files, capsys):
     assert capsys.readouterr().out == "timeout\n"
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_tells_what_was_proved(long_files, capsys, monkeypatch):
     show = _Line.show
 
@@ -83,11 +84,7 @@ def test_an_interrupt_tells_what_was_proved(long_files, capsys, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(_Line, "show", show_and_interrupt)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
-    try:
-        assert cli.run(["verify", *long_files]) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert cli.run(["verify", *long_files]) == 130
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "interrupted: 0.00 % of the inputs proved, 1 boxes" in printed.err

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,11 +136,10 @@ def test_a_result_that_is_gone_is_no_result(toy, folder):
     assert "its result is gone" in trial.message
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_going_on_from_another_kind_of_processor_is_said(toy, tmp_path, capsys):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the shell of the tests ignores it
     options = {"misbehave": "interrupt", "step_seconds": 0.1, "progress": True}
     (stopped,) = run(tmp_path, **options).trials
-    signal.signal(signal.SIGINT, before)
     assert stopped.state == "interrupted"
     path = Path(stopped.folder) / "trial.json"
     origin = read_sealed(path, Origin)

@@ -24,13 +24,7 @@ import engram
 from engram.lab import Results, parallel
 from engram.lab.folder import Status, TrialFolder
 
-
-@pytest.fixture(autouse=True)
-def _interrupts() -> Iterator[None]:
-    """Start processes with Ctrl-C as in a terminal, also where the shell of the tests ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("interrupts")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 
 import numpy as np
 import polars as pl
@@ -57,12 +56,11 @@ def test_an_arm_that_a_field_does_not_change_is_run_once(toy, tmp_path):
     assert plain[0] == plain[1]
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupted_sweep_goes_on_and_finds_the_same(toy, capsys, tmp_path):
     whole = engram.sweep("toy", learning_rate=[0.01, 0.1], runs=tmp_path / "whole", **OPTIONS)
     arguments = ["sweep", "toy", "--learning-rate", "0.01,0.1", "--preset=smoke", "--jobs=1", "--misbehave=interrupt"]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     codes = [cli.run(arguments) for _ in range(4)]
-    signal.signal(signal.SIGINT, before)
     assert codes[0] == 130
     assert codes[-1] == 0
     assert "toy: 1 of 4 trials done; the same command resumes them" in capsys.readouterr().err

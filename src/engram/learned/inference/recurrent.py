@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -119,7 +119,7 @@ class RecurrentNetwork(NamedTuple):
         return Path(activity, weights)
 
     def linearised(
-        self, theta: Annotated[np.ndarray, " part"], rows: Rows, *, by_initial: bool
+        self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
     ) -> Iterator[tuple[slice, Float[np.ndarray, "row step"], Float[np.ndarray, "row step parameter"]]]:
         """The activity and its derivatives, for some sessions at a time.
 
