@@ -48,24 +48,21 @@ Start = Callable[..., multiprocessing.Process]
 
 
 @pytest.fixture
-def beside(toy, tmp_path) -> Iterator[Start]:
+def beside(toy) -> Iterator[Start]:
     """Start a function in another process, which ends with the test; by default, a run."""
     FORKING.set_forkserver_preload(["engram.lab", "engram.cli"])
-    started = {}
+    started = []
 
     def start(*arguments: object, target: Callable[..., object] = engram.run, **options: object):
-        errors = tmp_path / f"errors-{len(started)}"
-        call = importlib.import_module("telling").call
-        process = FORKING.Process(target=call, args=(errors, target, *arguments), kwargs=options)
-        started[process] = errors
+        process = FORKING.Process(target=target, args=arguments, kwargs=options)
+        started.append(process)
         process.start()
         return process
 
     yield start
-    for process, errors in started.items():
+    for process in started:
         process.kill()
         process.join()
-        print(errors.read_text() if errors.exists() else "a process never began", file=sys.stderr)
 
 
 def wait(moment: Callable[[], object]) -> None:
@@ -87,7 +84,7 @@ def test_commands_on_one_folder_share_its_trials_and_say_who_has_the_others(besi
     run(tmp_path / "alone", seeds=3)
     slow = {"seeds": 3, "step_seconds": 0.02}
     processes = [beside("toy", **SMOKE, runs=tmp_path, **slow) for _ in range(2)]
-    wait(lambda: len(folders(tmp_path)) == 2)
+    wait(lambda: len(folders(tmp_path)) >= 2)
     results = run(tmp_path, progress=True, **slow)
     assert {trial.state for trial in results.trials} == {"finished"}
     for process in processes:
@@ -105,7 +102,7 @@ def test_commands_on_one_folder_share_its_trials_and_say_who_has_the_others(besi
 
 def test_what_a_killed_command_was_at_work_on_is_taken_over(beside, tmp_path):
     run(tmp_path / "alone")
-    slow = {"step_seconds": 0.02, "checkpoint_seconds": 0.0}
+    slow = {"step_seconds": 0.1, "checkpoint_seconds": 0.0}  # a status says its step every half second
     process = beside("toy", **SMOKE, runs=tmp_path, **slow)
     wait(lambda: any(folder.status().step > 3 for folder in folders(tmp_path)))
     threading.Timer(0.2, process.kill).start()
