@@ -238,7 +238,7 @@ class _Substituted(torch.autograd.Function):
         ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, feedback: Tensor, form: Convolution | None
     ) -> Tensor:
         ctx.save_for_backward(input)
-        ctx.weight, ctx.feedback, ctx.form, ctx.version = weight, feedback, form, feedback._version
+        ctx.feedback, ctx.form, ctx.version = feedback, form, feedback._version
         return functional.linear(input, weight, bias) if form is None else form.forward(input, weight, bias)
 
     @staticmethod
@@ -253,10 +253,8 @@ class _Substituted(torch.autograd.Function):
             down = (flat @ feedback).view(input.shape) if to_input else None
             grad = flat.t() @ input.reshape(-1, input.shape[-1]) if to_weight else None
             return down, grad, flat.sum(0) if to_bias else None, None, None
-        if feedback is ctx.weight or not to_input:
-            return *ctx.form.backward(error, input, ctx.weight, [to_input, to_weight, to_bias]), None, None
-        down = ctx.form.backward(error, input, feedback, [True, False, False])[0]
-        return down, *ctx.form.backward(error, input, ctx.weight, [False, to_weight, to_bias])[1:], None, None
+        # The gradient of the weights does not depend on them, so that one call with B gives all three.
+        return *ctx.form.backward(error, input, feedback, [to_input, to_weight, to_bias]), None, None
 
 
 def _each(size: int | Sequence[int], axes: int) -> list[int]:
