@@ -82,7 +82,7 @@ def metrics(runs: Path) -> dict[str, bytes]:
 
 def test_commands_on_one_folder_share_its_trials_and_say_who_has_the_others(beside, tmp_path, capsys):
     run(tmp_path / "alone", seeds=3)
-    slow = {"seeds": 3, "step_seconds": 0.02}
+    slow = {"seeds": 3, "step_seconds": 0.05}
     processes = [beside("toy", **SMOKE, runs=tmp_path, **slow) for _ in range(2)]
     wait(lambda: len(folders(tmp_path)) >= 2)
     results = run(tmp_path, progress=True, **slow)
@@ -128,7 +128,7 @@ def test_a_look_is_judged_when_its_trials_are_there_whoever_did_them(beside, tmp
 
 
 def test_a_trial_fails_once_in_a_run_however_many_commands_it_has(beside, tmp_path):
-    failing = {"misbehave": "raise", "step_seconds": 0.02}
+    failing = {"misbehave": "raise", "step_seconds": 0.05}
     beside("toy", **SMOKE, runs=tmp_path, **failing)
     wait(lambda: sum(folder.status().state == "failed" for folder in folders(tmp_path)) == 2)
     results = run(tmp_path, **failing)
