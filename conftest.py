@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ settings.register_profile("soak", deadline=None, max_examples=1000)
 
 jaxtyping.jaxtyped = beartyped.jaxtyped  # which the import hook of jaxtyping puts on every function and class
 _compile = Dispatcher.compile
-_know_toy: set[int] = set()  # pools of workers that were started while the toy could be imported
+_know_toy: set[int] = set()  # worker processes that were started while the toy could be imported
 LONG = ("test_docs.py", "test_experiments.py", "test_programs.py", "test_processes.py")
 SOURCE, THIRD_PARTY = Path(__file__).parent / "src", Path(__file__).parent / "tests" / "third_party"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -122,15 +122,20 @@ def _needs_data(request: pytest.FixtureRequest) -> None:
             pytest.skip(f"{mark.args[0]} is not under ENGRAM_DATA")
 
 
+def _workers() -> Iterable[int]:
+    """The worker processes that the next run would use again."""
+    return getattr(reusable_executor._executor, "_processes", None) or ()
+
+
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Register the toy experiment here and in every process that a test starts; return its name."""
     monkeypatch.syspath_prepend(str(THIRD_PARTY))
     monkeypatch.setenv("PYTHONPATH", str(THIRD_PARTY))
-    if (workers := reusable_executor._executor) is not None and id(workers) not in _know_toy:
-        workers.shutdown(wait=True)  # they were started without its path
+    if not _know_toy.issuperset(_workers()):
+        reusable_executor._executor.shutdown(wait=True)  # some were started without its path
     yield "toy"
-    _know_toy.add(id(reusable_executor._executor))
+    _know_toy.update(_workers())
     sys.modules.pop("toy_experiments", None)
 
 
