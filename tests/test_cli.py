@@ -366,7 +366,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["run", "toy", "--learning-rate", "1.5"], "learning_rate = 1.5: expected float > 0 and <= 1"),
         (["run", "toy", "--noise.scael", "1"], "unknown field 'noise.scael'; did you mean 'noise.scale'?"),
         (["run", "toy", "--scale", "1"], "unknown field 'scale'; did you mean 'noise.scale'?"),
-        (["run", "noodl", "--large.dict-step", "3"], "arm = 'large': preset 'laptop' of noodl leaves it out"),
+        (["run", "maze", "--retroactive.size", "9"], "arm = 'retroactive': preset 'laptop' of maze leaves it out"),
         (
             ["run", "noodl", "--lasso-0.1.step", "3"],
             "unknown field 'lasso-0.1.step'; did you mean 'lasso-0.1.dict_step'?",
