@@ -61,13 +61,13 @@ experiment = Experiment(
     the best of several step sizes and averaged, stall at 0.04 [arora-stalls: holds], and the best lasso, which leads in
     the first batches [lasso-leads-early: holds], is at 0.004 [lasso-stays-behind: holds]. With codes by least squares
     it also recovers 1,500 atoms, of which up to 100 are in a sample, to an error of 1.2e-8 [large-dictionary: holds];
-    for all of 10 dictionaries every code has the right atoms, but the claim needs 11 [large-codes: is open].
-    NOODL recovers 250 atoms with up to 16 of them in a sample [up-to-16-atoms: holds] but not with 32 in 80 batches [not-with-32-atoms: holds], and from
-    initialisations that are close enough [wide-basin: holds]; from 14 / log n it still misses a few atoms after 400
-    batches with 18 of 20 dictionaries [basin-ends: holds], but with up to 16 atoms in a sample it recovers 57 % of 320
-    [basin-is-wider-with-16-atoms: holds]. It tracks a rotating dictionary better than a lasso with forgetting
-    [lasso-lags: holds]. Initialised with samples it finds 92 % of the atoms [blind-start: holds], and 9 % more if mixed
-    atoms are repaired [mending-finds-more: holds]; a lasso explains 1 % more of a photograph's patches
-    [lasso-is-better-on-patches: holds], so NOODL is suited to streams of sparse sums of atoms whose coefficients are
-    not small.""",
+    for all of 10 dictionaries every code has the right atoms, but the claim needs 11 [large-codes: is open]. NOODL
+    recovers 250 atoms with up to 16 of them in a sample [up-to-16-atoms: holds] but not with 32 in 80 batches
+    [not-with-32-atoms: holds], and from initialisations that are close enough [wide-basin: holds]; from 14 / log n it
+    still misses a few atoms after 400 batches with 18 of 20 dictionaries [basin-ends: holds], but with up to 16 atoms
+    in a sample it recovers 57 % of 320 [basin-is-wider-with-16-atoms: holds]. It tracks a rotating dictionary better
+    than a lasso with forgetting [lasso-lags: holds]. Initialised with samples it finds 92 % of the atoms [blind-start:
+    holds], and 9 % more if mixed atoms are repaired [mending-finds-more: holds]; a lasso explains 1 % more of a
+    photograph's patches [lasso-is-better-on-patches: holds], so NOODL is suited to streams of sparse sums of atoms
+    whose coefficients are not small.""",
 )
