@@ -270,6 +270,6 @@ experiment = Experiment(
     [families-ruin-hebb: holds] but not the pseudo-inverse [but-not-the-pseudo-inverse: holds]. In bits per synapse, a
     network with an exponential energy is ahead of both, since it keeps a table of what it stored
     [tables-before-synapses: holds]; with few patterns, it also recalls them from more noise
-    [steep-energies-reach-further: holds], and all this is so with 200 units and with 1,000. So
-    use a table if you can, the pseudo-inverse if patterns are similar, and Hebb's rule if learning must be local.""",
+    [steep-energies-reach-further: holds]; with 1,000 units in place of 200 every verdict is the same. So use a table if
+    you can, the pseudo-inverse if patterns are similar, and Hebb's rule if learning must be local.""",
 )
