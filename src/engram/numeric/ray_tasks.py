@@ -62,7 +62,7 @@ def capacity(needs: Mapping[str, float]) -> int:
     import ray
 
     names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     wanted = [(names[name], amount) for name, amount in needs.items() if amount]
     return sum(int(min(node.get(name, 0) / amount for name, amount in wanted)) for node in nodes)
 

@@ -97,7 +97,8 @@ def _minigrid(name: str) -> gymnasium.Env[Any, Any]:
         from minigrid.wrappers import ImgObsWrapper
     except ModuleNotFoundError as error:
         raise extras.missing("rl", name, error) from error
-    return ImgObsWrapper(gymnasium.make(name))  # type: ignore[no-untyped-call]
+    env: gymnasium.Env[Any, Any] = ImgObsWrapper(gymnasium.make(name))
+    return env
 
 
 def curiosity_of(config: Policy, scale: dict[str, Any], run: Run) -> RND | FragmentedCuriosity | None:
