@@ -133,10 +133,11 @@ PACKAGES = [
 
 
 LEARNERS = ["continual.EWC", "agents.D3G", "agents.MFEC", "agents.PPO", "rules.Backprop", "memory.DenseHopfield"]
-LIGHT = {f"import engram.{package}": {"sklearn", "scipy.stats", "pandas"} for package in PACKAGES}
-LIGHT["import engram.analysis"] = {"triton", "torch.utils.flop_counter"}
+COMPILER = "torch._dynamo"
+LIGHT = {f"import engram.{package}": {"sklearn", "scipy.stats", "pandas", COMPILER} for package in PACKAGES}
+LIGHT["import engram.analysis"] = {"triton", "torch.utils.flop_counter", COMPILER}
 LIGHT |= {
-    f"from engram.{package} import {name}": {"numba", "scipy", "sklearn"}
+    f"from engram.{package} import {name}": {"numba", "scipy", "sklearn", COMPILER}
     for package, name in (learner.split(".") for learner in LEARNERS)
 }
 # Once torch has asked for a GPU, a forked process cannot use it.

@@ -102,7 +102,8 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={"variants": 1500, "gap": 3, "channels": 4, "epochs": 2, "smooth_epochs": 1}
-        | {"nodes": 600, "rounds": 2, "proposals": 10, "clusters": 4},
+        | {"nodes": 600, "rounds": 2, "proposals": 10, "clusters": 4}
+        | {"few-nodes": {"nodes": 300}, "many-nodes": {"nodes": 900}},
     ),
     "laptop": Preset(seeds=4, looks=(5, 10, 20, 40, 80, 160, 320, 640)),
     "large": Preset(

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.eval_frame import OptimizedModule
 
 from engram import checks
 from engram.nn.ntk import NTKConv2d, NTKLinear
@@ -30,7 +29,6 @@ _REFUSED = {
     nn.RNNBase: "its kernel sends errors back through the weights themselves",
     nn.RNNCellBase: "its kernel sends errors back through the weights themselves",
     nn.Bilinear: "it is not linear in its input",
-    OptimizedModule: "it is compiled; expected the module that was compiled",
     torch.jit.ScriptModule: "it is compiled; expected a plain module",
 }
 
@@ -72,6 +70,8 @@ class AnyNetwork:
             for kind, reason in _REFUSED.items():
                 if isinstance(module, kind):
                     raise TypeError(f"{subject}: {reason}")
+            if hasattr(module, "_orig_mod"):
+                raise TypeError(f"{subject}: it is compiled; expected the module that was compiled")
             if isinstance(module, (NTKLinear, NTKConv2d)) and module.scale != 1:
                 raise TypeError(
                     f"{subject}: it scales its weights in the forward pass; expected engram.nn.to_standard(model)"

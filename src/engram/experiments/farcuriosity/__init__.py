@@ -28,6 +28,7 @@ presets = {
         seeds=1,
         changes={
             "forgetting": {"updates": 10},
+            **{arm: {"updates": 10} for arm in ("fast-ewc", "fast-rooms")},
             "walk": {"steps": 256, "updates": 1},
             "policy": {"steps": 2048},
             "returning": {"walk": {"steps": 256, "updates": 1}},

@@ -51,7 +51,7 @@ presets = {
             "teacher_steps": 3,
             "batch_size": 4,
             "bodies": 1,
-            "meta_updates": 20,
+            "meta_updates": 6,
             "judgements": 2,
             "students": 1,
             **{arm: {"sequences": 2} for arm in ("finetune", "learned")},
