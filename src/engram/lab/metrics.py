@@ -145,15 +145,18 @@ def over_seeds(curves: pl.DataFrame, points: int | None = None) -> pl.DataFrame:
     steps = curves["step"].unique().sort().to_numpy()
     if points is not None and len(steps) > points:
         steps = steps[np.linspace(0, len(steps) - 1, points).round().astype(int)]
-    on_steps = [
-        pl.DataFrame({"step": steps[counts], "value": np.interp(steps[counts], x, y)})
-        for _, curve in curves.group_by("seed", maintain_order=True)
-        for x, y in [curve.group_by("step").agg(pl.col("value").mean()).sort("step").get_columns()]
-        for counts in [(steps >= x[0]) & (steps <= x[-1])]
-    ]
+    logged = curves.group_by("seed", "step").agg(pl.col("value").mean()).sort("seed", "step")
+    seeds, x, y = (logged[column].to_numpy() for column in ("seed", "step", "value"))
+    ends = np.flatnonzero(np.diff(seeds)) + 1
+    counted, values = [], []  # of each seed, the steps at which it counts, and its values there
+    for own_steps, own_values in zip(np.split(x, ends), np.split(y, ends), strict=True):
+        within = steps[(steps >= own_steps[0]) & (steps <= own_steps[-1])]
+        counted.append(within)
+        values.append(np.interp(within, own_steps, own_values))
+    on_steps = pl.DataFrame({"step": np.concatenate(counted), "value": np.concatenate(values)})
     value = pl.col("value")
     summaries = {"mean": value.mean(), "median": value.median(), "low": value.min(), "high": value.max()}
-    return pl.concat(on_steps).group_by("step").agg(**summaries, seeds=pl.len()).sort("step")
+    return on_steps.group_by("step").agg(**summaries, seeds=pl.len()).sort("step")
 
 
 def windows(rows: pl.DataFrame, points: int) -> pl.DataFrame:
