@@ -128,6 +128,7 @@ def evidence() -> dict[str, Evidence]:
         ValueError: A headline cites a claim that does not exist.
     """
     cited: dict[str, Evidence] = {}
+    stored = cache(records)
     short = json.loads(VERDICTS.read_text(encoding="utf-8"))["short"]
     for claim in dict.fromkeys(claim for paper in papers() for headline in paper.headlines for claim in headline.cited):
         name, _, claim_id = claim.partition("/")
@@ -140,7 +141,7 @@ def evidence() -> dict[str, Evidence]:
                 "undecided" if claim_id in short.get(name, {}).get(preset, {}) else of["verdict"],
                 *(of["ours"], of["low"], of["high"], of["seeds"]),
             )
-            for preset, of in ((preset, records(name)[preset]["claims"][claim_id]) for preset in recorded(name))
+            for preset, of in ((preset, stored(name)[preset]["claims"][claim_id]) for preset in recorded(name))
             if of["verdict"] != "not testable here"
         }
         cited[claim] = Evidence(claims[claim_id].statement, str(claims[claim_id].criterion), judged)
