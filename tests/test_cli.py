@@ -84,7 +84,7 @@ def test_the_list_keeps_its_claims_in_any_window_and_cuts_at_words(width, capsys
 
 
 def test_the_list_loads_no_experiment_and_no_laboratory_also_after_a_run(tmp_path):
-    engram.run("qss", preset="smoke", seeds=1, jobs=1, runs=tmp_path, progress=False)
+    engram.run("qss", preset="smoke", arms=["qss-4"], seeds=1, jobs=1, runs=tmp_path, progress=False)
     code = f"import sys; from engram import cli; assert cli.run(['list', '--runs', {str(tmp_path)!r}]) == 0; "
     code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.experiments.maze'} & set(sys.modules); "
     code += "assert not heavy, heavy"

@@ -125,8 +125,9 @@ def test_errors_name_what_is_there():
         module = ast.parse(path.read_text())
         known = {*RETURNED, *identifiers(module)}
         for call in ast.walk(module):
-            if isinstance(call, ast.Call) and re.fullmatch(r"checks\.\w+", ast.unparse(call.func)) and call.args:
-                name = call.args[-1 if call.func.attr == "generator" else 0]
+            function = call.func if isinstance(call, ast.Call) and call.args else None
+            if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") == "checks":
+                name = call.args[-1 if function.attr == "generator" else 0]
                 literals = [part for part in getattr(name, "values", [name]) if isinstance(part, ast.Constant)]
                 words = re.findall(r"[a-zA-Z_]\w*", " ".join(str(part.value) for part in literals))
                 if words and known.isdisjoint(words):
