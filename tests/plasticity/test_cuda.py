@@ -17,6 +17,7 @@ import torch
 
 from engram.numeric.threads import single_threaded
 from engram.plasticity import PlasticRNN, plastic_scan
+from engram.plasticity.kernels.custom_operator import implement
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.scan import fused_scan
 
@@ -56,11 +57,10 @@ class Problem(peer["Problem"]):
 @pytest.fixture
 def cpu_tensors_take_the_kernels():
     """For as long as a test, what the operator does on the CPU is what it does on a GPU."""
-    rnn.SCAN.register_kernel("cpu", cuda.forward)
-    rnn.DERIVATIVE.register_kernel("cpu", cuda.backward)
+    operators = rnn.SCAN, rnn.DERIVATIVE
+    implement(operators, (cuda.forward, cuda.backward), rnn.Options, "cpu")
     yield
-    rnn.SCAN.register_kernel("cpu", single_threaded()(rnn._forward))
-    rnn.DERIVATIVE.register_kernel("cpu", single_threaded()(rnn._backward))
+    implement(operators, (single_threaded()(rnn._forward), single_threaded()(rnn._backward)), rnn.Options, "cpu")
 
 
 @pytest.fixture

@@ -218,7 +218,8 @@ class PlasticityRule(nn.Module, ABC):
         unbounded = self.clip is None or self.state_type is EligibilityState
         if not unbounded or eta is None or not checks.readable(eta):
             return
-        if not ((eta >= 0) & (eta <= 1)).all():
+        low, high = torch.aminmax(eta.detach())
+        if not (low >= 0 and high <= 1):
             message = f"eta of {type(self).__name__} is outside [0, 1]: the trace may grow without bound"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
 

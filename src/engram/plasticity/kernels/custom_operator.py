@@ -20,6 +20,38 @@ RECURRENT = (
 )
 
 
+def numbers(options: tuple[Any, ...]) -> list[float]:
+    """Options as an operator takes them."""
+    return [float(number) for number in options]
+
+
+def with_options(kind: type, call: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that takes options as a list of numbers, its last argument, and calls another with each of them.
+
+    Args:
+        kind: NamedTuple class of the options.
+        call: The function that is called.
+    """
+    types = tuple(get_type_hints(kind).values())
+
+    def called(*args: Any) -> Any:
+        *tensors, options = args
+        return call(*tensors, *(type_of(number) for type_of, number in zip(types, options, strict=True)))
+
+    return called
+
+
+def implement(
+    operators: tuple[CustomOpDef, CustomOpDef],
+    passes: tuple[Callable[..., Any], Callable[..., Any]],
+    options: type,
+    device_type: str,
+) -> None:
+    """Give an operator and its derivative the passes that compute on a further kind of device; see ``register``."""
+    for operator, call in zip(operators, passes, strict=True):
+        operator.register_kernel(device_type, with_options(options, call))
+
+
 def register(
     name: str,
     passes: tuple[Callable[..., Any], Callable[..., Any]],
@@ -45,30 +77,30 @@ def register(
         given: The schema of the input tensors.
         kept: The schema of the tensors that the derivative needs.
         keep: Selects the tensors that the derivative needs, given the input tensors and the outputs.
-        options: NamedTuple class of the options, the numbers that follow the tensors.
+        options: NamedTuple class of the options, whose numbers follow the tensors as one list: torch takes longer over
+            many arguments than a small layer computes.
         returned: Number of tensors that the forward pass returns.
         graded: Number of outputs, from the first on, that may have gradients.
     """
-    numbers = ", ".join(f"{kind.__name__} {field}" for field, kind in get_type_hints(options).items())
     gradients = ", ".join(f"Tensor grad_{number}" for number in range(graded))
     has_gradient = [not tensor.startswith("Tensor?") for tensor in given.split(", ")]
-    schemas = (f"{given}, {numbers}", returned), (f"{gradients}, {kept}, {numbers}", sum(has_gradient))
+    schemas = (f"{given}, float[] options", returned), (f"{gradients}, {kept}, float[] options", sum(has_gradient))
     forward, backward = (
         custom_op(
             f"engram::{name}{suffix}",
-            single_threaded()(call),
+            single_threaded()(with_options(options, call)),
             mutates_args=(),
             device_types="cpu",
             schema=f"({arguments}) -> ({', '.join(['Tensor'] * count)})",
         )
         for suffix, call, (arguments, count) in zip(("", "_backward"), passes, schemas, strict=True)
     )
-    forward.register_fake(fakes[0])
-    backward.register_fake(fakes[1])
+    for operator, fake in zip((forward, backward), fakes, strict=True):
+        operator.register_fake(with_options(options, fake))
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.save_for_backward(*keep(inputs[: len(has_gradient)], output))
-        ctx.options = inputs[len(has_gradient) :]
+        ctx.options = inputs[-1]
         ctx.shapes = [tensor.shape for tensor in output]
         ctx.set_materialize_grads(False)  # autograd would fill in zeros with all threads
 
@@ -76,8 +108,8 @@ def register(
         saved = ctx.saved_tensors  # once: with checkpointing, the first access recomputes them
         with single_threaded():
             filled = [saved[0].new_zeros(size) if g is None else g for g, size in zip(grads, ctx.shapes, strict=True)]
-        gradients = iter(backward(*filled[:graded], *saved, *ctx.options))
-        return (*(next(gradients) if has else None for has in has_gradient), *[None] * len(ctx.options))
+        gradients = iter(backward(*filled[:graded], *saved, ctx.options))
+        return (*(next(gradients) if has else None for has in has_gradient), None)
 
     def no_second_derivative(ctx: Any, *grads: Tensor) -> None:
         raise NotImplementedError(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from engram.numeric.threads import available, shared
 from engram.plasticity.kernels.constants import RETROACTIVE
@@ -77,12 +76,13 @@ def in_groups(
     def call(group: int, thread_memory: Any) -> None:
         kernel(*arguments(group), thread_memory, batch * group // groups, batch * (group + 1) // groups)
 
-    def memory() -> Any:
-        # torch's memory starts at a cache line, so that no load of a whole register spans two lines.
-        return torch.zeros(scratch[0], dtype=scratch[1]).numpy()
-
     count = available() if work >= WORTH_A_THREAD else 1
-    shared.run(call, groups, count, memory)
+    shared.run(call, groups, count, partial(memory, *scratch))
+
+
+def memory(size: int, dtype: torch.dtype) -> Any:
+    """A flat array of zeros that starts at a cache line, as torch's do: no load of a register then spans two lines."""
+    return torch.zeros(size, dtype=dtype).numpy()
 
 
 def array(tensor: Tensor) -> Any:
@@ -91,11 +91,10 @@ def array(tensor: Tensor) -> Any:
 
 
 def padded(tensor: Tensor, *sizes: int) -> Any:
-    """A tensor as a flat array, its last axes padded with zeros to these sizes."""
-    padding = [
-        n for size, target in zip(reversed(tensor.shape), reversed(sizes), strict=False) for n in (0, target - size)
-    ]
-    return functional.pad(tensor.detach(), padding).contiguous().view(-1).numpy()
+    """A tensor as a flat array, its axes padded with zeros to these sizes."""
+    flat = memory(math.prod(sizes), tensor.dtype)
+    flat.reshape(sizes)[tuple(map(slice, tensor.shape))] = tensor.detach().numpy()
+    return flat
 
 
 def modulating(width: int, eta: Tensor, v: Tensor, v0: Tensor, fan: Tensor, base: Tensor) -> tuple[Any, ...]:

@@ -75,7 +75,9 @@ def fused_scan(
     layer = rule_encoding.coefficients_of(alpha, current.shape[2]), rule_encoding.rate(rule, current)
     outputs, trace, eligibility = torch.ops.engram.plastic_linear_scan(
         *(pre, current, signals, *rule_encoding.traces_of(state), *layer),
-        *Options(*rule_encoding.rule_numbers(rule), modulator is not None, UNITS[nonlinearity], stretch),
+        custom_operator.numbers(
+            Options(*rule_encoding.rule_numbers(rule), modulator is not None, UNITS[nonlinearity], stretch)
+        ),
     )
     return outputs, rule_encoding.state_of(trace, eligibility)
 

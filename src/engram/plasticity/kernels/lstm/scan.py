@@ -88,7 +88,7 @@ def fused_scan(
     units = neuromodulator is not None, squash, POST[hebb_post], modulator_source == "cell"
     outputs, cell, trace, eligibility, *_ = torch.ops.engram.plastic_lstm_scan(
         *(drive, hidden, cell, *rule_encoding.traces_of(synapses), *layer),
-        *Options(*rule_encoding.rule_numbers(rule), *units, stretch),
+        custom_operator.numbers(Options(*rule_encoding.rule_numbers(rule), *units, stretch)),
     )
     last = outputs[-1].clone() if len(drive) else hidden
     return outputs, state._replace(hidden=last, cell=cell, rule=rule_encoding.state_of(trace, eligibility))

@@ -91,7 +91,7 @@ def fused_scan(
     units = nonlinearity is torch.relu, neuromodulator is not None, squash
     outputs, trace, eligibility = torch.ops.engram.plastic_scan(
         *(drive, clamp, hidden, *rule_encoding.traces_of(synapses), *layer),
-        *Options(*rule_encoding.rule_numbers(rule), *units, stretch),
+        custom_operator.numbers(Options(*rule_encoding.rule_numbers(rule), *units, stretch)),
     )
     last = outputs[-1].clone() if len(drive) else hidden
     return outputs, state._replace(hidden=last, rule=rule_encoding.state_of(trace, eligibility))
@@ -112,8 +112,10 @@ def _tiles(matrix: Tensor, rows: int, width: int) -> Any:
     from engram.numeric.simd import REGISTER_BYTES, ROWS
 
     lanes = REGISTER_BYTES // matrix.element_size()
-    padded_matrix = torch.from_numpy(padded(matrix, rows, width))
-    return padded_matrix.view(-1, ROWS, width // lanes, lanes).transpose(1, 2).contiguous().view(-1).numpy()
+    tiles: Any = layout.memory(rows * width, matrix.dtype)
+    tile = -1, ROWS, width // lanes, lanes
+    tiles.reshape(-1, width // lanes, ROWS, lanes)[:] = padded(matrix, rows, width).reshape(tile).swapaxes(1, 2)
+    return tiles
 
 
 def _untiled(tiles: Tensor, width: int) -> Tensor:
@@ -200,5 +202,6 @@ def _on_cuda(direction: str, *args: Any) -> Any:
     return getattr(import_module("engram.plasticity.kernels.rnn.cuda"), direction)(*args)
 
 
-SCAN.register_kernel("cuda", partial(_on_cuda, "forward"))
-DERIVATIVE.register_kernel("cuda", partial(_on_cuda, "backward"))
+custom_operator.implement(
+    (SCAN, DERIVATIVE), (partial(_on_cuda, "forward"), partial(_on_cuda, "backward")), Options, "cuda"
+)
