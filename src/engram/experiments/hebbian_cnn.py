@@ -87,6 +87,8 @@ arms |= {
     "fields": fields,
     "fields-untrained": {**fields, "learning": False, "train_images": 100, "epochs": 1, "whitened": False},
 }
+published: dict[str, Any] = {"train_images": 50_000, "test_images": 10_000, "width": 1.0}
+published |= {"epochs": 20, "burn_in": 201, "lr_2": 0.0073, "lr_3": 0.004}
 presets = {
     "smoke": Preset(
         seeds=1,
@@ -94,12 +96,13 @@ presets = {
         | {"epochs": 2, "batch_size": 20, "burn_in": 2},
     ),
     "laptop": Preset(seeds=8),
+    # The published settings but for the images, which are re-encoded, and without the arms on raw pixels.
+    "large": Preset(seeds=5, changes=published, arms=("plain", "triangle", "pruned", "pruned-untrained")),
     "published": Preset(
         seeds=10,
         published="the authors' notebook HebbGrad_Github.ipynb; its rates are of a loss summed over places and images, "
         "ours are what a batch replaces, which is the same",
-        changes={"images": "cifar10", "train_images": 50_000, "test_images": 10_000, "width": 1.0}
-        | {"epochs": 20, "burn_in": 201, "lr_2": 0.0073, "lr_3": 0.004},
+        changes={"images": "cifar10"} | published,
     ),
 }
 
@@ -284,6 +287,7 @@ rises = claims_from(
 )
 balances = claims_from("author code; criterion ours", seeds=6)  # with fewer, a median has no interval
 ours = claims_from("ours")
+of_all_arms = ("laptop", "published")
 features = claims_from(
     "Miconi (2021), abstract; measure and criterion ours",
     published="higher layers learn large, simple features, Gabor filters and blobs (no figure read)",
@@ -314,27 +318,27 @@ claims = [
         balances(f"homeostasis-balances-layer-{layer}",
             f"With thresholds every filter of layer {layer} wins its equal share within a half",
             metric(f"imbalance_{layer}")("pruned").median() <= 0.5,
-            published="win rates of 0.0024 to 0.0026, target 0.0025" if layer == LAYERS else "")
+            published="win rates of 0.0024 to 0.0026, target 0.0025" if layer == LAYERS else "", presets=of_all_arms)
         for layer in range(1, LAYERS + 1)
     ),
     ours("without-homeostasis-filters-starve", "On raw pixels many more filters of layer 1 win less than a tenth of "
         "their share without thresholds than with them",
-        starved("raw-no-homeostasis") - starved("raw") >= 0.2),
+        starved("raw-no-homeostasis") - starved("raw") >= 0.2, presets=of_all_arms),
     ours("thresholds-help-on-raw-pixels", "On raw pixels thresholds raise the accuracy of a readout from layer 1",
-        bottom("raw") - bottom("raw-no-homeostasis") >= 0.01),
+        bottom("raw") - bottom("raw-no-homeostasis") >= 0.01, presets=of_all_arms),
     ours("whitened-filters-starve", "On whitened images many more filters of layer 1 win less than a tenth of their "
         "share without thresholds than with them",
-        starved("pruned-no-homeostasis") - starved("pruned") >= 0.2),
+        starved("pruned-no-homeostasis") - starved("pruned") >= 0.2, presets=of_all_arms),
     # Windows widen with the layer, and so does the scale of untrained fields: only these are a control.
     features("upper-features-are-large", "In a plain stack the features of layer 3 are larger than without training "
         "(scale of receptive fields, ratio)",
-        large("fields", 3) / large("fields-untrained", 3) >= 1.1),
+        large("fields", 3) / large("fields-untrained", 3) >= 1.1, presets=of_all_arms),
     features("upper-features-are-simple", "In a plain stack one Gabor function or blob explains more of a receptive "
         "field of layer 3 than without training (share, difference)",
-        simple("fields", 3) - simple("fields-untrained", 3) >= 0.1),
+        simple("fields", 3) - simple("fields-untrained", 3) >= 0.1, presets=of_all_arms),
     ours("one-function-explains-most", "In a plain stack one Gabor function or blob explains most of a receptive field "
         "of layer 3 (median over filters)",
-        simple("fields", 3) >= 0.5),
+        simple("fields", 3) >= 0.5, presets=of_all_arms),
     claim("local", "No layer's loss has a gradient with respect to the filters of another",
         metric("foreign_gradient")("pruned") <= 0.0, published="no gradient passes between layers",
         sameness="identity"),
@@ -342,6 +346,10 @@ claims = [
         "published",
         top("pruned") >= 0.6415, source="Miconi (2021), Table 1, at second hand; criterion: 64.55 % - 0.4 %",
         published="64.55 % +- 0.4 (10 runs)", threshold="paper", presets=("published",)),
+    claim("headline-re-encoded", "With both remedies, a readout from layer 3 is as accurate on re-encoded test images "
+        "of CIFAR-10 as published for the original ones",
+        top("pruned") >= 0.6415, source="Miconi (2021), Table 1, at second hand; criterion: 64.55 % - 0.4 %",
+        published="64.55 % +- 0.4 (10 runs), original images", presets=("large",)),
 ]  # fmt: skip
 
 

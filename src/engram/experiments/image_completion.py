@@ -81,6 +81,9 @@ arms: dict[str, dict[str, Any]] = {
 }
 for network in NETWORKS:
     arms[f"{network}-large"] |= {"images": "photographs", "size": 16}
+published: dict[str, Any] = {"images": "cifar10", "size": 32, "cycles": 3, "presentation_steps": 20}
+published |= {"updates": 100_000, "batch_size": 1, "test_episodes": 1000}
+published |= {f"{network}.learning_rate": 1e-4 for network in NETWORKS}
 presets = {
     "smoke": Preset(
         seeds=1,
@@ -88,12 +91,16 @@ presets = {
         arms=NETWORKS,
     ),
     "laptop": Preset(seeds=5),
+    # A quarter of the published updates, on re-encoded images.
+    "large": Preset(
+        seeds=3,
+        changes=published | {"images": "cifar10-jpeg", "updates": 25_000},
+        arms=("connection", NON_PLASTIC),
+    ),
     "published": Preset(
         seeds=10,
         published="the authors' code, images/images.py: images, sizes, episodes and learning rate",
-        changes={"images": "cifar10", "size": 32, "cycles": 3, "presentation_steps": 20, "updates": 100_000}
-        | {"batch_size": 1, "test_episodes": 1000}
-        | {f"{network}.learning_rate": 1e-4 for network in NETWORKS},
+        changes=published,
         arms=NETWORKS,
     ),
 }
@@ -269,8 +276,23 @@ experiment = Experiment(
     studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=[
-        *claims_on("", "natural images", ()),
+        *claims_on("", "natural images", ("laptop",)),
         *claims_on("-large", "natural images of 16 x 16 pixels", ("laptop",)),
+        claim(
+            "plastic-completes-images-of-cifar",
+            "On unseen images of CIFAR-10, a plastic network with over two million parameters has a smaller error than "
+            "a non-plastic one",
+            held_out_error("connection") / held_out_error(NON_PLASTIC) <= 0.7,
+            presets=("large", "published"),
+        ),
+        claim(
+            "homogeneous-beats-non-plastic-on-cifar",
+            "On images of CIFAR-10, even a single plasticity coefficient is better than none",
+            error("homogeneous") / error(NON_PLASTIC) <= 0.75,
+            source="ours",
+            published="",
+            presets=("published",),
+        ),
     ],
     figure=figure,
     headline="error",
