@@ -56,11 +56,7 @@ presets = {
     "laptop": Preset(seeds=5, arms=accelerated, looks=(5, 10)),
     # Half an hour of one core per seed, which is for the evolved networks.
     "hour": Preset(
-        seeds=3,
-        changes={"evolution": published},
-        arms=("evolved", "withhold-nand", "gru"),
-        looks=(3, 5),
-        published=OF_EVOLUTION,
+        seeds=3, changes={"evolution": published}, arms=("evolved", "gru"), looks=(3, 5), published=OF_EVOLUTION
     ),
     "published": Preset(
         seeds=3,
