@@ -129,8 +129,8 @@ def test_a_record_that_does_not_fit_is_refused():
         engram.recorded(replace(experiment, presets=presets, claims=(), tasks=(), answer=""))
     with pytest.raises(ValueError, match="pattern-completion has no record of preset published"):
         engram.recorded("pattern-completion", "published")
-    with pytest.raises(ValueError, match="preset = 'large'"):
-        engram.recorded("pattern-completion", "large")
+    with pytest.raises(ValueError, match="preset = 'huge'"):
+        engram.recorded("pattern-completion", "huge")
 
 
 def test_the_readme_shows_the_records():
