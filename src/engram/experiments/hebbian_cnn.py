@@ -96,7 +96,7 @@ presets = {
         | {"epochs": 2, "batch_size": 20, "burn_in": 2},
     ),
     "laptop": Preset(seeds=8),
-    # The published settings but for the images, which are re-encoded, and without the arms on raw pixels.
+    # The published settings but for the images, which are re-encoded, and fewer arms.
     "large": Preset(seeds=5, changes=published, arms=("plain", "triangle", "pruned", "pruned-untrained")),
     "published": Preset(
         seeds=10,
