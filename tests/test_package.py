@@ -49,7 +49,7 @@ def test_run_from_python():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "huge"}, "preset = 'huge': expected one of 'smoke', 'laptop', 'published'"),
+        ({"preset": "huge"}, "preset = 'huge': expected one of 'smoke', 'laptop', 'large', 'published'"),
         ({"engine": "dask"}, "engine = 'dask': expected one of 'loky', 'ray'"),
         ({"device": "tpu"}, "device = 'tpu': expected 'auto', 'cpu', 'cuda', or one GPU, as in 'cuda:1'"),
         ({"seeds": [0, 1]}, "seeds = [0, 1]: expected the number of seeds, an int; the first is 0"),
