@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 
 from rich.console import Console
@@ -13,13 +14,13 @@ from engram.lab.job import Job
 from engram.lab.trial import Time, Trial
 
 
-def jobs_in(folder, statuses):
+def jobs_in(folder, statuses, seconds=100.0):
     jobs = []
     for seed, status in enumerate(statuses):
         trial_folder = TrialFolder(folder / str(seed))
         trial_folder.path.mkdir()
         trial_folder.set_status(status)
-        trial = Trial("toy", 1, "arm", print, None, seed, "cpu", 1, time=Time(100.0))
+        trial = Trial("toy", 1, "arm", print, None, seed, "cpu", 1, time=Time(seconds))
         jobs.append(Job(trial, {}, {}, trial_folder, folder / "stop", 60.0, False))
     return jobs
 
@@ -32,6 +33,20 @@ def test_a_line_says_how_much_is_left_and_how_far_each_trial_is(tmp_path, monkey
         pass
     # A quarter of one of two trials took twice as long as expected, so that 175 s are 350.
     assert "12% done, about 6 min left; running: arm, seed 0 at 25% (loss 0.5)" in said.getvalue()
+
+
+def test_while_no_trial_has_come_far_enough_to_tell_the_time_left_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, "LINE_SECONDS", 0.0)
+    jobs = jobs_in(tmp_path, (Status("running"), Status()), math.nan)
+    said = io.StringIO()
+    with monitor.Monitor(Console(file=said, width=200), jobs, 1, lambda job: []):
+        pass
+    jobs[0].folder.set_status(Status("running", 25, 100, 60.0))
+    with monitor.Monitor(Console(file=said, width=200), jobs, 1, lambda job: []):
+        pass
+    first, second = said.getvalue().splitlines()
+    assert first.startswith("0% done, time left unknown; running: arm, seed 0 at 0%")
+    assert second.startswith("12% done, about 7 min left")
 
 
 def test_of_trials_that_wait_only_the_next_are_looked_at(tmp_path, monkeypatch):

@@ -132,9 +132,10 @@ class Monitor:
     def _show(self) -> None:
         fractions = [_fraction(status) for status in self._status]
         self._estimate(fractions)
-        total = sum(self._expected) or 1.0
-        fraction_done = sum(f * seconds for f, seconds in zip(fractions, self._expected, strict=True)) / total
-        time_left = f"about {duration(self._left(fractions))} left"
+        is_unknown = any(map(math.isnan, self._expected))  # no trial has come far enough to tell
+        shares = [1.0 if is_unknown else seconds for seconds in self._expected]
+        fraction_done = sum(f * share for f, share in zip(fractions, shares, strict=True)) / (sum(shares) or 1.0)
+        time_left = "time left unknown" if is_unknown else f"about {duration(self._left(fractions))} left"
         self._progress.update(self._all, completed=fraction_done, note=time_left)
         for index, status in enumerate(self._status):
             if status.state == "running" and index not in self._bars:
@@ -160,7 +161,7 @@ class Monitor:
         for status, fraction, job in zip(self._status, fractions, self._jobs, strict=True):
             if fraction:
                 seconds_by_arm[job.trial.arm].append(status.seconds / fraction)
-        all_seconds = [seconds for arm_seconds in seconds_by_arm.values() for seconds in arm_seconds] or [0.0]
+        all_seconds = [seconds for arm_seconds in seconds_by_arm.values() for seconds in arm_seconds] or [math.nan]
         overall_mean = sum(all_seconds) / len(all_seconds)
         mean = {arm: sum(seconds) / len(seconds) for arm, seconds in seconds_by_arm.items()}
         for index, job in enumerate(self._jobs):
