@@ -52,6 +52,8 @@ def test_the_binary_version_is_read_without_unpickling(tmp_path, pixels):
     np.testing.assert_array_equal(images, pixels)
     np.testing.assert_array_equal(labels, LABELS)
     assert images.dtype == labels.dtype == np.uint8
+    for all_of_them, some in zip((images, labels), cifar10.read(locate, split="test", first=5), strict=True):
+        np.testing.assert_array_equal(some, all_of_them[:5])
 
 
 def test_the_training_batches_come_in_their_order(tmp_path, pixels):
@@ -166,6 +168,8 @@ def test_another_archive_of_characters_is_refused(tmp_path, form, message):
             ValueError,
             "split = 'train': expected one of 'background', 'eval",
         ),
+        (("cifar10", {"first": 0}), ValueError, "first = 0: expected at least 1"),
+        (("cifar10-jpeg", {"first": 2.5}), TypeError, "first"),
         (("omniglot", {"size": 0}), ValueError, "size = 0: expected 1 to 105"),
         (("omniglot-small", {"size": 28.0}), TypeError, "size"),
         (("omniglot-small", {"split": "all"}), ValueError, "'split' is not an option of data set 'omniglot-small'"),
@@ -208,4 +212,6 @@ def test_the_jpeg_copy_of_cifar10():
     assert images.shape == (10_000, 32, 32, 3)
     assert np.bincount(labels).tolist() == [1000] * 10
     np.testing.assert_allclose(images.mean((0, 1, 2)) / 255, [0.494, 0.485, 0.450], atol=0.003)
+    for all_of_them, some in zip((images, labels), data.load("cifar10-jpeg", split="test", first=30), strict=True):
+        np.testing.assert_array_equal(some, all_of_them[:30])
     assert standardise(images[:100]).abs().amax((1, 2)).unique().tolist() == [1.0]

@@ -107,9 +107,9 @@ presets = {
 
 
 def check_requirements(config: Config) -> None:
-    """Load the images, so that a run without them fails at once."""
+    """Load an image, so that a run without them fails at once."""
     if config.images != "photographs":
-        load(config.images, split="train")
+        load(config.images, split="train", first=1)
 
 
 def task_of(config: Config, split: Literal["train", "test"]) -> ImageCompletion:

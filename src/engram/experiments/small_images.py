@@ -28,8 +28,8 @@ def read_images(name: Images, split: Split, count: int) -> tuple[Float[np.ndarra
         images = np.kron(images.reshape(-1, 1, 8, 8) / 16, np.ones((4, 4)))
         part = slice(count) if split == "train" else slice(-count, None)
         return images[part].astype(np.float32), labels[part]
-    images, labels = _decoded(name, split)
-    return np.moveaxis(images[:count], 3, 1).astype(np.float32) / 255, labels[:count]
+    images, labels = _decoded(name, split, count)
+    return np.moveaxis(images, 3, 1).astype(np.float32) / 255, labels
 
 
 def read_pixels(name: Images, split: Split) -> tuple[UInt8[np.ndarray, "n 32 32 channels"], np.ndarray]:
@@ -44,11 +44,11 @@ def read_pixels(name: Images, split: Split) -> tuple[UInt8[np.ndarray, "n 32 32 
         part = slice(-500) if split == "train" else slice(-500, None)
         enlarged = np.kron(images.reshape(-1, 8, 8, 1) * 255 / 16, np.ones((4, 4, 1)))
         return enlarged[part].astype(np.uint8), labels[part]
-    return _decoded(name, split)
+    return _decoded(name, split, None)
 
 
 @cache
-def _decoded(name: str, split: Split) -> tuple[Shaped[np.ndarray, "n 32 32 3"], np.ndarray]:
-    """The images of a part, decoded once in a process, since this takes longer than to read them."""
-    images, labels = load(name, split=split)
+def _decoded(name: str, split: Split, count: int | None) -> tuple[Shaped[np.ndarray, "n 32 32 3"], np.ndarray]:
+    """The first images of a part, decoded once in a process, since this takes longer than to read them."""
+    images, labels = load(name, split=split, first=count)
     return images, labels

@@ -117,8 +117,9 @@ def images_of(benchmark: Benchmark) -> tuple[Tensor, Tensor]:
     if benchmark not in SHAPES:
         digits = load_digits()
         return torch.from_numpy(digits.data).float() / 16, torch.from_numpy(digits.target)
-    name, part = ("mnist", "test") if benchmark == "permuted-mnist" else ("cifar10-jpeg", "train")
-    images, labels = (torch.from_numpy(array[:IMAGES]) for array in load(name, split=part))
+    is_mnist = benchmark == "permuted-mnist"
+    arrays = load("mnist", split="test") if is_mnist else load("cifar10-jpeg", split="train", first=IMAGES)
+    images, labels = (torch.from_numpy(array[:IMAGES]) for array in arrays)
     return images.flatten(1).float() / 255, labels.long()
 
 

