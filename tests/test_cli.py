@@ -244,7 +244,7 @@ def test_help_names_the_experiments_and_their_fields(toy, capsys):
     assert out.startswith(whole)
 
 
-@pytest.mark.parametrize("arguments", [["show", "toy"], ["list", "--plasticity-rules"], ["--version"], ["data"]])
+@pytest.mark.parametrize("arguments", [["list", "--plasticity-rules"], ["--version"]])
 def test_a_reader_that_has_seen_enough_is_no_error(toy, arguments):
     engram = [sys.executable, "-m", "engram", *arguments]
     reading, writing = os.pipe()

@@ -91,7 +91,7 @@ def parts(code):
     return [code, *(part for inner in code.co_consts if isinstance(inner, CodeType) for part in parts(inner))]
 
 
-@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "docs"])
+@pytest.mark.parametrize("folder", ["src", pytest.param("tests", marks=pytest.mark.soak), "benchmarks", "docs"])
 def test_what_runs_loads_no_name_that_is_not_there(folder):
     """For the same reason no linter tells this of functions; annotations are not in the code that runs."""
     undefined = {}

@@ -55,7 +55,8 @@ def test_training_at_one_rate_is_the_trial_at_this_rate(tmp_path, trial, config)
 
 
 @TASKS
-@pytest.mark.parametrize("call", [15, 45])  # within the second rate, and while the curve of the best is written
+# Within the second rate, and while the curve of the best is written.
+@pytest.mark.parametrize("call", [pytest.param(15, marks=pytest.mark.soak), 45])
 def test_an_interrupted_sweep_goes_on_exactly(tmp_path, monkeypatch, trial, config, call):
     config = replace(config, rates=(1e-3, 3e-3, 1e-2))
     run = new_run(tmp_path / "whole")

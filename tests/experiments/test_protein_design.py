@@ -61,7 +61,7 @@ def test_the_judge_is_judged_by_what_it_did_not_see(performed):
 
 
 @pytest.mark.needs_data("aav/ground_truth.csv")
-@pytest.mark.parametrize("task", ["medium", "hard"])
+@pytest.mark.parametrize("task", ["medium", pytest.param("hard", marks=pytest.mark.soak)])
 def test_the_start_has_as_many_rows_as_published(task):
     config = protein_design_aav.experiment.arms("laptop")[f"{task}-smoothed"].config
     _, rows = protein_design_aav.table(config, np.random.default_rng(0))

@@ -85,7 +85,7 @@ def test_rows_without_a_score_are_dropped_and_duplicates_as_asked():
         measurements(["NN", "AR"], [1.0])
 
 
-@pytest.mark.parametrize("length", [1, 5, 28])
+@pytest.mark.parametrize("length", [1, 5, pytest.param(28, marks=pytest.mark.soak)])
 def test_edits_are_those_of_the_whole_table(length):
     rng = np.random.default_rng(length)
     tokens, others = (rng.integers(3, size=(40, length)).astype(np.uint8) for _ in range(2))
@@ -126,8 +126,9 @@ def test_a_split_has_its_bounds_and_its_gap():
 @pytest.mark.parametrize(
     ("percentile", "gap", "rows", "by_hamming"),
     [
-        ((0.5, 0.6), 0, 4413, 4413), ((0.2, 0.4), 6, 2139, 2145), ((0.0, 0.3), 7, 3448, 3453),
-        ((0.0, 0.1), 13, 476, 479),
+        ((0.5, 0.6), 0, 4413, 4413), ((0.0, 0.1), 13, 476, 479),
+        pytest.param((0.2, 0.4), 6, 2139, 2145, marks=pytest.mark.soak),
+        pytest.param((0.0, 0.3), 7, 3448, 3453, marks=pytest.mark.soak),
     ],
 )  # fmt: skip
 def test_splits_of_aav_have_the_published_counts(percentile, gap, rows, by_hamming):

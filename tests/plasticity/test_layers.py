@@ -178,7 +178,7 @@ def test_an_lstm_that_has_no_plastic_form_is_refused(options):
         from_lstm(torch.nn.LSTM(INPUTS, UNITS, **options))
 
 
-@pytest.mark.parametrize("name", ["rnn", "lstm"])
+@pytest.mark.parametrize("name", ["rnn", pytest.param("lstm", marks=pytest.mark.soak)])
 def test_several_layers_keep_the_contract(name):
     check_module(lambda *sizes, **options: type(build(name))(*sizes, num_layers=2, **options))
 

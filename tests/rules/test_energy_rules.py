@@ -96,7 +96,7 @@ def test_strict_predictive_coding_takes_images():
     assert info["energy"][-1] < info["energy"][0]
 
 
-@pytest.mark.parametrize("units", [nn.Tanh, nn.Sigmoid])
+@pytest.mark.parametrize("units", [nn.Sigmoid, pytest.param(nn.Tanh, marks=pytest.mark.soak)])
 def test_equilibrium_propagation_approaches_the_gradient_as_the_nudge_falls(units):
     """One-sided with the nudge, symmetric with its square; the gradient is that of the free phase's cost."""
     model = network(1, nn.Linear(6, 5), units(), nn.Linear(5, 3), units())

@@ -291,7 +291,9 @@ def test_the_compiled_world_moves_and_sees_as_the_world_does():
             break
 
 
-@pytest.mark.parametrize(("behind", "on_path"), [(WALL, False), (EMPTY, False), (EMPTY, True)])
+@pytest.mark.parametrize(
+    ("behind", "on_path"), [(WALL, False), pytest.param(EMPTY, False, marks=pytest.mark.soak), (EMPTY, True)]
+)
 def test_a_far_move_collects_three_cells_ahead_only_where_it_ends_there(behind, on_path):
     """O5: with a wall behind the reward the value is 1, else 0.9^2, by single steps or too far and back."""
     cells = np.zeros((9, 1), int)
