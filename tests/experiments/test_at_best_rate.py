@@ -9,9 +9,10 @@ import pytest
 
 from engram.agents import A2C
 from engram.experiments import image_completion, maze, pattern_completion
-from engram.experiments.choosing import at_best_rate, with_rate
+from engram.experiments.choosing import CandidateRun, at_best_rate, with_rate
 from engram.lab import Run
 from engram.lab.folder import TrialFolder
+from engram.lab.loop import Interrupted
 
 soak = partial(pytest.param, marks=pytest.mark.soak)
 SMALL = pattern_completion.Config(bits=10, hidden_size=11, episodes=40, rates=(1e-3, 1e-2, 0.1))
@@ -74,6 +75,24 @@ def test_a_task_with_candidates_chooses_and_goes_on_after_an_interruption(tmp_pa
         trial(config, Interrupting(interrupted, 3, checkpoint_seconds=0.0))
     again = trial(config, Run(interrupted, 3, checkpoint_seconds=0.0))
     assert again[measure] == result[measure]
+
+
+def test_a_candidate_hears_that_the_run_is_to_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr("engram.lab.loop.HEARTBEAT_SECONDS", 0.0)
+    stop = tmp_path / "stop"
+    run, seen = Run(TrialFolder(tmp_path), 0, stop=stop), []
+
+    def score(rate):
+        for step in CandidateRun(run).steps(10):
+            seen.append((rate, step))
+            if len(seen) == 14:
+                stop.touch()
+        return -rate
+
+    with pytest.raises(Interrupted):
+        run.choose("learning_rate", (0.1, 0.2), score)
+    assert seen[-1] == (0.2, 3)
+    assert TrialFolder(tmp_path).status().note == "candidate: 40%"
 
 
 class Interrupting(Run):

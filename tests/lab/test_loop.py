@@ -90,6 +90,31 @@ def test_a_request_to_stop_is_met_with_a_checkpoint(tmp_path, monkeypatch):
     assert seen == [0, 1, 2, 3, 4]
 
 
+def test_a_request_to_stop_is_met_within_a_step_that_takes_long_and_the_step_is_repeated(tmp_path, monkeypatch):
+    monkeypatch.setattr("engram.lab.loop.HEARTBEAT_SECONDS", 0.0)
+    folder, stop = TrialFolder(tmp_path), tmp_path / "stop"
+
+    def train(drawn: list[float], *, stops: bool) -> None:
+        run = Run(folder, 0, stop=stop, checkpoint_seconds=0.0)
+        for step in run.steps(3):
+            for half in range(2):
+                drawn.append(float(torch.rand((), generator=run.generator)))
+                if stops and (step, half) == (1, 0):
+                    stop.touch()
+                run.beat(f"half {half}")
+
+    begun: list[float] = []
+    with pytest.raises(Interrupted):
+        train(begun, stops=True)
+    assert folder.status().note == "half 0"
+    stop.unlink()
+    rest: list[float] = []
+    train(rest, stops=False)
+    assert (len(begun), len(rest)) == (3, 4)
+    assert rest[0] == begun[2], "the second step begins anew"
+    assert folder.status().note == ""
+
+
 def test_what_cannot_be_saved_is_named(tmp_path):
     with pytest.raises(TypeError, match="state 'history' is of type list: expected a tensor"):
         list(Run(TrialFolder(tmp_path), 0).steps(1, history=[]))

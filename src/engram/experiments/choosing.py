@@ -152,13 +152,23 @@ class CandidateRun(Run):
         run: The run of the trial itself.
     """
 
+    _outer: Run | None = None
+
     def __init__(self, run: Run) -> None:
         self.generator, self.rng, self.device = run.generator, run.rng, run.device
         self._rows: list[tuple[int, str, float]] = []
+        self._outer = run
 
     def steps(self, total: int, /, **state: Any) -> Iterator[int]:
-        """The steps of a training loop."""
-        return iter(range(total))
+        """The steps of a training loop, of which the trial itself tells; between them it may be stopped."""
+        for step in range(total):
+            yield step
+            self.beat(f"candidate: {(step + 1) / total:.0%}")
+
+    def beat(self, text: str = "", /) -> None:
+        """Let the trial itself show how far the candidate is, and stop if it is to."""
+        if self._outer is not None:
+            self._outer.beat(text)
 
     def log(self, step: int, /, *, every: Any = 1, **values: Any) -> dict[str, float]:
         """Keep metrics in memory."""

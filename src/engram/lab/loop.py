@@ -299,6 +299,25 @@ class Run:
         """Show a few words next to the trial's progress from now on; they are not saved."""
         self._status = replace(self._status, note=text)
 
+    def beat(self, text: str = "", /) -> None:
+        """Within a step that takes long: show how far it is, and stop if the run is to, as after a step.
+
+        A resumed trial repeats the step, with the random numbers that it had.
+
+        Args:
+            text: A few words to show next to the trial's progress until the next ones.
+
+        Raises:
+            Interrupted: The run is to stop. A ``Displaced`` if another process has taken over the trial.
+        """
+        if time.monotonic() - self._beat < HEARTBEAT_SECONDS:
+            return
+        if self._folder.is_lost():
+            raise Displaced
+        self._heartbeat(text)
+        if self._is_to_stop():
+            raise Interrupted
+
     def metrics(self) -> pl.DataFrame:
         """Everything logged so far, including before an interruption: columns step, metric and value."""
         return self._metrics.frame()
@@ -353,9 +372,9 @@ class Run:
         """The processor time spent so far, over all attempts that count; other processes are not included."""
         return round(self._computed_before + time.process_time() - self._computing, 3)
 
-    def _heartbeat(self) -> None:
+    def _heartbeat(self, note: str = "") -> None:
         self._beat = time.monotonic()
-        self._folder.set_status(replace(self._status, seconds=self._seconds()))
+        self._folder.set_status(replace(self._status, seconds=self._seconds(), note=note or self._status.note))
 
     def _save(self, loop: int, step: int, total: int, state: dict[str, Any]) -> None:
         content: Saved = {
