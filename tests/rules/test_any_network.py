@@ -340,6 +340,10 @@ SILENT = {
     "matmul": (lambda: Product(lambda x, W: x @ W.T), "W.*functional.linear"),
     "einsum": (lambda: Product(lambda x, W: torch.einsum("bi,oi->bo", x, W)), "W.*einsum"),
     "addmm": (lambda: Product(lambda x, W: torch.addmm(torch.zeros(3), x, W.t())), "W.*addmm"),
+    "linalg": (lambda: Product(lambda x, W: torch.linalg.matmul(x, W.T)), "W.*matmul"),
+    "several": (lambda: Product(lambda x, W: torch.linalg.multi_dot([x, W.T])), "W.*multi_dot"),
+    "signed": (lambda: Product(lambda x, W: x @ W.abs().T), "W.*functional.linear"),
+    "masked": (lambda: Product(lambda x, W: x @ (W * torch.ones(3, 4)).T.contiguous()), "W.*functional.linear"),
     "computed": (lambda: Product(lambda x, W: functional.linear(x, 2 * W)), "linear map: they are computed"),
     "bilinear": (lambda: nn.Sequential(OwnKernel(4, 3)), "'0.weight'"),
     "recurrent": (lambda: nn.Sequential(nn.Linear(4, 3), nn.LSTM(3, 3)), "layer '1', a LSTM"),
@@ -356,6 +360,49 @@ def test_what_would_silently_be_backpropagation_is_refused(name):
     model, rule = make(), FeedbackAlignment()
     with pytest.raises(TypeError, match=f"FeedbackAlignment cannot train.*{message}"):
         rule.update(model, drawn(4, 4), CLASSES, rule.init(model, seeded()))
+
+
+def test_products_of_activities_are_taken_also_with_embeddings_and_after_a_gain():
+    class Products(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain, self.words = nn.Parameter(torch.ones(4)), nn.Embedding(3, 4)
+            self.keys, self.head = nn.ParameterList([torch.randn(4, 4)]), nn.Linear(4, 3)
+
+        def forward(self, x):
+            keys = functional.linear(x * self.gain, self.keys[0])
+            return self.head((x * self.gain) @ keys.T @ keys + self.words(torch.zeros(4, dtype=int)) @ torch.eye(4))
+
+    torch.manual_seed(0)
+    model, rule = Products(), FeedbackAlignment()
+    ours = rule.update(model, drawn(4, 4), CLASSES, true_feedback(model)).grads
+    theirs = Backprop().update(model, drawn(4, 4), CLASSES, None).grads
+    assert ours.keys() == theirs.keys() == dict(model.named_parameters()).keys()
+    for name, grad in theirs.items():
+        torch.testing.assert_close(ours[name], grad)
+
+
+class Parts(nn.Module):
+    """Heads that are parts of one parameter, and a linear layer that serves as a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads, self.layer = nn.Parameter(torch.randn(3, 5, 6)), nn.Linear(6, 4)
+        self.first, self.head = nn.Conv2d(1, 6, 1), nn.Linear(31, 3)
+
+    def forward(self, x):
+        z = self.first(x).tanh()
+        heads = torch.cat([functional.linear(z.mean((2, 3)), W) for W in self.heads], 1)
+        return self.head(torch.cat([heads, functional.conv2d(z, self.layer.weight[:, :, None, None]).flatten(1)], 1))
+
+
+def test_weights_that_are_used_in_parts_or_in_another_shape_have_a_mirror():
+    torch.manual_seed(0)
+    model, x = Parts(), drawn(4, 1, 2, 2)
+    network, uses = uses_of(model, x)
+    for name in ("heads", "layer.weight"):
+        W = network.maps[name]
+        torch.testing.assert_close(mirrored(W, uses[name], 40_000, seeded()), W.detach(), rtol=0.1, atol=0.1)
 
 
 def test_parameters_from_outside_are_refused():

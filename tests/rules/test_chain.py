@@ -7,10 +7,12 @@ from torch import nn
 from engram import registry
 from engram.nn import NTKLinear
 from engram.rules import (
+    AlignZero,
     Backprop,
     DifferenceTargetPropagation,
     EquilibriumPropagation,
     FeedbackAlignment,
+    LastLayerOnly,
     LocalError,
     NodePerturbation,
     PredictiveCoding,
@@ -75,6 +77,13 @@ MODELS = {
         lambda: nn.Sequential(nn.Conv2d(2, 4, 2, padding="valid"), nn.Flatten(), nn.Linear(16, 3)),
         (2, 3, 3),
     ),
+    "several places": (
+        lambda: nn.Sequential(
+            *(nn.Linear(5, 6), nn.Tanh(), nn.Unflatten(1, (2, 3)), nn.Linear(3, 2), nn.Tanh(), nn.Flatten()),
+            nn.Linear(4, 3),
+        ),
+        (5,),
+    ),
     "scaled": (lambda: nn.Sequential(NTKLinear(5, 4), nn.Tanh(), NTKLinear(4, 3, gain=4.0)), (5,)),
 }
 
@@ -112,6 +121,49 @@ def test_convolutions_are_trained(name):
     again = rule.update(model, drawn(7, *shape), torch.randint(3, (7,), generator=seeded()), update.state)
     assert all(grad.any() for grad in again.grads.values())
     assert len(again.grads) == (2 if name == "last-layer" else 5)
+
+
+@pytest.mark.parametrize(
+    "name", [*(name for name in CONV if name != "pc-strict"), "weight-mirror", "node-perturbation"]
+)
+def test_a_linear_layer_at_several_places_is_trained(name):
+    make, shape = MODELS["several places"]
+    model, rule = make().double(), registry.get("learning_rules", name)()
+    target = torch.randint(3, (7,), generator=seeded())
+    grads = rule.update(model, drawn(7, *shape), target, rule.init(model, seeded())).grads
+    assert all(grad.shape == model.get_parameter(key).shape and grad.any() for key, grad in grads.items())
+    assert len(grads) == (2 if name == "last-layer" else 6)
+
+
+def test_layers_with_hooks_are_trained_as_any_module_or_refused():
+    mask = torch.tensor([0.0, 1, 1, 0, 1])
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    x, target = drawn(7, 4), drawn(7, 2, seed=1)
+    model[0].register_forward_hook(lambda module, inputs, output: output * mask)
+    rule = FeedbackAlignment()
+    grads = rule.update(model, x, target, rule.init(model, seeded())).grads
+    assert grads["0.weight"].abs().sum(1).ne(0).tolist() == mask.bool().tolist()
+    with pytest.raises(TypeError, match="PredictiveCoding cannot train layer '0', a Linear: it has hooks"):
+        PredictiveCoding().init(model, seeded())
+    whole = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    whole.register_forward_hook(lambda module, inputs, output: 3 * output)
+    ours, theirs = FeedbackAlignment(), Backprop().update(whole, x, target, None).grads
+    state = {name: whole.get_parameter(name).detach() for name in ours.init(whole, seeded())}
+    for name, grad in ours.update(whole, x, target, state).grads.items():
+        torch.testing.assert_close(grad, theirs[name])
+
+
+def test_of_a_module_that_occurs_again_the_last_place_counts():
+    class Block(nn.Linear):
+        def forward(self, input):
+            return input + super().forward(input)
+
+    unit = nn.ReLU()
+    model = nn.Sequential(Block(4, 4), unit, Block(4, 4), unit, nn.Linear(4, 2)).double()
+    assert set(LastLayerOnly().update(model, drawn(3, 4), drawn(3, 2), None).grads) == {"4.weight", "4.bias"}
+    shared = nn.Linear(4, 4)
+    model = nn.Sequential(shared, Block(4, 4), shared).double()
+    assert set(LastLayerOnly().update(model, drawn(3, 4), drawn(3, 4), None).grads) == {"0.weight", "0.bias"}
 
 
 def test_frozen_parameters_get_no_gradient():
@@ -152,6 +204,10 @@ REFUSED = {
     "dropout of targets": (DifferenceTargetPropagation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*phases"),
     "dropout of draws": (Reinforce, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*phases"),
     "dropout of weights": (WeightPerturbation, nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "'1'.*eval"),
+    "attention of weights": (WeightPerturbation, nn.MultiheadAttention(4, 2, dropout=0.1), "'', a Multihead.*mask"),
+    "recurrence of weights": (WeightPerturbation, nn.GRU(3, 3, 2, dropout=0.1), "'', a GRU.*another mask"),
+    "volumes of weights": (WeightPerturbation, nn.BatchNorm3d(3), "'', a BatchNorm3d.*running statistics"),
+    "random slopes": (AlignZero, nn.Sequential(nn.Linear(3, 3), nn.RReLU()), "'1', a RReLU.*another mask"),
     "ep": (EquilibriumPropagation, nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)), "'1', a ReLU.*bounded"),
     "ep images": (EquilibriumPropagation, nn.Sequential(nn.Conv2d(1, 1, 3)), "'0', a Conv2d"),
     "images of targets": (DifferenceTargetPropagation, nn.Sequential(nn.Conv2d(1, 1, 3)), "'0', a Conv2d"),
@@ -193,6 +249,28 @@ def test_a_frozen_norm_under_node_perturbation_is_taken():
 
 def test_in_eval_mode_dropout_gives_one_output_and_is_taken():
     WeightPerturbation().init(nn.Sequential(nn.Linear(3, 3), nn.Dropout()).eval(), seeded())
+
+
+def test_dropout_of_0_and_statistics_of_the_batch_are_taken():
+    for model in nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0), nn.BatchNorm1d(4, track_running_stats=False):
+        WeightPerturbation().init(model, seeded())
+
+
+@pytest.mark.parametrize("rule", [AlignZero(), WeightPerturbation()])
+def test_rules_of_any_module_take_several_inputs(rule):
+    model, batch = nn.Bilinear(2, 3, 2), ((torch.ones(5, 2), torch.ones(5, 3)), torch.zeros(5, dtype=torch.long))
+    losses, state = [], rule.init(model, seeded())
+    optimizer = torch.optim.SGD(model.parameters(), 0.3)
+    for _ in range(20):
+        _, state, info = train_step(rule, model, optimizer, batch, state)
+        losses.append(info["loss"].item())
+    assert losses[-1] < losses[0]
+
+
+def test_no_rule_trains_silently_nothing_in_inference_mode():
+    model = nn.Linear(2, 2)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode is on: expected it off"):
+        train_step(Backprop(), model, torch.optim.SGD(model.parameters(), 0.1), (torch.eye(2), torch.arange(2)), None)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,32 @@ def test_predictions_and_losses_are_those_of_the_rule():
     assert [type(part).__name__ for part in classifier.network_] == ["Linear", "Tanh", "Linear", "Tanh", "Linear"]
 
 
+def test_a_network_predicts_in_eval_mode_and_is_trained_in_its_own():
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 2))
+    classifier = RuleClassifier("fa", network=network, batch_size=30, epochs=2, random_state=0).fit(X, X[:, 0] > 0)
+    assert classifier.network_[1].num_batches_tracked == 4
+    whole = classifier.predict_proba(X)
+    np.testing.assert_allclose(
+        whole, np.concatenate([classifier.predict_proba(X[:1]), classifier.predict_proba(X[1:])])
+    )
+    assert classifier.network_[1].num_batches_tracked == 4
+    still = RuleClassifier("fa", network=network.eval(), epochs=1, random_state=0).fit(X, X[:, 0] > 0)
+    assert still.network_[1].num_batches_tracked == 0
+
+
+def test_a_network_that_keeps_its_last_activity_is_copied_without_its_graph():
+    class Keeping(nn.Linear):
+        def forward(self, input):
+            self.seen = [super().forward(input).tanh()]
+            return self.seen[0]
+
+    network, X = nn.Sequential(Keeping(4, 4), nn.Linear(4, 2)), np.random.default_rng(0).normal(size=(20, 4))
+    network(torch.ones(1, 4))
+    RuleClassifier("weight-mirror", network=network, epochs=1).fit(X, X[:, 0] > 0)
+
+
 def test_a_network_of_ones_own_is_trained_and_left_as_it_was():
     class Residual(nn.Module):
         def __init__(self):

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from engram import checks
 from engram.nn.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
@@ -130,8 +132,9 @@ class Layer:
         module, grads = self.module, {}
         weight, bias = module.weight.requires_grad, module.bias is not None and module.bias.requires_grad
         if isinstance(module, nn.Linear):
+            delta = delta.reshape(-1, delta.shape[-1])  # a linear layer may be applied at each of several places
             if weight:
-                grads[self.weight_name] = delta.t() @ input
+                grads[self.weight_name] = delta.t() @ input.reshape(-1, input.shape[-1])
             if bias:
                 grads[_joined(self.name, "bias")] = delta.sum(0)
         else:
@@ -241,6 +244,8 @@ class Chain(NamedTuple):
             if ids & parameters_so_far:
                 raise TypeError(f"{subject}: it shares weights with another layer; expected weights of its own")
             parameters_so_far |= ids
+            if _is_hooked(module):
+                raise TypeError(f"{subject}: it has hooks, which its backward pass would miss; expected none")
             dense = type(module) in {nn.Linear, NTKLinear}
             if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
                 if not set(module._parameters) <= {"weight", "bias"}:
@@ -366,12 +371,18 @@ def refuse_autocast(device: torch.device) -> None:
 
 
 def refuse_changing(model: nn.Module, rule: object) -> None:
-    """Raise TypeError if a module in training mode does not always give the same output: batch norm, dropout."""
+    """Raise TypeError if a module in training mode is random or keeps running statistics: two passes would differ."""
     for name, module in model.named_modules():
-        if isinstance(module, _CHANGING) and module.training:
-            subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__}"
+        subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__} in training mode"
+        if not module.training:
+            continue
+        # Attention and torch's recurrent networks have their dropout as a number.
+        share = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)
+        if (isinstance(share, float) and share > 0) or isinstance(module, nn.RReLU):
+            raise TypeError(f"{subject}: it draws another mask in each pass; expected model.eval(), or no dropout")
+        if isinstance(module, _NormBase) and module.track_running_stats:
             raise TypeError(
-                f"{subject} in training mode: it can give several outputs for one input; expected model.eval()"
+                f"{subject}: it adds to its running statistics in each pass; expected an engram.nn.BatchOnlyNorm"
             )
 
 
@@ -397,13 +408,18 @@ def generator_of(key: Tensor, like: Tensor) -> torch.Generator:
 
 
 def _leaves(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a nested ``nn.Sequential`` in order; one that occurs twice is returned twice."""
-    if type(model).forward is not nn.Sequential.forward:
+    """The modules of a nested ``nn.Sequential`` in order, one that occurs twice is twice; one with hooks is a leaf."""
+    if type(model).forward is not nn.Sequential.forward or _is_hooked(model):
         yield name, model
         return
     for child, module in model._modules.items():
         if module is not None:
             yield from _leaves(module, _joined(name, child))
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(hooks)
 
 
 def _plain(module: Any) -> bool:

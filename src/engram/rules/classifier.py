@@ -17,6 +17,7 @@ from torch import nn
 from engram import checks, registry
 from engram.nn.initial import lecun
 from engram.rules.contract import LearningRule, train_step
+from engram.rules.network import copied
 
 Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 
@@ -32,7 +33,8 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         rule: A name in ``registry.names("learning_rules")``, or a rule.
         network: A network of one's own, from samples to an output for each class; a copy of it is trained, from the
-            weights that it has. None: a network of linear layers, as ``hidden`` and ``activation`` say.
+            weights and in the mode that it has, and predicts in eval mode. None: a network of linear layers, as
+            ``hidden`` and ``activation`` say.
         hidden: Number of units of each hidden layer.
         activation: ``"tanh"``, ``"sigmoid"`` (which ``"reinforce"`` requires) or ``"relu"``.
         learning_rate: Learning rate of gradient descent, above 0.
@@ -117,13 +119,16 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__ = fitted.__dict__
         self.classes_, self.rule_, self.network_, self.state_ = known, rule, network, state
         self.loss_curve_ = []
-        for _ in range(epochs):
-            losses = 0.0
-            for rows in torch.split(torch.randperm(len(x), generator=order_generator), size):
-                update = train_step(self.rule_, self.network_, optimizer, (x[rows], classes[rows]), self.state_)
-                self.state_ = update.state
-                losses += update.info["loss"].item() * len(rows)
-            self.loss_curve_.append(losses / len(x))
+        try:
+            for _ in range(epochs):
+                losses = 0.0
+                for rows in torch.split(torch.randperm(len(x), generator=order_generator), size):
+                    update = train_step(rule, network, optimizer, (x[rows], classes[rows]), self.state_)
+                    self.state_ = update.state
+                    losses += update.info["loss"].item() * len(rows)
+                self.loss_curve_.append(losses / len(x))
+        finally:
+            network.eval()
         return self
 
     def predict_proba(self, X: Data) -> np.ndarray:
@@ -154,9 +159,9 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _own_network(self, sample: torch.Tensor, outputs: int) -> nn.Module | None:
         if self.network is None:
             return None
-        network: nn.Module = copy.deepcopy(checks.instance("network", self.network, nn.Module)).to(sample.dtype)
+        network: nn.Module = copied(checks.instance("network", self.network, nn.Module)).to(sample.dtype)
         with torch.no_grad():
-            shape = tuple(copy.deepcopy(network).eval()(sample).shape)
+            shape = tuple(copied(network).eval()(sample).shape)
         if shape != (1, outputs):
             raise ValueError(f"network gives {shape} for one sample: expected {(1, outputs)}, an output for each class")
         return network

@@ -65,9 +65,9 @@ class Update(NamedTuple):
 class LearningRule(ABC, Generic[State]):
     """A rule that changes the weights of a network given an input and a target.
 
-    It owns its settings, but neither weights nor state: ``update`` changes nothing in place, and the same call gives
-    the same result, even if the rule is random, since the key of its noise is part of the state. So are random feedback
-    weights.
+    It owns its settings, but neither weights nor state: ``update`` changes nothing in place but the running statistics
+    of a model in training mode, and the same call gives the same result, even if the rule is random, since the key of
+    its noise is part of the state. So are random feedback weights.
 
     Attributes:
         properties: Its requirements.
@@ -318,6 +318,7 @@ def apply_rule(
     Raises:
         ValueError: The batch is empty, or shapes, dtypes or classes do not match.
         FloatingPointError: A pseudo-gradient is not finite; the message names the rule and the parameter.
+        RuntimeError: ``torch.inference_mode`` is on.
 
     Examples:
         >>> from engram.rules import Backprop
@@ -326,6 +327,8 @@ def apply_rule(
         ['0.weight', '0.bias']
     """
     checks.arguments()
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("torch.inference_mode is on: expected it off, since a rule needs derivatives")
     parameters = dict(model.named_parameters())
     for values in (x.data,) if isinstance(x, (Tensor, PackedSequence)) else x:
         if not values.numel():
@@ -381,12 +384,13 @@ def train_step(
     Args:
         rule: The rule.
         model: The network, which the optimiser changes.
-        optimizer: Any optimiser of its parameters; a parameter that the rule does not train gets no gradient.
+        optimizer: Any optimiser of its parameters whose step needs no closure; a parameter that the rule does not train
+            gets no gradient.
         batch: Input and target, as a tuple or, as a ``DataLoader`` gives them, as a list.
         state: The state from ``rule.init`` or the last step.
 
     Returns:
-        The update, with the state after the step.
+        The update, with the state after the step. Its gradients are those in ``.grad``, which some optimisers change.
 
     Examples:
         >>> from engram.rules import Backprop

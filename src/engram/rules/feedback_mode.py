@@ -34,6 +34,7 @@ _CONVOLUTIONS: dict[Any, tuple[tuple[str, ...], int]] = {
 _PRODUCTS = {
     *(torch.matmul, torch.mm, torch.bmm, torch.mv, torch.addmm, torch.addmv, torch.addbmm, torch.baddbmm),
     *(torch.einsum, torch.tensordot, torch.bilinear, torch.chain_matmul, torch.inner, torch.dot),
+    *(torch.linalg.matmul, torch.linalg.multi_dot, torch.linalg.vecdot),
     *(Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm, Tensor.bmm, Tensor.mv, Tensor.addmm),
     *(Tensor.addmv, Tensor.addbmm, Tensor.baddbmm, Tensor.inner, Tensor.dot),
 }
@@ -56,10 +57,11 @@ class Substitute(NamedTuple):
 
 
 class Use(NamedTuple):
-    """The arguments of a convolution, or None for a linear map, and the shape of a sample of its input."""
+    """The arguments of a convolution, or None for a linear map, and the shapes of a sample of its input and of W."""
 
     form: Convolution | None
     shape: tuple[int, ...]
+    weights: tuple[int, ...]
 
 
 class FeedbackMode(TorchFunctionMode):
@@ -166,7 +168,7 @@ class FeedbackMode(TorchFunctionMode):
         output: Tensor = _Substituted.apply(input, weight, bias, feedback.feedback, form)
         self.met.add(feedback.name)
         if input.requires_grad:
-            self.uses[feedback.name] = Use(form, tuple(input.shape[1:]))
+            self.uses[feedback.name] = Use(form, tuple(input.shape[1:]), tuple(weight.shape))
         return output
 
     def _feedback(self, weight: Tensor, kind: str) -> Substitute | None:
@@ -197,8 +199,7 @@ class FeedbackMode(TorchFunctionMode):
     def _refuse_product(self, func: Callable[..., Any], tensor: Any) -> None:
         if not isinstance(tensor, Tensor):
             return
-        base = tensor if tensor._base is None else tensor._base
-        if isinstance(base, nn.Parameter) and base.requires_grad and base.ndim > 1:
+        for base in _weights_of(tensor if tensor._base is None else tensor._base):
             name = self._substitutes[id(base)].name if id(base) in self._substitutes else f"weights {tuple(base.shape)}"
             self._refuse(
                 f"{name!r}: {func.__name__} would send errors back through the weights themselves; expected "
@@ -255,6 +256,26 @@ class _Substituted(torch.autograd.Function):
             return down, grad, flat.sum(0) if to_bias else None, None, None
         # The gradient of the weights does not depend on them, so that one call with B gives all three.
         return *ctx.form.backward(error, input, feedback, [to_input, to_weight, to_bias]), None, None
+
+
+def _weights_of(tensor: Tensor) -> list[Tensor]:
+    """The matrices that a tensor is computed from, if it is from parameters alone; none of an activity."""
+    if isinstance(tensor, nn.Parameter):
+        return [tensor] if tensor.requires_grad and tensor.ndim > 1 else []
+    weights: dict[int, Tensor] = {}
+    pending, seen = [tensor.grad_fn], set[Any]()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)  # of a leaf
+        if isinstance(variable, nn.Parameter):
+            weights |= {id(variable): variable} if variable.ndim > 1 else {}
+        elif variable is not None or node.name().startswith(("_Substituted", "Embedding")):
+            return []
+        pending += [before for before, _ in node.next_functions]
+    return list(weights.values())
 
 
 def _each(size: int | Sequence[int], axes: int) -> list[int]:

@@ -78,7 +78,8 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         """The rule with the decay of the optimiser's next step, if its decay is ``"optimizer"``.
 
         Args:
-            optimizer: ``torch.optim.SGD`` or ``torch.optim.AdamW``, with the same settings for all parameters.
+            optimizer: ``torch.optim.SGD`` or ``torch.optim.AdamW``, with the same settings for all weights with two
+                or more axes.
 
         Examples:
             >>> weights = [nn.Parameter(torch.ones(2, 2))]
@@ -87,7 +88,9 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         """
         if self.decay != "optimizer":
             return self
-        decays = {_decay_of(optimizer, group) for group in optimizer.param_groups}
+        # Biases and norms often have a group without decay; only matrices have feedback.
+        groups = [group for group in optimizer.param_groups if any(weight.ndim > 1 for weight in group["params"])]
+        decays = {_decay_of(optimizer, group) for group in groups or optimizer.param_groups}
         if len(decays) > 1:
             raise ValueError(f"optimizer decays weights by {sorted(decays)}: expected the same share in all its groups")
         return KolenPollack(min(1.0, *decays))
@@ -114,7 +117,7 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
 
     @torch.no_grad()
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """B after the step: B + u - decay B, where u is the change of W without its decay.
+        """B after the step: B + u - decay B, where u is the change of W without its decay; B of a frozen W stays.
 
         Args:
             model: The network after the step.
@@ -127,7 +130,11 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
                 "decay = 'optimizer': expected the step to be taken by train_step, or by rule.at(optimizer)"
             )
         weights, next_feedback = network_of(model, self).weights(), {}
+        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         for name, feedback in state.items():
+            if name in frozen:
+                next_feedback[name] = feedback
+                continue
             delta = deltas.get(name, feedback.new_zeros(()))  # missing if W has not changed
             next_feedback[name] = torch.lerp(feedback, weights[name] - delta, self.decay).add_(delta)
         return next_feedback

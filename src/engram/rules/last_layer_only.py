@@ -70,8 +70,9 @@ class LastLayerOnly(LearningRule[None]):
         try:
             return Chain.from_module(model, self, scaled=True)
         except TypeError:
-            holding = [number for number, child in enumerate(model.children()) if [*child.parameters()]]
-            if not isinstance(model, nn.Sequential) or type(model).forward is not nn.Sequential.forward or not holding:
+            # ``children`` would leave out a module that occurs again.
+            children = [*model] if type(model).forward is nn.Sequential.forward else []  # type: ignore[misc]
+            holding = [number for number, child in enumerate(children) if [*child.parameters()]]
+            if not holding:
                 raise
-            children = list(model)
             return nn.Sequential(*children[: holding[-1]]), nn.Sequential(*children[holding[-1] :])

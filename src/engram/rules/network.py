@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from engram import checks
 from engram.nn.ntk import NTKConv2d, NTKLinear
@@ -24,6 +25,7 @@ from engram.state import check_state
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _MAPS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
+_HOLDERS = (nn.Embedding, nn.ParameterList, nn.ParameterDict)  # of weights that another module uses
 _PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 _REFUSED = {
     nn.RNNBase: "its kernel sends errors back through the weights themselves",
@@ -81,7 +83,7 @@ class AnyNetwork:
                 raise TypeError(f"{subject}: its weights are computed from other parameters; expected plain weights")
             if any(isinstance(parameter, nn.UninitializedParameter) for parameter in module._parameters.values()):
                 raise TypeError(f"{subject}: it has no weights yet; expected a model that has seen an input")
-            is_own = not type(module).__module__.startswith("torch.nn.") or isinstance(module, nn.Embedding)
+            is_own = not type(module).__module__.startswith("torch.nn.") or isinstance(module, _HOLDERS)
             for key, parameter in module._parameters.items():
                 is_layer = (is_map and key == "weight") or key in _PROJECTIONS
                 if parameter is None or not (is_layer or (is_own and parameter.ndim > 1)):
@@ -148,7 +150,7 @@ class AnyNetwork:
     def uses(self, x: Tensor | tuple[Tensor, ...]) -> dict[str, Use]:
         """How each map through which an error goes back is used for an input; the module is not changed."""
         with torch.random.fork_rng():  # dropout may draw
-            network = replace(self, model=copy.deepcopy(self.model))
+            network = replace(self, model=copied(self.model))
             parameters = dict(network.model.named_parameters())
             network = replace(network, maps={name: parameters[name] for name in self.maps})
             return network._forward(x, network.maps)[1].uses
@@ -164,6 +166,12 @@ class AnyNetwork:
                 if mode.refusal:
                     raise TypeError(mode.refusal) from None
                 raise
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a module; an activity that it keeps is copied without its graph, which torch refuses to copy."""
+    kept = [leaf for module in model.modules() for leaf in tree_leaves(vars(module)) if isinstance(leaf, Tensor)]
+    return copy.deepcopy(model, {id(tensor): tensor.detach() for tensor in kept if tensor.grad_fn is not None})
 
 
 def network_of(model: nn.Module, rule: object, *, scaled: bool = False) -> Chain | AnyNetwork:

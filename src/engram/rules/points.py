@@ -50,7 +50,8 @@ class Points:
                     f"model: {rule_name} cannot train a {type(model).__name__} as it is: expected an nn.Sequential, or "
                     "points, the names of the modules that get errors of their own"
                 )
-            holding = [name for name, child in model.named_children() if [*child.parameters()]]
+            children = model._modules.items()  # ``named_children`` would leave out a module that occurs again
+            holding = [name for name, child in children if child is not None and [*child.parameters()]]
             return cls(model, rule_name, tuple(holding[:-1]))
         modules = dict(model.named_modules())
         for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -124,6 +125,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
             for _, module in layer.after:
                 activity_of_noise = module(activity_of_noise)
             decayed = state.feedback[layer.weight_name] * (1 - self.decay)
+            noise, activity_of_noise = noise.flatten(0, -2), activity_of_noise.reshape(-1, layer.units)
             feedback[layer.weight_name] = decayed.addmm_(activity_of_noise.t(), noise, alpha=self.rate / len(noise))
         return self._after(state, feedback, generator)
 
@@ -154,8 +156,11 @@ def mirrored(weight: Tensor, use: Use, samples: int, generator: torch.Generator)
         generator: Source of the noise.
     """
     if use.form is None:
-        noise = normal((samples, weight.shape[1]), generator, weight)
+        noise = normal((samples, weight.shape[-1]), generator, weight)
         return weight @ (noise.t() @ noise) / samples
+    if weight.numel() != math.prod(use.weights):
+        raise TypeError(f"weights {tuple(weight.shape)}: a convolution uses {use.weights} of them; expected all")
+    shape, weight = weight.shape, weight.reshape(use.weights)  # those of a linear layer may be a kernel of one pixel
     noise = normal((samples, *use.shape), generator, weight)
     if weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last):
         noise = noise.contiguous(memory_format=torch.channels_last)  # faster, as the weights are
@@ -163,7 +168,7 @@ def mirrored(weight: Tensor, use: Use, samples: int, generator: torch.Generator)
     one_channel = replace(use.form, groups=1)
     arguments = tuple(tuple(value) if isinstance(value, list) else value for value in vars(one_channel).values())
     meetings = _meetings(use.shape[1:], tuple(weight.shape[2:]), arguments).to(weight)
-    return sums / (samples * meetings).clamp(min=1)
+    return (sums / (samples * meetings).clamp(min=1)).reshape(shape)
 
 
 @cache

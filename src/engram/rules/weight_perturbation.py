@@ -50,7 +50,7 @@ class WeightPerturbation(LearningRule[Tensor]):
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "batch *features"],
+        x: Shaped[Tensor, "batch *features"] | tuple[Tensor, ...],
         target: Shaped[Tensor, "_ *targets"],
         state: Int[Tensor, ""],
     ) -> Update:
@@ -58,7 +58,7 @@ class WeightPerturbation(LearningRule[Tensor]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input, as ``model`` takes it.
+            x: Its input, as ``model`` takes it; several inputs in a tuple.
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: The key of the noise.
         """

@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from engram import checks
 from engram.rules.align.initial import initial_parameters, output_gradient
-from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
+from engram.rules.contract import LearningRule, Properties, Update, called, checked_update, gradients
 from engram.state import check_state
 
 
@@ -45,7 +45,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "batch *features"],
+        x: Shaped[Tensor, "batch *features"] | tuple[Tensor, ...],
         target: Shaped[Tensor, "_ *targets"],
         state: dict[str, Tensor],
     ) -> Update:
@@ -53,18 +53,18 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input, as ``model`` takes it.
+            x: Its input, as ``model`` takes it; several inputs in a tuple.
             target: Classes, int64, or values, as ``output_loss`` takes them.
             state: The parameters at ``init``, by name.
         """
         checks.arguments()
         check_state(state, dict(model.named_parameters()))
         with torch.no_grad():
-            output = model(x)
+            output = called(model, x)
         loss, error = output_gradient(output, target)
         trainable = {name for name, value in model.named_parameters() if value.requires_grad}
         frozen = {name: value.detach().requires_grad_(name in trainable) for name, value in state.items()}
         with torch.enable_grad():
-            initial = functional_call(model, frozen, (x,))
+            initial = functional_call(model, frozen, x if isinstance(x, tuple) else (x,))
         leaves = {name: value for name, value in frozen.items() if name in trainable}
         return checked_update(self, gradients([initial], leaves, [error]), state, loss)

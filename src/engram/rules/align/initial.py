@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from engram import checks
+from engram.rules.chain import refuse_changing
 from engram.rules.loss import output_loss
-
-_DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
@@ -22,14 +21,7 @@ def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
         TypeError: A layer is random or keeps running statistics, and would differ between the two forward passes.
     """
     checks.arguments()
-    for name, module in model.named_modules():
-        subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__} in training mode"
-        if isinstance(module, _DROPOUT) and module.training and module.p:
-            raise TypeError(f"{subject}: it draws another mask in each pass; expected model.eval(), or no dropout")
-        if isinstance(module, nn.modules.batchnorm._NormBase) and module.training and module.track_running_stats:
-            raise TypeError(
-                f"{subject}: it adds to its running statistics in each pass; expected an engram.nn.BatchOnlyNorm"
-            )
+    refuse_changing(model, rule)
     return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 
