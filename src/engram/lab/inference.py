@@ -35,6 +35,7 @@ def estimate(
     ``"mean"``: the mean, by Student's t. ``"ratio"``: the geometric mean, by Student's t of the logarithms, or the mean
     where a value is not positive. ``"share"``: the share of all trials, by Clopper and Pearson's exact interval; if a
     seed has several trials, which may succeed together, extended to cover Student's interval of the seeds' shares.
+    Seeds that are all alike do not show whether their trials do: these are then taken as independent.
     ``"median"``: the median, by the exact interval of order statistics, which is unbounded for too few seeds.
     Except for shares and medians, the interval of equal values is that value.
 

@@ -54,7 +54,7 @@ presets = {
         arms=accelerated,
     ),
     "laptop": Preset(seeds=5, arms=accelerated, looks=(5, 10)),
-    # Half an hour of one core per seed, which is for the evolved networks.
+    # 30 to 40 minutes of one core per seed, which is for the evolved networks.
     "hour": Preset(
         seeds=3, changes={"evolution": published}, arms=("evolved", "gru"), looks=(3, 5), published=OF_EVOLUTION
     ),
@@ -113,8 +113,8 @@ experiment = Experiment(
     raises their accuracy by 16 points [plasticity-gain: holds], and evolution without plasticity ends 26 points lower
     [evolution-needs-plasticity: holds]. They need their evolved weights, their own trace and learning
     [controls-training-tasks: holds], but not the plasticity of each connection: at both sizes its mean, or the initial
-    values, do as well [evolved-plasticities: fails]. So evolve networks of the published size, which takes half an hour
-    per seed; a GRU trained by back-propagation learns a discrete version of the training tasks in minutes
+    values, do as well [evolved-plasticities: fails]. So evolve networks of the published size, which takes 30 to
+    40 minutes per seed; a GRU trained by back-propagation learns a discrete version of the training tasks in minutes
     [trained-by-gradient: holds] and, contrary to expectation, also acquires that of the unseen task
     [trained-by-gradient-fails: fails], better than the small evolved networks [better-than-by-gradient: fails].""",
 )

@@ -2,9 +2,9 @@
 
 Every batch has new samples, each a sum of a few atoms of an unknown dictionary. The task is to recover the dictionary
 and the atoms of each sample. NOODL is compared with simpler neural rules and with a lasso, and then tested under
-increasingly hard conditions. The claims of the paper are judged with its local iterations (noodl-iht); the other arms
-solve for the codes by least squares, which is faster and as exact, but not local. All arms of a seed have the same
-dictionary, initialisation and samples if their settings allow it.
+increasingly hard conditions. The claims of the paper are judged with its local iterations (noodl-iht), but for its
+large problem; the other arms solve for the codes by least squares, which is faster and as exact, but not local. All
+arms of a seed have the same dictionary, initialisation and samples if their settings allow it.
 """
 
 from __future__ import annotations

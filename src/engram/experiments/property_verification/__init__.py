@@ -2,8 +2,8 @@
 
 The regions of both methods are measured by their share of the box on random networks, and by their support on data.
 Further studies compare certified radii of networks whose hidden layers learned by different rules or with weight decay,
-and check the order of bounds. Only the abstract of the paper could be read, so its figures are not known, and criteria
-are ours.
+and check the order of bounds. Only the abstract and the code of the paper could be read, so its figures are not known,
+and criteria are ours.
 """
 
 from __future__ import annotations

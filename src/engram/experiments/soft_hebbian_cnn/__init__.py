@@ -2,10 +2,10 @@
 
 Three convolutional layers learn together from images of CIFAR-10 that pass once, each by itself: at each position all
 filters compete softly, the winner moves towards the patch and the losers away from it. Then a ridge classifier reads
-out each layer. In the same architecture, with the same images, the same readouts and rates that are tuned alike: hard
-competition, Miconi's network, random filters, and backpropagation. At full width the paper reports 80.3 % with a longer
-readout; here the network has a quarter of the filters and sees a tenth of the images, or half of the filters and all
-images (preset large), where it is compared with random filters and the pixels.
+out each layer. In the same architecture, with the same images and readouts, and one factor of all rates chosen alike:
+hard competition, Miconi's network, random filters, and backpropagation. At full width the paper reports 80.3 % with a
+longer readout; here the network has a quarter of the filters and sees a tenth of the images, or half of the filters and
+all images (preset large), where it is compared with random filters and the pixels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A scaffold of stable states with associated content: recall degrades gradually instead of collapsing."""
+"""A scaffold of stable states with associated content: recall falls with more items than nodes."""
 
 from __future__ import annotations
 
