@@ -209,6 +209,16 @@ def test_show_measures_what_is_unknown_and_run_expects_it(toy, tmp_path, capsys)
         cli._run(["show", toy, "--arms", "plain"])
 
 
+def test_times_are_shown_where_they_cannot_be_kept(toy, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert (
+        cli.run(["show", toy, "--preset", "smoke", "--arms", "plain", "--runs", str(tmp_path / "file" / "runs")]) == 0
+    )
+    shown = capsys.readouterr()
+    assert "these times are not kept: cannot write" in shown.err
+    assert re.search(r"plain +1 s +measured: a whole trial", shown.out)
+
+
 def test_a_trial_that_needs_more_memory_than_there_is_is_refused_before_it_starts(toy, tmp_path, monkeypatch, capsys):
     experiment = registry.get("experiments", toy)
     study = dataclasses.replace(experiment.studies, memory=lambda config: 3e9 * config.size)

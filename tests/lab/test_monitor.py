@@ -6,6 +6,7 @@ import io
 import math
 import time
 
+import pytest
 from rich.console import Console
 
 from engram.lab import monitor
@@ -47,6 +48,39 @@ def test_while_no_trial_has_come_far_enough_to_tell_the_time_left_is_unknown(tmp
     first, second = said.getvalue().splitlines()
     assert first.startswith("0% done, time left unknown; running: arm, seed 0 at 0%")
     assert second.startswith("12% done, about 7 min left")
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "said"),
+    [
+        # A choice of 80 s, and then a training of as long.
+        (Status("running", 9, 9, 80.0, choosing=True), 160.0, "50% done, about 80 s left"),
+        (Status("running", 1, 1000, 80.08, 80.0), 160.0, "50% done, about 80 s left"),
+        (Status("running", 0, 1000, 80.0, 80.0), 160.0, "50% done, about 80 s left"),
+        (Status("running", 500, 1000, 120.0, 80.0), 160.0, "75% done, about 40 s left"),
+        (
+            Status("running", 3, 9, 33.0, choosing=True),
+            math.nan,
+            "0% done, time left unknown; running: arm, seed 0 at 33%",
+        ),
+        (Status("running", 100, 1000, 110.0, 100.0), math.nan, "55% done, about 90 s left"),
+    ],
+)
+def test_of_a_choice_and_the_training_after_it_the_whole_time_is_told(status, seconds, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, "LINE_SECONDS", 0.0)
+    lines = io.StringIO()
+    with monitor.Monitor(Console(file=lines, width=200), jobs_in(tmp_path, [status], seconds), 1, lambda job: []):
+        pass
+    assert said in lines.getvalue()
+
+
+def test_trials_that_failed_take_no_more_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(monitor, "LINE_SECONDS", 0.0)
+    jobs = jobs_in(tmp_path, [*[Status("failed", seconds=0.1)] * 9, Status("running", 50, 100, 50.0)])
+    lines = io.StringIO()
+    with monitor.Monitor(Console(file=lines, width=200), jobs, 1, lambda job: []):
+        pass
+    assert "50% done, about 50 s left" in lines.getvalue()
 
 
 def test_of_trials_that_wait_only_the_next_are_looked_at(tmp_path, monkeypatch):

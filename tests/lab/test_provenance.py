@@ -364,6 +364,11 @@ def test_what_the_modules_of_a_trial_name_counts_and_what_is_loaded_while_it_run
     assert of_somebody(use().provenance()) >= {"late.py"}, "it is in use still, though this trial did not load it"
 
 
+def test_what_a_function_imports_counts_also_if_it_was_loaded_before(package):
+    importlib.import_module("somebodys.late")  # as a script does that uses it too
+    assert of_somebody(use().provenance()) == {"__init__.py", "experiment.py", "learner.py", "rate.py", "late.py"}
+
+
 def test_a_declared_file_counts_as_it_was_when_it_was_declared(package):
     using = use()
     (package / "data.csv").write_text("1")

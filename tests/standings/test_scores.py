@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -37,6 +38,11 @@ def test_steps_to_a_share_of_the_way_from_guessing_to_the_best(scores):
     assert scores.steps_to("bits", "quick") == math.inf
     assert math.isnan(scores.steps_to("bits", "curveless"))
     assert math.isnan(scores.steps_to("bits", "failed"))
+
+
+def test_results_are_json_without_numbers_that_are_not_finite(scores):
+    rows = json.loads(json.dumps(scores.to_json(), allow_nan=False))["results"]
+    assert None in [row["steps_to_90"] for row in rows]
 
 
 def test_steps_where_less_is_better():

@@ -24,7 +24,7 @@ from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.fields import arms_of
 from engram.cli.output import LEAST, Output, out, print_table
 from engram.distribution import REPAIR
-from engram.storage.files import CorruptFileError, read_sealed, runs_folder
+from engram.storage.files import CannotWriteError, CorruptFileError, read_sealed, runs_folder
 from engram.verdicts import counted, recorded_verdicts
 
 GAP = 2  # spaces between columns
@@ -235,9 +235,14 @@ def _show_times(experiment: Experiment, preset: str, arms: list[str] | None, roo
     if unknown:
         each = f"for at most {SECONDS:.0f} s of the processor each"
         progress.print(f"measuring {len(unknown)} arms, {each} (Ctrl-C keeps those that are measured)", highlight=False)
+    is_kept = True
     for trial, time in measured(unknown):
-        if time.is_known:
-            keep(trial, time, root)
+        if time.is_known and is_kept:
+            try:
+                keep(trial, time, root)
+            except CannotWriteError as error:
+                is_kept = False
+                progress.print(f"these times are not kept: {error}", style="yellow", markup=False, highlight=False)
         if not trial.time.is_known or (time.is_known and not time.is_least):
             of_arms[trial.arm] = replace(trial, time=time)
         progress.print(f"{trial.arm}: {duration(time.seconds)} ({time.how})", markup=False, highlight=False)

@@ -54,6 +54,7 @@ class Status:
             ``elsewhere``, for a process that finds another one at work, in whose status it is ``running``.
         step, total: Steps done and total steps of the current loop; 0 before it begins.
         seconds, attempts: Time spent so far, over all attempts that count, and how many times it was started.
+        begun, choosing: Time spent before the current loop, and whether it is a choice, after which others follow.
         message, note: Why it failed, in one line, and the trial's own note on its progress.
         run, owner: The name of the run that works or worked on it, and in words the process of that run.
     """
@@ -62,6 +63,8 @@ class Status:
     step: int = 0
     total: int = 0
     seconds: float = 0.0
+    begun: float = 0.0
+    choosing: bool = False
     attempts: int = 0
     message: str = ""
     note: str = ""

@@ -238,7 +238,7 @@ def queue(job: Job) -> None:
 
 def _perform(job: Job, folder: TrialFolder) -> Status:
     sweep(folder.path)
-    status = replace(folder.status(), message="")
+    status = replace(folder.status(), message="", note="")
     try:
         is_finished, differs = _holds(folder, digests())
         if differs:
@@ -270,7 +270,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
         except (CannotWriteError, Displaced):
             raise
         except Interrupted:
-            status = replace(folder.status(), state="interrupted")
+            status = replace(folder.status(), state="interrupted", note="")
         except (Exception, SystemExit) as error:  # a script that a trial calls may exit
             folder.fail(traceback.format_exc())
             status = replace(folder.status(), state="failed", message=printable(message_of(error)))

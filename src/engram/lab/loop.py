@@ -29,7 +29,7 @@ HEARTBEAT_SECONDS = 0.5
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The run was asked to stop; the trial has written its checkpoint and can be resumed."""
+    """The run was asked to stop; the trial can be resumed from its last checkpoint, written after its last step."""
 
 
 class Displaced(Interrupted):
@@ -45,6 +45,7 @@ class Saved(TypedDict):
     total: int
     seconds: float
     processor_seconds: float
+    begun: float
     metrics: Mark
     windows: dict[int, tuple[int, int, dict[str, tuple[float, int]]]]
     made_by: Provenance
@@ -98,6 +99,7 @@ class Run:
         self.kept: dict[str, Any] = {}
         self.choices: dict[str, choice.Choice] = {}
         self._loops = 0
+        self._chooses = self._is_beaten = False
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
         self._use = Use(()) if use is None else use
@@ -136,14 +138,15 @@ class Run:
         Raises:
             TypeError, ValueError: A state cannot be saved, or ``total`` is not an integer or negative.
             RuntimeError: An earlier loop was left before its last step.
-            Interrupted: The run is to stop; raised after the checkpoint is written. A ``Displaced`` if another process
-                has taken over the trial.
+            Interrupted: The run is to stop; raised after the checkpoint is written, or by ``beat``. A ``Displaced`` if
+                another process has taken over the trial.
         """
         self._check_complete()
         total = checks.size("total", total, minimum=0, maximum=None)
         loop, self._loops = self._loops, self._loops + 1
         path = self._folder.checkpoint(loop)
         self._windows, step = {}, 0
+        self._status = replace(self._status, begun=self._seconds(), choosing=self._chooses)
         if loop <= self._resumed:
             step = self._restore(loop, total, state)
         if step == total and not path.exists():
@@ -160,8 +163,9 @@ class Run:
                 if self._folder.is_lost():
                     raise Displaced
                 self._heartbeat()
-            if stopping or step == total or now - self._saved >= self._checkpoint_seconds:
+            if stopping or step == total or self._is_beaten or now - self._saved >= self._checkpoint_seconds:
                 self._save(loop, step, total, state)
+                self._is_beaten = False
             if stopping and step < total:
                 raise Interrupted
 
@@ -207,6 +211,7 @@ class Run:
         grid = np.full(size + choice.EXTENSIONS * extend, math.nan)
         grid[:size], scores, accepted = candidates, np.full(len(grid), -math.inf), np.full(1, -1)
         grid_arrays = {f"{name}.tried": grid, f"{name}.scores": scores, f"{name}.accepted": accepted}
+        self._chooses = True
         for step in self.steps(len(grid) + (accept is not None), **grid_arrays, **state):
             if step == len(grid):
                 ranked = choice.ranking(grid, scores)
@@ -216,6 +221,7 @@ class Run:
                 grid[step] = choice.beyond(grid[:step], scores[:step], bounds)
             if not math.isnan(grid[step]):
                 scores[step] = choice.score_of(score, float(grid[step]))
+        self._chooses = False
         ranked = choice.ranking(grid, scores)
         if not ranked:
             raise FloatingPointError(f"none of {grid[:size].tolist()} as {name} has a score")
@@ -300,18 +306,20 @@ class Run:
         self._status = replace(self._status, note=text)
 
     def beat(self, text: str = "", /) -> None:
-        """Within a step that takes long: show how far it is, and stop if the run is to, as after a step.
+        """Within a step that takes long: show how far it is, and stop if the run is to.
 
-        A resumed trial repeats the step, with the random numbers that it had.
+        A resumed trial repeats the step, with the random numbers that it had. After such a step a checkpoint is written
+        in any case.
 
         Args:
-            text: A few words to show next to the trial's progress until the next ones.
+            text: A few words to show next to the trial's progress until the next beat or the end of the step.
 
         Raises:
             Interrupted: The run is to stop. A ``Displaced`` if another process has taken over the trial.
         """
         if time.monotonic() - self._beat < HEARTBEAT_SECONDS:
             return
+        self._is_beaten = True
         if self._folder.is_lost():
             raise Displaced
         self._heartbeat(text)
@@ -384,6 +392,7 @@ class Run:
             "total": total,
             "seconds": self._seconds(),
             "processor_seconds": self.processor_seconds,
+            "begun": self._status.begun,
             "metrics": self._metrics.mark(),
             "windows": self._windows,
             "made_by": self.made_by(),
@@ -413,6 +422,7 @@ class Run:
         self._metrics.cut(content["metrics"])
         self._windows, self._used_before = content["windows"], merged(self._used_before, content["made_by"])
         self._before, self._computed_before = content["seconds"], content["processor_seconds"]
+        self._status = replace(self._status, begun=content["begun"])
         self._started, self._computing = time.monotonic(), time.process_time()
         return content["step"]
 

@@ -45,7 +45,7 @@ class Monitor:
         self._names = names or [f"{job.trial.arm}, seed {job.trial.seed}" for job in jobs]
         self._console, self._jobs, self._workers, self._on_finished = console, jobs, workers, on_finished
         self._expected = [job.trial.time.seconds for job in jobs]
-        self._unknown = [math.isnan(seconds) for seconds in self._expected]
+        self._known = tuple(self._expected)  # NaN for what is unknown before the run
         self._status = [Status() for _ in jobs]
         self._reported = [Status() for _ in jobs]
         self._finished = 0
@@ -130,13 +130,14 @@ class Monitor:
             self.write(f"[red]{name}: failed: {escape(status.message)}[/]")
 
     def _show(self) -> None:
-        fractions = [_fraction(status) for status in self._status]
+        fractions = [_fraction(status, seconds) for status, seconds in zip(self._status, self._known, strict=True)]
         self._estimate(fractions)
         is_unknown = any(map(math.isnan, self._expected))  # no trial has come far enough to tell
-        shares = [1.0 if is_unknown else seconds for seconds in self._expected]
+        shares = [1.0 if is_unknown and seconds else seconds for seconds in self._expected]
         fraction_done = sum(f * share for f, share in zip(fractions, shares, strict=True)) / (sum(shares) or 1.0)
         time_left = "time left unknown" if is_unknown else f"about {duration(self._left(fractions))} left"
         self._progress.update(self._all, completed=fraction_done, note=time_left)
+        shown = [f or _fraction_of_loop(status) for f, status in zip(fractions, self._status, strict=True)]
         for index, status in enumerate(self._status):
             if status.state == "running" and index not in self._bars:
                 self._bars[index] = self._progress.add_task(f"  {self._names[index]}", total=1.0, note="")
@@ -145,32 +146,37 @@ class Monitor:
             if index in self._bars:
                 step = f"{status.step}/{status.total}" if status.total else ""
                 note = f"{step}  {escape(status.note)}".rstrip()
-                self._progress.update(self._bars[index], completed=fractions[index], note=note)
+                self._progress.update(self._bars[index], completed=shown[index], note=note)
         if not self._console.is_terminal:
             self._last_line = time.monotonic()
             running = "; ".join(
                 f"{name} at {fraction:.0%}" + (f" ({escape(status.note)})" if status.note else "")
-                for name, fraction, status in zip(self._names, fractions, self._status, strict=True)
+                for name, fraction, status in zip(self._names, shown, self._status, strict=True)
                 if status.state == "running"
             )
             self.write(f"{fraction_done:.0%} done, {time_left}; running: {running or 'none'}")
 
     def _estimate(self, fractions: Sequence[float]) -> None:
-        """Estimate the time of trials whose arm has no record, from its first trials here, or from any trial."""
+        """Estimate the time of trials whose arm has no record, from its first trials here, or from any trial.
+
+        A trial that has failed takes no more time.
+        """
         seconds_by_arm: defaultdict[str, list[float]] = defaultdict(list)
         for status, fraction, job in zip(self._status, fractions, self._jobs, strict=True):
-            if fraction:
+            if fraction and status.state != "failed":
                 seconds_by_arm[job.trial.arm].append(status.seconds / fraction)
         all_seconds = [seconds for arm_seconds in seconds_by_arm.values() for seconds in arm_seconds] or [math.nan]
         overall_mean = sum(all_seconds) / len(all_seconds)
         mean = {arm: sum(seconds) / len(seconds) for arm, seconds in seconds_by_arm.items()}
-        for index, job in enumerate(self._jobs):
-            if self._unknown[index]:
+        for index, (status, job) in enumerate(zip(self._status, self._jobs, strict=True)):
+            if status.state == "failed":
+                self._expected[index] = 0.0
+            elif math.isnan(self._known[index]):
                 self._expected[index] = mean.get(job.trial.arm, overall_mean)
 
     def _left(self, fractions: Sequence[float]) -> float:
         """Estimate the seconds left from expected times, corrected by the times in this run so far."""
-        seconds_spent = sum(status.seconds for status in self._status)
+        seconds_spent = sum(status.seconds for status in self._status if status.state != "failed")
         predicted = sum(fraction * seconds for fraction, seconds in zip(fractions, self._expected, strict=True))
         pace = seconds_spent / predicted if predicted > 0 and seconds_spent > 0 else 1.0
         remaining = sum((1 - fraction) * seconds for fraction, seconds in zip(fractions, self._expected, strict=True))
@@ -188,7 +194,25 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def _fraction(status: Status) -> float:
-    if status.state == "finished":
+def _fraction(status: Status, expected: float) -> float:
+    """The share of a trial's time that is spent; 0 if it is not known.
+
+    Before the first step of a loop, and during a choice, after which other loops follow, the rest of the trial is known
+    from its expected time alone.
+
+    Args:
+        status: How far it is.
+        expected: The time that it is expected to take; NaN if that is unknown.
+    """
+    if status.state in _DONE:
         return 1.0
+    if not status.step or not status.seconds:
+        return 0.0 if math.isnan(expected) or not expected else min(status.seconds / expected, 1.0)
+    whole = status.seconds + (status.seconds - status.begun) * (status.total / status.step - 1)
+    if status.choosing:
+        whole = max(whole, expected) if not math.isnan(expected) else math.inf
+    return status.seconds / whole
+
+
+def _fraction_of_loop(status: Status) -> float:
     return status.step / status.total if status.total else 0.0

@@ -6,6 +6,7 @@ its settings name or that it declares. A file that a program reads without decla
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib.util
@@ -27,6 +28,7 @@ from typing_extensions import TypedDict
 
 from engram import registry
 from engram.lab.machine import COMPUTING, versions
+from engram.numeric.imports import imports
 
 OWN = Path(__file__).parents[1]
 _PYTHON = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
@@ -156,7 +158,7 @@ def _is_users(path: str) -> bool:
 
 
 def _reached(roots: Iterable[str], users: Mapping[str, str]) -> set[str]:
-    """The user's modules that some modules reach: by the names in them, and the packages that contain them."""
+    """The user's modules that some modules reach: by names in them, by their imports, and the packages around them."""
     reached: set[str] = set()
     pending = [*roots]
     while pending:
@@ -164,6 +166,7 @@ def _reached(roots: Iterable[str], users: Mapping[str, str]) -> set[str]:
         if name in users and name not in reached:
             reached.add(name)
             pending += [name.rpartition(".")[0], *_named_in(sys.modules[name], users.keys() - reached)]
+            pending += _imported_in(users[name], name, _changed(users[name]))
     return reached
 
 
@@ -178,6 +181,31 @@ def _named_in(module: ModuleType, others: Collection[str]) -> Iterator[str]:
             for part in (item, type(item), getattr(item, "func", None)):
                 origin = getattr(part, "__module__", None)
                 yield from (origin,) if isinstance(origin, str) else ()
+
+
+def _changed(path: str) -> int:
+    """When a file was last changed; 0 if it is gone."""
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@functools.cache
+def _imported_in(path: str, module: str, mtime: int) -> Collection[str]:
+    """The names that a source file imports anywhere, also within functions.
+
+    Args:
+        path: The file.
+        module: Its module.
+        mtime: When it was last changed.
+    """
+    package = module if Path(path).name == "__init__.py" else module.rpartition(".")[0]
+    try:
+        nodes = ast.walk(ast.parse(Path(path).read_bytes()))
+    except (OSError, SyntaxError, ValueError):  # no source, as of a compiled module
+        return ()
+    return {name for base, part in imports(nodes, package) for name in (base, f"{base}.{part}")}
 
 
 def _loaded_parts() -> list[EntryPoint]:

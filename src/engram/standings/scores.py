@@ -15,6 +15,7 @@ from engram import checks
 from engram.lab.experiment import Task
 from engram.lab.inference import CONFIDENCE, Estimate, estimate
 from engram.standings.ranks import Ranks, ranks
+from engram.storage.files import finite_or_none
 
 SOON = 0.9  # share of the way from guessing to the goal
 SEEDS_OF_DYNAMICS, RESTARTS = 3, 12
@@ -291,9 +292,9 @@ class Scores:
         return f"{entry.mean:.3g}" if entry.values else "\N{EN DASH}" * bool(entry.note)
 
     def to_json(self) -> dict[str, Any]:
-        """The results as JSON values."""
+        """The results as JSON values; None for numbers that are not finite."""
         about = {"kind": self.kind, "own": list(self.own), "broken": list(self.broken), "left_out": dict(self.left_out)}
-        return {**about, "results": self.frame.to_dicts()}
+        return finite_or_none({**about, "results": self.frame.to_dicts()})  # type: ignore[no-any-return]
 
 
 def _nearest(row: Mapping[str, Entry], own: Sequence[str]) -> dict[str, str]:
