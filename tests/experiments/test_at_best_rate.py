@@ -77,6 +77,14 @@ def test_a_task_with_candidates_chooses_and_goes_on_after_an_interruption(tmp_pa
     assert again[measure] == result[measure]
 
 
+def test_a_candidate_declares_files_and_its_notes_are_not_shown(run, tmp_path):
+    (tmp_path / "table.csv").write_text("1")
+    candidate = CandidateRun(run)
+    candidate.note("loading")
+    assert candidate.uses(tmp_path / "table.csv") == tmp_path / "table.csv"
+    assert any(name.endswith("table.csv") for name in run.made_by()["files"])
+
+
 def test_a_candidate_hears_that_the_run_is_to_stop(tmp_path, monkeypatch):
     monkeypatch.setattr("engram.lab.loop.HEARTBEAT_SECONDS", 0.0)
     stop = tmp_path / "stop"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -169,6 +170,13 @@ class CandidateRun(Run):
         """Let the trial itself show how far the candidate is, and stop if it is to."""
         if self._outer is not None:
             self._outer.beat(text)
+
+    def note(self, text: str, /) -> None:
+        """Say nothing: the trial itself tells how far the candidate is."""
+
+    def uses(self, path: str | Path, /) -> Path:
+        """Declare a file that the candidate reads, as the trial itself does."""
+        return Path(path) if self._outer is None else self._outer.uses(path)
 
     def log(self, step: int, /, *, every: Any = 1, **values: Any) -> dict[str, float]:
         """Keep metrics in memory."""
