@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from engram.agents import (
     A2C,
     ActorCritic,
+    CuriousActorCritic,
     RecurrentAgent,
     TrainedAgent,
+    VectorActor,
     a2c_loss,
     a2c_step,
     discounted_returns,
@@ -369,3 +371,20 @@ def test_a_trained_agent_acts_on_what_it_observed_last_and_on_its_memory():
         expected = sample_actions(act(torch.from_numpy(seen).float()), draws)
         np.testing.assert_array_equal(agent.act(), expected)
         agent.learn(None, None, following)
+
+
+@pytest.mark.parametrize(
+    ("space", "error", "message"),
+    [
+        (spaces.Discrete(2, start=1), TypeError, "expected a Discrete that is counted from 0"),
+        (spaces.Discrete(3), ValueError, "env has 3 actions: expected 2, as the agent has"),
+        (spaces.Box(-1.0, 1.0, (1,)), TypeError, "expected a Discrete that is counted from 0"),
+    ],
+)
+def test_actions_that_are_not_those_of_the_agent_are_refused(space, error, message):
+    env = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+    env.single_action_space = space
+    with pytest.raises(error, match=message):
+        rollout(env, ActorCritic(torch.nn.RNN(4, 8), 2), torch.Generator())
+    with pytest.raises(error, match=message):
+        VectorActor(env, CuriousActorCritic((4,), 2, hidden=4, memory=None), torch.Generator())

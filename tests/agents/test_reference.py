@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from engram.agents.reference import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play
+from engram.agents.reference import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play, regret
 from engram.analysis import stay_probabilities
 from engram.experiments.meta_task_space.known_returns import (
     KnownReturn,
@@ -225,3 +225,9 @@ def test_what_the_agents_cannot_do_is_said():
         play(MetaTaskVectorEnv(named.bandit(3), 2), BanditAgent("greedy", np.random.default_rng(0), dependent=True))
     with pytest.raises(ValueError, match=r"env.tasks: expected bandits"):
         play(MetaTaskVectorEnv(named.t_maze(), 2), BanditAgent("ucb1", np.random.default_rng(0)))
+
+
+def test_the_regret_of_lifetimes_of_several_lengths_is_refused():
+    env = MetaTaskVectorEnv([named.bandit(2, horizon=10), named.bandit(2, horizon=20)], num_envs=2)
+    with pytest.raises(ValueError, match=r"lifetimes have lengths \[10, 20\]: expected one length"):
+        regret(env, play(env, OracleAgent(), seed=0))

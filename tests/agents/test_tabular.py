@@ -353,6 +353,9 @@ def test_a_grid_covers_the_space():
     ends = np.array([[0.0, 5.0, -np.inf, -np.inf], [np.inf, np.inf, -10.0, 1.0]])
     low, high, _ = grid_of(spaces.Box(*ends, dtype=np.float64))
     assert (low.tolist(), high.tolist()) == ([0, 5, -16, -3], [3, 11, -10, 1])
+    for kind in (np.int32, np.int64):
+        low, high, _ = grid_of(spaces.Box(np.iinfo(kind).min, np.iinfo(kind).max, (1,), kind))
+        assert (low.tolist(), high.tolist()) == ([-3], [3])
 
 
 def test_wrong_use_is_told():

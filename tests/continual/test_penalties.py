@@ -546,3 +546,33 @@ def test_a_parameter_unfrozen_later_is_penalised_too():
     method.end_task(TaskData((torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2)))
     assert method.importance.keys() == dict(net.named_parameters()).keys()
     assert method.importance["0.weight"].any()
+
+
+def test_parameters_that_are_frozen_later_keep_their_importance():
+    for select in (["0.weight", "2.weight"], "^0", None):
+        net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+        method = EWC(net, select=select)
+        task = TaskData((torch.randn(8, 3), torch.arange(8) % 2))
+        method.end_task(task)
+        before = method.state_dict()
+        net[0].weight.requires_grad_(False)
+        assert method.state_dict().keys() == before.keys()
+        assert method.penalty() == 0
+        if select != "^0":
+            method.end_task(task)
+        net.requires_grad_(False)
+        assert method.state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("kind", [EWC, MAS])
+def test_importance_is_measured_within_an_evaluation(kind):
+    task = TaskData((samples()[0], torch.arange(24) % 2))
+    net = nn.Sequential(nn.Linear(5, 2)).double()
+    inside, outside = kind(net), kind(net)
+    with torch.no_grad():
+        inside.end_task(task)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode is on: expected it off"):
+        outside.end_task(task)
+    outside.end_task(task)
+    for name, value in outside.state_dict().items():
+        torch.testing.assert_close(inside.state_dict()[name], value)

@@ -175,3 +175,18 @@ def test_rescaled_schedules_are_the_same():
     labels = torch.tensor([[0.5], [-0.25]])
     images = diffusion.sample(exact, labels, (1, 4, 4), generator=seeded()).images
     assert torch.allclose(images, exact.image(labels), atol=0.01)
+
+
+def test_noise_is_added_as_a_scheduler_does_that_shifts_its_rates():
+    scheduler, x = diffusers.CogVideoXDDIMScheduler(num_train_timesteps=100), torch.zeros(3, 1, 2, 2)
+    times, noise = torch.tensor([0, 50, 98]), torch.ones(3, 1, 2, 2)
+    diffusion = SchedulerDiffusion(scheduler)
+    ours = diffusion.noised(x + 1, times, noise)
+    torch.testing.assert_close(ours, scheduler.add_noise(x + 1, noise, times), rtol=1e-4, atol=1e-4)
+
+
+def test_few_steps_are_all_taken_by_default():
+    diffusion, labels = SchedulerDiffusion(diffusers.DDIMScheduler(num_train_timesteps=10)), torch.zeros(2, 1)
+    for options in ({}, {"steps": "auto"}, {"steps": None}):
+        diffusion.sample(lambda x, t, labels: x, labels, (1, 4, 4), generator=seeded(), **options)
+        assert len(diffusion.scheduler.timesteps) == 10

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -212,3 +213,16 @@ def test_an_answer_is_a_copy_of_what_is_stored():
     assert store.recall(store.address(["a"])).payloads[0].tolist() == [3, 4]
     store.write(["a"], torch.zeros(1, 2))
     assert store.readout(store.address(["a"])).tolist() == [[0, 0]]
+
+
+def test_a_store_keeps_its_own_payloads():
+    store, tensors, array = AssociativeStore(MEMORY), torch.ones(1, 3), np.ones(3)
+    store.write(["a"], tensors)
+    store.write(["b"], [array])
+    tensors.zero_()
+    array[:] = 0
+    for _ in range(2):
+        first, second = store.recall(store.address(["a", "b"])).payloads
+        assert first.tolist() == second.tolist() == [1, 1, 1]
+        first.zero_()
+        second[:] = 0

@@ -811,3 +811,20 @@ def test_a_row_that_is_not_in_use_is_not_deleted(rows, tables, message):
     with pytest.raises(ValueError, match=message):
         memory.delete(rows, tables=tables)
     assert memory.n_filled.tolist() == [3]
+
+
+def test_an_index_follows_keys_that_an_optimiser_moves_and_belongs_to_one_memory():
+    pytest.importorskip("faiss")
+    search = FaissSearch("Flat", smallest=100)
+    first, second = (KeyValueMemory(2000, 4, search=search) for _ in range(2))
+    keys, other, x = (torch.randn(count, 4, generator=seeded(seed)) for seed, count in enumerate((1500, 400, 20)))
+    first.write(keys, torch.zeros(1500))
+    second.write(other, torch.arange(400.0))
+    first.query(x, 3)
+    rows = torch.cdist(x, other).topk(3, largest=False).indices
+    assert torch.equal(second.query(x, 3).rows, rows)
+    second.keys.copy_(second.keys.flip(1))
+    rows = torch.cdist(x, second.keys[0, :400]).topk(3, largest=False).indices
+    assert torch.equal(second.query(x, 3).rows, rows)
+    second.write(x[:1], torch.ones(1))
+    assert second.query(x[:1], 1).values.item() == 1

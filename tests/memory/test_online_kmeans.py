@@ -160,3 +160,10 @@ def test_distances_are_exact_far_from_0(offset):
     X = offset + np.random.default_rng(0).integers(0, 10, size=(50, 3)).astype(float)
     model = OnlineKMeans(7).fit(X)
     assert model.transform(X).argmin(1).tolist() == model.predict(X).tolist()
+
+
+def test_what_was_saved_after_the_number_of_clusters_was_set_anew_is_loaded(tmp_path):
+    X = np.random.default_rng(0).normal(size=(40, 4))
+    fitted = OnlineKMeans(3).fit(X).set_params(n_clusters=5).partial_fit(X)
+    fitted.save(tmp_path / "centres")
+    np.testing.assert_array_equal(OnlineKMeans.load(tmp_path / "centres").predict(X), fitted.predict(X))

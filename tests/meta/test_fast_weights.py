@@ -415,3 +415,21 @@ def test_running_statistics_are_carried_through_meta_training():
         net.load_state_dict(fast.buffers, strict=False)
     assert net[0].running_mean.numpy() == pytest.approx(x.mean(0).numpy(), rel=1e-3)
     assert net[0].num_batches_tracked == 120
+
+
+def test_detached_weights_keep_no_graph_in_buffers():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 2)
+            self.register_buffer("hidden", torch.zeros(3, 2))
+
+        def forward(self, x):
+            self.hidden = torch.tanh(self.linear(x) + self.hidden)
+            return self.hidden
+
+    module, x = Keeping(), torch.ones(3, 2)
+    fast = FastWeights(module, sgd(0.1))
+    fast = fast.step(fast(x).sum()).detach()
+    fast(x).sum().backward()
+    assert module.linear.weight.grad is None

@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 from engram.nn.packed import each
 from engram.plasticity import (
+    Hebb,
     Instar,
     Modulated,
     Neuromodulator,
@@ -18,6 +19,7 @@ from engram.plasticity import (
     from_lstm,
     to_lstm,
 )
+from engram.plasticity.clamped_lstm import ClampedLSTM
 from engram.testing.module import assert_close, check_module, tensors
 
 INPUTS, UNITS = 3, 4
@@ -276,3 +278,17 @@ def test_the_network_goes_on_as_before_if_what_it_returned_is_changed(rule):
         output = touched(torch.ones(1, INPUTS))
         assert torch.equal(output, untouched(torch.ones(1, INPUTS)))
         output.zero_()
+
+
+@pytest.mark.parametrize("kind", [PlasticRNN, PlasticLSTM])
+def test_a_rule_that_another_layer_has_cast_is_named(kind):
+    rule = Hebb()
+    net = kind(3, 4, rule=rule)
+    kind(3, 4, rule=rule, dtype=torch.float64)
+    with pytest.raises(TypeError, match=r"rule.eta.dtype = torch.float64: expected torch.float32, as the weights have"):
+        net(torch.zeros(7, 2, 3))
+
+
+def test_an_lstm_with_a_forward_pass_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="lstm is a ClampedLSTM: expected an nn"):
+        from_lstm(ClampedLSTM(2, 4))

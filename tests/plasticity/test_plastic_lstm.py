@@ -8,6 +8,7 @@ from engram.plasticity import (
     Hebb,
     Modulated,
     Neuromodulator,
+    NodePerturbationRNN,
     PlasticLSTM,
     PlasticLSTMState,
     Retroactive,
@@ -335,3 +336,12 @@ def test_repr_names_the_arguments():
         "3, 4, alpha=2, hebb_post='input', modulator_source='hidden', read_clip=None, batch_first=False, backend='auto'"
         in shown
     )
+
+
+def test_parts_of_a_first_state_share_no_memory():
+    state = PlasticLSTM(3, 4).init(2)
+    state.cell.fill_(1.0)
+    assert not state.hidden.any()
+    first = NodePerturbationRNN().init(2)
+    parts = [part for part in first if isinstance(part, torch.Tensor)]
+    assert len({part.data_ptr() for part in parts}) == len(parts)

@@ -133,3 +133,9 @@ def test_a_wall_ahead_hides_what_is_behind_it_alone():
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("label", [-3, 2**31 + 5])
+def test_labels_that_a_view_cannot_hold_are_refused(label):
+    with pytest.raises(ValueError, match=f"world has a label of {label}: expected 0 for an empty cell"):
+        ViewModel(3).observe(np.array([[0, label], [0, 0]]), (1, 0, 0))

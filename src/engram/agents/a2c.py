@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.agents.actor_critic import ActorCritic
+from engram.agents.discrete_actions import check_actions
 from engram.agents.returns import TRUNCATIONS, discounted_returns
 
 
@@ -111,6 +112,7 @@ def rollout(
     checks.arguments()
     checks.size("max_steps", max_steps)
     checks.choice("truncation", truncation, TRUNCATIONS)
+    check_actions(env, agent.policy.out_features)
     like = agent.value.weight
     observation_array, _ = env.reset(seed=seed)
     if np.ndim(observation_array) != 2:

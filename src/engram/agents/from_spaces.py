@@ -10,6 +10,7 @@ from gymnasium import spaces
 from jaxtyping import Float, Int
 
 from engram import checks
+from engram.agents.discrete_actions import discrete_actions
 from engram.agents.exploration import EpsilonGreedy
 from engram.agents.mfec import MFEC
 from engram.agents.nec import NEC
@@ -24,18 +25,6 @@ ROWS, KEYS = 1000, 32
 EXPLORATION = EpsilonGreedy(final=0.05, start=0, end=1000)
 
 Edges = Float[np.ndarray, "features"]
-
-
-def discrete_actions(action_space: spaces.Space[Any]) -> int:
-    """The number of actions of a ``Discrete`` that starts at 0; raises TypeError for any other space.
-
-    Examples:
-        >>> discrete_actions(spaces.Discrete(3))
-        3
-    """
-    if not isinstance(action_space, spaces.Discrete) or action_space.start != 0:
-        raise TypeError(f"action_space = {action_space!r}: expected a Discrete that is counted from 0")
-    return int(action_space.n)
 
 
 def seeded(rng: np.random.Generator) -> torch.Generator:
@@ -64,9 +53,10 @@ def grid_of(observation_space: spaces.Space[Any]) -> tuple[Edges, Edges, Int[np.
     if 2**features > MOST_CELLS:
         raise ValueError(f"observation_space = {observation_space!r}: expected fewer features, for a grid over them")
     box: Any = observation_space
-    low, high = (np.where(np.abs(bound) < UNBOUNDED, bound, np.sign(bound) * EDGE) for bound in (box.low, box.high))
+    bounds = box.low.astype(float), box.high.astype(float)  # the size of the least integer is none of its kind
+    low, high = (np.where(np.abs(bound) < UNBOUNDED, bound, np.sign(bound) * EDGE) for bound in bounds)
     # A single bound near the usual end of the grid, or beyond it, moves the other end away from it.
-    above, below = (high - low < EDGE) & (box.high >= UNBOUNDED), (high - low < EDGE) & (box.low <= -UNBOUNDED)
+    above, below = (high - low < EDGE) & (bounds[1] >= UNBOUNDED), (high - low < EDGE) & (bounds[0] <= -UNBOUNDED)
     low, high = np.where(below, high - 2 * EDGE, low), np.where(above, low + 2 * EDGE, high)
     bins = np.full(features, max(2, int(CELLS ** (1 / features) + 1e-9)))
     return low.astype(float), np.where(high > low, high, low + 1).astype(float), bins

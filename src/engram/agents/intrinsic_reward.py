@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,9 @@ class IntrinsicReward(VectorWrapper):
         next_obs = torch.as_tensor(np.array(observations))[None]
         next_obs = next_obs.float() if next_obs.is_floating_point() else next_obs
         restarting = torch.from_numpy(self._over.copy())[None]
+        if isinstance(self.curiosity, torch.nn.Module):
+            like = next(chain(self.curiosity.parameters(), self.curiosity.buffers()), next_obs)
+            next_obs, restarting = next_obs.to(like.device), restarting.to(like.device)
         intrinsic = self.curiosity.bonus(next_obs, restarting)[0].numpy(force=True).astype(np.float64)
         self._over = terminated | truncated
         self._seen.append((next_obs, ~restarting))

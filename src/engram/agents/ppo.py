@@ -15,6 +15,7 @@ from torch import Tensor
 from engram import checks
 from engram.agents.a2c import sample_actions
 from engram.agents.curious_actor_critic import CuriousActorCritic
+from engram.agents.discrete_actions import check_actions
 from engram.state import check_state
 
 
@@ -125,6 +126,8 @@ class VectorActor:
         checks.instance("env", env, VectorEnv)
         if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
             raise ValueError(f"env has {env.metadata.get('autoreset_mode')}: expected AutoresetMode.NEXT_STEP")
+        with checks.noted(agent=agent):
+            check_actions(env, agent.policy.out_features)
         self.env, self.agent, self.generator = env, agent, checks.generator(generator)
         with checks.noted(agent=agent):  # it may be compiled, and then is of another class
             self._observation = self._tensor(env.reset(seed=seed)[0])

@@ -17,7 +17,8 @@ from torch.nn.utils.rnn import pad_sequence
 from engram import checks
 from engram.agents.a2c import A2C, Rollout, a2c_step, values_after
 from engram.agents.actor_critic import meta_actor_critic, plastic_actor_critic
-from engram.agents.from_spaces import discrete_actions, seeded
+from engram.agents.discrete_actions import discrete_actions
+from engram.agents.from_spaces import seeded
 from engram.agents.replay import features_of
 from engram.agents.returns import TRUNCATIONS
 from engram.nn.initial import uniform

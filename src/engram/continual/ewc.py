@@ -84,7 +84,7 @@ class EWC(QuadraticPenalty):
             first_samples(task, self.n_samples),
             fisher=self.fisher,
             classes=checks.instance("task", task, Task).classes,  # type: ignore[type-abstract]
-            select=self.select,
+            select=self._trained(),
             generator=self.generator,
         )
         self._merge(self._flattened(fisher), self._current())

@@ -193,10 +193,13 @@ def _evaluated(model: nn.Module, device: torch.device) -> Iterator[None]:
     Recurrent layers run without cuDNN, which cannot differentiate them in evaluation mode. What is compiled cannot be
     looked into.
     """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("torch.inference_mode is on: expected it off, since importance needs derivatives")
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
             stack.enter_context(full_precision(device))
             if any(isinstance(module, nn.RNNBase) for module, _ in modes):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))

@@ -81,6 +81,6 @@ class MAS(QuadraticPenalty):
             norm=self.norm,
             batched=self.batched,
             classes=None if self.all_outputs else checks.instance("task", task, Task).classes,  # type: ignore[type-abstract]
-            select=self.select,
+            select=self._trained(),
         )
         self._hold(self._flat["importance"] + self._flattened(magnitude), self._current())

@@ -313,6 +313,10 @@ class QuadraticPenalty(ContinualMethod):
             "anchor": anchor,
         }
 
+    def _trained(self) -> list[str]:
+        """The names of the selected parameters that are not frozen."""
+        return [name for name, parameter in zip(self._shapes, self._parameters, strict=True) if parameter.requires_grad]
+
     def _match_parameters(self) -> None:
         """Match the stored fields to the current parameters of the model, by name."""
         current = list(self.model.parameters())
@@ -324,9 +328,13 @@ class QuadraticPenalty(ContinualMethod):
             if flat.device != like.device or flat.dtype != like.dtype:
                 self._set_flat({f: value.to(like.device, self._dtype(f, like)) for f, value in self._flat.items()})
             return
-        selected_names = (
-            self._shapes.keys() | slow_parameters(self.model, self.select).keys()
-        )  # also parameters that have been frozen since
+        try:
+            selected = slow_parameters(self.model, self.select).keys()
+        except ValueError:
+            if not self._shapes:
+                raise
+            selected = {}.keys()  # all that are selected have been frozen, or some that are named
+        selected_names = self._shapes.keys() | selected  # also parameters that have been frozen since
         parameters = {name: parameter for name, parameter in self.model.named_parameters() if name in selected_names}
         if lost := [name for name in self._shapes if name not in parameters]:
             warnings.warn(f"the model lost {', '.join(lost)}: their importance is dropped", stacklevel=3)

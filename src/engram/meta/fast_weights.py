@@ -184,7 +184,9 @@ class FastWeights:
     def detach(self) -> FastWeights:
         """The same weights, detached from the graph, for use or to continue with a new graph."""
         params = {name: weight.detach().requires_grad_() for name, weight in self.params.items()}
-        return self._with(params, tree_map_only(Tensor, Tensor.detach, self.state))
+        copied = self._with(params, tree_map_only(Tensor, Tensor.detach, self.state))
+        copied.buffers = {name: buffer.detach() for name, buffer in copied.buffers.items()}
+        return copied
 
     def _with(self, params: Weights, state: Any) -> FastWeights:
         copied = copy.copy(self)

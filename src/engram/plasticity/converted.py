@@ -26,7 +26,7 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
         **options: Arguments of ``PlasticLSTM``, such as ``rule``, ``alpha`` and ``generator``.
 
     Raises:
-        ValueError: The LSTM has two directions, or a projection.
+        ValueError: The LSTM has two directions, a projection, or a forward pass of its own.
 
     Examples:
         >>> _ = torch.manual_seed(0)
@@ -35,6 +35,8 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
         True
     """
     checks.instance("lstm", lstm, nn.LSTM)
+    if type(lstm).forward is not nn.LSTM.forward:
+        raise ValueError(f"lstm is a {type(lstm).__name__}: expected an nn.LSTM, whose forward pass is torch's")
     if lstm.bidirectional or lstm.proj_size:
         raise ValueError(f"lstm = {lstm}: expected one direction and no projection")
     net = PlasticLSTM(lstm.input_size, lstm.hidden_size, **_common_arguments(lstm, lstm.weight_hh_l0), **options)

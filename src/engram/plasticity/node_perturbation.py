@@ -236,7 +236,7 @@ class NodePerturbationRNN(nn.Module):
         activity[:, CONSTANT] = 1
         matrices = self.weight.new_zeros(batch_size, self.units, self.units)
         kinds = self.weight.new_zeros(batch_size, KINDS)
-        return NodePerturbationState(hidden, activity, matrices, matrices, kinds, kinds, hidden)
+        return NodePerturbationState(hidden, activity, matrices, matrices.clone(), kinds, kinds.clone(), hidden.clone())
 
     def step(
         self,

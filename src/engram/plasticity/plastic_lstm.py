@@ -202,7 +202,7 @@ class PlasticLSTM(nn.Module):
         """As ``PlasticRNN.init_layer``."""
         checks.size("batch_size", batch_size)
         zeros = self.weight_hh.new_zeros(batch_size, self.hidden_size)
-        return PlasticLSTMState(zeros, zeros, self.rule.init(batch_size, self.hidden_size, self.hidden_size))
+        return PlasticLSTMState(zeros, zeros.clone(), self.rule.init(batch_size, self.hidden_size, self.hidden_size))
 
     def check_state(self, state: PlasticLSTMState, shape: tuple[int, ...]) -> None:
         """As ``PlasticRNN.check_state``."""

@@ -50,7 +50,7 @@ class ViewModel:
             Labels, -1 for cells that are not visible, (size, size).
 
         Raises:
-            ValueError: The pose is outside the world or in a wall.
+            ValueError: The pose is outside the world or in a wall, or a label is no number of 32 bits above 0.
         """
         row, column, heading = self._checked(world, pose)
         view = np.empty((self.size, self.size), dtype=np.int32)
@@ -99,4 +99,7 @@ class ViewModel:
             )
         if world[row, column]:
             raise ValueError(f"pose = {pose}: expected an empty cell, this is a wall")
+        if world.dtype != np.int32 and (world.min() < 0 or world.max() >= 2**31):  # a view has 32 bits
+            label = world.min() if world.min() < 0 else world.max()
+            raise ValueError(f"world has a label of {label}: expected 0 for an empty cell, 1 to 2^31 - 1 for a wall")
         return row, column, heading

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from engram.analysis.verify import (
     AffineReLU,
@@ -22,6 +24,7 @@ from engram.analysis.verify import (
     Certificate,
     LinearProperty,
     Polytope,
+    UnsupportedLayerError,
     acasxu_property,
     activation_pattern,
     certified_radius,
@@ -915,3 +918,21 @@ def test_labels_of_any_integers_have_radii():
     X = np.array([[0.5, 0.1], [0.1, 0.4]])
     by_type = [certified_radius(net, X, np.array([0, 1], dtype)) for dtype in (np.uint8, np.int32, np.int64)]
     np.testing.assert_allclose(by_type, [[0.2, 0.15]] * 3, atol=1e-5)
+
+
+def test_a_layer_that_works_in_place_as_a_statement_is_refused():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.relu, self.second = nn.Linear(1, 2), nn.ReLU(inplace=True), nn.Linear(2, 2)
+
+        def forward(self, x):
+            hidden = self.first(x)
+            self.relu(hidden)  # which the graph of the forward does not show
+            return self.second(hidden)
+
+    torch.manual_seed(0)
+    with pytest.raises(UnsupportedLayerError, match="computes something else than its layers say"):
+        verify(InPlace(), Box([-1.0], [1.0]), Argmax(1))
+    in_line = nn.Sequential(nn.Linear(1, 2), nn.ReLU(inplace=True), nn.Linear(2, 2))
+    assert verify(in_line, Box([-1.0], [1.0]), Argmax(1)).status in ("proved", "refuted")

@@ -333,3 +333,66 @@ C = np.tile([0.0, 1.0], 10)
 def test_bad_input_is_refused_by_name(options, given, message):
     with pytest.raises(ValueError, match=message):
         PlasticityRuleInference(**options).fit(X, **given)
+
+
+def test_a_simulation_of_a_fit_has_the_signal_of_the_fit():
+    rng = np.random.default_rng(0)
+    x, r, W = rng.normal(size=(6, 30, 3)), rng.integers(0, 2, (6, 30)).astype(float), 0.1 * rng.normal(size=(2, 3))
+    before = np.array([[np.sum(each[max(0, t - 10) : t]) / 10 for t in range(30)] for each in r])
+    activity = np.stack(simulate_activity({"x m": 1.0, "w": -0.1}, x, W, 0, eta=0.1, rewards=r - before).activity)
+    fit = PlasticityRuleInference(terms=["x m", "w"], eta=0.1, modulator="rpe", initial_weights=W)
+    fit.fit(x, activity + 1e-4 * rng.normal(size=activity.shape), rewards=r)
+    simulated = np.stack(fit.simulate(x, r, random_state=0).activity)
+    np.testing.assert_allclose(simulated, np.stack(fit.predict(x, rewards=r)), atol=1e-3)
+    with pytest.raises(ValueError, match="rewards = None: expected rewards, because the fitted rule has a signal"):
+        fit.simulate(x)
+
+
+def test_padding_is_left_out_of_simulations_and_what_is_not_finite_is_named():
+    x, W = np.ones((2, 5, 3)), 0.1 * np.ones((2, 3))
+    padded = np.array(x, copy=True)
+    padded[1, 3:] = np.nan
+    whole = simulate_activity(OJA, x, W, 0, eta=0.1)
+    some = simulate_activity(OJA, padded, W, 0, eta=0.1)
+    assert [len(y) for y in some.activity] == [len(x[0]), 3, *map(len, x[2:])]
+    np.testing.assert_array_equal(some.activity[1], whole.activity[1][:3])
+    padded[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="inputs"):
+        simulate_activity(OJA, padded, W, 0, eta=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"update_at": "steps"}, "update_at"),
+        ({"modulator": "RPE"}, "modulator"),
+        ({"baseline_window": 0}, "baseline_window = 0: expected at least 1"),
+        ({"rewards": np.ones(20)}, "rewards has 1 sessions: expected 4, as inputs have"),
+        ({"rewards": np.ones((4, 10))}, r"rewards\[0\] has 10 steps: expected 20"),
+        ({"rewards": np.ones((4, 25))}, r"rewards\[0\] has 25 steps: expected 20"),
+    ],
+)
+def test_bad_arguments_of_simulated_choices_are_named(options, message):
+    given = {"rewards": np.ones((4, 20))} | options
+    with pytest.raises((ValueError, TypeError), match=message):
+        simulate_choices({"x m": 1.0}, np.ones((4, 20, 2)), given.pop("rewards"), 0, **given)
+
+
+def test_units_that_were_never_recorded_have_the_mean_noise_of_the_others():
+    rng = np.random.default_rng(0)
+    x, W = rng.normal(size=(4, 20, 3)), 0.1 * rng.normal(size=(3, 3))
+    activity = np.stack(simulate_activity(OJA, x, W, rng, eta=0.1, noise=0.05).activity)
+    known = activity.copy()
+    known[:, :, 2] = np.nan
+    fit = PlasticityRuleInference(terms=[*OJA], eta=0.1, initial_weights=W).fit(x, known)
+    assert fit.noise_.shape == (3,)
+    assert np.isfinite(fit.log_likelihood(x, activity))
+    assert fit.simulate(x, random_state=0).activity[0].shape == (20, 3)
+
+
+def test_of_choices_that_are_all_alike_the_score_is_that_of_a_constant():
+    x, r = np.random.default_rng(0).normal(size=(4, 20, 2)), np.ones((4, 20))
+    data = simulate_choices({"x m": 1.0}, x, r, 0)
+    fit = PlasticityRuleInference(terms=["x m"], initial_weights="zeros")
+    fit.fit(x, choices=data.choices, rewards=data.rewards)
+    assert fit.score(x, choices=np.ones((4, 20)), rewards=r) == 0.0

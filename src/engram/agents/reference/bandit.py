@@ -17,7 +17,13 @@ def regret(env: Any, lifetimes: Lifetimes) -> Float[np.ndarray, "num_envs"]:
         sum over t of max over a of p(a) - p(a(t))
 
     It is computed from the arms pulled, not from the rewards. ``env`` must still have the instances of these lifetimes.
+
+    Raises:
+        ValueError: The lifetimes have several lengths, so that environments have other instances by the end.
     """
+    if (lifetimes.lengths != lifetimes.actions.shape[1]).any():
+        lengths = sorted({*lifetimes.lengths.tolist()})
+        raise ValueError(f"lifetimes have lengths {lengths}: expected one length, that of the longest")
     instance_probs = [env.instance(row).probs for row in range(env.num_envs)]
     reward_probabilities = np.array(
         [(arm_probs[0], 1 - arm_probs[0]) if len(arm_probs) == 1 else arm_probs for arm_probs in instance_probs]

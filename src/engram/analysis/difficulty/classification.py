@@ -56,6 +56,8 @@ def classification_difficulty(
         if isinstance(value, str) and value not in methods:
             raise ValueError(f"{name} = {value!r}: expected a number, or one of {', '.join(map(repr, methods))}")
     points = as_points(X)
+    if len(y) != len(points):
+        raise ValueError(f"y has {len(y)} labels: expected {len(points)}, one for each sample")
     rng = checks.rng("seed", seed)
     classes = len(np.unique(y))
     margin = dimension = None

@@ -111,7 +111,8 @@ def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] |
         output, layers = _read(module, graph, shape)
         value, softmax = output if isinstance(output, _Softmax) else (output, "")
         net = layers.network(value)
-        if any(node.op in ("call_function", "call_method") for node in graph.nodes):
+        works_in_place = any(getattr(part, "inplace", False) for part in module.modules())
+        if works_in_place or any(node.op in ("call_function", "call_method") for node in graph.nodes):
             _compare(module, net, shape, softmax)
     return net, softmax
 
@@ -357,12 +358,13 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
 def _compare(module: nn.Module, net: AffineReLU, shape: tuple[int, ...], softmax: str) -> None:
     """Raise an UnsupportedLayerError if a module computes something else than what was read.
 
-    Functions in a forward may depend on the batch in ways that the graph does not show.
+    Functions in a forward may depend on the batch in ways that the graph does not show, and a layer that works in place
+    changes a value whose name the graph still has for what it was before.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
     try:
-        y = copy.deepcopy(module).double()(x).double()
+        y = copy.deepcopy(module).double()(x.clone()).double()
         tolerance = 1e-6
     except (RuntimeError, TypeError):  # it has tensors of 32 bits that are no buffers
         y, tolerance = module(x.float()).double(), 1e-3

@@ -17,6 +17,7 @@ from engram.nn import initial
 
 NAMES: dict[str, Literal["eps", "x0", "v"]] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 
+SAME_RATES = 1e-4
 STEP = {"model_output", "timestep", "sample"}  # the arguments of a scheduler's step
 
 
@@ -109,6 +110,15 @@ class DiffusersUNet(nn.Module):
             return self.unet(x, t, class_labels=self.labels(encoded)).sample  # type: ignore[no-any-return]
 
 
+def _betas_of(scheduler: Any) -> Float[Tensor, " steps"]:
+    """The betas with which a scheduler adds and removes noise; some shift the rates that follow from its own ones."""
+    betas: Tensor = torch.as_tensor(scheduler.betas, dtype=torch.float64)
+    rates = torch.as_tensor(getattr(scheduler, "alphas_cumprod", 1 - betas), dtype=torch.float64)
+    if not hasattr(scheduler, "alphas_cumprod") or (rates - torch.cumprod(1 - betas, 0)).abs().max() < SAME_RATES:
+        return betas
+    return 1 - rates / torch.cat([rates.new_ones(1), rates[:-1]])
+
+
 class SchedulerDiffusion(GaussianDiffusion):
     """A scheduler of ``diffusers`` as a diffusion: the loss uses its betas and prediction, sampling its steps.
 
@@ -137,7 +147,7 @@ class SchedulerDiffusion(GaussianDiffusion):
             needed = ", ".join(sorted(others))
             raise ValueError(f"scheduler: its step needs {needed}: expected model_output, timestep and sample alone")
         clip = scheduler.config.clip_sample_range if getattr(scheduler.config, "clip_sample", False) else None
-        super().__init__(len(scheduler.betas), scheduler.betas, NAMES[prediction], clip)
+        super().__init__(len(scheduler.betas), _betas_of(scheduler), NAMES[prediction], clip)
         self.scheduler, self._draws = scheduler, "generator" in parameters
 
     @torch.no_grad()
@@ -148,7 +158,7 @@ class SchedulerDiffusion(GaussianDiffusion):
         shape: tuple[int, ...],
         *,
         generator: torch.Generator,
-        steps: int | None = 20,
+        steps: int | Literal["auto"] | None = "auto",
         hidden: nn.Module | None = None,
     ) -> Samples:
         """Draw an image for each row of labels as the scheduler does.
@@ -158,7 +168,7 @@ class SchedulerDiffusion(GaussianDiffusion):
             labels: A row of labels for each image.
             shape: Shape of an image.
             generator: Source of all randomness.
-            steps: Number of steps, at most ``len(self)``; None: all of them.
+            steps: Number of steps, at most ``len(self)``; ``"auto"``: at most 20 of them; None: all.
             hidden: A module of the network whose outputs are returned too (default: none).
 
         Raises:
@@ -166,7 +176,8 @@ class SchedulerDiffusion(GaussianDiffusion):
                 ``DDIMInverseScheduler`` do.
         """
         checks.arguments()
-        count = checks.size("steps", len(self) if steps is None else steps, 1, len(self))
+        wanted = min(20, len(self)) if steps == "auto" else len(self) if steps is None else steps
+        count = checks.size("steps", wanted, 1, len(self))
         self.scheduler.set_timesteps(count)
         if (times := self.scheduler.timesteps)[0] < times[-1]:
             raise ValueError(f"scheduler: its steps go from {times[0]} to {times[-1]}: expected from noise to images")

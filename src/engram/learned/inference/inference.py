@@ -318,6 +318,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         elif self.initial_weights == "zeros":
             self.initial_weights_ = np.zeros((units, inputs))
         self.noise_ = np.sqrt(fit.variance)
+        if not data.binary:  # that of a unit that was not recorded is the mean of the others
+            missing = np.full(units - len(fit.variance), np.sqrt(fit.variance.mean()))
+            self.noise_ = np.concatenate([self.noise_, missing])
         self.log_likelihood_, self.n_iter_ = fit.log_likelihood, max(fit.iterations, 1)
         self.rule_ = self._model.rule(fit.theta)
         self.residual_correlation_ = alike_of(self._model, data, fit)
@@ -390,7 +393,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
     def score(self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None) -> float:
         """R^2 of activity, averaged over units, or the share of a constant probability's deviance that is explained.
 
-        The constant is the best one for the data that are scored. Minus infinity where a run diverges.
+        The constant is the best one for the data that are scored. Minus infinity where a run diverges; of data that are
+        constant, 1 if they are met and else 0.
 
         Args:
             inputs: As in ``fit``.
@@ -402,7 +406,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         if np.isnan(predicted).any():
             return -np.inf
         if data.binary:
-            return 1 - Bernoulli(data.observed).value(predicted) / -constant_log_likelihood(data)
+            loss, of_constant = Bernoulli(data.observed).value(predicted), -constant_log_likelihood(data)
+            return float(1 - loss / of_constant) if of_constant > 0 else float(loss == 0)
         ratios = []
         for unit in np.unique(data.unit[~np.isnan(data.observed).all(axis=1)]):
             observed, errors = data.observed[data.unit == unit], predicted[data.unit == unit]
@@ -489,14 +494,17 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             if rewards is None:
                 raise ValueError("rewards = None: expected what choice 1 would bring at each step")
             return simulation.simulate_choices(self.rule_, inputs, rewards, rng, **options)
+        if self.rule_.modulated and rewards is None:
+            raise ValueError("rewards = None: expected rewards, because the fitted rule has a signal")
+        sessions = self._sessions(inputs, rewards=rewards)
         simulated = simulation.simulate_activity(
             self.rule_,
-            inputs,
+            [x[:length] for x, length in zip(sessions.inputs, sessions.lengths, strict=True)],
             initial,
             rng,
             nonlinearity=name,
             input_weights=self._architecture.input_weights,
-            rewards=rewards,
+            rewards=[m[:length] for m, length in zip(sessions.signal, sessions.lengths, strict=True)],
         )
         noisy = [y + self.noise_ * rng.normal(size=y.shape) for y in simulated.activity]
         return simulated._replace(activity=noisy)

@@ -133,17 +133,10 @@ def prepared(
     Raises:
         ValueError: Lengths or widths differ, or values are not as above; the session is named.
     """
-    x = [_without_padding(session) for session in as_sessions("inputs", inputs, 2)]
+    x = inputs_of(inputs)
     lengths = tuple(map(len, x))
-    for k, session in enumerate(x):
-        if not session.size:
-            raise ValueError(f"inputs[{k}].shape = {session.shape}: expected at least one step and one input")
-        if session.shape[1] != x[0].shape[1]:
-            raise ValueError(f"inputs[{k}].shape = {session.shape}: expected {x[0].shape[1]} inputs, as in inputs[0]")
-        with checks.noted(session=k):
-            checks.finite("inputs", session, ("step", "input"))
     y, c, r = (
-        None if given is None else _matched(name, given, axes, lengths)
+        None if given is None else matched(name, given, axes, lengths)
         for name, given, axes in (("activity", activity, 2), ("choices", choices, 1), ("rewards", rewards, 1))
     )
     if y is not None:
@@ -162,13 +155,31 @@ def prepared(
     return Sessions(padded(x, 0.0), lengths, targets[0], targets[1], signal, changes)
 
 
+def inputs_of(inputs: Any) -> list[np.ndarray]:
+    """The sessions of inputs without padding, after all checks.
+
+    Raises:
+        ValueError: A session is empty, has another number of inputs than the first, or numbers that are not finite.
+    """
+    sessions = [_without_padding(session) for session in as_sessions("inputs", inputs, 2)]
+    width = sessions[0].shape[1]
+    for k, session in enumerate(sessions):
+        if not session.size:
+            raise ValueError(f"inputs[{k}].shape = {session.shape}: expected at least one step and one input")
+        if session.shape[1] != width:
+            raise ValueError(f"inputs[{k}].shape = {session.shape}: expected {width} inputs, as in inputs[0]")
+        with checks.noted(session=k):
+            checks.finite("inputs", session, ("step", "input"))
+    return sessions
+
+
 def _without_padding(session: np.ndarray) -> np.ndarray:
     """A session without the rows at its end that are NaN throughout."""
     present = np.flatnonzero(~np.isnan(session).all(axis=1)) if session.size else np.zeros(0, int)
     return session[: present[-1] + 1] if len(present) else session
 
 
-def _matched(name: str, given: Any, axes: int, lengths: Sequence[int]) -> list[np.ndarray]:
+def matched(name: str, given: Any, axes: int, lengths: Sequence[int]) -> list[np.ndarray]:
     """Sessions of another argument, of the lengths of the inputs; longer ones must be NaN beyond."""
     sessions = as_sessions(name, given, axes)
     if len(sessions) != len(lengths):

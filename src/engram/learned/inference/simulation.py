@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from engram import checks
 from engram.learned.inference.rule_layer import NONLINEARITIES
-from engram.learned.inference.sessions import as_sessions, padded
+from engram.learned.inference.sessions import as_sessions, inputs_of, matched, padded
 from engram.plasticity import PlasticityRule, TaylorRule, TraceState
 
 
@@ -68,7 +68,7 @@ def simulate_activity(
         nonlinearity: f: ``"identity"``, ``"sigmoid"``, ``"tanh"`` or ``"relu"``.
         input_weights: U of a recurrent network; None: a layer.
         eta: Rate of a rule given by its coefficients.
-        rewards: m of each step, for a rule with a signal.
+        rewards: m of each step, for a rule with a signal, (step,) for each session.
         noise: Standard deviation of the noise, as a share of that of each unit's activity over all sessions.
 
     Examples:
@@ -78,12 +78,13 @@ def simulate_activity(
     """
     rng, rule = checks.rng("rng", rng), _rule(rule, eta)
     checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
-    sessions = as_sessions("inputs", inputs, 2)
+    noise = checks.number("noise", noise, minimum=0)
+    sessions = inputs_of(inputs)
     U = None
     if input_weights is not None:
         U = torch.from_numpy(checks.array("input_weights", input_weights, ("unit", sessions[0].shape[1])))
     initial = checks.array("initial_weights", initial_weights, ("unit", sessions[0].shape[1] if U is None else len(U)))
-    signals = [np.zeros(len(x)) for x in sessions] if rewards is None else as_sessions("rewards", rewards, 1)
+    signals = [np.zeros(len(x)) for x in sessions] if rewards is None else _rewards(rewards, sessions)
     x, m = torch.from_numpy(padded(sessions, 0.0)), padded(signals, 0.0)
     w = torch.from_numpy(initial).expand(len(sessions), *initial.shape)
     y, path, post = [], [w.numpy()], torch.zeros(len(sessions), len(initial), dtype=torch.float64)
@@ -146,14 +147,17 @@ def simulate_choices(
         [1.0, 1.0, 1.0, 1.0, 1.0]
     """
     rng, rule = checks.rng("rng", rng), _rule(rule, eta)
-    sessions = as_sessions("inputs", inputs, 2)
+    checks.choice("modulator", modulator, ("reward", "rpe"))
+    checks.choice("update_at", update_at, ("step", "chosen"))
+    baseline_window = checks.size("baseline_window", baseline_window)
+    sessions = inputs_of(inputs)
     width = sessions[0].shape[1]
     v = np.ones(1) if readout is None else checks.array("readout", readout, ("unit",))
     f = nonlinearity or ("identity" if readout is None else "tanh")
     shape = (width,) if readout is None else (len(v), width)
     start = np.zeros(shape) if initial_weights is None else initial_weights
     start = checks.array("initial_weights", start, shape)
-    reward_at = _lost(rewards) if options is None else _baited(rewards, options, sessions)
+    reward_at = _lost(_rewards(rewards, sessions)) if options is None else _baited(rewards, options, sessions)
     draws = padded([rng.random(len(session)) for session in sessions], 1.0)
     x, to_logit = torch.from_numpy(padded(sessions, 0.0)), torch.from_numpy(v)
     w = torch.from_numpy(start.reshape(len(v), width)).expand(len(sessions), len(v), width)
@@ -182,9 +186,18 @@ def simulate_choices(
 RewardAt = Callable[[int, np.ndarray, np.ndarray], np.ndarray]  # from the step, the choices, and where a trial ends
 
 
-def _lost(rewards: Any) -> RewardAt:
+def _rewards(rewards: Any, sessions: list[np.ndarray]) -> list[np.ndarray]:
+    """A finite reward of each step of each session."""
+    of_sessions = matched("rewards", rewards, 1, [len(session) for session in sessions])
+    for k, session in enumerate(of_sessions):
+        with checks.noted(session=k):
+            checks.finite("rewards", session, ("step",))
+    return of_sessions
+
+
+def _lost(rewards: list[np.ndarray]) -> RewardAt:
     """The reward of each step, for choice 1."""
-    offer = padded(as_sessions("rewards", rewards, 1), 0.0)
+    offer = padded(rewards, 0.0)
     return lambda t, choices, ends: offer[:, t] * choices
 
 

@@ -56,7 +56,7 @@ class LSTMMemory(nn.Module):
     def init(self, batch_size: int) -> LSTMMemoryState:
         """A state of zeros."""
         zeros = self.readout.weight.new_zeros(1, checks.size("batch_size", batch_size), self.hidden_size)
-        return LSTMMemoryState(zeros, zeros)
+        return LSTMMemoryState(zeros, zeros.clone())
 
     def forward(
         self,

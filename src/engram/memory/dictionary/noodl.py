@@ -261,7 +261,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         return super()._content()
 
     def _form(self, state: dict[str, Any]) -> dict[str, Any]:
-        atoms: int | str = "atoms" if self.n_components is None else self.n_components
+        atoms = "atoms"  # as many as at the first batch, also if ``n_components`` was set to another number since
         counts = ("n_samples_seen_", "n_steps_", "n_iter_", "n_dead_samples_", "n_backoffs_", "n_reinit_")
         numbers = ("coef_min_", "threshold_", "scale_", "code_step_", "change_", "contraction_", "code_iterations_")
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
@@ -128,7 +129,9 @@ class KeyValueMemory(Saveable, nn.Module):
         policy = policies.LRU() if policy is None else policy
         self.policy: Policy = checks.instance("policy", policy, Policy)  # type: ignore[type-abstract]
         self._index = KeyIndex()
-        self.search = None if search is None else checks.instance("search", search, FaissSearch)
+        # A copy, as another memory may have the same one.
+        self.search = None if search is None else copy.copy(checks.instance("search", search, FaissSearch))
+        self._searched = 0, 0
         count = 1 if tables is None else tables
         self.register_buffer("keys", torch.zeros(count, capacity, key_dim))
         self.register_buffer("values", torch.zeros(count, capacity, value_dim))
@@ -371,6 +374,9 @@ class KeyValueMemory(Saveable, nn.Module):
         table_of = self._chosen(tables, len(samples))
         if k > self.capacity:
             warnings.warn(f"k = {k}: only {self.capacity} rows can be neighbours", RuntimeWarning, stacklevel=3)
+        if self.search is not None and self._searched != self._version_of_keys():
+            self.search.reset()  # other code has changed the keys, such as an optimiser
+            self._searched = self._version_of_keys()
         search = exact_neighbours if self.search is None else self.search.neighbours
         keys, filled = array(self._stored("keys")), array(self._stored("n_filled"))
         rows, distances = search(keys, filled, samples, min(k, self.capacity), table_of)
@@ -426,6 +432,7 @@ class KeyValueMemory(Saveable, nn.Module):
     @torch.no_grad()
     def _change(self, table: int, change: Change) -> None:
         rows = torch.from_numpy(change.rows)
+        is_followed = self.search is not None and self._searched == self._version_of_keys()
         new_values = {"keys": change.keys, "values": change.values}
         if self.hash_dim is not None:
             new_values["hashes"] = change.hashes
@@ -441,6 +448,12 @@ class KeyValueMemory(Saveable, nn.Module):
         self.clock[table] = change.clock
         if self.search is not None:
             self.search.written(table, change.rows)
+            self._searched = self._version_of_keys() if is_followed else (0, 0)
+
+    def _version_of_keys(self) -> tuple[int, int]:
+        """Which tensor the keys are, and torch's count of changes to it."""
+        keys = self._stored("keys")
+        return id(keys), keys._version
 
 
 def array(tensor: Tensor) -> np.ndarray:

@@ -116,8 +116,9 @@ class OnlineKMeans(
         return self._filled
 
     def _form(self, state: dict[str, Any]) -> dict[str, Any]:
-        centres = Axes((self.n_clusters, state.get("n_features_in_", "features")), np.ndarray)
-        counts = np.zeros(self.n_clusters)
+        # As many as there were at the first batch, also if ``n_clusters`` was set to another number since.
+        centres = Axes(("clusters", state.get("n_features_in_", "features")), np.ndarray)
+        counts = Axes(("clusters",), np.ndarray)
         numbers = dict.fromkeys(("n_features_in_", "_filled", "n_samples_seen_"), int)
         return {**numbers, "_centres": centres, "_counts": counts, "labels_": Axes(("samples",), np.ndarray)}
 

@@ -107,6 +107,8 @@ class AssociativeStore(Saveable):
                 )
         if self.weight is not None:
             contents = self._hebbian(messages, contents)
+        else:  # the caller may change them
+            contents = [_copied(content) for content in contents]
         self._items.update(zip(messages, zip(labels, contents, strict=True), strict=True))
 
     def recall(
@@ -124,7 +126,7 @@ class AssociativeStore(Saveable):
         rows = result.converged.nonzero()[:, 0].tolist()
         for row, message in zip(rows, self.memory.index(result.x[rows]) if rows else [], strict=True):
             label, payload = self._items.get(message, (None, None))
-            items[row] = label, payload.clone() if isinstance(payload, Tensor) else payload
+            items[row] = label, _copied(payload)
         return StoreRecall([label for label, _ in items], [payload for _, payload in items], result)
 
     def readout(self, x: Annotated[Tensor, "batch nodes"]) -> Float[Tensor, "batch features"]:
@@ -186,3 +188,10 @@ class AssociativeStore(Saveable):
             with full_precision(states.device):
                 self.weight += change.T @ states / states.shape[1]
         return list(vectors)
+
+
+def _copied(payload: Any) -> Any:
+    """A payload whose numbers nobody else can change."""
+    if isinstance(payload, Tensor):
+        return payload.clone()
+    return payload.copy() if isinstance(payload, np.ndarray) else payload

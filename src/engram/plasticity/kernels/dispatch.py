@@ -68,10 +68,13 @@ def run_scan(scan: Scan, backend: str, *args: Any, **options: Any) -> tuple[Tens
         **options: Its keyword arguments.
 
     Raises:
+        TypeError: alpha or a parameter of the rule has another dtype than the weights, as of a rule that another layer
+            has too.
         ValueError: Unknown backend, or the backend is the kernel but it cannot run; the error says why.
     """
     checks.choice("backend", backend, BACKENDS)
-    run, (drive, *_, rule, _) = scan.plain, args
+    run, (drive, *_, alpha, rule, _) = scan.plain, args
+    _check_dtypes(alpha, rule, drive.dtype)
     if backend == "auto":
         run = fastest(scan, *args, **options)
     if backend == "fused":
@@ -88,6 +91,13 @@ def run_scan(scan: Scan, backend: str, *args: Any, **options: Any) -> tuple[Tens
     if rule is not None:
         rule.warn_if_saturated(getattr(state, "rule", state))
     return output, state
+
+
+def _check_dtypes(alpha: Any, rule: Any, dtype: torch.dtype) -> None:
+    parameters = {} if rule is None else {f"rule.{name}": value for name, value in rule._parameters.items()}
+    for name, value in {"alpha": alpha, **parameters}.items():
+        if isinstance(value, Tensor) and value.dtype != dtype:
+            raise TypeError(f"{name}.dtype = {value.dtype}: expected {dtype}, as the weights have")
 
 
 def fastest(scan: Scan, drive: Tensor, *args: Any, **options: Any) -> Callable[..., Any]:

@@ -161,7 +161,7 @@ class RoomModel:
         self.n_actions = n_actions
 
     @staticmethod
-    def search(root: Any, rng: np.random.Generator, tree: Any, *options: Any) -> int:
+    def compiled_search(root: Any, rng: np.random.Generator, tree: Any, *options: Any) -> int:
         """The search of POMCP, compiled once and cached on disk."""
         state = rng.integers(2**63, size=1).astype(
             np.uint64

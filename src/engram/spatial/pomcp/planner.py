@@ -197,7 +197,7 @@ class POMCP:
         tree = empty_tree(self.n_queries + 1, self.n_actions)
         scaled = self.ucb_scale == "range"
         options = (self.depth, self.n_queries, self.discount, self.ucb, scaled, self.avoid_terminal)
-        model_search = getattr(self.model, "search", None)
+        model_search = getattr(self.model, "compiled_search", None)
         if model_search is not None:
             size, observation_by_number = model_search(state, self.rng, tree, *options), None
         elif self.compiled:
