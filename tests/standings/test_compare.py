@@ -123,7 +123,7 @@ def test_a_plasticity_rule_takes_part_in_every_task_of_its_kind(tmp_path):
 
 
 def test_a_task_without_its_data_is_left_out_and_said(tmp_path, monkeypatch):
-    def absent(name, split):
+    def absent(name, **part):
         raise DataError(f"{name} is neither here nor to be had")
 
     monkeypatch.setattr(continual_learners, "load", absent)

@@ -73,7 +73,7 @@ def test_a_ranking_that_decides_nothing_says_so_and_any_other_says_who_may_be_as
 
 
 def test_missing_data_stand_under_their_own_heading_with_what_to_do(said, tmp_path, monkeypatch):
-    def absent(name, split):
+    def absent(name, **part):
         raise DataError(f"{name} is absent\nFetch it where there is a connection and put it in place by hand")
 
     monkeypatch.setattr(continual_learners, "load", absent)

@@ -317,10 +317,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             self.initial_weights_ = known_weights(self.initial_weights, units, inputs)
         elif self.initial_weights == "zeros":
             self.initial_weights_ = np.zeros((units, inputs))
-        self.noise_ = np.sqrt(fit.variance)
-        if not data.binary:  # that of a unit that was not recorded is the mean of the others
-            missing = np.full(units - len(fit.variance), np.sqrt(fit.variance.mean()))
-            self.noise_ = np.concatenate([self.noise_, missing])
+        missing = 0 if data.binary else units - len(fit.variance)  # units that were not recorded
+        self.noise_ = np.sqrt(np.append(fit.variance, np.full(missing, fit.variance.mean() if missing else 0.0)))
         self.log_likelihood_, self.n_iter_ = fit.log_likelihood, max(fit.iterations, 1)
         self.rule_ = self._model.rule(fit.theta)
         self.residual_correlation_ = alike_of(self._model, data, fit)
@@ -497,14 +495,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         if self.rule_.modulated and rewards is None:
             raise ValueError("rewards = None: expected rewards, because the fitted rule has a signal")
         sessions = self._sessions(inputs, rewards=rewards)
+        inputs, signal, U = *map(sessions.each, (sessions.inputs, sessions.signal)), self._architecture.input_weights
         simulated = simulation.simulate_activity(
-            self.rule_,
-            [x[:length] for x, length in zip(sessions.inputs, sessions.lengths, strict=True)],
-            initial,
-            rng,
-            nonlinearity=name,
-            input_weights=self._architecture.input_weights,
-            rewards=[m[:length] for m, length in zip(sessions.signal, sessions.lengths, strict=True)],
+            self.rule_, inputs, initial, rng, nonlinearity=name, input_weights=U, rewards=signal
         )
         noisy = [y + self.noise_ * rng.normal(size=y.shape) for y in simulated.activity]
         return simulated._replace(activity=noisy)

@@ -31,6 +31,10 @@ class Sessions(NamedTuple):
     signal: Float[np.ndarray, "session step"]
     changes: Bool[np.ndarray, "session step"]
 
+    def each(self, values: Float[np.ndarray, "session step ..."]) -> list[np.ndarray]:
+        """Values of each session without what is beyond its end."""
+        return [of_session[:length] for of_session, length in zip(values, self.lengths, strict=True)]
+
     def of(self, kept: np.ndarray) -> Sessions:
         """Some of the sessions, in the order of ``kept``."""
         return Sessions(
