@@ -6,6 +6,7 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 from torch import nn
 
+import engram
 from engram.experiments.choosing import CandidateRun
 from engram.experiments.soft_hebbian_cnn import Config, experiment, read
 from engram.experiments.soft_hebbian_cnn.networks import build, filters_of, in_layout, learned, state_of
@@ -120,6 +121,18 @@ def test_the_published_readout_learns():
     labels = torch.arange(200) % 2
     images = torch.randn(200, 1, 4, 4, generator=seeded()) + 6 * labels.view(-1, 1, 1, 1) - 3
     assert with_dropout(net, (images[:150], labels[:150]), (images[150:], labels[150:]), 60, Seeded()) > 0.9
+
+
+@pytest.mark.parametrize("tuning_images", [20, 60])
+def test_layers_that_were_validated_after_all_images_are_those_read_out(tuning_images, tmp_path):
+    config = replace(SMOKE["softhebb"], tuning_images=tuning_images)
+    settings = {"preset": "smoke", "arms": ["softhebb"], "tuning_images": tuning_images, "progress": False}
+    results = engram.run("soft-hebbian-cnn", **settings, runs=tmp_path)
+    (trial,) = results.trials
+    net = trial.load(build(config, 1, 1.0, seeded())).eval()
+    images, labels = data_of(config, Seeded())
+    validated = ridge(features(net, images)[-1], labels).validated
+    assert (validated == max(trial.choices["rate"]["scores"])) == (tuning_images == config.train_images)
 
 
 def test_a_config_is_that_of_its_paper():
