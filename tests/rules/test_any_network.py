@@ -650,3 +650,16 @@ def test_of_a_sequence_the_last_layer_alone_learns():
     torch.testing.assert_close(update.grads, {name: exact.grads[name] for name in update.grads})
     with pytest.raises(TypeError, match="LastLayerOnly cannot train"):
         LastLayerOnly().init(Attention(), seeded())
+
+
+def test_feedback_of_frozen_weights_stays_and_biases_may_decay_otherwise():
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    rule = KolenPollack("optimizer")
+    biases, weights = ([p for p in model.parameters() if p.ndim == axes] for axes in (1, 2))
+    groups = [{"params": weights, "weight_decay": 0.1}, {"params": biases, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.1)
+    assert rule.at(optimizer).decay == pytest.approx(0.01)
+    state = rule.init(model, seeded())
+    model[2].weight.requires_grad_(False)
+    after = KolenPollack(decay=0.5).after_step(model, {}, state)
+    assert torch.equal(after["2.weight"], state["2.weight"])
