@@ -126,10 +126,9 @@ class VectorActor:
         checks.instance("env", env, VectorEnv)
         if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
             raise ValueError(f"env has {env.metadata.get('autoreset_mode')}: expected AutoresetMode.NEXT_STEP")
-        with checks.noted(agent=agent):
-            check_actions(env, agent.policy.out_features)
         self.env, self.agent, self.generator = env, agent, checks.generator(generator)
         with checks.noted(agent=agent):  # it may be compiled, and then is of another class
+            check_actions(env, agent.policy.out_features)
             self._observation = self._tensor(env.reset(seed=seed)[0])
             checks.has_shape("observation", tuple(self._observation.shape), (env.num_envs, *agent.obs_shape))
         self._action = self._tensor(np.zeros(env.num_envs, np.int64))

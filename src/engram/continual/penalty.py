@@ -329,11 +329,11 @@ class QuadraticPenalty(ContinualMethod):
                 self._set_flat({f: value.to(like.device, self._dtype(f, like)) for f, value in self._flat.items()})
             return
         try:
-            selected = slow_parameters(self.model, self.select).keys()
+            selected = set(slow_parameters(self.model, self.select))
         except ValueError:
             if not self._shapes:
                 raise
-            selected = {}.keys()  # all that are selected have been frozen, or some that are named
+            selected = set()  # all that are selected have been frozen, or some that are named
         selected_names = self._shapes.keys() | selected  # also parameters that have been frozen since
         parameters = {name: parameter for name, parameter in self.model.named_parameters() if name in selected_names}
         if lost := [name for name in self._shapes if name not in parameters]:

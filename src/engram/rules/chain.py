@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from engram import checks
+from engram.nn.hooks import has_hooks
 from engram.nn.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
 from engram.nn.sequence import autocast
 from engram.rules.loss import loss_and_error
@@ -418,8 +419,7 @@ def _leaves(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    hooks = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return any(hooks)
+    return has_hooks(module) or bool(module._backward_hooks or module._backward_pre_hooks)
 
 
 def _plain(module: Any) -> bool:

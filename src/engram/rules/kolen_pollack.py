@@ -130,9 +130,8 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
                 "decay = 'optimizer': expected the step to be taken by train_step, or by rule.at(optimizer)"
             )
         weights, next_feedback = network_of(model, self).weights(), {}
-        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
         for name, feedback in state.items():
-            if name in frozen:
+            if not model.get_parameter(name).requires_grad:
                 next_feedback[name] = feedback
                 continue
             delta = deltas.get(name, feedback.new_zeros(()))  # missing if W has not changed

@@ -11,7 +11,7 @@ from engram import checks
 from engram.numeric.grid_view import MOVES, look, mark
 from engram.spatial.farmap_explorer import FARMapExplorer
 from engram.spatial.frontier_explorer import FrontierExplorer
-from engram.spatial.view_model import ViewModel
+from engram.spatial.view_model import ViewModel, check_labels
 
 World = Int[np.ndarray, "rows columns"]
 
@@ -96,9 +96,7 @@ def explore(
         raise ValueError(f"view_model.size = {model.size}: expected explorer.map.view_size = {explorer.map.view_size}")
     if explorer.work or explorer.reason:
         raise ValueError("explorer has explored already: expected a new one, whose map begins at the start")
-    if world.size and (world.min() < 0 or world.max() >= 2**31):
-        label = world.min() if world.min() < 0 else world.max()
-        raise ValueError(f"world has a label of {label}: expected 0 for an empty cell, 1 to 2^31 - 1 for a wall")
+    check_labels(world)
     world = np.ascontiguousarray(world, dtype=np.int32)
     row, column, heading = *start, explorer.map.pose.heading
     with checks.noted(start=start):

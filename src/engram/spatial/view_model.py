@@ -99,7 +99,13 @@ class ViewModel:
             )
         if world[row, column]:
             raise ValueError(f"pose = {pose}: expected an empty cell, this is a wall")
-        if world.dtype != np.int32 and (world.min() < 0 or world.max() >= 2**31):  # a view has 32 bits
-            label = world.min() if world.min() < 0 else world.max()
-            raise ValueError(f"world has a label of {label}: expected 0 for an empty cell, 1 to 2^31 - 1 for a wall")
+        if world.dtype != np.int32:  # a view has 32 bits
+            check_labels(world)
         return row, column, heading
+
+
+def check_labels(world: Int[np.ndarray, "rows columns"]) -> None:
+    """Raise ValueError unless the labels of a world are 0, or numbers of 32 bits above it."""
+    if world.size and (world.min() < 0 or world.max() >= 2**31):
+        label = world.min() if world.min() < 0 else world.max()
+        raise ValueError(f"world has a label of {label}: expected 0 for an empty cell, 1 to 2^31 - 1 for a wall")

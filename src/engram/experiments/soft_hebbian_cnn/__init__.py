@@ -24,9 +24,9 @@ from engram.experiments.soft_hebbian_cnn.networks import (
     FILTERS,
     LAYERS,
     Config,
-    build,
     in_layout,
     learned,
+    new_layers,
     state_of,
 )
 from engram.experiments.soft_hebbian_cnn.readouts import features, ridge, with_dropout
@@ -125,8 +125,7 @@ def at_best_rate(config: Config, train: tuple[Tensor, Tensor], run: Run) -> tupl
     rate = run.choose("rate", config.rates, score, trained=trained)
     if not trained.results:
         return learned(config, *train, rate, run), rate
-    net = build(config, images.shape[1], rate, run.generator).to(run.device)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = new_layers(config, images, rate, run)
     net.load_state_dict(trained.results[str(rate)])
     return net.eval(), rate
 

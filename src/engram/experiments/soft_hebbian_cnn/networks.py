@@ -113,6 +113,12 @@ def build(config: Config, channels: int, rate: float, generator: torch.Generator
     return nn.Sequential(*blocks)
 
 
+def new_layers(config: Config, images: Tensor, rate: float, run: Run) -> nn.Sequential:
+    """The layers of a trial for some images, on the device and in the layout of these."""
+    net = build(config, images.shape[1], rate, run.generator).to(run.device)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def learned(config: Config, images: Tensor, labels: Tensor, rate: float, run: Run) -> nn.Sequential:
     """Layers that have seen all images once, in eval mode.
 
@@ -123,8 +129,7 @@ def learned(config: Config, images: Tensor, labels: Tensor, rate: float, run: Ru
         rate: Multiple of the published rates.
         run: The run.
     """
-    net = build(config, images.shape[1], rate, run.generator).to(run.device)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = new_layers(config, images, rate, run)
     if config.method == "backprop":
         learn_by_backprop(config, net, (images, labels), rate, run)
     elif config.method != "random":

@@ -113,8 +113,9 @@ class DiffusersUNet(nn.Module):
 def _betas_of(scheduler: Any) -> Float[Tensor, " steps"]:
     """The betas with which a scheduler adds and removes noise; some shift the rates that follow from its own ones."""
     betas: Tensor = torch.as_tensor(scheduler.betas, dtype=torch.float64)
-    rates = torch.as_tensor(getattr(scheduler, "alphas_cumprod", 1 - betas), dtype=torch.float64)
-    if not hasattr(scheduler, "alphas_cumprod") or (rates - torch.cumprod(1 - betas, 0)).abs().max() < SAME_RATES:
+    of_betas = torch.cumprod(1 - betas, 0)
+    rates = torch.as_tensor(getattr(scheduler, "alphas_cumprod", of_betas), dtype=torch.float64)
+    if (rates - of_betas).abs().max() < SAME_RATES:  # they differ in rounding
         return betas
     return 1 - rates / torch.cat([rates.new_ones(1), rates[:-1]])
 

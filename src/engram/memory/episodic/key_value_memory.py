@@ -142,7 +142,6 @@ class KeyValueMemory(Saveable, nn.Module):
         self.register_buffer("clock", torch.zeros(count, dtype=torch.long))
         self.register_buffer("seed", seeds(count, generator, torch.device("cpu")))
         self.register_load_state_dict_pre_hook(_check_loaded)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_post_hook(forget_index)  # type: ignore[no-untyped-call]
 
     def query(
         self,
@@ -284,8 +283,6 @@ class KeyValueMemory(Saveable, nn.Module):
             self.coef[table, left:count] = torch.from_numpy(first_coef(self.capacity)[left:count]).to(self.coef)
             self.n_filled[table] = left
             changed.append(table * self.capacity + np.concatenate((holes.numpy(), np.arange(left, count))))
-        if self.search is not None:
-            self.search.reset()
         flat = torch.from_numpy(np.concatenate(changed))
         return Written(flat // self.capacity, flat % self.capacity, torch.ones_like(flat, dtype=torch.bool))
 
@@ -374,9 +371,9 @@ class KeyValueMemory(Saveable, nn.Module):
         table_of = self._chosen(tables, len(samples))
         if k > self.capacity:
             warnings.warn(f"k = {k}: only {self.capacity} rows can be neighbours", RuntimeWarning, stacklevel=3)
-        if self.search is not None and self._searched != self._version_of_keys():
-            self.search.reset()  # other code has changed the keys, such as an optimiser
-            self._searched = self._version_of_keys()
+        if self.search is not None and (version := self._version_of_keys()) != self._searched:
+            self.search.reset()  # keys were loaded, deleted, or moved by an optimiser
+            self._searched = version
         search = exact_neighbours if self.search is None else self.search.neighbours
         keys, filled = array(self._stored("keys")), array(self._stored("n_filled"))
         rows, distances = search(keys, filled, samples, min(k, self.capacity), table_of)
@@ -466,12 +463,6 @@ def array(tensor: Tensor) -> np.ndarray:
 def _checked_averaging(*settings: Any) -> Averaging:
     """The settings of a look-up; most look-ups have those of the one before."""
     return Averaging(*settings).checked()
-
-
-def forget_index(memory: KeyValueMemory, _: object) -> None:
-    """Reset the search after new keys were loaded."""
-    if memory.search is not None:
-        memory.search.reset()
 
 
 def _check_loaded(memory: KeyValueMemory, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
