@@ -114,7 +114,7 @@ class ClampedLSTM(nn.LSTM):
         shape = (1, sequence.shape[1], self.hidden_size)
         if state is None:
             zeros = sequence.new_zeros(shape)
-            state = LSTMState(zeros, zeros)
+            state = LSTMState(zeros, zeros.clone())
         if not isinstance(state, tuple) or len(state) != 2:
             raise TypeError(f"state is a {type(state).__name__}: expected hidden and cell state")
         for name, tensor in zip(LSTMState._fields, state, strict=True):
