@@ -461,6 +461,10 @@ def test_a_memory_comes_back_from_its_file(tmp_path):
     state = ExpanderMemory(graph, "learn")
     state.load_state_dict(memory.state_dict())
     assert torch.equal(state.energy(x), memory.energy(x))
+    with pytest.raises(ValueError, match=r"state_dict\['clusters'\] is of another graph: expected that of this memory"):
+        ExpanderMemory(random_regular(24, 3, 4, seed=1), "learn").load_state_dict(memory.state_dict())
+    with pytest.raises(ValueError, match=r"state_dict\['target'\] is of another target_parity"):
+        ExpanderMemory(graph).load_state_dict(coset.state_dict())
 
 
 SMALL = random_regular(12, 3, 6, seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -172,9 +173,12 @@ def _score(text: str, place: str) -> float:
     if text.lower() in MISSING:
         return float("nan")
     try:
-        return float(text)
+        score = float("" if "_" in text else text)
     except ValueError:
-        raise ValueError(f"{place} = {text!r}: expected a number, or nothing") from None
+        score = math.inf
+    if not math.isfinite(score):
+        raise ValueError(f"{place} = {text!r}: expected a finite number, or nothing")
+    return score
 
 
 def _check_equal(sequences: list[str], places: list[str], length: int, whose: str) -> None:

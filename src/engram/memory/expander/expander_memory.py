@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -126,13 +126,15 @@ class ExpanderMemory(Saveable, nn.Module):
         if target.shape != (graph.n_constraints,) or not np.isin(target, (-1, 1)).all():
             raise ValueError(f"target_parity of shape {target.shape}: expected +1 or -1, ({graph.n_constraints},)")
         odd = (target < 0).astype(np.uint8)
-        self.register_buffer("target", torch.from_numpy(odd), persistent=False)
+        self.register_buffer("target", torch.from_numpy(odd))
+        self.register_buffer("clusters", torch.from_numpy(graph.C.astype(np.int64)))
         permitted = np.zeros((graph.n_constraints, 2 ** graph.C.shape[1]) if self.explicit_hidden else (0, 0), bool)
         if self.explicit_hidden and self.patterns != "learn":
             permitted = parity_table(graph, odd) if self.patterns == "parity" else given_table(graph, patterns)
         self.register_buffer("permitted", torch.from_numpy(permitted))
         self._solutions: SolutionSpace | None = None
         self._refresh()
+        self.register_load_state_dict_pre_hook(_require_same_network)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(_refresh)  # type: ignore[no-untyped-call]
 
     @property
@@ -339,7 +341,8 @@ class ExpanderMemory(Saveable, nn.Module):
         options = {name: content[name] for name in ("order", "explicit_hidden", "encoding")}
         memory = cls(graph, "parity" if parity else "learn", target, **options)
         memory.patterns = content["patterns"]
-        memory.load_state_dict({"permitted": content["permitted"]})
+        memory.permitted.copy_(content["permitted"])
+        memory._refresh()
         return memory
 
     @property
@@ -403,6 +406,14 @@ class ExpanderMemory(Saveable, nn.Module):
             f"{self._nodes} nodes, {self.graph.n_constraints} constraints, patterns={self.patterns!r}, "
             f"order={self.order!r}, encoding={self.encoding!r}"
         )
+
+
+def _require_same_network(memory: ExpanderMemory, state: Mapping[str, Any], prefix: str, *_: object) -> None:
+    """Raise ValueError if a state is that of another graph or of other parities, which a memory is made with."""
+    for name, made_with in (("clusters", "graph"), ("target", "target_parity")):
+        loaded, own = state.get(prefix + name), getattr(memory, name)
+        if loaded is not None and not torch.equal(loaded.to(own.device), own):
+            raise ValueError(f"state_dict[{prefix + name!r}] is of another {made_with}: expected that of this memory")
 
 
 def _refresh(memory: ExpanderMemory, _: object) -> None:
