@@ -452,3 +452,9 @@ def test_what_was_changed_in_place_within_a_recomputed_function_gives_no_gradien
         with pytest.raises(RuntimeError, match=r"changed a tensor of shape \(1,\) in place that its gradient needs"):
             recomputed(function, x).backward()
     assert x.grad is None
+
+
+@pytest.mark.parametrize("name", ["second", "second.weight", "first.weight"])
+def test_a_shared_weight_is_selected_by_any_of_its_names(name):
+    fast = FastWeights(Shared(), select=(name,))
+    assert list(fast.params) == ["first.weight", *(["second.bias"] if name == "second" else [])]
