@@ -22,6 +22,7 @@ from engram.analysis.verify import (
     Box,
     Budget,
     Certificate,
+    LayerRule,
     LinearProperty,
     Polytope,
     UnsupportedLayerError,
@@ -936,3 +937,14 @@ def test_a_layer_that_works_in_place_as_a_statement_is_refused():
         verify(InPlace(), Box([-1.0], [1.0]), Argmax(1))
     in_line = nn.Sequential(nn.Linear(1, 2), nn.ReLU(inplace=True), nn.Linear(2, 2))
     assert verify(in_line, Box([-1.0], [1.0]), Argmax(1)).status in ("proved", "refuted")
+
+
+def test_a_rule_that_no_input_of_a_box_satisfies_is_proved():
+    net = AffineReLU((np.eye(2), np.array([[1.0, 0.0], [0.0, 1.0]])), (np.zeros(2), np.zeros(2)))
+    for row, limit in (([1.0, 0.0], -1.0), ([1.0, 1.0], -0.5)):  # no z_0 and no sum of both is so small
+        rule = LayerRule(1, np.full(2, 2, dtype=np.int8), (np.array([row]), np.array([limit])), 1, 1.0, 1.0)
+        result = prove_rule(net, rule, 0, box=Box([0.5, 0.5], [1.0, 1.0]))
+        assert (result.status, result.counterexample) == ("proved", None)
+        refuted = prove_rule(net, rule, 0, box=Box([-2.0, -2.0], [1.0, 1.0]))
+        assert refuted.status == "refuted"
+        assert refuted.counterexample @ row <= limit
