@@ -141,5 +141,5 @@ def test_a_member_of_an_enumeration_is_saved_as_its_value(tmp_path):
 
 
 def test_a_mask_is_not_lost(tmp_path):
-    with pytest.raises(TypeError, match=r"state\.x is a masked array, whose mask would be lost"):
+    with pytest.raises(TypeError, match=r"state\.x is a masked array: expected one in which no number is masked"):
         checkpoint.save(tmp_path / "c", {"x": np.ma.masked_array([1, 2], [0, 1])})

@@ -20,6 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from engram import checks
 from engram.storage.files import CorruptFileError, check_regular, write_atomic
 from engram.version import __version__
 
@@ -147,8 +148,8 @@ def _tensor(value: torch.Tensor | np.ndarray, path: str) -> torch.Tensor:
     """A copy as safetensors stores it: contiguous, on the CPU, in native byte order, and sharing no memory."""
     if isinstance(value, torch.Tensor) and value.layout != torch.strided:
         raise TypeError(f"{path} has the layout {value.layout}: a checkpoint stores dense tensors")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{path} is a masked array, whose mask would be lost: expected an array without one")
+    if checks.has_masked(value):
+        raise TypeError(f"{path} is a masked array: expected one in which no number is masked")
     if value.dtype not in (torch.complex128, np.complex128):
         if isinstance(value, torch.Tensor):
             return value.detach().cpu().clone(memory_format=torch.contiguous_format)
