@@ -19,6 +19,7 @@ from torch import Tensor
 
 import engram
 from engram import checks
+from engram.analysis import AccuracyMatrix
 from engram.continual import slow_parameters
 from engram.memory.episodic.policies import LRU
 from engram.memory.episodic.policies.table import Policy
@@ -167,3 +168,20 @@ def test_no_number_is_drawn_from_pythons_global_generator():
     with pytest.raises(TypeError, match="rows"):
         length(["a"])
     assert random.getstate() == state
+
+
+def largest(numbers: Float[np.ndarray, "numbers"]) -> float:
+    checks.arguments()
+    return float(np.asarray(numbers).max())  # without its mask
+
+
+def test_masked_numbers_are_refused_or_become_nan():
+    plain, masked = (np.ma.masked_array([1.0, 2.0, 1e20], mask) for mask in ([0, 0, 0], [0, 0, 1]))
+    for _ in range(2):
+        assert largest(plain) == 1e20
+        with pytest.raises(ValueError, match="numbers is a masked array: expected one in which no number is masked"):
+            largest(masked)
+    with pytest.raises(ValueError, match=r"x\[2\] is NaN: expected finite numbers"):
+        checks.array("x", masked, (3,))
+    assert checks.array("x", plain, (3,)).tolist() == [1, 2, 1e20]
+    assert AccuracyMatrix(np.ma.masked_array([[0.5, 9.0], [0.25, 0.75]], [[0, 1], [0, 0]])).average_accuracy() == 0.5

@@ -41,12 +41,14 @@ MANY = 10_000
 def arguments() -> None:
     """Check the arguments of the calling function against its annotations; call it as the first statement.
 
-    Axes of the same name must have equal lengths in all arguments. In ``__post_init__``, the fields are checked. While
-    torch compiles, nothing is checked.
+    Axes of the same name must have equal lengths in all arguments. Arrays with masked numbers are refused, since many
+    functions would compute with these. In ``__post_init__``, the fields are checked. While torch compiles, nothing is
+    checked.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An array or tensor has the wrong shape or dtype, or a value is not one of the allowed ones.
+        ValueError: An array or tensor has the wrong shape or dtype or masked numbers, or a value is not one of the
+            allowed ones.
     """
     if torch.compiler.is_compiling():
         return
@@ -60,6 +62,8 @@ def arguments() -> None:
     try:
         with jaxtyped("context"):  # remembers the length of each named axis
             for name, hint in _hints(module, function).items():
+                if name in values and has_masked(values[name]):
+                    raise ValueError(f"{name} is a masked array: expected one in which no number is masked")
                 if name in values and not is_bearable(values[name], hint, conf=TYPES):
                     raise _refusal(name, values[name], hint)
     finally:
@@ -73,12 +77,18 @@ def _kind(value: Any) -> Any:
     """The properties of a value that decide whether it fits its annotation."""
     kind = type(value)
     if isinstance(value, ARRAYS):
-        return kind, value.dtype, value.shape
+        return kind, value.dtype, value.shape, kind not in ARRAYS and has_masked(value)
     if kind is tuple:
         return len(value), *map(_kind, value[:4])
     if kind in {list, dict, set}:
         return kind, *map(_kind, itertools.islice(value.items() if kind is dict else value, 1))
     return value if kind is str else kind
+
+
+def has_masked(value: Any) -> bool:
+    """Whether a value is an array in which numbers are masked."""
+    ma = sys.modules.get("numpy.ma")  # whoever has such an array has imported it
+    return ma is not None and isinstance(value, ma.MaskedArray) and bool(ma.is_masked(value))
 
 
 @functools.cache
@@ -341,7 +351,9 @@ def widened(value: Tensor) -> Tensor:
 
 
 def as_array(value: Any) -> Any:
-    """A tensor as an array, ``widened``, since NumPy has no bfloat16; anything else unchanged."""
+    """A tensor as an array, ``widened``, since NumPy has no bfloat16; masked numbers as NaN; all else unchanged."""
+    if has_masked(value):
+        return value.astype(np.float64).filled(np.nan)
     return widened(value.detach().cpu()).numpy() if isinstance(value, Tensor) else value
 
 

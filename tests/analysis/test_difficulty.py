@@ -242,3 +242,9 @@ def test_a_data_set_from_measured_and_given_quantities():
     assert task.radius == np.linalg.norm(X, axis=1).max()
     with pytest.raises(ValueError, match="y: expected at least two labels"):
         classification_difficulty(X, np.zeros(600), error=0.05, resolution=0.1)
+
+
+def test_nan_is_no_class_where_the_margin_is_given_either():
+    labels = np.array([0.0, 1.0, np.nan, 1.0])
+    with pytest.raises(ValueError, match="y has nan as label 2: expected none"):
+        classification_difficulty(np.eye(4), labels, error=0.1, m=2, resolution=0.1)

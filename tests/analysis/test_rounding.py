@@ -229,3 +229,12 @@ def test_the_observations_of_a_world_are_measured_without_its_constants():
     env = Constant(gymnasium.make("CartPole-v1"))
     env.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (5,))
     assert environment_difficulty(env, steps=600).dimension.value == pytest.approx(plain, rel=0.05)
+
+
+@pytest.mark.parametrize("metric", ["correlation", "euclidean"])
+@pytest.mark.parametrize(("dtype", "offset", "n"), [(np.float16, 0, 100), (np.float32, 1000, 300)])
+def test_many_distances_without_gaps_among_them_are_not_tied(dtype, offset, n, metric):
+    own = np.random.default_rng(0)
+    hidden = own.normal(size=(n, 5))
+    X, Y = hidden @ own.normal(size=(5, 50)), hidden @ own.normal(size=(5, 40)) + own.normal(size=(n, 40))
+    assert rsa((X + offset).astype(dtype), Y, metric) == pytest.approx(rsa(X, Y, metric), abs=0.01)

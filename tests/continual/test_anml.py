@@ -310,3 +310,14 @@ def test_running_statistics_move_with_meta_learning():
     seen = body[0](torch.cat((images(16), images(4))))
     assert body[1].running_mean.detach().numpy() == pytest.approx(seen.mean((0, 2, 3)).detach().numpy(), abs=0.05)
     assert (body[1].running_mean != 0).all()
+
+
+def test_a_parameter_that_is_named_twice_learns_once():
+    net = GatedNet(nn.Flatten(), nn.Linear(4, 2))
+    x, y = torch.randn(4, 1, 2, 2, generator=generator()), torch.tensor([0, 1, 0, 1])
+    options = {"lr": 0.1, "optimizer": torch.optim.SGD}
+    once, twice = (
+        learn_stream(net, x, y, generator=generator(), train=train, **options).readout.weight
+        for train in (("head",), ("head", "head.weight"))
+    )
+    assert torch.equal(once, twice)

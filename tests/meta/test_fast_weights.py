@@ -433,3 +433,28 @@ def test_detached_weights_keep_no_graph_in_buffers():
     fast = fast.step(fast(x).sum()).detach()
     fast(x).sum().backward()
     assert module.linear.weight.grad is None
+
+
+def test_what_was_changed_in_place_within_a_recomputed_function_gives_no_gradient():
+    def after(x):
+        y = x.exp()
+        y.add_(1)
+        return y.sum()
+
+    def between(x):
+        y = x.exp()
+        total = y.sum()
+        y.add_(1)
+        return torch.autograd.grad(total, x, create_graph=True)[0].sum()
+
+    x = torch.ones(1, requires_grad=True)
+    for function in (after, between):
+        with pytest.raises(RuntimeError, match=r"changed a tensor of shape \(1,\) in place that its gradient needs"):
+            recomputed(function, x).backward()
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("name", ["second", "second.weight", "first.weight"])
+def test_a_shared_weight_is_selected_by_any_of_its_names(name):
+    fast = FastWeights(Shared(), select=(name,))
+    assert list(fast.params) == ["first.weight", *(["second.bias"] if name == "second" else [])]

@@ -414,3 +414,28 @@ def test_ten_bad_individuals_are_listed_and_a_lone_tensor_is_enough(bad, listed)
     with pytest.warns(RuntimeWarning, match=rf"loss is not finite for {bad} of 12 individuals \(0, .*{listed}\): "):
         es.tell(loss=loss)
     assert es.generation == 1
+
+
+@pytest.mark.parametrize("make", [CMAES, AntitheticES])
+def test_a_tensor_that_is_given_twice_is_refused(make):
+    params = [torch.zeros(3), torch.zeros(2)]
+    with pytest.raises(ValueError, match=r"params\[2\] is the same tensor as params\[1\]: expected each once"):
+        make([*params, params[1]])
+
+
+def test_individuals_that_were_written_into_the_parameters_are_noticed():
+    params = [torch.zeros(3), torch.zeros(2)]
+    es = AntitheticES(params, population_size=4)
+    population = es.ask()
+    params[1].copy_(population[1][-1])
+    with pytest.raises(RuntimeError, match=r"params\[1\] has changed since ask"):
+        es.tell(loss=torch.arange(4.0))
+    assert es.best is None
+    params[1].zero_()
+    es.tell(loss=torch.arange(4.0))
+    state = es.state_dict()
+    params[0].add_(1)  # between generations, and where parameters are loaded apart from a pending population
+    es.ask()
+    es.load_state_dict(state | {"asked": [torch.ones(2, 3), torch.ones(2, 2)]})
+    params[0].sub_(1)
+    es.tell(loss=torch.arange(4.0))

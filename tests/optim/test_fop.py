@@ -538,3 +538,10 @@ def test_a_sharded_parameter_is_refused_where_the_whole_is_needed():
         FOP([sharded])
     finally:
         distributed.destroy_process_group()
+
+
+def test_weights_that_are_computed_from_others_are_told_to_be_left_alone():
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 3, 3)), nn.Conv2d(3, 2, 3))
+    with pytest.warns(UserWarning, match="weights of ParametrizedConv2d are computed from others, as by weight_norm"):
+        groups = auto_groups(net)
+    assert [(group["structure"], len(group["params"])) for group in groups] == [("spatial", 1), ("none", 4)]

@@ -37,3 +37,8 @@ def test_options_of_a_group_are_those_of_the_constructor(option):
     q.grad = torch.ones(2)
     optimizer.step()
     assert q.tolist() == [0.5, 0.5]
+
+
+def test_complex_parameters_are_refused():
+    with pytest.raises(RuntimeError, match=r"a parameter of shape \(3,\) is complex: expected real ones"):
+        RMSpropEpsInside([torch.zeros(3, dtype=torch.complex64, requires_grad=True)])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import enum
 import re
 
 import numpy as np
@@ -129,3 +130,16 @@ def test_an_entry_that_is_missing_is_named(tmp_path):
     assert checkpoint.peek(tmp_path / "c", "step") == 7
     with pytest.raises(CorruptFileError, match="c is corrupt: it has no entry 'manifest'"):
         checkpoint.peek(tmp_path / "c", "manifest")
+
+
+def test_a_member_of_an_enumeration_is_saved_as_its_value(tmp_path):
+    class Mode(str, enum.Enum):  # noqa: UP042 - of which ``str`` gives the name
+        FAST = "fast"
+
+    checkpoint.save(tmp_path / "c", {"mode": Mode.FAST})
+    assert checkpoint.load(tmp_path / "c") == {"mode": "fast"}
+
+
+def test_a_mask_is_not_lost(tmp_path):
+    with pytest.raises(TypeError, match=r"state\.x is a masked array: expected one in which no number is masked"):
+        checkpoint.save(tmp_path / "c", {"x": np.ma.masked_array([1, 2], [0, 1])})

@@ -16,7 +16,7 @@ class AccuracyMatrix:
     """The accuracy on each task after learning each task, and the metrics of continual learning computed from it.
 
     Libraries define the same names differently, so each method states its definition. NaN stands for an accuracy that
-    was not measured; a metric that needs it raises an error.
+    was not measured, as does a masked number; a metric that needs it raises an error.
 
     Args:
         accuracies: R, (tasks, tasks): R[i, j] is the test accuracy on task j after learning task i.
@@ -147,6 +147,6 @@ class AccuracyMatrix:
 def _numbers(name: str, value: Any, shape: tuple[int | str, ...]) -> np.ndarray:
     """The value as an array of floats, where NaN is allowed; infinity raises an error."""
     with checks.noted(**{name: value}):
-        array = np.asarray(value, dtype=np.float64).copy()
+        array = np.array(checks.as_array(value), dtype=np.float64)
     checks.array(name, np.where(np.isnan(array), 0.0, array), shape)
     return array

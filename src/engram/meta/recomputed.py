@@ -30,7 +30,8 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
         The return value of the function, with a graph.
 
     Raises:
-        RuntimeError: In the backward pass, if the second call saved another number of tensors than the first.
+        RuntimeError: If a tensor that a gradient needs was changed in place; in the backward pass, if the second call
+            saved another number of tensors than the first.
 
     Source: Chen, Xu, Zhang and Guestrin, "Training deep nets with sublinear memory cost" (2016), section 3.
 
@@ -44,6 +45,7 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     if not torch.is_grad_enabled():
         return function(*args)
     saved: list[Tensor | None] = []  # plain tensors, since a loop saves too many for wrapper objects
+    versions: list[int] = []  # of them, since autograd leaves it to hooks to notice what was changed in place
     count = 0  # of saved tensors, once it is known
     cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if cuda else []
@@ -52,6 +54,7 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     # A detached alias everywhere, because a node that holds its own output would never be freed.
     def pack(tensor: Tensor) -> int:
         saved.append(tensor.detach())
+        versions.append(tensor._version)
         return len(saved) - 1
 
     def unpack(index: int) -> Tensor:
@@ -59,15 +62,20 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
             recompute()
         tensor = saved[index]
         assert tensor is not None
+        if tensor._version != versions[index]:
+            shape = tuple(tensor.shape)
+            raise RuntimeError(f"{function} changed a tensor of shape {shape} in place that its gradient needs")
         if count:  # in the backward pass, which needs each tensor only once
             saved[index] = None
         return tensor
 
     def recompute() -> None:
         refilled: list[Tensor] = []
+        refilled_versions: list[int] = []
 
         def refill(tensor: Tensor) -> Tensor:
             refilled.append(tensor.detach())
+            refilled_versions.append(tensor._version)
             return refilled[-1]
 
         with torch.random.fork_rng(devices), torch.enable_grad(), saved_tensors_hooks(refill, lambda tensor: tensor):
@@ -79,10 +87,11 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
             raise RuntimeError(
                 f"{function} saved {count} tensors, and {len(refilled)} when called again: expected as many"
             )
-        saved[:] = refilled
+        saved[:], versions[:] = refilled, refilled_versions
 
     with saved_tensors_hooks(pack, unpack):
         result = function(*args)
     count = len(saved)
     saved.clear()
+    versions.clear()
     return result

@@ -27,7 +27,8 @@ class AntitheticES(Strategy):
     in double precision, which the optimiser then applies.
 
     Args:
-        params: The parameters theta, changed in place by ``tell``.
+        params: The parameters theta, changed in place by ``tell`` alone: individuals that are written into
+            a module to be evaluated need a copy of it.
         sigma: Standard deviation of the mutations, above 0.
         optimizer: An optimiser of the same parameters, or a function that makes one from them, such as
             ``torch.optim.SGD``. None: Adam with learning rate 0.01 and weight decay 3e-4, as published.
@@ -81,12 +82,13 @@ class AntitheticES(Strategy):
         self.sigma, self.optimizer, self.shaping, self.include_mean = sigma, optimizer, shaping, include_mean
         self.population_size = population_size
         self.generation = 0
+        self._theta: list[Tensor] | None = None  # the parameters when the population was drawn; None if it was loaded
 
     @torch.no_grad()
     def ask(self) -> list[Float[Tensor, "population *shape"]]:
         """Draw a population: for each parameter a tensor of all individuals, first theta + eps, then theta - eps."""
         half = self.population_size // 2
-        self._asked = []
+        self._asked, self._theta = [], [param.detach().clone() for param in self.params]
         for param in self.params:
             mutation = torch.randn(half, *param.shape, generator=self.generator, dtype=torch.float32).mul_(self.sigma)
             if self.include_mean:
@@ -94,6 +96,13 @@ class AntitheticES(Strategy):
             self._asked.append(mutation.to(param))
         pairs = zip(self.params, self._asked, strict=True)
         return [torch.cat((param + mutation, param - mutation)) for param, mutation in pairs]
+
+    def _check_asked(self) -> None:
+        super()._check_asked()
+        for index, (param, theta) in enumerate(zip(self.params, self._theta or self.params, strict=True)):
+            if not torch.equal(param, theta):  # to which the mutations would be added
+                expected = "expected individuals to be evaluated elsewhere, as in a copy of the module"
+                raise RuntimeError(f"params[{index}] has changed since ask: {expected}")
 
     @torch.no_grad()
     def _learn(self, losses: Float[Tensor, " population"]) -> None:
@@ -106,6 +115,7 @@ class AntitheticES(Strategy):
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.generation += 1
+        self._theta = None
 
     def _individual(self, index: int) -> list[Tensor]:
         half = self.population_size // 2
@@ -122,7 +132,7 @@ class AntitheticES(Strategy):
         """Continue from a ``state_dict``, bit for bit; the parameters have to be loaded separately."""
         super().load_state_dict(state)
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-        self.generation = state["generation"]
+        self.generation, self._theta = state["generation"], None
         if self._asked is not None:
             self._asked = [mutation.to(param) for mutation, param in zip(self._asked, self.params, strict=True)]
 

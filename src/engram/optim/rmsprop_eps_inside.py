@@ -28,7 +28,7 @@ class RMSpropEpsInside(Optimizer):
 
     Raises:
         ValueError: An argument is out of range.
-        RuntimeError: A gradient is sparse.
+        RuntimeError: A parameter is complex, or a gradient is sparse.
 
     Source: Graves, "Generating sequences with recurrent neural networks" (2013), without its centring; used by Mnih et
     al. (2015) and, with these values, by neural episodic control.
@@ -52,6 +52,9 @@ class RMSpropEpsInside(Optimizer):
         super().add_param_group(param_group)
         try:
             _check_options(self.param_groups[-1])
+            for p in self.param_groups[-1]["params"]:
+                if p.is_complex():  # of which s would be no mean square
+                    raise RuntimeError(f"a parameter of shape {tuple(p.shape)} is complex: expected real ones")
         except Exception:
             self.param_groups.pop()
             raise

@@ -45,6 +45,9 @@ class Strategy:
             checks.instance(f"params[{index}]", param, Tensor)
             if not param.is_floating_point() or not param.is_leaf:
                 raise ValueError(f"params[{index}]: expected a floating-point leaf tensor, not the result of others")
+            first = next(i for i, other in enumerate(self.params) if other is param)
+            if first < index:  # it would move twice, or to the last of its two individuals
+                raise ValueError(f"params[{index}] is the same tensor as params[{first}]: expected each once")
         if not self.params:
             raise ValueError("params = []: expected at least one tensor")
         checks.number("sigma", sigma, above=0)
@@ -59,18 +62,22 @@ class Strategy:
         A number that is not finite is replaced by the worst finite one, with a warning.
 
         Raises:
-            RuntimeError: ``ask`` was not called since the last ``tell``.
+            RuntimeError: ``ask`` was not called since the last ``tell``, or the parameters were changed in between.
             TypeError: Neither or both of fitness and loss are given.
             ValueError: There is not one number for each individual, or no number is finite.
         """
-        if self._asked is None:
-            raise RuntimeError("tell was called without a population: call ask before")
+        self._check_asked()
         losses = checked_loss(fitness, loss, self.population_size)
         if (lowest := float(losses.min())) < self.best_loss:
             with torch.no_grad():
                 self.best, self.best_loss = self._individual(int(losses.argmin())), lowest
         self._learn(losses)
         self._asked = None
+
+    def _check_asked(self) -> None:
+        """Raise RuntimeError unless a population is pending."""
+        if self._asked is None:
+            raise RuntimeError("tell was called without a population: call ask before")
 
     def _learn(self, losses: Float[Tensor, " population"]) -> None:
         raise NotImplementedError

@@ -20,6 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from engram import checks
 from engram.storage.files import CorruptFileError, check_regular, write_atomic
 from engram.version import __version__
 
@@ -116,7 +117,7 @@ def _digest(skeleton: str, tensors: dict[str, torch.Tensor]) -> str:
 def _encode(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     """``value`` as JSON: plain values as they are, every other node as an object whose only key is its kind."""
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)  # of a member of an enumeration, ``str`` gives the name
     if isinstance(value, np.generic) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
         return {"scalar": [value.dtype.str, value.item()]}
     if isinstance(value, torch.Tensor | np.ndarray):
@@ -147,6 +148,8 @@ def _tensor(value: torch.Tensor | np.ndarray, path: str) -> torch.Tensor:
     """A copy as safetensors stores it: contiguous, on the CPU, in native byte order, and sharing no memory."""
     if isinstance(value, torch.Tensor) and value.layout != torch.strided:
         raise TypeError(f"{path} has the layout {value.layout}: a checkpoint stores dense tensors")
+    if checks.has_masked(value):
+        raise TypeError(f"{path} is a masked array: expected one in which no number is masked")
     if value.dtype not in (torch.complex128, np.complex128):
         if isinstance(value, torch.Tensor):
             return value.detach().cpu().clone(memory_format=torch.contiguous_format)

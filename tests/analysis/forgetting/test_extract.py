@@ -54,3 +54,23 @@ def test_layers_have_names():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
+
+
+class TimeFirst(nn.Module):
+    """A recurrent layer that takes time along the first axis, in a network that takes samples there."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(3, 2)
+
+    def forward(self, x):
+        return self.rnn(x.transpose(0, 1))[0][-1]
+
+
+def test_an_output_without_a_row_for_each_sample_is_refused():
+    x = torch.ones(4, 5, 3)
+    assert extract(TimeFirst(), x).shape == (4, 2)
+    with pytest.raises(ValueError, match=r"layer = 'rnn' returns \(5, 4, 2\) for 4 samples: expected the samples"):
+        extract(TimeFirst(), x, layer="rnn")
+    with pytest.raises(ValueError, match=r"body returns \(6,\) for 2 samples"):
+        extract(nn.Flatten(0), torch.ones(2, 3))

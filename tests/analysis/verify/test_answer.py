@@ -266,3 +266,22 @@ def test_the_checker_of_the_guide_proves_a_proof_and_nothing_else(capsys):
     assert capsys.readouterr().out == "proved with 4 leaves\nTrue\nFalse\n"
     checker = program[program.index("def lowest") : program.rindex("print(all(")]
     assert sum(bool(line.strip()) for line in checker.splitlines()) <= 36
+
+
+@pytest.mark.parametrize(
+    ("conditions", "answer", "cases"),
+    [
+        ("(assert (<= (+ X_0 X_1) -1))", "unsat", 1),  # beyond the box
+        ("(assert (< X_0 0))", "unsat", 1),
+        ("(assert (<= (+ X_0 X_1) 0.5))(assert (>= (+ X_0 X_1) 0.6))", "unsat", 1),
+        ("(assert (or (<= (+ X_0 X_1) 0.5) (<= X_0 0.1)))(assert (or (>= (+ X_0 X_1) 0.6) (> X_1 1)))", "sat", 4),
+    ],
+)
+def test_a_set_without_inputs_has_no_counterexample(conditions, answer, cases):
+    text = "".join(f"(declare-const {name} Real)" for name in ("X_0", "X_1", "Y_0"))
+    text += "".join(f"(assert (>= X_{i} 0))(assert (<= X_{i} 1))" for i in range(2))
+    query = parse_vnnlib(text + conditions + "(assert (>= Y_0 0))")
+    net = AffineReLU((np.ones((1, 2)),), (np.zeros(1),))
+    result = verify_query(net, query)
+    assert (result.answer, len(query.cases)) == (answer, cases)
+    assert check_query(net, query, result.certificates).valid == (answer == "unsat")

@@ -265,3 +265,17 @@ def test_hooks_of_the_whole_network_are_refused():
         as_affine_relu(net)
     handle.remove()
     assert as_affine_relu(net).sizes == (2, 3, 2)
+
+
+def test_a_network_on_another_device_is_copied(monkeypatch):
+    net = nn.Sequential(nn.Linear(2, 3, device="meta"), nn.ReLU(), nn.Linear(3, 2, device="meta"))  # as on a GPU
+
+    def as_from_a_gpu(module):
+        module.to_empty(device="cpu")
+        for parameter in module.parameters():
+            nn.init.ones_(parameter)
+        return module
+
+    monkeypatch.setattr(nn.Module, "cpu", as_from_a_gpu)
+    assert as_affine_relu(net)(np.ones(2)).tolist() == [10, 10]
+    assert net[0].weight.is_meta

@@ -22,6 +22,7 @@ from engram.analysis.verify import (
     Box,
     Budget,
     Certificate,
+    LayerRule,
     LinearProperty,
     Polytope,
     UnsupportedLayerError,
@@ -936,3 +937,50 @@ def test_a_layer_that_works_in_place_as_a_statement_is_refused():
         verify(InPlace(), Box([-1.0], [1.0]), Argmax(1))
     in_line = nn.Sequential(nn.Linear(1, 2), nn.ReLU(inplace=True), nn.Linear(2, 2))
     assert verify(in_line, Box([-1.0], [1.0]), Argmax(1)).status in ("proved", "refuted")
+
+
+def test_a_rule_that_no_input_of_a_box_satisfies_is_proved():
+    net = AffineReLU((np.eye(2), np.array([[1.0, 0.0], [0.0, 1.0]])), (np.zeros(2), np.zeros(2)))
+    for row, limit in (([1.0, 0.0], -1.0), ([1.0, 1.0], -0.5)):  # no z_0 and no sum of both is so small
+        rule = LayerRule(1, np.full(2, 2, dtype=np.int8), (np.array([row]), np.array([limit])), 1, 1.0, 1.0)
+        result = prove_rule(net, rule, 0, box=Box([0.5, 0.5], [1.0, 1.0]))
+        assert (result.status, result.counterexample) == ("proved", None)
+        refuted = prove_rule(net, rule, 0, box=Box([-2.0, -2.0], [1.0, 1.0]))
+        assert refuted.status == "refuted"
+        assert refuted.counterexample @ row <= limit
+
+
+def test_bounds_of_boxes_along_any_axes():
+    net, rng = random_network(3, 2, 4, 3, 2), np.random.default_rng(0)
+    low = rng.uniform(-1, 0, (2, 3, 2))
+    phases = [np.full((2, 3, size), 2, dtype=np.int8) for size in (4, 3)]
+    phases[0][..., 1] = 1
+    for bounds in (interval_bounds, lambda *box, pattern: crown_bounds(*box, pattern=pattern)[4:6]):
+        together = bounds(net, low, low + 0.3, pattern=phases)
+        for place in np.ndindex(2, 3):
+            alone = bounds(net, low[place], low[place] + 0.3, pattern=[p[place] for p in phases])
+            np.testing.assert_allclose([ends[place] for ends in together], alone, rtol=1e-12)
+        assert [ends.shape for ends in bounds(net, low[:, :0], low[:, :0], pattern=None)] == [(2, 0, 2)] * 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda net: interval_bounds(net, np.ones(2), np.zeros(2)), r"low\[0\] = 1.0 is above high: expected boxes"),
+        (lambda net: crown_bounds(net, np.eye(2), np.ones((2, 2)) * [1, 0]), r"low\[1, 1\] = 1.0 is above high"),
+        (lambda net: crown_bounds(net, np.zeros(2), np.ones(2), np.ones((1, 3))), r"spec.shape = \(1, 3\): expected"),
+        (
+            lambda net: maximize(net, Box([0, 0], [1, 1]), np.ones(2), halfspaces=(np.ones((1, 3)), np.ones(1))),
+            "rows, 2",
+        ),
+        (
+            lambda net: maximize(
+                net, Box([0, 0], [1, 1]), np.ones(2), halfspaces=(np.full((1, 2), np.nan), np.ones(1))
+            ),
+            r"halfspaces\[0\]\[0, 0\] is NaN",
+        ),
+    ],
+)
+def test_boxes_and_rows_that_bound_nothing_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(random_network(3, 2, 4, 2))

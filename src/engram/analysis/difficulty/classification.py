@@ -12,7 +12,7 @@ from engram.analysis.difficulty.closed_form import GeneralizationTask, MeasuredD
 from engram.analysis.difficulty.dimension import METHODS as DIMENSION_METHODS
 from engram.analysis.difficulty.dimension import intrinsic_dimension
 from engram.analysis.difficulty.margin import METHODS as MARGIN_METHODS
-from engram.analysis.difficulty.margin import class_margin
+from engram.analysis.difficulty.margin import check_labels, class_margin
 from engram.analysis.difficulty.nearest_neighbours import as_points
 
 
@@ -56,8 +56,7 @@ def classification_difficulty(
         if isinstance(value, str) and value not in methods:
             raise ValueError(f"{name} = {value!r}: expected a number, or one of {', '.join(map(repr, methods))}")
     points = as_points(X)
-    if len(y) != len(points):
-        raise ValueError(f"y has {len(y)} labels: expected {len(points)}, one for each sample")
+    check_labels(y, len(points))
     rng = checks.rng("seed", seed)
     classes = len(np.unique(y))
     margin = dimension = None

@@ -73,10 +73,7 @@ def class_margin(
     checks.arguments()
     points = as_points(X)
     checks.choice("method", method, METHODS)
-    if len(y) != len(points):
-        raise ValueError(f"y: expected {len(points)} labels, one for each sample, found {len(y)}")
-    if y.dtype.kind == "f" and np.isnan(y).any():
-        raise ValueError(f"y has nan as label {int(np.isnan(y).argmax())}: expected none")
+    check_labels(y, len(points))
     y = np.unique(y, return_inverse=True)[1]
     rng = checks.rng("seed", seed)
     rows, n_duplicates, n_conflicts = _without_duplicates(points, X.dtype, y, drop_conflicts)
@@ -101,6 +98,14 @@ def class_margin(
     smallest = float(distances[nearest])
     pair = (int(first_rows[nearest]), int(second_rows[nearest]))
     return Margin(min(1 / largest_inverse, smallest), method, smallest, pair, tail_index, n_duplicates, n_conflicts)
+
+
+def check_labels(y: Shaped[np.ndarray, " labels"], samples: int) -> None:
+    """Raise ValueError unless there is a label for each sample, and none is NaN."""
+    if len(y) != samples:
+        raise ValueError(f"y: expected {samples} labels, one for each sample, found {len(y)}")
+    if y.dtype.kind == "f" and np.isnan(y).any():
+        raise ValueError(f"y has nan as label {int(np.isnan(y).argmax())}: expected none")
 
 
 def extreme_quantile(

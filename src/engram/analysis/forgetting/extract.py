@@ -27,7 +27,8 @@ def extract(
         layer: Name of the submodule whose output is returned, as in ``named_modules`` (default: the whole network).
 
     Raises:
-        ValueError: There is no such layer, it does not run once for each batch, or a feature is not finite.
+        ValueError: There is no such layer, it does not run once for each batch or return a row for each
+            sample, or a feature is not finite.
         RuntimeError: The network changed a parameter or buffer in evaluation mode; the change is undone.
 
     Examples:
@@ -70,6 +71,11 @@ def extract(
         raise ValueError(
             f"layer = {layer!r} ran {len(outputs_by_batch)} times on {len(batches)} batches: expected once on each"
         )
+    for batch, batch_output in zip(batches, outputs_by_batch, strict=True):
+        if batch_output.shape[:1] != batch.shape[:1]:  # as of a recurrent layer whose first axis is time
+            name = "body" if layer is None else f"layer = {layer!r}"
+            shape = tuple(batch_output.shape)
+            raise ValueError(f"{name} returns {shape} for {len(batch)} samples: expected the samples along axis 0")
     features = torch.cat([batch_output.reshape(len(batch_output), -1) for batch_output in outputs_by_batch])
     checks.finite("features", features, ("sample", "feature"))
     return features

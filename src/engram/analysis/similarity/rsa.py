@@ -72,9 +72,16 @@ def _compared(name: str, values: Float[np.ndarray, "samples units"], metric: Any
 
 
 def _tied(values: Float[np.ndarray, " pairs"], gap: float) -> Float[np.ndarray, " pairs"]:
-    """The values with each replaced by the smallest that it reaches from value to value in steps of at most ``gap``."""
+    """The values with those made equal that differ by at most ``gap``, and all of them by at most that.
+
+    Values that are reached from each other in steps of at most ``gap`` are one group, since equal distances should not
+    fall into two; a group that is wider, as of many distances without a gap among them, is cut into parts of that
+    width: its ends do differ.
+    """
     order = np.argsort(values)
-    is_first = np.diff(values[order], prepend=-np.inf) > gap
+    ascending = values[order]
+    is_first = np.diff(ascending, prepend=-np.inf) > gap
+    first = ascending[is_first][np.cumsum(is_first) - 1]
     tied = np.empty_like(values)
-    tied[order] = values[order][is_first][np.cumsum(is_first) - 1]
+    tied[order] = first + gap * np.maximum(np.ceil((ascending - first) / gap) - 1, 0)
     return tied

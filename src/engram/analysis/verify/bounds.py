@@ -11,6 +11,7 @@ complete" (2021), for the steps of alpha; Higham, "Accuracy and stability of num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -81,7 +82,7 @@ def interval_bounds(
         net: The network.
         low: Lower ends of one box or many.
         high: Upper ends.
-        pattern: Phases of the units of each hidden layer, (units,) or (batch, units): 1 on, 0 off, 2 free; bounds are
+        pattern: Phases of the units of each hidden layer, (units,) or (*batch, units): 1 on, 0 off, 2 free; bounds are
             infinite where they cannot occur. None: all are free.
 
     Examples:
@@ -90,13 +91,11 @@ def interval_bounds(
         [array([-0.]), array([4.])]
     """
     checks.arguments()
-    net.check_inputs("low", low)
-    shape = low.shape[:-1]
-    low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
+    shape, (low, high) = low.shape[:-1], _boxes(net, low, high)
     relaxation = relax(net, low, high, batched(net, pattern, len(low)), backward=False)
     lower, upper = _affine_interval(net, -1, *_last(relaxation))
     lower[relaxation.empty], upper[relaxation.empty] = np.inf, -np.inf
-    return lower.reshape(*shape, -1), upper.reshape(*shape, -1)
+    return lower.reshape(*shape, net.sizes[-1]), upper.reshape(*shape, net.sizes[-1])
 
 
 def crown_bounds(
@@ -122,7 +121,7 @@ def crown_bounds(
         low: Lower ends of one box or many.
         high: Upper ends.
         spec: Combinations Q of the outputs, whose bounds are returned; None: the outputs.
-        pattern: Phases of the units of each hidden layer, (units,) or (batch, units): 1 on, 0 off, 2 free; None: free.
+        pattern: Phases of the units of each hidden layer, (units,) or (*batch, units): 1 on, 0 off, 2 free; None: free.
         lower: ``"adaptive"``, or ``"zero"``: a = 0.
         alpha_steps: Steps of Adam, for example 20, that tighten each bound, of outputs and of hidden units, by its own
             choice of a in [0, 1] for every unit; no bound gets looser.
@@ -133,14 +132,13 @@ def crown_bounds(
         array([3.])
     """
     checks.arguments()
-    net.check_inputs("low", low)
-    shape = low.shape[:-1]
-    low, high = np.atleast_2d(low).astype(float), np.atleast_2d(high).astype(float)
-    boxes, spec = len(low), np.eye(net.sizes[-1]) if spec is None else spec
+    shape, (low, high) = low.shape[:-1], _boxes(net, low, high)
+    spec = np.eye(net.sizes[-1]) if spec is None else checks.array("spec", spec, ("rows", net.sizes[-1]))
+    boxes, count = len(low), len(spec)
     phases, steps = batched(net, pattern, boxes), checks.size("alpha_steps", alpha_steps, minimum=0)
     relaxation = plain = relax(net, low, high, phases, lower)
     rows = np.tile(np.vstack([spec, -spec]), (boxes, 1))
-    box = np.repeat(np.arange(boxes), 2 * len(spec))
+    box = np.repeat(np.arange(boxes), 2 * count)
     A, c = lower_lines(net, relaxation, rows, box)
     minima = minimum(A, c, low[box], high[box])
     if steps and plain.lower:
@@ -152,7 +150,7 @@ def crown_bounds(
         better = raised_minima > minima
         A[better], c[better], minima[better] = raised_A[better], raised_c[better], raised_minima[better]
     minima[(plain.empty | relaxation.empty)[box]] = np.inf
-    A, c, minima = A.reshape(boxes, 2, len(spec), -1), c.reshape(boxes, 2, -1), minima.reshape(boxes, 2, -1)
+    A, (c, minima) = A.reshape(boxes, 2, count, low.shape[1]), (part.reshape(boxes, 2, count) for part in (c, minima))
 
     def unbatched(a: Array) -> Array:
         return a.reshape(*shape, *a.shape[1:])
@@ -164,6 +162,17 @@ def crown_bounds(
     )
     ends = unbatched(minima[:, 0]), unbatched(-minima[:, 1])
     return LinearBounds(unbatched(A[:, 0]), unbatched(c[:, 0]), unbatched(-A[:, 1]), unbatched(-c[:, 1]), *ends, layers)
+
+
+def _boxes(net: AffineReLU, low: Array, high: Array) -> tuple[Array, Array]:
+    """The ends of boxes along one axis, in 64 bits."""
+    net.check_inputs("low", low)
+    if (low > high).any():
+        place = tuple(int(i) for i in np.argwhere(low > high)[0])
+        raise ValueError(f"low{list(place)} = {low[place]} is above high: expected boxes that are not empty")
+    boxes = math.prod(low.shape[:-1])
+    low, high = (end.astype(float).reshape(boxes, net.sizes[0]) for end in (low, high))
+    return low, high
 
 
 def lower_lines(
@@ -370,7 +379,9 @@ def batched(net: AffineReLU, pattern: Layers, boxes: int) -> list[Phases] | None
         return None
     if [np.shape(phases)[-1:] for phases in pattern] != [(size,) for size in net.sizes[1:-1]]:
         raise ValueError(f"pattern = {checks.shown(pattern)}: expected phases of {net.sizes[1:-1]} hidden units")
-    return [np.broadcast_to(np.asarray(phases, dtype=np.int8), (boxes, np.shape(phases)[-1])) for phases in pattern]
+    by_layer = [np.asarray(phases, dtype=np.int8) for phases in pattern]
+    sizes = net.sizes[1:-1]
+    return [np.broadcast_to(p.reshape(-1, n), (boxes, n)) for p, n in zip(by_layer, sizes, strict=True)]
 
 
 def _largest(a: Array) -> Array:

@@ -94,7 +94,8 @@ def maximize(
     checks.arguments()
     domain = as_domain(box, net.sizes[0])
     if halfspaces is not None:
-        domain = domain._replace(H=np.asarray(halfspaces[0], float), v=np.asarray(halfspaces[1], float))
+        H = checks.array("halfspaces[0]", halfspaces[0], ("rows", net.sizes[0]))
+        domain = domain._replace(H=H, v=checks.array("halfspaces[1]", halfspaces[1], (len(H),)))
     objective = checks.array("objective", objective, (net.sizes[-1],))
     r = np.zeros(net.sizes[0]) if of_inputs is None else checks.array("of_inputs", of_inputs, net.sizes[:1])
     relaxation = relax(net, domain.low[None], domain.high[None], batched(net, pattern, 1))

@@ -96,7 +96,8 @@ def prove_rule(
 ) -> Result:
     """Prove that all inputs that satisfy a layer rule get a class, from bounds of that layer and the layers above it.
 
-    A counterexample consists of pre-activations of the layer, which may not occur for any input.
+    A counterexample consists of pre-activations of the layer, which may not occur for any input. A rule that no input
+    satisfies is proved.
 
     Args:
         net: The network.
@@ -119,5 +120,5 @@ def prove_rule(
     eye = np.eye(len(low))
     G, h = rule.halfspaces
     upper_layers = AffineReLU((eye, *net.weights[rule.layer :]), (np.zeros(len(low)), *net.biases[rule.layer :]))
-    inputs = Polytope(np.vstack([G, eye, -eye]), np.concatenate([h, high, -low]))
+    inputs = Polytope.maybe_empty(np.vstack([G, eye, -eye]), np.concatenate([h, high, -low]))
     return verify(upper_layers, inputs, Argmax(label), budget=budget)

@@ -58,7 +58,7 @@ def as_affine_relu(
         module: A network of ``Linear``, ``Conv1d`` to ``Conv3d``, average, adaptive average and max pooling,
             ``BatchNorm1d`` to ``BatchNorm3d``, ``Flatten``, ``Unflatten``, ``Dropout``, ``Identity``, ``ReLU``,
             ``LeakyReLU``, ``PReLU``, ``Hardtanh`` and ``ReLU6``, and of their functions in ``forward``, sums,
-            products with constants, and changes of shape.
+            products with constants, and changes of shape; on any device.
         input_shape: Shape of one input, without batch; not needed if the first layer is ``Linear``.
         drop_softmax: Whether to leave out a ``Softmax`` or ``LogSoftmax`` over the classes at the end. The outputs then
             have the same order, but other values.
@@ -97,6 +97,8 @@ def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] |
         module = nn.Sequential(module)
     if has_hooks(module):  # which tracing skips; those of containers within are traced
         raise UnsupportedLayerError(f"{type(module).__name__} has hooks, which may change its input or its output")
+    if any(tensor.device.type != "cpu" for tensor in (*module.parameters(), *module.buffers())):
+        module = copy.deepcopy(module).cpu()
     try:
         graph = fx.Tracer().trace(module)
     except Exception as error:

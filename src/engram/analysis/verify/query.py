@@ -28,6 +28,12 @@ class Row(NamedTuple):
         left = sum((factor * values[i] for i, factor in self.coefficients), Fraction(0))
         return left < self.limit or (left == self.limit and not self.strict)
 
+    def is_possible(self, low: Sequence[Fraction], high: Sequence[Fraction]) -> bool:
+        """Whether the condition holds for some values between these ends of all variables."""
+        least = [low[i] if factor > 0 else high[i] for i, factor in self.coefficients]
+        left = sum((factor * end for (_, factor), end in zip(self.coefficients, least, strict=True)), Fraction(0))
+        return left < self.limit or (left == self.limit and not self.strict)
+
     def rounded(self, size: int) -> tuple[Array, float]:
         """Coefficients for all variables, and a limit that is rounded upwards.
 
@@ -56,19 +62,20 @@ class QueryCase:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no input is in the box."""
-        return any(low > high for low, high in zip(self.low, self.high, strict=True))
+        """Whether no input is in the box, or a row alone leaves none of it."""
+        is_box = all(low <= high for low, high in zip(self.low, self.high, strict=True))
+        return not is_box or not all(row.is_possible(self.low, self.high) for row in self.rows)
 
     @property
     def inputs(self) -> Box | Polytope:
-        """The set of inputs, rounded outwards to 64 bits."""
+        """The set of inputs, rounded outwards to 64 bits; one of several rows may be empty, which proofs find."""
         low, high = ([*map(rounded, ends)] for rounded, ends in ((rounded_down, self.low), (rounded_up, self.high)))
         cuts = [row for row in self.rows if len(row.coefficients) > 1]
         if not cuts:
             return Box(low, high)
         eye, size = np.eye(len(low)), len(low)
         A, b = zip(*(row.rounded(size) for row in cuts), strict=True)
-        return Polytope(np.vstack([eye, -eye, *A]), np.concatenate([high, np.negative(low), b]))
+        return Polytope.maybe_empty(np.vstack([eye, -eye, *A]), np.concatenate([high, np.negative(low), b]))
 
     def safe(self, outputs: int) -> Property:
         """The property that no violation occurs, rounded so that it implies the exact one.

@@ -150,6 +150,7 @@ def class_regions(
     """
     checks.arguments()
     outputs = net(X)
+    checks.size("the number of outputs", outputs.shape[1], 2)
     checks.size("label", label, 0, outputs.shape[1] - 1)
     margin = outputs[:, label] - np.delete(outputs, label, axis=1).max(1)
     uncovered = X[np.argsort(-margin, kind="stable")][: int((margin > 0).sum())]

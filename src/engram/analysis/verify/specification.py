@@ -64,15 +64,26 @@ class Polytope:
     b: Array
 
     def __init__(self, A: ArrayLike, b: ArrayLike) -> None:
-        A = checks.array("A", A, ("rows", "inputs"))
-        b = checks.array("b", b, (len(A),))
-        checks.size("A.size", A.size)
-        _set(self, A=A, b=b)
+        self._set_rows(A, b)
+        A, b = self.A, self.b
         result = linprog(np.zeros(A.shape[1]), A_ub=A, b_ub=b, bounds=(None, None), method="highs")
         if result.status not in (0, 2):
             raise SolverError(result.status, result.message)
         if result.status == 2:
             raise ValueError("A x <= b has no solution: expected a polytope that is not empty")
+
+    @classmethod
+    def maybe_empty(cls, A: ArrayLike, b: ArrayLike) -> Polytope:
+        """A polytope that need not have a point, so that any property holds for all of them."""
+        polytope = object.__new__(cls)
+        polytope._set_rows(A, b)
+        return polytope
+
+    def _set_rows(self, A: ArrayLike, b: ArrayLike) -> None:
+        A = checks.array("A", A, ("rows", "inputs"))
+        b = checks.array("b", b, (len(A),))
+        checks.size("A.size", A.size)
+        _set(self, A=A, b=b)
 
 
 @dataclass(frozen=True)
@@ -234,6 +245,8 @@ def as_domain(inputs: Box | Polytope, size: int) -> Domain:
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         bounding_box = _bounding_box(A, b)
         low, high = np.maximum(low, bounding_box[0]), np.minimum(high, bounding_box[1])
+    if (low > high).any():
+        cuts[:] = True  # so that no point is inside, if the polytope is empty
     high = np.maximum(low, high)
     return Domain(low, high, A[cuts], b[cuts], largest_ball(A, b, low, high)[0])
 
@@ -255,6 +268,8 @@ def largest_ball(G: Array, h: Array, low: Array, high: Array) -> tuple[Array, fl
     b = np.concatenate([h - G[:, ~open_sides] @ low[~open_sides], high[open_sides], -low[open_sides]])
     A, cost = np.column_stack([A, np.linalg.norm(A, axis=1)]), np.append(np.zeros(size), -1.0)
     result: Any = linprog(cost, A_ub=A, b_ub=b, bounds=(None, None), method="highs")
+    if result.status == 2:  # a half-space that does not depend on the open sides
+        return low, -np.inf
     if result.status != 0:
         raise SolverError(result.status, result.message)
     x = low.copy()

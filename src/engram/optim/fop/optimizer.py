@@ -258,17 +258,27 @@ def auto_groups(module: nn.Module, linear: str = "none") -> list[dict[str, Any]]
     checks.instance("module", module, nn.Module)
     checks.choice("linear", linear, ("none", "left", "scalar"))
     structures: dict[int, str] = {}
+    own, computed = {id(parameter) for parameter in module.parameters()}, dict[str, None]()
     for layer in module.modules():
         if isinstance(layer, _ConvNd) and layer.weight[0, 0].numel() > 1:
-            structures[id(layer.weight)] = "spatial"
+            structure = "spatial"
         elif isinstance(layer, nn.Linear):
-            structures[id(layer.weight)] = linear
+            structure = linear
+        else:
+            continue
+        if id(layer.weight) in own:
+            structures[id(layer.weight)] = structure
+        elif structure != "none":
+            computed[type(layer).__name__] = None
+    if computed:
+        names = ", ".join(computed)
+        warnings.warn(f"weights of {names} are computed from others, as by weight_norm: left alone", stacklevel=2)
     groups: dict[str, list[nn.Parameter]] = {}
     for parameter in module.parameters():
         groups.setdefault(structures.get(id(parameter), "none"), []).append(parameter)
     if not groups:
         raise ValueError(f"module is a {type(module).__name__} without parameters: expected a module with parameters")
-    if groups.keys() == {"none"} and any(isinstance(layer, nn.Linear) for layer in module.modules()):
+    if groups.keys() == {"none"} and not computed and any(isinstance(layer, nn.Linear) for layer in module.modules()):
         advice = "linear = 'left' learns matrices of its linear layers"
         warnings.warn(f"module has no kernels of convolutions: all of it is left alone; {advice}", stacklevel=2)
     order = sorted(groups, key=lambda structure: (structure == "none", structure != "spatial"))
