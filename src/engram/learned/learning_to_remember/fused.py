@@ -118,6 +118,7 @@ class _Window(torch.autograd.Function):
         )
         kernels.forward(frames, window[0], ends, *window[1:])
         ctx.saved = frames, *window, batch, lanes
+        ctx.save_for_backward(*parameters)  # whose memory the arrays share
         return _batch(ends, batch).transpose(0, 1), _batch(synapses[:, ticks % states], batch).transpose(1, 2)
 
     @staticmethod
@@ -126,6 +127,8 @@ class _Window(torch.autograd.Function):
     def backward(ctx: Any, grad_ends: Tensor, grad_synapse: Tensor) -> Any:
         from engram.learned.learning_to_remember import kernels
 
+        # Raises if an optimiser has changed them since, or if the graph was used up, as torch's own operators do.
+        _ = ctx.saved_tensors
         frames, states, wires, rule, batch, lanes = ctx.saved
         grad_ends_tiles = _tiles(grad_ends.transpose(0, 1), batch, lanes)
         grad_synapse_tiles = _tiles(grad_synapse.transpose(1, 2), batch, lanes)
