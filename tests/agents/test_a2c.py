@@ -1,4 +1,5 @@
 import copy
+import pickle
 from functools import partial
 from itertools import pairwise
 
@@ -372,6 +373,19 @@ def test_a_trained_agent_acts_on_what_it_observed_last_and_on_its_memory():
         expected = sample_actions(act(torch.from_numpy(seen).float()), draws)
         np.testing.assert_array_equal(agent.act(), expected)
         agent.learn(None, None, following)
+
+
+def test_a_copy_of_a_trained_agent_shares_no_memory_of_its_lifetime():
+    agent, observations = TrainedAgent(agent_of(3, 2), seeded(4)), np.zeros((5, 3), np.float32)
+    with pytest.raises(RuntimeError, match="act was called before reset"):
+        agent.act()
+    agent.reset(None, observations)
+    agent.act()
+    for copied in (copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))):
+        with pytest.raises(RuntimeError, match="act was called before reset"):
+            copied.act()
+        copied.reset(None, observations)
+        assert copied.act().shape == (5,)
 
 
 class Tripled(PlasticRNN):
