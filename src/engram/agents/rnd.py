@@ -234,7 +234,12 @@ class RND(nn.Module):
             TypeError, ValueError: An entry is missing, or of another shape, as for other numbers of environments.
         """
         check_module_state(self, state_dict, strict, _extra_state={"optimizer": form_of(self.optimizer)})
-        return super().load_state_dict(state_dict, strict, assign)
+        outcome = super().load_state_dict(state_dict, strict, assign)
+        if assign:  # the predictor has other parameters now, which the optimiser does not know
+            of_parameters = copy.deepcopy(self.optimizer.state_dict())
+            self.optimizer = torch.optim.Adam(self.predictor.parameters(), lr=self.learning_rate, fused=True)
+            self.optimizer.load_state_dict(of_parameters)
+        return outcome
 
     def get_extra_state(self) -> dict[str, Any]:
         """The state of the optimiser, which is part of the module's state."""
