@@ -461,3 +461,11 @@ def test_actions_of_several_axes_are_vectors_and_back():
     for wrong in ([4], [8], [5.5]):
         with pytest.raises(ValueError, match=r"actions = .*: expected (integers|5 to 7)"):
             labels.encode(wrong)
+
+
+def test_an_inverse_model_may_be_moved():
+    inverse = InverseModel(3, spaces.Box(-1.0, 1.0, (2,)), (8,)).to("meta", torch.float64)
+    states = torch.zeros(4, 3, device="meta", dtype=torch.float64)
+    actions = inverse(states, states)
+    assert actions.shape == (4, 2)
+    assert actions.dtype == torch.float64

@@ -55,7 +55,10 @@ class ActionVectors:
 
     def squash(self, raw: Vectors) -> Vectors:
         """Actions as vectors from the unbounded output of a network: its tanh scaled to the bounds, or its softmax."""
-        return raw.softmax(-1) if self.discrete else torch.addcmul(self.middle, self.half, raw.tanh())
+        if self.discrete:
+            return raw.softmax(-1)
+        # A network may have been moved or converted since.
+        return torch.addcmul(self.middle.to(raw), self.half.to(raw), raw.tanh())
 
     def encode(self, actions: Any) -> Vectors:
         """Actions, (batch, ...), as vectors; raise ValueError for a wrong shape or a discrete action out of range."""
