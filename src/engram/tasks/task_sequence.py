@@ -123,7 +123,7 @@ def split(
             raise ValueError(f"groups contain class {min(absent)}: expected classes of which {name} has a sample")
     tasks = []
     for group in groups:
-        rows = [torch.isin(data.labels, torch.tensor(list(group))) for data in sets]
+        rows = [torch.isin(data.labels, data.labels.new_tensor(list(group))) for data in sets]
         labelled = [Labelled(data.inputs[row], data.labels[row]) for data, row in zip(sets, rows, strict=True)]
         tasks.append(ClassificationTask(labelled[0], labelled[1], tuple(group)))
     return tasks
