@@ -469,3 +469,19 @@ def test_an_inverse_model_may_be_moved():
     actions = inverse(states, states)
     assert actions.shape == (4, 2)
     assert actions.dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", [TD3, D3G])
+def test_target_copies_have_no_graph_and_an_agent_goes_on_in_a_copy(kind):
+    box = spaces.Box(-1.0, 1.0, (2,))
+    agent, numbers = kind(box, box, generator=torch.Generator().manual_seed(0), hidden=(8,)), np.random.default_rng(0)
+    columns = [torch.from_numpy(numbers.uniform(-1, 1, (16, 2)).astype(np.float32)) for _ in range(3)]
+    batch = TransitionBatch(columns[0], columns[1], columns[2][:, 0], columns[2], *torch.zeros(2, 16))
+    for _ in range(2):
+        agent.update(batch)
+    assert not any(parameter.requires_grad for parameter in agent._target_parameters)
+    twin = copy.deepcopy(agent)
+    for _ in range(4):
+        losses, twins = agent.update(batch), twin.update(batch)
+    for name, loss in losses.items():
+        assert torch.equal(loss, twins[name])
