@@ -55,3 +55,12 @@ def test_a_slice_is_a_plain_sequence():
     assert [name for name, _ in body[1:3].named_children()] == [
         name for name, _ in nn.Sequential(*body)[1:3].named_children()
     ]
+
+
+def test_all_parameters_have_a_gradient():
+    body, x = ConvBody(4, generator=torch.Generator().manual_seed(0)), torch.rand(2, 1, 24, 24)
+    gradients, wanted = (
+        torch.autograd.grad(model(x).square().sum(), list(body.parameters())) for model in (body, nn.Sequential(*body))
+    )
+    for gradient, expected in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-4)

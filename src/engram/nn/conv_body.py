@@ -112,7 +112,9 @@ class ConvBody(nn.Sequential):
         patches = Patches.of(input)
         weight = conv.weight.flatten(1)
         scale = norm.weight * torch.rsqrt(((weight @ patches.covariance) * weight).sum(2) + EPS)
-        kernels = torch.cat((weight * scale[..., None], norm.bias.expand_as(scale)[..., None]), 2)
+        # The norm cancels the convolution's bias, whose gradient is 0, not missing.
+        shift = norm.bias if conv.bias is None else norm.bias + 0 * conv.bias
+        kernels = torch.cat((weight * scale[..., None], shift.expand_as(scale)[..., None]), 2)
         responses = functional.max_pool2d(patches.quarters(patches.values @ kernels.mT), (4, 1))
         return self[4:](responses.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
 
