@@ -372,6 +372,14 @@ def test_the_input_has_a_gradient_whatever_the_backend():
 
 
 @pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_all_parameters_of_a_rule_have_a_gradient(backend):
+    net = network(Topology.visible(3), backend=backend)
+    state, frames = somewhere(net, 2)
+    gradients = torch.autograd.grad(net(frames, state)[0].sum(), list(net.parameters()))
+    assert [gradient.shape for gradient in gradients] == [parameter.shape for parameter in net.parameters()]
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
 def test_a_window_whose_rule_has_changed_since_has_no_gradient(backend):
     net = network(Topology.visible(3), backend=backend)
     state, frames = somewhere(net, 2)

@@ -65,11 +65,11 @@ def run_fused(
     known_bias = functional.pad(rule.bias, (0, 3 * rule.synapse_hidden))[None]
     body_in: Tensor = rule.body_in
     body_bias = rule.body_in_bias[None]
-    if rule.type_size:  # terms that depend only on the type are part of a bias
-        weights_of_known, type_weights = torch.split(weights_of_known, [2 * rule.body_size, rule.type_size])
-        known_bias = known_bias + rule.embedding @ type_weights
-        body_in, type_weights = torch.split(body_in, [len(body_in) - rule.type_size, rule.type_size])
-        body_bias = body_bias + rule.embedding @ type_weights
+    # Terms that depend only on the type are part of a bias; with one type they are 0, and its embedding is empty.
+    weights_of_known, type_weights = torch.split(weights_of_known, [2 * rule.body_size, rule.type_size])
+    known_bias = known_bias + rule.embedding @ type_weights
+    body_in, type_weights = torch.split(body_in, [len(body_in) - rule.type_size, rule.type_size])
+    body_bias = body_bias + rule.embedding @ type_weights
     parameters = (
         torch.cat((rule.forward_projection, rule.backward_projection), 1),
         body_in, body_bias, rule.body_out, rule.body_out_bias,
