@@ -485,3 +485,11 @@ def test_target_copies_have_no_graph_and_an_agent_goes_on_in_a_copy(kind):
         losses, twins = agent.update(batch), twin.update(batch)
     for name, loss in losses.items():
         assert torch.equal(loss, twins[name])
+
+
+@pytest.mark.parametrize("kind", [TD3, D3G, BCO])
+def test_an_observation_that_is_not_finite_is_refused(kind):
+    box = spaces.Box(-1.0, 1.0, (2,))
+    agent = kind(box, box, generator=torch.Generator().manual_seed(0), hidden=(8,))
+    with pytest.raises(ValueError, match=r"observations\[1, 0\] is NaN: expected finite numbers"):
+        agent.act([[0.0, 0.0], [np.nan, 0.0]])
