@@ -1,4 +1,5 @@
 import copy
+import pickle
 from functools import partial
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.utils import prune
 
 from engram.agents import (
     A2C,
@@ -371,6 +373,55 @@ def test_a_trained_agent_acts_on_what_it_observed_last_and_on_its_memory():
         expected = sample_actions(act(torch.from_numpy(seen).float()), draws)
         np.testing.assert_array_equal(agent.act(), expected)
         agent.learn(None, None, following)
+
+
+def test_a_copy_of_a_trained_agent_shares_no_memory_of_its_lifetime():
+    agent, observations = TrainedAgent(agent_of(3, 2), seeded(4)), np.zeros((5, 3), np.float32)
+    with pytest.raises(RuntimeError, match="act was called before reset"):
+        agent.act()
+    agent.reset(None, observations)
+    agent.act()
+    for copied in (copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))):
+        with pytest.raises(RuntimeError, match="act was called before reset"):
+            copied.act()
+        copied.reset(None, observations)
+        assert copied.act().shape == (5,)
+
+
+class Tripled(PlasticRNN):
+    def forward(self, *arguments, **options):
+        output, state = super().forward(*arguments, **options)
+        return 3 * output, state
+
+
+def sharper(agent):
+    agent.policy.register_forward_hook(lambda module, inputs, output: 5 * output)
+
+
+def deeper(agent):
+    agent.policy = torch.nn.Sequential(agent.policy, torch.nn.Tanh())
+
+
+def pruned(agent):
+    prune.l1_unstructured(agent.policy, "weight", 0.5)
+    agent.policy.weight_orig.data.mul_(-3)  # the weight itself follows when the layer is called
+
+
+def silenced(agent):
+    agent.network.register_forward_hook(lambda module, inputs, output: (0 * output[0], output[1]))
+
+
+def tripled(agent):
+    agent.network = Tripled(3, 6, rule=Hebb(), generator=seeded(2))
+
+
+@pytest.mark.parametrize("change", [sharper, deeper, pruned, silenced, tripled])
+def test_acting_calls_the_layers_that_were_replaced_or_have_hooks(change):
+    agent = ActorCritic(PlasticRNN(3, 6, rule=Hebb(), generator=seeded()), 2, generator=seeded(1))
+    change(agent)
+    observations = torch.randn(3, 4, 3, generator=seeded(3))
+    act = agent.acting(4)
+    torch.testing.assert_close(torch.stack([act(seen) for seen in observations]), agent(observations)[0].logits)
 
 
 @pytest.mark.parametrize(

@@ -159,3 +159,13 @@ def test_the_bonuses_of_the_comparison_are_those_that_are_documented():
     fires = [monitor.observe(x) for x in [*np.linspace(0.9, 1.1, 25), 2.9, 3.3, 3.3, 3.4]]
     assert np.flatnonzero(fires).tolist() == [26, 28]  # of three times the mean, once there are 25; no repeat counts
     assert monitor.state_dict()["counts"] == 26  # what has fired is not part of the mean, and nothing is forgotten
+
+
+@pytest.mark.parametrize("make", [lambda: CheckedBonus(HashCounts, (3,), 2), lambda: fragmented_rnd((3,), 2)])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_bonus_is_where_its_rollout_is(make, ended):
+    bonus, obs, done = make(), torch.randn(4, 2, 3, generator=seeded()), torch.full((4, 2), ended)
+    with torch.device("meta"):  # as another default device than that of the rollout
+        paid = bonus.bonus(obs, done)
+    assert paid.device.type == "cpu"
+    assert bool(paid.any()) != ended

@@ -461,3 +461,35 @@ def test_actions_of_several_axes_are_vectors_and_back():
     for wrong in ([4], [8], [5.5]):
         with pytest.raises(ValueError, match=r"actions = .*: expected (integers|5 to 7)"):
             labels.encode(wrong)
+
+
+def test_an_inverse_model_may_be_moved():
+    inverse = InverseModel(3, spaces.Box(-1.0, 1.0, (2,)), (8,)).to("meta", torch.float64)
+    states = torch.zeros(4, 3, device="meta", dtype=torch.float64)
+    actions = inverse(states, states)
+    assert actions.shape == (4, 2)
+    assert actions.dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", [TD3, D3G])
+def test_target_copies_have_no_graph_and_an_agent_goes_on_in_a_copy(kind):
+    box = spaces.Box(-1.0, 1.0, (2,))
+    agent, numbers = kind(box, box, generator=torch.Generator().manual_seed(0), hidden=(8,)), np.random.default_rng(0)
+    columns = [torch.from_numpy(numbers.uniform(-1, 1, (16, 2)).astype(np.float32)) for _ in range(3)]
+    batch = TransitionBatch(columns[0], columns[1], columns[2][:, 0], columns[2], *torch.zeros(2, 16))
+    for _ in range(2):
+        agent.update(batch)
+    assert not any(parameter.requires_grad for parameter in agent._target_parameters)
+    twin = copy.deepcopy(agent)
+    for _ in range(4):
+        losses, twins = agent.update(batch), twin.update(batch)
+    for name, loss in losses.items():
+        assert torch.equal(loss, twins[name])
+
+
+@pytest.mark.parametrize("kind", [TD3, D3G, BCO])
+def test_an_observation_that_is_not_finite_is_refused(kind):
+    box = spaces.Box(-1.0, 1.0, (2,))
+    agent = kind(box, box, generator=torch.Generator().manual_seed(0), hidden=(8,))
+    with pytest.raises(ValueError, match=r"observations\[1, 0\] is NaN: expected finite numbers"):
+        agent.act([[0.0, 0.0], [np.nan, 0.0]])

@@ -232,3 +232,16 @@ def test_the_wrapper_refuses_what_it_cannot_pay():
     env = gymnasium.make_vec("CartPole-v1", 2, vectorization_mode="sync", vector_kwargs=same)
     with pytest.raises(ValueError, match="NEXT_STEP"):
         IntrinsicReward(env, rnd_of((4,)))
+
+
+def test_a_module_learns_after_its_parameters_were_assigned():
+    module, plain, obs = (*(rnd_of((4,), keep_prob=1.0) for _ in range(2)), torch.randn(5, 4))
+    module.update(obs)
+    state = copy.deepcopy(module.state_dict())
+    for loaded, assign in ((module, True), (plain, False)):
+        loaded.load_state_dict(copy.deepcopy(state), assign=assign)
+        loaded.update(obs)
+        loaded.update(obs)
+    for name, value in module.predictor.state_dict().items():
+        assert torch.equal(value, plain.predictor.state_dict()[name])
+        assert not torch.equal(value, state[f"predictor.{name}"])

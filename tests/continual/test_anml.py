@@ -16,6 +16,7 @@ from engram.continual.anml import (
     sanml_net,
     zap_,
 )
+from engram.nn import NTKLinear
 
 
 def generator():
@@ -288,6 +289,28 @@ def test_gradients_written_out_are_those_of_fast_weights(kind, order):
     for (name, parameter), gradient in zip(net.named_parameters(), gradients, strict=True):
         wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-12, msg=name)
+
+
+def replaced_norm(net):
+    net.body[5] = nn.InstanceNorm2d(4, eps=0.5, affine=True).double()
+
+
+def scaled_head(net):
+    net.head = NTKLinear(net.head.in_features, 6, dtype=torch.float64, generator=generator())
+
+
+def doubled_features(net):
+    net.body.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+@pytest.mark.parametrize("change", [replaced_norm, scaled_head, doubled_features])
+def test_only_layers_as_made_have_their_gradients_written_out(change):
+    net = small(gate=False)
+    change(net)
+    learner = SequentialMetaLearner(net, generator(), zap=False, inner_lr=0.3, optimizer=still(net))
+    x, y = images(2), torch.tensor([3, 3])
+    wanted = torch.nn.functional.cross_entropy(learner.inner(x, y)(torch.cat((x, x))), torch.cat((y, y)))
+    assert learner.step(x, y, x, y).loss == pytest.approx(wanted.item())
 
 
 @pytest.mark.parametrize("side", [22, 23, 28])

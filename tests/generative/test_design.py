@@ -413,3 +413,20 @@ def test_tokens_call_layers_that_have_hooks_and_run_under_autocast():
     np.testing.assert_allclose(first.changes, differentiated(net, tokens, 20).changes, rtol=1e-4, atol=1e-6)
     with torch.autocast("cpu", torch.bfloat16):
         np.testing.assert_allclose(net_of().predict(tokens), net_of().predict(tokens[::-1])[::-1])
+
+
+class Doubled(nn.Linear):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("dense", Doubled(4, 8)), ("readout", Doubled(8, 1)), ("conv", nn.Conv1d(3, 4, 2, padding=1))]
+)
+def test_tokens_call_layers_that_were_replaced(name, layer):
+    net = SeqCNN(5, 3, 4, 2, generator=torch.Generator().manual_seed(0))
+    setattr(net, name, layer)
+    tokens = np.array([[0, 1, 2, 1, 0], [2, 2, 1, 0, 0]], np.uint8)
+    onehot = nn.functional.one_hot(torch.from_numpy(tokens).long(), 3).float()
+    torch.testing.assert_close(net(torch.from_numpy(tokens)), net(onehot))
+    np.testing.assert_allclose(net.first_order(tokens).values, net(onehot).detach(), rtol=1e-5)

@@ -48,3 +48,10 @@ def test_a_bound_and_what_the_layer_takes_are_kept():
     assert layer.weight.dtype == torch.float64
     assert 2.9 < layer.weight.abs().max().item() <= 3
     assert drawn(lecun, LAYERS[1]).padding == (1, 1)
+
+
+@pytest.mark.parametrize("how", [uniform, lecun, kaiming])
+def test_a_layer_may_have_no_bias(how):
+    with_bias, without = (drawn(how, LAYERS[0], bias=bias) for bias in (True, False))
+    assert without.bias is None
+    assert torch.equal(without.weight, with_bias.weight)

@@ -169,3 +169,14 @@ def test_filtering_keeps_no_square_of_the_number_of_steps():
         net(torch.ones(300, 1, 1))
     assert largest == 300 * 4
     assert Backprop().update(net, torch.ones(300, 1, 1), torch.zeros(300, 1, 1), None).grads
+
+
+@pytest.mark.parametrize("enforce_sorted", [True, False])
+def test_rows_of_packed_outputs_are_those_of_the_input(enforce_sorted):
+    net = ReadoutNetwork(LeakyRNN(INPUTS, UNITS, generator=seeded()), OUTPUTS, every_step=True, generator=seeded())
+    lengths = [3] * 40 + [2] * 40  # so many of one length are sorted in another order when they are packed again
+    packed = pack_sequence([torch.randn(n, INPUTS, generator=seeded(k)) for k, n in enumerate(lengths)], enforce_sorted)
+    output = net(packed)
+    torch.testing.assert_close(output.data, net.readout(net.core(packed)[0].data))
+    for given, returned in zip(packed[1:], output[1:], strict=True):
+        assert returned is given

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence, unpack_sequence
 
 from engram.nn.packed import each
@@ -292,3 +293,20 @@ def test_a_rule_that_another_layer_has_cast_is_named(kind):
 def test_an_lstm_with_a_forward_pass_of_its_own_is_refused():
     with pytest.raises(ValueError, match="lstm is a ClampedLSTM: expected an nn"):
         from_lstm(ClampedLSTM(2, 4))
+
+
+def test_conversions_refuse_what_the_result_would_lack():
+    class Doubled(PlasticLSTM):
+        def forward(self, *arguments):
+            output, state = super().forward(*arguments)
+            return 2 * output, state
+
+    lstm, net = nn.LSTM(3, 4), PlasticLSTM(3, 4)
+    for module in (lstm, net):
+        module.register_forward_hook(lambda module, inputs, output: output)
+    with pytest.raises(ValueError, match="lstm has hooks, such as those of pruning"):
+        from_lstm(lstm)
+    with pytest.raises(ValueError, match="net has hooks, such as those of pruning"):
+        to_lstm(net)
+    with pytest.raises(ValueError, match="net is a Doubled: expected a PlasticLSTM"):
+        to_lstm(Doubled(3, 4))

@@ -86,3 +86,10 @@ def test_mixture_pads_repeats_standardises_and_has_a_head_for_each():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(torch.Generator().manual_seed(0))
+
+
+def test_tasks_are_where_the_samples_are():
+    data = torch.eye(4), torch.tensor([0, 1, 2, 3])
+    with torch.device("meta"):  # as another default device than that of the samples
+        tasks = split(data, data, [(0, 3), (1, 2)])
+    assert [task.train.labels.tolist() for task in tasks] == [[0, 3], [1, 2]]

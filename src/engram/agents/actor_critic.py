@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from engram import checks
 from engram.nn.initial import uniform
@@ -82,16 +81,15 @@ class ActorCritic(nn.Module):
         change during the episode, since a ``PlasticRNN`` prepares them once.
         """
         act = self.network.acting(batch_size) if isinstance(self.network, PlasticRNN) else None
-        weight, bias = self.policy.weight, self.policy.bias
         state: Any = None
 
         @torch.no_grad()
         def policy(observation: Float[Tensor, "batch features"]) -> Float[Tensor, "batch actions"]:
             nonlocal state
             if act is not None:
-                return functional.linear(act(observation), weight, bias)
+                return self.policy(act(observation))  # type: ignore[no-any-return]
             output, state = self.network(observation.unsqueeze(0), state)
-            return functional.linear(output[0], weight, bias)
+            return self.policy(output[0])  # type: ignore[no-any-return]
 
         return policy
 

@@ -72,6 +72,7 @@ class BCO(Learner):
         """
         with checks.noted(observations=observations):
             states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
+            checks.finite("observations", states)
             actions = self.actions.squash(self.policy(states))
         return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 

@@ -133,6 +133,7 @@ class D3G(Learner):
                 actions, the probability of a random one. 0: no noise.
         """
         s = self._scaled_states(observations)
+        checks.finite("observations", s)
         return self.actions.decode(self.actions.explore(self.inverse(s, s + self.tau(s)), noise, self.generator))
 
     @torch.no_grad()

@@ -36,6 +36,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, losses: Sequence[Float[Tens
         parameter.grad = None
 
 
+@torch.no_grad()
 def polyak_update(targets: Iterable[Tensor], parameters: Iterable[Tensor], polyak: float) -> None:
     """Move target parameters a fraction of the way, target <- target + polyak (parameter - target).
 

@@ -92,6 +92,7 @@ class TD3(Learner):
         """The actions of the policy, with normal noise whose standard deviation is ``noise`` times half the range."""
         with checks.noted(observations=observations):
             states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
+            checks.finite("observations", states)
             actions = self.actions.squash(self.policy(states))
         return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 

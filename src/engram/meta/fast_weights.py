@@ -205,16 +205,15 @@ def _selected(module: nn.Module, select: Collection[str] | None) -> Weights:
         return selected
     if isinstance(select, str):
         raise TypeError(f"select = {select!r}: expected a collection of names, as ({select!r},)")
+    first_names = {id(parameter): name for name, parameter in parameters.items()}
+    every = dict(module.named_parameters(remove_duplicate=False))  # a shared one has several names
+    moving: set[str] = set()
     for selected_name in select:
-        if not any(f"{name}.".startswith(f"{selected_name}.") for name in parameters):
-            raise ValueError(
-                f"select has {selected_name!r}: expected names among {', '.join(parameters)}, or of submodules"
-            )
-    selected = {
-        parameter_name: weight
-        for parameter_name, weight in parameters.items()
-        if any(f"{parameter_name}.".startswith(f"{selected_name}.") for selected_name in select)
-    }
+        found = {first_names[id(p)] for name, p in every.items() if f"{name}.".startswith(f"{selected_name}.")}
+        if not found:
+            raise ValueError(f"select has {selected_name!r}: expected names among {', '.join(every)}, or of submodules")
+        moving |= found
+    selected = {name: weight for name, weight in parameters.items() if name in moving}
     if not selected:
         raise ValueError("select is empty: expected names of parameters or submodules")
     return selected

@@ -17,6 +17,12 @@ from engram.nn.sequence import full_precision, precise
 
 LEAST_SIDE = 22  # below it the third convolution leaves one number per channel, and nothing to normalise
 EPS = 1e-5  # of instance norm
+_CONV = nn.Conv2d, {"kernel_size": (3, 3), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+_NORM = nn.InstanceNorm2d, {"eps": EPS, "affine": True, "track_running_stats": False}
+_POOL = nn.MaxPool2d, {"kernel_size": 2, "stride": 2, "padding": 0, "dilation": 1, "ceil_mode": False}
+_BLOCK: tuple[tuple[type[nn.Module], dict[str, Any]], ...] = (_CONV, _NORM, (nn.ReLU, {}))
+LAYERS = (*_BLOCK, _POOL, *_BLOCK, _POOL, *_BLOCK, (nn.Flatten, {"start_dim": 1, "end_dim": -1}))
+"""The class and the settings of each layer."""
 
 
 class ConvBody(nn.Sequential):
@@ -25,9 +31,10 @@ class ConvBody(nn.Sequential):
     Instance norm, over the positions of each channel of each image, equals batch norm on one image at a time, in one
     call for the whole batch; it has no running statistics, so ``train`` and ``eval`` modes are the same.
 
-    The layers define the result, but the first block is computed in one step, without calling its layers, unless they
-    have hooks: the mean and variance of a convolution follow from those of the patches, which do not depend on the
-    weights, so that convolution and norm become one product, and pooling keeps a quarter of it.
+    The layers define the result, but the first block is computed in one step, without calling its layers, unless one of
+    them has hooks, other settings, or was replaced: the mean and variance of a convolution follow from those of the
+    patches, which do not depend on the weights, so that convolution and norm become one product, and pooling keeps a
+    quarter of it.
 
     Args:
         channels: Output channels of each convolution.
@@ -59,27 +66,55 @@ class ConvBody(nn.Sequential):
             return nn.Sequential(OrderedDict(list(self._modules.items())[index]))
         return super().__getitem__(index)
 
+    def is_as_made(self, stop: int | None = None) -> bool:
+        """Whether the layers have the classes and settings of the constructor, and no hooks.
+
+        Only then do the parameters alone, which may have any values, tell the result.
+
+        Args:
+            stop: Look at this many of the first layers; None: at all.
+
+        Examples:
+            >>> body = ConvBody(2)
+            >>> body[2] = nn.LeakyReLU()
+            >>> body.is_as_made(), ConvBody(2).is_as_made()
+            (False, True)
+        """
+        layers, expected = list(self)[:stop], LAYERS[:stop]
+        return (
+            len(layers) == len(expected)
+            and not has_hooks(*layers)
+            and all(
+                type(layer) is kind and all(getattr(layer, name) == value for name, value in settings.items())
+                for layer, (kind, settings) in zip(layers, expected, strict=True)
+            )
+        )
+
     def forward(self, input: Float[Tensor, "batch in_channels height width"]) -> Float[Tensor, "batch features"]:
         """The features; for images of 28 x 28 pixels, 9 for each channel."""
         checks.arguments()
-        conv, norm = cast(nn.Conv2d, self[0]), cast(nn.InstanceNorm2d, self[1])
-        input = precise(input, conv.weight)
+        input = precise(input, next(self.parameters()))
         with full_precision(input.device):
-            return self._features(input, conv, norm)
+            return self._features(input)
 
-    def _features(self, input: Tensor, conv: nn.Conv2d, norm: nn.InstanceNorm2d) -> Tensor:
+    def _features(self, input: Tensor) -> Tensor:
         if min(input.shape[-2:]) < LEAST_SIDE:
             size = "x".join(map(str, input.shape[-2:]))
             raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")
+        conv, norm = cast(nn.Conv2d, self[0]), cast(nn.InstanceNorm2d, self[1])
+        if not isinstance(conv, nn.Conv2d):
+            return self[:](input)
         if input.shape[1] != conv.in_channels or not len(input):
             raise ValueError(f"input.shape = {tuple(input.shape)}: expected (batch, {conv.in_channels}, height, width)")
         checks.tensor("input", input, tuple(input.shape), like=conv.weight)
-        if has_hooks(*self[:4]):
+        if not self.is_as_made(4):
             return self[:](input)  # type: ignore[no-any-return]
         patches = Patches.of(input)
         weight = conv.weight.flatten(1)
         scale = norm.weight * torch.rsqrt(((weight @ patches.covariance) * weight).sum(2) + EPS)
-        kernels = torch.cat((weight * scale[..., None], norm.bias.expand_as(scale)[..., None]), 2)
+        # The norm cancels the convolution's bias, whose gradient is 0, not missing.
+        shift = norm.bias if conv.bias is None else norm.bias + 0 * conv.bias
+        kernels = torch.cat((weight * scale[..., None], shift.expand_as(scale)[..., None]), 2)
         responses = functional.max_pool2d(patches.quarters(patches.values @ kernels.mT), (4, 1))
         return self[4:](responses.relu().view(len(input), -1, *patches.pooled))  # type: ignore[no-any-return]
 

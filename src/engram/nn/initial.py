@@ -39,7 +39,7 @@ def lecun(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **o
     """A layer with weights from LeCun's normal distribution, variance 1 / fan-in, and biases of 0.
 
     Args:
-        kind: A layer class with ``weight`` and ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
+        kind: A layer class with ``weight`` and optionally ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
         sizes: Sizes of the layer, such as inputs and outputs.
         generator: Source of the weights; torch's global one if None.
         **options: Further arguments of the layer, such as ``padding``.
@@ -53,7 +53,8 @@ def lecun(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **o
     layer = _empty(kind, *sizes, **options)
     weight = layer.get_parameter("weight")
     nn.init.normal_(weight, std=weight[0].numel() ** -0.5, generator=generator)
-    nn.init.zeros_(layer.get_parameter("bias"))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.get_parameter("bias"))
     return layer
 
 
@@ -61,7 +62,7 @@ def kaiming(kind: type[Layer], *sizes: int, generator: torch.Generator | None, *
     """A layer with weights from Kaiming's normal distribution, variance 2 / fan-in, and biases of 0.
 
     Args:
-        kind: A layer class with ``weight`` and ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
+        kind: A layer class with ``weight`` and optionally ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
         sizes: Sizes of the layer, such as inputs and outputs.
         generator: Source of the weights; torch's global one if None.
         **options: Further arguments of the layer, such as ``padding``.
@@ -74,7 +75,8 @@ def kaiming(kind: type[Layer], *sizes: int, generator: torch.Generator | None, *
     """
     layer = _empty(kind, *sizes, **options)
     nn.init.kaiming_normal_(layer.get_parameter("weight"), generator=generator)
-    nn.init.zeros_(layer.get_parameter("bias"))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.get_parameter("bias"))
     return layer
 
 

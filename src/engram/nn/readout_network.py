@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from engram import checks
 from engram.nn.initial import lecun
@@ -88,7 +88,11 @@ class ReadoutNetwork(nn.Module):
             with full_precision(device):
                 outputs = self.readout(torch.stack(self._filtered(padded)))
             if self.every_step:
-                return pack_padded_sequence(outputs, lengths, enforce_sorted=False)
+                # Rows in the order of the input: to pack again might order sequences of equal length otherwise.
+                sizes, order = activity.batch_sizes, activity.sorted_indices
+                by_length = outputs if order is None else outputs.index_select(1, order)
+                running = torch.arange(len(lengths)) < sizes[:, None]
+                return activity._replace(data=by_length[running.to(device)])
             return outputs[lengths - 1, torch.arange(len(lengths))]  # type: ignore[no-any-return]
         if not len(activity):
             raise ValueError(f"input.shape = {tuple(input.shape)}: expected at least one time step")  # type: ignore[union-attr]

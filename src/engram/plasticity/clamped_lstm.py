@@ -109,7 +109,10 @@ class ClampedLSTM(nn.LSTM):
     def forward(  # type: ignore[override]
         self, input: Annotated[Tensor, "time batch input"], state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Float[Tensor, "time batch hidden"], LSTMState]:
-        """As ``PlasticRNN.forward``, without ``clamp``; hidden and cell of the state are (1, batch, hidden) each."""
+        """As ``PlasticRNN.forward``, for batches of sequences of one length, without ``clamp``.
+
+        Hidden and cell of the state are (1, batch, hidden) each.
+        """
         sequence = time_first("input", input, self.input_size, self.weight_ih_l0, self.batch_first)
         shape = (1, sequence.shape[1], self.hidden_size)
         if state is None:

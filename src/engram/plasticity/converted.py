@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from engram import checks
+from engram.nn.hooks import has_hooks
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.plastic_lstm import PlasticLSTM
 
@@ -26,7 +27,7 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
         **options: Arguments of ``PlasticLSTM``, such as ``rule``, ``alpha`` and ``generator``.
 
     Raises:
-        ValueError: The LSTM has two directions, a projection, or a forward pass of its own.
+        ValueError: The LSTM has two directions, a projection, hooks, or a forward pass of its own.
 
     Examples:
         >>> _ = torch.manual_seed(0)
@@ -39,6 +40,7 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
         raise ValueError(f"lstm is a {type(lstm).__name__}: expected an nn.LSTM, whose forward pass is torch's")
     if lstm.bidirectional or lstm.proj_size:
         raise ValueError(f"lstm = {lstm}: expected one direction and no projection")
+    _check_no_hooks("lstm", lstm)
     net = PlasticLSTM(lstm.input_size, lstm.hidden_size, **_common_arguments(lstm, lstm.weight_hh_l0), **options)
     for layer, (weight_ih, weight_hh, *biases) in zip(_layers(net), lstm.all_weights, strict=True):
         bias_ih, bias_hh = biases or 2 * [weight_hh.new_zeros(len(weight_hh))]
@@ -61,6 +63,9 @@ def to_lstm(net: PlasticLSTM) -> nn.LSTM:
     Args:
         net: The plastic LSTM.
 
+    Raises:
+        ValueError: The network has hooks, or a forward pass of its own.
+
     Examples:
         >>> _ = torch.manual_seed(0)
         >>> lstm, x = nn.LSTM(3, 4), torch.randn(5, 2, 3)
@@ -68,6 +73,9 @@ def to_lstm(net: PlasticLSTM) -> nn.LSTM:
         True
     """
     checks.instance("net", net, PlasticLSTM)
+    if type(net).forward is not PlasticLSTM.forward:
+        raise ValueError(f"net is a {type(net).__name__}: expected a PlasticLSTM, without a forward pass of its own")
+    _check_no_hooks("net", net)
     arguments = _common_arguments(net, net.weight_hh)
     device = arguments.pop("device")  # on "meta" nothing is drawn
     lstm = nn.LSTM(net.input_size, net.hidden_size, device="meta", **arguments).to_empty(device=device)
@@ -85,6 +93,11 @@ def _common_arguments(net: Any, like: Any) -> dict[str, Any]:
     """The arguments that both classes take."""
     shared_options = {name: getattr(net, name) for name in ("num_layers", "dropout", "batch_first")}
     return {**shared_options, "device": like.device, "dtype": like.dtype}
+
+
+def _check_no_hooks(name: str, module: nn.Module) -> None:
+    if has_hooks(module):
+        raise ValueError(f"{name} has hooks, such as those of pruning, which the result would lack: expected none")
 
 
 def _layers(net: PlasticLSTM) -> list[Any]:

@@ -371,6 +371,30 @@ def test_the_input_has_a_gradient_whatever_the_backend():
     assert grads[0].any()
 
 
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_all_parameters_of_a_rule_have_a_gradient(backend):
+    net = network(Topology.visible(3), backend=backend)
+    state, frames = somewhere(net, 2)
+    gradients = torch.autograd.grad(net(frames, state)[0].sum(), list(net.parameters()))
+    assert [gradient.shape for gradient in gradients] == [parameter.shape for parameter in net.parameters()]
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_a_window_whose_rule_has_changed_since_has_no_gradient(backend):
+    net = network(Topology.visible(3), backend=backend)
+    state, frames = somewhere(net, 2)
+    _, after = net(frames, state)
+    net(frames, after)[0].sum().backward(retain_graph=True)
+    with torch.no_grad():
+        net.rule.own.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        net(frames, after)[0].sum().backward()
+    _, after = net(frames, state)
+    net(frames, after)[0].sum().backward()
+    with pytest.raises(RuntimeError, match="a second time"):
+        net(frames, after)[0].sum().backward()
+
+
 def test_a_subclass_of_the_gated_rule_is_heeded():
     class Frozen(GatedRule):
         def synapse(self, synapse, *rest):

@@ -127,7 +127,7 @@ class CheckedBonus:
         checks.arguments()
         check_rollout(next_obs, done, self.obs_shape, self.num_envs)
         if done.all():
-            return torch.zeros(done.shape)
+            return torch.zeros(done.shape, device=done.device)
         name = f"bonus of {type(self.checked).__name__}"
         bonus = checks.instance(name, self.checked.bonus(self._standardised(next_obs), done), Tensor).detach()
         checks.has_shape(name, tuple(bonus.shape), tuple(done.shape))
@@ -160,7 +160,7 @@ class CheckedBonus:
             raise ValueError(f"envs = {rows}: expected different numbers from 0 to {self.num_envs - 1}")
         checks.has_shape("obs", tuple(obs.shape), ("time", len(rows), *self.obs_shape))
         checks.finite("obs", obs)
-        counted = torch.ones(obs.shape[:2], dtype=torch.bool) if valid is None else valid
+        counted = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device) if valid is None else valid
         if not counted.any():
             return 0.0
         loss = self.checked.update(self._standardised(obs), counted, rows)

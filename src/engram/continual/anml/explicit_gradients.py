@@ -21,6 +21,7 @@ from torch.nn import functional
 from engram.continual.anml.gated_net import GatedNet
 from engram.meta.inner_updates import Weights
 from engram.nn.conv_body import EPS, ConvBody, Patches
+from engram.nn.hooks import has_hooks
 
 threshold_backward = torch.ops.aten.threshold_backward  # first argument where the second is above the third, else 0
 
@@ -83,12 +84,13 @@ class MovingHead:
 
 def written_out(net: GatedNet, moves: set[str]) -> str | None:
     """The loop of this module that moves exactly the weights with these names; None if there is none."""
-    if not isinstance(net.head, nn.Linear) or net.head.bias is None:
-        return None
+    if type(net.head) is not nn.Linear or net.head.bias is None or has_hooks(net.head):
+        return None  # a subclass or a hook may compute something else with these weights
     if moves == {"head.weight", "head.bias"}:
         return "head"
     without_gate = {name for name, _ in net.named_parameters() if not name.startswith("gate.")}
-    return "body and head" if isinstance(net.body, ConvBody) and moves == without_gate else None
+    is_written_out = type(net.body) is ConvBody and not has_hooks(net.body) and net.body.is_as_made()
+    return "body and head" if is_written_out and moves == without_gate else None
 
 
 def head(

@@ -93,12 +93,13 @@ def learn_stream(
     checks.number("lr", lr, minimum=0)
     checks.instance("train", train, Collection)  # type: ignore[type-abstract]
     trained = copy.deepcopy(net).requires_grad_(False)
-    moving_parameters = []
+    moving: dict[int, Tensor] = {}  # each once, also if it is named twice
     for name in train:
         selected = [p for n, p in trained.named_parameters() if f"{n}.".startswith(f"{name}.")]
         if not selected:
             raise ValueError(f"train has {name!r}: expected names of submodules or parameters, as 'head'")
-        moving_parameters += [parameter.requires_grad_() for parameter in selected]
+        moving |= {id(parameter): parameter.requires_grad_() for parameter in selected}
+    moving_parameters = list(moving.values())
     zap_(trained.readout, None, generator)
     if trained.readout.bias is not None:
         nn.init.zeros_(trained.readout.bias)

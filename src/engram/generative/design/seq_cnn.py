@@ -147,10 +147,13 @@ class SeqCNN(nn.Module):
         return self.readout(self.dense(features).relu().amax(1))[:, 0]  # type: ignore[no-any-return]
 
     def _has_table(self) -> bool:
-        """Whether the kernels can run: on the CPU, in single precision, and if no hook would be skipped."""
+        """Whether the kernels can run: on the CPU, in single precision, and if no hook or other layer is skipped."""
         weight, layers = self.conv.weight, (self.conv, self.dense, self.readout)
         is_single = weight.dtype == torch.float32 and not autocast(weight.device)
-        return weight.device.type == "cpu" and is_single and not has_hooks(*layers)
+        settings = self.conv.kernel_size, self.conv.stride, self.conv.padding, self.conv.dilation, self.conv.groups
+        as_made = [type(layer) for layer in layers] == [nn.Conv1d, nn.Linear, nn.Linear]
+        as_made &= settings == ((self.kernel,), (1,), (0,), (1,), 1) and all(layer.bias is not None for layer in layers)
+        return weight.device.type == "cpu" and is_single and as_made and not has_hooks(*layers)
 
     def _table(self) -> tuple[Float[Tensor, "kernel vocab hidden"], Float[Tensor, "hidden"]]:
         """The convolution merged with the next layer: what each letter at each position of a window adds to a unit."""

@@ -65,11 +65,11 @@ def run_fused(
     known_bias = functional.pad(rule.bias, (0, 3 * rule.synapse_hidden))[None]
     body_in: Tensor = rule.body_in
     body_bias = rule.body_in_bias[None]
-    if rule.type_size:  # terms that depend only on the type are part of a bias
-        weights_of_known, type_weights = torch.split(weights_of_known, [2 * rule.body_size, rule.type_size])
-        known_bias = known_bias + rule.embedding @ type_weights
-        body_in, type_weights = torch.split(body_in, [len(body_in) - rule.type_size, rule.type_size])
-        body_bias = body_bias + rule.embedding @ type_weights
+    # Terms that depend only on the type are part of a bias; with one type they are 0, and its embedding is empty.
+    weights_of_known, type_weights = torch.split(weights_of_known, [2 * rule.body_size, rule.type_size])
+    known_bias = known_bias + rule.embedding @ type_weights
+    body_in, type_weights = torch.split(body_in, [len(body_in) - rule.type_size, rule.type_size])
+    body_bias = body_bias + rule.embedding @ type_weights
     parameters = (
         torch.cat((rule.forward_projection, rule.backward_projection), 1),
         body_in, body_bias, rule.body_out, rule.body_out_bias,
@@ -118,6 +118,7 @@ class _Window(torch.autograd.Function):
         )
         kernels.forward(frames, window[0], ends, *window[1:])
         ctx.saved = frames, *window, batch, lanes
+        ctx.save_for_backward(*parameters)  # whose memory the arrays share
         return _batch(ends, batch).transpose(0, 1), _batch(synapses[:, ticks % states], batch).transpose(1, 2)
 
     @staticmethod
@@ -126,6 +127,8 @@ class _Window(torch.autograd.Function):
     def backward(ctx: Any, grad_ends: Tensor, grad_synapse: Tensor) -> Any:
         from engram.learned.learning_to_remember import kernels
 
+        # Raises if an optimiser has changed them since, or if the graph was used up, as torch's own operators do.
+        _ = ctx.saved_tensors
         frames, states, wires, rule, batch, lanes = ctx.saved
         grad_ends_tiles = _tiles(grad_ends.transpose(0, 1), batch, lanes)
         grad_synapse_tiles = _tiles(grad_synapse.transpose(1, 2), batch, lanes)
