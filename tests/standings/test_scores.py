@@ -135,3 +135,16 @@ def test_bars_join_what_does_not_differ():
     assert [tuple(bar.x) for bar in bars] == [(1, 2), (2, 3)]
     assert scores.paragraph.startswith("3 candidates on 6 tasks. a has the best mean on t0, t1")
     assert "a has the best mean rank, but it does not differ significantly from b." in scores.paragraph
+
+
+def test_a_mean_of_the_seeds_that_are_left_has_a_mark_in_every_table():
+    whole, part = Entry({0: 1.0, 1: 0.5}), Entry({0: 2.0}, note="raised ValueError: odd")
+    standing = Standing("agents", ("mine",), (TASK,), {TASK.name: {"mine": part, "other": whole}})
+    assert "| mine | 2* |  |" in standing.text("markdown")
+    assert r"mine & 2* &  \\" in standing.text("latex")
+    assert "| other | 0.75 |" in standing.text("markdown")
+
+
+def test_nobody_leads_alone():
+    standing = Standing("agents", ("mine",), (TASK,), {TASK.name: {"mine": Entry({0: 1.0, 1: 0.5})}})
+    assert "lead" not in " ".join(standing.sentences)

@@ -254,7 +254,7 @@ class Scores:
         return next(task for task in self.tasks if task.name == name)
 
     def text(self, form: Literal["csv", "markdown", "latex"] = "markdown") -> str:
-        """The means by candidate and task as a table for a paper, the best mean rank first.
+        """The means by candidate and task as a table for a paper, the best mean rank first; ``cell`` has the marks.
 
         Args:
             form: ``"csv"`` for the full ``frame``; ``"markdown"`` or ``"latex"`` for the means.
@@ -287,9 +287,14 @@ class Scores:
         return sorted(self.candidates, key=lambda candidate: self.ranks.mean.get(candidate, last))
 
     def cell(self, task: str, candidate: str) -> str:
-        """The table cell of a candidate on a task: its mean; a dash without a mean; empty without an entry."""
+        """The table cell of a candidate on a task: its mean; a dash without a mean; empty without an entry.
+
+        A star marks what has no rank: a mean of the seeds that are left, or a value that is not finite.
+        """
         entry = self.entries[task].get(candidate, Entry())
-        return f"{entry.mean:.3g}" if entry.values else "\N{EN DASH}" * bool(entry.note)
+        if not entry.values:
+            return "\N{EN DASH}" * bool(entry.note)
+        return f"{entry.mean:.3g}" + "*" * bool(entry.note)
 
     def to_json(self) -> dict[str, Any]:
         """The results as JSON values; None for numbers that are not finite."""

@@ -113,7 +113,7 @@ def _leads(scores: Scores, candidate: str) -> list[str]:
     n_results = 0
     for task, row in scores.scores.items():
         others = [score for other, score in row.items() if other != candidate]
-        n_results += candidate in row
+        n_results += candidate in row and bool(others)
         if candidate in row and others and row[candidate] >= max(others):
             (leads if row[candidate] > max(others) else ties).append(task)
     sentences = [f"It leads on {listed(leads)}."] if leads else []
