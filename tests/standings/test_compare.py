@@ -401,6 +401,9 @@ def test_less_is_better_where_the_measure_says_so():
         ({"against": ["fq"]}, "against = 'fq': expected a registered name"),
         ({"seeds": 0}, "seeds = 0"),
         ({"tasks": []}, r"tasks = \[\]: expected at least one"),
+        ({"tasks": "narrow"}, "tasks = 'narrow': expected a list of names"),  # not of its letters
+        ({"tasks": ["narrow", ""]}, r"tasks = \['narrow', ''\]: expected a list of names, none of them empty"),
+        ({"against": "backprop"}, "against = 'backprop': expected a list of names"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

@@ -77,8 +77,11 @@ def compare(
         >>> standing.frame["candidate"].to_list()
         ['backprop', 'last-layer']
     """
+    references.refuse_while_loading("engram.compare")
     console = Console(stderr=True, quiet=not progress)
     checks.size("seeds", seeds)
+    _check_names("against", against)
+    _check_names("tasks", tasks)
     kind, own = _found(candidate, more, kind, until_decided)
     chosen = _chosen(tasks_of(kind), tasks)
     _check_against(kind, [each.place for each in own], against, [task for _, task in chosen])
@@ -147,6 +150,7 @@ def record(
     """
     options: dict[str, Any] = {"preset": "laptop", "jobs": jobs, "runs": runs_folder(runs) / "compare"}
     checks.size("seeds", seeds)
+    _check_names("tasks", tasks)
     for experiment, task in _chosen(tasks_of(kind), tasks):
         arms = Arms.of(experiment, task, [], None, "laptop")
         known = shipped_row(experiment, task) if missing else {}
@@ -225,10 +229,18 @@ def _found(candidate: Any, more: Sequence[Any], kind: str, until_decided: bool) 
     return kinds[0], own
 
 
+def _check_names(argument: str, names: Sequence[str] | None) -> None:
+    """Raise ValueError for a text in place of a list of names, and for an empty name, which is a part of any other."""
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names or ()):
+        raise ValueError(f"{argument} = {names!r}: expected a list of names, none of them empty")
+
+
 def _check_against(kind: str, own: Sequence[str], against: Sequence[str] | None, tasks: Sequence[Task]) -> None:
     """Raise ValueError if a name of ``against`` is unknown, or two candidates have the same name."""
     baselines = {*registry.names(kind)} | {name for task in tasks for name in (*task.baselines, task.trivial)}
     for name in against or ():
+        if references.is_reference(name):
+            references.reload_edited(name)
         if name not in baselines and not references.is_reference(name):
             hint = registry.suggestion(name, sorted(baselines))
             raise ValueError(f"against = {name!r}: expected a registered name ({hint}) or a place, as 'module:Name'")
