@@ -166,3 +166,12 @@ def test_a_ranking_that_differs_somewhere_does_not_decide_nothing():
     paragraph = Standing("agents", (), tasks, entries).paragraph
     assert "over 3 tasks differ (Friedman, p = " in paragraph
     assert "The ranking does not decide which candidates differ: over 3 tasks only mean ranks" in paragraph
+
+
+def test_a_candidate_that_fails_everywhere_takes_the_ranks_from_no_other():
+    row = {"good": Entry({0: 1.0}), "fair": Entry({0: 0.5}), "bad": Entry(note="raised ValueError: no luck")}
+    both = Standing("agents", ("good", "bad"), (TASK,), {TASK.name: row})
+    assert both.ranks.mean == {"good": 1.0, "fair": 2.0}
+    assert both.sentences[-1] == "bad has no result on bits (raised ValueError: no luck)."
+    alone = Standing("agents", ("bad",), (TASK,), {TASK.name: row})
+    assert alone.sentences == ["It has no result on bits (raised ValueError: no luck)."]

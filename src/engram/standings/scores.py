@@ -92,8 +92,12 @@ class Scores:
 
     @cached_property
     def ranks(self) -> Ranks:
-        """Mean ranks over the tasks done by the candidates asked about, or over all tasks."""
-        shared = {task: row for task, row in self.scores.items() if set(self.own) <= set(row)}
+        """Mean ranks over the tasks done by the candidates asked about, or over all tasks.
+
+        A candidate that has no result at all takes the ranks from no other.
+        """
+        working = {candidate for candidate in self.own if any(candidate in row for row in self.scores.values())}
+        shared = {task: row for task, row in self.scores.items() if (working or set(self.own)) <= set(row)}
         return ranks(shared)
 
     def rank(self, task: str, candidate: str) -> float:

@@ -20,7 +20,10 @@ def about_candidate(scores: Scores, candidate: str) -> list[str]:
         scores: The results.
         candidate: The name of the candidate.
     """
-    return [*_rank(scores, candidate), *_leads(scores, candidate), *_beside_the_trivial(scores, candidate)]
+    sentences = [*_rank(scores, candidate), *_leads(scores, candidate), *_beside_the_trivial(scores, candidate)]
+    if len(scores.own) > 1 and sentences and sentences[0].startswith("It "):  # no rank has said of whom
+        sentences[0] = candidate + sentences[0].removeprefix("It")
+    return sentences
 
 
 def sentences_of(scores: Scores) -> list[str]:
