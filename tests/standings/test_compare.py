@@ -404,6 +404,8 @@ def test_less_is_better_where_the_measure_says_so():
         ({"tasks": "narrow"}, "tasks = 'narrow': expected a list of names"),  # not of its letters
         ({"tasks": ["narrow", ""]}, r"tasks = \['narrow', ''\]: expected a list of names, none of them empty"),
         ({"against": "backprop"}, "against = 'backprop': expected a list of names"),
+        ({"against": ["engram.rules:Backprp"]}, "engram.rules has no 'Backprp'; did you mean 'Backprop'"),
+        ({"against": ["torch.optim:SGD"]}, "expected a candidate of learning_rules, and not of optimizers"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):
