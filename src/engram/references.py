@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib.util
 import pkgutil
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from engram.errors import message_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+_digests: dict[str, str] = {}  # of the files that were loaded as modules, by the names of these
+_loading: list[str] = []  # the references that are being loaded, the innermost last
+_caches: list[Any] = []
 
 
 def is_reference(name: str) -> bool:
@@ -33,6 +41,7 @@ def load(reference: str) -> Any:
         ValueError: There is no such module, it has no such name, or its code raises an error.
     """
     place, _, attribute = reference.rpartition(":")
+    _loading.append(reference)
     try:
         module = _module_of_file(Path(place)) if place.endswith(".py") else pkgutil.resolve_name(f"{place}:")
     except Exception as error:
@@ -44,6 +53,8 @@ def load(reference: str) -> Any:
         innermost = [frame for frame in frames if frame.filename == str(Path(place).resolve())][-1:] or frames[-1:]
         location = "" if isinstance(error, SyntaxError) else f" ({innermost[0].filename}, line {innermost[0].lineno})"
         raise ValueError(f"{reference!r} cannot be loaded: {message_of(error)}{location}") from error
+    finally:
+        _loading.pop()
     part = module
     for name in attribute.split("."):
         if not hasattr(part, name):
@@ -53,6 +64,46 @@ def load(reference: str) -> Any:
             raise ValueError(f"{reference!r}: {place} has no {attribute!r}{hint}")
         part = getattr(part, name)
     return part
+
+
+def reload_edited(reference: str) -> None:
+    """Load the file that a reference names again if it was edited since this process loaded it, as in a notebook.
+
+    Only what starts something calls this, so that everything in it has one source. The modules that the file imports
+    are not loaded again.
+    """
+    place = reference.rpartition(":")[0]
+    path = Path(place).resolve()
+    name = _module_name(path)
+    if name in _digests and place.endswith(".py") and _digest(path) not in ("", _digests[name]):
+        sys.modules.pop(name, None)
+        # Python compares only the size of the source and the second of its last change.
+        with suppress(OSError):
+            Path(importlib.util.cache_from_source(str(path))).unlink()
+        for function in _caches:
+            function.cache_clear()
+        load(reference)
+
+
+def cached(function: F) -> F:
+    """``functools.cache`` for a function of a reference, which forgets its values if a file is loaded again."""
+    function_with_cache: Any = functools.cache(function)
+    _caches.append(function_with_cache)
+    return function_with_cache  # type: ignore[no-any-return]
+
+
+def refuse_while_loading(function: str) -> None:
+    """Raise ValueError if a file or module is being loaded, of which a script would start itself again and again.
+
+    Args:
+        function: The name of the function that was called.
+    """
+    if _loading:
+        place = _loading[-1].rpartition(":")[0]
+        raise ValueError(
+            f"{place} calls {function} while it is imported, which every worker process does too; "
+            "call it below: if __name__ == '__main__':"
+        )
 
 
 def _module_name(path: Path) -> str:
@@ -69,10 +120,19 @@ def _module_of_file(path: Path) -> ModuleType:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        sys.path.append(str(full_path.parent))  # it may import its neighbours
+        _digests[name] = _digest(full_path)
+        if str(full_path.parent) not in sys.path:
+            sys.path.append(str(full_path.parent))  # it may import its neighbours
         try:
             spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
             raise
     return sys.modules[name]
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file; empty if it cannot be read."""
+    with suppress(OSError):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return ""

@@ -6,6 +6,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from engram import registry
+from engram.experiments.agents import rates_of
+from engram.lab.experiment import find_experiment
 from engram.rules import FeedbackAlignment
 from engram.standings.candidate import find_candidate, place_of
 
@@ -114,3 +116,63 @@ def test_a_file_in_any_encoding_that_python_reads_is_taken(tmp_path, first):
     path = tmp_path / f"encoded_{len(first)}.py"
     path.write_bytes(first + b"from engram.rules import Backprop\nclass Mine(Backprop):\n    pass\n")
     assert find_candidate(f"{path}:Mine").name == "Mine"
+
+
+def test_a_file_that_was_edited_since_it_was_loaded_is_loaded_again(tmp_path):
+    path = tmp_path / "edited.py"
+    path.write_text(f"{RULE}SIZE = 1\n")
+    first = find_candidate(f"{path}:Mine")
+    assert find_candidate(f"{path}:Mine").make is first.make
+    path.write_text(f"{RULE}SIZE = 2\n")  # as long as before, and within the same second
+    second = find_candidate(f"{path}:Mine")
+    assert second.make is not first.make
+    assert sys.modules[second.make.__module__].SIZE == 2
+    path.write_text("def f(:")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="cannot be loaded: SyntaxError"):
+            find_candidate(f"{path}:Mine")
+    path.write_text(RULE)
+    assert find_candidate(f"{path}:Mine").make is not second.make
+
+
+def test_what_is_remembered_of_a_part_is_forgotten_once_its_file_is_edited(tmp_path):
+    path = tmp_path / "rates.py"
+    path.write_text("class Mine:\n    def __init__(self, observation_space, action_space, *, rng): ...\n")
+    find_candidate(f"{path}:Mine", "agents")
+    assert rates_of(f"{path}:Mine") == ()
+    path.write_text("class Mine:\n    def __init__(self, observation_space, *, learning_rate=1.0): ...\n")
+    find_candidate(f"{path}:Mine", "agents")
+    assert 1.0 in rates_of(f"{path}:Mine")
+
+
+def test_an_experiment_in_an_edited_file_is_loaded_again(tmp_path):
+    path = tmp_path / "edited_experiment.py"
+    path.write_text("from engram.experiments.pattern_completion import experiment as mine\n")
+    assert find_experiment(f"{path}:mine").name == "pattern-completion"
+    path.write_text("from engram.experiments.image_completion import experiment as mine\n")
+    assert find_experiment(f"{path}:mine").name == "image-completion"
+
+
+@pytest.mark.parametrize(
+    "start", ["engram.compare('fa')", "engram.lab.run('maze')", "engram.lab.sweep('maze', seed=1)"]
+)
+def test_a_script_that_starts_itself_whenever_it_is_imported_is_refused(tmp_path, start):
+    path = tmp_path / "script.py"
+    path.write_text(f"import engram, engram.lab\n{RULE}{start}\n")
+    name = start.partition("(")[0]
+    with pytest.raises(
+        ValueError, match=rf"script.py calls {name} while it is imported.*__main__.*script.py, line 6\)"
+    ):
+        find_candidate(f"{path}:Mine")
+    path.write_text(f"import engram\nfrom engram import lab\n{RULE}if __name__ == '__main__':\n    {start}\n")
+    assert find_candidate(f"{path}:Mine").name == "Mine"
+
+
+def test_what_a_notebook_defines_is_refused(monkeypatch):
+    main = sys.modules["__main__"]
+    mine = type("InNotebook", (FeedbackAlignment,), {"__module__": "__main__"})
+    monkeypatch.setattr(main, "InNotebook", mine, raising=False)
+    monkeypatch.delattr(main, "__file__", raising=False)
+    for given in (mine, "__main__:InNotebook"):
+        with pytest.raises(ValueError, match=r"save it to a file, and give its place, as 'file.py:InNotebook'"):
+            find_candidate(given)

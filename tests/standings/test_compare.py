@@ -401,6 +401,11 @@ def test_less_is_better_where_the_measure_says_so():
         ({"against": ["fq"]}, "against = 'fq': expected a registered name"),
         ({"seeds": 0}, "seeds = 0"),
         ({"tasks": []}, r"tasks = \[\]: expected at least one"),
+        ({"tasks": "narrow"}, "tasks = 'narrow': expected a list of names"),  # not of its letters
+        ({"tasks": ["narrow", ""]}, r"tasks = \['narrow', ''\]: expected a list of names, none of them empty"),
+        ({"against": "backprop"}, "against = 'backprop': expected a list of names"),
+        ({"against": ["engram.rules:Backprp"]}, "engram.rules has no 'Backprp'; did you mean 'Backprop'"),
+        ({"against": ["torch.optim:SGD"]}, "expected a candidate of learning_rules, and not of optimizers"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

@@ -135,3 +135,43 @@ def test_bars_join_what_does_not_differ():
     assert [tuple(bar.x) for bar in bars] == [(1, 2), (2, 3)]
     assert scores.paragraph.startswith("3 candidates on 6 tasks. a has the best mean on t0, t1")
     assert "a has the best mean rank, but it does not differ significantly from b." in scores.paragraph
+
+
+def test_a_mean_of_the_seeds_that_are_left_has_a_mark_in_every_table():
+    whole, part = Entry({0: 1.0, 1: 0.5}), Entry({0: 2.0}, note="raised ValueError: odd")
+    standing = Standing("agents", ("mine",), (TASK,), {TASK.name: {"mine": part, "other": whole}})
+    assert "| mine | 2* |  |" in standing.text("markdown")
+    assert r"mine & 2* &  \\" in standing.text("latex")
+    assert "| other | 0.75 |" in standing.text("markdown")
+
+
+def test_nobody_leads_alone():
+    standing = Standing("agents", ("mine",), (TASK,), {TASK.name: {"mine": Entry({0: 1.0, 1: 0.5})}})
+    assert "lead" not in " ".join(standing.sentences)
+
+
+def test_candidates_share_the_best_mean_if_it_is_the_same():
+    values = {"a": 1.0, "b": 1.0, "c": 0.5}
+    row = {name: Entry({0: value}) for name, value in values.items()}
+    assert "a and b share the best mean on bits." in Standing("agents", (), (TASK,), {TASK.name: row}).paragraph
+
+
+def test_a_ranking_that_differs_somewhere_does_not_decide_nothing():
+    tasks = tuple(task_of(f"t{number}", "accuracy") for number in range(3))
+    values = ((8, 7, 6, 5, 4, 3, 2, 1), (7, 8, 5, 6, 3, 4, 1, 2), (7, 6, 8, 5, 3, 4, 2, 1))
+    entries = {
+        task.name: {name: Entry({0: float(value)}) for name, value in zip("abcdefgh", of_task, strict=True)}
+        for task, of_task in zip(tasks, values, strict=True)
+    }
+    paragraph = Standing("agents", (), tasks, entries).paragraph
+    assert "over 3 tasks differ (Friedman, p = " in paragraph
+    assert "The ranking does not decide which candidates differ: over 3 tasks only mean ranks" in paragraph
+
+
+def test_a_candidate_that_fails_everywhere_takes_the_ranks_from_no_other():
+    row = {"good": Entry({0: 1.0}), "fair": Entry({0: 0.5}), "bad": Entry(note="raised ValueError: no luck")}
+    both = Standing("agents", ("good", "bad"), (TASK,), {TASK.name: row})
+    assert both.ranks.mean == {"good": 1.0, "fair": 2.0}
+    assert both.sentences[-1] == "bad has no result on bits (raised ValueError: no luck)."
+    alone = Standing("agents", ("bad",), (TASK,), {TASK.name: row})
+    assert alone.sentences == ["It has no result on bits (raised ValueError: no luck)."]

@@ -111,6 +111,8 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
             given = [[f"{name}={part}"] if part.startswith("-") else [name, part] for part in items]
             parses = [_read(experiment, preset, owner, part) for part in given]
             numbers = [functools.reduce(getattr, setting.split("."), options) for options in parses]
+            if is_range and not numbers[0] < numbers[1]:
+                raise ValueError(f"{full_name} = {text!r}: expected a smaller number before a larger one, as in 0.1:1")
             setting_values[full_name] = Range(*numbers) if is_range else numbers
     return setting_values
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 import engram.tasks
-from engram import registry
+from engram import references, registry
 from engram.agents import REFUSALS, OnlineAgent, play_episode
 from engram.analysis import environment_difficulty
 from engram.lab import (
@@ -180,7 +180,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return {"return": mean, "late_return": mean_late} | ({} if best is None else {"regret": best - mean})
 
 
-@cache
+@references.cached
 def fits(agent: str, task: TaskName, rate: float | None = None) -> bool:
     """Whether an agent can be made for a task, with the given learning rate unless that is None.
 
@@ -196,7 +196,7 @@ def fits(agent: str, task: TaskName, rate: float | None = None) -> bool:
     return True
 
 
-@cache
+@references.cached
 def rates_of(agent: str) -> tuple[float, ...]:
     """The candidate learning rates of an agent; empty if it has no learning rate."""
     parameters = inspect.signature(registry.get("agents", agent)).parameters

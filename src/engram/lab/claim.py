@@ -323,6 +323,8 @@ def judge(
         bounded = math.ceil(1 - math.log2(allowed))
         why = f"the exact interval of a median is bounded from {bounded} seeds on{' at this look' if look else ''}"
         return judged("undecided", why, **of_look, is_open=is_open)
+    if claim.sameness != "statistical":  # whose range does not shrink with more seeds
+        return judged("undecided", "the seeds lie on both sides of the threshold", **of_look, is_open=is_open)
     enough = math.inf if is_open else _seeds_to_decide(claim, estimated, len(values))
     advice = f"; about {enough:,.0f} seeds would decide it, if our value is right" if enough < math.inf else ""
     return judged("undecided", "the interval straddles the threshold" + advice, **of_look, is_open=is_open)

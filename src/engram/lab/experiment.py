@@ -489,6 +489,8 @@ def find_experiment(experiment: str | Experiment) -> Experiment:
         return experiment
     if not isinstance(experiment, str):
         raise TypeError(f"experiment = {checks.shown(experiment)}: expected an Experiment, or the name of one")
+    if references.is_reference(experiment):
+        references.reload_edited(experiment)
     part = registry.get("experiments", experiment)
     if not isinstance(part, Experiment):
         raise TypeError(f"experiment {experiment!r} is registered as a {type(part).__name__}, not an Experiment")

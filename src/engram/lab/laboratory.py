@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from engram import checks
+from engram import checks, references
 from engram.lab.claim import Claim, JudgedClaim
 from engram.lab.claim import judge as judge_claim
 from engram.lab.experiment import Arm, Experiment, find_experiment
@@ -102,6 +102,7 @@ def run(
         >>> results.claims()[0].verdict, results.claims()[0].why
         ('not testable here', 'needs preset laptop')
     """
+    references.refuse_while_loading("engram.lab.run")
     console = Console(stderr=True, quiet=not progress)
     if at_most is not None:
         checks.number("at_most", at_most, above=0)

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 from rich.console import Console
 
-from engram import checks
+from engram import checks, references
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.figures import PALETTE
 from engram.lab.folder import Status
@@ -112,6 +112,7 @@ def sweep(
         >>> table["plastic.learning_rate"].to_list(), table["seed"].to_list()
         ([0.001, 0.003], [1000, 1000])
     """
+    references.refuse_while_loading("engram.lab.sweep")
     experiment = find_experiment(experiment)
     console = Console(stderr=True, quiet=not progress)
     if jobs is not None:

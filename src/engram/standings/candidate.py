@@ -55,9 +55,12 @@ def find_candidate(given: Any, kind: str = "") -> Candidate:
             in its module, or it imports test data.
     """
     place = given if isinstance(given, str) else place_of(given)
+    if place.startswith("__main__:"):
+        place = place_of(references.load(place))
     if references.is_reference(place):
         file_or_module, _, name = place.rpartition(":")
         place = f"{Path(file_or_module).resolve()}:{name}" if file_or_module.endswith(".py") else place
+        references.reload_edited(place)
         make = references.load(place)
         check_honest(sys.modules[references.place_of(place).rpartition(":")[0]])
         return Candidate(name_at(place), place, kind or kind_of(make), make)
@@ -78,7 +81,7 @@ def place_of(part: Any) -> str:
     """The place of a class, an object or a function of a module, as ``"file.py:Name"`` or ``"module:Name"``.
 
     Raises:
-        ValueError: It has no name in its module.
+        ValueError: It has no name in its module, or no file, as what a notebook defines.
     """
     module_name = getattr(part, "__module__", None) or type(part).__module__
     module = sys.modules.get(module_name)
@@ -90,8 +93,14 @@ def place_of(part: Any) -> str:
         for attribute in name.split("."):
             value = getattr(value, attribute, None)
         if value is part:
-            file = getattr(module, "__file__", None)
-            return f"{file}:{name}" if module_name == "__main__" and file else f"{module_name}:{name}"
+            if module_name != "__main__":
+                return f"{module_name}:{name}"
+            if (file := getattr(module, "__file__", None)) and Path(file).is_file():
+                return f"{file}:{name}"
+            raise ValueError(
+                f"candidate = {part!r}: expected one of a file, which other processes can import; "
+                f"save it to a file, and give its place, as 'file.py:{name}'"
+            )
     raise ValueError(f"candidate = {part!r}: expected one with a name in its module, by which other processes find it")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from engram.lab.results import Results
 from engram.standings import recorded
 from engram.standings.arms import Arms
 from engram.standings.candidate import Candidate, find_candidate, name_at
-from engram.standings.kinds import KINDS, check_contract, tasks_of
+from engram.standings.kinds import KINDS, check_contract, kind_of, tasks_of
 from engram.standings.scores import Entry, Scores
 from engram.standings.standing import Standing
 from engram.storage.files import runs_folder
@@ -77,11 +78,14 @@ def compare(
         >>> standing.frame["candidate"].to_list()
         ['backprop', 'last-layer']
     """
+    references.refuse_while_loading("engram.compare")
     console = Console(stderr=True, quiet=not progress)
     checks.size("seeds", seeds)
+    _check_names("against", against)
+    _check_names("tasks", tasks)
     kind, own = _found(candidate, more, kind, until_decided)
     chosen = _chosen(tasks_of(kind), tasks)
-    _check_against(kind, [each.place for each in own], against, [task for _, task in chosen])
+    against = _found_against(kind, [each.place for each in own], against, [task for _, task in chosen])
     names = tuple(each.name for each in own)
     broken: list[str] = []
     left_out: dict[str, str] = {}
@@ -147,6 +151,7 @@ def record(
     """
     options: dict[str, Any] = {"preset": "laptop", "jobs": jobs, "runs": runs_folder(runs) / "compare"}
     checks.size("seeds", seeds)
+    _check_names("tasks", tasks)
     for experiment, task in _chosen(tasks_of(kind), tasks):
         arms = Arms.of(experiment, task, [], None, "laptop")
         known = shipped_row(experiment, task) if missing else {}
@@ -225,14 +230,36 @@ def _found(candidate: Any, more: Sequence[Any], kind: str, until_decided: bool) 
     return kinds[0], own
 
 
-def _check_against(kind: str, own: Sequence[str], against: Sequence[str] | None, tasks: Sequence[Task]) -> None:
-    """Raise ValueError if a name of ``against`` is unknown, or two candidates have the same name."""
+def _check_names(argument: str, names: Sequence[str] | None) -> None:
+    """Raise ValueError for a text in place of a list of names, and for an empty name, which is a part of any other."""
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names or ()):
+        raise ValueError(f"{argument} = {names!r}: expected a list of names, none of them empty")
+
+
+def _found_against(
+    kind: str, own: Sequence[str], against: Sequence[str] | None, tasks: Sequence[Task]
+) -> list[str] | None:
+    """The names and places of the candidates to compare with.
+
+    Raises:
+        ValueError: A name is unknown, a place has no such candidate of this kind, or two candidates have the same name.
+    """
     baselines = {*registry.names(kind)} | {name for task in tasks for name in (*task.baselines, task.trivial)}
+    places = []
     for name in against or ():
-        if name not in baselines and not references.is_reference(name):
+        if references.is_reference(name):
+            other = find_candidate(name, kind)
+            with suppress(TypeError):  # of a function, whose kind nothing tells
+                if (its_kind := kind_of(other.make)) != kind:
+                    raise ValueError(f"against = {name!r}: expected a candidate of {kind}, and not of {its_kind}")
+            places.append(other.place)
+        elif name in baselines:
+            places.append(name)
+        else:
             hint = registry.suggestion(name, sorted(baselines))
             raise ValueError(f"against = {name!r}: expected a registered name ({hint}) or a place, as 'module:Name'")
-    _refuse_namesakes(own, against or (), baselines)
+    _refuse_namesakes(own, places, baselines)
+    return None if against is None else places
 
 
 def _chosen(pairs: Sequence[tuple[Experiment, Task]], patterns: Sequence[str] | None) -> list[tuple[Experiment, Task]]:

@@ -92,8 +92,12 @@ class Scores:
 
     @cached_property
     def ranks(self) -> Ranks:
-        """Mean ranks over the tasks done by the candidates asked about, or over all tasks."""
-        shared = {task: row for task, row in self.scores.items() if set(self.own) <= set(row)}
+        """Mean ranks over the tasks done by the candidates asked about, or over all tasks.
+
+        A candidate that has no result at all takes the ranks from no other.
+        """
+        working = {candidate for candidate in self.own if any(candidate in row for row in self.scores.values())}
+        shared = {task: row for task, row in self.scores.items() if (working or set(self.own)) <= set(row)}
         return ranks(shared)
 
     def rank(self, task: str, candidate: str) -> float:
@@ -254,7 +258,7 @@ class Scores:
         return next(task for task in self.tasks if task.name == name)
 
     def text(self, form: Literal["csv", "markdown", "latex"] = "markdown") -> str:
-        """The means by candidate and task as a table for a paper, the best mean rank first.
+        """The means by candidate and task as a table for a paper, the best mean rank first; ``cell`` has the marks.
 
         Args:
             form: ``"csv"`` for the full ``frame``; ``"markdown"`` or ``"latex"`` for the means.
@@ -287,9 +291,14 @@ class Scores:
         return sorted(self.candidates, key=lambda candidate: self.ranks.mean.get(candidate, last))
 
     def cell(self, task: str, candidate: str) -> str:
-        """The table cell of a candidate on a task: its mean; a dash without a mean; empty without an entry."""
+        """The table cell of a candidate on a task: its mean; a dash without a mean; empty without an entry.
+
+        A star marks what has no rank: a mean of the seeds that are left, or a value that is not finite.
+        """
         entry = self.entries[task].get(candidate, Entry())
-        return f"{entry.mean:.3g}" if entry.values else "\N{EN DASH}" * bool(entry.note)
+        if not entry.values:
+            return "\N{EN DASH}" * bool(entry.note)
+        return f"{entry.mean:.3g}" + "*" * bool(entry.note)
 
     def to_json(self) -> dict[str, Any]:
         """The results as JSON values; None for numbers that are not finite."""

@@ -20,7 +20,10 @@ def about_candidate(scores: Scores, candidate: str) -> list[str]:
         scores: The results.
         candidate: The name of the candidate.
     """
-    return [*_rank(scores, candidate), *_leads(scores, candidate), *_beside_the_trivial(scores, candidate)]
+    sentences = [*_rank(scores, candidate), *_leads(scores, candidate), *_beside_the_trivial(scores, candidate)]
+    if len(scores.own) > 1 and sentences and sentences[0].startswith("It "):  # no rank has said of whom
+        sentences[0] = candidate + sentences[0].removeprefix("It")
+    return sentences
 
 
 def sentences_of(scores: Scores) -> list[str]:
@@ -30,11 +33,16 @@ def sentences_of(scores: Scores) -> list[str]:
 
 def about_kind(scores: Scores) -> list[str]:
     """Where all candidates stand: the best means, the ranks, and the tasks where none beats the trivial candidate."""
-    leaders = {task: max(row, key=row.__getitem__) for task, row in scores.scores.items() if row}
+    leaders = {
+        task: tuple(candidate for candidate in row if row[candidate] == max(row.values()))
+        for task, row in scores.scores.items()
+        if row
+    }
     sentences = [f"{_counted(len(scores.candidates), 'candidate')} on {_counted(len(scores.tasks), 'task')}."]
-    for candidate in dict.fromkeys(leaders.values()):
-        led = [task for task, best in leaders.items() if best == candidate]
-        sentences.append(f"{candidate} has the best mean on {listed(led)}.")
+    for leading in dict.fromkeys(leaders.values()):
+        led = [task for task, candidates in leaders.items() if candidates == leading]
+        have = "has" if len(leading) == 1 else "share"
+        sentences.append(f"{listed(leading)} {have} the best mean on {listed(led)}.")
     order = scores.ranks
     if math.isfinite(order.p):
         verdict = "differ" if order.p < 1 - CONFIDENCE else "do not differ significantly"
@@ -104,7 +112,9 @@ def _nothing_decided(scores: Scores) -> str:
     if most < order.critical:
         apart = f"those of {len(order.mean)} candidates are never more than {most} apart"
     needed = f"over {over} only mean ranks at least {order.critical:.2f} apart differ significantly"
-    return f"The ranking decides nothing: {needed}, and {apart}."
+    # Friedman's test may find that the candidates differ although no pair of them does.
+    decides = "does not decide which candidates differ" if order.p < 1 - CONFIDENCE else "decides nothing"
+    return f"The ranking {decides}: {needed}, and {apart}."
 
 
 def _leads(scores: Scores, candidate: str) -> list[str]:
@@ -113,7 +123,7 @@ def _leads(scores: Scores, candidate: str) -> list[str]:
     n_results = 0
     for task, row in scores.scores.items():
         others = [score for other, score in row.items() if other != candidate]
-        n_results += candidate in row
+        n_results += candidate in row and bool(others)
         if candidate in row and others and row[candidate] >= max(others):
             (leads if row[candidate] > max(others) else ties).append(task)
     sentences = [f"It leads on {listed(leads)}."] if leads else []

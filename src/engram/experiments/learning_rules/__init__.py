@@ -11,7 +11,7 @@ The experiment, its tasks and its criteria are ours; the review that it follows 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import polars as pl
 import torch
 from plotly.subplots import make_subplots
 
-from engram import registry
+from engram import references, registry
 from engram.experiments.learning_rules import features, training
 from engram.experiments.learning_rules.features import RANDOM
 from engram.experiments.learning_rules.networks import Network, bits_of_digits, build
@@ -54,7 +54,7 @@ NAMES = {
 }  # fmt: skip
 
 
-@cache
+@references.cached
 def fits(name: str, network: Network) -> bool:
     """Whether a rule can train a network."""
     if name == "weight-mirror" and network in ("convolutional", "recurrent", "adding"):

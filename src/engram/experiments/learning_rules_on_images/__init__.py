@@ -10,7 +10,6 @@ them. Task, size and criteria are ours.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import plotly.graph_objects as go
 import torch
 from plotly.subplots import make_subplots
 
-from engram import registry
+from engram import references, registry
 from engram.experiments.learning_rules_on_images import rates, training
 from engram.experiments.learning_rules_on_images.networks import build
 from engram.experiments.learning_rules_on_images.rates import rate_of
@@ -210,7 +209,7 @@ claims = [
 ]  # fmt: skip
 
 
-@cache
+@references.cached
 def fits(name: str) -> bool:
     """Whether a rule can train the residual network."""
     try:

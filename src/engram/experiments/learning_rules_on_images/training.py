@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from engram import registry
+from engram import references, registry
 from engram.analysis import extra_memory
 from engram.experiments.choosing import CandidateRun
 from engram.experiments.learning_rules_on_images.networks import (
@@ -244,7 +244,7 @@ class Candidate(CandidateRun):
         self.device, self._rows = torch.device("cpu"), []
 
 
-@cache
+@references.cached
 def score(config: Training) -> float:
     """The score of a learning rate: the mean accuracy on validation images over two seeds that no trial has.
 
