@@ -189,8 +189,10 @@ class Tabular(ABC):
         rewards = checks.array("mdp.rewards", mdp.rewards, shape)
         terminal = checks.array("mdp.terminal", mdp.terminal, (self.states,), bool)
         # Of one layout, so that the loops over them are compiled once.
-        tables = map(np.ascontiguousarray, (successors, probabilities, rewards, terminal))
-        return FiniteMDP(*tables, checks.size("mdp.start", mdp.start, 0, self.states - 1))
+        successors, probabilities, rewards = map(np.ascontiguousarray, (successors, probabilities, rewards))
+        return FiniteMDP(
+            successors, probabilities, rewards, terminal, checks.size("mdp.start", mdp.start, 0, self.states - 1)
+        )
 
     def _cells(self, name: str, observations: Any, transitions: int) -> States:
         values = np.asarray(observations)
