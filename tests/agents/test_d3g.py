@@ -188,7 +188,7 @@ def test_control_on_a_line():
     """s' = s + a, r = -s'^2: the best next state is 0, for I = s' - s and f = a."""
     agent = agent_of(observed=LINE, actions=LINE, hidden=(32, 32), learning_rate=3e-3, gamma=0.5)
     source, grid = generator(1), torch.linspace(-0.9, 0.9, 19)[:, None]
-    for _ in range(1500):
+    for _ in range(1000):
         s, a = torch.rand(2, 64, 1, generator=source) * 2 - 1
         there = (s + a).clamp(-1, 1)
         zeros = torch.zeros(64)

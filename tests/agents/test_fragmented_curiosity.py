@@ -351,7 +351,7 @@ def test_a_forward_model_forgets_the_first_of_two_worlds_and_one_in_fragments_do
     several = FragmentedCuriosity(lambda: ForwardModel(generator), make_monitor=monitor, recall_threshold=0.9)
     done = torch.zeros(60, 1, dtype=torch.bool)
     for world in (1, -1):
-        for _ in range(60):
+        for _ in range(40):
             seen = rollout(world)
             several.bonus(seen, done)
             for _ in range(10):
@@ -378,7 +378,7 @@ def test_keys_of_one_encoder_lead_back_from_anywhere_and_those_of_modules_do_not
         curiosity = FragmentedCuriosity(make, author_keys=author, make_monitor=lambda: SurprisalMonitor(
             "ratio", 1.5, min_samples=5, append_on_trigger=False, reset_on_trigger=False))  # fmt: skip
         for place in (here, there, beyond, here):
-            for _ in range(25):
+            for _ in range(18):
                 noisy = place + 0.01 * torch.randn(place.shape, generator=generator)
                 curiosity.bonus(noisy, torch.zeros(60, 1, dtype=torch.bool))
                 for _ in range(20):

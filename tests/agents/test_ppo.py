@@ -207,7 +207,7 @@ def test_what_has_to_be_remembered_is_learned_with_memory_alone(memory):
     agent = CuriousActorCritic((2,), 2, hidden=8, memory=memory, generator=generator)
     settings = PPO(learning_rate=1e-2, gamma=0.9, clip=0.2, entropy_coefficient=0.01, intrinsic=0.0, minibatches=2)
     optimizer, actor, paid = settings.optimizer(agent), VectorActor(env, agent, generator), []
-    for _ in range(40):
+    for _ in range(30):
         rollout = actor.rollout(20)
         ppo_update(agent, optimizer, rollout, torch.zeros(20, 16), settings, generator=generator)
         paid.append((rollout.rewards.sum() / rollout.done.sum()).item())
@@ -320,7 +320,7 @@ def learn(parts, optimizer, iterations, settings):
 def test_a_goal_that_pays_is_learned():
     parts = rooms_learner()
     settings = PPO(learning_rate=3e-3, intrinsic=0.0, entropy_coefficient=0.01)
-    returns = learn(parts, settings.optimizer(parts[0]), 40, settings)
+    returns = learn(parts, settings.optimizer(parts[0]), 25, settings)
     assert np.mean(returns[-10:]) > 2 * max(np.mean(returns[:3]), 0.01)
 
 

@@ -474,6 +474,13 @@ MADE = {
 }  # fmt: skip
 # By the type of an argument, where that is another library's.
 CALLED = {
+    bool: lambda: False, int: lambda: 3, float: lambda: 0.5, str: lambda: "x", Path: lambda: Path("x"),
+    np.ndarray: lambda: np.full((3, 3), 0.5), torch.Tensor: lambda: torch.full((3, 3), 0.5),
+    np.random.Generator: lambda: np.random.default_rng(0), torch.Generator: torch.Generator,
+    torch.device: lambda: torch.device("cpu"), torch.dtype: lambda: torch.float32,
+    torch.nn.Module: lambda: torch.nn.Sequential(torch.nn.Linear(3, 3)),
+    torch.nn.Sequential: lambda: torch.nn.Sequential(torch.nn.Linear(3, 3)),
+    torch.nn.Linear: lambda: torch.nn.Linear(3, 3), torch.nn.LSTM: lambda: torch.nn.LSTM(3, 3),
     torch.optim.Optimizer: optimizer, gymnasium.Env: lambda: MetaTaskEnv(TASK),
     gymnasium.vector.VectorEnv: environments,
 }  # fmt: skip
@@ -553,6 +560,12 @@ def hints(function):
 
 def parameters(function):
     """Return the parameters that can be given by name, with their type hints."""
+    return parameters_of(getattr(function, "__func__", function))
+
+
+@functools.cache
+def parameters_of(function):
+    """Return the parameters of a class or function, which is asked for them thousands of times."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -650,24 +663,21 @@ def good(hint, dims, depth):
         return lambda *values: values[0]
     if origin is np.ndarray:
         return np.full((3, 3), 0.5)
-    simple = {
-        bool: False, int: 3, float: 0.5, str: "x", Path: Path("x"), np.ndarray: np.full((3, 3), 0.5),
-        torch.Tensor: torch.full((3, 3), 0.5), torch.Generator: torch.Generator(), torch.device: torch.device("cpu"),
-        np.random.Generator: np.random.default_rng(0), torch.nn.Module: torch.nn.Sequential(torch.nn.Linear(3, 3)),
-        torch.dtype: torch.float32, torch.nn.Linear: torch.nn.Linear(3, 3), torch.nn.LSTM: torch.nn.LSTM(3, 3),
-        torch.nn.Sequential: torch.nn.Sequential(torch.nn.Linear(3, 3)),
-    }  # fmt: skip
-    if hint in simple:
-        return simple[hint]
-    if inspect.isclass(origin):
-        return good(origin, dims, depth)
     if hint in CALLED:
         return CALLED[hint]()
+    if inspect.isclass(origin):
+        return good(origin, dims, depth)
     if inspect.isclass(hint) and hint.__module__.startswith("engram.") and depth < 4:
-        kinds = [hint, *(cls for cls, _ in callables().values() if inspect.isclass(cls) and derives(cls, hint))]
-        kind = next((k for k in kinds if not inspect.isabstract(k) and not is_protocol(k)), hint)
+        kind = kind_of(hint)
         return kind(**arguments(kind, dims, depth + 1))
     return 3
+
+
+@functools.cache
+def kind_of(hint):
+    """Return a class that can be made, which is what a hint names or derives from it."""
+    kinds = [hint, *(cls for cls, _ in callables().values() if inspect.isclass(cls) and derives(cls, hint))]
+    return next((k for k in kinds if not inspect.isabstract(k) and not is_protocol(k)), hint)
 
 
 def derives(cls, hint):

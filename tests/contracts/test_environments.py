@@ -12,4 +12,4 @@ SHARED_GENERATOR = {"cart-pole": "Gymnasium's own batch of it draws all starts f
 @pytest.mark.parametrize("name", [*REFERENCE, *REGISTERED])
 def test_the_contract_of_environments(name, effort):
     env_id = (REFERENCE | REGISTERED)[name]
-    check_environment(env_id, shared_generator=name in SHARED_GENERATOR, steps=100 * effort)
+    check_environment(env_id, shared_generator=name in SHARED_GENERATOR, steps=50 * effort)

@@ -23,6 +23,7 @@ EXEMPTIONS: dict[str, dict[str, str]] = {
     "graph-label-smoother": {"check_positive_only_tag_during_fit": "some of its rows are equal, at no distance"},
 }
 QUICKER = {
+    "dsa": {"restarts": 1},
     "noodl": {"max_iter": 20},
     "plasticity-rule-inference": {"order": 1, "max_iter": 3},
 }  # enough for every promise

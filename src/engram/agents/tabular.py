@@ -188,6 +188,8 @@ class Tabular(ABC):
             raise ValueError("mdp.probabilities: expected none below 0, and the sum 1 over the outcomes")
         rewards = checks.array("mdp.rewards", mdp.rewards, shape)
         terminal = checks.array("mdp.terminal", mdp.terminal, (self.states,), bool)
+        # Of one layout, so that the loops over them are compiled once.
+        successors, probabilities, rewards = map(np.ascontiguousarray, (successors, probabilities, rewards))
         return FiniteMDP(
             successors, probabilities, rewards, terminal, checks.size("mdp.start", mdp.start, 0, self.states - 1)
         )

@@ -79,6 +79,10 @@ presets = {  # the published size fits a laptop
         | {arm: {"episodes": 100} for arm in arms}
         | {arm: {"episodes": 100, "source_episodes": 100} for arm in arms if "transfer" in arm}
         | {arm: {"episodes": 100, "last_evaluations": 10} for arm in arms if "cliff" in arm},
+        arms=[
+            *("qss-4", "qss-40-published", "qss-transfer", "qss-scratch-published", "qss-noise-0.5", "qss-cliff"),
+            *("qsa-4", "qsa-40-published", "qsa-transfer-published", "qsa-noise-0.5", "qsa-cliff-1"),
+        ],
     ),
     "laptop": Preset(
         seeds=10,

@@ -31,7 +31,7 @@ from engram.testing.promises import (
 
 Make = Callable[..., ContinualMethod]
 
-_INPUTS, _HIDDEN, _CLASSES, _SAMPLES, _STEPS, _LR = 5, 8, 6, 24, 10, 0.05
+_INPUTS, _HIDDEN, _CLASSES, _SAMPLES, _STEPS, _LR = 5, 8, 6, 24, 6, 0.05
 
 
 def check_continual_method(method_class: Make, **options: Any) -> None:

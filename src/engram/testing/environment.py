@@ -21,7 +21,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 
 from engram.testing.promises import hold, no_global_draws
 
-_EPISODE_STEPS = 40  # so short that several episodes end
+_EPISODE_STEPS = 20  # so short that several episodes end
 _SEED = 123
 _ADVICE = "probably too low|probably too high|recommend using a symmetric and normalized"
 
@@ -49,7 +49,7 @@ def check_environment(env_id: str, *, shared_generator: bool = False, steps: int
         env_id: The id for ``gymnasium.make``.
         shared_generator: An exemption for a ``vector_entry_point`` that draws for all environments from one generator:
             batches of several environments are then checked only for actions in one environment that affect others.
-        steps: Steps of each trajectory; a registered limit on the length of episodes is shortened to 40.
+        steps: Steps of each trajectory; a registered limit on the length of episodes is shortened to 20.
 
     Examples:
         >>> check_environment("MountainCar-v0")

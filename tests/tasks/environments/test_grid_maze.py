@@ -218,8 +218,15 @@ for make, options in [
 """
 
 
-def test_small_integers_of_numpy_do_not_overflow():
-    subprocess.run([sys.executable, "-c", SMALL_INTEGERS], check=True)  # where no hook of pytest checks the types
+@pytest.fixture(scope="module")
+def apart():
+    """A process in which nothing was imported, and no hook of pytest checks the types."""
+    made = "import gymnasium; print(gymnasium.make('engram.tasks:engram/GridMaze-v0').reset(seed=0)[0].shape)\n"
+    return subprocess.run([sys.executable, "-c", made + SMALL_INTEGERS], capture_output=True, text=True, check=False)
+
+
+def test_small_integers_of_numpy_do_not_overflow(apart):
+    assert not apart.returncode, apart.stderr
 
 
 @pytest.mark.parametrize("make", [GridMaze, GridMazeVectorEnv, RepeatedUnitWorld])
@@ -231,9 +238,8 @@ def test_metadata_are_ones_own(make):
     assert RENDERED == {"render_modes": ["rgb_array", "ansi"], "render_fps": 10}
 
 
-def test_an_id_with_its_module_needs_no_import():
-    code = "import gymnasium; print(gymnasium.make('engram.tasks:engram/GridMaze-v0').reset(seed=0)[0].shape)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "(17,)\n"
+def test_an_id_with_its_module_needs_no_import(apart):
+    assert apart.stdout == "(17,)\n", apart.stderr
 
 
 @pytest.mark.parametrize(

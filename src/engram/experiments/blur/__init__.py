@@ -25,7 +25,7 @@ presets = {
             "planar": SMALL,
             "images": {
                 "images": "digits",
-                "generations": 2,
+                "generations": 1,
                 "size": 4,
                 "restarts": 2,
                 "steps": 2,

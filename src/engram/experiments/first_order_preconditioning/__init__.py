@@ -85,6 +85,13 @@ presets = {
             "overhead": {"channels": (2, 3), "steps": 8, "batch_size": 4},
             **{arm: {"steps": 20} for arm in bowl_arms if arm.startswith("noisy")},
         },
+        arms=[
+            *("bowl-sgd", "bowl-momentum", "bowl-fop", "bowl-fop-0.1", "bowl-scalar-0.01", "bowl-plain-0.02"),
+            *("noisy-64-fop", "noisy-16-half-momentum-scalar", "noisy-64-momentum-decay"),
+            *("digits-adam-fop", "digits-sgd-scalar-free", "digits-momentum-before", "digits-momentum-before-clamped"),
+            *("digits-momentum-fop-tuned-decay", "pole-adam", "pole-fop", "cifar-momentum", "cifar-momentum-scalar"),
+            *overhead_arms,
+        ],
     ),
     "laptop": Preset(seeds=15, looks=(5, 10, 20, 40, 80, 160)),
 }

@@ -20,11 +20,15 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={
-            "remembering": {"bits": 6, "hidden": 4, "batch_size": 4, "tested": 20},
-            **{arm: {"windows": 20} for arm in arms},
-            "carried": {"windows": 20, "further": 20},
-            "references": {"bits": 6, "windows": 20, "snippets": (2, 4)},
+            "remembering": {"bits": 6, "hidden": 4, "batch_size": 4, "tested": 5},
+            **{arm: {"windows": 10} for arm in arms},
+            "carried": {"windows": 10, "further": 10},
+            "references": {"bits": 6, "windows": 10, "snippets": (2, 4)},
         },
+        arms=[
+            *("two", "carried", "retention", "retention-untrained", "additive", "outer", "delta", "static", "mean"),
+            *("recurrent", "no-types", "sparse", "layered", "feedforward", "deep", "lstm", "references"),
+        ],
     ),
     "laptop": Preset(seeds=12, looks=(12, 24)),
     "large": Preset(

@@ -42,7 +42,12 @@ presets = {
         "layer": {"sessions": 3, "held_out": 2, "steps": 8, "trials": 24, "units": 3, "recorded": 3},
         "networks": {"sessions": 3, "held_out": 2, "steps": 8, "trials": 24, "units": 4, "recorded": 4, "hidden": 3},
     } | {arm: {"sessions": 2} for arm in ("choices", "other forgetting", "shuffled rewards", "twins")}
-      | {arm: {"sessions": 2} for arm in networks.arms if networks.arms[arm].get("data") == "choices"}),
+      | {arm: {"sessions": 2} for arm in networks.arms if networks.arms[arm].get("data") == "choices"},
+        arms=[
+            *("activity", "half recorded", "wrong start", "fitted start", "wrong family", "shuffled steps", "choices"),
+            *("one fly selected", "other forgetting", "shuffled rewards", "twins", "recurrent", "recurrent half"),
+            *("hidden layer", "hidden layer unknown", "no hidden layer", "regression on the past"),
+        ]),
     "laptop": Preset(seeds=5),
 }  # fmt: skip
 

@@ -88,7 +88,8 @@ def _advance(terms, rows, f, eta, most, by_initial, first, stop, activity, slope
     dy = np.zeros(parameters)
     for r in range(first, stop):
         session = rows.session[r]
-        w[:] = rows.initial[r]
+        for i in range(inputs):  # assignments of arrays take seconds to compile
+            w[i] = rows.initial[r, i]
         S[:] = 0.0
         if by_initial:
             for i in range(inputs):
@@ -96,7 +97,8 @@ def _advance(terms, rows, f, eta, most, by_initial, first, stop, activity, slope
         for t in range(steps):
             x, m = rows.inputs[session, t], rows.signal[session, t]
             if len(weights):
-                weights[t, r] = w
+                for i in range(inputs):
+                    weights[t, r, i] = w[i]
             current = 0.0
             for i in range(inputs):
                 current += w[i] * x[i]
@@ -169,7 +171,8 @@ def _advance(terms, rows, f, eta, most, by_initial, first, stop, activity, slope
                 diverged[r] = True
                 break
         if len(weights):
-            weights[steps, r] = w
+            for i in range(inputs):
+                weights[steps, r, i] = w[i]
 
 
 advance = jit(_advance, fastmath=ANY_ORDER)

@@ -119,7 +119,9 @@ def dense_rows(drives, first, theta, triangle, pool, winners, out):
     share = theta.dtype.type(1 / pool**2)
     for r in range(rows):
         for c in range(columns):
-            drive[:] = drives[:, r, c]
+            for n in range(units):  # an assignment of arrays takes seconds to compile
+                for b in range(batch):
+                    drive[n, b] = drives[n, r, c, b]
             winner = winners[first + r, c]
             compete(drive, theta, best, mean, winner)
             row, column = (first + r) // pool, c // pool

@@ -165,7 +165,8 @@ def attraction(world, cell):
 @jit
 def fill_field(world):
     """Add the attraction at the root to the field of each cell."""
-    world.alive[:] = world.weights
+    for h in range(world.alive.size):  # assignments of arrays take seconds to compile
+        world.alive[h] = world.weights[h]
     world.collected[:] = False
     for cell in range(world.field.size):
         if world.known[cell] == UNOBSERVED or not is_wall(world.known[cell]):
@@ -231,7 +232,12 @@ def collect(world, cell):
 @inline
 def start_episode(world, position):
     """Reset a world; return the changing part of a state."""
-    world.grid[:], world.alive[:], world.collected[:], world.open[:] = world.known, world.weights, False, False
+    grid, known, alive, weights = world.grid, world.known, world.alive, world.weights
+    for cell in range(grid.size):
+        grid[cell] = known[cell]
+    for h in range(alive.size):
+        alive[h] = weights[h]
+    world.collected[:], world.open[:] = False, False
     return position, np.int64(0), False, world.field[position]
 
 

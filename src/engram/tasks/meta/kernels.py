@@ -42,7 +42,8 @@ def draw_vectors(kind, pool, has_palette, palette, excluded, chance, vectors, pl
     """
     count, size = vectors.shape
     taken_indices = np.zeros(len(excluded) + count, dtype=np.int64)
-    taken_indices[: len(excluded)] = excluded
+    for i in range(len(excluded)):  # assignments of arrays take seconds to compile
+        taken_indices[i] = excluded[i]
     n_used, x = len(excluded), 0
     for v in range(count):
         if kind == POOL:
@@ -92,13 +93,15 @@ def draw_instances(code, lives, rows, chance):
             if code.is_maze[u]:
                 x = carve(code.height[u], code.width[u], chance[i], lives.walls[b])
             else:
-                lives.walls[b] = code.walls[u]
+                for cell in range(code.walls.shape[1]):
+                    lives.walls[b, cell] = code.walls[u, cell]
         lives.value[b] = -1.0
         for g in range(code.n_groups[u]):
             choose(code, lives, b, g, chance[i, x], np.bool_(False))
             x += 1
         for v in range(code.n_fixed[u]):
-            lives.vectors[b, 1 + v] = code.fixed[u, v]
+            for part in range(code.fixed.shape[2]):
+                lives.vectors[b, 1 + v, part] = code.fixed[u, v, part]
         draw_stimuli(code, lives, b, chance[i, x:])
     resolve(code, lives, rows)
 

@@ -58,7 +58,8 @@ def lifetime(
     scratch[:] = 0
     rows_in(weight, genome[b], W, 0, width)
     rows_in(alpha, genome[b], A, 0, width)
-    F[:] = W
+    for p in range(matrix):  # an assignment of arrays takes seconds to compile
+        F[p] = W[p]
     one = type(rate)(1)
     zero = splat(one - one)
     of_rate, bound = splat(rate), splat(clip)

@@ -72,4 +72,5 @@ def steps(drive, mask, before, weight, alpha, ends, options, outputs, after):
                 else:
                     for i in range(size):
                         new[i] = min(max(k * H[i] + g * x[i], -bound), bound)
-            outputs[t, b] = Y[:size]
+            for j in range(size):  # an assignment of arrays takes seconds to compile
+                outputs[t, b, j] = Y[j]
