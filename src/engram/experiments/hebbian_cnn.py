@@ -94,7 +94,6 @@ presets = {
         seeds=1,
         changes={"images": "digits", "train_images": 200, "test_images": 100, "width": 0.05}
         | {"epochs": 2, "batch_size": 20, "burn_in": 2},
-        arms=["plain", "triangle", "pruned", "pruned-untrained", "pruned-no-homeostasis", "raw", "fields"],
     ),
     "laptop": Preset(seeds=8),
     # The published settings but for the images, which are re-encoded, and fewer arms.

@@ -142,7 +142,6 @@ presets = {
         seeds=1,
         changes={"test_tasks": 1, "test_lifetimes": 2, "horizon": 8, "hidden_size": 4, "batch_size": 2, "points": 1}
         | {arm: {"train_tasks": 2, "iterations": 10} for arm in arms},
-        arms=["memoryless", *LEARNERS, "lstm-each", "lstm-ppo", "bayes"],
     ),
     "laptop": Preset(seeds=5, looks=(5, 10)),
     "large": Preset(

@@ -25,7 +25,7 @@ presets = {
             "planar": SMALL,
             "images": {
                 "images": "digits",
-                "generations": 1,
+                "generations": 2,
                 "size": 4,
                 "restarts": 2,
                 "steps": 2,

@@ -40,10 +40,6 @@ presets = {
             "observed": {**tiny, "walks": 2, "updates": 20, "rounds": 2, "episodes": 2}
             | {"inverse_updates": 10, "cloning_updates": 10},
         },
-        arms=[
-            *("pendulum-d3g", "pendulum-td3", "transfer-d3g", "transfer-td3", "point-no-cycle"),
-            *("observed-d3g", "observed-bco"),
-        ],
     ),
     "laptop": Preset(seeds=10),
     "large": Preset(
