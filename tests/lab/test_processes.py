@@ -190,7 +190,7 @@ def test_a_second_ctrl_c_ends_a_call_that_does_not_return(toy, tmp_path, whole):
 @pytest.mark.usefixtures("fresh_workers")
 def test_the_time_limit_ends_a_call_that_does_not_return(tmp_path, whole, monkeypatch, jobs):
     monkeypatch.setattr(parallel, "GRACE_SECONDS", 0.5)
-    run(jobs=2, runs=tmp_path / "before", seeds=1)  # starts the workers
+    run(jobs=jobs, runs=tmp_path / "before", seeds=1, at_most=300.0)  # starts the workers
     stuck = {"momentum.misbehave": f"stuck-at:4:{tmp_path / 'stuck'}", "checkpoint_seconds": 0.0}
     began = time.monotonic()
     results = run(jobs=jobs, runs=tmp_path, at_most=1.5, **stuck)

@@ -123,8 +123,8 @@ UNUSED = ["src/engram/lab/report.css", "mine/other.py", "mine/read-setting.csv"]
 # One process imports what others have made, and forks those that import the copy.
 SERVER = """
 import gc, json, os, sys
-import beartype.door, filelock, gymnasium, joblib, jaxtyping, numba, numpy, plotly.graph_objects, plotly.subplots, polars
-import psutil, pydantic.dataclasses, rich.progress, safetensors.torch, scipy.special, threadpoolctl
+import beartype.door, filelock, gymnasium, joblib, jaxtyping, numba, numpy, plotly.graph_objects, plotly.subplots
+import polars, psutil, pydantic.dataclasses, rich.progress, safetensors.torch, scipy.special, threadpoolctl
 import torch._dynamo  # which an optimiser loads
 gc.freeze()
 for line in sys.stdin:
