@@ -27,9 +27,13 @@ def size(text: str) -> Size:
     all_lines = text.splitlines()
     code = {number for number, line in enumerate(all_lines, 1) if line.strip() and not line.lstrip().startswith("#")}
     docstrings: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+    pending: list[ast.AST] = [ast.parse(text)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
             docstrings.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+        # Expressions, which are most nodes, have no docstrings.
+        pending += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]
     return Size(len(all_lines), len(code - docstrings), len(docstrings))
 
 

@@ -7,14 +7,16 @@ import json
 import os
 import tempfile
 from functools import cache
+from typing import TYPE_CHECKING
 
 import jupytext
 import nbformat
 import plotly.io
-from jupyter_client import KernelManager
-from nbclient import NotebookClient
 
 from engram.lab import report
+
+if TYPE_CHECKING:
+    from jupyter_client import KernelManager
 
 GUIDES = (
     "plasticity.md",
@@ -33,6 +35,8 @@ PLOTLY = "application/vnd.plotly.v1+json"
 @cache
 def _kernel() -> KernelManager:
     """Start one kernel for all guides, so that each module is imported only once."""
+    from jupyter_client import KernelManager  # where it is needed, since a quick site executes nothing
+
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype+notebook_connected"
     folder = tempfile.TemporaryDirectory()
     kernel = KernelManager(kernel_name="python3")
@@ -51,6 +55,8 @@ def executed(text: str) -> str:
     notebook = jupytext.reads(text, "md")
     if QUICK:
         return str(nbformat.writes(notebook))
+    from nbclient import NotebookClient
+
     forgets = nbformat.v4.new_code_cell("%reset -f")  # deletes the definitions of the guide before
     notebook.cells.insert(0, forgets)
     NotebookClient(notebook, km=_kernel(), timeout=SECONDS, coalesce_streams=True).execute()

@@ -12,6 +12,7 @@ import inspect
 import re
 import subprocess
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from types import CodeType
 
@@ -23,6 +24,12 @@ house = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(house)
 # What is checked though no code of its module names it: what a module, space or rule returns, or what a caller has.
 RETURNED = ("activity", "input", "neuromodulator", "observation", "rewards", "state_dict")
+
+
+@cache
+def nodes(path):
+    """All nodes of a module; two tests look at them."""
+    return [*ast.walk(ast.parse(path.read_text()))]
 
 
 def test_lines_are_code_or_docstrings_or_neither():
@@ -70,14 +77,13 @@ def test_estimators_of_sklearn_never_draw_from_the_global_generator():
     solvers = {"Ridge", "RidgeClassifier", "LogisticRegression"}  # whose default solvers draw nothing
     drawing = []
     for path in sorted(house.SOURCE.rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        imports = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and str(n.module).startswith("sklearn")]
+        imports = [n for n in nodes(path) if isinstance(n, ast.ImportFrom) and str(n.module).startswith("sklearn")]
         parts_of_sklearn = {
             alias.asname or alias.name: getattr(importlib.import_module(node.module), alias.name, None)
             for node in imports
             for alias in node.names
         }
-        for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)):
+        for call in (n for n in nodes(path) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)):
             part, given = parts_of_sklearn.get(call.func.id), {keyword.arg for keyword in call.keywords}
             if not hasattr(part, "get_params") or "random_state" not in inspect.signature(part).parameters:
                 continue
@@ -108,9 +114,9 @@ def test_what_runs_loads_no_name_that_is_not_there(folder):
     assert undefined == {}
 
 
-def identifiers(code):
+def identifiers(parts_of_code):
     """The names in a piece of code: of variables, parameters, attributes and items."""
-    for part in ast.walk(code):
+    for part in parts_of_code:
         match part:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.keyword(arg=name):
                 yield name
@@ -122,9 +128,8 @@ def test_errors_name_what_is_there():
     """The name that a check gives to an argument occurs in the module around it, not only in the text of an error."""
     strange = []
     for path in house.SOURCE.rglob("*.py"):
-        module = ast.parse(path.read_text())
-        known = {*RETURNED, *identifiers(module)}
-        for call in ast.walk(module):
+        known = {*RETURNED, *identifiers(nodes(path))}
+        for call in nodes(path):
             function = call.func if isinstance(call, ast.Call) and call.args else None
             if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") == "checks":
                 name = call.args[-1 if function.attr == "generator" else 0]

@@ -134,12 +134,14 @@ PACKAGES = [
 
 LEARNERS = ["continual.EWC", "agents.D3G", "agents.MFEC", "agents.PPO", "rules.Backprop", "memory.DenseHopfield"]
 COMPILER = "torch._dynamo"
-LIGHT = {f"import engram.{package}": {"sklearn", "scipy.stats", "pandas", COMPILER} for package in PACKAGES}
-LIGHT["import engram.analysis"] = {"triton", "torch.utils.flop_counter", COMPILER}
-LIGHT |= {
-    f"from engram.{package} import {name}": {"numba", "scipy", "sklearn", COMPILER}
-    for package, name in (learner.split(".") for learner in LEARNERS)
-}
+# What must not be loaded after each line of a program.
+LIGHT = {
+    tuple(f"import engram.{package}" for package in PACKAGES): {"sklearn", "scipy.stats", "pandas", COMPILER},
+    ("import engram.analysis",): {"triton", "torch.utils.flop_counter", COMPILER},
+    tuple("from engram.{} import {}".format(*learner.split(".")) for learner in LEARNERS): {
+        "numba", "scipy", "sklearn", COMPILER,
+    },
+}  # fmt: skip
 # Once torch has asked for a GPU, a forked process cannot use it.
 WITHOUT_A_GPU = """
 import pkgutil, engram
@@ -156,19 +158,21 @@ assert experiment.name in names == engram.experiments()
 """
 IN_FORKS = """
 import os, sys, torch
-for code, unwanted in {codes!r}.items():
+for lines, unwanted in {codes!r}.items():
     child = os.fork()
     if not child:
-        exec(code)
-        loaded = unwanted & set(sys.modules)
-        print(code, loaded, file=sys.stderr)
-        os._exit(len(loaded))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, code
+        for line in lines:
+            exec(line)
+            if loaded := unwanted & set(sys.modules):
+                print(line, loaded, file=sys.stderr)
+                os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, lines
 """
 
 
 def test_imports_are_light_ask_for_no_gpu_and_do_not_change_the_list_of_experiments():
-    codes = LIGHT | {code: set() for code in (WITHOUT_A_GPU, LISTED_TWICE)}
+    codes = LIGHT | {(code,): set() for code in (WITHOUT_A_GPU, LISTED_TWICE)}
     program = IN_FORKS.format(codes=codes)  # torch is imported once for all
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

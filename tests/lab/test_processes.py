@@ -70,6 +70,11 @@ def wait(moment: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def hurry(runs: Path) -> None:
+    """Let the steps of trials, also of those that are running, take no time any more."""
+    (runs / "toy" / "hurry").touch()
+
+
 SLOW = ("--preset", "smoke", "--step-seconds", "0.05")
 
 
@@ -93,6 +98,7 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path, whole, jobs, effort):
         assert process.poll() is None, "finished before it was killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+    hurry(tmp_path)
     run(jobs=1, runs=tmp_path, step_seconds=0.05)
     assert metrics(tmp_path) == whole
 
@@ -114,6 +120,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, whole, numb
     keep = {path.parent for path in tmp_path.glob("toy/*/state.safetensors")}
     assert keep <= finished, "a trial that has not finished keeps something"
     assert list(tmp_path.glob("toy/*/checkpoint-0.safetensors"))
+    hurry(tmp_path)
     run(jobs=1, runs=tmp_path, **slow)
     assert metrics(tmp_path) == {name: content for name, content in whole.items() if name.endswith("-0")}
 
@@ -183,7 +190,7 @@ def test_a_second_ctrl_c_ends_a_call_that_does_not_return(toy, tmp_path, whole):
 @pytest.mark.usefixtures("fresh_workers")
 def test_the_time_limit_ends_a_call_that_does_not_return(tmp_path, whole, monkeypatch, jobs):
     monkeypatch.setattr(parallel, "GRACE_SECONDS", 0.5)
-    run(jobs=2, runs=tmp_path / "before", seeds=1)  # starts the workers
+    run(jobs=jobs, runs=tmp_path / "before", seeds=1, at_most=300.0)  # starts the workers
     stuck = {"momentum.misbehave": f"stuck-at:4:{tmp_path / 'stuck'}", "checkpoint_seconds": 0.0}
     began = time.monotonic()
     results = run(jobs=jobs, runs=tmp_path, at_most=1.5, **stuck)

@@ -76,6 +76,11 @@ def folders(runs: Path) -> list[TrialFolder]:
     return [TrialFolder(path.parent) for path in sorted(runs.glob("toy/*/status.json"))]
 
 
+def hurry(runs: Path) -> None:
+    """Let the steps of trials, also of those that are running, take no time any more."""
+    (runs / "toy" / "hurry").touch()
+
+
 def metrics(runs: Path) -> dict[str, bytes]:
     return {path.parent.name.rpartition("-")[0]: path.read_bytes() for path in runs.glob("toy/*/metrics.csv")}
 
@@ -105,7 +110,12 @@ def test_what_a_killed_command_was_at_work_on_is_taken_over(beside, tmp_path):
     slow = {"step_seconds": 0.1, "checkpoint_seconds": 0.0}  # a status says its step every half second
     process = beside("toy", **SMOKE, runs=tmp_path, **slow)
     wait(lambda: any(folder.status().step > 3 for folder in folders(tmp_path)))
-    threading.Timer(0.2, process.kill).start()
+
+    def kill() -> None:
+        process.kill()
+        hurry(tmp_path)
+
+    threading.Timer(0.2, kill).start()
     results = run(tmp_path, **slow)
     assert {trial.state for trial in results.trials} == {"finished"}
     assert sorted(folder.status().attempts for folder in folders(tmp_path)) == [1, 1, 1, 2]
@@ -152,6 +162,7 @@ def test_sigterm_stops_as_ctrl_c_does_and_a_second_one_changes_nothing(beside, t
     (folder,) = folders(tmp_path)
     assert folder.status().state == "interrupted"
     assert folder.checkpoint(0).exists()
+    hurry(tmp_path)
     run(tmp_path, step_seconds=0.1, arms=["momentum"], seeds=1)
     assert metrics(tmp_path)["momentum-0"] == metrics(tmp_path / "alone")["momentum-0"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,17 +67,25 @@ def written(runs: Path, **options: object) -> list[object]:
     return [*((trial.state, trial.message, trial.result) for trial in trials), metrics]
 
 
+@cache
+def plain(runs: Path, misbehave: str) -> list[object]:
+    """What a caller gets who has set nothing."""
+    return written(runs / misbehave, misbehave=misbehave)
+
+
 @pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
 @pytest.mark.parametrize("names", [*([name] for name in STATES), ["half precision", "device", "autocast", "inference"]])
 @pytest.mark.parametrize("misbehave", ["", "raise"])
 @pytest.mark.usefixtures("back")
-def test_what_the_caller_has_set_changes_nothing_and_is_left_as_it_was(toy, tmp_path, names, misbehave):
-    plain = written(tmp_path / "plain", misbehave=misbehave)
+def test_what_the_caller_has_set_changes_nothing_and_is_left_as_it_was(
+    toy, tmp_path, tmp_path_factory, names, misbehave
+):
+    expected = plain(tmp_path_factory.getbasetemp() / "nothing-set", misbehave)
     with ExitStack() as stack:
         for name in names:
             entered = STATES[name]()
             if hasattr(entered, "__enter__"):
                 stack.enter_context(entered)
         before = state()
-        assert written(tmp_path / "here", misbehave=misbehave) == plain
+        assert written(tmp_path / "here", misbehave=misbehave) == expected
         assert state() == before

@@ -18,7 +18,7 @@ from engram.lab.report import write_report
 
 LOOKS = (5, 10, 20, 40)
 value = metric("value")
-REPETITIONS = 2000
+REPETITIONS = 1000
 
 
 @settings

@@ -337,7 +337,9 @@ def test_a_method_that_takes_ten_times_as_long_is_stopped_and_goes_on_later(tmp_
     assert later["Slow"].values == later["backprop"].values
 
 
-def test_after_an_edit_of_a_method_it_alone_is_run_again(tmp_path, capsys):
+def test_after_an_edit_of_a_method_it_alone_is_run_again(tmp_path, monkeypatch):
+    no_limit = "arms.Arms._limit = lambda *_: None"  # which would take a worker process
+    monkeypatch.setattr(arms.Arms, "_limit", lambda *_: None)
     path = tmp_path / "mine.py"
     path.write_text("from engram.rules import Backprop\nclass Mine(Backprop): pass\n")
     options = {"against": ["fa"], "tasks": ["narrow"], "seeds": 1, "runs": tmp_path / "runs", **OPTIONS}
@@ -350,7 +352,8 @@ def test_after_an_edit_of_a_method_it_alone_is_run_again(tmp_path, capsys):
     engram.compare(f"{path}:Mine", **options)
     assert trials() == before
     path.write_text("from engram.rules import LastLayerOnly\nclass Mine(LastLayerOnly): pass\n")
-    program = f"import engram; print(engram.compare({f'{path}:Mine'!r}, **{options!r}).scores)"
+    program = f"import engram; from engram.standings import arms; {no_limit}\n"
+    program += f"print(engram.compare({f'{path}:Mine'!r}, **{options!r}).scores)"
     program = program.replace(f"PosixPath({str(tmp_path / 'runs')!r})", repr(str(tmp_path / "runs")))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     scores = ast.literal_eval(done.stdout)["digits, narrow network"]

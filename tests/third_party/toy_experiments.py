@@ -77,7 +77,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         vector_to_parameters(parameters, net.parameters())
         total += loss.detach()
         run.log(step, every=2, loss=loss)
-        time.sleep(config.step_seconds)
+        if not run._folder.path.with_name("hurry").exists():  # a test that has seen enough of it
+            time.sleep(config.step_seconds)
     run.log(config.episodes, between=float(torch.rand((), generator=run.generator)))
     for step in run.steps(3, net=net):
         run.log(config.episodes + 1 + step, test=float(run.rng.normal()))

@@ -24,7 +24,7 @@ from multiprocessing import resource_tracker
 from typing import Any, Final, Literal, TypeVar
 
 import joblib
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import get_reusable_executor, reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -32,7 +32,7 @@ from engram import extras
 from engram.numeric import ray_tasks
 
 Backend = Literal["loky", "ray"]
-PROCESSES: Final = 2  # the fewest in a pool, which one item at once then shares with two
+PROCESSES: Final = 2  # to which a pool is not made smaller, as one item at once and two then share it
 POLL_SECONDS: Final = 1.0
 SIGNAL_SECONDS: Final = 0.2
 IDLE_SECONDS: Final = 300  # after which an idle worker ends
@@ -207,8 +207,9 @@ def _here(function: Callable[[Item], Result], item: Item, needs: Mapping[str, fl
 
 
 def _on_loky(workers: int, gpus: tuple[str, ...]) -> Submit[Any, Any]:
-    workers = max(workers, PROCESSES)
-    threads = str(max(joblib.cpu_count() // workers, 1))
+    threads = str(max(joblib.cpu_count() // max(workers, PROCESSES), 1))
+    # A pool grows when it has to: each process imports for seconds.
+    workers = max(workers, min(getattr(reusable_executor._executor, "_max_workers", 1), PROCESSES))
     env = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
     options = {"timeout": IDLE_SECONDS, "initializer": _begin, "initargs": (gpus,), "env": env}
     with unheard():
