@@ -17,8 +17,8 @@ from numba.core.event import Event, Listener, install_listener
 
 from engram.numeric.imports import imports
 
-inline = njit(forceinline=True, error_model="numpy")
-"""A decorator of functions that are compiled into their callers."""
+inline = njit(forceinline=True, error_model="numpy", no_cfunc_wrapper=True)
+"""A decorator of functions that are compiled into their callers, and so not once more for callers in C."""
 
 
 def jit(function: Callable[..., None], **options: Any) -> Any:
