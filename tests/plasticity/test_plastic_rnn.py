@@ -434,7 +434,7 @@ def pattern_network(task, net):
     return net
 
 
-def trained(net, task, updates=100):
+def trained(net, task, updates=150):
     generator = seeded(1)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=3e-3)
     for _ in range(updates):
