@@ -42,17 +42,19 @@ def test_a_kernel_is_compiled_anew_when_one_that_it_imports_has_changed(tmp_path
     (package / "deep" / "scan.py").write_text(source.format("..step"))
     (package / "other.py").write_text(source.format("somebodys.step"))
 
-    def printed() -> str:
+    def printed() -> list[str]:
         program = (
             "import numpy; from somebodys.deep.scan import scan; from somebodys.other import scan as other\n"
-            "x = numpy.zeros(1); scan(x); other(x); print(x[0])"
+            "x = numpy.zeros(1); scan(x); other(x); "
+            "print(x[0], sum(sum(each.stats.cache_misses.values()) for each in (scan, other)))"
         )
         where = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
         command = [sys.executable, "-c", program]
         done = subprocess.run(command, env={**os.environ, **where}, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        return done.stdout.split()
 
-    assert printed() == "2.0"
+    assert printed() == ["2.0", "2"]
+    assert printed() == ["2.0", "0"]
     step = package / "step.py"
     step.write_text(step.read_text().replace("x + 1", "x + 10"))
-    assert printed() == "20.0"
+    assert printed() == ["20.0", "2"]

@@ -17,8 +17,8 @@ def test_a_worker_that_has_grown_is_replaced_without_a_word_and_nothing_waits_fo
         builtins.grown = getattr(builtins, "grown", [])
         return item, os.getpid()
 
-    results = parallel_map(grow, range(8), workers=2)
-    assert [item for item, _ in results] == list(range(8))
+    results = parallel_map(grow, range(5), workers=2)
+    assert [item for item, _ in results] == list(range(5))
     assert len({pid for _, pid in results}) > 2
 
 

@@ -259,8 +259,8 @@ def test_it_can_be_differentiated_twice():
 @pytest.mark.parametrize("kind", [PlasticRNN, PlasticLSTM])
 @pytest.mark.parametrize("rule", [Busy, Crowded])
 def test_a_layer_can_be_checkpointed(kind, rule):
-    net = kind(4, 5, rule=rule(0.3), generator=torch.Generator().manual_seed(0))
-    sequence = torch.randn(6, 2, 4, generator=torch.Generator().manual_seed(1))
+    net = kind(4, 5, rule=rule(0.3), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sequence = torch.randn(6, 2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     gradients = []
     for call in (net, lambda sequence: checkpoint(net, sequence, use_reentrant=False)):
         net.zero_grad()

@@ -112,8 +112,18 @@ def test_any_neuromodulator(rule, signal):
 
 
 @runs
-@pytest.mark.parametrize("alpha", ["homogeneous", "low rank"])
-@pytest.mark.parametrize("size", [(0, 2, 3), (1, 1, 1), (1, 3, 2), (6, 1, 9), (5, 4, 8)])
+@pytest.mark.parametrize(
+    ("size", "alpha"),
+    [
+        ((0, 2, 3), "homogeneous"),
+        ((1, 1, 1), "low rank"),
+        ((1, 3, 2), "homogeneous"),
+        ((6, 1, 9), "low rank"),
+        ((3, 4, 8), "homogeneous"),
+        pytest.param((1, 3, 2), "low rank", marks=pytest.mark.soak),
+        pytest.param((5, 4, 8), "low rank", marks=pytest.mark.soak),
+    ],
+)
 def test_any_size_any_unit(size, alpha):
     problem = Problem("oja", *size, alpha=alpha, clamped=alpha == "homogeneous", relu=alpha == "low rank")
     assert_same(problem.results(fused_scan), problem.results(plastic_scan), 1e-10)
@@ -223,7 +233,7 @@ def test_in_the_interpreter(effort):
         env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, timeout=600 * effort, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) > (60 if effort > 1 else 20)
+    assert int(re.search(r"(\d+) passed", done.stdout).group(1)) > (60 if effort > 1 else 15)
 
 
 class Threads:

@@ -1,3 +1,4 @@
+import itertools
 from functools import partial
 
 import pytest
@@ -83,8 +84,14 @@ def test_rates_for_other_connections_are_refused(rule):
         rule(connections=(3, 0))
 
 
-@pytest.mark.parametrize("kind", [PlasticRNN, PlasticLSTM])
-@pytest.mark.parametrize("rule", [Hebb, Oja, Instar])
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        *itertools.product([PlasticRNN, PlasticLSTM], [Hebb, Instar]),
+        (PlasticLSTM, Oja),
+        pytest.param(PlasticRNN, Oja, marks=pytest.mark.soak),  # a further kernel
+    ],
+)
 def test_a_layer_whose_connections_have_one_rate_each_is_that_of_the_kernels(kind, rule):
     generator, results = torch.Generator().manual_seed(0), []
     sequence = torch.randn(6, 2, 3, generator=generator, dtype=torch.float64)

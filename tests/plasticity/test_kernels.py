@@ -6,8 +6,6 @@ each rule runs there, and here in one of the kernels, which share what a rule is
 
 import itertools
 import math
-import subprocess
-import sys
 from functools import partial
 from threading import Event, Thread
 
@@ -224,7 +222,7 @@ def test_any_size_any_unit(kind, sizes, clamped, relu, seed):
     assert_same(problem.results(fused_scan), problem.results(plastic_scan), 1e-10)
 
 
-@pytest.mark.parametrize("rule", ["hebb", *further("oja", "clipped", "modulated")])
+@pytest.mark.parametrize("rule", ["oja", *further("hebb", "clipped", "modulated")])
 @settings(max_examples=15)
 @given(
     sizes=st.tuples(st.integers(1, 30), st.integers(1, 3), st.integers(1, 40)),
@@ -334,7 +332,10 @@ def test_torch_compile_takes_the_whole_module():
 
 
 def test_transforms_of_functions_are_left_to_the_plain_scan():
-    net, peer = (PlasticRNN(2, 5, backend=b, generator=torch.Generator().manual_seed(0)) for b in ("auto", "fused"))
+    net, peer = (
+        PlasticRNN(2, 5, rule=Oja(), backend=backend, generator=torch.Generator().manual_seed(0))
+        for backend in ("auto", "fused")
+    )
     sequence = torch.randn(40, 2, 2, generator=torch.Generator().manual_seed(1))
 
     def loss(module, parameters):
@@ -532,22 +533,3 @@ def test_a_rule_that_declares_its_numbers_has_a_kernel(monkeypatch):
     monkeypatch.setitem(RULES, "anti", Anti)
     problem = Problem("anti", 9, 2, 7)
     assert_same(problem.results(fused_scan), problem.results(plastic_scan), 1e-10)
-
-
-def test_a_kernel_is_compiled_anew_when_a_file_changes_that_it_is_made_of(tmp_path):
-    folder = tmp_path / "kernels"
-    folder.mkdir()
-    part, kernel = folder / "part.py", folder / "kernel.py"
-    part.write_text("from engram.numeric.jit import inline\n@inline\ndef part(x):\n    return x + 1\n")
-    kernel.write_text(
-        "from part import part\nfrom engram.numeric.jit import jit\n@jit\ndef kernel(x):\n    return part(x)\n"
-        "print(kernel(1.0), sum(kernel.stats.cache_misses.values()))\n"
-    )
-
-    def said():
-        return subprocess.run([sys.executable, kernel], capture_output=True, text=True, check=True).stdout.split()
-
-    assert said() == ["2.0", "1"]
-    assert said() == ["2.0", "0"]
-    part.write_text(part.read_text().replace("1", "2"))
-    assert said() == ["3.0", "1"]

@@ -209,7 +209,7 @@ def test_an_agent_that_is_walled_in_stops():
     world = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
     for kind in (FrontierExplorer, FARMapExplorer):
         explorer = kind(rng=0)
-        view = np.full((15, 15), -1)
+        view = np.full((15, 15), -1, np.int32)  # as explore gives it
         view[14, 7], view[13, 7], view[14, 6], view[14, 8] = 0, 1, 1, 1
         assert explorer.act(view) == 1
         assert explorer.act(view, moved=False) is None

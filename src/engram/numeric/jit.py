@@ -17,8 +17,9 @@ from numba.core.event import Event, Listener, install_listener
 
 from engram.numeric.imports import imports
 
-inline = njit(forceinline=True, error_model="numpy")
-"""A decorator of functions that are compiled into their callers."""
+_INTO_CALLERS: dict[str, Any] = {"forceinline": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+inline = njit(**_INTO_CALLERS)
+"""A decorator of functions that are compiled into their callers, and so not once more for callers in C."""
 
 
 def jit(function: Callable[..., None], **options: Any) -> Any:

@@ -75,7 +75,7 @@ def test_ojas_rule_in_a_recurrent_network_is_that_of_the_plastic_rnn():
     rng = np.random.default_rng(1)
     U, W = rng.normal(size=(UNITS, INPUTS)), 0.3 * rng.normal(size=(UNITS, UNITS))
     x = rng.normal(size=(SESSIONS, STEPS, INPUTS))
-    rnn = PlasticRNN(INPUTS, UNITS, rule=Oja(0.1, dtype=torch.float64), dtype=torch.float64)
+    rnn = PlasticRNN(INPUTS, UNITS, rule=Oja(0.1, dtype=torch.float64), backend="eager", dtype=torch.float64)
     with torch.no_grad():
         rnn.weight_ih.copy_(torch.from_numpy(U))
         rnn.weight_hh.zero_()

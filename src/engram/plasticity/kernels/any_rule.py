@@ -110,7 +110,7 @@ class Recursion:
         fixed = update, *arrays, self.weight, self.alpha, read, self.current.numpy(), self.clip
         work, batch = self.start.size, len(self.start)
         if work < layout.WORTH_A_THREAD:
-            step(*fixed, self.weight, 0, batch)
+            step(*fixed, self.weight.reshape(-1), 0, batch)  # of the type of a thread's memory: one compilation
         else:
             layout.in_groups(step, work, batch, (1, self.current.dtype), lambda group: fixed)
         return self.current

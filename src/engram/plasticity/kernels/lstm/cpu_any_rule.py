@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engram.plasticity.kernels.constants import CELL, HIDDEN, INPUT, RECURRENT
-from engram.plasticity.kernels.cpu_any_rule import fast, undo_bound
+from engram.plasticity.kernels.cpu_any_rule import copy, fast, undo_bound
 
 
 @fast
@@ -21,8 +21,9 @@ def backward(
     of_cell = scratch[3 * size : 4 * size]
     for b in range(first, last):
         G = grad_start[b]  # gradients of the traces after the step, and finally of those at the start
-        G[:] = grad_trace[b]
-        of_cell[:] = grad_cell[b]
+        for j in range(size):
+            copy(grad_trace[b, j], G[j])
+        copy(grad_cell[b], of_cell)
         of_post[:] = 0
         for t in range(time - 1, -1, -1):
             x = outputs[t - 1, b] if t else hidden[b]
@@ -72,5 +73,5 @@ def backward(
                     for i in range(size):
                         of_pre[i] += d * row[i] + scaled * H[i]
             of_post, of_pre = of_pre, of_post
-        grad_hidden[b] = of_post
-        grad_start_cell[b] = of_cell
+        copy(of_post, grad_hidden[b])
+        copy(of_cell, grad_start_cell[b])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engram.plasticity.kernels.cpu_any_rule import fast, undo_bound
+from engram.plasticity.kernels.cpu_any_rule import copy, fast, undo_bound
 
 
 @fast
@@ -17,7 +17,8 @@ def backward(
     row, of_post, of_pre = scratch[:size], scratch[size : 2 * size], scratch[2 * size : 3 * size]
     for b in range(first, last):
         G = grad_start[b]  # gradients of the traces after the step, and finally of those at the start
-        G[:] = grad_trace[b]
+        for j in range(size):
+            copy(grad_trace[b, j], G[j])
         of_post[:] = 0
         for t in range(time - 1, -1, -1):
             x = outputs[t - 1, b] if t else hidden[b]
@@ -54,4 +55,4 @@ def backward(
                     for i in range(size):
                         of_pre[i] += d * row[i] + delta * w[i] + scaled * H[i]
             of_post, of_pre = of_pre, of_post
-        grad_hidden[b] = of_post
+        copy(of_post, grad_hidden[b])
