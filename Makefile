@@ -19,6 +19,11 @@ test: .venv/installed-dev
 check soak: export MALLOC_MMAP_THRESHOLD_ := 1000000000
 check soak: export MALLOC_TRIM_THRESHOLD_ := 1000000000
 
+# LLVM compiles the kernels at its first level, to the same arithmetic, in two thirds of the time of the third, which
+# users have and `make soak` tests; they are kept apart from theirs.
+check: export NUMBA_OPT := 1
+check: export NUMBA_CACHE_DIR := $(CURDIR)/.pytest_cache/kernels
+
 check: .venv/installed-dev
 	$(BIN)/pytest -n logical --dist worksteal
 

@@ -133,7 +133,7 @@ BROKEN = {
     HoldsFromTheStart: "the loss falls from",
     OnlyTensors: "in batches",
     StaysAttached: "as if attached once",
-    ForgetsItsState: "the continuation from step 10 differs",
+    ForgetsItsState: "the continuation from step 6 differs",
     AlwaysActs: "fine-tuning",
     TakesAnyOptimizer: "optimizer.*nothing was raised",
 }

@@ -72,7 +72,7 @@ class ConvBody(nn.Sequential):
         Only then do the parameters alone, which may have any values, tell the result.
 
         Args:
-            stop: Look at this many of the first layers; None: at all.
+            stop: Look at this many of the first layers; None: all of them.
 
         Examples:
             >>> body = ConvBody(2)
@@ -80,6 +80,8 @@ class ConvBody(nn.Sequential):
             >>> body.is_as_made(), ConvBody(2).is_as_made()
             (False, True)
         """
+        if stop is not None:
+            checks.size("stop", stop, 0)
         layers, expected = list(self)[:stop], LAYERS[:stop]
         return (
             len(layers) == len(expected)

@@ -81,12 +81,6 @@ presets = {
         seeds=1,
         changes={study: {**tiny, "measured": 20} for study in ("sequence", "exactness")}
         | {arm: {"units": 8, "epochs": 1, "train_images": 200} for arm in of_permuted},
-        arms=[
-            *("split-plain", "split-dhp", "split-dhp-alpha-0", "split-dhp-fast-alpha", "split-dhp-alpha-1-frozen-eta"),
-            *("split-dhp-alpha-1-detached", "split-linear-si", "split-dhp-online-ewc", "split-plain-mas"),
-            *("permuted-linear", "permuted-dhp", "permuted-dhp-si", "permuted-tuned-dhp-mas", "imbalanced-dhp"),
-            "exactness",
-        ],
     ),
     "laptop": Preset(seeds=10),
     "large": Preset(
