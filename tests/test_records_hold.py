@@ -57,11 +57,11 @@ RECORDS = [
 ]
 
 
-def first_seed(experiment: Experiment, preset: str, arm: str, runs: Path) -> Results:
-    """The first seed of an arm, run for at most a minute."""
+def first_seed(experiment: Experiment, preset: str, arm: str, runs: Path, at_most: float | None = MINUTE) -> Results:
+    """The first seed of an arm, run for at most a minute; without a limit in this process."""
     options = {"preset": preset, "seeds": 1, "arms": [arm], "runs": runs, "jobs": 1, "progress": False}
     try:
-        return engram.run(experiment, **options, keep_state=False, device="cpu", at_most=MINUTE)
+        return engram.run(experiment, **options, keep_state=False, device="cpu", at_most=at_most)
     except ValueError as error:
         if isinstance(error.__cause__, DataError) or "ENGRAM_DATA" in str(error):
             pytest.skip(str(error))
@@ -95,7 +95,7 @@ def first_windows(
 @pytest.mark.parametrize(("name", "arm"), [(name, arm) for name, arms in SAMPLE.items() for arm in arms])
 def test_a_sample_of_the_records_is_what_the_code_computes(name, arm, tmp_path):
     experiment, record = registry.get("experiments", name), recorded(name)
-    again = first_seed(experiment, "laptop", arm, tmp_path)
+    again = first_seed(experiment, "laptop", arm, tmp_path, at_most=None)
     (trial,) = again.trials
     assert trial.state == "finished", trial.message
     before, now = numbers(record)[arm, 0], numbers(from_record(experiment, *as_record(experiment, again)))[arm, 0]
@@ -143,7 +143,7 @@ def test_the_standings_are_what_the_code_computes(kind, tmp_path):
 def test_a_number_that_moves_is_noticed(tmp_path):
     name, arm = "associative-memories", "families-cue"
     experiment, record = registry.get("experiments", name), recorded(name)
-    again = first_seed(experiment, "laptop", arm, tmp_path)
+    again = first_seed(experiment, "laptop", arm, tmp_path, at_most=None)
     assert not differences(experiment, record, again)
     values = [value for value in numbers(record)[arm, 0].values() if isinstance(value, float)]
     moved = json.loads(json.dumps(values[0] + 10 * (1 + abs(values[0]))))

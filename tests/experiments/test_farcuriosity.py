@@ -95,6 +95,7 @@ def test_steps_have_to_be_whole_rollouts():
         Walk(steps=100)
 
 
+@pytest.mark.soak
 def test_an_agent_in_a_world_of_minigrid_is_also_rewarded_for_goals(tmp_path):
     arms, near = ["doors-none", "doors-far"], {"game": "MiniGrid-Empty-Random-5x5-v0"}
     changes = {"doors": {"steps": 4096}} | dict.fromkeys(arms, near)
