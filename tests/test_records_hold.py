@@ -79,7 +79,7 @@ def first_windows(
         rows = table.filter(pl.col("metric") == metric)
         ends = [end for end in curve["step"] if end < rows["step"].max()] if len(rows) else []
         now = [
-            float(np.mean(rows.filter((pl.col("step") > begin) & (pl.col("step") <= end))["value"]))
+            float(rows.filter((pl.col("step") > begin) & (pl.col("step") <= end))["value"].to_numpy().mean())
             for begin, end in zip([-np.inf, *ends], ends, strict=False)
         ]
         spread = (
