@@ -22,6 +22,13 @@ inline = njit(**_INTO_CALLERS)
 """A decorator of functions that are compiled into their callers, and so not once more for callers in C."""
 
 
+@inline
+def copy(source, target):  # type: ignore[no-untyped-def]
+    """Copy a vector; ``target[:] = source`` would take numba two seconds more to compile, mostly its error message."""
+    for i in range(source.size):
+        target[i] = source[i]
+
+
 def jit(function: Callable[..., None], **options: Any) -> Any:
     """A compiled function that releases the global interpreter lock and is cached on disk.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engram.numeric.jit import inline, jit
+from engram.numeric.jit import copy, inline, jit
 
 ANY_ORDER = {"reassoc", "contract"}  # sums in any order; NaN and infinity remain
 HIGHEST = 3  # of all exponents
@@ -88,8 +88,7 @@ def _advance(terms, rows, f, eta, most, by_initial, first, stop, activity, slope
     dy = np.zeros(parameters)
     for r in range(first, stop):
         session = rows.session[r]
-        for i in range(inputs):  # assignments of arrays take seconds to compile
-            w[i] = rows.initial[r, i]
+        copy(rows.initial[r], w)
         S[:] = 0.0
         if by_initial:
             for i in range(inputs):
@@ -97,8 +96,7 @@ def _advance(terms, rows, f, eta, most, by_initial, first, stop, activity, slope
         for t in range(steps):
             x, m = rows.inputs[session, t], rows.signal[session, t]
             if len(weights):
-                for i in range(inputs):
-                    weights[t, r, i] = w[i]
+                copy(w, weights[t, r])
             current = 0.0
             for i in range(inputs):
                 current += w[i] * x[i]
@@ -171,8 +169,7 @@ def _advance(terms, rows, f, eta, most, by_initial, first, stop, activity, slope
                 diverged[r] = True
                 break
         if len(weights):
-            for i in range(inputs):
-                weights[steps, r, i] = w[i]
+            copy(w, weights[steps, r])
 
 
 advance = jit(_advance, fastmath=ANY_ORDER)

@@ -14,7 +14,7 @@ from functools import partial
 
 from numba import njit
 
-from engram.numeric.jit import inline, jit
+from engram.numeric.jit import jit
 
 # A sum over the sending units may be computed in any order, as long as the order is the same each time.
 ANY_ORDER = {"reassoc", "contract"}
@@ -46,13 +46,6 @@ def step(update, before, keep, increment, pre, after, external, weight, alpha, r
                     plastic += H[i] * y[i]
                 plastic *= alpha[j]
             current[b, j] = external[b, j] + fixed + plastic
-
-
-@inline
-def copy(source, target):
-    """Copy a vector; ``target[:] = source`` would take numba two seconds more to compile, mostly its error message."""
-    for i in range(source.size):
-        target[i] = source[i]
 
 
 @njit(forceinline=True, error_model="numpy", fastmath=ANY_ORDER)

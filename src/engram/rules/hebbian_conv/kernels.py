@@ -7,7 +7,7 @@ inputs. The drives of one position never leave the cache.
 import numpy as np
 from numba import njit
 
-from engram.numeric.jit import jit
+from engram.numeric.jit import copy, jit
 
 ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order; NaN and infinity remain
 
@@ -119,9 +119,8 @@ def dense_rows(drives, first, theta, triangle, pool, winners, out):
     share = theta.dtype.type(1 / pool**2)
     for r in range(rows):
         for c in range(columns):
-            for n in range(units):  # an assignment of arrays takes seconds to compile
-                for b in range(batch):
-                    drive[n, b] = drives[n, r, c, b]
+            for n in range(units):
+                copy(drives[n, r, c], drive[n])
             winner = winners[first + r, c]
             compete(drive, theta, best, mean, winner)
             row, column = (first + r) // pool, c // pool

@@ -15,7 +15,7 @@ import numpy as np
 from numba.extending import overload
 
 from engram.numeric.grid_cells import EMPTY, LANDMARKS, REWARD, UNOBSERVED, WALL
-from engram.numeric.jit import inline, jit
+from engram.numeric.jit import copy, inline, jit
 from engram.spatial.pomcp.kernels import advance, begin, compiled_search, uniform
 
 FIRST_COLOUR, LAST_COLOUR = LANDMARKS
@@ -165,8 +165,7 @@ def attraction(world, cell):
 @jit
 def fill_field(world):
     """Add the attraction at the root to the field of each cell."""
-    for h in range(world.alive.size):  # assignments of arrays take seconds to compile
-        world.alive[h] = world.weights[h]
+    copy(world.weights, world.alive)
     world.collected[:] = False
     for cell in range(world.field.size):
         if world.known[cell] == UNOBSERVED or not is_wall(world.known[cell]):
@@ -232,11 +231,8 @@ def collect(world, cell):
 @inline
 def start_episode(world, position):
     """Reset a world; return the changing part of a state."""
-    grid, known, alive, weights = world.grid, world.known, world.alive, world.weights
-    for cell in range(grid.size):
-        grid[cell] = known[cell]
-    for h in range(alive.size):
-        alive[h] = weights[h]
+    copy(world.known, world.grid)
+    copy(world.weights, world.alive)
     world.collected[:], world.open[:] = False, False
     return position, np.int64(0), False, world.field[position]
 

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from engram.numeric.jit import jit
+from engram.numeric.jit import copy, jit
 from engram.numeric.simd import (
     REGISTER_BYTES,
     ROWS,
@@ -58,8 +58,7 @@ def lifetime(
     scratch[:] = 0
     rows_in(weight, genome[b], W, 0, width)
     rows_in(alpha, genome[b], A, 0, width)
-    for p in range(matrix):  # an assignment of arrays takes seconds to compile
-        F[p] = W[p]
+    copy(W, F)
     one = type(rate)(1)
     zero = splat(one - one)
     of_rate, bound = splat(rate), splat(clip)

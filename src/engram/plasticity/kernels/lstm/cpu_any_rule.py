@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from engram.numeric.jit import copy
 from engram.plasticity.kernels.constants import CELL, HIDDEN, INPUT, RECURRENT
-from engram.plasticity.kernels.cpu_any_rule import copy, fast, undo_bound
+from engram.plasticity.kernels.cpu_any_rule import fast, undo_bound
 
 
 @fast

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engram.plasticity.kernels.cpu_any_rule import copy, fast, undo_bound
+from engram.numeric.jit import copy
+from engram.plasticity.kernels.cpu_any_rule import fast, undo_bound
 
 
 @fast

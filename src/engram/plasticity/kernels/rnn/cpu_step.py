@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from engram.numeric.jit import jit
+from engram.numeric.jit import copy, jit
 from engram.numeric.simd import lanes, load, store, tanh, where_positive
 from engram.plasticity.kernels.constants import RETROACTIVE, SOFT
 from engram.plasticity.kernels.trace import Coefficients, Layout, Modulator, Row, Rule, modulation, write_coefficients
@@ -72,5 +72,4 @@ def steps(drive, mask, before, weight, alpha, ends, options, outputs, after):
                 else:
                     for i in range(size):
                         new[i] = min(max(k * H[i] + g * x[i], -bound), bound)
-            for j in range(size):  # an assignment of arrays takes seconds to compile
-                outputs[t, b, j] = Y[j]
+            copy(Y[:size], outputs[t, b])
