@@ -53,7 +53,7 @@ def pretended_slurm(folder: Path) -> None:
         (folder / name).chmod(0o755)
 
 
-def test_tasks_of_a_slurm_array_share_the_trials_and_the_one_whose_time_is_up_queues_itself_again(toy, tmp_path):
+def test_tasks_of_a_slurm_array_share_the_trials_and_the_one_whose_time_is_up_queues_itself_again(toy, tmp_path, hurry):
     pretended_slurm(tmp_path)
     script = recipe("engram.sbatch", tmp_path)
     assert "#SBATCH --signal=TERM@60" in script.read_text()
@@ -69,7 +69,7 @@ def test_tasks_of_a_slurm_array_share_the_trials_and_the_one_whose_time_is_up_qu
     step = psutil.Process(tasks[0].pid).children()[0]
     step.send_signal(signal.SIGTERM)  # as SLURM does, to the steps of the job and not to its shell
     assert tasks[0].wait(120) == 130
-    (runs / "toy" / "hurry").touch()  # the steps of the other need no time any more
+    hurry(runs)
     assert tasks[1].wait(120) == 0
     assert (tmp_path / "queued").read_text() == "requeue 71\n"
     assert {status.state for status in statuses(runs)} == {"finished"}

@@ -70,11 +70,6 @@ def wait(moment: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def hurry(runs: Path) -> None:
-    """Let the steps of trials, also of those that are running, take no time any more."""
-    (runs / "toy" / "hurry").touch()
-
-
 SLOW = ("--preset", "smoke", "--step-seconds", "0.05")
 
 
@@ -86,7 +81,7 @@ def whole(toy, tmp_path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("jobs", ["2", pytest.param("1", marks=pytest.mark.soak)])
-def test_sigkill_at_any_moment_changes_nothing(tmp_path, whole, jobs, effort):
+def test_sigkill_at_any_moment_changes_nothing(tmp_path, whole, jobs, effort, hurry):
     arguments = (*SLOW, "--jobs", jobs, "--runs", str(tmp_path), "--checkpoint-seconds", "0.1")
     moments = random.Random(int(jobs))
     # All trials and their three loops take two seconds each.
@@ -104,7 +99,7 @@ def test_sigkill_at_any_moment_changes_nothing(tmp_path, whole, jobs, effort):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, whole, number):
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path, whole, number, hurry):
     slow = {"step_seconds": 0.2, "seeds": 1}  # so that the request is noticed before the last step
     process = start("--preset", "smoke", "--step-seconds=0.2", "--seeds=1", "--jobs=2", "--runs", str(tmp_path))
     wait(lambda: any(status.step >= 1 for status in statuses(tmp_path)))

@@ -76,11 +76,6 @@ def folders(runs: Path) -> list[TrialFolder]:
     return [TrialFolder(path.parent) for path in sorted(runs.glob("toy/*/status.json"))]
 
 
-def hurry(runs: Path) -> None:
-    """Let the steps of trials, also of those that are running, take no time any more."""
-    (runs / "toy" / "hurry").touch()
-
-
 def metrics(runs: Path) -> dict[str, bytes]:
     return {path.parent.name.rpartition("-")[0]: path.read_bytes() for path in runs.glob("toy/*/metrics.csv")}
 
@@ -105,7 +100,7 @@ def test_commands_on_one_folder_share_its_trials_and_say_who_has_the_others(besi
     assert "[6/6]" in said
 
 
-def test_what_a_killed_command_was_at_work_on_is_taken_over(beside, tmp_path):
+def test_what_a_killed_command_was_at_work_on_is_taken_over(beside, tmp_path, hurry):
     run(tmp_path / "alone")
     slow = {"step_seconds": 0.1, "checkpoint_seconds": 0.0}  # a status says its step every half second
     process = beside("toy", **SMOKE, runs=tmp_path, **slow)
@@ -150,7 +145,7 @@ def test_a_trial_fails_once_in_a_run_however_many_commands_it_has(beside, tmp_pa
     assert sorted(folder.status().attempts for folder in folders(tmp_path)) == [1, 1, 2, 2]
 
 
-def test_sigterm_stops_as_ctrl_c_does_and_a_second_one_changes_nothing(beside, tmp_path):
+def test_sigterm_stops_as_ctrl_c_does_and_a_second_one_changes_nothing(beside, tmp_path, hurry):
     run(tmp_path / "alone")
     arguments = ("run", "toy", "--preset=smoke", "--jobs=1", "--step-seconds=0.1", f"--runs={tmp_path}")
     process = beside(arguments, target=cli.main)
