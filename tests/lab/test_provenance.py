@@ -412,6 +412,14 @@ def test_a_module_that_was_edited_before_it_was_first_looked_at_is_not_known(pac
     assert difference(made_by, digests()) == "somebodys/learner.py was edited"
 
 
+def test_a_module_whose_file_was_deleted_once_it_was_loaded_is_not_known(package):
+    using = use()
+    (package / "rate.py").unlink()
+    made_by = using.provenance()
+    assert made_by["files"]["somebodys/rate.py"] == ""
+    assert difference(made_by, digests()) == "somebodys/rate.py was edited"
+
+
 def test_another_version_of_a_package_counts(package):
     made_by = use().provenance()
     made_by["versions"]["torch"] = "1.0"

@@ -10,7 +10,6 @@ import ast
 import functools
 import hashlib
 import importlib.util
-import operator
 import os
 import re
 import struct
@@ -36,7 +35,7 @@ _INSTALLED = re.compile(r"/(site|dist)-packages/")
 _STARTED = psutil.Process().create_time() + 1.0  # known only to whole seconds
 _DATA = (int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
 _first_seen: dict[str, tuple[Any, str]] = {}  # by module: its spec, which a reload replaces, and the digest of its file
-_looks: list[tuple[dict[str, ModuleType], dict[str, str]]] = [({}, {})]  # the last: all modules, and the user's files
+_looks: list[tuple[list[str], list[ModuleType], dict[str, str]]] = [([], [], {})]  # the last: modules, user's files
 _late: dict[frozenset[str], set[str]] = {}  # modules loaded while trials ran, by the modules that these start from
 
 
@@ -139,14 +138,14 @@ def computing_versions() -> Mapping[str, str]:
 
 def user_modules() -> dict[str, str]:
     """The paths of the loaded modules that belong neither to Python, nor to installed packages, nor to engram."""
-    loaded = dict(sys.modules)
-    before, users = _looks[-1]
-    is_same = [*loaded] == [*before] and all(map(operator.is_, loaded.values(), before.values()))
-    if not is_same:  # several thousand are looked at
+    names, modules = [*sys.modules], [*sys.modules.values()]
+    names_before, modules_before, users = _looks[-1]
+    if names != names_before or modules != modules_before:  # several thousand are looked at
+        loaded = dict(sys.modules)
         files = {name: getattr(module, "__file__", None) for name, module in loaded.items()}
         files_of_users = {name: file for name, file in files.items() if isinstance(file, str) and _is_users(file)}
         users = {name: str(Path(file).absolute()) for name, file in files_of_users.items()}
-        _looks[-1] = loaded, users
+        _looks[-1] = [*loaded], [*loaded.values()], users
     return dict(users)
 
 
@@ -235,7 +234,10 @@ def _digest_as_loaded(name: str, path: str) -> str:
 
 def _is_as_loaded(path: str) -> bool:
     """Whether a file is, as far as can be known, what Python loaded: older than the process, or than its .pyc file."""
-    status = Path(path).stat()
+    try:
+        status = Path(path).stat()
+    except OSError:  # it was deleted since
+        return False
     if status.st_ctime <= _STARTED:
         return True
     with suppress(OSError, NotImplementedError):
