@@ -253,7 +253,7 @@ def test_what_worked_for_a_process_that_was_killed_ends(beside, tmp_path, moment
     children = psutil.Process(process.pid).children(recursive=True)
     begun = statuses(tmp_path)
     process.kill()
-    process.wait() if moment == "idle" else process.join()
+    process.communicate() if moment == "idle" else process.join()
     _, alive = psutil.wait_procs(children, timeout=60)
     assert children
     assert not alive
