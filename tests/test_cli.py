@@ -683,7 +683,7 @@ def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):
     assert files["metrics.parquet"].parent == tmp_path / "own" / "folder"
 
 
-@pytest.mark.parametrize(("kind", "begin"), [("svg", b"<svg"), ("png", b"\x89PNG")])
+@pytest.mark.parametrize(("kind", "begin"), [("svg", b"<svg"), pytest.param("png", b"\x89PNG", marks=pytest.mark.soak)])
 def test_figures_are_drawn_as_pictures(kind, begin):
     if find_browser() is None and "CI" not in os.environ:
         pytest.skip("no Chromium or Chrome here to draw with")

@@ -134,46 +134,32 @@ PACKAGES = [
 
 LEARNERS = ["continual.EWC", "agents.D3G", "agents.MFEC", "agents.PPO", "rules.Backprop", "memory.DenseHopfield"]
 COMPILER = "torch._dynamo"
-# What must not be loaded after each line of a program.
+# What must not be loaded after each line of a program, which has run all lines above it too.
 LIGHT = {
-    tuple(f"import engram.{package}" for package in PACKAGES): {"sklearn", "scipy.stats", "pandas", COMPILER},
-    ("import engram.analysis",): {"triton", "torch.utils.flop_counter", COMPILER},
     tuple("from engram.{} import {}".format(*learner.split(".")) for learner in LEARNERS): {
         "numba", "scipy", "sklearn", COMPILER,
     },
+    tuple(f"import engram.{package}" for package in PACKAGES): {"sklearn", "scipy.stats", "pandas", COMPILER},
+    ("import engram.analysis",): {"triton", "torch.utils.flop_counter", COMPILER},
 }  # fmt: skip
-# Once torch has asked for a GPU, a forked process cannot use it.
-WITHOUT_A_GPU = """
-import pkgutil, engram
-torch.cuda.is_available = torch.cuda.device_count = None
+IMPORTS = """
+import pkgutil, sys, torch, engram
+torch.cuda.is_available = torch.cuda.device_count = None  # a process that asked for a GPU has no fork that can use it
+names = engram.experiments()
+for lines, unwanted in {light!r}.items():
+    for line in lines:
+        exec(line)
+        assert not unwanted & set(sys.modules), (line, unwanted & set(sys.modules))
+from engram.experiments.pattern_completion import experiment
+assert experiment.name in names == engram.experiments()
 for module in pkgutil.walk_packages(engram.__path__, "engram."):
     if not module.name.endswith("__main__"):
         __import__(module.name)
 """
-LISTED_TWICE = """
-import engram
-names = engram.experiments()
-from engram.experiments.pattern_completion import experiment
-assert experiment.name in names == engram.experiments()
-"""
-IN_FORKS = """
-import os, sys, torch
-for lines, unwanted in {codes!r}.items():
-    child = os.fork()
-    if not child:
-        for line in lines:
-            exec(line)
-            if loaded := unwanted & set(sys.modules):
-                print(line, loaded, file=sys.stderr)
-                os._exit(1)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, lines
-"""
 
 
 def test_imports_are_light_ask_for_no_gpu_and_do_not_change_the_list_of_experiments():
-    codes = LIGHT | {(code,): set() for code in (WITHOUT_A_GPU, LISTED_TWICE)}
-    program = IN_FORKS.format(codes=codes)  # torch is imported once for all
+    program = IMPORTS.format(light=LIGHT)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -137,7 +137,7 @@ def test_a_result_that_is_gone_is_no_result(toy, folder):
 
 
 @pytest.mark.usefixtures("interrupts")
-def test_going_on_from_another_kind_of_processor_is_said(toy, tmp_path, capsys):
+def test_going_on_from_another_kind_of_processor_is_said(toy, tmp_path, capsys, hurry):
     options = {"misbehave": "interrupt", "step_seconds": 0.1, "progress": True}
     (stopped,) = run(tmp_path, **options).trials
     assert stopped.state == "interrupted"
@@ -146,6 +146,7 @@ def test_going_on_from_another_kind_of_processor_is_said(toy, tmp_path, capsys):
     assert {"processor", "kernels", "blas"} <= set(origin["attempts"][0])
     origin["attempts"][0]["kernels"] = "z80"
     write_sealed(path, origin)
+    hurry(tmp_path)
     assert run(tmp_path, **options).trials[0].state == "finished"
     assert "it goes on from what another kind of processor began" in capsys.readouterr().err
     assert len(json.loads(path.read_text())["attempts"]) == 2

@@ -238,13 +238,14 @@ SOAK_ENDS = [pytest.param(moment, marks=pytest.mark.soak) for moment in ("before
 
 
 @pytest.mark.parametrize("moment", ["during a trial", *SOAK_ENDS])
-def test_what_worked_for_a_process_that_was_killed_ends(toy, tmp_path, moment):
+def test_what_worked_for_a_process_that_was_killed_ends(beside, tmp_path, moment):
     if moment == "idle":
         process = subprocess.Popen([sys.executable, "-c", IDLE, str(tmp_path)], stderr=subprocess.PIPE)
         wait(lambda: [status.state for status in statuses(tmp_path)] == ["finished"] * 4)
         wait(lambda: not list(tmp_path.glob("toy/.*.run")))  # the run has returned
     else:
-        process = start("--preset=smoke", "--step-seconds=0.2", "--jobs=2", "--runs", str(tmp_path))
+        # One worker, since there is a limit.
+        process = beside("toy", preset="smoke", step_seconds=0.2, jobs=1, at_most=300.0, runs=tmp_path, progress=False)
         if moment == "during a trial":
             wait(lambda: any(status.step for status in statuses(tmp_path)))
         else:
@@ -252,7 +253,7 @@ def test_what_worked_for_a_process_that_was_killed_ends(toy, tmp_path, moment):
     children = psutil.Process(process.pid).children(recursive=True)
     begun = statuses(tmp_path)
     process.kill()
-    process.communicate()
+    process.communicate() if moment == "idle" else process.join()
     _, alive = psutil.wait_procs(children, timeout=60)
     assert children
     assert not alive
@@ -265,11 +266,11 @@ def test_what_worked_for_a_process_that_was_killed_ends(toy, tmp_path, moment):
         assert states <= ({"finished"} if moment == "idle" else {"interrupted", "finished"})
 
 
-def test_what_a_killed_run_left_is_swept_by_the_next(toy, tmp_path):
-    process = start(*SLOW, "--jobs=1", "--runs", str(tmp_path))
+def test_what_a_killed_run_left_is_swept_by_the_next(beside, tmp_path):
+    process = beside("toy", preset="smoke", step_seconds=0.05, jobs=1, runs=tmp_path, progress=False)
     wait(lambda: any(status.step for status in statuses(tmp_path)))
     process.kill()
-    process.communicate()
+    process.join()
     assert list(tmp_path.glob("toy/.*.run"))
     run(jobs=1, runs=tmp_path, seeds=1, arms=["plain"])
     assert not list(tmp_path.glob("toy/.*.run"))

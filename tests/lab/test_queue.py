@@ -6,7 +6,6 @@ import ctypes
 import fcntl
 import importlib
 import json
-import multiprocessing
 import os
 import platform
 import signal
@@ -24,11 +23,16 @@ import engram
 from engram import cli
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.loop import Displaced, Run
+from engram.numeric import parallel
 from engram.storage import locks
 
-FORKING = multiprocessing.get_context("forkserver")  # from a process that has done the imports, which take seconds
 SMOKE = {"preset": "smoke", "jobs": 1, "progress": False}
 LEASE_SECONDS = 1.0
+
+
+@pytest.fixture(autouse=True)
+def _looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "POLL_SECONDS", 0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -42,27 +46,6 @@ def _signals() -> Iterator[None]:
 
 def run(runs: Path, **options: object) -> engram.lab.Results:
     return engram.run("toy", **{**SMOKE, "runs": runs, **options})
-
-
-Start = Callable[..., multiprocessing.Process]
-
-
-@pytest.fixture
-def beside(toy) -> Iterator[Start]:
-    """Start a function in another process, which ends with the test; by default, a run."""
-    FORKING.set_forkserver_preload(["engram.lab", "engram.cli"])
-    started = []
-
-    def start(*arguments: object, target: Callable[..., object] = engram.run, **options: object):
-        process = FORKING.Process(target=target, args=arguments, kwargs=options)
-        started.append(process)
-        process.start()
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.join()
 
 
 def wait(moment: Callable[[], object]) -> None:

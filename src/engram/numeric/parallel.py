@@ -208,8 +208,9 @@ def _here(function: Callable[[Item], Result], item: Item, needs: Mapping[str, fl
 
 def _on_loky(workers: int, gpus: tuple[str, ...]) -> Submit[Any, Any]:
     threads = str(max(joblib.cpu_count() // max(workers, PROCESSES), 1))
-    # A pool grows when it has to: each process imports for seconds.
-    workers = max(workers, min(getattr(reusable_executor._executor, "_max_workers", 1), PROCESSES))
+    # A pool grows when it has to: each process imports for seconds. Of one that has ended no process is left.
+    running = getattr(reusable_executor._executor, "_processes", None) or ()
+    workers = max(workers, min(len(running), PROCESSES))
     env = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
     options = {"timeout": IDLE_SECONDS, "initializer": _begin, "initargs": (gpus,), "env": env}
     with unheard():

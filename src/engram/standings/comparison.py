@@ -74,7 +74,8 @@ def compare(
         TypeError, ValueError: An argument is not as described, or a candidate imports its test data.
 
     Examples:
-        >>> standing = compare("last-layer", against=["backprop"], tasks=["narrow"], preset="smoke", progress=False)
+        >>> quick = {"preset": "smoke", "jobs": 1, "progress": False}
+        >>> standing = compare("last-layer", against=["backprop"], tasks=["narrow"], **quick)
         >>> standing.frame["candidate"].to_list()
         ['backprop', 'last-layer']
     """

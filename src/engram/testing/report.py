@@ -139,7 +139,8 @@ def check_widths(page: Page, name: str, screenshot: Path | None = None) -> None:
         size = page.viewport_size
         if size is None or size["width"] != width:
             page.set_viewport_size({"width": width, "height": HEIGHT})
-            page.wait_for_timeout(300)  # figures are redrawn
+            if page.locator(".plot").count():
+                page.wait_for_timeout(300)  # figures are redrawn
         if screenshot is not None:
             screenshot.parent.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=screenshot.with_stem(f"{screenshot.stem}{suffix}"), full_page=True)
