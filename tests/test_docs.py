@@ -37,6 +37,7 @@ ANSWERS = {
 }
 EXCLUDED = ("hooks.py", "__pycache__/hooks.cpython-311.pyc")
 PHONE = 390
+PATIENCE = 900.0  # seconds
 FIRST = 3  # pages among which the answer must be
 ANSWER_SECONDS = 2.0
 ENTRANCES = ("index", "papers", "gallery", "standings", "getting-started", "parts")
@@ -71,8 +72,9 @@ def site(tmp_path_factory, effort):
                     # Newer versions of Python say that a process with threads was forked; they do nothing here.
                     warnings.simplefilter("ignore", DeprecationWarning)
                     build.start()
-                build.join()
-                failure = said.read_text() if build.exitcode else ""
+                build.join(PATIENCE)
+                build.kill()  # if it waits for a lock that another thread held when it was forked
+                failure = "" if build.exitcode == 0 else said.read_text() or f"not built in {PATIENCE} s"
             else:
                 environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
                 done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

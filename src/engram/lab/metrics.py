@@ -154,9 +154,11 @@ def over_seeds(curves: pl.DataFrame, points: int | None = None) -> pl.DataFrame:
         counted.append(within)
         values.append(np.interp(within, own_steps, own_values))
     on_steps = pl.DataFrame({"step": np.concatenate(counted), "value": np.concatenate(values)})
-    value = pl.col("value")
+    # Of lists, since polars adds the numbers of a group in an order that depends on its threads.
+    of_step = on_steps.group_by("step", maintain_order=True).agg(values="value").sort("step")
+    value = pl.col("values").list
     summaries = {"mean": value.mean(), "median": value.median(), "low": value.min(), "high": value.max()}
-    return on_steps.group_by("step").agg(**summaries, seeds=pl.len()).sort("step")
+    return of_step.select("step", **summaries, seeds=value.len())
 
 
 def windows(rows: pl.DataFrame, points: int) -> pl.DataFrame:

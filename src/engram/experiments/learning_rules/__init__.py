@@ -37,6 +37,7 @@ from engram.lab import (
     metric,
 )
 from engram.lab.figures import colors
+from engram.lab.metrics import over_seeds
 
 RATES: dict[str, tuple[float, ...]] = {
     "last-layer": (0.3, 1.0, 3.0), "align-zero": (0.0003, 0.001, 0.003),
@@ -128,11 +129,10 @@ def cosines(results: Results) -> go.Figure:
     plot = make_subplots(1, 2, shared_yaxes=True, subplot_titles=("hidden layer 1", "hidden layer 2"))
     for layer in (1, 2):
         logged = results.metrics.filter(pl.col("metric") == f"cosine_{layer}")
-        means = logged.group_by("arm", "step").agg(pl.col("value").mean()).sort("step")
-        curves = {arm: means.filter(pl.col("arm") == arm)["value"].to_list() for arm in arms}
-        shown_arms = [arm for arm in arms if curves[arm]]
+        by_arm = logged.partition_by("arm", as_dict=True)
+        curves = {arm: over_seeds(by_arm[(arm,)])["mean"].to_list() for arm in arms if (arm,) in by_arm}
         scale = {"zmin": 0, "zmax": 1, "colorscale": "Viridis", "showscale": layer == 2}
-        plot.add_heatmap(z=[curves[arm] for arm in shown_arms], y=shown_arms, row=1, col=layer, **scale)
+        plot.add_heatmap(z=[*curves.values()], y=[*curves], row=1, col=layer, **scale)
     plot.update_xaxes(title="epoch").update_yaxes(autorange="reversed", automargin=True)
     return plot.update_layout(title="Cosine to the gradient in the narrow network, means over seeds", height=520)
 
