@@ -52,6 +52,11 @@ presets = {
         seeds=1,
         changes={"words": 12, "document_length": 20, "batch_size": 4, "updates": 10, "test_documents": 8}
         | {"model": {"embedding_size": 4, "hidden_size": 6}},
+        arms=(
+            "lstm",
+            "plastic",
+            "modulated",
+        ),  # the retroactive rule has a kernel of its own, which takes 7 s to compile
     ),
     "laptop": Preset(seeds=10),
     "large": Preset(
