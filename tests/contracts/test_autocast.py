@@ -24,7 +24,7 @@ from engram.nn import (
     wide_rnn,
 )
 from engram.nn.memoryless import Memoryless
-from engram.plasticity import Hebb, Modulated, Neuromodulator, PlasticLSTM, Retroactive
+from engram.plasticity import Hebb, Modulated, Neuromodulator, Retroactive
 from engram.rules import AdaptiveThreshold, HebbianConv2d, HebbianLinear, SoftHebbConv2d
 from engram.rules.hebbian_conv import hebbian_update
 
@@ -50,8 +50,6 @@ LAYERS = {
         name: (partial(registry.get("modules", name), FEATURES, UNITS, generator=seeded()), SEQUENCE)
         for name in registry.names("modules")
     },
-    # With an alpha for each connection, as in an experiment, so that its kernel is compiled once.
-    "plastic-lstm": (lambda: PlasticLSTM(FEATURES, UNITS, alpha="connection", generator=seeded()), SEQUENCE),
     "memoryless": (lambda: Memoryless(FEATURES, UNITS, generator=seeded()), SEQUENCE),
     "readout": (lambda: readout(False), SEQUENCE),
     "readout at every step": (lambda: readout(True), SEQUENCE),

@@ -101,7 +101,7 @@ presets = {
         | {"sequences": 1, "chosen_by": 1, "bodies": 1, "meta_updates": 10},
         arms=[
             *("split-finetune", "split-frozen", "split-ewc", "split-learned", "split-dhp", "split-modulated-rnn"),
-            *("permuted-finetune", "permuted-si", "permuted-lwf", "permuted-replay", "permuted-lstm"),
+            *("permuted-finetune", "permuted-si", "permuted-lwf", "permuted-replay", "permuted-plastic-lstm"),
         ],
     ),
     "laptop": Preset(seeds=10, looks=(5, 10, 20, 40, 80)),
