@@ -15,7 +15,7 @@ from engram.testing import check_experiment, check_report, find_browser, open_br
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 # Of which a trial is also killed, and goes on, and whose report is opened in a browser; all are in ``make soak``. They
 # differ in what a loop is given.
-KILLED = ("anml", "episodic-control", "evolved-plastic-networks", "noodl", "pattern-completion", "qss")
+KILLED = ("evolved-plastic-networks", "noodl", "pattern-completion")
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,11 @@ def test_what_is_chosen_by_is_not_what_is_tested(benchmark):
         assert sorted(sum((task.classes for task in tested), ())) == list(range(10))
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize(
+    "learner",
+    # To compile the kernel of Oja's rule takes seconds, and modulated-rnn differs from plastic-rnn in its rule alone.
+    [pytest.param(name, marks=[pytest.mark.soak] * (name == "plastic-rnn")) for name in LEARNERS],
+)
 def test_learners_do_what_their_names_say(learner):
     config = dataclasses.replace(CONFIG, benchmark="split", learner=learner)
     tasks = experiment.draw_tasks(config, seeded(), held_out=True)[:2]

@@ -105,7 +105,7 @@ def test_a_text_is_cut_into_rows():
 
 TREEBANK = Config(
     corpus="penn-treebank",
-    model=Model(embedding_size=8, hidden_size=8, layers=2, alpha_init=0.1),
+    model=Model(embedding_size=8, hidden_size=8, layers=2, alpha="post", alpha_init=0.1),
     batch_size=2,
     learning_rate=1.0,
     window=5,

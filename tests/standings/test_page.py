@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -23,8 +24,11 @@ CELLS = """[...document.querySelectorAll("table.standing tr, table.overview tr")
     }).filter(cell => cell))"""
 
 
+standing_of = functools.cache(standing_of_records)
+
+
 def table_of(kind):
-    return re.sub(r'<div class="figure">.*', "</div>", body(standing_of_records(kind)), flags=re.DOTALL)
+    return re.sub(r'<div class="figure">.*', "</div>", body(standing_of(kind)), flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def pages():
-    standings = {kind: (standing_of_records(kind), f"{kind}.html") for kind in KINDS}
+    standings = {kind: (standing_of(kind), f"{kind}.html") for kind in KINDS}
     return {"overview": f'<div class="run">{overview(standings)}</div>', "widest": table_of("learning_rules")}
 
 
@@ -71,6 +75,6 @@ def test_the_first_page_is_a_table_with_full_names(pages):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_shipped_candidate_has_a_full_name(kind):
     assert kind in KINDS_IN_WORDS
-    assert set(standing_of_records(kind).candidates) <= set(FULL_NAMES[kind])
+    assert set(standing_of(kind).candidates) <= set(FULL_NAMES[kind])
     assert len(set(FULL_NAMES[kind].values())) == len(FULL_NAMES[kind])
     assert full_name(kind, "Mine") == "Mine"

@@ -87,7 +87,9 @@ published |= {f"{network}.learning_rate": 1e-4 for network in NETWORKS}
 presets = {
     "smoke": Preset(
         seeds=1,
-        changes={"size": 4, "presentation_steps": 2, "blank_steps": 1, "updates": 16, "test_episodes": 4},
+        changes={"size": 4, "presentation_steps": 2, "blank_steps": 1, "updates": 16, "test_episodes": 4}
+        # Too short for a kernel, which takes seconds to compile.
+        | {"homogeneous": {"patterns": 1, "cycles": 1, "presentation_steps": 1, "blank_steps": 0}},
         arms=NETWORKS,
     ),
     "laptop": Preset(seeds=5),

@@ -98,7 +98,8 @@ arms: dict[str, dict[str, Any]] = {
     "retroactive": {"rule": "retroactive", "hidden_size": matched},
 }
 few = ("random", "non-plastic", SLOW, "oja", "modulated")
-small = {"size": 5, "episode_len": 12, "hidden_size": 4, "batch_size": 4, "iterations": 10}
+small: dict[str, Any] = {"size": 5, "episode_len": 12, "hidden_size": 4, "batch_size": 4, "iterations": 10}
+small |= {"oja": {"episode_len": 4}}  # too short for a kernel, which takes seconds to compile
 published = {"size": 13, "episode_len": 200, "hidden_size": 100, "batch_size": 30, "iterations": 100_000}
 presets = {
     "smoke": Preset(seeds=1, changes=small, arms=few),

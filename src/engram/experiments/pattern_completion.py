@@ -74,6 +74,8 @@ presets = {
             "hidden_size": 11,
             "episodes": 20,
             "non-plastic-large": {"hidden_size": 23},
+            # Too short for a kernel, which takes seconds to compile.
+            "homogeneous": {"patterns": 1, "presentation_steps": 1, "blank_steps": 0},
             "lstm": {"hidden_size": 12},
             "plastic-long": {"bits": 12, "episodes": 10},
         },

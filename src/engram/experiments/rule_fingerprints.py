@@ -100,7 +100,7 @@ class Config:
 arms: dict[str, dict[str, Any]] = {"rules": {}, "near twins": {"rules": "twins"}}
 presets = {
     "smoke": Preset(
-        seeds=1, changes={"networks": 3, "hidden": 16, "probes": 50, "goal": 0.3, "steps": 60, "looks": 30}
+        seeds=1, changes={"networks": 3, "hidden": 16, "probes": 20, "goal": 0.3, "steps": 60, "looks": 30}
     ),
     "laptop": Preset(seeds=5, looks=(5, 10, 20, 40, 80)),
     "large": Preset(seeds=20, changes={"networks": 12}),

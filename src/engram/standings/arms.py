@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from engram import registry
+from engram import checks, registry
 from engram.lab.choice import at_ends
 from engram.lab.experiment import Arm, Changes, Experiment, Study, Task
 from engram.lab.laboratory import run
@@ -88,7 +88,7 @@ class Arms:
             arm = task.arm(name)
             names[name] = arm if arms.get(arm, changes) == changes else f"own-{arm}"  # the experiment has another one
             arms[names[name]] = changes
-        extended = _with_arms(experiment, task.study, arms)
+        extended = _with_arms(experiment, task.study, arms, preset)
         return cls(task, extended, names, own_names, refused, extended.arms(preset))
 
     @property
@@ -235,11 +235,14 @@ class Arms:
         return seconds_per_step(steps, rounds)
 
 
-def _with_arms(experiment: Experiment, study: str, arms: Mapping[str, Changes]) -> Experiment:
-    """An experiment in which a study has these arms in all presets; it has no claims and no tasks."""
+def _with_arms(experiment: Experiment, study: str, arms: Mapping[str, Changes], preset: str) -> Experiment:
+    """An experiment in which a study has these arms at one size; it has no claims and no tasks."""
     changed = replace(experiment.by_name[study], arms=arms)
     studies = changed if isinstance(experiment.studies, Study) else {**experiment.studies, study: changed}
-    presets = {name: replace(preset, arms=None) for name, preset in experiment.presets.items()}
+    checks.choice("preset", preset, experiment.presets)
+    # Every experiment has two of the presets; all arms of each preset are checked.
+    kept = experiment.presets.keys() & {"smoke", "laptop", preset}
+    presets = {name: replace(each, arms=None) for name, each in experiment.presets.items() if name in kept}
     return replace(experiment, studies=studies, presets=presets, claims=(), tasks=(), answer="")
 
 

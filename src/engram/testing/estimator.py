@@ -60,7 +60,7 @@ def check_estimator(estimator: BaseEstimator, *, exemptions: Mapping[str, str] |
 
 def _data() -> tuple[np.ndarray, np.ndarray]:
     """Three clusters of non-negative points, and their labels."""
-    points, clusters = make_blobs(n_samples=60, n_features=4, centers=3, random_state=0)
+    points, clusters = make_blobs(n_samples=30, n_features=4, centers=3, random_state=0)
     return points - points.min(), clusters
 
 
@@ -135,7 +135,7 @@ def _continues_from_earlier_calls(estimator: Any) -> None:
             fresh.partial_fit(points[chunk], clusters[chunk], **classes)
         return _answers(fresh, points)
 
-    early, late = slice(0, 30), slice(30, 60)
+    early, late = slice(0, 15), slice(15, 30)
     after_both, after_both_again, after_last = fitted(early, late), fitted(early, late), fitted(late)
     for name in after_both:
         assert np.array_equal(after_both[name], after_both_again[name]), (

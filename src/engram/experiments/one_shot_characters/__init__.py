@@ -22,7 +22,8 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={"size": 8, "classes": 30, "drawings": 3, "withheld": 10, "validation": 6, "updates": 20}
-        | {"tried_updates": 5, "batch_size": 4, "test_episodes": 20},
+        # Too few characters for a kernel, which takes seconds to compile.
+        | {"ways": 4, "tried_updates": 5, "batch_size": 4, "test_episodes": 20},
         arms=list(synthetic),
     ),
     "laptop": Preset(seeds=10, looks=(5, 10, 20, 40, 80)),

@@ -51,7 +51,9 @@ presets = {
     "smoke": Preset(
         seeds=1,
         changes={"words": 12, "document_length": 20, "batch_size": 4, "updates": 10, "test_documents": 8}
-        | {"model": {"embedding_size": 4, "hidden_size": 6}},
+        | {"model": {"embedding_size": 4, "hidden_size": 6, "alpha": "post"}},
+        # The kernel of the retroactive rule takes seconds to compile; it is trained in `cue-reward`, in another layer.
+        arms=("lstm", "plastic", "modulated"),
     ),
     "laptop": Preset(seeds=10),
     "large": Preset(
