@@ -242,11 +242,3 @@ def test_options_with_odd_values(toy, tmp_path, capsys, monkeypatch):
     assert cli(["report", "toy", "--runs", "mine", "--out=~/page.html"]) == 0
     assert Path("page.html").exists()
     capsys.readouterr()
-
-
-def test_means_over_seeds_do_not_depend_on_threads():
-    values = np.random.default_rng(0).normal(size=(400, 50))  # as many rows as polars shares among threads
-    rows = {"seed": np.repeat(np.arange(400), 50), "step": np.tile(np.arange(50), 400), "value": values.ravel()}
-    together = pl.DataFrame(rows)
-    alone = [over_seeds(together.filter(pl.col("step") == step))["mean"].item() for step in range(50)]
-    assert over_seeds(together)["mean"].to_list() == alone
