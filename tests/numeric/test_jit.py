@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 
+from numba import njit
+
 from engram.numeric import jit
 
 
 def test_who_waits_for_a_compilation_is_told():
     compilations = []
-    add = jit.inline(lambda a, b: a + b)
+    add = njit(lambda a, b: a + b)
     with jit.on_compile(lambda: compilations.append("compiles")):
         assert add(1, 2) == 3
         compiled = len(compilations)

@@ -14,12 +14,12 @@ from zlib import crc32
 
 from numba import njit
 from numba.core.event import Event, Listener, install_listener
+from numba.extending import register_jitable
 
 from engram.numeric.imports import imports
 
-_INTO_CALLERS: dict[str, Any] = {"forceinline": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-inline = njit(**_INTO_CALLERS)
-"""A decorator of functions that are compiled into their callers, and so not once more for callers in C."""
+inline = register_jitable(forceinline=True, error_model="numpy", no_cfunc_wrapper=True)
+"""A decorator of functions that are compiled into kernels that call them, and not once more for Python and for C."""
 
 
 @inline
@@ -39,7 +39,7 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
         function: The function, compiled at its first call with each combination of argument types.
         **options: Further options of ``numba.njit``.
     """
-    compiled = njit(function, cache=True, nogil=True, error_model="numpy", **options)
+    compiled = njit(function, cache=True, nogil=True, no_cfunc_wrapper=True, error_model="numpy", **options)
     file = getattr(compiled._cache, "_cache_file", None)  # None if no folder is writable
     if file is not None:
         path = Path(function.__code__.co_filename).resolve()

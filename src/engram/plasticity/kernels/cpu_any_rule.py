@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from numba import njit
+from numba.extending import register_jitable
 
 from engram.numeric.jit import jit
 
@@ -48,7 +48,7 @@ def step(update, before, keep, increment, pre, after, external, weight, alpha, r
             current[b, j] = external[b, j] + fixed + plastic
 
 
-@njit(forceinline=True, error_model="numpy", fastmath=ANY_ORDER)
+@register_jitable(forceinline=True, error_model="numpy", no_cfunc_wrapper=True, fastmath=ANY_ORDER)
 def undo_bound(of_H, H, x, keep, increment, clip, row):
     """Write the gradients of a unit's traces before their bound; return those of its coefficients."""
     zero = type(clip)(0)
