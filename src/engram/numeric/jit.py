@@ -19,7 +19,7 @@ from numba.core.registry import CPUDispatcher
 from engram.numeric.imports import imports
 
 
-class _Inlined(CPUDispatcher):  # type: ignore[misc]
+class _Inlined(CPUDispatcher):
     """A function for kernels alone; called by Python, it is the one of Python."""
 
     def __call__(self, *args: Any) -> Any:
@@ -58,7 +58,8 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
         function: The function, compiled at its first call with each combination of argument types.
         **options: Further options of ``numba.njit``.
     """
-    compiled = njit(function, cache=True, nogil=True, no_cfunc_wrapper=True, error_model="numpy", **options)
+    fixed = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}  # C calls none of them
+    compiled = njit(function, **{**fixed, **options})
     file = getattr(compiled._cache, "_cache_file", None)  # None if no folder is writable
     if file is not None:
         path = Path(function.__code__.co_filename).resolve()
