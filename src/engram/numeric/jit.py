@@ -33,7 +33,7 @@ def inline(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 
     Args:
         function: The function; None: a decorator with these options is returned.
-        **options: Further options of ``numba.njit``.
+        **options: Further options of ``numba.njit``; without ``forceinline`` LLVM decides whether it is worth it.
     """
     if function is None:
         return partial(inline, **options)
