@@ -13,7 +13,7 @@ from engram.numeric import jit
 
 def test_who_waits_for_a_compilation_is_told():
     compilations = []
-    add = njit(lambda a, b: a + b)
+    add = jit.inline(lambda a, b: a + b)
     with jit.on_compile(lambda: compilations.append("compiles")):
         assert add(1, 2) == 3
         compiled = len(compilations)

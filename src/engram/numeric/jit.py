@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -20,14 +20,18 @@ from engram.numeric.imports import imports
 
 
 class _Inlined(CPUDispatcher):
-    """A function for kernels alone; called by Python, it is the one of Python."""
+    """A function for kernels, with no entry for callers in Python; if there is one after all, it is compiled anew."""
+
+    @cached_property
+    def _entry(self) -> CPUDispatcher:
+        return CPUDispatcher(self.py_func, targetoptions={**self.targetoptions, "no_cpython_wrapper": False})
 
     def __call__(self, *args: Any) -> Any:
-        return self.py_func(*args)
+        return self._entry(*args)
 
 
 def inline(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """A function that is compiled into the kernels that call it, and not once more for callers in Python and in C.
+    """A function that is compiled into the kernels that call it, and not at once for callers in Python and in C too.
 
     Without such entries a kernel of many functions takes a fifth less time to compile.
 
