@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+from numba import njit
+
 from engram.numeric import jit
 
 
@@ -19,6 +21,12 @@ def test_who_waits_for_a_compilation_is_told():
     assert compiled == len(compilations) > 0
     assert add(1.5, 2.0) == 3.5
     assert len(compilations) == compiled
+
+
+def test_what_is_compiled_into_kernels_is_called_by_python_too():
+    add = jit.inline(lambda a, b: a + b)
+    following = njit(lambda a: add(a, 1))
+    assert following(1) == 2 == add(1, 1)
 
 
 SCAN = "from numba import njit\n@njit(cache=True)\ndef scan(x):\n    return x + 1\n"

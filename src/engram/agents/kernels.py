@@ -11,7 +11,6 @@ even if it does not need all of them. Ties between equal values go to the first.
 """
 
 import numpy as np
-from numba import njit
 
 from engram.memory.kernels import below, chance, number
 from engram.numeric.jit import inline, jit
@@ -151,7 +150,7 @@ def update_qss(q, neighbours, degree, s, r, s2, ended, rule):
     return j
 
 
-@njit(error_model="numpy")
+@inline(forceinline=False)
 def note_action(t, s, j, a, kind, conflict):
     """Record that action a caused the transition from s to its neighbour j.
 

@@ -7,19 +7,42 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from numba import njit
 from numba.core.event import Event, Listener, install_listener
+from numba.core.registry import CPUDispatcher
 
 from engram.numeric.imports import imports
 
-_INTO_CALLERS: dict[str, Any] = {"forceinline": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-inline = njit(**_INTO_CALLERS)
-"""A decorator of functions that are compiled into their callers, and so not once more for callers in C."""
+
+class _Inlined(CPUDispatcher):
+    """A function for kernels, with no entry for callers in Python; if there is one after all, it is compiled anew."""
+
+    @cached_property
+    def _entry(self) -> CPUDispatcher:
+        return CPUDispatcher(self.py_func, targetoptions={**self.targetoptions, "no_cpython_wrapper": False})
+
+    def __call__(self, *args: Any) -> Any:
+        return self._entry(*args)
+
+
+def inline(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """A function that is compiled into the kernels that call it, and not at once for callers in Python and in C too.
+
+    Without such entries a kernel of many functions takes a fifth less time to compile.
+
+    Args:
+        function: The function; None: a decorator with these options is returned.
+        **options: Further options of ``numba.njit``; without ``forceinline`` LLVM decides whether it is worth it.
+    """
+    if function is None:
+        return partial(inline, **options)
+    fixed = {"nopython": True, "boundscheck": None, "forceinline": True, "error_model": "numpy"}
+    return _Inlined(function, targetoptions={**fixed, "no_cfunc_wrapper": True, "no_cpython_wrapper": True, **options})
 
 
 @inline
@@ -39,7 +62,8 @@ def jit(function: Callable[..., None], **options: Any) -> Any:
         function: The function, compiled at its first call with each combination of argument types.
         **options: Further options of ``numba.njit``.
     """
-    compiled = njit(function, cache=True, nogil=True, error_model="numpy", **options)
+    fixed = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}  # C calls none of them
+    compiled = njit(function, **{**fixed, **options})
     file = getattr(compiled._cache, "_cache_file", None)  # None if no folder is writable
     if file is not None:
         path = Path(function.__code__.co_filename).resolve()

@@ -25,9 +25,11 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
+from numba.core.imputils import impl_ret_borrowed
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.np.arrayobj import populate_array
 
 REGISTER_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
 ROWS = 4
@@ -209,6 +211,53 @@ def store_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.V
     addresses = _row_addresses(context, builder, sig.args[0], *args[:3])
     for address, row in zip(addresses, _rows(builder, args[3]), strict=True):
         builder.store(row, address, align=sig.args[0].dtype.bitwidth // 8)
+    return context.get_dummy_value()
+
+
+def _copying(typing_context: Any, source: Any, at: Any, target: Any, to: Any, size: Any) -> Any:
+    if source.layout == target.layout == "C" and source.dtype == target.dtype:
+        return types.void(source, types.intp, target, types.intp, types.intp)
+    return None
+
+
+@_intrinsic(_copying)
+def copy_row(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    """Copy ``size`` elements of a contiguous array, from the flat index ``at`` on, to another, from ``to`` on.
+
+    Of a loop LLVM makes a hundred instructions and more, for each place to which it is inlined.
+    """
+    source, at, target, to, size = args
+    from_type, _, to_type, *_ = sig.args
+    start = builder.gep(context.make_array(from_type)(context, builder, source).data, [at])
+    end = builder.gep(context.make_array(to_type)(context, builder, target).data, [to])
+    cgutils.raw_memcpy(builder, end, start, size, from_type.dtype.bitwidth // 8)
+    return context.get_dummy_value()
+
+
+@_intrinsic(lambda typing_context, array, at, size: array(array, types.intp, types.intp))
+def section(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    """The view array[at : at + size] of a flat array, which must contain it."""
+    whole = context.make_array(sig.args[0])(context, builder, args[0])
+    view = context.make_array(sig.args[0])(context, builder)
+    populate_array(
+        view,
+        data=builder.gep(whole.data, [args[1]]),
+        shape=[args[2]],
+        strides=[context.get_constant(types.intp, sig.args[0].dtype.bitwidth // 8)],
+        itemsize=whole.itemsize,
+        meminfo=whole.meminfo,
+        parent=whole.parent,
+    )
+    return impl_ret_borrowed(context, builder, sig.return_type, view._getvalue())
+
+
+@_intrinsic(lambda typing_context, array, at, size: types.void(array, types.intp, types.intp))
+def clear(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    """Set ``size`` elements of a flat array, from the index ``at`` on, to zero."""
+    array, at, size = args
+    start = builder.gep(context.make_array(sig.args[0])(context, builder, array).data, [at])
+    bytes_ = builder.mul(size, ir.Constant(size.type, sig.args[0].dtype.bitwidth // 8))
+    cgutils.memset(builder, start, bytes_, 0)
     return context.get_dummy_value()
 
 

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engram.numeric.jit import inline, jit
-from engram.numeric.simd import lanes, load, sigmoid, splat, store, tanh
+from engram.numeric.simd import clear, copy_row, lanes, load, sigmoid, splat, store, tanh
 
 
 class States(NamedTuple):
@@ -114,13 +114,10 @@ def squash_back(rows, grad):
         store(grad, i * L, d - y * y * d)
 
 
-# Loops, since numba makes much more code of an assignment to a slice.
 @inline
 def put(rows, start, source):
     """Write rows one after another, from ``first`` on."""
-    L = lanes(rows)
-    for offset in range(0, source.size, L):
-        store(rows, start * L + offset, load(source, offset))
+    copy_row(source, 0, rows, start * lanes(rows), source.size)
 
 
 @inline
@@ -132,11 +129,9 @@ def add(rows, source, start):
 
 
 @inline
-def clear(rows):
+def wipe(rows):
     """Write zeros."""
-    nothing = splat(rows.dtype.type(0))
-    for offset in range(0, rows.size, lanes(rows)):
-        store(rows, offset, nothing)
+    clear(rows, 0, rows.size)
 
 
 @inline
@@ -232,7 +227,7 @@ def _forward(shown, states, ends, wires, rule):
     for tile in range(tiles):
         for n in range(neurons):
             affine(rule.projection, zeros, body[tile, 0, n], sent[n])
-        clear(message[tile, 0])
+        wipe(message[tile, 0])
         for e in range(edges.shape[0]):
             send(synapse[tile, 0, e], edges[e, 0], edges[e, 1], sent, message[tile, 0])
         scaled(message[tile, 0], scale)
@@ -249,7 +244,7 @@ def _forward(shown, states, ends, wires, rule):
                 put(beta, size, old_body)
                 affine(rule.known, rule.known_bias[kind[n]], beta, factors[n])
                 affine(rule.projection, zeros, new_body, sent[n])
-            clear(message[tile, next_slot])
+            wipe(message[tile, next_slot])
             for e in range(edges.shape[0]):
                 i, j = edges[e, 0], edges[e, 1]
                 s, changed_synapse = synapse[tile, current_slot, e], synapse[tile, next_slot, e]
@@ -286,7 +281,7 @@ def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, gr
     grad_message, previous = np.zeros_like(sent), np.empty((neurons, size, L), dtype)
     for tile in range(tiles):
         grad = grad_body[tile]
-        clear(grad_message)
+        wipe(grad_message)
         # At t = -1 there is no earlier tick, and only the messages of the first state have a gradient.
         for t in range(count - 2, -2, -1):
             if t >= 0 and (t + 1) % ticks == 0:
@@ -294,7 +289,7 @@ def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, gr
             for n in range(neurons):
                 affine(rule.projection, zeros, body[tile, t + 1, n], sent[n])
             scaled(grad_message, scale)
-            clear(grad_sent)
+            wipe(grad_sent)
             for e in range(edges.shape[0]):
                 s, g = synapse[tile, t + 1, e], grad_synapse[tile, e]
                 send_back(s, edges[e, 0], edges[e, 1], sent, grad_message, g, grad_sent)
@@ -306,7 +301,7 @@ def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, gr
                 put(beta, 0, body[tile, t + 1, n])
                 put(beta, size, body[tile, t, n])
                 affine(rule.known, rule.known_bias[kind[n]], beta, factors[n])
-            clear(grad_factors)
+            wipe(grad_factors)
             for e in range(edges.shape[0]):
                 s, g = synapse[tile, t, e], grad_synapse[tile, e]
                 post, pre = factors[edges[e, 0]], factors[edges[e, 1]]
@@ -319,7 +314,7 @@ def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, gr
                     store(grad_out, (channels + c) * L, d * load(s, c * L) * (f - f * f))
                     store(grad_out, (2 * channels + c) * L, d * p * (w - w * w))
                     store(g, c * L, d * f)
-                clear(grad_z)
+                wipe(grad_z)
                 affine_back(rule.out, z, grad_out, grad_z, grads.out, grads.out_bias)
                 squash_back(z, grad_z)
                 affine_back(rule.own, s, grad_z, g, grads.own, unused)
@@ -335,7 +330,7 @@ def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, gr
                 old_body = body[tile, t, n]
                 put(beta, 0, body[tile, t + 1, n])
                 put(beta, size, old_body)
-                clear(grad_beta)
+                wipe(grad_beta)
                 put(grad_beta, 0, grad[n])
                 affine_back(rule.known, beta, grad_factors[n], grad_beta, grads.known, grads.known_bias[kind[n]])
                 body_input(old_body, message[tile, t, n], shown[tile, t // ticks, n], q)
@@ -345,13 +340,13 @@ def _backward(shown, states, grad_ends, grad_body, grad_synapse, wires, rule, gr
                     store(grad_decided, k * L, d * w - d * w * a * a)
                     store(grad_decided, (size + k) * L, d * (a - load(old_body, k * L)) * (w - w * w))
                     store(previous[n], k * L, load(grad_beta, (size + k) * L) + d - d * w)
-                clear(grad_inner)
-                clear(grad_q)
+                wipe(grad_inner)
+                wipe(grad_q)
                 affine_back(rule.body_out, inner, grad_decided, grad_inner, grads.body_out, grads.body_out_bias)
                 squash_back(inner, grad_inner)
                 affine_back(rule.body_in, q, grad_inner, grad_q, grads.body_in, grads.body_in_bias[kind[n]])
                 add(previous[n], grad_q, 0)
-                clear(grad_message[n])
+                wipe(grad_message[n])
                 add(grad_message[n], grad_q, size)
             put(grad, 0, previous)
 

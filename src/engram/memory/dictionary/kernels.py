@@ -11,8 +11,10 @@ same, bit for bit, for any number of threads. ``i`` and ``j`` are the indices of
 import numpy as np
 from numba import njit
 
+from engram.numeric.jit import inline
 
-@njit(nogil=True, error_model="numpy")
+
+@inline(forceinline=False)
 def add_rows(gram, support, values, count, step, v):
     """V <- v - step sum_k values_k gram[support_k], k < count, four rows at once."""
     k = 0
@@ -30,7 +32,7 @@ def add_rows(gram, support, values, count, step, v):
         k += 1
 
 
-@njit(nogil=True, error_model="numpy")
+@inline(forceinline=False)
 def solve(gram, correlation, support, count, smallest, solution):
     """Solve G_SS solution = b_S for the first ``count`` atoms of a support S by Cholesky; False if it is singular.
 

@@ -8,9 +8,10 @@ import numpy as np
 from numba import njit
 
 from engram.memory.kernels import below, number
+from engram.numeric.jit import inline
 
 
-@njit(error_model="numpy", nogil=True)
+@inline(forceinline=False)
 def shuffle(order, seed, sweep):
     """Write the random order of the nodes in a sweep."""
     for i in range(order.size):
@@ -62,7 +63,7 @@ def sweeps(state, weight, seeds, limit, flips, has_settled, first, stop):
                 break
 
 
-@njit(error_model="numpy", nogil=True)
+@inline(forceinline=False)
 def slopes(overlap, power, nodes, if_equal, if_different):
     """Write F(m) - F(m - 2) and F(m) - F(m + 2) of every pattern, up to a common factor."""
     if power == 0:

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from numba import njit
-
-from engram.numeric.jit import jit
+from engram.numeric.jit import inline, jit
 
 # A sum over the sending units may be computed in any order, as long as the order is the same each time.
 ANY_ORDER = {"reassoc", "contract"}
@@ -48,7 +46,7 @@ def step(update, before, keep, increment, pre, after, external, weight, alpha, r
             current[b, j] = external[b, j] + fixed + plastic
 
 
-@njit(forceinline=True, error_model="numpy", fastmath=ANY_ORDER)
+@inline(fastmath=ANY_ORDER)
 def undo_bound(of_H, H, x, keep, increment, clip, row):
     """Write the gradients of a unit's traces before their bound; return those of its coefficients."""
     zero = type(clip)(0)

@@ -39,6 +39,8 @@ from engram.numeric.simd import (
     add_rows,
     clamp,
     clamp01,
+    clear,
+    copy_row,
     load,
     load_rows,
     magnitude,
@@ -229,52 +231,19 @@ def undo_modulation(of_signal, signal, modulator, source, of_source, layout, gra
 
 
 @inline
-def copy_in(values, padded, place):
-    """Copy a row of numbers to a padded array."""
-    for i in range(values.size):
-        padded[place + i] = values[i]
-
-
-@inline
-def copy_out(padded, place, values):
-    """Copy a row of numbers from a padded array."""
-    for i in range(values.size):
-        values[i] = padded[place + i]
-
-
-@inline
-def fetch(values, a, b, first, size, padded, place):
-    """Copy values[a, b, first:first + size] to a padded array, without the cost of a view."""
-    for i in range(size):
-        padded[place + i] = values[a, b, first + i]
-
-
-@inline
-def deliver(padded, place, values, a, b, first, size):
-    """Copy to values[a, b, first:first + size] from a padded array."""
-    for i in range(size):
-        values[a, b, first + i] = padded[place + i]
-
-
-@inline
 def rows_in(values, b, padded, place, width):
     """Copy the traces of sample b, if there are any, to an array with padded rows."""
     for j in range(values.shape[1]):
-        fetch(values, b, j, 0, values.shape[2], padded, place + j * width)
+        size = values.shape[2]
+        copy_row(values, (b * values.shape[1] + j) * size, padded, place + j * width, size)
 
 
 @inline
 def rows_out(padded, place, width, values, b):
     """Copy the traces of sample b, if there are any, from an array with padded rows."""
     for j in range(values.shape[1]):
-        deliver(padded, place + j * width, values, b, j, 0, values.shape[2])
-
-
-@inline
-def clear(values, start, stop, wide):
-    """Set whole registers of numbers to zero."""
-    for i in range(start, stop, wide):
-        store(values, i, splat(values.dtype.type(0)))
+        size = values.shape[2]
+        copy_row(padded, place + j * width, values, (b * values.shape[1] + j) * size, size)
 
 
 @inline
@@ -348,7 +317,7 @@ def undo(
     memory, (X, x), width, high = traces.memory, pre, layout.width, layout.high
     zero = repeat(splat(X.dtype.type(0)))
     later = coefficients.at + high
-    clear(into.values, into.at, into.at + width, layout.lanes)
+    clear(into.values, into.at, width)
     for j in range(0, layout.rows, ROWS):
         keep, gain, m = at_unit(coefficients, j)
         later_keep, later_gain, delta, scaled = zero, zero, zero, zero

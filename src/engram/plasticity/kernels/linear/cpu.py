@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from engram.numeric.jit import inline, jit
-from engram.numeric.simd import ROWS, lanes, load, splat, store, tanh, total
+from engram.numeric.simd import ROWS, clear, copy_row, lanes, load, splat, store, tanh, total
 from engram.plasticity.kernels.constants import RETROACTIVE, SOFTMAX, TANH
 from engram.plasticity.kernels.trace import (
     Alpha,
@@ -29,9 +29,6 @@ from engram.plasticity.kernels.trace import (
     Sums,
     Traces,
     advance,
-    clear,
-    deliver,
-    fetch,
     remake,
     rows_in,
     rows_out,
@@ -86,7 +83,7 @@ def forward_kernel(connection, recursion):
         alpha, eta = layer
         clip, trace_first, forgets, modulated, unit = options
         outputs, last_trace, last_eligibility = output_arrays
-        time, _, size = current.shape
+        time, batch, size = current.shape
         wide = lanes(alpha)
         rows = (size + ROWS - 1) // ROWS * ROWS
         width = (pre.shape[2] + wide - 1) // wide * wide
@@ -104,16 +101,17 @@ def forward_kernel(connection, recursion):
         modulator, traces = Modulator(fan, zero, fan, base, 0), Traces(scratch, 0, stride)  # m = base, the signal
         for b in range(first, stop):
             # Clear the padding too: it must not carry a NaN from one sample to the next.
-            scratch[:] = 0
-            X[:] = 0
-            Y[:] = 0
+            clear(scratch, 0, scratch.size)
+            clear(X, 0, X.size)
+            clear(Y, 0, Y.size)
             rows_in(trace, b, scratch, 0, width)
             rows_in(eligibility, b, scratch, stride, width)
             for t in range(time + 1):
                 # The rule of the previous step (none at first), and the product of this one.
                 now, other = t % 2 * width, (t + 1) % 2 * width
+                moment = t * batch + b
                 if t < time:
-                    fetch(pre, t, b, 0, pre.shape[2], X, now)
+                    copy_row(pre, moment * pre.shape[2], X, now, pre.shape[2])
                 advance(
                     traces,
                     Row(X, other),
@@ -132,9 +130,9 @@ def forward_kernel(connection, recursion):
                 for j in range(size):
                     Y[j] += current[t, b, j]
                 activate(Y, size, high, wide, unit)
-                fetch(signals, t, b, 0, signals.shape[2], base, 0)
+                copy_row(signals, moment * signals.shape[2], base, 0, signals.shape[2])
                 write_coefficients(eta[0], zero, modulator, Row(Y, 0), coefficients, layout, rule, recursion)
-                deliver(Y, 0, outputs, t, b, 0, size)
+                copy_row(Y, 0, outputs, moment * size, size)
             rows_out(scratch, 0, width, last_trace, b)
             rows_out(scratch, stride, width, last_eligibility, b)
 
@@ -166,10 +164,11 @@ def backward_kernel(connection, recursion):
         alpha, eta = layer
         clip, trace_first, forgets, modulated, unit = options
         grad_pre, grad_current, grad_signals, grad_trace, grad_eligibility = output_arrays
-        time, _, size = outputs.shape
+        time, batch, size = outputs.shape
         wide = lanes(alpha)
         rows = (size + ROWS - 1) // ROWS * ROWS
-        width = (pre.shape[2] + wide - 1) // wide * wide
+        senders, signal_size = pre.shape[2], given_signals.shape[2]
+        width = (senders + wide - 1) // wide * wide
         dtype = alpha.dtype
         zero = dtype.type(0)
         layout, rule = (
@@ -194,12 +193,12 @@ def backward_kernel(connection, recursion):
             # Clear the padding too: it must not carry a NaN from one sample to the next.
             for place in (0, of_h, sample, sample + of_h):
                 if place < sample or recursion == RETROACTIVE:
-                    clear(scratch, place, place + stride, wide)
+                    clear(scratch, place, stride)
             for t in range(time):
-                n = t * high
-                fetch(pre, t, b, 0, pre.shape[2], X, t * width)
-                fetch(outputs, t, b, 0, size, Y, n)
-                fetch(given_signals, t, b, 0, given_signals.shape[2], signals, n)
+                n, moment = t * high, t * batch + b
+                copy_row(pre, moment * senders, X, t * width, senders)
+                copy_row(outputs, moment * size, Y, n, size)
+                copy_row(given_signals, moment * signal_size, signals, n, signal_size)
                 modulator = Modulator(fan, zero, fan, signals[n : n + high], 0)
                 of_step = Coefficients(keep, gain, rates, n)
                 write_coefficients(eta[0], zero, modulator, Row(Y, n), of_step, layout, rule, recursion)
@@ -218,24 +217,24 @@ def backward_kernel(connection, recursion):
                 of_step = Coefficients(keep, gain, rates, start * high)
                 remake(begin, to, stride, Row(X, start * width), of_step, end - start, 1, layout, rule, recursion)
                 for t in range(end - 1, start - 1, -1):
-                    n, h = t * high, recent + (t - start) * stride
+                    n, h, moment = t * high, recent + (t - start) * stride, t * batch + b
                     undo(
                         Traces(scratch, h, sample + h), gradient, Row(X, t * width), Coefficients(keep, gain, rates, n),
                         D, alphas, Row(into, 0), Row(next_into, 0), sums, layout, rule,
                         connection, recursion, t + 1 < time,
                     )  # fmt: skip
                     if t + 1 < time:
-                        deliver(into, 0, grad_pre, t + 1, b, 0, pre.shape[2])
+                        copy_row(into, 0, grad_pre, (moment + batch) * senders, senders)
                     into, next_into = next_into, into
                     modulator = Modulator(fan, zero, fan, signals[n : n + high], 0)
                     grad_eta[b] += undo_rates(
                         sums, Row(Y, n), zero, eta[0], modulator, of_post, of_signal, layout, rule, recursion
                     )
-                    deliver(of_signal, 0, grad_signals, t, b, 0, given_signals.shape[2])
+                    copy_row(of_signal, 0, grad_signals, moment * signal_size, signal_size)
                     for j in range(size):
                         of_post[j] += grad_outputs[t, b, j]
                     undo_units(Y, n, of_post, D, high, wide, unit)
-                    deliver(D, n, grad_current, t, b, 0, size)
+                    copy_row(D, n, grad_current, moment * size, size)
             undo_first(
                 traces,
                 gradient,
@@ -249,7 +248,7 @@ def backward_kernel(connection, recursion):
                 connection,
                 recursion,
             )
-            deliver(into, 0, grad_pre, 0, b, 0, pre.shape[2])
+            copy_row(into, 0, grad_pre, b * senders, senders)
             rows_out(scratch, of_h, width, grad_trace, b)
             rows_out(scratch, sample + of_h, width, grad_eligibility, b)
 

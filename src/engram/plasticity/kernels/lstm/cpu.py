@@ -26,6 +26,8 @@ from engram.numeric.jit import inline, jit
 from engram.numeric.simd import (
     ROWS,
     add_rows,
+    clear,
+    copy_row,
     lanes,
     load,
     load_rows,
@@ -47,11 +49,6 @@ from engram.plasticity.kernels.trace import (
     Sums,
     Traces,
     advance,
-    clear,
-    copy_in,
-    copy_out,
-    deliver,
-    fetch,
     modulation,
     remake,
     rows_in,
@@ -102,7 +99,7 @@ def forward_kernel(connection, recursion):
         panels, alpha, eta, v, v0, fan, base = layer
         clip, trace_first, forgets, modulated, squash, post, from_cell = options
         outputs, last_cell, last_trace, last_eligibility, cells, gates, currents = output_arrays
-        time, _, size = outputs.shape
+        time, batch, size = outputs.shape
         width, wide = fan.size, lanes(fan)
         rows = (size + ROWS - 1) // ROWS * ROWS
         dtype = fan.dtype
@@ -118,14 +115,14 @@ def forward_kernel(connection, recursion):
         for begin in range(first, stop, BLOCK):
             count = min(BLOCK, stop - begin)
             # Clear the padding too: it must not carry a NaN from one sample to the next.
-            scratch[:] = 0
-            X[:] = 0
-            C[:] = 0
+            clear(scratch, 0, scratch.size)
+            clear(X, 0, X.size)
+            clear(C, 0, C.size)
             for k in range(count):
                 b, h = begin + k, k * stride
                 e = (BLOCK + k) * stride
-                copy_in(hidden[b], X, k * width)
-                copy_in(cell[b], C, k * width)
+                copy_row(hidden, b * size, X, k * width, size)
+                copy_row(cell, b * size, C, k * width, size)
                 rows_in(trace, b, scratch, h, width)
                 rows_in(eligibility, b, scratch, e, width)
             for t in range(time + 1):
@@ -147,6 +144,7 @@ def forward_kernel(connection, recursion):
                     break
                 for k in range(count):
                     b, n, a = begin + k, k * width, 4 * k * width
+                    moment = (t * batch + b) * size
                     for j in range(0, width, wide):
                         recurrent = load(A, a + 2 * width + j) + load(plastic, n + j)
                         store(plastic, n + j, recurrent)
@@ -178,15 +176,15 @@ def forward_kernel(connection, recursion):
                         Z, z = X, other + n
                     coefficients = Coefficients(shared[2], shared[3], shared[4], n)
                     write_coefficients(eta[0], signal, modulator, Row(Z, z), coefficients, layout, rule, recursion)
-                    deliver(X, other + n, outputs, t, b, 0, size)
-                    deliver(C, n, cells, t, b, 0, size)
+                    copy_row(X, other + n, outputs, moment, size)
+                    copy_row(C, n, cells, moment, size)
                     if post == RECURRENT:
-                        deliver(plastic, n, currents, t, b, 0, size)
+                        copy_row(plastic, n, currents, moment, size)
                     for gate in range(4):
-                        deliver(A, a + gate * width, gates, t, b, gate * size, size)
+                        copy_row(A, a + gate * width, gates, 4 * moment + gate * size, size)
             for k in range(count):
                 b = begin + k
-                copy_out(C, k * width, last_cell[b])
+                copy_row(C, k * width, last_cell, b * size, size)
                 rows_out(scratch, k * stride, width, last_trace, b)
                 rows_out(scratch, (BLOCK + k) * stride, width, last_eligibility, b)
 
@@ -230,7 +228,7 @@ def backward_kernel(connection, recursion):
         clip, trace_first, forgets, modulated, squash, post, from_cell = options
         grad_drive, grad_current, grad_hidden, grad_cell, grad_trace, grad_eligibility = output_arrays
         grad_eta, grad_v, grad_v0, grad_fan, grad_base = of_modulator
-        time, _, size = outputs.shape
+        time, batch, size = outputs.shape
         width, wide = fan.size, lanes(fan)
         rows = (size + ROWS - 1) // ROWS * ROWS
         dtype = fan.dtype
@@ -258,26 +256,26 @@ def backward_kernel(connection, recursion):
         for begin in range(first, stop, BLOCK):
             count = min(BLOCK, stop - begin)
             # Clear the padding too: it must not carry a NaN from one sample to the next.
-            of_gates[:] = 0
-            sent[:] = 0
-            of_cell[:] = 0
-            into[:] = 0
+            clear(of_gates, 0, of_gates.size)
+            clear(sent, 0, sent.size)
+            clear(of_cell, 0, of_cell.size)
+            clear(into, 0, into.size)
             for k in range(count):
                 b, x, n, offset = begin + k, k * (long + width), k * long, k * pair
                 of_h = offset + (stretches + stretch) * stride
-                clear(scratch, offset, offset + stride, wide)
-                clear(scratch, of_h, of_h + stride, wide)
+                clear(scratch, offset, stride)
+                clear(scratch, of_h, stride)
                 if recursion == RETROACTIVE:
-                    clear(scratch, offset + sample, offset + sample + stride, wide)
-                    clear(scratch, of_h + sample, of_h + sample + stride, wide)
-                copy_in(hidden[b], X, x)
-                copy_in(cell[b], C, x)
-                copy_in(grad_last_cell[b], of_cell, k * width)
+                    clear(scratch, offset + sample, stride)
+                    clear(scratch, of_h + sample, stride)
+                copy_row(hidden, b * size, X, x, size)
+                copy_row(cell, b * size, C, x, size)
+                copy_row(grad_last_cell, b * size, of_cell, k * width, size)
                 for t in range(time):
-                    y = x + (t + 1) * width
-                    fetch(outputs, t, b, 0, size, X, y)
-                    fetch(cells, t, b, 0, size, C, y)
-                    fetch(posts, t, b, 0, size, Z, n + t * width)
+                    y, moment = x + (t + 1) * width, (t * batch + b) * size
+                    copy_row(outputs, moment, X, y, size)
+                    copy_row(cells, moment, C, y, size)
+                    copy_row(posts, moment, Z, n + t * width, size)
                     signals[k * time + t] = v0[0]
                     if modulated:
                         signals[k * time + t] = modulation(modulator, Row(C if from_cell else X, y), layout)
@@ -302,7 +300,7 @@ def backward_kernel(connection, recursion):
                 for t in range(end - 1, start - 1, -1):
                     for k in range(count):
                         b, x, n, y = begin + k, k * (long + width) + t * width, k * long + t * width, k * width
-                        h = k * pair + (stretches + t - start) * stride
+                        h, moment = k * pair + (stretches + t - start) * stride, (t * batch + b) * size
                         of_h = k * pair + (stretches + stretch) * stride
                         traces, gradient = Traces(scratch, h, h + sample), Traces(scratch, of_h, of_h + sample)
                         undo(
@@ -328,17 +326,17 @@ def backward_kernel(connection, recursion):
                             for j in range(0, width, wide):
                                 store(to, y + j, load(to, y + j) + load(of_post, j))
                         for gate in range(4):
-                            fetch(gates, t, b, gate * size, size, A, gate * width)
+                            copy_row(gates, 4 * moment + gate * size, A, gate * width, size)
                         undo_units(
                             A, Row(C, x), Row(into, y), Row(of_cell, y), of_post if post == INPUT else zero_row,
                             of_post if post == RECURRENT else zero_row, Row(D, n), Row(of_gates, 4 * y), layout,
                         )  # fmt: skip
                         for gate in range(4):
-                            deliver(of_gates, 4 * y + gate * width, grad_drive, t, b, gate * size, size)
+                            copy_row(of_gates, 4 * y + gate * width, grad_drive, 4 * moment + gate * size, size)
                         if post == RECURRENT:
-                            deliver(D, n, grad_current, t, b, 0, size)
+                            copy_row(D, n, grad_current, moment, size)
                             # The fixed weights of the cell input are behind its current, not behind its input.
-                            fetch(grad_current, t, b, 0, size, of_gates, 4 * y + 2 * width)
+                            copy_row(grad_current, moment, of_gates, 4 * y + 2 * width, size)
                     if count == 1:
                         multiply_one(panels, width // wide, 4 * width, of_gates, 0, sent, 0, wide)
                     else:
@@ -354,8 +352,8 @@ def backward_kernel(connection, recursion):
                 )
                 for j in range(0, width, wide):
                     store(into, y + j, load(into, y + j) + load(sent, y + j))
-                copy_out(into, y, grad_hidden[b])
-                copy_out(of_cell, y, grad_cell[b])
+                copy_row(into, y, grad_hidden, b * size, size)
+                copy_row(of_cell, y, grad_cell, b * size, size)
                 rows_out(scratch, of_h, width, grad_trace, b)
                 rows_out(scratch, of_h + sample, width, grad_eligibility, b)
 

@@ -37,11 +37,14 @@ from engram.numeric.jit import inline, jit
 from engram.numeric.simd import (
     ROWS,
     add_rows,
+    clear,
+    copy_row,
     lanes,
     load,
     load_rows,
     magnitude,
     repeat,
+    section,
     splat,
     splat_rows,
     store,
@@ -63,8 +66,6 @@ from engram.plasticity.kernels.trace import (
     Rule,
     Sums,
     at_unit,
-    copy_in,
-    copy_out,
     modulation,
     stepped,
     undo_modulation,
@@ -81,8 +82,7 @@ def matrix_in(values, b, size, tiles, width, wide):
         place, row = j // ROWS * ROWS * width + j % ROWS * wide, (b * size + j) * size
         for i in range(0, vector_size, wide):
             store(tiles, place + ROWS * i, load(values, row + i))
-        for i in range(size - vector_size):
-            tiles[place + ROWS * vector_size + i] = values[row + vector_size + i]
+        copy_row(values, row + vector_size, tiles, place + ROWS * vector_size, size - vector_size)
 
 
 @inline
@@ -93,22 +93,23 @@ def matrix_out(tiles, width, wide, values, b, size):
         place, row = j // ROWS * ROWS * width + j % ROWS * wide, (b * size + j) * size
         for i in range(0, vector_size, wide):
             store(values, row + i, load(tiles, place + ROWS * i))
-        for i in range(size - vector_size):
-            values[row + vector_size + i] = tiles[place + ROWS * vector_size + i]
+        copy_row(tiles, place + ROWS * vector_size, values, row + vector_size, size - vector_size)
 
 
 @inline
 def undo_units(
-    grad_output, mask, post, into, sums, current, signal, eta, modulator, of_post, of_signal,
-    layout, rule, recursion, is_relu, grad_drive, gradients, b,
+    grad_outputs, received, mask, post, into, sums, current, signal, eta, modulator, of_post, of_signal,
+    layout, rule, recursion, is_relu, grad_drive, gradients, t, b,
 ):  # fmt: skip
     """Undo the units' part of a step: the rates of the rule, the neuromodulator, the activation.
 
     ``into`` is the gradient of their activity ``post``, to which the rule and the neuromodulator add. ``current`` and
     ``grad_drive`` receive the gradients of the current that reaches the units and of the external input.
     """
-    for j in range(grad_output.size):
-        into[j] += grad_output[j]
+    _, batch, size = grad_outputs.shape
+    copy_row(grad_outputs, (t * batch + b) * size, received, 0, size)
+    for j in range(0, layout.width, layout.lanes):
+        store(into, j, load(into, j) + load(received, j))
     gradients.eta[b] += undo_rates(sums, post, signal, eta, modulator, of_post, of_signal, layout, rule, recursion)
     for j in range(0, layout.width, layout.lanes):
         store(into, j, load(into, j) + load(of_post, j))
@@ -118,10 +119,10 @@ def undo_units(
     for j in range(0, layout.width, layout.lanes):
         y, grad = load(post.values, post.at + j), load(into, j)
         store(current.values, current.at + j, where_positive(y, grad) if is_relu else grad * (one - y * y))
-    copy_out(current.values, current.at, grad_drive)
-    for j in range(mask.size):
-        if mask[j]:
-            grad_drive[j] = into[j]
+    copy_row(current.values, current.at, grad_drive, (t * batch + b) * size, size)
+    for j in range(mask.shape[2]):
+        if mask[t, b, j]:
+            grad_drive[t, b, j] = into[j]
             current.values[current.at + j] = 0
 
 
@@ -134,7 +135,7 @@ def forward_kernel(connection, recursion, clipped):
         weight, alpha, eta, v, v0, fan, base = layer
         clip, trace_first, forgets, is_relu, modulated, squash = options
         outputs, last_trace, last_eligibility = output_arrays
-        time, _, size = drive.shape
+        time, batch, size = drive.shape
         width, wide = fan.size, lanes(fan)
         rows = weight.size // width
         dtype = weight.dtype
@@ -142,17 +143,23 @@ def forward_kernel(connection, recursion, clipped):
         layout, modulator = Layout(rows, width, width, wide), Modulator(v, v0[0], fan, base, squash)
         rule = Rule(dtype.type(clip), trace_first, forgets, modulated)
         H, E = scratch[: rows * width], scratch[rows * width :]
-        Y, current = np.zeros(2 * width, dtype), np.zeros(width, dtype)
-        coefficients = Coefficients(np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype), 0)
+        # Parts of one array, since compiling many arrays is slow.
+        units = np.zeros(7 * width, dtype)
+        Y, current, external = (
+            section(units, 0, 2 * width),
+            section(units, 2 * width, width),
+            section(units, 3 * width, width),
+        )
+        keeps, gains = section(units, 4 * width, width), section(units, 5 * width, width)
+        coefficients = Coefficients(keeps, gains, section(units, 6 * width, width), 0)
         for b in range(first, stop):
             # Clear the padding too: it must not carry a NaN from one sample to the next.
-            H[:] = 0
-            E[:] = 0
-            Y[:] = 0
-            copy_in(hidden[b], Y, width)
-            matrix_in(trace.reshape(-1), b, size, H, width, wide)
+            clear(scratch, 0, scratch.size)
+            clear(Y, 0, Y.size)
+            copy_row(hidden, b * size, Y, width, size)
+            matrix_in(trace, b, size, H, width, wide)
             if recursion == RETROACTIVE:
-                matrix_in(eligibility.reshape(-1), b, size, E, width, wide)
+                matrix_in(eligibility, b, size, E, width, wide)
             for t in range(time + 1):
                 # The rule of the previous step (none at first), and the product of this one.
                 x, y = t % 2 * width, (t + 1) % 2 * width
@@ -180,20 +187,19 @@ def forward_kernel(connection, recursion, clipped):
                     store_totals(current, j, reached)
                 if t == time:
                     break
-                for j in range(size):
-                    current[j] += drive[t, b, j]
+                copy_row(drive, (t * batch + b) * size, external, 0, size)
                 for j in range(0, width, wide):
-                    value = load(current, j)
+                    value = load(current, j) + load(external, j)
                     store(Y, x + j, where_positive(value, value) if is_relu else tanh(value))
                 for j in range(mask.shape[2]):
                     if mask[t, b, j]:
                         Y[x + j] = drive[t, b, j]
                 signal = modulation(modulator, Row(Y, x), layout) if modulated else v0[0]
                 write_coefficients(eta[0], signal, modulator, Row(Y, x), coefficients, layout, rule, recursion)
-                copy_out(Y, x, outputs[t, b])
-            matrix_out(H, width, wide, last_trace.reshape(-1), b, size)
+                copy_row(Y, x, outputs, (t * batch + b) * size, size)
+            matrix_out(H, width, wide, last_trace, b, size)
             if recursion == RETROACTIVE:
-                matrix_out(E, width, wide, last_eligibility.reshape(-1), b, size)
+                matrix_out(E, width, wide, last_eligibility, b, size)
 
     return forward
 
@@ -216,7 +222,7 @@ def backward_kernel(connection, recursion, clipped):
         clip, trace_first, forgets, is_relu, modulated, squash = options
         grad_drive, grad_hidden, grad_trace, grad_eligibility = output_arrays
         grad_eta, grad_v, grad_v0, grad_fan, grad_base = of_modulator
-        time, _, size = outputs.shape
+        time, batch, size = outputs.shape
         width, wide = fan.size, lanes(fan)
         rows = weight.size // width
         dtype = weight.dtype
@@ -228,40 +234,54 @@ def backward_kernel(connection, recursion, clipped):
         stretches = (time + stretch - 1) // stretch
         # One extra register, so that equal positions of several traces do not share a cache set.
         stride = rows * width + wide
-        starts, history = scratch[: stretches * stride], scratch[stretches * stride :]
-        G = history[(stretch + 1) * stride :]
+        starts, history = (
+            section(scratch, 0, stretches * stride),
+            section(scratch, stretches * stride, (stretch + 1) * stride),
+        )
+        G = section(scratch, (stretches + stretch + 1) * stride, stride)
         early, recent, F = G, G, G
         if recursion == RETROACTIVE:
-            early = G[stride:]
-            recent = early[stretches * stride :]
-            F = recent[(stretch + 1) * stride :]
-        Y, D = np.zeros((time + 1) * width, dtype), np.zeros(time * width, dtype)
-        keep, gain, rates = np.zeros(D.size, dtype), np.zeros(D.size, dtype), np.zeros(D.size, dtype)
-        end_gain, end_share = np.zeros(D.size, dtype), np.zeros(stretches * width, dtype)
-        signals = np.zeros(time, dtype)
-        q, s, r = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
+            later = (stretches + stretch + 2) * stride
+            early, recent = section(scratch, later, starts.size), section(scratch, later + starts.size, history.size)
+            F = section(scratch, later + starts.size + history.size, stride)
+        # Parts of two arrays, since compiling many arrays is slow.
+        long = time * width
+        steps, units = np.zeros(6 * long + width + stretches * width + time, dtype), np.zeros(9 * width, dtype)
+        Y, D, keep = (
+            section(steps, 0, long + width),
+            section(steps, long + width, long),
+            section(steps, 2 * long + width, long),
+        )
+        gain, rates = section(steps, 3 * long + width, long), section(steps, 4 * long + width, long)
+        end_gain, end_share = (
+            section(steps, 5 * long + width, long),
+            section(steps, 6 * long + width, stretches * width),
+        )
+        signals = section(steps, 6 * long + width + stretches * width, time)
+        q, s, r = section(units, 0, width), section(units, width, width), section(units, 2 * width, width)
         sums = Sums(q, s, r, q)
-        of_post, of_signal = np.zeros(width, dtype), np.zeros(width, dtype)
-        into, rule_into, next_into = np.zeros(width, dtype), np.zeros(width, dtype), np.zeros(width, dtype)
-        grad_alpha[:] = 0
+        of_post, of_signal = section(units, 3 * width, width), section(units, 4 * width, width)
+        into, rule_into = section(units, 5 * width, width), section(units, 6 * width, width)
+        next_into, received = section(units, 7 * width, width), section(units, 8 * width, width)
+        clear(grad_alpha, 0, grad_alpha.size)
         for b in range(first, stop):
             # Clear the padding too: it must not carry a NaN from one sample to the next.
-            starts[:stride] = 0
-            early[:stride] = 0
-            G[:stride] = 0
-            F[:stride] = 0
-            copy_in(hidden[b], Y, 0)
+            clear(starts, 0, stride)
+            clear(early, 0, stride)
+            clear(G, 0, stride)
+            clear(F, 0, stride)
+            copy_row(hidden, b * size, Y, 0, size)
             for t in range(time):
                 y = (t + 1) * width
-                copy_in(outputs[t, b], Y, y)
+                copy_row(outputs, (t * batch + b) * size, Y, y, size)
                 signals[t] = modulation(modulator, Row(Y, y), layout) if modulated else v0[0]
                 of_step = Coefficients(keep, gain, rates, t * width)
                 write_coefficients(eta[0], signals[t], modulator, Row(Y, y), of_step, layout, rule, recursion)
-            matrix_in(trace.reshape(-1), b, size, starts, width, wide)
-            matrix_in(grad_last_trace.reshape(-1), b, size, G, width, wide)
+            matrix_in(trace, b, size, starts, width, wide)
+            matrix_in(grad_last_trace, b, size, G, width, wide)
             if recursion == RETROACTIVE:
-                matrix_in(eligibility.reshape(-1), b, size, early, width, wide)
-                matrix_in(grad_last_eligibility.reshape(-1), b, size, F, width, wide)
+                matrix_in(eligibility, b, size, early, width, wide)
+                matrix_in(grad_last_eligibility, b, size, F, width, wide)
             if free_linear:
                 # The fractions of each increment in a stretch, and of the trace before it, that remain at its end.
                 for part in range(1, stretches):
@@ -292,8 +312,8 @@ def backward_kernel(connection, recursion, clipped):
                             store_rows(early, part * stride + p, wide, e)
             # Before a step is undone, `into` holds what later steps add to the gradient of its activity y, and
             # `rule_into` what its own rule adds to that of the activity x before it.
-            into[:] = 0
-            rule_into[:] = 0
+            clear(into, 0, width)
+            clear(rule_into, 0, width)
             for part in range(stretches - 1, -1, -1):
                 begin, end = part * stretch, min(time, (part + 1) * stretch)
                 for j in range(0, rows, ROWS):
@@ -315,7 +335,7 @@ def backward_kernel(connection, recursion, clipped):
                     # The current trace is the one before step t. The sweep undoes the product of step t + 1, if there
                     # is one, and then the rule of step t, so that G and F move from step t + 1 to step t.
                     product = t + 1 < time
-                    next_into[:] = 0
+                    clear(next_into, 0, width)
                     forgotten = zero_tile
                     for j in range(0, rows, ROWS):
                         n = t * width + j
@@ -383,9 +403,9 @@ def backward_kernel(connection, recursion, clipped):
                     else:
                         rule_into, next_into = next_into, rule_into
                     undo_units(
-                        grad_outputs[t, b], mask[t, b], Row(Y, (t + 1) * width), into, sums, Row(D, t * width),
+                        grad_outputs, received, mask, Row(Y, (t + 1) * width), into, sums, Row(D, t * width),
                         signals[t], eta[0], modulator, of_post, of_signal, layout, rule, recursion, is_relu,
-                        grad_drive[t, b], gradients, b,
+                        grad_drive, gradients, t, b,
                     )  # fmt: skip
                 for j in range(0, rows, ROWS):
                     for i in range(0, width, wide):
@@ -413,11 +433,11 @@ def backward_kernel(connection, recursion, clipped):
                     store_rows(G, p, wide, grad + a * (after * delta))
                     sent = (load_rows(weight, p, wide) + a * h) * delta
                     store(rule_into, i, add_rows(load(rule_into, i), sent))
-            copy_out(rule_into, 0, grad_hidden[b])
+            copy_row(rule_into, 0, grad_hidden, b * size, size)
             if recursion == HEBB:
                 grad_eta[b] -= total(add_rows(zero, forgotten))
-            matrix_out(G, width, wide, grad_trace.reshape(-1), b, size)
+            matrix_out(G, width, wide, grad_trace, b, size)
             if recursion == RETROACTIVE:
-                matrix_out(F, width, wide, grad_eligibility.reshape(-1), b, size)
+                matrix_out(F, width, wide, grad_eligibility, b, size)
 
     return backward
