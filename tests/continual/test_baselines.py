@@ -213,6 +213,7 @@ def test_penalties_leave_out_the_fast_weights_of_plastic_modules():
         (lambda g: LwF(nn.Linear(2, 2), -1.0), "strength"),
         (lambda g: LwF(nn.Linear(2, 2), temperature=0.0), "temperature"),
         (lambda g: LwF(nn.Linear(2, 2)).end_task(TaskData((), [])), "classes"),
+        (lambda g: LwF(nn.Linear(2, 2)).end_task(TaskData((), [1, 1])), r"classes = \[1, 1\]: expected different"),
         (lambda g: Replay(nn.Linear(2, 2), 0), "capacity = 0"),
         (lambda g: LwF(nn.Linear(2, 2)).load_state_dict({}), "'groups'.* is missing"),
         (lambda g: freeze_body(nn.Linear(2, 2), "head"), "head"),

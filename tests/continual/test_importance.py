@@ -227,6 +227,8 @@ def test_so_many_samples_are_taken():
         ([(torch.ones(1, 2), torch.tensor([3]))], {"fisher": "true"}, "labels hold 3"),
         ([(torch.ones(1, 2), torch.tensor([0, 1]))], {}, "1 inputs with 2 labels"),
         ([torch.ones(1, 2)], {"classes": (0, 5)}, "classes"),
+        ([torch.ones(1, 2)], {"classes": (0, 1, 0)}, r"classes = \(0, 1, 0\): expected different indices"),
+        ([torch.ones(1, 2)], {"classes": (True, False, True)}, r"classes = \(True, False, True\): expected different"),
         ([torch.ones(1, 2)], {"fisher": "empirical"}, "fisher"),
         ([torch.ones(1, 2)], {"n_samples": 0}, "n_samples"),
         ([torch.ones(1, 2)], {"select": "conv"}, "select"),

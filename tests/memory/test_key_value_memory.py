@@ -626,6 +626,7 @@ NAN = torch.tensor([[1.0, float("nan")]])
         (lambda: MEMORY.write(torch.ones(1, 2), torch.ones(1), torch.ones(1, 2)), "hashes: expected none"),
         (lambda: MEMORY.write(torch.ones(1, 2), torch.ones(1), tables=-1), "tables from -1 to -1"),
         (lambda: MEMORY.write(torch.ones(1, 2), torch.ones(1), tables=torch.ones(1)), "torch.float32: exp"),
+        (lambda: MEMORY.write(torch.ones(1, 2), torch.ones(1), tables=torch.ones(1) > 0), "torch.bool: exp"),
         (lambda: HASHED.write(torch.ones(1, 2), torch.ones(1)), "hashes: expected some"),
         (lambda: HASHED.write(torch.ones(1, 2), torch.ones(1), NAN), r"hashes.shape = \(1, 2\)"),
     ],

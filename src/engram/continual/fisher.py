@@ -236,8 +236,10 @@ def _active(output: Tensor, classes: Sequence[int] | None) -> Tensor:
         return all_outputs
     with checks.noted(classes=classes):
         active = torch.as_tensor(classes, device=output.device)
-    if active.ndim != 1 or active.is_floating_point() or not len(active) or not torch.isin(active, all_outputs).all():
-        raise ValueError(f"classes = {classes!r}: expected indices of the model's {len(all_outputs)} outputs")
+    are_indices = active.ndim == 1 and len(active) and not active.is_floating_point() and active.dtype != torch.bool
+    if not are_indices or not torch.isin(active, all_outputs).all() or len(set(active.tolist())) < len(active):
+        expected = f"different indices of the model's {len(all_outputs)} outputs"
+        raise ValueError(f"classes = {checks.shown(classes)}: expected {expected}")
     return active
 
 

@@ -68,12 +68,14 @@ class LwF(ContinualMethod):
             task: Its ``classes`` get their own softmax; if they are None, the softmax is over all outputs.
 
         Raises:
-            ValueError: ``classes`` is empty, or a class is negative.
+            ValueError: ``classes`` is empty, or a class is negative or there twice.
         """
         checks.instance("task", task, Task)  # type: ignore[type-abstract]
         group = [] if task.classes is None else [checks.size("classes", label, minimum=0) for label in task.classes]
         if task.classes is not None and not group:
             raise ValueError("classes is empty: expected indices of outputs")
+        if len(set(group)) < len(group):
+            raise ValueError(f"classes = {checks.shown(task.classes)}: expected different indices of outputs")
         if group not in self.groups:
             self.groups.append(group)
         self._copy_teacher()

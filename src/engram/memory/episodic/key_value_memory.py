@@ -347,7 +347,7 @@ class KeyValueMemory(Saveable, nn.Module):
         if tables is None:
             return ALL
         checks.instance("tables", tables, Tensor)
-        if tables.shape != (samples,) or tables.is_floating_point():
+        if tables.shape != (samples,) or tables.is_floating_point() or tables.dtype == torch.bool:
             raise ValueError(f"tables of shape {tuple(tables.shape)}, {tables.dtype}: expected integers, ({samples},)")
         table_of = array(tables.long())
         if samples and not 0 <= table_of.min() <= table_of.max() < len(self.keys):
