@@ -542,13 +542,19 @@ def _with_changes(cls: Any, layers: Sequence[Changes]) -> Any:
 def _draft(cls: Any, layers: Sequence[Changes]) -> Any:
     """An unvalidated object of a config class with all changes except those that are functions."""
     draft = object.__new__(cls)
-    for name, default in vars(cls()).items():
+    for name, default in _defaults(cls).items():
         object.__setattr__(draft, name, default)
     for layer in layers:
         for name, value in configs.flat(cls, layer):
             if not callable(value):
                 _set(draft, name.split("."), value)
     return draft
+
+
+@functools.cache
+def _defaults(cls: Any) -> Mapping[str, Any]:
+    """The values of a config class without changes, made once: each arm of each preset starts from them."""
+    return dict(vars(cls()))
 
 
 def _set(target: Any, path: Sequence[str], value: Any) -> None:
