@@ -131,12 +131,13 @@ NAMES = "__module__", "__name__", "__qualname__", "__doc__"
 
 
 def _intrinsic(typed: Callable[..., Any]) -> Callable[[Build], Any]:
-    """A decorator that turns a code generator into a numba intrinsic; ``typed`` returns its signature."""
+    """A decorator that turns a code generator into a numba intrinsic; ``typed`` returns its signature, or None."""
 
     def make(generate: Build) -> Any:
         @wraps(generate, assigned=NAMES, updated=())
         def function(*args: Any) -> Any:
-            return typed(*args), generate
+            resolved = typed(*args)
+            return None if resolved is None else (resolved, generate)
 
         function.__wrapped__ = typed  # whose arguments numba inspects
         return intrinsic(function)
@@ -214,10 +215,19 @@ def store_rows(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.V
     return context.get_dummy_value()
 
 
+def _is_whole(*arrays: types.Array) -> bool:
+    """Whether arrays are contiguous, so that flat indices are places in memory; others are refused by numba."""
+    return all(array.layout == "C" for array in arrays)
+
+
 def _copying(typing_context: Any, source: Any, at: Any, target: Any, to: Any, size: Any) -> Any:
-    if source.layout == target.layout == "C" and source.dtype == target.dtype:
+    if _is_whole(source, target) and source.dtype == target.dtype:
         return types.void(source, types.intp, target, types.intp, types.intp)
     return None
+
+
+def _clearing(typing_context: Any, array: Any, at: Any, size: Any) -> Any:
+    return types.void(array, types.intp, types.intp) if _is_whole(array) else None
 
 
 @_intrinsic(_copying)
@@ -234,7 +244,7 @@ def copy_row(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Val
     return context.get_dummy_value()
 
 
-@_intrinsic(lambda typing_context, array, at, size: array(array, types.intp, types.intp))
+@_intrinsic(lambda typing_context, array, at, size: array(array, types.intp, types.intp) if _is_whole(array) else None)
 def section(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     """The view array[at : at + size] of a flat array, which must contain it."""
     whole = context.make_array(sig.args[0])(context, builder, args[0])
@@ -251,9 +261,9 @@ def section(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Valu
     return impl_ret_borrowed(context, builder, sig.return_type, view._getvalue())
 
 
-@_intrinsic(lambda typing_context, array, at, size: types.void(array, types.intp, types.intp))
+@_intrinsic(_clearing)
 def clear(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Set ``size`` elements of a flat array, from the index ``at`` on, to zero."""
+    """Set ``size`` elements of a contiguous array, from the flat index ``at`` on, to zero."""
     array, at, size = args
     start = builder.gep(context.make_array(sig.args[0])(context, builder, array).data, [at])
     bytes_ = builder.mul(size, ir.Constant(size.type, sig.args[0].dtype.bitwidth // 8))
