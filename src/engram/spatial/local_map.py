@@ -148,10 +148,11 @@ class LocalMap:
     @property
     def bbox(self) -> tuple[int, int, int, int]:
         """First row, first column, last row and last column of the known cells; (0, 0, -1, -1) if there are none."""
-        if self._counts[kernels.BOTTOM] < 0:
+        top, left, bottom, right = self._counts[kernels.TOP :].tolist()
+        if bottom < 0:
             return 0, 0, -1, -1
-        ends: tuple[int, ...] = tuple((self._counts[kernels.TOP :] - np.tile(self._origin, 2)).tolist())
-        return ends[0], ends[1], ends[2], ends[3]
+        row, column = self._origin
+        return top - row, left - column, bottom - row, right - column
 
     @property
     def area(self) -> int:
