@@ -1,6 +1,7 @@
 """Agents that know the task: returns in closed form and those measured before; the filter against Bayes by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,18 @@ from engram.experiments.meta_task_space.known_returns import (
     returns_of_extensions,
     walks,
 )
-from engram.tasks.meta import MetaTaskVectorEnv, Stim, named, pomdp
+from engram.tasks.meta import (
+    MetaTask,
+    MetaTaskVectorEnv,
+    ProbVar,
+    RewardRule,
+    StateRef,
+    StateVar,
+    Stim,
+    named,
+    pomdp,
+    sample_instance,
+)
 from engram.tasks.meta.pomdp import _drift
 
 KNOWN = exact_returns() | returns_of_extensions()
@@ -217,6 +229,10 @@ def test_what_the_agents_cannot_do_is_said():
         pomdp(named.bandit(10))
     with pytest.raises(ValueError, match=r"task\.stim\.distinct = False"):
         pomdp(replace(named.harlow(), stim=Stim(distinct=False)))
+    with pytest.raises(
+        ValueError, match=r"task.prob_vars\[0\].values = \(0.2, 0.8\): expected none, because it drifts"
+    ):
+        pomdp(replace(named.restless_bandit(), prob_vars=(ProbVar(values=(0.2, 0.8), drift=0.1),)))
     with pytest.raises(ValueError, match=r"env.tasks: expected the agent's task only"):
         play(MetaTaskVectorEnv(named.t_maze(), 2), BayesFilterAgent(pomdp(named.two_step())), seed=0)
     with pytest.raises(ValueError, match="dependent = True: expected False, because rule = 'ucb1'"):

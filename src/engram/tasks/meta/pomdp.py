@@ -49,7 +49,8 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
 
     Raises:
         ValueError: Its instances cannot be enumerated, since it has random mazes or too many variables; or its stimuli
-            change within a lifetime, or may be equal; or variables that change depend on each other, or are on a grid.
+            change within a lifetime, or may be equal; or variables that change depend on each other, are on a grid, or
+            drift from given values.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -90,6 +91,9 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
         raise ValueError("task.topology: expected None, because variables have a hazard or a drift")
     if any(isinstance(group.variable, StateVar) and group.variable.distinct_from is not None for group in task.groups):
         raise ValueError("task.state_vars: expected none that is distinct from another, because variables change")
+    for k, prob in enumerate(task.prob_vars):
+        if prob.drift and prob.values:
+            raise ValueError(f"task.prob_vars[{k}].values = {prob.values}: expected none, because it drifts")
     change = np.ones((len(instances), len(instances)))
     for group in task.groups:
         variable = group.variable
