@@ -247,3 +247,18 @@ def test_the_regret_of_lifetimes_of_several_lengths_is_refused():
     env = MetaTaskVectorEnv([named.bandit(2, horizon=10), named.bandit(2, horizon=20)], num_envs=2)
     with pytest.raises(ValueError, match=r"lifetimes have lengths \[10, 20\]: expected one length"):
         regret(env, play(env, OracleAgent(), seed=0))
+
+
+def test_a_variable_that_must_differ_from_another_makes_some_instances_rarer():
+    states = StateVar((1, 2, 3)), StateVar((1, 2), distinct_from=0)
+    rules = RewardRule(StateRef(0)), RewardRule(StateRef(1), value=2.0)
+    task = MetaTask([[[0, 1 / 3, 1 / 3, 1 / 3]], *[[[1, 0, 0, 0]]] * 3], rules, state_vars=states)
+    model, rng = pomdp(task), np.random.default_rng(0)
+    chances = model.prior / model.prior.sum()
+    drawn = [sample_instance(task, rng).states for _ in range(1200)]
+    shares = [drawn.count(instance.states) / 1200 for instance in model.instances]
+    np.testing.assert_allclose(chances, [1 / 3, 1 / 3, 1 / 6, 1 / 6])
+    np.testing.assert_allclose(shares, chances, atol=0.05)
+    agent = BayesFilterAgent(model)
+    agent.reset(SimpleNamespace(tasks=(task,), num_envs=1), np.zeros((1, 5), dtype=np.float32))
+    np.testing.assert_allclose(agent.belief[0].sum((1, 2)), chances)

@@ -22,7 +22,8 @@ class POMDP(NamedTuple):
     """A task whose instance, meanings of variable stimuli, and z (state and flag) are hidden."""
 
     task: MetaTask
-    instances: tuple[Instance, ...]  # of equal prior probability
+    instances: tuple[Instance, ...]
+    prior: Float[np.ndarray, "instances"]  # their probabilities, as shares of the largest
     unpaid: Float[np.ndarray, "instances z actions z"]  # probabilities of successors without a reward
     paid: Float[np.ndarray, "instances z actions z"]  # with a reward
     value: Float[np.ndarray, "instances z actions z"]  # the reward on the way to each successor
@@ -78,8 +79,31 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     matrices, Q = (mdps.unpaid, mdps.paid, mdps.value, mdps.start), optimal(mdps, gamma)
     observation_arrays = _views(task), np.array(stimulus_parts), arrays(task)["fixed"], task.n_stim_vars
     return POMDP(
-        task, instances, *matrices, Q, _changes(task, instances), *observation_arrays, task.topology is not None
+        task,
+        instances,
+        _prior(task, instances),
+        *matrices,
+        Q,
+        _changes(task, instances),
+        *observation_arrays,
+        task.topology is not None,
     )
+
+
+def _prior(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarray, "instances"]:
+    """The probability of each instance, as a share of the largest.
+
+    They differ only where a variable has more values to choose from if the one that it must differ from has a value
+    that is not its own.
+    """
+    n_choices = np.ones(len(instances))
+    for k, variable in enumerate(task.state_vars):
+        earlier, values = variable.distinct_from, task.state_range(k)
+        if earlier is not None:
+            taken = np.array([instance.states[earlier] in values for instance in instances])
+            n_choices *= len(values) - taken
+    prior: Float[np.ndarray, "instances"] = n_choices.min() / n_choices
+    return prior
 
 
 def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarray, "instances instances"] | None:
