@@ -262,3 +262,10 @@ def test_a_variable_that_must_differ_from_another_makes_some_instances_rarer():
     agent = BayesFilterAgent(model)
     agent.reset(SimpleNamespace(tasks=(task,), num_envs=1), np.zeros((1, 5), dtype=np.float32))
     np.testing.assert_allclose(agent.belief[0].sum((1, 2)), chances)
+
+
+def test_a_probability_that_is_drawn_again_may_be_about_the_same():
+    changes = pomdp(named.reversal(0.3, "uniform"), points=3).changes
+    np.testing.assert_allclose(changes, 0.7 * np.eye(3) + 0.1)
+    swapped = pomdp(named.reversal(0.3, "easy")).changes
+    np.testing.assert_allclose(swapped, [[0.7, 0.3], [0.3, 0.7]])

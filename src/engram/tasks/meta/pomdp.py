@@ -127,6 +127,9 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
         kernel = np.eye(n)
         if isinstance(variable, ProbVar) and variable.drift:
             kernel = _drift(np.array(different)[:, 0], variable.low, variable.high, variable.drift)
+        elif isinstance(variable, ProbVar) and variable.hazard and not variable.values:
+            # A new draw between bounds may be in any of the intervals, the old one included.
+            kernel = (1 - variable.hazard) * np.eye(n) + variable.hazard / n
         elif n > 1 and variable.hazard:
             kernel = (1 - variable.hazard) * np.eye(n) + variable.hazard * (1 - np.eye(n)) / (n - 1)
         change *= kernel[np.ix_(index, index)]
