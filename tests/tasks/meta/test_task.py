@@ -537,3 +537,9 @@ def test_a_probability_that_drifts_from_one_of_its_values_may_be_between_them():
     assert outcomes(task, [Instance(probs=(0.5,))]).p.ravel().tolist() == [0.5, 0.5]
     with pytest.raises(ValueError, match=r"instance\.probs = \(0\.9,\)"):
         outcomes(task, [Instance(probs=(0.9,))])
+
+
+def test_explanations_tell_that_stimuli_change():
+    task = MetaTask([[[0, 1]], [[1, 0]]], stimuli=(StimVar(0), StimVar(1)), stim=Stim(hazard=0.5))
+    expected = "the vectors of 2 variable stimuli; all change with probability 0.5 at the start of a trial"
+    assert expected in explain(task, Instance(stimuli=((0.0,) * 5,) * 2))
