@@ -77,6 +77,8 @@ def simulate_activity(
         [0.0, 1.0, 2.0]
     """
     rng, rule = checks.rng("rng", rng), _rule(rule, eta)
+    if rule.modulated and rewards is None:
+        raise ValueError("rewards = None: expected rewards, because the rule has a signal")
     checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
     noise = checks.number("noise", noise, minimum=0)
     sessions = inputs_of(inputs)
