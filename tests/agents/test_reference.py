@@ -1,6 +1,7 @@
 """Agents that know the task: returns in closed form and those measured before; the filter against Bayes by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,18 @@ from engram.experiments.meta_task_space.known_returns import (
     returns_of_extensions,
     walks,
 )
-from engram.tasks.meta import MetaTaskVectorEnv, Stim, named, pomdp
+from engram.tasks.meta import (
+    MetaTask,
+    MetaTaskVectorEnv,
+    ProbVar,
+    RewardRule,
+    StateRef,
+    StateVar,
+    Stim,
+    named,
+    pomdp,
+    sample_instance,
+)
 from engram.tasks.meta.pomdp import _drift
 
 KNOWN = exact_returns() | returns_of_extensions()
@@ -217,6 +229,10 @@ def test_what_the_agents_cannot_do_is_said():
         pomdp(named.bandit(10))
     with pytest.raises(ValueError, match=r"task\.stim\.distinct = False"):
         pomdp(replace(named.harlow(), stim=Stim(distinct=False)))
+    with pytest.raises(
+        ValueError, match=r"task.prob_vars\[0\].values = \(0.2, 0.8\): expected none, because it drifts"
+    ):
+        pomdp(replace(named.restless_bandit(), prob_vars=(ProbVar(values=(0.2, 0.8), drift=0.1),)))
     with pytest.raises(ValueError, match=r"env.tasks: expected the agent's task only"):
         play(MetaTaskVectorEnv(named.t_maze(), 2), BayesFilterAgent(pomdp(named.two_step())), seed=0)
     with pytest.raises(ValueError, match="dependent = True: expected False, because rule = 'ucb1'"):
@@ -231,3 +247,25 @@ def test_the_regret_of_lifetimes_of_several_lengths_is_refused():
     env = MetaTaskVectorEnv([named.bandit(2, horizon=10), named.bandit(2, horizon=20)], num_envs=2)
     with pytest.raises(ValueError, match=r"lifetimes have lengths \[10, 20\]: expected one length"):
         regret(env, play(env, OracleAgent(), seed=0))
+
+
+def test_a_variable_that_must_differ_from_another_makes_some_instances_rarer():
+    states = StateVar((1, 2, 3)), StateVar((1, 2), distinct_from=0)
+    rules = RewardRule(StateRef(0)), RewardRule(StateRef(1), value=2.0)
+    task = MetaTask([[[0, 1 / 3, 1 / 3, 1 / 3]], *[[[1, 0, 0, 0]]] * 3], rules, state_vars=states)
+    model, rng = pomdp(task), np.random.default_rng(0)
+    chances = model.prior / model.prior.sum()
+    drawn = [sample_instance(task, rng).states for _ in range(1200)]
+    shares = [drawn.count(instance.states) / 1200 for instance in model.instances]
+    np.testing.assert_allclose(chances, [1 / 3, 1 / 3, 1 / 6, 1 / 6])
+    np.testing.assert_allclose(shares, chances, atol=0.05)
+    agent = BayesFilterAgent(model)
+    agent.reset(SimpleNamespace(tasks=(task,), num_envs=1), np.zeros((1, 5), dtype=np.float32))
+    np.testing.assert_allclose(agent.belief[0].sum((1, 2)), chances)
+
+
+def test_a_probability_that_is_drawn_again_may_be_about_the_same():
+    changes = pomdp(named.reversal(0.3, "uniform"), points=3).changes
+    np.testing.assert_allclose(changes, 0.7 * np.eye(3) + 0.1)
+    swapped = pomdp(named.reversal(0.3, "easy")).changes
+    np.testing.assert_allclose(swapped, [[0.7, 0.3], [0.3, 0.7]])

@@ -396,3 +396,8 @@ def test_of_choices_that_are_all_alike_the_score_is_that_of_a_constant():
     fit = PlasticityRuleInference(terms=["x m"], initial_weights="zeros")
     fit.fit(x, choices=data.choices, rewards=data.rewards)
     assert fit.score(x, choices=np.ones((4, 20)), rewards=r) == 0.0
+
+
+def test_activity_of_a_rule_with_a_signal_needs_rewards():
+    with pytest.raises(ValueError, match="rewards = None: expected rewards, because the rule has a signal"):
+        simulate_activity({"x m": 1.0}, np.ones((3, 2)), np.zeros((1, 2)), 0)

@@ -302,6 +302,10 @@ def test_what_does_not_go_together_is_refused(options, given, message):
         (np.ones((3, 2)), [0, 1], r"options\[0\] has 2 steps: expected 3"),
         (np.ones((2, 2)), [0, 1, 0], r"rewards\[0\] has 2 trials: expected at least 3"),
         (np.ones((3, 2)), [0, 1, 2], r"options\[0\] = .*: expected 0 to 1"),
+        (np.ones((3, 2)), [0, 0.5, 1], r"options\[0\] = .*: expected 0 to 1"),
+        (np.ones((3, 2)), [[0, 1, 0]] * 2, r"options has 2 sessions: expected 1, as inputs have"),
+        (np.ones((2, 3, 2)), [0, 1, 0], r"rewards has 2 sessions: expected 1, as inputs have"),
+        ([[1, 0], [0, np.nan], [0, 0]], [0, 1, 0], r"rewards\[0\]\[1, 1\] = nan: expected 1 if a reward arrives"),
     ],
 )
 def test_baits_that_do_not_fit_are_refused(rewards, options, message):

@@ -142,3 +142,10 @@ def test_bad_arguments_are_named(arguments, message):
 def test_bad_arguments_of_many_are_named():
     with pytest.raises(ValueError, match=r"task.topology: expected None"):
         reference_criteria(named.dark_room(3))
+
+
+def test_with_many_states_the_likeliest_successors_remain():
+    task = sample(np.random.default_rng(0), "simple", n_states=60, accept=None)
+    possible = np.array(task.transition)
+    assert (possible.max(2) < 0.15).any()  # all weights but the largest are left out
+    np.testing.assert_allclose(possible.max(2), 1 / (possible > 0).sum(2))

@@ -529,3 +529,17 @@ def test_drawings_show_every_state(task):
         assert arrows == lines > 0
     else:
         assert any("start" in text for text in texts)
+
+
+def test_a_probability_that_drifts_from_one_of_its_values_may_be_between_them():
+    arms = RewardRule(0, action=0, p=ProbRef(0)), RewardRule(0, action=1, p=OneMinus(0))
+    task = MetaTask([[[1.0], [1.0]]], arms, prob_vars=(ProbVar(values=(0.2, 0.8), drift=0.1),))
+    assert outcomes(task, [Instance(probs=(0.5,))]).p.ravel().tolist() == [0.5, 0.5]
+    with pytest.raises(ValueError, match=r"instance\.probs = \(0\.9,\)"):
+        outcomes(task, [Instance(probs=(0.9,))])
+
+
+def test_explanations_tell_that_stimuli_change():
+    task = MetaTask([[[0, 1]], [[1, 0]]], stimuli=(StimVar(0), StimVar(1)), stim=Stim(hazard=0.5))
+    expected = "the vectors of 2 variable stimuli; all change with probability 0.5 at the start of a trial"
+    assert expected in explain(task, Instance(stimuli=((0.0,) * 5,) * 2))

@@ -46,7 +46,7 @@ class BayesFilterAgent:
         self._outcomes: dict[tuple[int, float], Float[np.ndarray, "instances z z"]] = {}
 
     def reset(self, env: Any, observations: Observations) -> None:
-        """Start a lifetime in every environment, with a uniform posterior and the first observations.
+        """Start a lifetime in every environment, with the prior and the first observations.
 
         Args:
             env: Environments with the agent's task.
@@ -62,7 +62,8 @@ class BayesFilterAgent:
         # The variable stimuli seen so far, in order.
         self._met = np.zeros((num_envs, model.n_stim_vars, model.fixed.shape[1]), dtype=np.float32)
         self._n_met = np.zeros(num_envs, dtype=np.int64)
-        start = np.broadcast_to(model.start[None, :, None], (num_envs, instances, len(self._meanings), n_latent))
+        prior = model.start * model.prior[:, None]
+        start = np.broadcast_to(prior[None, :, None], (num_envs, instances, len(self._meanings), n_latent))
         self.belief: Float[np.ndarray, "num_envs instances meanings z"] = start / start[0].sum()
         self._drawn = np.zeros((num_envs, 2), dtype=np.int64)
         self._begins = np.ones(num_envs, dtype=bool)

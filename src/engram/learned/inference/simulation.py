@@ -77,6 +77,8 @@ def simulate_activity(
         [0.0, 1.0, 2.0]
     """
     rng, rule = checks.rng("rng", rng), _rule(rule, eta)
+    if rule.modulated and rewards is None:
+        raise ValueError("rewards = None: expected rewards, because the rule has a signal")
     checks.choice("nonlinearity", nonlinearity, NONLINEARITIES)
     noise = checks.number("noise", noise, minimum=0)
     sessions = inputs_of(inputs)
@@ -203,17 +205,23 @@ def _lost(rewards: list[np.ndarray]) -> RewardAt:
 
 def _baited(rewards: Any, options: Any, sessions: list[np.ndarray]) -> RewardAt:
     """Rewards that wait for their option to be chosen."""
-    arriving = [session != 0 for session in as_sessions("rewards", rewards, 2)]
-    offered = [session.astype(int) for session in as_sessions("options", options, 1)]
-    for k, (x, arrives, option) in enumerate(zip(sessions, arriving, offered, strict=True)):
-        if len(option) != len(x):
-            raise ValueError(f"options[{k}] has {len(option)} steps: expected {len(x)}, as inputs[{k}] has")
+    given = as_sessions("rewards", rewards, 2)
+    if len(given) != len(sessions):
+        raise ValueError(f"rewards has {len(given)} sessions: expected {len(sessions)}, as inputs have")
+    numbers = matched("options", options, 1, [len(session) for session in sessions])
+    for k, (x, arrives, option) in enumerate(zip(sessions, given, numbers, strict=True)):
         if len(arrives) < len(x):
             raise ValueError(
                 f"rewards[{k}] has {len(arrives)} trials: expected at least {len(x)}, as each step may end one"
             )
-        if not ((option >= 0) & (option < arrives.shape[1])).all():
+        wrong = np.argwhere(~np.isin(arrives[: len(x)], (0, 1)))
+        if len(wrong):
+            row, column = wrong[0].tolist()
+            value = arrives[row, column]
+            raise ValueError(f"rewards[{k}][{row}, {column}] = {value}: expected 1 if a reward arrives, else 0")
+        if not np.isin(option, np.arange(arrives.shape[1])).all():
             raise ValueError(f"options[{k}] = {checks.shown(option)}: expected 0 to {arrives.shape[1] - 1}")
+    arriving, offered = [arrives == 1 for arrives in given], [option.astype(int) for option in numbers]
     waiting = np.array([arrives[0] for arrives in arriving])
     trial = np.zeros(len(sessions), dtype=int)
 

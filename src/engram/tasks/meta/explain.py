@@ -115,7 +115,8 @@ def _variables(task: MetaTask) -> list[str]:
         drift = f"; drifts by {prob.drift:g} at the start of a trial" if prob.drift else ""
         lines.append(f"probability {k}: {values}{_changes(prob)}{drift}")
     if task.n_stim_vars:
-        lines.append(f"the vectors of {_count(task.n_stim_vars, 'variable stimulus').replace('uss', 'i')}")
+        number = _count(task.n_stim_vars, "variable stimulus").replace("uss", "i")
+        lines.append(f"the vectors of {number}{_changes(task.stim).replace('changes', 'all change')}")
     return lines
 
 

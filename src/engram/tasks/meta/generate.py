@@ -240,7 +240,8 @@ def _simple(dice: _Dice) -> dict[str, Any]:
         if not row.any():
             row[dice.below(n)] = 1.0
     transition = weights / weights.sum(2, keepdims=True)
-    transition[transition < 0.1] = 0.0
+    # With many states none may be as likely as that; then the likeliest remain.
+    transition[transition < np.minimum(0.1, transition.max(2, keepdims=True))] = 0.0
     transition /= transition.sum(2, keepdims=True)
 
     def event() -> tuple[int | StateRef, int, int]:

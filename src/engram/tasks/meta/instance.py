@@ -107,7 +107,8 @@ def check_instance(task: MetaTask, instance: Instance) -> None:
             raise ValueError(f"instance.{name} = {getattr(instance, name)}: expected {count} values")
     for group in task.groups:
         values = group.of(instance.values)
-        if isinstance(group.variable, ProbVar) and not group.options:
+        # A probability that drifts begins at one of its values, if it has any, and is then anywhere between them.
+        if isinstance(group.variable, ProbVar) and (not group.options or group.variable.drift):
             is_option = group.variable.low <= values[0] <= group.variable.high
         else:
             is_option = values in group.options and not (group.kind == "states" and values[0] in instance.walls)

@@ -22,7 +22,8 @@ class POMDP(NamedTuple):
     """A task whose instance, meanings of variable stimuli, and z (state and flag) are hidden."""
 
     task: MetaTask
-    instances: tuple[Instance, ...]  # of equal prior probability
+    instances: tuple[Instance, ...]
+    prior: Float[np.ndarray, "instances"]  # their probabilities, as shares of the largest
     unpaid: Float[np.ndarray, "instances z actions z"]  # probabilities of successors without a reward
     paid: Float[np.ndarray, "instances z actions z"]  # with a reward
     value: Float[np.ndarray, "instances z actions z"]  # the reward on the way to each successor
@@ -49,7 +50,8 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
 
     Raises:
         ValueError: Its instances cannot be enumerated, since it has random mazes or too many variables; or its stimuli
-            change within a lifetime, or may be equal; or variables that change depend on each other, or are on a grid.
+            change within a lifetime, or may be equal; or variables that change depend on each other, are on a grid, or
+            drift from given values.
 
     Examples:
         >>> from engram.tasks.meta import named
@@ -77,8 +79,31 @@ def pomdp(task: MetaTask, *, gamma: float = 0.95, points: int = 9) -> POMDP:
     matrices, Q = (mdps.unpaid, mdps.paid, mdps.value, mdps.start), optimal(mdps, gamma)
     observation_arrays = _views(task), np.array(stimulus_parts), arrays(task)["fixed"], task.n_stim_vars
     return POMDP(
-        task, instances, *matrices, Q, _changes(task, instances), *observation_arrays, task.topology is not None
+        task,
+        instances,
+        _prior(task, instances),
+        *matrices,
+        Q,
+        _changes(task, instances),
+        *observation_arrays,
+        task.topology is not None,
     )
+
+
+def _prior(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarray, "instances"]:
+    """The probability of each instance, as a share of the largest.
+
+    They differ only where a variable has more values to choose from if the one that it must differ from has a value
+    that is not its own.
+    """
+    n_choices = np.ones(len(instances))
+    for k, variable in enumerate(task.state_vars):
+        earlier, values = variable.distinct_from, task.state_range(k)
+        if earlier is not None:
+            taken = np.array([instance.states[earlier] in values for instance in instances])
+            n_choices *= len(values) - taken
+    prior: Float[np.ndarray, "instances"] = n_choices.min() / n_choices
+    return prior
 
 
 def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarray, "instances instances"] | None:
@@ -90,6 +115,9 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
         raise ValueError("task.topology: expected None, because variables have a hazard or a drift")
     if any(isinstance(group.variable, StateVar) and group.variable.distinct_from is not None for group in task.groups):
         raise ValueError("task.state_vars: expected none that is distinct from another, because variables change")
+    for k, prob in enumerate(task.prob_vars):
+        if prob.drift and prob.values:
+            raise ValueError(f"task.prob_vars[{k}].values = {prob.values}: expected none, because it drifts")
     change = np.ones((len(instances), len(instances)))
     for group in task.groups:
         variable = group.variable
@@ -99,6 +127,9 @@ def _changes(task: MetaTask, instances: tuple[Instance, ...]) -> Float[np.ndarra
         kernel = np.eye(n)
         if isinstance(variable, ProbVar) and variable.drift:
             kernel = _drift(np.array(different)[:, 0], variable.low, variable.high, variable.drift)
+        elif isinstance(variable, ProbVar) and variable.hazard and not variable.values:
+            # A new draw between bounds may be in any of the intervals, the old one included.
+            kernel = (1 - variable.hazard) * np.eye(n) + variable.hazard / n
         elif n > 1 and variable.hazard:
             kernel = (1 - variable.hazard) * np.eye(n) + variable.hazard * (1 - np.eye(n)) / (n - 1)
         change *= kernel[np.ix_(index, index)]
