@@ -430,3 +430,11 @@ def test_tokens_call_layers_that_were_replaced(name, layer):
     onehot = nn.functional.one_hot(torch.from_numpy(tokens).long(), 3).float()
     torch.testing.assert_close(net(torch.from_numpy(tokens)), net(onehot))
     np.testing.assert_allclose(net.first_order(tokens).values, net(onehot).detach(), rtol=1e-5)
+
+
+def test_an_energy_without_a_finite_slope_is_named():
+    start = Population(ALL[:2], np.zeros(2))
+    for kink in (torch.sqrt, lambda x: -torch.sqrt(x)):  # the distance from a sequence, at that sequence
+        sampler = GibbsWithGradients(lambda x, kink=kink: kink((x - x.detach()).square().sum((1, 2))), vocab=3)
+        with pytest.raises(ValueError, match=r"energy\(x\) has a gradient that is NaN or infinite"):
+            sampler.run(start, 1, np.random.default_rng(0))
