@@ -367,6 +367,7 @@ MADE = {
     "gallager_b_decode.x": signs(), "ExpanderMemory.energy.x": signs(), "ExpanderMemory.forward.x": signs(),
     "ExpanderMemory.hidden.x": signs(), "ExpanderMemory.index.x": signs(), "ExpanderMemory.message.x": signs(),
     "ExpanderMemory.recall.x": signs(), "ExpanderMemory.step.x": signs(), "ExpanderMemory.violated.x": signs(),
+    "corrupted.x": signs(), "recovery_rate.x": signs(),
     "ExpanderMemory.encode.bits": lambda: torch.ones(3, 1), "belief_propagation.flip_probability": lambda: 0.1,
     "add_key.target": stored, "add_key.key": lambda: np.ones(3), "connect.i": stored, "connect.j": lambda: 0,
     "LongTermStore.get.id": stored, "LongTermStore.match.query": lambda: np.ones(3), "neighbors.id": stored,

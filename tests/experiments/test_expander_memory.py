@@ -87,6 +87,13 @@ def test_what_the_claims_compute():
     assert lead(("a", "c"), ("b", "c")).arms == ("a", "c", "b")
 
 
+def test_the_nearest_state_in_bits_is_that_in_signs():
+    graph = build_graph(Recovery(r=10), 20, np.random.default_rng(0))
+    bits = torch.randint(0, 2, (30, 20), generator=seeded())
+    nearest = nearest_state(ExpanderMemory(graph, encoding="bits"), bits)
+    assert torch.equal(1 - 2 * nearest, nearest_state(ExpanderMemory(graph), 1 - 2 * bits))
+
+
 def test_a_network_too_large_for_the_nearest_state_says_so():
     memory = ExpanderMemory(build_graph(Recovery(), 240, np.random.default_rng(0)))
     with pytest.raises(ValueError, match="memory stores 2\\^40 states: expected at most 2\\^14"):

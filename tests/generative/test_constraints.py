@@ -1,6 +1,7 @@
 """Fixed positions and a largest number of mutations, in every part that proposes sequences."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -180,3 +181,13 @@ def test_designs_of_a_long_construct_change_measured_sites_alone():
 def test_constraints_that_leave_nothing_are_refused(options, pattern):
     with pytest.raises(ValueError, match=pattern):
         GGS("AC", kernel=2, **options).fit(["AACA", "ACCA", "AACC"], [0.0, 1.0, 2.0])
+
+
+def test_designs_that_are_all_measured_are_told():
+    singles = ["AAAAAA", *("A" * site + "C" + "A" * (5 - site) for site in range(6))]
+    options = {"n_nodes": 7, "gamma": 0.0, "channels": 4, "epochs": 1, "rounds": 2, "random_state": 0}
+    design = GGS("AC", max_mutations=1, wild_type="AAAAAA", **options)
+    with warnings.catch_warnings(action="ignore"):  # of the network, which need not be good
+        design.fit(singles, [0.0, 1, 1, 1, 0, 0, 0])
+    with pytest.warns(UserWarning, match="no round accepted a sequence that was not measured"):
+        assert set(design.sample(3)) <= set(singles)

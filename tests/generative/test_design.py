@@ -430,3 +430,23 @@ def test_tokens_call_layers_that_were_replaced(name, layer):
     onehot = nn.functional.one_hot(torch.from_numpy(tokens).long(), 3).float()
     torch.testing.assert_close(net(torch.from_numpy(tokens)), net(onehot))
     np.testing.assert_allclose(net.first_order(tokens).values, net(onehot).detach(), rtol=1e-5)
+
+
+def test_an_energy_without_a_finite_slope_is_named():
+    start = Population(ALL[:2], np.zeros(2))
+    for kink in (torch.sqrt, lambda x: -torch.sqrt(x)):  # the distance from a sequence, at that sequence
+        sampler = GibbsWithGradients(lambda x, kink=kink: kink((x - x.detach()).square().sum((1, 2))), vocab=3)
+        with pytest.raises(ValueError, match=r"energy\(x\) has a gradient that is NaN or infinite"):
+            sampler.run(start, 1, np.random.default_rng(0))
+
+
+def test_windows_of_very_long_sequences_are_the_right_ones():
+    net = SeqCNN(33_000, 2, 1, 1)
+    with torch.no_grad():
+        for layer in (net.conv, net.dense, net.readout):
+            layer.weight.fill_(1.0)
+            layer.bias.zero_()
+        net.conv.weight[0, 0] = 0.0
+    tokens = np.zeros((1, 33_000), np.uint8)
+    tokens[0, -1] = 1  # the largest window, beyond 16 bits
+    assert np.flatnonzero(net.first_order(tokens).changes.any((0, 2))).tolist() == [32_999]

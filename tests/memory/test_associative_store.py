@@ -188,6 +188,12 @@ def test_a_recovery_curve_falls_with_noise():
         ),
         (lambda: Scaffold(MEMORY, 2).recall(torch.ones(1, 2)), RuntimeError, "nothing is stored"),
         (lambda: corrupted(torch.ones(1, 2), 0.5, noise="white"), ValueError, "noise = 'white': expected one of"),
+        (lambda: corrupted(torch.zeros(1, 2), 0.5), ValueError, r"x\[0, 0\] = 0.0: expected -1 or \+1"),
+        (
+            lambda: recovery_curve(lambda N: ExpanderMemory(MEMORY.graph, encoding="bits"), [0.1], [240], 1),
+            ValueError,
+            r"make\(240\).encoding = 'bits': expected 'signs'",
+        ),
     ],
 )
 def test_bad_input_is_named(call, error, message):

@@ -469,6 +469,7 @@ def test_a_memory_comes_back_from_its_file(tmp_path):
 
 SMALL = random_regular(12, 3, 6, seed=0)
 STATE = torch.ones(2, 12)
+LONG = ExpanderMemory(BipartiteGraph(np.arange(70)[None]))
 
 
 @pytest.mark.parametrize(
@@ -504,6 +505,11 @@ STATE = torch.ones(2, 12)
         (
             lambda m: ExpanderMemory(random_regular(24, 3, 4), "learn").n_states_log2,
             r"patterns = 'learn': expected 'parity', whose states can be counted",
+        ),
+        (lambda m: LONG.hidden(torch.ones(1, 70)), "graph has constraints of 70 nodes: expected at most 62"),
+        (
+            lambda m: LONG.recall(torch.ones(1, 70), order="wta", faults=0.1),
+            "graph has constraints of 70 nodes: expected at most 53",
         ),
     ],
 )

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 
-from engram.memory import NOODL, AssociativeStore, ExpanderMemory, KeyValueMemory
+from engram.memory import DND, NOODL, AssociativeStore, ExpanderMemory, KeyValueMemory
 
 SAVER = """
 import sys
@@ -61,4 +61,13 @@ def test_a_memory_of_doubles_is_saved_as_such(tmp_path):
     memory.save(tmp_path / "memory")
     again = KeyValueMemory.load(tmp_path / "memory")
     assert again.keys.dtype == torch.float64
+    assert torch.equal(again.keys, memory.keys)
+
+
+def test_trained_keys_of_doubles_are_saved_as_such(tmp_path):
+    memory = DND(4, 1, train_memory=True).double()
+    memory.write(torch.tensor([[0.1]]).double(), torch.tensor([0.3]).double())
+    memory.save(tmp_path / "memory")
+    again = DND.load(tmp_path / "memory")
+    assert again.keys.dtype == again.values.dtype == torch.float64
     assert torch.equal(again.keys, memory.keys)

@@ -170,11 +170,18 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         return self
 
     def sample(self, n: int = 128) -> list[str]:
-        """The n best sequences of the sampler's last round, best first; the same at each call."""
+        """The n best sequences of the sampler's last round, or all if there are fewer, best first.
+
+        They are the same at each call. If no round accepted a new sequence, they are initial ones, with a warning.
+        """
         check_is_fitted(self)
         n = checks.size("n", n)
         rng = copy.deepcopy(self._rng)
         final, self.history_ = self._sampler_of(self.model_, self._constraints).run(self.start_, self.rounds, rng)
+        if not any(round_.unique for round_ in self.history_):
+            none_new = "no round accepted a sequence that was not measured, so that these are initial ones"
+            warnings.warn(f"{none_new}: look at accept = {self.accept!r} and at max_mutations", UserWarning,
+                          stacklevel=2)  # fmt: skip
         best = top(final, n)
         median = float(np.median(self._in_units(self.model_.predict(best.tokens))))
         if median > self.start_.scores.max() + np.ptp(self.start_.scores):

@@ -120,6 +120,17 @@ class GibbsWithGradients:
             return order
         return order._replace(changes=np.where(self.constraints.moves(tokens, self.vocab), order.changes, -np.inf))
 
+    def _checked_first_order(self, tokens: Tokens) -> FirstOrder:
+        """``first_order``; raise ValueError if an energy or its gradient is not finite."""
+        order = self.first_order(tokens)
+        checks.finite("energy(x)", order.values)
+        is_wrong = ~(order.changes < np.inf).all((1, 2))  # also NaN; -infinity is a move that breaks the constraints
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            at = f"the sequence {checks.shown(tokens[row].tolist())}"
+            raise ValueError(f"energy(x) has a gradient that is NaN or infinite at {at}: expected finite slopes")
+        return order
+
     def log_proposal(
         self, changes: Float[np.ndarray, "sequences length vocab"]
     ) -> Float[np.ndarray, "sequences moves"]:
@@ -170,8 +181,7 @@ class GibbsWithGradients:
     ) -> tuple[FirstOrder, Int[np.ndarray, "draws"], Int[np.ndarray, "draws"]]:
         """Draw moves of some sequences; return their first-order changes, and the parent and the move of each draw."""
         checks.instance("rng", rng, np.random.Generator)
-        expansion = self.first_order(tokens)
-        checks.finite("energy(x)", expansion.values)
+        expansion = self._checked_first_order(tokens)
         cumulative = np.exp(self.log_proposal(expansion.changes)).cumsum(1)
         draws = rng.random((len(tokens), self.n_proposals)) * cumulative[:, -1:]
         moves = np.array(
@@ -207,8 +217,7 @@ class GibbsWithGradients:
         mutants[np.arange(len(move)), move // self.vocab] = move % self.vocab
         if not len(move):
             return Population(mutants, np.zeros(0)), Round(len(tokens), 0, 0.0, 0)
-        proposed = self.first_order(mutants)
-        checks.finite("energy(x)", proposed.values)
+        proposed = self._checked_first_order(mutants)
         gain = proposed.values - expansion.values[parent]
         if self.accept == "always":
             accepted = np.ones(len(inverse), bool)
@@ -238,7 +247,7 @@ class GibbsWithGradients:
             rng: Source of all random draws.
 
         Raises:
-            ValueError: A score or an energy is not finite; for an energy, the message names the round.
+            ValueError: A score, an energy or its gradient is not finite; for the last two, the message names the round.
         """
         checks.arguments()
         check_tokens("start.tokens", start.tokens, self.vocab)

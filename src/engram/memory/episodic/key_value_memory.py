@@ -321,8 +321,8 @@ class KeyValueMemory(Saveable, nn.Module):
         search = arguments.pop("search")
         policy = getattr(policies, name)(**fields)
         memory = cls(policy=policy, search=search and FaissSearch(*search), **arguments)
-        for name, buffer in memory.named_buffers():  # of the dtypes that were saved
-            setattr(memory, name, buffer.to(content["state"][name].dtype))
+        for name, stored in (*memory.named_buffers(), *memory.named_parameters()):  # of the dtypes that were saved
+            stored.data = stored.data.to(content["state"][name].dtype)
         memory.load_state_dict(content["state"])
         return memory
 

@@ -83,6 +83,7 @@ def gallager_b_decode(
         raise ValueError(
             "H is not regular: expected equal numbers of ones in all columns, since there is one threshold"
         )
+    checks.size("max_iter", max_iter, minimum=0)
     threshold = checks.size("threshold", z - 1 if threshold is None else threshold, maximum=z - 1)
     A, slots, _, nodes = memory._network[:4]
     C, is_node = nodes.clamp(min=0), nodes >= 0

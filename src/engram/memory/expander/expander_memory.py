@@ -207,7 +207,7 @@ class ExpanderMemory(Saveable, nn.Module):
         """The winning hidden neuron of each cluster, one of the nearest at random.
 
         A winner is given as its pattern, a column index of ``permitted``; in a cluster without hidden neurons, it is
-        the local pattern.
+        the local pattern. Clusters of more than 62 nodes have patterns that no integer numbers, and raise ValueError.
         """
         bits, net = self._encoded(x)[0], self._network
         local = local_patterns(net, bits)
@@ -258,7 +258,8 @@ class ExpanderMemory(Saveable, nn.Module):
                 global one if None.
             beta: Inverse temperature of ``glauber``.
             faults: For ``wta``, the probability that a cluster's winner in a sweep is a random one of its hidden
-                neurons. The network then never comes to rest: the recall ends when all constraints hold.
+                neurons. The network then never comes to rest: the recall ends when all constraints hold. It needs
+                clusters of at most 53 nodes.
             erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. Each is first set to the value demanded by
                 the majority of those of its clusters that have no other unknown node, ties at random.
             trace: Whether to return the energy at each iteration, which is slower.

@@ -25,6 +25,7 @@ from engram.numeric.threads import in_ranges
 ORDERS = ("max", "random", "parallel", "wta", "glauber")
 FAR = 2**62  # larger than any local pattern
 CERTAIN = 2**53
+NUMBERED, DRAWN = 62, 53  # most nodes of a constraint whose patterns are 64-bit integers, or are drawn from 53 bits
 Bits = UInt8[Tensor, "batch nodes"]
 Seeds = Int[Tensor, " batch"]
 PerCluster = Int[Tensor, "batch constraints"]
@@ -179,6 +180,7 @@ def nearest_change(network: Network, local: PerCluster, draw: PerCluster) -> Per
         draw: Random bits for each cluster.
     """
     if not len(network.distance):
+        _check_degrees(network, NUMBERED)
         return (1 << below(draw, network.constraint_degrees)) * local
     change = torch.where(network.patterns >= 0, network.patterns ^ local[:, :, None], FAR)
     weight = sum(change >> k & 1 for k in range(network.C.shape[1]))
@@ -186,6 +188,13 @@ def nearest_change(network: Network, local: PerCluster, draw: PerCluster) -> Per
     change = torch.where(nearest, change, FAR).sort(2).values
     n_nearest = nearest.sum(2)
     return torch.where(n_nearest > 0, change.gather(2, below(draw, n_nearest)[:, :, None])[:, :, 0], 0)
+
+
+def _check_degrees(network: Network, most: int) -> None:
+    """Raise ValueError if a constraint has too many nodes for its hidden neurons to be numbered or drawn."""
+    if network.C.shape[1] > most:
+        most_nodes = f"expected at most {most}, for the hidden neurons to fit into the bits of an integer"
+        raise ValueError(f"graph has constraints of {network.C.shape[1]} nodes: {most_nodes}")
 
 
 def _any_change(network: Network, local: PerCluster, draw: PerCluster) -> PerCluster:
@@ -242,6 +251,8 @@ def settle_fast(
     """
     from engram.memory.expander.kernels import flips
 
+    if faults:
+        _check_degrees(network, DRAWN)
     plain = order in ("parallel", "wta") and len(network.distance)
     if plain or trace or bits.device.type != "cpu":
         return settle(network, bits, order, limit, seed, beta=beta, faults=faults, trace=trace)

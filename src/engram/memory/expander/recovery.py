@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.memory.expander.expander_memory import ExpanderMemory
+from engram.memory.hopfield.recall import signs
 from engram.nn.sequence import full_precision
 
 SEARCHED = 14  # maximum number of message bits for an exhaustive search of the nearest state
@@ -32,11 +33,16 @@ def corrupted(
             symmetric channel; ``"erase"``: exactly round(f N) become 0.
         generator: Source of the choice; torch's global one if None.
 
+    Raises:
+        ValueError: A state is not of +1 and -1, such as zeros and ones, of which only the ones would change.
+
     Examples:
         >>> corrupted(torch.ones(1, 4), 0.5).sum().item()
         0.0
     """
     checks.arguments()
+    if x.numel():
+        signs("x", x, x.shape[-1] if x.dim() else 0)
     checks.choice("noise", noise, ("exact", "bsc", "erase"))
     checks.number("fraction", fraction, minimum=0, maximum=1)
     draw_device = torch.device("cpu") if generator is None else generator.device
@@ -61,7 +67,7 @@ def recovery_rate(
 
     Args:
         recall: Function from noisy states to recalled ones.
-        x: Stored states, (batch, nodes).
+        x: Stored states of +1 and -1, (batch, nodes).
         fraction: Share of the nodes that are changed, from 0 to 1.
         noise: ``"exact"``, ``"bsc"`` or ``"erase"``; see ``corrupted``.
         generator: Source of the noise; torch's global one if None.
@@ -80,7 +86,7 @@ def recovery_curve(
     """The ``recovery_rate`` of random stored states, for several memory sizes N and shares of flipped nodes.
 
     Args:
-        make: Function of N that returns a memory.
+        make: Function of N that returns a memory, with the encoding ``"signs"``.
         fractions: Shares of the nodes that are flipped.
         sizes: Values of N.
         trials: Number of noisy states for each point.
@@ -100,6 +106,8 @@ def recovery_curve(
     for row, size in enumerate(sizes):
         with checks.noted(make=make):
             memory = checks.instance("make(N)", make(size), ExpanderMemory)
+        if memory.encoding != "signs":
+            raise ValueError(f"make({size}).encoding = {memory.encoding!r}: expected 'signs'")
         x = random_states(memory, trials, generator)
         for column, fraction in enumerate(fractions):
             recalled = memory.recall(corrupted(x, fraction, generator=generator), generator=generator).x
@@ -124,5 +132,7 @@ def nearest_state(memory: ExpanderMemory, noisy: Annotated[Tensor, "batch nodes"
     if size > SEARCHED:
         raise ValueError(f"memory stores 2^{size} states: expected at most 2^{SEARCHED}; take a smaller N")
     all_states = memory.encode(torch.arange(2**size)[:, None] >> torch.arange(size) & 1)
+    # As signs, since a product of bits counts the ones in common, not the nodes in which both are equal.
+    cues, states = (1 - 2 * x.float() if memory.encoding == "bits" else x.float() for x in (noisy, all_states))
     with full_precision(noisy.device):
-        return all_states[(noisy.float() @ all_states.float().T).argmax(1)]
+        return all_states[(cues @ states.T).argmax(1)]

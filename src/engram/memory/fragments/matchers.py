@@ -41,7 +41,8 @@ class Matcher(Protocol):
 class ExactMatcher:
     """Keys that a query must equal: hashable objects, or arrays and tensors. The last of several equal keys counts.
 
-    Numbers are equal in any precision, 1 and 1.0 too, but no number equals a bool, also within tuples.
+    Numbers are equal in any precision, 1, 1.0 and ``torch.tensor(1)`` too, but no number equals a bool, also within
+    tuples.
     """
 
     __repr__ = checks.described
@@ -194,6 +195,8 @@ MATCHERS: dict[str, Callable[[], Matcher]] = {
 
 def _hashable(name: str, key: Any) -> Hashable:
     value = checks.as_array(key)
+    if isinstance(value, np.ndarray) and not value.ndim:  # the number that a tensor holds, which equals a plain one
+        value = value.item()
     if isinstance(value, np.ndarray) and value.dtype.kind not in "biufcmM":  # bytes would be addresses, or be padded
         value = "array", value.shape, tuple(value.ravel().tolist())
     if isinstance(value, np.ndarray):
