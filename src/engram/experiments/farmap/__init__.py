@@ -4,7 +4,8 @@ An agent with a narrow field of view explores mazes of rooms. The classic explor
 frontiers. FARMap's map decays; it is stored where the view is surprising, and recalled when the agent crosses this
 fracture again. Otherwise both use the same code. Ablations remove recall, walks to other maps, or surprise (the same
 number of cuts, but at regular intervals or at random). In another control, a frontier explorer has FARMap's preferences
-among frontiers. The computing times of explorers are measured in the same trial, without those of the world.
+among frontiers. The computing times of explorers are measured in the same trial, without those of the world. The preset
+large has as many mazes, steps and seeds as the paper.
 """
 
 from __future__ import annotations
@@ -118,5 +119,7 @@ experiment = Experiment(
     it is larger [surprise-memory: holds], though in two rooms 89 % of the cuts at surprise are at the door
     [cuts-at-doors: holds]. Recall gains 3 % [recall-matters: holds], which took 80 seeds to tell from 2 %; walks to
     other maps gain nothing [other-maps-matter: fails]. So fragment a map if the part in use has to be small; all parts
-    together take two and a half times the memory of a single map [all-maps: holds].""",
+    together take two and a half times the memory of a single map [all-maps: holds], and in 300 mazes of 5,000 steps, as
+    many as published, four times, where the active map is .29 times as large in large mazes, but the lead is lost: in
+    five seeds FARMap covers .95 times as much there.""",
 )
