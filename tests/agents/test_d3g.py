@@ -471,6 +471,25 @@ def test_an_inverse_model_may_be_moved():
     assert actions.dtype == torch.float64
 
 
+def test_states_in_double_precision_standardise_as_those_in_single_precision():
+    batch, single, double = batch_of(), agent_of(), agent_of()
+    single.normalise(batch.states)
+    double.normalise(batch.states.double())
+    np.testing.assert_allclose(double.act(batch.states), single.act(batch.states), rtol=1e-5, atol=1e-6)
+    assert double.update(batch).keys() == single.update(batch).keys()
+
+
+def test_states_are_standardised_before_the_inverse_model_has_learned_from_any():
+    batch, agent = batch_of(), agent_of()
+    agent.update_inverse(batch)
+    with pytest.raises(RuntimeError, match="normalise after update_inverse: expected before the first"):
+        agent.normalise(batch.states)
+    agent.reset_inverse()  # a new one has learned nothing yet
+    agent.normalise(batch.states)
+    with pytest.raises(ValueError, match=r"states.shape = \(0, 2\): expected at least one state"):
+        agent.normalise(batch.states[:0])
+
+
 @pytest.mark.parametrize("kind", [TD3, D3G])
 def test_target_copies_have_no_graph_and_an_agent_goes_on_in_a_copy(kind):
     box = spaces.Box(-1.0, 1.0, (2,))
