@@ -463,6 +463,14 @@ def test_actions_of_several_axes_are_vectors_and_back():
             labels.encode(wrong)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_saturated_actions_are_within_bounds_of_either_precision(dtype):
+    space = spaces.Box(-0.1, 0.1, (2, 1), dtype)  # in single precision 0.1 is above 0.1
+    actions = ActionVectors(space).decode(torch.tensor([[9.0, -9.0], [0.05, 0.0]]))
+    assert actions.dtype == dtype
+    assert all(action in space for action in actions)
+
+
 def test_an_inverse_model_may_be_moved():
     inverse = InverseModel(3, spaces.Box(-1.0, 1.0, (2,)), (8,)).to("meta", torch.float64)
     states = torch.zeros(4, 3, device="meta", dtype=torch.float64)
