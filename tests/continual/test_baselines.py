@@ -324,6 +324,15 @@ def test_replay_of_regression_repeats_the_loss_of_the_task():
     torch.testing.assert_close(replay.loss(torch.zeros(40, 3), y, y), expected)
 
 
+def test_samples_that_cross_entropy_leaves_out_are_not_replayed():
+    x, y = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, -100] * 4)
+    replay = Replay(nn.Linear(3, 2), 12)
+    for labels in (y, torch.full((12,), -100)):
+        replay.end_task(TaskData((x, labels), (0, 1)))
+    assert sorted(replay.memory.sample(12)[1].tolist()) == [0] * 4 + [1] * 4
+    assert all(replay.loss(x[:1], y[:1], x[:1]).isfinite() for _ in range(9))
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_the_loss_given_to_the_training_reaches_replayed_samples(given):
     x, y = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 2

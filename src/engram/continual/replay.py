@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.continual.method import ContinualMethod
 from engram.continual.reservoir import Reservoir
-from engram.continual.task import Task, TaskLoss, task_batches, task_cross_entropy
+from engram.continual.task import IGNORED, Task, TaskLoss, task_batches, task_cross_entropy
 from engram.state import check_state
 
 
@@ -99,7 +99,10 @@ class Replay(ContinualMethod):
                 if labels.is_floating_point() and self.task_loss is task_cross_entropy:
                     expected = "expected classes, integers, or another task_loss than cross-entropy"
                     raise ValueError(f"task.train has labels of {labels.dtype}: {expected}")
-                self.memory.add(inputs, labels, len(self.classes))
+                kept: Any = slice(None)
+                if self.task_loss is task_cross_entropy and (labels == IGNORED).any():
+                    kept = labels != IGNORED  # where all samples that are drawn are left out, their mean loss is NaN
+                self.memory.add(inputs[kept], labels[kept], len(self.classes))
         except BaseException:
             self.memory.load_state_dict(state_before)  # else these samples would count as those of the next task
             raise
