@@ -264,6 +264,14 @@ def test_a_used_replay_loads_the_state_of_an_empty_one():
     assert len(used.memory) == len(used.classes) == 0
 
 
+def test_a_replay_that_goes_on_from_a_state_keeps_its_samples_where_the_network_is():
+    before = Replay(nn.Linear(2, 2), 3)
+    before.end_task(TaskData((torch.ones(5, 2), torch.arange(5) % 2)))
+    resumed = Replay(nn.Linear(2, 2, device="meta"), 3)  # "meta" is a device on any machine
+    resumed.load_state_dict(before.state_dict())
+    assert all(part.is_meta for part in resumed.memory.sample(2))
+
+
 def test_a_balanced_reservoir_stores_rare_classes_in_full_and_frequent_ones_alike():
     labels = torch.tensor([0] * 500 + [1] * 60 + [2] * 4)
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]

@@ -14,6 +14,8 @@ from engram.continual.reservoir import Reservoir
 from engram.continual.task import IGNORED, Task, TaskLoss, task_batches, task_cross_entropy
 from engram.state import check_state
 
+SAMPLES = ("inputs", "labels", "tasks")  # the parts of a memory's state that the network is trained on
+
 
 class Replay(ContinualMethod):
     """Replay: some samples of old tasks are stored, and learned together with new ones.
@@ -115,7 +117,12 @@ class Replay(ContinualMethod):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state that ``state_dict`` returned."""
         check_state(state, self._form())
-        self.memory.load_state_dict(state["memory"])  # first, as it may refuse its part
+        device = next((parameter.device for parameter in self.model.parameters()), None)
+        samples = {
+            name: part.to(device) if name in SAMPLES and isinstance(part, Tensor) else part
+            for name, part in state["memory"].items()
+        }  # a checkpoint holds them on the CPU
+        self.memory.load_state_dict(samples)  # first, as it may refuse its part
         super().load_state_dict(state)
 
     def _form(self) -> dict[str, Any]:
