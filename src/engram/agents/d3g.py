@@ -189,8 +189,8 @@ class D3G(Learner):
         """Replace I, and f if it takes actions, for an agent with other actuators.
 
         Args:
-            inverse: A module that maps states and next states to actions, either an ``InverseModel`` or an exact one
-                without parameters; None: a new ``InverseModel``.
+            inverse: A module that maps states and next states, standardised if ``normalise`` was called, to actions;
+                either an ``InverseModel`` or an exact one without parameters; None: a new ``InverseModel``.
         """
         self.inverse = self._new_inverse() if inverse is None else checks.instance("inverse", inverse, nn.Module)
         if self.cycle == "model":
