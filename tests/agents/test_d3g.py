@@ -463,12 +463,39 @@ def test_actions_of_several_axes_are_vectors_and_back():
             labels.encode(wrong)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_saturated_actions_are_within_bounds_of_either_precision(dtype):
+    space = spaces.Box(-0.1, 0.1, (2, 1), dtype)  # in single precision 0.1 is above 0.1
+    actions = ActionVectors(space).decode(torch.tensor([[9.0, -9.0], [0.05, 0.0]]))
+    assert actions.dtype == dtype
+    assert all(action in space for action in actions)
+
+
 def test_an_inverse_model_may_be_moved():
     inverse = InverseModel(3, spaces.Box(-1.0, 1.0, (2,)), (8,)).to("meta", torch.float64)
     states = torch.zeros(4, 3, device="meta", dtype=torch.float64)
     actions = inverse(states, states)
     assert actions.shape == (4, 2)
     assert actions.dtype == torch.float64
+
+
+def test_states_in_double_precision_standardise_as_those_in_single_precision():
+    batch, single, double = batch_of(), agent_of(), agent_of()
+    single.normalise(batch.states)
+    double.normalise(batch.states.double())
+    np.testing.assert_allclose(double.act(batch.states), single.act(batch.states), rtol=1e-5, atol=1e-6)
+    assert double.update(batch).keys() == single.update(batch).keys()
+
+
+def test_states_are_standardised_before_the_inverse_model_has_learned_from_any():
+    batch, agent = batch_of(), agent_of()
+    agent.update_inverse(batch)
+    with pytest.raises(RuntimeError, match="normalise after update_inverse: expected before the first"):
+        agent.normalise(batch.states)
+    agent.reset_inverse()  # a new one has learned nothing yet
+    agent.normalise(batch.states)
+    with pytest.raises(ValueError, match=r"states.shape = \(0, 2\): expected at least one state"):
+        agent.normalise(batch.states[:0])
 
 
 @pytest.mark.parametrize("kind", [TD3, D3G])

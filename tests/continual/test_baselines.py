@@ -119,8 +119,9 @@ def test_a_teacher_answers_in_evaluation_mode_and_once_for_each_set_of_outputs()
     once = lwf.loss(x, x, logits)
     assert torch.equal(lwf.loss(x, x, logits), once)
     assert net.training
-    lwf.end_task(TaskData((), [0, 1]))
-    torch.testing.assert_close(lwf.loss(x, x, logits), once)
+    for same in ([0, 1], [1, 0]):
+        lwf.end_task(TaskData((), same))
+        torch.testing.assert_close(lwf.loss(x, x, logits), once)
 
 
 def test_a_state_of_another_capacity_is_refused():
@@ -263,6 +264,14 @@ def test_a_used_replay_loads_the_state_of_an_empty_one():
     assert len(used.memory) == len(used.classes) == 0
 
 
+def test_a_replay_that_goes_on_from_a_state_keeps_its_samples_where_the_network_is():
+    before = Replay(nn.Linear(2, 2), 3)
+    before.end_task(TaskData((torch.ones(5, 2), torch.arange(5) % 2)))
+    resumed = Replay(nn.Linear(2, 2, device="meta"), 3)  # "meta" is a device on any machine
+    resumed.load_state_dict(before.state_dict())
+    assert all(part.is_meta for part in resumed.memory.sample(2))
+
+
 def test_a_balanced_reservoir_stores_rare_classes_in_full_and_frequent_ones_alike():
     labels = torch.tensor([0] * 500 + [1] * 60 + [2] * 4)
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
@@ -321,6 +330,15 @@ def test_replay_of_regression_repeats_the_loss_of_the_task():
         replay.end_task(TaskData((x[task], y[task])))
     expected = nn.functional.mse_loss(net(x.flatten(0, 1)), y.flatten(0, 1))
     torch.testing.assert_close(replay.loss(torch.zeros(40, 3), y, y), expected)
+
+
+def test_samples_that_cross_entropy_leaves_out_are_not_replayed():
+    x, y = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, -100] * 4)
+    replay = Replay(nn.Linear(3, 2), 12)
+    for labels in (y, torch.full((12,), -100)):
+        replay.end_task(TaskData((x, labels), (0, 1)))
+    assert sorted(replay.memory.sample(12)[1].tolist()) == [0] * 4 + [1] * 4
+    assert all(replay.loss(x[:1], y[:1], x[:1]).isfinite() for _ in range(9))
 
 
 @pytest.mark.parametrize("given", [False, True])

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from engram.lab import Task
+from engram.standings.figures import curves
 from engram.standings.figures import ranks as diagram
 from engram.standings.page import page
 from engram.standings.scores import Entry, Scores
@@ -175,3 +176,10 @@ def test_a_candidate_that_fails_everywhere_takes_the_ranks_from_no_other():
     assert both.sentences[-1] == "bad has no result on bits (raised ValueError: no luck)."
     alone = Standing("agents", ("bad",), (TASK,), {TASK.name: row})
     assert alone.sentences == ["It has no result on bits (raised ValueError: no luck)."]
+
+
+def test_the_best_other_candidate_is_named_beside_a_leader_that_was_asked_about():
+    values = {"mine": 1.0, "next": 0.8, "last": 0.5}
+    row = {name: Entry({0: value}, curve=([0, 1], [0.0, value])) for name, value in values.items()}
+    figure = curves(Scores("agents", ("mine",), (TASK,), {TASK.name: row}))
+    assert [trace.name for trace in figure.data if trace.text] == ["mine", "next"]

@@ -51,6 +51,7 @@ class ActionVectors:
             torch.as_tensor(np.ravel(bound), dtype=torch.float32, device=self.device)
             for bound in (space.low, space.high)
         )
+        self.bounds = space.low, space.high
         self.middle, self.half = (self.low + self.high) / 2, (self.high - self.low) / 2
 
     def squash(self, raw: Vectors) -> Vectors:
@@ -77,8 +78,11 @@ class ActionVectors:
         """Vectors as actions of the space; a discrete action is the argmax."""
         if self.discrete:
             return (vectors.argmax(-1) + self.first).numpy(force=True)
-        # Rounding may put a saturated action just beyond its bound.
-        return vectors.clamp(self.low, self.high).numpy(force=True).reshape(-1, *self.shape)
+        # Rounding may put a saturated action just beyond its bound, as may that of a bound in double precision.
+        low, high = self.bounds
+        numbers = vectors.numpy(force=True).reshape(-1, *self.shape)
+        actions: Shaped[np.ndarray, "batch ..."] = np.clip(numbers, low, high)
+        return actions
 
     def random(self, batch: int, generator: torch.Generator) -> Vectors:
         """Draw uniform actions, as vectors."""

@@ -116,12 +116,15 @@ class D3G(Learner):
         A feature that does not vary is only centred.
         """
         checks.arguments()
-        if self.updates:
-            raise RuntimeError(f"normalise after {self.updates} updates: expected before the first")
+        if self.updates or self.optimizer.state:  # which update_inverse fills without an update of the values
+            updates = f"{self.updates} updates" if self.updates else "update_inverse"
+            raise RuntimeError(f"normalise after {updates}: expected before the first")
         checks.has_shape("states", tuple(states.shape), ("batch", self.features))
+        if not len(states):
+            raise ValueError(f"states.shape = {tuple(states.shape)}: expected at least one state")
         checks.finite("states", states)
-        deviation, self.shift = states.std(0), states.mean(0).to(self.device)
-        self.scale = torch.where(deviation > 0, deviation, 1.0).to(self.device)
+        deviation, self.shift = states.std(0).to(self.scale), states.mean(0).to(self.shift)
+        self.scale = torch.where(deviation > 0, deviation, 1.0)
 
     @torch.no_grad()
     def act(self, observations: Any, noise: float = 0.0) -> Shaped[Any, "batch ..."]:
@@ -186,8 +189,8 @@ class D3G(Learner):
         """Replace I, and f if it takes actions, for an agent with other actuators.
 
         Args:
-            inverse: A module that maps states and next states to actions, either an ``InverseModel`` or an exact one
-                without parameters; None: a new ``InverseModel``.
+            inverse: A module that maps states and next states, standardised if ``normalise`` was called, to actions;
+                either an ``InverseModel`` or an exact one without parameters; None: a new ``InverseModel``.
         """
         self.inverse = self._new_inverse() if inverse is None else checks.instance("inverse", inverse, nn.Module)
         if self.cycle == "model":

@@ -76,7 +76,7 @@ class LwF(ContinualMethod):
             raise ValueError("classes is empty: expected indices of outputs")
         if len(set(group)) < len(group):
             raise ValueError(f"classes = {checks.shown(task.classes)}: expected different indices of outputs")
-        if group not in self.groups:
+        if set(group) not in map(set, self.groups):  # a softmax does not depend on the order of its outputs
             self.groups.append(group)
         self._copy_teacher()
 

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from engram import checks
 from engram.continual.method import ContinualMethod
 from engram.continual.reservoir import Reservoir
-from engram.continual.task import Task, TaskLoss, task_batches, task_cross_entropy
+from engram.continual.task import IGNORED, Task, TaskLoss, task_batches, task_cross_entropy
 from engram.state import check_state
+
+SAMPLES = ("inputs", "labels", "tasks")  # the parts of a memory's state that the network is trained on
 
 
 class Replay(ContinualMethod):
@@ -99,7 +101,10 @@ class Replay(ContinualMethod):
                 if labels.is_floating_point() and self.task_loss is task_cross_entropy:
                     expected = "expected classes, integers, or another task_loss than cross-entropy"
                     raise ValueError(f"task.train has labels of {labels.dtype}: {expected}")
-                self.memory.add(inputs, labels, len(self.classes))
+                kept: Any = slice(None)
+                if self.task_loss is task_cross_entropy and (labels == IGNORED).any():
+                    kept = labels != IGNORED  # where all samples that are drawn are left out, their mean loss is NaN
+                self.memory.add(inputs[kept], labels[kept], len(self.classes))
         except BaseException:
             self.memory.load_state_dict(state_before)  # else these samples would count as those of the next task
             raise
@@ -112,7 +117,12 @@ class Replay(ContinualMethod):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state that ``state_dict`` returned."""
         check_state(state, self._form())
-        self.memory.load_state_dict(state["memory"])  # first, as it may refuse its part
+        device = next((parameter.device for parameter in self.model.parameters()), None)
+        samples = {
+            name: part.to(device) if name in SAMPLES and isinstance(part, Tensor) else part
+            for name, part in state["memory"].items()
+        }  # a checkpoint holds them on the CPU
+        self.memory.load_state_dict(samples)  # first, as it may refuse its part
         super().load_state_dict(state)
 
     def _form(self) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def curves(scores: Scores) -> go.Figure:
     figure = make_subplots(-(-len(tasks) // COLUMNS), COLUMNS, subplot_titles=titles)
     for number, task in enumerate(tasks):
         row, means = scores.entries[task.name], scores.scores[task.name]
-        best = max(means, key=means.__getitem__, default="")
+        best = max((name for name in means if name not in scores.own), key=means.__getitem__, default="")
         for name, entry in row.items():
             steps, values = entry.curve
             if not steps:
