@@ -545,3 +545,14 @@ def test_weights_that_are_computed_from_others_are_told_to_be_left_alone():
     with pytest.warns(UserWarning, match="weights of ParametrizedConv2d are computed from others, as by weight_norm"):
         groups = auto_groups(net)
     assert [(group["structure"], len(group["params"])) for group in groups] == [("spatial", 1), ("none", 4)]
+
+
+@pytest.mark.parametrize("base", ["adam", "adamw"])
+def test_an_input_that_is_always_silent_does_not_stop_the_learning_of_what_multiplies_gradients(base):
+    (p, loss), silent = problem(3, 4), torch.tensor([0.0, 1.0, 1.0, 1.0])
+    p = p.detach().float().requires_grad_()
+    optimizer = FOP([p], structure="left", base=base, placement="gradient")
+    for _ in range(3):
+        step(optimizer, p, lambda p: loss((p * silent).double()))
+    assert optimizer.state[p]["gain_prev"].isfinite().all()
+    assert not torch.equal(optimizer.preconditioner(p), torch.eye(3))
