@@ -238,3 +238,12 @@ def test_many_distances_without_gaps_among_them_are_not_tied(dtype, offset, n, m
     hidden = own.normal(size=(n, 5))
     X, Y = hidden @ own.normal(size=(5, 50)), hidden @ own.normal(size=(5, 40)) + own.normal(size=(n, 40))
     assert rsa((X + offset).astype(dtype), Y, metric) == pytest.approx(rsa(X, Y, metric), abs=0.01)
+
+
+def test_a_factor_without_effect_in_single_precision_has_no_direction():
+    labels = np.stack(np.meshgrid(np.arange(4.0), np.arange(5.0)), -1).reshape(-1, 2)
+    own = np.random.default_rng(0)
+    codes = own.normal(size=(4, 6)).astype(np.float32)[labels[:, 0].astype(int)]
+    computed_in_several_ways = np.nextafter(codes, own.choice(np.float32([-9, 9]), codes.shape))
+    measured = factorization(computed_in_several_ways, labels, 1.0)
+    assert measured.between_cos == 0.0
