@@ -247,3 +247,13 @@ def test_a_factor_without_effect_in_single_precision_has_no_direction():
     computed_in_several_ways = np.nextafter(codes, own.choice(np.float32([-9, 9]), codes.shape))
     measured = factorization(computed_in_several_ways, labels, 1.0)
     assert measured.between_cos == 0.0
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e9, 1e30])
+def test_the_scale_of_activity_does_not_matter_in_a_gram_distance(scale):
+    X, Y = torch.from_numpy(VARIES).float(), torch.from_numpy(VARIES[::-1].copy()).float()
+    expected, scaled = gram_distance(X, Y), (X * scale).requires_grad_()
+    distance = gram_distance(scaled, Y * scale)
+    torch.testing.assert_close(distance, expected, rtol=1e-5, atol=0)
+    distance.backward()
+    assert (scaled.grad * scale).abs().max() > 1e-3
