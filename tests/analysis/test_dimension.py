@@ -218,6 +218,6 @@ def test_a_turned_lattice_has_no_nearer_neighbours(method):
 
 
 def test_a_seed_that_is_none_is_named_even_if_nothing_is_drawn():
-    with pytest.raises(ValueError, match="seed|non-negative") as caught:
+    with pytest.raises(ValueError, match="non-negative") as caught:
         intrinsic_dimension(np.random.default_rng(0).normal(size=(50, 2)), seed=-1)
     assert any("seed = -1" in note for note in caught.value.__notes__)
