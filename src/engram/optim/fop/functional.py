@@ -136,7 +136,7 @@ def updated_preconditioner(
 
 def _norm(block: Float[Tensor, "k n"]) -> Float[Tensor, ""]:
     """The norm, at least ``TINY``, also of numbers whose squares vanish, as gradients of a network that fits do."""
-    norm = block.norm()
+    norm: Tensor = block.norm()
     if not block.is_cpu or norm < SMALL:  # on other devices in any case, so as not to wait for them
         largest = block.abs().amax().clamp(min=TINY)
         norm = torch.where(norm < SMALL, largest * (block / largest).norm(), norm)
