@@ -215,3 +215,9 @@ def test_a_turned_lattice_has_no_nearer_neighbours(method):
     with pytest.raises(ValueError, match="at one distance"):
         maximum_likelihood_dimension(np.array([[0.3, 0.1 + 0.2]] * 3))
     assert intrinsic_dimension(lattice @ turn, 9).ties == intrinsic_dimension(lattice, 9).ties > 0.5
+
+
+def test_a_seed_that_is_none_is_named_even_if_nothing_is_drawn():
+    with pytest.raises(ValueError, match="non-negative") as caught:
+        intrinsic_dimension(np.random.default_rng(0).normal(size=(50, 2)), seed=-1)
+    assert any("seed = -1" in note for note in caught.value.__notes__)

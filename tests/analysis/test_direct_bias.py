@@ -194,6 +194,8 @@ def test_bad_data_of_a_process_are_named():
         gaussian_process_test_error(
             X, y, X_test, y_test, lambda a, b=None: np.ones((len(a), len(a if b is None else b))), jitter=0.0
         )
+    with pytest.raises(ValueError, match=r"jitter = -0\.001: expected"):
+        gaussian_process_test_error(X, y, X_test, y_test, jitter=-1e-3)
 
 
 @pytest.mark.parametrize(

@@ -238,3 +238,22 @@ def test_many_distances_without_gaps_among_them_are_not_tied(dtype, offset, n, m
     hidden = own.normal(size=(n, 5))
     X, Y = hidden @ own.normal(size=(5, 50)), hidden @ own.normal(size=(5, 40)) + own.normal(size=(n, 40))
     assert rsa((X + offset).astype(dtype), Y, metric) == pytest.approx(rsa(X, Y, metric), abs=0.01)
+
+
+def test_a_factor_without_effect_in_single_precision_has_no_direction():
+    labels = np.stack(np.meshgrid(np.arange(4.0), np.arange(5.0)), -1).reshape(-1, 2)
+    own = np.random.default_rng(0)
+    codes = own.normal(size=(4, 6)).astype(np.float32)[labels[:, 0].astype(int)]
+    computed_in_several_ways = np.nextafter(codes, own.choice(np.float32([-9, 9]), codes.shape))
+    measured = factorization(computed_in_several_ways, labels, 1.0)
+    assert measured.between_cos == 0.0
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e9, 1e30])
+def test_the_scale_of_activity_does_not_matter_in_a_gram_distance(scale):
+    X, Y = torch.from_numpy(VARIES).float(), torch.from_numpy(VARIES[::-1].copy()).float()
+    expected, scaled = gram_distance(X, Y), (X * scale).requires_grad_()
+    distance = gram_distance(scaled, Y * scale)
+    torch.testing.assert_close(distance, expected, rtol=1e-5, atol=0)
+    distance.backward()
+    assert (scaled.grad * scale).abs().max() > 1e-3

@@ -15,6 +15,7 @@ from torch import nn
 
 from engram.optim import FOP, apply_preconditioner, auto_groups, block_view, hypergradient
 from engram.optim.fop.base import sgd_gains
+from engram.optim.fop.functional import updated_preconditioner
 from engram.testing import check_optimizer
 from engram.testing.promises import assert_refused, stored
 
@@ -545,3 +546,22 @@ def test_weights_that_are_computed_from_others_are_told_to_be_left_alone():
     with pytest.warns(UserWarning, match="weights of ParametrizedConv2d are computed from others, as by weight_norm"):
         groups = auto_groups(net)
     assert [(group["structure"], len(group["params"])) for group in groups] == [("spatial", 1), ("none", 4)]
+
+
+@pytest.mark.parametrize("base", ["adam", "adamw"])
+def test_an_input_that_is_always_silent_does_not_stop_the_learning_of_what_multiplies_gradients(base):
+    (p, loss), silent = problem(3, 4), torch.tensor([0.0, 1.0, 1.0, 1.0])
+    p = p.detach().float().requires_grad_()
+    optimizer = FOP([p], structure="left", base=base, placement="gradient")
+    for _ in range(3):
+        step(optimizer, p, lambda p: loss((p * silent).double()))
+    assert optimizer.state[p]["gain_prev"].isfinite().all()
+    assert not torch.equal(optimizer.preconditioner(p), torch.eye(3))
+
+
+@pytest.mark.parametrize("scale", [1e-24, 1e-28])
+def test_gradients_whose_squares_vanish_count_as_much_as_others(scale):
+    g, z = normal(2, 3, 4).float()
+    expected = updated_preconditioner(torch.eye(3), g, z, 0.1, 0.03)
+    actual = updated_preconditioner(torch.eye(3), scale * g, scale * z, 0.1, 0.03)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)

@@ -163,3 +163,12 @@ def test_bad_input_is_refused(name):
     call, expected, message = BAD[name]
     with pytest.raises(expected, match=message):
         call()
+
+
+def test_a_first_call_that_is_refused_leaves_nothing_stored():
+    memory = PlasticAssociativeMemory()
+    with pytest.raises(ValueError, match="sample_weight"):
+        memory.partial_fit(X, sample_weight=[1, 2])
+    with pytest.raises(NotFittedError):
+        memory.predict(X)
+    memory.partial_fit(X[:, :3])  # of another width

@@ -404,6 +404,7 @@ def test_bad_arguments_of_the_network_are_named(options, message):
         (lambda net: lifetimes(net, trials(1, 32), seeded()), "32 trials: expected at least 33"),
         (lambda net: lifetimes(net, trials(2, 40), seeded(), weight=torch.zeros(3, 20, 20)), r"weight.shape = \(3, 20"),
         (lambda net: lifetimes(net, trials(2, 40), seeded(), record=(40,)), r"record = \(40,\)"),
+        (lambda net: lifetimes(net, trials(2, 40), seeded(), record=(3, 3)), r"record = \(3, 3\): expected each"),
         (lambda net: lifetimes(net, trials(2, 40, response=(30, 37)), seeded()), "response = .*before the decision"),
         (lambda net: lifetimes(net, trials(2, 40, feedback=(30, 37)), seeded()), "feedback"),
         (lambda net: lifetimes(net, trials(2, 40, table=DMS + 1), seeded()), "trials.answer: .* from 0 to 1"),

@@ -70,6 +70,9 @@ def _gram(X: Tensor) -> Tensor:
     is_constant = (highest - lowest <= rounding) & rounding.isfinite()
     wide = checks.widened(X)
     centred = (wide - wide.mean(0)).masked_fill(is_constant, 0)
+    # Scaled by a power of 2, which changes no digit, since the fourth powers of numbers below may vanish or overflow.
+    largest = centred.detach().abs().max()
+    centred = centred * torch.ldexp(torch.ones_like(largest), -torch.frexp(largest).exponent.clamp(-120, 120))
     gram: Tensor = centred @ centred.T
     # Clamped before the root, whose gradient at 0 is infinite: X may be the same for all samples.
     return gram / gram.square().sum().clamp_min(torch.finfo(wide.dtype).tiny).sqrt()

@@ -112,7 +112,8 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             y: Ignored.
             sample_weight: Neuromodulatory signal of each pattern; 1 if None.
         """
-        return self._store(X, sample_weight, first=not hasattr(self, "state_"))
+        with checks.restored_on_error(self):
+            return self._store(X, sample_weight, first=not hasattr(self, "state_"))
 
     def predict(self, X: Data) -> np.ndarray:
         """The completed cues, (samples, features).

@@ -97,7 +97,7 @@ def lifetimes(
         alpha: Plasticities, as many sets as ``weight`` has; None: the network's.
         shared_noise: Whether all individuals get the same perturbations, as published. This lowers the variance of
             their differences, but they are then not independent.
-        record: Trials in which the activity is recorded, counted from 0.
+        record: Trials in which the activity is recorded, counted from 0, each once.
         source_of: A control: a permutation of the units; the traces of the connections from unit i read the activity
             of unit ``source_of[i]`` as presynaptic. None: that of unit i itself.
         backend: ``"eager"``: step by step, the definition. ``"fused"``: the numba kernel, with
@@ -131,6 +131,8 @@ def lifetimes(
     outside = [trial for trial in record if not 0 <= trial < count]
     if outside:
         raise ValueError(f"record = {tuple(record)}: expected trials from 0 to {count - 1}")
+    if len(set(record)) < len(record):  # only the last of two places would be filled
+        raise ValueError(f"record = {tuple(record)}: expected each trial once")
     if source_of is not None:
         units = weights.shape[-1]
         checks.tensor("source_of", source_of, (units,), like=trials.kind)

@@ -252,3 +252,8 @@ def test_reports_are_compared_and_hashed_as_objects():
     assert first == first  # noqa: PLR0124
     assert first != second
     assert len({first, second}) == 2
+
+
+def test_a_seed_below_0_is_named():
+    with pytest.raises(ValueError, match="seed = -1: expected at least 0"):
+        measured([network()] * 3, TASKS, seed=-1)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram import checks
-from engram.analysis.rounding import varies
+from engram.analysis.rounding import FEW, precision, varies
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def factorization(
     deviations = grid.mean(1) - mean, grid.mean(0) - mean
     total_variation = ((grid - mean) ** 2).sum()
     explained_variation = sum(size * (vectors**2).sum() for size, vectors in zip(shape[::-1], deviations, strict=True))
-    rounding = np.finfo(float).eps * len(H) * np.abs(H).max() * np.sqrt(H.shape[1])
+    unit = max(np.finfo(float).eps * len(H), FEW * precision(H.dtype))  # of the sums here, and of the numbers
+    rounding = unit * float(np.abs(H).max()) * np.sqrt(H.shape[1])
     u, w = (_directions(vectors if centred else vectors + mean, rounding) for vectors in deviations)
     within = []
     for vectors, value in ((u, values[0]), (w, values[1])):

@@ -86,6 +86,7 @@ def intrinsic_dimension(
     checks.arguments()
     points = as_points(X)
     checks.choice("method", method, METHODS)
+    rng = checks.rng("seed", seed)
     k = 2 if method == "twonn" else k
     first_rows, _ = distinct_up_to_rounding(points, X.dtype)
     n_duplicates = len(points) - len(first_rows)
@@ -98,7 +99,7 @@ def intrinsic_dimension(
     points = points[first_rows] if n_duplicates else points
     queries = None
     if n_queries is not None and n_queries < len(points):
-        queries = np.sort(np.random.default_rng(seed).choice(len(points), n_queries, replace=False))
+        queries = np.sort(rng.choice(len(points), n_queries, replace=False))
     distances = nearest_distances(points, k, queries)
     noise = FEW * precision(X.dtype) * float(np.abs(points[:, varies(points)]).max(initial=0))
     distances = np.where(distances[:, -1:] - distances <= noise, distances[:, -1:], distances)

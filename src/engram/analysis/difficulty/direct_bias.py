@@ -122,7 +122,7 @@ def gaussian_process_test_error(
         X_test: Test inputs.
         y_test: Test targets.
         kernel: Covariance function, called with one or two arrays of inputs; None: scikit-learn's ``RBF(1.0)``.
-        jitter: Variance added at the training inputs; None: 1e-10 times their mean variance.
+        jitter: Variance added at the training inputs, at least 0; None: 1e-10 times their mean variance.
 
     Source: Boopathy et al. (2024), kernel space, where the processes are sampled; the exact distribution is ours.
 
@@ -133,6 +133,8 @@ def gaussian_process_test_error(
         True
     """
     checks.arguments()
+    if jitter is not None:
+        checks.number("jitter", jitter, minimum=0)
     for name, points in {"X": X, "y": y, "X_test": X_test, "y_test": y_test}.items():
         as_points(points, name)
     if len(X) != len(y) or len(X_test) != len(y_test) or X.shape[1] != X_test.shape[1] or y.shape[1] != y_test.shape[1]:

@@ -109,6 +109,7 @@ def representational_forgetting(
         raise ValueError(f"layer = {layer!r}: expected None where heads are given, which read the body's own output")
     classifier = _probe(probe)
     wanted_shots = _shots(shots, pairs)
+    checks.size("seed", seed, 0, None)
     supports = [dict(_supports(task.train[1], wanted_shots, draws, [seed, j])) for j, task in enumerate(pairs)]
     features = [[_features(body, task, layer) for task in pairs] for body in bodies]
 

@@ -72,5 +72,6 @@ def adam_gains(grads: list[Tensor], states: list[dict[str, Any]], group: dict[st
         root = (state["exp_avg_sq"] / c2).sqrt()
         denominator = root + eps
         through_second = state["exp_avg"] / c1 * (1 - b2) * g / (c2 * root.clamp(min=TINY) * denominator.square())
-        gains.append((1 - b1) / (c1 * denominator) - through_second)
+        # Where no gradient was ever felt, it is 0 / 0, since the product of these small numbers vanishes.
+        gains.append((1 - b1) / (c1 * denominator) - torch.where(root > 0, through_second, 0.0))
     return gains

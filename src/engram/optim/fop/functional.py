@@ -13,6 +13,7 @@ from engram import checks
 
 STRUCTURES = ("spatial", "left", "scalar")
 TINY = 1e-30
+SMALL = 1e-15  # a norm below which the squares of numbers may vanish in single precision
 
 Factor = Float[Tensor, ""] | Float[Tensor, "k k"]
 
@@ -125,9 +126,18 @@ def updated_preconditioner(
         cosine: Use 1 / (|g| |z|) in place of ``lr``, so that the scale of the loss does not matter.
     """
     if cosine:  # each is divided by its own norm, since the product of two small norms may be 0
-        unit = g / g.norm().clamp(min=TINY)
-        slope = hypergradient(unit, z, M, 1 / z.norm().clamp(min=TINY))
+        unit = g / _norm(g)
+        slope = hypergradient(unit, z, M, 1 / _norm(z))
     else:
         slope = hypergradient(g, z, M, lr)
     updated = M - rho * slope
     return torch.where(updated.isfinite().all(), updated, M)
+
+
+def _norm(block: Float[Tensor, "k n"]) -> Float[Tensor, ""]:
+    """The norm, at least ``TINY``, also of numbers whose squares vanish, as gradients of a network that fits do."""
+    norm: Tensor = block.norm()
+    if not block.is_cpu or norm < SMALL:  # on other devices in any case, so as not to wait for them
+        largest = block.abs().amax().clamp(min=TINY)
+        norm = torch.where(norm < SMALL, largest * (block / largest).norm(), norm)
+    return norm.clamp(min=TINY)
