@@ -313,3 +313,13 @@ def test_norms_behind_an_activation_learn_or_are_refused(choice, is_taken):
     assert set(grads) == set(exact)
     for name in exact if is_taken else ():
         torch.testing.assert_close(grads[name], exact[name])
+
+
+@pytest.mark.parametrize("rule", [AlignZero(), AlignAda()])
+def test_what_changes_in_training_mode_is_refused_by_an_update_too(rule):
+    model = nn.Sequential(nn.Linear(4, 5), nn.Dropout(), nn.ReLU(), nn.Linear(5, 2)).eval()
+    state = rule.init(model, torch.Generator())
+    x, target = torch.ones(3, 4), torch.tensor([0, 1, 1])
+    rule.update(model, x, target, state)
+    with pytest.raises(TypeError, match="layer '1', a Dropout in training mode"):
+        rule.update(model.train(), x, target, state)
