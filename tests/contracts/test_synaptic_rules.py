@@ -10,7 +10,7 @@ from torch import Tensor
 from engram import registry
 from engram.plasticity import ClippedHebb, PlasticityRule
 from engram.rules import SynapticUpdate
-from engram.rules.synaptic import PairSTDP, Sanger, SlowWeights, ThreeFactor
+from engram.rules.synaptic import CovarianceHebb, PairSTDP, Sanger, SlowWeights, ThreeFactor
 from engram.testing import check_synaptic_rule
 
 
@@ -110,6 +110,18 @@ class RewardedByDefault(ThreeFactor):
         return super().update(pre, post, weight, state, given)
 
 
+class NormalisesAtTheStart(CovarianceHebb):
+    def init(self, weight):
+        weight /= weight.norm(dim=1, keepdim=True)
+        return super().init(weight)
+
+
+class DrawsAtTheStart(CovarianceHebb):
+    def init(self, weight):
+        torch.rand(1)
+        return super().init(weight)
+
+
 BROKEN = {
     Summed: "a mean over the batch|the mean over its samples",
     InPlace: "changed in place",
@@ -125,6 +137,8 @@ BROKEN = {
     Transposed: "shape",
     OneTrace: "order of the samples",
     RewardedByDefault: "modulator = None",
+    NormalisesAtTheStart: "init does not change the weights",
+    DrawsAtTheStart: "init does not change the weights.*global generator",
 }
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from engram.nn import BatchOnlyNorm, to_standard, wide_cnn, wide_mlp, wide_rnn
+from engram.nn.ntk import NTKRNN, NTKLinear, WideRNN
 from engram.rules import (
     AlignAda,
     AlignProp,
@@ -313,3 +314,23 @@ def test_norms_behind_an_activation_learn_or_are_refused(choice, is_taken):
     assert set(grads) == set(exact)
     for name in exact if is_taken else ():
         torch.testing.assert_close(grads[name], exact[name])
+
+
+@pytest.mark.parametrize("rule", [AlignZero(), AlignAda()])
+def test_what_changes_in_training_mode_is_refused_by_an_update_too(rule):
+    model = nn.Sequential(nn.Linear(4, 5), nn.Dropout(), nn.ReLU(), nn.Linear(5, 2)).eval()
+    state = rule.init(model, torch.Generator())
+    x, target = torch.ones(3, 4), torch.tensor([0, 1, 1])
+    rule.update(model, x, target, state)
+    with pytest.raises(TypeError, match="layer '1', a Dropout in training mode"):
+        rule.update(model.train(), x, target, state)
+
+
+def test_the_feedback_of_a_readout_with_a_gain_has_the_correlation():
+    generator = torch.Generator().manual_seed(0)
+    model = WideRNN(NTKRNN(1, 200, generator=generator), NTKLinear(200, 50, gain=3.0, generator=generator))
+    feedback = AlignProp(0.5).init(model, generator)["readout.weight"]
+    weight = model.readout.weight.detach() * model.readout.scale
+    correlation = torch.corrcoef(torch.stack((feedback.flatten(), weight.flatten())))[0, 1]
+    assert correlation.item() == pytest.approx(0.5, abs=0.05)
+    assert feedback.std().item() == pytest.approx(model.readout.scale, rel=0.05)

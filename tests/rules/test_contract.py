@@ -3,7 +3,16 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from engram.rules import Backprop, KolenPollack, LastLayerOnly, checked_update, train_step
+from engram.rules import (
+    Backprop,
+    DirectFeedbackAlignment,
+    KolenPollack,
+    LastLayerOnly,
+    LocalError,
+    apply_rule,
+    checked_update,
+    train_step,
+)
 
 
 def test_a_parameter_that_the_rule_does_not_train_gets_no_gradient():
@@ -53,3 +62,16 @@ def test_a_step_takes_the_batches_of_a_loader():
     assert torch.equal(nets[0].weight, nets[1].weight)
     with pytest.raises(ValueError, match="batch holds 3 tensors: expected two, input and target"):
         train_step(Backprop(), nets[0], torch.optim.SGD(nets[0].parameters()), [torch.eye(2)] * 3, None)
+
+
+@pytest.mark.parametrize("rule", [DirectFeedbackAlignment(), LocalError()])
+def test_a_state_that_grew_in_the_first_update_is_not_blamed_for_another_fault(rule):
+    model, batch = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2)), (torch.eye(2), torch.tensor([0, 1]))
+    state = apply_rule(rule, model, *batch, rule.init(model, torch.Generator().manual_seed(0))).state
+    with torch.autocast("cpu"), pytest.raises(ValueError, match=r"torch\.autocast is on"):
+        apply_rule(rule, model, *batch, state)
+    with pytest.raises(ValueError, match=r"state\.weights.*float32.*float64"):
+        apply_rule(rule, model.double(), batch[0].double(), batch[1], state)
+    other = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"state: expected tensors of shapes \[\(2, 4\), \(\)\].*\[\(2, 3\), \(\)\]"):
+        apply_rule(rule, other, *batch, state)

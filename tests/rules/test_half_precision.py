@@ -6,7 +6,7 @@ from torch import nn
 
 from engram import registry
 from engram.nn import BatchOnlyNorm, LeakyRNN, ReadoutNetwork, freeze_norms
-from engram.rules import Reinforce, apply_rule, output_loss
+from engram.rules import Reinforce, apply_rule, output_loss, per_sample_standardize, sample_losses
 from engram.rules.loss import loss_and_error
 from engram.rules.temporal import RTRL, EProp
 
@@ -70,3 +70,17 @@ def test_fixed_statistics_keep_the_digits_of_a_difference():
     model = nn.Sequential(BatchOnlyNorm())
     freeze_norms(model, samples + 0.1)
     torch.testing.assert_close(model(samples.bfloat16()).float(), model(samples), rtol=1 / 128, atol=1e-6)
+
+
+def test_samples_of_large_values_are_standardised_and_constant_ones_become_zero():
+    x = 20 * torch.randn(2, 3000, generator=torch.Generator().manual_seed(0))
+    x[1] = 5.0
+    half = per_sample_standardize(x.half())
+    assert half.dtype == torch.float16
+    assert half[0].float().std().item() == pytest.approx(1, rel=1e-3)  # the sum of squares is beyond float16
+    assert not half[1].any()
+
+
+def test_the_losses_of_samples_do_not_overflow():
+    output, target = torch.full((2, 1), 256.0).half(), torch.zeros(2, 1).half()
+    assert sample_losses(output, target).tolist() == [32768.0, 32768.0]

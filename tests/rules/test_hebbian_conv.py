@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -505,3 +506,13 @@ IMAGES = torch.zeros(2, 3, 8, 8)
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("make", [ZCAWhitening, partial(HebbianFeatures, (3,), (3,), (None,), (0.1,), n_epochs=1)])
+def test_images_of_another_shape_with_as_many_values_are_refused(make):
+    X = np.random.default_rng(0).normal(size=(4, 2, 6, 6))
+    with pytest.raises(ValueError, match=r"X.shape = \(4, 6, 6, 2\): expected .*2, 6, 6"):
+        make(image_shape=(2, 6, 6)).fit(X.transpose(0, 2, 3, 1))  # the channels are last
+    fitted = make().fit(X)
+    with pytest.raises(ValueError, match=r"X.shape = \(4, 2, 4, 9\): expected .*2, 6, 6"):
+        fitted.transform(X.reshape(4, 2, 4, 9))

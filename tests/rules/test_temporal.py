@@ -276,3 +276,12 @@ def test_frozen_parameters_get_no_pseudo_gradient(rule):
         assert grads.keys() == usual.keys() - {name}
         assert all(torch.equal(grads[other], usual[other]) for other in grads)
         net.get_parameter(name).requires_grad_(True)
+
+
+def test_the_adaptive_feedback_of_a_frozen_readout_stays():
+    net, rule = network(RATES), EProp.adaptive()
+    net.readout.requires_grad_(False)
+    feedback = rule.init(net, generator())
+    optimizer = torch.optim.SGD(net.core.parameters(), lr=0.1)
+    state = train_step(rule, net, optimizer, batch(), feedback).state
+    assert torch.equal(state, feedback)  # it would approach the readout, which does not decay, by reading it

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.optim import SGD, Adam, Optimizer, Rprop
 
+from engram.optim import CMAES
 from engram.testing.environment import check_environment
 from engram.testing.estimator import check_estimator
 from engram.testing.optimizer import check_optimizer
@@ -366,3 +367,13 @@ def test_a_function_that_makes_an_optimizer_keeps_the_contract_too():
 def test_what_is_no_such_part_at_all_is_named(check, wrong):
     with pytest.raises(TypeError, match=f"= {re.escape(repr(wrong))}: expected"):
         check(wrong)
+
+
+def test_an_evolution_that_draws_globally_when_it_is_told_is_refused():
+    class Careless(CMAES):
+        def tell(self, *fitness, **loss):
+            torch.rand(1)
+            super().tell(*fitness, **loss)
+
+    with pytest.raises(AssertionError, match=r"generator alone determines.*global generator of torch"):
+        check_optimizer(Careless)

@@ -182,6 +182,22 @@ class Remembers(FeedbackAlignment):
         return super().update(model, x, target, known)._replace(state=known | {"past": torch.cat((past, x))})
 
 
+class RemembersSteps(Remembers):
+    def update(self, model, x, target, state):
+        known = {name: value for name, value in state.items() if name != "past"}
+        return FeedbackAlignment.update(self, model, x, target, known)._replace(state=state)
+
+    def after_step(self, model, deltas, state):
+        return state | {"past": torch.cat((state.get("past", torch.zeros(0)), torch.zeros(1)))}
+
+
+class ClampsAtTheStart(FeedbackAlignment):
+    def init(self, model, generator):
+        with torch.no_grad():
+            model[0].weight.clamp_(-0.5, 0.5)
+        return super().init(model, generator)
+
+
 class Supervised(FeedbackAlignment):
     properties = Properties(unsupervised=True)
 
@@ -241,6 +257,8 @@ BROKEN = {
     TakesAnyState: "state of a network of other sizes",
     TwoPhases: "one_phase",
     Remembers: "online",
+    RemembersSteps: "online",
+    ClampsAtTheStart: "init does not change the model",
     Supervised: "unsupervised",
     NeedsDerivative: "black_box",
     DoesNotSayWhich: "not finite raises FloatingPointError.*the message is",

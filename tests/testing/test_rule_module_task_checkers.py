@@ -218,9 +218,20 @@ class ReadsItsWeights(PlasticRNN):
         return output * (2 if self.bias.sum() > 0 else 1), state
 
 
+class StartsAgainDetached(PlasticRNN):
+    class State(PlasticState):
+        def detach(self):
+            return type(self)(*(0 * tensor.detach() for tensor in super().detach()))
+
+    def forward(self, sequence, state=None):
+        output, state = super().forward(sequence, state)
+        return output, self.State(*state)
+
+
 MODULES = [
     (GlobalWeights, "The generator alone"),
     (NoTuple, "Output is .* state is a NamedTuple"),
+    (StartsAgainDetached, "Output is .* with detach.*the detached state is another"),
     (NeedsSteps, "A sequence without steps"),
     (ModuleInPlace, "A call changes neither its arguments .* in place"),
     (GoesOnByItself, "A call changes neither .* hidden state"),

@@ -340,12 +340,18 @@ def apply_rule(
         grads, after, info = rule.update(model, x, target, state)  # type: ignore[arg-type]  # not all take packed or several ones
     except (FloatingPointError, NotImplementedError):
         raise
-    except Exception:
+    except Exception as error:
         if isinstance(x, PackedSequence) or isinstance(target, PackedSequence):
             raise
         with torch.no_grad():
             output_loss(rule.predict(model, x), target)  # raises an error that says what is wrong with the batch
-        form = _form(rule.init(model, torch.Generator().manual_seed(0)))
+        fresh = rule.init(model, torch.Generator().manual_seed(0))
+        form = _form(fresh)
+        if _form(state) != form:
+            try:  # some states grow in the first update
+                form = _form(rule.update(model, x, target, fresh).state)  # type: ignore[arg-type]
+            except Exception:  # the state is not to blame, as a new one fails too
+                raise error from None
         if _form(state) != form:
             raise ValueError(
                 f"state: expected tensors of shapes {form}, as for this network, not {_form(state)}"

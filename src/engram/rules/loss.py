@@ -66,7 +66,7 @@ def sample_losses(
     """
     if _classes(output, target):
         return functional.cross_entropy(output, target, reduction="none")
-    return (output - target).square().sum(1) / 2
+    return (checks.widened(output - target).square().sum(1) / 2).to(output.dtype)
 
 
 def output_error(

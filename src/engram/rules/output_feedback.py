@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from engram import checks
 from engram.rules import chain
 from engram.state import register_states
 
@@ -45,7 +46,7 @@ def draw_feedback(
         fan_in: Whether the fan-in is the number of outputs or of the layer's units.
 
     Raises:
-        ValueError: The state belongs to another network.
+        ValueError: The state belongs to another network, or to one of another dtype or device.
     """
     sizes = [activity[0].numel() for activity in hidden]
     shape = output.shape[1], sum(sizes)
@@ -53,8 +54,5 @@ def draw_feedback(
         weights = chain.normal(shape, torch.Generator().manual_seed(int(state.key)), output)
         fan_ins = [shape[0] if fan_in == "outputs" else size for size in sizes for _ in range(size)]
         return state._replace(weights=weights * weights.new_tensor(fan_ins).rsqrt()), sizes
-    if state.weights.shape != shape:
-        raise ValueError(
-            f"state.weights.shape = {tuple(state.weights.shape)}: expected {shape}, outputs and hidden units"
-        )
+    checks.tensor("state.weights", state.weights, shape, like=output)
     return state, sizes

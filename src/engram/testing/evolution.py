@@ -117,8 +117,15 @@ def _goes_downhill(build: Build) -> None:
 
 
 def _draws_from_its_generator(build: Build) -> None:
-    """The generator alone determines the population."""
-    assert_seeded(lambda generator: build(_start(), generator).ask())
+    """The generator alone determines the population, and how the parameters move."""
+
+    def evolved(generator: torch.Generator) -> list[Tensor]:
+        params = _start()
+        evolution = build(params, generator)
+        _evolve(evolution, 2)
+        return [*(param.detach() for param in params), *evolution.ask()]
+
+    assert_seeded(evolved)
 
 
 def _maximises_fitness(build: Build) -> None:

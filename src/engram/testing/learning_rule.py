@@ -45,14 +45,15 @@ def check_learning_rule(
     """Check a learning rule against its contract, on a network of three ``nn.Linear``, 6-12-10-3.
 
     Its pseudo-gradients fit the parameters, depend only on generator and state, are means over the batch, are zero
-    without an error, lower the loss, and are about the same in float32 and on a GPU, if there is one. An update changes
-    nothing in place, and resumes from a stored state. Frozen layers get no pseudo-gradient, which does not affect the
-    others; shared weights are trained, or refused by an error that names the layer; the state of another network is
-    refused; torch's default dtype and other threads make no difference. Each declared property excludes something that
-    the rule must not use: ``no_weight_transport``, the weights of the last layer; ``one_phase``, more multiplications
-    than three forward passes have; ``online``, a state that grows; ``unsupervised``, the target; ``black_box``, the
-    derivatives of activations. Bad input is refused. Not checked are ``local``, ``spikes``, and whether a state that
-    ``update`` changes contains weights: the rule may have learned them from activity, as a weight mirror does.
+    without an error, lower the loss, and are about the same in float32 and on a GPU, if there is one. ``init`` and
+    ``update`` change nothing in place, and an update resumes from a stored state. Frozen layers get no pseudo-gradient,
+    which does not affect the others; shared weights are trained, or refused by an error that names the layer; the state
+    of another network is refused; torch's default dtype and other threads make no difference. Each declared property
+    excludes something that the rule must not use: ``no_weight_transport``, the weights of the last layer;
+    ``one_phase``, more multiplications than three forward passes have; ``online``, a state that grows;
+    ``unsupervised``, the target; ``black_box``, the derivatives of activations. Bad input is refused. Not checked are
+    ``local``, ``spikes``, and whether a state that ``update`` changes contains weights: the rule may have learned them
+    from activity, as a weight mirror does.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.
@@ -78,6 +79,7 @@ def check_learning_rule(
     checks = [
         _is_determined_by_its_generator,
         _has_the_shapes,
+        _changes_no_model_at_the_start,
         _changes_nothing,
         *([] if "batch" in exempt else [_is_a_mean_over_the_batch]),
         *([] if "zero error" in exempt or knows.unsupervised else [_does_not_change_without_error]),
@@ -185,6 +187,17 @@ def _has_the_shapes(case: _Case) -> None:
         assert not any(tensor.requires_grad for tensor in _tensors((state, info))), "state or info keeps a graph"
         assert next(iter(info)) == "loss", f"info has {list(info)}: expected loss first"
         assert info["loss"].shape == (), f"the loss has shape {tuple(info['loss'].shape)}"
+
+
+def _changes_no_model_at_the_start(case: _Case) -> None:
+    """``init`` does not change the model."""
+    model = copy.deepcopy(case.model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # as weights that an earlier call has clamped or normalised might stay as they are
+    before = copy.deepcopy(model.state_dict())
+    case.state(model)
+    assert same(before.values(), model.state_dict().values()), "it was changed in place"
 
 
 def _changes_nothing(case: _Case) -> None:
@@ -458,9 +471,12 @@ def _needs_one_phase(case: _Case) -> None:
 
 def _keeps_no_past(case: _Case) -> None:
     """online: its state does not grow."""
-    state, sizes = case.state(), []
+    state, sizes, parameters = case.state(), [], dict(case.model.named_parameters())
     for _ in range(3):
         state = case.rule.update(case.model, case.x, case.classes, state).state
+        watched = [name for name in case.rule.watched(state) if name in parameters]
+        deltas = {name: torch.zeros_like(parameters[name].detach()) for name in watched}
+        state = case.rule.after_step(case.model, deltas, state)
         sizes.append(sum(tensor.nbytes for tensor in _tensors(state)))
     assert sizes[0] == sizes[-1], f"after updates it has {sizes} bytes"
 

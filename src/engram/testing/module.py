@@ -105,6 +105,7 @@ def _has_the_shapes(case: _Case) -> None:
     assert output.dtype == case.sequence.dtype, f"output of {output.dtype}"
     assert hasattr(state, "_fields"), f"state is a {type(state).__name__}"
     assert not any(t.requires_grad for t in tensors(state.detach())), "the detached state requires a gradient"
+    assert same(tensors(state.detach()), tensors(state)), "the detached state is another one"
 
 
 def _accepts_an_empty_sequence(case: _Case) -> None:

@@ -48,6 +48,7 @@ def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
     case = _Case(rule, pre, post, weight, signal, "modulator" in inspect.signature(rule.update).parameters)
     checks = [
         _has_the_form_of_the_weights,
+        _changes_no_weights_at_the_start,
         _changes_nothing,
         _keeps_no_graph,
         _is_a_mean_over_the_batch,
@@ -111,6 +112,15 @@ def _has_the_form_of_the_weights(case: _Case) -> None:
     assert grad.isfinite().all(), "a pseudo-gradient that is not finite"
     assert grad.any(), "no change at all"
     _leaves(state)
+
+
+def _changes_no_weights_at_the_start(case: _Case) -> None:
+    """``init`` does not change the weights, and draws nothing."""
+    weight = 3 * case.weight - 1  # as weights that an earlier call has clamped or normalised might stay as they are
+    before = weight.clone()
+    with no_global_draws():
+        case.rule.init(weight)
+    assert torch.equal(weight, before), "they were changed in place"
 
 
 def _changes_nothing(case: _Case) -> None:

@@ -88,6 +88,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
             state: The parameters at ``init``, by name.
         """
         checks.arguments()
+        chain.refuse_changing(model, self)
         check_state(state, dict(model.named_parameters()))
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():

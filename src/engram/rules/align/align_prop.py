@@ -25,6 +25,8 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
 
         delta[l] = (delta[l+1] V[l+1]) phi'(a[l]),   V = rho W0 + sqrt(1 - rho^2) B,   B ~ N(0, 1 / fan-in)
 
+    or, in the neural tangent kernel parameterisation, N(0, 1) scaled as W is.
+
     With rho = 1 the first step is backpropagation's; with rho = 0 it is feedback alignment.
 
     Args:
@@ -51,9 +53,10 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         """V, a mixture of the current weights and random ones."""
         checks.arguments()
         if isinstance(model, WideRNN):
-            scale = model.core.scale
-            weights = {RECURRENT: model.core.weight_hh * scale, READOUT: model.readout.weight * model.readout.scale}
-            noise = {name: chain.normal(weight.shape, generator, weight) * scale for name, weight in weights.items()}
+            layers = {RECURRENT: (model.core.weight_hh, model.core.scale)}
+            layers[READOUT] = model.readout.weight, model.readout.scale
+            weights = {name: weight * scale for name, (weight, scale) in layers.items()}
+            noise = {name: chain.normal(W.shape, generator, W) * scale for name, (W, scale) in layers.items()}
         else:
             network = network_of(model, self, scaled=True)
             weights, noise = network.weights(), network.random_weights(generator)

@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from engram import checks
 from engram.rules.align.initial import initial_parameters, output_gradient
+from engram.rules.chain import refuse_changing
 from engram.rules.contract import LearningRule, Properties, Update, called, checked_update, gradients
 from engram.state import check_state
 
@@ -58,6 +59,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
             state: The parameters at ``init``, by name.
         """
         checks.arguments()
+        refuse_changing(model, self)
         check_state(state, dict(model.named_parameters()))
         with torch.no_grad():
             output = called(model, x)

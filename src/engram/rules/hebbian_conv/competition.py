@@ -84,8 +84,8 @@ def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batc
     checks.arguments()
     if x.ndim < 2:
         raise ValueError(f"x.shape = {tuple(x.shape)}: expected (batch, ...), two axes at least")
-    rows = x.flatten(1)
+    rows = checks.widened(x.flatten(1))  # in half precision the squares overflow, and 1e-10 is 0
     rows = rows - rows[:, :1]  # so that a constant sample has an exact mean
     centred = rows - rows.mean(1, keepdim=True)
     spread = (centred.square().sum(1, keepdim=True) / max(rows.shape[1] - 1, 1)).sqrt()
-    return (centred / (1e-10 + spread)).reshape(x.shape)
+    return (centred / (1e-10 + spread)).reshape(x.shape).to(x.dtype)

@@ -206,7 +206,8 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             shape = (*values.shape[1:], 1, 1) if values.ndim == 2 else values.shape[1:]
             self.image_shape_ = shape if self.image_shape is None else tuple(self.image_shape)
             self._dtype = values.dtype
-        if np.prod(values.shape[1:]) != np.prod(self.image_shape_) or values.ndim not in (2, 4):
+        is_turned = values.ndim == 4 and values.shape[1:] != self.image_shape_  # as with the channels last
+        if is_turned or np.prod(values.shape[1:]) != np.prod(self.image_shape_) or values.ndim not in (2, 4):
             raise ValueError(f"X.shape = {values.shape}: expected (samples, {', '.join(map(str, self.image_shape_))})")
         return np.ascontiguousarray(values.reshape(len(values), *self.image_shape_), self._dtype)
 

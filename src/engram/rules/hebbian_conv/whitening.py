@@ -106,11 +106,12 @@ class ZCAWhitening(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # ty
                 f"X.shape = {values.shape}: expected (samples, features) or (samples, channels, height, width)"
             )
         if reset:
-            shape = values.shape[1:] if values.ndim == 4 else self.image_shape
+            shape = values.shape[1:] if values.ndim == 4 and self.image_shape is None else self.image_shape
             if self.mirror and shape is None:
                 raise ValueError("image_shape = None: expected (channels, height, width), as mirror = True")
-            self._shape = tuple(shape) if self.mirror else (1, 1, int(np.prod(values.shape[1:])))
-        if np.prod(values.shape[1:]) != np.prod(self._shape):
+            self._shape = (1, 1, values.shape[1]) if shape is None else tuple(shape)
+        is_turned = values.ndim == 4 and values.shape[1:] != self._shape  # as with the channels last
+        if is_turned or np.prod(values.shape[1:]) != np.prod(self._shape):
             raise ValueError(f"X.shape = {values.shape}: expected rows of {self._shape}, channels, height and width")
         return values
 

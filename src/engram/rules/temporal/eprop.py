@@ -157,17 +157,18 @@ class EProp(LearningRule[Tensor | None]):
         return super().weight_decay(lr, momentum) + decay * (1 - momentum) / lr
 
     def after_step(self, model: nn.Module, deltas: Mapping[str, Tensor], state: Tensor | None) -> Tensor | None:
-        """B after the readout's step, which adaptive feedback follows.
+        """B after the readout's step, which adaptive feedback follows; B of a frozen readout stays.
 
         Args:
             model: The network after the step.
             deltas: The step's change of ``"readout.weight"``.
             state: B before the step.
         """
-        if self.feedback != "adaptive" or state is None:
+        weight = model.get_parameter("readout.weight")
+        if self.feedback != "adaptive" or state is None or not weight.requires_grad:
             return state
-        weight, delta = model.get_parameter("readout.weight").detach(), deltas["readout.weight"]
-        return state + delta + self.decay * (weight - delta - state)
+        delta = deltas["readout.weight"]
+        return state + delta + self.decay * (weight.detach() - delta - state)
 
 
 def core_gradients(core: Any, change: Float[Tensor, "hidden pre"]) -> dict[str, Tensor]:
