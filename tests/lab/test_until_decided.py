@@ -245,3 +245,12 @@ def test_results_come_back_from_a_record_as_they_were(tmp_path):
     assert np.isnan(restored.result["inner"]["missing"])
     assert np.isnan(restored.result["curve"][0])
     assert restored.result["curve"][1] == 0.333333, "numbers in lists are rounded"
+
+
+def test_a_claim_on_every_seed_waits_for_all_seeds_also_with_looks(tmp_path):
+    study = replace(experiment(sure={"mean": 100.0}), claims=[Claim("every", "s", value("sure") >= 0, sameness="numeric")])
+    whole = run(study, runs=tmp_path, until_decided=True, jobs=1, progress=False)
+    assert whole.claims()[0].verdict == "holds"
+    failed = replace(whole.trials[1], state="failed", result={})
+    (judged,) = replace(whole, trials=[whole.trials[0], failed, *whole.trials[2:]]).claims()
+    assert (judged.verdict, judged.why) == ("undecided", "4 of the 5 seeds that it needs")
