@@ -339,6 +339,16 @@ def test_a_decided_claim_stays_decided_whatever_later_seeds_give(later):
     assert early.verdict == ("disagrees" if later else "undecided")
 
 
+def test_a_ratio_of_few_seeds_that_are_orders_of_magnitude_apart_stays_undecided():
+    by_seed = {seed: {"a": {"x": value}, "b": {"x": 1 / value}} for seed, value in enumerate([1.0, 1e25])}
+    ratio = claim(X / metric("x")("b"), at_least(2.0), seeds=2)
+    judged = judge(ratio, by_seed, preset="laptop")
+    assert (judged.ours, judged.high, judged.verdict) == (pytest.approx(1e25), math.inf, "undecided")
+    assert judged.why.startswith("the interval straddles the threshold")
+    wide = replace(judged, low=1.0, high=1e300)
+    assert report._axis(wide)["ends"][1] == math.inf
+
+
 def test_claims_of_a_source_share_what_they_do_not_say():
     made = claims_from("table 2", published="0.9", seeds=4)
     first, second = (

@@ -6,12 +6,15 @@ import inspect
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from engram import cli, registry
+from engram.cli import fields
 from engram.cli.commands import Run
 from engram.lab import Experiment, Preset, Study, run, setting, settings
 from engram.lab.experiment import OPTIONS, find_experiment
 from engram.lab.folder import name_of
+from engram.lab.laboratory import say_own_values
 from engram.lab.trial import trials
 
 
@@ -123,6 +126,45 @@ def test_an_experiment_that_is_registered_by_another_name_is_refused(toy, monkey
     for command in (["show", "toy"], ["run", "toy"], ["sweep", "toy", "--size", "2"]):
         assert cli.run(command) == 2
         assert "calls itself 'other'" in capsys.readouterr().err
+
+
+def made_of(trial, arms):
+    presets = {"smoke": Preset(1), "laptop": Preset(1)}
+    return Experiment("made", "It.", "None", Study(trial, arms), presets, (), lambda results: None)
+
+
+def test_a_change_of_one_arm_may_repeat_that_of_all():
+    made = made_of(trial, {"plain": {}, "slow": {"rate": 0.01}})
+    assert made.changed("smoke", {"size": 3, "plain.size": 3}) == {"size": 3}
+    assert made.changed("smoke", {"size": 3, "plain.size": 3}, ["plain"]) == {"plain.size": 3}
+    assert made.changed("smoke", {"size": 3, "plain.size": 4}) == {"size": 3, "plain.size": 4}
+    with pytest.raises(ValueError, match=r"plain\.size = 3: no arm of this run depends on it"):
+        made.changed("smoke", {"size": 3, "plain.size": 3}, ["slow"])
+
+
+def test_an_option_of_one_arm_undoes_that_of_all():
+    made = made_of(trial, {"plain": {}, "slow": {"rate": 0.01}})
+    assert fields.changes(made, "smoke", ["--size", "3", "--slow.size", "4"]) == {"size": 3, "slow.size": 4}
+    assert fields.changes(made, "smoke", ["--size", "4", "--slow.rate=0.01"]) == {}
+
+
+def test_a_list_is_the_tuple_that_a_config_makes_of_it(capsys):
+    made = made_of(listed, {"plain": {}, "other": {}})
+    assert made.changed("smoke", {"sizes": [4, 4]}) == {}
+    assert made.changed("smoke", {"sizes": [[5], 5]}) == {"sizes": [[5], 5]}
+    say_own_values(made, made.arms("smoke", {"sizes": [[5], 5]}), {"sizes": [[5], 5]}, None, Console(stderr=True))
+    assert capsys.readouterr().err == ""
+    assert fields.changes(made, "smoke", ["--even", "--plain.no-even"]) == {"even": True, "plain.even": False}
+
+
+@settings
+class Listed:
+    sizes: tuple[int | tuple[int, ...], ...] = setting((4, 4), "units")
+    even: bool = setting(False, "whether they are even")
+
+
+def listed(config: Listed, run):
+    return {}
 
 
 @settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import pytest
 
 from engram.lab import Claim, Experiment, Preset, Run, Study, judge, load, metric, run, setting, settings
 from engram.lab.correction import correct
+from engram.lab.export import _tables
 from engram.lab.inference import errors_at
 from engram.lab.record_files import as_record, as_text, from_record
 from engram.lab.report import write_report
@@ -245,3 +247,29 @@ def test_results_come_back_from_a_record_as_they_were(tmp_path):
     assert np.isnan(restored.result["inner"]["missing"])
     assert np.isnan(restored.result["curve"][0])
     assert restored.result["curve"][1] == 0.333333, "numbers in lists are rounded"
+
+
+def test_a_claim_on_every_seed_waits_for_all_seeds_also_with_looks(tmp_path):
+    study = replace(
+        experiment(sure={"mean": 100.0}), claims=[Claim("every", "s", value("sure") >= 0, sameness="numeric")]
+    )
+    whole = run(study, runs=tmp_path, until_decided=True, jobs=1, progress=False)
+    assert whole.claims()[0].verdict == "holds"
+    failed = replace(whole.trials[1], state="failed", result={})
+    (judged,) = replace(whole, trials=[whole.trials[0], failed, *whole.trials[2:]]).claims()
+    assert (judged.verdict, judged.why) == ("undecided", "4 of the 5 seeds that it needs")
+
+
+def test_tables_keep_numbers_that_are_not_finite(tmp_path):
+    whole = run(experiment(a={}), preset="laptop", runs=tmp_path, jobs=1, progress=False)
+    values = (math.inf, 1.0, math.nan)
+    trials = [
+        replace(trial, result={"value": value, "list": [value]})
+        for trial, value in zip(whole.trials, values, strict=True)
+    ]
+    tables = _tables(replace(whole, trials=trials))
+    assert tables["results"]["value"].to_list() == pytest.approx(values, nan_ok=True)
+    assert tables["results"]["list"].to_list() == ["[null]", "[1.0]", "[null]"]
+    assert tables["claims"]["ours"].is_nan().to_list() == [True]
+    equal = _tables(replace(whole, trials=[replace(trial, result={"value": 1.0}) for trial in whole.trials]))
+    assert equal["claims"].select("low", "high").row(0) == (-math.inf, math.inf)

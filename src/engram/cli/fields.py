@@ -63,8 +63,8 @@ def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> di
     field_values: dict[str, Any] = {}
     for owner, words in _by_owner(experiment, arguments).items():
         options = _read(experiment, preset, owner, words)
-        differences = _differences(_options(experiment, preset, owner), options)
-        field_values |= {dotted(owner, name): value for name, value in differences}
+        # Also those that equal the preset: `--plastic.steps` may undo for one arm what `--steps` changes for all.
+        field_values |= {dotted(owner, name): value for name, value in _given(experiment, owner, words, options)}
     return experiment.changed(preset, field_values)
 
 
@@ -95,8 +95,8 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
             if name not in options_by_name or not words or (words[0].startswith("--") and not equals):
                 flag = [name, *(word for word in words[:1] if not word.startswith("--"))]
                 options = _read(experiment, preset, owner, flag)
-                changed_values = _differences(_options(experiment, preset, owner), options)
-                setting_values |= {dotted(owner, setting): [value] for setting, value in changed_values}
+                given_values = _given(experiment, owner, flag, options)
+                setting_values |= {dotted(owner, setting): [value] for setting, value in given_values}
                 continue
             setting, kind = options_by_name[name]
             text, full_name = words.pop(0), dotted(owner, setting)
@@ -218,13 +218,15 @@ def _unvalidated(config: Any) -> Any:
     return dataclasses.make_dataclass("Fields", options, frozen=True)()
 
 
-def _differences(before: Any, after: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the fields that differ, with dotted names for nested configs, and their new values."""
-    for name, value in vars(after).items():
-        if dataclasses.is_dataclass(value):
-            yield from ((f"{name}.{inner}", item) for inner, item in _differences(getattr(before, name), value))
-        elif value != getattr(before, name):
-            yield name, value
+def _given(experiment: Experiment, owner: str, words: Sequence[str], options: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that the words name, with dotted names for nested configs, and their values."""
+    from engram.lab.config import fields
+
+    named = {word.partition("=")[0] for word in words if word.startswith("--")}
+    named |= {re.sub(r"^(--.*\.|--)no-", r"\1", word) for word in named}
+    for name in fields(experiment.settings(owner)):
+        if option(name) in named:
+            yield name, functools.reduce(getattr, name.split("."), options)
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str:

@@ -319,7 +319,7 @@ def judge(
     if failure:
         return judged("undecided", failure, **of_look)
     is_open = 0 < look < len(looks)
-    if math.isinf(estimated.low):  # that of a median, also of equal values
+    if math.isinf(estimated.low) and _form(claim, [*values.values()]) == "median":  # also that of equal values
         bounded = math.ceil(1 - math.log2(allowed))
         why = f"the exact interval of a median is bounded from {bounded} seeds on{' at this look' if look else ''}"
         return judged("undecided", why, **of_look, is_open=is_open)

@@ -164,6 +164,13 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
     return config
 
 
+def is_same(value: Any, other: Any) -> bool:
+    """Whether two values of a setting are equal; a list equals the tuple that a config makes of it."""
+    if isinstance(value, list | tuple) and isinstance(other, list | tuple):
+        return len(value) == len(other) and all(map(is_same, value, other))
+    return bool(value == other)
+
+
 def _has_nan(value: Any) -> bool:
     return any(map(_has_nan, value)) if isinstance(value, list | tuple) else value != value  # noqa: PLR0124
 

@@ -387,17 +387,19 @@ class Experiment:
                 dotted[name] = value.tolist()
         all_arms = self.arms(preset, dotted)
         selected = [arm for arm in all_arms if arm in (arms or ())] or list(all_arms)
-        different = {}
+        different = dict(dotted)
         for name, value in dotted.items():
+            others = {other: different[other] for other in different if other != name}
             try:
-                without = self.arms(preset, {other: dotted[other] for other in dotted if other != name})
+                without = self.arms(preset, others)
             except ValueError:  # the other changes need this one
                 without = {}
             if any(without.get(arm) != all_arms[arm] for arm in selected):
-                different[name] = value
-            elif value != self._default(preset, name):
+                continue
+            different = others
+            if not configs.is_same(value, self._default(preset, name)):
                 values = self.values_of({arm: all_arms[arm] for arm in selected}, name)
-                if values and all(arm_value == value for arm_value in values.values()):
+                if values and all(configs.is_same(arm_value, value) for arm_value in values.values()):
                     continue
                 own_values = [f"{configs.dotted(arm, name)} is {arm_value!r}" for arm, arm_value in values.items()]
                 hint = f": {', '.join(own_values[:3])}" if own_values else ""
@@ -410,14 +412,14 @@ class Experiment:
         return [arm for study in self.by_name.values() for arm in study.table]
 
     def values_of(self, compared: Mapping[str, Arm], name: str) -> dict[str, Any]:
-        """The value that each arm has for a field of its study; empty for a field of one arm.
+        """The value that each arm has for a field of its study; for a field of one arm, that of this arm.
 
         Args:
             compared: The arms.
             name: Dotted name of the field.
         """
         owner, field, _ = next(_changes(self, {name: None}))
-        table = self.by_name[owner].table if owner in self.by_name else ()
+        table = self.by_name[owner].table if owner in self.by_name else (owner,)
         study_arms = {arm: compared[arm].config for arm in compared if arm in table}
         return {arm: functools.reduce(getattr, field.split("."), config) for arm, config in study_arms.items()}
 

@@ -21,7 +21,7 @@ from engram import checks, extras
 from engram.lab.experiment import Experiment
 from engram.lab.figures import figures_of
 from engram.lab.results import Results
-from engram.storage.files import write_atomic, writing
+from engram.storage.files import finite_or_none, write_atomic, writing
 
 LONGEST_NAME = 100  # in bytes; a file system allows 255 with the ending
 SIZE = {"width": 860, "height": 420}  # in pixels, for a figure that sets no size
@@ -102,17 +102,24 @@ def draw(figures: Mapping[str, go.Figure], kind: Literal["svg", "png"]) -> dict[
 
 
 def _tables(results: Results) -> dict[str, pl.DataFrame]:
-    content = results.to_json()
     columns = ("arm", "seed", "state", "seconds")
     trials = [
-        {name: trial[name] for name in columns}
-        | {f"result.{name}" if name in columns else name: value for name, value in _flat(trial["result"]).items()}
-        for trial in content["trials"]
+        {name: getattr(trial, name) for name in columns}
+        | {f"result.{name}" if name in columns else name: value for name, value in _flat(trial.result).items()}
+        for trial in results.trials
     ]
-    claims = pl.DataFrame(content["claims"], infer_schema_length=None)
-    return {"metrics": results.metrics, "results": pl.DataFrame(trials, infer_schema_length=None), "claims": claims}
+    # Unlike JSON, tables have numbers that are not finite: a mean that left them out would be another one.
+    claims = [
+        of_claim | {name: getattr(judged, name) for name in ("ours", "low", "high", "resolution", "p")}
+        for of_claim, judged in zip(results.to_json()["claims"], results.claims(), strict=True)
+    ]
+    tables = {"results": pl.DataFrame(trials, infer_schema_length=None)}
+    return {"metrics": results.metrics, **tables, "claims": pl.DataFrame(claims, infer_schema_length=None)}
 
 
 def _flat(result: Mapping[str, Any]) -> dict[str, Any]:
     """A result as one row of a table: lists and dictionaries as JSON."""
-    return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in result.items()}
+    return {
+        name: json.dumps(finite_or_none(value)) if isinstance(value, list | dict) else value
+        for name, value in result.items()
+    }

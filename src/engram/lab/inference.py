@@ -72,7 +72,7 @@ def estimate(
         return _estimate(float(np.median(values)), ordered[outside], ordered[n + 1 - outside], n, confidence)
     if _logarithmic(values, form):
         of_logarithms = estimate(np.log(values).tolist(), confidence=confidence)
-        value, low, high = (math.exp(end) for end in of_logarithms[:3])
+        value, low, high = map(exp_or_infinity, of_logarithms[:3])
         return _estimate(value, low, high, len(values), confidence)
     mean = float(np.mean(values))
     if len(set(values)) == 1:
@@ -145,6 +145,14 @@ def successes_of(values: Sequence[float], trials: Sequence[int]) -> tuple[int, i
     if np.any(np.abs(successes - np.round(successes)) > 0.2) or np.any((successes < 0) | (successes > counts)):
         raise ValueError(f"values = {list(values)}: expected shares of trials = {counts.tolist()}")
     return int(np.round(successes).sum()), int(counts.sum())
+
+
+def exp_or_infinity(exponent: float) -> float:
+    """The exponential, infinite where it overflows, as for the interval of few seeds orders of magnitude apart."""
+    try:
+        return math.exp(exponent)
+    except OverflowError:
+        return math.inf
 
 
 def _estimate(value: float, low: float, high: float, n: int, confidence: float) -> Estimate:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from engram import checks, references
+from engram.lab import config as configs
 from engram.lab.claim import Claim, JudgedClaim
 from engram.lab.claim import judge as judge_claim
 from engram.lab.experiment import Arm, Experiment, find_experiment
@@ -308,7 +309,9 @@ def say_own_values(
     selected = {name: arm for name, arm in compared.items() if arms is None or name in arms}
     for field, value in changed.items():
         own_values = {
-            arm: own_value for arm, own_value in experiment.values_of(selected, field).items() if own_value != value
+            arm: own_value
+            for arm, own_value in experiment.values_of(selected, field).items()
+            if not configs.is_same(own_value, value)
         }
         if not own_values:
             continue

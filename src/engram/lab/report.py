@@ -22,7 +22,7 @@ from engram.lab.choice import table
 from engram.lab.claim import OWNERS, JudgedClaim
 from engram.lab.experiment import SAID, Experiment
 from engram.lab.figures import figures_of
-from engram.lab.inference import errors_at
+from engram.lab.inference import errors_at, exp_or_infinity
 from engram.lab.monitor import duration
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
@@ -262,7 +262,7 @@ def _axis(judged: JudgedClaim) -> dict[str, Any] | None:
         "ours": position(judged.ours),
         "interval": None if math.isnan(judged.low) else start_and_width(judged.low, judged.high),
         "criterion": start_and_width(criterion.low, criterion.high),
-        "ends": [math.exp(end) if log else end for end in (start, start + width)],
+        "ends": [exp_or_infinity(end) if log else end for end in (start, start + width)],
         "published": position(published[0]) if published else None,
         "log": log,
     }

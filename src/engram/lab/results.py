@@ -247,9 +247,18 @@ class Results:
         why_not = f"the config is not the preset's: {changes}" if changes else ""
         run: dict[str, Any] = {"preset": self.preset, "why_not": why_not, "asked": self.arms, "looks": self.looks}
         run["is_published"] = self.is_published
-        run["seeds"] = 0 if self.looks else self.seeds  # each look needs all of its seeds anyway
         by_seed = self.by_seed
-        return correct([judge(claim, by_seed, **run) for claim in self.claimed], self.looks, self.family)
+        judged = [judge(claim, by_seed, seeds=self._seeds_for(claim), **run) for claim in self.claimed]
+        return correct(judged, self.looks, self.family)
+
+    def _seeds_for(self, claim: Claim) -> int:
+        """The number of seeds without which a claim is not judged; with looks, all that its arms were run with."""
+        if not self.looks:
+            return self.seeds
+        if claim.sameness == "statistical":  # each look needs all of its seeds anyway
+            return 0
+        asked = Counter(trial.arm for trial in self.trials)
+        return min(asked[arm] for arm in claim.arms)
 
     def correction(self) -> str:
         """A sentence on the verdicts that count, of claims that were corrected for many tests."""
