@@ -53,7 +53,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         """V, a mixture of the current weights and random ones."""
         checks.arguments()
         if isinstance(model, WideRNN):
-            layers = {RECURRENT: (model.core.weight_hh, model.core.scale)}
+            layers: dict[str, tuple[Tensor, float]] = {RECURRENT: (model.core.weight_hh, model.core.scale)}
             layers[READOUT] = model.readout.weight, model.readout.scale
             weights = {name: weight * scale for name, (weight, scale) in layers.items()}
             noise = {name: chain.normal(W.shape, generator, W) * scale for name, (W, scale) in layers.items()}
