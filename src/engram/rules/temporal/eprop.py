@@ -164,10 +164,11 @@ class EProp(LearningRule[Tensor | None]):
             deltas: The step's change of ``"readout.weight"``.
             state: B before the step.
         """
-        weight = model.get_parameter("readout.weight")
-        if self.feedback != "adaptive" or state is None or not weight.requires_grad:
+        if self.feedback != "adaptive" or state is None:
             return state
-        delta = deltas["readout.weight"]
+        weight, delta = model.get_parameter("readout.weight"), deltas["readout.weight"]
+        if not weight.requires_grad:
+            return state
         return state + delta + self.decay * (weight.detach() - delta - state)
 
 
