@@ -278,6 +278,17 @@ def test_frozen_parameters_get_no_pseudo_gradient(rule):
         net.get_parameter(name).requires_grad_(True)
 
 
+@pytest.mark.parametrize("rule", [RTRL(), EProp()], ids=repr)
+def test_a_readout_may_have_no_bias(rule):
+    net = network(RATES)
+    torch.nn.init.zeros_(net.core.weight_hh)  # without recurrence, e-prop is exact as well
+    net.readout = torch.nn.Linear(UNITS, OUTPUTS, bias=False, dtype=torch.float64)
+    exact, gradients = (update(each, net, *batch()).grads for each in (Backprop(), rule))
+    assert exact.keys() == gradients.keys()
+    for name in exact:
+        torch.testing.assert_close(gradients[name], exact[name], rtol=1e-12, atol=1e-12)
+
+
 def test_the_adaptive_feedback_of_a_frozen_readout_stays():
     net, rule = network(RATES), EProp.adaptive()
     net.readout.requires_grad_(False)

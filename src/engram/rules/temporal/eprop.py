@@ -138,7 +138,8 @@ class EProp(LearningRule[Tensor | None]):
             else:
                 change += torch.einsum("bj,bji->ji", signal, eligibility)
             grads["readout.weight"] += error.T @ filtered / len(error)
-            grads["readout.bias"] += error.mean(0)
+            if readout.bias is not None:
+                grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / x.shape[1]))
         return checked_update(self, trained(net, grads), state, loss)
 

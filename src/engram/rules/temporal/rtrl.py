@@ -97,6 +97,7 @@ class RTRL(LearningRule[None]):
             loss += output_loss(output, step_target)
             change += torch.einsum("bk,bkji->ji", error @ readout.weight, filtered_by_weight)
             grads["readout.weight"] += error.T @ filtered / batch
-            grads["readout.bias"] += error.mean(0)
+            if readout.bias is not None:
+                grads["readout.bias"] += error.mean(0)
         grads.update(core_gradients(core, change / batch))
         return checked_update(self, trained(net, grads), None, loss)
