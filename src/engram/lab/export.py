@@ -109,12 +109,9 @@ def _tables(results: Results) -> dict[str, pl.DataFrame]:
         for trial in results.trials
     ]
     # Unlike JSON, tables have numbers that are not finite: a mean that left them out would be another one.
-    claims = [
-        of_claim | {name: getattr(judged, name) for name in ("ours", "low", "high", "resolution", "p")}
-        for of_claim, judged in zip(results.to_json()["claims"], results.claims(), strict=True)
-    ]
-    tables = {"results": pl.DataFrame(trials, infer_schema_length=None)}
-    return {"metrics": results.metrics, **tables, "claims": pl.DataFrame(claims, infer_schema_length=None)}
+    rows = {"results": trials, "claims": results.claim_rows()}
+    tables = {name: pl.DataFrame(of_table, infer_schema_length=None) for name, of_table in rows.items()}
+    return {"metrics": results.metrics, **tables}
 
 
 def _flat(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -289,24 +289,24 @@ class Results:
             "looks": list(self.looks),
             "changed": in_words(dict(self.changed)),
             "arms": in_words({arm: to_dict(config) for arm, config in self.configs.items()}),
-            "claims": [
-                {
-                    **{name: getattr(judged.claim, name) for name in ("id", "statement", "published", "threshold")},
-                    "criterion": str(judged.claim.criterion),
-                    **{name: getattr(judged, name) for name in ("ours", "low", "high", "resolution", "p")},
-                    **{
-                        name: getattr(judged, name)
-                        for name in ("verdict", "corrected", "lacks", "why", "look", "confidence")
-                    },
-                    "seeds": len(judged.values),
-                    "caveats": "; ".join(self.caveats(judged.claim)),
-                }
-                for judged in self.claims()
-            ],
+            "claims": self.claim_rows(),
             "trials": [{**trial.to_json(), "choices": in_words(trial.choices)} for trial in self.trials],
             "environment": dict(self.environment),
         }
         return finite_or_none(content)  # type: ignore[no-any-return]
+
+    def claim_rows(self) -> list[dict[str, Any]]:
+        """Each claim with its verdict as the row of a table, whose numbers need not be finite."""
+        of_claim = "id", "statement", "published", "threshold"
+        numbers = "ours", "low", "high", "resolution", "p"
+        words = "verdict", "corrected", "lacks", "why", "look", "confidence"
+        return [
+            {name: getattr(judged.claim, name) for name in of_claim}
+            | {"criterion": str(judged.claim.criterion)}
+            | {name: getattr(judged, name) for name in (*numbers, *words)}
+            | {"seeds": len(judged.values), "caveats": "; ".join(self.caveats(judged.claim))}
+            for judged in self.claims()
+        ]
 
 
 def in_words(value: Any) -> Any:
