@@ -379,6 +379,15 @@ def test_what_the_modules_of_a_trial_name_counts_and_what_is_loaded_while_it_run
     assert of_somebody(use().provenance()) >= {"late.py"}, "it is in use still, though this trial did not load it"
 
 
+def test_a_stand_in_for_a_missing_package_is_passed_over(package):
+    class Missing:
+        def __getattr__(self, name):
+            raise ModuleNotFoundError(f"{name} requires a package that is not installed")
+
+    sys.modules["somebodys.experiment"].charts = Missing()
+    assert "learner.py" in of_somebody(use().provenance())
+
+
 def test_what_a_function_imports_counts_also_if_it_was_loaded_before(package):
     importlib.import_module("somebodys.late")  # as a script does that uses it too
     assert of_somebody(use().provenance()) == {"__init__.py", "experiment.py", "learner.py", "rate.py", "late.py"}

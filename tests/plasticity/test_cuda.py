@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from engram.numeric.threads import single_threaded
-from engram.plasticity import PlasticRNN, plastic_scan
+from engram.plasticity import PlasticRNN, PlasticState, TraceState, plastic_scan
 from engram.plasticity.kernels.custom_operator import implement
 from engram.plasticity.kernels.rnn import scan as rnn
 from engram.plasticity.kernels.rnn.scan import fused_scan
@@ -80,7 +80,17 @@ def _where_there_is_no_gpu(request):
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Several tiles a matrix, though it is small."""
-    monkeypatch.setattr(cuda, "TILE", 4 * cuda.PART)
+    for size in ("TILE", "SHARED", "SHARED_BACK"):
+        monkeypatch.setattr(cuda, size, 4 * cuda.PART)
+
+
+@pytest.fixture
+def several_programs(monkeypatch):
+    """Several programs a sample, though it is small; in the interpreter, where they run in turn, none can wait."""
+    monkeypatch.setattr(cuda, "WORTH_A_PROGRAM", 1)
+    if INTERPRETED:
+        monkeypatch.setattr(cuda, "processors", lambda device: 10)
+        monkeypatch.setattr(cuda, "ROUNDS", 1)
 
 
 @runs
@@ -135,6 +145,41 @@ def test_any_size_any_unit(size, alpha):
 def test_many_tiles_a_sample(rule):
     problem = Problem(rule, 3, 2, 17, clamped=True)
     assert_same(problem.results(fused_scan, stretch=3), problem.results(plastic_scan), 1e-10)
+
+
+@runs
+@pytest.mark.parametrize(
+    "kind",
+    [("modulated", "post"), *further(("retroactive", "connection"), ("hebb", "connection"), ("decay", "post"))],
+)
+@pytest.mark.parametrize("batch", [2, *further(1, 4)])
+@pytest.mark.usefixtures("several_programs", "small_tiles")
+def test_several_programs_a_sample(kind, batch):
+    rule, alpha = kind
+    problem = Problem(rule, 4, batch, 37, alpha=alpha, clamped=True)
+    assert_same(problem.results(fused_scan, stretch=3), problem.results(plastic_scan), 1e-10)
+
+
+@runs
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.usefixtures("several_programs", "small_tiles")
+def test_a_network_without_plasticity(relu):
+    generator = torch.Generator().manual_seed(0)
+    drive, weight, hidden, of_outputs, of_last = (
+        torch.randn(shape, generator=generator, dtype=torch.float64).to(DEVICE).requires_grad_()
+        for shape in ((5, 2, 37), (37, 37), (2, 37), (5, 2, 37), (2, 37))
+    )
+    clamp = (torch.rand(5, 2, 37, generator=generator) < 0.3).to(DEVICE)
+    state = PlasticState(hidden, TraceState(hidden.new_empty(2, 0, 0)))
+    results = []
+    for scan in (fused_scan, plastic_scan):
+        nonlinearity = torch.relu if relu else torch.tanh
+        outputs, last = scan(drive, weight / 6, None, None, state, clamp=clamp, nonlinearity=nonlinearity)
+        loss = (outputs * of_outputs).sum() + (last.hidden * of_last).sum()
+        gradients = torch.autograd.grad(loss, (drive, weight, hidden))
+        results.append((outputs, last.hidden, last.trace, *gradients))
+    for fused, plain in zip(*results, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-10, atol=1e-10)
 
 
 @runs
@@ -204,7 +249,7 @@ def test_nan_goes_where_it_goes_in_the_plain_scan(value, relu):
 
 @pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("size", [(50, 30, 100), (20, 3, 200), (7, 2, 400)])
+@pytest.mark.parametrize("size", [(50, 30, 100), (20, 3, 200), (7, 2, 400), (9, 1, 1025)])
 def test_on_a_gpu_sizes_that_threads_share(rule, size):
     steps, *others = size
     # Without a bound the network is chaotic: in 50 steps it makes 1e-15 of the input a difference of 5e-6.
@@ -288,8 +333,11 @@ class Threads:
 
 @pytest.mark.skipif(not INTERPRETED, reason="a GPU does not tell; test_in_the_interpreter runs this")
 @pytest.mark.parametrize("rule", ["retroactive", pytest.param("modulated", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("programs", [False, pytest.param(True, marks=pytest.mark.soak)])
 @pytest.mark.usefixtures("small_tiles")
-def test_no_thread_reads_what_another_writes_at_the_same_time(rule, monkeypatch):
+def test_no_thread_reads_what_another_writes_at_the_same_time(rule, programs, monkeypatch, request):
+    if programs:
+        request.getfixturevalue("several_programs")
     threads = Threads(interpreter.interpreter_builder, monkeypatch)
     Problem(rule, 3, 2, 17, clamped=True).results(fused_scan, stretch=2)
     threads.end_launch()
@@ -315,6 +363,7 @@ class Hopper:
     ("kind", "dtype"),
     [
         (("retroactive", 32, "post", "tanh"), torch.float32),
+        (("modulated", 300, "connection", "tanh"), torch.float32),
         *(
             pytest.param(kind, dtype, marks=pytest.mark.soak)
             for kind in (
@@ -331,6 +380,7 @@ def test_the_compiler_takes_the_kernels_and_changes_no_precision(kind, dtype, mo
     rule, units, alpha, squash = kind
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(triton.runtime.driver, "_active", Hopper())
+    monkeypatch.setattr(cuda, "processors", lambda device: 132)
     made, run = {}, triton.runtime.JITFunction.run
 
     def compile_only(kernel, *args, warmup, **options):

@@ -177,9 +177,17 @@ def _named_in(module: ModuleType, others: Collection[str]) -> Iterator[str]:
         items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
         for item in (value, *(() if name.startswith("__") else items)):
             yield from (item.__name__,) if isinstance(item, ModuleType) else ()
-            for part in (item, type(item), getattr(item, "func", None)):
-                origin = getattr(part, "__module__", None)
+            for part in (item, type(item), _attribute(item, "func")):
+                origin = _attribute(part, "__module__")
                 yield from (origin,) if isinstance(origin, str) else ()
+
+
+def _attribute(value: object, name: str) -> object:
+    """An attribute, or None; a stand-in for a package that is imported later, or is missing, may raise anything."""
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None
 
 
 def _changed(path: str) -> int:

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from engram.nn.hooks import has_hooks
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels.constants import FORGETS, RECURSIONS, SQUASH
+from engram.plasticity.kernels.constants import FIXED, FORGETS, NOTHING, RECURSIONS, SQUASH
 from engram.plasticity.neuromodulator import Neuromodulator
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
-def rule_numbers(rule: PlasticityRule) -> tuple[int, float, bool, int]:
-    """Recursion, bound, ``trace_first`` and forgetting of a rule that ``unsupported_rule`` accepts."""
+def rule_numbers(rule: PlasticityRule | None) -> tuple[int, float, bool, int]:
+    """Recursion, bound, ``trace_first`` and forgetting of a rule that ``unsupported_rule`` accepts, or of none."""
+    if rule is None:
+        return FIXED, math.inf, False, NOTHING
     assert rule.forgets is not None
     return RECURSIONS[rule.recursion], bound_of(rule), getattr(rule, "trace_first", False), FORGETS[rule.forgets]
 
@@ -30,7 +32,10 @@ def bound_of(rule: PlasticityRule) -> float:
 
 
 def recurrent(
-    weight: Float[Tensor, "_ hidden"], alpha: Tensor | LowRank, rule: PlasticityRule, neuromodulator: nn.Module | None
+    weight: Float[Tensor, "_ hidden"],
+    alpha: Tensor | LowRank | None,
+    rule: PlasticityRule | None,
+    neuromodulator: nn.Module | None,
 ) -> tuple[list[Tensor], int]:
     """Weight, alpha, eta, v, v0, fan and base of a recurrent layer, and the numeric code of f.
 
@@ -39,8 +44,8 @@ def recurrent(
 
     Args:
         weight: Fixed weights W.
-        alpha: Plasticity coefficients.
-        rule: The plasticity rule.
+        alpha: Plasticity coefficients, or None.
+        rule: The plasticity rule, or None.
         neuromodulator: The module that modulates it, or None.
     """
     size = weight.shape[1]
@@ -50,11 +55,12 @@ def recurrent(
         v, v0, squash = neuromodulator.weight.reshape(size), neuromodulator.bias, SQUASH[neuromodulator.nonlinearity]
         if neuromodulator.fan_weight is not None and neuromodulator.fan_bias is not None:
             fan, base = neuromodulator.fan_weight.reshape(size), neuromodulator.fan_bias
-    return [weight, coefficients_of(alpha, size), rate(rule, weight), v, v0, fan, base], squash
+    coefficients = zero.expand(size) if alpha is None else coefficients_of(alpha, size)
+    return [weight, coefficients, rate(rule, weight), v, v0, fan, base], squash
 
 
-def rate(rule: PlasticityRule, like: Tensor) -> Float[Tensor, "1"]:
-    """The trained rate of a rule; zero for a rule without one."""
+def rate(rule: PlasticityRule | None, like: Tensor) -> Float[Tensor, "1"]:
+    """The trained rate of a rule; zero for a rule without one, or for none."""
     return getattr(rule, "eta", like.new_zeros(1)).reshape(1)
 
 

@@ -20,8 +20,14 @@ from engram.plasticity.kernels.rnn.options import Options
 
 # Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
 TILE, PART = 2**14, 2**10
+# The same where several programs share a sample, forward and backward, and the most warps of a program.
+SHARED, SHARED_BACK, WARPS = 32768, 16384, 8
+# A program more for a sample pays if it takes this many bytes of a matrix off the others.
+WORTH_A_PROGRAM = 2**15
 # The backward pass holds up to this many bytes of all samples' traces at once, or sqrt(T) steps if these are more.
-HISTORY = 2**28
+HISTORY = 1073741824
+# The rounds of one launch, if programs wait for one another; all of them if None.
+ROUNDS: int | None = None
 
 
 class _Tiles(NamedTuple):
@@ -33,17 +39,51 @@ class _Tiles(NamedTuple):
     programs: int
 
 
-def _tiles(size: int, element_size: int, share: int = 1) -> _Tiles:
+def _tiles(size: int, element_size: int, tile_size: int, most_rows: int | None = None) -> _Tiles:
     # At least as many numbers as threads: if two threads held one number, one might write it before the other reads it.
-    tile_size, columns = TILE // share, max(32, triton.next_power_of_2(size))
-    rows = max(1, min(triton.next_power_of_2(size), tile_size // element_size // columns))
-    warps = min(tile_size // PART, max(1, rows * columns * element_size // PART))
+    columns = max(32, triton.next_power_of_2(size))
+    rows = max(1, min(most_rows or triton.next_power_of_2(size), tile_size // element_size // columns))
+    warps = min(WARPS, tile_size // PART, max(1, rows * columns * element_size // PART))
     return _Tiles(rows, columns, warps, -(-size // rows))
 
 
 def _launch(kernel: Any, grid: tuple[int, int], tiles: _Tiles, **arguments: Any) -> None:
     # One stage: a load started a step ahead would read values that this step has yet to write.
     kernel[grid](**arguments, rows=tiles.rows, columns=tiles.columns, num_warps=tiles.warps, num_stages=1)
+
+
+def processors(device: torch.device) -> int:
+    """The programs that a device certainly runs at the same time."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+class _Shares(NamedTuple):
+    """How many units of a sample each program has, and how many programs that takes."""
+
+    units: int
+    programs: int
+
+    @classmethod
+    def of(cls, size: int, batch: int, element_size: int, device: torch.device) -> _Shares:
+        most = min(processors(device) // batch, size * size * element_size // WORTH_A_PROGRAM)
+        if most < 2:
+            return cls(max(32, triton.next_power_of_2(size)), 1)
+        units = triton.next_power_of_2(-(-size // most))
+        return cls(units, -(-size // units))
+
+    def launch(self, kernel: Any, tiles: _Tiles, rounds: int, **arguments: Any) -> None:
+        """Launch all programs of all samples for these rounds; programs of a sample that wait for one another meet."""
+        at_once = rounds if self.programs == 1 else min(rounds, ROUNDS or rounds)
+        batch, device = arguments["batch"], arguments["weight"].device
+        for first in range(0, rounds, at_once):
+            waits = self.programs > 1 and at_once > 1
+            # A program that waits must not keep those from starting that it waits for: all are started, or none.
+            together = {"launch_cooperative_grid": True} if waits else {}
+            _launch(
+                kernel, (batch, self.programs), tiles, **arguments, **together, waits=waits, share=self.units,
+                arrived=torch.zeros(batch, dtype=torch.int32, device=device),
+                first=first, last=min(rounds, first + at_once),
+            )  # fmt: skip
 
 
 class _Scan:
@@ -55,7 +95,7 @@ class _Scan:
         self.batch, self.size = hidden.shape
         self.hidden, self.trace = hidden.detach().contiguous(), trace.detach().contiguous()
         self.eligibility = eligibility if eligibility.dim() == 3 else self.trace
-        self.options = options
+        self.options, self.fixed = options, options.recursion == constants.FIXED
         # A tensor, because a number would reach the kernel in single precision.
         bound = torch.full((1,), options.clip, dtype=weight.dtype, device=weight.device)
         self.sizes = {"batch": self.batch, "size": self.size}
@@ -87,8 +127,10 @@ def forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     activities = drive.new_empty(time + 1, batch, size)
     activities[0] = scan.hidden
     with torch.cuda.device_of(drive):  # type: ignore[no-untyped-call]
-        _launch(
-            forward_kernel, (batch, 1), _tiles(size, drive.element_size()), drive=drive.detach().contiguous(),
+        shares = _Shares.of(size, batch, drive.element_size(), drive.device)
+        tiles = _tiles(size, drive.element_size(), TILE if shares.programs == 1 else SHARED, shares.units)
+        shares.launch(
+            forward_kernel, tiles, time if scan.fixed else time + 1, drive=drive.detach().contiguous(),
             mask=scan.mask, activities=activities, v0=scan.v0, H=last_trace,
             E=last_eligibility if eligibility.dim() == 3 else last_trace, time=time,
             **scan.layer, **scan.rates, **scan.sizes, **scan.rule, **scan.units,
@@ -109,21 +151,26 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     signals = scan.signals(activities[1:]) if scan.options.modulated else activities
     retroactive = scan.options.recursion == constants.RETROACTIVE
 
-    fitting = HISTORY // (batch * size * size * outputs.element_size())
-    stretch = min(time, scan.options.stretch or max(math.isqrt(time - 1) + 1, fitting))
+    stretch = time
+    if not scan.fixed:
+        fitting = HISTORY // (batch * size * size * outputs.element_size())
+        stretch = min(time, scan.options.stretch or max(math.isqrt(time - 1) + 1, fitting))
     stretches = -(-time // stretch)
-    history = outputs.new_empty(stretch, batch, size, size)
+    history = outputs.new_empty(0) if scan.fixed else outputs.new_empty(stretch, batch, size, size)
     recent = torch.empty_like(history) if retroactive else history
 
-    tiles = _tiles(size, outputs.element_size())
-    small = _tiles(size, outputs.element_size(), share=4)
+    shares = _Shares.of(size, batch, outputs.element_size(), outputs.device)
+    programs, parts = shares.programs, triton.next_power_of_2(shares.programs)
+    tiles = _tiles(size, outputs.element_size(), TILE if programs == 1 else SHARED_BACK, shares.units)
+    small = _tiles(size, outputs.element_size(), TILE // 4)
     groups = min(GROUPS, batch)
     delta, of_rates = like((outputs, outputs))
     grad_drive = torch.empty_like(delta) if mask is not None else delta
-    grad_hidden = torch.empty_like(scan.hidden)
-    of_eta, of_signal = outputs.new_zeros(2, time, batch).unbind()
-    alphas = outputs.new_zeros(groups, size, size)
-    sums, sent, ruled = (outputs.new_zeros(n, batch, size) for n in (3, 1, 2))
+    grad_hidden, of_posts = torch.empty_like(scan.hidden), torch.empty_like(scan.hidden)
+    of_eta, of_signal = outputs.new_zeros(time, batch, programs), outputs.new_zeros(time, batch)
+    alphas = outputs.new_zeros(0 if scan.fixed else groups, size, size)
+    sent, ruled = outputs.new_zeros(2, 2, programs, batch, size)
+    currents = outputs.new_empty(2, programs, batch)
     forward_arrays = {"activities": activities, **scan.sizes}
     remade = {**forward_arrays, "signals": signals, **scan.rates, **scan.rule}
     with torch.cuda.device_of(outputs):  # type: ignore[no-untyped-call]
@@ -137,22 +184,24 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
             )  # fmt: skip
         for part in range(stretches - 1, -1, -1):
             begin, end = part * stretch, min(time, (part + 1) * stretch)
-            _launch(
-                replay_kernel, (batch, small.programs), small, from_H=starts, from_E=early, to_H=history, to_E=recent,
-                source=part, begin=begin, end=end, every=1, **remade,
+            if not scan.fixed:
+                _launch(
+                    replay_kernel, (batch, small.programs), small, from_H=starts, from_E=early, to_H=history,
+                    to_E=recent, source=part, begin=begin, end=end, every=1, **remade,
+                )  # fmt: skip
+            lowest = begin if part > 0 else -1  # the state before the first step is undone with it
+            shares.launch(
+                undo_kernel, tiles, end - lowest + 1, grad_outputs=grad_outputs.contiguous(), mask=scan.mask,
+                history=history, recent=recent, G=G, F=F if retroactive else G, sent=sent, ruled=ruled,
+                of_posts=of_posts, currents=currents, delta=delta, grad_drive=grad_drive, grad_hidden=grad_hidden,
+                of_rates=of_rates, of_eta=of_eta, of_signal=of_signal, time=time, origin=begin, begin=lowest, end=end,
+                parts=parts, **remade, **scan.layer, **scan.units,
             )  # fmt: skip
-            _launch(
-                undo_kernel, (batch, 1), tiles, grad_outputs=grad_outputs.contiguous(), mask=scan.mask,
-                history=history, recent=recent, G=G, F=F if retroactive else G, sums=sums, sent=sent, ruled=ruled,
-                delta=delta, grad_drive=grad_drive, grad_hidden=grad_hidden, of_rates=of_rates, of_eta=of_eta,
-                of_signal=of_signal, time=time, origin=begin, end=end,
-                begin=begin if part > 0 else -1,  # the state before the first step is undone with it
-                **remade, **scan.layer, **scan.units,
-            )  # fmt: skip
-            _launch(
-                collect_kernel, (small.programs, groups), small, delta=delta, history=history, grad_alpha=alphas,
-                begin=begin, end=end, groups=groups, **forward_arrays,
-            )  # fmt: skip
+            if not scan.fixed:
+                _launch(
+                    collect_kernel, (small.programs, groups), small, delta=delta, history=history, grad_alpha=alphas,
+                    begin=begin, end=end, groups=groups, **forward_arrays,
+                )  # fmt: skip
 
     of_modulator = zeros(inputs[5:])
     if scan.options.modulated:

@@ -29,8 +29,6 @@ from engram.plasticity.state import PlasticState
 
 # Whether the CUDA kernels can be compiled; like numba, Triton is imported only at the first call.
 TRITON = find_spec("triton") is not None
-# The most units for which they run, since one program processes a whole sample.
-MOST_ON_CUDA = 400
 
 _INPUTS = f"Tensor? mask, Tensor hidden, {RECURRENT}"
 
@@ -54,7 +52,9 @@ def unsupported(
         >>> unsupported(zeros, zeros[0], zeros[0], Hebb(), state, nonlinearity=torch.sin)
         'nonlinearity = sin: expected torch.tanh or torch.relu'
     """
-    reason = rule_encoding.unsupported_rule(rule if alpha is not None else None)
+    # On the CPU a loop of matrix products is as fast without plasticity.
+    fixed = drive.device.type == "cuda" and alpha is None and rule is None
+    reason = None if fixed else rule_encoding.unsupported_rule(rule if alpha is not None else None)
     reason = reason or rule_encoding.unsupported_modulation(rule, neuromodulator)
     if reason is not None:
         return reason
@@ -62,8 +62,6 @@ def unsupported(
         return f"nonlinearity = {getattr(nonlinearity, '__name__', nonlinearity)}: expected torch.tanh or torch.relu"
     if drive.device.type == "cuda" and not TRITON:
         return f"input.device = {drive.device}: expected cpu, or the package triton ({extras.install('cuda')})"
-    if drive.device.type == "cuda" and drive.shape[2] > MOST_ON_CUDA:
-        return f"input.shape = {tuple(drive.shape)}: expected at most {MOST_ON_CUDA} units on {drive.device}"
     return rule_encoding.unsupported_input(drive, ("cpu", "cuda")) or rule_encoding.transformed(
         drive, weight, state.hidden, state.rule, alpha, rule, neuromodulator
     )
@@ -72,8 +70,8 @@ def unsupported(
 def fused_scan(
     drive: Float[Tensor, "time batch hidden"],
     weight: Float[Tensor, "hidden hidden"],
-    alpha: Float[Tensor, "..."] | LowRank,
-    rule: PlasticityRule,
+    alpha: Float[Tensor, "..."] | LowRank | None,
+    rule: PlasticityRule | None,
     state: PlasticState,
     *,
     neuromodulator: nn.Module | None = None,
