@@ -165,14 +165,24 @@ def gpu_section(record: Record) -> list[str]:
     return [
         "### On a GPU",
         "",
-        f"The same passes on one {where['processor']} (torch {where['torch']}), for networks of up to "
-        f"{plasticity.MOST_ON_CUDA} units, which run",
-        f"as Triton kernels. A loop takes {a_loop} as engram, and the plain",
+        f"The same passes on one {where['processor']} (torch {where['torch']}), as Triton kernels, when one program",
+        f"took a whole sample. A loop takes {a_loop} as engram, and the plain",
         f"scan {plain}. Peak memory of engram and of the loop in MB, at batch "
         f"{plasticity.MEMORY[0]}, {plasticity.MEMORY[1]}",
         f"units and {plasticity.MEMORY[2]} steps: {memory}.",
         "",
         *folded(record, lines),
+        "Now several programs share a sample where the batch is smaller than the GPU. Measured once, and not yet by the",
+        f"script of this section, on one {record['shared']['processor']} (torch {record['shared']['torch']}): forward",
+        "and backward pass for a batch of one, some units clamped, in milliseconds.",
+        "",
+        "| rule | units | steps | plain scan | one program | several |",
+        "|---|---|---|---|---|---|",
+        *[
+            "| " + " | ".join("-" if cell is None else f"{cell}" for cell in row.values()) + " |"
+            for row in record["shared"]["milliseconds"]
+        ],
+        "",
     ]
 
 

@@ -43,7 +43,6 @@ from engram.plasticity import (
     Retroactive,
 )
 from engram.plasticity.kernels.dispatch import RNN, run_scan
-from engram.plasticity.kernels.rnn.scan import MOST_ON_CUDA
 
 RECORD = Path(__file__).with_suffix(".json")
 RULES: dict[str, Callable[[], Any]] = {"hebb": Hebb, "oja": Oja, "modulated": Modulated, "retroactive": Retroactive}
@@ -361,7 +360,6 @@ def main() -> None:
         return
     begin, on_cpu = time.perf_counter(), options.device == "cpu"
     sizes = QUICK if options.quick else list(itertools.product(BATCHES, UNITS, TIMES))
-    sizes = [size for size in sizes if on_cpu or size[1] <= MOST_ON_CUDA]
     path = RECORD if on_cpu else RECORD.with_stem(f"{RECORD.stem}-{options.device}")
     record: dict[str, Any] = {"machine": machine(options.device), "rows": [], "compiled": [], "memory": {}}
     some = options.batches or options.units

@@ -156,7 +156,7 @@ def test_many_tiles_a_sample(rule):
 @pytest.mark.usefixtures("several_programs", "small_tiles")
 def test_several_programs_a_sample(kind, batch):
     rule, alpha = kind
-    problem = Problem(rule, 4, batch, 37, alpha=alpha, clamped=True)
+    problem = Problem(rule, 4, batch, 21, alpha=alpha, clamped=True)
     assert_same(problem.results(fused_scan, stretch=3), problem.results(plastic_scan), 1e-10)
 
 

@@ -21,11 +21,11 @@ from engram.plasticity.kernels.rnn.options import Options
 # Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
 TILE, PART = 2**14, 2**10
 # The same where several programs share a sample, forward and backward, and the most warps of a program.
-SHARED, SHARED_BACK, WARPS = 32768, 16384, 8
+SHARED, SHARED_BACK, WARPS = 2**15, 2**14, 8
 # A program more for a sample pays if it takes this many bytes of a matrix off the others.
-WORTH_A_PROGRAM = 2**15
+WORTH_A_PROGRAM = 2**13
 # The backward pass holds up to this many bytes of all samples' traces at once, or sqrt(T) steps if these are more.
-HISTORY = 1073741824
+HISTORY = 2**30
 # The rounds of one launch, if programs wait for one another; all of them if None.
 ROUNDS: int | None = None
 
