@@ -172,7 +172,7 @@ def gpu_section(record: Record) -> list[str]:
         f"units and {plasticity.MEMORY[2]} steps: {memory}.",
         "",
         *folded(record, lines),
-        "Now several programs share a sample where the batch is smaller than the GPU. Measured once, and not yet by the",
+        "Now several programs share a sample where the batch is smaller than the GPU. Measured once, not yet by the",
         f"script of this section, on one {record['shared']['processor']} (torch {record['shared']['torch']}): forward",
         "and backward pass for a batch of one, some units clamped, in milliseconds.",
         "",
