@@ -25,7 +25,7 @@ SHARED, SHARED_BACK, WARPS = 2**15, 2**14, 8
 # A program more for a sample pays if it takes this many bytes of a matrix off the others.
 WORTH_A_PROGRAM = 2**13
 # The backward pass holds up to this many bytes of all samples' traces at once, or sqrt(T) steps if these are more.
-HISTORY = 2**30
+HISTORY = 2**28
 # The rounds of one launch, if programs wait for one another; all of them if None.
 ROUNDS: int | None = None
 
