@@ -17,6 +17,8 @@ from engram.lab import Run, setting, settings
 
 COMPONENTS = 15  # principal components of a network's activity
 
+SHOWN = 24  # systems of each class in the figure
+
 
 @settings
 class Fit:
@@ -72,7 +74,10 @@ def between(operators: np.ndarray, systems: Systems) -> dict[str, Any]:
     if systems.raw is not None:
         by_name["raw"] = squareform(pdist(systems.raw))
         by_name["euclidean"] = squareform(pdist(np.stack([samples.ravel() for samples in systems.shapes])))
-    result: dict[str, Any] = {"shown": {"labels": systems.labels, "distances": by_name["dsa"].round(5).tolist()}}
+    some = [i for i, label in enumerate(systems.labels) if systems.labels[:i].count(label) < SHOWN]
+    distances_of_some = by_name["dsa"][np.ix_(some, some)].round(5).tolist()
+    shown = {"labels": [systems.labels[i] for i in some], "distances": distances_of_some}
+    result: dict[str, Any] = {"shown": shown}
     for name, distances in by_name.items():
         result |= {f"{name}_{key}": score for key, score in separation(distances, systems).items()}
     if systems.raw is not None:
