@@ -267,6 +267,26 @@ def test_hooks_of_the_whole_network_are_refused():
     assert as_affine_relu(net).sizes == (2, 3, 2)
 
 
+class OneNumber(nn.Module):
+    """A network whose output for one input is a number without an axis, as in regression."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 3), nn.Linear(3, 1)
+
+    def forward(self, x):
+        y = self.second(torch.relu(self.first(x))).squeeze(-1)
+        return y + functional.relu(y)
+
+
+def test_an_output_may_be_a_number_without_an_axis():
+    torch.manual_seed(0)
+    module = OneNumber()
+    net, X = as_affine_relu(module, (2,)), torch.randn(5, 2)
+    assert net.sizes[-1] == 1
+    assert np.allclose(net(X.numpy())[:, 0], module(X).detach().numpy(), atol=1e-6)
+
+
 def test_a_network_on_another_device_is_copied(monkeypatch):
     net = nn.Sequential(nn.Linear(2, 3, device="meta"), nn.ReLU(), nn.Linear(3, 2, device="meta"))  # as on a GPU
 

@@ -169,6 +169,8 @@ IMAGE = (1, 1, 4, 5)
         model([("GlobalAveragePool", "x", "y", {})], shape=(1, 2, 3, 2)),
         model([("BatchNormalization", "x a b c d", "y", {"epsilon": 0.1})],
               {"a": W[0], "b": W[1], "c": W[2], "d": np.abs(W[3])}, (1, 3, 2)),
+        model([("MatMul", "x W", "h", {}), ("Squeeze", "h", "g", {}), ("Relu", "g", "r", {}), ("Add", "r g", "y", {})],
+              {"W": W[:, :1]}),
         model([("Relu", "x", "h", {}), ("MatMul", "h W", "g", {}), ("Relu", "g", "f", {}), ("MatMul", "f V", "e", {}),
                ("Sub", "x e", "d", {}), ("Add", "d h", "y", {})], {"W": W, "V": W.T.copy()}),
     ],
