@@ -187,6 +187,13 @@ def test_a_constant_that_is_aligned_at_an_axis(tmp_path):
     assert np.array_equal(y, (np.arange(12).reshape(2, 3, 2) + W[0][:, None]).ravel())
 
 
+def test_what_depends_on_the_input_is_aligned_at_an_axis_too(tmp_path):
+    nodes = [("ReduceSum", "x", "h", {"axes": [0, 2], "keepdims": 0}), ("Sub", "x h", "y", {"broadcast": 1, "axis": 1})]
+    y = read_onnx(saved(tmp_path, model(nodes, {}, (3, 3, 3), 6, ir_version=3))).network(np.arange(27.0))
+    x = np.arange(27.0).reshape(3, 3, 3)
+    assert np.array_equal(y, (x - x.sum((0, 2))[:, None]).ravel())
+
+
 def test_initialisers_among_the_inputs_and_what_is_not_used(tmp_path):
     made = model([("MatMul", "x W", "y", {}), ("Sigmoid", "y", "z", {})], {"W": W, "V": W * np.nan}, ir_version=3)
     assert_as_runtime(saved(tmp_path, made))
