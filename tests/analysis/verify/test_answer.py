@@ -259,6 +259,22 @@ def test_a_softmax_needs_a_property_that_compares(tmp_path):
         read_question(tmp_path / "net.onnx", prop)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "condition"),
+    [
+        ("-1e300", "1e300", "(>= Y_0 1e38)"),
+        ("1e39", "1e40", "(>= Y_0 1e38)"),
+        ("-1e40", "-1e39", "(<= Y_0 -1e38)"),
+    ],
+)
+def test_inputs_may_be_larger_than_numbers_of_32_bits(low, high, condition):
+    net = identity()
+    result = verify_query(net, parse_vnnlib(ONE.format(low, high, condition)), runtime=in_32_bits(net))
+    assert result.answer == "sat"
+    assert abs(result.x[0]) <= np.finfo(np.float32).max
+    assert ("no float32 lies within" in result.note) == (low != "-1e300")
+
+
 def test_the_checker_of_the_guide_proves_a_proof_and_nothing_else(capsys):
     page = (Path(__file__).parents[3] / "docs" / "verification.md").read_text()
     (program,) = (block for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "def proves" in block)

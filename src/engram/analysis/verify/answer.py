@@ -292,16 +292,18 @@ def _as_deployed(case: QueryCase, point: Array, dtype: Float) -> tuple[Array, li
 
     Where no such number lies between the ends of an input, the nearest is taken, and stands for the end.
     """
-    x, exact, without = point.astype(dtype), list[Fraction](), []
+    largest = float(np.finfo(dtype).max)
+    nearest = point.clip(-largest, largest).astype(dtype)
+    x, exact, without = nearest.copy(), list[Fraction](), []
     for i, (low, high) in enumerate(zip(case.low, case.high, strict=True)):
-        if Fraction(float(x[i])) < low:
+        if Fraction(float(x[i])) < low and x[i] < largest:
             x[i] = np.nextafter(x[i], dtype(np.inf))
-        elif Fraction(float(x[i])) > high:
+        elif Fraction(float(x[i])) > high and x[i] > -largest:
             x[i] = np.nextafter(x[i], dtype(-np.inf))
         value = Fraction(float(x[i]))
         if not low <= value <= high:
             without.append(f"X_{i}")
-            x[i] = dtype(point[i])
+            x[i] = nearest[i]
             value = low
         exact.append(value)
     note = f"up to rounding: no {np.dtype(dtype).name} lies within the range of {', '.join(without)}" if without else ""
