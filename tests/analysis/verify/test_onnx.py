@@ -226,6 +226,8 @@ def test_packed_files_are_the_same_and_others_are_refused(tmp_path):
         (model([("Relu", "x", "y", {})], shape=("a", "b")), "'x' has 2 axes, of which 2 have no size"),
         (model([("Relu", "x", "y", {}), ("Relu", "y", "z", {})], outputs=("y", "z")), "choose one by output="),
         (model([("Conv", "x K", "y", {"pads": [10**6] * 4})], {"K": KERNEL}, IMAGE), "GB"),
+        (model([("Dropout", "x", ["h", "m"], {}), ("Cast", "m", "c", {"to": 1}), ("Mul", "h c", "y", {})]),
+         r"node 'Cast_1' \(Cast\) takes 'm': expected the input, a dense constant"),
         (b"", "it has no node|not a network in the ONNX format"),
         (b"(assert (<= X_0 1))", "is not a network in the ONNX format"),
     ],

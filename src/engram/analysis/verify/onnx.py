@@ -229,6 +229,11 @@ def _apply(layers: Any, version: int, node: Any, known: dict[str, Operand | Soft
     attributes = {name: text.decode() if isinstance(text, bytes) else text for name, text in attributes.items()}
     operands: list[Operand | None] = []
     for name in node.input:
+        if name and name not in known:
+            raise ValueError(
+                f"node {_title(node)!r} ({node.op_type}) takes {name!r}: expected the input, a dense constant, or an "
+                "output of another node that is read"
+            )
         operand = known[name] if name else None
         if isinstance(operand, Softmax):
             raise UnsupportedLayerError(f"node {_title(node)!r} ({node.op_type}) follows a softmax: expected it last")
