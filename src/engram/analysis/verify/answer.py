@@ -18,7 +18,7 @@ from engram.analysis.verify.counterexample import attack
 from engram.analysis.verify.modules import kept_softmax
 from engram.analysis.verify.network import AffineReLU, Array, exact_affine
 from engram.analysis.verify.nnet import read_nnet
-from engram.analysis.verify.onnx import Session, as_onnx, read_onnx, unpacked
+from engram.analysis.verify.onnx import Session, as_onnx, read_onnx, self_contained
 from engram.analysis.verify.query import Query, QueryCase
 from engram.analysis.verify.specification import SolverError, as_domain, clauses, only_compares
 from engram.analysis.verify.verifier import Budget, verify
@@ -212,7 +212,7 @@ def read_question(network: str | Path, prop: str | Path) -> Question:
             if all(case.violations)
         ):
             raise kept_softmax(read.softmax, "expected a property that just compares outputs")
-        runtime = _runtime(lambda: unpacked(network), np.float64 if read.is_double else np.float32)
+        runtime = _runtime(lambda: self_contained(network), np.float64 if read.is_double else np.float32)
         if runtime is not None and not read.softmax:
             _compare(network, net, runtime)
     check_counts(net, query)

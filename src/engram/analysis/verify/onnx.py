@@ -108,6 +108,22 @@ def unpacked(path: str | Path) -> bytes:
     return content
 
 
+def self_contained(path: str | Path) -> bytes:
+    """The content of an ONNX file, with the weights that lie outside it, which ONNX Runtime does not find by itself.
+
+    Args:
+        path: The file.
+    """
+    import onnx
+
+    content = unpacked(path)
+    weights = onnx.ModelProto.FromString(content).graph.initializer
+    if not any(onnx.external_data_helper.uses_external_data(tensor) for tensor in weights):
+        return content
+    whole: bytes = load_model(path).SerializeToString()
+    return whole
+
+
 def _load_external(model: Any, folder: Path) -> None:
     from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
