@@ -189,8 +189,9 @@ def read_question(network: str | Path, prop: str | Path) -> Question:
     """The question that the files of a network and of a property ask.
 
     Args:
-        network: An ONNX file, or a file in the NNet format whose name ends in ``.nnet``. What computes it is ONNX
-            Runtime; without that package there is none.
+        network: An ONNX file, or a file in the NNet format whose name ends in ``.nnet``, of which the normalisation is
+            left out: the property is about scaled inputs and outputs. Either may be packed by gzip. What computes it
+            is ONNX Runtime; without that package there is none.
         prop: A VNN-LIB file.
 
     Raises:
@@ -199,7 +200,7 @@ def read_question(network: str | Path, prop: str | Path) -> Question:
     """
     checks.arguments()
     query = read_vnnlib(prop)
-    if Path(network).suffix == ".nnet":
+    if Path(network).name.removesuffix(".gz").endswith(".nnet"):
         net, _ = read_nnet(network)
         runtime = _runtime(lambda: as_onnx(net), np.float32)
     else:
