@@ -287,6 +287,30 @@ def test_an_output_may_be_a_number_without_an_axis():
     assert np.allclose(net(X.numpy())[:, 0], module(X).detach().numpy(), atol=1e-6)
 
 
+class RoundedLinear(nn.Linear):
+    """A layer that rounds its weights, as those for quantisation do, which tracing takes for torch's own."""
+
+    __module__ = "torch.ao.nn.qat"
+
+    def forward(self, x):
+        return functional.linear(x, (self.weight * 4).round() / 4, self.bias)
+
+
+def test_layers_for_quantisation_are_refused():
+    with pytest.raises(UnsupportedLayerError, match=r"layer '0' is RoundedLinear\(.* which rounds"):
+        as_affine_relu(nn.Sequential(RoundedLinear(2, 3), nn.ReLU(), nn.Linear(3, 2)), (2,))
+
+
+@pytest.mark.parametrize("place", ["layer", "network"])
+def test_a_forward_that_was_replaced_is_refused(place):
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    replaced = net[0] if place == "layer" else net
+    plain = replaced.forward
+    replaced.forward = lambda x: plain(x.float()) + 1
+    with pytest.raises(UnsupportedLayerError, match="computes something else than its layers say"):
+        as_affine_relu(net)
+
+
 def test_a_network_on_another_device_is_copied(monkeypatch):
     net = nn.Sequential(nn.Linear(2, 3, device="meta"), nn.ReLU(), nn.Linear(3, 2, device="meta"))  # as on a GPU
 

@@ -113,8 +113,8 @@ def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] |
         output, layers = _read(module, graph, shape)
         value, softmax = output if isinstance(output, _Softmax) else (output, "")
         net = layers.network(value)
-        works_in_place = any(getattr(part, "inplace", False) for part in module.modules())
-        if works_in_place or any(node.op in ("call_function", "call_method") for node in graph.nodes):
+        is_odd = any(getattr(part, "inplace", False) or "forward" in vars(part) for part in module.modules())
+        if is_odd or any(node.op in ("call_function", "call_method") for node in graph.nodes):
             _compare(module, net, shape, softmax)
     return net, softmax
 
@@ -249,6 +249,8 @@ def _layer(layers: Layers, value: Value, layer: nn.Module, name: str) -> Value |
     if has_hooks(layer):
         kind = type(layer).__name__
         raise UnsupportedLayerError(f"layer {name!r} ({kind}) has hooks, which may change its weights or its output")
+    if type(layer).__module__.startswith("torch.ao."):  # subclasses of torch's layers
+        raise UnsupportedLayerError(f"layer {name!r} is {layer} of torch.ao, which rounds to simulate quantisation")
     match layer:
         case nn.Identity():
             return value
@@ -360,8 +362,9 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
 def _compare(module: nn.Module, net: AffineReLU, shape: tuple[int, ...], softmax: str) -> None:
     """Raise an UnsupportedLayerError if a module computes something else than what was read.
 
-    Functions in a forward may depend on the batch in ways that the graph does not show, and a layer that works in place
-    changes a value whose name the graph still has for what it was before.
+    Functions in a forward may depend on the batch in ways that the graph does not show, a layer that works in place
+    changes a value whose name the graph still has for what it was before, and a forward that was replaced in a layer is
+    not traced.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
