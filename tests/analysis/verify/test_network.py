@@ -311,6 +311,12 @@ def test_a_forward_that_was_replaced_is_refused(place):
         as_affine_relu(net)
 
 
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.PReLU(4)])
+def test_a_single_channel_is_not_taken_for_each_of_many(layer):
+    with pytest.raises(ValueError, match=r"layer '0' does not take an input of shape \(1, 5\): expected 4 channels"):
+        as_affine_relu(nn.Sequential(layer).eval(), (1, 5))
+
+
 def test_a_network_on_another_device_is_copied(monkeypatch):
     net = nn.Sequential(nn.Linear(2, 3, device="meta"), nn.ReLU(), nn.Linear(3, 2, device="meta"))  # as on a GPU
 

@@ -276,6 +276,8 @@ def _layer(layers: Layers, value: Value, layer: nn.Module, name: str) -> Value |
             return layers.leaky(value, layer.negative_slope)
         case nn.PReLU():
             slope = layer.weight.double()
+            if len(slope) > 1:
+                _check_channels(value, len(slope))
             return layers.leaky(
                 value, slope.reshape(-1, *(1,) * (len(value.shape) - 1)) if len(slope) > 1 else slope[0]
             )
@@ -299,9 +301,16 @@ def _biased(value: Value, bias: Tensor | None, axes: int = 0) -> Value:
     return value if bias is None else value.plus(bias.double().reshape(-1, *(1,) * axes))
 
 
+def _check_channels(value: Value, channels: int) -> None:
+    """Raise a RuntimeError, as torch does, unless the first axis has one entry for each channel: 1 would broadcast."""
+    if value.shape[:1] != (channels,):
+        raise RuntimeError(f"expected {channels} channels")
+
+
 def _normalised(value: Value, layer: Any, name: str) -> Value:
     if layer.running_mean is None or layer.running_var is None:
         raise UnsupportedLayerError(f"layer {name!r}: BatchNorm without statistics depends on the batch")
+    _check_channels(value, len(layer.running_mean))
     scale = 1 / torch.sqrt(layer.running_var.double() + layer.eps)
     scale = scale if layer.weight is None else scale * layer.weight.double()
     shift = -layer.running_mean.double() * scale
