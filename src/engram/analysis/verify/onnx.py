@@ -153,11 +153,15 @@ def known_sizes(name: str, tensor_type: Any) -> tuple[int, ...]:
 
 def _read(model: Any, output: str | None) -> OnnxNetwork:
     from onnx import TensorProto
+    from onnx.defs import onnx_opset_version
 
     graph = model.graph
     versions = {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")}
     if len(versions) != 1:
         raise ValueError(f"opset_import names the versions {sorted(versions)} of ONNX's operators: expected one")
+    (version,) = versions
+    if not 1 <= version <= (newest := onnx_opset_version()):  # a later version may give an operator another meaning
+        raise ValueError(f"opset_import names version {version} of ONNX's operators: expected 1 to {newest}")
     constants = {tensor.name for tensor in graph.initializer}
     tensors = [entry for entry in graph.input if entry.name not in constants]
     names = [entry.name for entry in graph.output]
@@ -175,7 +179,7 @@ def _read(model: Any, output: str | None) -> OnnxNetwork:
     layers, value = inputs(shape)
     known: dict[str, Operand | Softmax] = {tensor.name: value, **_weights(graph, nodes)}
     for node in nodes:
-        _apply(layers, versions.copy().pop(), node, known)
+        _apply(layers, version, node, known)
     last = known.get(chosen)
     softmax = ""
     if isinstance(last, Softmax):
