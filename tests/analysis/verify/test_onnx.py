@@ -228,6 +228,8 @@ def test_packed_files_are_the_same_and_others_are_refused(tmp_path):
         (model([("Conv", "x K", "y", {"pads": [10**6] * 4})], {"K": KERNEL}, IMAGE), "GB"),
         (model([("Dropout", "x", ["h", "m"], {}), ("Cast", "m", "c", {"to": 1}), ("Mul", "h c", "y", {})]),
          r"node 'Cast_1' \(Cast\) takes 'm': expected the input, a dense constant"),
+        (model([("Split", "x s", ["y", "z"], {"axis": 1})], {"s": np.float32([1, 3])}, version=1),
+         r"node 'Split_0' \(Split\): input 1 is given: expected the attribute 'split'"),
         (model([("Relu", "x", "y", {})], version=99), "names version 99 of ONNX's operators: expected 1 to"),
         (b"", "it has no node|not a network in the ONNX format"),
         (b"(assert (<= X_0 1))", "is not a network in the ONNX format"),
