@@ -236,6 +236,8 @@ def test_packed_files_and_other_encodings(tmp_path):
     path, text = tmp_path / "prop.vnnlib.gz", HEAD + SIDE + "(assert (<= Y_0 1))"
     path.write_bytes(gzip.compress(text.encode()))
     assert read_vnnlib(str(path)) == parse_vnnlib(text)
+    path.write_bytes(gzip.compress(text.encode("utf-8-sig")))
+    assert read_vnnlib(path) == parse_vnnlib(text)
     path.write_text(text)
     with pytest.raises(ValueError, match="is not packed by gzip"):
         read_vnnlib(path)
