@@ -382,7 +382,9 @@ def _compare(module: nn.Module, net: AffineReLU, shape: tuple[int, ...], softmax
         tolerance = 1e-6
     except (RuntimeError, TypeError):  # it has tensors of 32 bits that are no buffers
         y, tolerance = module(x.float()).double(), 1e-3
-    read = torch.from_numpy(net(x.reshape(3, -1).numpy())).reshape(y.shape if y.numel() == 3 * net.sizes[-1] else (3, -1))
+    read = torch.from_numpy(net(x.reshape(3, -1).numpy())).reshape(
+        y.shape if y.numel() == 3 * net.sizes[-1] else (3, -1)
+    )
     if softmax:
         read, y = torch.log_softmax(read, 1), y if y.max() <= 0 else y.log()
     if read.shape != y.shape or (read - y).abs().max() > tolerance * (1 + y.abs().max()):
