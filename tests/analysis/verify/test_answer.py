@@ -276,6 +276,12 @@ def test_inputs_may_be_larger_than_numbers_of_32_bits(low, high, condition):
     assert ("no float32 lies within" in result.note) == (low != "-1e300")
 
 
+def test_the_note_of_a_proof_names_the_bits_of_the_network():
+    net, query = identity(), parse_vnnlib(ONE.format(0, 1, "(>= Y_0 2)"))
+    notes = [verify_query(net, query, runtime=of).note for of in (in_32_bits(net), Runtime(net, np.float64))]
+    assert ["computed in 32 bits" in notes[0], "computed in 64 bits" in notes[1]] == [True, True]
+
+
 def test_weights_outside_the_file_are_checked_in_32_bits_too(tmp_path):
     onnx = pytest.importorskip("onnx")
     model = onnx.ModelProto.FromString(as_onnx(identity()))

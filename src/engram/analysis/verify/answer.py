@@ -130,7 +130,8 @@ def verify_query(
         elif (sat := witness(case, _near(network, query, case, outcome.counterexample, rng))) is not None:
             return sat
     if proved == len(query.cases):
-        return result("unsat", note="over the real numbers; computed in 32 bits, outputs may differ by rounding")
+        bits = 32 if runtime is None else 8 * np.dtype(runtime.dtype).itemsize
+        return result("unsat", note=f"over the real numbers; computed in {bits} bits, outputs may differ by rounding")
     return result("timeout" if "time" in reasons else "unknown")
 
 
