@@ -818,6 +818,20 @@ def test_rules_of_a_layer_are_proved():
         prove_rule(net, rules[0], label)
 
 
+def test_bounds_and_rules_refuse_what_has_no_meaning():
+    net = AffineReLU((np.ones((2, 2)), np.eye(2)), (np.zeros(2), np.zeros(2)))
+    zero, one = np.zeros(2), np.ones(2)
+    with pytest.raises(ValueError, match=r"high\[1\] is NaN"):
+        crown_bounds(net, zero, np.array([1.0, np.nan]))
+    with pytest.raises(ValueError, match=r"pattern\[0\] has the phase -1: expected 1 on, 0 off or 2 free"):
+        interval_bounds(net, zero, one, [np.array([1, -1], dtype=np.int8)])
+    with pytest.raises(ValueError, match="label = 2"):
+        layer_rules(net, 1, np.eye(2), 2)
+    rule = LayerRule(1, np.full(2, 2, dtype=np.int8), (np.eye(2), np.ones(2)), 1, 1.0, 1.0)
+    with pytest.raises(ValueError, match=r"box.low.shape = \(1,\): expected \(..., 2\)"):
+        prove_rule(net, rule, 0, box=Box([0], [1]))
+
+
 # ACAS Xu.
 
 NNET = """// a comment
