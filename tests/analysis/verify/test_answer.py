@@ -33,6 +33,7 @@ from engram.analysis.verify.answer import Runtime, counterexample_text
 from engram.analysis.verify.bounds import relax
 from engram.analysis.verify.combined_rows import raised_multipliers
 from engram.analysis.verify.dual import dual_bound
+from engram.analysis.verify.onnx import as_onnx
 from engram.analysis.verify.specification import Domain, clauses
 from engram.analysis.verify.vnnlib import parse_vnnlib
 
@@ -257,6 +258,38 @@ def test_a_softmax_needs_a_property_that_compares(tmp_path):
     prop.write_text(head + "(assert (>= Y_0 0.5))")
     with pytest.raises(UnsupportedLayerError, match=r"layer 'last' is a softmax.* just compares outputs"):
         read_question(tmp_path / "net.onnx", prop)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "condition"),
+    [
+        ("-1e300", "1e300", "(>= Y_0 1e38)"),
+        ("1e39", "1e40", "(>= Y_0 1e38)"),
+        ("-1e40", "-1e39", "(<= Y_0 -1e38)"),
+    ],
+)
+def test_inputs_may_be_larger_than_numbers_of_32_bits(low, high, condition):
+    net = identity()
+    result = verify_query(net, parse_vnnlib(ONE.format(low, high, condition)), runtime=in_32_bits(net))
+    assert result.answer == "sat"
+    assert abs(result.x[0]) <= np.finfo(np.float32).max
+    assert ("no float32 lies within" in result.note) == (low != "-1e300")
+
+
+def test_the_note_of_a_proof_names_the_bits_of_the_network():
+    net, query = identity(), parse_vnnlib(ONE.format(0, 1, "(>= Y_0 2)"))
+    notes = [verify_query(net, query, runtime=of).note for of in (in_32_bits(net), Runtime(net, np.float64))]
+    assert ["computed in 32 bits" in notes[0], "computed in 64 bits" in notes[1]] == [True, True]
+
+
+def test_weights_outside_the_file_are_checked_in_32_bits_too(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.ModelProto.FromString(as_onnx(identity()))
+    onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    (tmp_path / "prop.vnnlib").write_text(ONE.format(0, 1, "(>= Y_0 0.5)"))
+    question = read_question(tmp_path / "net.onnx", tmp_path / "prop.vnnlib")
+    result = verify_query(question.network, question.query, runtime=question.runtime)
+    assert (result.answer, result.note) == ("sat", "")
 
 
 def test_the_checker_of_the_guide_proves_a_proof_and_nothing_else(capsys):

@@ -267,6 +267,56 @@ def test_hooks_of_the_whole_network_are_refused():
     assert as_affine_relu(net).sizes == (2, 3, 2)
 
 
+class OneNumber(nn.Module):
+    """A network whose output for one input is a number without an axis, as in regression."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 3), nn.Linear(3, 1)
+
+    def forward(self, x):
+        y = self.second(torch.relu(self.first(x))).squeeze(-1)
+        return y + functional.relu(y)
+
+
+def test_an_output_may_be_a_number_without_an_axis():
+    torch.manual_seed(0)
+    module = OneNumber()
+    net, X = as_affine_relu(module, (2,)), torch.randn(5, 2)
+    assert net.sizes[-1] == 1
+    assert np.allclose(net(X.numpy())[:, 0], module(X).detach().numpy(), atol=1e-6)
+
+
+class RoundedLinear(nn.Linear):
+    """A layer that rounds its weights, as those for quantisation do, which tracing takes for torch's own."""
+
+    __module__ = "torch.ao.nn.qat"
+
+    def forward(self, x):
+        return functional.linear(x, (self.weight * 4).round() / 4, self.bias)
+
+
+def test_layers_for_quantisation_are_refused():
+    with pytest.raises(UnsupportedLayerError, match=r"layer '0' is RoundedLinear\(.* which rounds"):
+        as_affine_relu(nn.Sequential(RoundedLinear(2, 3), nn.ReLU(), nn.Linear(3, 2)), (2,))
+
+
+@pytest.mark.parametrize("place", ["layer", "network"])
+def test_a_forward_that_was_replaced_is_refused(place):
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    replaced = net[0] if place == "layer" else net
+    plain = replaced.forward
+    replaced.forward = lambda x: plain(x.float()) + 1
+    with pytest.raises(UnsupportedLayerError, match="computes something else than its layers say"):
+        as_affine_relu(net)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.PReLU(4)])
+def test_a_single_channel_is_not_taken_for_each_of_many(layer):
+    with pytest.raises(ValueError, match=r"layer '0' does not take an input of shape \(1, 5\): expected 4 channels"):
+        as_affine_relu(nn.Sequential(layer).eval(), (1, 5))
+
+
 def test_a_network_on_another_device_is_copied(monkeypatch):
     net = nn.Sequential(nn.Linear(2, 3, device="meta"), nn.ReLU(), nn.Linear(3, 2, device="meta"))  # as on a GPU
 

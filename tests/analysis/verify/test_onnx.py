@@ -169,6 +169,8 @@ IMAGE = (1, 1, 4, 5)
         model([("GlobalAveragePool", "x", "y", {})], shape=(1, 2, 3, 2)),
         model([("BatchNormalization", "x a b c d", "y", {"epsilon": 0.1})],
               {"a": W[0], "b": W[1], "c": W[2], "d": np.abs(W[3])}, (1, 3, 2)),
+        model([("MatMul", "x W", "h", {}), ("Squeeze", "h", "g", {}), ("Relu", "g", "r", {}), ("Add", "r g", "y", {})],
+              {"W": W[:, :1]}),
         model([("Relu", "x", "h", {}), ("MatMul", "h W", "g", {}), ("Relu", "g", "f", {}), ("MatMul", "f V", "e", {}),
                ("Sub", "x e", "d", {}), ("Add", "d h", "y", {})], {"W": W, "V": W.T.copy()}),
     ],
@@ -183,6 +185,13 @@ def test_a_constant_that_is_aligned_at_an_axis(tmp_path):
     made = model([("Add", "x c", "y", {"broadcast": 1, "axis": 1})], {"c": W[0]}, (2, 3, 2), 6, ir_version=3)
     y = read_onnx(saved(tmp_path, made)).network(np.arange(12.0))
     assert np.array_equal(y, (np.arange(12).reshape(2, 3, 2) + W[0][:, None]).ravel())
+
+
+def test_what_depends_on_the_input_is_aligned_at_an_axis_too(tmp_path):
+    nodes = [("ReduceSum", "x", "h", {"axes": [0, 2], "keepdims": 0}), ("Sub", "x h", "y", {"broadcast": 1, "axis": 1})]
+    y = read_onnx(saved(tmp_path, model(nodes, {}, (3, 3, 3), 6, ir_version=3))).network(np.arange(27.0))
+    x = np.arange(27.0).reshape(3, 3, 3)
+    assert np.array_equal(y, (x - x.sum((0, 2))[:, None]).ravel())
 
 
 def test_initialisers_among_the_inputs_and_what_is_not_used(tmp_path):
@@ -217,6 +226,11 @@ def test_packed_files_are_the_same_and_others_are_refused(tmp_path):
         (model([("Relu", "x", "y", {})], shape=("a", "b")), "'x' has 2 axes, of which 2 have no size"),
         (model([("Relu", "x", "y", {}), ("Relu", "y", "z", {})], outputs=("y", "z")), "choose one by output="),
         (model([("Conv", "x K", "y", {"pads": [10**6] * 4})], {"K": KERNEL}, IMAGE), "GB"),
+        (model([("Dropout", "x", ["h", "m"], {}), ("Cast", "m", "c", {"to": 1}), ("Mul", "h c", "y", {})]),
+         r"node 'Cast_1' \(Cast\) takes 'm': expected the input, a dense constant"),
+        (model([("Split", "x s", ["y", "z"], {"axis": 1})], {"s": np.float32([1, 3])}, version=1),
+         r"node 'Split_0' \(Split\): input 1 is given: expected the attribute 'split'"),
+        (model([("Relu", "x", "y", {})], version=99), "names version 99 of ONNX's operators: expected 1 to"),
         (b"", "it has no node|not a network in the ONNX format"),
         (b"(assert (<= X_0 1))", "is not a network in the ONNX format"),
     ],

@@ -1,5 +1,6 @@
 """Bounds, proofs, counterexamples and regions; the networks that come first are the oracles of the specification."""
 
+import gzip
 import itertools
 import json
 from dataclasses import replace
@@ -39,6 +40,7 @@ from engram.analysis.verify import (
     pattern_halfspaces,
     prove_rule,
     read_nnet,
+    read_question,
     relaxed_region,
     verify,
 )
@@ -816,6 +818,20 @@ def test_rules_of_a_layer_are_proved():
         prove_rule(net, rules[0], label)
 
 
+def test_bounds_and_rules_refuse_what_has_no_meaning():
+    net = AffineReLU((np.ones((2, 2)), np.eye(2)), (np.zeros(2), np.zeros(2)))
+    zero, one = np.zeros(2), np.ones(2)
+    with pytest.raises(ValueError, match=r"high\[1\] is NaN"):
+        crown_bounds(net, zero, np.array([1.0, np.nan]))
+    with pytest.raises(ValueError, match=r"pattern\[0\] has the phase -1: expected 1 on, 0 off or 2 free"):
+        interval_bounds(net, zero, one, [np.array([1, -1], dtype=np.int8)])
+    with pytest.raises(ValueError, match="label = 2"):
+        layer_rules(net, 1, np.eye(2), 2)
+    rule = LayerRule(1, np.full(2, 2, dtype=np.int8), (np.eye(2), np.ones(2)), 1, 1.0, 1.0)
+    with pytest.raises(ValueError, match=r"box.low.shape = \(1,\): expected \(..., 2\)"):
+        prove_rule(net, rule, 0, box=Box([0], [1]))
+
+
 # ACAS Xu.
 
 NNET = """// a comment
@@ -871,6 +887,31 @@ def test_reads_nnet_with_the_ends_of_inputs_that_the_network_fixes(tmp_path):
         path.write_text(wrong)
         with pytest.raises(ValueError, match="its parts do not fit each other"):
             read_nnet(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("2,3,1,", "2,3.5,1,", "sizes of layers are 2,3.5,1,: expected integers"),
+        ("2,3,1,", "2,inf,1,", "expected integers"),
+        ("0.0,1.0,5.0,", "0.0,nan,5.0,", "expected finite means and ranges"),
+        ("-1.0,-2.0,", "-1.0,2.5,", "minima of inputs that are not above their maxima"),
+    ],
+)
+def test_nnet_files_with_wrong_numbers_are_refused(tmp_path, old, new, message):
+    path = tmp_path / "net.nnet"
+    assert NNET.count(old) == 1
+    path.write_text(NNET.replace(old, new))
+    with pytest.raises(ValueError, match=f"is not a network in the NNet format: .*{message}"):
+        read_nnet(path)
+
+
+def test_nnet_files_may_be_packed(tmp_path):
+    path, prop = tmp_path / "net.nnet.gz", tmp_path / "prop.vnnlib"
+    path.write_bytes(gzip.compress(NNET.encode()))
+    prop.write_text("".join(f"(declare-const {name} Real)" for name in ("X_0", "X_1", "Y_0"))
+                    + "(assert (and (>= X_0 0) (<= X_0 1) (>= X_1 0) (<= X_1 1)))(assert (>= Y_0 0))")  # fmt: skip
+    assert read_question(path, prop).network.sizes == (2, 3, 1)
 
 
 @pytest.mark.needs_data("acasxu/ACASXU_run2a_1_1_batch_2000.nnet")

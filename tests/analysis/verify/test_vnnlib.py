@@ -204,6 +204,20 @@ def test_factors_are_scaled_where_they_are_no_numbers_of_64_bits():
         row.rounded(2)
 
 
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("(<= (* 1e400 Y_0) 1)", "line 6: the factors have too many digits, or are too large"),
+        ("(<= (+ (* 1e-400 Y_0) Y_1) 1)", "line 6: the factors have too many digits, or are too large"),
+        ("(<= Y_0 1e400)", "line 6: the limit is too large"),
+    ],
+)
+def test_what_is_too_large_for_64_bits_is_refused_with_its_line(condition, message):
+    (case,) = parse_vnnlib(HEAD + SIDE + f"(assert {condition})").cases
+    with pytest.raises(ValueError, match=message):
+        case.safe(2)
+
+
 def test_what_is_always_so_and_what_is_never():
     (case,) = parse_vnnlib(HEAD + SIDE + "(assert (>= Y_0 Y_0))").cases
     assert case.violations == ((),)
@@ -222,6 +236,8 @@ def test_packed_files_and_other_encodings(tmp_path):
     path, text = tmp_path / "prop.vnnlib.gz", HEAD + SIDE + "(assert (<= Y_0 1))"
     path.write_bytes(gzip.compress(text.encode()))
     assert read_vnnlib(str(path)) == parse_vnnlib(text)
+    path.write_bytes(gzip.compress(text.encode("utf-8-sig")))
+    assert read_vnnlib(path) == parse_vnnlib(text)
     path.write_text(text)
     with pytest.raises(ValueError, match="is not packed by gzip"):
         read_vnnlib(path)

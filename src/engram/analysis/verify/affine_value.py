@@ -27,6 +27,11 @@ class Value(NamedTuple):
         """The shape of the tensor."""
         return tuple(self.columns.shape[1:])
 
+    @property
+    def flat(self) -> Tensor:
+        """The columns of the flattened tensor, (units + 1, elements); a single number has no axis, but one element."""
+        return self.columns[..., None].flatten(1)
+
     def linear(self, apply: Callable[[Tensor], Tensor]) -> Value:
         """A linear function of the tensor; ``apply`` takes and returns many tensors at once, along a first axis."""
         return self._replace(columns=apply(self.columns))
@@ -67,7 +72,7 @@ class Layers:
 
     def relu(self, value: Value) -> Value:
         """max(value, 0)."""
-        flat = value.columns.flatten(1).numpy()
+        flat = value.flat.numpy()
         level, n = value.level + 1, flat.shape[1]
         start = self._append(level, flat[:-1].T, flat[-1])
         columns = torch.zeros(start + n + 1, n, dtype=torch.float64)
@@ -105,7 +110,7 @@ class Layers:
         """
         places = windows.reshape(-1, windows.shape[-1])
         check_size(len(value.columns), windows.shape)
-        flat = value.linear(lambda columns: columns.flatten(1))
+        flat = value._replace(columns=value.flat)
         largest = self.maximum([flat._replace(columns=flat.columns[:, at]) for at in places.T])
         return largest.linear(lambda columns: columns.reshape(-1, *windows.shape[:-1]))
 
@@ -129,7 +134,7 @@ class Layers:
 
     def network(self, output: Value) -> AffineReLU:
         """The network whose last layer is a value."""
-        columns = _widened(output, self.sizes[output.level] + 1).columns.flatten(1).numpy()
+        columns = _widened(output, self.sizes[output.level] + 1).flat.numpy()
         weights, biases = [], []
         for level in range(1, output.level + 1):
             wide = [np.pad(W, ((0, 0), (0, self.sizes[level - 1] - W.shape[1]))) for W, _ in self._blocks[level]]
@@ -152,7 +157,7 @@ class Layers:
     def _lifted(self, value: Value, level: int) -> Value:
         while value.level < level:
             below, signs = value.level, (1.0, -1.0) if value.level == 0 else (1.0,)
-            flat = value.columns.flatten(1)
+            flat = value.flat
             units = torch.nonzero((flat[:-1] != 0).any(1)).flatten().tolist()
             copies = self._copies[below]
             new = [unit for unit in units if unit not in copies]

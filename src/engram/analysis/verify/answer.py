@@ -18,7 +18,7 @@ from engram.analysis.verify.counterexample import attack
 from engram.analysis.verify.modules import kept_softmax
 from engram.analysis.verify.network import AffineReLU, Array, exact_affine
 from engram.analysis.verify.nnet import read_nnet
-from engram.analysis.verify.onnx import Session, as_onnx, read_onnx, unpacked
+from engram.analysis.verify.onnx import Session, as_onnx, read_onnx, self_contained
 from engram.analysis.verify.query import Query, QueryCase
 from engram.analysis.verify.specification import SolverError, as_domain, clauses, only_compares
 from engram.analysis.verify.verifier import Budget, verify
@@ -130,7 +130,8 @@ def verify_query(
         elif (sat := witness(case, _near(network, query, case, outcome.counterexample, rng))) is not None:
             return sat
     if proved == len(query.cases):
-        return result("unsat", note="over the real numbers; computed in 32 bits, outputs may differ by rounding")
+        bits = 32 if runtime is None else 8 * np.dtype(runtime.dtype).itemsize
+        return result("unsat", note=f"over the real numbers; computed in {bits} bits, outputs may differ by rounding")
     return result("timeout" if "time" in reasons else "unknown")
 
 
@@ -189,8 +190,9 @@ def read_question(network: str | Path, prop: str | Path) -> Question:
     """The question that the files of a network and of a property ask.
 
     Args:
-        network: An ONNX file, or a file in the NNet format whose name ends in ``.nnet``. What computes it is ONNX
-            Runtime; without that package there is none.
+        network: An ONNX file, or a file in the NNet format whose name ends in ``.nnet``, of which the normalisation is
+            left out: the property is about scaled inputs and outputs. Either may be packed by gzip. What computes it
+            is ONNX Runtime; without that package there is none.
         prop: A VNN-LIB file.
 
     Raises:
@@ -199,7 +201,7 @@ def read_question(network: str | Path, prop: str | Path) -> Question:
     """
     checks.arguments()
     query = read_vnnlib(prop)
-    if Path(network).suffix == ".nnet":
+    if Path(network).name.removesuffix(".gz").endswith(".nnet"):
         net, _ = read_nnet(network)
         runtime = _runtime(lambda: as_onnx(net), np.float32)
     else:
@@ -212,7 +214,7 @@ def read_question(network: str | Path, prop: str | Path) -> Question:
             if all(case.violations)
         ):
             raise kept_softmax(read.softmax, "expected a property that just compares outputs")
-        runtime = _runtime(lambda: unpacked(network), np.float64 if read.is_double else np.float32)
+        runtime = _runtime(lambda: self_contained(network), np.float64 if read.is_double else np.float32)
         if runtime is not None and not read.softmax:
             _compare(network, net, runtime)
     check_counts(net, query)
@@ -292,16 +294,18 @@ def _as_deployed(case: QueryCase, point: Array, dtype: Float) -> tuple[Array, li
 
     Where no such number lies between the ends of an input, the nearest is taken, and stands for the end.
     """
-    x, exact, without = point.astype(dtype), list[Fraction](), []
+    largest = float(np.finfo(dtype).max)
+    nearest = point.clip(-largest, largest).astype(dtype)
+    x, exact, without = nearest.copy(), list[Fraction](), []
     for i, (low, high) in enumerate(zip(case.low, case.high, strict=True)):
-        if Fraction(float(x[i])) < low:
+        if Fraction(float(x[i])) < low and x[i] < largest:
             x[i] = np.nextafter(x[i], dtype(np.inf))
-        elif Fraction(float(x[i])) > high:
+        elif Fraction(float(x[i])) > high and x[i] > -largest:
             x[i] = np.nextafter(x[i], dtype(-np.inf))
         value = Fraction(float(x[i]))
         if not low <= value <= high:
             without.append(f"X_{i}")
-            x[i] = dtype(point[i])
+            x[i] = nearest[i]
             value = low
         exact.append(value)
     note = f"up to rounding: no {np.dtype(dtype).name} lies within the range of {', '.join(without)}" if without else ""

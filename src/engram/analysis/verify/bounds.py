@@ -167,6 +167,9 @@ def crown_bounds(
 def _boxes(net: AffineReLU, low: Array, high: Array) -> tuple[Array, Array]:
     """The ends of boxes along one axis, in 64 bits."""
     net.check_inputs("low", low)
+    for name, end in (("low", low), ("high", high)):
+        if np.isnan(end).any():  # it compares with nothing
+            raise ValueError(f"{name}{[int(i) for i in np.argwhere(np.isnan(end))[0]]} is NaN: expected a number")
     if (low > high).any():
         place = tuple(int(i) for i in np.argwhere(low > high)[0])
         raise ValueError(f"low{list(place)} = {low[place]} is above high: expected boxes that are not empty")
@@ -380,6 +383,9 @@ def batched(net: AffineReLU, pattern: Layers, boxes: int) -> list[Phases] | None
     if [np.shape(phases)[-1:] for phases in pattern] != [(size,) for size in net.sizes[1:-1]]:
         raise ValueError(f"pattern = {checks.shown(pattern)}: expected phases of {net.sizes[1:-1]} hidden units")
     by_layer = [np.asarray(phases, dtype=np.int8) for phases in pattern]
+    for k, phases in enumerate(by_layer):
+        if (unknown := phases[(phases != ON) & (phases != OFF) & (phases != FREE)]).size:
+            raise ValueError(f"pattern[{k}] has the phase {unknown[0]}: expected 1 on, 0 off or 2 free")
     sizes = net.sizes[1:-1]
     return [np.broadcast_to(p.reshape(-1, n), (boxes, n)) for p, n in zip(by_layer, sizes, strict=True)]
 

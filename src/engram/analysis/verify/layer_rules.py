@@ -56,6 +56,7 @@ def layer_rules(
     checks.arguments()
     checks.size("layer", layer, 1, len(net.weights) - 1)
     checks.choice("on", on, ("bits", "values"))
+    checks.size("label", label, 0, net.sizes[-1] - 1)
     preactivations = net.preactivations(X)
     z, target = preactivations[layer - 1], preactivations[-1].argmax(1) == label
     features = (z > 0).astype(float) if on == "bits" else z
@@ -112,6 +113,7 @@ def prove_rule(
     if (box is None) == (data is None):
         raise ValueError("box and data: expected exactly one of them")
     if box is not None:
+        net.check_inputs("box.low", box.low)
         bounds = relax(net, box.low[None], box.high[None])
         low, high = bounds.lower[rule.layer - 1][0], bounds.upper[rule.layer - 1][0]
     elif data is not None:

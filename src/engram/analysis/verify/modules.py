@@ -113,8 +113,8 @@ def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] |
         output, layers = _read(module, graph, shape)
         value, softmax = output if isinstance(output, _Softmax) else (output, "")
         net = layers.network(value)
-        works_in_place = any(getattr(part, "inplace", False) for part in module.modules())
-        if works_in_place or any(node.op in ("call_function", "call_method") for node in graph.nodes):
+        is_odd = any(getattr(part, "inplace", False) or "forward" in vars(part) for part in module.modules())
+        if is_odd or any(node.op in ("call_function", "call_method") for node in graph.nodes):
             _compare(module, net, shape, softmax)
     return net, softmax
 
@@ -249,6 +249,8 @@ def _layer(layers: Layers, value: Value, layer: nn.Module, name: str) -> Value |
     if has_hooks(layer):
         kind = type(layer).__name__
         raise UnsupportedLayerError(f"layer {name!r} ({kind}) has hooks, which may change its weights or its output")
+    if type(layer).__module__.startswith("torch.ao."):  # subclasses of torch's layers
+        raise UnsupportedLayerError(f"layer {name!r} is {layer} of torch.ao, which rounds to simulate quantisation")
     match layer:
         case nn.Identity():
             return value
@@ -274,6 +276,8 @@ def _layer(layers: Layers, value: Value, layer: nn.Module, name: str) -> Value |
             return layers.leaky(value, layer.negative_slope)
         case nn.PReLU():
             slope = layer.weight.double()
+            if len(slope) > 1:
+                _check_channels(value, len(slope))
             return layers.leaky(
                 value, slope.reshape(-1, *(1,) * (len(value.shape) - 1)) if len(slope) > 1 else slope[0]
             )
@@ -297,9 +301,16 @@ def _biased(value: Value, bias: Tensor | None, axes: int = 0) -> Value:
     return value if bias is None else value.plus(bias.double().reshape(-1, *(1,) * axes))
 
 
+def _check_channels(value: Value, channels: int) -> None:
+    """Raise a RuntimeError, as torch does, unless the first axis has one entry for each channel: 1 would broadcast."""
+    if value.shape[:1] != (channels,):
+        raise RuntimeError(f"expected {channels} channels")
+
+
 def _normalised(value: Value, layer: Any, name: str) -> Value:
     if layer.running_mean is None or layer.running_var is None:
         raise UnsupportedLayerError(f"layer {name!r}: BatchNorm without statistics depends on the batch")
+    _check_channels(value, len(layer.running_mean))
     scale = 1 / torch.sqrt(layer.running_var.double() + layer.eps)
     scale = scale if layer.weight is None else scale * layer.weight.double()
     shift = -layer.running_mean.double() * scale
@@ -360,8 +371,9 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
 def _compare(module: nn.Module, net: AffineReLU, shape: tuple[int, ...], softmax: str) -> None:
     """Raise an UnsupportedLayerError if a module computes something else than what was read.
 
-    Functions in a forward may depend on the batch in ways that the graph does not show, and a layer that works in place
-    changes a value whose name the graph still has for what it was before.
+    Functions in a forward may depend on the batch in ways that the graph does not show, a layer that works in place
+    changes a value whose name the graph still has for what it was before, and a forward that was replaced in a layer is
+    not traced.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
@@ -370,7 +382,9 @@ def _compare(module: nn.Module, net: AffineReLU, shape: tuple[int, ...], softmax
         tolerance = 1e-6
     except (RuntimeError, TypeError):  # it has tensors of 32 bits that are no buffers
         y, tolerance = module(x.float()).double(), 1e-3
-    read = torch.from_numpy(net(x.flatten(1).numpy())).reshape(y.shape if y.numel() == 3 * net.sizes[-1] else (3, -1))
+    read = torch.from_numpy(net(x.reshape(3, -1).numpy())).reshape(
+        y.shape if y.numel() == 3 * net.sizes[-1] else (3, -1)
+    )
     if softmax:
         read, y = torch.log_softmax(read, 1), y if y.max() <= 0 else y.log()
     if read.shape != y.shape or (read - y).abs().max() > tolerance * (1 + y.abs().max()):

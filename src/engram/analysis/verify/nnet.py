@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from engram import checks
 from engram.analysis.verify.network import AffineReLU
+from engram.analysis.verify.onnx import unpacked
 from engram.analysis.verify.specification import AllOf, AnyOf, Box, LinearProperty, Property
 
 CLEAR, WEAK_LEFT, WEAK_RIGHT, STRONG_LEFT, STRONG_RIGHT = range(5)
@@ -55,16 +56,19 @@ def read_nnet(path: str | Path) -> tuple[AffineReLU, Normalisation]:
     The format is: comments that begin with ``//``; the numbers of layers, inputs, outputs and units of the widest
     layer; all sizes; an unused line; minima and maxima of the inputs; means and ranges of the inputs and of the
     outputs; then, for each layer, the rows of the weights and one bias on each line. Some of the first release of the
-    ACAS Xu networks also list two inputs that each network fixes; these ends, means and ranges are left out. Any other
-    file raises a ValueError.
+    ACAS Xu networks also list two inputs that each network fixes; these ends, means and ranges are left out. The file
+    may be packed by gzip. Any other file raises a ValueError.
     """
     checks.arguments()
 
     def numbers(line: str) -> list[float]:
         return [float(cell) for cell in line.split(",") if cell.strip()]
 
+    content = unpacked(path)
     try:
-        lines = [line for line in Path(path).read_text().splitlines() if line.strip() and not line.startswith("//")]
+        lines = [line for line in content.decode().splitlines() if line.strip() and not line.startswith("//")]
+        if not all(size.is_integer() for size in numbers(lines[1])):
+            raise ValueError(f"sizes of layers are {lines[1].strip()}: expected integers")
         sizes = [int(size) for size in numbers(lines[1])]
         low, high, mean, scale = (np.array(numbers(line)) for line in lines[3:7])
         remaining, weights, biases = lines[7:], [], []
@@ -78,6 +82,8 @@ def read_nnet(path: str | Path) -> tuple[AffineReLU, Normalisation]:
             raise ValueError("its parts do not fit each other")
         low, high = low[:inputs], high[:inputs]
         mean, scale = (np.append(values[:inputs], values[-1]) for values in (mean, scale))  # the last: of the output
+        if not all(np.isfinite(values).all() for values in (low, high, mean, scale)) or (low > high).any():
+            raise ValueError("expected finite means and ranges, and minima of inputs that are not above their maxima")
         return AffineReLU(tuple(weights), tuple(biases)), Normalisation(low, high, mean, scale)
     except (ValueError, IndexError) as error:
         raise ValueError(f"{path} is not a network in the NNet format: {error}") from error

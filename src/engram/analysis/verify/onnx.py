@@ -108,6 +108,22 @@ def unpacked(path: str | Path) -> bytes:
     return content
 
 
+def self_contained(path: str | Path) -> bytes:
+    """The content of an ONNX file, with the weights that lie outside it, which ONNX Runtime does not find by itself.
+
+    Args:
+        path: The file.
+    """
+    import onnx
+
+    content = unpacked(path)
+    weights = onnx.ModelProto.FromString(content).graph.initializer
+    if not any(onnx.external_data_helper.uses_external_data(tensor) for tensor in weights):
+        return content
+    whole: bytes = load_model(path).SerializeToString()
+    return whole
+
+
 def _load_external(model: Any, folder: Path) -> None:
     from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
@@ -137,11 +153,15 @@ def known_sizes(name: str, tensor_type: Any) -> tuple[int, ...]:
 
 def _read(model: Any, output: str | None) -> OnnxNetwork:
     from onnx import TensorProto
+    from onnx.defs import onnx_opset_version
 
     graph = model.graph
     versions = {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")}
     if len(versions) != 1:
         raise ValueError(f"opset_import names the versions {sorted(versions)} of ONNX's operators: expected one")
+    (version,) = versions
+    if not 1 <= version <= (newest := onnx_opset_version()):  # a later version may give an operator another meaning
+        raise ValueError(f"opset_import names version {version} of ONNX's operators: expected 1 to {newest}")
     constants = {tensor.name for tensor in graph.initializer}
     tensors = [entry for entry in graph.input if entry.name not in constants]
     names = [entry.name for entry in graph.output]
@@ -159,7 +179,7 @@ def _read(model: Any, output: str | None) -> OnnxNetwork:
     layers, value = inputs(shape)
     known: dict[str, Operand | Softmax] = {tensor.name: value, **_weights(graph, nodes)}
     for node in nodes:
-        _apply(layers, versions.copy().pop(), node, known)
+        _apply(layers, version, node, known)
     last = known.get(chosen)
     softmax = ""
     if isinstance(last, Softmax):
@@ -229,6 +249,11 @@ def _apply(layers: Any, version: int, node: Any, known: dict[str, Operand | Soft
     attributes = {name: text.decode() if isinstance(text, bytes) else text for name, text in attributes.items()}
     operands: list[Operand | None] = []
     for name in node.input:
+        if name and name not in known:
+            raise ValueError(
+                f"node {_title(node)!r} ({node.op_type}) takes {name!r}: expected the input, a dense constant, or an "
+                "output of another node that is read"
+            )
         operand = known[name] if name else None
         if isinstance(operand, Softmax):
             raise UnsupportedLayerError(f"node {_title(node)!r} ({node.op_type}) follows a softmax: expected it last")

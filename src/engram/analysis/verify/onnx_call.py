@@ -41,6 +41,8 @@ class Call(NamedTuple):
     def integers(self, index: int, attribute: str, since: int) -> list[int] | None:
         """Integers that are an attribute before a version of the operators, and an input since; None if left out."""
         if self.version < since:
+            if self.operand(index) is not None:  # version 1 of Split took its sizes so
+                raise ValueError(f"input {index} is given: expected the attribute {attribute!r} before version {since}")
             value = self.attributes.get(attribute)
             return None if value is None else [int(v) for v in (value if isinstance(value, list) else [value])]
         constant = self.constant(index)

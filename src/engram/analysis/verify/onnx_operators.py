@@ -109,12 +109,12 @@ def _broadcast(call: Call) -> tuple[Any, Any]:
         if not call.attributes.get("broadcast", 0):
             if shape_of(a) != shape_of(b):
                 raise ValueError(f"shapes {shape_of(a)} and {shape_of(b)} without broadcast: expected equal shapes")
-        elif "axis" in call.attributes and not isinstance(b, Value):
+        elif "axis" in call.attributes:
             axis = axes_of([call.attributes["axis"]], len(a.shape))[0] - 1
-            missing = len(a.shape) - axis - b.ndim
+            missing = len(a.shape) - axis - len(b.shape)
             if missing < 0:
-                raise ValueError(f"a constant of shape {shape_of(b)} at axis {axis} of {shape_of(a)}")
-            b = b.reshape(*b.shape, *(1,) * missing)
+                raise ValueError(f"an operand of shape {shape_of(b)} at axis {axis} of {shape_of(a)}")
+            b = call.linear(b, lambda columns: columns.reshape(*columns.shape, *(1,) * missing))
     return a, b
 
 

@@ -41,14 +41,19 @@ class Row(NamedTuple):
             size: The number of variables.
         """
         scale = Fraction(1)
-        if any(Fraction(float(factor)) != factor for _, factor in self.coefficients):
+        if not all(_is_double(factor) for _, factor in self.coefficients):
             scale = Fraction(math.lcm(*(factor.denominator for _, factor in self.coefficients)))
         row = np.zeros(size)
         for i, factor in self.coefficients:
+            if not _is_double(factor * scale):
+                raise ValueError(
+                    f"line {self.line}: the factors have too many digits, or are too large: expected numbers of 64 bits"
+                )
             row[i] = float(factor * scale)
-            if Fraction(row[i]) != factor * scale:
-                raise ValueError(f"line {self.line}: the factors have too many digits: expected numbers of 64 bits")
-        return row, rounded_up(self.limit * scale)
+        limit = rounded_up(self.limit * scale)
+        if math.isinf(limit):
+            raise ValueError(f"line {self.line}: the limit is too large: expected a number of 64 bits")
+        return row, limit
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,14 @@ class Query:
         """Whether an input with these outputs answers the question with yes."""
         checks.arguments()
         return any(case.contains(x) and case.violated(y) for case in self.cases)
+
+
+def _is_double(value: Fraction) -> bool:
+    """Whether a rational number is a number of 64 bits."""
+    try:
+        return Fraction(float(value)) == value
+    except OverflowError:
+        return False
 
 
 def rounded_down(value: Fraction) -> float:

@@ -67,7 +67,7 @@ def read_vnnlib(path: str | Path) -> Query:
     checks.arguments()
     content = unpacked(path)
     try:
-        return parse_vnnlib(content.decode())
+        return parse_vnnlib(content.decode("utf-8-sig"))  # editors on Windows put a mark first
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a query in the VNN-LIB format: it is not text") from error
     except ValueError as error:
