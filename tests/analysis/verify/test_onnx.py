@@ -224,7 +224,7 @@ def test_packed_files_are_the_same_and_others_are_refused(tmp_path):
         (model([("Softmax", "x", "h", {}), ("Relu", "h", "y", {})]), r"node 'Relu_1' \(Relu\) follows a softmax"),
         (model([("Softmax", "x", "y", {"axis": 1})], shape=(1, 2, 2)), "expected a softmax over all elements"),
         (model([("Relu", "x", "y", {})], shape=("a", "b")), "'x' has 2 axes, of which 2 have no size"),
-        (model([("Relu", "x", "y", {}), ("Relu", "y", "z", {})], outputs=("y", "z")), "choose one by output="),
+        (model([("Relu", "x", "y", {}), ("Relu", "y", "z", {})], outputs=("y", "z")), "or its name as output="),
         (model([("Conv", "x K", "y", {"pads": [10**6] * 4})], {"K": KERNEL}, IMAGE), "GB"),
         (model([("Dropout", "x", ["h", "m"], {}), ("Cast", "m", "c", {"to": 1}), ("Mul", "h c", "y", {})]),
          r"node 'Cast_1' \(Cast\) takes 'm': expected the input, a dense constant"),

@@ -168,7 +168,7 @@ def _read(model: Any, output: str | None) -> OnnxNetwork:
     if len(tensors) != 1:
         raise ValueError(f"the network has the inputs {[entry.name for entry in tensors]}: expected one")
     if output is None and len(names) != 1:
-        raise ValueError(f"the network has the outputs {names}: choose one by output=")
+        raise ValueError(f"the network has the outputs {names}: expected one, or its name as output= of `read_onnx`")
     chosen = names[0] if output is None else checks.choice("output", output, names)
     (tensor,) = tensors
     if tensor.type.tensor_type.elem_type not in (TensorProto.FLOAT, TensorProto.DOUBLE):
