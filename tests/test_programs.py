@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from engram import cli
+from engram import cli, registry
 from engram.testing import check_experiment
 from engram.testing.promises import no_global_draws
 
@@ -124,3 +124,10 @@ def test_the_first_experiment_is_a_package_that_does_what_its_page_says(tmp_path
     assert len(said) == 5
     check_experiment("digits-feedback", killed=False)  # a kill takes seconds, and the contracts have it
     sys.modules.pop("my_questions")
+
+
+def test_the_presets_of_the_first_page_are_those_that_experiments_have():
+    page = (ROOT / "docs" / "getting-started.md").read_text()
+    table = page.partition("| Preset | Size |")[2].partition("\n\n")[0]
+    presets = registry.get("experiments", "pattern-completion").presets
+    assert re.findall(r"^\| `(.*?)` \|", table, flags=re.MULTILINE) == list(presets)
