@@ -30,11 +30,10 @@ from engram.papers import evidence, papers
 from engram.papers import overview as counted_headlines
 from engram.recording import tables
 from engram.standings import crossings
-from engram.standings.comparison import standing_of_records
-from engram.standings.kinds import KINDS
+from engram.standings.comparison import shipped_row, standing_of_records
+from engram.standings.kinds import KINDS, tasks_of
 from engram.standings.names import KINDS_IN_WORDS
 from engram.standings.page import STYLE, body, overview
-from engram.standings.recorded import all_records
 from engram.standings.standing import Standing
 from engram.tasks.meta import draw, explain, sample
 
@@ -344,7 +343,7 @@ def standing_page(kind: str) -> str:
 @cache
 def shipped(kind: str) -> Standing | None:
     """Return the standing of a kind from the results that ship; None without any."""
-    is_shipped = all_records().keys() & set(KINDS[kind].experiments)
+    is_shipped = any(shipped_row(experiment, task) for experiment, task in tasks_of(kind))
     return standing_of_records(kind) if is_shipped else None
 
 

@@ -453,3 +453,11 @@ def test_more_seeds_are_not_run_for_a_method_that_failed():
     row = {"mine": Entry(note="does not fit"), "other": entry(1.0, 2.0)}
     assert not comparison._is_open(standing_of(row), "mine", "other")
     assert comparison._is_open(standing_of(row | {"mine": entry(0.5, 2.5)}), "mine", "other")
+
+
+def test_what_ships_of_another_revision_is_no_result(monkeypatch):
+    experiment, task = tasks_of("associative_memories")[0]
+    assert comparison.shipped_row(experiment, task)
+    record_of_it = recorded.all_records()[experiment.name]
+    monkeypatch.setitem(record_of_it, "revision", record_of_it["revision"] + 1)
+    assert comparison.shipped_row(experiment, task) == {}, "else `missing=True` runs nothing, and loses it"

@@ -206,12 +206,14 @@ def standing_of_records(kind: str) -> Standing:
 def shipped_row(experiment: Experiment, task: Task) -> dict[str, Entry]:
     """The results of registered candidates on a task that ship with engram, by candidate.
 
+    They are none if they are of another revision of the experiment.
+
     Args:
         experiment: The experiment.
         task: A task of it.
     """
-    record = recorded.all_records().get(experiment.name)
-    return Arms.of(experiment, task, [], None, "laptop").recorded_entries(record["arms"]) if record else {}
+    arms, _ = recorded.read(experiment, "laptop")
+    return Arms.of(experiment, task, [], None, "laptop").recorded_entries(arms) if arms else {}
 
 
 def _found(candidate: Any, more: Sequence[Any], kind: str, until_decided: bool) -> tuple[str, list[Candidate]]:
