@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from engram.lab import Task
 from engram.standings.figures import curves
 from engram.standings.figures import ranks as diagram
-from engram.standings.page import page
+from engram.standings.page import _details, page
 from engram.standings.scores import Entry, Scores
 from engram.standings.sentences import sentences_of
 from engram.standings.standing import Standing
@@ -183,3 +184,13 @@ def test_the_best_other_candidate_is_named_beside_a_leader_that_was_asked_about(
     row = {name: Entry({0: value}, curve=([0, 1], [0.0, value])) for name, value in values.items()}
     figure = curves(Scores("agents", ("mine",), (TASK,), {TASK.name: row}))
     assert [trace.name for trace in figure.data if trace.text] == ["mine", "next"]
+
+
+def test_only_steps_are_never_reached_and_a_number_that_is_infinite_says_so():
+    curve = [0, 10], [0.5, math.inf]
+    row = {name: Entry({0: 1.0}, {"weights": math.inf}, curve, step_seconds=0.001) for name in ("one", "other")}
+    row["other"] = replace(row["other"], curve=([0, 10], [0.5, 0.6]))
+    task = task_of("loss", "loss", maximize=False, chance=2.0, equal_seconds=True)
+    titles, one, _ = _details(Scores("optimizers", (), (task,), {"loss": row}), task)
+    cells = dict(zip(titles, one, strict=True))
+    assert (cells["weights"], cells["loss at equal seconds"]) == ("inf", "inf")

@@ -121,12 +121,14 @@ def _details(scores: Scores, task: Task) -> list[list[str]]:
             numbers.append(scores.at_equal_seconds(task.name, candidate))
             numbers += [entry.costs.get(title, math.nan) for title in costs]
             values = [scores.cell(task.name, candidate), str(len(entry.values))]
-            lines.append([candidate, *values, *map(_shown, numbers), scores.nearest[task.name].get(candidate, "")])
+            shown = [_shown(number) for number in numbers]
+            shown[1] = "never" if math.isinf(numbers[1]) else shown[1]
+            lines.append([candidate, *values, *shown, scores.nearest[task.name].get(candidate, "")])
     return _without_empty_columns(lines)
 
 
 def _shown(number: float) -> str:
-    return "" if math.isnan(number) else "never" if math.isinf(number) else f"{number:.3g}"
+    return "" if math.isnan(number) else f"{number:.3g}"
 
 
 def _without_empty_columns(lines: list[list[str]]) -> list[list[str]]:
