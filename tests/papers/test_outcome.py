@@ -74,3 +74,8 @@ def test_what_falls_short_of_the_correction_is_undecided_and_says_so():
     assert short.said == "holds, but counts as undecided"
     headline = Headline("It works", "reduced", ("e/c",), how="half")
     assert outcome(headline, {"e/c": Evidence("s", ">= 0", {"laptop": short})}).word == "undecided"
+
+
+def test_what_was_tried_and_has_no_record_yet_is_counted_as_such():
+    waiting = [Headline("It works", "reduced", ("e/c",), how="half", why_not=why) for why in ("", "hardware: a GPU")]
+    assert in_words(results(waiting, {})) == "2 not tried", "of two headlines"

@@ -30,7 +30,8 @@ def results(headlines: Iterable[Headline], found: Mapping[str, Evidence]) -> Cou
     counts: Counter[str] = Counter()
     for headline in headlines:
         word = outcome(headline, found).word
-        counts[headline.why_not.partition(":")[0] if word == "not tried" else word] += 1
+        # What was tried and has no record yet counts as "not tried"; its reason is why it was not tried as published.
+        counts[headline.why_not.partition(":")[0] if headline.tried == word == "not tried" else word] += 1
     return counts
 
 
