@@ -15,11 +15,12 @@ TONES = {
     "mixed": "open",
     "undecided": "open",
 }
-LEGEND = """A headline is a statement of a paper's abstract, in our words; (n of m) of its m claims hold here.
+LEGEND = """A headline is a statement of a paper's abstract, in our words; (n of m): n of its m claims support it here.
 
 - *Reproduced*, *not reproduced*: with the published settings and the published statement or figure as criterion.
 - *Agrees*, *disagrees*: with the published settings and a criterion of ours, at a reduced size, or on another task.
-- *Mixed*: some of its claims hold and some fail. *Undecided*: none fails, but not all are decided.
+- *Mixed*: some of its claims support it and some contradict it. *Undecided*: none contradicts it, but not all are
+  decided.
 - *By construction*: what is tested holds by definition, which is no evidence.
 - *But*: a control or a limit says what the result does not show.
 
