@@ -160,3 +160,9 @@ def test_the_text_has_a_line_for_each_list_and_each_mapping_of_values(results):
     assert '   "config": {"mean": 50.0},\n   "seeds": [0, 1, 2, 3, 4, 5],\n' in text
     assert text.endswith("}\n")
     assert pl.read_parquet(io.BytesIO(curves)).schema["value"] == pl.Float32
+
+
+def test_a_record_of_no_arm_of_today_is_not_extended(results):
+    record, _ = as_record(tosses(), results)
+    gone = {**record, "arms": {"older": record["arms"]["far"]}}
+    assert not is_extendable(tosses(), gone), "its machines would be named beside results of which it has none"

@@ -309,3 +309,11 @@ def test_a_record_needs_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "record_folders", lambda experiment: [tmp_path / "results"])
     with pytest.raises(ValueError, match="tosses: no folder `results` above its module"):
         recording.record(tosses(), runs=tmp_path)
+
+
+def test_a_record_counts_the_seeds_of_the_arms_that_are_left(records, tmp_path):
+    options = {"jobs": 1, "runs": tmp_path / "runs"}
+    assert recording.record(tosses(), **options)[1].seeds == 8
+    kept = replace(tosses(), studies=Study(toss, {"far": {"mean": 50.0}}), claims=tosses().claims[:1])
+    path, results = recording.record(kept, **options)
+    assert json.loads(path.read_text())["seeds"] == results.seeds == len(results.values("far")) == 5

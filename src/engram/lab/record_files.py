@@ -127,7 +127,7 @@ def is_current(experiment: str | Experiment, record: Record) -> bool:
 def is_extendable(experiment: str | Experiment, record: Record) -> bool:
     """Whether a record has the revision of its experiment, and today's settings in all arms that the preset still has.
 
-    Such a record may lack arms of the preset, and may have others that the preset has no longer.
+    Such a record may lack arms of the preset, but not all, and may have others that the preset has no longer.
     """
     experiment = find_experiment(experiment)
     arms = experiment.arms(record["preset"])
@@ -135,13 +135,14 @@ def is_extendable(experiment: str | Experiment, record: Record) -> bool:
         configs = configs_of(experiment, _stored(with_arms_of_today(experiment, record)))
     except ValueError:  # a setting is unknown today, or out of range
         return False
-    return record["revision"] == experiment.revision and all(arms[arm].config == configs[arm] for arm in configs)
+    is_as_it_was = bool(configs) and all(arms[arm].config == configs[arm] for arm in configs)
+    return record["revision"] == experiment.revision and is_as_it_was
 
 
 def with_arms_of_today(experiment: Experiment, record: Record) -> Record:
-    """A record without the arms that its preset has no longer."""
-    arms = experiment.arms(record["preset"])
-    return {**record, "arms": {arm: stored for arm, stored in record["arms"].items() if arm in arms}}
+    """A record without the arms that its preset has no longer, and with the number of seeds of those that are left."""
+    arms = {arm: stored for arm, stored in record["arms"].items() if arm in experiment.arms(record["preset"])}
+    return {**record, "arms": arms, "seeds": max((len(stored["seeds"]) for stored in arms.values()), default=0)}
 
 
 def write_record(experiment: Experiment, results: Results, folder: Path) -> Path:
