@@ -231,3 +231,23 @@ def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, 
 def test_a_readme_without_its_block_is_refused():
     with pytest.raises(ValueError, match="found 0 results blocks"):
         tables.with_block("nothing", "block")
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_claim_that_a_record_has_not_judged_as_it_is_now_is_no_evidence(monkeypatch, is_new):
+    name, claim = tables.README_FIGURE, "plastic-learns"
+    (stored, *_), presets = tables.records(name).values(), list(tables.records(name))
+    others = {of: judged for of, judged in stored["claims"].items() if of != claim}
+    claims = others if is_new else {**others, claim: {**stored["claims"][claim], "criterion": "<= 0.5"}}
+    monkeypatch.setattr(tables, "records", lambda name: dict.fromkeys(presets, {**stored, "claims": claims}))
+    row = Headline("It works", "reduced", (f"{name}/{claim}",), how="half")
+    monkeypatch.setattr(tables, "papers", lambda: (Paper("A", "B", "C", (row,)),))
+    with pytest.raises(ValueError, match=rf"its claim {claim} was made or changed, .* engram record {name} --preset"):
+        tables.evidence()
+
+
+def test_the_readme_is_written_while_its_experiment_waits_for_its_record(monkeypatch):
+    monkeypatch.setattr(tables, "recorded", lambda name: {})
+    monkeypatch.setattr(tables, "papers", lambda: ())
+    monkeypatch.setattr(tables.overview, "sentence", lambda papers, found: "")
+    assert tables.readme_block().endswith("It is changed since its last record and not run again yet.")

@@ -17,10 +17,10 @@ from typing import Any
 import engram
 from engram import registry
 from engram.lab import correction
-from engram.lab.claim import OWNERS
+from engram.lab.claim import OWNERS, Claim
 from engram.lab.experiment import Experiment
 from engram.lab.monitor import duration
-from engram.lab.record_files import Record, from_record, is_current, read_curves
+from engram.lab.record_files import ClaimRecord, Record, from_record, is_current, read_curves
 from engram.lab.results import Results
 from engram.papers import Evidence, Judgement, overview, papers
 from engram.papers.evidence import as_json
@@ -125,7 +125,7 @@ def evidence() -> dict[str, Evidence]:
     The verdicts are those of ``verdicts.json``.
 
     Raises:
-        ValueError: A headline cites a claim that does not exist.
+        ValueError: A headline cites a claim that does not exist, or that a record has not judged as it is now.
     """
     cited: dict[str, Evidence] = {}
     stored = cache(records)
@@ -141,16 +141,29 @@ def evidence() -> dict[str, Evidence]:
                 "undecided" if claim_id in short.get(name, {}).get(preset, {}) else of["verdict"],
                 *(of["ours"], of["low"], of["high"], of["seeds"]),
             )
-            for preset, of in ((preset, stored(name)[preset]["claims"][claim_id]) for preset in recorded(name))
+            for preset, of in ((preset, judged_in(stored(name)[preset], claims[claim_id])) for preset in recorded(name))
             if of["verdict"] != "not testable here"
         }
         cited[claim] = Evidence(claims[claim_id].statement, str(claims[claim_id].criterion), judged)
     return cited
 
 
+def judged_in(record: Record, claim: Claim) -> ClaimRecord:
+    """A claim as a record judges it; ValueError if the record was judged before the claim was made or changed."""
+    judged = record["claims"].get(claim.id)
+    if judged is None or judged["criterion"] != str(claim.criterion):
+        name, preset = record["experiment"], record["preset"]
+        raise ValueError(
+            f"the record of {name}, preset {preset}, was judged before its claim {claim.id} was made or changed, so "
+            f"judge it again: engram record {name} --preset {preset}"
+        )
+    return judged
+
+
 def readme_block() -> str:
     """The generated part of the README: the headlines of papers, all experiments, and the claims of one experiment."""
     found = evidence()
+    shown = recorded(README_FIGURE).get(PRESET)
     return "\n\n".join(
         [
             overview.table(papers(), found),
@@ -159,7 +172,7 @@ def readme_block() -> str:
             summary_table(),
             "The gallery of the documentation (`make docs`) shows the claims of all experiments, with figures. These "
             f"are the claims of {README_FIGURE} ({registry.get('experiments', README_FIGURE).paper}):",
-            claims_table(recorded(README_FIGURE)[PRESET]),
+            f"It is {waits(README_FIGURE)}." if shown is None else claims_table(shown),
         ]
     )
 
