@@ -166,3 +166,10 @@ def test_a_record_of_no_arm_of_today_is_not_extended(results):
     record, _ = as_record(tosses(), results)
     gone = {**record, "arms": {"older": record["arms"]["far"]}}
     assert not is_extendable(tosses(), gone), "its machines would be named beside results of which it has none"
+
+
+def test_values_are_in_the_order_of_seeds_although_another_arm_lacks_the_first(results):
+    first, *others = results.trials
+    part = replace(results, trials=[replace(first, state="failed", result={}), *others])
+    assert len(part.values(first.arm)) == len(results.values(first.arm)) - 1
+    assert part.values("near") == results.values("near")

@@ -151,9 +151,9 @@ class Results:
 
     @property
     def by_seed(self) -> dict[int, dict[str, Mapping[str, Any]]]:
-        """The results of the finished trials, by seed and arm."""
+        """The results of the finished trials, by seed, in ascending order, and arm."""
         by_seed: dict[int, dict[str, Mapping[str, Any]]] = {}
-        for trial in self.trials:
+        for trial in sorted(self.trials, key=lambda trial: trial.seed):  # an arm may lack seeds that others have
             if trial.state == "finished":
                 by_seed.setdefault(trial.seed, {})[trial.arm] = trial.result
         return by_seed
