@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
+from engram.lab.report import place_of
 from engram.papers import Evidence, Headline, Paper, outcome, overview
 
 TONES = {
@@ -66,7 +67,8 @@ def claims_table(headline: Headline, found: Mapping[str, Evidence]) -> str:
         judged = found[claim].tests.get(headline.preset)
         role = "against: " * (claim in headline.against) + "but: " * (claim in headline.said)
         ours = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
-        address = f"../gallery/{experiment}.html#claim-{experiment}-{claim_id}"
+        place = place_of(experiment, headline.preset if judged else "laptop")
+        address = f"../gallery/{experiment}.html#claim-{place}-{claim_id}"
         statement = f'<a href="{address}">{escape(found[claim].statement)}</a>'.replace("|", "\\|")
         criterion = escape(found[claim].criterion)
         verdict = role + (judged.said if judged else "not judged")

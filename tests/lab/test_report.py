@@ -91,3 +91,14 @@ def test_a_figure_has_the_digits_that_a_screen_shows():
     (trace,) = json.loads(content)["data"]
     assert (trace["x"], trace["y"], trace["text"]) == ([1, 200_001], [0.333333, 3.14159e-9], ["<b>", "1.23456789"])
     assert "<" not in content
+
+
+def test_a_larger_record_says_what_it_shows_itself(monkeypatch):
+    monkeypatch.setattr("engram.lab.report.figures_of", lambda *given, **more: {})
+    experiment, preset = registry.get("experiments", "associative-memories"), "large"
+    results = engram.recorded(experiment, preset)
+    said = section(experiment, results, curves=False)
+    assert said["answer"].startswith(f"In our recorded run of preset {preset} "), "the answer tells of the smallest"
+    page, place = as_html(said), f"claim-associative-memories@{preset}-"
+    assert {*re.findall('href="#(claim-.*?)"', page)} <= {*re.findall('id="(claim-.*?)"', page)}
+    assert page.count(f'id="{place}') == page.count('id="claim-') > 0, "the page may have the smallest one too"

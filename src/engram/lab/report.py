@@ -24,6 +24,7 @@ from engram.lab.experiment import SAID, Experiment
 from engram.lab.figures import figures_of
 from engram.lab.inference import errors_at, exp_or_infinity
 from engram.lab.monitor import duration
+from engram.lab.record_files import record_path
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
 from engram.verdicts import BAD, GOOD, Verdict, counted
@@ -107,6 +108,16 @@ def _rounded(content: Any) -> Any:
     return [_rounded(value) for value in content] if isinstance(content, list) else content
 
 
+def place_of(name: str, preset: str) -> str:
+    """The name of a run among those of a page, which may show an experiment at several presets.
+
+    Args:
+        name: The name of the experiment.
+        preset: The name of its preset.
+    """
+    return name if preset == "laptop" else f"{name}@{preset}"
+
+
 def section(experiment: Experiment, results: Results, *, curves: bool = True) -> dict[str, Any]:
     """The content of the section on one run, with or without learning curves.
 
@@ -129,6 +140,7 @@ def section(experiment: Experiment, results: Results, *, curves: bool = True) ->
     return {
         "results": results,
         "experiment": experiment,
+        "place": place_of(experiment.name, results.preset),
         "answer": _answer(experiment, results, claims),
         "refuted": [judged.claim for judged in claims if judged.corrected in BAD],
         "missing": ", ".join(lacks),
@@ -203,15 +215,19 @@ def _template() -> Any:
 
 
 def _answer(experiment: Experiment, results: Results, claims: Sequence[JudgedClaim]) -> str:
-    """What a run shows, as HTML in which each claim is linked: of our recorded run the experiment's own answer.
+    """What a run shows, as HTML in which each claim is linked: of our smallest recorded run the experiment's own answer.
+
+    That is the run that an answer tells of. Larger ones, with other numbers and verdicts, say what they show themselves.
 
     Args:
         experiment: The experiment.
         results: The results of the run.
         claims: Its judged claims.
     """
-    if results.is_recorded and experiment.answer:
-        link = rf'<a class="said" href="#claim-{experiment.name}-\1" title="\1">(\2)</a>'
+    place = place_of(experiment.name, results.preset)
+    smallest = next((preset for preset in experiment.presets if record_path(experiment, preset)), results.preset)
+    if results.is_recorded and experiment.answer and results.preset == smallest:
+        link = rf'<a class="said" href="#claim-{place}-\1" title="\1">(\2)</a>'
         return f"Our recorded run: {SAID.sub(link, escape(' '.join(experiment.answer.split()), quote=False))}"
     if not any(trial.state == "finished" for trial in results.trials):
         return "No trial of this run has finished, so it shows nothing yet."
@@ -220,10 +236,11 @@ def _answer(experiment: Experiment, results: Results, claims: Sequence[JudgedCla
             f"Preset {escape(results.preset)} shows that the code runs; it judges no claim. "
             f"To judge them: <code>engram run {experiment.name}</code>."
         )
-    sentences = [f"In this run {counted(Counter(judged.corrected for judged in claims))}."]
+    whose = f"our recorded run of preset {escape(results.preset)}" if results.is_recorded else "this run"
+    sentences = [f"In {whose} {counted(Counter(judged.corrected for judged in claims))}."]
     for title, verdicts in (("Met", GOOD), ("Not met", BAD), ("Undecided", ("undecided",))):
         statements = [
-            f'<a href="#claim-{experiment.name}-{judged.claim.id}">'
+            f'<a href="#claim-{place}-{judged.claim.id}">'
             f"{escape(judged.claim.statement[:1].lower() + judged.claim.statement[1:], quote=False)}</a>"
             for judged in claims
             if judged.corrected in verdicts
