@@ -251,3 +251,11 @@ def test_the_readme_is_written_while_its_experiment_waits_for_its_record(monkeyp
     monkeypatch.setattr(tables, "papers", lambda: ())
     monkeypatch.setattr(tables.overview, "sentence", lambda papers, found: "")
     assert tables.readme_block().endswith("It is changed since its last record and not run again yet.")
+
+
+def test_the_guide_to_learning_rules_says_of_how_many_seeds_its_means_are(monkeypatch):
+    results = tables.recorded(tables.RULES)[tables.PRESET]
+    first, *others = results.trials
+    extended = replace(results, trials=[first, *others, replace(first, seed=results.seeds)], seeds=results.seeds + 5)
+    monkeypatch.setattr(tables, "recorded", lambda name: {tables.PRESET: extended})
+    assert tables.rules_table().endswith(f"Means of {results.seeds} to {results.seeds + 1} seeds.")

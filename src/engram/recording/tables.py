@@ -207,7 +207,9 @@ def rules_table() -> str:
         for arm in registry.get("experiments", RULES).by_name["chain"].table
         if (values := results.values(arm, "accuracy"))
     )
-    return "\n".join([*rows, "", f"On the chain of the same convolutions: {chain}. Means of {results.seeds} seeds."])
+    counts = sorted({len(results.values(arm)) for arm in results.arms})  # an arm of an open claim gets more
+    seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    return "\n".join([*rows, "", f"On the chain of the same convolutions: {chain}. Means of {seeds} seeds."])
 
 
 def with_block(text: str, block: str) -> str:
