@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engram.lab import Task
+from engram.standings.comparison import _line
 from engram.standings.figures import curves
 from engram.standings.figures import ranks as diagram
 from engram.standings.page import _details, page
@@ -194,3 +195,12 @@ def test_only_steps_are_never_reached_and_a_number_that_is_infinite_says_so():
     titles, one, _ = _details(Scores("optimizers", (), (task,), {"loss": row}), task)
     cells = dict(zip(titles, one, strict=True))
     assert (cells["weights"], cells["loss at equal seconds"]) == ("inf", "inf")
+
+
+def test_no_other_is_the_best_where_a_candidate_shares_the_first_place():
+    row = {name: Entry({0: value}) for name, value in {"other": 1.0, "mine": 1.0, "next": 0.8}.items()}
+    lines = [_line(Scores("agents", (own,), (TASK,), {TASK.name: row})) for own in ("mine", "next")]
+    assert [line.partition(": ")[2] for line in lines] == [
+        "mine 1, rank 1.5 of 3",
+        "next 0.8, rank 3 of 3; the best is other, 1",
+    ]

@@ -319,7 +319,8 @@ def _line(scores: Scores) -> str:
             phrases.append(f"{candidate} {escape(entry.note)}")
             continue
         best = min(scores.scores[task.name], key=partial(scores.rank, task.name))
-        best_in_words = "" if best == candidate else f"; the best is {best}, {row[best].mean:.3g}"
+        is_best = scores.rank(task.name, best) == scores.rank(task.name, candidate)  # perhaps beside others
+        best_in_words = "" if is_best else f"; the best is {best}, {row[best].mean:.3g}"
         rank = f"rank {scores.rank(task.name, candidate):g} of {len(scores.scores[task.name])}"
         phrases.append(f"{candidate} {entry.mean:.3g}, {rank}{best_in_words}")
     return f"[bold]{task.name}[/] ({task.measure_in_words}): " + "; ".join(phrases)
