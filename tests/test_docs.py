@@ -108,7 +108,8 @@ def test_every_paper_has_a_page_with_its_headlines_and_their_claims(site):
             assert escape(headline.says) in overview
             for claim in headline.cited:
                 experiment, _, claim_id = claim.partition("/")
-                (place,) = set(re.findall(rf"gallery/{experiment}\.html#(claim-{experiment}(?:@\w+)?-{claim_id})\"", page))
+                link = rf'gallery/{experiment}\.html#(claim-{experiment}(?:@\w+)?-{claim_id})"'
+                (place,) = set(re.findall(link, page))
                 assert f'id="{place}"' in (site / "gallery" / f"{experiment}.html").read_text()
         assert f"papers/{paper.slug}.html" in overview
         assert f"papers/{paper.slug}.html" in (site / "index.html").read_text()

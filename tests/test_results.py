@@ -239,7 +239,7 @@ def test_a_claim_that_a_record_has_not_judged_as_it_is_now_is_no_evidence(monkey
     (stored, *_), presets = tables.records(name).values(), list(tables.records(name))
     others = {of: judged for of, judged in stored["claims"].items() if of != claim}
     claims = others if is_new else {**others, claim: {**stored["claims"][claim], "criterion": "<= 0.5"}}
-    monkeypatch.setattr(tables, "records", lambda name: dict.fromkeys(presets, {**stored, "claims": claims}))
+    monkeypatch.setattr(tables, "records", lambda name: {preset: {**stored, "claims": claims} for preset in presets})
     row = Headline("It works", "reduced", (f"{name}/{claim}",), how="half")
     monkeypatch.setattr(tables, "papers", lambda: (Paper("A", "B", "C", (row,)),))
     with pytest.raises(ValueError, match=rf"its claim {claim} was made or changed, .* engram record {name} --preset"):

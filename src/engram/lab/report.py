@@ -215,9 +215,9 @@ def _template() -> Any:
 
 
 def _answer(experiment: Experiment, results: Results, claims: Sequence[JudgedClaim]) -> str:
-    """What a run shows, as HTML in which each claim is linked: of our smallest recorded run the experiment's own answer.
+    """What a run shows, as HTML in which each claim is linked: of our smallest recorded run the experiment's answer.
 
-    That is the run that an answer tells of. Larger ones, with other numbers and verdicts, say what they show themselves.
+    That is the run that an answer tells of. Larger ones have other numbers and verdicts, which are told instead.
 
     Args:
         experiment: The experiment.
