@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -167,3 +169,12 @@ def test_results_named_like_columns_of_the_table_are_told_apart_when_exported(to
     (row,) = pl.read_csv(tmp_path / "results.csv").to_dicts()
     assert (row["seed"], row["state"], row["loss"]) == (0, "finished", 0.5)
     assert (row["result.seed"], row["result.state"]) == (7, "odd")
+
+
+def test_numbers_that_are_not_finite_are_told_apart_when_exported(toy, tmp_path):
+    results = toy_results()
+    first = replace(results.trials[0], result={"losses": [0.5, math.inf, math.nan], "best": {"loss": -math.inf}})
+    export(engram.registry.get("experiments", toy), replace(results, trials=[first]), tmp_path)
+    (row,) = pl.read_csv(tmp_path / "results.csv").to_dicts()
+    assert json.loads(row["losses"]) == [0.5, "Infinity", "NaN"], "as a record has them"
+    assert json.loads(row["best"]) == {"loss": "-Infinity"}

@@ -20,8 +20,8 @@ from plotly.offline import get_plotlyjs
 from engram import checks, extras
 from engram.lab.experiment import Experiment
 from engram.lab.figures import figures_of
-from engram.lab.results import Results
-from engram.storage.files import finite_or_none, write_atomic, writing
+from engram.lab.results import Results, in_words
+from engram.storage.files import write_atomic, writing
 
 LONGEST_NAME = 100  # in bytes; a file system allows 255 with the ending
 SIZE = {"width": 860, "height": 420}  # in pixels, for a figure that sets no size
@@ -115,8 +115,8 @@ def _tables(results: Results) -> dict[str, pl.DataFrame]:
 
 
 def _flat(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as one row of a table: lists and dictionaries as JSON."""
+    """A result as one row of a table: lists and dictionaries as JSON, with words for numbers that are not finite."""
     return {
-        name: json.dumps(finite_or_none(value)) if isinstance(value, list | dict) else value
+        name: json.dumps(in_words(value)) if isinstance(value, list | dict) else value
         for name, value in result.items()
     }
