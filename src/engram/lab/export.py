@@ -117,6 +117,5 @@ def _tables(results: Results) -> dict[str, pl.DataFrame]:
 def _flat(result: Mapping[str, Any]) -> dict[str, Any]:
     """A result as one row of a table: lists and dictionaries as JSON, with words for numbers that are not finite."""
     return {
-        name: json.dumps(in_words(value)) if isinstance(value, list | dict) else value
-        for name, value in result.items()
+        name: json.dumps(in_words(value)) if isinstance(value, list | dict) else value for name, value in result.items()
     }
