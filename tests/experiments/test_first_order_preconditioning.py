@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,17 @@ def test_all_rates_begin_with_the_same_network_and_see_the_same_batches(new_run)
     cifar.trial(config, run)
     scores = run.choices["learning_rate"]["scores"]
     assert scores == pytest.approx([scores[0]] * len(scores), abs=1e-6)
+
+
+def test_the_rate_of_preconditioners_is_chosen_at_the_chosen_learning_rate(new_run):
+    small = {"images": "digits", "train_images": 30, "validation_images": 10, "test_images": 10, "channels": (2,)}
+    config = cifar.Cifar(**small, steps=2, rates=(0.01, 0.02, 0.04), rhos=(1e-12, 2e-12, 4e-12))
+    run = new_run()
+    result = cifar.trial(config, run)
+    assert result["rho"] in run.choices["rho"]["candidates"]
+    alone = cifar.trial(replace(config, rho=0.0, rhos=(), rates=(result["rate"],)), new_run())
+    # Preconditioners that hardly learn leave the optimiser as it is.
+    assert result["unseen_loss"] == pytest.approx(alone["unseen_loss"])
 
 
 def test_what_a_slower_optimiser_costs_is_measured(new_run, monkeypatch):

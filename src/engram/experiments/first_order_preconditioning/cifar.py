@@ -1,7 +1,11 @@
-"""Classification of CIFAR-10 by a convolutional network, each optimiser at its best of several learning rates."""
+"""Classification of CIFAR-10 by a convolutional network, each optimiser at its best of several learning rates.
+
+The longer the training, the slower preconditioners have to learn, so their own rate can be chosen too.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +28,9 @@ class Cifar(Classifier):
     train_images: int = setting(14_000, "training images", ge=10, le=50_000)
     validation_images: int = setting(2000, "further images of the training set, which choose the learning rate", ge=10)
     test_images: int = setting(5000, "test images", ge=10, le=10_000)
+    rhos: tuple[float, ...] = setting(
+        (), "candidate rates of the preconditioners, of which one is chosen at the chosen learning rate; none: rho"
+    )
     channels: tuple[int, ...] = setting((24, 48), "channels of the convolutions, which halve the side of the images")
     steps: int = setting(400, "steps of the optimiser", ge=1)
 
@@ -58,19 +65,23 @@ def build(colors: int, channels: tuple[int, ...], generator: torch.Generator, fi
 
 
 def trial(config: Cifar, run: Run) -> dict[str, Any]:
-    """Train networks at several rates; the results are the loss and accuracy on test images at the validated one."""
+    """Train networks at several rates; the results are the loss and accuracy on test images at the validated ones."""
     fitted, validated, unseen = ((x.to(run.device), y.to(run.device)) for x, y in data(config))
     initial_state = run.generator.get_state()  # all rates begin with the same network and see the same batches
 
-    def train(lr: float) -> tuple[float, list[float]]:
+    def train(lr: float, rho: float = config.rho) -> tuple[float, list[float]]:
         run.generator.set_state(initial_state)
         net = build(fitted[0].shape[1], config.channels, run.generator)
-        training = Training(net, config, lr, fitted, run)
+        training = Training(net, replace(config, rho=rho), lr, fitted, run)
         for number in range(config.steps):
             training.step(number)
         return -training.judged(*validated)[0], list(training.judged(*unseen))
 
     lr, results = judged(run, "learning_rate", config.rates, train)
     loss, accuracy = results[lr].tolist()
+    own: dict[str, float] = {}
+    if config.rhos:
+        rho, results = judged(run, "rho", config.rhos, lambda rho: train(lr, rho))
+        own["rho"], (loss, accuracy) = rho, results[rho].tolist()
     run.log(config.steps, unseen_loss=loss, accuracy=accuracy)
-    return {"unseen_loss": loss, "accuracy": accuracy, "rate": lr}
+    return {"unseen_loss": loss, "accuracy": accuracy, "rate": lr, **own}
