@@ -269,7 +269,7 @@ def test_tables_keep_numbers_that_are_not_finite(tmp_path):
     ]
     tables = _tables(replace(whole, trials=trials))
     assert tables["results"]["value"].to_list() == pytest.approx(values, nan_ok=True)
-    assert tables["results"]["list"].to_list() == ["[null]", "[1.0]", "[null]"]
+    assert tables["results"]["list"].to_list() == ['["Infinity"]', "[1.0]", '["NaN"]']
     assert tables["claims"]["ours"].is_nan().to_list() == [True]
     equal = _tables(replace(whole, trials=[replace(trial, result={"value": 1.0}) for trial in whole.trials]))
     assert equal["claims"].select("low", "high").row(0) == (-math.inf, math.inf)
