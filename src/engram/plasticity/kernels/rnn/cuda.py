@@ -20,7 +20,7 @@ from engram.plasticity.kernels.rnn.options import Options
 
 # Bytes of one tile of a matrix, of which a program holds several in registers, and of a warp's part of it.
 TILE, PART = 2**14, 2**10
-# The same where several programs share a sample, forward and backward, and the most warps of a program.
+# Bytes of a tile where several programs share a sample, forward and backward, and the most warps of each of these.
 SHARED, SHARED_BACK, WARPS = 2**15, 2**14, 8
 # A program more for a sample pays if it takes this many bytes of a matrix off the others.
 WORTH_A_PROGRAM = 2**13
@@ -39,11 +39,13 @@ class _Tiles(NamedTuple):
     programs: int
 
 
-def _tiles(size: int, element_size: int, tile_size: int, most_rows: int | None = None) -> _Tiles:
+def _tiles(size: int, element_size: int, tile_size: int, shares: _Shares | None = None) -> _Tiles:
     # At least as many numbers as threads: if two threads held one number, one might write it before the other reads it.
     columns = max(32, triton.next_power_of_2(size))
-    rows = max(1, min(most_rows or triton.next_power_of_2(size), tile_size // element_size // columns))
-    warps = min(WARPS, tile_size // PART, max(1, rows * columns * element_size // PART))
+    most_rows = columns if shares is None else shares.units
+    rows = max(1, min(most_rows, triton.next_power_of_2(size), tile_size // element_size // columns))
+    most_warps = tile_size // PART if shares is None or shares.programs == 1 else WARPS
+    warps = min(most_warps, max(1, rows * columns * element_size // PART))
     return _Tiles(rows, columns, warps, -(-size // rows))
 
 
@@ -128,7 +130,7 @@ def forward(drive: Tensor, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     activities[0] = scan.hidden
     with torch.cuda.device_of(drive):  # type: ignore[no-untyped-call]
         shares = _Shares.of(size, batch, drive.element_size(), drive.device)
-        tiles = _tiles(size, drive.element_size(), TILE if shares.programs == 1 else SHARED, shares.units)
+        tiles = _tiles(size, drive.element_size(), TILE if shares.programs == 1 else SHARED, shares)
         shares.launch(
             forward_kernel, tiles, time if scan.fixed else time + 1, drive=drive.detach().contiguous(),
             mask=scan.mask, activities=activities, v0=scan.v0, H=last_trace,
@@ -161,7 +163,7 @@ def backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
 
     shares = _Shares.of(size, batch, outputs.element_size(), outputs.device)
     programs, parts = shares.programs, triton.next_power_of_2(shares.programs)
-    tiles = _tiles(size, outputs.element_size(), TILE if programs == 1 else SHARED_BACK, shares.units)
+    tiles = _tiles(size, outputs.element_size(), TILE if programs == 1 else SHARED_BACK, shares)
     small = _tiles(size, outputs.element_size(), TILE // 4)
     groups = min(GROUPS, batch)
     delta, of_rates = like((outputs, outputs))

@@ -139,7 +139,7 @@ def forward_kernel(
         signal = tl.load(v0)
         if modulated:
             signal = modulation(signal, tl.load(v + all_units, mask=all_units < size, other=0.0), after, squash)
-        for number in range(share // rows):
+        for number in range(tl.cdiv(end - lowest, rows)):
             j, place, inside = tile(lowest + number * rows, end, size, rows, columns)
             row = j < end
             h = tl.zeros([rows, columns], trained_rate.dtype)
@@ -268,7 +268,7 @@ def undo_rows(
     by_rule = tl.zeros([rows, columns], trained_rate.dtype)
     by_rate = tl.zeros([rows], trained_rate.dtype)
     by_current = tl.zeros([rows], trained_rate.dtype)
-    for number in range(share // rows):
+    for number in range(tl.cdiv(end - lowest, rows)):
         j, place, inside = tile(lowest + number * rows, end, size, rows, columns)
         row = j < end
         if recursion == FIXED:
