@@ -1,7 +1,9 @@
 """Speed of the other plastic layers in training and of a plastic agent: engram's kernels compared with plain scans.
 
 Both backends run in one process, in turn, by the same call with ``backend="auto"`` and ``backend="eager"``; a table
-shows medians and their ratio. ``python benchmarks/layers.py`` takes a minute and writes the record next to this file.
+shows medians and their ratio. A network without plasticity is compared with ``nn.RNN`` too.
+
+``python benchmarks/layers.py`` takes a minute and writes the record next to this file.
 """
 
 from __future__ import annotations
@@ -38,8 +40,11 @@ TRAINED: dict[str, Callable[..., nn.Module]] = {
     "PlasticLinear": PlasticLinear,
     "PlasticRNN, own rule": lambda *sizes, **options: PlasticRNN(*sizes, rule=Busy(), **options),
     "PlasticLSTM, own rule": lambda *sizes, **options: PlasticLSTM(*sizes, rule=Busy(), **options),
+    "PlasticRNN, no plasticity": lambda *sizes, **options: PlasticRNN(*sizes, alpha=None, **options),
 }
+PEERS: dict[str, Callable[..., nn.Module]] = {"PlasticRNN, no plasticity": nn.RNN}
 SIZES = [(1, 100, 100), (30, 32, 50), (30, 100, 100)]  # batch, units, steps
+LARGE = {"PlasticRNN, no plasticity": [(1, 1025, 200)]}
 ACTING = [(1, 32), (1, 100), (32, 32), (32, 100)]
 REPEATS = 15
 
@@ -49,8 +54,9 @@ def generator() -> torch.Generator:
 
 
 def training(kind: str, backend: str, batch: int, units: int, steps: int) -> Callable[[], None]:
-    """Return the forward and backward pass of a layer with as many inputs as units."""
-    net = TRAINED[kind](units, units, backend=backend, generator=generator())
+    """Return the forward and backward pass of a layer, or of its peer, with as many inputs as units."""
+    peer = backend == "peer"
+    net = PEERS[kind](units, units) if peer else TRAINED[kind](units, units, backend=backend, generator=generator())
     inputs = torch.randn(steps, batch, units, generator=generator())
 
     def train() -> None:
@@ -92,8 +98,10 @@ def section(record: dict[str, Any]) -> list[str]:
         plain, ours = (statistics.median(row["seconds"][way]) for way in ("eager", "auto"))
         low, _, high = statistics.quantiles(row["seconds"]["auto"], n=4)
         spread = f"{100 * (high - low) / ours:.0f}%"
+        peer = f"{1e3 * statistics.median(row['seconds']['peer']):.1f}" if "peer" in row["seconds"] else ""
         rows.append(
-            f"| {row['what']} | {row['size']} | {1e3 * plain:.1f} | {1e3 * ours:.1f} | {spread} | {plain / ours:.1f}x |"
+            f"| {row['what']} | {row['size']} | {peer} | {1e3 * plain:.1f} | {1e3 * ours:.1f} | {spread} "
+            f"| {plain / ours:.1f}x |"
         )
     return [
         "## Other plastic layers, and acting",
@@ -101,12 +109,13 @@ def section(record: dict[str, Any]) -> list[str]:
         "Forward and backward pass of a plastic LSTM and of a plastic linear layer, and a hundred steps of a plastic",
         "recurrent network as an agent (`PlasticRNN.acting`), with one call per step: medians in milliseconds of",
         "repetitions, taken in turn, for engram's plain scan and for its fast form, by the same call. *Own rule*: the",
-        "coefficients of the rule are computed in Python. *Spread*: interquartile range over median.",
+        "coefficients of the rule are computed in Python. *No plasticity*: `alpha=None`, beside torch's `nn.RNN`.",
+        "*Spread*: interquartile range over median. *Ratio*: plain scan over fast form.",
         "",
         f"{record['cores']} threads; load average before the run {record['load']:.1f}.",
         "",
-        "| layer | batch x units x steps | plain scan | fast form | spread | ratio |",
-        "|---|---|---|---|---|---|",
+        "| layer | batch x units x steps | `nn.RNN` | plain scan | fast form | spread | ratio |",
+        "|---|---|---|---|---|---|---|",
         *rows,
         "",
     ]
@@ -117,11 +126,12 @@ def main() -> None:
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     torch.set_num_threads(cores)
     record: dict[str, Any] = {"cores": cores, "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0}
-    cases = [(kind, size, training) for kind, size in product(TRAINED, SIZES)]
+    cases = [(kind, size, training) for kind in TRAINED for size in [*SIZES, *LARGE.get(kind, [])]]
     cases += [(rule, size, acting) for rule, size in product(("hebb", "modulated", "own rule"), ACTING)]
     record["rows"] = []
     for kind, size, make in cases:
-        seconds = compare({backend: make(kind, backend, *size) for backend in ("eager", "auto")})
+        ways = ("peer", "eager", "auto") if kind in PEERS else ("eager", "auto")
+        seconds = compare({way: make(kind, way, *size) for way in ways})
         what = kind if make is training else f"PlasticRNN acting, {kind}"
         record["rows"].append({"what": what, "size": " x ".join(map(str, size)), "seconds": seconds})
     print("\n".join(section(record)))

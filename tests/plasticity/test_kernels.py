@@ -443,7 +443,7 @@ BAD = {
     ),
     "dtype": ({"drive": torch.zeros(1, 1, 3).bfloat16()}, "input.dtype = torch.bfloat16: expected torch.float32 or"),
     "device": ({"drive": torch.zeros(1, 1, 3, device="meta")}, "input.device = meta: expected cpu"),
-    "no plasticity": ({"rule": None, "alpha": None}, "rule = None: expected Hebb"),
+    "no rule": ({"rule": None}, "rule = None: expected Hebb"),
 }
 
 

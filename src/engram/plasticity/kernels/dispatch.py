@@ -116,8 +116,8 @@ def fastest(scan: Scan, drive: Tensor, *args: Any, **options: Any) -> Callable[.
     brief = None
     # In so short a call without a graph, it costs less to work on the tensors as they are.
     without_graph = drive.is_cpu and not torch.is_grad_enabled() and not is_compiling()
-    if without_graph and drive.numel() * drive.shape[-1] <= BRIEF:
-        brief = scan.brief
+    if without_graph and drive.numel() * drive.shape[-1] <= BRIEF and args[-2] is not None:
+        brief = scan.brief  # which needs a rule
     if scan.unsupported(drive, *args, **options):
         run, can_run = scan.any_rule or (None, None)
         return run if run and can_run and can_run(drive, *args, **options) else scan.plain

@@ -23,6 +23,7 @@ from engram.plasticity.kernels import custom_operator, layout, rule_encoding
 from engram.plasticity.kernels.constants import ADDITIVE, HEBB, LINEAR, NOTHING, RATE
 from engram.plasticity.kernels.custom_operator import RECURRENT
 from engram.plasticity.kernels.layout import array, copies, like, padded, traces, zeros
+from engram.plasticity.kernels.rnn.fixed import fixed_scan
 from engram.plasticity.kernels.rnn.options import Options
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.state import PlasticState
@@ -52,8 +53,7 @@ def unsupported(
         >>> unsupported(zeros, zeros[0], zeros[0], Hebb(), state, nonlinearity=torch.sin)
         'nonlinearity = sin: expected torch.tanh or torch.relu'
     """
-    # On the CPU a loop of matrix products is as fast without plasticity.
-    fixed = drive.device.type == "cuda" and alpha is None and rule is None
+    fixed = alpha is None and rule is None
     reason = None if fixed else rule_encoding.unsupported_rule(rule if alpha is not None else None)
     reason = reason or rule_encoding.unsupported_modulation(rule, neuromodulator)
     if reason is not None:
@@ -84,6 +84,8 @@ def fused_scan(
     ``stretch`` is the number of steps whose traces of one sample the backward pass holds at once; if 0, as many as fit
     the cache, but at least sqrt(T).
     """
+    if alpha is None and drive.is_cpu:
+        return fixed_scan(drive, weight, state, clamp=clamp, nonlinearity=nonlinearity)
     hidden, synapses = state
     layer, squash = rule_encoding.recurrent(weight, alpha, rule, neuromodulator)
     units = nonlinearity is torch.relu, neuromodulator is not None, squash
