@@ -432,3 +432,13 @@ def test_an_individual_that_diverges_is_named(backend):
     alpha = net.alpha.detach().repeat(3, 1, 1)
     with pytest.raises(FloatingPointError, match="individual 1 diverged"):
         lifetimes(net, trials(3, 40), seeded(), weight=weight, alpha=alpha, backend=backend)
+
+
+@pytest.mark.parametrize("tau_e", [20.0, 21.0])
+def test_the_kernel_equals_the_definition_for_a_trace_that_is_soon_forgotten(tau_e):
+    net, lives = network(tau_e=tau_e, first_plastic_trial=1, eta=30.0), trials(2, 22)
+    lives = lives._replace(kind=torch.zeros_like(lives.kind))
+    eager, fused = (lifetimes(net, lives, seeded(1), backend=backend) for backend in ("eager", "fused"))
+    assert eager.trace.any() == (tau_e > 20)  # the duration of a step
+    torch.testing.assert_close(fused.trace, eager.trace, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(fused.loss, eager.loss, rtol=1e-3, atol=1e-5)
