@@ -39,6 +39,10 @@ def trials(batch, count, table=DMS, seed=0, **windows):
     return Trials(inputs, kind, table[kind], **{**WINDOWS, **windows})
 
 
+def altered(**fields):
+    return trials(2, 40)._replace(**fields)
+
+
 def silence(batch):
     return torch.zeros(batch, 2)
 
@@ -408,6 +412,17 @@ def test_bad_arguments_of_the_network_are_named(options, message):
         (lambda net: lifetimes(net, trials(2, 40, response=(30, 37)), seeded()), "response = .*before the decision"),
         (lambda net: lifetimes(net, trials(2, 40, feedback=(30, 37)), seeded()), "feedback"),
         (lambda net: lifetimes(net, trials(2, 40, table=DMS + 1), seeded()), "trials.answer: .* from 0 to 1"),
+        (lambda net: lifetimes(net, altered(inputs=torch.zeros(4, 50, 1)), seeded()), r"inputs.shape = \(4, 50, 1\)"),
+        (lambda net: lifetimes(net, altered(inputs=torch.zeros(4, 50, 3)), seeded()), r"inputs.shape = \(4, 50, 3\)"),
+        (lambda net: lifetimes(net, altered(kind=torch.zeros(40)), seeded()), r"trials.kind.shape = \(40,\)"),
+        (lambda net: lifetimes(net, altered(kind=torch.full((2, 40), 0.5)), seeded()), "kind.dtype = .*integers"),
+        (lambda net: lifetimes(net, altered(answer=torch.full((2, 40), 0.5)), seeded()), "answer.dtype = .*integers"),
+        (lambda net: lifetimes(net, trials(0, 40), seeded()), r"kind.shape = \(0, 40\): expected at least one"),
+        (lambda net: lifetimes(net, trials(2, 0), seeded()), "0 trials: expected at least 33"),
+        (
+            lambda net: lifetimes(net, trials(2, 40), seeded(), alpha=net.alpha[None].double()),
+            "alpha.dtype = .*float64",
+        ),
         (
             lambda net: lifetimes(net.double(), trials(2, 40), seeded(), backend="fused"),
             "float64: expected torch.float32",
