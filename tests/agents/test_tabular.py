@@ -430,3 +430,13 @@ def test_the_agents_of_the_comparison_are_those_that_are_documented():
     for agent, width in ((model_free, 2), (neural, 32)):
         assert (agent.memory.capacity, agent.memory.tables, agent.memory.keys.shape[-1]) == (1000, 3, width)
     assert (neural.learning_starts, neural.optimizer.param_groups[0]["lr"], neural._query["k"]) == (500, 5e-4, 11)
+
+
+@pytest.mark.parametrize("cls", [TabularQ, TabularQSS])
+def test_an_impossible_outcome_never_happens_where_the_probabilities_are_rounded(cls):
+    successors = np.array([[[1, 2]], [[1, 1]], [[2, 2]]])  # the second outcome is only there for the other states
+    probabilities = np.array([[[0.99999, 0.0]], [[0.5, 0.5]], [[0.5, 0.5]]])
+    rewards = np.where(successors == 2, 1000.0, 0.0)
+    mdp = FiniteMDP(successors, probabilities, rewards, np.array([False, True, True]), 0)
+    agent = cls([0], [3], [3], 1, rng=np.random.default_rng(0))
+    assert not agent.train(mdp, 300_000, max_steps=1).any()

@@ -360,3 +360,24 @@ def test_acting_refuses_a_rule_that_the_kernel_asked_for_cannot_run():
     act = PlasticRNN(4, 5, rule=Busy(0.3), backend="fused").acting(2)
     with pytest.raises(ValueError, match="backend = 'fused': rule = Busy"):
         act(torch.ones(2, 4))
+
+
+def test_looking_at_a_rule_moves_no_generator_no_submodule_and_adds_nothing():
+    class Nested(Noisy):
+        def __init__(self):
+            super().__init__()
+            self.inner = Sliding()
+
+        def coefficients(self, post, modulator=None):
+            if not hasattr(self, "first"):
+                self.first = post.detach()
+            inner = self.inner.coefficients(post + torch.rand((), dtype=post.dtype))
+            return super().coefficients(post)._replace(post=inner.post)
+
+    problem = Problem(Nested(), 4, 2, 3)
+    generators = torch.default_generator, problem.rule.generator
+    before = [generator.get_state() for generator in generators]
+    assert not problem.can_run
+    assert all(torch.equal(generator.get_state(), b) for generator, b in zip(generators, before, strict=True))
+    assert (problem.rule.inner.threshold, problem.rule.inner.level) == (0, 0)
+    assert not hasattr(problem.rule, "first")

@@ -495,3 +495,13 @@ def test_what_the_kernels_cannot_run_is_refused(name):
     arguments = dict(given)
     with pytest.raises(ValueError, match=f"backend = 'fused': {message}"):
         dispatch.run_scan(scan, "fused", *(arguments.pop(name) for name in list(arguments)[:5]), **arguments)
+
+
+@pytest.mark.parametrize("kind", [LSTM, Linear])
+def test_nan_stays_in_its_sample_where_a_thread_has_many(kind):
+    problem = kind("clipped", 3, 256, 3, dtype=torch.float32)
+    problem.leaves["drive" if kind is LSTM else "current"][1, 0] = math.nan
+    for output, weight in zip(problem.outputs(kind.fused, problem.leaves), problem.weights, strict=True):
+        batch = output.movedim(list(weight.shape).index(256), 0)
+        assert batch[0].isnan().any()
+        assert not batch[1:].isnan().any()

@@ -39,6 +39,10 @@ def trials(batch, count, table=DMS, seed=0, **windows):
     return Trials(inputs, kind, table[kind], **{**WINDOWS, **windows})
 
 
+def altered(**fields):
+    return trials(2, 40)._replace(**fields)
+
+
 def silence(batch):
     return torch.zeros(batch, 2)
 
@@ -408,6 +412,17 @@ def test_bad_arguments_of_the_network_are_named(options, message):
         (lambda net: lifetimes(net, trials(2, 40, response=(30, 37)), seeded()), "response = .*before the decision"),
         (lambda net: lifetimes(net, trials(2, 40, feedback=(30, 37)), seeded()), "feedback"),
         (lambda net: lifetimes(net, trials(2, 40, table=DMS + 1), seeded()), "trials.answer: .* from 0 to 1"),
+        (lambda net: lifetimes(net, altered(inputs=torch.zeros(4, 50, 1)), seeded()), r"inputs.shape = \(4, 50, 1\)"),
+        (lambda net: lifetimes(net, altered(inputs=torch.zeros(4, 50, 3)), seeded()), r"inputs.shape = \(4, 50, 3\)"),
+        (lambda net: lifetimes(net, altered(kind=torch.zeros(40)), seeded()), r"trials.kind.shape = \(40,\)"),
+        (lambda net: lifetimes(net, altered(kind=torch.full((2, 40), 0.5)), seeded()), "kind.dtype = .*integers"),
+        (lambda net: lifetimes(net, altered(answer=torch.full((2, 40), 0.5)), seeded()), "answer.dtype = .*integers"),
+        (lambda net: lifetimes(net, trials(0, 40), seeded()), r"kind.shape = \(0, 40\): expected at least one"),
+        (lambda net: lifetimes(net, trials(2, 0), seeded()), "0 trials: expected at least 33"),
+        (
+            lambda net: lifetimes(net, trials(2, 40), seeded(), alpha=net.alpha[None].double()),
+            "alpha.dtype = .*float64",
+        ),
         (
             lambda net: lifetimes(net.double(), trials(2, 40), seeded(), backend="fused"),
             "float64: expected torch.float32",
@@ -432,3 +447,13 @@ def test_an_individual_that_diverges_is_named(backend):
     alpha = net.alpha.detach().repeat(3, 1, 1)
     with pytest.raises(FloatingPointError, match="individual 1 diverged"):
         lifetimes(net, trials(3, 40), seeded(), weight=weight, alpha=alpha, backend=backend)
+
+
+@pytest.mark.parametrize("tau_e", [20.0, 21.0])
+def test_the_kernel_equals_the_definition_for_a_trace_that_is_soon_forgotten(tau_e):
+    net, lives = network(tau_e=tau_e, first_plastic_trial=1, eta=30.0), trials(2, 22)
+    lives = lives._replace(kind=torch.zeros_like(lives.kind))
+    eager, fused = (lifetimes(net, lives, seeded(1), backend=backend) for backend in ("eager", "fused"))
+    assert eager.trace.any() == (tau_e > 20)  # the duration of a step
+    torch.testing.assert_close(fused.trace, eager.trace, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(fused.loss, eager.loss, rtol=1e-3, atol=1e-5)

@@ -643,3 +643,14 @@ def test_a_hook_on_the_neuromodulator_is_called_or_refused(time):
     assert len(signals) == time
     with pytest.raises(ValueError, match="neuromodulator has hooks, which kernels do not call"):
         nets["auto"](torch.ones(time, 1, 4))
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_no_step_leaves_the_state_as_it_is(grad):
+    net = PlasticRNN(3, 4)
+    state = net(torch.ones(2, 5, 3))[1].detach()
+    with torch.set_grad_enabled(grad):
+        output, last = net(torch.ones(0, 5, 3), state)
+    assert output.shape == (0, 5, 4)
+    assert torch.equal(last.hidden, state.hidden)
+    assert torch.equal(last.trace, state.trace)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from engram.spatial.pomcp import POMCP
+from engram.spatial.pomcp.kernels import empty_tree, search
 
 LISTEN, LEFT, RIGHT, RESET = 0, 1, 2, 2
 ACCURACY, COST, BITTEN, TREASURE = 0.85, -1.0, -100.0, 10.0
@@ -274,3 +275,11 @@ def test_an_action_that_was_never_tried_is_not_chosen():
     action = planner.plan(0)
     assert planner.tree_.root_visits[action] > 0
     assert planner.tree_.root_values[action] == -1
+
+
+def test_an_unsigned_observation_is_found_again():
+    def step(state, action, rng):
+        return state, np.uint64(2**63 + 5), 0.5, False  # half of all hashes are as large
+
+    tree, rng = empty_tree(51, 2), np.random.default_rng(0)
+    assert search(step, lambda root, rng: root, None, 0, rng, tree, 3, 50, 0.9, 1.0, False, False) == 1 + 2 + 4 + 8

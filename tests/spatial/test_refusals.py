@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from engram.numeric.grid_cells import views_of_radius
 from engram.spatial import DenseMap
 from engram.spatial.induction import MapInductionPlanner
 from engram.tasks import RoomGrid
@@ -29,3 +30,21 @@ def test_refused_view_does_not_decay_a_dense_map():
     assert dense.confidence(view) == before
     with pytest.raises(ValueError, match="headings"):
         dense.path(-1, 0, (7, 1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"view": np.array([0, 1, 2, 7])}, "views.view = .*from -1 to 3"),
+        ({"view": np.array([0, -2, 2, 3])}, "views.view = .*from -1 to 3"),
+        ({"starts": np.array([0, 4, 8, 12])}, "views.starts = .*from 0 to 16"),
+        ({"starts": np.array([0, 4, 20, 12, 16])}, "views.starts = .*rises"),
+        ({"cells": np.arange(16)}, "views.cells = .*from 0 to 3"),
+    ],
+)
+def test_views_of_cells_that_do_not_exist_are_refused(wrong, message):
+    planner, views = MapInductionPlanner(random_state=0), views_of_radius((2, 2), 1)
+    planner.reset(views)
+    with pytest.raises(ValueError, match=message):
+        planner.reset(views._replace(**wrong))
+    np.testing.assert_array_equal(planner.views.cells, views.cells)

@@ -32,6 +32,8 @@ def outcome(mdp, s, a, u):
     while k < mdp.successors.shape[2] - 1 and u >= mdp.probabilities[s, a, k]:
         u -= mdp.probabilities[s, a, k]
         k += 1
+    while k > 0 and mdp.probabilities[s, a, k] == 0:  # rounding may leave the sum below 1, and u beyond it
+        k -= 1
     return k
 
 

@@ -161,12 +161,21 @@ def lifetimes(
 def check_trials(trials: Trials, first_plastic_trial: int) -> None:
     """Raise unless the fields of the trials fit together, and there are enough trials for plasticity."""
     checks.instance("trials", trials, Trials)
-    kinds, steps, _ = trials.inputs.shape
-    if kinds != KINDS:
-        raise ValueError(f"trials.inputs.shape = {tuple(trials.inputs.shape)}: expected ({KINDS}, steps, 2)")
-    if trials.kind.shape != trials.answer.shape:
-        raise ValueError(f"trials.answer.shape = {tuple(trials.answer.shape)}: expected {tuple(trials.kind.shape)}")
+    checks.instance("trials.inputs", trials.inputs, Tensor)
+    checks.has_shape("trials.inputs", trials.inputs.shape, (KINDS, "steps", 2))
+    checks.instance("trials.kind", trials.kind, Tensor)
+    checks.has_shape("trials.kind", trials.kind.shape, ("batch", "trials"))
+    steps, (batch, count) = trials.inputs.shape[1], trials.kind.shape
+    if not batch:
+        raise ValueError(f"trials.kind.shape = {tuple(trials.kind.shape)}: expected at least one individual")
+    if count < first_plastic_trial + 2:
+        expected = f"at least {first_plastic_trial + 2}, since plasticity begins at trial {first_plastic_trial}"
+        raise ValueError(f"trials.kind.shape[1] = {count} trials: expected {expected}")
+    checks.instance("trials.answer", trials.answer, Tensor)
+    checks.has_shape("trials.answer", trials.answer.shape, (batch, count))
     for name, value, limit in (("kind", trials.kind, KINDS), ("answer", trials.answer, 2)):
+        if value.is_floating_point() or value.is_complex():
+            raise ValueError(f"trials.{name}.dtype = {value.dtype}: expected integers")
         if not (int(value.min()) >= 0 and int(value.max()) < limit):
             raise ValueError(f"trials.{name}: expected numbers from 0 to {limit - 1}")
     if not 0 <= trials.response[0] < trials.response[1] <= trials.decision < steps:
@@ -174,9 +183,6 @@ def check_trials(trials: Trials, first_plastic_trial: int) -> None:
         raise ValueError(f"trials.response = {trials.response}: expected {expected}")
     if not trials.decision <= trials.feedback[0] <= trials.feedback[1] <= steps:
         raise ValueError(f"trials.feedback = {trials.feedback}: expected a window from {trials.decision} to {steps}")
-    if trials.kind.shape[1] < first_plastic_trial + 2:
-        expected = f"at least {first_plastic_trial + 2}, since plasticity begins at trial {first_plastic_trial}"
-        raise ValueError(f"trials.kind.shape[1] = {trials.kind.shape[1]} trials: expected {expected}")
 
 
 def _genomes(name: str, genomes_given: Any, default: Tensor, batch: int) -> Tensor:
@@ -185,7 +191,7 @@ def _genomes(name: str, genomes_given: Any, default: Tensor, batch: int) -> Tens
     if genomes.shape[1:] != default.shape or len(genomes) not in (1, batch):
         size = ", ".join(map(str, default.shape))
         raise ValueError(f"{name}.shape = {tuple(genomes.shape)}: expected (1 or {batch}, {size})")
-    return genomes
+    return checks.tensor(name, genomes, tuple(genomes.shape), default)
 
 
 def _chosen(net: NodePerturbationRNN, weight: Tensor, backend: str) -> Any:

@@ -14,7 +14,8 @@ If it is false, the plain scan is differentiated instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -212,24 +213,37 @@ def has_unit_coefficients(rule: PlasticityRule, like: Float[Tensor, "batch post"
     """Whether a rule's coefficients are those of units, and a fixed function of their activity and its parameters."""
     size = like.shape[1]
     post = torch.linspace(-0.9, 0.9, 2 * size, dtype=like.dtype).view(2, size)
-    attributes, buffers = dict(vars(rule)), dict(rule._buffers)
-    contents = [(buffer, buffer.clone()) for buffer in buffers.values() if buffer is not None and buffer.numel()]
     try:
-        first = [coefficient.detach() for coefficient in unit_coefficients(rule, post)]
-        coefficients = unit_coefficients(rule, post.requires_grad_(torch.is_grad_enabled()))
+        with _forgotten(rule):
+            first = [coefficient.detach() for coefficient in unit_coefficients(rule, post)]
+            coefficients = unit_coefficients(rule, post.requires_grad_(torch.is_grad_enabled()))
     except Exception:  # coefficients of connections, or an error, which the plain scan then raises
         return False
+    if not all(map(torch.equal, coefficients, first)) or any(values.dtype != like.dtype for values in first):
+        return False  # noise or memory, or another precision
+    return _come_from(coefficients, [post, *rule.parameters()])
+
+
+@contextmanager
+def _forgotten(rule: PlasticityRule) -> Iterator[None]:
+    """A context of calls that a rule with a memory or with noise must not remember: it and its generators are reset."""
+    named = [(names, dict(names)) for module in rule.modules() for names in (vars(module), module._buffers)]
+    contents = [(buffer, buffer.clone()) for buffer in rule.buffers() if buffer.numel()]
+    attributes = [value for names, _ in named for value in names.values()]
+    generators = [torch.default_generator, *(value for value in attributes if isinstance(value, torch.Generator))]
+    random_states = [generator.get_state() for generator in generators]
+    try:
+        yield
     finally:
-        # A rule that remembers something must not remember this call.
-        vars(rule).update(attributes)
-        rule._buffers.update(buffers)
+        for names, before in named:
+            names.clear()
+            names.update(before)
         for buffer, content in contents:
             if not torch.equal(buffer, content):  # else a graph that saved the buffer would count it as changed
                 with torch.no_grad():
                     buffer.copy_(content)
-    if not all(map(torch.equal, coefficients, first)) or any(values.dtype != like.dtype for values in first):
-        return False  # noise or memory, or another precision
-    return _come_from(coefficients, [post, *rule.parameters()])
+        for generator, random_state in zip(generators, random_states, strict=True):
+            generator.set_state(random_state)
 
 
 def _come_from(results: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:

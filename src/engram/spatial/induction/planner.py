@@ -116,10 +116,13 @@ class MapInductionPlanner:
 
         Args:
             views: The view from each cell, as in the world (``RoomGrid.views``; default: the cell alone).
+
+        Raises:
+            ValueError: The views do not fit each other.
         """
         checks.arguments()
+        self.views = None if views is None else _checked(views)
         self.goals_seen: set[tuple[int, int]] = set()
-        self.views = views
         self.posterior_, self._known, self._node = None, b"", 0
         self.exhausted_ = self._had_some = self._has_warned = False
         self._world: World | None = None
@@ -235,3 +238,17 @@ class MapInductionPlanner:
     def _best(self, node: int) -> int:
         good = (self.tree_.counts[node] > 0) & ~self.tree_.ended[node]
         return int(np.where(good, self.tree_.values[node], -np.inf).argmax())
+
+
+def _checked(views: Views) -> Views:
+    """The views as arrays of one type; ValueError unless they contain what a search may look up without checks."""
+    view = checks.array("views.view", views.view, ("cells",), np.int64)
+    starts = checks.array("views.starts", views.starts, ("views_and_end",), np.int64)
+    cells = checks.array("views.cells", views.cells, ("seen",), np.int64)
+    if not len(starts) or starts[0] != 0 or starts[-1] != len(cells) or (np.diff(starts) < 0).any():
+        expected = f"a list that rises from 0 to {len(cells)}, the number of views.cells"
+        raise ValueError(f"views.starts = {checks.shown(starts)}: expected {expected}")
+    for name, values, low, high in (("view", view, -1, len(starts) - 2), ("cells", cells, 0, len(view) - 1)):
+        if len(values) and not low <= values.min() <= values.max() <= high:
+            raise ValueError(f"views.{name} = {checks.shown(values)}: expected numbers from {low} to {high}")
+    return Views(*map(np.ascontiguousarray, (view, starts, cells)))

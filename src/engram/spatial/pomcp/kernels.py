@@ -165,7 +165,8 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
         node, length, ended = 0, 0, False
         while length < depth and not ended:
             action = select(visits[node], counts[node], values[node], ended_by[node], ucb, scale, avoid_ended, rng)
-            state, observation, reward, ended = advance(step, state, action, rng)
+            state, observed, reward, ended = advance(step, state, action, rng)
+            observation = np.int64(observed)  # as it is stored: an unsigned one from 2^63 on would never be found again
             nodes[length], actions[length], rewards[length] = node, action, reward
             length += 1
             if ended:
@@ -186,7 +187,7 @@ def search(step, sample, rollout, root, rng, tree, depth, queries, discount, ucb
                 action = int(uniform(rng) * n_actions)
             else:
                 action = rollout(state, rng)
-            state, observation, reward, ended = advance(step, state, action, rng)
+            state, _, reward, ended = advance(step, state, action, rng)
             total += factor * reward
             factor *= discount
         for t in range(length - 1, -1, -1):

@@ -25,7 +25,7 @@ class GenerativeModel(Protocol):
     A model may also have ``sample(root, rng)``, which draws the initial state of a simulated episode from what is known
     (default: the argument of ``plan`` is this state). ``step`` must not change a state in place, unless ``sample``
     makes a copy. If ``step``, and ``sample`` if there is one, are compiled by ``numba.njit``, the whole search is
-    compiled; observations are then integers.
+    compiled; observations are then integers, which the tree keeps as signed ones of 64 bits.
 
     Attributes:
         n_actions: Number of actions, which are counted from 0.

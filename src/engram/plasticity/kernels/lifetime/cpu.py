@@ -3,7 +3,8 @@
 Every matrix of an individual is stored row by row as [post, pre], each row padded to whole registers. A step computes
 the product of W + A P, which is recomputed only when P changes, with the activity of the step before; tanh; and one row
 of the eligibility trace for each of the few units that are perturbed. The decay of the trace is not applied to every
-element: the trace is stored as E / s with a single number s, which is multiplied in once per trial.
+element: the trace is stored as E / s with a single number s, which is multiplied in once per trial, or sooner if it
+becomes small.
 
 Individuals are independent, and each sum has a fixed order: results are equal bit by bit for any number of threads.
 
@@ -17,7 +18,7 @@ import math
 
 import numpy as np
 
-from engram.numeric.jit import copy, jit
+from engram.numeric.jit import copy, inline, jit
 from engram.numeric.simd import (
     REGISTER_BYTES,
     ROWS,
@@ -33,6 +34,16 @@ from engram.numeric.simd import (
     tanh,
 )
 from engram.plasticity.kernels.trace import rows_in
+
+SMALL = np.float32(1e-12)  # with a smaller s, a perturbation divided by it may be too large for single precision
+
+
+@inline
+def multiply_in(scale, E, size, wide):
+    """Multiply the first ``size`` elements of E by s."""
+    factor = splat(scale)
+    for p in range(0, size, wide):
+        store(E, p, factor * load(E, p))
 
 
 @jit
@@ -92,6 +103,9 @@ def lifetime(
                 for i in range(0, width, wide):
                     store(E, unit * width + i, load(E, unit * width + i) + added * load(sources, i))
             scale *= keep
+            if scale < SMALL:
+                multiply_in(scale, E, matrix, wide)
+                scale = one
             for i in range(0, width, wide):
                 store(r, i, tanh(load(x, i)))
             answering = response_start <= k < response_stop
@@ -134,9 +148,7 @@ def lifetime(
             if slot[t] >= 0:
                 for i in range(size):
                     recorded[b, slot[t], k, i] = r[i]
-        folded = splat(scale)
-        for p in range(0, matrix, wide):
-            store(E, p, folded * load(E, p))
+        multiply_in(scale, E, matrix, wide)
         scale = one
     for j in range(size):
         for i in range(size):

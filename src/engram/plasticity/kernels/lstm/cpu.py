@@ -118,6 +118,7 @@ def forward_kernel(connection, recursion):
             clear(scratch, 0, scratch.size)
             clear(X, 0, X.size)
             clear(C, 0, C.size)
+            clear(plastic, 0, plastic.size)
             for k in range(count):
                 b, h = begin + k, k * stride
                 e = (BLOCK + k) * stride

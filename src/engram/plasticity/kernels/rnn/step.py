@@ -35,6 +35,8 @@ def step_scan(
     """As ``plastic_scan``, on the CPU and without a graph, for arguments that ``rnn.scan.unsupported`` accepts."""
     from engram.plasticity.kernels.rnn.cpu_step import steps
 
+    if not len(drive):  # no step writes the last traces
+        return drive, state
     hidden, synapses = state
     outputs, last = drive.new_empty(drive.shape), type(synapses)(*like(synapses))
     mask = drive.new_empty((*drive.shape[:2], 0), dtype=torch.bool) if clamp is None else clamp
@@ -42,7 +44,7 @@ def step_scan(
     layer, options = _constants(weight, alpha, rule, neuromodulator, nonlinearity)
     start, end = (array(hidden), before[0], before[-1]), (after[0], after[-1])
     steps(array(drive), array(mask), start, *layer, options, array(outputs), end)
-    return outputs, state._replace(hidden=outputs[-1].clone() if len(drive) else hidden, rule=last)
+    return outputs, state._replace(hidden=outputs[-1].clone(), rule=last)
 
 
 def stepper(
