@@ -450,3 +450,12 @@ def test_windows_of_very_long_sequences_are_the_right_ones():
     tokens = np.zeros((1, 33_000), np.uint8)
     tokens[0, -1] = 1  # the largest window, beyond 16 bits
     assert np.flatnonzero(net.first_order(tokens).changes.any((0, 2))).tolist() == [32_999]
+
+
+@pytest.mark.parametrize("name", ["conv.weight", "dense.bias"])
+def test_a_network_that_is_not_finite_predicts_no_finite_number(name):
+    net, tokens = net_of(), tokens_of(0, 5)
+    with torch.no_grad():
+        net.get_parameter(name).fill_(torch.nan)
+    assert np.isnan(net.predict(tokens)).all()
+    assert np.isnan(net.first_order(tokens).values).all()

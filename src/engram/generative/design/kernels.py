@@ -200,6 +200,7 @@ def _largest_window(tokens, table, bias, largest, at):
     total = np.empty(hidden, table.dtype)
     for i in range(len(tokens)):
         largest[i] = -np.inf
+        at[i] = 0
         for window in range(tokens.shape[1] - kernel + 1):
             for unit in range(hidden):
                 total[unit] = bias[unit]
@@ -208,7 +209,7 @@ def _largest_window(tokens, table, bias, largest, at):
                 for unit in range(hidden):
                     total[unit] += row[unit]
             for unit in range(hidden):
-                if total[unit] > largest[i, unit]:
+                if total[unit] > largest[i, unit] or np.isnan(total[unit]):  # NaN stays, as in the network itself
                     largest[i, unit] = total[unit]
                     at[i, unit] = window
 
@@ -237,7 +238,7 @@ def _first_order(tokens, table, bias, by_unit, readout, offset, first, stop, val
         slopes = changes[i].reshape(-1)
         value = offset
         for unit in range(hidden):
-            if largest[0, unit] > 0:
+            if not largest[0, unit] <= 0:
                 value += readout[unit] * largest[0, unit]
                 start = at[0, unit] * vocab
                 for entry in range(by_unit.shape[1]):
