@@ -459,3 +459,14 @@ def test_a_network_that_is_not_finite_predicts_no_finite_number(name):
         net.get_parameter(name).fill_(torch.nan)
     assert np.isnan(net.predict(tokens)).all()
     assert np.isnan(net.first_order(tokens).values).all()
+
+
+def test_tokens_that_change_before_the_backward_pass_are_told_and_a_second_derivative_is_refused():
+    net, tokens = net_of(), torch.from_numpy(tokens_of(0, 5))
+    values = net(tokens)
+    tokens.fill_(0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        values.sum().backward()
+    slope = torch.autograd.grad(net(tokens).square().sum(), net.conv.weight, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int16, UInt8
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from engram import checks
@@ -175,15 +176,18 @@ class _LargestWindow(torch.autograd.Function):
         at: Int16[np.ndarray, "batch hidden"] = np.empty((count, hidden), np.int16)
         rows = np.ascontiguousarray(tokens.numpy())
         largest_window(rows, table.detach().numpy(), bias.detach().numpy(), window_maxima, at)
-        ctx.rows, ctx.at, ctx.shape = rows, at, table.shape
+        ctx.at, ctx.shape = at, table.shape
+        ctx.save_for_backward(tokens)  # so that torch notices tokens that change before the backward pass
         return torch.from_numpy(window_maxima)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
         from engram.generative.design.kernels import largest_window_backward
 
-        grad = np.zeros(ctx.shape, np.float32)
-        largest_window_backward(ctx.rows, ctx.at, np.ascontiguousarray(grads[0].numpy()), grad)
+        (tokens,) = ctx.saved_tensors
+        rows, grad = np.ascontiguousarray(tokens.numpy()), np.zeros(ctx.shape, np.float32)
+        largest_window_backward(rows, ctx.at, np.ascontiguousarray(grads[0].numpy()), grad)
         return None, torch.from_numpy(grad), grads[0].sum(0)
 
 
