@@ -470,3 +470,15 @@ def test_tokens_that_change_before_the_backward_pass_are_told_and_a_second_deriv
     slope = torch.autograd.grad(net(tokens).square().sum(), net.conv.weight, create_graph=True)[0]
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
+
+
+def test_tokens_have_gradients_of_each_sample():
+    net, tokens = net_of(), torch.from_numpy(tokens_of(0, 3))
+
+    def value(weights, sample):
+        return torch.func.functional_call(net, weights, (sample[None],))[0]
+
+    grads = torch.func.vmap(torch.func.grad(value), (None, 0))(dict(net.named_parameters()), tokens)
+    for sample, prediction in enumerate(net(tokens)):
+        expected = torch.autograd.grad(prediction, net.conv.weight, retain_graph=True)[0]
+        torch.testing.assert_close(grads["conv.weight"][sample], expected, atol=1e-5, rtol=1e-4)

@@ -94,10 +94,12 @@ class SeqCNN(nn.Module):
             checks.tensor("x", x, ("batch", self.length, self.vocab), self.conv.weight)
             return self._of_onehot(x)
         checks.has_shape("x", x.shape, ("batch", self.length))
-        if len(x):
+        readable = checks.readable(x)
+        if len(x) and readable:
             check_tokens("x", x.numpy(force=True), self.vocab)
-        if not self._has_table():
-            return self._of_onehot(functional.one_hot(x.long(), self.vocab).to(self.conv.weight))
+        if not (readable and self._has_table()):
+            # Not ``one_hot``, which looks at the letters.
+            return self._of_onehot((x[:, :, None] == torch.arange(self.vocab, device=x.device)).to(self.conv.weight))
         window_maxima: Tensor = _LargestWindow.apply(x, *self._table())  # type: ignore[no-untyped-call]
         return self.readout(window_maxima.relu())[:, 0]  # type: ignore[no-any-return]
 
@@ -148,13 +150,14 @@ class SeqCNN(nn.Module):
         return self.readout(self.dense(features).relu().amax(1))[:, 0]  # type: ignore[no-any-return]
 
     def _has_table(self) -> bool:
-        """Whether the kernels can run: on the CPU, in single precision, and if no hook or other layer is skipped."""
+        """Whether the kernels can run: on the CPU, in 32 bits, and if no hook, other layer or transform is skipped."""
         weight, layers = self.conv.weight, (self.conv, self.dense, self.readout)
         is_single = weight.dtype == torch.float32 and not autocast(weight.device)
         settings = self.conv.kernel_size, self.conv.stride, self.conv.padding, self.conv.dilation, self.conv.groups
         as_made = [type(layer) for layer in layers] == [nn.Conv1d, nn.Linear, nn.Linear]
         as_made &= self.length < 2**15  # the windows of the kernels are numbered in 16 bits
         as_made &= settings == ((self.kernel,), (1,), (0,), (1,), 1) and all(layer.bias is not None for layer in layers)
+        as_made &= all(checks.readable(weights) for weights in self.parameters())  # no torch.func, no torch.compile
         return weight.device.type == "cpu" and is_single and as_made and not has_hooks(*layers)
 
     def _table(self) -> tuple[Float[Tensor, "kernel vocab hidden"], Float[Tensor, "hidden"]]:
