@@ -174,3 +174,14 @@ def test_a_memory_refuses_the_state_of_another_network():
         for other in memories.keys() - {make}:
             with pytest.raises(ValueError, match=r"state\['content'\]"):
                 other(6).load_state_dict(memory.state_dict())
+
+
+@pytest.mark.parametrize("nodes", [5, 40])
+def test_exponential_networks_do_not_flip_for_ever_between_patterns_that_differ_in_one_node(nodes):
+    X = signs(1, nodes).repeat(2, 1)
+    X[1, 0] *= -1
+    memory = DenseHopfield("exponential")
+    memory.store(X)
+    result = memory.recall(X, generator=seeded())
+    assert (result.flips <= 2).all()
+    assert result.converged.all()

@@ -10,6 +10,8 @@ from numba import njit
 from engram.memory.kernels import below, number
 from engram.numeric.jit import inline
 
+ROUNDING = 1e-13  # far above the rounding errors of a sum of 64-bit numbers, relative to the largest of them
+
 
 @inline(forceinline=False)
 def shuffle(order, seed, sweep):
@@ -65,18 +67,24 @@ def sweeps(state, weight, seeds, limit, flips, has_settled, first, stop):
 
 @inline(forceinline=False)
 def slopes(overlap, power, nodes, if_equal, if_different):
-    """Write F(m) - F(m - 2) and F(m) - F(m + 2) of every pattern, up to a common factor."""
+    """Write F(m) - F(m - 2) and F(m) - F(m + 2) of every pattern, up to a common factor.
+
+    Return the decrease of E below which a flip may be one of rounding errors alone. Those of the exponential have no
+    common sign, so that flips between two patterns at equal energies would never end.
+    """
     if power == 0:
-        top = overlap.max()
+        top, total = overlap.max(), 0.0
         for p in range(overlap.size):
             value = np.exp(float(overlap[p] - top))
             if_equal[p], if_different[p] = value * (1 - np.exp(-2.0)), value * (1 - np.exp(2.0))
-        return
+            total += value
+        return ROUNDING * total
     for p in range(overlap.size):
         m = overlap[p] / nodes
         value = m**power
         if_equal[p] = value - ((overlap[p] - 2) / nodes) ** power
         if_different[p] = value - ((overlap[p] + 2) / nodes) ** power
+    return 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
@@ -105,22 +113,25 @@ def dense_sweeps(state, by_node, power, seeds, limit, flips, has_settled, first,
         for i in range(nodes):
             for p in range(patterns):
                 overlap[p] += x[i] * by_node[i, p]
-        slopes(overlap, power, nodes, if_equal, if_different)
+        unsure, tolerance = slopes(overlap, power, nodes, if_equal, if_different), 0.0
         for sweep in range(limit):
             shuffle(order, seeds[sample], sweep)
-            n_flips = 0
+            n_flips, is_sure = 0, False
             for k in range(nodes):
                 i = order[k]
                 column, rise = by_node[i], 0.0
                 for p in range(patterns):
                     rise += if_equal[p] if column[p] == x[i] else if_different[p]
-                if rise < 0:
+                if rise < -tolerance * unsure:
+                    is_sure |= rise < -unsure
                     for p in range(patterns):
                         overlap[p] -= 2 * x[i] * column[p]
                     x[i] = -x[i]
-                    slopes(overlap, power, nodes, if_equal, if_different)
+                    unsure = slopes(overlap, power, nodes, if_equal, if_different)
                     n_flips += 1
             flips[sample] += n_flips
             if n_flips == 0:
                 has_settled[sample] = True
                 break
+            if not is_sure:  # all flips of the sweep may be due to rounding: from now on such flips are not made
+                tolerance = 1.0
