@@ -185,3 +185,11 @@ def test_exponential_networks_do_not_flip_for_ever_between_patterns_that_differ_
     result = memory.recall(X, generator=seeded())
     assert (result.flips <= 2).all()
     assert result.converged.all()
+
+
+@pytest.mark.parametrize("kind", ["hebb", "exponential"])
+def test_a_recall_may_be_as_long_as_it_takes(kind):
+    memory = KINDS[kind](6)
+    memory.store(signs(1, 6))
+    x = signs(2, 6, seed=1)
+    assert torch.equal(memory.recall(x, 2**70, seeded()).x, memory.recall(x, 100, seeded()).x)

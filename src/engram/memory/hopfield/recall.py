@@ -116,7 +116,7 @@ def settled(
         generator: Source of the order of nodes; torch's global one if None.
         *network: Arguments of the kernel that describe the network.
     """
-    checks.size("max_iter", max_iter, maximum=None)
+    max_iter = min(checks.size("max_iter", max_iter, maximum=None), 2**62)  # kernels count in 64 bits
     state = start.numpy(force=True).copy()
     seed = seeds(len(state), generator, torch.device("cpu")).numpy()
     flips, has_settled = torch.zeros(len(state), dtype=torch.long), torch.zeros(len(state), dtype=torch.bool)
