@@ -27,6 +27,9 @@ class HebbHopfield(Saveable, nn.Module):
         rule: ``"hebb"``, or ``"pseudo-inverse"``, which stores up to N linearly independent patterns, but corrects only
             a little noise if there are many.
 
+    Sums are added up in the precision of ``weight``. Unless N is a power of 2, a sum that ought to be 0 may be a
+    rounding error, whose sign the node then takes.
+
     Source: Hopfield, "Neural networks and physical systems with emergent collective computational abilities" (1982);
     Personnaz, Guyon and Dreyfus, "Information storage and retrieval in spin-glass like neural networks" (1985).
 
