@@ -328,3 +328,12 @@ def test_an_exact_key_of_strings_or_objects_is_known_by_its_items():
     assert matcher.match(np.array([10**29 * 10, "b"], dtype=object)).target == 2
     with pytest.raises(TypeError, match="expected an array or a tensor of numbers or strings, or what can be hashed"):
         matcher.add(np.array([[], None], dtype=object), 3)
+
+
+def test_a_statistic_that_was_read_stays_as_it_was():
+    monitor = SurprisalMonitor("uniform", 3.0, streams=2)
+    trace = []
+    for x in (1.0, 2.0):
+        monitor.observe(np.array([x, x]))
+        trace.append(monitor.statistic)
+    assert np.array_equal(trace, [[1, 1], [2, 2]])

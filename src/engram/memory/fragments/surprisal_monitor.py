@@ -42,9 +42,6 @@ class SurprisalMonitor:
         streams: Number of parallel streams, each with its own statistics; None: one stream, of floats.
         generator: Source of a seed for ``"random"``; torch's global one if None.
 
-    Attributes:
-        statistic: Value that was compared with the threshold at the last sample of each stream, or NaN, (streams,).
-
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024): the defaults;
     Hwang et al., "Neuro-inspired fragmentation and recall to overcome catastrophic forgetting in curiosity" (2023):
     ``("ratio", 10, min_samples=25, append_on_trigger=False, reset_on_trigger=False, skip_repeats=True)``.
@@ -86,7 +83,7 @@ class SurprisalMonitor:
         draws = generator is not None or self.criterion == "random"  # the others leave torch's global one alone
         self._seed = seeds(count, generator, torch.device("cpu")).numpy() if draws else np.zeros(count, np.int64)
         self._draws = np.zeros(count, dtype=np.int64)
-        self.statistic = np.full(count, np.nan)
+        self._statistic = np.full(count, np.nan)
         self._x, self._armed, self._triggered = np.zeros(count), np.ones(count, bool), np.zeros(count, bool)
         self.reset()
 
@@ -123,7 +120,7 @@ class SurprisalMonitor:
         criterion, numbers = CRITERIA.index(self.criterion), (self.threshold, self.std_floor)
         _kernels().observe(
             self._x, self._armed, criterion, numbers, self._options, self._seed, state, self._rings,
-            self._triggered, self.statistic,
+            self._triggered, self._statistic,
         )  # fmt: skip
         return bool(self._triggered[0]) if self.streams is None else self._triggered.copy()
 
@@ -147,9 +144,14 @@ class SurprisalMonitor:
         criterion, numbers = CRITERIA.index(self.criterion), (self.threshold, self.std_floor)
         index = _kernels().scan(
             samples, criterion, numbers, self._options, self._seed, state, self._rings,
-            self._triggered, self.statistic,
+            self._triggered, self._statistic,
         )  # fmt: skip
         return None if index < 0 else int(index)
+
+    @property
+    def statistic(self) -> Float[np.ndarray, " streams"]:
+        """The value that was compared with the threshold at the last sample of each stream, or NaN, (streams,)."""
+        return self._statistic.copy()
 
     @property
     def previous(self) -> Any:
@@ -159,13 +161,13 @@ class SurprisalMonitor:
     def state_dict(self) -> dict[str, Any]:
         """The statistics of all streams, and the state of their random numbers."""
         names = (*_STATE, "seed", "rings", "statistic")
-        return {name: getattr(self, name if name == "statistic" else f"_{name}").copy() for name in names}
+        return {name: getattr(self, f"_{name}").copy() for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a state of ``state_dict``; raises if its number of streams or its window differ."""
         check_state(state, self.state_dict())
         for name, value in state.items():
-            setattr(self, name if name == "statistic" else f"_{name}", value.copy())
+            setattr(self, f"_{name}", value.copy())
 
 
 @functools.cache
