@@ -829,3 +829,13 @@ def test_an_index_follows_keys_that_an_optimiser_moves_and_belongs_to_one_memory
     assert torch.equal(second.query(x, 3).rows, rows)
     second.write(x[:1], torch.ones(1))
     assert second.query(x[:1], 1).values.item() == 1
+
+
+def test_a_frozen_memory_knows_its_states_in_another_precision():
+    memory = DND(5, 1, train_memory=True).requires_grad_(False)
+    keys, values = torch.tensor([[0.1], [0.3]]), torch.ones(2)
+    memory.write(keys, values)
+    memory.write(keys, values)
+    memory.double()  # which moves the numbers of parameters, and torch counts no change
+    memory.write(keys.double(), values)
+    assert memory.n_filled.tolist() == [2]

@@ -22,7 +22,7 @@ class KeyIndex:
     def __init__(self) -> None:
         self._built: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # slots, which hold rows, and each row's hash
         self._twins: set[int] = set()  # tables in which an equal lower row hides another
-        self._seen: list[tuple[weakref.ref[Tensor], int]] = []
+        self._seen: list[tuple[weakref.ref[Tensor], tuple[int, int]]] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy starts empty."""
@@ -95,15 +95,20 @@ class KeyIndex:
     def _follow(self, *tensors: Tensor) -> None:
         """Forget everything if these are other tensors, or if other code has changed them."""
         pairs = zip(self._seen, tensors, strict=False)
-        unchanged = [ref() is tensor and version == tensor._version for (ref, version), tensor in pairs]
+        unchanged = [ref() is tensor and seen == version_of(tensor) for (ref, seen), tensor in pairs]
         if not unchanged or not all(unchanged):
             self._built.clear()
             self._seen = states(tensors)
 
 
-def states(tensors: Iterable[Tensor]) -> list[tuple[weakref.ref[Tensor], int]]:
-    """Weak references to tensors, each with torch's count of changes to it."""
-    return [(weakref.ref(tensor), tensor._version) for tensor in tensors]
+def states(tensors: Iterable[Tensor]) -> list[tuple[weakref.ref[Tensor], tuple[int, int]]]:
+    """Weak references to tensors, each with its version."""
+    return [(weakref.ref(tensor), version_of(tensor)) for tensor in tensors]
+
+
+def version_of(tensor: Tensor) -> tuple[int, int]:
+    """Torch's count of changes to a tensor, and where it is: a parameter's numbers are moved without being counted."""
+    return tensor._version, tensor.data_ptr()
 
 
 def bits(keys: Annotated[np.ndarray, "rows features"]) -> Int[np.ndarray, "rows features"]:
