@@ -98,6 +98,19 @@ def test_a_subclass_that_takes_a_rate_of_every_connection_for_one_of_units_is_re
         rule.update(rule.init(3, 3, 3), x, x)
 
 
+def test_coefficients_are_asked_for_once_in_a_step():
+    class Counted(ClippedHebb):
+        calls = 0
+
+        def coefficients(self, post, modulator=None):
+            self.calls += 1
+            return super().coefficients(post, modulator)
+
+    rule, x = Counted(connections=(3, 3)), torch.ones(3, 3)
+    rule.update(rule.init(3, 3, 3), x, x)
+    assert rule.calls == 1
+
+
 def test_rates_for_other_connections_are_refused():
     rule = ClippedHebb(connections=(3, 3))
     with pytest.raises(ValueError, match=r"state.trace.shape = \(2, 4, 3\): expected \(batch, 3, 3\), as eta has"):

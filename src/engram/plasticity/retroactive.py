@@ -97,7 +97,7 @@ class Retroactive(RatedRule):
         self.check_step(state, pre, post, modulator)
         assert isinstance(state, EligibilityState)
         assert modulator is not None
-        eligibility = accumulated(state.eligibility, self.coefficients(post, modulator), pre)
+        eligibility = accumulated(state.eligibility, self._checked(self.coefficients(post, modulator)), pre)
         credited = eligibility if self.trace_first else state.eligibility
         if self.mode == "soft":
             increment = rules.of_connections(modulator) * credited

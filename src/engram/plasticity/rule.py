@@ -148,7 +148,7 @@ class PlasticityRule(nn.Module, ABC):
             ValueError: The shapes, dtypes or devices do not match, or a modulated rule gets no signal.
         """
         self.check_step(state, pre, post, modulator)
-        trace = accumulated(state.trace, self.coefficients(post, modulator), pre)
+        trace = accumulated(state.trace, self._checked(self.coefficients(post, modulator)), pre)
         return TraceState(bounded(trace, self.clip))
 
     def check_state(self, state: RuleState, shape: tuple[int | str, ...], like: Tensor) -> None:
@@ -189,6 +189,10 @@ class PlasticityRule(nn.Module, ABC):
             expected = "{}, {} or {}".format(*shapes)
             raise ValueError(f"modulator.shape = {tuple(modulator.shape)}: expected {expected}")
         checks.tensor("modulator", modulator, tuple(modulator.shape), like=state.trace)
+
+    def _checked(self, coefficients: Coefficients) -> Coefficients:
+        """The coefficients as they are; a subclass may raise if they do not fit its parameters."""
+        return coefficients
 
     def saturation(self, state: RuleState) -> float:
         """The fraction of the traces in a state that are at the bound; 0 for a rule without one.
@@ -300,8 +304,12 @@ class RatedRule(PlasticityRule):
         if state.trace.shape[1:] != self.connections:
             expected = ", ".join(map(str, ("batch", *self.connections)))
             raise ValueError(f"state.trace.shape = {tuple(state.trace.shape)}: expected ({expected}), as eta has")
-        if self.coefficients(post, modulator).gain.dim() < 3:
+
+    def _checked(self, coefficients: Coefficients) -> Coefficients:
+        """The coefficients; raises if every connection has its own rate and the gain does not contain it."""
+        if self.connections is not None and coefficients.gain.dim() < 3:
             raise TypeError(f"coefficients of {type(self).__name__}: expected a gain that contains self.rate()")
+        return coefficients
 
     def extra_repr(self) -> str:
         """The current rate, for ``repr``."""
