@@ -167,15 +167,27 @@ def test_all_rates_begin_with_the_same_network_and_see_the_same_batches(new_run)
     assert scores == pytest.approx([scores[0]] * len(scores), abs=1e-6)
 
 
-def test_the_rate_of_preconditioners_is_chosen_at_the_chosen_learning_rate(new_run):
+def test_the_rate_of_preconditioners_is_chosen_between_two_choices_of_the_learning_rate(new_run):
     small = {"images": "digits", "train_images": 30, "validation_images": 10, "test_images": 10, "channels": (2,)}
-    config = cifar.Cifar(**small, steps=2, rates=(0.01, 0.02, 0.04), rhos=(1e-12, 2e-12, 4e-12))
+    config = cifar.Cifar(**small, steps=2, rates=(0.01, 0.02, 0.04), rho=0.0, rhos=(1e-12, 2e-12, 4e-12))
     run = new_run()
     result = cifar.trial(config, run)
-    assert result["rho"] in run.choices["rho"]["candidates"]
-    alone = cifar.trial(replace(config, rho=0.0, rhos=(), rates=(result["rate"],)), new_run())
+    assert list(run.choices) == ["first_learning_rate", "rho", "learning_rate"]
+    assert result["rho"] == run.choices["rho"]["chosen"]
+    assert result["rate"] == run.choices["learning_rate"]["chosen"]
+    alone = cifar.trial(replace(config, rhos=(), rates=(result["rate"],)), new_run())
     # Preconditioners that hardly learn leave the optimiser as it is.
     assert result["unseen_loss"] == pytest.approx(alone["unseen_loss"])
+
+
+def test_validation_compares_accuracies(new_run):
+    small = {"images": "digits", "train_images": 200, "validation_images": 100, "test_images": 100, "channels": (2,)}
+    run = new_run()
+    cifar.trial(cifar.Cifar(**small, rho=0.0, steps=40, rates=(0.01, 0.03, 0.1)), run)
+    scores = run.choices["learning_rate"]["scores"]
+    assert len(set(scores)) > 1
+    assert [100 * score for score in scores] == pytest.approx([round(100 * score) for score in scores])  # of 100 images
+    assert all(0 <= score <= 1 for score in scores)
 
 
 def test_what_a_slower_optimiser_costs_is_measured(new_run, monkeypatch):
