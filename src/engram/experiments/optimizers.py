@@ -62,16 +62,13 @@ BATCH, BITS, POINTS, LEAST = 32, 20, 20, 1e-12
 LIMIT, TESTED, CRITIC = 500, 16, 0.5  # steps of an episode, episodes of a test, weight of the critic's error
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 momentum = partial(torch.optim.SGD, momentum=0.9)
-fop_full = partial(FOP, structure="full")
 fop_left = partial(FOP, structure="left")
 OPTIMIZERS = {
     "SGD": "torch.optim:SGD", "momentum": f"{__name__}:momentum", "RMSprop": "torch.optim:RMSprop",
     "Adam": "torch.optim:Adam", "fop": "fop", "rmsprop-eps-inside": "rmsprop-eps-inside",
 }  # fmt: skip
-MATRICES: dict[Problem, str] = {  # "fop" where it would learn no matrix by default, as it does for convolutions
-    "bowl": f"{__name__}:fop_full", "noisy-bowl": f"{__name__}:fop_full",
-    "dense": f"{__name__}:fop_left", "plastic": f"{__name__}:fop_left",
-}  # fmt: skip
+# "fop" where it would learn no matrix by default, as it does for convolutions.
+MATRICES: tuple[Problem, ...] = ("bowl", "noisy-bowl", "dense", "plastic")
 
 
 @settings
@@ -110,17 +107,19 @@ def bowl(noise: float, generator: torch.Generator) -> Training:
     directions = torch.linalg.qr(torch.randn(PLACES, PLACES, generator=generator, dtype=torch.float64)).Q
     curvatures = torch.logspace(0, math.log10(CONDITION), PLACES, dtype=torch.float64) / CONDITION
     hessian = directions @ torch.diag(curvatures) @ directions.T
-    x = nn.Parameter(torch.randn(PLACES, generator=generator, dtype=torch.float64))
+    # A column, since preconditioners learn a matrix of the rows of a matrix.
+    place = nn.Parameter(torch.randn(PLACES, generator=generator, dtype=torch.float64)[:, None])
 
     def loss() -> Tensor:
+        x = place[:, 0]
         return torch.dot(x, hessian @ x) / 2
 
     def losses() -> Iterator[Tensor]:
         while True:
             shift = noise * torch.randn(PLACES, generator=generator, dtype=torch.float64)
-            yield loss() + torch.dot(shift, hessian @ x)
+            yield loss() + torch.dot(shift, hessian @ place[:, 0])
 
-    return Training([x], losses(), loss, loss)
+    return Training([place], losses(), loss, loss)
 
 
 def digits(network: Literal["dense", "convolutional"], generator: torch.Generator) -> Training:
@@ -251,8 +250,8 @@ def step_of(config: Config) -> Callable[[], object]:
 
 
 arms = {f"{problem}-{name}": changes_of(name, problem) for problem in RECORDED for name in OPTIMIZERS}
-for problem, matrix in MATRICES.items():
-    arms[f"{problem}-fop"]["optimizer"] = matrix
+for problem in MATRICES:
+    arms[f"{problem}-fop"]["optimizer"] = f"{__name__}:fop_left"
 log_loss = metric("log_loss")
 claim = claims_from("ours; textbook knowledge")
 claims = [
