@@ -286,10 +286,10 @@ experiment = Experiment(
     rate. With each at its best rate, matrices make none of SGD, momentum and Adam better by a tenth on unseen digits
     [digits-sgd-tuned: fails] [digits-momentum-tuned: fails] [digits-adam-tuned: fails], nor momentum at a rate that
     decays [digits-momentum-decay-gain: fails], which needs no matrix to do as well as with one at a constant rate
-    [digits-momentum-decay: holds]; on CIFAR-10 they raise the accuracy of momentum by 1.5 points, which took 40 seeds to
-    decide [cifar-momentum-gain: holds], and only .4 points above that with a scalar [cifar-momentum-control: fails]; a
-    step takes 1 to 2 % longer with them [overhead-momentum: holds] [overhead-adam: holds]; they balance a pole no
-    longer than scalars do [pole-control: fails], and at the end of training for 418 steps, where Adam alone reaches 475
-    of 500. So let the learning rate decay before you try a matrix on badly conditioned problems with noisy gradients,
-    and on ordinary networks tune it first.""",
+    [digits-momentum-decay: holds]; on CIFAR-10 they raise the accuracy of momentum by 1.5 points, which took 40 seeds
+    to decide [cifar-momentum-gain: holds], and only .4 points above that with a scalar [cifar-momentum-control:
+    fails]; a step takes 1 to 2 % longer with them [overhead-momentum: holds] [overhead-adam: holds]; they balance a
+    pole no longer than scalars do [pole-control: fails], and at the end of training for 418 steps, where Adam alone
+    reaches 475 of 500. So let the learning rate decay before you try a matrix on badly conditioned problems with noisy
+    gradients, and on ordinary networks tune it first.""",
 )
