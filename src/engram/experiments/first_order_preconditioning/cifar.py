@@ -29,9 +29,7 @@ class Cifar(Classifier):
     train_images: int = setting(14_000, "training images", ge=10, le=50_000)
     validation_images: int = setting(2000, "further images of the training set, which choose the learning rate", ge=10)
     test_images: int = setting(5000, "test images", ge=10, le=10_000)
-    rhos: tuple[float, ...] = setting(
-        (), "candidate rates of the preconditioners; the first choice of a learning rate is made at rho; none: rho"
-    )
+    rhos: tuple[float, ...] = setting((), "candidate rates of the preconditioners, tried from rho on; none: rho alone")
     channels: tuple[int, ...] = setting((24, 48), "channels of the convolutions, which halve the side of the images")
     steps: int = setting(400, "steps of the optimiser", ge=1)
 
