@@ -94,6 +94,9 @@ class LwF(ContinualMethod):
         """
         if self.teacher is None:
             return 0.0
+        own, current = (next(network.parameters(), None) for network in (self.teacher, self.model))
+        if own is not None and current is not None and (own.device, own.dtype) != (current.device, current.dtype):
+            self.teacher.to(current)  # the network was moved since
         with torch.no_grad():
             old_logits = self.teacher(x)
         outputs = old_logits.shape[1]

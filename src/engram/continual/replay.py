@@ -71,13 +71,14 @@ class Replay(ContinualMethod):
         """The mean loss of a batch of stored samples, as many as in ``x``; 0 until the first task has ended.
 
         Args:
-            x: The batch; only its length is used.
+            x: The batch; its length, device and dtype are used.
             y: Ignored.
             logits: Ignored.
         """
         if not len(self.memory):
             return 0.0
-        inputs, labels, tasks = self.memory.sample(len(x))
+        inputs, labels, tasks = (part.to(x.device) for part in self.memory.sample(len(x)))
+        inputs = inputs.to(x.dtype)
         replayed_logits, total = self.model(inputs), torch.zeros((), device=inputs.device)
         for task_index, classes in enumerate(self.classes):
             rows = tasks == task_index

@@ -63,7 +63,7 @@ class Reservoir:
         """Offer a batch of samples.
 
         Args:
-            inputs: (batch, ...).
+            inputs: (batch, ...). They are stored on the device of the first batch.
             labels: (batch, ...): classes, or anything else to store with a sample.
             task: A number to store with each, such as the index of their task.
 
@@ -87,8 +87,11 @@ class Reservoir:
             )
             self._tasks = torch.zeros(self.capacity, dtype=torch.int64, device=labels.device)
         else:
-            checks.tensor("inputs", inputs, ("batch", *self._inputs.shape[1:]), like=self._inputs)
-            checks.tensor("labels", labels, ("batch", *self._labels.shape[1:]), like=self._labels)
+            inputs, labels = inputs.to(self._inputs.device), labels.to(self._labels.device)
+            for name, new, stored in (("inputs", inputs, self._inputs), ("labels", labels, self._labels)):
+                checks.has_shape(name, new.shape, ("batch", *stored.shape[1:]))
+                if new.dtype != stored.dtype:
+                    raise ValueError(f"{name}.dtype = {new.dtype}: expected {stored.dtype}, as earlier samples have")
         slots = self._balanced_slots(labels.tolist()) if self.balanced else self._slots(len(inputs))
         row_of_slot = {slot: row for row, slot in enumerate(slots) if slot < self.capacity}
         if row_of_slot:

@@ -102,7 +102,8 @@ class SynapticIntelligence(QuadraticPenalty):
             self._flat["start"].copy_(self._current())
             self.started = True
         parameters = self._parameters
-        if self._before is None or [g.shape for g in self._before[0]] != list(self._shapes.values()):
+        kinds = [(p.shape, p.dtype, p.device) for p in parameters]  # a network can grow, and be moved
+        if self._before is None or [(g.shape, g.dtype, g.device) for g in self._before[0]] != kinds:
             self._before = (
                 [torch.empty_like(parameter) for parameter in parameters],
                 [torch.empty_like(parameter) for parameter in parameters],
