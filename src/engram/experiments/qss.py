@@ -357,7 +357,7 @@ experiment = Experiment(
     headline="return",
     answer="""At the published learning rate QSS takes a shortest path for good after some 25,000 episodes, with 400
     actions as with 4 [400-actions-cost-nothing: holds], while Q-learning with 40 or 400 hardly ever reaches the
-    goal [redundancy-stops-q-learning: holds]. At rates of their own both learn a hundred times as fast, but
+    goal [redundancy-stops-q-learning: holds]. At rates of their own both learn two hundred times as fast, but
     Q-learning needs 17 times as many episodes with 40 actions as with 4 [redundancy-slows-tuned-q-learning: holds].
     After the actions are renamed, QSS takes a shortest path for good within 8 episodes
     [renamed-actions-are-relearned: holds]; Q-learning with its old values goes astray at the published rate

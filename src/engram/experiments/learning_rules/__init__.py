@@ -303,7 +303,7 @@ experiment = Experiment(
     network, where training only the last layer reaches 67 %, feedback alignment reaches 95 % [fa-learns-thin-layers:
     holds], and in a deep one 91 % compared with 76 % [fa-learns-deep-layers: holds]. Weight perturbation reaches 74 %
     and node perturbation 94 % [nodes-before-weights: holds]; width does not harm the former
-    [weight-perturbation-worse-when-wide: fails]; equilibrium propagation reaches 97 % with clipped units
+    [weight-perturbation-worse-when-wide: fails]; equilibrium propagation reaches 96 % with clipped units
     [equilibrium-propagation-learns: holds]. In recurrent networks e-prop stays 5 % behind backpropagation through time
     [eprop-near-backprop-through-time: holds], and it is too close to decide whether training recurrent weights with it
     gains the required 4 % [eprop-learns-recurrent-weights: is open]. So if the backward pass must not use the forward

@@ -116,7 +116,7 @@ experiment = Experiment(
     instances of all ten are decided as in VNN-COMP [acas-xu-competition: holds]. With a winner-take-all Hebbian layer,
     certified radii on downsampled MNIST images are twice those of plain back-propagation
     [hebbian-radius-backprop-mnist: holds], at an accuracy of 86 % instead of 92 %; they are 13 % above those of
-    back-propagation stopped at an accuracy of 86 % [hebbian-radius-matched-mnist: holds], and 11 % above those with the
+    back-propagation stopped at an accuracy of 86 % [hebbian-radius-matched-mnist: holds], and 10 % above those with the
     best weight decay at this accuracy, where a lead of a tenth is open [hebbian-radius-decay-mnist: is open]. On
     digits, all at an accuracy of 96 %, they are 30 % smaller than with either [hebbian-radius-matched-digits: fails]
     [hebbian-radius-decay-digits: fails], so the rule alone does not make networks robust.""",
