@@ -39,7 +39,7 @@ from engram.tasks.environments import grid_maze
 REWARD = 10.0
 OBSERVATION, ACTIONS = 17, 4
 RANDOM = "random"
-SLOW = "non-plastic-0.001"  # with the rate at which none without plasticity ends below the trials of rates
+SLOW = "non-plastic-0.001"  # a rate at which none without plasticity ends below what shorter trials promised
 RATES = (1e-3, 3e-3, 1e-2)  # candidates, each tried for half of the training; extended if the best is at an end
 
 
