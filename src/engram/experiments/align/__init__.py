@@ -6,7 +6,8 @@ the authors' code; networks are multilayer perceptrons instead of convolutional 
 fixed state. Networks trained on 50 to 500 images take 37 to 187 epochs of 1 to 10 steps. Unless stated otherwise,
 accuracies are those after 40 epochs of 11 steps, at a learning rate chosen on validation data for each rule, size and
 seed. In networks of width 128 and 256 nearly all trials of all rules choose the same rate, 6: at the next one, 9,
-training diverges or fails. Convergence is studied at a rate of 3.
+backpropagation is less accurate, and training by the other rules diverges or fails. Convergence is studied at a rate
+of 3.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def trial(config: Adding, run: Run) -> dict[str, Any]:
     def train(rate: float) -> tuple[float, list[float]]:
         of_network, of_batches = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         model = wide_rnn(1, config.hidden, 1, generator=of_network)
-        while error(model, slice(FITTED)) > EXPLODED:  # as in one of a hundred networks of 16 units
+        while error(model, slice(FITTED)) > EXPLODED:  # as in one of forty networks of 16 units
             model = wide_rnn(1, config.hidden, 1, generator=of_network)
         model.core.requires_grad_(config.rule != "readout")
         rule, optimizer = rule_of(config.rule), torch.optim.SGD(model.parameters(), lr=2 * rate)

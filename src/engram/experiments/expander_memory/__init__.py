@@ -92,8 +92,8 @@ experiment = Experiment(
     states grows exponentially with that of nodes [exponentially-many-states: holds]. Local wiring [local-wiring-fails:
     holds] and independent blocks [blocks-fail: holds], which are smaller codes of a higher rate, do not; if 2 % of the
     clusters answer at random in every sweep, the network still recovers from 2 % errors [hidden-faults: holds], but
-    hardly ever if 5 % do [more-hidden-faults: fails]. At 10 % errors the network recovers 16 % of the states
-    [par-is-in-scaling-only: holds] and belief propagation on the same graph all of them
+    in less than a fifth of the cases if 5 % do [more-hidden-faults: fails]. At 10 % errors the network recovers 16 % of
+    the states [par-is-in-scaling-only: holds] and belief propagation on the same graph all of them
     [belief-propagation-goes-further: holds]: the network's strength is its scaling, not the number of errors it
     corrects. Its states are given by its wiring, and imposing random patterns would leave hardly any others consistent
     with all clusters, if these are independent [and-leave-no-joint-state: holds]; contents of your own can be attached
