@@ -124,11 +124,11 @@ experiment = Experiment(
     reduces the rise to 59-fold [replay-keeps: holds]. If they are cut at surprise, fragments begin at doors
     [cuts-at-doors: holds], new rooms are 1.6 times as interesting as to a single module [novelty-stays: holds], and the
     fragments of known rooms are active again soon after entry [recalls: holds]. On return these are .8 times as
-    interesting as to a single module in the first 256 steps [known-at-entry: fails]; in steps 65 to 320 they are only a tenth as
-    interesting [known-again: holds], in 31 of 40 seeds, while in nine the fragment of one room also serves another;
-    cuts at random, which make a quarter fewer fragments, do worse [surprise-matters: holds]. But fragments are made
-    even if all rooms are identical [same-rooms: fails]. An agent rewarded by curiosity sees five times as many cells as
-    one without a reward [curiosity-explores: holds], but fragments add nothing to that: with them it sees 9 % fewer
-    cells than with a single module [explores-more: fails], and no more than if they are cut as often at random
-    [more-than-by-chance: fails]; so use fragments to remember which rooms are known, not to explore more.""",
+    interesting as to a single module in the first 256 steps [known-at-entry: fails]; in steps 65 to 320 they are only a
+    tenth as interesting [known-again: holds], in 31 of 40 seeds, while in nine the fragment of one room also serves
+    another; cuts at random, which make a quarter fewer fragments, do worse [surprise-matters: holds]. But fragments are
+    made even if all rooms are identical [same-rooms: fails]. An agent rewarded by curiosity sees five times as many
+    cells as one without a reward [curiosity-explores: holds], but fragments add nothing to that: with them it sees
+    9 % fewer cells than with a single module [explores-more: fails], and no more than if they are cut as often at
+    random [more-than-by-chance: fails]; so use fragments to remember which rooms are known, not to explore more.""",
 )
