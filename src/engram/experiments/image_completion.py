@@ -98,6 +98,7 @@ presets = {
         seeds=3,
         changes=published | {"images": "cifar10-jpeg", "updates": 25_000},
         arms=("connection", NON_PLASTIC),
+        looks=(3, 5),
     ),
     "published": Preset(
         seeds=10,

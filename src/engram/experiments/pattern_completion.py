@@ -90,6 +90,7 @@ presets = {
             "plastic-long": {"bits": 1000, "episodes": 2000},
         },
         arms=("plastic", "non-plastic", "plastic-long"),
+        looks=(3, 5),
     ),
     "published": Preset(
         seeds=10,
