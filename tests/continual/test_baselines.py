@@ -272,43 +272,6 @@ def test_a_replay_that_goes_on_from_a_state_keeps_its_samples_where_the_network_
     assert all(part.is_meta for part in resumed.memory.sample(2))
 
 
-@pytest.mark.parametrize("method_class", [EWC, L2Anchor, LwF, MAS, Replay, SynapticIntelligence])
-def test_a_method_follows_its_network_to_another_dtype(method_class):
-    net, x, y = nn.Linear(3, 4), torch.randn(8, 3), torch.arange(8) % 4
-    optimizer, method = torch.optim.SGD(net.parameters(), lr=0.1), method_class(net)
-    method.attach(optimizer)
-
-    def step(x):
-        logits = net(x)
-        loss = nn.functional.cross_entropy(logits, y) + method.loss(x, y, logits)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    step(x)
-    method.end_task(TaskData((x, y), classes=range(4)))
-    net.double()
-    assert step(x.double()).dtype == torch.float64
-
-
-@pytest.mark.parametrize("method_class", [EWC, L2Anchor, LwF, MAS, SynapticIntelligence])
-def test_a_method_follows_its_network_to_another_device(method_class):
-    net, x, y = nn.Linear(3, 4), torch.randn(8, 3), torch.arange(8) % 4
-    optimizer, method = torch.optim.SGD(net.parameters(), lr=0.1), method_class(net)
-    method.attach(optimizer)
-    net(x).sum().backward()
-    optimizer.step()
-    method.end_task(TaskData((x, y), classes=range(4)))
-    net.to("meta")
-    x, y = x.to("meta"), y.to("meta")
-    optimizer.zero_grad()
-    logits = net(x)
-    (nn.functional.cross_entropy(logits, y) + method.loss(x, y, logits)).backward()
-    optimizer.step()
-    assert net.weight.is_meta
-
-
 def test_a_balanced_reservoir_stores_rare_classes_in_full_and_frequent_ones_alike():
     labels = torch.tensor([0] * 500 + [1] * 60 + [2] * 4)
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]

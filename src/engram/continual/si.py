@@ -102,8 +102,7 @@ class SynapticIntelligence(QuadraticPenalty):
             self._flat["start"].copy_(self._current())
             self.started = True
         parameters = self._parameters
-        kinds = [(p.shape, p.dtype, p.device) for p in parameters]  # a network can grow, and be moved
-        if self._before is None or [(g.shape, g.dtype, g.device) for g in self._before[0]] != kinds:
+        if self._before is None:
             self._before = (
                 [torch.empty_like(parameter) for parameter in parameters],
                 [torch.empty_like(parameter) for parameter in parameters],
@@ -125,6 +124,10 @@ class SynapticIntelligence(QuadraticPenalty):
         gradients, weights = self._before
         _torch._foreach_sub_(weights, self._parameters)
         _torch._foreach_addcmul_(self._views["path"], gradients, weights)
+
+    def _set_flat(self, flat: dict[str, Tensor]) -> None:
+        super()._set_flat(flat)
+        self._before = None  # the network has grown, or was moved
 
     def _new_fields(self, parameters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         fields = super()._new_fields(parameters)
