@@ -45,6 +45,17 @@ def test_few_pairs_are_all_looked_at_and_of_many_a_sample(clusters):
     assert 0.5 < margin.value / class_margin(X, y, "exact").value < 2
 
 
+def test_as_the_authors_extrapolate_all_ordered_pairs_count_and_no_tail_is_bounded(clusters):
+    X, y = clusters[0][:, :2], clusters[1]  # in the plane the tail is heavy, so that the extrapolation counts
+    from engram.analysis.difficulty.margin import _random_pairs
+
+    distances, *_ = _random_pairs(X, np.arange(400), y, 20_000, np.random.default_rng(0))
+    largest, _ = extreme_quantile(1 / distances, 200, 400**2 * (1 - 1 / 4) / 20_000, bounded_factor=False)
+    margin = class_margin(X, y, "evt", n_pairs=20_000, n_top=200, author_evt=True)
+    assert margin.value == pytest.approx(min(1 / largest, distances.min()), rel=1e-12)
+    assert margin.value < class_margin(X, y, "evt", n_pairs=20_000, n_top=200).value
+
+
 def test_random_pairs_are_of_all_pairs_alike():
     X = np.array([[0.0], [1.0], [10.0], [100.0]])
     y = np.array([0, 0, 1, 2])

@@ -118,6 +118,7 @@ def test_the_same_task_under_other_names_is_drawn_once(monkeypatch):
     tasks = iter([named.two_step(), named.two_step(), twin, twin, twin])
     monkeypatch.setattr(generate, "sample", lambda *_, **__: next(tasks))
     assert generate.sample_many(2, 0) == [named.two_step(), twin]
+    assert generate.sample_many(2, 0, dedupe=False) == [twin, twin]
 
 
 def test_what_cannot_be_found_is_said_with_reasons():
