@@ -2,7 +2,7 @@
 
 Each episode shows a few random binary patterns, then half of one of them; the network must restore the other half. What
 has to be remembered changes with every episode, so it can only be stored in activity or in plastic synapses. Networks
-without plasticity also learn the task, but slowly, and more units do not help.
+without plasticity learn the task only in part, and slowly, and more units do not help.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ claims = [
         error("homogeneous") / error("plastic") <= 1.1, source="ours; the author code has it for other tasks",
         published="", presets=("laptop", "published")),
     fails("plastic-beats-non-plastic", "Plasticity reduces the error several times",
-        error("plastic") / error("non-plastic") <= 0.25, presets=("laptop",)),
+        error("plastic") / error("non-plastic") <= 0.25, presets=("laptop", "large", "published")),
     fails("plastic-beats-lstm", "A plastic network has a several times smaller error than an LSTM of 200 units",
         error("plastic") / error("lstm") <= 0.25, presets=("laptop",)),
     fails("a-tenth-of-the-training",
@@ -209,7 +209,7 @@ claims = [
         "the same network without plasticity in the last",
         first_error("plastic") / error("non-plastic") <= 0.9, presets=("large",)),
     fails("non-plastic-fails", "A network without plasticity does not learn the task", error("non-plastic") >= 0.22,
-        source="ours", published="", presets=("laptop",)),
+        source="ours", published="", presets=("laptop", "large", "published")),
     fails("neurons-do-not-help", "Five times as many units do not help a network without plasticity (difference)",
         error("non-plastic-large") - error("non-plastic") >= -0.02, source="ours", published="", presets=("laptop",)),
 ]  # fmt: skip
@@ -229,7 +229,9 @@ experiment = Experiment(
     [plastic-learns: holds], a tenth of the error of the same network without plasticity [plastic-beats-non-plastic:
     holds] and a fourteenth of that of an LSTM of 200 units [plastic-beats-lstm: holds]; its error in the first tenth of
     training is smaller than that of the others in the last [a-tenth-of-the-training: holds]. Without plasticity the
-    task is learned too, but slowly [non-plastic-fails: fails], and more units do not help [neurons-do-not-help: holds].
-    One plasticity coefficient for all connections does as well as one for each [one-coefficient-suffices: holds]: if
-    inputs have no structure, the cheaper version is enough.""",
+    task is learned too, but only in part [non-plastic-fails: fails], and more units do not help [neurons-do-not-help:
+    holds]. In the published million episodes (preset large) plastic networks end at .2 % wrong bits, also with patterns
+    of 1,000 bits; those without plasticity end at 12 %, more than plastic ones get wrong in the first hundredth of
+    training. One plasticity coefficient for all connections does as well as one for each [one-coefficient-suffices:
+    holds]: if inputs have no structure, the cheaper version is enough.""",
 )
