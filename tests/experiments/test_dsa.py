@@ -6,7 +6,7 @@ import engram
 from engram.analysis import linear_cka
 from engram.experiments.dsa import driven, experiment, measured, networks
 from engram.experiments.dsa.comparison import Fit, Systems, along, between, trial
-from engram.experiments.dsa.simulated import SameGeometry, Topology
+from engram.experiments.dsa.simulated import SameGeometry, Topology, memory
 from engram.tasks import learning_rule_traces
 
 
@@ -190,3 +190,10 @@ def test_without_noise_all_spreads_are_equal_and_finite(new_run):
 def test_a_rank_above_the_number_of_delayed_features_is_named_before_any_training(config, options, message):
     with pytest.raises(ValueError, match=message):
         config(**options)
+
+
+def test_the_memory_of_systems_with_the_same_geometry_is_that_of_their_trajectories(new_run):
+    config = SameGeometry(models=2, trials=4, steps=100)
+    size = sum(x.nbytes for trials in config.systems(new_run()).activity for x in trials)
+    assert memory(config) == 0.5e9 + 3 * size
+    assert experiment.arms("published")["same-geometry"].memory == pytest.approx(3.4e9, rel=0.02)

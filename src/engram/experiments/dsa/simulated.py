@@ -44,6 +44,16 @@ class SameGeometry:
         return Systems([list(trajectories[pair]) for pair in pairs], shapes, labels, spreads=spreads)
 
 
+def memory(config: SameGeometry) -> float:
+    """The bytes that a trial needs: most of them for the trajectories, three times as many as these have were measured.
+
+    Args:
+        config: The settings.
+    """
+    samples = len(KINDS) * config.models * 2 * config.trials * config.steps // 10
+    return 0.5e9 + 3 * samples * 2 * 8
+
+
 @settings
 class Embeddings:
     """Three systems, each seen by several random populations, on the same or on different trajectories."""
