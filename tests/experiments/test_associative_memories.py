@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from engram.experiments.associative_memories import APART, KIN, drawn, entropy, lost, reached
+from engram.experiments.associative_memories import APART, KIN, MEMORIES, Config, drawn, entropy, lost, reached, trial
 
 
 def test_bits_of_a_family_are_those_of_its_distribution():
@@ -42,3 +42,8 @@ def test_where_errors_exceed_what_may_be():
     assert reached(places, np.array([0.02, 0.0, 0.0]), 0.01) == 0
     assert reached(places, np.array([0.0, 0.0, 0.01]), 0.01) == pytest.approx(0.4)
     assert reached(places, np.array([0.0, 0.02, 0.0]), 0.01) == pytest.approx(0.15)
+
+
+def test_a_memory_without_synapses_has_no_bits_even_where_it_is_right(performed):
+    result, _ = performed(trial, Config(memory=MEMORIES["cue"], noise=0.0, units=20, points=2, cues=5))
+    assert result == {"bits_a_synapse": 0.0, "load": 2.0, "weights": 0.0}

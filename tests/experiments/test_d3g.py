@@ -78,3 +78,19 @@ def test_the_log_has_no_actions(monkeypatch, new_run):
     result = point.observed(point.Observed(learner="observed", **TINY, **steps), new_run())
     assert [batch.actions for batch in logs] == [None] * 5
     assert result["first_round"] == result["last_round"]
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        (point.Transfer, {"look_every": 3}, "judged_after = 20: expected a multiple of look_every = 3"),
+        (point.Transfer, {"target_episodes": 10}, "judged_after = 20: expected .* up to target_episodes = 10"),
+        (point.Transfer, {"learner": "bco"}, "learner"),  # it needs a log
+        (pendulum.Pendulum, {"learner": "bco"}, "learner"),
+        (point.Observed, {"learner": "td3"}, "learner"),  # it needs actions
+    ],
+)
+def test_a_bad_config_is_named(config, options, message):
+    with pytest.raises(ValueError, match=message):
+        config(**options)
+    assert point.Transfer(target_episodes=0).judged_after == 20  # then nothing is judged

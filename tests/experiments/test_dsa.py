@@ -5,8 +5,8 @@ from torch import nn
 import engram
 from engram.analysis import linear_cka
 from engram.experiments.dsa import driven, experiment, measured, networks
-from engram.experiments.dsa.comparison import Systems, along, between, trial
-from engram.experiments.dsa.simulated import SameGeometry, Topology
+from engram.experiments.dsa.comparison import Fit, Systems, along, between, trial
+from engram.experiments.dsa.simulated import SameGeometry, Topology, memory
 from engram.tasks import learning_rule_traces
 
 
@@ -171,3 +171,29 @@ def test_a_rank_is_stable_if_all_recordings_are(monkeypatch):
     monkeypatch.setattr(driven, "fitted", fitted)
     assert driven.stable_rank(recordings, list(u), config) == 3
     assert set(asked) == {5, 4, 3}
+
+
+def test_without_noise_all_spreads_are_equal_and_finite(new_run):
+    spreads = SameGeometry(models=2, trials=2, steps=50, noise=0.0).systems(new_run()).spreads
+    assert np.isfinite(spreads).all()
+    assert np.ptp(spreads) == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        (SameGeometry, {"fit": Fit(n_delays=5)}, "fit.rank = 15: expected at most fit.n_delays = 5 times 2"),
+        (networks.FlipFlop, {"fit": Fit(n_delays=1, rank=20)}, "fit.rank = 20: expected at most .* times 15"),
+        (networks.FlipFlop, {"units": 6}, "fit.rank = 20: expected at most fit.n_delays = 5 times 3"),
+    ],
+)
+def test_a_rank_above_the_number_of_delayed_features_is_named_before_any_training(config, options, message):
+    with pytest.raises(ValueError, match=message):
+        config(**options)
+
+
+def test_the_memory_of_systems_with_the_same_geometry_is_that_of_their_trajectories(new_run):
+    config = SameGeometry(models=2, trials=4, steps=100)
+    size = sum(x.nbytes for trials in config.systems(new_run()).activity for x in trials)
+    assert memory(config) == 0.5e9 + 3 * size
+    assert experiment.arms("published")["same-geometry"].memory == pytest.approx(3.4e9, rel=0.02)

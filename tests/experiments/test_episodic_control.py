@@ -28,6 +28,7 @@ def test_what_the_claims_compute():
     ("config", "options", "message"),
     [
         (Control, {"explore_from": 10, "explore_until": 5}, "explore_from = 10: expected at most explore_until = 5"),
+        (Control, {"learner": "tabular-q", "environment": "Pong"}, "environment = 'Pong': expected one with a grid"),
         (Stream, {"points": 1001}, "points = 1001: expected a multiple of 160"),
     ],
 )
@@ -50,3 +51,9 @@ def test_a_table_learns_at_the_rate_that_other_agents_chose(monkeypatch, tmp_pat
     assert set(RATES) <= set(choice["candidates"]) == set(rates)
     assert rates[-1] == choice["chosen"]
     assert choice["scores"][choice["candidates"].index(choice["chosen"])] == max(choice["scores"])
+
+
+def test_a_life_whose_last_quarter_has_no_episode_is_named(performed):
+    config = Control(environment="engram/FourRoom-v0", capacity=60, neighbours=5, steps=300)  # three whole episodes
+    with pytest.raises(ValueError, match="steps = 300: expected more"):
+        performed(control.trial, config)

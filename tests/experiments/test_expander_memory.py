@@ -98,3 +98,9 @@ def test_a_network_too_large_for_the_nearest_state_says_so():
     memory = ExpanderMemory(build_graph(Recovery(), 240, np.random.default_rng(0)))
     with pytest.raises(ValueError, match="memory stores 2\\^40 states: expected at most 2\\^14"):
         nearest_state(memory, torch.ones(1, 240))
+
+
+def test_shares_of_flipped_nodes_do_not_exceed_the_largest():
+    assert Recovery(lowest=0.03, highest=0.06).shares() == [0.03, 0.05]
+    assert Recovery(lowest=0.05, highest=0.15).shares() == [0.05, 0.07, 0.09, 0.11, 0.13, 0.15]
+    assert Recovery(lowest=0.06, highest=0.06).shares() == [0.06]

@@ -93,6 +93,34 @@ def test_controls_differ_from_the_fragments_in_one_thing_and_paper_is_as_publish
 def test_steps_have_to_be_whole_rollouts():
     with pytest.raises(ValueError, match="steps = 100"):
         Walk(steps=100)
+    with pytest.raises(ValueError, match=r"steps = 1023: expected at least a rollout .* num_envs = 16 times"):
+        policy.Policy(steps=1023, num_envs=16)
+
+
+def test_a_single_module_makes_no_cuts_at_random_either(performed):
+    result, _ = performed(walk.trial, Walk(learner="rnd", criterion="random", steps=64, rollout=16, updates=1))
+    assert result["fragments"] == 0
+
+
+def test_a_game_saves_no_cells(new_run, monkeypatch):
+    saved = {}
+
+    class Begun(Exception):  # noqa: N818
+        pass
+
+    def begun(steps, **state):
+        saved.update(state)
+        raise Begun
+
+    shape = (7, 7, 3)
+    monkeypatch.setattr(policy, "_scale", lambda *_: {"mean": torch.zeros(shape), "std": torch.ones(shape)})
+    run = new_run()
+    monkeypatch.setattr(run, "steps", begun)
+    config = policy.Policy(game="MiniGrid-Empty-5x5-v0", num_envs=4, curiosity="none", hidden=4)
+    with pytest.raises(Begun):
+        policy.trial(config, run)
+    assert saved["seen"].size == 0
+    assert len(saved["returns"]) == 300_000 // 256
 
 
 @pytest.mark.soak

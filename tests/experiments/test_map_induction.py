@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from engram.experiments.map_induction import experiment, explore, picture, recovery
+from engram.lab import Run
+from engram.lab.folder import TrialFolder
 
 QUICK = explore.Search(queries=10, depth=3)
 
@@ -67,3 +69,22 @@ def test_ways_are_walked_and_judged(new_run):
     assert np.isfinite([mean for means in result["likelihoods"].values() for mean in means]).all()
     again = recovery.trial(dataclasses.replace(config), new_run())
     assert again == result
+
+
+def test_an_interrupted_trial_keeps_its_animation(new_run, tmp_path, monkeypatch):
+    config = explore.Explore(planner="greedy", worlds=1)
+    whole = explore.trial(config, new_run())
+    folder = TrialFolder(tmp_path / "killed")
+    folder.path.mkdir()
+    reset = explore.RepeatedUnitWorld.reset
+
+    def killed(env, **options):
+        if env.unit_w == 17:  # the second world
+            raise KeyboardInterrupt
+        return reset(env, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(explore.RepeatedUnitWorld, "reset", killed)
+        with pytest.raises(KeyboardInterrupt):
+            explore.trial(config, Run(folder, 0, checkpoint_seconds=0))
+    assert explore.trial(config, Run(folder, 0, checkpoint_seconds=0)) == whole

@@ -8,7 +8,7 @@ from engram.experiments.property_verification import patterns
 from engram.experiments.property_verification.engines import questions
 from engram.experiments.property_verification.networks import data_set, random_network, trained
 from engram.experiments.property_verification.radii import DECAYS, Radii, drawn_images, hebbian_layer, trial
-from engram.experiments.property_verification.regions import polygon
+from engram.experiments.property_verification.regions import TESTED, Data, polygon
 from engram.lab import Run
 from engram.lab.folder import TrialFolder
 from engram.rules.synaptic import competitive
@@ -109,3 +109,10 @@ def test_the_decay_is_the_one_of_the_largest_radii_of_those_as_accurate(tmp_path
     scores = dict(zip(choice["candidates"], choice["scores"], strict=True))
     assert scores[choice["chosen"]] == max(scores.values()) > 0
     assert 0 < result["radius"] < 0.5
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_there_are_no_more_regions_than_test_inputs(name):
+    assert len(data_set(name, np.random.default_rng(0))[2]) == TESTED[name]
+    with pytest.raises(ValueError, match=f"inputs = {TESTED[name] + 1}: expected at most {TESTED[name]}"):
+        Data(data=name, inputs=TESTED[name] + 1)

@@ -31,3 +31,24 @@ def test_a_learner_is_what_its_arm_says():
     assert learned.actions_for(0, 11) == []
     assert qss.build(ARMS["qsa-cliff"], 0.1, rng).table.shape == (132, 4)
     assert learned.exploration.epsilon(50_000) == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rates": ()}, "rates = .*: expected at least one"),
+        ({"episodes": 250}, "episodes = 250: expected a multiple of 100"),
+        ({"evaluations": 0}, "evaluations = 0: expected at least 1"),
+        ({"inverse": "known", "renamed": True}, "inverse = 'known': expected 'learned'"),
+        ({"inverse": "known", "source_episodes": 100}, "inverse = 'known': expected 'learned'"),
+    ],
+)
+def test_a_bad_config_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        qss.Grid(**options)
+
+
+def test_values_of_transitions_on_a_cliff_are_those_of_its_cells(performed):
+    config = qss.Grid(cliff=True, source_episodes=10, episodes=100, rates=(1.0,), agents=1)
+    result, _ = performed(qss.trial, config)
+    assert np.shape(result["transitions"]) == (132, 4)

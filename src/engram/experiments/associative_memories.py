@@ -158,7 +158,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         return {"radius": limit, "weights": float(weights[-1])}
     bits = limit * config.units**2 * max(0.0, entropy(config.patterns) - lost(config.errors))
     count = float(np.interp(limit, places, weights))
-    return {"bits_a_synapse": bits / count if limit else 0.0, "load": limit, "weights": count}
+    return {"bits_a_synapse": bits / count if count else 0.0, "load": limit, "weights": count}
 
 
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {

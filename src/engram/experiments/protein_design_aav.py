@@ -42,7 +42,9 @@ class Config:
     task: Literal["medium", "hard"] = setting("hard", "the task, which determines the start")
     judge_epochs: int = setting(60, "epochs of the oracle network", ge=1)
     judge_channels: int = setting(64, "channels of the oracle network", ge=1)
-    design: Design = setting(Design(), "the designer, as in protein-design")
+    design: Design = setting(
+        Design(), "the designer, as in protein-design; stability and gap are not used, and variants only by a landscape"
+    )
 
 
 arms: dict[str, dict[str, Any]] = {

@@ -43,7 +43,7 @@ class Grid:
     cliff: bool = setting(False, "whether the grid has a windy cliff")
     renamed: bool = setting(False, "whether the actions are renamed")
     source_episodes: int = setting(0, "episodes before the renaming, not measured", ge=0)
-    episodes: int = setting(20_000, "measured episodes", ge=CHUNKS)
+    episodes: int = setting(20_000, "measured episodes; a multiple of 100", ge=CHUNKS)
     evaluations: int = setting(1, "greedy episodes before each episode", ge=0)
     last_evaluations: int = setting(0, "greedy episodes at the end", ge=0)
     agents: int = setting(5, "learners per trial", ge=1)
@@ -54,6 +54,16 @@ class Grid:
         (0.1, 0.3, 1.0), "candidate learning rates; if there are several, one is chosen by other learners"
     )
     validating: int = setting(5, "learners that try each candidate learning rate", ge=1)
+
+    def __post_init__(self) -> None:
+        if not self.rates:
+            raise ValueError("rates = (): expected at least one")
+        if self.episodes % CHUNKS:
+            raise ValueError(f"episodes = {self.episodes}: expected a multiple of {CHUNKS}")
+        if not self.evaluations and not self.last_evaluations:
+            raise ValueError("evaluations = 0: expected at least 1, with last_evaluations = 0")
+        if self.learner == "qss" and self.inverse == "known" and (self.renamed or self.source_episodes):
+            raise ValueError("inverse = 'known': expected 'learned', as the known one is of actions before a renaming")
 
 
 cliff: dict[str, Any] = {"cliff": True, "evaluations": 0, "episodes": 50_000, "last_evaluations": 4000}
@@ -166,7 +176,8 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
     if config.last_evaluations:
         result["success"] = float(np.mean([success(agent) for agent in agents]))
     if isinstance(agents[0], TabularQSS) and config.source_episodes:
-        values, successors = agents[0].transition_values(), grid_transfer().successors  # by direction, for each cell
+        values = agents[0].transition_values()
+        successors = grid_transfer(cliff=config.cliff).successors  # by direction, for each cell
         rows = enumerate(mdp.terminal)
         result["transitions"] = [
             np.where(end, 0.0, values[state, successors[state, :, 0]]).tolist() for state, end in rows

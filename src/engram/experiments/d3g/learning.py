@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 from engram.agents import BCO, D3G, TD3, ReplayBuffer, TransitionBatch, vector_episodes
 from engram.lab import Run, setting, settings
 
+Acting = Literal["d3g", "no-cycle", "observed", "td3"]  # learners that need no log
 Update = Callable[[TransitionBatch], object]
 
 

@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from gymnasium.wrappers.vector import TransformObservation
 
 from engram.agents import D3G, ReplayBuffer
-from engram.experiments.d3g.learning import Agent, build, largest_step, live, mean_return
+from engram.experiments.d3g.learning import Acting, Agent, build, largest_step, live, mean_return
 from engram.lab import Run, setting, settings
 
 EPISODE = 200  # steps
@@ -22,6 +22,7 @@ SCALE = np.array([1.0, 1.0, 1 / 8], dtype=np.float32)  # factors for cosine, sin
 class Pendulum(Agent):
     """An agent that swings up a pendulum."""
 
+    learner: Acting = setting("d3g", "the learning algorithm; set by each arm")
     episodes: int = setting(60, "episodes of 200 steps", ge=1)
     random_steps: int = setting(1000, "initial steps of random actions", ge=0)
     look_every: int = setting(10, "episodes between evaluations", ge=1)

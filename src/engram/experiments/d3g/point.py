@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from engram.agents import BCO, D3G, ReplayBuffer, vector_episodes
-from engram.experiments.d3g.learning import Agent, Update, build, largest_step, live, mean_return
+from engram.experiments.d3g.learning import Acting, Agent, Update, build, largest_step, live, mean_return
 from engram.lab import Run, setting, settings
 from engram.tasks.environments import point_world
 
@@ -22,13 +22,19 @@ SHOWN = 100  # proposals in the figure
 class Transfer(Agent):
     """An agent whose actuators are rotated by 90 degrees."""
 
+    learner: Acting = setting("d3g", "the learning algorithm; set by each arm")
     source_episodes: int = setting(125, "episodes of 40 steps before the rotation; 0: from scratch", ge=0)
     source_random_steps: int = setting(1000, "initial steps of random actions", ge=0)
     target_episodes: int = setting(30, "episodes after the rotation", ge=0)
     target_random_steps: int = setting(400, "initial steps of random actions after the rotation", ge=0)
     look_every: int = setting(5, "episodes between evaluations", ge=1)
-    judged_after: int = setting(20, "episodes after which returns are compared", ge=1)
+    judged_after: int = setting(20, "episodes after which returns are compared; a multiple of look_every", ge=1)
     evaluations: int = setting(50, "episodes in an evaluation", ge=1)
+
+    def __post_init__(self) -> None:
+        if self.target_episodes and (self.judged_after > self.target_episodes or self.judged_after % self.look_every):
+            expected = f"a multiple of look_every = {self.look_every} up to target_episodes = {self.target_episodes}"
+            raise ValueError(f"judged_after = {self.judged_after}: expected {expected}")
 
 
 @settings
@@ -38,6 +44,7 @@ class Observed(Agent):
     From the log it learns values and proposals, or clones the behaviour.
     """
 
+    learner: Literal["observed", "bco"] = setting("observed", "the learning algorithm; set by each arm")
     walks: int = setting(250, "random walks of 40 steps in the log", ge=1)
     updates: int = setting(10_000, "updates on the log", ge=0)
     rounds: int = setting(6, "rounds of its own steps", ge=1)

@@ -24,7 +24,7 @@ from engram.experiments.dsa import driven, measured, order
 from engram.experiments.dsa.claims import claims
 from engram.experiments.dsa.comparison import trial
 from engram.experiments.dsa.networks import FlipFlop, Rules
-from engram.experiments.dsa.simulated import Embeddings, Ring, SameGeometry, Topology
+from engram.experiments.dsa.simulated import Embeddings, Ring, SameGeometry, Topology, memory
 from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.figures import add_map
 
@@ -34,7 +34,7 @@ same_geometry: dict[str, dict[str, Any]] = {
     "averages": {"data": "averages"},
 }
 studies = {
-    "same-geometry": Study(trial, same_geometry, SameGeometry),
+    "same-geometry": Study(trial, same_geometry, SameGeometry, memory=memory),
     "embeddings": Study(trial, {"embeddings": {}, "shared-embeddings": {"shared": True}}, Embeddings),
     "ring": Study(trial, {"ring": {}}, Ring),
     "topology": Study(trial, {"topology": {}}, Topology),

@@ -28,6 +28,18 @@ class Fit:
     rank: int = setting(15, "rank of the operator", ge=1)
 
 
+def check_rank(fit: Fit, features: int) -> None:
+    """Raise ValueError if the rank of an operator exceeds the number of its delayed features.
+
+    Args:
+        fit: The settings of the fit.
+        features: Number of features of the activity.
+    """
+    if fit.rank > fit.n_delays * features:
+        delayed = f"fit.n_delays = {fit.n_delays} times {features} features"
+        raise ValueError(f"fit.rank = {fit.rank}: expected at most {delayed}")
+
+
 class Systems(NamedTuple):
     """The systems to be compared."""
 

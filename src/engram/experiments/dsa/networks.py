@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from engram.analysis import HiddenStates
-from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems
+from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems, check_rank
 from engram.lab import Run, setting, settings
 from engram.tasks import FlipFlop as Task
 from engram.tasks import learning_rule_traces
@@ -56,6 +56,9 @@ class FlipFlop:
     batch: int = setting(64, "sequences in a batch", ge=1)
     learning_rate: float = setting(1e-3, "learning rate of Adam", gt=0, le=1)
     fit: Fit = setting(Fit(n_delays=5, rank=20), "settings for fitting operators")
+
+    def __post_init__(self) -> None:
+        check_rank(self.fit, min(COMPONENTS, self.units // 2))
 
     def systems(self, run: Run) -> Systems:
         """Train the networks; the kinds are the classes."""

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from sklearn.decomposition import PCA
 
-from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems
+from engram.experiments.dsa.comparison import COMPONENTS, Fit, Systems, check_rank
 from engram.lab import Run, setting, settings
 from engram.tasks import latent_dynamics, observed, ring_rates, ring_weights, same_geometry
 from engram.tasks.dynamics.observed_dynamics import KINDS as DYNAMICS
@@ -26,6 +26,9 @@ class SameGeometry:
     noise: float = setting(0.05, "standard deviation of the noise per step", ge=0)
     fit: Fit = setting(Fit(n_delays=20), "settings for fitting operators")
 
+    def __post_init__(self) -> None:
+        check_rank(self.fit, 2)
+
     def systems(self, run: Run) -> Systems:
         """Simulate the systems; geometric measures see the condition means, and spreads are about these means."""
         states = same_geometry(self.models, run.rng, trials=self.trials, steps=self.steps, noise=self.noise)
@@ -33,12 +36,22 @@ class SameGeometry:
         by_condition = states.reshape(kinds, models, 2, trials // 2, *states.shape[3:])
         means = by_condition.mean(3)
         deviations = (by_condition - means[:, :, :, None]).reshape(kinds * models, -1, units)
-        spreads = np.log(np.linalg.svd(deviations, compute_uv=False))
+        spreads = np.log(np.maximum(np.linalg.svd(deviations, compute_uv=False), np.finfo(float).tiny))
         trajectories = means if self.data == "averages" else states
         pairs = [(kind, model) for kind in range(kinds) for model in range(models)]
         shapes = [means[pair].reshape(-1, 2) for pair in pairs]
         labels = [KINDS[kind] for kind, _ in pairs]
         return Systems([list(trajectories[pair]) for pair in pairs], shapes, labels, spreads=spreads)
+
+
+def memory(config: SameGeometry) -> float:
+    """The bytes that a trial needs: most of them for the trajectories, three times as many as these have were measured.
+
+    Args:
+        config: The settings.
+    """
+    samples = len(KINDS) * config.models * 2 * config.trials * config.steps // 10
+    return 0.5e9 + 3 * samples * 2 * 8
 
 
 @settings

@@ -80,7 +80,10 @@ presets = {
     ),
     "laptop": Preset(seeds=10, arms=[*agents, *streams, "look-up"], looks=(5, 10, 20, 40, 80, 160, 320)),
     "published": Preset(
-        seeds=3, arms=list(atari), published="the authors' code: main.py, and the scripts mfec.sh and nec.sh for Atari"
+        seeds=3,
+        arms=list(atari),
+        published="the authors' code: main.py, and the scripts mfec.sh and nec.sh for Atari; evaluated every 100,000 "
+        "steps, there every 50,000",
     ),
 }
 

@@ -62,6 +62,9 @@ class Config:
         if self.explore_from > self.explore_until:
             until = f"explore_until = {self.explore_until}"
             raise ValueError(f"explore_from = {self.explore_from}: expected at most {until}")
+        if self.learner == "tabular-q" and self.environment not in GRIDS:
+            expected = f"one with a grid for tabular Q-learning, {', '.join(GRIDS)}"
+            raise ValueError(f"environment = {self.environment!r}: expected {expected}")
 
 
 def build(config: Config, run: Run, env: gymnasium.Env[Any, Any], rate: float) -> Learner:
@@ -171,6 +174,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             max_q = float(np.mean([agents[0].values(state).max() for state in states]))
             run.log(end, score=float(np.mean([game.total for game in games])), max_q=max_q)
     run.keep(**agents_by_name)
+    if not late[:, 1].all():
+        raise ValueError(f"steps = {config.steps}: expected more, as no episode began in the last quarter of training")
     result = {"late_return": float((late[:, 0] / late[:, 1]).mean())}
     if pixels:
         scores = run.metrics().filter(pl.col("metric") == "score")["value"].to_numpy()

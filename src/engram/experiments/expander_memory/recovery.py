@@ -74,7 +74,7 @@ class Recovery:
     smallest: int = setting(240, "nodes of the smallest network; of Hamming blocks, the next multiple of 7", ge=10)
     doublings: int = setting(3, "further networks, each with twice as many nodes as the one before", ge=0, le=8)
     lowest: float = setting(0.02, "smallest share of flipped nodes", gt=0, le=0.5)
-    highest: float = setting(0.1, "largest share, reached in steps of 0.02", gt=0, le=0.5)
+    highest: float = setting(0.1, "largest share, approached in steps of 0.02", gt=0, le=0.5)
     words: int = setting(200, "noisy states per point", ge=2)
     sweeps: int = setting(2000, "maximal number of sweeps if clusters' winners vote", ge=1)
 
@@ -93,7 +93,7 @@ class Recovery:
 
     def shares(self) -> list[float]:
         """The shares of flipped nodes."""
-        count = round((self.highest - self.lowest) / 0.02) + 1
+        count = int((self.highest - self.lowest) / 0.02 + 1e-6) + 1
         return [round(self.lowest + 0.02 * k, 3) for k in range(count)]
 
 

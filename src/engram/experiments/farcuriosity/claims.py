@@ -35,8 +35,8 @@ claims = [
         orders("fast-rnd") >= 1.3),
     ours("learned", "At the high learning rate, what is forgotten had been learned: errors fell to a tenth",
         learned("fast-rnd") <= 0.1),
-    ours("width-forgets-too", "After the last room, a single predictor of four times the width has nearly as large an "
-        "error in the first, relative to that before training",
+    ours("width-forgets-too", "After the last room, a single predictor of four times the width, like its target, has "
+        "nearly as large an error in the first, relative to that before training",
         unlearned("fast-wide") / unlearned("fast-rnd") >= 0.8),
     ours("replay-keeps", "Replay of old observations, a tenth of each batch, prevents most of the forgetting",
         orders("fast-replay") - orders("fast-rnd") <= -0.7),

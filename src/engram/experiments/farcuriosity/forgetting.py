@@ -31,7 +31,7 @@ class Forgetting:
     )
     learning_rate: float = setting(1e-4, "learning rate of Adam", gt=0)
     updates: int = setting(1000, "training steps in each room", ge=10)
-    hidden: int = setting(128, "units per layer", ge=1)
+    hidden: int = setting(128, "units per layer of the predictors and of their targets", ge=1)
     rooms: int = setting(4, "rooms", ge=2)
 
 

@@ -42,6 +42,11 @@ class Policy:
     predictor_rate: float = setting(1e-3, "learning rate of the predictors; published: 1e-4", gt=0)
     ppo: PPO = setting(PPO(learning_rate=3e-4, entropy_coefficient=0.01), "settings of PPO for the policy")
 
+    def __post_init__(self) -> None:
+        if self.steps < self.num_envs * self.rollout:
+            sizes = f"num_envs = {self.num_envs} times rollout = {self.rollout}"
+            raise ValueError(f"steps = {self.steps}: expected at least a rollout of all environments, {sizes}")
+
     @property
     def is_atari(self) -> bool:
         """Whether the world is an Atari game: the agent sees a stack of frames, its curiosity only the last of them."""
@@ -161,7 +166,8 @@ def explore(
     curiosity = make_curiosity(last)
     optimizer, actor = config.ppo.optimizer(agent), VectorActor(env, agent, run.generator, seed)
     iterations = config.steps // (config.num_envs * config.rollout)
-    visited = np.full((iterations, config.rollout, config.num_envs), -1, dtype=np.int32)
+    # Cells are those of rooms: in a game the array would only enlarge each checkpoint, by 400 MB at the published size.
+    visited = np.full((0 if config.game else iterations, config.rollout, config.num_envs), -1, dtype=np.int32)
     returns = np.zeros((iterations, 3))  # score, rewards above 0, and ends of episodes
     state: dict[str, Any] = {
         "agent": agent,

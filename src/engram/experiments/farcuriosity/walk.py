@@ -156,7 +156,7 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
         return curiosity  # type: ignore[no-any-return]
 
     cuts = 0.0
-    if config.criterion == "random":  # the cuts that surprise makes are counted first, to make as many
+    if config.learner == "far" and config.criterion == "random":  # as many cuts as surprise makes, counted first
         cuts = sum(event.kind == "fragment" for event in walk(0.0, "ratio").events)  # type: ignore[union-attr]
     curiosity = walk(max(cuts, 0.5) / len(places), config.criterion)
     for number, mean in enumerate(errors.reshape(-1, config.rollout).mean(1)):

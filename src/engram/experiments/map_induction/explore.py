@@ -53,6 +53,18 @@ class Explore:
     search: Search = setting(Search(), "the search")
 
 
+class Frames(list[str]):
+    """The frames of an animation, as a state that a run can save."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The frames."""
+        return {"frames": list(self)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the frames."""
+        self[:] = state["frames"]
+
+
 def make_planner(name: str, search: Search, seed: int, units: int, unstructured: float = 0.0) -> MapInductionPlanner:
     """A planner; every search is also attracted by the first reward in sight.
 
@@ -78,8 +90,8 @@ def trial(config: Explore, run: Run) -> dict[str, Any]:
     """Let a planner collect all rewards; the main result is its number of moves, averaged over worlds."""
     seeds = run.rng.integers(2**31, size=(config.worlds, len(ALCOVES), 2))  # the same worlds for all planners
     n_moves = np.zeros(config.worlds * len(ALCOVES))
-    frames: list[str] = []
-    for number in run.steps(len(n_moves), moved=n_moves):
+    frames = Frames()
+    for number in run.steps(len(n_moves), moved=n_moves, frames=frames):
         world, size = divmod(number, len(ALCOVES))
         width = 3 * ALCOVES[size] + 2
         env = RepeatedUnitWorld(config.units, unit_w=width, max_steps=config.most_steps, **KINDS[config.kind])
@@ -100,7 +112,7 @@ def trial(config: Explore, run: Run) -> dict[str, Any]:
             ended = terminated or truncated
         n_moves[number] = info["cells_moved"]
         run.log(number + 1, cells=float(n_moves[: number + 1].mean()))
-    animation = {"shown": {"frames": frames, "width": ALCOVES[0] * 3 + 4}} if frames else {}
+    animation = {"shown": {"frames": list(frames), "width": ALCOVES[0] * 3 + 4}} if frames else {}
     return {"cells": float(n_moves.mean()), "worst": float(n_moves.max()), **animation}
 
 

@@ -14,6 +14,7 @@ from engram.lab import Run, setting, settings
 
 DataSet = Literal["moons", "iris", "digits"]
 DATA_SETS: tuple[DataSet, ...] = get_args(DataSet)
+TESTED: dict[DataSet, int] = {"moons": 200, "iris": 50, "digits": 599}  # test inputs
 # A limit on the solver's nodes per query, not on time, so that answers are the same everywhere.
 proved_region = partial(relaxed_region, time_limit=1e6, node_limit=500)
 GRID = (0.001, 0.5, 0.95)  # published slacks are absolute; these are shares of the margin at the input
@@ -29,6 +30,11 @@ class Data:
     inputs: int = setting(3, "test inputs for which regions are computed", ge=2)
     points: int = setting(100_000, "samples for finding counterexamples", ge=100)
     epochs: int = setting(60, "epochs of training", ge=1)
+
+    def __post_init__(self) -> None:
+        most = TESTED[self.data]
+        if self.inputs > most:
+            raise ValueError(f"inputs = {self.inputs}: expected at most {most}, the test inputs of {self.data}")
 
 
 def regions(net: AffineReLU, x0: Array, box: Box, rng: np.random.Generator) -> dict[str, Region]:
