@@ -37,6 +37,12 @@ def difference(first: str, second: str, arm: str) -> Measure:
     return metric(first)(arm) - metric(second)(arm)
 
 
+def beyond_regression(kind: str) -> Measure:
+    """How much larger the silhouette of InputDSA is than that of a regression in the better one of two coordinates."""
+    regressions = (metric(f"{name}_{kind}")("driven") for name in ("regression", "regression_normal"))
+    return metric(f"n4sid_{kind}")("driven") - maximum(*regressions)
+
+
 claims = [
     claim("dsa-tells-dynamics",
         "If mean trajectories are the same, DSA clusters a saddle, a line and a point attractor (silhouette)",
@@ -144,8 +150,9 @@ claims = [
         "(silhouette of the four systems; structure is called reasonable from 0.5 on)",
         metric("n4sid_joint")("driven") >= REASONABLE),
     ours_once("driven-systems-regression",
-        "InputDSA clusters such systems better than with operators fitted by regression (difference of silhouettes)",
-        difference("n4sid_joint", "regression_joint", "driven") >= MATTERS),
+        "InputDSA clusters such systems better than with operators fitted by regression, in whitened or input-normal "
+        "coordinates, whichever suit it better (difference of silhouettes)",
+        beyond_regression("joint") >= MATTERS),
     ours_once("driven-systems-autonomous",
         "InputDSA clusters such systems better than DSA does, without inputs (difference of silhouettes)",
         difference("n4sid_joint", "autonomous_joint", "driven") >= MATTERS),
@@ -154,9 +161,9 @@ claims = [
         "silhouettes)",
         difference("n4sid_state", "autonomous_state", "driven") >= 0.05, published="0.95 against 0.90"),
     tutorial("driven-inputs",
-        "By their B, InputDSA clusters the two ways of input better than with operators fitted by regression "
-        "(difference of silhouettes)",
-        difference("n4sid_inputs", "regression_inputs", "driven") >= MATTERS, published="0.75 against 0.34"),
+        "By their B, InputDSA clusters the two ways of input better than with operators fitted by regression, in "
+        "whichever of these coordinates suit it better (difference of silhouettes)",
+        beyond_regression("inputs") >= MATTERS, published="0.75 against 0.34"),
     ours_once("driven-coordinates",
         "Input-normal coordinates cluster the four systems no worse than the published ones, which depend on what is "
         "observed (difference of silhouettes)",

@@ -113,6 +113,7 @@ def systems_trial(config: Driven, run: Run) -> dict[str, Any]:
         "balanced": {"coordinates": "balanced"},
         "whitened": {"coordinates": "whitened"},
         "regression": {"coordinates": "whitened", "method": "regression"},
+        "regression_normal": {"coordinates": "input-normal", "method": "regression"},
     }
     rank = stable_rank(recorded.y, recorded.u, config)
     scores = np.zeros((len(fits), len(KINDS)))
