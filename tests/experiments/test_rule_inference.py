@@ -29,6 +29,21 @@ def test_more_units_cannot_be_recorded_than_there_are():
         Config(units=3, recorded=4)
 
 
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (Config, {"terms": "gated"}, "terms = 'gated' with data = 'activity': expected one of 'all', 'without weight'"),
+        (Config, {"data": "choices", "terms": "without weight"}, "terms = 'without weight' with data = 'choices'"),
+        (Config, {"data": "choices", "start": "fitted"}, "start = 'fitted' with data = 'choices': expected 'known'"),
+        (networks.Config, {"fitted": "history"}, "fitted = 'history' with data = 'recurrent': expected one of 'all'"),
+        (networks.Config, {"data": "choices", "fitted": "selected"}, "fitted = 'selected' with data = 'choices'"),
+    ],
+)
+def test_what_would_not_be_fitted_is_refused(config, fields, message):
+    with pytest.raises(ValueError, match=message):
+        config(**fields)
+
+
 def test_without_noise_the_rule_is_found_and_the_measures_say_so():
     result = activity_trial(
         Config(sessions=6, held_out=2, steps=20, units=4, recorded=4, noise=1e-9), np.random.default_rng(0)

@@ -14,6 +14,7 @@ FLY = {"x m": 1.0, "w": -0.1}  # a reward prediction error, and forgetting
 GATED = {"x m": 1.0, "x w": -0.1}  # the same, but only the odour that is accepted is forgotten
 RATE, FLY_RATE = 0.1, 0.5
 LIKELY = np.array([[0.2, 0.8], [0.9, 0.1], [0.2, 0.8]])  # probabilities of reward of two odours, block by block
+FITTED = {"activity": ("all", "without weight", "selected"), "choices": ("all", "selected", "gated", "twins")}
 FAR = 10.0  # bound of a share of the truth, which is minus infinity where a run diverges
 
 
@@ -37,6 +38,11 @@ class Config:
     def __post_init__(self) -> None:
         if self.recorded > self.units:
             raise ValueError(f"recorded = {self.recorded}: expected at most units = {self.units}")
+        if self.terms not in FITTED[self.data]:
+            expected = ", ".join(map(repr, FITTED[self.data]))
+            raise ValueError(f"terms = {self.terms!r} with data = {self.data!r}: expected one of {expected}")
+        if self.data == "choices" and self.start != "known":
+            raise ValueError(f"start = {self.start!r} with data = 'choices': expected 'known', as first weights are 0")
 
 
 def recorded_of(config: Config, activity: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ from engram.learned import PlasticityRuleInference, SimulatedChoices, simulate_a
 
 RATE = 0.05
 ODOUR, SPREAD, FIRST, GAIN = 0.75, 0.05, 0.01, 5.0  # of the authors' code
+FITTED = {"recurrent": ("all", "selected"), "choices": ("all", "no hidden layer", "history")}
 LAGS = 5  # trials that a regression on the past looks back
 
 
@@ -40,6 +41,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.recorded > self.units:
             raise ValueError(f"recorded = {self.recorded}: expected at most units = {self.units}")
+        if self.fitted not in FITTED[self.data]:
+            expected = ", ".join(map(repr, FITTED[self.data]))
+            raise ValueError(f"fitted = {self.fitted!r} with data = {self.data!r}: expected one of {expected}")
 
 
 arms: dict[str, dict[str, Any]] = {
