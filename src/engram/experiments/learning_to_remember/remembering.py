@@ -73,7 +73,9 @@ class Remembering:
         if self.network == "lstm" and (self.carry or self.further):
             raise ValueError("network = 'lstm': expected carry = False and further = 0, since its state is reset")
         if self.old and not self.carry:
-            raise ValueError(f"old = {self.old}: expected 0 unless carry = True, since states are reset before the query")
+            raise ValueError(
+                f"old = {self.old}: expected 0 unless carry = True, since states are reset before the query"
+            )
         if self.transfer and (self.network != "visible" or min(self.transfer) < 2):
             needed = "network = 'visible', and bits of 2 or more, for four different patterns"
             raise ValueError(f"transfer = {self.transfer} with network = {self.network!r}: expected {needed}")

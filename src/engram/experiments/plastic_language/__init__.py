@@ -35,7 +35,9 @@ def fitting(arm: Config) -> int:
     for size in range(arm.model.hidden_size, 0, -1):
         if replace(arm.model, hidden_size=size).count(types) <= budget:
             return size
-    raise ValueError(f"model.hidden_size = {arm.model.hidden_size}: expected more, since no plastic network is as small")
+    raise ValueError(
+        f"model.hidden_size = {arm.model.hidden_size}: expected more, since no plastic network is as small"
+    )
 
 
 arms: dict[str, dict[str, Any]] = {
