@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from engram.experiments.choosing import Trained
 from engram.lab import Run, setting, settings
 from engram.learned import PlasticityRuleInference, SimulatedChoices, simulate_activity, simulate_choices
 
@@ -56,11 +57,11 @@ def recorded_of(config: Config, activity: list[np.ndarray], rng: np.random.Gener
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Simulate a rule, fit it, and compare what was found with it."""
-    result: dict[str, Any] = {}
-    for _ in run.steps(1):
-        result = activity_trial(config, run.rng) if config.data == "activity" else choice_trial(config, run.rng)
-        run.log(1, error=result["error"])
-    return result
+    found = Trained()
+    for _ in run.steps(1, found=found):
+        found.results = activity_trial(config, run.rng) if config.data == "activity" else choice_trial(config, run.rng)
+        run.log(1, error=found.results["error"])
+    return found.results
 
 
 def activity_trial(config: Config, rng: np.random.Generator) -> dict[str, Any]:

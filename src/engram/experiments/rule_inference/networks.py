@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from engram.experiments.choosing import Trained
 from engram.experiments.rule_inference.layer import FAR, FLY, FLY_RATE, LIKELY, OJA, predictions, selection
 from engram.lab import Run, setting, settings
 from engram.learned import PlasticityRuleInference, SimulatedChoices, simulate_activity, simulate_choices
@@ -59,11 +60,13 @@ arms: dict[str, dict[str, Any]] = {
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Simulate a rule in a network, fit it, and compare what was found with it."""
-    result: dict[str, Any] = {}
-    for _ in run.steps(1):
-        result = recurrent_trial(config, run.rng) if config.data == "recurrent" else choice_trial(config, run.rng)
-        run.log(1, error=result["error"])
-    return result
+    found = Trained()
+    for _ in run.steps(1, found=found):
+        found.results = (
+            recurrent_trial(config, run.rng) if config.data == "recurrent" else choice_trial(config, run.rng)
+        )
+        run.log(1, error=found.results["error"])
+    return found.results
 
 
 def recurrent_trial(config: Config, rng: np.random.Generator) -> dict[str, Any]:
