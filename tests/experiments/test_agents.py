@@ -91,3 +91,20 @@ def test_an_agent_that_refuses_a_rate_of_zero_chooses_from_the_others(tmp_path):
     agent = f"{path}:always_learning"
     assert changes_of(agent, "bandit")["rates"] == pytest.approx([0.01 * factor for factor in FACTORS[1:]])
     assert changes_of("lstm", "bandit")["rates"] == pytest.approx([0.01 * factor for factor in FACTORS])
+
+
+def test_no_candidate_is_above_the_largest_learning_rate(tmp_path, new_run, monkeypatch):
+    path = tmp_path / "fast.py"
+    path.write_text(
+        "from engram.agents.from_spaces import tabular_q\n"
+        "def half(*spaces, rng, learning_rate=0.5):\n"
+        "    return tabular_q(*spaces, rng=rng, learning_rate=learning_rate)\n"
+        "def whole(*spaces, rng, learning_rate=1.0):\n"
+        "    return tabular_q(*spaces, rng=rng, learning_rate=learning_rate)\n"
+    )
+    assert rates_of(f"{path}:half") == pytest.approx((0, 0.05, 0.15, 0.5, 1))
+    assert rates_of(f"{path}:whole") == pytest.approx((0, 0.1, 0.3, 1))
+    monkeypatch.setattr(agents, "lived", lambda *_: agents.Life(np.ones(20), np.ones(20)))
+    config, run = Config(agent=f"{path}:half", task="i-maze", rates=rates_of(f"{path}:half")), new_run()
+    assert trial(config, run)["return"] == 1
+    assert run.choices["learning_rate"]["candidates"] == pytest.approx(config.rates)

@@ -18,6 +18,12 @@ def test_networks_are_normed_as_their_names_say():
     assert normed["evolved"] == ("batch", True, True)
 
 
+@pytest.mark.parametrize(("name", "value"), [("n_states", 4), ("norm", "forward")])
+def test_a_search_on_images_starts_from_a_genome_of_its_networks(name, value):
+    with pytest.raises(ValueError, match=f"planar.{name} = {value!r}: expected"):
+        images.ImageSearch(planar=planar.PlanarSearch(**{name: value}))
+
+
 def test_images_are_split_in_three_parts_that_share_none():
     for data_set in images.data_sets("digits"):
         rows = [{tuple(row) for row in part.tolist()} for part in data_set.x]

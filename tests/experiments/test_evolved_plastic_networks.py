@@ -26,6 +26,7 @@ def test_the_withheld_task_and_its_negation_are_never_trained():
     [
         ({"population": 201}, "population = 201: expected an even number"),
         ({"scored": 300}, "scored = 300: expected at most trials = 250"),
+        ({"decoded_lives": 8}, "decoded_lives = 8: expected 0, or at least 24"),
     ],
 )
 def test_configs_that_make_no_evolution_are_named(changes, message):

@@ -48,6 +48,21 @@ def test_rules_are_of_their_kinds():
     assert 2 * lstm.hidden_size == config.bits * config.body_size + config.bits**2 * config.channels
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"network": "lstm", "carry": True}, "network = 'lstm': expected carry = False and further = 0"),
+        ({"network": "lstm", "further": 5}, "network = 'lstm': expected carry = False and further = 0"),
+        ({"old": 0.5}, "old = 0.5: expected 0 unless carry = True"),
+        ({"network": "recurrent", "transfer": (24,)}, r"transfer = \(24,\) with network = 'recurrent': expected"),
+        ({"transfer": (24, 1)}, r"transfer = \(24, 1\) with network = 'visible': expected"),
+    ],
+)
+def test_settings_that_a_network_cannot_have_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        remembering.Remembering(**fields)
+
+
 def test_rates_of_gradient_descent_are_seven_from_a_thousandth_to_one():
     assert tuple(pytest.approx(r) for r in (1e-3, 10**-2.5, 1e-2, 10**-1.5, 0.1, 10**-0.5, 1.0)) == references.RATES
 

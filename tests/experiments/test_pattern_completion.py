@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from engram.experiments import pattern_completion
 from engram.experiments.pattern_completion import Config, build, errors, experiment
 
 
@@ -27,3 +28,17 @@ def test_a_bit_is_wrong_where_its_sign_is():
 def test_impossible_configs_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Config(**fields)
+
+
+def test_a_step_that_is_timed_is_of_the_episodes_of_its_arm(monkeypatch):
+    seen = []
+
+    def built(*arguments):
+        net = build(*arguments)
+        net.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+        return net
+
+    monkeypatch.setattr(pattern_completion, "build", built)
+    changes = {"patterns": 3, "cycles": 2, "presentation_steps": 4, "blank_steps": 0}
+    pattern_completion.step_of(Config(network="non-plastic", batch_size=2, **changes))()
+    assert seen == [(3 * 2 * 4 + 4, 2, 50)]

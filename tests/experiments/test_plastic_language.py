@@ -11,7 +11,7 @@ from engram.experiments.plastic_language.model import LanguageModel, Model, in_r
 from engram.experiments.plastic_language.training import Config
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import Run
-from engram.tasks import PennTreebank
+from engram.tasks import DocumentBigrams, PennTreebank
 
 
 def seeded(seed=0):
@@ -179,3 +179,20 @@ def test_learning_rate_falls_from_the_epoch_that_was_said(corpus, tmp_path, monk
 def test_impossible_configs_are_refused():
     with pytest.raises(ValueError, match=r"words = 20: expected more than 2 \* name_words = 20"):
         Config(words=20, name_words=10)
+
+
+@pytest.mark.parametrize("gap", [0, 1, 3])
+def test_documents_are_long_enough_for_an_attribute_to_occur_again(gap):
+    shortest = 5 + 2 * gap
+    config = Config(words=3, name_words=1, name_rate=0.9, gap=gap, document_length=shortest)
+    assert training.documents_of(config).sample(50, seeded()).mask.any()
+    too_short = DocumentBigrams(3, 1, shortest - 1, 0.9, gap)
+    assert not too_short.sample(50, seeded()).mask.any()
+    with pytest.raises(ValueError, match=f"document_length = {shortest - 1}: expected at least {shortest} with gap"):
+        replace(config, document_length=shortest - 1)
+    assert replace(config, corpus="penn-treebank", document_length=2).document_length == 2
+
+
+def test_an_lstm_too_small_for_a_plastic_network_of_its_size_is_named():
+    with pytest.raises(ValueError, match=r"model.hidden_size = 1: expected more"):
+        language.experiment.arms("laptop", {"model.hidden_size": 1})

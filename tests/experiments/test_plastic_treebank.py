@@ -235,3 +235,14 @@ def test_the_gradient_of_alpha_is_divided_before_it_is_clipped(tmp_path, monkeyp
     pairs = zip(sorted(before, key=lambda g: g.tolist()), sorted(divided, key=lambda g: g.tolist()), strict=True)
     for whole, part in pairs:
         torch.testing.assert_close(part, whole / config.hidden_size)
+
+
+def test_an_lstm_too_small_for_a_plastic_network_of_its_size_is_named():
+    with pytest.raises(ValueError, match="hidden_size = 1: expected more"):
+        experiment.arms("laptop", {"hidden_size": 1})
+
+
+def test_parts_of_the_text_that_are_read_in_parallel_have_two_words_or_more():
+    with pytest.raises(ValueError, match="batch_size = 501: expected at most 500, with tokens = 1000"):
+        Config(tokens=1000, batch_size=501)
+    assert Config(tokens=1000, batch_size=501, corpus="penn-treebank").batch_size == 501

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from engram.experiments.rule_inference import networks
+from engram.experiments.rule_inference import layer, networks
 from engram.experiments.rule_inference.layer import (
     FLY,
     OJA,
@@ -11,6 +11,8 @@ from engram.experiments.rule_inference.layer import (
     flies,
     recorded_of,
 )
+from engram.lab.folder import TrialFolder
+from engram.lab.loop import Run
 
 
 def test_units_that_are_not_recorded_are_the_same_in_all_sessions_and_shuffled_steps_stay_in_theirs():
@@ -27,6 +29,21 @@ def test_units_that_are_not_recorded_are_the_same_in_all_sessions_and_shuffled_s
 def test_more_units_cannot_be_recorded_than_there_are():
     with pytest.raises(ValueError, match="recorded = 4: expected at most units = 3"):
         Config(units=3, recorded=4)
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (Config, {"terms": "gated"}, "terms = 'gated' with data = 'activity': expected one of 'all', 'without weight'"),
+        (Config, {"data": "choices", "terms": "without weight"}, "terms = 'without weight' with data = 'choices'"),
+        (Config, {"data": "choices", "start": "fitted"}, "start = 'fitted' with data = 'choices': expected 'known'"),
+        (networks.Config, {"fitted": "history"}, "fitted = 'history' with data = 'recurrent': expected one of 'all'"),
+        (networks.Config, {"data": "choices", "fitted": "selected"}, "fitted = 'selected' with data = 'choices'"),
+    ],
+)
+def test_what_would_not_be_fitted_is_refused(config, fields, message):
+    with pytest.raises(ValueError, match=message):
+        config(**fields)
 
 
 def test_without_noise_the_rule_is_found_and_the_measures_say_so():
@@ -97,3 +114,11 @@ def test_a_recurrent_trial_without_noise_finds_the_rule():
     result = networks.recurrent_trial(config, np.random.default_rng(0))
     assert result["error"] < 1e-3
     assert result["explained"] > 0.999
+
+
+@pytest.mark.parametrize("module", [layer, networks])
+def test_what_was_found_outlives_an_interruption_after_the_loop(module, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "choice_trial", lambda _, rng: {"error": rng.random(), "status": "ok", "terms": {}})
+    config, folder = module.Config(data="choices"), TrialFolder(tmp_path)
+    first = module.trial(config, Run(folder, 0))
+    assert module.trial(config, Run(folder, 0)) == first

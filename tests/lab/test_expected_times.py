@@ -247,6 +247,8 @@ def test_the_experiments_say_what_they_need():
         ("hebbian-cnn", "pruned", 3e9, 4e9),
         ("generalization-difficulty", "omniglot", 10e9, 20e9),
         ("generalization-difficulty", "regression", 0, 0),
+        ("one-shot-characters", "discriminants", 4e9, 5e9),
+        ("one-shot-characters", "matching", 0, 0),
     ):
         experiment = registry.get("experiments", name)
         assert low <= experiment.arms([*experiment.presets][-1])[arm].memory <= high

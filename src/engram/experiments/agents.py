@@ -40,6 +40,7 @@ from engram.tasks.meta import MetaTaskEnv, sample
 
 TaskName = Literal["bandit", "two-step", "t-maze", "meta-tasks", "grid-maze", "i-maze", "cartpole", "exchanged"]
 FACTORS = (0.0, 0.1, 0.3, 1.0, 3.0)  # candidate learning rates, as multiples of the agent's default
+LARGEST = 1.0  # learning rate
 USUAL = 1e-3  # the default learning rate of agents that declare none
 TERMINAL = {"mfec", "nec", "lstm", "plastic", "modulated"}  # take a truncation for an end, as their papers do
 PARTS = 20  # parts of a lifetime for which returns are logged
@@ -169,7 +170,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         return float(life.totals.sum() / life.counts.sum())
 
     if config.rates:
-        rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, 1.0))
+        rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, LARGEST))
     totals, counts = np.zeros(PARTS), np.zeros(PARTS)
     for _ in run.steps(1, totals=totals, counts=counts):
         totals[:], counts[:] = lived(config, config.steps, seed, rate)
@@ -198,12 +199,13 @@ def fits(agent: str, task: TaskName, rate: float | None = None) -> bool:
 
 @references.cached
 def rates_of(agent: str) -> tuple[float, ...]:
-    """The candidate learning rates of an agent; empty if it has no learning rate."""
+    """The candidate learning rates of an agent, at most 1; empty if it has no learning rate."""
     parameters = inspect.signature(registry.get("agents", agent)).parameters
     if "learning_rate" not in parameters:
         return ()
     default = parameters["learning_rate"].default
-    return tuple(factor * (default if isinstance(default, float) else USUAL) for factor in FACTORS)
+    rates = (factor * (default if isinstance(default, float) else USUAL) for factor in FACTORS)
+    return tuple(dict.fromkeys(min(rate, LARGEST) for rate in rates))
 
 
 def changes_of(agent: str, task: TaskName) -> dict[str, Any] | None:

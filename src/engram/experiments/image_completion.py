@@ -251,8 +251,7 @@ def claims_on(ending: str, images: str, presets: tuple[str, ...]) -> list[Claim]
         ),
         claim(
             f"plastic-completes-new-images{ending}",
-            f"On {images} from an unseen part of the photographs, a plastic network has a smaller error than a "
-            "non-plastic one",
+            f"On {images} that training has not seen, a plastic network has a smaller error than a non-plastic one",
             held_out_error(connection) / held_out_error(non_plastic) <= 0.7,
             presets=presets,
         ),

@@ -34,7 +34,7 @@ from engram.agents import (
 from engram.agents.a2c import sample_actions
 from engram.agents.reference import Agent, BayesFilterAgent, OracleAgent, RandomAgent, play
 from engram.analysis import normalized_return
-from engram.experiments.meta_task_space.learning import observed, rewarded
+from engram.experiments.meta_task_space.learning import in_parts, observed, rewarded
 from engram.experiments.reinforcement import learn
 from engram.lab import (
     Experiment,
@@ -191,9 +191,7 @@ def trained(config: Config, run: Run, tasks: list[MetaTask]) -> ActorCritic | Cu
         run: The run.
         tasks: The training tasks.
     """
-    size, memory = config.batch_size, config.agent != "memoryless"
-    task_groups = [tasks[first : first + size] for first in range(0, len(tasks), size)]
-    envs = [observed(part, size, memory=memory) for part in task_groups]
+    envs = in_parts(tasks, config.batch_size, memory=config.agent != "memoryless")
     agent = build(config, run.generator).to(run.device)
     if isinstance(agent, CuriousActorCritic):
         learn_by_ppo(envs, agent, config, run)

@@ -127,11 +127,15 @@ def errors(answer: Float[Tensor, "batch bits"], target: Float[Tensor, "batch bit
     return (answer.sign() != target).float().mean()
 
 
+def task_of(config: Config) -> PatternCompletion:
+    """The task of a trial."""
+    return PatternCompletion(config.bits, config.patterns, config.cycles, config.presentation_steps, config.blank_steps)
+
+
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train one network on new episodes; the main result is the error over the last tenth of them."""
     config = at_best_rate(config, run, trial, "episodes", lambda result: -result["error"], part=0.5)
-    task = PatternCompletion(config.bits, config.patterns, config.cycles, config.presentation_steps, config.blank_steps)
-    net = build(config, run.generator).to(run.device)
+    task, net = task_of(config), build(config, run.generator).to(run.device)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=config.learning_rate, fused=True)
     for episode in run.steps(config.episodes, net=net, optimizer=optimizer):
         inputs, targets, _ = task.sample(config.batch_size, run.generator)
@@ -160,7 +164,7 @@ def step_of(config: Config) -> Callable[[], object]:
     """A function to be timed, which computes the activity on a batch of episodes and the gradient of its sum."""
     generator = torch.Generator().manual_seed(0)
     net = build(config, generator)
-    inputs, *_ = PatternCompletion(config.bits, config.patterns).sample(config.batch_size, generator)
+    inputs, *_ = task_of(config).sample(config.batch_size, generator)
     return lambda: net(inputs)[0][-1].sum().backward()
 
 

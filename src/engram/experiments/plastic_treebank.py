@@ -71,6 +71,11 @@ class Config:
         1.0, "weight of the penalty on that activity's mean squared change, before dropout", ge=0
     )
 
+    def __post_init__(self) -> None:
+        if self.corpus == "document-bigrams" and self.batch_size > self.tokens // 2:
+            most = self.tokens // 2
+            raise ValueError(f"batch_size = {self.batch_size}: expected at most {most}, with tokens = {self.tokens}")
+
 
 def sizes(config: Config, hidden_size: int) -> list[tuple[int, int]]:
     """The numbers of inputs and of units of each layer; the last has as many units as words have features."""
@@ -94,7 +99,10 @@ def count(config: Config, network: str, hidden_size: int) -> int:
 def fitting(arm: Config) -> int:
     """The most units with which the plastic network has no more parameters than the LSTM."""
     budget = count(arm, "lstm", arm.hidden_size)
-    return next(size for size in range(arm.hidden_size, 0, -1) if count(arm, "modulated", size) <= budget)
+    for size in range(arm.hidden_size, 0, -1):
+        if count(arm, "modulated", size) <= budget:
+            return size
+    raise ValueError(f"hidden_size = {arm.hidden_size}: expected more, since no plastic network is as small")
 
 
 arms: dict[str, dict[str, Any]] = {

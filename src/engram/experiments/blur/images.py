@@ -45,6 +45,13 @@ class ImageSearch:
     rates: int = setting(8, "maximum number of learning rates, and of scales of weights, tried in descent", ge=1, le=8)
     lives: int = setting(3, "lifetimes in a test", ge=1)
 
+    def __post_init__(self) -> None:
+        # The networks for images have no settings of their own.
+        expected = PlanarSearch()
+        for name in ("n_states", "norm"):
+            if (value := getattr(self.planar, name)) != (only := getattr(expected, name)):
+                raise ValueError(f"planar.{name} = {value!r}: expected {only!r}, as in the networks for images")
+
 
 arms: dict[str, dict[str, Any]] = {"images": {}, "deep-images": {"depth": "two"}}
 

@@ -21,6 +21,7 @@ from engram.tasks.two_stimulus import training_tasks as tasks_but
 EARLY = 31  # trials before the first weight change
 TEST_EVERY = 10  # generations
 NOISE_SETS, LIVES_PER_TASK = 4, 3  # for the final test on the training tasks
+FEWEST_DECODED = 24  # with fewer lifetimes an answer may be missing from the third that makes the templates
 SHORT_TRACE = 2  # steps: the trace's time constant in the control with a short trace; half of it survives a step
 Withheld = Literal["dms", "nand"]
 
@@ -54,6 +55,8 @@ class Config:
             )
         if self.scored > self.trials:
             raise ValueError(f"scored = {self.scored}: expected at most trials = {self.trials}")
+        if 0 < self.decoded_lives < FEWEST_DECODED:
+            raise ValueError(f"decoded_lives = {self.decoded_lives}: expected 0, or at least {FEWEST_DECODED}")
         if self.trials - self.scored < 60:
             warnings.warn(
                 f"trials - scored = {self.trials - self.scored}: less than 60 trials to learn in before they count",

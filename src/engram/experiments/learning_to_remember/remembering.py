@@ -69,6 +69,17 @@ class Remembering:
     learning_rate: float = setting(1e-2, "learning rate of Adam", gt=0, le=1)
     tested: int = setting(200, "test windows, each with as many streams", ge=1)
 
+    def __post_init__(self) -> None:
+        if self.network == "lstm" and (self.carry or self.further):
+            raise ValueError("network = 'lstm': expected carry = False and further = 0, since its state is reset")
+        if self.old and not self.carry:
+            raise ValueError(
+                f"old = {self.old}: expected 0 unless carry = True, since states are reset before the query"
+            )
+        if self.transfer and (self.network != "visible" or min(self.transfer) < 2):
+            needed = "network = 'visible', and bits of 2 or more, for four different patterns"
+            raise ValueError(f"transfer = {self.transfer} with network = {self.network!r}: expected {needed}")
+
 
 # Bodies alone recall .875 of the bits with two snippets and .773 with four. Layered networks learn pairs; with two
 # pairs bodies recall .75, and four pairs need more windows than fit here. The rate of networks with only visible

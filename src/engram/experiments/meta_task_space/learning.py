@@ -142,6 +142,18 @@ def observed(tasks: list[MetaTask], num_envs: int, *, memory: bool = True) -> An
     return RL2Observation(MetaTaskVectorEnv(tasks, num_envs), prev_action=memory, prev_reward=memory)
 
 
+def in_parts(tasks: list[MetaTask], num_envs: int, *, memory: bool = True) -> list[Any]:
+    """Environments of all tasks, to be used in turn: several if there are more tasks than environments at once.
+
+    Args:
+        tasks: The tasks.
+        num_envs: Number of environments at once.
+        memory: As in ``observed``.
+    """
+    parts = [tasks[first : first + num_envs] for first in range(0, len(tasks), num_envs)]
+    return [observed(part, num_envs, memory=memory) for part in parts]
+
+
 def rewarded(episodes: Rollout) -> dict[str, Any]:
     """The mean reward per step."""
     return {"reward": episodes.rewards.sum() / episodes.mask.sum()}
@@ -159,11 +171,11 @@ def lives(
         test: The test tasks.
         lifetimes: Number of test lifetimes.
     """
-    env = observed(train, config.batch_size)
-    features, actions = env.single_observation_space.shape[0], int(env.single_action_space.n)
+    envs = in_parts(train, config.batch_size)
+    features, actions = envs[0].single_observation_space.shape[0], int(envs[0].single_action_space.n)
     network = nn.LSTM(features, config.hidden_size)
     agent = meta_actor_critic(network, actions, generator=run.generator).to(run.device)
-    learn(env, agent, config, run, rewarded, falling=True)
+    learn(envs, agent, config, run, rewarded, falling=True)
     env = observed(test, lifetimes)
     seed = int(run.rng.integers(2**31))
     return env, play(env, TrainedAgent(agent, run.generator), seed=seed), seed

@@ -14,7 +14,7 @@ from typing import Any
 
 from engram import registry
 from engram.experiments.one_shot_characters.config import Config, omniglot, synthetic
-from engram.experiments.one_shot_characters.training import step_of, trial
+from engram.experiments.one_shot_characters.training import memory, step_of, trial
 from engram.lab import Experiment, Points, Preset, Study, Task, claims_from, metric
 from engram.tasks.data import load
 
@@ -114,7 +114,7 @@ experiment = Experiment(
     name="one-shot-characters",
     about=__doc__,
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
-    studies=Study(trial, synthetic | omniglot, gpu=True),
+    studies=Study(trial, synthetic | omniglot, memory=memory, gpu=True),
     presets=presets,
     claims=claims,
     figure=Points(

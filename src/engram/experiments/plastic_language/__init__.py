@@ -32,8 +32,12 @@ def fitting(arm: Config) -> int:
     """The most units with which a plastic network has no more parameters than the LSTM."""
     types = TYPES if arm.corpus == "penn-treebank" else arm.words
     budget = replace(arm.model, network="lstm").count(types)
-    sizes = range(arm.model.hidden_size, 0, -1)
-    return next(size for size in sizes if replace(arm.model, hidden_size=size).count(types) <= budget)
+    for size in range(arm.model.hidden_size, 0, -1):
+        if replace(arm.model, hidden_size=size).count(types) <= budget:
+            return size
+    raise ValueError(
+        f"model.hidden_size = {arm.model.hidden_size}: expected more, since no plastic network is as small"
+    )
 
 
 arms: dict[str, dict[str, Any]] = {

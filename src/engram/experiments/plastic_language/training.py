@@ -51,6 +51,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.words <= 2 * self.name_words:
             raise ValueError(f"words = {self.words}: expected more than 2 * name_words = {2 * self.name_words}")
+        shortest = 5 + 2 * self.gap  # a word, a name and its attribute, and both again
+        if self.corpus == "document-bigrams" and self.document_length < shortest:
+            expected = f"at least {shortest} with gap = {self.gap}, so that an attribute can occur again"
+            raise ValueError(f"document_length = {self.document_length}: expected {expected}")
 
 
 def trial(config: Config, run: Run) -> dict[str, Any]:

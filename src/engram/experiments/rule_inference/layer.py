@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from engram.experiments.choosing import Trained
 from engram.lab import Run, setting, settings
 from engram.learned import PlasticityRuleInference, SimulatedChoices, simulate_activity, simulate_choices
 
@@ -14,6 +15,7 @@ FLY = {"x m": 1.0, "w": -0.1}  # a reward prediction error, and forgetting
 GATED = {"x m": 1.0, "x w": -0.1}  # the same, but only the odour that is accepted is forgotten
 RATE, FLY_RATE = 0.1, 0.5
 LIKELY = np.array([[0.2, 0.8], [0.9, 0.1], [0.2, 0.8]])  # probabilities of reward of two odours, block by block
+FITTED = {"activity": ("all", "without weight", "selected"), "choices": ("all", "selected", "gated", "twins")}
 FAR = 10.0  # bound of a share of the truth, which is minus infinity where a run diverges
 
 
@@ -37,6 +39,11 @@ class Config:
     def __post_init__(self) -> None:
         if self.recorded > self.units:
             raise ValueError(f"recorded = {self.recorded}: expected at most units = {self.units}")
+        if self.terms not in FITTED[self.data]:
+            expected = ", ".join(map(repr, FITTED[self.data]))
+            raise ValueError(f"terms = {self.terms!r} with data = {self.data!r}: expected one of {expected}")
+        if self.data == "choices" and self.start != "known":
+            raise ValueError(f"start = {self.start!r} with data = 'choices': expected 'known', as first weights are 0")
 
 
 def recorded_of(config: Config, activity: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
@@ -50,11 +57,11 @@ def recorded_of(config: Config, activity: list[np.ndarray], rng: np.random.Gener
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Simulate a rule, fit it, and compare what was found with it."""
-    result: dict[str, Any] = {}
-    for _ in run.steps(1):
-        result = activity_trial(config, run.rng) if config.data == "activity" else choice_trial(config, run.rng)
-        run.log(1, error=result["error"])
-    return result
+    found = Trained()
+    for _ in run.steps(1, found=found):
+        found.results = activity_trial(config, run.rng) if config.data == "activity" else choice_trial(config, run.rng)
+        run.log(1, error=found.results["error"])
+    return found.results
 
 
 def activity_trial(config: Config, rng: np.random.Generator) -> dict[str, Any]:

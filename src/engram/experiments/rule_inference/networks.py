@@ -12,12 +12,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from engram.experiments.choosing import Trained
 from engram.experiments.rule_inference.layer import FAR, FLY, FLY_RATE, LIKELY, OJA, predictions, selection
 from engram.lab import Run, setting, settings
 from engram.learned import PlasticityRuleInference, SimulatedChoices, simulate_activity, simulate_choices
 
 RATE = 0.05
 ODOUR, SPREAD, FIRST, GAIN = 0.75, 0.05, 0.01, 5.0  # of the authors' code
+FITTED = {"recurrent": ("all", "selected"), "choices": ("all", "no hidden layer", "history")}
 LAGS = 5  # trials that a regression on the past looks back
 
 
@@ -40,6 +42,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.recorded > self.units:
             raise ValueError(f"recorded = {self.recorded}: expected at most units = {self.units}")
+        if self.fitted not in FITTED[self.data]:
+            expected = ", ".join(map(repr, FITTED[self.data]))
+            raise ValueError(f"fitted = {self.fitted!r} with data = {self.data!r}: expected one of {expected}")
 
 
 arms: dict[str, dict[str, Any]] = {
@@ -55,11 +60,13 @@ arms: dict[str, dict[str, Any]] = {
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Simulate a rule in a network, fit it, and compare what was found with it."""
-    result: dict[str, Any] = {}
-    for _ in run.steps(1):
-        result = recurrent_trial(config, run.rng) if config.data == "recurrent" else choice_trial(config, run.rng)
-        run.log(1, error=result["error"])
-    return result
+    found = Trained()
+    for _ in run.steps(1, found=found):
+        found.results = (
+            recurrent_trial(config, run.rng) if config.data == "recurrent" else choice_trial(config, run.rng)
+        )
+        run.log(1, error=found.results["error"])
+    return found.results
 
 
 def recurrent_trial(config: Config, rng: np.random.Generator) -> dict[str, Any]:
