@@ -197,3 +197,20 @@ def test_the_memory_of_systems_with_the_same_geometry_is_that_of_their_trajector
     size = sum(x.nbytes for trials in config.systems(new_run()).activity for x in trials)
     assert memory(config) == 0.5e9 + 3 * size
     assert experiment.arms("published")["same-geometry"].memory == pytest.approx(3.4e9, rel=0.02)
+
+
+def test_a_method_without_input_normal_coordinates_tells_nothing_apart(monkeypatch, tmp_path):
+    fitted = driven.fitted
+
+    def unstable(y, u, n_delays, rank, coordinates="input-normal", **options):
+        if (coordinates, options) == ("input-normal", {}):
+            raise ValueError("expected a stable system")
+        return fitted(y, u, n_delays, rank, coordinates, **options)
+
+    monkeypatch.setattr(driven, "fitted", unstable)
+    (trial,) = engram.run(
+        experiment, preset="smoke", arms=["driven"], seeds=1, jobs=1, runs=tmp_path, progress=False
+    ).trials
+    assert trial.state == "finished", trial.message
+    assert trial.result["n4sid_joint"] == trial.result["n4sid_inputs"] == 0
+    assert trial.result["regression_normal_joint"] != 0

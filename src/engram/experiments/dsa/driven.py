@@ -105,7 +105,11 @@ class Recorded:
 
 
 def systems_trial(config: Driven, run: Run) -> dict[str, Any]:
-    """Fit all recordings with and without inputs; the results are silhouettes of the systems, of their A and B."""
+    """Fit all recordings with and without inputs; the results are silhouettes of the systems, of their A and B.
+
+    A method that finds no input-normal coordinates for a recording, since its fit is unstable even with a rank of 1 or
+    inputs reach only a part of it, tells nothing apart: its silhouettes are 0.
+    """
     recorded = Recorded(config, run.rng)
     labels = np.array(recorded.systems)
     fits = {
@@ -119,8 +123,11 @@ def systems_trial(config: Driven, run: Run) -> dict[str, Any]:
     scores = np.zeros((len(fits), len(KINDS)))
     for step in run.steps(len(fits), scores=scores):
         options = list(fits.values())[step]
-        systems = [fitted(y, u, config.n_delays, rank, **options) for y, u in recorded]
-        scores[step] = silhouettes(distances(systems), labels)
+        try:
+            systems = [fitted(y, u, config.n_delays, rank, **options) for y, u in recorded]
+            scores[step] = silhouettes(distances(systems), labels)
+        except ValueError:  # no input-normal coordinates
+            scores[step] = 0.0
         run.log(step + 1, silhouette=scores[step, 0])
     apart = analysis.operator_distances([autonomous(y, config.n_delays, rank) for y in recorded.y])
     of_autonomous = zip(("autonomous_joint", "autonomous_state"), silhouettes([apart] * 2, labels), strict=True)
