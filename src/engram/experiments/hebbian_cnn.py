@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.experiments.receptive_fields import explained_by_one, feature_size
-from engram.experiments.small_images import Images, Split, read_images
+from engram.experiments.small_images import Images, Split, check_counts, read_images
 from engram.lab import Experiment, Measure, Preset, Results, Run, Study, claims_from, metric, minimum, setting, settings
 from engram.lab.figures import colors
 from engram.rules import (
@@ -69,6 +69,9 @@ class Config:
     lr_1: float = setting(0.078, "learning rate of layer 1: the share of a filter that a batch replaces", gt=0, le=0.5)
     lr_2: float = setting(0.03, "learning rate of layer 2; published: 0.0073, in longer training", gt=0, le=0.5)
     lr_3: float = setting(0.03, "learning rate of layer 3; published: 0.004, in longer training", gt=0, le=0.5)
+
+    def __post_init__(self) -> None:
+        check_counts(self.images, self.test_images, train_images=self.train_images)
 
 
 # Neither remedy, the first one, or both; then both with untrained filters, without thresholds, or on raw pixels.

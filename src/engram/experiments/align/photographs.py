@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from engram.experiments.align.digits import RULES, fit, rule_of, targets
 from engram.experiments.choosing import judged
-from engram.experiments.small_images import Images, read_images
+from engram.experiments.small_images import Images, check_counts, read_images
 from engram.lab import Run, setting, settings
 from engram.nn import wide_cnn
 
@@ -32,6 +32,10 @@ class Photographs:
     )
     epochs: int = setting(150, "passes over the training set", ge=1)
     batch_size: int = setting(100, "images in a batch", ge=1)
+
+    def __post_init__(self) -> None:
+        counts = {"train_images": self.train_images, "validation_images": self.validation_images}
+        check_counts(self.images, self.test_images, **counts)
 
 
 arms = {f"photographs-{rule}": {"rule": rule} for rule in RULES}
