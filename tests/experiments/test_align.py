@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from engram.experiments.align import adding, experiment, photographs
+from engram.experiments.align.convergence import Convergence
 from engram.experiments.align.digits import (
     FITTED,
     PER_RATE,
     RULES,
     TRAINED,
+    FewSamples,
     accuracy,
     digits,
     few_samples,
@@ -104,3 +106,21 @@ def test_the_error_of_late_sums_is_that_at_the_end_at_a_rate_that_does_not_diver
     curve = run.metrics()["value"].to_list()
     assert len(curve) == 3
     assert result["loss"] == curve[-1]
+
+
+def test_settings_that_leave_nothing_to_learn_or_to_fit_are_refused():
+    FewSamples(sizes=(50, FITTED))
+    for sizes in ((49,), (50, FITTED + 1)):
+        with pytest.raises(ValueError, match=r"sizes = .*: expected numbers from 50, a batch, to 1150"):
+            FewSamples(sizes=sizes)
+    with pytest.raises(ValueError, match="batch_size = 101: expected at most train_images = 100"):
+        photographs.Photographs(train_images=100, batch_size=101)
+    for widths in ((), (16,), (16, 16)):
+        with pytest.raises(ValueError, match="widths = .*: expected two or more different ones"):
+            Convergence(widths=widths)
+
+
+def test_functions_are_compared_on_images_that_no_network_has_seen():
+    Convergence(samples=TRAINED)
+    with pytest.raises(ValueError, match="samples"):
+        Convergence(samples=TRAINED + 1)

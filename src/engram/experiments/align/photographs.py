@@ -36,6 +36,8 @@ class Photographs:
     def __post_init__(self) -> None:
         counts = {"train_images": self.train_images, "validation_images": self.validation_images}
         check_counts(self.images, self.test_images, **counts)
+        if self.batch_size > self.train_images:
+            raise ValueError(f"batch_size = {self.batch_size}: expected at most train_images = {self.train_images}")
 
 
 arms = {f"photographs-{rule}": {"rule": rule} for rule in RULES}

@@ -63,6 +63,9 @@ class Config:
 
     def __post_init__(self) -> None:
         check_counts(self.images, self.test_images, train_images=self.train_images)
+        if self.batch_size > min(self.train_images, self.tuning_images):
+            expected = f"at most train_images = {self.train_images} and tuning_images = {self.tuning_images}"
+            raise ValueError(f"batch_size = {self.batch_size}: expected {expected}, or nothing is learned")
 
 
 class Triangle(nn.Module):
