@@ -1,5 +1,14 @@
 import pytest
 
+from engram.experiments import (
+    align,
+    continual_learners,
+    first_order_preconditioning,
+    hebbian_cnn,
+    learning_rules_on_images,
+    small_images,
+    soft_hebbian_cnn,
+)
 from engram.experiments.align.photographs import Photographs
 from engram.experiments.first_order_preconditioning.cifar import Cifar
 from engram.experiments.hebbian_cnn import Config as Hebbian
@@ -27,3 +36,27 @@ def test_photographs_are_left_for_validation(config):
 
 def test_as_many_digits_are_read_as_are_counted():
     assert len(read_images("digits", "train", 10_000)[0]) == DIGITS
+
+
+@pytest.mark.parametrize(
+    "experiment", [hebbian_cnn, soft_hebbian_cnn, align, first_order_preconditioning, learning_rules_on_images]
+)
+def test_all_files_of_images_are_asked_for_before_a_run_begins(experiment, monkeypatch):
+    asked = []
+    monkeypatch.setattr(small_images, "fetch", asked.append)
+    configs = {arm: part.config for arm, part in experiment.experiment.arms("large").items()}
+    configs |= {arm: part.config for arm, part in experiment.experiment.arms("laptop").items() if arm not in configs}
+    for config in configs.values():
+        experiment.experiment.check_requirements(config)
+    assert asked == [config.images for config in configs.values() if hasattr(config, "images")]
+    asked.clear()
+    smoke = experiment.experiment.arms("smoke").values()
+    assert all(experiment.experiment.check_requirements(arm.config) is None for arm in smoke)
+    assert not asked
+
+
+def test_images_of_any_benchmark_are_asked_for_before_a_run_begins(monkeypatch):
+    asked = []
+    monkeypatch.setattr(continual_learners, "images_of", asked.append)
+    continual_learners.experiment.check_requirements(continual_learners.Config(benchmark="permuted-mnist"))
+    assert asked == ["permuted-mnist"]

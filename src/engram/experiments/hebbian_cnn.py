@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.experiments.receptive_fields import explained_by_one, feature_size
-from engram.experiments.small_images import Images, Split, check_counts, read_images
+from engram.experiments.small_images import Images, Split, check_counts, check_files, read_images
 from engram.lab import Experiment, Measure, Preset, Results, Run, Study, claims_from, metric, minimum, setting, settings
 from engram.lab.figures import colors
 from engram.rules import (
@@ -387,7 +387,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
-    check_requirements=lambda config: read(config, "test"),
+    check_requirements=lambda config: check_files(config.images),
     answer="""In a plain stack of Hebbian filters, deeper layers encode less about the images [plain-depth-harms:
     holds]. Dense activity with sparse plasticity raises the accuracy of a readout from layer 3 by .19
     [triangle-helps-the-top: holds], and pruning before learning by .03 more [pruning-helps-the-top: holds]; then layer

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from sklearn.datasets import load_digits
 
-from engram.tasks.data import load
+from engram.tasks.data import fetch, load
 
 Images = Literal["digits", "cifar10-jpeg", "cifar10"]
 Split = Literal["train", "test"]
@@ -61,6 +61,12 @@ def check_counts(name: Images, test_images: int, **train_images: int) -> None:
         beside = f" beside test_images = {test_images}" if name == "digits" else ""
         what = " + ".join(train_images)
         raise ValueError(f"{what} = {total}: expected at most {largest}{beside}, with images = {name!r}")
+
+
+def check_files(name: Images) -> None:
+    """Raise DataError if a file of a data set is missing and cannot be fetched."""
+    if name != "digits":
+        fetch(name)
 
 
 @cache

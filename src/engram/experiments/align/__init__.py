@@ -13,6 +13,7 @@ of 3.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -20,6 +21,8 @@ from plotly.subplots import make_subplots
 
 from engram.experiments.align import adding, convergence, digits, photographs
 from engram.experiments.align.digits import RHOS, RULES
+from engram.experiments.align.photographs import Photographs
+from engram.experiments.small_images import check_files
 from engram.lab import Experiment, Measure, Preset, Results, Study, claims_from, maximum, metric, minimum
 from engram.lab.figures import colors
 
@@ -217,6 +220,12 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(title="Learning rules with feedback through the initial weights, by network width")
 
 
+def check_requirements(config: Any) -> None:
+    """Raise DataError if the images of CIFAR-10 are missing and cannot be fetched."""
+    if isinstance(config, Photographs):
+        check_files(config.images)
+
+
 experiment = Experiment(
     name="align",
     about=__doc__,
@@ -227,6 +236,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
+    check_requirements=check_requirements,
     answer="""In networks of width 128 and 256 Align-zero [align-zero-near-backprop: holds], Align-ada
     [align-ada-near-backprop: holds] and Align-prop [align-prop-near-backprop: holds] come within 0.03 of
     backpropagation's accuracy. After 40 epochs Align-zero leads feedback alignment and its direct form by 0.08 at a
