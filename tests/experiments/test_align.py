@@ -124,3 +124,12 @@ def test_functions_are_compared_on_images_that_no_network_has_seen():
     Convergence(samples=TRAINED)
     with pytest.raises(ValueError, match="samples"):
         Convergence(samples=TRAINED + 1)
+
+
+def test_claims_that_name_a_number_of_epochs_are_judged_after_that_many():
+    named = [claim for claim in experiment.claims if "40 epochs" in claim.statement]
+    assert len(named) == 7
+    judged_at = [(claim, preset) for claim in named for preset in experiment.presets if claim.is_judged_at(preset)]
+    assert {claim.id for claim, _ in judged_at} == {claim.id for claim in named}
+    for claim, preset in judged_at:
+        assert {experiment.arms(preset)[arm].config.epochs for arm in claim.arms} == {40}, (claim.id, preset)
