@@ -57,6 +57,19 @@ def test_steps_are_read_as_parts_of_newton_s():
     assert bowl.read(np.eye(9), C, lr)["flattest"] == pytest.approx(lr * 0.01036, rel=1e-3)
 
 
+def test_after_few_steps_the_matrix_of_the_last_one_is_read(new_run):
+    few = bowl.trial(bowl.Bowl(rates=(0.1,), steps=20), new_run())
+    assert not np.allclose(few["matrix"], np.eye(9).ravel(), atol=1e-2)
+
+
+def test_processor_times_are_not_taken_on_a_gpu():
+    arms = experiment.arms("laptop")
+    assert {arm: arms[arm].gpu for arm in ("overhead-adam", "cifar-momentum")} == {
+        "overhead-adam": False,
+        "cifar-momentum": True,
+    }
+
+
 def test_images_are_split_and_scaled_by_what_is_trained_on():
     (images, classes), (unseen, answers) = digits.data(seeded())
     assert images.shape == (1200, 1, 8, 8)
