@@ -6,7 +6,16 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from engram.experiments.first_order_preconditioning import bowl, cartpole, cifar, cosine, digits, overhead, training
+from engram.experiments.first_order_preconditioning import (
+    bowl,
+    cartpole,
+    cifar,
+    cosine,
+    digits,
+    experiment,
+    overhead,
+    training,
+)
 from engram.optim import FOP, auto_groups
 
 
