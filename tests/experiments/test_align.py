@@ -133,3 +133,12 @@ def test_claims_that_name_a_number_of_epochs_are_judged_after_that_many():
     assert {claim.id for claim, _ in judged_at} == {claim.id for claim in named}
     for claim, preset in judged_at:
         assert {experiment.arms(preset)[arm].config.epochs for arm in claim.arms} == {40}, (claim.id, preset)
+
+
+def test_the_training_of_a_candidate_can_be_stopped_at_each_step(new_run, monkeypatch):
+    small = {"train_images": 100, "validation_images": 10, "test_images": 10, "width": 2, "strides": (8, 4)}
+    config = photographs.Photographs(images="digits", **small, rates=(1.0,), epochs=2, batch_size=50)
+    run, beats = new_run(), []
+    monkeypatch.setattr(run, "beat", lambda *text: beats.append(text))
+    photographs.trial(config, run)
+    assert len(beats) == 4

@@ -226,3 +226,12 @@ def test_what_a_slower_optimiser_costs_is_measured(new_run, monkeypatch):
     result = overhead.trial(config, new_run())
     assert result["seconds_with_fop"] - result["seconds_alone"] == pytest.approx(0.02, rel=0.3)
     assert result["ratio_of_seconds"] > 2
+
+
+def test_the_training_of_a_candidate_can_be_stopped_at_each_step(new_run, monkeypatch):
+    small = {"images": "digits", "train_images": 20, "validation_images": 10, "test_images": 10, "channels": (2,)}
+    run, beats = new_run(), []
+    monkeypatch.setattr(run, "beat", beats.append)
+    cifar.trial(cifar.Cifar(**small, rates=(0.01, 0.02), steps=2, batch_size=4), run)
+    assert beats[:2] == ["candidate: 0%", "candidate: 50%"]
+    assert len(beats) == 2 * len(run.choices["learning_rate"]["candidates"])

@@ -101,6 +101,7 @@ def fit(
     rate: float,
     epochs: int,
     batch: int,
+    beat: Callable[[], object] = lambda: None,
 ) -> None:
     """Train a network by a rule; raises FloatingPointError if it diverges.
 
@@ -112,6 +113,7 @@ def fit(
         rate: The learning rate, in the units of the settings.
         epochs: Number of passes over the images.
         batch: Number of images in a batch; an incomplete last batch is left out.
+        beat: Called before each step.
     """
     x, target = samples
     rule_generator, batch_generator = generators
@@ -119,6 +121,7 @@ def fit(
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=batch_generator)
         for rows in torch.split(order[: len(x) // batch * batch], batch):
+            beat()
             train_step(rule, model, optimizer, (x[rows], target[rows]), state)
 
 

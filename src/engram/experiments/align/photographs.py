@@ -72,7 +72,7 @@ def trial(config: Photographs, run: Run) -> dict[str, Any]:
         model = wide_cnn(config.width, config.strides, channels=fitted[0].shape[1], generator=network_generator)
         model = model.to(run.device)
         options: dict[str, Any] = {"rate": rate, "epochs": config.epochs, "batch": config.batch_size}
-        fit(rule_of(config.rule), model, samples, generators, **options)
+        fit(rule_of(config.rule), model, samples, generators, **options, beat=run.beat)  # it may take hours
         return accuracy(model, validated), [accuracy(model, tested)]
 
     rate, results = judged(run, "learning_rate", config.rates, train)

@@ -84,6 +84,7 @@ def trial(config: Cifar, run: Run) -> dict[str, Any]:
             net = build(fitted[0].shape[1], config.channels, run.generator)
             training = Training(net, replace(config, rho=rho), lr, fitted, run)
             for number in range(config.steps):
+                run.beat(f"candidate: {number / config.steps:.0%}")
                 training.step(number)
             trained.results[key] = [training.judged(*validated)[1], *training.judged(*unseen)]
         results: list[float] = trained.results[key]
