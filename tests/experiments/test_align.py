@@ -115,9 +115,9 @@ def test_settings_that_leave_nothing_to_learn_or_to_fit_are_refused():
             FewSamples(sizes=sizes)
     with pytest.raises(ValueError, match="batch_size = 101: expected at most train_images = 100"):
         photographs.Photographs(train_images=100, batch_size=101)
-    for widths in ((), (16,), (16, 16)):
-        with pytest.raises(ValueError, match="widths = .*: expected two or more different ones"):
-            Convergence(widths=widths)
+    for sizes in ((), (16,), (16, 16)):
+        with pytest.raises(ValueError, match=r"widths = .*: expected two or more different ones"):
+            Convergence(widths=sizes)
 
 
 def test_functions_are_compared_on_images_that_no_network_has_seen():

@@ -234,7 +234,10 @@ experiment = Experiment(
     about=__doc__,
     paper="Thangarasa, Miconi & Taylor, Enabling continual learning with differentiable Hebbian plasticity, IJCNN 2020 "
     "(arXiv 2006.16558)",
-    studies={"sequence": Study(trial, arms, memory=memory), "exactness": Study(exactness, {"exactness": {"strength": 100.0}})},
+    studies={
+        "sequence": Study(trial, arms, memory=memory),
+        "exactness": Study(exactness, {"exactness": {"strength": 100.0}}),
+    },
     presets=presets,
     claims=claims,
     figure=figure,
