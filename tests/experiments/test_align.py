@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from engram.experiments.align import adding, experiment, photographs
+from engram.experiments.align.convergence import Convergence
 from engram.experiments.align.digits import (
     FITTED,
     PER_RATE,
     RULES,
     TRAINED,
+    FewSamples,
     accuracy,
     digits,
     few_samples,
@@ -104,3 +106,39 @@ def test_the_error_of_late_sums_is_that_at_the_end_at_a_rate_that_does_not_diver
     curve = run.metrics()["value"].to_list()
     assert len(curve) == 3
     assert result["loss"] == curve[-1]
+
+
+def test_settings_that_leave_nothing_to_learn_or_to_fit_are_refused():
+    FewSamples(sizes=(50, FITTED))
+    for sizes in ((49,), (50, FITTED + 1)):
+        with pytest.raises(ValueError, match=r"sizes = .*: expected numbers from 50, a batch, to 1150"):
+            FewSamples(sizes=sizes)
+    with pytest.raises(ValueError, match="batch_size = 101: expected at most train_images = 100"):
+        photographs.Photographs(train_images=100, batch_size=101)
+    for sizes in ((), (16,), (16, 16)):
+        with pytest.raises(ValueError, match=r"widths = .*: expected two or more different ones"):
+            Convergence(widths=sizes)
+
+
+def test_functions_are_compared_on_images_that_no_network_has_seen():
+    Convergence(samples=TRAINED)
+    with pytest.raises(ValueError, match="samples"):
+        Convergence(samples=TRAINED + 1)
+
+
+def test_claims_that_name_a_number_of_epochs_are_judged_after_that_many():
+    named = [claim for claim in experiment.claims if "40 epochs" in claim.statement]
+    assert len(named) == 7
+    judged_at = [(claim, preset) for claim in named for preset in experiment.presets if claim.is_judged_at(preset)]
+    assert {claim.id for claim, _ in judged_at} == {claim.id for claim in named}
+    for claim, preset in judged_at:
+        assert {experiment.arms(preset)[arm].config.epochs for arm in claim.arms} == {40}, (claim.id, preset)
+
+
+def test_the_training_of_a_candidate_can_be_stopped_at_each_step(new_run, monkeypatch):
+    small = {"train_images": 100, "validation_images": 10, "test_images": 10, "width": 2, "strides": (8, 4)}
+    config = photographs.Photographs(images="digits", **small, rates=(1.0,), epochs=2, batch_size=50)
+    run, beats = new_run(), []
+    monkeypatch.setattr(run, "beat", lambda *text: beats.append(text))
+    photographs.trial(config, run)
+    assert len(beats) == 4

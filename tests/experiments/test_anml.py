@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from engram.continual.anml import Remembered
 from engram.experiments import anml
 from engram.experiments.anml import build, characters, classify, experiment, gating, trial
 from engram.lab import Run
@@ -87,3 +88,33 @@ def test_neighbours_by_the_gate_tell_classes_that_the_gate_tells(monkeypatch):
 def test_lengths_that_are_not_run_cannot_be_judged():
     with pytest.raises(ValueError, match=r"judged = 7: expected one of lengths = \(3, 5\)"):
         replace(SMALL, judged=7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"withheld": 12}, "withheld = 12: expected fewer than the 12 characters"),
+        ({"lengths": (3, 6)}, r"lengths = \(3, 6\): expected different numbers from 1 to 5, the characters kept"),
+        ({"lengths": (3, 3)}, r"lengths = \(3, 3\): expected different numbers"),
+        ({"lengths": (0, 3)}, r"lengths = \(0, 3\): expected different numbers"),
+        ({"outputs": 6}, "outputs = 6: expected at least 7, one for each character to learn"),
+        ({"characters": "omniglot-small", "withheld": 100, "outputs": 141}, "outputs = 141: expected at least 142"),
+        ({"characters": "omniglot", "lengths": (3, 660), "outputs": 1000}, "from 1 to 659, the characters kept"),
+    ],
+)
+def test_streams_that_cannot_be_drawn_are_refused_before_meta_training(changes, expected):
+    with pytest.raises(ValueError, match=expected):
+        replace(SMALL, **changes)
+
+
+def test_the_first_and_last_classes_are_those_of_the_longest_stream(new_run, monkeypatch):
+    lengths = {}
+
+    def streams_of(net, pool, name, length, *args):
+        lengths[name] = [*lengths.get(name, []), length]
+        return Remembered(length, 0.001, (0.0,), (0.0,), torch.arange(float(length))[None])
+
+    monkeypatch.setattr(anml, "streams_of", streams_of)
+    result = trial(replace(SMALL, network="sanml", learning="none", lengths=(5, 3)), new_run())
+    assert lengths[""] == [5, 3]
+    assert result["last"] == 4

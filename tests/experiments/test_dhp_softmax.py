@@ -77,3 +77,12 @@ def test_a_penalty_acts_from_the_second_task_on(penalty, new_run):
 
 def test_the_merged_penalty_is_the_sum(new_run):
     assert 0 < training.exactness(CONFIGS["exactness"], new_run())["gap"] < 1e-9
+
+
+def test_the_memory_of_all_permutations_is_told():
+    config = Training(tasks="permuted", images="digits", permutations=30)
+    tasks = sequence(config, torch.Generator().manual_seed(0))
+    images = sum(data.inputs.nbytes for task in tasks for data in (task.train, task.test))
+    assert images < training.memory(config) - 0.5e9 < 1.2 * images
+    assert 2e9 < experiment.arms("large")["permuted-dhp"].memory < 4e9
+    assert experiment.arms("laptop")["permuted-dhp"].memory < 1e9

@@ -6,7 +6,16 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from engram.experiments.first_order_preconditioning import bowl, cartpole, cifar, cosine, digits, overhead, training
+from engram.experiments.first_order_preconditioning import (
+    bowl,
+    cartpole,
+    cifar,
+    cosine,
+    digits,
+    experiment,
+    overhead,
+    training,
+)
 from engram.optim import FOP, auto_groups
 
 
@@ -55,6 +64,19 @@ def test_steps_are_read_as_parts_of_newton_s():
     assert measures["newton"] == pytest.approx([1.0] * 9)
     assert measures["alignment"] == pytest.approx(1)
     assert bowl.read(np.eye(9), C, lr)["flattest"] == pytest.approx(lr * 0.01036, rel=1e-3)
+
+
+def test_after_few_steps_the_matrix_of_the_last_one_is_read(new_run):
+    few = bowl.trial(bowl.Bowl(rates=(0.1,), steps=20), new_run())
+    assert not np.allclose(few["matrix"], np.eye(9).ravel(), atol=1e-2)
+
+
+def test_processor_times_are_not_taken_on_a_gpu():
+    arms = experiment.arms("laptop")
+    assert {arm: arms[arm].gpu for arm in ("overhead-adam", "cifar-momentum")} == {
+        "overhead-adam": False,
+        "cifar-momentum": True,
+    }
 
 
 def test_images_are_split_and_scaled_by_what_is_trained_on():
@@ -204,3 +226,12 @@ def test_what_a_slower_optimiser_costs_is_measured(new_run, monkeypatch):
     result = overhead.trial(config, new_run())
     assert result["seconds_with_fop"] - result["seconds_alone"] == pytest.approx(0.02, rel=0.3)
     assert result["ratio_of_seconds"] > 2
+
+
+def test_the_training_of_a_candidate_can_be_stopped_at_each_step(new_run, monkeypatch):
+    small = {"images": "digits", "train_images": 20, "validation_images": 10, "test_images": 10, "channels": (2,)}
+    run, beats = new_run(), []
+    monkeypatch.setattr(run, "beat", beats.append)
+    cifar.trial(cifar.Cifar(**small, rates=(0.01, 0.02), steps=2, batch_size=4), run)
+    assert beats[:2] == ["candidate: 0%", "candidate: 50%"]
+    assert len(beats) == 2 * len(run.choices["learning_rate"]["candidates"])

@@ -26,6 +26,13 @@ def test_a_rule_that_is_not_registered_is_refused():
             experiment.arms("laptop", {f"{arm}.rule": "dfs"})
 
 
+def test_the_readout_alone_is_trained_only_where_there_is_a_core():
+    with pytest.raises(ValueError, match="network = 'narrow': expected recurrent or adding, with rule"):
+        training.Training(rule=training.READOUT_ONLY)
+    for network in training.IN_TIME:
+        training.Training(rule=training.READOUT_ONLY, network=network)
+
+
 MINE = """
 from engram.rules import Backprop
 class Flipped(Backprop):

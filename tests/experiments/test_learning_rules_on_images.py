@@ -117,6 +117,13 @@ def test_random_features_tell_digits_apart(performed):
     assert run.choices["ridge"]["candidates"][0] >= 1
 
 
+def test_random_features_are_of_all_images_if_there_are_fewer_than_asked_for(performed, monkeypatch):
+    few = training.samples("digits", "train")
+    few = few._replace(images=few.images[:70], labels=few.labels[:70])
+    monkeypatch.setattr(training, "samples", lambda images, part: few)
+    assert performed(training.trial, Training(rule="random-features", images="digits"))[0]["accuracy"] > 0.9
+
+
 def test_a_rule_that_is_unknown_is_refused():
     with pytest.raises(ValueError, match="rule = 'fb': expected a learning rule"):
         Training(rule="fb")

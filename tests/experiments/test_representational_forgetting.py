@@ -1,11 +1,15 @@
 import dataclasses
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from engram.experiments import representational_forgetting as experiment
 from engram.experiments.representational_forgetting import pairs, students
 from engram.experiments.representational_forgetting.characters import draw_tasks
+from engram.lab.folder import TrialFolder
+from engram.lab.loop import Run
 from engram.learned.updates import AdamRule
 
 SMALL = dataclasses.replace(
@@ -115,3 +119,45 @@ def test_a_rule_is_judged_by_whole_lives_of_students_on_pairs_of_validation():
     begin = pairs.draw_start(scenery, "validation", 2, 7)
     teacher = pairs.teacher_of(scenery, "validation", 7)
     assert pairs.mimicry(begin, students.Student(teacher, []), teacher) == 0
+
+
+@pytest.mark.parametrize("sequences", [0, 2])
+def test_a_trial_that_was_killed_after_its_last_step_ends_as_another(sequences, tmp_path, monkeypatch):
+    config = experiment.experiment.arms("smoke")["learned"].config
+    config = dataclasses.replace(config, teachers=False, pairs=3, sequences=sequences)
+
+    def drawn(scenery, role, tasks, seed):
+        return SimpleNamespace(tasks=[None] * tasks, seed=seed, untrained=None)
+
+    def probed():
+        return np.zeros((1, 2))
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pairs, "draw_start", drawn)
+    monkeypatch.setattr(pairs, "meta_trained", lambda config, run, *args: run.log(1, distance=1.0) and None)
+    monkeypatch.setattr(pairs, "stages", lambda *args: [])
+    monkeypatch.setattr(pairs, "measured", lambda *args: {"balance": 0.5})
+    monkeypatch.setattr(pairs, "representational_forgetting", lambda *args, **options: SimpleNamespace(probed=probed))
+    results = []
+    for name in ("whole", "resumed"):
+        folder = TrialFolder(tmp_path / name)
+        folder.path.mkdir()
+        if name == "resumed":
+            monkeypatch.setattr(pairs, "gap_to_adam", killed)
+            with pytest.raises(KeyboardInterrupt):
+                pairs.trial(config, Run(folder, 3))
+        monkeypatch.setattr(pairs, "gap_to_adam", lambda start, batch_size: (len(start.tasks), start.seed))
+        results.append(pairs.trial(config, Run(folder, 3)))
+    assert results[0] == results[1]
+    tasks, seed = results[0]["gap_to_adam"]
+    assert (tasks, seed % 10_000) == ((5, 501) if sequences else (2, 2))
+
+
+def test_too_few_characters_are_told_before_anything_is_trained(new_run, monkeypatch):
+    monkeypatch.setattr(pairs, "meta_trained", None)
+    monkeypatch.setattr(pairs, "draw_start", None)
+    config = dataclasses.replace(experiment.experiment.arms("smoke")["learned"].config, ways=8)
+    with pytest.raises(ValueError, match="5 tasks of 8 characters: expected enough characters, found them for 2"):
+        pairs.trial(config, new_run())

@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from engram.experiments.rule_fingerprints import RULES, TWINS, WEIGHT_DECAY, Path, build, rule_and_optimizer
+from engram.experiments.rule_fingerprints import (
+    RULES,
+    TWINS,
+    WEIGHT_DECAY,
+    Config,
+    Path,
+    build,
+    places_of,
+    rule_and_optimizer,
+    trial,
+)
 from engram.rules import Backprop, train_step
 
 
@@ -18,6 +28,21 @@ def test_rules_truly_differ_and_twins_are_of_one_rule():
     kinds = [type(rule_and_optimizer(name, 0, network)[0]) for name in RULES]
     assert len(set(kinds)) == len(RULES)
     assert {type(rule_and_optimizer(name, 0, network)[0]) for name in TWINS} == {Backprop}
+
+
+@pytest.mark.parametrize("networks", [3, 4])
+def test_rates_do_not_tell_the_rules_with_equal_ones(networks):
+    network, rates = build(4, torch.Generator().manual_seed(0)), {}
+    for name, number in places_of(Config(networks=networks)):
+        rates.setdefault(name, []).append(rule_and_optimizer(name, number, network)[1].param_groups[0]["lr"])
+    assert list(rates) == list(RULES)
+    assert rates.pop("node perturbation") == [0.0075, 0.01, 0.015, 0.0075][:networks]
+    assert all(of_rule == [0.04, 0.08, 0.16, 0.04][:networks] for of_rule in rates.values())
+
+
+def test_a_goal_that_an_untrained_network_reaches_is_refused(performed):
+    with pytest.raises(ValueError, match=r"goal = 0.01: expected more than 0\.\d+, of an untrained network"):
+        performed(trial, Config(networks=3, hidden=8, probes=20, goal=0.01))
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

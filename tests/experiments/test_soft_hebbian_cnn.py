@@ -140,3 +140,8 @@ def test_a_config_is_that_of_its_paper():
     arms = experiment.arms("laptop")
     assert arms["no-losers"].config == replace(Config(), anti_hebbian=False)
     assert arms["instar"].config.whitened
+
+
+def test_a_batch_is_no_larger_than_what_is_learned_from():
+    with pytest.raises(ValueError, match="batch_size = 30: expected at most train_images = 60 and tuning_images = 20"):
+        Config(train_images=60, tuning_images=20, batch_size=30)

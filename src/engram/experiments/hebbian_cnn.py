@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.experiments.receptive_fields import explained_by_one, feature_size
-from engram.experiments.small_images import Images, Split, read_images
+from engram.experiments.small_images import Images, Split, check_counts, check_files, read_images
 from engram.lab import Experiment, Measure, Preset, Results, Run, Study, claims_from, metric, minimum, setting, settings
 from engram.lab.figures import colors
 from engram.rules import (
@@ -69,6 +69,9 @@ class Config:
     lr_1: float = setting(0.078, "learning rate of layer 1: the share of a filter that a batch replaces", gt=0, le=0.5)
     lr_2: float = setting(0.03, "learning rate of layer 2; published: 0.0073, in longer training", gt=0, le=0.5)
     lr_3: float = setting(0.03, "learning rate of layer 3; published: 0.004, in longer training", gt=0, le=0.5)
+
+    def __post_init__(self) -> None:
+        check_counts(self.images, self.test_images, train_images=self.train_images)
 
 
 # Neither remedy, the first one, or both; then both with untrained filters, without thresholds, or on raw pixels.
@@ -384,7 +387,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
-    check_requirements=lambda config: read(config, "test"),
+    check_requirements=lambda config: check_files(config.images),
     answer="""In a plain stack of Hebbian filters, deeper layers encode less about the images [plain-depth-harms:
     holds]. Dense activity with sparse plasticity raises the accuracy of a readout from layer 3 by .19
     [triangle-helps-the-top: holds], and pruning before learning by .03 more [pruning-helps-the-top: holds]; then layer

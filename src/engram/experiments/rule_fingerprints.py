@@ -113,6 +113,12 @@ def build(hidden: int, generator: torch.Generator) -> nn.Sequential:
     return nn.Sequential(first, nn.ReLU(), last)
 
 
+def places_of(config: Config) -> list[tuple[str, int]]:
+    """The group of each network, and its number within the group."""
+    groups = RULES if config.rules == "differ" else TWINS
+    return [(name, number) for name in groups for number in range(config.networks)]
+
+
 def rule_and_optimizer(name: str, number: int, network: nn.Module) -> tuple[LearningRule[Any], torch.optim.SGD]:
     """The rule of a group, by ``name``, and the optimiser of its ``number``-th network.
 
@@ -158,15 +164,16 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     index_ranges = [slice(0, first), slice(first, second), slice(second, last)]
     (probes, labels), held_out, tested = ((images[order[part]], classes[order[part]]) for part in index_ranges)
     x, y = images[order[index_ranges[-1].stop :]], classes[order[index_ranges[-1].stop :]]
-    groups = tuple(RULES if config.rules == "differ" else TWINS)
-    names = np.repeat(groups, config.networks)
+    places = places_of(config)
+    names = np.array([name for name, _ in places])
+    groups = tuple(dict.fromkeys(names.tolist()))
     paths = np.zeros((len(names), config.looks, COMPONENTS))
     shapes = np.zeros((len(names), config.probes, config.hidden))
     reached, accuracy, steps = np.zeros((3, len(names)))
     measured = {"paths": paths, "shapes": shapes, "reached": reached, "accuracy": accuracy, "steps": steps}
     for number in run.steps(len(names), **measured):
         network, path = build(config.hidden, run.generator), Path(config.looks)
-        rule, optimizer = rule_and_optimizer(str(names[number]), number, network)
+        rule, optimizer = rule_and_optimizer(*places[number], network)
         state = rule.init(network, run.generator)
         for step in range(config.steps):
             path.add(step, partial(hidden_activity, network, probes))
@@ -175,6 +182,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
                 break
             batch = torch.randint(len(x), (BATCH,), generator=run.generator)
             state = train_step(rule, network, optimizer, (x[batch], y[batch]), state).state
+        if not step:
+            raise ValueError(f"goal = {config.goal}: expected more than {reached[number]:.3g}, of an untrained network")
         steps[number], accuracy[number] = step, accuracy_of(network, *tested)
         activity = path.evenly().double().numpy()
         paths[number] = path_of(activity, COMPONENTS)

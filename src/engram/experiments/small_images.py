@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from sklearn.datasets import load_digits
 
-from engram.tasks.data import load
+from engram.tasks.data import fetch, load
 
 Images = Literal["digits", "cifar10-jpeg", "cifar10"]
 Split = Literal["train", "test"]
+DIGITS, PHOTOGRAPHS = 1797, 50_000  # images of digits in all, and of CIFAR-10 for training
 
 
 def read_images(name: Images, split: Split, count: int) -> tuple[Float[np.ndarray, "n c 32 32"], np.ndarray]:
@@ -45,6 +46,27 @@ def read_pixels(name: Images, split: Split) -> tuple[UInt8[np.ndarray, "n 32 32 
         enlarged = np.kron(images.reshape(-1, 8, 8, 1) * 255 / 16, np.ones((4, 4, 1)))
         return enlarged[part].astype(np.uint8), labels[part]
     return _decoded(name, split, None)
+
+
+def check_counts(name: Images, test_images: int, **train_images: int) -> None:
+    """Raise ValueError if a data set has too few images for what ``read_images`` is to give, without any of them twice.
+
+    Args:
+        name: The data set.
+        test_images: Number of test images.
+        **train_images: Numbers of training images for each purpose, by the names of their settings.
+    """
+    largest = max(0, DIGITS - test_images) if name == "digits" else PHOTOGRAPHS
+    if (total := sum(train_images.values())) > largest:
+        beside = f" beside test_images = {test_images}" if name == "digits" else ""
+        what = " + ".join(train_images)
+        raise ValueError(f"{what} = {total}: expected at most {largest}{beside}, with images = {name!r}")
+
+
+def check_files(name: Images) -> None:
+    """Raise DataError if a file of a data set is missing and cannot be fetched."""
+    if name != "digits":
+        fetch(name)
 
 
 @cache

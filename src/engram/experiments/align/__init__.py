@@ -13,6 +13,7 @@ of 3.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -20,6 +21,8 @@ from plotly.subplots import make_subplots
 
 from engram.experiments.align import adding, convergence, digits, photographs
 from engram.experiments.align.digits import RHOS, RULES
+from engram.experiments.align.photographs import Photographs
+from engram.experiments.small_images import check_files
 from engram.lab import Experiment, Measure, Preset, Results, Study, claims_from, maximum, metric, minimum
 from engram.lab.figures import colors
 
@@ -113,18 +116,18 @@ claims = [
             maximum(*(gap(rule, "backprop", f"accuracy_{width}") for width in (128, 256))) <= 0.03)
         for rule, name in NAMES.items()
     ),
-    # More epochs change these leads, so the statements name their number: the laptop's, with 11 steps each.
+    # More epochs change these leads, so the statements name their number: the laptop's alone, with 11 steps each.
     *(
         ours(f"{rule}-before-random-feedback",
             f"In networks of width 128 and 256, after 40 epochs, {name} is clearly better than feedback alignment and "
             "its direct form",
-            over_random("accuracy", "", rule, 128, 256) >= 0.04)
+            over_random("accuracy", "", rule, 128, 256) >= 0.04, presets=("laptop",))
         for rule, name in NAMES.items()
     ),
     *(
         ours(f"{rule}-before-random-feedback-at-rate-4", "In networks of width 128 and 256, all trained for 40 "
             f"epochs at one learning rate of 4, {name} is clearly better than feedback alignment and its direct form",
-            over_random("published_accuracy", "", rule, 128, 256) >= 0.04)
+            over_random("published_accuracy", "", rule, 128, 256) >= 0.04, presets=("laptop",))
         for rule, name in NAMES.items()
     ),
     ours("align-zero-before-random-feedback-when-trained-longer",
@@ -172,7 +175,7 @@ claims = [
         minimum(*(lead(f"rho-{after:g}", f"rho-{before:g}", "accuracy") for before, after in pairwise(RHOS))) >= -0.02),
     of_correlation("correlation-matters",
         "After 40 epochs feedback through the initial weights is better than random feedback",
-        lead("rho-1", "rho-0", "accuracy") >= 0.04),
+        lead("rho-1", "rho-0", "accuracy") >= 0.04, presets=("laptop",)),
     published("zero-near-backprop-with-few-images",
         "Trained on 50, 150 or 500 images, Align-zero is close to backpropagation or better",
         minimum(*(lead("few-align-zero", "few-backprop", f"accuracy_{n}") for n in (50, 150, 500))) >= -0.03,
@@ -217,6 +220,12 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(title="Learning rules with feedback through the initial weights, by network width")
 
 
+def check_requirements(config: Any) -> None:
+    """Raise DataError if the images of CIFAR-10 are missing and cannot be fetched."""
+    if isinstance(config, Photographs):
+        check_files(config.images)
+
+
 experiment = Experiment(
     name="align",
     about=__doc__,
@@ -227,6 +236,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
+    check_requirements=check_requirements,
     answer="""In networks of width 128 and 256 Align-zero [align-zero-near-backprop: holds], Align-ada
     [align-ada-near-backprop: holds] and Align-prop [align-prop-near-backprop: holds] come within 0.03 of
     backpropagation's accuracy. After 40 epochs Align-zero leads feedback alignment and its direct form by 0.08 at a

@@ -24,9 +24,13 @@ class Convergence:
     """Networks with the same initial weights, each trained by one rule, full-batch on a few images."""
 
     widths: tuple[int, ...] = setting((16, 32, 64, 128, 256, 512), "units of each of two hidden layers")
-    samples: int = setting(300, "images", ge=2)
+    samples: int = setting(300, "images; those after the first 1,437 are unseen ones", ge=2, le=TRAINED)
     steps: int = setting(60, "steps, each on all images", ge=1)
     learning_rate: float = setting(3.0, "learning rate, for all rules", gt=0, le=100)
+
+    def __post_init__(self) -> None:
+        if len(set(self.widths)) < max(2, len(self.widths)):
+            raise ValueError(f"widths = {self.widths}: expected two or more different ones, for a slope over them")
 
 
 def trial(config: Convergence, run: Run) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from engram.rules import AlignProp, LearningRule, train_step
 
 RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa", "dfa", "last-layer")
 RHOS = (0.0, 0.25, 0.5, 0.75, 1.0)
-CLASSES, DRAWS = 10, 2
+CLASSES, DRAWS, FEW_BATCH = 10, 2, 50
 FITTED, TRAINED = 1150, 1437  # of 1797 images: those in between choose learning rates, those after are the test set
 RATES = (2.0, 4.0, 6.0)
 COMMON_RATE = 4.0
@@ -55,6 +55,11 @@ class FewSamples:
         "passes over 467 images, a third of all; with fewer images there are more passes",
         ge=1,
     )
+
+    def __post_init__(self) -> None:
+        if not all(FEW_BATCH <= size <= FITTED for size in self.sizes):
+            expected = f"numbers from {FEW_BATCH}, a batch, to {FITTED}, all training images"
+            raise ValueError(f"sizes = {self.sizes}: expected {expected}")
 
 
 # All rules at all widths; at the second largest width, feedback of several correlations and longer training.
@@ -96,6 +101,7 @@ def fit(
     rate: float,
     epochs: int,
     batch: int,
+    beat: Callable[[], object] = lambda: None,
 ) -> None:
     """Train a network by a rule; raises FloatingPointError if it diverges.
 
@@ -107,6 +113,7 @@ def fit(
         rate: The learning rate, in the units of the settings.
         epochs: Number of passes over the images.
         batch: Number of images in a batch; an incomplete last batch is left out.
+        beat: Called before each step.
     """
     x, target = samples
     rule_generator, batch_generator = generators
@@ -114,6 +121,7 @@ def fit(
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=batch_generator)
         for rows in torch.split(order[: len(x) // batch * batch], batch):
+            beat()
             train_step(rule, model, optimizer, (x[rows], target[rows]), state)
 
 
@@ -192,7 +200,7 @@ def few_samples(config: FewSamples, run: Run) -> dict[str, Any]:
         def models(rate: float, size: int = size, epochs: int = epochs) -> Iterator[nn.Module]:
             for *of_training, of_images in seeds:
                 chosen = torch.randperm(FITTED, generator=torch.Generator().manual_seed(int(of_images)))[:size]
-                options: dict[str, Any] = {"epochs": epochs, "batch": 50, "seeds": torch.stack(of_training)}
+                options: dict[str, Any] = {"epochs": epochs, "batch": FEW_BATCH, "seeds": torch.stack(of_training)}
                 yield trained(rule_of(config.rule), config.width, chosen, rate=rate, **options)
 
         result |= at_rates(config, run, size, models)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from engram.experiments.align.digits import RULES, fit, rule_of, targets
 from engram.experiments.choosing import judged
-from engram.experiments.small_images import Images, read_images
+from engram.experiments.small_images import Images, check_counts, read_images
 from engram.lab import Run, setting, settings
 from engram.nn import wide_cnn
 
@@ -32,6 +32,12 @@ class Photographs:
     )
     epochs: int = setting(150, "passes over the training set", ge=1)
     batch_size: int = setting(100, "images in a batch", ge=1)
+
+    def __post_init__(self) -> None:
+        counts = {"train_images": self.train_images, "validation_images": self.validation_images}
+        check_counts(self.images, self.test_images, **counts)
+        if self.batch_size > self.train_images:
+            raise ValueError(f"batch_size = {self.batch_size}: expected at most train_images = {self.train_images}")
 
 
 arms = {f"photographs-{rule}": {"rule": rule} for rule in RULES}
@@ -66,7 +72,7 @@ def trial(config: Photographs, run: Run) -> dict[str, Any]:
         model = wide_cnn(config.width, config.strides, channels=fitted[0].shape[1], generator=network_generator)
         model = model.to(run.device)
         options: dict[str, Any] = {"rate": rate, "epochs": config.epochs, "batch": config.batch_size}
-        fit(rule_of(config.rule), model, samples, generators, **options)
+        fit(rule_of(config.rule), model, samples, generators, **options, beat=run.beat)  # it may take hours
         return accuracy(model, validated), [accuracy(model, tested)]
 
     rate, results = judged(run, "learning_rate", config.rates, train)

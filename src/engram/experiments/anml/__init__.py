@@ -40,6 +40,8 @@ SIDE = 28
 SHOTS = 15  # images of a class that are learned, out of 20
 ACTIVE = 0.01  # the threshold above which a unit counts as active
 NEIGHBOURS = 5
+CLASSES = {"omniglot-small": 242, "omniglot": 1623}
+STREAMED = 659  # characters of Omniglot's own split for evaluation
 BATCH = 256  # images whose features are computed at once
 SHOWN = {"anml": "ANML", "anml-order-1": "ANML, order 1", "anml-longer": "ANML, longer"}
 SHOWN |= {"sanml-longer": "without gate, longer", "oml": "OML"}
@@ -65,7 +67,7 @@ class Config:
     channels: int = setting(64, "channels of each convolution", ge=1)
     gate_channels: int = setting(32, "channels of each convolution of the gate", ge=1)
     hidden: int = setting(0, "hidden units of OML's head; 0: a linear head", ge=0)
-    outputs: int = setting(200, "outputs of the network; at least as many as classes", ge=2)
+    outputs: int = setting(200, "outputs of the network; at least as many as classes to learn", ge=2)
     steps: int = setting(400, "steps of meta-learning", ge=1)
     trajectory: int = setting(20, "images of one class in a step of meta-learning", ge=1, le=20)
     remember: int = setting(64, "images to remember in each step", ge=1)
@@ -80,6 +82,15 @@ class Config:
     def __post_init__(self) -> None:
         if self.judged not in self.lengths:
             raise ValueError(f"judged = {self.judged}: expected one of lengths = {self.lengths}")
+        total = self.classes if self.characters == "glyphs" else CLASSES[self.characters]
+        if self.characters != "omniglot" and self.withheld >= total:
+            raise ValueError(f"withheld = {self.withheld}: expected fewer than the {total} characters")
+        streamed = STREAMED if self.characters == "omniglot" else self.withheld
+        if len(set(self.lengths)) < len(self.lengths) or not 1 <= min(self.lengths) <= max(self.lengths) <= streamed:
+            expected = f"different numbers from 1 to {streamed}, the characters kept for the streams"
+            raise ValueError(f"lengths = {self.lengths}: expected {expected}")
+        if self.outputs < (needed := max(total - streamed, *self.lengths)):
+            raise ValueError(f"outputs = {self.outputs}: expected at least {needed}, one for each character to learn")
 
 
 UNGATED: dict[str, Any] = {"network": "sanml"}
@@ -187,7 +198,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         streams = {
             str(length): streams_of(learner, pool, prefix, length, train, config, run) for length in config.lengths
         }
-        longest, judged = streams[str(config.lengths[-1])], shares_of(streams[str(config.judged)])
+        longest, judged = streams[str(max(config.lengths))], shares_of(streams[str(config.judged)])
         streams["oracle"] = streams_of(learner, pool, f"{prefix}oracle_", config.judged, train, config, run)
         for key, of_length in streams.items():
             result |= {f"{prefix}{name}_{key}": share for name, share in shares_of(of_length).items()}

@@ -372,6 +372,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="probes",
+    check_requirements=lambda config: images_of(config.benchmark),
     tasks=tasks,
     answer="""Features outlast outputs: on split digits [split-features-outlast-outputs: holds] and on permuted ones
     [permuted-features-outlast-outputs: holds] probes recover far more of the old tasks than the old heads do; plain

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from engram.analysis import AccuracyMatrix
-from engram.experiments.dhp_softmax.training import PENALTIES, Penalty, exactness, loaded, trial
+from engram.experiments.dhp_softmax.training import PENALTIES, Penalty, exactness, loaded, memory, trial
 from engram.lab import Experiment, Preset, Results, Study, claims_from, maximum, metric, minimum
 
 CANDIDATES: dict[Penalty, tuple[float, ...]] = {  # on split digits, for each head
@@ -234,7 +234,10 @@ experiment = Experiment(
     about=__doc__,
     paper="Thangarasa, Miconi & Taylor, Enabling continual learning with differentiable Hebbian plasticity, IJCNN 2020 "
     "(arXiv 2006.16558)",
-    studies={"sequence": Study(trial, arms), "exactness": Study(exactness, {"exactness": {"strength": 100.0}})},
+    studies={
+        "sequence": Study(trial, arms, memory=memory),
+        "exactness": Study(exactness, {"exactness": {"strength": 100.0}}),
+    },
     presets=presets,
     claims=claims,
     figure=figure,

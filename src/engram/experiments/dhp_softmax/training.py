@@ -62,7 +62,10 @@ class Training:
     batch_size: int = setting(64, "images in a batch", ge=1)
     permutations: int = setting(10, "tasks of permuted pixels", ge=2)
     train_images: int = setting(
-        8000, "training images of all tasks together if split, or of each permutation", ge=100, le=60_000
+        8000,
+        "training images of all tasks together if split, or of each permutation; at most two thirds of all images",
+        ge=100,
+        le=60_000,
     )
     test_images: int = setting(2000, "test images", ge=100, le=10_000)
     measured: int = setting(400, "images of a task from which importances are estimated", ge=1)
@@ -107,6 +110,19 @@ def loaded(source: str) -> tuple[Tensor, Tensor]:
     return torch.tensor(pixels, dtype=torch.float32) / 255, torch.tensor(labels, dtype=torch.int64)
 
 
+def trained_on(config: Training, images: int) -> int:
+    """The number of training images, out of all."""
+    return min(config.train_images, images * 2 // 3)
+
+
+def memory(config: Training) -> float:
+    """The bytes that a trial needs: all images, those of the split, and their copies in each permutation."""
+    images, features = {"mnist": (10_000, 784), "mnist-whole": (70_000, 784), "digits": (1797, 64)}[config.images]
+    copies = 2 if config.tasks == "split" else 1 + config.permutations
+    split_off = trained_on(config, images) + config.test_images
+    return 0.5e9 + 4.0 * features * (images + copies * min(split_off, images))
+
+
 def sequence(config: Training, generator: torch.Generator, *, validating: bool = False) -> list[ClassificationTask]:
     """The tasks of a trial, with a random split into training and test images.
 
@@ -119,7 +135,7 @@ def sequence(config: Training, generator: torch.Generator, *, validating: bool =
     """
     images, labels = loaded(config.images)
     order = torch.randperm(len(images), generator=generator)
-    cut = min(config.train_images, len(order) * 2 // 3)
+    cut = trained_on(config, len(order))
     index_sets = order[:cut], order[cut:][: config.test_images]
     if validating:
         index_sets = order[: cut * 3 // 4], order[cut * 3 // 4 : cut]
@@ -190,8 +206,8 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
         of_data, of_network = (torch.Generator().manual_seed(seed) for seed in seeds)
         tasks, rng = sequence(config, of_data, validating=True), np.random.default_rng(seeds[1])
         tried = Learner(replace(config, strength=strength), tasks, of_network, rng)
-        for _ in tried.training():
-            pass
+        for step in tried.training():
+            run.beat(f"candidate: {step.step / sum(tried.steps):.0%}")
         return float(np.mean([accuracy(tried.net, task) for task in tasks]))
 
     if config.strengths:

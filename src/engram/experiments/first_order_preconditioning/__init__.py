@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from engram.experiments.first_order_preconditioning import bowl, cartpole, cifar, digits, overhead
+from engram.experiments.small_images import check_files
 from engram.lab import Experiment, Measure, Preset, Results, Study, claims_from, maximum, met, metric, minimum
 
 SCALAR: dict[str, Any] = {"structure": "scalar"}
@@ -256,6 +257,12 @@ def figure(results: Results) -> go.Figure:
     return plot.update_layout(title=title, height=820)
 
 
+def check_requirements(config: Any) -> None:
+    """Raise DataError if the images of CIFAR-10 are missing and cannot be fetched."""
+    if isinstance(config, cifar.Cifar):
+        check_files(config.images)
+
+
 experiment = Experiment(
     name="first-order-preconditioning",
     about=__doc__,
@@ -266,11 +273,12 @@ experiment = Experiment(
         "digits": Study(digits.trial, digits_arms, gpu=True),
         "cartpole": Study(cartpole.trial, pole_arms),
         "cifar": Study(cifar.trial, cifar_arms, gpu=True),
-        "overhead": Study(overhead.trial, overhead_arms, gpu=True),
+        "overhead": Study(overhead.trial, overhead_arms),  # processor time says little about a GPU
     },
     presets=presets,
     claims=claims,
     figure=figure,
+    check_requirements=check_requirements,
     answer="""A learned matrix makes a bowl round in the end [bowl-condition: holds] and descends it several times as
     fast as gradient descent [bowl-slow: holds], though momentum at its best rate needs only a quarter more steps
     [bowl-momentum-as-fast: holds]; after 60 steps its own step is Newton's along the highest curvature

@@ -100,7 +100,7 @@ def trial(config: Bowl, run: Run) -> dict[str, Any]:
     state = {"theta": descent.theta, "optimizer": descent.optimizer, "early": early}
     for step in run.steps(config.steps, solved=descent.solved, highest=descent.highest, **state):
         run.log(step + 1, every=min(LAST, config.steps), loss=descent.step(step))
-        if step + 1 == SHOWN_AT and config.rho:
+        if step + 1 == min(SHOWN_AT, config.steps) and config.rho:
             early[:] = matrix(descent.optimizer, descent.theta).numpy()
     result: dict[str, Any] = {"steps": descent.solved[0], "loss": run.ends("loss", config.steps)[1]}
     result["highest"] = descent.highest[0]

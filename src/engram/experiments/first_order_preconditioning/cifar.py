@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engram.experiments.choosing import Trained
 from engram.experiments.first_order_preconditioning.training import Classifier, Training
-from engram.experiments.small_images import Images, read_images
+from engram.experiments.small_images import Images, check_counts, read_images
 from engram.lab import Run, setting, settings
 from engram.nn.initial import uniform
 
@@ -32,6 +32,10 @@ class Cifar(Classifier):
     rhos: tuple[float, ...] = setting((), "candidate rates of the preconditioners, tried from rho on; none: rho alone")
     channels: tuple[int, ...] = setting((24, 48), "channels of the convolutions, which halve the side of the images")
     steps: int = setting(400, "steps of the optimiser", ge=1)
+
+    def __post_init__(self) -> None:
+        counts = {"train_images": self.train_images, "validation_images": self.validation_images}
+        check_counts(self.images, self.test_images, **counts)
 
 
 def data(config: Cifar) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -80,6 +84,7 @@ def trial(config: Cifar, run: Run) -> dict[str, Any]:
             net = build(fitted[0].shape[1], config.channels, run.generator)
             training = Training(net, replace(config, rho=rho), lr, fitted, run)
             for number in range(config.steps):
+                run.beat(f"candidate: {number / config.steps:.0%}")
                 training.step(number)
             trained.results[key] = [training.judged(*validated)[1], *training.judged(*unseen)]
         results: list[float] = trained.results[key]

@@ -37,6 +37,7 @@ RATES = (0.03, 0.1, 0.3)
 READOUT_ONLY = "readout-only"
 RECURRENT = "core.weight_hh"
 PROBES, BATCH, MOMENTUM = 256, 32, 0.9
+IN_TIME: tuple[Network, ...] = ("recurrent", "adding")  # networks with a core beside the readout
 TRACED: tuple[Network, ...] = ("narrow",)  # networks whose dynamics of learning are described
 COMPONENTS, DELAYS, RANK, NO_CHANGE = 5, 5, 4, 1e-3
 COSTS = ("seconds", "extra_kib", "forward_equivalents", "gap", "residual", "radius")
@@ -62,6 +63,8 @@ class Training:
     def __post_init__(self) -> None:
         if self.rule != READOUT_ONLY:
             registry.check("learning_rules", self.rule, "rule")
+        elif self.network not in IN_TIME:
+            raise ValueError(f"network = {self.network!r}: expected {' or '.join(IN_TIME)}, with rule = {self.rule!r}")
 
 
 def rule_of(name: str) -> LearningRule[Any]:

@@ -30,10 +30,9 @@ from engram.experiments.learning_rules_on_images.networks import (
     build,
     is_3x3,
 )
-from engram.experiments.small_images import Images, read_pixels
+from engram.experiments.small_images import Images, check_files, read_pixels
 from engram.lab import Run, setting, settings
 from engram.rules import Backprop, KolenPollack, LearningRule, WeightMirror, apply_rule, train_step
-from engram.tasks.data import fetch
 
 BATCH, MOMENTUM, DECAY, RISING = 64, 0.9, 5e-4, 0.1
 PROBES, WATCHED, EVALUATED = 256, 1000, 500  # images for cosines, for curves, and in a batch of an evaluation
@@ -283,9 +282,10 @@ def features(config: Training, run: Run) -> dict[str, Any]:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # averages over all batches
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    fitted = np.arange(len(data.images))[: config.train_images]
     with torch.no_grad():
-        for start in range(0, min(config.train_images, len(data.images)), EVALUATED):
-            model(data.batch(np.arange(start, min(start + EVALUATED, config.train_images)))[0])
+        for rows in np.split(fitted, range(EVALUATED, len(fitted), EVALUATED)):
+            model(data.batch(rows)[0])
         model.eval()
         for part, count in (("train", config.train_images), ("validation", None), ("test", config.test_images)):
             source = samples(config.images, part)
@@ -312,5 +312,4 @@ def step_of(config: Training) -> Callable[[], object]:
 
 def check_requirements(config: Training) -> None:
     """Raise DataError if the images are missing and cannot be fetched."""
-    if config.images != "digits":
-        fetch(config.images)
+    check_files(config.images)

@@ -55,6 +55,7 @@ STRENGTHS: dict[Method, tuple[float, ...]] = {
     "feature-lwf": (0.1, 1.0, 10.0),
 }
 RATES = (3e-4, 1e-3, 3e-3)
+LONG, LONGER_FROM = 5, 500  # tasks in a long sequence, and the first of their seeds
 
 
 @settings
@@ -412,6 +413,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     scenery = Scenery.of(config, seed)
     is_learned = config.method == "learned"
     chooses = not config.single_head and not is_learned and config.method != "frozen"
+    needed: dict[Role, int] = {"test": LONG if config.sequences else 2}
+    needed |= {"validation": 2} if chooses or is_learned else {}
+    needed |= {"train": 3} if is_learned else {}
+    for role, tasks in needed.items():  # too few characters are told before anything is trained
+        draw_tasks(scenery.pools[role], config.ways, tasks, torch.Generator())
     validation = [draw_start(scenery, "validation", 2, seed + 1000 + n) for n in range(config.chosen_by * chooses)]
     rule = meta_trained(config, run, scenery, seed) if is_learned else None
     if rule is not None:
@@ -423,7 +429,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         row = measured(config, start, stages(config, start, setting, rule), teacher)
         run.log(step + 1, **{name: value for name, value in row.items() if math.isfinite(value)})
     for step in run.steps(config.sequences):
-        start = draw_start(scenery, "test", 5, seed + 500 + step)
+        start = draw_start(scenery, "test", LONG, seed + LONGER_FROM + step)
         bodies = [start.untrained, *(student.body for student in stages(config, start, setting, rule))]
         report = representational_forgetting(bodies, start.tasks, shots=(None,))
         run.log(step + 1, sequence_old=report.probed()[-1, :-1].mean())
@@ -431,5 +437,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     result: dict[str, Any] = {name: run.ends(name, parts=1)[0] for name in sorted(logged)}
     result |= {"rate": setting.rate, "strength": setting.strength}
     if is_learned:
+        # The last one of the loops, drawn again, since a resumed trial may have had no step left.
+        tasks, number = (LONG, LONGER_FROM + config.sequences) if config.sequences else (2, config.pairs)
+        start = draw_start(scenery, "test", tasks, seed + number - 1)
         result |= {"mimicry_in_training": run.ends("distance")[1], "gap_to_adam": gap_to_adam(start, config.batch_size)}
     return result

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from engram.experiments.choosing import CandidateRun, Trained
-from engram.experiments.small_images import Split, read_images
+from engram.experiments.small_images import Split, check_files, read_images
 from engram.experiments.soft_hebbian_cnn.networks import (
     FILTERS,
     LAYERS,
@@ -204,7 +204,7 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
-    check_requirements=lambda config: read(config, "test"),
+    check_requirements=lambda config: check_files(config.images),
     answer="""A quarter as wide and after 5,000 images, three layers that learn by soft competition give a readout of
     62.3 %, 5 % more than random filters [learning-helps-the-top: holds], and layer by layer 6 and 4 % more
     [accuracy-rises-over-layers: holds]; without losers that unlearn it is no better than random [losers-help: holds].

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
-from engram.experiments.small_images import Images
+from engram.experiments.small_images import Images, check_counts
 from engram.lab import Run, setting, settings
 from engram.rules import HebbianConv2d, SoftHebbConv2d, triangle
 
@@ -60,6 +60,12 @@ class Config:
     dropout_epochs: int = setting(
         0, "epochs of the published readout of all of layer 3, linear with dropout, beside those by ridge", ge=0
     )
+
+    def __post_init__(self) -> None:
+        check_counts(self.images, self.test_images, train_images=self.train_images)
+        if self.batch_size > min(self.train_images, self.tuning_images):
+            expected = f"at most train_images = {self.train_images} and tuning_images = {self.tuning_images}"
+            raise ValueError(f"batch_size = {self.batch_size}: expected {expected}, or nothing is learned")
 
 
 class Triangle(nn.Module):
