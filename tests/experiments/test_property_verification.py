@@ -80,6 +80,7 @@ def test_regions_of_ten_layers_lie_in_their_balls(monkeypatch, tmp_path):
         assert 0 < result[f"perimeter_{method}"] <= 1 + 1e-9
         assert 0 < result[f"support_{method}"] <= 1, "the image itself, if its slack leaves it inside, and no other"
     assert result["patterns"] >= 2
+    assert abs(result["log_volume_gain"]) < -patterns.FLAT
 
 
 def test_a_cold_soft_competition_is_the_hard_one():
