@@ -50,7 +50,9 @@ def test_list_names_every_experiment_and_its_last_run(toy, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "pattern-completion" in out
     assert "smoke: runs" in out
-    assert re.search(r"pattern-completion +\d+ of \d+ claims hold +Plastic networks", out), "nothing of the records"
+    assert re.search(
+        r"pattern-completion +\d+ of \d+ claims hold; large: \d+ of \d+ claims hold +Plastic networks", out
+    ), "nothing of the records"
     assert len(out.splitlines()) == 1 + len(registry.experiments()), "a line an experiment"
     cli.run(["run", "toy", "--jobs", "1"])
     capsys.readouterr()
@@ -80,7 +82,9 @@ def test_the_list_keeps_its_claims_in_any_window_and_cuts_at_words(width, capsys
     shown = {word for line in lines[1:] for word in line[place:].split()}
     assert shown <= words | {"..."}, "a word is cut"
     (first,) = [line for line in lines if line.startswith("pattern-completion ")]
-    assert re.search(r"pattern-completion +7 of 8( claims hold)? +Plastic networks", first)
+    assert re.search(
+        r"pattern-completion +7 of 8( claims hold)?(; large: 4 of 5 claims hold)? +Plastic networks", first
+    )
 
 
 def test_the_list_loads_no_experiment_and_no_laboratory_also_after_a_run(tmp_path):

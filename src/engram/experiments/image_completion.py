@@ -299,7 +299,7 @@ experiment = Experiment(
     plasticity coefficient gives most of the gain, with 0.60 times the error without plasticity in training
     [homogeneous-beats-non-plastic: holds] and 0.65 times on the larger images [homogeneous-beats-non-plastic-large:
     holds]; one for each connection reduces the error by another 15 % [connection-beats-homogeneous: holds] and 16 %
-    [connection-beats-homogeneous-large: holds]. So if a
-    recurrent network has to complete images that it has seen only a few times, make it plastic, and give each
-    connection its own coefficient: images have structure that random patterns lack.""",
+    [connection-beats-homogeneous-large: holds]. So if a recurrent network has to complete images that it has seen only
+    a few times, make it plastic, and give each connection its own coefficient: images have structure that
+    random patterns lack.""",
 )
