@@ -24,10 +24,10 @@ C = TypeVar("C")
 
 @dataclass
 class Trained:
-    """What the training of each candidate gave, as a state that a run can save.
+    """What the training of each candidate gave, or what else a loop finds, as a state that a run can save.
 
     Attributes:
-        results: The results, by candidate.
+        results: The results, by candidate or by name.
         curves: Metrics as rows of step, metric and value, by candidate.
     """
 

@@ -21,7 +21,16 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
-from engram.experiments.plastic_language.model import Carried, Memory, in_rows, losses, perplexity, through, uniform
+from engram.experiments.plastic_language.model import (
+    Carried,
+    Memory,
+    in_rows,
+    losses,
+    most_units,
+    perplexity,
+    through,
+    uniform,
+)
 from engram.lab import Experiment, Points, Preset, Run, Study, claims_from, metric, setting, settings
 from engram.plasticity import PlasticLSTM
 from engram.tasks import DocumentBigrams, PennTreebank, read_penn_treebank
@@ -99,10 +108,7 @@ def count(config: Config, network: str, hidden_size: int) -> int:
 def fitting(arm: Config) -> int:
     """The most units with which the plastic network has no more parameters than the LSTM."""
     budget = count(arm, "lstm", arm.hidden_size)
-    for size in range(arm.hidden_size, 0, -1):
-        if count(arm, "modulated", size) <= budget:
-            return size
-    raise ValueError(f"hidden_size = {arm.hidden_size}: expected more, since no plastic network is as small")
+    return most_units("hidden_size", arm.hidden_size, lambda size: count(arm, "modulated", size), budget)
 
 
 arms: dict[str, dict[str, Any]] = {

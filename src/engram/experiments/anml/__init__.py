@@ -35,13 +35,12 @@ from engram.lab import Experiment, Preset, Results, Run, Study, setting, setting
 from engram.lab.figures import colors
 from engram.tasks import ClassStreams, synthetic_glyphs
 from engram.tasks.data import load
+from engram.tasks.data.omniglot import CHARACTERS, EVALUATION
 
 SIDE = 28
 SHOTS = 15  # images of a class that are learned, out of 20
 ACTIVE = 0.01  # the threshold above which a unit counts as active
 NEIGHBOURS = 5
-CLASSES = {"omniglot-small": 242, "omniglot": 1623}
-STREAMED = 659  # characters of Omniglot's own split for evaluation
 BATCH = 256  # images whose features are computed at once
 SHOWN = {"anml": "ANML", "anml-order-1": "ANML, order 1", "anml-longer": "ANML, longer"}
 SHOWN |= {"sanml-longer": "without gate, longer", "oml": "OML"}
@@ -82,10 +81,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.judged not in self.lengths:
             raise ValueError(f"judged = {self.judged}: expected one of lengths = {self.lengths}")
-        total = self.classes if self.characters == "glyphs" else CLASSES[self.characters]
+        total = self.classes if self.characters == "glyphs" else CHARACTERS[self.characters]
         if self.characters != "omniglot" and self.withheld >= total:
             raise ValueError(f"withheld = {self.withheld}: expected fewer than the {total} characters")
-        streamed = STREAMED if self.characters == "omniglot" else self.withheld
+        streamed = EVALUATION if self.characters == "omniglot" else self.withheld
         if len(set(self.lengths)) < len(self.lengths) or not 1 <= min(self.lengths) <= max(self.lengths) <= streamed:
             expected = f"different numbers from 1 to {streamed}, the characters kept for the streams"
             raise ValueError(f"lengths = {self.lengths}: expected {expected}")

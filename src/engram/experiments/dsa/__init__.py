@@ -132,7 +132,7 @@ experiment = Experiment(
     fails]. So choose the rank by predicting held-out trials, which finds the order of a noisy linear system
     [rank-by-prediction: holds]; fit driven systems with their inputs by subspace identification, whose error of an
     eigenvalue is .03 times that of a regression on delays [driven-noise-regression: holds] and which tells systems of
-    which a tenth is observed apart by .30 better than DSA does without inputs [driven-systems-autonomous: holds], but
-    no better in other coordinates than the published ones [driven-input-normal-autonomous: fails]; and report DSA only
-    beside simpler measures, such as the spread, CKA and Euclidean distances.""",
+    which a tenth is observed apart by .30 better than DSA does without inputs [driven-systems-autonomous: holds],
+    though only in the published coordinates, not in input-normal ones [driven-input-normal-autonomous: fails]; and
+    report DSA only beside simpler measures, such as the spread, CKA and Euclidean distances.""",
 )

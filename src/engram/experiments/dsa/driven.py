@@ -125,9 +125,10 @@ def systems_trial(config: Driven, run: Run) -> dict[str, Any]:
         options = list(fits.values())[step]
         try:
             systems = [fitted(y, u, config.n_delays, rank, **options) for y, u in recorded]
-            scores[step] = silhouettes(distances(systems), labels)
         except ValueError:  # no input-normal coordinates
             scores[step] = 0.0
+        else:
+            scores[step] = silhouettes(distances(systems), labels)
         run.log(step + 1, silhouette=scores[step, 0])
     apart = analysis.operator_distances([autonomous(y, config.n_delays, rank) for y in recorded.y])
     of_autonomous = zip(("autonomous_joint", "autonomous_state"), silhouettes([apart] * 2, labels), strict=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int8
 
+from engram.experiments.choosing import Trained
 from engram.lab import Run, setting, settings
 from engram.numeric.grid_cells import UNOBSERVED
 from engram.spatial.induction import MapInductionPlanner, MapPosterior, SubmapGrammar
@@ -53,18 +54,6 @@ class Explore:
     search: Search = setting(Search(), "the search")
 
 
-class Frames(list[str]):
-    """The frames of an animation, as a state that a run can save."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The frames."""
-        return {"frames": list(self)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the frames."""
-        self[:] = state["frames"]
-
-
 def make_planner(name: str, search: Search, seed: int, units: int, unstructured: float = 0.0) -> MapInductionPlanner:
     """A planner; every search is also attracted by the first reward in sight.
 
@@ -90,8 +79,8 @@ def trial(config: Explore, run: Run) -> dict[str, Any]:
     """Let a planner collect all rewards; the main result is its number of moves, averaged over worlds."""
     seeds = run.rng.integers(2**31, size=(config.worlds, len(ALCOVES), 2))  # the same worlds for all planners
     n_moves = np.zeros(config.worlds * len(ALCOVES))
-    frames = Frames()
-    for number in run.steps(len(n_moves), moved=n_moves, frames=frames):
+    shown = Trained()
+    for number in run.steps(len(n_moves), moved=n_moves, shown=shown):
         world, size = divmod(number, len(ALCOVES))
         width = 3 * ALCOVES[size] + 2
         env = RepeatedUnitWorld(config.units, unit_w=width, max_steps=config.most_steps, **KINDS[config.kind])
@@ -107,12 +96,12 @@ def trial(config: Explore, run: Run) -> dict[str, Any]:
                 warnings.filterwarnings("ignore", "no hypothesis is left", RuntimeWarning)
                 action = planner.act(seen_by_planner)
             if number == 0 and config.planner == "greedy":
-                add_frame(frames, observation, planner.posterior_)
+                add_frame(shown.results.setdefault("frames", []), observation, planner.posterior_)
             observation, _, terminated, truncated, info = env.step(action)
             ended = terminated or truncated
         n_moves[number] = info["cells_moved"]
         run.log(number + 1, cells=float(n_moves[: number + 1].mean()))
-    animation = {"shown": {"frames": list(frames), "width": ALCOVES[0] * 3 + 4}} if frames else {}
+    animation = {"shown": {**shown.results, "width": ALCOVES[0] * 3 + 4}} if shown.results else {}
     return {"cells": float(n_moves.mean()), "worst": float(n_moves.max()), **animation}
 
 

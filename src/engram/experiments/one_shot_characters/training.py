@@ -23,17 +23,20 @@ from engram.experiments.one_shot_characters.config import Config
 from engram.lab import Run
 from engram.tasks import OneShotCharacters, synthetic_glyphs
 from engram.tasks.data import load
+from engram.tasks.data.omniglot import CHARACTERS, DRAWINGS
 
 BLURS = (0.5, 1.0, 1.5, 2.0, 3.0)  # blur widths in sixteenths of a drawing
 RANDOM_FEATURES, SHRINKAGE = 2000, 0.1  # for discriminants, from pilots on this task
-DRAWINGS = {"omniglot": (1623, 20), "omniglot-small": (242, 20)}  # characters, and drawings of each
 
 
 def memory(config: Config) -> float:
     """The bytes that a trial needs, most of them for the features of all drawings in four turns; 0 for networks."""
     if config.network != "discriminants":
         return 0.0
-    characters, drawings = DRAWINGS.get(config.characters, (config.classes, config.drawings))
+    is_synthetic = config.characters not in CHARACTERS
+    characters, drawings = (
+        (config.classes, config.drawings) if is_synthetic else (CHARACTERS[config.characters], DRAWINGS)
+    )
     per_drawing = 29e3 + 4 * config.size**2  # .4 GB were measured with 12,000 turned drawings of 31 x 31 pixels
     return 0.5e9 + per_drawing * 4 * drawings * (characters - config.withheld - config.validation)
 

@@ -20,6 +20,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from engram import registry
+from engram.experiments.plastic_language.model import most_units
 from engram.experiments.plastic_language.training import MARGIN, Config, step_of, trial
 from engram.experiments.reinforcement import NON_PLASTIC
 from engram.lab import Experiment, Points, Preset, Results, Study, Task, claims_from, metric
@@ -32,12 +33,8 @@ def fitting(arm: Config) -> int:
     """The most units with which a plastic network has no more parameters than the LSTM."""
     types = TYPES if arm.corpus == "penn-treebank" else arm.words
     budget = replace(arm.model, network="lstm").count(types)
-    for size in range(arm.model.hidden_size, 0, -1):
-        if replace(arm.model, hidden_size=size).count(types) <= budget:
-            return size
-    raise ValueError(
-        f"model.hidden_size = {arm.model.hidden_size}: expected more, since no plastic network is as small"
-    )
+    sizes = "model.hidden_size", arm.model.hidden_size
+    return most_units(*sizes, lambda size: replace(arm.model, hidden_size=size).count(types), budget)
 
 
 arms: dict[str, dict[str, Any]] = {

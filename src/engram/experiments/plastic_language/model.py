@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -31,6 +31,21 @@ INITIAL_ALPHA = 1e-4  # the initial scale in PlasticLSTM
 
 Carried = list[tuple[Tensor, ...]]
 """The state that each layer carries over: hidden and cell states and, if plastic, traces."""
+
+
+def most_units(name: str, largest: int, count: Callable[[int], int], budget: int) -> int:
+    """The largest size of a network with no more than ``budget`` parameters.
+
+    Args:
+        name: Name of the setting of the size, for the error if no size fits.
+        largest: The largest size that is tried.
+        count: The number of parameters of a network of a size.
+        budget: The most parameters.
+    """
+    for size in range(largest, 0, -1):
+        if count(size) <= budget:
+            return size
+    raise ValueError(f"{name} = {largest}: expected more, since no plastic network is as small")
 
 
 @settings

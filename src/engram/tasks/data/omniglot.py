@@ -89,6 +89,9 @@ _CITATION = (
     "induction, Science 350(6266):1332-1338"
 )
 
+# Characters of each set and of the split for evaluation, and drawings of each character.
+CHARACTERS, EVALUATION, DRAWINGS = {"omniglot": 1623, "omniglot-small": 242}, 659, 20
+
 OMNIGLOT = DataSet(
     name="omniglot",
     title="Omniglot: 1623 characters of 50 alphabets, 20 drawings of each, 105 x 105, ink on paper; "
