@@ -208,9 +208,11 @@ def test_a_method_without_input_normal_coordinates_tells_nothing_apart(monkeypat
         return fitted(y, u, n_delays, rank, coordinates, **options)
 
     monkeypatch.setattr(driven, "fitted", unstable)
-    (trial,) = engram.run(
-        experiment, preset="smoke", arms=["driven"], seeds=1, jobs=1, runs=tmp_path, progress=False
+    systems, surrogates = engram.run(
+        experiment, preset="smoke", arms=["driven", "driven-surrogates"], seeds=1, jobs=1, runs=tmp_path, progress=False
     ).trials
-    assert trial.state == "finished", trial.message
-    assert trial.result["n4sid_joint"] == trial.result["n4sid_inputs"] == 0
-    assert trial.result["regression_normal_joint"] != 0
+    assert systems.state == surrogates.state == "finished", (systems.message, surrogates.message)
+    assert systems.result["n4sid_joint"] == systems.result["n4sid_inputs"] == 0
+    assert systems.result["regression_normal_joint"] != 0
+    assert surrogates.result["input_normal_filtered"] == 0
+    assert surrogates.result["filtered"] != 0

@@ -133,6 +133,8 @@ experiment = Experiment(
     [rank-by-prediction: holds]; fit driven systems with their inputs by subspace identification, whose error of an
     eigenvalue is .03 times that of a regression on delays [driven-noise-regression: holds] and which tells systems of
     which a tenth is observed apart by .30 better than DSA does without inputs [driven-systems-autonomous: holds],
-    though only in the published coordinates, not in input-normal ones [driven-input-normal-autonomous: fails]; and
-    report DSA only beside simpler measures, such as the spread, CKA and Euclidean distances.""",
+    though only in the published coordinates, not in input-normal ones [driven-input-normal-autonomous: fails], which
+    also suffer more if inputs are known only smoothed or late [driven-input-normal-filtered: fails]
+    [driven-input-normal-delayed: fails]; and report DSA only beside simpler measures, such as the spread, CKA and
+    Euclidean distances.""",
 )

@@ -179,8 +179,13 @@ claims = [
         for control, what in (("balanced", "in the published ones"), ("whitened", "in whitened ones"),
             ("autonomous", "DSA does, without inputs"))),
     *(input_dsa(f"driven-{surrogate}",
-        f"With inputs that are {how}, distances between recordings keep their order (rank correlation)",
+        f"With inputs that are {how}, distances between recordings in the published coordinates keep their order (rank "
+        "correlation)",
         metric(surrogate)("driven-surrogates") >= 0.8, published="surrogate inputs cost little (no figure)")
+        for surrogate, how in (("filtered", "smoothed"), ("delayed", "one sample late"))),
+    *(ours_once(f"driven-input-normal-{surrogate}",
+        f"With inputs that are {how}, distances in input-normal coordinates keep their order too (rank correlation)",
+        metric(f"input_normal_{surrogate}")("driven-surrogates") >= 0.8)
         for surrogate, how in (("filtered", "smoothed"), ("delayed", "one sample late"))),
     ours_once("driven-unrelated",
         "With smoothed inputs, distances between recordings keep their order better than with unrelated ones "

@@ -137,7 +137,11 @@ def systems_trial(config: Driven, run: Run) -> dict[str, Any]:
 
 
 def surrogates_trial(config: Driven, run: Run) -> dict[str, Any]:
-    """Fit all recordings with surrogates of their inputs; the results are rank correlations with true distances."""
+    """Fit all recordings with surrogates of their inputs; the results are rank correlations with true distances.
+
+    They are those of the published coordinates, and of input-normal ones. Where a recording has none of these, since
+    its fit is unstable or inputs reach only a part of it, distances tell nothing, and the correlation is 0.
+    """
     recorded = Recorded(config, run.rng)
     pairs = np.triu_indices(len(recorded.u), 1)
     surrogates: dict[str, Callable[[Inputs], Inputs]] = {
@@ -147,14 +151,24 @@ def surrogates_trial(config: Driven, run: Run) -> dict[str, Any]:
         "noisy": lambda u: u + u.std() * run.rng.normal(size=u.shape),
         "unrelated": lambda u: u.std() * run.rng.normal(size=u.shape),
     }
-    apart = np.zeros((len(surrogates), len(pairs[0])))
+    coordinates = {"": "balanced", "input_normal_": "input-normal"}
+    apart = np.zeros((len(surrogates), len(coordinates), len(pairs[0])))
     for step in run.steps(len(surrogates), apart=apart):
         inputs = [list(surrogates.values())[step](u) for u in recorded.u]
         rank = stable_rank(recorded.y, inputs, config)
-        systems = [fitted(y, u, config.n_delays, rank) for y, u in zip(recorded.y, inputs, strict=True)]
-        apart[step] = distances(systems)[0][pairs]
-        run.log(step + 1, distance=apart[step].mean())
-    return {name: float(spearmanr(apart[0], other).statistic) for name, other in zip(surrogates, apart, strict=True)}
+        for i, name in enumerate(coordinates.values()):
+            try:
+                systems = [fitted(y, u, config.n_delays, rank, name) for y, u in zip(recorded.y, inputs, strict=True)]
+            except ValueError:  # no input-normal coordinates
+                apart[step, i] = 0.0
+            else:
+                apart[step, i] = distances(systems)[0][pairs]
+        run.log(step + 1, distance=apart[step, 0].mean())
+    return {
+        prefix + name: _correlation(apart[0, i], other[i])
+        for i, prefix in enumerate(coordinates)
+        for name, other in zip(surrogates, apart, strict=True)
+    }
 
 
 def stable_rank(outputs: Sequence[Recording], inputs: Sequence[Inputs], config: Driven) -> int:
@@ -211,6 +225,11 @@ def autonomous(y: Any, n_delays: int, rank: int) -> Float[np.ndarray, "rank rank
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(HankelDMD(n_delays, rank=rank).fit(y).operator_)
+
+
+def _correlation(first: Float[np.ndarray, "pairs"], second: Float[np.ndarray, "pairs"]) -> float:
+    """Spearman's rank correlation; 0 if either does not vary."""
+    return float(spearmanr(first, second).statistic) if np.ptp(first) and np.ptp(second) else 0.0
 
 
 def _missed(A: Float[np.ndarray, "rank rank"]) -> float:
