@@ -24,6 +24,11 @@ def test_the_heads_of_all_arms_start_alike_but_for_their_scale():
         torch.testing.assert_close(net.head.weight * scale, unscaled)
 
 
+@pytest.mark.parametrize(("images", "learned"), [(70_000, 60_000), (10_000, 6666), (1797, 1198)])
+def test_a_third_of_the_images_or_ten_thousand_are_left_for_tests(images, learned):
+    assert training.trained_on(Training(train_images=60_000), images) == learned
+
+
 def test_images_that_are_tested_are_not_learned():
     for tasks in ("split", "permuted", "imbalanced"):
         config = Training(tasks=tasks, images="digits", permutations=2)

@@ -37,6 +37,13 @@ def test_the_published_network_has_the_published_size_and_length():
     assert (PAPER.rule, PAPER.rates, PAPER.updates, PAPER.withheld) == ("oja", (3e-5,), 5_000_000, 100)
 
 
+def test_a_rival_at_the_published_size_has_a_choice_of_rates():
+    rival = experiment.arms("published")["matching"].config
+    assert rival.rates[0] in PAPER.rates
+    assert len(rival.rates) >= 4
+    assert rival.tried_updates * rival.batch_size >= Config().tried_updates * Config().batch_size
+
+
 @given(
     rule=st.sampled_from([Oja, Hebb]),
     alpha=st.sampled_from(["connection", "post", "homogeneous"]),

@@ -63,7 +63,8 @@ class Training:
     permutations: int = setting(10, "tasks of permuted pixels", ge=2)
     train_images: int = setting(
         8000,
-        "training images of all tasks together if split, or of each permutation; at most two thirds of all images",
+        "training images of all tasks together if split, or of each permutation; at most two thirds of all images, or "
+        "all but 10,000",
         ge=100,
         le=60_000,
     )
@@ -112,7 +113,7 @@ def loaded(source: str) -> tuple[Tensor, Tensor]:
 
 def trained_on(config: Training, images: int) -> int:
     """The number of training images, out of all."""
-    return min(config.train_images, images * 2 // 3)
+    return min(config.train_images, max(images * 2 // 3, images - 10_000))
 
 
 def memory(config: Training) -> float:

@@ -155,12 +155,18 @@ def score(config: Config, images: Tensor, labels: Tensor) -> BumpScore:
         images: The images, (n, 1, size, size).
         labels: The labels that they should have, (n, 2), in pixels.
     """
+    images, labels = images.cpu(), labels.cpu()
     value = (images[:, 0].double() + 1) / 2
     if config.data == "stripe-x":
         middle = torch.full((len(labels),), config.size / 2)
         labels = torch.stack([labels[:, 0], middle], 1)
         value = value * torch.exp(-((torch.arange(config.size) - config.size / 2) ** 2) / 2 / config.sigma**2)[:, None]
     return bump_score(value.numpy(), labels.double().numpy(), sigma=config.sigma)
+
+
+def in_numpy(values: Tensor) -> Float[np.ndarray, "..."]:
+    """Values of a network in double precision, for analyses."""
+    return values.double().cpu().numpy()
 
 
 def average(averaged: Any, current: Any, count: Any, decay: float) -> None:
@@ -178,13 +184,14 @@ def average(averaged: Any, current: Any, count: Any, decay: float) -> None:
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train a network and score its samples during training."""
-    images, labels = learned_from(config, run.rng)
+    images, labels = (part.to(run.device) for part in learned_from(config, run.rng))
     diffusion = GaussianDiffusion(config.noise_steps)
     net = CondUNet(config.size, tuple(config.width * factor for factor in (1, 2, 4)), generator=run.generator)
+    net.to(run.device)
     ema = AveragedModel(net, multi_avg_fn=lambda old, new, count: average(old, new, count, config.decay))
     optimizer = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=0.0)
-    asked_labels, seen = asked_for(config)
-    positions = asked_labels.double().numpy()
+    asked_labels, seen = (part.to(run.device) for part in asked_for(config))
+    positions = in_numpy(asked_labels)
     check_interval = max(1, config.steps // config.checks)
     shape, noise_seed = (1, config.size, config.size), int(run.rng.integers(2**31))
     watched = config.data == "all" and not config.bumps and config.dx == config.dy
@@ -214,12 +221,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             result = score(config, samples.images, asked_labels)
             row = [step + 1, result.one, result.accuracy, result.acc_x, result.acc_y, np.nan, np.nan]
             if watched:
-                same_noise = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed)).expand(
-                    len(asked_labels), *shape
-                )
-                probes = samples.hidden[-1], diffusion.hidden(ema.module, layer, asked_labels, same_noise)
-                row[5:] = [representation_order(h.double().numpy(), positions).order for h in probes]
-                sheets[(step + 1) // check_interval - 1] = sheet(probes[0].double().numpy(), positions)
+                noise = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed)).to(run.device)
+                same_noise = noise.expand(len(asked_labels), *shape)
+                probes = [
+                    in_numpy(hidden)
+                    for hidden in (samples.hidden[-1], diffusion.hidden(ema.module, layer, asked_labels, same_noise))
+                ]
+                row[5:] = [representation_order(hidden, positions).order for hidden in probes]
+                sheets[(step + 1) // check_interval - 1] = sheet(probes[0], positions)
                 run.log(step + 1, order=row[5])
                 frames[(step + 1) // check_interval - 1] = samples.images[picked, 0]
             rows[(step + 1) // check_interval - 1] = row
@@ -306,11 +315,11 @@ def represented(config: Config, sample: Any, net: Any, labels: Tensor) -> dict[s
         net: The trained network.
         labels: The labels on a grid at which factorization is measured, (n, 2), in pixels.
     """
-    layer, positions = net.layer(LAYER), labels.double().numpy()
-    hidden = sample(net, labels, layer).hidden[-1].double().numpy()
+    layer = net.layer(LAYER)
+    hidden = in_numpy(sample(net, labels, layer).hidden[-1])
     scattered = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)) * (config.size - 3) + 1
-    dimension = intrinsic_dimension(sample(net, scattered, layer).hidden[-1].double().numpy(), method="twonn")
-    factors = factorization(hidden, positions, 3 * config.sigma)
+    dimension = intrinsic_dimension(in_numpy(sample(net, scattered.to(labels), layer).hidden[-1]), method="twonn")
+    factors = factorization(hidden, in_numpy(labels), 3 * config.sigma)
     return {
         "dimension": dimension.value,
         "additive": factors.additive_r2,
@@ -415,7 +424,7 @@ experiment = Experiment(
     about=__doc__,
     paper="Liang, Liu & Fiete, Do Diffusion Models Learn Semantically Meaningful and Efficient Representations? (arXiv "
     "2402.03305); Liang, Liu, Ostrow & Fiete, How Diffusion Models Learn to Factorize and Compose, NeurIPS 2024",
-    studies={"drawing": Study(trial, arms), "lattices": Study(overlaps, lattices)},
+    studies={"drawing": Study(trial, arms, gpu=True), "lattices": Study(overlaps, lattices)},
     presets=presets,
     claims=claims,
     figure=figure,

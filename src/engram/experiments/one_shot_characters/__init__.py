@@ -33,7 +33,9 @@ presets = {
         "for choices of the rivals",
         changes={"encoder": "convolution", "characters": "omniglot", "size": 31, "withheld": 100}
         | {"updates": 5_000_000, "batch_size": 1, "rates": (3e-5,), "test_episodes": 100}
-        | {"alpha_init": 0.01, "eta_init": 0.01},
+        | {"alpha_init": 0.01, "eta_init": 0.01}
+        # The published rate is that of the plastic layer.
+        | {"matching": {"rates": (3e-5, 1e-4, 3e-4, 1e-3), "tried_updates": 200_000}},
         arms=[arm for arm in synthetic if arm != "non-plastic"],
     ),
 }

@@ -132,10 +132,10 @@ class GaussianDiffusion:
         if self.clip is not None and checks.readable(x0) and len(x0) and x0.detach().abs().max() > 1.01 * self.clip:
             most = f"x0 has values up to {x0.detach().abs().max():.3g} in size"
             warnings.warn(f"{most}, but samples are clipped at clip = {self.clip:g}", UserWarning, stacklevel=2)
-        t = torch.randint(len(self), (len(x0),), generator=generator, device=generator.device).to(x0.device)
+        t = torch.randint(len(self), (len(x0),), generator=generator, device=generator.device)
         noise = self.normal(x0, generator)
-        signal, noisy = self._factors(t.cpu(), x0)
-        predicted = model(signal * x0 + noisy * noise, t, labels)
+        signal, noisy = self._factors(t.cpu(), x0)  # from where it was drawn: a GPU need not be waited for
+        predicted = model(signal * x0 + noisy * noise, t.to(x0.device), labels)
         checks.instance("output of model", predicted, Tensor)
         checks.has_shape("output of model", predicted.shape, tuple(x0.shape))  # else it may be broadcast
         return functional.mse_loss(predicted, self._target(x0, noise, signal, noisy))
