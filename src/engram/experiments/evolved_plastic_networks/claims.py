@@ -21,10 +21,10 @@ SOURCE = "abstract and published code"
 # Half of the way from chance, 0.5, to 1; the abstract says no figure.
 ACQUIRED = 0.75
 laptop = claims_from("ours, at laptop size", presets=("laptop",))
-headline = claims_from(SOURCE, presets=("hour", "published"))
-decoding = claims_from("ours; figure 4 was not read", presets=("hour", "published"))
-everywhere = claims_from("ours", presets=("laptop", "hour", "published"))
-baseline = claims_from("ours: a baseline", presets=("laptop", "hour", "published"))
+headline = claims_from(SOURCE, presets=("published",))
+decoding = claims_from("ours; figure 4 was not read", presets=("published",))
+everywhere = claims_from("ours", presets=("laptop", "published"))
+baseline = claims_from("ours: a baseline", presets=("laptop", "published"))
 claims = [
     laptop("first-rung",
         "After 250 generations of 100 individuals, networks learn the right constant answer of each task",
@@ -48,7 +48,7 @@ claims = [
         "Networks that evolved longer are far more accurate at the end of a lifetime than in its first 31 trials",
         evolved("gain") >= 0.2),
     laptop("evolution-needs-plasticity", "Evolution without lifetime plasticity ends at a lower accuracy",
-        accuracy("evolved") - accuracy("no-plasticity") >= 0.05, presets=("laptop", "published")),
+        accuracy("evolved") - accuracy("no-plasticity") >= 0.05),
     headline("training-tasks", "With the published settings, networks learn the training tasks in their lifetime",
         accuracy("evolved") >= 0.9, published="networks learn in their lifetime (no figure read)"),
     headline("unseen-task",
@@ -62,7 +62,7 @@ claims = [
         above("withheld_accuracy", *CONTROLS) >= 0.15, source="ours"),
     headline("other-unseen-task",
         "Networks that evolved without NAND and AND acquire NAND, on which a constant answer reaches 0.75",
-        withheld_accuracy("withhold-nand") >= 0.9, presets=("published",), source="ours; in the published code"),
+        withheld_accuracy("withhold-nand") >= 0.9, source="ours; in the published code"),
     everywhere("controls-training-tasks",
         "No learning, new weights or a shuffled trace greatly reduce the accuracy on the training tasks",
         above("accuracy", *CONTROLS) >= 0.15),
