@@ -428,7 +428,8 @@ def environments_section(record: Record) -> list[str]:
 
 
 def main() -> None:
-    lines = ["# Benchmarks", "", "`make bench` takes these measurements and writes this page.", ""]
+    source = "`make bench` takes these measurements, except those on a GPU, and writes this page."
+    lines = ["# Benchmarks", "", source, ""]
     sections: list[tuple[Any, Any]] = [(plasticity, plasticity_section), (environments, environments_section)]
     sections.insert(1, (layers, layers.section))
     sections += [

@@ -123,6 +123,8 @@ def test_duplicates_are_left_out_and_conflicts_refused():
         (np.where(np.arange(400) == 7, math.nan, 0), {}, "y has nan as label 7"),
         (np.arange(400) % 2, {"method": "nearest"}, "method = 'nearest'"),
         (np.arange(400) % 2, {"n_pairs": 1000}, "n_top = 2000: expected 2 to 999"),
+        (np.arange(400) % 2, {"n_pairs": -1}, "n_pairs = -1"),
+        (np.arange(400) % 2, {"n_sample": 0, "method": "sample"}, "n_sample = 0"),
     ],
 )
 def test_bad_inputs_are_named(clusters, y, options, message):

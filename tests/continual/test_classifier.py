@@ -93,6 +93,9 @@ def test_a_method_that_is_none_is_named(method):
 def test_classes_are_said_beforehand():
     with pytest.raises(ValueError, match="classes"):
         ContinualClassifier().partial_fit(X[:50], Y[:50])
+    for classes in ([], [3]):
+        with pytest.raises(ValueError, match=rf"classes holds \[{'3' * len(classes)}\]: expected at least two classes"):
+            ContinualClassifier().partial_fit(X[:50], Y[:50], classes=classes)
     net = ContinualClassifier(epochs=1).partial_fit(X[:50], Y[:50], classes=range(10))
     with pytest.raises(ValueError, match="y holds 11"):
         net.partial_fit(X[:2], [1, 11])

@@ -32,6 +32,8 @@ from engram.learned.updates import LearnedUpdate
         ([3, 3], (-1,), "classes = -1: expected 0 to 3"),
         ([3, 3], (9,), "classes = 9: expected 0 to 3"),
         ([1, 3], (), r"labels hold 1: expected classes among \[\]"),
+        ([0, 7], (0, 1), r"labels hold 7: expected classes among \[0, 1\]"),
+        ([-100, -1], None, r"labels hold -1: expected classes among \[0, 1, 2, 3\]"),
     ],
 )
 def test_labels_outside_a_task_are_refused(labels, classes, message):

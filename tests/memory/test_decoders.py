@@ -148,6 +148,7 @@ def test_gallagers_messages_work_below_their_threshold_and_not_above(size, thres
     ("call", "message"),
     [
         (lambda: gallager_b_decode(hamming74_blocks(1), torch.zeros(1, 7)), "H is not regular"),
+        (lambda: gallager_b_decode([[1, 1, 0], [0, 0, 1]], torch.zeros(1, 3)), "z = 1 ones in each column"),
         (lambda: gallager_b_decode(array_graph(5, 3), torch.zeros(1, 25), max_iter=-1), "max_iter = -1: expected"),
         (lambda: belief_propagation(array_graph(5, 3), torch.zeros(1, 25), 0.5), "flip_probability = 0.5: expected"),
         (lambda: bit_flip_decode(array_graph(5, 3), -torch.ones(1, 25)), r"x\[0, 0\] = -1.0: expected 0 or 1"),

@@ -149,7 +149,8 @@ def test_codes_that_diverge_are_refused_with_the_eigenvalue():
     X, dictionary, _ = problem()
     largest = np.linalg.eigvalsh(dictionary @ dictionary.T)[-1]
     for solver in ("iht", "iht-ls"):
-        with pytest.raises(RuntimeError, match=rf"code_step = 1.5: expected less than 2 / {largest:.3g}"):
+        message = rf"step = 1.5 \(code_step of NOODL\): expected less than 2 / {largest:.3g}"
+        with pytest.raises(RuntimeError, match=message):
             iht_encode(10 * X, dictionary, step=1.5, solver=solver)
     iht_encode(10 * X, dictionary, step="auto", solver="iht")
 

@@ -340,7 +340,7 @@ def test_codes_that_diverge_leave_what_was_learned():
     model = NOODL(80, dict_init=start).partial_fit(first)
     before = model.components_.copy()
     model.set_params(code_step=1.5, solver="iht")
-    with pytest.raises(RuntimeError, match=r"code_step = 1.5: expected less than 2 / "):
+    with pytest.raises(RuntimeError, match=r"step = 1.5 \(code_step of NOODL\): expected less than 2 / "):
         model.partial_fit(second)
     np.testing.assert_array_equal(model.components_, before)
     assert model.n_steps_ == 1

@@ -99,7 +99,9 @@ def rollout(
             ``"terminal"``, 0.
 
     Raises:
-        ValueError: The observations are not vectors, or ``truncation`` is unknown.
+        TypeError: The actions are not a ``Discrete`` that is counted from 0.
+        ValueError: The agent has another number of actions, the observations are not vectors, or ``truncation`` is
+            unknown.
         RuntimeError: Not all episodes were over after ``max_steps`` steps.
 
     Examples:

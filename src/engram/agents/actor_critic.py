@@ -106,7 +106,8 @@ def plastic_actor_critic(
 ) -> ActorCritic:
     """The published network for the reinforcement tasks, an actor-critic on a ``PlasticRNN``.
 
-    Recurrent weights and alpha are initialised uniformly from 0 to 0.01, other parameters by their defaults.
+    Recurrent weights and alpha are initialised uniformly from 0 to 0.01, but a single alpha is 0.01; other parameters
+    have their defaults.
 
     Args:
         input_size: Features of an observation.

@@ -93,6 +93,8 @@ class MaxEntMellowmax:
         mm = log(mean_a exp(omega q_a)) / omega
         sum_a exp(beta (q_a - mm)) (q_a - mm) = 0,  pi = softmax(beta q)
 
+    Values that all lie within 0.001 of mm count as equal; an action of value -inf is never taken.
+
     Args:
         omega: Above 0; the larger, the greedier.
 

@@ -108,7 +108,9 @@ class VectorActor:
         seed: Seed of the environments; None lets them continue with their own randomness.
 
     Raises:
-        ValueError: The environments restart within a step or not at all, or their observations are of another shape.
+        TypeError: The actions are not a ``Discrete`` that is counted from 0.
+        ValueError: The environments restart within a step or not at all, or the agent has another number of actions or
+            observations of another shape.
 
     Examples:
         >>> import gymnasium

@@ -51,7 +51,10 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def add(self, samples: Float[Tensor, "batch *shape"]) -> None:
-        """Include a batch; an empty one changes nothing, one with NaN in a feature is refused."""
+        """Include a batch; an empty one changes nothing.
+
+        Features that are not finite are refused; single numbers, of shape (), are not checked.
+        """
         check_precision(self.mean)
         size = len(samples)
         if not size:

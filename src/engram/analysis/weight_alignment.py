@@ -66,8 +66,8 @@ def alignment_by_layer(
         predicted: The predicted change of each, for example from ``predicted_change``; its scale does not matter.
 
     Returns:
-        The score for each name of ``predicted``; kernels of convolutions are unfolded, (out, in * k * k), which ignores
-        what happens at the borders.
+        The score for each name of ``predicted`` but those of vectors; kernels of convolutions are unfolded,
+        (out, in * k * k), which ignores what happens at the borders.
 
     Raises:
         ValueError: A parameter is missing or of another shape, or a layer did not change.

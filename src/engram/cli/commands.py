@@ -103,7 +103,8 @@ class Run:
     seeds: Count = None
     """How many seeds (default: the preset's)."""
     until_decided: Flag = False
-    """Judge the claims after 5, 10, 20 and 40 seeds, and run more seeds of the arms that undecided claims read."""
+    """Judge the claims at the looks of the preset, mostly 5, 10, 20 and 40 seeds, and run more seeds of the arms that
+    undecided claims read."""
     at_most: Text = None
     """Time limit, such as 90s, 60m or 2h; five seconds later, steps that have not ended are lost."""
     arms: Text = None
@@ -160,7 +161,8 @@ class Compare:
     seeds: int = 5
     """How many seeds."""
     until_decided: Flag = False
-    """Evaluate after 5, 10, 20 and 40 seeds, until the comparison with every other candidate is decided."""
+    """Evaluate at the looks of each preset, mostly 5, 10, 20 and 40 seeds, until the comparison with every other
+    candidate is decided."""
     fresh: Flag = False
     """Run the registered candidates here too, instead of using their records."""
     preset: str = "laptop"

@@ -38,7 +38,8 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         learning_rate: Learning rate of gradient descent, above 0.
         batch_size: Samples in a batch.
         epochs: Passes over the samples in a call.
-        random_state: Seed or generator of the weights, of the order of samples, and of the method's random numbers.
+        random_state: Seed or ``numpy.random.RandomState`` of the weights, of the order of samples, and of the method's
+            random numbers.
 
     Attributes:
         classes_: The classes.
@@ -138,7 +139,8 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("classes = None: expected all classes at the first call of partial_fit")
         known_classes = np.unique(labels if classes is None else np.asarray(classes)) if new else self.classes_
         if len(known_classes) < 2:
-            raise ValueError(f"y has 1 class, {known_classes[0]!r}: a classifier expects at least two")
+            name = "y" if classes is None else "classes"
+            raise ValueError(f"{name} holds {known_classes.tolist()}: expected at least two classes")
         if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), known_classes):
             raise ValueError(f"classes = {classes!r}: expected {known_classes.tolist()}, as in the first call")
         if unknown := sorted(set(labels.tolist()) - set(known_classes.tolist())):

@@ -49,6 +49,7 @@ class DHPSoftmax(nn.Module):
 
     Attributes:
         weight: theta, (out, in), a slow weight.
+        bias: (out,), initially as in ``nn.Linear``, or None.
         alpha: Plasticity of each weight, (out, in).
         eta: Rate of the prototypes, (1,).
         trace: H, (out, in), a buffer; 0 at first.
@@ -131,8 +132,8 @@ class DHPSoftmax(nn.Module):
         Under ``torch.autocast`` the input is cast, and the layer computes in the precision of its parameters.
 
         Raises:
-            ValueError: ``input`` is not finite or has another shape or dtype, a class is out of range, or the layer has
-                half precision.
+            ValueError: ``input`` has another shape or dtype, or the layer has half precision; or, where prototypes are
+                updated, ``input`` or eta is not finite, a class is out of range, or rows are no probabilities.
         """
         checks.arguments()
         check_precision(self.weight)

@@ -56,6 +56,7 @@ def fisher_diagonal(
         generator: Draws the classes of ``"sample"``; None: torch's own.
 
     Raises:
+        TypeError: ``data`` yields something other than batches of tensors.
         ValueError: An argument is out of range, there is no sample, or a label is not among the classes.
         FloatingPointError: An importance is not finite.
 
@@ -125,6 +126,7 @@ def gradient_magnitude(
         select: The parameters, as in ``slow_parameters``.
 
     Raises:
+        TypeError: ``data`` yields something other than batches of tensors.
         ValueError: An argument is out of range, or there is no sample.
         FloatingPointError: An importance is not finite.
 

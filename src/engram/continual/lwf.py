@@ -89,8 +89,8 @@ class LwF(ContinualMethod):
             logits: The network's output, (batch, outputs).
 
         Raises:
-            ValueError: The teacher has more outputs than the network, or a task had a class that the network does not
-                have.
+            ValueError: The teacher has more outputs than the network, ``logits`` has not one row for each input, or a
+                task had a class that the teacher does not have.
         """
         if self.teacher is None:
             return 0.0

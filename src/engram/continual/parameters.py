@@ -26,7 +26,8 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
 
     Raises:
         TypeError: ``model`` is not a module.
-        ValueError: ``select`` names a parameter that the model does not have, or leaves none.
+        ValueError: ``select`` names a parameter that the model does not train, or leaves none; or the selected ones
+            differ in dtype or device.
 
     Examples:
         >>> list(slow_parameters(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)), "weight"))

@@ -45,7 +45,7 @@ class QuadraticPenalty(ContinualMethod):
         tasks: Number of calls of ``consolidate``; before the first there is no penalty.
 
     Raises:
-        ValueError: ``strength`` is negative or not finite, or ``select`` leaves no parameter.
+        ValueError: ``strength`` is negative or not finite, ``applied`` is unknown, or ``select`` leaves no parameter.
 
     Source: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks" (2017), equation 3.
 

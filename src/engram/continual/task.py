@@ -154,7 +154,13 @@ def task_cross_entropy(
         is_masked = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
         is_masked[active] = False
         logits = logits.masked_fill(is_masked, -torch.inf)
-    loss = functional.cross_entropy(logits, labels)
+    try:
+        loss = functional.cross_entropy(logits, labels)
+    except IndexError:  # of torch, for a label that is no output
+        outputs = range(logits.shape[1])
+        wrong = next(label for label in labels.tolist() if label not in outputs and label != IGNORED)
+        expected = [*outputs] if classes is None else active
+        raise ValueError(f"labels hold {wrong}: expected classes among {expected}") from None
     if classes is not None and checks.readable(loss) and not loss.isfinite():  # as for a label that is masked
         for label in set(labels.tolist()) - {*active, IGNORED}:
             raise ValueError(f"labels hold {label}: expected classes among {active}")

@@ -42,7 +42,7 @@ def random_batches(batch_size: int, generator: torch.Generator) -> Draw:
         generator: Draws the samples.
 
     Returns:
-        A function of a task, whose ``train`` is a pair (inputs, labels), and of the step within it.
+        A function of a task, whose ``train`` is a pair (inputs, labels), else TypeError, and of the step within it.
 
     Examples:
         >>> from engram.continual.task import TaskData

@@ -48,12 +48,22 @@ def check_experiment(name: str | Experiment, folder: Path | None = None, *, kill
     Args:
         name: The experiment, its name in the registry, or its place, as ``"file.py:experiment"``.
         folder: Where to run it (default: a temporary folder).
-        killed: Run it a second time, and kill and resume one of its trials.
+        killed: Run it a second time, and kill and resume one of its trials, in processes that look it up again: by
+            its place, or in the registry.
 
     Returns:
         The path of its report; deleted if ``folder`` is not given.
+
+    Raises:
+        ValueError, TypeError: There is no such experiment, or other processes could not find it.
     """
     experiment = find_experiment(name)
+    where = experiment.name if isinstance(name, Experiment) else name
+    if killed and isinstance(name, Experiment) and where not in registry.names("experiments"):
+        raise ValueError(
+            f"name: the experiment {where!r} is not registered, so other processes cannot find it: expected its place, "
+            "as 'file.py:experiment', or killed=False"
+        )
     with contextlib.ExitStack() as stack:
         root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         # A warning, as about a network that is too small, breaks no promise, even if tests turn warnings into errors.
@@ -63,7 +73,7 @@ def check_experiment(name: str | Experiment, folder: Path | None = None, *, kill
         results = run(experiment, preset="smoke", jobs=1, runs=root / "one", progress=False)
         _check_results(experiment, results)
         if killed:
-            _check_another_run(experiment, results, root / "other")
+            _check_another_run(experiment, where, results, root / "other")
         report = write_report([(experiment, load(experiment, root / "one"))], root / "report.html")
         assert "</html>" in report.read_text(), "its report is cut off"
     return report
@@ -138,7 +148,7 @@ def _check_results(experiment: Experiment, results: Results) -> None:
     assert experiment.figure(from_own_record).data, "its figure cannot be drawn from a record"
 
 
-def _check_another_run(experiment: Experiment, first_run: Results, runs: Path) -> None:
+def _check_another_run(experiment: Experiment, where: str, first_run: Results, runs: Path) -> None:
     """Repeat all trials in two processes, one of which is killed, and compare the metrics with the first run's."""
     folders = [Path(trial.folder) for trial in first_run.trials]
     steps = [TrialFolder(folder).status().total for folder in folders]
@@ -148,12 +158,12 @@ def _check_another_run(experiment: Experiment, first_run: Results, runs: Path) -
     # Processes are forked from a server that has done the imports, which would take seconds in each of them.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *(arm.trial.__module__ for arm in _arms(experiment))])
-    killed = context.Process(target=_perform, args=(experiment.name, runs, victims, True))
+    killed = context.Process(target=_perform, args=(where, runs, victims, True))
     killed.start()
     resumed = [TrialFolder(runs / folders[n].name) for n in victims]
     while killed.is_alive() and not all(folder.status().attempts for folder in resumed):
         time.sleep(0.01)
-    last = context.Process(target=_perform, args=(experiment.name, runs, [*other_numbers, *victims], False))
+    last = context.Process(target=_perform, args=(where, runs, [*other_numbers, *victims], False))
     last.start()
     for process in (killed, last):
         process.join()
@@ -169,14 +179,14 @@ def _check_another_run(experiment: Experiment, first_run: Results, runs: Path) -
     assert not differ, f"{run_name}, gives other metrics: {differ}"
 
 
-def _perform(name: str, runs: Path, numbers: Sequence[int], killed: bool) -> None:
+def _perform(where: str, runs: Path, numbers: Sequence[int], killed: bool) -> None:
     """Perform some trials of the smoke preset; with ``killed``, die in the middle."""
     import numpy as np
 
     gc.freeze()  # exempt imported objects, which a collection after the fork would copy
     torch.manual_seed(os.getpid())
     np.random.seed(os.getpid() % 2**32)  # noqa: NPY002
-    experiment: Experiment = registry.get("experiments", name)
+    experiment = find_experiment(where)
     seeds = experiment.presets["smoke"].seeds
     todo = trials(experiment, experiment.arms("smoke"), seeds=seeds, device=device_of("auto"))
     stop = runs / "never.stop"

@@ -128,7 +128,8 @@ class JudgedClaim:
     Attributes:
         claim: The claim.
         values: Our value by seed.
-        ours, low, high: Our value and its interval; all NaN without values. With a single seed, the interval is NaN.
+        ours, low, high: Our value and its interval; all NaN without values. The interval of a statistical claim is NaN
+            with a single seed, unless that is a share of several trials.
         verdict: The verdict.
         why: The reason, if the interval does not decide the verdict.
         resolution: Distance of our value from the threshold at which this number of seeds decides four times in five;

@@ -94,7 +94,8 @@ class Preset:
             one of them is ours, or the data are not the paper's.
 
     Raises:
-        TypeError: ``arms`` is a single string, ``published`` is none, or a number of seeds is not an integer.
+        TypeError: ``arms`` is a single string, ``published`` is not a string, ``looks`` is not a sequence, or a number
+            of seeds is not an integer.
         ValueError: A number of seeds is not positive, or the looks do not rise or are too many.
     """
 
@@ -222,12 +223,12 @@ class Experiment:
             edited, trials run again. Those that settings name need not be listed.
 
     Raises:
-        TypeError: ``revision`` is not an integer.
+        TypeError: ``revision`` is not an integer, or ``uses`` is a single string.
         ValueError: ``revision`` is below 1, a used file does not exist, a preset is missing, a name cannot name a
             folder or is an option of every run, a preset called published does not say where its settings stand, two
-            arms or claims have the same name, a preset changes an unknown
-            setting or lists an unknown arm, a claim names an unknown preset or reads an arm that is unknown or that its
-            preset lacks, or the answer cites an unknown claim.
+            arms or claims have the same name, a preset changes an unknown setting or lists an unknown arm, a claim
+            names an unknown preset or reads an arm that is unknown or that its preset lacks, or the answer cites an
+            unknown claim.
     """
 
     name: str

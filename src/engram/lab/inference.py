@@ -16,7 +16,7 @@ MAX_LOOKS = 49  # leave the last look more than an interim one
 
 
 class Estimate(NamedTuple):
-    """A value with the interval in which it lies; NaN where a seed's value is not finite.
+    """A value with the interval in which it lies, which is NaN if a seed's value is not finite.
 
     ``resolution`` is the smallest distance from a threshold that this number of seeds decides four times in five.
     """

@@ -28,7 +28,7 @@ def sgd(lr: float | Tensor | Mapping[str, float | Tensor] = 0.1, momentum: float
 
     Raises:
         TypeError: A rate is neither a number nor a tensor.
-        ValueError: A number is negative or not finite.
+        ValueError: A number is negative or not finite; or, in a step, a weight has no rate in the mapping.
 
     Source: for rates by weight, Li, Zhou, Chen and Li, "Meta-SGD" (2017), equation 3.
 

@@ -24,7 +24,7 @@ def recomputed(function: Callable[..., Result], *args: Any) -> Result:
     Args:
         function: It must do the same when called again: nothing that it uses may change in between, and autocast has to
             be entered inside it. Random numbers from torch's global generators are repeated.
-        args: Its arguments.
+        *args: Its arguments.
 
     Returns:
         The return value of the function, with a graph.

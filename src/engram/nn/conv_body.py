@@ -15,7 +15,7 @@ from engram.nn.hooks import has_hooks
 from engram.nn.initial import kaiming
 from engram.nn.sequence import full_precision, precise
 
-LEAST_SIDE = 22  # below it the third convolution leaves one number per channel, and nothing to normalise
+LEAST_SIDE = 22  # below it a side of the third convolution's map is 1 at most, with little or nothing to normalise
 EPS = 1e-5  # of instance norm
 _CONV = nn.Conv2d, {"kernel_size": (3, 3), "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
 _NORM = nn.InstanceNorm2d, {"eps": EPS, "affine": True, "track_running_stats": False}
@@ -39,7 +39,8 @@ class ConvBody(nn.Sequential):
     Args:
         channels: Output channels of each convolution.
         in_channels: Channels of the images.
-        generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
+        generator: Source of the initial weights, normal with variance 2 / fan-in; torch's global one if None. Biases
+            are 0.
 
     Raises:
         ValueError: In a call, a side of the images is below 22 pixels, they have other channels, or there are none.
@@ -102,7 +103,8 @@ class ConvBody(nn.Sequential):
     def _features(self, input: Tensor) -> Tensor:
         if min(input.shape[-2:]) < LEAST_SIDE:
             size = "x".join(map(str, input.shape[-2:]))
-            raise ValueError(f"input {size} gives a 1x1 final map: expected at least {LEAST_SIDE}x{LEAST_SIDE}")
+            expected = f"expected at least {LEAST_SIDE}x{LEAST_SIDE}"
+            raise ValueError(f"input {size} leaves a final map one pixel wide at most: {expected}")
         conv, norm = cast(nn.Conv2d, self[0]), cast(nn.InstanceNorm2d, self[1])
         if not isinstance(conv, nn.Conv2d):
             return self[:](input)

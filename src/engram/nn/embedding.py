@@ -78,7 +78,7 @@ class RandomProjection(nn.Module):
 
 
 def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
-    """An encoder of vectors (Linear, ReLU, Linear) with the initial values of ``torch.nn``.
+    """An encoder of vectors (Linear, ReLU, Linear, with ``key_dim`` hidden units) with torch's initial values.
 
     Args:
         n_features: Length of a vector.
@@ -96,6 +96,10 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
 
 def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> nn.Sequential:
     """An encoder of four frames of 84 x 84 pixels: three convolutions and a linear layer.
+
+    Args:
+        key_dim: Length of a key.
+        generator: Source of the initial values, those of ``torch.nn``; torch's global one if None.
 
     Source: Agostinelli et al. (2019), the network of its published code.
 

@@ -17,7 +17,7 @@ def uniform(
 
     Args:
         kind: A layer class with ``weight`` and optionally ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
-        sizes: Sizes of the layer, such as inputs and outputs.
+        *sizes: Sizes of the layer, such as inputs and outputs.
         generator: Source of weights and biases; torch's global one if None.
         bound: Largest magnitude of the values; required for layers with several weights, such as ``nn.LSTM``.
         **options: Further arguments of the layer, such as ``padding``.
@@ -40,7 +40,7 @@ def lecun(kind: type[Layer], *sizes: int, generator: torch.Generator | None, **o
 
     Args:
         kind: A layer class with ``weight`` and optionally ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
-        sizes: Sizes of the layer, such as inputs and outputs.
+        *sizes: Sizes of the layer, such as inputs and outputs.
         generator: Source of the weights; torch's global one if None.
         **options: Further arguments of the layer, such as ``padding``.
 
@@ -63,7 +63,7 @@ def kaiming(kind: type[Layer], *sizes: int, generator: torch.Generator | None, *
 
     Args:
         kind: A layer class with ``weight`` and optionally ``bias``, such as ``nn.Linear`` or ``nn.Conv2d``.
-        sizes: Sizes of the layer, such as inputs and outputs.
+        *sizes: Sizes of the layer, such as inputs and outputs.
         generator: Source of the weights; torch's global one if None.
         **options: Further arguments of the layer, such as ``padding``.
 

@@ -27,7 +27,8 @@ class CMAES(Strategy):
     Args:
         params: The parameters, changed in place by ``tell``.
         sigma: Initial step size s, above 0.
-        population_size: Number of individuals in a generation, at least 4; None: 4 + 3 log(number of parameters).
+        population_size: Number of individuals in a generation, at least 4; None: 4 + 3 log(n), rounded
+            down, for n numbers in all parameters.
         diagonal: Keep only the diagonal of C, as is necessary with more than 2000 parameters.
         generator: Source of all randomness, on the CPU; None: a generator of seed 0.
 

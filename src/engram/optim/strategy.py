@@ -61,8 +61,13 @@ class Strategy:
 
         A number that is not finite is replaced by the worst finite one, with a warning.
 
+        Args:
+            fitness: A number for each individual, to be maximised; None if ``loss`` is given.
+            loss: A number for each individual, to be minimised; None if ``fitness`` is given.
+
         Raises:
-            RuntimeError: ``ask`` was not called since the last ``tell``, or the parameters were changed in between.
+            RuntimeError: ``ask`` was not called since the last ``tell``; or, with ``AntitheticES``, the parameters were
+                changed in between.
             TypeError: Neither or both of fitness and loss are given.
             ValueError: There is not one number for each individual, or no number is finite.
         """

@@ -28,8 +28,8 @@ class LowRank(nn.Module):
         dtype: Data type of the parameters.
 
     Attributes:
-        post: P, (rank, post).
-        pre: Q, (rank, pre).
+        post: P, (rank, post); 0 until a layer draws it.
+        pre: Q, (rank, pre); likewise.
 
     Examples:
         >>> LowRank(2, 3, 4).dense().shape

@@ -100,6 +100,9 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         Raises:
             TypeError, ValueError: An argument here or of the constructor is of the wrong type or out of range, X or the
                 weights are not valid data, or there are weights and the rule is not modulated.
+
+        Warns:
+            RuntimeWarning: X is outside [-1, 1].
         """
         with checks.restored_on_error(self):
             return self._store(X, sample_weight, first=True)

@@ -19,8 +19,8 @@ NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # in the order of torc
 def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
     """A plastic LSTM that computes the same as an ``nn.LSTM`` until training makes it plastic.
 
-    Frozen parameters stay frozen. Its alpha is zero at first; if alpha is a product of two factors, only the factor of
-    the receiving units is.
+    Frozen parameters stay frozen; where the LSTM has no biases, there are biases of zero, which are trained. Its alpha
+    is zero at first; if alpha is a product of two factors, only the factor of the receiving units is.
 
     Args:
         lstm: An LSTM with one direction and without a projection.

@@ -25,8 +25,8 @@ class Instar(RatedRule):
         dtype: Data type of the parameters.
 
     Raises:
-        ValueError: ``eta`` is negative or not finite or, if ``"sigmoid"``, not between 0 and 1; or ``eta_param`` is
-            unknown.
+        ValueError: ``eta`` is negative or not finite or, if ``"sigmoid"``, not between 0 and 1; ``eta_param`` is
+            unknown; or ``connections`` are not two positive numbers.
 
     Source: Grossberg, "Adaptive pattern classification and universal recoding: I" (1976).
 

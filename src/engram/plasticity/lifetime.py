@@ -52,7 +52,8 @@ class Lifetimes(NamedTuple):
             whether the answer was right.
         trace: The plastic weights at the end.
         recorded: Activity of all units in the recorded trials.
-        penalty: The cost of internal modulation in each trial; zero without internal modulation.
+        penalty: The cost of internal modulation in each trial, 0.27 times the mean square of the change of
+            r_N-4 - r_N-3 from step to step; zero without internal modulation.
     """
 
     loss: Float[Tensor, "batch trials"]

@@ -28,8 +28,11 @@ class MLPRule(PlasticityRule):
         clip: Bound c of the trace; None: no bound.
         device: Device of the parameters.
         dtype: Data type of the parameters.
-        generator: Source of the initial values, as of ``nn.Linear`` with an output ten times smaller; torch's global
-            one if None.
+        generator: Source of the initial values, as of ``nn.Linear`` with an output ten times smaller, but b2 = 0;
+            torch's global one if None.
+
+    Raises:
+        ValueError: ``hidden`` is below 1, ``eta`` is not finite, or ``clip`` is not positive and finite.
 
     Source: Mehta, Tyulmankov, Rajagopalan, Turner, Fitzgerald and Funke, "Model-based inference of synaptic plasticity
     rules" (2024).

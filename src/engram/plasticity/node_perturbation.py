@@ -160,7 +160,7 @@ class NodePerturbationRNN(nn.Module):
         feedback: The signal of the outcome units: 3 times the ``"loss"``, or ``"binary"``, +3 right and -3 wrong.
         debias: Whether to divide the running mean of the loss by 1 - 0.9^n after n trials; the publication does not, so
             early outcomes seem worse than usual.
-        weight_scale: g of the initial W ~ N(0, g^2 / N).
+        weight_scale: g of the initial W ~ N(0, g^2 / N); below 0 it counts as 0.
         generator: Source of the initial weights; torch's global one if None.
 
     Attributes:
@@ -201,7 +201,7 @@ class NodePerturbationRNN(nn.Module):
     ) -> None:
         checks.arguments()
         super().__init__()
-        checks.size("units", units, minimum=CLAMPED + 2 + 3)  # 7 clamped, 2 answers and 3 more
+        checks.size("units", units, minimum=CLAMPED + 2 + 3)  # 7 clamped, 2 answers, 2 modulators and a free one
         if not 0 < dt <= min(tau, tau_e) < math.inf:
             raise ValueError(f"dt = {dt}: expected a positive number, at most tau = {tau} and tau_e = {tau_e}")
         checks.number("perturbation_prob", perturbation_prob, minimum=0, maximum=1)

@@ -114,7 +114,12 @@ class PlasticLinear(nn.Module):
             input: x, (time, batch, in), or (batch, time, in) if ``batch_first``.
             state: The state from an earlier call; if None, traces of zero.
             drive: d, the external input to the receiving units, such as a label to be learned; shaped like the output.
-            modulator: m, shaped like the output or with one feature; only for a modulated rule (else ValueError).
+            modulator: m, shaped like the output or with one feature; only for a modulated rule.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: Wrong shape, dtype or device, an empty batch, input or activity that is not finite, a signal
+                that is missing or not needed, or ``backend="fused"`` where the kernel cannot run.
         """
         check_precision(self.weight)
         sequence = time_first("input", input, self.in_features, self.weight, self.batch_first)

@@ -78,6 +78,10 @@ class PlasticLSTM(nn.Module):
         upper: The layers above the first, each a ``PlasticLSTM``; they are not called as modules, so hooks on them are
             refused.
 
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range or unknown, or a neuromodulator has nothing to act on.
+
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM of the language models; options
     and initial values as in its code.
 

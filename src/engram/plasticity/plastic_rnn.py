@@ -189,7 +189,12 @@ class PlasticRNN(nn.Module):
 
         Raises:
             TypeError: An argument is of the wrong type.
-            ValueError: Wrong shape, dtype or device, an empty batch, or input or activity that is not finite.
+            ValueError: Wrong shape, dtype or device, an empty batch, input or activity that is not finite, a layer with
+                hooks above the first, or ``backend="fused"`` where the kernel cannot run.
+            RuntimeError: The caller is ``torch.jit.trace``.
+
+        Warns:
+            RuntimeWarning: A clamped activity is outside [-1, 1], or traces may grow without bound or are at theirs.
         """
         sequence = checked_input(self, input)
         clamp = None if clamp is None else self._clamp(clamp, input)
@@ -223,7 +228,7 @@ class PlasticRNN(nn.Module):
             rule.warn_if_unstable()
         drive = projected(sequence, self.weight_ih, self.bias, self.backend).to(weight_hh.dtype)
         if clamp is not None and checks.readable(drive) and (clamp & (drive.abs() > 1)).any():
-            message = "a clamped activity is outside [-1, 1], the range of the units; the rule uses it as it is"
+            message = "a clamped activity is outside [-1, 1], the range of tanh units; the rule uses it as it is"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
         options = {"neuromodulator": self.neuromodulator, "nonlinearity": NONLINEARITIES[self.nonlinearity]}
         return run_scan(RNN, self.backend, drive, weight_hh, self.alpha, rule, state, clamp=clamp, **options)

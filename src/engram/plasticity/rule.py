@@ -48,8 +48,13 @@ class PlasticityRule(nn.Module, ABC):
     A rule of another form defines ``update`` instead, and calls ``check_step`` first.
 
     A rule owns its parameters but never the state: ``update`` returns a new one. It has no sizes, so that one rule
-    serves a layer of any shape; if it has no parameters, ``device`` and ``dtype`` are those of its states. As rules
-    differ only in their coefficients, one kernel can run them all.
+    serves a layer of any shape, unless every connection has its own rate; if it has no parameters, ``device`` and
+    ``dtype`` are those of its states. As rules of one ``recursion`` differ only in their coefficients, one kernel can
+    run them all.
+
+    Args:
+        device: Device of the states of a rule without parameters.
+        dtype: Data type of these.
 
     Attributes:
         modulated: Whether ``update`` needs a neuromodulatory signal.
@@ -63,8 +68,8 @@ class PlasticityRule(nn.Module, ABC):
         forgets: The form of D for the kernels, given the rate M and z = y. ``"nothing"``: D = 0. ``"rate"``: D = M.
             ``"share"``: the same, with M clamped to [0, 1]. ``"oja"``: D = M y^2. None: something else, for which
             ``coefficients`` is called in every step. Kernels run a soft rule only with ``"nothing"``. M is the
-            parameter ``eta``, or m for a modulated linear rule. It is not inherited, because a subclass may change
-            anything.
+            parameter ``eta``, or m for a modulated rule that is not retroactive. It is not inherited, because a
+            subclass may change anything.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), whose rules are written here in one form.
 

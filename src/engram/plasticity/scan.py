@@ -168,6 +168,9 @@ def plastic_linear_scan(
         modulator: m, (time, batch, 1) or (time, batch, post), for a modulated rule.
         nonlinearity: f.
 
+    Returns:
+        The activity at every step, and the state after the last one.
+
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), the plastic output layer for Omniglot.
 
     Examples:
@@ -222,6 +225,12 @@ def plastic_lstm_scan(
         hebb_post: The rule's y: ``"input"`` g, ``"recurrent"`` r, ``"cell"`` c(t) or ``"hidden"`` h(t).
         modulator_source: The input of the neuromodulator: ``"hidden"``, ``"cell"`` or ``"previous"`` h(t-1).
         read_clip: Bound of the traces where they act, clip(H(t-1)) in r; None: no bound.
+
+    Returns:
+        The output h at every step, and the state after the last one.
+
+    Raises:
+        ValueError: Shapes, dtypes or devices do not match, or an option is unknown.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), the plastic LSTM, with the options of its code.
 

@@ -150,7 +150,9 @@ class TaylorRule(PlasticityRule):
     def coefficients(
         self, post: Float[Tensor, "batch post"], modulator: Float[Tensor, "..."] | None = None
     ) -> Coefficients:
-        """D = -eta sum theta y^b m^d over the terms with w, M = eta, z = the same sum over the terms with x.
+        """D = -eta sum theta y^b m^d over the terms with w, M = eta, z = sum theta y^b m^d over those with x.
+
+        With a signal for every connection, M is eta times the second sum, and z = 1.
 
         Raises:
             TypeError: The recursion is not linear.

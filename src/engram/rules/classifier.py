@@ -43,7 +43,7 @@ class RuleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rules whose feedback decays, such as ``"kolen-pollack"``.
         batch_size: Number of samples in a batch.
         epochs: Number of passes over the samples.
-        random_state: Seed or generator of the weights, the rule's draws, and the order of samples.
+        random_state: Seed or ``numpy.random.RandomState`` of the weights, the rule's draws, and the order of samples.
 
     Attributes:
         classes_: The classes.

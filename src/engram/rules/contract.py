@@ -398,6 +398,9 @@ def train_step(
     Returns:
         The update, with the state after the step. Its gradients are those in ``.grad``, which some optimisers change.
 
+    Raises:
+        ValueError: ``batch`` does not hold two parts; or as ``apply_rule``, which also raises the other errors.
+
     Examples:
         >>> from engram.rules import Backprop
         >>> model, rule = nn.Sequential(nn.Linear(2, 2)), Backprop()

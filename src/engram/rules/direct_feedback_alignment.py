@@ -34,6 +34,9 @@ class DirectFeedbackAlignment(LearningRule[OutputFeedback]):
             an ``nn.Sequential`` that ends with it. None: the layers of a chain; in another ``nn.Sequential`` its
             children with weights, but for the last.
 
+    Raises:
+        TypeError: ``points`` is not a list of names.
+
     Source: Nøkland, "Direct feedback alignment provides learning in deep neural networks" (2016), equation 7; points:
     Launay et al., "Direct feedback alignment scales to modern deep learning tasks and architectures" (2020), section 3.
 

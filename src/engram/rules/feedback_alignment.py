@@ -17,7 +17,7 @@ class FeedbackAlignment(LearningRule[dict[str, Tensor]]):
         delta[l] = (delta[l+1] B[l+1]) phi'(a[l]),   B ~ N(0, 1 / fan-in of W)
 
     or, in the neural tangent kernel parameterisation, N(0, 1) scaled as W is. The state is B, by the name of the
-    weights W of each layer but the first.
+    weights W of each layer but the first; in a network that is no chain of layers, of every linear map and convolution.
 
     Source: Lillicrap et al., "Random synaptic feedback weights support error backpropagation for deep learning"
     (2016), equation 2.

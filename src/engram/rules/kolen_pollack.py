@@ -22,7 +22,8 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
     ``after_step`` gets what the optimiser added to W, including its decay, so that the rule works with any optimiser; u
     is this change without the decay. The optimiser must decay the weights itself, or B would approach W by reading it:
     ``torch.optim.SGD`` does so with ``weight_decay = rule.weight_decay(lr, momentum)``. The state is B, by the name of
-    the weights W of each layer but the first.
+    the weights W of each layer but the first; in a network that is no chain of layers, of every linear map and
+    convolution.
 
     With ``decay="optimizer"`` it is that of W in the very step, whatever the schedule of the learning rate is:
 
@@ -78,8 +79,11 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
         """The rule with the decay of the optimiser's next step, if its decay is ``"optimizer"``.
 
         Args:
-            optimizer: ``torch.optim.SGD`` or ``torch.optim.AdamW``, with the same settings for all weights with two
-                or more axes.
+            optimizer: ``torch.optim.SGD``, without Nesterov momentum and dampening, or ``torch.optim.AdamW``, which
+                decays all weights with two or more axes by the same share.
+
+        Raises:
+            ValueError: It is another optimiser, or decays them by different shares.
 
         Examples:
             >>> weights = [nn.Parameter(torch.ones(2, 2))]
@@ -123,6 +127,9 @@ class KolenPollack(LearningRule[dict[str, Tensor]]):
             model: The network after the step.
             deltas: The step's change of each W, by name; one that is missing has not changed.
             state: B before the step.
+
+        Raises:
+            ValueError: ``decay`` is ``"optimizer"``, so that only the rule of ``at`` knows it.
         """
         checks.arguments()
         if self.decay == "optimizer":
@@ -145,7 +152,9 @@ def _decay_of(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> flo
         return float(group["weight_decay"] * group["lr"])
     if isinstance(optimizer, torch.optim.SGD) and not group["nesterov"] and not group["dampening"]:
         return float(group["weight_decay"] * group["lr"] / (1 - group["momentum"]))
+    options = ", with Nesterov momentum or dampening" if isinstance(optimizer, torch.optim.SGD) else ""
     raise ValueError(
-        f"optimizer is a {type(optimizer).__name__}: expected torch.optim.SGD or torch.optim.AdamW, since decay = "
-        "'optimizer' needs the share of the weights that a step takes away"
+        f"optimizer is a {type(optimizer).__name__}{options}: expected torch.optim.SGD without "
+        "Nesterov momentum and dampening, or torch.optim.AdamW, since decay = 'optimizer' needs the share of the "
+        "weights that a step takes away"
     )

@@ -59,8 +59,9 @@ def compare(
         against: Compare only with these candidates (default: all registered ones of the experiments).
         tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
         seeds: Number of seeds.
-        until_decided: Evaluate after 5, 10, 20 and 40 seeds instead, until it is decided for every other candidate
-            whether yours is better, worse or equally good; the error probabilities of all looks add up to 5 %.
+        until_decided: Evaluate at the looks of each preset, mostly 5, 10, 20 and 40 seeds, until it is decided for
+            every other candidate whether yours is better, worse or equally good; the error probabilities of all looks
+            add up to 5 %.
         fresh: Run the registered candidates here too, instead of using their records.
         preset: ``"laptop"``, ``"smoke"``, or another one that all compared experiments have.
         jobs: Number of trials at once (default: as many as fit on the cores).

@@ -33,7 +33,8 @@ def check_associative_memory(memory_class: Make, **options: Any) -> None:
     It recalls patterns exactly, whether they were stored together or one by one, and a single pattern from a cue with a
     tenth of its units flipped. Its answers are determined by its generator and do not depend on the other cues; recall
     stores nothing. It resumes from a stored state bit for bit, and refuses a state of another form by an error that
-    names it. The number of weights that it reports covers what it stores. Bad input is refused.
+    names it. The number of weights that it reports is at least a quarter of the numbers that it stores. Torch's default
+    dtype and other threads make no difference. Bad input is refused.
 
     Args:
         memory_class: The class, or another callable that makes the memory: called as ``memory_class(units,

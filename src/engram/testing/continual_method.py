@@ -41,8 +41,8 @@ def check_continual_method(method_class: Make, **options: Any) -> None:
     there is one, changes neither batch nor task, and itself changes no weights of the network. It lets the network
     learn a first task, accepts tasks with all classes and tasks in batches, replaces the previous optimiser when a new
     one is attached, and resumes bit for bit from a stored state or a pickled copy. A state of another form is refused
-    by an error that names it; networks with frozen layers or shared weights are allowed. With ``strength=0``, if it has
-    one, it equals fine-tuning.
+    by an error that names it; networks with frozen layers or shared weights are allowed; torch's default dtype and
+    other threads make no difference. With ``strength=0``, if it has one, it equals fine-tuning. Bad input is refused.
 
     Args:
         method_class: The class, or another callable that makes the method: called as ``method_class(model,

@@ -39,17 +39,22 @@ class _Step(NamedTuple):
 def check_environment(env_id: str, *, shared_generator: bool = False, steps: int = 100) -> None:
     """Check a registered environment against the contracts of Gymnasium and of batches.
 
-    The environment passes Gymnasium's ``check_env`` without warnings and refuses actions outside its space. Batches of
-    ``gymnasium.make_vec``, with one or several environments, stepped in turn or by a ``vector_entry_point``, return
-    values in their spaces, are reproducible for the same seed and actions, draw from no global generator, and equal
-    single environments in every step and frame, also across the ends of episodes as their ``autoreset_mode`` defines
-    them: environment i of a batch seeded s is the single environment seeded s + i.
+    The environment passes Gymnasium's ``check_env`` without warnings, but for advice on the bounds of its spaces,
+    renders in every mode that it names, and refuses actions outside its space. Batches of ``gymnasium.make_vec``, with
+    one or several environments, stepped in turn or by a ``vector_entry_point``, return values in their spaces, are
+    reproducible for the same seed and actions, draw from no global generator, and equal single environments in every
+    step and frame, also across the ends of episodes as their ``autoreset_mode`` defines them: environment i of a batch
+    seeded s is the single environment seeded s + i.
 
     Args:
         env_id: The id for ``gymnasium.make``.
         shared_generator: An exemption for a ``vector_entry_point`` that draws for all environments from one generator:
-            batches of several environments are then checked only for actions in one environment that affect others.
+            batches of several environments are then not compared with single ones; instead, actions in one environment
+            must not affect another.
         steps: Steps of each trajectory; a registered limit on the length of episodes is shortened to 20.
+
+    Raises:
+        TypeError: ``env_id`` is not a string.
 
     Examples:
         >>> check_environment("MountainCar-v0")

@@ -28,7 +28,9 @@ def check_estimator(estimator: BaseEstimator, *, exemptions: Mapping[str, str] |
     It passes scikit-learn's ``check_estimator``; its ``random_state`` determines all randomness and no global generator
     is used; ``partial_fit``, if there is one, is documented and continues from earlier calls; float32 and float64 data
     give finite answers of the same shape; missing values are refused with an error that names them; a transformer names
-    its outputs (``get_feature_names_out``) and returns polars and pandas frames (``set_output``).
+    its outputs (``get_feature_names_out``) and returns polars and pandas frames (``set_output``); eight threads and
+    pickled copies give the same answers; a state of another form, if it has a ``load_state_dict``, is refused by an
+    error that names the entry.
 
     Args:
         estimator: An instance; it is cloned, never fitted.

@@ -36,7 +36,8 @@ def check_evolution(evolution_class: Callable[..., Any], **options: Any) -> None
     ``ask()`` returns, for each parameter, the values of the whole population, and moves nothing; ``tell(fitness)`` or
     ``tell(loss=...)`` moves the parameters in place. It lowers a loss, draws only from its generator, resumes bit for
     bit from its ``state_dict``, also between ``ask`` and ``tell``, refuses a state of another form by an error that
-    names it, ranks individuals whose fitness is not finite last, and refuses bad input.
+    names it, ranks individuals whose fitness is not finite last, and refuses bad input. Torch's default dtype and other
+    threads make no difference.
 
     Args:
         evolution_class: The class; called as ``evolution_class(params, sigma=..., generator=..., **options)``.

@@ -45,15 +45,16 @@ def check_learning_rule(
     """Check a learning rule against its contract, on a network of three ``nn.Linear``, 6-12-10-3.
 
     Its pseudo-gradients fit the parameters, depend only on generator and state, are means over the batch, are zero
-    without an error, lower the loss, and are about the same in float32 and on a GPU, if there is one. ``init`` and
-    ``update`` change nothing in place, and an update resumes from a stored state. Frozen layers get no pseudo-gradient,
-    which does not affect the others; shared weights are trained, or refused by an error that names the layer; the state
-    of another network is refused; torch's default dtype and other threads make no difference. Each declared property
-    excludes something that the rule must not use: ``no_weight_transport``, the weights of the last layer;
-    ``one_phase``, more multiplications than three forward passes have; ``online``, a state that grows;
-    ``unsupervised``, the target; ``black_box``, the derivatives of activations. Bad input is refused. Not checked are
-    ``local``, ``spikes``, and whether a state that ``update`` changes contains weights: the rule may have learned them
-    from activity, as a weight mirror does.
+    without an error, lower the loss (both unless the rule is ``unsupervised``), and are about the same in float32 and
+    on a GPU, if there is one; one that is not finite is reported by a FloatingPointError. ``init`` and ``update``
+    change nothing in place, and an update resumes from a stored state. Frozen layers get no pseudo-gradient, which does
+    not affect the others; shared weights are trained, or refused by an error that names the layer; the state of another
+    network is refused; networks that are no chain are trained, or refused by a TypeError; torch's default dtype and
+    other threads make no difference. Each declared property excludes something that the rule must not use:
+    ``no_weight_transport``, the weights of the last layer; ``one_phase``, more multiplications than three forward
+    passes have; ``online``, a state that grows; ``unsupervised``, the target; ``black_box``, the derivatives of
+    activations. Bad input is refused. Not checked are ``local``, ``spikes``, and whether a state that ``update``
+    changes contains weights: the rule may have learned them from activity, as a weight mirror does.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.

@@ -38,9 +38,10 @@ def check_module(module_class: Callable[..., nn.Module], exempt: Mapping[str, st
 
     It is made by ``module_class(input_size, output_size)`` and called by ``output, state = module(input, state=None)``
     with ``input`` (time, batch, features) and a NamedTuple ``state`` that has ``detach()``. It stores no state itself,
-    treats the elements of a batch independently, continues from a state, has correct gradients, trains, stores and
-    copies all its parameters, gives the same on a GPU, if there is one, runs under ``torch.func.vmap``, and refuses bad
-    input. If its signature has ``batch_first`` or ``generator``, they have their usual meaning.
+    treats the elements of a batch independently, continues from a state, accepts a sequence without steps, has correct
+    gradients, trains, stores and copies all its parameters, gives the same on a GPU, if there is one, runs under
+    ``torch.func.vmap``, and refuses bad input. If its signature has ``batch_first`` or ``generator``, they have their
+    usual meaning.
 
     Args:
         module_class: The class, or another callable that makes the module.

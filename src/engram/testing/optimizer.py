@@ -26,9 +26,10 @@ def check_optimizer(optimizer_class: Callable[..., Any], **options: Any) -> None
     """Check an optimiser against the contract of ``torch.optim`` or, if it has ask and tell, that of evolution.
 
     It lowers a loss at some learning rate, does about the same on a GPU, if there is one, steps each parameter group by
-    its own rate, resumes bit for bit from its ``state_dict``, obeys schedulers and closures, skips parameters without
-    gradient, does not spread bad gradients, draws from no global generator and refuses a negative learning rate.
-    ``maximize`` and ``foreach``, if it has them, have their usual meaning.
+    its own rate, takes new groups, resumes bit for bit from its ``state_dict``, obeys schedulers and closures, skips
+    parameters without gradient, changes no gradient, does not spread bad ones, treats sparse ones as dense or refuses
+    them, draws from no global generator and refuses a negative learning rate. ``maximize`` and ``foreach``, if it has
+    them, have their usual meaning.
 
     Args:
         optimizer_class: The class, or another callable that makes the optimiser; called as ``optimizer_class(params,

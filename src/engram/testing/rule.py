@@ -20,10 +20,10 @@ _BATCH, _POST, _PRE = 3, 4, 2
 def check_rule(rule_class: Callable[[], PlasticityRule]) -> None:
     """Check a plasticity rule against its contract.
 
-    The rule starts from zero traces, changes nothing in place, follows its coefficients, respects its bound, treats the
-    elements of a batch independently, gives the same on a GPU, if there is one, has correct gradients, trains, stores
-    and copies all its parameters, runs under ``torch.func.vmap`` and ``torch.compile``, and refuses bad input. A
-    modulated rule is given a signal.
+    The rule starts from zero traces, changes nothing in place, follows its coefficients and its attribute ``forgets``,
+    respects its bound, treats the elements of a batch independently, gives the same on a GPU, if there is one, has
+    correct gradients, trains, stores and copies all its parameters, runs under ``torch.func.vmap`` and
+    ``torch.compile``, and refuses bad input. A modulated rule is given a signal.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.

@@ -21,9 +21,10 @@ def check_similarity_measure(measure: Any) -> None:
     """Check a measure of similarity against its contract, on a few trials of noisy oscillators with four features.
 
     The distance of a system to itself is about 0, and the distance between systems with different speeds and directions
-    is not. The measure is symmetric, never negative and deterministic, uses no global generator, and changes no data.
-    It is the same after each change that it declares itself ``invariant`` to. Invalid or non-finite systems are refused
-    by an error that names them; different numbers of samples are refused if it is ``paired``, and accepted otherwise.
+    is above 0. The measure is symmetric and deterministic, in eight threads too, uses no global generator, and changes
+    no data. It is the same after each change that it declares itself ``invariant`` to. Invalid or non-finite systems
+    are refused by an error that names them; different numbers of samples are refused if it is ``paired``, and accepted
+    otherwise.
 
     Args:
         measure: A ``SimilarityMeasure``, its class, or a function of the trials of two systems.

@@ -20,12 +20,12 @@ _BATCH, _POST, _PRE, _STEPS = 3, 4, 5, 6
 def check_synaptic_rule(rule_class: Callable[[], SynapticRule[Any]]) -> None:
     """Check a synaptic rule against its contract.
 
-    Its pseudo-gradient has the shape and dtype of the weights, is a mean over the batch, and is the same each time it
-    is called and on a GPU, if there is one; nothing is changed in place, no global generator is used, and neither
-    pseudo-gradient nor state keeps a graph of activities and weights that have one. A rule
-    declared local uses only the synapse's own weight and input; the state of one declared online does not grow. It runs
-    under ``torch.func.vmap``, which three-factor rules use, and refuses bad input. If its ``update`` has a
-    ``modulator``, it gets one number for each sample, and refuses to run without it.
+    Its pseudo-gradient has the shape and dtype of the weights, is a mean over the batch, in any order, and is the same
+    each time it is called and on a GPU, if there is one, and about the same in float32; nothing is changed in place, no
+    global generator is used, and neither pseudo-gradient nor state keeps a graph of activities and weights that have
+    one. A rule declared local uses only the synapse's own weight and input; the state of one declared online does not
+    grow. It runs under ``torch.func.vmap``, which three-factor rules use, and refuses bad input. If its ``update`` has
+    a ``modulator``, it gets one number for each sample, and refuses to run without it.
 
     Args:
         rule_class: The class, or another callable that makes the rule without arguments.

@@ -54,6 +54,12 @@ def test_bad_input_is_named(options, labels, message):
         fitted(**options).fit(X, labels)
 
 
+@pytest.mark.parametrize(("classes", "held"), [([], "no class"), ([3], "1 class, 3")])
+def test_too_few_classes_are_named_by_their_argument(classes, held):
+    with pytest.raises(ValueError, match=f"classes holds {held}: expected at least 2"):
+        fitted().partial_fit(X, Y, classes=classes)
+
+
 def test_an_unknown_class_is_named_and_few_samples_are_warned_of():
     model = fitted().partial_fit(X, Y, classes=np.arange(10))
     with pytest.raises(ValueError, match="y holds 10: expected one of the classes"):

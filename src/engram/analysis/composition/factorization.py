@@ -31,7 +31,8 @@ def factorization(
 
     u(a) is the mean of H(a, b) over b, minus the overall mean m, and w(b) likewise. The measures are the R^2 of the
     sum; the mean |cos| between u(a) and w(b), which is 0 for orthogonal factors; and that between u(a) and u(a') (and
-    so for w) of values further apart than ``separation``, which is small if each value has a separate direction.
+    so for w) of values further apart than ``separation``, which is small if each value has a separate direction. A
+    value that has no effect has a cosine of 0 with any other; the R^2 of a constant representation is NaN.
 
     Args:
         H: The representation.

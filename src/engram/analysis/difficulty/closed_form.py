@@ -58,9 +58,9 @@ class Difficulty:
     ``log2_bits`` is -inf for 0 bits. ``dim_theta_log2`` is log2 of the dimension of the hypothesis space,
     ``dim_free_log2`` that of the part that the data leave free, -inf for none; ``bits_per_dim`` are the bits for each
     free dimension. ``max_frequency`` is M, ``degree`` K, not rounded (on the torus M), ``wasserstein`` W and
-    ``lipschitz`` L_f of ``inductive_bias_complexity``. If ``data_limited``, the data leave so few
-    dimensions free that they are lost in rounding: the bits are then 0 or unreliable. ``task`` holds the inputs. Two
-    results are equal only if they are the same object.
+    ``lipschitz`` L_f of ``inductive_bias_complexity``. If ``data_limited``, the data leave so few dimensions free that
+    they are lost in rounding: the bits are then 0 or unreliable. ``task`` holds the inputs. Two results are equal only
+    if they are the same object.
     """
 
     log2_bits: Number
@@ -118,7 +118,7 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
     every dimension, or if the target is met without any information. All values are computed as logarithms.
 
     The inputs are the fields of ``GeneralizationTask``, where D is ``out_dim`` and B is ``bound``; arrays broadcast. A
-    resolution above 2 R, at which hypotheses have less than one wavelength, gives a warning.
+    resolution above 2 R, at which hypotheses have less than one wavelength over the diameter, gives a warning.
 
     Source: Boopathy et al., "Model-agnostic Measure of Generalization Difficulty" (2023); the formula is that of the
     authors' script, which uses the torus for reinforcement learning.
@@ -137,7 +137,7 @@ def inductive_bias_complexity(**inputs: Any) -> Difficulty:
     n, m, R, delta, epsilon, C, D, B = arrays.values()
     if np.any(delta > 2 * R):
         ratio = f"resolution = {np.max(delta / R):g} radius"
-        warnings.warn(f"{ratio}: hypotheses have less than one wavelength where it is above 2 radius", stacklevel=2)
+        warnings.warn(f"{ratio}: hypotheses have less than one wavelength over the diameter, 2 radius", stacklevel=2)
     M = 2 * np.pi * R / delta
     K, log_modes = log_modes_up_to(M, m, manifold)
     log_area = m * math.log(2 * math.pi)

@@ -61,8 +61,8 @@ def intrinsic_dimension(
     or, if not pooled, the mean over queries of 1 / mean over j. TwoNN is the slope through the origin of
     -log(1 - F(mu)) against log(mu), where F is the empirical distribution of mu = T_2 / T_1, without its largest
     tenth. Duplicates, rows that are the same within a few units in the last place of the type of X, are left out first,
-    with a warning if they are more than 5 %. Estimates of high dimensions are
-    too low: 9.3 for 10 and 16 for 20, with 2000 points.
+    with a warning if they are more than 5 %. Estimates of high dimensions are too low: 9.3 for 10 and 16 for 20, with
+    2000 points.
 
     Args:
         X: Samples, flattened.

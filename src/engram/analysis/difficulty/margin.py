@@ -64,6 +64,10 @@ def class_margin(
             bounded tails.
         seed: Seed of all draws, or a generator.
 
+    Raises:
+        ValueError: An argument is out of range, samples with different labels are equal, or fewer than two labels are
+            left.
+
     Source: Boopathy et al. (2023), the authors' script.
 
     Examples:
@@ -73,6 +77,9 @@ def class_margin(
     checks.arguments()
     points = as_points(X)
     checks.choice("method", method, METHODS)
+    checks.size("n_sample", n_sample, 2)
+    if method == "evt":
+        checks.size("n_pairs", n_pairs, 3)  # one more than the fewest that a tail is fitted to
     check_labels(y, len(points))
     y = np.unique(y, return_inverse=True)[1]
     rng = checks.rng("seed", seed)

@@ -80,7 +80,7 @@ class RepresentationReport:
         return _share(self.forgetting(), _accuracy_after_learning(probed) - accuracy_before)
 
     def recovered(self, shots: int | None = None) -> PerOldTask:
-        """The gain in accuracy of a fresh read-out, fitted to few examples, over the old one: P_m[n,j] - R[n,j]."""
+        """The gain in accuracy of a fresh read-out, fitted to ``shots`` examples, over the old: P_m[n,j] - R[n,j]."""
         return np.asarray(self.probed(shots)[-1, :-1] - self.output[-1, :-1])
 
     def teacher_gap(self) -> Accuracies:

@@ -71,7 +71,7 @@ def representational_forgetting(
     Args:
         bodies: n + 1 copies of the body, from inputs to features: untrained, and after each of the n tasks.
         tasks: n pairs of (train, test) examples, such as ``ProbedTask``; further elements are ignored.
-        shots: Numbers of examples of each class that probes are fitted to; None: all of them.
+        shots: Numbers of examples of each class that probes are fitted to; None: all of them, which is always included.
         probe: ``"linear"`` (``LinearProbe``), ``"nearest-mean"``, ``"ridge"``, ``"k-nn"`` (one neighbour), or any
             classifier of scikit-learn, which is cloned.
         heads: n read-outs, from features to logits, as they were after each task. A module is one head for all tasks,

@@ -21,6 +21,9 @@ class HiddenStates:
     single steps, as ``nn.RNNCell`` does, and returns (batch, units), gives one step in every call; ``next_trials`` ends
     its trials. If the output is a tuple, its first element is recorded.
 
+    Args:
+        module: The recurrent module, or a part of a network that is one.
+
     Examples:
         >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(nn.GRU(3, 8))

@@ -40,9 +40,9 @@ class Runtime(NamedTuple):
 class QueryResult:
     """The answer to a query.
 
-    ``answer`` is ``"unsat"``, no input answers the query, by ``certificates``, one for each case with inputs;
-    ``"sat"``, ``x`` does, with the outputs ``y``; ``"timeout"``; or ``"unknown"``, for a ``reason``. ``proved`` is the
-    number of cases that are proved, ``note`` says what else there is to say.
+    ``answer`` is ``"unsat"``, no input answers the query, by ``certificates``, one for each case, None where
+    the case has no inputs; ``"sat"``, ``x`` does, with the outputs ``y``; ``"timeout"``; or ``"unknown"``, for a
+    ``reason``. ``proved`` is the number of cases that are proved, ``note`` says what else there is to say.
     """
 
     answer: Answer

@@ -114,7 +114,8 @@ def anml_net(
         body_channels: Channels of each convolution of the body, which has 9 features for each channel.
         gate_channels: Channels of each convolution of the gate.
         num_outputs: Number of classes, the outputs of the head.
-        generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
+        generator: Source of the initial weights, normal with variance 2 / fan-in; torch's global one if None. Biases
+            are 0.
 
     Raises:
         ValueError: A number is below 1.
@@ -147,7 +148,8 @@ def sanml_net(
         in_channels: Channels of the images.
         body_channels: Channels of each convolution of the body, which has 9 features for each channel.
         num_outputs: Number of classes, the outputs of the head.
-        generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
+        generator: Source of the initial weights, normal with variance 2 / fan-in; torch's global one if None. Biases
+            are 0.
 
     Source: the ablation of Beaulieu et al., "Learning to continually learn" (2020).
 
@@ -175,7 +177,8 @@ def oml_net(
         channels: Channels of each convolution, of strides 1, 1, 1, 2, 1, 2, each followed by ReLU.
         hidden: Units of the layer between features and output; None: a linear head.
         num_outputs: Number of classes, the outputs of the head.
-        generator: Source of the initial weights, normal with variance 2 / fan-in; biases are 0.
+        generator: Source of the initial weights, normal with variance 2 / fan-in; torch's global one if None. Biases
+            are 0.
 
     Raises:
         ValueError: A number is below 1.
@@ -211,7 +214,7 @@ def zap_(linear: nn.Linear, rows: Sequence[int] | None = None, generator: torch.
     Args:
         linear: The layer.
         rows: Indices of the rows, each once; None: all.
-        generator: Source of the weights.
+        generator: Source of the weights; torch's global one if None.
 
     Raises:
         ValueError: There is no such row.

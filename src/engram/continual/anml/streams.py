@@ -57,7 +57,7 @@ def learn_stream(
     train: Collection[str] = ("head",),
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
 ) -> GatedNet:
-    """Learn images one after another, with one optimiser step each, after redrawing the last layer.
+    """Learn images one after another, with one optimiser step each, after redrawing the last layer, with biases of 0.
 
     If only the head learns, features are computed once for all images, with the same result, since body and gate treat
     each image by itself.

@@ -47,8 +47,9 @@ class SigmoidEpistasis(Landscape):
 
         g(x) = 10 sigmoid((b_0 + sum_i h_i(x_i) + sum_k J_k(x_i, x_j)) / 1.5)
 
-    Each letter other than the wild type's has h_i = -|N(0.6, 0.4)|, or for one in eight |N(0, 0.6)|; random pairs of
-    sites have an effect J_k ~ N(0, 0.5) if neither letter is the wild type's.
+    Each letter other than the wild type's has h_i = -|N(0.6, 0.4)|, or for a share ``beneficial`` of them |N(0, 0.6)|.
+    As many random pairs of sites as there are sites have an effect J_k ~ N(0, 0.5) if neither letter is the wild
+    type's.
 
     Args:
         rng: Source of the random landscape.

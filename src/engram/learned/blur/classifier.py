@@ -117,7 +117,7 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: Samples, (samples, features).
             y: Their classes, (samples,).
-            classes: All classes that will occur; needed in the first call.
+            classes: All classes that will occur; None in the first call: those of ``y``.
         """
         is_first = not hasattr(self, "state_")
         if not is_first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
@@ -149,7 +149,9 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.classes_ if not is_first else np.unique(labels) if classes is None else unique_labels(classes)
         )
         if len(known_classes) < 2:
-            raise ValueError(f"y holds 1 class, {known_classes.tolist()[0]!r}: expected at least 2")
+            name = "y" if classes is None else "classes"
+            held = "no class" if not len(known_classes) else f"1 class, {known_classes.tolist()[0]!r}"
+            raise ValueError(f"{name} holds {held}: expected at least 2")
         if unknown := set(labels.tolist()) - set(known_classes.tolist()):
             raise ValueError(f"y holds {min(unknown)!r}: expected one of the classes {known_classes.tolist()}")
         if len(samples) < 2:

@@ -475,6 +475,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             inputs: x, as in ``fit``.
             rewards: r of each step; for choices, what choice 1 would bring.
             random_state: Seed or generator of the noise, or of the choices.
+
+        Raises:
+            ValueError: There are no rewards, which choices, and rules with a signal, need.
         """
         check_is_fitted(self)
         rng = checks.rng("random_state", random_state)

@@ -103,7 +103,7 @@ def _joined(name: str, number: int, session: Any, axes: int) -> np.ndarray:
 
 
 def padded(arrays: Sequence[np.ndarray], fill: float) -> np.ndarray:
-    """Arrays of several lengths as one, filled up at the end; NaN rows at the end are filled too.
+    """Arrays of several lengths as one, filled up at the end.
 
     Args:
         arrays: Each (step, ...).

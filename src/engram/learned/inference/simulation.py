@@ -71,6 +71,9 @@ def simulate_activity(
         rewards: m of each step, for a rule with a signal, (step,) for each session.
         noise: Standard deviation of the noise, as a share of that of each unit's activity over all sessions.
 
+    Raises:
+        ValueError: An argument is out of range, shapes do not match, or a rule with a signal gets no rewards.
+
     Examples:
         >>> simulated = simulate_activity({"x": 1.0}, np.ones((3, 1)), np.zeros((1, 1)), 0, nonlinearity="identity")
         >>> simulated.activity[0].ravel().tolist()
@@ -142,6 +145,9 @@ def simulate_choices(
         modulator: Whether m is the reward, or its difference from the mean of the last rewards.
         baseline_window: Number of these.
         update_at: Whether weights change at every step, or where the choice is 1, such as an offer that is accepted.
+
+    Raises:
+        ValueError: An argument is out of range or unknown, or shapes do not match.
 
     Examples:
         >>> simulated = simulate_choices({"x m": 9.0}, np.ones((20, 1)), np.ones(20), 0)

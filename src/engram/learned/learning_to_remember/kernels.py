@@ -116,13 +116,13 @@ def squash_back(rows, grad):
 
 @inline
 def put(rows, start, source):
-    """Write rows one after another, from ``first`` on."""
+    """Write rows one after another, from ``start`` on."""
     copy_row(source, 0, rows, start * lanes(rows), source.size)
 
 
 @inline
 def add(rows, source, start):
-    """Add the rows of ``source`` from ``first`` on."""
+    """Add the rows of ``source`` from ``start`` on."""
     L = lanes(rows)
     for offset in range(0, rows.size, L):
         store(rows, offset, load(rows, offset) + load(source, start * L + offset))

@@ -22,7 +22,7 @@ class Topology:
         fan_in: Number of presynaptic neurons, drawn at random, that each neuron keeps in each block; None: all.
 
     Raises:
-        ValueError: A size is below 1, or there is no such group.
+        ValueError: A size is below 1, there is no such group, or no way from inputs to outputs.
 
     Source: Gregor, "Finding online neural update rules by learning to remember" (2020), studies types of
     networks; only its abstract and introduction could be read, so the ones here are ours.
@@ -45,9 +45,9 @@ class Topology:
         for group, neurons in enumerate(self.groups):
             checks.size(f"groups[{group}]", neurons)
         checks.size("ticks", self.ticks)
-        groups = (*sum(self.blocks, ()), self.inputs, self.outputs)
-        for group in groups:
-            checks.size("groups", group, minimum=0, maximum=len(self.groups) - 1)
+        named = [*(("group in blocks", group) for pair in self.blocks for group in pair)]
+        for name, group in (*named, ("inputs", self.inputs), ("outputs", self.outputs)):
+            checks.size(name, group, minimum=0, maximum=len(self.groups) - 1)
         if not self.blocks:
             raise ValueError("blocks = (): expected a pair (pre, post) of groups at least")
         if self.fan_in is not None:

@@ -101,7 +101,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 diagonal of the Fisher information on the task that ended; it is added to that of earlier tasks.
 
         Raises:
-            ValueError: There are more or fewer tensors than parameters, or one has another shape or is negative.
+            ValueError: There are more or fewer tensors than parameters, or one has another shape, dtype or device, or a
+                number that is negative or not finite.
         """
         checks.arguments()
         parameters = self._numbered_parameters()

@@ -121,7 +121,7 @@ def iht_encode(
         eigenvalue = largest_eigenvalue(dictionary)
         if step * eigenvalue >= 2 or not np.isfinite(code).all():
             limit = f"2 / {eigenvalue:.3g}, the largest eigenvalue of the atoms' Gram matrix"
-            detail = f"code_step = {step:g}: expected less than {limit}; the codes diverge. Take 'auto'"
+            detail = f"step = {step:g} (code_step of NOODL): expected less than {limit}; the codes diverge. Take 'auto'"
             bad = "the dictionary has become bad: take a larger batch or a smaller dict_step"
             raise RuntimeError(f"{detail}; if they went well before, {bad}")
     return IHTCode(code, iterations, converged, float(step))

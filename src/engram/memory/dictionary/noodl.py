@@ -52,9 +52,9 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
     the same ones repeatedly.
 
     Args:
-        n_components: Number of atoms; the number of features if None.
+        n_components: Number of atoms; None: that of ``dict_init``, or of features if samples are taken.
         coef_min: Minimum size of the true coefficients, C, in the units of the data; ``"auto"`` is half the median over
-            samples of the largest correlation with the initial atoms.
+            the first batch of the largest correlation of a sample with the initial atoms.
         threshold: Threshold of the iterations; ``"auto"`` is 0.1 C, the published one.
         code_step: Step size of the codes, published as 0.2; ``"auto"``, 1 over the largest eigenvalue of A A^T, never
             diverges.
@@ -65,7 +65,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
             of the size x of its coefficients, times min(1, u / 4) for u uses of an atom in a batch.
         max_iter: Maximum number of passes of ``fit`` over the samples.
         batch_size: Number of samples in a batch of ``fit``.
-        dict_init: Initial atoms, (atoms, features); or ``"samples"``, the default.
+        dict_init: Initial atoms, (atoms, features); or ``"samples"``, which None means too.
         shuffle: Whether ``fit`` draws new batches in each pass.
         tol: ``fit`` ends after ``max_no_improvement`` successive steps whose relative change is at most this.
         max_no_improvement: See ``tol``; None: never end before ``max_iter``.

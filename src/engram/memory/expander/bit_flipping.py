@@ -83,6 +83,8 @@ def gallager_b_decode(
         raise ValueError(
             "H is not regular: expected equal numbers of ones in all columns, since there is one threshold"
         )
+    if z < 2:
+        raise ValueError(f"H has z = {z} ones in each column: expected at least 2")
     checks.size("max_iter", max_iter, minimum=0)
     threshold = checks.size("threshold", z - 1 if threshold is None else threshold, maximum=z - 1)
     A, slots, _, nodes = memory._network[:4]

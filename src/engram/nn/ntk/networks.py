@@ -159,8 +159,8 @@ def from_standard(model: nn.Module) -> nn.Module:
     """A copy of a network in the neural tangent kernel parameterisation, W = W_standard / c, with gain 1.
 
     Args:
-        model: A network with ``nn.Linear``, or with ``nn.Conv2d`` of square kernels without groups or dilation; it is
-            not changed.
+        model: A network with ``nn.Linear``, or with ``nn.Conv2d`` of square kernels, with equal strides and numbers of
+            zeros along both axes, without groups or dilation; it is not changed.
 
     Raises:
         TypeError: The model has no such layer; or a convolution of another form or an ``nn.TransformerEncoderLayer``,

@@ -57,6 +57,9 @@ def apply_preconditioner(M: Factor, z: Float[Tensor, "k n"]) -> Float[Tensor, "k
         M: The learned factor of P, (k, k) or ().
         z: The block that P multiplies.
 
+    Raises:
+        ValueError: M has another shape.
+
     Examples:
         >>> apply_preconditioner(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.ones(2, 1)).T
         tensor([[4., 1.]])

@@ -59,7 +59,8 @@ class FOP(Optimizer):
             learned step size from learned directions. Only it applies to tensors of one axis, such as biases.
         hypergrad_norm: ``"cosine"``: as above. ``"none"``: the plain derivative, with lr in place of 1 / (|g| |z|).
         placement: ``"velocity"``: P multiplies the base optimiser's step. ``"gradient"``: P multiplies the gradient.
-        eig_range: Bounds of the eigenvalues of P, enforced every 10 steps unless M has more than 64 rows; None: none.
+        eig_range: Bounds of the eigenvalues of P, the lower above 0 and at most 1, the upper at least 1; enforced every
+            10 steps unless M has more than 64 rows or ``rho`` is 0. None: none.
         maximize: Maximise the objective.
         foreach: Update all parameters of a group in a few calls; None: only on CUDA.
 
@@ -245,10 +246,13 @@ def auto_groups(module: nn.Module, linear: str = "none") -> list[dict[str, Any]]
 
     Args:
         module: A module; a shared parameter is in one group only.
-        linear: Structure of the weights of linear layers.
+        linear: Structure of the weights of linear layers: ``"none"``, ``"left"`` or ``"scalar"``.
 
     Raises:
         ValueError: ``linear`` is unknown, or the module has no parameters.
+
+    Warns:
+        UserWarning: Weights that should be preconditioned are computed from others, or nothing will be preconditioned.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2))

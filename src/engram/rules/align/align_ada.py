@@ -31,9 +31,9 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
 
     Args:
         local_derivative: Where phi' in a layer's own update, and the derivative of its normalisation, are evaluated:
-            ``"current"``, as above; ``"initial"``, phi'(a0[l]); or ``"author"``, as in the authors' code: phi'(a0[l])
-            after a current normalisation, but all current in the last hidden layer, and in a recurrent network as
-            ``"current"``. In wide networks all three give the same.
+            ``"current"``, as above; ``"initial"``, phi'(a0[l]); or ``"author"`` (default), as in the authors' code:
+            phi'(a0[l]) after a current normalisation, but all current in the last hidden layer, and in a recurrent
+            network as ``"current"``. In wide networks all three give the same.
         author_readout: In a recurrent network, whether a unit gets only the errors of later steps, not that of its own
             step, as in the authors' code, whose first step is therefore not backpropagation's.
 

@@ -33,7 +33,8 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         rho: Correlation of feedback and initial weights, from 0 to 1.
 
     The state is V, by the name of the weights W of each layer but the first, scaled as in the forward pass. The rule
-    trains an ``nn.Sequential`` of linear layers and convolutions, in either parameterisation, and ``WideRNN``.
+    trains an ``nn.Sequential`` of linear layers and convolutions, in either parameterisation, and ``WideRNN``; also any
+    other network in the standard one, with a V for every linear map and convolution.
 
     Source: Boopathy and Fiete, "How to train your wide neural network without backprop" (2022); rho from Bordelon and
     Pehlevan, "The influence of learning rule on representation dynamics in wide neural networks" (2023).

@@ -54,6 +54,14 @@ def triangle(u: Float[Tensor, "..."], *, dim: int = 1, power: float = 1.0) -> Fl
 
         a = relu(u - mean(u))^power
 
+    Args:
+        u: Drives, such as those with thresholds subtracted.
+        dim: The axis of the units.
+        power: The exponent, above 0.
+
+    Raises:
+        ValueError: There is no such axis, or the power is not above 0.
+
     Source: Coates, Lee and Ng, "An analysis of single-layer networks in unsupervised feature learning" (2011); with
     thresholded drives, Miconi (2021); with a power, Journé et al. (2023).
 
@@ -74,6 +82,9 @@ def per_sample_standardize(x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batc
     """The samples, each scaled to mean 0 and standard deviation 1 over all its values; a constant sample becomes 0.
 
         x' = (x - mean(x)) / (1e-10 + std(x)),   std over one less than the number of values
+
+    Raises:
+        ValueError: x has fewer than two axes.
 
     Source: Miconi (2021).
 

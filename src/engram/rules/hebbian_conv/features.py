@@ -30,6 +30,9 @@ def quadrants(activity: Float[Tensor, "batch units height width"]) -> Float[Tens
 
     If a side is odd, the middle row or column belongs to the later quadrants.
 
+    Raises:
+        ValueError: Height or width is below 2.
+
     Source: Miconi (2021).
 
     Examples:
@@ -63,6 +66,8 @@ def layer_features(layers: nn.Sequential, images: Float[Tensor, "batch channels 
 class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A stack of ``HebbianConv2d`` layers that all learn at the same time, and their features for a linear readout.
 
+    Each layer averages its output over windows of 2 x 2, unless it sees a single pixel.
+
     X holds images, (samples, channels, height, width), or one row for each image of shape ``image_shape``. Rows without
     ``image_shape`` are not images: a single layer of ``n_filters[0]`` units then learns from whole rows. Whiten images
     first (``ZCAWhitening``): since neighbouring pixels are correlated, filters would otherwise become blobs, worse than
@@ -89,7 +94,8 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         image_shape_: (channels, height, width), or (features, 1, 1) for rows that are not images.
 
     Raises:
-        ValueError: In ``fit``: an argument is out of range, or images are too small for the layers.
+        ValueError: In ``fit``: an argument is out of range, or images are too small for the layers; in all methods: X
+            is not valid data, or has another shape.
 
     Source: as for ``HebbianConv2d``.
 
@@ -232,7 +238,7 @@ class HebbianFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             if (least := kernel + pool - 1) > min(sides):
                 raise ValueError(
                     f"kernel_sizes = {tuple(self.kernel_sizes)}: a layer sees images of {sides[0]} x {sides[1]}, too "
-                    f"few for kernels of {kernel} and windows of {pool} x {pool}, which take {least} x {least}"
+                    f"small for kernels of {kernel} and windows of {pool} x {pool}, which take {least} x {least}"
                 )
             layers.append(
                 HebbianConv2d(channels, units, kernel, lr=lr, pool=pool, fan_in=fan_in, generator=generator, **shared)

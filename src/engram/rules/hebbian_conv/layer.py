@@ -16,7 +16,7 @@ from engram.rules.hebbian_conv.threshold import AdaptiveThreshold
 from engram.rules.hebbian_conv.update import Rule
 
 LARGEST_STEP = 0.5
-"""The largest share of a filter that a batch may replace; at 1 its sign would flip."""
+"""The largest share of a filter that a batch may replace; above 1 its old part would change sign."""
 
 
 def fixed_fan_in(
@@ -192,6 +192,10 @@ class HebbianConv2d(_HebbianLayer):
 
     Raises:
         ValueError: An argument is out of range.
+
+    Warns:
+        UserWarning: ``n_winners`` is ``out_channels``, so that nothing competes; or, in training, a batch would replace
+            a filter more than once, so that its step is cut to 1/2.
 
     Source: Miconi, "Hebbian learning with gradients: Hebbian convolutional neural networks with modern deep learning
     frameworks" (2021).

@@ -44,7 +44,11 @@ class RTRL(LearningRule[None]):
     properties = Properties(one_phase=True, online=True, spikes=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
-        """No state."""
+        """No state.
+
+        Raises:
+            TypeError: The network is no ``ReadoutNetwork``, or its core has more than 64 units.
+        """
         units = check_network(model, "RTRL").core.hidden_size
         if units > MAX_UNITS:
             raise TypeError(f"RTRL cannot train model.core, of hidden_size = {units}: expected at most {MAX_UNITS}")

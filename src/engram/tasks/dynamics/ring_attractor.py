@@ -19,7 +19,7 @@ def ring_weights(
 
         w(d) = 8 (cos(pi d / l) - 1) / 2 for |d| < 2 l, summed over all ways round the ring, divided by n
 
-    with d counted from ``SHIFT`` neurons below each neuron of the first population, and above each of the second.
+    with d counted from 2 neurons below each neuron of the first population, and above each of the second.
 
     Args:
         neurons: Neurons of a population, n, at least 2.

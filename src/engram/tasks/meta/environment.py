@@ -204,6 +204,10 @@ class MetaTaskVectorEnv(BatchedEnv):
 class MetaTaskEnv(SingleEnv):
     """One environment of ``MetaTaskVectorEnv``, whose ``reset`` returns the instance as ``info["instance"]``.
 
+    Args:
+        task: The meta-task.
+        render_mode: As for ``MetaTaskVectorEnv``.
+
     Examples:
         >>> from engram.tasks.meta import named
         >>> env = MetaTaskEnv(named.bandit(2))

@@ -128,6 +128,10 @@ class InnerEpisodes(VectorWrapper):
     When an episode ends, except the last of the lifetime's ``episodes``, the next one starts at once with the same
     instance: the step returns its first observation, and ``infos["inner_end"]`` is True.
 
+    Args:
+        env: The environments.
+        episodes: Number of episodes of a lifetime.
+
     Source: the trials of Duan et al., "RL^2" (2016).
 
     Examples:
@@ -173,8 +177,14 @@ class RevealInstance(_Widened):
     """Observations that reveal the instance, which meta-learners otherwise have to find out.
 
     Added to the observation are the values of state and action variables as one-hot, those of the probability
-    variables, the vectors of the variable stimuli, and which cells of a random maze are walls. ``env`` is a
-    ``MetaTaskVectorEnv``, or a wrapper of one, whose tasks have the same numbers of variables.
+    variables, the vectors of the variable stimuli, and which cells of a random maze are walls.
+
+    Args:
+        env: A ``MetaTaskVectorEnv``, or a wrapper of one, whose tasks have the same numbers of variables.
+
+    Raises:
+        TypeError: ``env`` is another environment.
+        ValueError: The numbers of variables differ.
 
     Examples:
         >>> from engram.tasks.meta import named

@@ -1,1 +1,1 @@
-"""The plastic recurrent network: numba kernels for the CPU, and Triton kernels for CUDA, not yet timed."""
+"""The plastic recurrent network: numba kernels for the CPU, and Triton kernels for CUDA."""
