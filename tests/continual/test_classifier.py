@@ -93,8 +93,8 @@ def test_a_method_that_is_none_is_named(method):
 def test_classes_are_said_beforehand():
     with pytest.raises(ValueError, match="classes"):
         ContinualClassifier().partial_fit(X[:50], Y[:50])
-    for classes in ([], [3]):
-        with pytest.raises(ValueError, match=rf"classes holds \[{'3' * len(classes)}\]: expected at least two classes"):
+    for classes, held in (([], "no class"), ([3], "1 class")):
+        with pytest.raises(ValueError, match=rf"classes holds {held}.*expects at least two"):
             ContinualClassifier().partial_fit(X[:50], Y[:50], classes=classes)
     net = ContinualClassifier(epochs=1).partial_fit(X[:50], Y[:50], classes=range(10))
     with pytest.raises(ValueError, match="y holds 11"):

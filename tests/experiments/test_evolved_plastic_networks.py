@@ -6,10 +6,14 @@ import torch
 from engram.experiments.evolved_plastic_networks import evolution, experiment, gru
 
 
-def test_the_arm_without_plasticity_differs_by_it_and_in_what_is_tested_after_it():
-    for preset in ("laptop", "published"):
-        arms = {name: vars(arm.config) for name, arm in experiment.arms(preset).items()}
-        assert arms["no-plasticity"] == arms["evolved"] | {"plastic": False, "decoded_lives": 0, "controls": False}
+def test_an_arm_differs_by_what_it_is_named_after_and_in_what_is_tested_after_it():
+    tested_less = {"decoded_lives": 0, "controls": False}
+    for preset, arm, difference in (
+        ("laptop", "no-plasticity", {"plastic": False}),
+        ("published", "withhold-nand", {"withheld": "nand"}),
+    ):
+        arms = {name: vars(one.config) for name, one in experiment.arms(preset).items()}
+        assert arms[arm] == arms["evolved"] | difference | tested_less
     without = experiment.arms("laptop")["no-plasticity"].config
     assert evolution.build(without, torch.Generator()).eta == 0
 

@@ -40,6 +40,7 @@ experiment = Experiment(
     presets={"smoke": Preset(seeds=1), "laptop": Preset(seeds=5)},
     claims=[claim("above", "Numbers have a size", metric("size")("drawn") >= 0.1)],
     figure=Points("size", "Sizes", "size"),
+    headline="total",
 )
 '''
 

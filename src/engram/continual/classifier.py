@@ -140,7 +140,8 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         known_classes = np.unique(labels if classes is None else np.asarray(classes)) if new else self.classes_
         if len(known_classes) < 2:
             name = "y" if classes is None else "classes"
-            raise ValueError(f"{name} holds {known_classes.tolist()}: expected at least two classes")
+            held = f"1 class, {known_classes[0]!r}" if len(known_classes) else "no class"
+            raise ValueError(f"{name} holds {held}: a classifier expects at least two")
         if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), known_classes):
             raise ValueError(f"classes = {classes!r}: expected {known_classes.tolist()}, as in the first call")
         if unknown := sorted(set(labels.tolist()) - set(known_classes.tolist())):

@@ -104,7 +104,7 @@ experiment = Experiment(
     answer="""With the published settings, networks learn the training tasks in their lifetime with an accuracy of 97 %
     [training-tasks: holds], and acquire delayed match-to-sample, which evolution has never seen, with 95 %
     [unseen-task: holds], as the abstract says, without a figure that we could read; evolved without NAND instead, they
-    acquire NAND with 97 %, where a constant answer reaches 75 % [other-unseen-task: holds]. That the right answer can
+    acquire NAND with 97 %, where a constant answer reaches 75 % [other-unseen-task: holds]; that the right answer can
     be decoded from their activity is no evidence of learning, since it can also be decoded without evolution or without
     a lifetime [target-not-decoded-before: fails]. The smaller networks of the laptop preset do not acquire the withheld
     task, and with an accuracy of 76 % it is open whether they learn the training tasks as well as required, 75 %
