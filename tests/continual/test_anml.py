@@ -242,7 +242,11 @@ def test_bad_input_is_refused_by_name():
         return evaluate_lengths(net, pool, lengths, generator=generator(), **options)
 
     for call, error, said in (
-        (lambda: net(x[..., :22, :21]), ValueError, "input 22x21 leaves a final map one pixel wide at most: expected"),
+        (
+            lambda: net(x[..., :22, :21]),
+            ValueError,
+            "input 22x21 leaves a final map one pixel wide at most: expected at least 22x22",
+        ),
         (
             lambda: learner.step(x, y, x, torch.tensor([0, 6])),
             ValueError,

@@ -149,6 +149,7 @@ def task_cross_entropy(
         tensor(0.6931)
     """
     checks.arguments()
+    active: Sequence[int] = range(logits.shape[1])
     if classes is not None:
         active = [checks.size("classes", label, 0, logits.shape[1] - 1) for label in classes]
         is_masked = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
@@ -157,11 +158,14 @@ def task_cross_entropy(
     try:
         loss = functional.cross_entropy(logits, labels)
     except IndexError:  # of torch, for a label that is no output
-        outputs = range(logits.shape[1])
-        wrong = next(label for label in labels.tolist() if label not in outputs and label != IGNORED)
-        expected = [*outputs] if classes is None else active
-        raise ValueError(f"labels hold {wrong}: expected classes among {expected}") from None
+        _refuse_others(labels, active)
+        raise
     if classes is not None and checks.readable(loss) and not loss.isfinite():  # as for a label that is masked
-        for label in set(labels.tolist()) - {*active, IGNORED}:
-            raise ValueError(f"labels hold {label}: expected classes among {active}")
+        _refuse_others(labels, active)
     return loss
+
+
+def _refuse_others(labels: Int[Tensor, " batch"], classes: Sequence[int]) -> None:
+    """Raise ValueError if there is a label that is neither among the classes nor left out."""
+    for label in set(labels.tolist()) - {*classes, IGNORED}:
+        raise ValueError(f"labels hold {label}: expected classes among {[*classes]}") from None

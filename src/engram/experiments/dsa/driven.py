@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,16 +122,12 @@ def systems_trial(config: Driven, run: Run) -> dict[str, Any]:
     rank = stable_rank(recorded.y, recorded.u, config)
     scores = np.zeros((len(fits), len(KINDS)))
     for step in run.steps(len(fits), scores=scores):
-        options = list(fits.values())[step]
-        try:
-            systems = [fitted(y, u, config.n_delays, rank, **options) for y, u in recorded]
-        except ValueError:  # no input-normal coordinates
-            scores[step] = 0.0
-        else:
-            scores[step] = silhouettes(distances(systems), labels)
+        apart = distances(recorded, config.n_delays, rank, **list(fits.values())[step])
+        scores[step] = 0.0 if apart is None else silhouettes(apart, labels)
         run.log(step + 1, silhouette=scores[step, 0])
-    apart = analysis.operator_distances([autonomous(y, config.n_delays, rank) for y in recorded.y])
-    of_autonomous = zip(("autonomous_joint", "autonomous_state"), silhouettes([apart] * 2, labels), strict=True)
+    without_inputs = analysis.operator_distances([autonomous(y, config.n_delays, rank) for y in recorded.y])
+    names = "autonomous_joint", "autonomous_state"
+    of_autonomous = zip(names, silhouettes([without_inputs] * 2, labels), strict=True)
     by_name = {f"{name}_{kind}": scores[i, k] for i, name in enumerate(fits) for k, kind in enumerate(KINDS)}
     return {"rank": rank, **{name: float(score) for name, score in [*by_name.items(), *of_autonomous]}}
 
@@ -157,12 +153,8 @@ def surrogates_trial(config: Driven, run: Run) -> dict[str, Any]:
         inputs = [list(surrogates.values())[step](u) for u in recorded.u]
         rank = stable_rank(recorded.y, inputs, config)
         for i, name in enumerate(coordinates.values()):
-            try:
-                systems = [fitted(y, u, config.n_delays, rank, name) for y, u in zip(recorded.y, inputs, strict=True)]
-            except ValueError:  # no input-normal coordinates
-                apart[step, i] = 0.0
-            else:
-                apart[step, i] = distances(systems)[0][pairs]
+            found = distances(zip(recorded.y, inputs, strict=True), config.n_delays, rank, coordinates=name)
+            apart[step, i] = 0.0 if found is None else found[0][pairs]
         run.log(step + 1, distance=apart[step, 0].mean())
     return {
         prefix + name: _correlation(apart[0, i], other[i])
@@ -180,8 +172,14 @@ def stable_rank(outputs: Sequence[Recording], inputs: Sequence[Inputs], config: 
     return 1
 
 
-def distances(systems: Sequence[DrivenOperators]) -> Float[np.ndarray, "kinds systems systems"]:
-    """The angles of each kind between systems."""
+def distances(
+    recordings: Iterable[tuple[Recording, Inputs]], n_delays: int, rank: int, **options: Any
+) -> Float[np.ndarray, "kinds systems systems"] | None:
+    """The angles of each kind between the fits of recordings; None if one of them has no input-normal coordinates."""
+    try:
+        systems = [fitted(y, u, n_delays, rank, **options) for y, u in recordings]
+    except ValueError:
+        return None
     found = np.zeros((len(KINDS), len(systems), len(systems)))
     for i, first in enumerate(systems):
         for j in range(i):

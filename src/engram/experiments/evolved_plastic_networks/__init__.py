@@ -3,11 +3,10 @@
 There are three nested loops. Evolution shapes the innate weights and plasticities of a recurrent network. During a
 lifetime in an unknown task, its connections change by a reward-modulated Hebbian rule. Within a trial, its activity
 holds a stimulus until the response is due. No gradient is backpropagated anywhere. The question is whether networks
-evolved on some tasks learn one that evolution has never seen. With the published settings they do; with
-fewer units, coarser steps and less evolution (preset laptop) they do not. Truth tables are corrected: the published
-code leaves out NOR. Evolved plasticities are hardly better than the initial ones. A GRU trained by gradients is a
-baseline, but on a discrete version of these tasks: its trials have three steps, whereas those of evolved networks
-simulate a second.
+evolved on some tasks learn one that evolution has never seen. With the published settings they do; with fewer units,
+coarser steps and less evolution (preset laptop) they do not. Truth tables are corrected: the published code leaves out
+NOR. Evolved plasticities are hardly better than the initial ones. A GRU trained by gradients is a baseline, but on a
+discrete version of these tasks: its trials have three steps, whereas those of evolved networks simulate a second.
 """
 
 from __future__ import annotations
