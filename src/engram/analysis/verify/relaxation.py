@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram import checks
-from engram.analysis.verify.bounds import FREE, Phases, crown_bounds, lower_lines, minimum, relax
+from engram.analysis.verify.bounds import FREE, Phases, Relaxation, crown_bounds, lower_lines, minimum, relax
 from engram.analysis.verify.exact import FEASIBILITY, NODES, solve
 from engram.analysis.verify.network import AffineReLU, Array
 from engram.analysis.verify.region import (
@@ -197,7 +197,7 @@ class _Maker:
 
     def direct(self) -> Region:
         obligations = [_Obligation(q, np.zeros_like(self.x0), 0.0, -self.tol) for q in self.to_others]
-        if not self.holds(self.full, obligations):
+        if not self.holds(self.full, list(obligations)):
             return self.region("fallback", self.full, [(i, 0.0) for i in range(len(self.others))])
         return self.region("direct", self.relaxed(obligations), [])
 
@@ -213,7 +213,7 @@ class _Maker:
             facets = []
             for i, obligation in enumerate(obligations):
                 if not self.holds(pattern, [_Obligation(obligation.q, np.zeros_like(self.x0), 0.0, -self.tol)]):
-                    upper = self.largest(pattern, obligation)
+                    upper = self.largest(pattern, self._relaxation(pattern), obligation)
                     facets.append((i, min(eps, max(upper, 0.0) + self.tol)))
         return self.region("structural", pattern, facets)
 
@@ -259,18 +259,37 @@ class _Maker:
     def relaxed(self, obligations: list[_Obligation]) -> Pattern:
         """The pattern after freeing layers from the last, then units of the layer that cannot be freed as a whole."""
         pattern = tuple(p.copy() for p in self.full)
+        questions = list(obligations)  # whose order changes
         for k in range(len(pattern) - 1, -1, -1):
-            layer = pattern[k].copy()
-            pattern[k][:] = FREE
-            if self.holds(pattern, obligations):
-                continue
-            pattern[k][:] = layer
-            for j in self._order(k):
-                pattern[k][j] = FREE
-                if not self.holds(pattern, obligations):
-                    pattern[k][j] = layer[j]
-            break
+            if not self._free(pattern, k, self._order(k), questions):
+                break
         return pattern
+
+    def _free(
+        self, pattern: Pattern, k: int, units: list[int], obligations: list[_Obligation], *, fails: bool = False
+    ) -> bool:
+        """Free units of layer k in their order, as far as the proof holds; whether all of them are free then.
+
+        What is proved for a pattern is also proved with fewer free units, so a block that can be freed needs one proof.
+
+        Args:
+            pattern: The pattern, changed in place.
+            k: The layer.
+            units: Its units to free.
+            obligations: What has to be proved, in the order in which it is tried.
+            fails: Whether it is known that not all of the units can be freed.
+        """
+        phases = pattern[k][units]
+        if not fails:
+            pattern[k][units] = FREE
+            if self.holds(pattern, obligations):
+                return True
+            pattern[k][units] = phases
+        if len(units) > 1:
+            middle = len(units) // 2
+            first = self._free(pattern, k, units[:middle], obligations)
+            self._free(pattern, k, units[middle:], obligations, fails=first)
+        return False
 
     def _order(self, k: int) -> list[int]:
         A, a = self.maps[k]
@@ -280,7 +299,7 @@ class _Maker:
         return [int(j) for j in np.argsort(-distance, kind="stable")]
 
     def holds(self, pattern: Pattern, obligations: list[_Obligation]) -> bool:
-        """Whether the obligations are proved; False if the solver does not decide."""
+        """Whether the obligations are proved; False if the solver does not decide. The one that fails comes first."""
         preactivations = self.net.preactivations(self.pool)
         within = np.ones(len(self.pool), dtype=bool)
         for codes, z in zip(pattern, preactivations, strict=False):
@@ -290,14 +309,21 @@ class _Maker:
             if (values[within] > obligation.target).any():
                 self.queries[0] += 1
                 return False
-        return all(
-            self.largest(pattern, obligation, obligation.target) <= obligation.target for obligation in obligations
-        )
+        relaxation = self._relaxation(pattern)
+        for number, obligation in enumerate(obligations):
+            if self.largest(pattern, relaxation, obligation, obligation.target) > obligation.target:
+                obligations.insert(0, obligations.pop(number))  # the next pattern most likely fails for it as well
+                return False
+        return True
 
-    def largest(self, pattern: Pattern, obligation: _Obligation, enough: float = -np.inf) -> float:
-        """An upper bound of an obligation's left side over a pattern: CROWN's if that is enough, else the solver's."""
+    def _relaxation(self, pattern: Pattern) -> Relaxation:
         phases: list[Phases] = [codes[None] for codes in pattern]
-        relaxation = relax(self.net, self.domain.low[None], self.domain.high[None], phases)
+        return relax(self.net, self.domain.low[None], self.domain.high[None], phases)
+
+    def largest(
+        self, pattern: Pattern, relaxation: Relaxation, obligation: _Obligation, enough: float = -np.inf
+    ) -> float:
+        """An upper bound of an obligation's left side over a pattern: CROWN's if that is enough, else the solver's."""
         if relaxation.empty[0]:
             return -np.inf
         self.queries[1] += 1
