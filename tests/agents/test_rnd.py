@@ -33,6 +33,14 @@ def test_moments_are_those_of_all_samples_and_of_the_beginning_as_so_many():
     assert moments.count == 24
 
 
+def test_moments_of_numbers_refuse_those_that_are_not_finite():
+    moments = RunningMoments(())
+    moments.add(torch.ones(2))
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        moments.add(torch.tensor([1.0, float("nan")]))
+    assert moments.count == 2 + 1e-4
+
+
 def test_reward_is_the_error_over_the_deviation_of_its_discounted_sum():
     rnd = rnd_of(gamma=0.9)
     error = rollout(7, 2).square()

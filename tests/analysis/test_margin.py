@@ -133,8 +133,10 @@ def test_bad_inputs_are_named(clusters, y, options, message):
 
 
 def test_values_without_a_tail_are_refused():
-    with pytest.raises(ValueError, match="k = 10: expected 1 to 9"):
+    with pytest.raises(ValueError, match="k = 10: expected 2 to 9"):
         extreme_quantile(np.ones(10), 10, 2.0)
+    with pytest.raises(ValueError, match="k = 1: expected 2 to 9"):  # one value has no deviation
+        extreme_quantile(np.arange(1.0, 11), 1, 2.0)
     with pytest.raises(ValueError, match="the largest 3 are all equal multiples of the next"):
         extreme_quantile(np.ones(10), 3, 2.0)
 

@@ -290,6 +290,8 @@ def test_a_shuffled_trace_is_another_in_the_same_way():
     same = lifetimes(net, seen, seeded(), source_of=torch.arange(15), backend="fused").trace
     assert torch.equal(own, same)
     assert not torch.allclose(own, shuffled, atol=1e-4)
+    with pytest.raises(ValueError, match="expected each unit from 0 to 14 once"):
+        lifetimes(net, seen, seeded(), source_of=torch.zeros(15, dtype=torch.long))
 
 
 def test_no_bit_depends_on_the_number_of_threads():

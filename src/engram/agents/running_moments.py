@@ -51,10 +51,7 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def add(self, samples: Float[Tensor, "batch *shape"]) -> None:
-        """Include a batch; an empty one changes nothing.
-
-        Features that are not finite are refused; single numbers, of shape (), are not checked.
-        """
+        """Include a batch; an empty one changes nothing, and one that is not finite is refused."""
         check_precision(self.mean)
         size = len(samples)
         if not size:
@@ -62,7 +59,7 @@ class RunningMoments(nn.Module):
         samples = samples.double()
         var, mean = torch.var_mean(samples, 0, correction=0)
         total, change = self.count + size, mean - self.mean
-        if var.ndim and not (var >= 0).all():
+        if not (var >= 0).all():  # also NaN
             raise ValueError(f"samples = {checks.shown(samples)}: expected finite numbers")
         squares = self.var * self.count + var * size + change.square() * self.count * size / total
         self.mean += change * size / total

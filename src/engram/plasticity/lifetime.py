@@ -137,8 +137,8 @@ def lifetimes(
     if source_of is not None:
         units = weights.shape[-1]
         checks.tensor("source_of", source_of, (units,), like=trials.kind)
-        if not ((source_of >= 0) & (source_of < units)).all():
-            raise ValueError(f"source_of = {source_of.tolist()}: expected units from 0 to {units - 1}")
+        if sorted(source_of.tolist()) != [*range(units)]:
+            raise ValueError(f"source_of = {source_of.tolist()}: expected each unit from 0 to {units - 1} once")
     live = _chosen(net, weights, backend)
     genome = torch.arange(batch) if len(weights) > 1 else torch.zeros(batch, dtype=torch.long)
     results = []

@@ -715,6 +715,45 @@ def test_regions_are_what_the_theorems_say(seed, sizes):
         assert not (inside["direct"] & (g > 1e-3 + 1e-5) & ~inside["small"]).any()
 
 
+def freed_one_by_one(net, x0, box, label):
+    """The published search: whole layers from the last one, then single units by index, each with a proof."""
+    full = activation_pattern(net, x0)
+    pattern = tuple(codes.copy() for codes in full)
+
+    def holds():
+        G, h = pattern_halfspaces(net, full, pattern)
+        eye = np.eye(len(x0))
+        domain = Polytope(np.vstack([G, eye, -eye]), np.concatenate([h, box.high, -box.low]))
+        return verify(net, domain, Argmax(label), engine="milp").status != "refuted"
+
+    for k in range(len(pattern) - 1, -1, -1):
+        codes = pattern[k].copy()
+        pattern[k][:] = 2
+        if holds():
+            continue
+        pattern[k][:] = codes
+        for j in range(len(codes)):
+            pattern[k][j] = 2
+            if not holds():
+                pattern[k][j] = codes[j]
+        break
+    return pattern
+
+
+@pytest.mark.parametrize("sizes", [(2, 6, 3), (2, 5, 5, 3)])
+def test_blocks_of_units_are_freed_as_single_units_would_be(sizes):
+    partly = 0
+    for seed in range(10, 15):
+        net, x0 = random_network(seed, *sizes), np.random.default_rng(seed).uniform(-2, 2, sizes[0])
+        box = Box([-3] * sizes[0], [3] * sizes[0])
+        region = relaxed_region(net, x0, box, "direct")
+        if region.mode == "direct":
+            for got, wanted in zip(region.pattern, freed_one_by_one(net, x0, box, region.label), strict=True):
+                np.testing.assert_array_equal(got, wanted)
+                partly += 0 < (got == 2).sum() < len(got)
+    assert partly, "in one network at least, some units of a layer are free and others are not"
+
+
 def test_a_pattern_is_minimal():
     # Freeing any unit that is still fixed in the critical layer lets the network answer otherwise.
     seen = 0

@@ -314,6 +314,7 @@ def test_streams_begin_anew_where_told():
     [
         (lambda: Topology((3,), ((0, 1),)), "group in blocks = 1: expected 0 to 0"),
         (lambda: Topology((3,), ((0, 0),), outputs=2), "outputs = 2: expected 0 to 0"),
+        (lambda: Topology((), ()), r"groups = \(\): expected one group"),
         (lambda: Topology((3,), ()), r"blocks = \(\): expected a pair"),
         (lambda: Topology((3, 3), ((1, 0),), 0, 1, 3), "expected a way from inputs to outputs"),
         (lambda: Topology.sparse(3, 2, fan_in=4), "fan_in = 4"),

@@ -127,7 +127,7 @@ def extreme_quantile(
 
     Args:
         values: More than k positive values.
-        k: Number of largest values that the tail is fitted to.
+        k: Number of largest values that the tail is fitted to, at least 2.
         ratio: Size of the population divided by that of ``values``.
         bounded_factor: Whether to include 1 - min(gamma, 0), which the authors' script leaves out.
 
@@ -139,7 +139,7 @@ def extreme_quantile(
         0.5
     """
     checks.arguments()
-    checks.size("k", k, 1, len(values) - 1)
+    checks.size("k", k, 2, len(values) - 1)
     checks.number("ratio", ratio, above=0)
     largest_values = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
     u = float(largest_values[0])

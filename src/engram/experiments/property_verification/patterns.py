@@ -37,7 +37,7 @@ def trial(config: Patterns, run: Run) -> dict[str, Any]:
     """Measure the regions of both methods around one image of each frequent pattern."""
     mnist = load("mnist", split="test")
     order = run.rng.permutation(len(mnist.images))
-    X, y = mnist.images.reshape(-1, 784)[order] / 255, mnist.labels[order]
+    X, y = mnist.images.reshape(len(mnist.images), -1)[order] / 255, mnist.labels[order]
     net = trained(SIZES, X[:TRAIN], y[:TRAIN], config.epochs, run.generator)
     bits = np.hstack(activation_pattern(net, X))
     _, first_rows, count = np.unique(bits, axis=0, return_index=True, return_counts=True)

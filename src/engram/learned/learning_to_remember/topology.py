@@ -42,6 +42,8 @@ class Topology:
 
     def __post_init__(self) -> None:
         checks.arguments()
+        if not self.groups:
+            raise ValueError("groups = (): expected one group at least")
         for group, neurons in enumerate(self.groups):
             checks.size(f"groups[{group}]", neurons)
         checks.size("ticks", self.ticks)
