@@ -54,7 +54,7 @@ presets = {
         arms=[arm for study in studies.values() for arm in study.table if arm != "ten-layers"],
         looks=(5, 10, 20, 40, 80),
     ),
-    "large": Preset(seeds=5, changes={"patterns.inputs": 20}, arms=["ten-layers"]),
+    "large": Preset(seeds=5, changes={"patterns.inputs": 10}, arms=["ten-layers"]),
     "full": Preset(
         seeds=10,
         changes={
