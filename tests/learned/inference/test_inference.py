@@ -149,6 +149,19 @@ def test_the_number_of_terms_that_inputs_tell_apart():
     assert len(shape(np.ones((300, 1)), "xyw", "identity").kept) == 5
     assert len(shape(one_hot, "xywm", "identity", binary).kept) == 28
     assert len(shape(one_hot, "xywm", "identity", rng.normal(size=300)).kept) == 42
+    assert len(shape(one_hot, "xwm", "identity", binary).kept) == 12
+    assert len(shape(one_hot, "xwm", "identity", rng.normal(size=300)).kept) == 18
+    assert len(shape(one_hot + 0.05 * rng.normal(size=(300, 2)), "xwm", "identity", binary).kept) == 18
+
+
+def test_weights_that_no_input_reaches_never_show():
+    rng = np.random.default_rng(0)
+    x, W = rng.normal(size=(2, 20, 3)), 0.1 * rng.normal(size=(4, 3))
+    x[:, :, 2] = 0
+    rule = {"1": 0.3, "x y": 1.0, "w": -0.2}
+    plain, shifted = (simulate_activity(rule, x, start, 0, eta=0.1) for start in (W, W + np.eye(3)[2]))
+    np.testing.assert_allclose(plain.activity, shifted.activity, rtol=0, atol=1e-14)
+    assert (np.stack(shifted.weights) - np.stack(plain.weights))[..., 2].min() > 0.5
 
 
 def bandit(rule, flies, trials=120, seed=0, modulator="rpe", **options):

@@ -182,6 +182,19 @@ def test_a_readout_of_one_linear_unit_changes_nothing():
     assert through.score(x, **named) == plain.score(x, **named)
 
 
+def test_weights_on_another_scale_choose_alike_by_a_readout_and_a_rule_on_that_scale():
+    """W -> s W and v -> v / s change no choice if the coefficient of x^a y^b w^c m^d is multiplied by s^(1 - b - c)."""
+    rng, s = np.random.default_rng(0), 2.0
+    x, offers = [rng.normal(size=(40, 2)) for _ in range(3)], [np.ones(40)] * 3
+    W, v, options = rng.normal(size=(4, 2)), rng.normal(size=4), {"nonlinearity": "identity"}
+    rule = {"x m": 0.5, "x y": -0.1, "w": -0.05, "y^2 w": -0.02}
+    scaled = {"x m": 0.5 * s, "x y": -0.1, "w": -0.05, "y^2 w": -0.02 / s**2}
+    plain = simulate_choices(rule, x, offers, 0, initial_weights=W, readout=v, **options)
+    other = simulate_choices(scaled, x, offers, 0, initial_weights=s * W, readout=v / s, **options)
+    np.testing.assert_array_equal(plain.choices, other.choices)
+    np.testing.assert_allclose(s * np.stack(plain.weights), np.stack(other.weights), rtol=1e-12, atol=0)
+
+
 def bandit(flies=12, trials=160, seed=0):
     """The published task: a network of 2, 10 and 1 units, baited odours, a reward prediction error."""
     rng = np.random.default_rng(seed)
