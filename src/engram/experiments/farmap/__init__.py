@@ -5,7 +5,7 @@ frontiers. FARMap's map decays; it is stored where the view is surprising, and r
 fracture again. Otherwise both use the same code. Ablations remove recall, walks to other maps, or surprise (the same
 number of cuts, but at regular intervals or at random). In another control, a frontier explorer has FARMap's preferences
 among frontiers. The computing times of explorers are measured in the same trial, without those of the world. The preset
-large has as many mazes, steps and seeds as the paper.
+large has as many mazes, steps and seeds as the authors' code and data.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ claims = [
         error("noodl-iht") / minimum(*rivals) <= 1e-2,
         published="beats current techniques (curves)"),
     demonstration("lasso-leads-early", "The best lasso leads after 5 batches (ratio of errors)",
-        minimum(*map(early_error, LASSOS)) / early_error("noodl") <= LESS),
+        minimum(*map(early_error, LASSOS)) / early_error("noodl") <= LESS, source="ours"),
     exact("geometric", "With the published iterations the logarithm of NOODL's error is linear in the batch, from 5 to "
         "45 (share explained)",
         metric("linearity")("noodl-iht") >= 0.99),
