@@ -34,8 +34,9 @@ presets = {
         seeds=9,
         changes={"patches": PATCHES},
         looks=(5, 10, 20, 40, 80, 160, 320),
-        published="the authors' code, main.m, and of the arm large their TensorFlow demonstration; arms that are not "
-        "the paper's have its sizes",
+        published="the authors' code, main.m, with the step of its comparisons (15; 50 for NOODL in one process) and "
+        "a stop by the change of the codes, where theirs looks at the truth; of the arm large, their TensorFlow "
+        "demonstration; arms that are not the paper's have its sizes",
     ),
 }
 experiment = Experiment(
