@@ -122,6 +122,17 @@ def test_with_one_hidden_layer_direct_feedback_is_feedback_alignment():
         torch.testing.assert_close(dfa[name], grad, rtol=1e-13, atol=1e-13)
 
 
+def test_a_factor_of_one_layer_s_feedback_is_a_factor_of_all_updates_below_it():
+    model, x, target = network(5, 4, 4, 4, 3), drawn(7, 5), drawn(7, 3, seed=1)
+    rule = FeedbackAlignment()
+    B = rule.init(model, seeded())
+    plain = rule.update(model, x, target, B).grads
+    scaled = rule.update(model, x, target, B | {"4.weight": 3 * B["4.weight"]}).grads
+    for name, grad in plain.items():
+        factor = 3 if name.startswith(("0.", "2.")) else 1
+        torch.testing.assert_close(scaled[name], factor * grad, rtol=1e-12, atol=1e-14)
+
+
 def test_feedback_of_another_network_is_refused():
     state = OutputFeedback(drawn(3, 4), torch.tensor(0))
     with pytest.raises(ValueError, match=r"state.weights.shape = \(3, 4\): expected \(3, 6\)"):
