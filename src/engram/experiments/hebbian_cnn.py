@@ -104,7 +104,9 @@ presets = {
     "published": Preset(
         seeds=10,
         published="the authors' notebook HebbGrad_Github.ipynb; its rates are of a loss summed over places and images, "
-        "ours are what a batch replaces, which is the same",
+        "ours are what a batch replaces, which is the same. Other than there, filters have exactly 9 and 18 inputs, "
+        "not 1 % drawn one by one, whitening is fitted to all training images with their mirror images, and for "
+        "readouts images are not mirrored and thresholds stand still",
         changes={"images": "cifar10"} | published,
     ),
 }

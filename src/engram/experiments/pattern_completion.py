@@ -94,7 +94,8 @@ presets = {
     ),
     "published": Preset(
         seeds=10,
-        published="the authors' code, simple/README.md, full.py and lstm.py: sizes, episodes and learning rates",
+        published="the authors' code, simple/README.md, full.py and lstm.py: sizes, episodes and learning rates; "
+        "neurons have plastic connections to themselves from the start, which full.py sets to zero",
         changes={
             "episodes": 1_000_000,
             "plastic": {"learning_rate": 3e-4},

@@ -42,7 +42,10 @@ evolving = {
 }
 studies = {"evolution": Study(evolution.trial, evolving), "gru": Study(gru.trial, {"gru": {}}, gpu=True)}
 small = {"population": 4, "generations": 4, "trials": 64, "scored": 4, "units": 12, "dt": 60.0, "test_lives": 2}
-OF_EVOLUTION = "the authors' code, code.py, for evolution; the GRU is a baseline of ours"
+OF_EVOLUTION = (
+    "the authors' code, code.py, for evolution, but for corrected truth tables and a step in every generation, whereas "
+    "every tenth of the code only tests; the GRU is a baseline of ours"
+)
 published = {"population": 500, "generations": 1000, "trials": 400, "scored": 100, "units": 70, "dt": 20.0}
 accelerated = ("first-rung", "evolved", "no-plasticity", "gru")
 presets = {
