@@ -65,7 +65,7 @@ def stored(package: str) -> dict[str, Any]:
     """The content of ``verdicts.json`` in a package, or in the nearest package above that has one; empty if none has.
 
     Args:
-        package: The package or module of an experiment.
+        package: The package that an experiment lies in.
     """
     while package:
         if (table := resources.files(package).joinpath(FILE)).is_file():

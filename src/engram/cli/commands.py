@@ -135,7 +135,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Demo:
-    """Run a first published claim until it is decided, in at most five minutes, and write the report."""
+    """Run a first experiment until its claims are decided, in at most five minutes, and write the report."""
 
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
@@ -145,9 +145,9 @@ class Demo:
 class Compare:
     """Compare a candidate with all registered ones of its kind, on all tasks of that kind.
 
-    A candidate is a method, an agent, a memory or a measure: give its registered name, or the place where it is
-    defined, as signed_error.py:SignedError or my_package:MyEWC. Give a kind, as in engram compare learning-rules, to
-    rank its registered candidates.
+    A candidate is a rule, a method, an optimiser, an agent, a memory or its policy, a curiosity or a measure: give its
+    registered name, or the place where it is defined, as signed_error.py:SignedError or my_package:MyEWC. Give a kind,
+    as in engram compare learning-rules, to rank its registered candidates.
     """
 
     names: Names
@@ -157,9 +157,9 @@ class Compare:
     against: Text = None
     """Compare only with these candidates, separated by commas (default: all registered ones)."""
     tasks: Text = None
-    """Only tasks whose name contains one of these, separated by commas (default: all)."""
+    """Only tasks whose name contains one of these, or whose experiment is one, separated by commas (default: all)."""
     seeds: int = 5
-    """How many seeds."""
+    """How many seeds, unless --until-decided is given."""
     until_decided: Flag = False
     """Evaluate at the looks of each preset, mostly 5, 10, 20 and 40 seeds, until the comparison with every other
     candidate is decided."""
@@ -223,7 +223,7 @@ class Record:
     preset: str = "laptop"
     """Size, as for `engram run`."""
     at_most: Text = None
-    """Time for each experiment, such as 90s, 60m or 2h, after which no look starts."""
+    """Time for each experiment, such as 90s, 60m or 2h, after which no look starts, and a whole run is stopped."""
     jobs: Count = None
     """How many trials at once (default: as many as fit on the cores)."""
     runs: Folder = None
@@ -237,7 +237,7 @@ class Report:
     """Write the last runs, or the run records included in engram, as one HTML file that opens offline."""
 
     names: Names = ()
-    """Names of the experiments (default: all that were run)."""
+    """Names of the experiments (default: all registered ones that were run)."""
     recorded: Flag = False
     """Report our run records, which engram includes, instead of your last runs; name the experiments."""
     preset: Text = None
@@ -271,7 +271,7 @@ class Data:
     action: tyro.conf.Positional[Action] = "list"
     """What to do."""
     names: Names = ()
-    """Names of data sets (default for verify: all)."""
+    """Names of data sets (default: all; to fetch, name them)."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def list_parts(command: List) -> None:
 
 
 def _described(kind: str, name: str) -> tuple[str, str]:
-    """The first sentence of a part's documentation, and the name by which it is imported or made."""
+    """The first line of a part's documentation, and the name by which it is imported or made."""
     try:
         part = registry.get(kind, name)
         address = escape(part) if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
@@ -78,7 +78,7 @@ def _maker(environment: str) -> Any:
 
 
 def _list_experiments(command: List) -> None:
-    """List experiments, one per line; load only those that ran here or come from other packages."""
+    """List experiments, one per line; load only those whose run here was killed, or that come from other packages."""
     recorded: dict[str, dict[str, Counter[str]]] = {}
     for (experiment, preset, _), judged in recorded_verdicts().items():
         recorded.setdefault(experiment, {}).setdefault(preset, Counter())[judged.corrected] += 1
@@ -141,7 +141,7 @@ class _Ended(TypedDict):
 
 
 def _last(name: str, root: Path) -> str:
-    """A summary of the last run of an experiment, read from its note without loading the experiment."""
+    """A summary of the last run of an experiment; the experiment is loaded only if the note of the run has none."""
     try:
         note = read_sealed(root / name / "last-run.json", _Ended)
     except CorruptFileError:

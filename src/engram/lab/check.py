@@ -56,6 +56,7 @@ def check_experiment(name: str | Experiment, folder: Path | None = None, *, kill
 
     Raises:
         ValueError, TypeError: There is no such experiment, or other processes could not find it.
+        AssertionError: It breaks a promise; the message says which.
     """
     experiment = find_experiment(name)
     where = experiment.name if isinstance(name, Experiment) else name

@@ -55,7 +55,7 @@ class Status:
         step, total: Steps done and total steps of the current loop; 0 before it begins.
         seconds, attempts: Time spent so far, over all attempts that count, and how many times it was started.
         begun, choosing: Time spent before the current loop, and whether it is a choice, after which others follow.
-        message, note: Why it failed, in one line, and the trial's own note on its progress.
+        message, note: Why it failed, or a warning, in one line, and the trial's own note on its progress.
         run, owner: The name of the run that works or worked on it, and in words the process of that run.
     """
 

@@ -96,7 +96,8 @@ def run(
         The results, even if some trials failed or the run was interrupted; each trial has its state.
 
     Raises:
-        ValueError, CannotWriteError: An argument is not as described, or the folder of runs cannot be written.
+        TypeError, ValueError: An argument is not as described.
+        CannotWriteError: The folder of runs cannot be written.
 
     Examples:
         >>> results = run("pattern-completion", preset="smoke", seeds=1, arms=["plastic"], jobs=1, progress=False)

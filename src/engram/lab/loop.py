@@ -331,7 +331,10 @@ class Run:
         return self._metrics.frame()
 
     def ends(self, metric: str, parts: int = 10) -> tuple[float, float]:
-        """The means of a metric over the first and the last of ``parts`` parts of its rows, each at least a row."""
+        """The means of a metric over the first and the last of ``parts`` parts of its rows, each at least a row.
+
+        They are NaN, with a warning of NumPy, if nothing was logged under this name.
+        """
         curve = self.metrics().filter(pl.col("metric") == metric)["value"].to_numpy()
         length = max(1, len(curve) // parts)
         return float(curve[:length].mean()), float(curve[-length:].mean())

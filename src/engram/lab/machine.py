@@ -56,7 +56,7 @@ def cores() -> int:
 
 
 def memory() -> float:
-    """The bytes of memory that this process may use: the machine's, or a smaller limit of its control group."""
+    """The bytes of memory that this process may use: the machine's, or a smaller limit of the container it is in."""
     limits = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]  # on Linux
     texts = [path.read_text(encoding="ascii").strip() for path in limits if path.exists()]
     return float(min([psutil.virtual_memory().total, *(int(text) for text in texts if text.isdigit())]))

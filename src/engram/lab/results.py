@@ -44,7 +44,7 @@ class TrialResult:
         result: The results, by name.
         seconds: Processor time of a finished trial; otherwise the time since it began.
         folder: Its folder; empty for a trial read from a record.
-        message: Why it failed.
+        message: Why it failed, or a warning; empty if it has finished.
         choices: Its choices by ``run.choose``, by name.
     """
 

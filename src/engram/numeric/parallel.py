@@ -157,7 +157,7 @@ def parallel_map(
 
 
 def is_worker() -> bool:
-    """Whether this process is one of loky's workers that ``parallel_map`` has started."""
+    """Whether this process is a worker of loky that ends with its parent, as those of ``parallel_map`` do."""
     return bool(_started_by)
 
 

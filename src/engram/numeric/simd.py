@@ -31,7 +31,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np.arrayobj import populate_array
 
-REGISTER_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32
+REGISTER_BYTES = 64 if llvm.get_host_cpu_features().get("avx512f") else 32  # LLVM halves them for smaller registers
 ROWS = 4
 
 Build = Callable[..., ir.Value]

@@ -58,7 +58,7 @@ def compare(
         kind: The kind (default: from the class).
         against: Compare only with these candidates (default: all registered ones of the experiments).
         tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
-        seeds: Number of seeds.
+        seeds: Number of seeds, unless ``until_decided`` is set.
         until_decided: Evaluate at the looks of each preset, mostly 5, 10, 20 and 40 seeds, until it is decided for
             every other candidate whether yours is better, worse or equally good; the error probabilities of all looks
             add up to 5 %.
