@@ -60,6 +60,11 @@ class Range:
         ),
         (lambda: total(["a"]), TypeError, r"numbers = \['a'\]: expected list\[int\]"),
         (lambda: Range("a"), TypeError, "low = 'a': expected float"),
+        (
+            lambda: checks.choice("preset", ["smoke"], {"smoke": 1, "laptop": 2}),
+            ValueError,
+            r"preset = \['smoke'\]: expected one of 'smoke', 'laptop'",
+        ),
         (lambda: checks.number("low", np.float32("inf")), ValueError, "low = inf: expected a finite number"),
         (
             lambda: checks.instance("policy", LRU, Policy),
@@ -185,3 +190,18 @@ def test_masked_numbers_are_refused_or_become_nan():
         checks.array("x", masked, (3,))
     assert checks.array("x", plain, (3,)).tolist() == [1, 2, 1e20]
     assert AccuracyMatrix(np.ma.masked_array([[0.5, 9.0], [0.25, 0.75]], [[0, 1], [0, 0]])).average_accuracy() == 0.5
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_fit_that_fails_or_is_stopped_leaves_the_earlier_one(error):
+    class Mean:
+        def fit(self) -> None:
+            with checks.restored_on_error(self):
+                self.mean_, self.count_ = 3.0, 1
+                raise error
+
+    model = Mean()
+    model.mean_ = 2.0
+    with pytest.raises(error):
+        model.fit()
+    assert vars(model) == {"mean_": 2.0}

@@ -399,7 +399,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["run", "toy", "--address", "auto"], "address = 'auto': expected only with engine 'ray'"),
         (["run", "pattern-completion", "--network", "lstm"], "network = 'lstm': no arm of pattern-completion depends"),
         (["run", "toy", "--checkpoint-seconds", "-1"], "checkpoint_seconds = -1.0: expected a number of at least 0"),
-        (["report"], " has no runs yet; try: engram run "),
+        (["report"], " has no runs of registered experiments yet; name another one by its place, or try: "),
         (["report", "toy"], "toy was not run in"),
         (["export", "toy"], "toy was not run in"),
         (["export", "toi"], "unknown experiment 'toi'; did you mean 'toy'?"),
@@ -432,6 +432,17 @@ def test_bad_usage_is_explained_and_ends_with_2(toy, capsys, arguments, message)
     error = " ".join(capsys.readouterr().err.split())
     assert message in error
     assert "Traceback" not in error
+
+
+def test_what_is_noted_about_an_error_is_printed_too(monkeypatch, capsys):
+    def broken(command: cli.Doctor) -> None:
+        error = ValueError("it broke")
+        error.add_note("agent 'mine' is registered as 'mine:Part'")
+        raise error
+
+    monkeypatch.setitem(cli.ACTIONS, cli.Doctor, broken)
+    assert cli.run(["doctor"]) == 2
+    assert capsys.readouterr().err.splitlines() == ["error: it broke", "agent 'mine' is registered as 'mine:Part'"]
 
 
 def test_nothing_runs_when_one_of_several_names_is_wrong(toy, capsys, tmp_path):

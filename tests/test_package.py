@@ -226,7 +226,14 @@ def test_the_hint_names_where_engram_was_installed_from(monkeypatch):
     assert installed("file:///a%20b/c", dir_info={"editable": True}).endswith("pip install --editable '/a b/c[rl]'")
     assert installed("file:///c", dir_info={}).endswith("pip install '/c[rl]'")
     assert installed("https://x/e.whl", archive_info={}).endswith("pip install 'engram-torch[rl] @ https://x/e.whl'")
+    vcs = {"vcs": "git", "commit_id": "1f2e"}
+    assert installed("https://x/e.git", vcs_info=vcs).endswith("'engram-torch[rl] @ git+https://x/e.git@1f2e'")
     extras.install.cache_clear()
+
+
+def test_a_part_is_named_by_a_string():
+    with pytest.raises(TypeError, match="name = 3: expected the name of a part"):
+        engram.registry.get("tasks", 3)
 
 
 @pytest.fixture

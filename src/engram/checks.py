@@ -180,7 +180,7 @@ def restored_on_error(estimator: Any) -> Iterator[None]:
     attributes = dict(vars(estimator))
     try:
         yield
-    except Exception:
+    except BaseException:  # also if the user stops it
         estimator.__dict__ = attributes
         raise
 
@@ -292,7 +292,7 @@ def choice(name: str, value: T, choices: Collection[T]) -> T:
     Raises:
         ValueError: The value is not one of them.
     """
-    if isinstance(value, ARRAYS) or value not in choices:
+    if isinstance(value, ARRAYS) or value not in list(choices):  # a mapping would look up its hash, which it may lack
         raise ValueError(f"{name} = {value!r}: expected one of {', '.join(map(repr, choices))}")
     return value
 

@@ -16,17 +16,20 @@ from engram.distribution import DISTRIBUTION
 
 @functools.cache
 def install(extra: str) -> str:
-    """The command that installs an extra from where engram itself came from: a folder, an archive or a package index.
+    """The command that installs an extra from where engram itself came from: a folder, a URL or a package index.
 
     Args:
         extra: The name of the extra, such as ``lab`` in ``engram-torch[lab]``.
     """
-    # The installer records the location of a folder or an archive (PEP 610).
+    # The installer records the location of a folder, an archive or a repository (PEP 610).
     origin = json.loads(distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     requirement = f"{DISTRIBUTION}[{extra}]"
     if "dir_info" in origin:
         editable = "--editable " if origin["dir_info"].get("editable") else ""
         return f"{_pip()} install {editable}'{url2pathname(urlsplit(origin['url']).path)}[{extra}]'"
+    if "vcs_info" in origin:
+        vcs = origin["vcs_info"]
+        return f"{_pip()} install '{requirement} @ {vcs['vcs']}+{origin['url']}@{vcs['commit_id']}'"
     return (
         f"{_pip()} install '{requirement} @ {origin['url']}'"
         if "url" in origin

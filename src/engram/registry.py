@@ -71,6 +71,7 @@ def get(kind: str, name: str) -> Any:
 
     Raises:
         ValueError: No part has this name (the nearest is suggested), two packages register it, or the place is empty.
+        TypeError: The name is not a string.
 
     Examples:
         >>> get("plasticity_rules", "hebb").__name__
@@ -101,9 +102,15 @@ def check(kind: str, name: str, argument: str = "") -> str:
     Args:
         kind: One of ``KINDS``.
         name: The name.
-        argument: The name of the argument, for the error; empty: the error does not name it.
+        argument: The name of the argument, for the error; empty: an error about an unknown name does not name it.
+
+    Raises:
+        ValueError: The kind or the name is unknown.
+        TypeError: The name is not a string.
     """
     known_names = names(kind)
+    if not isinstance(name, str):
+        raise TypeError(f"{argument or 'name'} = {name!r}: expected the name of a part")
     if not references.is_reference(name) and name not in known_names:
         kind = _singular(kind)
         article = "an" if kind[0] in "aeiou" else "a"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import importlib
 import json
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import filelock
 import pytest
@@ -22,6 +24,7 @@ import pytest
 import engram
 from engram import cli
 from engram.lab.folder import Status, TrialFolder
+from engram.lab.job import queue
 from engram.lab.loop import Displaced, Run
 from engram.numeric import parallel
 from engram.storage import locks
@@ -126,6 +129,19 @@ def test_a_trial_fails_once_in_a_run_however_many_commands_it_has(beside, tmp_pa
     wait(lambda: not list(tmp_path.glob("toy/.*.run")))
     run(tmp_path, **failing)
     assert sorted(folder.status().attempts for folder in folders(tmp_path)) == [1, 1, 2, 2]
+
+
+def test_a_run_of_another_user_counts_as_being_in_progress(tmp_path, monkeypatch):
+    def refused(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    folder = TrialFolder(tmp_path / "momentum-0")
+    folder.path.mkdir()
+    folder.set_status(Status("failed", run=".other"))
+    (tmp_path / ".other.run").touch()
+    monkeypatch.setattr(locks, "is_held", refused)
+    queue(SimpleNamespace(folder=folder, stop=tmp_path / ".own.stop"))
+    assert folder.status().state == "failed"
 
 
 def test_sigterm_stops_as_ctrl_c_does_and_a_second_one_changes_nothing(beside, tmp_path, hurry):

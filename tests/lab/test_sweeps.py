@@ -12,7 +12,7 @@ import pytest
 import engram
 from engram import cli
 from engram.lab import Range
-from engram.lab.sweeps import PILOT, _write, compared, settings_of
+from engram.lab.sweeps import PILOT, _write, compared, folder_of, settings_of
 
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
 
@@ -144,6 +144,12 @@ def test_settings_that_are_lists_are_written_as_json(toy, tmp_path):
     _write(experiment, table, ["rates"], "loss", tmp_path)
     assert [json.loads(text) for text in pl.read_csv(tmp_path / "table.csv")["rates"]] == rates
     assert "[0.1, 0.2]" in (tmp_path / "figure.html").read_text()
+
+
+def test_the_folder_of_a_sweep_over_many_fields_can_be_made(toy, tmp_path):
+    experiment, names = engram.registry.get("experiments", "toy"), [f"momentum.field_{n}" for n in range(30)]
+    folder_of(experiment, tmp_path, names).mkdir(parents=True)
+    assert not folder_of(experiment, tmp_path, [*names, "rate"]).exists()
 
 
 def test_a_field_that_an_arm_sets_itself_is_not_swept_in_vain(capsys):

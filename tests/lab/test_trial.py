@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import re
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from engram.cli.commands import Run
 from engram.lab import Experiment, Preset, Study, run, setting, settings
 from engram.lab.experiment import OPTIONS, find_experiment
 from engram.lab.folder import name_of
+from engram.lab.job import use_of
 from engram.lab.laboratory import say_own_values
 from engram.lab.trial import trials
 
@@ -128,9 +130,27 @@ def test_an_experiment_that_is_registered_by_another_name_is_refused(toy, monkey
         assert "calls itself 'other'" in capsys.readouterr().err
 
 
-def made_of(trial, arms):
+@pytest.mark.parametrize(("name", "shown"), [(3, "3"), (".hidden", "'.hidden'"), ("a/b", "'a/b'")])
+def test_a_name_that_cannot_be_that_of_a_folder_is_refused(name, shown):
+    message = f"name = {shown} in experiment 'made': expected 1 to 100 letters, digits and"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        made_of(trial, {name: {}})
+
+
+def test_a_text_that_is_too_long_for_a_file_name_is_the_name_of_none(files_forgotten):
+    made = made_of(lambda config, run: {}, {"a": {}}, Text)
+    (first,) = trials(made, made.arms("smoke"), seeds=1)
+    assert first.config.text not in use_of(first).provenance()["files"]
+
+
+@settings
+class Text:
+    text: str = setting("ACDE" * 100, "a sequence")
+
+
+def made_of(trial, arms, config=None):
     presets = {"smoke": Preset(1), "laptop": Preset(1)}
-    return Experiment("made", "It.", "None", Study(trial, arms), presets, (), lambda results: None)
+    return Experiment("made", "It.", "None", Study(trial, arms, config), presets, (), lambda results: None)
 
 
 def test_a_change_of_one_arm_may_repeat_that_of_all():

@@ -48,6 +48,11 @@ def test_nothing_of_an_earlier_fit_outlives_a_state_that_is_loaded():
     assert model.shift == 0.0, "parameters are no part of the state"
 
 
+def test_what_is_no_path_is_named():
+    with pytest.raises(TypeError, match="path = 3: expected str"):
+        Mean.load(3)
+
+
 def test_a_file_of_another_class_is_refused(tmp_path):
     class Median(Mean):
         pass

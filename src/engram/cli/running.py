@@ -45,7 +45,7 @@ def run(command: Run, field_options: list[str]) -> int:
         raise ValueError(f"no experiment named (write the names before the config fields); known: {names}")
     options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
     options["at_most"] = None if command.at_most is None else seconds(command.at_most)
-    # Everything is checked before anything runs.
+    # All names and settings are checked before anything runs.
     changes = {name: fields.changes(find_experiment(name), command.preset, field_options) for name in command.names}
     code = 0
     for name in command.names:
@@ -199,7 +199,10 @@ def report(command: Report) -> None:
         raise ValueError("no experiment named: --recorded needs the names of experiments")
     names = names or [name for name in registry.experiments() if (root / name / "last-run.json").exists()]
     if not names:
-        raise ValueError(f"{root} has no runs yet; try: engram run {registry.experiments()[0]}")
+        raise ValueError(
+            f"{root} has no runs of registered experiments yet; name another one by its place, or try: "
+            f"engram run {registry.experiments()[0]}"
+        )
     read_results: Callable[[str], Results] = partial(load, runs=command.runs)
     if command.recorded:
         read_results = partial(recorded, preset=command.preset or "laptop")

@@ -262,8 +262,8 @@ class Experiment:
         names = [self.name, *self._all_arms()]
         ids = [claim.id for claim in self.claims]
         for name in [*names, *ids]:
-            if not _NAME.fullmatch(name):
-                expected = "letters, digits and _ . + = - and spaces, as it names folders"
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                expected = "1 to 100 letters, digits and _ + = - . and spaces, the last two not first: it names folders"
                 raise ValueError(f"name = {name!r} in experiment {self.name!r}: expected {expected}")
         for kind, labels in (("arms", names[1:]), ("claims", ids)):
             if len(set(labels)) < len(labels):
@@ -291,7 +291,7 @@ class Experiment:
 
     @property
     def summary(self) -> str:
-        """The first sentence of ``about``, without its full stop and its reference."""
+        """The first paragraph of ``about``, up to its reference and without its full stop."""
         return registry.summary(self.about)
 
     @property

@@ -54,7 +54,7 @@ def export(
         files[f"{name}.{tables}"] = buffer.getvalue()
     broken: dict[str, str] = {}
     drawn = figures_of(experiment, results, broken=broken)
-    figures = {_file_name(name): figure for name, figure in drawn.items()}
+    figures = {file_name(name): figure for name, figure in drawn.items()}
     if pictures == "html":
         pages = {
             name: figure.to_html(include_plotlyjs="directory", auto_play=False) for name, figure in figures.items()
@@ -73,9 +73,9 @@ def export(
     return [folder / name for name in files]
 
 
-def _file_name(figure: str) -> str:
-    """The name of a figure's file: of a long one its beginning and a digest."""
-    name = figure.replace("/", "+")
+def file_name(title: str) -> str:
+    """The name of a file or a folder from its title: of a long one the beginning and a digest."""
+    name = title.replace("/", "+")
     if len(name.encode()) <= LONGEST_NAME:
         return name
     return f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

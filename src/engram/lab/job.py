@@ -38,7 +38,7 @@ LONGEST_PATH = 1000
 
 @dataclass(frozen=True)
 class Job:
-    """A trial and the options with which a worker runs it; options not listed here are those of ``run``.
+    """A trial and the options with which a worker runs it.
 
     Attributes:
         trial: The trial.
@@ -53,7 +53,8 @@ class Job:
         differs: What has changed, if there is a result or a checkpoint that is no longer valid, or if the finished
             result is taken all the same.
         gpus: Number of GPUs of a trial that uses them; a fraction if several trials share one.
-        device: The GPU on which a trial that uses one computes, if this process does not leave that to PyTorch.
+        device: ``"cuda"``, or the one GPU on which a trial that uses one computes, as in ``"cuda:1"``; a worker sees no
+            other.
         owner: In words, the process that has started the run, which others are told.
     """
 
@@ -99,7 +100,7 @@ def use_of(trial: Trial) -> Use:
     """Start recording what a trial uses, in this process."""
     texts = strings(to_dict(trial.config))
     modules = {references.place_of(text).rpartition(":")[0] for text in texts if references.is_reference(text)}
-    named_files = [text for text in texts if Path(text).is_file()]
+    named_files = [text for text in texts if os.path.isfile(text)]  # noqa: PTH113 - Path raises if a text is long
     return Use(trial.modules | modules, [*named_files, *trial.uses])
 
 
@@ -225,10 +226,11 @@ def queue(job: Job) -> None:
     A trial that has failed in a run that is still in progress stays failed: other commands on its folder are part of
     that run.
     """
-    status = job.folder.status()
+    status, ended = job.folder.status(), False
     if status.state == "failed":
         failed_in = job.stop.with_name(f"{status.run}.run")
-        ended = not failed_in.exists() or not locks.is_held(failed_in)
+        with suppress(OSError):  # another user's file, which may not be locked: the run counts as being in progress
+            ended = not failed_in.exists() or not locks.is_held(failed_in)
     else:
         ended = status.state == "interrupted" or (status.state == "running" and not job.folder.is_locked())
     if ended:

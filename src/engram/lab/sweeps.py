@@ -19,6 +19,7 @@ from rich.console import Console
 
 from engram import checks, references
 from engram.lab.experiment import Arm, Experiment, find_experiment
+from engram.lab.export import file_name
 from engram.lab.figures import PALETTE
 from engram.lab.folder import Status
 from engram.lab.job import Job, prepare
@@ -37,7 +38,7 @@ DECADE = 10
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, drawn log-uniformly if these are a factor of ten or more apart."""
+    """Numbers from ``low`` to ``high``, drawn log-uniformly if both are positive and a factor of ten or more apart."""
 
     low: float
     high: float
@@ -103,8 +104,8 @@ def sweep(
         trial's result, null unless it is finished.
 
     Raises:
-        ValueError, CannotWriteError: An argument is not as described, a setting is out of range, or the folder of runs
-            cannot be written.
+        TypeError, ValueError: An argument is not as described, or a setting is out of range.
+        CannotWriteError: The folder of runs cannot be written.
 
     Examples:
         >>> options = {"preset": "smoke", "arms": ["plastic"], "jobs": 1, "progress": False}
@@ -192,14 +193,14 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
 
 
 def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[str]) -> Path:
-    """The folder for the table and figure of a sweep over some fields.
+    """The folder for the table and figure of a sweep over some fields, of whose names a long one has a digest.
 
     Args:
         experiment: The experiment.
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
         names: Names of the fields.
     """
-    return runs_folder(runs) / experiment.name / f"sweep-{'-'.join(names)}"
+    return runs_folder(runs) / experiment.name / file_name(f"sweep-{'-'.join(names)}")
 
 
 def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:

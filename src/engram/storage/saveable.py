@@ -46,6 +46,7 @@ class Saveable:
             CorruptFileError: The file is truncated, altered, or holds something else.
             FileNotFoundError: There is no such file.
         """
+        checks.arguments()
         content = checkpoint.load_object(Path(path), cls.__name__)
         try:
             return cls._from_content(content)
