@@ -54,7 +54,7 @@ presets = {
         arms=[arm for study in studies.values() for arm in study.table if arm != "ten-layers"],
         looks=(5, 10, 20, 40, 80),
     ),
-    "large": Preset(seeds=5, changes={"patterns.inputs": 10}, arms=["ten-layers"]),
+    "large": Preset(seeds=3, changes={"patterns.inputs": 10}, arms=["ten-layers"]),
     "full": Preset(
         seeds=10,
         changes={
@@ -109,10 +109,12 @@ experiment = Experiment(
     check_requirements=check_requirements,
     answer="""Structural regions are not larger than direct ones by a tenth: not on the networks 2-4-2
     [larger-2-4-2: fails], 5-8-8-2 [larger-5-8-8-2: fails] and 5-2-5-4-3 [larger-5-2-5-4-3: fails], nor, with half the
-    margin as slack, on iris [larger-on-iris: fails] or digits [larger-on-digits: fails]. Where the direct proof fails
-    at the input, they contain its fallback by construction [never-smaller-where-direct-fails: holds], so that the
-    larger of both has at least 5 % more volume on average on 2-4-2 and 5-8-8-2 [both-are-better-than-one: holds], but
-    not on 5-2-5-4-3 [both-are-better-than-one-5-2-5-4-3: fails]. No sampled input in any region is classified
+    margin as slack, on iris [larger-on-iris: fails] or digits [larger-on-digits: fails], nor for networks of ten layers
+    on MNIST, where half of them are as large as direct ones [larger-on-ten-layers: fails] and they contain 294 images
+    on average instead of 323 [larger-on-ten-layers-support: fails]. Where the direct proof fails at the input, they
+    contain its fallback by construction [never-smaller-where-direct-fails: holds], so that the larger of both has at
+    least 5 % more volume on average on 2-4-2 and 5-8-8-2 [both-are-better-than-one: holds], but not on 5-2-5-4-3
+    [both-are-better-than-one-5-2-5-4-3: fails]. No sampled input in any region is classified
     differently [regions-are-sound: holds], the sampled properties of ACAS Xu are proved [acas-xu: holds], and drawn
     instances of all ten are decided as in VNN-COMP [acas-xu-competition: holds]. With a winner-take-all Hebbian layer,
     certified radii on downsampled MNIST images are twice those of plain back-propagation
