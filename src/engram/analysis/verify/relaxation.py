@@ -197,7 +197,7 @@ class _Maker:
 
     def direct(self) -> Region:
         obligations = [_Obligation(q, np.zeros_like(self.x0), 0.0, -self.tol) for q in self.to_others]
-        if not self.holds(self.full, list(obligations)):
+        if not self.holds(self.full, obligations):
             return self.region("fallback", self.full, [(i, 0.0) for i in range(len(self.others))])
         return self.region("direct", self.relaxed(obligations), [])
 
