@@ -24,6 +24,7 @@ from engram import checks
 from engram.nn.hooks import has_hooks
 from engram.nn.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
 from engram.nn.sequence import autocast
+from engram.rules.feedback_mode import Convolution
 from engram.rules.loss import loss_and_error
 from engram.state import check_state
 
@@ -183,8 +184,8 @@ class Layer:
         padding = [0, 0] if module.padding == "valid" else list(module.padding)
         if module.padding == "same":
             padding = [d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-        form = (list(module.stride), padding, list(module.dilation), False, [0, 0], module.groups)
-        grads = torch.ops.aten.convolution_backward(delta, input, weight, [len(weight)], *form, output_mask)
+        form = Convolution(list(module.stride), padding, list(module.dilation), False, [0, 0], module.groups)
+        grads = form.backward(delta, input, weight, output_mask)
         if not (any(margins) and output_mask[0]):
             return grads
         return (functional.pad(grads[0], tuple(-margin for margin in margins)), *grads[1:])
