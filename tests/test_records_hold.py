@@ -31,7 +31,7 @@ SAMPLE = {
     "agents": ("grid-maze-random",),
     "align": ("rho-1",),
     "associative-memories": ("noise-cue",),
-    "dhp-softmax": ("imbalanced-linear",),
+    "dhp-softmax": ("exactness",),
     "diffusion-compose": ("overlaps",),
     "dsa": ("order",),
     "expander-memory": ("small-max", "contents-cue"),
