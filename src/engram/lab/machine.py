@@ -6,7 +6,7 @@ import functools
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import llvmlite.binding
 import psutil
@@ -56,10 +56,38 @@ def cores() -> int:
 
 
 def memory() -> float:
-    """The bytes of memory that this process may use: the machine's, or a smaller limit of the container it is in."""
-    limits = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]  # on Linux
-    texts = [path.read_text(encoding="ascii").strip() for path in limits if path.exists()]
+    """The bytes of memory that this process may use: the machine's, or a smaller limit of its container or batch job.
+
+    Such a limit is one of a control group of Linux that the process is in, or of a group around it.
+    """
+    own = Path("/proc/self/cgroup")
+    files = limit_files(own.read_text(encoding="utf-8")) if own.exists() else []
+    texts = [path.read_text(encoding="ascii").strip() for path in files if path.exists()]
     return float(min([psutil.virtual_memory().total, *(int(text) for text in texts if text.isdigit())]))
+
+
+def limit_files(groups: str) -> list[Path]:
+    """Where the limits of memory of a process's control groups stand, of which not all need exist.
+
+    Args:
+        groups: The text of ``/proc/self/cgroup``: a line for each group, as ``number:controllers:path``; no controllers
+            mean version 2.
+
+    Examples:
+        >>> [str(path) for path in limit_files("0::/job")]
+        ['/sys/fs/cgroup/job/memory.max', '/sys/fs/cgroup/memory.max']
+    """
+    files = []
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = Path("/sys/fs/cgroup/memory" if controllers else "/sys/fs/cgroup")
+        name = "memory.limit_in_bytes" if controllers else "memory.max"
+        # In a container the path may be that of the host, which is not there; the group's own limit is in the root.
+        group = PurePosixPath(path.lstrip("/"))
+        files += [root / around / name for around in (group, *group.parents)]
+    return files
 
 
 def gpu_places(device: str = "cuda", share: float = 1.0) -> list[str]:

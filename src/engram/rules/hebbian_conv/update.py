@@ -63,6 +63,8 @@ def hebbian_update(
             checks.tensor("x", x, ("batch", weight.shape[1], "height", "width"), weight)
             places = [(x.shape[a] + 2 * padding - weight.shape[a]) // stride + 1 for a in (2, 3)]
             checks.tensor("y", y, (len(x), weight.shape[0], *places), weight)
+            # With channels last, kernels of 1 x 1 and strides, torch 2.13 writes past its buffers on some processors.
+            x, y = x.contiguous(), y.contiguous()
             growth = conv2d_weight(x, weight.shape, y, stride, padding)  # type: ignore[no-untyped-call]
         else:
             raise ValueError(
