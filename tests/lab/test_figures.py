@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import plotly.graph_objects as go
 import pytest
 
-from engram.lab.figures import Grid
+from engram.lab.figures import Grid, Lines, Points, Profiles
 
 
 def panel(*names, showlegend=None):
@@ -42,3 +42,19 @@ def test_a_grid_has_each_method_once_in_its_legend_and_in_one_colour():
 def test_names_that_are_not_a_method_on_a_task_stay(panels):
     figure = Grid([panel(*names) for names in panels])(SimpleNamespace())
     assert names_of(figure) == [name for names in panels for name in names]
+
+
+@pytest.mark.parametrize(
+    ("figure", "message"),
+    [
+        (lambda: Points("error", arms="plastic"), "arms = 'plastic': expected a list of names"),
+        (lambda: Lines("error", arms="plastic"), "arms = 'plastic': expected a list of names"),
+        (lambda: Lines("error", average="mode"), "average = 'mode'"),
+        (lambda: Profiles({}, x=[], log="z"), "log = 'z'"),
+        (lambda: Grid([Points("error")], columns=0), "columns = 0"),
+        (lambda: Grid([]), "figures = \\[\\]: expected at least one"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_refused_when_it_is_made(figure, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        figure()

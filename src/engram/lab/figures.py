@@ -19,6 +19,7 @@ from jaxtyping import Float
 from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
+from engram import checks
 from engram.errors import message_of
 from engram.lab.experiment import Experiment
 from engram.lab.metrics import over_seeds, windows
@@ -152,6 +153,9 @@ class Points:
     arms: Sequence[str] | None = None
     range: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        _refuse_text(self.arms)
+
     def __call__(self, results: Results) -> go.Figure:
         """Draw it."""
         figure = go.Figure()
@@ -191,6 +195,10 @@ class Lines:
     average: Literal["mean", "median"] = "mean"
     log: bool = False
 
+    def __post_init__(self) -> None:
+        _refuse_text(self.arms)
+        checks.choice("average", self.average, ("mean", "median"))
+
     def __call__(self, results: Results) -> go.Figure:
         """Draw them."""
         figure = go.Figure()
@@ -222,6 +230,9 @@ class Profiles:
     x_axis: str = ""
     y_axis: str = ""
     log: str = ""
+
+    def __post_init__(self) -> None:
+        checks.choice("log", self.log, ("", "x", "y", "xy", "yx"))
 
     def __call__(self, results: Results) -> go.Figure:
         """Draw them."""
@@ -286,6 +297,11 @@ class Grid:
     title: str = ""
     height: int | None = None
 
+    def __post_init__(self) -> None:
+        checks.size("columns", self.columns)
+        if not self.figures:
+            raise ValueError("figures = []: expected at least one")
+
     def __call__(self, results: Results) -> go.Figure:
         """Draw them."""
         panels = [figure(results) for figure in self.figures]
@@ -316,6 +332,12 @@ class Grid:
             for shape in panel.layout.shapes:
                 grid.add_shape(shape, **cell)
         return grid.update_layout(title=self.title, height=self.height or 380 * rows)
+
+
+def _refuse_text(arms: object) -> None:
+    """Raise TypeError if ``arms`` is one name, of which each part would be taken for a name."""
+    if isinstance(arms, str):
+        raise TypeError(f"arms = {arms!r}: expected a list of names")
 
 
 def _name_by_method(panels: Sequence[go.Figure]) -> None:
