@@ -65,7 +65,7 @@ def test_after_the_turn_only_actions_are_learned(monkeypatch, new_run):
     after = made[0].critic.state_dict()
     assert before
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert {"source_return", "largest_step", "proposals", "return"} <= set(result)
+    assert {"source_return", "largest_step", "shown", "return"} <= set(result)
     scratch = point.transfer(dataclasses.replace(config, source_episodes=0), new_run())
     assert set(scratch) == {"return"}
     assert made[1].updates == 70

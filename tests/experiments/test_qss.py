@@ -51,4 +51,4 @@ def test_a_bad_config_is_named(options, message):
 def test_values_of_transitions_on_a_cliff_are_those_of_its_cells(performed):
     config = qss.Grid(cliff=True, source_episodes=10, episodes=100, rates=(1.0,), agents=1)
     result, _ = performed(qss.trial, config)
-    assert np.shape(result["transitions"]) == (132, 4)
+    assert np.shape(result["shown"]["transitions"]) == (132, 4)

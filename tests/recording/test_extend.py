@@ -131,6 +131,17 @@ def five(tmp_path):
     return replace(results, looks=(5, 8))
 
 
+@pytest.mark.parametrize("processor", ["Abacus", None])
+def test_what_a_trial_shows_is_compared_only_on_the_kind_of_machine_of_the_record(five, processor):
+    drawn = replace(five, trials=[replace(trial, result={**trial.result, "shown": [0.1]}) for trial in five.trials])
+    hardware = drawn.environment["hardware"]
+    elsewhere = {**drawn.environment, "hardware": {**hardware, "processor": processor or hardware["processor"]}}
+    moved = [replace(trial, result={**trial.result, "shown": [0.2]}) for trial in drawn.trials]
+    record = stored(tosses(), replace(drawn, trials=moved, environment=elsewhere))
+    different = {} if processor else {("far", 0): ["shown"], ("near", 0): ["shown"]}
+    assert differences(tosses(), record, drawn) == different
+
+
 def altered(results: Results, factor: float, **environment: object) -> Results:
     """A record in which a number of the first trial that goes on is another one."""
     trials = [

@@ -179,9 +179,8 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
         values = agents[0].transition_values()
         successors = grid_transfer(cliff=config.cliff).successors  # by direction, for each cell
         rows = enumerate(mdp.terminal)
-        result["transitions"] = [
-            np.where(end, 0.0, values[state, successors[state, :, 0]]).tolist() for state, end in rows
-        ]
+        transitions = [np.where(end, 0.0, values[state, successors[state, :, 0]]).tolist() for state, end in rows]
+        result["shown"] = {"transitions": transitions}
     run.keep(**_agents_by_name(agents))
     return result
 
@@ -335,7 +334,7 @@ def figure(results: Results) -> go.Figure:
     """The value of each transition on the grid, and the returns after the actions were renamed."""
     titles = "value of moving, by direction (QSS)", "greedy return after the actions were renamed"
     plot = make_subplots(rows=1, cols=2, subplot_titles=titles, column_widths=[0.45, 0.55], horizontal_spacing=0.16)
-    values = np.array(results.values("qss-transfer", "transitions")[0])
+    values = np.array(results.shown("qss-transfer")["transitions"])
     row, column = np.divmod(np.arange(len(values)), int(len(values) ** 0.5))
     for direction, symbol in enumerate(("triangle-up", "triangle-down", "triangle-left", "triangle-right")):
         rows_up, columns_left = MOVES[direction]

@@ -194,20 +194,21 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     distances["accuracy"] = np.abs(accuracy[:, None] - accuracy)
     distances["steps"] = np.abs(np.log(steps[:, None] / steps))
     means = {name: accuracy[names == name].mean() for name in groups}
-    result: dict[str, Any] = {"names": names.tolist(), "networks": len(names)}
+    result: dict[str, Any] = {"networks": len(names)}
     result["learned"] = float((reached >= config.goal).mean())
     result["spread"] = max(means.values()) - min(means.values())
     result["rules"] = {
         name: {"accuracy": means[name], "steps": np.median(steps[names == name]), "bits": bits[names == name].mean()}
         for name in groups
     }
+    maps: dict[str, Any] = {}
     classifier, scaling = KNeighborsClassifier(3, metric="precomputed"), ClassicalMDS(metric="precomputed")
     for name, matrix in distances.items():
         scores = cross_val_score(classifier, matrix, names, cv=LeaveOneOut())
         result[f"{name}_guessed"] = float(scores.mean())
-        result[f"{name}_map"] = scaling.fit_transform(matrix).round(4).tolist()
+        maps[name] = scaling.fit_transform(matrix).round(4).tolist()
     result["best_guessed"] = max(result[f"{name}_guessed"] for name in MEASURES)
-    return result
+    return result | {"shown": {"names": names.tolist(), "maps": maps}}
 
 
 @torch.no_grad()
@@ -279,10 +280,10 @@ def figure(results: Results) -> go.Figure:
     """Maps of the networks of the first seed by classical scaling, one for each distance."""
     rows = -(-len(MEASURES) // 2)
     plot = make_subplots(rows, 2, subplot_titles=tuple(MEASURES), vertical_spacing=0.1)
-    for first in results.values("rules")[:1]:
+    if shown := results.shown("rules"):
         for place, measure in enumerate(MEASURES):
-            points = np.array(first[f"{measure}_map"])
-            add_map(plot, points, first["names"], row=1 + place // 2, column=1 + place % 2)
+            points = np.array(shown["maps"][measure])
+            add_map(plot, points, shown["names"], row=1 + place // 2, column=1 + place % 2)
     title = "Networks by learning rule: near points are similar"
     return plot.update_layout(height=280 * rows, title=title)
 

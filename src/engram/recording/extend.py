@@ -30,7 +30,7 @@ from engram.lab.laboratory import make_folder, perform_jobs
 from engram.lab.last_run import merged_environments, note_of, read_back, write_note
 from engram.lab.machine import COMPUTING, cores
 from engram.lab.record_files import as_record, from_record, rounded
-from engram.lab.results import Results
+from engram.lab.results import SHOWN, Results
 from engram.lab.stop import stoppable
 from engram.lab.trial import trials
 from engram.storage.files import runs_folder
@@ -159,7 +159,8 @@ def differences(experiment: Experiment, results: Results, again: Results) -> dic
 
     On the record's kind of processor and with its versions, numbers must be equal bit by bit, as far as the record has
     their digits. Elsewhere they may differ by 1e-5; or, since training amplifies what rounding changes, by as much as
-    the other seeds of the arm differ. Seconds and microseconds, which some trials measure, are not compared, nor are
+    the other seeds of the arm differ. What a trial shows is not compared there: it is rounded for a picture, and only
+    one seed of the record has it. Seconds and microseconds, which some trials measure, are never compared, nor are
     numbers that the record lacks.
 
     Args:
@@ -175,7 +176,8 @@ def differences(experiment: Experiment, results: Results, again: Results) -> dic
         others = [values for (other, of), values in stored.items() if other == arm and of != seed]
         for name, value in stored[arm, seed].items():
             now = of_trial.get(name)
-            if "seconds" in name or is_equal(value, now, 0.0 if is_same else TOLERANCE):
+            is_compared = "seconds" not in name and (is_same or name != SHOWN)
+            if not is_compared or is_equal(value, now, 0.0 if is_same else TOLERANCE):
                 continue
             if is_same or not is_among(now, [values[name] for values in others if name in values]):
                 differ.setdefault((arm, seed), []).append(name)

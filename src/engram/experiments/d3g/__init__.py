@@ -96,7 +96,7 @@ def figure(results: Results) -> go.Figure:
     plot = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.12)
     names = {"point-no-cycle": "no cycle", "transfer-d3g": "with the cycle"}
     for arm, color in colors(names).items():
-        x, y = np.array(results.values(arm, "proposals")[0]).T
+        x, y = np.array(results.shown(arm)["proposals"]).T
         marker: dict[str, Any] = {"color": color, "size": 5}
         plot.add_scatter(x=x, y=y, mode="markers", name=names[arm], marker=marker, row=1, col=1)
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]) * STEP

@@ -67,7 +67,10 @@ def transfer(config: Transfer, run: Run) -> dict[str, Any]:
     if config.source_episodes:
         result["source_return"] = mean_return(judged_source, agent, run)
         if isinstance(agent, D3G):
-            result |= {"largest_step": largest_step(judged_source, agent, run), "proposals": shown(agent, run)}
+            result |= {
+                "largest_step": largest_step(judged_source, agent, run),
+                "shown": {"proposals": proposals(agent, run)},
+            }
             agent.reset_inverse()
             update = agent.update_inverse
     buffer = new_buffer(config.target_episodes, run)
@@ -124,7 +127,7 @@ def new_buffer(episodes: int, run: Run) -> ReplayBuffer:
     return ReplayBuffer(max(1, episodes * EPISODE), *SPACES, device=run.device)
 
 
-def shown(agent: D3G, run: Run) -> list[list[float]]:
+def proposals(agent: D3G, run: Run) -> list[list[float]]:
     """The steps that an agent proposes in random states."""
     states = run.rng.uniform(-1, 1, (SHOWN, 2))
     steps: list[list[float]] = (agent.propose(states, cycled=False) - states).tolist()

@@ -51,7 +51,7 @@ def check_requirements(config: Any) -> None:
 
 def figure(results: Results) -> go.Figure:
     """Curiosity along a walk and in each cell by lap, cells seen by agents, and forgetting."""
-    shown_arms = [arm for arm in SHOWN if arm in results.arms and results.values(arm, "map")]
+    shown_arms = [arm for arm in SHOWN if arm in results.arms and results.shown(arm)]
     titles = ["Curiosity on a walk, twice around four rooms; colours show the active fragment"]
     titles += [f"{SHOWN[arm]}, lap {lap + 1}: curiosity in each cell" for arm in shown_arms for lap in range(walk.LAPS)]
     titles += [
@@ -66,7 +66,7 @@ def figure(results: Results) -> go.Figure:
     for arm in shown_arms:
         add_line(plot, results, arm, "curiosity", place=(1, 1), name=SHOWN[arm], line={"color": colors[arm]})
     if "walk-far" in shown_arms:
-        owners, height = results.values("walk-far", "owners")[0], walk.Walk().rollout
+        owners, height = results.shown("walk-far")["owners"], walk.Walk().rollout
         active, lengths = zip(*((owner, height * len(list(stay))) for owner, stay in groupby(owners)), strict=True)
         colours = [PALETTE[owner % len(PALETTE)] for owner in active]
         middle = np.cumsum(lengths) - np.divide(lengths, 2)
@@ -74,7 +74,7 @@ def figure(results: Results) -> go.Figure:
         plot.add_bar(
             x=middle, y=[0.02] * len(middle), base=-0.1, hovertext=active, hoverinfo="text", **bar, row=1, col=1
         )
-    maps = {arm: np.array(results.values(arm, "map")[0]) for arm in shown_arms}
+    maps = {arm: np.array(results.shown(arm)["map"]) for arm in shown_arms}
     largest_curiosity = max((float(np.quantile(curiosity, 0.98)) for curiosity in maps.values()), default=1.0)
     for number, (arm, lap) in enumerate((arm, lap) for arm in shown_arms for lap in range(walk.LAPS)):
         cells = np.where(maps[arm][lap] < 0, np.nan, maps[arm][lap])

@@ -163,10 +163,11 @@ def trial(config: Walk, run: Run) -> dict[str, Any]:
         run.log((number + 1) * config.rollout, curiosity=mean)
     run.keep(curiosity=curiosity)
     events = [] if isinstance(curiosity, RND) else curiosity.events
-    result: dict[str, Any] = measures(config, errors, owners, events) | {"owners": owners[:: config.rollout].tolist()}
+    result: dict[str, Any] = measures(config, errors, owners, events)
     default_size = {"learner": "far", "steps": Walk().steps, "updates": Walk().updates}
     if vars(config) | default_size == vars(Walk()):  # a single module, or fragments with default settings
-        result["map"] = maps(places, errors).round(4).tolist()
+        shown = {"owners": owners[:: config.rollout].tolist(), "map": maps(places, errors).round(4).tolist()}
+        result["shown"] = shown
     return result
 
 

@@ -135,11 +135,12 @@ def data_regions(config: Data, run: Run) -> dict[str, Any]:
         result[f"support_{name}"] = float(table[:, 2 * index].mean())
         result[f"log_volume_{name}"] = float(np.median(np.maximum(volumes, -100.0)))
     if X.shape[1] == 2:
-        result["polygons"] = [
+        corners_by_region = [
             [int(labels[i]), name, np.round(corners[~np.isnan(corners[:, 0])], 4).tolist()]
             for i in range(config.inputs)
             for name, corners in zip(("direct", "tight"), polygons[i], strict=True)
         ]
+        result["shown"] = {"polygons": corners_by_region}
     return result
 
 
