@@ -145,6 +145,9 @@ class RND(nn.Module):
             error: e of each step.
             done: Steps that do not count.
             envs: Indices of the environments of the columns; None: all.
+
+        Raises:
+            ValueError: Shapes differ, an error is not finite, or there is no environment of an index.
         """
         checks.arguments()
         checks.finite("error", error, ("time", "env"))
