@@ -44,6 +44,8 @@ def test_advantages_are_discounted_sums_of_differences_up_to_the_end_of_the_epis
                 bootstrap = 0.0 if terminated[k, env] else 0.9 * next_values[k, env]
                 expected += (0.9 * 0.8) ** (k - t) * (rewards[k, env] + bootstrap - values[k, env])
             assert advantages[t, env].item() == pytest.approx(float(expected), rel=1e-12)
+    none = rewards[:0], values[:0], next_values[:0], terminated[:0], done[:0]
+    assert generalised_advantages(*none, gamma=0.9, gae_lambda=0.8).shape == (0, 2)
 
 
 def test_the_loss_and_its_gradient_are_those_of_the_formula_in_numpy():

@@ -168,6 +168,7 @@ def test_learning_lowers_the_error_and_a_saved_module_goes_on_alike():
         (lambda r: r.error(torch.zeros(2, 5, dtype=torch.int64)), ValueError, "obs.dtype"),
         (lambda r: r.error(torch.zeros(2, 4)), ValueError, "obs.shape"),
         (lambda r: r.reward(torch.ones(1, 1), torch.zeros(1, 1).bool(), np.array([2])), ValueError, "envs = "),
+        (lambda r: r.reward(torch.ones(1, 2), torch.zeros(1, 2).bool(), np.array([1, 1])), ValueError, "different"),
         (lambda r: RND((5,), keep_prob=0.0), ValueError, "keep_prob = 0.0"),
         (lambda r: RND((5,), mean=torch.zeros(4)), ValueError, "mean.shape"),
     ],

@@ -185,6 +185,8 @@ def test_architectures_differ_by_a_bit_for_each_dimension_and_halving():
         architecture_information(task, {"one": 0.4, "none": 0.0})
     with pytest.raises(ValueError, match=r"errors\['all'\] = 1.0: expected a number between 0 and 1$"):
         architecture_information(task, {"all": 1.0})
+    with pytest.raises(ValueError, match=r"errors\['negative'\] = -0.1: expected a number between 0 and 1$"):
+        architecture_information(task, {"negative": -0.1}, n_test=100)
 
 
 def test_less_than_a_wavelength_is_warned_of():

@@ -114,6 +114,8 @@ def test_spectral_distances_are_optimal():
     assert spectral_distance(A, B) == pytest.approx(np.sqrt(brute))
     with pytest.raises(ValueError, match="6 and 4 eigenvalues"):
         spectral_distance(A, B[:4, :4])
+    with pytest.raises(ValueError, match=r"len\(B\) = 0: expected at least 1"):
+        spectral_distance(A, B[:0, :0], pad="mass")
     assert spectral_distance(np.eye(3), np.eye(2), pad="zero", squared=True) == pytest.approx(1 / 3)
     assert spectral_distance(np.eye(3), np.eye(2), pad="mass") == 0
     # Masses of 1/4 and 1/6 are the same as three and two times 1/12.

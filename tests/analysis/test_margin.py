@@ -139,6 +139,8 @@ def test_values_without_a_tail_are_refused():
         extreme_quantile(np.arange(1.0, 11), 1, 2.0)
     with pytest.raises(ValueError, match="the largest 3 are all equal multiples of the next"):
         extreme_quantile(np.ones(10), 3, 2.0)
+    with pytest.raises(ValueError, match=r"values\[2\] is NaN: expected finite numbers"):
+        extreme_quantile(np.array([1.0, 2.0, np.nan, 4.0]), 2, 2.0)
 
 
 def test_the_tail_is_of_positive_values():

@@ -26,6 +26,8 @@ def test_more_atoms_explain_more_and_enough_of_them_all():
     shares = [explained_share(3 * rng.normal(size=(64, 64)), X, count) for count in (1, 4, 64)]
     assert 0 < shares[0] < shares[1] < shares[2]
     assert shares[2] == pytest.approx(1, abs=1e-6)
+    with pytest.raises(ValueError, match="X is zero: expected at least one sample with a norm"):
+        explained_share(np.eye(64), 0 * X, 1)
 
 
 def test_what_cannot_be_matched_is_named():

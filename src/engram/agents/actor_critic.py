@@ -146,6 +146,9 @@ def meta_actor_critic(network: nn.Module, actions: int, *, generator: torch.Gene
         actions: Number of actions.
         generator: Source of the initial values; torch's global one if None.
 
+    Raises:
+        TypeError, ValueError: As for ``ActorCritic``.
+
     Examples:
         >>> _ = torch.manual_seed(0)
         >>> bool(meta_actor_critic(nn.LSTM(9, 48), 2).network.weight_ih_l0.abs().max() > 0.9)

@@ -69,6 +69,9 @@ class BCO(Learner):
             observations: The states.
             noise: Standard deviation of normal noise, as a multiple of half the range of an action; for discrete
                 actions, the probability of a random one.
+
+        Raises:
+            ValueError: ``noise`` is negative, or an observation is not finite.
         """
         with checks.noted(observations=observations):
             states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)

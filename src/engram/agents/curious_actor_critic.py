@@ -118,6 +118,9 @@ class CuriousActorCritic(nn.Module):
             previous_actions: The action before each observation; where an episode starts, any action, which is ignored.
             starts: Whether an episode starts at each step.
             state: The state before the first step, from ``initial`` or an earlier call; None: that before an episode.
+
+        Raises:
+            ValueError: Shapes do not match, or ``state`` does not fit the memory and the batch.
         """
         checks.arguments()
         steps = tuple(starts.shape)

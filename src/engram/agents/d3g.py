@@ -134,6 +134,9 @@ class D3G(Learner):
             observations: The states s, (batch, features).
             noise: Standard deviation of normal noise, as a multiple of half the range of an action; for discrete
                 actions, the probability of a random one. 0: no noise.
+
+        Raises:
+            ValueError: ``noise`` is negative, or ``observations`` have another shape or a number that is not finite.
         """
         s = self._scaled_states(observations)
         checks.finite("observations", s)

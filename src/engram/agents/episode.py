@@ -96,6 +96,9 @@ def evaluate(env: Env[Any, Any], agent: HasValues, episodes: int, seed: int) -> 
         agent: The agent, which does not change.
         episodes: Number of episodes.
         seed: Seed of the environment, and of the choice between actions of equal value.
+
+    Raises:
+        ValueError: ``episodes`` or ``seed`` is negative, or the value of an action is NaN.
     """
     checks.arguments()
     checks.size("episodes", episodes, minimum=0)

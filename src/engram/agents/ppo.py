@@ -213,6 +213,9 @@ def generalised_advantages(
         gamma: Discount for each step, from 0 to 1.
         gae_lambda: lambda, from 0 to 1.
 
+    Raises:
+        ValueError: Shapes differ, or ``gamma`` or ``gae_lambda`` is not from 0 to 1.
+
     Source: Schulman et al., "High-dimensional continuous control using generalized advantage estimation" (2016).
 
     Examples:
@@ -224,7 +227,7 @@ def generalised_advantages(
     checks.number("gamma", gamma, minimum=0, maximum=1)
     checks.number("gae_lambda", gae_lambda, minimum=0, maximum=1)
     td_errors = rewards + gamma * next_values * ~terminated - values
-    advantages, next_advantage = torch.empty_like(td_errors), torch.zeros_like(td_errors[0])
+    advantages, next_advantage = torch.empty_like(td_errors), td_errors.new_zeros(td_errors.shape[1])
     continuation = gamma * gae_lambda * (~done).to(next_advantage)
     for t in range(len(rewards) - 1, -1, -1):
         next_advantage = td_errors[t] + continuation[t] * next_advantage

@@ -69,6 +69,9 @@ def n_step_returns(
         n: Number of steps, at least 1.
         last: Value of the state after the last step: 0 where the episode terminated.
 
+    Raises:
+        ValueError: There are not as many values as rewards, ``n`` is below 1, or ``gamma`` is not from 0 to 1.
+
     Source: Pritzel et al., "Neural episodic control" (2017), equation 3.
 
     Examples:

@@ -144,7 +144,10 @@ class RND(nn.Module):
         Args:
             error: e of each step.
             done: Steps that do not count.
-            envs: Indices of the environments of the columns; None: all.
+            envs: Indices of the environments of the columns, each once; None: all.
+
+        Raises:
+            ValueError: Shapes differ, an error is not finite, or an environment is unknown or occurs twice.
         """
         checks.arguments()
         checks.finite("error", error, ("time", "env"))
@@ -152,8 +155,8 @@ class RND(nn.Module):
         if tuple(error.shape) != tuple(done.shape) or error.shape[1] != len(rows):
             shapes = f"error.shape = {tuple(error.shape)}, done.shape = {tuple(done.shape)}"
             raise ValueError(f"{shapes}: expected (time, {len(rows)}), an environment for each of envs")
-        if not ((rows >= 0) & (rows < self.num_envs)).all():
-            raise ValueError(f"envs = {rows}: expected numbers from 0 to {self.num_envs - 1}")
+        if len(np.unique(rows)) < len(rows) or not ((rows >= 0) & (rows < self.num_envs)).all():
+            raise ValueError(f"envs = {rows}: expected different numbers from 0 to {self.num_envs - 1}")
         filtered_errors = self.filtered[rows].numpy(force=True)
         errors, ignored = error.double().numpy(force=True), done.numpy(force=True)
         discounted = np.empty_like(errors)

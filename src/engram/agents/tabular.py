@@ -163,6 +163,12 @@ class Tabular(ABC):
 
         Returns:
             The mean undiscounted return of the greedy episodes before each episode; 0 without evaluations.
+
+        Raises:
+            TypeError: The exploration is not ``EpsilonGreedy``.
+            ValueError: A number of episodes or steps is out of range; or ``mdp`` has another number of states or
+                actions, a successor that is no state, probabilities that are negative or do not add up to 1, or a
+                reward that is not finite.
         """
         checks.size("episodes", episodes, minimum=0)
         checks.size("max_steps", max_steps)

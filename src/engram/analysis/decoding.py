@@ -28,6 +28,11 @@ def cross_temporal_decoding(
     Returns:
         The accuracy for each time of the templates (rows) and of the test samples (columns).
 
+    Raises:
+        ValueError: A number is not finite; there is not one label for each sample, or not two classes;
+            ``train_fraction`` is not between 0 and 1; a class is missing among the training samples; or no sample is
+            left after them.
+
     Source: Meyers et al., "Dynamic population coding of category information" (2008); as used by Miconi (2023).
 
     Examples:

@@ -35,6 +35,9 @@ def heterogeneity(
         steps: Maximum number of steps of the episode, at least 1.
         rng: Generator or seed, for the reset of the environment and the random actions.
 
+    Raises:
+        ValueError: ``steps`` is below 1, or ``features`` does not return one row for each observation.
+
     Source: ours, for the claim of Hwang et al., "Neuro-inspired fragmentation and recall" (2023), on heterogeneous
     environments, whose measure is not published.
 

@@ -20,6 +20,9 @@ def cumulative_regret(
         rewards: r, the rewards of each lifetime.
         best: The largest expected reward: one for each lifetime, (*lifetimes,), or for each step, (*lifetimes, steps).
 
+    Raises:
+        ValueError: ``best`` has another shape.
+
     Source: Lai and Robbins, "Asymptotically efficient adaptive allocation rules" (1985).
 
     Examples:
@@ -71,6 +74,9 @@ def stay_probabilities(
         choices: The first choice of each trial.
         rewarded: Whether the trial was rewarded, of the same shape.
         common: Whether the transition was the common one, of the same shape.
+
+    Raises:
+        ValueError: The shapes differ.
 
     Source: Daw et al., "Model-based influences on humans' choices and striatal prediction errors" (2011), figure 2.
 

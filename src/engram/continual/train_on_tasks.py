@@ -44,6 +44,9 @@ def random_batches(batch_size: int, generator: torch.Generator) -> Draw:
     Returns:
         A function of a task, whose ``train`` is a pair (inputs, labels), else TypeError, and of the step within it.
 
+    Raises:
+        ValueError: ``batch_size`` is below 1.
+
     Examples:
         >>> from engram.continual.task import TaskData
         >>> task = TaskData((torch.eye(3), torch.arange(3)))

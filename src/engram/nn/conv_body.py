@@ -75,6 +75,9 @@ class ConvBody(nn.Sequential):
         Args:
             stop: Look at this many of the first layers; None: all of them.
 
+        Raises:
+            ValueError: ``stop`` is negative.
+
         Examples:
             >>> body = ConvBody(2)
             >>> body[2] = nn.LeakyReLU()

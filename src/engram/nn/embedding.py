@@ -85,6 +85,9 @@ def vector_encoder(n_features: int, key_dim: int, *, generator: torch.Generator 
         key_dim: Length of a key.
         generator: Source of the initial values; torch's global one if None.
 
+    Raises:
+        ValueError: A size is below 1.
+
     Examples:
         >>> vector_encoder(4, 32)(torch.zeros(1, 4)).shape
         torch.Size([1, 32])
@@ -100,6 +103,9 @@ def pixel_encoder(key_dim: int, *, generator: torch.Generator | None = None) -> 
     Args:
         key_dim: Length of a key.
         generator: Source of the initial values, those of ``torch.nn``; torch's global one if None.
+
+    Raises:
+        ValueError: ``key_dim`` is below 1.
 
     Source: Agostinelli et al. (2019), the network of its published code.
 

@@ -21,6 +21,9 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, generator: torch.Ge
         outputs: Number of output features.
         generator: Source of the initial values; torch's global one if None.
 
+    Raises:
+        ValueError: A size is below 1.
+
     Examples:
         >>> mlp(3, (8, 8), 1)(torch.zeros(5, 3)).shape
         torch.Size([5, 1])

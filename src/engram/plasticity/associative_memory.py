@@ -114,6 +114,9 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
             X: Patterns, (samples, features).
             y: Ignored.
             sample_weight: Neuromodulatory signal of each pattern; 1 if None.
+
+        Raises:
+            TypeError, ValueError: As for ``fit``; or X has another number of features than before.
         """
         with checks.restored_on_error(self):
             return self._store(X, sample_weight, first=not hasattr(self, "state_"))

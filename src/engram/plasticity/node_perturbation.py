@@ -81,6 +81,9 @@ class Perturbations(NamedTuple):
             start: First step.
             stop: One past the last step.
             units: Number of units.
+
+        Raises:
+            ValueError: ``units`` is below 1, ``stop`` is beyond the lifetime, or ``start`` is not from 0 to ``stop``.
         """
         checks.arguments()
         checks.size("stop", stop, minimum=0, maximum=self.first.shape[1] - 1)
@@ -260,6 +263,9 @@ class NodePerturbationRNN(nn.Module):
             alpha: Plasticities of each individual; None: the module's.
             source_of: A control: the traces of the connections from unit i read the activity of unit ``source_of[i]``
                 as presynaptic; None: that of unit i itself.
+
+        Raises:
+            ValueError: Shapes do not match.
         """
         checks.arguments()
         if state.hidden.shape[-1:] != (self.units,):
@@ -348,6 +354,9 @@ class NodePerturbationRNN(nn.Module):
             trials: Number of trials in a lifetime.
             steps: Number of steps in a trial.
             generator: Source of the perturbations.
+
+        Raises:
+            ValueError: ``sets`` is not from 1 to 10^6, or ``trials`` or ``steps`` is negative.
         """
         checks.arguments()
         checks.size("sets", sets, maximum=10**6)

@@ -243,6 +243,9 @@ class PlasticRNN(nn.Module):
         Args:
             batch_size: Number of episodes that run side by side.
 
+        Raises:
+            ValueError: ``batch_size`` is below 1.
+
         Examples:
             >>> _ = torch.manual_seed(0)
             >>> net = PlasticRNN(10, 20)

@@ -163,6 +163,10 @@ class PlasticityRule(nn.Module, ABC):
             state: The state to check.
             shape: Expected shape of its traces, with a name where any size is allowed.
             like: A tensor of the expected dtype and device.
+
+        Raises:
+            TypeError: The state is that of another kind of rule.
+            ValueError: A trace has another shape, dtype or device.
         """
         checks.instance("state", state, self.state_type)
         with checks.noted(like=like):
@@ -177,6 +181,10 @@ class PlasticityRule(nn.Module, ABC):
             pre: Presynaptic activity, (batch, pre).
             post: Postsynaptic activity, (batch, post).
             modulator: Neuromodulatory signal m, (batch, 1), (batch, post) or (batch, post, pre).
+
+        Raises:
+            TypeError: An activity is not a tensor, or the state is that of another kind of rule.
+            ValueError: The shapes, dtypes or devices do not match, or a modulated rule gets no signal.
         """
         checks.instance("state", state, self.state_type)
         self.check_state(state, ("batch", "post", "pre"), like=state.trace)

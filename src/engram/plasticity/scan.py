@@ -45,6 +45,9 @@ def plastic_current(
             is multiplied last, which saves a pass over the trace.
         trace: Hebbian traces H.
 
+    Raises:
+        ValueError: The shapes, dtypes or devices do not match.
+
     Examples:
         >>> plastic_current(torch.zeros(1, 1), torch.ones(1, 2), torch.tensor(2.0), torch.tensor([[[3.0, 4.0]]]))
         tensor([[14.]])
@@ -105,6 +108,10 @@ def plastic_scan(
 
     Returns:
         The activity at every step, and the state after the last one.
+
+    Raises:
+        TypeError: The state is that of another kind of rule.
+        ValueError: The shapes, dtypes or devices do not match, or a modulated rule gets no signal.
 
     Source: Miconi, Clune and Stanley, "Differentiable plasticity" (2018), equations 1 and 2; Miconi, Rawal, Clune and
     Stanley, "Backpropamine" (2019), equations 1 to 5.

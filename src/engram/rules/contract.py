@@ -161,6 +161,9 @@ class LearningRule(ABC, Generic[State]):
         Args:
             lr: Learning rate, above 0.
             momentum: Momentum, from 0 to below 1.
+
+        Raises:
+            ValueError: ``lr`` is not above 0, or ``momentum`` is not from 0 to below 1.
         """
         checks.number("lr", lr, above=0)
         checks.number("momentum", momentum, minimum=0, below=1)

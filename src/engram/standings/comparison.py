@@ -150,6 +150,10 @@ def record(
         missing: Run only the candidates without shipped results.
         jobs: Number of trials at once (default: as many as fit on the cores).
         runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+
+    Raises:
+        ValueError: The kind is unknown, ``seeds`` is below 1, or ``tasks`` is empty or has a name that fits none.
+        RuntimeError: A trial is not finished; the results of its task are not added.
     """
     options: dict[str, Any] = {"preset": "laptop", "jobs": jobs, "runs": runs_folder(runs) / "compare"}
     checks.size("seeds", seeds)

@@ -34,6 +34,9 @@ def collision_advice(
         heading, from -pi to pi; own speed and the intruder's, from 0 to 1,000 feet a second. Then the costs of clear of
         conflict, weak left, weak right, strong left and strong right.
 
+    Raises:
+        ValueError: ``n_samples`` is below 1, or ``random_state`` is negative.
+
     Source: ours; quantities as in the networks of Katz et al., "Reluplex" (2017).
 
     Examples:

@@ -65,6 +65,9 @@ class Function2D:
         Args:
             shape: Leading axes, for example (batches, points of each).
             generator: Source of all randomness.
+
+        Raises:
+            ValueError: An axis is shorter than 1.
         """
         checks.arguments()
         for axis, size in enumerate(shape):

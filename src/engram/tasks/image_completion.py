@@ -113,6 +113,9 @@ def natural_crops(size: int = 8, split: str = "train") -> Float[Tensor, "n size 
         size: Side of a crop, in pixels, 2 to 64.
         split: ``"train"`` or ``"test"``.
 
+    Raises:
+        ValueError: ``size`` is not from 2 to 64, or ``split`` is unknown.
+
     Source: our own stand-in for CIFAR-10 in the image experiment of Miconi, Clune and Stanley (2018).
 
     Examples:

@@ -127,6 +127,9 @@ def synthetic_glyphs(
             by pixels, is the right one in .87 of cases at 1, and in .51 at 2, where two drawings have as much in common
             as those of Omniglot.
 
+    Raises:
+        ValueError: A number is below 1, or ``variability`` is negative.
+
     Source: our own stand-in for Omniglot in Miconi, Clune and Stanley, "Differentiable plasticity" (2018).
 
     Examples:

@@ -23,6 +23,10 @@ def photograph_patches(
         split: ``"train"``: from the left 70 % of the columns; ``"test"``: from the rest.
         rng: Draws the positions.
 
+    Raises:
+        ValueError: ``split`` is unknown, ``count`` is below 1, or ``size`` is below 2 or above a side of the
+            photograph's part.
+
     Source: our own; the photograph is china.jpg of scikit-learn.
 
     Examples:

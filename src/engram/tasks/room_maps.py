@@ -75,6 +75,9 @@ def generate_room_maps(
     Returns:
         Mazes, True for a wall; possibly none.
 
+    Raises:
+        ValueError: A number is out of range, or a door is wider than a room.
+
     Source: Hwang et al., "Grid cell-inspired fragmentation and recall for efficient map building" (2024), the
     procedure of its environments.
 
@@ -141,6 +144,10 @@ def colour_walls(maze: Maze, scale: int = 3, rng: Any = None) -> Int32[np.ndarra
 
     Returns:
         Labels, 0 for empty cells; ``colours_of`` converts them to colours.
+
+    Raises:
+        ValueError: ``maze`` has no empty cell, holds other than booleans, or has more walls than there are colours; or
+            ``scale`` is not from 1 to 1000.
     """
     walls = check_maze(maze)
     checks.size("scale", scale, maximum=1000)

@@ -98,6 +98,9 @@ def perturb_dictionary(
         radius: Distance that an atom moves before it is normalised; None: 2 / log(features).
         random_state: A seed or a generator.
 
+    Raises:
+        ValueError: ``radius`` is negative.
+
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), the published demonstration.
 
     Examples:

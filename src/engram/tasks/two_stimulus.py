@@ -227,6 +227,9 @@ class TwoStimulus:
             batch_size: Number of individuals.
             generator: Source of all randomness.
             table: Index of the task of each individual; None: random.
+
+        Raises:
+            ValueError: ``batch_size`` is below 1, or ``table`` does not hold the index of a task for each individual.
         """
         checks.arguments()
         checks.size("batch_size", batch_size)

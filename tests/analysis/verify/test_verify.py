@@ -869,6 +869,12 @@ def test_bounds_and_rules_refuse_what_has_no_meaning():
     rule = LayerRule(1, np.full(2, 2, dtype=np.int8), (np.eye(2), np.ones(2)), 1, 1.0, 1.0)
     with pytest.raises(ValueError, match=r"box.low.shape = \(1,\): expected \(..., 2\)"):
         prove_rule(net, rule, 0, box=Box([0], [1]))
+    with pytest.raises(ValueError, match=r"rule\.layer = 2: expected 1 to 1"):
+        prove_rule(net, rule._replace(layer=2), 0, box=Box([0, 0], [1, 1]))
+    phases = np.ones(2, dtype=np.int8)
+    for pattern in ((), (phases[:1],), (phases, phases)):
+        with pytest.raises(ValueError, match=r"pattern = .*: expected phases of \(2,\) hidden units"):
+            pattern_halfspaces(net, (phases,), pattern)
 
 
 # ACAS Xu.

@@ -40,6 +40,10 @@ def weighted_chi2_logcdf(
         nc: Non-centrality of each term, at least 0; None: 0 for all.
         df: Degrees of freedom of each term, above 0.
 
+    Raises:
+        ValueError: There is no weight, a weight or ``df`` is not above 0, ``nc`` has another length or a number below
+            0, one of these is not finite, or ``x`` is NaN.
+
     Source: Lugannani and Rice, "Saddle point approximation for the distribution of the sum of independent random
     variables" (1980).
 
@@ -135,6 +139,9 @@ def noncentral_chi2_logcdf(x: float | int, df: float | int, nc: float | int) -> 
         x: The value of the variable; the result is -inf where it is not above 0.
         df: Degrees of freedom, above 0.
         nc: Non-centrality, at least 0.
+
+    Raises:
+        ValueError: ``df`` is not above 0 or is above 1e280, ``nc`` is negative or above 1e8, or ``x`` is not finite.
 
     Examples:
         >>> round(noncentral_chi2_logcdf(1e-6, 200, 3.0), 1)

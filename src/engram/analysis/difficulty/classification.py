@@ -44,6 +44,10 @@ def classification_difficulty(
         drop_conflicts: Leave out equal samples with different labels, instead of raising an error.
         seed: Seed of all draws, or a generator.
 
+    Raises:
+        ValueError: A method is unknown, a number is out of range, there is not one label for each sample, or there are
+            fewer than two labels; or as for ``intrinsic_dimension`` and ``class_margin``, where these measure.
+
     Source: Boopathy et al. (2023); the dimension is rounded there, and not here.
 
     Examples:

@@ -43,6 +43,10 @@ def sampled_bias(test_errors: Float[np.ndarray, " hypotheses"], target: float | 
         test_errors: Mean squared test errors of sampled hypotheses that fit the training data, at least 10, above 0.
         target: Target error, above 0.
 
+    Raises:
+        ValueError: There are fewer than 10 errors, one is not finite or not above 0, all are equal up to rounding, or
+            ``target`` is not above 0.
+
     Source: Boopathy et al., "Towards Exact Computation of Inductive Bias" (2024), in the form of the authors' script,
     whose results are in nats and whose tail is an approximation; here they are bits, and the tail is exact.
 
@@ -123,6 +127,10 @@ def gaussian_process_test_error(
         y_test: Test targets.
         kernel: Covariance function, called with one or two arrays of inputs; None: scikit-learn's ``RBF(1.0)``.
         jitter: Variance added at the training inputs, at least 0; None: 1e-10 times their mean variance.
+
+    Raises:
+        ValueError: Shapes do not match, an array is empty or not finite, equal inputs have different targets,
+            ``jitter`` is negative, or the kernel's matrix is singular.
 
     Source: Boopathy et al. (2024), kernel space, where the processes are sampled; the exact distribution is ours.
 

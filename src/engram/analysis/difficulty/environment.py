@@ -94,6 +94,9 @@ def roll_out(
         steps: Total number of steps.
         seed: Seed of the environment and of random actions.
 
+    Raises:
+        ValueError: The observations are not in a ``Box``, ``steps`` is below 1, or ``seed`` is negative.
+
     Examples:
         >>> episodes = roll_out(gym.make("CartPole-v1"), lambda observation: int(observation[2] > 0), steps=50)
         >>> sum(len(episode) - 1 for episode in episodes), episodes[0].shape[1]
@@ -139,6 +142,9 @@ def stacked(
         episodes: Observations of each episode, (steps, features); at least one is as long as a window.
         window: Number of observations in a window.
         stride: Steps from one window to the next.
+
+    Raises:
+        ValueError: ``window`` or ``stride`` is below 1, there are no episodes, or none is as long as a window.
 
     Examples:
         >>> stacked([np.arange(4.0)[:, None]], 2)

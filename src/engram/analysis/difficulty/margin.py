@@ -131,6 +131,10 @@ def extreme_quantile(
         ratio: Size of the population divided by that of ``values``.
         bounded_factor: Whether to include 1 - min(gamma, 0), which the authors' script leaves out.
 
+    Raises:
+        ValueError: ``k`` is not from 2 to the number of values - 1, ``ratio`` is not above 0, a value is not finite, k
+            or fewer are positive, or the k largest are all equal.
+
     Source: Dekkers, Einmahl and de Haan, "A moment estimator for the index of an extreme-value distribution" (1989).
 
     Examples:
@@ -141,6 +145,7 @@ def extreme_quantile(
     checks.arguments()
     checks.size("k", k, 2, len(values) - 1)
     checks.number("ratio", ratio, above=0)
+    checks.finite("values", values)
     largest_values = np.partition(values, len(values) - k - 1)[len(values) - k - 1 :]
     u = float(largest_values[0])
     if not u > 0:

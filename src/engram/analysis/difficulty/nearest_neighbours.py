@@ -175,6 +175,10 @@ def nearest_distances(
         k: Number of neighbours.
         queries: Rows whose neighbours are searched; None: all.
 
+    Raises:
+        ValueError: A number is not finite, or ``k`` is not from 1 to the number of points - 1.
+        IndexError: There is no such row as one of ``queries``.
+
     Examples:
         >>> nearest_distances(np.array([[0.0], [1.0], [3.0]]), 2)
         array([[1., 3.], [1., 2.], [2., 3.]])

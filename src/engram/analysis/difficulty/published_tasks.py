@@ -61,6 +61,9 @@ def few_shot_task(
         n_tasks: Number of sets to learn from.
         error: Target error, between 0 and 1.
 
+    Raises:
+        ValueError: ``ways`` is below 2, ``m_within`` is below 1, or ``radius`` or ``resolution`` is not above 0.
+
     Source: the authors' script.
 
     Examples:
@@ -92,6 +95,9 @@ def distractor_task(
         task: The task; its resolution and error are kept.
         distractor: The irrelevant task.
         out_dim: Dimension of the output; None: that of ``task``. The authors' script uses the number of classes.
+
+    Raises:
+        ValueError: A task is on a torus.
 
     Source: the authors' script.
 
@@ -126,6 +132,10 @@ def architecture_information(
         n_test: Number of test samples; errors count as at least 1 / (n_test + 1), since no observed error does not
             mean an error of 0. None: no limit.
 
+    Raises:
+        ValueError: An error is not from 0 to below 1, or is 0 without ``n_test``; ``n_test`` is below 1; or a field of
+            the task is out of range.
+
     Source: the blog post with the authors' script. Its figures are labelled as bits but are in nats; here they are
         bits.
 
@@ -138,7 +148,7 @@ def architecture_information(
     floor = 0.0 if n_test is None else 1 / (checks.size("n_test", n_test, maximum=None) + 1)
     floored = {name: max(error, floor) for name, error in errors.items()}
     for name, error in floored.items():
-        if not 0 < error < 1:
+        if errors[name] < 0 or not 0 < error < 1:
             hint = "; with n_test, an error of 0 counts as 1 / (n_test + 1)" if error == 0 else ""
             raise ValueError(f"errors[{name!r}] = {errors[name]}: expected a number between 0 and 1{hint}")
     return {name: task.difficulty(error=error) for name, error in floored.items()}

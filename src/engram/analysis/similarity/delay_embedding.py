@@ -25,6 +25,10 @@ def delay_embedding(
         n_delays: p.
         delay_interval: Steps tau from one sample of a row to the next.
 
+    Raises:
+        ValueError: ``n_delays`` or ``delay_interval`` is below 1, or the trial is shorter than (n_delays - 1)
+            delay_interval + 1.
+
     Source: Ostrow et al. (2023), section 3.
 
     Examples:

@@ -155,6 +155,11 @@ def compare_operators(
             and a warning says how many there are. None: no limit.
         **starts: ``group``, ``restarts`` and ``seed`` of ``operator_distance``.
 
+    Raises:
+        TypeError: One of ``starts`` is no setting.
+        ValueError: There are no operators; one is zero, not finite or of another size; or an argument is unknown or out
+            of range.
+
     Examples:
         >>> comparison = compare_operators(np.random.default_rng(0).normal(size=(3, 4, 4)))
         >>> bool((comparison.bounds <= comparison.distances).all()), bool(comparison.refined.all())

@@ -27,6 +27,10 @@ def rsa(
         Y: Activity of other units in the same samples.
         metric: Name of a distance in ``scipy.spatial.distance.pdist``.
 
+    Raises:
+        ValueError: The numbers of samples differ or are below 3; ``metric`` is unknown; distances are not finite, or
+            all equal up to rounding; or, for a correlation or a cosine, a sample is the same in all units or zero.
+
     Source: Kriegeskorte, Mur and Bandettini, "Representational similarity analysis" (2008).
 
     Examples:

@@ -32,6 +32,10 @@ def spectral_distance(
         pad: With different numbers of eigenvalues, ``"zero"`` adds zeros to the shorter list, and ``"mass"`` gives each
             list a total weight of one; None raises an error.
 
+    Raises:
+        ValueError: An operator is empty, not square or not finite, ``pad`` is unknown, or it is None and the operators
+            differ in size.
+
     Source: Redman et al., "Identifying equivalent training dynamics" (2024); ``dsa-metric`` 2.0.
 
     Examples:
@@ -39,6 +43,7 @@ def spectral_distance(
         0.005
     """
     checks.arguments()
+    checks.size("len(A)", len(A)), checks.size("len(B)", len(B))
     eigenvalues_A, eigenvalues_B = (
         np.linalg.eigvals(checks.array(name, operator, ("n", len(operator)))) for name, operator in (("A", A), ("B", B))
     )

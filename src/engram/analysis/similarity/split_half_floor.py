@@ -26,6 +26,10 @@ def split_half_floor(
         dsa: Estimator of the distance, which is cloned; None: ``DSA(rank="common")``.
         n_splits: Number of splits of each system.
 
+    Raises:
+        ValueError: A system has one trial or is not finite, ``n_splits`` is below 1, or ``dsa`` cannot compare the
+            halves.
+
     Examples:
         >>> system = np.random.default_rng(0).normal(size=(6, 100, 2)).cumsum(1)
         >>> split_half_floor([system], np.random.default_rng(0), n_splits=3).shape

@@ -126,6 +126,10 @@ def crown_bounds(
         alpha_steps: Steps of Adam, for example 20, that tighten each bound, of outputs and of hidden units, by its own
             choice of a in [0, 1] for every unit; no bound gets looser.
 
+    Raises:
+        ValueError: A box is empty, has NaN or another number of inputs than the network; ``spec`` or ``pattern`` does
+            not fit the network; ``lower`` is unknown; or ``alpha_steps`` is negative.
+
     Examples:
         >>> net = AffineReLU((np.array([[1.0, 1.0], [1.0, -1.0]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))
         >>> crown_bounds(net, -np.ones(2), np.ones(2)).upper.round(9)

@@ -93,6 +93,9 @@ def check_certificate(
         certificate: The proof.
         input_shape: Shape of one input, if the first layer does not give it.
 
+    Raises:
+        UnsupportedLayerError, ValueError, RuntimeError: The question is refused, as by ``verify``.
+
     Examples:
         >>> from engram.analysis.verify import Argmax, verify
         >>> net = AffineReLU((np.array([[1.0], [-1.0]]),), (np.zeros(2),))

@@ -84,6 +84,11 @@ def maximize(
         tau: Smallest z at which a unit counts as on.
         time_limit: Seconds.
 
+    Raises:
+        ValueError: The box, the objective, the half-spaces or the pattern does not fit the network or is not finite, or
+            ``engine`` is unknown.
+        RuntimeError: HiGHS could not solve the program, mostly because its numbers differ too much in size.
+
     Source: Tjeng, Xiao and Tedrake, "Evaluating robustness of neural networks with mixed integer programming" (2019).
 
     Examples:

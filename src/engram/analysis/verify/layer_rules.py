@@ -51,6 +51,10 @@ def layer_rules(
         on: Inputs of the tree: ``"bits"``, whether the units are on, or ``"values"``, their pre-activations.
         random_state: Seed of the tree.
 
+    Raises:
+        ValueError: There is no such hidden layer or class, ``on`` is unknown, or ``X`` is empty or does not fit the
+            network.
+
     Source: Gopinath et al., "Property inference for deep neural networks" (2019).
     """
     checks.arguments()
@@ -108,10 +112,16 @@ def prove_rule(
         data: Instead of ``box``: the proof is for inputs whose pre-activations in the layer stay between the minimum
             and the maximum over these inputs.
         budget: Limits of time, nodes and memory; None: 60 seconds.
+
+    Raises:
+        ValueError: Both or neither of ``box`` and ``data`` are given; or one of them, the rule or the class does not
+            fit the network.
+        RuntimeError: As for ``verify``.
     """
     checks.arguments()
     if (box is None) == (data is None):
         raise ValueError("box and data: expected exactly one of them")
+    checks.size("rule.layer", rule.layer, 1, len(net.weights) - 1)
     if box is not None:
         net.check_inputs("box.low", box.low)
         bounds = relax(net, box.low[None], box.high[None])

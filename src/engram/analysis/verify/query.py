@@ -87,6 +87,10 @@ class QueryCase:
 
         Args:
             outputs: The number of outputs.
+
+        Raises:
+            ValueError: ``outputs`` is below 1, or a factor or a limit does not fit into 64 bits; the message names the
+                line.
         """
         checks.size("outputs", outputs)
         clauses: list[Property] = []

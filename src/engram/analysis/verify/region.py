@@ -65,8 +65,14 @@ def pattern_halfspaces(
         at: The full pattern from which units were freed.
         pattern: Phases of each hidden layer, 2 where free; before a layer with a fixed unit, no unit may be free.
         tau: Smallest z at which a unit counts as on.
+
+    Raises:
+        ValueError: A pattern has other layers or units than the network; a unit of ``at`` is free; or ``pattern`` fixes
+            a unit to another phase than ``at``, or after a layer with a free one.
     """
     checks.arguments()
+    if [len(phases) for phases in pattern] != list(net.sizes[1:-1]):
+        raise ValueError(f"pattern = {checks.shown(pattern)}: expected phases of {net.sizes[1:-1]} hidden units")
     rows, right = [np.zeros((0, net.sizes[0]))], [np.zeros(0)]
     free = False
     for (A, a), full, phases in zip(local_affine(net, at), at, pattern, strict=False):
@@ -211,9 +217,12 @@ class Region:
         """Nearly uniform points inside, by hit-and-run; the region must have a volume.
 
         Args:
-            n: Number of points.
+            n: Number of points; those that rounding puts outside are left out.
             rng: Source of the points.
             thin: Steps for each point, at most 100,000.
+
+        Raises:
+            ValueError: The region is empty or flat, or ``n`` or ``thin`` is out of range.
         """
         checks.arguments()
         checks.size("thin", thin, maximum=MOST_STEPS)

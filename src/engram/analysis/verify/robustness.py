@@ -45,6 +45,12 @@ def certified_radius(
         time_limit: Seconds for each call of HiGHS, after which its dual bound is used, a lower bound.
         node_limit: Likewise, nodes of its search; unlike seconds, the same on every machine.
 
+    Raises:
+        ValueError: There is not one label for each input, a label is not a class of the network, an input is not finite
+            or has a coordinate beyond ``low`` and ``high``, or ``maximum`` is not above 0.
+        RuntimeError: With ``"exact"``, HiGHS could not solve a program, mostly because its numbers differ too much in
+            size.
+
     Source: Tjeng, Xiao and Tedrake (2019), for ``"exact"``.
 
     Examples:

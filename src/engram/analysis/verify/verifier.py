@@ -97,6 +97,13 @@ def verify(
         progress: Called after each batch of boxes with the numbers of boxes done and waiting, and the share of the
             inputs that is proved; None: nothing is called.
 
+    Raises:
+        UnsupportedLayerError: A layer is of another kind, or a softmax that cannot be left out; it is named by its
+            path.
+        ValueError: A layer is in training mode, a number is not finite, or ``input_shape`` is missing; the inputs or
+            the property do not fit the network; a polytope is not bounded; or ``engine`` is unknown.
+        RuntimeError: HiGHS finds no ball in a polytope, mostly because its numbers differ too much in size.
+
     Examples:
         >>> from engram.analysis.verify import LinearProperty
         >>> net = AffineReLU((np.array([[1.0, 1], [1, -1]]), np.ones((1, 2))), (np.zeros(2), np.zeros(1)))  # at most 2

@@ -151,6 +151,9 @@ def sanml_net(
         generator: Source of the initial weights, normal with variance 2 / fan-in; torch's global one if None. Biases
             are 0.
 
+    Raises:
+        ValueError: A size is below 1.
+
     Source: the ablation of Beaulieu et al., "Learning to continually learn" (2020).
 
     Examples:

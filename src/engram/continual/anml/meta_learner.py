@@ -118,6 +118,9 @@ class SequentialMetaLearner:
             x: Images, which are learned one by one.
             y: Their classes.
             gate: Their gate, if it is known; None: it is computed at each step.
+
+        Raises:
+            ValueError: There are no images, there is not one label for each, or a label is not a class of the network.
         """
         with checks.noted(x=x, y=y, gate=gate):
             return self._learn(self.net, x, labels("y", y, x, self.net), gate)

@@ -84,6 +84,9 @@ class Constraints:
         Args:
             tokens: The sequences.
             vocab: Size of the alphabet.
+
+        Raises:
+            ValueError: ``vocab`` is not from 2 to 255, or the sequences have another length than the wild type.
         """
         checks.size("vocab", vocab, 2, 255)
         count = self.mutations(tokens)

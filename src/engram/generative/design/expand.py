@@ -174,6 +174,10 @@ def random_mutants(
         constraints: Fixed positions keep the wild type's letters, and of too many mutations random ones are undone;
             None: everything may change.
 
+    Raises:
+        ValueError: There is no sequence, a token is outside the alphabet, a number is out of range, or the wild type of
+            the constraints has another length.
+
     Examples:
         >>> random_mutants(np.zeros((2, 5), np.uint8), 3, np.random.default_rng(0), vocab=2).sum(1).tolist()
         [1, 1, 1]

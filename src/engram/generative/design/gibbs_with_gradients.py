@@ -278,6 +278,9 @@ def cluster_reduce(tokens: Tokens, scores: Float[np.ndarray, "sequences"], clust
         scores: Their scores, to be maximised.
         clusters: Maximum number of clusters; if there are at most as many sequences, all are chosen.
 
+    Raises:
+        ValueError: There is not one score for each sequence, or ``clusters`` is below 1.
+
     Source: Kirjner et al., ICLR 2024, algorithm 3.
 
     Examples:

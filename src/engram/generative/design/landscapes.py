@@ -300,6 +300,10 @@ def mutants_of(
         mutations: Mean of the Poisson distribution.
         noise: Standard deviation of the noise that is added to the fitness.
 
+    Raises:
+        ValueError: ``mutations`` or ``noise`` is negative; or ``n`` is below 1, above half the number of all sequences,
+            or above the number of mutants that are likely enough to be drawn.
+
     Examples:
         >>> rng = np.random.default_rng(0)
         >>> mutants_of(SigmoidEpistasis(rng), 5, rng).tokens.shape

@@ -94,6 +94,9 @@ def edits_to(
         others: The other sequences, of the same length.
         most: Larger numbers of edits are reported as this one, for speed; None: no limit.
 
+    Raises:
+        ValueError: An array is empty, lengths differ, or ``most`` is negative.
+
     Examples:
         >>> edits_to(np.array([[0, 1, 2]], dtype=np.uint8), np.array([[1, 2, 0]], dtype=np.uint8)).tolist()
         [2]

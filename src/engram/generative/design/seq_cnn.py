@@ -109,6 +109,10 @@ class SeqCNN(nn.Module):
         Args:
             tokens: The sequences.
             n_jobs: Number of threads, as in joblib.
+
+        Raises:
+            ValueError: There is no sequence, one has another length or a token outside the alphabet, or ``n_jobs`` is
+                0.
         """
         from engram.generative.design.kernels import first_order
 
@@ -201,6 +205,10 @@ def differentiated(energy: Energy, tokens: Tokens, vocab: int) -> FirstOrder:
         energy: Differentiable function from one-hot rows, (batch, length, vocab), to a number per sequence.
         tokens: The sequences.
         vocab: Size of the alphabet.
+
+    Raises:
+        ValueError: ``vocab`` is not from 2 to 255, there is no sequence, a token is outside the alphabet, or ``energy``
+            does not return one number for each sequence.
 
     Examples:
         >>> weights = torch.tensor([[0.0, 1.0], [0.0, 5.0]])

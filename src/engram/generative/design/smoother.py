@@ -142,6 +142,10 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
 
         Args:
             y: A label for each of the fitted rows.
+
+        Raises:
+            NotFittedError: ``fit`` has not been called.
+            ValueError: There is not one label for each row, or a label is not finite.
         """
         check_is_fitted(self)
         y = checks.array("y", y, (len(self.degree_),))

@@ -118,6 +118,9 @@ class BumpUNet32(nn.Module):
             x: Noisy images.
             t: The step of each, counted from 0.
             labels: A row of labels for each image.
+
+        Raises:
+            ValueError: Shapes do not match, or the images have another dtype than the parameters.
         """
         checks.arguments()
         checks.has_shape("x", tuple(x.shape), ("batch", 1, self.size, self.size))

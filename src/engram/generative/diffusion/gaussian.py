@@ -95,6 +95,9 @@ class GaussianDiffusion:
             x0: Images without noise.
             t: The step of each image, from 0.
             noise: Standard normal noise, eps, like ``x0``.
+
+        Raises:
+            ValueError: Shapes do not match, or a step is not from 0 to T - 1.
         """
         checks.arguments()
         signal, noisy = self.scales(t, x0)
@@ -225,6 +228,9 @@ class GaussianDiffusion:
             labels: A row of labels for each image.
             x: Noisy images.
             t: The step of all images; None: the last.
+
+        Raises:
+            ValueError: ``t`` is not from 0 to T - 1, or the layer did not run exactly once.
         """
         checks.arguments()
         t = len(self) - 1 if t is None else checks.size("t", t, 0, len(self) - 1)

@@ -102,6 +102,9 @@ class DiffusersUNet(nn.Module):
             x: Noisy images.
             t: The step of each, counted from 0.
             labels: A row of labels for each image.
+
+        Raises:
+            ValueError: The images have another dtype than the parameters.
         """
         with checks.noted(x=x, t=t, labels=labels):
             check_dtype(self, x)

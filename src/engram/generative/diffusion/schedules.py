@@ -22,6 +22,9 @@ def cosine_betas(steps: int) -> Float[Tensor, " steps"]:
     Returns:
         The variances of the noise that the steps add, in float64.
 
+    Raises:
+        ValueError: ``steps`` is below 2.
+
     Source: Nichol and Dhariwal, "Improved denoising diffusion probabilistic models" (2021), equation 17.
 
     Examples:
@@ -41,6 +44,9 @@ def linear_betas(steps: int, first: float = 1e-4, last: float = 0.02) -> Float[T
         steps: T, at least 2.
         first: Variance of the noise that the first step adds, above 0.
         last: Variance of the noise that the last step adds, below 1.
+
+    Raises:
+        ValueError: ``steps`` is below 2, or ``first`` or ``last`` is not between 0 and 1.
 
     Source: Ho et al., "Denoising diffusion probabilistic models" (2020), section 4.
 

@@ -118,6 +118,11 @@ class BlurClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: Samples, (samples, features).
             y: Their classes, (samples,).
             classes: All classes that will occur; None in the first call: those of ``y``.
+
+        Raises:
+            ValueError: ``classes`` are others than in the first call, there are fewer than two classes or samples, a
+                label is not one of the classes, synapses do not stay finite, or X is not valid data or has another
+                number of features.
         """
         is_first = not hasattr(self, "state_")
         if not is_first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):

@@ -378,6 +378,11 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             inputs: As in ``fit``.
             choices: Needed where weights change only where the choice is 1.
             rewards: Needed for a rule with a signal.
+
+        Raises:
+            NotFittedError: ``fit`` has not been called.
+            ValueError: Lengths differ, a value is not finite, ``inputs`` have another number of features, or choices or
+                rewards are missing that the rule needs.
         """
         check_is_fitted(self)
         sessions = self._sessions(inputs, choices=choices, rewards=rewards)
@@ -450,6 +455,11 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             choices: As in ``fit``.
             rewards: As in ``fit``.
             groups: As in ``fit``; the interval is over groups.
+
+        Raises:
+            NotFittedError: A ``fit`` has not been called.
+            ValueError: The data are of another kind than those of a fit, there is not one group for each session, or as
+                for ``predict``.
         """
         checks.instance("other", other, PlasticityRuleInference)
         ours, theirs = (

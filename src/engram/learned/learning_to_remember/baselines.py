@@ -21,6 +21,9 @@ def hebb_memory(
         y: Their targets.
         decay: Fraction of the weights that remains at each pair, from 0 to 1.
 
+    Raises:
+        ValueError: Shapes do not match, or ``decay`` is not from 0 to 1.
+
     Examples:
         >>> hebb_memory(torch.ones(1, 1, 2), torch.ones(1, 1, 1))
         tensor([[[0.5000, 0.5000]]])
@@ -43,6 +46,9 @@ def delta_memory(
         x: Cues, of D inputs.
         y: Their targets.
         rate: Learning rate; None: 1 / D, which is 1 / |x|^2 for patterns of -1 and +1.
+
+    Raises:
+        ValueError: Shapes do not match, or ``rate`` is negative.
 
     Examples:
         >>> x, y = torch.tensor([[[1.0, 1.0], [1.0, -1.0]]]), torch.tensor([[[1.0], [-1.0]]])
@@ -92,6 +98,9 @@ def sgd_recall(
         hidden: Number of hidden units.
         generator: Source of the initial weights.
 
+    Raises:
+        ValueError: Shapes do not match, ``rate`` is negative, or ``hidden`` is below 1.
+
     Examples:
         >>> x, y = torch.ones(1, 1, 4), torch.ones(1, 1, 1)
         >>> bool(sgd_recall(x, y, 0.2, 32, torch.Generator().manual_seed(0))[0, 0, 0] > 0)
@@ -123,6 +132,9 @@ def body_only_accuracy(snippets: int) -> float:
 
     Args:
         snippets: K.
+
+    Raises:
+        ValueError: ``snippets`` is not from 1 to 1000.
 
     Examples:
         >>> [round(body_only_accuracy(K), 3) for K in (1, 2, 3, 6, 32)]

@@ -81,6 +81,9 @@ class GatedRule(NeuralUpdateRule):
             post: A synapse's inputs from its receiving neuron, [b', b, e].
             pre: The same from the sending neuron.
             forward: m, the messages of the receiving neurons.
+
+        Raises:
+            ValueError: Shapes do not match.
         """
         checks.arguments()
         checks.has_shape("synapse", synapse.shape, ("batch", len(self.own), "post", "pre"))

@@ -73,6 +73,9 @@ class LSTMMemory(nn.Module):
 
         Returns:
             Logits of +1 against -1; and the state after the last frame.
+
+        Raises:
+            ValueError: ``input`` or ``clamp`` has another shape, dtype or device than the network expects.
         """
         input = precise(input, self.readout.weight)
         checks.tensor("input", input, ("time", "batch", self.features), self.readout.weight)

@@ -136,6 +136,9 @@ class RuleNetwork(nn.Module):
         Args:
             batch_size: Number of independent streams.
             generator: Source of the synapses; torch's global one if None.
+
+        Raises:
+            ValueError: ``batch_size`` is below 1.
         """
         checks.arguments()
         checks.size("batch_size", batch_size)

@@ -79,6 +79,9 @@ class NeuralUpdateRule(nn.Module, ABC):
             backward: Messages r that came backwards.
             shown: x, what each neuron is shown, and k, whether it is shown anything.
             embedding: e, the embeddings of the neurons' types.
+
+        Raises:
+            ValueError: Shapes do not match.
         """
         checks.arguments()
         with checks.noted(body=body, forward=forward, backward=backward, shown=shown, embedding=embedding):

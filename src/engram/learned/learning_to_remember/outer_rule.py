@@ -72,6 +72,9 @@ class OuterRule(NeuralUpdateRule):
             post: A synapse's inputs from its receiving neuron, [b', b, e].
             pre: The same from the sending neuron.
             forward: m, the messages of the receiving neurons.
+
+        Raises:
+            ValueError: Shapes do not match.
         """
         checks.arguments()
         with checks.noted(synapse=synapse, post=post, pre=pre, forward=forward):

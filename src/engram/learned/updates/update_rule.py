@@ -76,6 +76,9 @@ class UpdateRule(nn.Module, abc.ABC):
         Args:
             lr: Learning rate, at least 0.
             memory: The memory of ended tasks.
+
+        Raises:
+            ValueError: ``lr`` is negative.
         """
         checks.number("lr", lr, minimum=0)
         return _AsUpdate(self, lr, memory or {})
@@ -89,6 +92,9 @@ class UpdateRule(nn.Module, abc.ABC):
         Args:
             every: The gradient uses one in this many weights, at least 1.
             generator: Draws the first of them.
+
+        Raises:
+            ValueError: ``every`` is below 1.
         """
         checks.size("every", every)
         checks.generator(generator)

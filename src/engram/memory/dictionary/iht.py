@@ -40,6 +40,9 @@ def hard_threshold(
         threshold: t, at least 0.
         keep_equal: Keep |v| = t as well, as the first thresholding of a code does.
 
+    Raises:
+        ValueError: ``threshold`` is negative.
+
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), section 2.
 
     Examples:
@@ -90,6 +93,8 @@ def iht_encode(
         n_jobs: Threads, as in scikit-learn; the codes are the same for any number.
 
     Raises:
+        ValueError: A number is out of range, ``step`` or ``solver`` is unknown, or samples and atoms are empty, are not
+            finite, or differ in features or dtype.
         RuntimeError: The codes diverge, because ``step`` is too large.
 
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1, coefficient estimation; least squares are ours.

@@ -30,6 +30,10 @@ def match_dictionaries(
         dictionary: Learned atoms in rows, not fewer than true atoms; their norms do not matter.
         true: True atoms in rows.
 
+    Raises:
+        ValueError: The dictionaries differ in their numbers of features, there are fewer learned atoms than true ones,
+            or a number is not finite.
+
     Source: The Hungarian method of SciPy's ``linear_sum_assignment``; the error is that of Rambhatla, Li and Haupt,
     "NOODL" (2019), who need no match since they start near the truth.
 
@@ -78,6 +82,10 @@ def explained_share(
         X: Samples in rows.
         nonzero: Number of atoms per sample.
 
+    Raises:
+        ValueError: Atoms and samples differ in their numbers of features, a number is not finite, all samples are zero,
+            or ``nonzero`` is not from 1 to the number of atoms.
+
     Examples:
         >>> explained_share(np.eye(2), np.array([[3.0, 4.0]]), 1)
         0.64
@@ -85,6 +93,8 @@ def explained_share(
     checks.arguments()
     checks.finite("dictionary", dictionary)
     checks.finite("X", X)
+    if not X.any():
+        raise ValueError("X is zero: expected at least one sample with a norm")
     checks.size("nonzero", nonzero, maximum=len(dictionary))
     from sklearn.decomposition import sparse_encode
 

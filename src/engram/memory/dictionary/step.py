@@ -51,6 +51,10 @@ def noodl_step(
             with the same gradient, ``"arora-unbiased"`` with theirs.
         **settings: Other arguments of ``iht_encode``, which raises its errors.
 
+    Raises:
+        ValueError: ``update`` is unknown, or as for ``iht_encode``.
+        RuntimeError: The codes diverge, because ``step`` is too large.
+
     Source: Rambhatla, Li and Haupt, "NOODL" (2019), algorithm 1; Arora, Ge, Ma and Moitra (2015) for the two others.
 
     Examples:

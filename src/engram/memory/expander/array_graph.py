@@ -21,6 +21,9 @@ def array_graph(p: int, z: int) -> BipartiteGraph:
         p: A prime, which is also r, the number of nodes per constraint.
         z: Number of constraints per node, 1 .. p.
 
+    Raises:
+        ValueError: ``p`` is not a prime, or ``z`` is not from 1 to p.
+
     Source: Fan, "Array codes as low-density parity-check codes" (2000).
 
     Examples:

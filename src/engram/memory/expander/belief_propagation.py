@@ -42,6 +42,10 @@ def belief_propagation(
         max_iter: Maximum number of rounds; after the first, a word whose checks all hold stays as it is. One that
             arrives so is left unchanged by it, with a log ratio that tells what the checks add to the prior.
 
+    Raises:
+        ValueError: ``H`` is not a parity-check matrix of zeros and ones, ``x`` is not a batch of its words,
+            ``flip_probability`` is not in (0, 0.5), or ``max_iter`` is below 1.
+
     Source: Gallager, "Low-density parity-check codes" (1963), in the logarithmic form of Richardson and Urbanke,
     "Modern coding theory" (2008).
 

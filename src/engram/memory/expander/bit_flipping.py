@@ -67,6 +67,10 @@ def gallager_b_decode(
     Returns:
         The words after the last round, (batch, bits), zeros and ones; they may still violate checks.
 
+    Raises:
+        ValueError: ``H`` is not a matrix of zeros and ones with z ones, at least 2, in every column; ``x`` is not a
+            batch of its words; ``threshold`` is not from 1 to z - 1; or ``max_iter`` is negative.
+
     Source: Gallager, "Low-density parity-check codes" (1963); Richardson and Urbanke, "Modern coding theory" (2008).
 
     Examples:

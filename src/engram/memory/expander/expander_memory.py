@@ -263,6 +263,10 @@ class ExpanderMemory(Saveable, nn.Module):
             erasures: Whether zeros (with bits: 0.5) stand for unknown nodes. Each is first set to the value demanded by
                 the majority of those of its clusters that have no other unknown node, ties at random.
             trace: Whether to return the energy at each iteration, which is slower.
+
+        Raises:
+            ValueError: ``x`` is not a batch of states in the memory's encoding, ``order`` is unknown, a number is out
+                of range, ``faults`` are given with another order than ``"wta"``, or a cluster is too large for it.
         """
         checks.arguments()
         order = checks.choice("order", self.order if order is None else order, ORDERS)

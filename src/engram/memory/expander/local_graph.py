@@ -22,6 +22,10 @@ def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Gene
         span: Number of nodes in a window, at least r.
         seed: Seed of the graph, or a generator.
 
+    Raises:
+        ValueError: There is no (z, r)-regular graph of N nodes, ``span`` is not from r to N, or N is not a multiple of
+            r and of ``span``.
+
     Source: ours.
 
     Examples:

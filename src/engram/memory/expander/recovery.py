@@ -92,6 +92,10 @@ def recovery_curve(
         trials: Number of noisy states for each point.
         seed: Seed of states, noise and choices.
 
+    Raises:
+        ValueError: ``trials`` or a size is below 1, a fraction is not from 0 to 1, or a memory has other patterns than
+            those of parity or another encoding than ``"signs"``.
+
     Examples:
         >>> from engram.memory import random_regular
         >>> recovery_curve(lambda N: ExpanderMemory(random_regular(N, 5, 6)), [0.01, 0.4], [240], 10).tolist()

@@ -156,6 +156,9 @@ class LongTermStore(Generic[T]):
             j: Number of another fragment.
             payload_i: Payload at the end of i.
             payload_j: Payload at the end of j.
+
+        Raises:
+            ValueError: A fragment is not stored, or both are the same.
         """
         if self._existing_id("i", i) == self._existing_id("j", j):
             raise ValueError(f"j = {j}: expected another fragment than i")

@@ -86,6 +86,9 @@ class HebbHopfield(Saveable, nn.Module):
             x: Patterns of +1 and -1, (batch, nodes).
             max_iter: Maximum number of sweeps through all nodes.
             generator: Source of the order of nodes; torch's global one if None.
+
+        Raises:
+            ValueError: ``x`` is not a batch of +1 and -1, one for each node, or ``max_iter`` is below 1.
         """
         checks.arguments()
         from engram.memory.hopfield import kernels

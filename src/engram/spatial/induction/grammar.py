@@ -127,6 +127,9 @@ class SubmapGrammar:
 
         Args:
             shape: Rows and columns of the map.
+
+        Raises:
+            ValueError: A side of the map is below 1.
         """
         checks.arguments()
         height, width = (checks.size("shape", side) for side in shape)

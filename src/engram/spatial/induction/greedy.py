@@ -44,6 +44,10 @@ def greedy_action(
     Returns:
         The index of the move; 0 if there is nowhere to go.
 
+    Raises:
+        ValueError: ``position`` is outside the map or in a wall, ``unseen`` is negative, or ``posterior`` is of a map
+            of another shape.
+
     Examples:
         >>> greedy_action(np.array([[2, 3], [0, 0]], np.int8), (1, 1))  # left
         2

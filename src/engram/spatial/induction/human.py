@@ -43,6 +43,9 @@ def next_room_weights(
         room_of: The room of each belief node, -1 for none.
         current: The room in which the agent is.
         n_rooms: Number of rooms.
+
+    Raises:
+        ValueError: There is not one room for each node of the tree, or a room is not below ``n_rooms``.
     """
     checks.arguments()
     checks.size("n_rooms", n_rooms, int(room_of.max(initial=0)) + 1)

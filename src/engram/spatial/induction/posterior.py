@@ -75,6 +75,9 @@ class MapPosterior:
 
         Args:
             code: One of the codes of cells.
+
+        Raises:
+            ValueError: ``code`` is not a code of cells.
         """
         checks.choice("code", code, (*CODES, UNOBSERVED))
         structured = np.einsum("n,nhw->hw", self.weights, self.maps == code, dtype=np.float64)

@@ -193,6 +193,11 @@ class POMCP:
 
         Args:
             state: The present state, or the argument from which the model's ``sample`` draws it.
+
+        Raises:
+            TypeError: ``step`` does not return four values, the second hashable, the third a number and the last a
+                bool.
+            ValueError: A reward is not finite.
         """
         tree = empty_tree(self.n_queries + 1, self.n_actions)
         scaled = self.ucb_scale == "range"

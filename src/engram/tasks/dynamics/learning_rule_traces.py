@@ -57,6 +57,9 @@ def learning_rule_traces(
         order: Order of all images, the first of which are observed and the others trained on; give several rules the
             same one to compare them on the same images. By default, it is drawn.
 
+    Raises:
+        ValueError: ``rule`` is unknown, a number is out of range, or ``order`` does not hold each image once.
+
     Source: our design, after the observables of Nayebi et al., "Identifying learning rules from neural network
     observables" (2020), and the case study of Ostrow et al. (2023).
 

@@ -27,6 +27,9 @@ def latent_dynamics(
         trials: Number of trials.
         steps: Number of samples of a trial.
 
+    Raises:
+        ValueError: ``kind`` is unknown, ``trials`` is below 1, or ``steps`` is below 2.
+
     Source: Lorenz (1963); van der Pol (1926); our protocol.
 
     Examples:
@@ -64,6 +67,9 @@ def observed(
         view: phi: ``"linear"`` (the identity), ``"tanh"`` (tanh(1.5 x)) or ``"sinh"``.
         rng: Draws W.
         units: Number of units.
+
+    Raises:
+        ValueError: ``view`` is unknown, or ``units`` is below 2 or the number of coordinates of a state.
 
     Examples:
         >>> observed(np.zeros((1, 5, 2)), "tanh", np.random.default_rng(0)).shape

@@ -26,6 +26,9 @@ def ring_weights(
         length: Width l of the profile, in neurons, above 0.
         closure: 1: a ring of n neurons. From 0 to below 1: n neurons of a ring that has (1 - closure) l more.
 
+    Raises:
+        ValueError: ``neurons`` is below 2, ``length`` is not above 0, or ``closure`` is not from 0 to 1.
+
     Source: Ostrow et al. (2023), notebook of figure 4; the division by n is ours, so that steps of dt are stable.
 
     Examples:
@@ -69,6 +72,9 @@ def ring_rates(
         noise: Standard deviation of the noise of each unit at each step.
         shared: Whether all rings have the same initial position and the same noise, so that only weights and drive
             differ.
+
+    Raises:
+        ValueError: Shapes do not match, or the number of units is odd.
 
     Examples:
         >>> weights = np.stack([ring_weights(20, 12.0)])

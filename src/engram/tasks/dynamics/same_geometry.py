@@ -34,6 +34,9 @@ def same_geometry(
     Returns:
         The states for each kind in ``KINDS``; the first half of the trials belongs to the first condition.
 
+    Raises:
+        ValueError: A number is below 1, or ``noise`` is negative.
+
     Source: Ostrow et al. (2023), tutorial of figure 3; the inputs after Galgali, Sahani and Mante (2023).
 
     Examples:

@@ -38,6 +38,9 @@ def grid_transfer(
         noise: Probability that a label drawn uniformly from all labels is executed instead.
         cliff: Whether the bottom row is the edge of a windy cliff.
 
+    Raises:
+        ValueError: A number is out of range, or ``perm`` does not hold each of 0 to 3 once.
+
     Examples:
         >>> grid_transfer().successors[0, :, 0].tolist()
         [0, 11, 0, 1]

@@ -30,6 +30,9 @@ def room_textures(
         overlap: Share of the pixels that are the same in all textures, from 0 to 1.
         rng: A generator or a seed.
 
+    Raises:
+        ValueError: ``rooms`` or ``side`` is not from 1 to 1000, ``overlap`` is not from 0 to 1, or a seed is negative.
+
     Examples:
         >>> same = room_textures(2, 3, overlap=1.0, rng=0)
         >>> bool((same[0] == same[1]).all())

@@ -92,6 +92,9 @@ def diagnose(task: MetaTask, gamma: float = 0.95, grid: Sequence[float] = (0.1, 
         gamma: Discount for each step, at least 0 and below 1.
         grid: Values of uniform probabilities, as fractions of the way from the lower to the upper bound.
 
+    Raises:
+        ValueError: ``gamma`` is not from 0 to below 1, or ``grid`` is empty or has a value that is not from 0 to 1.
+
     Source: issues named in Miconi, "Procedural generation of meta-reinforcement learning tasks" (2023); our tests.
 
     Examples:

@@ -93,6 +93,9 @@ def special_arm(k: int = 10, high: float = 0.9, low: float = 0.1, horizon: int =
         low: Probability of the others.
         horizon: Steps of a lifetime.
 
+    Raises:
+        ValueError: A number is out of range.
+
     Source: our setting of the one-good-arm bandits of Wang et al. (2016).
 
     Examples:
@@ -114,6 +117,9 @@ def contextual_bandit(contexts: int = 3, k: int = 4, horizon: int = 100) -> Meta
         k: Number of arms.
         horizon: Steps of a lifetime.
 
+    Raises:
+        ValueError: A number is out of range.
+
     Source: our setting of the contextual bandits in published code after Wang et al. (2016).
 
     Examples:
@@ -134,6 +140,9 @@ def harlow(kind: str = "sequential", horizon: int | None = None) -> MetaTask:
     Args:
         kind: "sequential": one object at a time, to be taken (action 1) or not; "simultaneous": a choice of side.
         horizon: Steps of a lifetime, two for each trial; None: 100, or 12 for the simultaneous kind.
+
+    Raises:
+        ValueError: ``kind`` is unknown, or ``horizon`` is out of range.
 
     Source: Harlow (1949); sequential as in the paper of the task space, simultaneous as in Wang et al. (2016).
 
@@ -162,6 +171,9 @@ def t_maze(depth: int = 1, low: float = 0.1, hazard: float = 0.0, horizon: int =
         low: Reward at the other ends.
         hazard: Probability that the best end moves at the start of a trip.
         horizon: Steps of a lifetime.
+
+    Raises:
+        ValueError: A number is out of range.
 
     Source: Soltoggio et al. (2008), "Evolutionary advantages of neuromodulated plasticity"; reward sizes not checked.
 
@@ -207,6 +219,9 @@ def two_step(kind: str = "paper", horizon: int | None = None) -> MetaTask:
         kind: "paper" (transitions 0.9 and 0.1), "wang2018" (0.8 and 0.2, the better state changing in 2.5 % of the
             trials), "wang2016" (0.75 and 0.25), or "daw2011" (0.7 and 0.3, and then a choice between drifting arms).
         horizon: Steps of a lifetime, two for each trial; None: 100, 200, 100 and 402.
+
+    Raises:
+        ValueError: ``kind`` is unknown, or ``horizon`` is out of range.
 
     Source: the figure of the paper; Wang et al. (2018) and (2016); Daw et al. (2011), drift and trials not checked.
 
@@ -325,6 +340,9 @@ def two_stimulus(tables: Sequence[str] | None = None, horizon: int = 300) -> Met
     Args:
         tables: The functions, by name or as the answers to 00, 01, 10 and 11; None: the 14 that are not constant.
         horizon: Steps of a lifetime.
+
+    Raises:
+        ValueError: A table is neither a name nor four bits, or ``horizon`` is out of range.
 
     Source: a discrete form of the tasks of Miconi (2023), ``engram.tasks.TwoStimulus``.
 
