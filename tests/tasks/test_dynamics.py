@@ -85,6 +85,8 @@ def test_a_bump_goes_round_the_ring_as_it_is_driven():
     np.testing.assert_array_equal(same, other)
     with pytest.raises(ValueError, match=r"closure = 2.0: expected a number from 0 to 1"):
         ring_weights(60, 36.0, 2.0)
+    with pytest.raises(ValueError, match=r"noise = -0.1: expected a number"):
+        ring_rates(weights, drive, np.random.default_rng(0), noise=-0.1)
 
 
 def test_all_ways_round_a_short_ring_are_summed():

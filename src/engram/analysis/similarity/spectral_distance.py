@@ -43,7 +43,8 @@ def spectral_distance(
         0.005
     """
     checks.arguments()
-    checks.size("len(A)", len(A)), checks.size("len(B)", len(B))
+    for name, operator in (("A", A), ("B", B)):
+        checks.size(f"len({name})", len(operator))
     eigenvalues_A, eigenvalues_B = (
         np.linalg.eigvals(checks.array(name, operator, ("n", len(operator)))) for name, operator in (("A", A), ("B", B))
     )

@@ -82,11 +82,11 @@ def maximize(
         halfspaces: H and v; only inputs with H x <= v count.
         engine: ``"crown"``, ``"lp"`` or ``"milp"``.
         tau: Smallest z at which a unit counts as on.
-        time_limit: Seconds.
+        time_limit: Seconds for the solver; ``"crown"`` needs none.
 
     Raises:
-        ValueError: The box, the objective, the half-spaces or the pattern does not fit the network or is not finite, or
-            ``engine`` is unknown.
+        ValueError: The box, the objective, the half-spaces or the pattern does not fit the network or is not finite,
+            ``engine`` is unknown, or ``tau`` or ``time_limit`` is negative.
         RuntimeError: HiGHS could not solve the program, mostly because its numbers differ too much in size.
 
     Source: Tjeng, Xiao and Tedrake, "Evaluating robustness of neural networks with mixed integer programming" (2019).
@@ -97,6 +97,8 @@ def maximize(
         [3.0, 2.0]
     """
     checks.arguments()
+    checks.number("tau", tau, minimum=0)
+    checks.number("time_limit", time_limit, minimum=0)
     domain = as_domain(box, net.sizes[0])
     if halfspaces is not None:
         H = checks.array("halfspaces[0]", halfspaces[0], ("rows", net.sizes[0]))

@@ -76,6 +76,10 @@ def relaxed_region(
         node_limit: Likewise, nodes of the solver's search; unlike seconds, the same on every machine.
         rng: Source of the samples that save calls of the solver and estimate volumes; default: a generator of seed 0.
 
+    Raises:
+        ValueError: ``x0`` is outside the box, there is one output, ``label`` is not the prediction at ``x0``, or an
+            argument is unknown or out of range.
+
     Sources: Gopinath et al., "Property inference for deep neural networks" (2019), for direct; Dingliwal, Pareek and
     Arora, "Finding input characterizations for output properties in ReLU neural networks" (2020), for structural. The
     share of the margin, the tightening, ``"best"`` and ``"crown"`` are ours.
@@ -142,6 +146,9 @@ def class_regions(
         mode: ``"direct"``, ``"structural"``, ``"best"`` or ``"crown"``.
         maximum: Maximum number of regions; fewer if they contain all inputs of the class.
         **options: Other arguments of ``relaxed_region``.
+
+    Raises:
+        ValueError: There are fewer than two outputs, ``label`` is none of them, or as for ``relaxed_region``.
 
     Examples:
         >>> net = AffineReLU((np.array([[1.0], [-1.0]]),), (np.zeros(2),))

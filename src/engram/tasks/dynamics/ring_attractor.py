@@ -74,7 +74,7 @@ def ring_rates(
             differ.
 
     Raises:
-        ValueError: Shapes do not match, or the number of units is odd.
+        ValueError: Shapes do not match, the number of units is odd, or ``noise`` is negative.
 
     Examples:
         >>> weights = np.stack([ring_weights(20, 12.0)])
@@ -82,6 +82,7 @@ def ring_rates(
         (1, 30, 40)
     """
     checks.arguments()
+    checks.number("noise", noise, minimum=0)
     rings, units = weights.shape[:2]
     if units % 2:
         raise ValueError(f"weights.shape = {weights.shape}: expected an even number of units")
