@@ -17,7 +17,8 @@ from engram.recording.tables import PRESET, README_FIGURE, ROOT, RULES, path_of,
 from engram.storage.files import read_json, write_atomic
 
 IMAGES = ROOT / "docs" / "images"
-THUMBNAIL = (540, 330)  # shown at two thirds of this or less: its letters are large
+THUMBNAIL = (540, 330)  # shown at two thirds of this or less
+DRAWN_WIDTH = 800  # before it is made smaller; its letters are large
 
 
 def figure_path(name: str) -> Path:
@@ -72,9 +73,10 @@ def draw_thumbnails() -> None:
     for name in registry.experiments():
         if PRESET in (of_preset := recorded(name)) and not thumbnail_is_current(name):
             figure = figures_of(registry.get("experiments", name), of_preset[PRESET], curves=False)["figure"]
-            size = {"width": THUMBNAIL[0], "height": max(THUMBNAIL[1], round(0.8 * (figure.layout.height or 0)))}
-            figure.update_layout(title=None, showlegend=False, font_size=17, margin={"t": 35, "r": 20, "b": 60}, **size)
-            figures[name] = figure.update_annotations(font_size=15)
+            height = max(DRAWN_WIDTH * THUMBNAIL[1] // THUMBNAIL[0], figure.layout.height or 0)
+            size = {"width": DRAWN_WIDTH, "height": height, "margin": {"t": 40, "r": 25, "b": 70}}
+            figure.update_layout(title=None, showlegend=False, font_size=20, **size)
+            figures[name] = figure.update_annotations(font_size=17)
     for name, png in (export.draw(figures, "png") if figures else {}).items():
         picture = Image.open(io.BytesIO(png)).convert("RGB")
         width, height = THUMBNAIL
