@@ -74,14 +74,14 @@ def stored(package: str) -> dict[str, Any]:
     return {}
 
 
-def recorded_verdicts(package: str = "engram.experiments") -> dict[tuple[str, str, str], Recorded]:
-    """The verdicts on all claims of all records of a package, by experiment, preset and claim.
+def recorded_verdicts() -> dict[tuple[str, str, str], Recorded]:
+    """The verdicts on all claims of all records that ship with engram, by experiment, preset and claim.
 
     Examples:
         >>> recorded_verdicts()["pattern-completion", "laptop", "plastic-learns"]
         Recorded(verdict='agrees', corrected='agrees', lacks=0)
     """
-    content = stored(package)
+    content = stored("engram.experiments")
     return {
         (experiment, preset, claim): Recorded(verdict, "undecided" if claim in short else verdict, short.get(claim, 0))
         for experiment, presets in content.get("verdicts", {}).items()

@@ -39,7 +39,6 @@ POLICIES = [
     DynamicKMeans.with_fixed_loss(),
     DynamicKMeans("author"),
 ]
-KMEANS = [policy for policy in POLICIES if isinstance(policy, KMeans)]
 pytestmark = pytest.mark.filterwarnings("ignore:a batch of more than a quarter:RuntimeWarning")
 
 

@@ -21,7 +21,6 @@ from engram.tasks import colour_walls, generate_room_maps, maze_of
 
 TWO_ROOMS = maze_of("\n".join(["#" * 19, *["#........#........#"] * 3, "#" + "." * 17 + "#",
                                *["#........#........#"] * 3, "#" * 19]))  # fmt: skip
-DOOR = np.array([4 * 3 + 1, 9 * 3 + 1])  # in cells of the world
 
 
 def two_rooms(rng=0):

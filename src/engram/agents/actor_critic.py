@@ -101,7 +101,6 @@ def plastic_actor_critic(
     rule: PlasticityRule | None,
     *,
     alpha: Literal["connection", "post", "homogeneous"] = "connection",
-    backend: str = "auto",
     generator: torch.Generator | None = None,
 ) -> ActorCritic:
     """The published network for the reinforcement tasks, an actor-critic on a ``PlasticRNN``.
@@ -115,7 +114,6 @@ def plastic_actor_critic(
         actions: Number of actions.
         rule: Plasticity rule; None: no plasticity.
         alpha: Which connections share a plasticity coefficient.
-        backend: Backend of the ``PlasticRNN``.
         generator: Source of the initial values; torch's global one if None.
 
     Source: Miconi, Rawal, Clune and Stanley, "Backpropamine" (2019), and its published code.
@@ -125,9 +123,7 @@ def plastic_actor_critic(
         >>> sum(parameter.numel() for parameter in plastic_actor_critic(17, 100, 4, Modulated()).parameters())
         22406
     """
-    network = PlasticRNN(
-        input_size, hidden_size, rule=rule, alpha=None if rule is None else alpha, backend=backend, generator=generator
-    )
+    network = PlasticRNN(input_size, hidden_size, rule=rule, alpha=None if rule is None else alpha, generator=generator)
     with torch.no_grad():
         network.weight_hh.uniform_(0, 0.01, generator=generator)
         if isinstance(network.alpha, nn.Parameter) and network.alpha.dim():  # a single alpha is 0.01

@@ -39,35 +39,23 @@ class Family(NamedTuple):
     largest: float
 
 
-def benjamini_hochberg(p_values: Sequence[float], rate: float = RATE) -> list[bool]:
-    """Which of several tests are significant if the expected share of false ones among these is at most ``rate``.
-
-    With m tests these are the k smallest p-values, for the largest k whose p-value is at most rate k / m (Benjamini and
-    Hochberg, 1995).
-
-    Args:
-        p_values: Those of the tests.
-        rate: The bound.
-
-    Examples:
-        >>> benjamini_hochberg([0.04, 0.01, 0.03, 0.9])
-        [False, True, False, False]
-        >>> benjamini_hochberg([0.04, 0.01, 0.03])
-        [True, True, True]
-    """
-    largest = family_of(p_values, rate).largest
-    return [p <= largest for p in p_values]
-
-
-def family_of(p_values: Sequence[float], rate: float = RATE) -> Family:
+def family_of(p_values: Sequence[float]) -> Family:
     """The family that several tests make.
+
+    With m tests the significant p-values are the k smallest, for the largest k whose p-value is at most 0.05 k / m
+    (Benjamini and Hochberg, 1995).
 
     Args:
         p_values: Those of the tests; NaN where nothing was tested.
-        rate: The expected share of false ones among the significant ones.
+
+    Examples:
+        >>> family_of([0.04, 0.01, 0.03, 0.9])
+        Family(tests=4, largest=0.01)
+        >>> family_of([0.04, 0.01, 0.03])
+        Family(tests=3, largest=0.04)
     """
     tested = sorted(p for p in p_values if not math.isnan(p))
-    significant = [p for rank, p in enumerate(tested, 1) if p <= rate * rank / len(tested)]
+    significant = [p for rank, p in enumerate(tested, 1) if p <= RATE * rank / len(tested)]
     return Family(len(tested), significant[-1] if significant else 0.0)
 
 

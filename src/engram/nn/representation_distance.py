@@ -31,7 +31,7 @@ def nmse(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples units"]) -
     """
     checks.instance("X", X, Tensor)
     checks.instance("Y", Y, Tensor)
-    _check_shape("Y", Y, tuple(X.shape))
+    _check_shape(Y, tuple(X.shape))
     X, Y = checks.widened(X), checks.widened(Y)  # or the constant is rounded to 0, and a large sum to infinity
     return (X - Y).square().sum() / ((Y - Y.mean(0)).square().sum() + 1e-6)
 
@@ -58,7 +58,7 @@ def gram_distance(X: Float[Tensor, "samples units"], Y: Float[Tensor, "samples o
     checks.instance("X", X, Tensor)
     checks.instance("Y", Y, Tensor)
     checks.has_shape("X", X.shape, ("samples", "units"))
-    _check_shape("Y", Y, (len(X), "units"))
+    _check_shape(Y, (len(X), "units"))
     gram_x, gram_y = _gram(X), _gram(Y)
     return (gram_x - gram_y).square().sum()
 
@@ -78,9 +78,9 @@ def _gram(X: Tensor) -> Tensor:
     return gram / gram.square().sum().clamp_min(torch.finfo(wide.dtype).tiny).sqrt()
 
 
-def _check_shape(name: str, value: Tensor, shape: tuple[int | str, ...]) -> None:
-    if value.ndim != len(shape) or any(
+def _check_shape(Y: Tensor, shape: tuple[int | str, ...]) -> None:
+    if Y.ndim != len(shape) or any(
         isinstance(expected_size, int) and expected_size != size
-        for size, expected_size in zip(value.shape, shape, strict=True)
+        for size, expected_size in zip(Y.shape, shape, strict=True)
     ):
-        raise ValueError(f"{name}.shape = {tuple(value.shape)}: expected ({', '.join(map(str, shape))}), as X has")
+        raise ValueError(f"Y.shape = {tuple(Y.shape)}: expected ({', '.join(map(str, shape))}), as X has")

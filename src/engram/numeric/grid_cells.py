@@ -13,7 +13,7 @@ LANDMARKS = (7, 8)  # coloured walls
 BLOCKING = (WALL, *LANDMARKS)
 CODES = (EMPTY, REWARD, *BLOCKING)
 NO_ROOM = -1
-UP, LEFT, RIGHT, DOWN = DIRECTIONS = ((-1, 0), (0, -1), (0, 1), (1, 0))
+UP, LEFT, RIGHT, DOWN = ((-1, 0), (0, -1), (0, 1), (1, 0))
 MOVES = tuple((direction, length) for length in (1, 5) for direction in (UP, DOWN, LEFT, RIGHT))
 """The eight moves: forward, backward, left and right by a cell, then the same by up to five."""
 

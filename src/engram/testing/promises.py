@@ -140,8 +140,9 @@ def stored(state: Any) -> Any:
         return checkpoint.load(Path(folder, "state"))
 
 
-def in_threads(call: Callable[[], Any], count: int = 8) -> list[Any]:
+def in_threads(call: Callable[[], Any]) -> list[Any]:
     """The return values of a function in several threads that start at once."""
+    count = 8
     start = threading.Barrier(count)
 
     def run_when_all_started(_: int) -> Any:

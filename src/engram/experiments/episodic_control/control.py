@@ -194,10 +194,10 @@ def _make(environment: str, training: bool = True) -> gymnasium.Env[Any, Any]:
     return gymnasium.make(environment, disable_env_checker=True)
 
 
-def _random_states(env: gymnasium.Env[Any, Any], run: Run, count: int = 500) -> list[Any]:
-    """States reached by random actions."""
+def _random_states(env: gymnasium.Env[Any, Any], run: Run) -> list[Any]:
+    """500 states reached by random actions."""
     states = [env.reset(seed=int(run.rng.integers(2**31)))[0]]
-    while len(states) < count:
+    while len(states) < 500:
         state, _, terminated, truncated, _ = env.step(run.rng.integers(env.action_space.n))  # type: ignore[attr-defined]
         states.append(env.reset()[0] if terminated or truncated else state)
     return states

@@ -41,9 +41,7 @@ presets = {
         arms=["same-greedy", "same-frontier", "same-distribution", "independent-no-structure", "recovery"],
     ),
     "laptop": Preset(seeds=20, looks=(5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560)),
-    "large": Preset(
-        seeds=20, changes={"explore": {"search": {"queries": 1000}}, "recovery": {"search": {"queries": 1000}}}
-    ),
+    "large": Preset(seeds=20, changes={"explore": thorough, "recovery": thorough}),
 }
 
 cells = metric("cells")

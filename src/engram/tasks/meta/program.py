@@ -13,7 +13,6 @@ from engram.tasks.meta.parts import OneMinus, ProbRef, StimVar
 from engram.tasks.meta.task import MetaTask
 
 BLOCK = 64  # steps whose random numbers are drawn at once
-POOL, NORMAL, UNIT, BITS = 0, 1, 2, 3  # distributions of the vector of a variable stimulus
 VIEWS = ("none", "stimuli", "position", "coordinates", "window")
 STAYS, TELEPORT, RESET = 0, 1, 2
 
@@ -251,11 +250,11 @@ def _stimuli(task: MetaTask) -> dict[str, Any]:
     from engram.tasks.meta import kernels
 
     stim, fixed, variable = task.stim, task.n_fixed, task.n_stim_vars
-    kinds = {"gaussian": NORMAL, "sphere": UNIT, "binary": POOL if stim.distinct else BITS}
-    kind = kinds.get(stim.kind, POOL)
+    binary = kernels.POOL if stim.distinct else kernels.BITS
+    kind = {"gaussian": kernels.NORMAL, "sphere": kernels.UNIT, "binary": binary}.get(stim.kind, kernels.POOL)
     palettes: dict[str, Any] = {"onehot": np.eye(stim.size), "given": stim.vectors}
     palette = np.array(palettes.get(stim.kind, np.zeros((1, stim.size))), dtype=np.float32)
-    draws = {POOL: 1, BITS: stim.size}.get(kind, 2 * stim.size)
+    draws = {kernels.POOL: 1, kernels.BITS: stim.size}.get(kind, 2 * stim.size)
     rows = [[1 + fixed + part.index if isinstance(part, StimVar) else 1 + part for part in task.parts_of(state)]
              for state in range(task.n_states if task.stimuli else 1)]  # fmt: skip
     # The fixed stimuli are drawn like those of an instance, from the seed of the task. Their array is a slice, too, so
