@@ -196,7 +196,9 @@ def test_data_takes_the_name_of_a_set_alone(capsys):
     assert cli.run(["data", "mnist"]) == 0
     alone = capsys.readouterr().out
     assert cli.run(["data", "list", "mnist"]) == 0
-    assert capsys.readouterr().out == alone != ""
+    assert capsys.readouterr().out == alone
+    assert "terms: CC BY-SA 3.0" in alone
+    assert "to cite: LeCun, Bottou, Bengio and Haffner (1998)" in alone
 
 
 @pytest.mark.parametrize(

@@ -426,6 +426,9 @@ def test_wrong_use_is_told():
             call(batch_of(actions=spaces.Discrete(3)))
     with pytest.raises(ValueError, match=r"observations.shape = \(1, 3\): expected \(batch, 2\)"):
         agent_of().act(np.zeros((1, 3)))
+    for kind in (BCO, TD3):
+        with pytest.raises(ValueError, match=r"observations.shape = \(1, 3\): expected \(batch, 2\)"):
+            agent_of(kind, PLANE, PLANE).act(np.zeros((1, 3)))
     with pytest.raises(ValueError, match="kind = 'cross-entropy'"):
         agent_of(inverse_loss="cross-entropy")
 

@@ -14,7 +14,7 @@ from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
 from engram.agents.learner import Learner, adam, optimizer_step
-from engram.agents.replay import TransitionBatch, features_of
+from engram.agents.replay import TransitionBatch, features_of, states_of
 from engram.nn.mlp import mlp
 
 
@@ -53,11 +53,11 @@ class BCO(Learner):
         device: torch.device | str = "cpu",
     ) -> None:
         self.actions = ActionVectors(action_space, device)
-        features, self.generator = features_of(observation_space), checks.generator(generator)
+        self.features, self.generator = features_of(observation_space), checks.generator(generator)
         rate = checks.number("learning_rate", learning_rate, minimum=0)
-        self.inverse = InverseModel(features, action_space, hidden, generator=generator).to(device)
+        self.inverse = InverseModel(self.features, action_space, hidden, generator=generator).to(device)
         self.inverse.vectors = self.actions
-        self.policy = mlp(features, hidden, self.actions.size, generator=generator).to(device)
+        self.policy = mlp(self.features, hidden, self.actions.size, generator=generator).to(device)
         self.inverse_optimizer, self.policy_optimizer = adam(rate, self.inverse), adam(rate, self.policy)
         self.updates = 0
 
@@ -66,17 +66,16 @@ class BCO(Learner):
         """The actions of the policy.
 
         Args:
-            observations: The states.
+            observations: The states, (batch, features).
             noise: Standard deviation of normal noise, as a multiple of half the range of an action; for discrete
                 actions, the probability of a random one.
 
         Raises:
-            ValueError: ``noise`` is negative, or an observation is not finite.
+            ValueError: ``noise`` is negative, or ``observations`` have another shape or a number that is not finite.
         """
-        with checks.noted(observations=observations):
-            states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
-            checks.finite("observations", states)
-            actions = self.actions.squash(self.policy(states))
+        states = states_of(observations, self.features, self.actions.device)
+        checks.finite("observations", states)
+        actions = self.actions.squash(self.policy(states))
         return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:

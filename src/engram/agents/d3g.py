@@ -16,7 +16,7 @@ from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
 from engram.agents.learner import Learner, adam, optimizer_step, polyak_update
-from engram.agents.replay import TransitionBatch, check_outcomes, features_of
+from engram.agents.replay import TransitionBatch, check_outcomes, features_of, states_of
 from engram.agents.twin_critic import TwinCritic
 from engram.nn.mlp import mlp
 
@@ -230,11 +230,7 @@ class D3G(Learner):
         return adam(self.learning_rate, self.critic, *models)
 
     def _scaled_states(self, observations: Any) -> States:
-        with checks.noted(observations=observations):
-            states = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
-        if states.dim() != 2 or states.shape[1] != self.features:
-            raise ValueError(f"observations.shape = {tuple(states.shape)}: expected (batch, {self.features})")
-        scaled: States = (states - self.shift) / self.scale
+        scaled: States = (states_of(observations, self.features, self.device) - self.shift) / self.scale
         return scaled
 
     def _scaled(self, batch: TransitionBatch) -> TransitionBatch:

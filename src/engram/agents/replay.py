@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from gymnasium import spaces
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Float32, Shaped
 from torch import Tensor
 
 from engram import checks
@@ -195,6 +195,15 @@ def features_of(space: spaces.Space[Any]) -> int:
         hint = "gymnasium.wrappers.FlattenObservation makes them vectors"
         raise TypeError(f"observation_space = {space!r}: expected a Box of vectors; {hint}")
     return int(space.shape[0])
+
+
+def states_of(observations: Any, features: int, device: torch.device | str) -> Float32[Tensor, "batch features"]:
+    """Observations as states in single precision; ValueError if their shape is another one."""
+    with checks.noted(observations=observations):
+        states = torch.as_tensor(observations, dtype=torch.float32, device=device)
+    if states.dim() != 2 or states.shape[1] != features:
+        raise ValueError(f"observations.shape = {tuple(states.shape)}: expected (batch, {features})")
+    return states
 
 
 def check_outcomes(batch: TransitionBatch) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.learner import Learner, adam, optimizer_step, polyak_update
-from engram.agents.replay import TransitionBatch, check_outcomes, features_of
+from engram.agents.replay import TransitionBatch, check_outcomes, features_of, states_of
 from engram.agents.twin_critic import TwinCritic
 from engram.nn.mlp import mlp
 
@@ -89,11 +89,18 @@ class TD3(Learner):
 
     @torch.no_grad()
     def act(self, observations: Any, noise: float = 0.0) -> Shaped[Any, "batch ..."]:
-        """The actions of the policy, with normal noise whose standard deviation is ``noise`` times half the range."""
-        with checks.noted(observations=observations):
-            states = torch.as_tensor(observations, dtype=torch.float32, device=self.actions.device)
-            checks.finite("observations", states)
-            actions = self.actions.squash(self.policy(states))
+        """The actions of the policy.
+
+        Args:
+            observations: The states, (batch, features).
+            noise: Standard deviation of normal noise, as a multiple of half the range of an action.
+
+        Raises:
+            ValueError: ``noise`` is negative, or ``observations`` have another shape or a number that is not finite.
+        """
+        states = states_of(observations, self.features, self.actions.device)
+        checks.finite("observations", states)
+        actions = self.actions.squash(self.policy(states))
         return self.actions.decode(self.actions.explore(actions, noise, self.generator))
 
     @torch.no_grad()

@@ -266,7 +266,10 @@ class Export:
 
 @dataclass(frozen=True)
 class Data:
-    """List the data sets and show which are present, fetch some, or verify their checksums."""
+    """List the data sets and show which are present, fetch some, or verify their checksums.
+
+    Of data sets that are named, the terms of use and the work to cite are shown too.
+    """
 
     action: tyro.conf.Positional[Action] = "list"
     """What to do."""

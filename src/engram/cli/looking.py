@@ -302,6 +302,9 @@ def data(command: Data) -> None:
     statuses = [data.verify(name) for name in names]
     rows = [_set_row(status) for status in statuses]
     print_table(out(), "", ["data set", "what it is", "files", "size", "found in", "checksum"], rows)
+    for status in statuses if command.names else ():
+        terms = f"{status.dataset.name}: terms: {status.dataset.licence}; to cite: {status.dataset.citation}"
+        out().print(escape(terms), highlight=False, soft_wrap=True)
     wrong = [str(file.path) for status in statuses for file in status.files if file.path and not file.verified]
     if command.action == "verify" and wrong:
         raise ValueError(f"wrong checksum: {', '.join(wrong)}")

@@ -61,7 +61,6 @@ def maximize(
     pattern: Sequence[Phases] | None = None,
     halfspaces: tuple[Float[np.ndarray, "rows inputs"], Float[np.ndarray, " rows"]] | None = None,
     engine: Literal["crown", "lp", "milp"] = "milp",
-    tau: float = 0.0,
     time_limit: float = 60.0,
 ) -> Bound:
     """The maximum of q . y + r . x over a box, where the phases of hidden units may be prescribed.
@@ -78,15 +77,14 @@ def maximize(
         box: The inputs.
         objective: q.
         of_inputs: r; None: 0.
-        pattern: Phases of each hidden layer: 1 on (z >= tau), 0 off (z <= 0), 2 free; None: free.
+        pattern: Phases of each hidden layer: 1 on (z >= 0), 0 off (z <= 0), 2 free; None: free.
         halfspaces: H and v; only inputs with H x <= v count.
         engine: ``"crown"``, ``"lp"`` or ``"milp"``.
-        tau: Smallest z at which a unit counts as on.
         time_limit: Seconds for the solver; ``"crown"`` needs none.
 
     Raises:
         ValueError: The box, the objective, the half-spaces or the pattern does not fit the network or is not finite,
-            ``engine`` is unknown, or ``tau`` or ``time_limit`` is negative.
+            ``engine`` is unknown, or ``time_limit`` is negative.
         RuntimeError: HiGHS could not solve the program, mostly because its numbers differ too much in size.
 
     Source: Tjeng, Xiao and Tedrake, "Evaluating robustness of neural networks with mixed integer programming" (2019).
@@ -97,7 +95,6 @@ def maximize(
         [3.0, 2.0]
     """
     checks.arguments()
-    checks.number("tau", tau, minimum=0)
     checks.number("time_limit", time_limit, minimum=0)
     domain = as_domain(box, net.sizes[0])
     if halfspaces is not None:
@@ -114,7 +111,7 @@ def maximize(
         return Bound(-np.inf, upper, None, "bounded", 0.0)
     clause = Clause(-objective[None], np.zeros(1), np.ones(1, dtype=bool))
     solution = solve(
-        net, relaxation, clause, domain, pattern=pattern, of_inputs=-r, tau=tau, binary=engine == "milp",
+        net, relaxation, clause, domain, pattern=pattern, of_inputs=-r, binary=engine == "milp",
         time_limit=time_limit,
     )  # fmt: skip
     tol = FEASIBILITY * max(1.0, float(np.abs(objective) @ np.linalg.norm(net.weights[-1], axis=1)))
