@@ -324,5 +324,5 @@ experiment = Experiment(
     trains a plastic network to a third of momentum's loss [adam-on-plasticity: holds]; RMSprop seemed still better
     after 5 seeds, but after 80 it is .04 decades ahead, too near to our .05 to decide [rmsprop-on-plasticity: is open].
     So use momentum on smooth, badly conditioned problems and Adam or RMSprop on plastic networks; after 3,000 steps
-    (preset large) five seeds decide only the leads on the smooth bowl.""",
+    (preset large) ten seeds decide only the leads on the smooth bowl.""",
 )
