@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from engram.lab import Experiment, Grid, Preset, Run, Study, Task, run, setting, settings
+from engram.lab import Experiment, Points, Preset, Run, Study, Task, run, setting, settings
 from engram.lab.inference import estimate
 from engram.standings import crossings
 
@@ -66,7 +66,7 @@ def test_what_parts_reached_is_read_by_their_arms(tmp_path):
         studies=Study(trial, {"arm-a": {"value": 97.0}, "arm-b": {"value": 98.0}}),
         presets={"smoke": Preset(1), "laptop": Preset(1)},
         claims=[],
-        figure=Grid([], title=""),
+        figure=Points("value"),
         headline="value",
         tasks=[task],
     )

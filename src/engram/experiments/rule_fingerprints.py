@@ -299,7 +299,7 @@ experiment = Experiment(
     headline="accuracy",
     answer="""Nearly every network learns the digits [nearly-all-learn: holds], and all rules reach the same accuracy
     within .02 [all-reach-the-same: holds], since training stops there, so it is meaningful to ask which rule trained a
-    network. The geometry of its representation reveals the rule in 42 to 47 % of the cases (46 to 52 % with twice as
+    network. The geometry of its representation reveals the rule in 42 to 47 % of the cases (46 to 50 % with twice as
     many networks, preset large), where chance is one in six: by Procrustes angle [procrustes-tells: holds],
     representational similarity [rsa-tells: holds] and centred kernel alignment [cka-tells: holds], more often than
     accuracy or speed do, and the bits still needed to generalise reveal it in 41 % [difficulty-tells: holds]. Dynamical

@@ -104,7 +104,7 @@ def rules_from_networks() -> Crossing:
     record = record_of("rule-fingerprints")
     arms = {"rules": "six rules", "near twins": "six values of momentum"}
     guessed = {arm: {key: record.values(arm, f"{key}_guessed") for key in MEASURES} for arm in arms}
-    chance = {arm: 1 / len(set(record.values(arm, "names")[0])) for arm in arms}
+    chance = {arm: 1 / len(record.values(arm, "rules")[0]) for arm in arms}
     order = sorted(MEASURES, key=lambda key: -np.mean(guessed["rules"][key]))
     return Crossing(
         f"{MEASURES[order[0]].capitalize()}: this measure assigns {np.mean(guessed['rules'][order[0]]):.0%} of the "
