@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.grad import conv2d_weight
 
 from engram import checks
 from engram.nn.sequence import full_precision, precise
+from engram.rules.feedback_mode import Convolution
 from engram.rules.synaptic import hebb, instar, oja
 
 Rule = Literal["instar", "hebb", "oja"]
@@ -63,9 +63,8 @@ def hebbian_update(
             checks.tensor("x", x, ("batch", weight.shape[1], "height", "width"), weight)
             places = [(x.shape[a] + 2 * padding - weight.shape[a]) // stride + 1 for a in (2, 3)]
             checks.tensor("y", y, (len(x), weight.shape[0], *places), weight)
-            # With channels last, kernels of 1 x 1 and strides, torch 2.13 writes past its buffers on some processors.
-            x, y = x.contiguous(), y.contiguous()
-            growth = conv2d_weight(x, weight.shape, y, stride, padding)  # type: ignore[no-untyped-call]
+            form = Convolution([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
+            growth = form.backward(y, x, weight, [False, True, False])[1]
         else:
             raise ValueError(
                 f"weight.shape = {tuple(weight.shape)}: expected (units, channels, height, width) or (units, features)"
