@@ -23,9 +23,9 @@ LEGEND = """A headline is a statement of a paper's abstract, in our words; (n of
 - *Mixed*: some of its claims support it and some contradict it. *Undecided*: none contradicts it, but not all are
   decided.
 - *By construction*: what is tested holds by definition, which is no evidence.
-- *But*: a control or a limit says what the result does not show.
+- *Caveat*: a control or a limit says what the result does not show.
 
-Verdicts are those of our records, corrected for the number of tests in all of them."""
+Verdicts are those of our records, adjusted for the number of tests in all of them (false discovery rate)."""
 
 
 def overview_page(papers: tuple[Paper, ...], found: Mapping[str, Evidence]) -> str:
@@ -34,7 +34,7 @@ def overview_page(papers: tuple[Paper, ...], found: Mapping[str, Evidence]) -> s
     for paper in papers:
         rows = ["| Headline | Verdict | Tried as |", "|---|---|---|"]
         for headline in paper.headlines:
-            but = f"<br>*But: {escape(headline.caveat)}*" if headline.but else ""
+            but = f"<br>*Caveat: {escape(headline.caveat)}*" if headline.but else ""
             tried = f"*{headline.tried}*: {escape(headline.how or headline.why_not)}".removesuffix(": ")
             rows.append(f"| {escape(headline.says)}{but} | {chip(headline, found)} | {tried} |")
         parts += [f"## [{paper.name}](papers/{paper.slug}.md)", paper.source, "\n".join(rows)]
@@ -50,7 +50,7 @@ def page(paper: Paper, found: Mapping[str, Evidence]) -> str:
         if headline.why_not:
             parts.append(f"Why not{' as published' * (headline.tried != 'not tried')}: {escape(headline.why_not)}")
         if headline.but:
-            parts.append(f"**But**: {escape(headline.caveat)}")
+            parts.append(f"**Caveat**: {escape(headline.caveat)}")
         if headline.cited:  # the pages of experiments have these claims too, and are searched
             table = claims_table(headline, found)
             parts.append(f'<div markdown="1" data-search-exclude="true">\n\n{table}\n\n</div>')
@@ -65,7 +65,7 @@ def claims_table(headline: Headline, found: Mapping[str, Evidence]) -> str:
     for claim in headline.cited:
         experiment, _, claim_id = claim.partition("/")
         judged = found[claim].tests.get(headline.preset)
-        role = "against: " * (claim in headline.against) + "but: " * (claim in headline.said)
+        role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.said)
         ours = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
         place = place_of(experiment, headline.preset if judged else "laptop")
         address = f"../gallery/{experiment}.html#claim-{place}-{claim_id}"

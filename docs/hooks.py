@@ -150,7 +150,7 @@ NO_GUIDES = (
     "index.md",
     "gallery.md",
     "papers.md",
-    "standings.md",
+    "leaderboard.md",
     "crossings.md",
     "house.md",
     "benchmarks.md",
@@ -175,9 +175,9 @@ def on_config(config: Any) -> Any:
         {theme.capitalize(): [{title: f"gallery/{name}.md"} for name, title in named.items()]}
         for theme, named in THEMES.items()
     ]
-    pages = [{"All kinds": "standings.md"}, *({KINDS_IN_WORDS[kind]: f"standings/{kind}.md"} for kind in KINDS)]
-    place = next(number for number, entry in enumerate(groups["Gallery"]) if "Standings" in entry)
-    groups["Gallery"][place] = {"Standings": pages}
+    pages = [{"All kinds": "leaderboard.md"}, *({KINDS_IN_WORDS[kind]: f"leaderboard/{kind}.md"} for kind in KINDS)]
+    place = next(number for number, entry in enumerate(groups["Gallery"]) if "Leaderboard" in entry)
+    groups["Gallery"][place] = {"Leaderboard": pages}
     groups["Gallery"].insert(place, {"Papers": [{paper.name: f"papers/{paper.slug}.md"} for paper in papers()]})
     groups["Reference"][1:1] = [{module.removeprefix("engram."): f"reference/{module}.md"} for module in REFERENCE]
     return config
@@ -196,8 +196,8 @@ def on_files(files: Files, config: Any) -> Files:
         "papers.md": headlines.overview_page(papers(), evidence()),
         **{f"papers/{paper.slug}.md": headlines.page(paper, evidence()) for paper in papers()},
         "gallery.md": gallery(),
-        "standings.md": standings(),
-        **{f"standings/{kind}.md": standing_page(kind) for kind in KINDS},
+        "leaderboard.md": standings(),
+        **{f"leaderboard/{kind}.md": standing_page(kind) for kind in KINDS},
         "crossings.md": crossings.page(),
         "house.md": house.house(),
         "reference.md": "# Reference\n\n"
@@ -255,7 +255,7 @@ def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
 
 def _runs(reference: str) -> str:
     if reference == "overview":
-        standings = {kind: (scores, f"standings/{kind}.html") for kind in KINDS if (scores := shipped(kind))}
+        standings = {kind: (scores, f"leaderboard/{kind}.html") for kind in KINDS if (scores := shipped(kind))}
         return f'<div class="run">{overview(standings)}</div>'
     if reference == "cards":
         of = {name: (theme, title) for theme, named in THEMES.items() for name, title in named.items()}
@@ -321,7 +321,7 @@ def standings() -> str:
     """Return the page that lists the kinds of parts, with the leader of each in the shipped results."""
     return "\n\n".join(
         [
-            "# Standings",
+            "# Leaderboard",
             "These pages compare the parts of the library on the tasks of their kind, each at a rate chosen by "
             "validation. [Where does my method stand?](compare.md) shows how to compare a method of your own.",
             "[[overview]]",

@@ -103,8 +103,8 @@ class Run:
     seeds: Count = None
     """How many seeds (default: the preset's)."""
     until_decided: Flag = False
-    """Judge the claims at the looks of the preset, mostly 5, 10, 20 and 40 seeds, and run more seeds of the arms that
-    undecided claims read."""
+    """Judge the claims at the interim analyses of the preset, mostly after 5, 10, 20 and 40 seeds, and run more seeds
+    of the arms that undecided claims read."""
     at_most: Text = None
     """Time limit, such as 90s, 60m or 2h; five seconds later, steps that have not ended are lost."""
     arms: Text = None
@@ -143,28 +143,28 @@ class Demo:
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare a candidate with all registered ones of its kind, on all tasks of that kind.
+    """Compare a method with all registered ones of its kind, on all tasks of that kind.
 
-    A candidate is a rule, a method, an optimiser, an agent, a memory or its policy, a curiosity or a measure: give its
+    A method is a rule, a method, an optimiser, an agent, a memory or its policy, a curiosity or a measure: give its
     registered name, or the place where it is defined, as signed_error.py:SignedError or my_package:MyEWC. Give a kind,
-    as in engram compare learning-rules, to rank its registered candidates.
+    as in engram compare learning-rules, to rank its registered methods.
     """
 
     names: Names
-    """The candidates, of one kind; or a kind."""
+    """The methods, of one kind; or a kind."""
     kind: Text = None
     """The kind, such as learning-rules, if the class does not determine it; needed for a function."""
     against: Text = None
-    """Compare only with these candidates, separated by commas (default: all registered ones)."""
+    """Compare only with these methods, separated by commas (default: all registered ones)."""
     tasks: Text = None
     """Only tasks whose name contains one of these, or whose experiment is one, separated by commas (default: all)."""
     seeds: int = 5
     """How many seeds, unless --until-decided is given."""
     until_decided: Flag = False
-    """Evaluate at the looks of each preset, mostly 5, 10, 20 and 40 seeds, until the comparison with every other
-    candidate is decided."""
+    """Judge at the interim analyses of each preset, mostly after 5, 10, 20 and 40 seeds, until the comparison with
+    every other method is decided."""
     fresh: Flag = False
-    """Run the registered candidates here too, instead of using their records."""
+    """Run the registered methods here too, instead of using their records."""
     preset: str = "laptop"
     """Size, as for `engram run`."""
     jobs: Count = None
@@ -213,7 +213,7 @@ class Record:
     """Run what the records of experiments lack, and write the records, and the tables made from them.
 
     For who maintains an experiment. A record gets the arms that it lacks and, if claims are open, the seeds of their
-    next looks, after a trial of each arm concerned has given the record's numbers again. An experiment without a
+    next analyses, after a trial of each arm concerned has given the record's numbers again. An experiment without a
     record, or with other settings or another revision since, is run whole. Without names, only the tables and pictures
     of engram's own repository are written.
     """
@@ -223,7 +223,7 @@ class Record:
     preset: str = "laptop"
     """Size, as for `engram run`."""
     at_most: Text = None
-    """Time for each experiment, such as 90s, 60m or 2h, after which no look starts, and a whole run is stopped."""
+    """Time for each experiment, such as 90s, 60m or 2h, after which no analysis starts, and a whole run is stopped."""
     jobs: Count = None
     """How many trials at once (default: as many as fit on the cores)."""
     runs: Folder = None

@@ -69,7 +69,7 @@ def _headline_values(headline: Headline, found: Mapping[str, Evidence]) -> dict[
         "tried": headline.tried,
         "how": headline.how,
         "why_not": headline.why_not,
-        "but": headline.caveat,
+        "caveat": headline.caveat,
         "but_claims": headline.said,
         "preset": headline.preset,
         "claims": [
@@ -105,7 +105,7 @@ def _print_all(console: Output, of: Sequence[Paper], found: Mapping[str, Evidenc
         columns = [Column(title, ratio=ratio) for title, ratio in zip(titles, ratios, strict=False)]
         grid = Table(*columns, box=None, expand=True, pad_edge=False, show_header=not number)
         for headline in paper.headlines:
-            says = escape(headline.says) + f"\n[dim]but: {escape(headline.caveat)}[/]" * bool(headline.but)
+            says = escape(headline.says) + f"\n[dim]caveat: {escape(headline.caveat)}[/]" * bool(headline.but)
             tried, verdict = _tried(headline, full=console.width >= WIDE), _colored(outcome(headline, found))
             if console.width >= LEAST:
                 grid.add_row(says, verdict, escape(tried))
@@ -138,7 +138,7 @@ def _print_paper(console: Output, paper: Paper, found: Mapping[str, Evidence], *
         lines = {
             "tried as": headline.tried + f": {headline.how}" * bool(headline.how),
             "why not" if headline.tried == "not tried" else "why not as published": headline.why_not,
-            "but": headline.caveat,
+            "caveat": headline.caveat,
         }
         grid = Table.grid(padding=(0, 2, 0, 0))
         for name, text in lines.items():
@@ -148,7 +148,7 @@ def _print_paper(console: Output, paper: Paper, found: Mapping[str, Evidence], *
         rows = []
         for claim in headline.cited:
             judged = found[claim].tests.get(headline.preset)
-            role = "against: " * (claim in headline.against) + "but: " * (claim in headline.said)
+            role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.said)
             numbers = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
             about = f"{escape(found[claim].statement)} [dim]({escape(claim)})[/]"
             verdict = role + (judged.said if judged else NOT_JUDGED)

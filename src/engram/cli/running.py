@@ -76,11 +76,11 @@ def demo(command: Demo) -> int:
 
 
 def compare(command: Compare) -> None:
-    """Compare candidates with the registered ones, print how they rank, and write the report."""
+    """Compare methods with the registered ones, print how they rank, and write the report."""
     from engram.standings import compare as compared
 
     if not command.names:
-        raise ValueError("no candidate named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
+        raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
     sys.path.insert(0, "")  # so that modules here are found, as with `python -m`
     options: dict[str, Any] = {name: getattr(command, name) for name in ("seeds", "until_decided", "fresh", "preset")}
     options |= {"against": arms_of(command.against), "tasks": arms_of(command.tasks), "jobs": command.jobs}
@@ -150,10 +150,10 @@ def _row(judged: JudgedClaim) -> tuple[str, ...]:
         claim.id,
         OWNERS[claim.threshold] if claim.published else "",
         f"{judged.confidence:.1%} interval" if claim.sameness == "statistical" and not math.isnan(judged.low) else "",
-        f"look {judged.look}" if judged.look else "",
-        "" if math.isnan(judged.resolution) else f"resolves {judged.resolution:.2g}",
+        f"analysis {judged.look}" if judged.look else "",
+        "" if math.isnan(judged.resolution) else f"smallest detectable difference {judged.resolution:.2g}",
         judged.why,
-        f"counts as undecided, lacks about {judged.lacks} seeds" if judged.lacks else "",
+        f"adjusted: undecided; additional seeds needed: about {judged.lacks}" if judged.lacks else "",
     ]
     return (
         f"{escape(claim.statement)}\n[dim]{escape('; '.join(filter(None, details)))}[/]",

@@ -322,7 +322,7 @@ def judge(
     is_open = 0 < look < len(looks)
     if math.isinf(estimated.low) and _form(claim, [*values.values()]) == "median":  # also that of equal values
         bounded = math.ceil(1 - math.log2(allowed))
-        why = f"the exact interval of a median is bounded from {bounded} seeds on{' at this look' if look else ''}"
+        why = f"the exact interval of a median is bounded from {bounded} seeds on{' at this analysis' if look else ''}"
         return judged("undecided", why, **of_look, is_open=is_open)
     if claim.sameness != "statistical":  # whose range does not shrink with more seeds
         return judged("undecided", "the seeds lie on both sides of the threshold", **of_look, is_open=is_open)

@@ -329,7 +329,7 @@ def verdict_line(judged: JudgedClaim) -> str:
     """A judged claim as one line with rich's markup."""
     color = COLORS[judged.verdict]
     why = f" ({escape(judged.why)})" if judged.why else ""
-    look = f" (look {judged.look})" if judged.look else ""
+    look = f" (analysis {judged.look})" if judged.look else ""
     return (
         f"claim [bold]{judged.claim.id}[/]: ours {judged.ours:.3g} {escape(judged.bounds())}, "
         f"criterion {judged.claim.criterion}, {len(judged.values)} seeds{look}: [{color}]{judged.verdict}[/]{why}"

@@ -91,7 +91,7 @@ class Request:
             raise ValueError(f"address = {self.address!r}: expected only with engine 'ray'")
         if self.until_decided and self.seeds is not None:
             looks = self.experiment.presets[self.preset].looks
-            raise ValueError(f"seeds = {self.seeds}: expected None with until_decided, which looks at {looks}")
+            raise ValueError(f"seeds = {self.seeds}: expected None with until_decided, which analyses {looks} seeds")
 
     @cached_property
     def changed(self) -> dict[str, Any]:

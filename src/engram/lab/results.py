@@ -267,7 +267,7 @@ class Results:
         if family.tests < 2:
             return ""
         whose = "this run" if self.family is None else "all records"
-        short = [f"{judged.claim.id} (lacks about {judged.lacks} seeds)" for judged in claims if judged.lacks]
+        short = [f"{judged.claim.id} ({judged.lacks} additional seeds needed)" for judged in claims if judged.lacks]
         effect = f"counts as undecided: {', '.join(short)}" if short else "leaves all verdicts as they are"
         return (
             f"The correction over {family.tests} tests of {whose} (at most 5 % of what is decided is expected to be "

@@ -40,7 +40,7 @@ class Judgement(NamedTuple):
     @property
     def said(self) -> str:
         """The verdict in words, and whether it counts."""
-        return self.verdict + ", but counts as undecided" * (self.corrected != self.verdict)
+        return self.verdict + ", adjusted: undecided" * (self.corrected != self.verdict)
 
 
 class Evidence(NamedTuple):

@@ -56,7 +56,7 @@ def sentence(papers: Sequence[Paper], found: Mapping[str, Evidence]) -> str:
     limited = sum(bool(headline.but) for headline in headlines)
     return (
         f"Of {len(headlines)} headline statements of {len(papers)} papers, {', '.join(parts[:-1])}, and {parts[-1]}. "
-        f"For {limited} of them a control or a limit says what the result does not show."
+        f"{limited} of them have a caveat: a control or a limit that says what the result does not show."
     )
 
 
@@ -75,7 +75,8 @@ def table(papers: Sequence[Paper], found: Mapping[str, Evidence], link: str = "{
         for kind in kinds:
             here = [headline for headline in paper.headlines if headline.tried == kind]
             limited = sum(bool(headline.but) for headline in here)
-            cells.append(in_words(results(here, found)) + f"; {limited} but" * bool(limited))
+            caveats = f"; {limited} caveat{'s' if limited > 1 else ''}" if limited else ""
+            cells.append(in_words(results(here, found)) + caveats)
         authors = re.sub(r" \(arXiv [\d.]+\)", "", paper.source)
         rows.append(f"| {link.format(name=paper.name, slug=paper.slug)}, {authors} | {' | '.join(cells)} |")
     return "\n".join(rows)

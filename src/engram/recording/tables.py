@@ -74,7 +74,8 @@ def recorded(name: str) -> dict[str, Results]:
 def claims_table(results: Results) -> str:
     """The claims of a run as a Markdown table."""
     interval, up_to = ("interval", "up to ") if results.looks else ("95 % interval", "")
-    header = f"| Claim | Published | Criterion | Ours, {interval} | Seeds, look, distance | Verdict |"
+    seeds = "Seeds; analysis; smallest detectable difference"
+    header = f"| Claim | Published | Criterion | Ours, {interval} | {seeds} | Verdict |"
     rows, last_published = [header, "|---|---|---|---|---|---|"], ""
     for judged in results.claims():
         claim = judged.claim
@@ -82,10 +83,10 @@ def claims_table(results: Results) -> str:
         last_published = claim.published
         ours = f"{judged.ours:.4f} {judged.bounds('.4f')}"
         ours = ours if math.isfinite(judged.ours) else ""
-        resolved = "" if math.isnan(judged.resolution) else f", {judged.resolution:.2g}"
-        at_look = f", look {judged.look}" if judged.look else ""
+        resolved = "" if math.isnan(judged.resolution) else f"; {judged.resolution:.2g}"
+        at_look = f"; {judged.look}" if judged.look else ""
         why = "; ".join([judged.why] * bool(judged.why) + results.caveats(claim))
-        why += f"; counts as undecided, lacks about {judged.lacks} seeds" if judged.lacks else ""
+        why += f"; adjusted: undecided, additional seeds needed: about {judged.lacks}" if judged.lacks else ""
         verdict = f"**{judged.verdict}**" + (f" ({why.removeprefix('; ')})" if why else "")
         rows.append(
             f"| {claim.statement} | {published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "

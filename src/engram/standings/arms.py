@@ -108,7 +108,7 @@ class Arms:
         num = len(self.against) - len(entries)
         if num:
             why = "they are not in the record" if arms else reason
-            message = f"{self.task.name}: {num} of {len(self.against)} registered candidates are run here ({why})"
+            message = f"{self.task.name}: {num} of {len(self.against)} registered methods are run here ({why})"
             console.print(f"[dim]{escape(message)}[/]", highlight=False, soft_wrap=True)
         return entries
 

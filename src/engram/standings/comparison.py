@@ -227,13 +227,13 @@ def _found(candidate: Any, more: Sequence[Any], kind: str, until_decided: bool) 
     if asked_kind in KINDS:
         if more or until_decided:
             argument = f"more = {more}" if more else "until_decided = True"
-            raise ValueError(f"{argument}: expected a candidate first, and not the kind {candidate!r}")
+            raise ValueError(f"{argument}: expected a method first, and not the kind {candidate!r}")
         return asked_kind, []
     own = [find_candidate(each, kind.replace("-", "_")) for each in (candidate, *more)]
     kinds = sorted({each.kind for each in own})
     if len(kinds) > 1:
         raise ValueError(
-            f"candidate = {candidate!r}: expected candidates of one kind, and not of {' and '.join(kinds)}"
+            f"candidate = {candidate!r}: expected methods of one kind, and not of {' and '.join(kinds)}"
         )
     return kinds[0], own
 
@@ -259,7 +259,7 @@ def _found_against(
             other = find_candidate(name, kind)
             with suppress(TypeError):  # of a function, whose kind nothing tells
                 if (its_kind := kind_of(other.make)) != kind:
-                    raise ValueError(f"against = {name!r}: expected a candidate of {kind}, and not of {its_kind}")
+                    raise ValueError(f"against = {name!r}: expected a method of {kind}, and not of {its_kind}")
             places.append(other.place)
         elif name in baselines:
             places.append(name)
@@ -309,7 +309,7 @@ def _refuse_namesakes(own: Sequence[str], against: Sequence[str], baselines: Col
             is_twice = argument == "candidate" and given.count(place) > 1
             if places.setdefault(name_at(place), full) != full or is_twice:
                 culprit = place if argument else own[0]
-                message = f"another candidate is called {name_at(place)!r} too; rename one"
+                message = f"another method is called {name_at(place)!r} too; rename one"
                 raise ValueError(f"{argument or 'candidate'} = {culprit!r}: {message}")
 
 

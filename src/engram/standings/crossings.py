@@ -194,10 +194,10 @@ def difficulty_of_tasks() -> Crossing:
             rows.append([task.name, measure, bits, chance, trivial, f"{cell(reached[best])} ({best})"])
             solved.append(best == task.trivial)
     return Crossing(
-        f"{len(rows)} tasks have a record; in {sum(solved) or 'none'} of them the trivial method is the best. The bits "
+        f"{len(rows)} tasks have a record; in {sum(solved) or 'none'} of them the baseline is the best. The bits "
         "of inductive bias, where they can be measured, say how much prior knowledge a learner needs. Compare each "
-        "result with those of guessing and of the trivial method.",
-        ["task", "measure", "bits of inductive bias", "guessing", "trivial method", "best"],
+        "result with those of guessing and of the baseline.",
+        ["task", "measure", "bits of inductive bias", "guessing", "baseline", "best"],
         rows,
     )
 

@@ -41,7 +41,7 @@ def ranks(scores: Scores) -> go.Figure:
         marker={"size": 11, "color": marked},
         hovertemplate="%{customdata}: %{x:.2f}<extra></extra>",
     )
-    title = f"Mean ranks over {len(order.tasks)} tasks; a bar joins candidates that differ by less than the critical "
+    title = f"Mean ranks over {len(order.tasks)} tasks; a bar joins methods that differ by less than the critical "
     title += f"difference, {order.critical:.2g}"
     ticks = {"tickvals": list(range(len(names))), "ticktext": names, "autorange": "reversed", "automargin": True}
     axes = {"xaxis_title": "mean rank (1 is the best)", "yaxis": ticks}

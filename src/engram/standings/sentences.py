@@ -38,7 +38,7 @@ def about_kind(scores: Scores) -> list[str]:
         for task, row in scores.scores.items()
         if row
     }
-    sentences = [f"{_counted(len(scores.candidates), 'candidate')} on {_counted(len(scores.tasks), 'task')}."]
+    sentences = [f"{_counted(len(scores.candidates), 'method')} on {_counted(len(scores.tasks), 'task')}."]
     for leading in dict.fromkeys(leaders.values()):
         led = [task for task, candidates in leaders.items() if candidates == leading]
         have = "has" if len(leading) == 1 else "share"
@@ -46,7 +46,7 @@ def about_kind(scores: Scores) -> list[str]:
     order = scores.ranks
     if math.isfinite(order.p):
         verdict = "differ" if order.p < 1 - CONFIDENCE else "do not differ significantly"
-        ranked = f"The mean ranks of {len(order.mean)} candidates over {_counted(len(order.tasks), 'task')}"
+        ranked = f"The mean ranks of {len(order.mean)} methods over {_counted(len(order.tasks), 'task')}"
         sentences.append(f"{ranked} {verdict} (Friedman, p = {order.p:.2g}).")
     if nothing := _nothing_decided(scores):
         sentences.append(nothing)
@@ -64,7 +64,7 @@ def about_kind(scores: Scores) -> list[str]:
         )
     ]
     if unbeaten:
-        sentences.append(f"No candidate is significantly better than the trivial one on {listed(unbeaten)}.")
+        sentences.append(f"No method is significantly better than the baseline on {listed(unbeaten)}.")
     return sentences
 
 
@@ -88,7 +88,7 @@ def _rank(scores: Scores, candidate: str) -> list[str]:
     position = sum(rank < own_rank for rank in order.mean.values()) + 1
     over = f"{n_tasks} of {len(scores.tasks)} tasks" if n_tasks < len(scores.tasks) else _counted(n_tasks, "task")
     n_unranked = len(scores.candidates) - len(order.mean)
-    not_ranked = f"; {n_unranked} of {len(scores.candidates)} candidates are not ranked, since they lack a result there"
+    not_ranked = f"; {n_unranked} of {len(scores.candidates)} methods are not ranked, since they have no result there"
     sentences = [
         f"{candidate} is number {position} of {len(order.mean)} with its mean rank of {own_rank:.1f} over {over}"
         f"{not_ranked if n_unranked else ''}."
@@ -110,10 +110,10 @@ def _nothing_decided(scores: Scores) -> str:
     most, over = len(order.mean) - 1, _counted(len(order.tasks), "task")
     apart = f"here they are at most {spread:.2f} apart"
     if most < order.critical:
-        apart = f"those of {len(order.mean)} candidates are never more than {most} apart"
+        apart = f"those of {len(order.mean)} methods are never more than {most} apart"
     needed = f"over {over} only mean ranks at least {order.critical:.2f} apart differ significantly"
     # Friedman's test may find that the candidates differ although no pair of them does.
-    decides = "does not decide which candidates differ" if order.p < 1 - CONFIDENCE else "decides nothing"
+    decides = "does not decide which methods differ" if order.p < 1 - CONFIDENCE else "decides nothing"
     return f"The ranking {decides}: {needed}, and {apart}."
 
 
@@ -148,13 +148,13 @@ def _beside_the_trivial(scores: Scores, candidate: str) -> list[str]:
     if n_better := len(beside["better"]):
         where = "everywhere" if n_better == n_tasks else f"on {n_better} of {n_tasks} tasks"
         unknown = "; the other tasks have no result to compare" if n_better == n_judged < n_tasks - len(failed) else ""
-        sentences.append(f"It is better than the trivial candidate {where}{unknown}.")
+        sentences.append(f"It is better than the baseline {where}{unknown}.")
     if beside["worse"]:
-        sentences.append(f"It is worse than the trivial candidate on {listed(beside['worse'])}.")
+        sentences.append(f"It is worse than the baseline on {listed(beside['worse'])}.")
     if beside["as good"]:
-        sentences.append(f"It is only as good as the trivial candidate on {listed(beside['as good'])}.")
+        sentences.append(f"It is only as good as the baseline on {listed(beside['as good'])}.")
     if beside["open"]:
-        undecided = f"It is undecided whether it is better than the trivial candidate on {listed(beside['open'])}"
+        undecided = f"It is undecided whether it is better than the baseline on {listed(beside['open'])}"
         sentences.append(f"{undecided}; more seeds may decide it.")
     return sentences
 

@@ -47,6 +47,6 @@ class Standing(Scores):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.kind}, {len(self.candidates)} candidates, {len(self.tasks)} tasks)\n"
+            f"{type(self).__name__}({self.kind}, {len(self.candidates)} methods, {len(self.tasks)} tasks)\n"
             + "\n".join(self.sentences)
         )

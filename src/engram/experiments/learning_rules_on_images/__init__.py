@@ -2,8 +2,8 @@
 
 Rules that replace the weights through which errors go back train a small residual network, and some a chain of the same
 convolutions, on JPEG re-encodings of CIFAR-10. Controls tell what the errors are good for: the last layer alone, also
-for as long as a rule takes, a ridge classifier on random features, errors that pass the shortcuts alone, and random
-feedback in the branches alone. Learning rates were chosen for each rule and network on validation images, before the
+for as long as a rule takes, a ridge classifier on random features, errors that pass the skip connections alone, and
+random feedback in the branches alone. Learning rates were chosen for each rule and network on validation images, before the
 trials and on other seeds (``rates.json``); a weight mirror without its warm-up has the rate of the one with it. One
 pass over 45,000 images makes gaps larger than long training leaves them. Task, size and criteria are ours.
 """
@@ -179,13 +179,13 @@ claims = [
             RANDOM: "a ridge classifier on the features of the untrained network",
         }.items()
     ),
-    ours("fa-before-skips", "Feedback alignment is more accurate than errors that pass the shortcuts and the true "
-        "weights of head and projections alone",
+    ours("fa-before-skips", "Feedback alignment is more accurate than errors that pass the skip connections and the "
+        "true weights of head and projections alone",
         lead("fa", "skips") >= MATTERS),
     ours("random-branches-before-none", "Beside true weights in head and projections, random feedback in the branches "
         "is more accurate than none",
         lead("fa-in-branches", "skips") >= MATTERS),
-    ours("skips-below-backprop", "Errors through the shortcuts alone do not replace those through the branches: "
+    ours("skips-below-backprop", "Errors through the skip connections alone do not replace those through the branches: "
         "backpropagation is more accurate",
         lead("backprop", "skips") >= MATTERS),
     *(
@@ -197,7 +197,7 @@ claims = [
     ours("fa-aligned", "Feedback alignment ends with updates that have a positive cosine to the gradient, as a mean "
         "over the convolutions",
         cosine("fa") >= 0.1),
-    ours("gap-of-fa-larger-on-chain", "Without shortcuts feedback alignment loses more: its distance to "
+    ours("gap-of-fa-larger-on-chain", "Without skip connections feedback alignment loses more: its distance to "
         "backpropagation is larger on the chain than on the residual network",
         lead("backprop-chain", "fa-chain") - lead("backprop", "fa") >= MATTERS),
     ours("usf-before-fa-on-chain", "Sign symmetry is more accurate than feedback alignment on the chain, too",
@@ -265,7 +265,7 @@ experiment = Experiment(
     magnitudes beside true signs 7 to 10 [frsf-before-fa: holds] [brsf-before-fa: holds], initial weights and direct
     feedback 11 to 12 [align-prop-before-fa: holds] [dfa-before-fa: holds], and feedback alignment 17
     [backprop-before-fa: holds]. That is 9 points above training only the last layer for as long
-    [fa-before-last-layer-longer: holds]; but errors that pass the shortcuts and the true weights of head and
+    [fa-before-last-layer-longer: holds]; but errors that pass the skip connections and the true weights of head and
     projections alone lose only 7, so that feedback alignment is worse than these [fa-before-skips: fails], and beside
     them random feedback in the branches adds nothing [random-branches-before-none: fails]. So on a residual network
     only the rules whose feedback knows the weights or their signs show that it is good for something. Of the 8 points

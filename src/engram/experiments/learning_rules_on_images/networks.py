@@ -18,9 +18,9 @@ CLASSES = 10
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with a shortcut, y = relu(s(x) + n(W2 relu(n(W1 x)))); n is batch norm.
+    """Two 3x3 convolutions with a skip connection, y = relu(s(x) + n(W2 relu(n(W1 x)))); n is batch norm.
 
-    The shortcut s is the identity, or a 1x1 convolution with batch norm where shapes differ.
+    The skip connection s is the identity, or a 1x1 convolution with batch norm where shapes differ.
     """
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
@@ -68,7 +68,7 @@ class BranchFeedback(LearningRule[dict[str, Tensor]]):
     """Backpropagation, except that errors pass the 3x3 convolutions through random weights, or not at all.
 
     Args:
-        random: Whether there are random weights; otherwise errors pass the shortcuts alone.
+        random: Whether there are random weights; otherwise errors pass the skip connections alone.
     """
 
     properties = Properties(one_phase=True, online=True)

@@ -25,7 +25,7 @@ class Config:
 
     data: Literal["activity", "choices"] = setting("activity", "what is recorded; set by each arm")
     sessions: int = setting(12, "sessions or flies that are fitted", ge=1)
-    held_out: int = setting(8, "further ones, on which predictions are compared", ge=1)
+    held_out: int = setting(8, "held-out sessions, on which predictions are compared", ge=1)
     steps: int = setting(40, "steps of a session", ge=4)
     trials: int = setting(240, "offers to a fly, in three blocks", ge=12)
     units: int = setting(10, "units of the layer, and of its input", ge=2)

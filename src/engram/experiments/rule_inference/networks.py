@@ -29,7 +29,7 @@ class Config:
 
     data: Literal["recurrent", "choices"] = setting("recurrent", "what is recorded; set by each arm")
     sessions: int = setting(12, "sessions or flies that are fitted", ge=1)
-    held_out: int = setting(8, "further ones, on which predictions are compared", ge=1)
+    held_out: int = setting(8, "held-out sessions, on which predictions are compared", ge=1)
     steps: int = setting(40, "steps of a session of activity", ge=4)
     trials: int = setting(240, "trials of a fly, in three blocks", ge=12)
     units: int = setting(12, "units of the recurrent network", ge=2)
