@@ -109,7 +109,7 @@ def test_the_papers_fit_any_window_with_verdict_and_size(width, capsys, monkeypa
     text = "\n".join(lines)
     assert ("50 classes of 8 alphabets" in " ".join(text.split())) == (width == 160), "what is smaller needs room"
     assert re.search(r"agrees \(2 of 2\)[ ;]+reduced", text)
-    assert "but: " in text
+    assert "caveat: " in text
 
 
 def test_a_paper_is_shown_with_its_claims_and_why_it_was_not_tried(capsys, monkeypatch):

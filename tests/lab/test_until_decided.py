@@ -66,7 +66,7 @@ def test_only_arms_of_open_claims_are_run_with_more_seeds(tmp_path, capsys):
     assert [(judged.verdict, judged.look) for judged in recorded] == [(c.verdict, c.look) for c in results.claims()]
     page = write_report([(study, results)], tmp_path / "report.html").read_text()
     assert "--until-decided" in page
-    assert "5 seeds, look 1" in page
+    assert "5 seeds, analysis 1" in page
 
 
 def test_a_run_with_fixed_seeds_gives_its_trials_to_one_until_decided(tmp_path):

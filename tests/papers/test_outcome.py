@@ -71,7 +71,7 @@ def test_verdicts_and_reasons_are_counted_in_words():
 
 def test_what_falls_short_of_the_correction_is_undecided_and_says_so():
     short = Judgement("holds", "undecided", 1.0, 0.9, 1.1, 5)
-    assert short.said == "holds, but counts as undecided"
+    assert short.said == "holds, adjusted: undecided"
     headline = Headline("It works", "reduced", ("e/c",), how="half")
     assert outcome(headline, {"e/c": Evidence("s", ">= 0", {"laptop": short})}).word == "undecided"
 

@@ -408,7 +408,7 @@ def test_less_is_better_where_the_measure_says_so():
         ({"tasks": ["narrow", ""]}, r"tasks = \['narrow', ''\]: expected a list of names, none of them empty"),
         ({"against": "backprop"}, "against = 'backprop': expected a list of names"),
         ({"against": ["engram.rules:Backprp"]}, "engram.rules has no 'Backprp'; did you mean 'Backprop'"),
-        ({"against": ["torch.optim:SGD"]}, "expected a candidate of learning_rules, and not of optimizers"),
+        ({"against": ["torch.optim:SGD"]}, "expected a method of learning_rules, and not of optimizers"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):
@@ -417,7 +417,7 @@ def test_wrong_arguments_are_named(options, message):
 
 
 def test_methods_of_two_kinds_are_not_compared():
-    with pytest.raises(ValueError, match="expected candidates of one kind"):
+    with pytest.raises(ValueError, match="expected methods of one kind"):
         engram.compare("fa", "ewc")
 
 
@@ -428,12 +428,12 @@ def test_two_methods_of_one_name_are_refused(tmp_path):
     (tmp_path / "rules.py").write_text("from engram.rules import Backprop\nfa = Backprop\n")
     both = [f"{tmp_path / folder / 'rules.py'}:Mine" for folder in ("first", "second")]
     for names in (both, [f"{tmp_path / 'rules.py'}:fa"]):
-        with pytest.raises(ValueError, match=r"another candidate is called '(Mine|fa)' too; rename one"):
+        with pytest.raises(ValueError, match=r"another method is called '(Mine|fa)' too; rename one"):
             engram.compare(*names, progress=False)
-    with pytest.raises(ValueError, match="another candidate is called 'Mine' too"):
+    with pytest.raises(ValueError, match="another method is called 'Mine' too"):
         engram.compare("fa", against=both, progress=False)
     (tmp_path / "optimizers.py").write_text("import torch\nclass SGD(torch.optim.SGD): pass\n")
-    with pytest.raises(ValueError, match="another candidate is called 'SGD' too"):
+    with pytest.raises(ValueError, match="another method is called 'SGD' too"):
         engram.compare(f"{tmp_path / 'optimizers.py'}:SGD", progress=False)
 
 
@@ -445,7 +445,7 @@ def test_a_method_may_import_engram_itself(tmp_path):
 
 @pytest.mark.parametrize(("others", "options"), [(("fa",), {}), ((), {"until_decided": True})])
 def test_a_kind_stands_alone(others, options):
-    with pytest.raises(ValueError, match="expected a candidate first, and not the kind 'learning-rules'"):
+    with pytest.raises(ValueError, match="expected a method first, and not the kind 'learning-rules'"):
         engram.compare("learning-rules", *others, **options)
 
 

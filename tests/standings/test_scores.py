@@ -112,17 +112,17 @@ def test_nothing_is_said_of_a_trivial_part_without_a_result():
     first, second = (task_of(name, "accuracy", trivial="idle") for name in ("first", "second"))
     entries = {"first": {"mine": good, "idle": Entry({0: 0.1, 1: 0.1})}, "second": {"mine": good}}
     said = " ".join(sentences_of(Scores("agents", ("mine",), (first, second), entries)))
-    assert "than the trivial candidate on 1 of 2 tasks; the other tasks have no result" in said
-    assert "than the trivial candidate everywhere" in " ".join(
+    assert "than the baseline on 1 of 2 tasks; the other tasks have no result" in said
+    assert "than the baseline everywhere" in " ".join(
         sentences_of(Scores("agents", ("mine",), (first,), entries))
     )
-    assert "than the trivial candidate" not in " ".join(sentences_of(Scores("agents", ("mine",), (second,), entries)))
+    assert "than the baseline" not in " ".join(sentences_of(Scores("agents", ("mine",), (second,), entries)))
 
 
-def test_the_page_marks_trivial_parts_and_says_what_is_not_known():
+def test_the_page_marks_baselines_and_says_what_is_not_known():
     task = task_of("bits", "accuracy", trivial="quick")
     html = page(Scores("agents", ("slow",), (task,), {"bits": ENTRIES}, about={"slow": "It takes its time"}))
-    assert html.count('<span class="soft">(trivial)</span>') == 1
+    assert html.count('<span class="soft">(baseline)</span>') == 1
     assert "not measured" in html
     assert "not known" in html
     assert "<b>slow</b>: It takes its time" in html
@@ -136,7 +136,7 @@ def test_bars_join_what_does_not_differ():
     assert scores.ranks.groups == [("a", "b"), ("b", "c")]  # the critical difference is 1.35
     bars = [trace for trace in diagram(scores).data if trace.line.width == 5]
     assert [tuple(bar.x) for bar in bars] == [(1, 2), (2, 3)]
-    assert scores.paragraph.startswith("3 candidates on 6 tasks. a has the best mean on t0, t1")
+    assert scores.paragraph.startswith("3 methods on 6 tasks. a has the best mean on t0, t1")
     assert "a has the best mean rank, but it does not differ significantly from b." in scores.paragraph
 
 
@@ -168,7 +168,7 @@ def test_a_ranking_that_differs_somewhere_does_not_decide_nothing():
     }
     paragraph = Standing("agents", (), tasks, entries).paragraph
     assert "over 3 tasks differ (Friedman, p = " in paragraph
-    assert "The ranking does not decide which candidates differ: over 3 tasks only mean ranks" in paragraph
+    assert "The ranking does not decide which methods differ: over 3 tasks only mean ranks" in paragraph
 
 
 def test_a_candidate_that_fails_everywhere_takes_the_ranks_from_no_other():

@@ -45,20 +45,20 @@ def said(tmp_path, monkeypatch, capsys):
 
 def test_what_the_seeds_leave_open_is_undecided_and_a_ranking_of_two_on_one_task_decides_nothing(said):
     text = said("optimizers", "--tasks", "policy", "--against", "momentum").out
-    assert "It is undecided whether it is better than the trivial candidate on a policy that keeps a pole up (" in text
+    assert "It is undecided whether it is better than the baseline on a policy that keeps a pole up (" in text
     assert " of SGD, 5 seeds); more seeds may decide it." in text
     assert "fail" not in text
     assert (
         "The ranking decides nothing: over 1 task only mean ranks at least 1.96 apart differ significantly, and those "
-        "of 2 candidates are never more than 1 apart." in text
+        "of 2 methods are never more than 1 apart." in text
     )
 
 
 def test_who_is_not_ranked_is_said():
     first, *_ = standing_of_records("continual_methods").sentences
     assert first == (
-        "replay is number 1 of 9 with its mean rank of 1.2 over 6 tasks; 1 of 10 candidates are not ranked, since they "
-        "lack a result there."
+        "replay is number 1 of 9 with its mean rank of 1.2 over 6 tasks; 1 of 10 methods are not ranked, since they "
+        "have no result there."
     )
 
 
