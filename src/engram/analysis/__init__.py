@@ -53,6 +53,7 @@ from engram.analysis.learning_rules import (
     peak_memory,
 )
 from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_probabilities, within_lifetime_gain
+from engram.analysis.recordings import NWBSession, read_nwb, split_trials
 from engram.analysis.similarity.choose_delays import DelayChoice, choose_delays
 from engram.analysis.similarity.delay_embedding import delay_embedding
 from engram.analysis.similarity.dsa import DSA
@@ -101,6 +102,7 @@ __all__ = [
     "LinearProbe",
     "Margin",
     "MeasuredDifficulty",
+    "NWBSession",
     "NearestMeanProbe",
     "OperatorComparison",
     "PermutationTest",
@@ -154,6 +156,7 @@ __all__ = [
     "permutation_test",
     "predicted_change",
     "procrustes_angle",
+    "read_nwb",
     "representation_order",
     "representational_forgetting",
     "roll_out",
@@ -163,6 +166,7 @@ __all__ = [
     "silhouette",
     "spectral_distance",
     "split_half_floor",
+    "split_trials",
     "stacked",
     "standardised",
     "stay_probabilities",
