@@ -32,12 +32,14 @@ def overview_page(papers: tuple[Paper, ...], found: Mapping[str, Evidence]) -> s
     """Return the page with the headlines of all papers."""
     parts = ["# What the papers say", overview.sentence(papers, found), LEGEND]
     for paper in papers:
-        rows = ["| Headline | Verdict | Tried as |", "|---|---|---|"]
+        lines = ["| Headline | Verdict | Tried as |", "|---|---|---|"]
         for headline in paper.headlines:
             but = f"<br>*Caveat: {escape(headline.caveat)}*" if headline.but else ""
             tried = f"*{headline.tried}*: {escape(headline.how or headline.why_not)}".removesuffix(": ")
-            rows.append(f"| {escape(headline.says)}{but} | {chip(headline, found)} | {tried} |")
-        parts += [f"## [{paper.name}](papers/{paper.slug}.md)", paper.source, "\n".join(rows)]
+            lines.append(f"| {escape(headline.says)}{but} | {chip(headline, found)} | {tried} |")
+        table = "\n".join(lines)
+        rows = f'<div class="rows" markdown="1">\n\n{table}\n\n</div>'
+        parts += [f"## [{paper.name}](papers/{paper.slug}.md)", paper.source, rows]
     return "\n\n".join(parts)
 
 
@@ -53,7 +55,7 @@ def page(paper: Paper, found: Mapping[str, Evidence]) -> str:
             parts.append(f"**Caveat**: {escape(headline.caveat)}")
         if headline.cited:  # the pages of experiments have these claims too, and are searched
             table = claims_table(headline, found)
-            parts.append(f'<div markdown="1" data-search-exclude="true">\n\n{table}\n\n</div>')
+            parts.append(f'<div class="rows" markdown="1" data-search-exclude="true">\n\n{table}\n\n</div>')
     experiments = ", ".join(f"[{name}](../gallery/{name}.md)" for name in paper.experiments)
     parts += [f"Experiments: {experiments}."] * bool(experiments)
     return "\n\n".join([*parts, f"`engram papers {paper.slug}` prints this page. [All papers](../papers.md)."])

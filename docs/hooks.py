@@ -224,6 +224,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     name = page.file.src_uri
     if "/" not in name and name not in NO_GUIDES:
         page.meta["search"] = {"boost": 10}  # a guide answers before the reference does
+    if name.startswith("reference"):
+        page.meta["search"] = {"boost": 0.2}
     if name.startswith("papers"):  # their headings name systems, which the pages of experiments and guides explain
         page.meta["search"] = {"exclude": True}
     if name not in notebooks.GUIDES:
@@ -259,16 +261,21 @@ def _runs(reference: str) -> str:
         return f'<div class="run">{overview(standings)}</div>'
     if reference == "cards":
         of = {name: (theme, title) for theme, named in THEMES.items() for name, title in named.items()}
-        shown = [(name, section) for name in of for section in recorded(name).values()]
-        cards = (
-            report.card(section, f"gallery/{name}.html", f"images/gallery/{name}.png", *of[name])
-            for name, section in shown
-        )
+        cards = [card(name, preset, *of[name]) for name in of for preset in recorded(name)]
         return f'<div class="run cards">{"".join(cards)}</div>'
     name, preset = reference.split("/")
     if name == "standing" and (standing := shipped(preset)):
         return f'<div class="run">{body(standing)}</div>'
     return report.as_html(recorded(name)[preset])
+
+
+def card(name: str, preset: str, theme: str, title: str) -> str:
+    """Return the card of a record, named by its preset where an experiment has several; the first has the picture."""
+    presets = list(recorded(name))
+    if preset == presets[0]:
+        return report.card(recorded(name)[preset], f"gallery/{name}.html", f"images/gallery/{name}.png", theme, title)
+    address = f"gallery/{name}.html#preset-{preset}"
+    return report.card(recorded(name)[preset], address, "", theme, f"{title}: preset {preset}")
 
 
 @cache

@@ -34,6 +34,10 @@ ANSWERS = {
     "nan": "recordings.html#gaps-and-nan",
     "catastrophic": "continual.html",
     "DSA": "same-solution.html",
+    "feedback alignment": "learning-rules.html",
+    "cite": "getting-started.html",
+    "license": "getting-started.html",
+    "save model": "getting-started.html",
 }
 EXCLUDED = ("hooks.py", "__pycache__/hooks.cpython-311.pyc")
 PHONE = 390
