@@ -260,6 +260,8 @@ class Scores:
     def text(self, form: Literal["csv", "markdown", "latex"] = "markdown") -> str:
         """The means by candidate and task as a table for a paper, the best mean rank first; ``cell`` has the marks.
 
+        The title of a column says what is measured, and an arrow whether more or less of it is better.
+
         Args:
             form: ``"csv"`` for the full ``frame``; ``"markdown"`` or ``"latex"`` for the means.
 
@@ -269,7 +271,9 @@ class Scores:
         checks.choice("form", form, ("csv", "markdown", "latex"))
         if form == "csv":
             return self.frame.write_csv()
-        header = ["", *(task.name for task in self.tasks), "mean rank"]
+        arrows = (r"$\uparrow$", r"$\downarrow$") if form == "latex" else ("\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}")
+        titles = [f"{task.name} ({task.measure_in_words} {arrows[not task.maximize]})" for task in self.tasks]
+        header = ["", *titles, "mean rank"]
         lines = []
         for candidate in self.by_rank:
             cells = [self.cell(task.name, candidate) for task in self.tasks]
