@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import tempfile
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jupytext
@@ -27,9 +29,29 @@ GUIDES = (
     "difficulty.md",
     "which-rule.md",
 )
+GUIDES_FOLDER = Path(__file__).parent
+# These stand in the folder notebooks too, to be opened anywhere; `python docs/notebooks.py` writes them.
+TO_TAKE = ("plasticity.md", "learning-rules.md", "recordings.md")
+INSTALL = """# Where engram is missing, as in Colab: from a wheel beside this notebook, else from the package index.
+import importlib.util
+from pathlib import Path
+
+if importlib.util.find_spec("engram") is None:
+    wheel = next((str(path.resolve()) for path in Path().glob("engram_torch-*.whl")), "engram-torch")
+    %pip install --quiet "{wheel}[lab,nwb]\""""
 SECONDS = 300  # time limit of a cell
 QUICK = os.environ.get("ENGRAM_DOCS") == "quick"  # whether guides are not executed and learning curves not drawn
 PLOTLY = "application/vnd.plotly.v1+json"
+
+
+def to_take(text: str) -> str:
+    """Return a guide in Markdown as a notebook in JSON that installs engram first, without outputs."""
+    notebook = jupytext.reads(re.sub(r"\]\((?=[\w-]+\.md)", "](../docs/", text), "md")
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(INSTALL))
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return str(nbformat.writes(notebook)) + "\n"
 
 
 @cache
@@ -91,3 +113,9 @@ def _output(output: dict[str, object]) -> str:
     assert isinstance(lines, list | str)
     text = "".join(lines).rstrip()
     return f"```text\n{text}\n```" if text else ""
+
+
+if __name__ == "__main__":
+    for guide in TO_TAKE:
+        path = GUIDES_FOLDER.parent / "notebooks" / Path(guide).with_suffix(".ipynb").name
+        path.write_text(to_take((GUIDES_FOLDER / guide).read_text()))

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -125,6 +126,13 @@ def test_a_guide_is_an_executed_notebook(site, guide):
     cells = json.loads((site / "notebooks" / f"{guide}.ipynb").read_text())["cells"]
     assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
     assert 'class="plot"' in (site / f"{guide}.html").read_text()
+
+
+def test_the_notebooks_to_take_are_those_of_the_guides():
+    written = runpy.run_path(str(ROOT / "docs" / "notebooks.py"))
+    for guide in written["TO_TAKE"]:
+        notebook = (ROOT / "notebooks" / guide).with_suffix(".ipynb").read_text()
+        assert notebook == written["to_take"]((ROOT / "docs" / guide).read_text()), "run `python docs/notebooks.py`"
 
 
 def size(*paths: Path) -> int:
