@@ -12,6 +12,7 @@ from engram.plasticity.competitive import Competitive
 from engram.plasticity.converted import from_lstm, to_lstm
 from engram.plasticity.hebb import Hebb
 from engram.plasticity.instar import Instar
+from engram.plasticity.json_rule import rule_from_json, rule_to_json
 from engram.plasticity.lifetime import Lifetimes, Trials, lifetimes
 from engram.plasticity.mlp_rule import MLPRule
 from engram.plasticity.modulated import Modulated
@@ -66,6 +67,8 @@ __all__ = [
     "plastic_linear_scan",
     "plastic_lstm_scan",
     "plastic_scan",
+    "rule_from_json",
+    "rule_to_json",
     "three_factor",
     "to_lstm",
 ]
