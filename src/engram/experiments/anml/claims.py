@@ -13,6 +13,7 @@ last_layer = metric("last_layer_held_out")
 GATED = "anml-longer"
 neighbours_ratio = metric("gate_neighbours")(GATED) / metric("gate_neighbours_untrained")(GATED)
 first, last = metric("first"), metric("last")
+RESETTING = 'Frati et al., "Reset it and forget it", ECAI 2024 (arXiv 2310.07996), abstract; criterion ours'
 UNTAUGHT = "the better of the same head on untrained features and a network trained from scratch"
 
 
@@ -168,9 +169,9 @@ claims = [
     paper("resetting-helps-pretraining",
         "Pretraining with the last layer reinitialised after each pass gives a higher accuracy than without",
         held_out("pretrained-zapped") - held_out("pretrained") >= 0.02,
-        source="Frati et al. 2023, abstract; criterion ours", published=""),
+        source=RESETTING, published=""),
     paper("resetting-does-as-well",
         "After a stream, a network pretrained with the last layer reinitialised after each pass is as accurate as ANML",
         held_out("pretrained-zapped") - held_out("anml") >= -0.02,
-        source="Frati et al. 2023, abstract; criterion ours", published="matches meta-learning in many cases"),
+        source=RESETTING, published="matches meta-learning in many cases"),
 ]  # fmt: skip
