@@ -25,6 +25,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 import engram
+from engram.cli.absent_data import instead_of_absent_data
 from engram.lab import report
 from engram.papers import evidence, papers
 from engram.papers import overview as counted_headlines
@@ -361,6 +362,8 @@ def experiment_page(name: str) -> str:
     if not recorded(name):
         why = tables.waits(name).capitalize()
         blocks += [f"{experiment.paper}.", f"{why}: `engram run {name} --until-decided`."]
+    if instead := instead_of_absent_data(experiment):
+        blocks.append(f"!!! note\n\n    {instead}")
     for preset in recorded(name):
         blocks += [f"## Preset {preset}"] * (len(recorded(name)) > 1) + [f"[[{name}/{preset}]]"]
     if name in TASKS:

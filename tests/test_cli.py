@@ -273,11 +273,12 @@ def test_a_run_without_its_data_does_not_begin(capsys, tmp_path, monkeypatch):
 def test_arms_that_need_no_data_are_named(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
     monkeypatch.setenv("ENGRAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nothing answers
     assert cli.run(["run", "one-shot-characters"]) == 2
     error = capsys.readouterr().err
     networks = ("connection", "homogeneous", "matching", "discriminants", "blurred-pixels")
     absent = ", ".join(f"omniglot-{network}" for network in networks)
-    assert f"cannot run {absent} here: omniglot-small.zip" in error
+    assert f"cannot run {absent} here: omniglot/images_background.zip" in error
     assert (
         "Without it you can run: --arms connection,homogeneous,matching,discriminants,blurred-pixels,non-plastic"
         in error

@@ -49,8 +49,8 @@ MARKS = {"docs/recipes.md": THEIRS}
 # Programs of several seconds, each with words that it alone has; they run in ``make soak``.
 LONG = (
     "multiprocessing.spawn", "lightning.Fabric", "mlflow", "wandb", "signed_error.py", "choices.csv",
-    "absolute_ewc.py", "busy.py", "torch.optim:RAdam", "crowded.py", "deep_q.py", "timescale.py", "unusual.py", "gradient_cosine",
-    "import D3G",
+    "absolute_ewc.py", "busy.py", "torch.optim:RAdam", "crowded.py", "deep_q.py", "timescale.py", "unusual.py",
+    "gradient_cosine", "import D3G",
 )  # fmt: skip
 # Their blocks are cells of one notebook; those of other pages stand alone.
 NOTEBOOKS = re.findall(

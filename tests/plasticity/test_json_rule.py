@@ -47,16 +47,37 @@ def test_a_rule_comes_back_and_computes_the_same(rule):
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(*states, strict=True))
 
 
-def test_a_rule_that_is_not_registered_is_refused():
-    class Own(PlasticityRule):
-        def coefficients(self, post, modulator=None):
-            return Coefficients(torch.zeros(()), torch.ones(()), post)
+class Own(PlasticityRule):
+    def __init__(self, rate, forgotten=0.5):
+        super().__init__()
+        self.rate = rate
 
-    with pytest.raises(TypeError, match="rule is a Own: expected a registered one; clipped-hebb"):
-        rule_to_json(Own())
+    def coefficients(self, post, modulator=None):
+        return Coefficients(torch.zeros(()), torch.tensor(self.rate), post)
 
 
-@pytest.mark.parametrize("stored", [{"rule": "os.system"}, {"rule": "oja", "sizes": 3}])
-def test_what_is_no_rule_is_refused(stored):
-    with pytest.raises((KeyError, TypeError, ValueError), match=r"os\.system|sizes"):
+def test_an_argument_that_a_rule_of_ones_own_does_not_keep_is_named():
+    with pytest.raises(TypeError, match="rule is a Own, whose argument 'forgotten' is not kept"):
+        rule_to_json(Own(0.1))
+
+
+def test_a_rule_of_ones_own_comes_back_where_its_module_is_imported():
+    stored = {"rule": f"{__name__}:Own", "rate": 0.25}
+    assert rule_from_json(stored).rate == 0.25
+
+
+@pytest.mark.parametrize(
+    ("stored", "error", "message"),
+    [
+        (
+            {"rule": "os:system"},
+            ValueError,
+            r"stored\['rule'\] = 'os:system': expected one of .*oja:Oja",
+        ),
+        ({}, ValueError, r"stored\['rule'\] = None: expected one of"),
+        ({"rule": "engram.plasticity.oja:Oja", "sizes": 3}, TypeError, "sizes"),
+    ],
+)
+def test_what_is_no_rule_is_refused(stored, error, message):
+    with pytest.raises(error, match=message):
         rule_from_json(stored)

@@ -113,9 +113,7 @@ def test_nothing_is_said_of_a_trivial_part_without_a_result():
     entries = {"first": {"mine": good, "idle": Entry({0: 0.1, 1: 0.1})}, "second": {"mine": good}}
     said = " ".join(sentences_of(Scores("agents", ("mine",), (first, second), entries)))
     assert "than the baseline on 1 of 2 tasks; the other tasks have no result" in said
-    assert "than the baseline everywhere" in " ".join(
-        sentences_of(Scores("agents", ("mine",), (first,), entries))
-    )
+    assert "than the baseline everywhere" in " ".join(sentences_of(Scores("agents", ("mine",), (first,), entries)))
     assert "than the baseline" not in " ".join(sentences_of(Scores("agents", ("mine",), (second,), entries)))
 
 

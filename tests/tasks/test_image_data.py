@@ -1,8 +1,10 @@
 """CIFAR-10 and Omniglot: their readers, on small archives of the same form and, where they are, on the real files."""
 
+import hashlib
 import io
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -182,14 +184,41 @@ def test_bad_options_are_refused_before_anything_is_fetched(wanted, error, messa
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("name", ["omniglot-small", "cifar10-jpeg"])
+def test_the_small_set_of_characters_is_read_from_the_archive_of_all_where_its_own_is_absent(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENGRAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
+    own = data.SETS["omniglot-small"].files[0]
+    path = tmp_path / own.instead.path
+    path.parent.mkdir()
+    characters(path)
+    with zipfile.ZipFile(path, "a") as file, zipfile.ZipFile(path) as whole:
+        for name in [name for name in whole.namelist() if "Greek/character01" in name]:
+            file.writestr(name.replace("Greek", "Hebrew"), whole.read(name))
+    digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    files = (replace(own, instead=replace(own.instead, checksum=digest)),)
+    monkeypatch.setitem(data.SETS, "omniglot-small", replace(data.SETS["omniglot-small"], files=files))
+    assert data.load("omniglot-small").names == ("Greek/character01", "Greek/character02"), "none of another alphabet"
+    assert data.verify("omniglot-small").complete
+    path.unlink()
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nothing answers
+    with pytest.raises(DataError, match=r"images_background\.zip is absent and could not be fetched: https://raw"):
+        data.fetch("omniglot-small")
+
+
+@pytest.mark.parametrize("name", ["cifar10-jpeg"])
 def test_a_set_without_a_public_address_says_what_to_do(name, tmp_path, monkeypatch):
     monkeypatch.setenv("ENGRAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ENGRAM_DATA", str(tmp_path))
     file = data.SETS[name].files[0]
     with pytest.raises(DataError) as error:
         data.load(name)
-    for part in ("no public address", str(tmp_path / file.path), file.checksum, f"{file.size} bytes"):
+    for part in (
+        "no public address",
+        "take the original, 'cifar10'",
+        str(tmp_path / file.path),
+        file.checksum,
+        f"{file.size} bytes",
+    ):
         assert part in str(error.value)
     (tmp_path / file.path).parent.mkdir(exist_ok=True)
     (tmp_path / file.path).write_bytes(b"something else")

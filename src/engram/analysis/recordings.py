@@ -39,8 +39,8 @@ def split_trials(recording: Data, axes: str) -> list[Float[np.ndarray, "time uni
 
     Args:
         recording: One array with three axes, one trial with two, or a list or cell array of trials.
-        axes: The names of the axes in their order, ``"trials"``, ``"time"`` and ``"units"``, separated by spaces; for one
-            trial, and for those of a list, without ``"trials"``.
+        axes: The names of the axes in their order, ``"trials"``, ``"time"`` and ``"units"``, separated by spaces. One
+            trial, and those of a list, have no axis ``"trials"``.
 
     Returns:
         A list of float64 arrays, (time, units).

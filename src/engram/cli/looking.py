@@ -160,6 +160,7 @@ def _last(name: str, root: Path) -> str:
 
 def show(command: Show) -> None:
     """Show an experiment: its presets, config fields and claims; or the times of the arms of one preset."""
+    from engram.cli.absent_data import instead_of_absent_data
     from engram.lab.claim import OWNERS
     from engram.lab.experiment import find_experiment
     from engram.lab.plan import device_of, expected_time
@@ -176,6 +177,8 @@ def show(command: Show) -> None:
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]\n")
     if experiment.answer:
         console.print(f"Our recorded run: {escape(' '.join(experiment.answer.split()))}\n")
+    if instead := instead_of_absent_data(experiment):
+        console.print(f"Data: {escape(instead)}\n")
     presets = []
     for name, preset in experiment.presets.items():
         of_arms = of_preset(experiment, name, root, device=device_of("auto"))

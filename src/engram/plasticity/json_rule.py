@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engram import checks, registry
+from engram import checks
 from engram.plasticity.rule import PlasticityRule
 
-_KIND = "plasticity_rules"
 _LOADED_WITH_WEIGHTS = ("eta", "hebb_eta", "device", "dtype")
 
 
 def rule_to_json(rule: PlasticityRule) -> dict[str, Any]:
-    """The registered name of a rule and the arguments of its constructor; trained rates are among the weights.
+    """The type of a rule and the arguments of its constructor; trained rates are among the weights.
 
     Args:
-        rule: The rule; of a registered type, whose constructor keeps its arguments as attributes of the same name.
+        rule: The rule, whose constructor keeps its arguments as attributes of the same name.
 
     Returns:
         A dictionary that ``json`` can write and ``rule_from_json`` reads.
 
     Raises:
-        TypeError: The type of the rule is not registered, or an argument is not kept or is no value of JSON.
+        TypeError: An argument is not kept or is no value of JSON.
 
     Examples:
-        >>> from engram.plasticity import Modulated
-        >>> rule_to_json(Modulated(clip=2.0))
-        {'rule': 'modulated', 'clip': 2.0, 'mode': 'clip', 'strict': False, 'only_half': False}
+        >>> from engram.plasticity import ClippedHebb
+        >>> rule_to_json(ClippedHebb(clip=2.0))
+        {'rule': 'engram.plasticity.clipped_hebb:ClippedHebb', 'clip': 2.0, 'connections': None, 'eta_param': 'raw'}
     """
     checks.instance("rule", rule, PlasticityRule)
     kind = type(rule)
-    name = next((name for name in registry.names(_KIND) if registry.get(_KIND, name) is kind), None)
-    if name is None:
-        raise TypeError(f"rule is a {kind.__name__}: expected a registered one; {', '.join(registry.names(_KIND))} are")
-    stored: dict[str, Any] = {"rule": name}
+    stored: dict[str, Any] = {"rule": _place(kind)}
     for argument in inspect.signature(kind).parameters:
         if argument in _LOADED_WITH_WEIGHTS:
             continue
@@ -57,17 +53,34 @@ def rule_to_json(rule: PlasticityRule) -> dict[str, Any]:
 def rule_from_json(stored: Mapping[str, Any]) -> PlasticityRule:
     """The rule that ``rule_to_json`` described, with its initial rates; ``load_state_dict`` brings the trained ones.
 
+    Nothing is imported: the type of a rule of your own has to be known, as it is once its module is imported.
+
     Args:
         stored: The dictionary.
 
     Raises:
-        KeyError, TypeError, ValueError: It names no registered rule, or arguments that the rule does not take.
+        ValueError: It names no known type of rules, or an argument is out of range.
+        TypeError: It has an argument that the rule does not take.
 
     Examples:
-        >>> rule_from_json({"rule": "oja", "connections": None, "eta_param": "sigmoid"}).eta.requires_grad
+        >>> from engram.plasticity import Oja
+        >>> rule_from_json(rule_to_json(Oja(eta_param="sigmoid"))).eta.requires_grad
         True
     """
     checks.instance("stored", stored, Mapping)
     arguments = dict(stored)
-    rule: PlasticityRule = registry.get(_KIND, arguments.pop("rule"))(**arguments)
-    return rule
+    place = arguments.pop("rule", None)
+    known = {_place(kind): kind for kind in _types(PlasticityRule)}
+    if place not in known:
+        raise ValueError(f"stored['rule'] = {checks.shown(place)}: expected one of {', '.join(sorted(known))}")
+    return known[place](**arguments)
+
+
+def _place(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def _types(kind: type[PlasticityRule]) -> Iterator[type[PlasticityRule]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _types(below)

@@ -232,9 +232,7 @@ def _found(candidate: Any, more: Sequence[Any], kind: str, until_decided: bool) 
     own = [find_candidate(each, kind.replace("-", "_")) for each in (candidate, *more)]
     kinds = sorted({each.kind for each in own})
     if len(kinds) > 1:
-        raise ValueError(
-            f"candidate = {candidate!r}: expected methods of one kind, and not of {' and '.join(kinds)}"
-        )
+        raise ValueError(f"candidate = {candidate!r}: expected methods of one kind, and not of {' and '.join(kinds)}")
     return kinds[0], own
 
 

@@ -3,8 +3,8 @@
 Rules that replace the weights through which errors go back train a small residual network, and some a chain of the same
 convolutions, on JPEG re-encodings of CIFAR-10. Controls tell what the errors are good for: the last layer alone, also
 for as long as a rule takes, a ridge classifier on random features, errors that pass the skip connections alone, and
-random feedback in the branches alone. Learning rates were chosen for each rule and network on validation images, before the
-trials and on other seeds (``rates.json``); a weight mirror without its warm-up has the rate of the one with it. One
+random feedback in the branches alone. Learning rates were chosen for each rule and network on validation images, before
+the trials and on other seeds (``rates.json``); a weight mirror without its warm-up has the rate of the one with it. One
 pass over 45,000 images makes gaps larger than long training leaves them. Task, size and criteria are ours.
 """
 

@@ -65,7 +65,12 @@ def load(name: str, **options: Any) -> Any:
         expected = ", ".join(choices) or "none"
         raise ValueError(f"{min(unknown)!r} is not an option of data set {name!r}: expected {expected}")
     files = {file.path: file for file in dataset.files}
-    return dataset.read(lambda path: locate(files[path]), **options)
+    try:
+        return dataset.read(lambda path: locate(files[path]), **options)
+    except DataError as error:
+        if dataset.original:
+            raise DataError(f"{error}\nOr take the original, {dataset.original!r}, which can be fetched") from error
+        raise
 
 
 def verify(name: str) -> SetStatus:

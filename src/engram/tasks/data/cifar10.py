@@ -118,4 +118,5 @@ CIFAR10_JPEG = DataSet(
         DataFile(_PARQUET["test"], None, f"sha256:{_TEST_SHA256}", 3041581),
     ),
     read=read_jpeg,
+    original="cifar10",
 )

@@ -38,6 +38,7 @@ class DataFile:
         checksum: ``"sha256:..."``, in hexadecimal.
         size: Size in bytes.
         mirrors: Other addresses of the same file, in the order in which they are tried after ``url``.
+        instead: A file with the same contents and more, which is taken, and fetched, where this one is absent.
     """
 
     path: str
@@ -45,6 +46,7 @@ class DataFile:
     checksum: str
     size: int
     mirrors: tuple[str, ...] = ()
+    instead: DataFile | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class DataSet:
         files: Its files.
         read: Called as ``read(locate, **options)``, where ``locate`` maps the ``path`` of a file to its verified path
             on disk, fetching it if necessary. A reader locates only the files that its options need.
+        original: Name of the public data set of which this one is a copy that has no public address.
     """
 
     name: str
@@ -67,6 +70,7 @@ class DataSet:
     citation: str
     files: tuple[DataFile, ...]
     read: Callable[..., Any]
+    original: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,13 +134,15 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
 
 def examine(file: DataFile) -> FileStatus:
     """The path of a file, and whether its checksum is right; nothing is fetched or changed."""
-    if (location := _find(file)) is None:
+    if (location := _find(file)) is None and file.instead is not None:
+        return examine(file.instead)
+    if location is None:
         return FileStatus(file, None, None, None, False)
     return FileStatus(file, *location, location[0].stat().st_size, _checksum(location[0], file) == file.checksum)
 
 
 def locate(file: DataFile) -> Path:
-    """The verified path of a file, which is fetched into the cache if it is absent.
+    """The verified path of a file, which is fetched into the cache if it is absent, or that of the one to take instead.
 
     A file in the cache with the wrong checksum is renamed, with a warning, and fetched again. Processes that need the
     same file wait for the first of them; a fetch that fails leaves no incomplete file.
@@ -144,7 +150,9 @@ def locate(file: DataFile) -> Path:
     Raises:
         DataError: The file under ``ENGRAM_DATA`` has the wrong checksum, or a file cannot be fetched.
     """
-    if (location := _find(file)) is not None:
+    if (location := _find(file)) is None and file.instead is not None:
+        return locate(file.instead)
+    if location is not None:
         path, source = location
         actual = _checksum(path, file)
         if actual == file.checksum:

@@ -20,6 +20,9 @@ _SOURCE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/
 _MIRROR = "https://github.com/brendenlake/omniglot/raw/master/python/"
 _ARCHIVES = {part: f"omniglot/images_{part}.zip" for part in ("background", "evaluation")}
 _SMALL = "omniglot-small.zip"
+_ALPHABETS = frozenset(
+    ("Balinese", "Early_Aramaic", "Greek", "Japanese_(katakana)", "Korean", "Latin", "Sanskrit", "Tagalog")
+)
 
 
 class Characters(NamedTuple):
@@ -42,23 +45,25 @@ def read(locate: Locate, split: str = "all", size: int = _SIDE) -> Characters:
 
 
 def read_small(locate: Locate, size: int = _SIDE) -> Characters:
-    """Twenty drawings of each character of eight alphabets."""
-    return _read([_SMALL], locate, size)
+    """Twenty drawings of each character of eight alphabets, from their own archive or from that of all of them."""
+    return _read([_SMALL], locate, size, _ALPHABETS)
 
 
-def _read(paths: Sequence[str], locate: Locate, size: int) -> Characters:
+def _read(paths: Sequence[str], locate: Locate, size: int, names: frozenset[str] | None = None) -> Characters:
     checks.size("size", size, 1, _SIDE)
-    alphabets = [_read_archive(locate(path), size) for path in paths]
+    alphabets = [_read_archive(locate(path), size, names) for path in paths]
     return Characters(
         np.concatenate([part.images for part in alphabets]), tuple(n for part in alphabets for n in part.names)
     )
 
 
-def _read_archive(path: Path, size: int) -> Characters:
-    """The drawings of an archive of the form ``<folder>/<alphabet>/<character>/<id>_<drawer>.png``."""
+def _read_archive(path: Path, size: int, alphabets: frozenset[str] | None) -> Characters:
+    """The drawings of an archive of the form ``<folder>/<alphabet>/<character>/<id>_<drawer>.png``, or of some."""
     with reading(path, "a zip archive of PNG images", zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         drawings: dict[str, list[str]] = {}
         for name in sorted(name for name in archive.namelist() if name.endswith(".png")):
+            if alphabets is not None and name.split("/")[-3] not in alphabets:
+                continue
             drawings.setdefault("/".join(name.split("/")[-3:-1]), []).append(name)
         if not drawings:
             raise DataError(f"{path} has no images")
@@ -92,6 +97,8 @@ _CITATION = (
 # Characters of each set and of the split for evaluation, and drawings of each character.
 CHARACTERS, EVALUATION, DRAWINGS = {"omniglot": 1623, "omniglot-small": 242}, 659, 20
 
+_BACKGROUND = _file("background", "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640", 9464212)
+
 OMNIGLOT = DataSet(
     name="omniglot",
     title="Omniglot: 1623 characters of 50 alphabets, 20 drawings of each, 105 x 105, ink on paper; "
@@ -99,7 +106,7 @@ OMNIGLOT = DataSet(
     licence="MIT",
     citation=_CITATION,
     files=(
-        _file("background", "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640", 9464212),
+        _BACKGROUND,
         _file("evaluation", "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee", 6462886),
     ),
     read=read,
@@ -111,6 +118,6 @@ OMNIGLOT_SMALL = DataSet(
     "105 x 105, ink on paper; size=31 to have them reduced",
     licence="MIT",
     citation=_CITATION,
-    files=(DataFile(_SMALL, None, f"sha256:{_SMALL_SHA256}", 2064558),),
+    files=(DataFile(_SMALL, None, f"sha256:{_SMALL_SHA256}", 2064558, instead=_BACKGROUND),),
     read=read_small,
 )
