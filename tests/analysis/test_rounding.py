@@ -23,8 +23,8 @@ from engram.analysis import (
     standardised,
 )
 from engram.analysis.forgetting.representational import _cka
-from engram.analysis.rounding import varies
 from engram.analysis.similarity import AlignmentLoss, RankCorrelationLoss, ShapeAngle
+from engram.numeric.rounding import varies
 
 rng = np.random.default_rng(0)
 SAMPLES = 24

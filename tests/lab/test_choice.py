@@ -68,10 +68,10 @@ def test_what_has_no_score_is_not_chosen(run):
     def score(rate: float) -> float:
         if rate > 1:
             raise FloatingPointError("diverged")
-        return math.nan if rate > 0.5 else rate
+        return math.nan if rate > 0.7 else math.inf if rate > 0.5 else rate
 
-    assert run.choose("rate", (0.1, 0.2, 0.4, 0.8, 1.6), score) == 0.4
-    assert run.choices["rate"]["scores"] == [0.1, 0.2, 0.4, None, None]
+    assert run.choose("rate", (0.1, 0.2, 0.4, 0.6, 0.8, 1.6), score) == 0.4
+    assert run.choices["rate"]["scores"] == [0.1, 0.2, 0.4, None, None, None]
     with pytest.raises(FloatingPointError, match=r"none of \[2.0, 3.0\] as other has a score"):
         run.choose("other", (2.0, 3.0), score)
 

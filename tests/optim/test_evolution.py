@@ -140,6 +140,23 @@ def test_one_bad_fitness_poisons_nothing():
     assert params.isfinite().all()
 
 
+@pytest.mark.parametrize("make", [CMAES, AntitheticES])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("form", [list, np.array, lambda loss: np.ma.masked_where([True, True, False, False], loss)])
+def test_the_best_is_never_one_whose_evaluation_failed(make, bad, form):
+    for lowest in (0.5, -math.pi):
+        es = make([torch.zeros(3)], 0.3, population_size=4)
+        (population,) = es.ask()
+        with pytest.warns(RuntimeWarning, match=r"is not finite for 2 of 4 individuals \(0, 1\)"):
+            es.tell(loss=form([bad, bad, lowest, lowest]))
+        assert torch.equal(es.best[0], population[2])
+        assert es.best_loss == lowest
+        es.ask()
+        with pytest.warns(RuntimeWarning, match="ranked last"):
+            es.tell(loss=form([-9e9, bad, 1.0, 2.0]) if form is not list else [bad, bad, 1.0, 2.0])
+        assert es.best_loss == (-9e9 if form is np.array else lowest)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
