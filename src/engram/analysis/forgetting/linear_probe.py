@@ -21,6 +21,9 @@ from engram.numeric.threads import single_threaded
 Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
 
 
+FAR = 1e100
+
+
 class Standardisation(NamedTuple):
     """The mean of each feature, its standard deviation, or 1 if it is constant, and whether it changes."""
 
@@ -32,7 +35,11 @@ class Standardisation(NamedTuple):
 def standardisation(X: Float[np.ndarray, "samples features"]) -> Standardisation:
     """How the units of features are removed; features of 32 bits, also as 64, are constant up to their rounding."""
     is_single = relative_rounding(X) > relative_rounding(np.zeros(0))
-    mean, std = X.mean(0), X.std(0)
+    mean = X.mean(0)
+    largest = np.abs(X - mean).max(0)
+    # Of features as large or small as this, the squares would not be numbers.
+    power = np.where((largest > FAR) | (largest < 1 / FAR), np.where(largest > 0, largest, 1.0), 1.0)
+    std = power * (X / power).std(0)
     changing = varies(X.astype(np.float32) if is_single else X) & (std > 0)
     return Standardisation(mean, np.where(changing, std, 1.0), changing)
 

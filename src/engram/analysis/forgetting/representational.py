@@ -74,9 +74,9 @@ def representational_forgetting(
         bodies: n + 1 copies of the body, from inputs to features: untrained, and after each of the n tasks.
         tasks: n pairs of (train, test) examples, such as ``ProbedTask``; further elements are ignored.
         shots: Numbers of examples of each class that probes are fitted to; None: all of them, which is always included.
-        probe: ``"linear"`` (``LinearProbe``), ``"ridge"``, both of standardised features; ``"nearest-mean"``, ``"k-nn"``
-            (one neighbour), whose distances do not change if features are rotated, but depend on their units; or any
-            classifier of scikit-learn, which is cloned.
+        probe: ``"linear"`` (``LinearProbe``) or ``"ridge"``, both of standardised features; ``"nearest-mean"`` or
+            ``"k-nn"`` (one neighbour), whose distances do not change if features are rotated, but depend on their
+            units; or any classifier of scikit-learn, which is cloned.
         heads: n read-outs, from features to logits, as they were after each task. A module is one head for all tasks,
             which has one output for each label; only the outputs of classes seen so far are used. A list has a head for
             each task so far, whose outputs are that task's classes in order. None: outputs are not measured.
