@@ -106,7 +106,7 @@ class Scores:
         row = self.scores[task]
         if candidate not in row:
             return math.nan
-        levels = dict(zip(row, levelled([*row.values()]).tolist(), strict=True))
+        levels: dict[str, float] = dict(zip(row, levelled([*row.values()]).tolist(), strict=True))
         better = sum(score > levels[candidate] for score in levels.values())
         return better + (sum(score == levels[candidate] for score in levels.values()) + 1) / 2
 
