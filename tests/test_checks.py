@@ -180,6 +180,35 @@ def largest(numbers: Float[np.ndarray, "numbers"]) -> float:
     return float(np.asarray(numbers).max())  # without its mask
 
 
+def anything(values: object) -> None:
+    checks.arguments()
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        lambda array: [np.zeros(3), array],
+        lambda array: (np.zeros(3), [array]),
+        lambda array: {"a": 0.0, "b": array},
+        lambda array: np.array([np.zeros(2), array], dtype=object),
+        lambda array: inspect.FullArgSpec(*[None] * 6, array),
+    ],
+)
+def test_masked_numbers_within_lists_are_found_wherever_they_are(put):
+    plain, masked = (np.ma.masked_array([1, 2, 999], mask) for mask in ([0, 0, 0], [0, 0, 1]))
+    for _ in range(2):
+        anything(put(plain))
+        with pytest.raises(ValueError, match="an item of values is a masked array: expected one in which no number is"):
+            anything(put(masked))
+    rows = np.asarray(checks.as_array([[1.0, 2.0, 3.0], masked]))
+    np.testing.assert_array_equal(rows, [[1, 2, 3], [1, 2, np.nan]])
+    cells = checks.as_array(np.array([None, masked], dtype=object))
+    np.testing.assert_array_equal(cells[1], [1, 2, np.nan])
+    with pytest.raises(TypeError, match="a masked array of dtype <U1: expected one in which nothing is masked"):
+        checks.as_array(np.ma.masked_array(["a", "b"], [0, 1]))
+    assert checks.as_array(np.ma.masked_array([1j, 2j], [0, 1]))[0] == 1j
+
+
 def test_masked_numbers_are_refused_or_become_nan():
     plain, masked = (np.ma.masked_array([1.0, 2.0, 1e20], mask) for mask in ([0, 0, 0], [0, 0, 1]))
     for _ in range(2):

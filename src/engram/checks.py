@@ -32,6 +32,7 @@ LARGEST_SIZE, LIMIT = 10**9, 10**4  # the maximum of any size; errors may leave 
 NUMBERS = {float: float | int | np.floating | np.integer, int: int | np.integer, bool: bool | np.bool_}
 TYPES = BeartypeConf(hint_overrides=FrozenDict(NUMBERS))
 ARRAYS, GENERATORS = (np.ndarray, Tensor), (np.random.Generator, torch.Generator)
+OBJECT = np.dtype(object)
 _ABSENT = object()
 # Calls that passed, by the types, dtypes and shapes of their arguments; of a container, only the first items count.
 _PASSED: set[tuple[Any, ...]] = set()
@@ -41,9 +42,9 @@ MANY = 10_000
 def arguments() -> None:
     """Check the arguments of the calling function against its annotations; call it as the first statement.
 
-    Axes of the same name must have equal lengths in all arguments. Arrays with masked numbers are refused, since many
-    functions would compute with these. In ``__post_init__``, the fields are checked. While torch compiles, nothing is
-    checked.
+    Axes of the same name must have equal lengths in all arguments. Arrays with masked numbers are refused, also in
+    lists, tuples and dicts, since many functions would compute with these. In ``__post_init__``, the fields are
+    checked. While torch compiles, nothing is checked.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -63,7 +64,8 @@ def arguments() -> None:
         with jaxtyped("context"):  # remembers the length of each named axis
             for name, hint in _hints(module, function).items():
                 if name in values and has_masked(values[name]):
-                    raise ValueError(f"{name} is a masked array: expected one in which no number is masked")
+                    owner = name if hasattr(values[name], "mask") else f"an item of {name}"
+                    raise ValueError(f"{owner} is a masked array: expected one in which no number is masked")
                 if name in values and not is_bearable(values[name], hint, conf=TYPES):
                     raise _refusal(name, values[name], hint)
     finally:
@@ -77,18 +79,30 @@ def _kind(value: Any) -> Any:
     """The properties of a value that decide whether it fits its annotation."""
     kind = type(value)
     if isinstance(value, ARRAYS):
-        return kind, value.dtype, value.shape, kind not in ARRAYS and has_masked(value)
+        return kind, value.dtype, value.shape, (kind not in ARRAYS or value.dtype is OBJECT) and has_masked(value)
     if kind is tuple:
-        return len(value), *map(_kind, value[:4])
+        return len(value), has_masked(value), *map(_kind, value[:4])
     if kind in {list, dict, set}:
-        return kind, *map(_kind, itertools.islice(value.items() if kind is dict else value, 1))
-    return value if kind is str else kind
+        items = itertools.islice(value.items() if kind is dict else value, 1)
+        return kind, has_masked(value), *map(_kind, items)
+    return value if kind is str else (kind, has_masked(value)) if isinstance(value, tuple) else kind
 
 
 def has_masked(value: Any) -> bool:
-    """Whether a value is an array in which numbers are masked."""
+    """Whether a value is an array in which numbers are masked, or a list, tuple, dict or cell array with such an array.
+
+    Lists of numbers, which may be long, are not searched: NumPy reads a single masked number as NaN.
+    """
     ma = sys.modules.get("numpy.ma")  # whoever has such an array has imported it
-    return ma is not None and isinstance(value, ma.MaskedArray) and bool(ma.is_masked(value))
+    if ma is None or isinstance(value, Tensor):
+        return False
+    if isinstance(value, ma.MaskedArray):
+        return bool(ma.is_masked(value))
+    if isinstance(value, dict):
+        return any(map(has_masked, value.values()))
+    if isinstance(value, list | tuple):
+        return bool(value) and not isinstance(value[0], float | int | str) and any(map(has_masked, value))
+    return isinstance(value, np.ndarray) and value.dtype == object and any(map(has_masked, value.flat))
 
 
 @functools.cache
@@ -351,9 +365,19 @@ def widened(value: Tensor) -> Tensor:
 
 
 def as_array(value: Any) -> Any:
-    """A tensor as an array, ``widened``, since NumPy has no bfloat16; masked numbers as NaN; all else unchanged."""
+    """A tensor as an array, ``widened``, since NumPy has no bfloat16; masked numbers as NaN; all else unchanged.
+
+    Raises:
+        TypeError: What is masked is not a number.
+    """
     if has_masked(value):
-        return value.astype(np.float64).filled(np.nan)
+        if isinstance(value, list | tuple):
+            return [as_array(part) for part in value]
+        if not hasattr(value, "mask"):  # a cell array
+            return np.array([*map(as_array, value.flat), None], dtype=object)[:-1].reshape(value.shape)
+        if value.dtype.kind not in "biufc":
+            raise TypeError(f"a masked array of dtype {value.dtype}: expected one in which nothing is masked")
+        return value.astype(np.result_type(value.dtype, np.float64)).filled(np.nan)
     return widened(value.detach().cpu()).numpy() if isinstance(value, Tensor) else value
 
 

@@ -89,3 +89,14 @@ def test_a_constant_unit_does_not_count():
     constant[20:] += 1e-7
     with_constant = np.concatenate([activity, constant], 2)
     assert (cross_temporal_decoding(with_constant, labels) == 1).all()
+
+
+@pytest.mark.parametrize("units", [1, 3])
+def test_units_that_are_all_alike_are_read_by_the_nearer_template(units):
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat([0, 1], [70, 30]))
+    one = 5.0 * labels[:, None, None] + 0.1 * rng.normal(size=(100, 3, 1))
+    assert (cross_temporal_decoding(np.repeat(one, units, 2), labels) == 1).all()
+    assert (cross_temporal_decoding(np.repeat(-one, units, 2), labels) == 1).all()
+    one[:, 2] *= -1  # another code
+    assert (cross_temporal_decoding(np.repeat(one, units, 2), labels)[:2, 2] == 0).all()

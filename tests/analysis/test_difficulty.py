@@ -250,3 +250,10 @@ def test_nan_is_no_class_where_the_margin_is_given_either():
     labels = np.array([0.0, 1.0, np.nan, 1.0])
     with pytest.raises(ValueError, match="y has nan as label 2: expected none"):
         classification_difficulty(np.eye(4), labels, error=0.1, m=2, resolution=0.1)
+
+
+def test_a_masked_number_is_no_input():
+    sizes = np.ma.masked_array([60000, 999999], [False, True])
+    task = {"m": 14, "radius": 17.18, "resolution": 2.399, "error": 1e-3, "n_discrete": 10, "out_dim": 9}
+    with pytest.raises(ValueError, match="n = nan: expected a finite number"):
+        inductive_bias_complexity(n=sizes, **task)

@@ -186,7 +186,7 @@ def test_bad_data_of_a_process_are_named():
     with pytest.raises(ValueError, match=r"y_test at \(sample=2, feature=1\) is nan"):
         gaussian_process_test_error(X, y, X_test, broken)
     twice = np.vstack([X, X[:1]])
-    with pytest.raises(ValueError, match="samples 0 and 20 are equal and have different targets"):
+    with pytest.raises(ValueError, match="samples 0 and 20 are equal, up to rounding, and have different"):
         gaussian_process_test_error(twice, np.vstack([y, y[:1] + 1]), X_test, y_test)
     same = gaussian_process_test_error(twice, np.vstack([y, y[:1]]), X_test, y_test)
     assert same.bits(0.05) == gaussian_process_test_error(X, y, X_test, y_test).bits(0.05)
@@ -230,3 +230,15 @@ def test_the_saddlepoint_goes_on_where_its_second_derivative_vanishes(nc):
     logs = [weighted_chi2_logcdf(10.0**-e, np.ones(4), np.full(4, nc)) for e in (100, 150, 160, 200, 300)]
     slopes = np.diff(logs) / np.diff([100, 150, 160, 200, 300])
     np.testing.assert_allclose(slopes, -2 * math.log(10), rtol=1e-6)  # P is proportional to x^2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inputs_that_are_equal_up_to_rounding_must_have_equal_targets(dtype):
+    X = np.array([[0.3, 5.0], [1.0, 2.0], [2.0, 4.0], [0.3, 5.0]], dtype)
+    X[3, 0] = np.nextafter(X[0, 0], dtype(1))
+    y, X_test, y_test = np.array([[0.0], [1.0], [0.5], [5.0]]), np.array([[0.5, 3.0]]), np.array([[0.2]])
+    with pytest.raises(ValueError, match="samples 0 and 3 are equal, up to rounding, and have different targets"):
+        gaussian_process_test_error(X, y, X_test.astype(dtype), y_test)
+    y[[0, 3]] = [[0.3], [0.1 + 0.2]]
+    bits = gaussian_process_test_error(X, y, X_test.astype(dtype), y_test).bits(0.1)
+    assert bits == pytest.approx(gaussian_process_test_error(X[:3], y[:3], X_test.astype(dtype), y_test).bits(0.1))

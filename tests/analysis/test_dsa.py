@@ -22,6 +22,7 @@ from engram.analysis import (
     spectral_distance,
     split_half_floor,
 )
+from engram.nn import LeakyRNN
 
 
 def rotating(speed, trials=4, time=120, seed=0):
@@ -298,3 +299,40 @@ def test_debiased_cka_of_independent_activity_is_0_in_the_mean():
     simplex = np.eye(5)  # all pairs are alike
     with pytest.raises(ValueError, match="Y has no distances that differ"):
         linear_cka(X[:5], simplex, debiased=True)
+
+
+class BatchFirst(nn.Module):
+    """A recurrent module that does not say which axis is time."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRU(2, 5, batch_first=True)
+
+    def forward(self, x):
+        return self.cell(x)
+
+
+def test_hidden_states_of_a_module_that_does_not_say_which_axis_is_time():
+    torch.manual_seed(0)
+    net, x = BatchFirst(), torch.randn(4, 9, 2)
+    with (
+        pytest.raises(
+            ValueError, match=r"BatchFirst gives a shape of \(4, 9, 5\) and has no batch_first: expected batch"
+        ),
+        HiddenStates(net),
+    ):
+        net(x)
+    with HiddenStates(net, batch_first=True) as states:
+        output, _ = net(x)
+        net(x[0])  # a single sequence
+    assert [trial.shape for trial in states.trials] == [(9, 5)] * 5
+    np.testing.assert_array_equal(states.trials[2], output[2].detach().numpy())
+    with HiddenStates(net, batch_first=False) as states:
+        net(x)
+    assert [trial.shape for trial in states.trials] == [(4, 5)] * 9
+    leaky = LeakyRNN(2, 5)
+    with HiddenStates(leaky) as states:
+        leaky(x)
+    assert [trial.shape for trial in states.trials] == [(4, 5)] * 9
+    with pytest.raises(TypeError, match="batch_first"):
+        HiddenStates(net, batch_first="yes")

@@ -166,3 +166,13 @@ def test_a_tail_of_values_that_are_equal_up_to_rounding_is_refused():
     values = np.concatenate([np.ones(20), [0.1 + 0.2, 0.3] * 5]) * 10
     with pytest.raises(ValueError, match="all equal multiples"):
         extreme_quantile(10 - values, 9, 10)
+
+
+def test_labels_that_differ_by_rounding_are_one_label():
+    X, y = np.array([[0.0], [1.0], [3.0], [7.0]]), np.array([0.3, 0.1 + 0.2, 0.5, 0.5])
+    assert class_margin(X, y, "exact").value == 2
+    assert class_margin(np.vstack([X, X[:1]]), np.append(y, 0.3 - 2**-54), "exact").n_duplicates == 1
+    with pytest.raises(ValueError, match="expected at least two labels"):
+        class_margin(X[:2], y[:2], "exact")
+    single = np.float32([0.7, 0.7000001, 0.5, 0.5])
+    assert class_margin(X, single, "exact").value == class_margin(X, single.astype(float), "exact").value == 2

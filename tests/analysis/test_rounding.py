@@ -23,8 +23,8 @@ from engram.analysis import (
     standardised,
 )
 from engram.analysis.forgetting.representational import _cka
-from engram.analysis.rounding import varies
 from engram.analysis.similarity import AlignmentLoss, RankCorrelationLoss, ShapeAngle
+from engram.numeric.rounding import varies
 
 rng = np.random.default_rng(0)
 SAMPLES = 24
@@ -257,3 +257,20 @@ def test_the_scale_of_activity_does_not_matter_in_a_gram_distance(scale):
     torch.testing.assert_close(distance, expected, rtol=1e-5, atol=0)
     distance.backward()
     assert (scaled.grad * scale).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("constant", [NOISE, FAR, NOISE.astype(np.float32), np.ones((SAMPLES, 2))])
+def test_constant_activity_has_no_order(constant):
+    with pytest.warns(UserWarning, match="H is constant, up to rounding, so its order is NaN"):
+        measured = representation_order(constant, VARIES)
+    assert np.isnan([measured.order, *measured.knn_r2]).all()
+    if constant.dtype == float:
+        beside = representation_order(np.hstack([VARIES, constant]), VARIES)
+        assert beside == representation_order(VARIES, VARIES)
+
+
+def test_factors_that_differ_by_rounding_are_one_value():
+    grid = np.stack(np.meshgrid(0.1 * np.arange(1, 7), range(1, 5)), -1).reshape(-1, 2).astype(float)
+    several = grid + (np.arange(len(grid)) % 2)[:, None] * np.spacing(grid)
+    codes = rng.normal(size=(len(grid), 3))
+    assert factorization(codes, several, 0.15) == factorization(codes, grid, 0.15)

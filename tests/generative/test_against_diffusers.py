@@ -34,6 +34,9 @@ def test_schedules_are_the_same(ours, theirs):
     assert torch.allclose(diffusion.noised(x0, t, noise), scheduler.add_noise(x0, noise, t), atol=1e-6)
 
 
+ENDS = {"beta_start": 1e-3, "beta_end": 0.2}  # those of 1000 steps, scaled to 100
+
+
 def in_double(scheduler, diffusion):
     """Return a scheduler with the tables of a diffusion; its own are of single precision."""
     assert torch.allclose(scheduler.betas.double(), diffusion.betas, atol=1e-6)
@@ -58,7 +61,7 @@ SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
 )
 def test_every_step_of_ddim_is_the_same(schedule, prediction, eta, clip):
     ours = GaussianDiffusion(100, SCHEDULES[schedule], PREDICTIONS[prediction], clip)
-    options = {"prediction_type": prediction, "timestep_spacing": "linspace", "clip_sample": clip is not None}
+    options = {"prediction_type": prediction, "timestep_spacing": "linspace", "clip_sample": clip is not None, **ENDS}
     scheduler = in_double(diffusers.DDIMScheduler(100, beta_schedule=schedule, **options), ours)
     scheduler.set_timesteps(100)
     net, labels = denoiser()
@@ -74,7 +77,7 @@ def test_every_step_of_ddim_is_the_same(schedule, prediction, eta, clip):
 
 def test_its_ddim_scheduler_takes_the_place_of_our_sampler():
     ours = GaussianDiffusion(100, "linear", clip=None)
-    options = {"timestep_spacing": "linspace", "clip_sample": False}
+    options = {"timestep_spacing": "linspace", "clip_sample": False, **ENDS}
     theirs = SchedulerDiffusion(in_double(diffusers.DDIMScheduler(100, beta_schedule="linear", **options), ours))
     net, labels = denoiser()
     options = {"generator": seeded(1), "steps": 100, "hidden": net.layer(2)}
@@ -88,7 +91,7 @@ def test_its_ddim_scheduler_takes_the_place_of_our_sampler():
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_step_of_ddpm_is_the_same(schedule, prediction):
     ours = GaussianDiffusion(100, SCHEDULES[schedule], PREDICTIONS[prediction])
-    options = {"prediction_type": prediction, "variance_type": "fixed_large"}
+    options = {"prediction_type": prediction, "variance_type": "fixed_large", **ENDS}
     scheduler = in_double(diffusers.DDPMScheduler(100, beta_schedule=schedule, **options), ours)
     net, labels = denoiser()
     drawn = ours.sample(net, labels, (1, 8, 8), generator=seeded(1), sampler="ddpm", hidden=net.layer(2))
@@ -166,7 +169,7 @@ def test_schedulers_that_do_something_else_are_refused(name, pattern):
 
 
 def test_rescaled_schedules_are_the_same():
-    options = {"num_train_timesteps": 100, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    options = {"num_train_timesteps": 100, "rescale_betas_zero_snr": True, "prediction_type": "v_prediction", **ENDS}
     scheduler = diffusers.DDIMScheduler(beta_schedule="linear", timestep_spacing="trailing", **options)
     assert torch.allclose(zero_terminal_snr(linear_betas(100)).float(), scheduler.betas, atol=1e-6)
     diffusion = SchedulerDiffusion(scheduler)

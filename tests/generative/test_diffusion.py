@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import pytest
 import torch
@@ -284,3 +285,21 @@ def test_a_hidden_number_of_each_image_is_one_feature():
     assert GaussianDiffusion(10).hidden(net, net.mean, labels, images).tolist() == [[1], [1], [1]]
     samples = GaussianDiffusion(10).sample(net, labels, (1, 4, 4), generator=seeded(), hidden=net.mean)
     assert samples.hidden.shape == (10, 3, 1)
+
+
+@pytest.mark.parametrize("steps", [2, 7, 20, 50, 100, 400, 1000, 4000])
+def test_a_linear_schedule_leaves_no_signal_at_any_number_of_steps(steps):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        diffusion = GaussianDiffusion(steps, "linear")
+    assert diffusion.signal[-1] < 2e-3
+    if steps >= 50:
+        half = linear_betas(1000, 1e-4, 0.02)
+        assert diffusion.signal[steps // 2 - 1].item() == pytest.approx(signal_rates(half)[499].item(), rel=0.15)
+    if steps == 1000:
+        assert torch.equal(diffusion.betas, half)
+
+
+def test_a_schedule_that_leaves_signal_is_told():
+    with pytest.warns(UserWarning, match="its last step leaves 60% of the signal, but samplers start from noise alone"):
+        GaussianDiffusion(50, linear_betas(50, 1e-4, 0.02))

@@ -22,6 +22,17 @@ def test_fasta_of_several_lines(tmp_path, end):
         assert sequences == ["MKVLA", "MKILA"]
 
 
+def test_names_in_fasta_may_have_any_character_but_the_ends_of_lines_of_all_readers(tmp_path):
+    others = "".join(c for c in map(chr, range(0x3000)) if len(f"a{c}b".splitlines()) > 1 and c not in "\r\n")
+    assert len(others) == 8
+    path = written(tmp_path, f">a{others}KK\r\nMKV\r>b\nMRV\n", "a.fasta")
+    assert read_fasta(path) == ([f"a{others}KK", "b"], ["MKV", "MRV"])
+    table = written(tmp_path, f'note,sequence,score\na{others}b,MKV,1\n"two\nlines",MRV,2\n')
+    sequences, scores = read_variants(table)
+    assert sequences == ["MKV", "MRV"]
+    np.testing.assert_array_equal(scores, [1, 2])
+
+
 @pytest.mark.parametrize(
     ("text", "pattern"),
     [
@@ -90,8 +101,32 @@ def test_a_table_of_mutations_and_whole_sequences(tmp_path, separator):
         ("sequence,score\nMKV,1_0\n", {}, r"row 1 \(line 2\): score = '1_0': expected a finite number"),
         ("sequence,score\nM1A,1\n", {}, r"row 1 \(line 2\): sequence = 'M1A': expected a whole sequence, or give wild"),
         ("sequence,score\nA1M,1\n", {"wild_type": "MKV"}, r"row 1 \(line 2\): sequence = 'A1M': expected 'M' at 1"),
+        ("score,sequence\n1,MKV\n-2,5,MKV\n", {}, r"row 2 \(line 3\) has 3 cells: expected 2, .*: '-2,5,MKV'"),
+        ("sequence;n;score\nMKV;1;0;5\n", {}, r"row 1 \(line 2\) has 4 cells: expected 3"),
+        ("sequence;score\nMKV;0,5\n", {}, r"row 1 \(line 2\): score = '0,5': expected a finite number"),
+        ("score,sequence\n1,M1A,K2R\n", {"wild_type": "MKV"}, r"row 1 \(line 2\) has 3 cells: expected 2"),
+        ("score,sequence\n\n1,M1A\n2\n", {"wild_type": "MKV"}, r"row 2 \(line 4\) has 1 cells: expected 2"),
+        ("sequence\tscore\nMKV\n", {}, r"row 1 \(line 2\) has 1 cells: expected 2"),
+        ("score,sequence, score\n1,MKV,1\n", {}, "score = 'score': expected a column of .*, which has 2 of this name"),
+        ("n,n,n\nM,1,2\n", {"variant": "n"}, "variant = 'n': expected a column of .*, which has 3 of this name"),
+        ("sequence,score,note\nMKV,1,\"5' end\nMRV,2,x\n", {}, r"row 1 \(line 3\): unexpected end of data"),
+        ("sequence,score\nMKV,1\nWT,2\n", {}, r"row 2 \(line 3\): sequence = 'WT': expected a whole sequence, or give"),
+        ("sequence,score\n,2\n", {}, r"row 1 \(line 2\): sequence = '': expected a whole sequence, or give wild_type"),
+        (
+            "sequence,score\nwt,1\n",
+            {"wild_type": "MK"},
+            r"row 1 \(line 2\): sequence = 'wt' may be the wild type or two",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_used_is_told_by_row(tmp_path, text, options, pattern):
     with pytest.raises(ValueError, match=pattern):
         read_variants(written(tmp_path, text), **options)
+
+
+def test_blank_rows_and_cells_are_no_variants_and_two_letters_may_be_a_sequence(tmp_path):
+    path = written(tmp_path, "n,sequence,score,n\n,MK,1,,\n  \n,,,\n,WT,2,,\n")
+    assert read_variants(path)[0] == ["MK", "WT"]  # the column n, which occurs twice, is not read
+    assert read_variants(path, "WT")[0] == ["MK", "WT"]
+    path.write_text("sequence,score\n,1\nWT,2\nM1A,3\n")
+    assert read_variants(path, "MKV")[0] == ["MKV", "MKV", "AKV"]

@@ -265,3 +265,28 @@ def test_sequences_may_be_an_array_or_a_column():
 def test_two_keys_for_one_sequence_are_refused():
     with pytest.warns(UserWarning, match="lower-case"), pytest.raises(ValueError, match="two keys for one sequence"):
         LookupTable({"AA": 1.0, "aa": 3.0}, "AB")
+
+
+def test_masked_scores_are_missing():
+    masked = np.ma.masked_array([3, 999, 1], [0, 1, 0])
+    for scores in (masked, masked.astype(float), [3.0, np.nan, 1.0]):
+        with pytest.warns(UserWarning, match="scores: 1 of 3 are NaN, and their rows dropped"):
+            found = measurements(["AC", "CA", "CC"], scores, "AC")
+        assert found.scores.tolist() == [3, 1]
+        assert found.tokens.tolist() == [[0, 1], [1, 1]]
+    with pytest.raises(ValueError, match="values is a masked array"):
+        fitness(masked.astype(float), np.array([0.0, 1.0]))
+
+
+def test_scores_that_differ_by_rounding_are_one_score():
+    sequences = ["AC", "AC", "CC"]
+    for scores in (
+        [0.1 + 0.2, 0.3, 1.0],
+        np.float32([0.7, 0.7000001, 1.5]),
+        np.float32([0.7, 0.7000001, 1.5]).tolist(),
+    ):
+        assert len(measurements(sequences, scores, "AC", "error").scores) == 2
+    with pytest.raises(ValueError, match="expected one score of a sequence"):
+        measurements(sequences, [0.3, 0.3001, 1.0], "AC", "error")
+    with pytest.raises(ValueError, match="known: expected different numbers"):
+        fitness(np.array([1.0]), np.float32([0.7, 0.7000001]).astype(float))

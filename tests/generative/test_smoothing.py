@@ -226,3 +226,23 @@ def test_the_rows_may_be_booleans():
     labels = rows.sum(1).astype(float)
     smoothed = [GraphLabelSmoother(k=3).fit_transform(X, labels) for X in (rows, rows.astype(np.uint8))]
     np.testing.assert_array_equal(*smoothed)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_rows_that_are_equal_in_single_precision_are_equal(offset):
+    X = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32) + np.float32(offset)
+    X[7] = np.nextafter(X[2], np.float32(np.inf))
+    for rows in (X, X.astype(np.float64), X.tolist()):
+        with pytest.raises(ValueError, match=r"X\[2\] and X\[7\] are equal"):
+            GraphLabelSmoother(k=8, metric="euclidean").fit(rows, np.arange(12.0))
+    far = X.astype(np.float64)
+    far[7] += 1e-3
+    assert np.isfinite(GraphLabelSmoother(k=8, metric="euclidean").fit(far, np.arange(12.0)).weights_).all()
+
+
+def test_masked_labels_and_rows_are_missing():
+    X, y = sequences(0, 20), np.arange(20.0)
+    with pytest.raises(ValueError, match="y"):
+        GraphLabelSmoother(k=2).fit(X, np.ma.masked_equal(y, 3))
+    with pytest.raises(ValueError, match="NaN"):
+        GraphLabelSmoother(k=2).fit(np.ma.masked_equal(X, X[0, 0]), y)

@@ -68,10 +68,10 @@ def test_what_has_no_score_is_not_chosen(run):
     def score(rate: float) -> float:
         if rate > 1:
             raise FloatingPointError("diverged")
-        return math.nan if rate > 0.5 else rate
+        return math.nan if rate > 0.7 else math.inf if rate > 0.5 else rate
 
-    assert run.choose("rate", (0.1, 0.2, 0.4, 0.8, 1.6), score) == 0.4
-    assert run.choices["rate"]["scores"] == [0.1, 0.2, 0.4, None, None]
+    assert run.choose("rate", (0.1, 0.2, 0.4, 0.6, 0.8, 1.6), score) == 0.4
+    assert run.choices["rate"]["scores"] == [0.1, 0.2, 0.4, None, None, None]
     with pytest.raises(FloatingPointError, match=r"none of \[2.0, 3.0\] as other has a score"):
         run.choose("other", (2.0, 3.0), score)
 
@@ -205,3 +205,10 @@ def test_smaller_candidates_are_tried_if_none_has_a_score(tmp_path):
     assert run.choices["rate"]["end"] == ""
     with pytest.raises(FloatingPointError, match=r"none of \[0.4, 0.8\] as other has a score"):
         run.choose("other", (0.4, 0.8), score, extend=False)
+
+
+def test_scores_that_differ_by_rounding_are_equal(run):
+    scores = {0.1: 0.3, 0.2: 0.3 - 2**-54, 0.3: 0.1 + 0.2, 0.4: 0.25, 0.5: 0.3}
+    assert run.choose("rate", tuple(scores), scores.__getitem__, extend=False) == 0.2  # the middle of four, or below it
+    single = dict(zip((1.0, 2.0, 4.0), np.float32([0.7, 0.7, 0.7000001]).tolist(), strict=True))
+    assert run.choose("other", tuple(single), single.__getitem__, extend=False) == 2.0

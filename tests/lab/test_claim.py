@@ -357,3 +357,28 @@ def test_claims_of_a_source_share_what_they_do_not_say():
     )
     assert (first.id, first.criterion, first.arms, first.seeds) == ("c", at_most(0.5), ("a",), 4)
     assert (second.source, second.published, second.seeds) == ("table 2", "0.9", 5)
+
+
+@pytest.mark.parametrize("n", [3, 6, 9])
+@pytest.mark.parametrize(
+    "criterion", [at_most(0.3), at_least(0.3), within(0.3), at_most(0.31), at_least(0.29), at_most(0.2)]
+)
+@pytest.mark.parametrize("form", ["mean", "ratio", "median"])
+def test_the_last_digit_decides_nothing(n, criterion, form):
+    equal, rounded = (
+        judge(claim(replace(X, form=form), criterion), results(*(values * 3)[:n]), preset="laptop", seeds=n)
+        for values in ([0.3] * 3, [0.1 + 0.2, 0.3, 0.3 - 2**-54])
+    )
+    assert (rounded.verdict, rounded.p, rounded.why) == (equal.verdict, equal.p, equal.why)
+    assert (rounded.ours, rounded.low, rounded.high) == pytest.approx((equal.ours, equal.low, equal.high))
+
+
+def test_what_is_subtracted_up_to_rounding_is_nothing():
+    b = metric("x")("b")
+    arms = {"a": {"x": 0.1 + 0.2}, "b": {"x": 0.3}}
+    assert (X - b)(arms) == (b - X)(arms) == (X + -0.3)(arms) == (-0.3 + X)(arms) == (0.3 - X)(arms) == 0
+    assert (X - 0.25)(arms) == pytest.approx(0.05)
+    assert met(X <= 0.3)(arms) == met(b >= 0.1 + 0.2)(arms) == 1
+    assert met(X <= 0.2999)(arms) == 0
+    bitwise = claim(sameness="bitwise", holds=at_most(1.0))
+    assert judge(bitwise, results(0.3, 0.1 + 0.2, 0.3), preset="laptop").why == "the seeds differ"

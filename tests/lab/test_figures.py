@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
@@ -58,3 +59,37 @@ def test_names_that_are_not_a_method_on_a_task_stay(panels):
 def test_a_figure_that_cannot_be_drawn_is_refused_when_it_is_made(figure, message):
     with pytest.raises((TypeError, ValueError), match=message):
         figure()
+
+
+def drawn(positions, numbers, x="x"):
+    """The line of a profile whose seeds returned these positions and numbers."""
+    results = SimpleNamespace(values=lambda arm, key: {"x": positions, "y": numbers}[key])
+    (line,) = Profiles({"line": ("arm", "y")}, x=x)(results).data
+    return list(line.x), np.asarray(line.y).tolist()
+
+
+def test_profiles_at_the_positions_of_each_seed():
+    assert drawn([[1, 2], [1, 2]], [[0.0, 1.0], [2.0, 3.0]]) == ([1, 2], [1.0, 2.0])
+    assert drawn([["a", "b"]] * 2, [[0.0, 1.0], [2.0, 3.0]]) == (["a", "b"], [1.0, 2.0])
+    assert drawn([[0.3, 1.0], [0.1 + 0.2, 1.0]], [[0.0, 1.0]] * 2) == ([0.3, 1.0], [0.0, 1.0])
+    assert drawn(None, [[0.0, 1.0], [2.0, 3.0]], x=[5, 6]) == ([5, 6], [1.0, 2.0])
+    x, y = drawn([[0, 1, 4], [0.5, 3.0], [0, 2, 4]], [[0, 3, 12], [1.5, 9.0], [0, 6, 12]])
+    assert x == [0.5, 1, 2, 3]
+    np.testing.assert_allclose(y, 3 * np.array(x))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([["a", "b"], ["a", "c"]], r"line: the positions of profile 0 are \['a', 'b'\]: expected 2 ascending numbers"),
+        (
+            [[0, 1], [1, 0]],
+            r"profile 1 are \[1, 0\]: expected 2 ascending numbers, since positions differ between seeds",
+        ),
+        ([[0, 1], [0, 1, 2]], "profile 1 are .*: expected 2 ascending"),
+        ([[0, 1], [2, 3]], "line: the profiles have no positions in common"),
+    ],
+)
+def test_profiles_at_positions_that_cannot_be_joined_are_refused(x, message):
+    with pytest.raises(ValueError, match=message):
+        drawn(x, [[0.0, 1.0]] * 2)

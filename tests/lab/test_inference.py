@@ -81,3 +81,14 @@ def test_as_many_seeds_resolve_what_they_say_four_times_in_five():
 def test_a_share_that_is_none_is_named():
     with pytest.raises(ValueError, match=r"values = \[0.5\]: expected shares of trials = \[1\]"):
         estimate([0.5], "share")
+
+
+@pytest.mark.parametrize("form", ["mean", "ratio", "median"])
+@pytest.mark.parametrize("one", [1.0, 0.3, 1e-12])
+def test_values_that_are_equal_up_to_rounding_have_no_spread(form, one):
+    values = [one, one * (1 + 2**-51), one, one * (1 - 2**-52), one, one]
+    assert estimate(values, form)[:3] == pytest.approx(estimate([one] * 6, form)[:3], rel=1e-14)
+    assert estimate(values, form).resolution == pytest.approx(estimate([one] * 6, form).resolution, abs=1e-14 * one)
+    for threshold in (one, one * (1 + 2**-52), 2 * one):
+        assert p_value(values, threshold, form) == p_value([one] * 6, threshold, form)
+    assert p_value(values, one, form) == 1

@@ -140,6 +140,23 @@ def test_one_bad_fitness_poisons_nothing():
     assert params.isfinite().all()
 
 
+@pytest.mark.parametrize("make", [CMAES, AntitheticES])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("form", [list, np.array, lambda loss: np.ma.masked_where([True, True, False, False], loss)])
+def test_the_best_is_never_one_whose_evaluation_failed(make, bad, form):
+    for lowest in (0.5, -math.pi):
+        es = make([torch.zeros(3)], 0.3, population_size=4)
+        (population,) = es.ask()
+        with pytest.warns(RuntimeWarning, match=r"is not finite for 2 of 4 individuals \(0, 1\)"):
+            es.tell(loss=form([bad, bad, lowest, lowest]))
+        assert torch.equal(es.best[0], population[2])
+        assert es.best_loss == lowest
+        es.ask()
+        with pytest.warns(RuntimeWarning, match="ranked last"):
+            es.tell(loss=form([-9e9, bad, 1.0, 2.0]) if form is not list else [bad, bad, 1.0, 2.0])
+        assert es.best_loss == (-9e9 if form is np.array else lowest)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -439,3 +456,37 @@ def test_individuals_that_were_written_into_the_parameters_are_noticed():
     es.load_state_dict(state | {"asked": [torch.ones(2, 3), torch.ones(2, 2)]})
     params[0].sub_(1)
     es.tell(loss=torch.arange(4.0))
+
+
+@pytest.mark.parametrize("shaping", [None, "rank", "zscore"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_losses_that_differ_by_rounding_move_nothing(shaping, dtype):
+    params = torch.zeros(3)
+    es = AntitheticES([params], 0.5, lambda ps: torch.optim.Adam(ps, lr=1.0), population_size=6, shaping=shaping)
+    rounded = torch.tensor(0.7, dtype=dtype) * (
+        1 + torch.finfo(dtype).eps * torch.tensor([0, 1, 1, 0, 1, 0], dtype=dtype)
+    )
+    assert len(rounded.unique()) == 2
+    for loss in (rounded, rounded.tolist(), -rounded.numpy()):
+        es.ask()
+        es.tell(loss=loss)
+    assert not params.any()
+    assert shaped(torch.tensor([0.3, 0.1 + 0.2, 0.2], dtype=torch.float64), "rank").tolist() == [0.25, 0.25, -0.5]
+
+
+def test_the_order_of_losses_that_differ_by_rounding_ranks_nobody():
+    means = []
+    for loss in ([0.7] * 6, [0.7 * (1 + k * 2**-52) for k in (3, 1, 0, 2, 1, 3)]):
+        params = torch.zeros(3)
+        es = CMAES([params], 0.5, population_size=6)
+        es.ask()
+        es.tell(loss=loss)
+        means.append(params)
+    assert torch.equal(*means)
+
+
+def test_numbers_in_lists_are_not_rounded():
+    es = AntitheticES([torch.zeros(3)], 0.5, population_size=4)
+    es.ask()
+    es.tell(loss=[1.0, 1.0 - 1e-12, 1.0, 1.0])
+    assert es.best_loss == 1.0 - 1e-12

@@ -34,3 +34,9 @@ def test_tasks_and_methods_that_leave_the_most_results_are_ranked():
     assert alone.mean == {"a": 1.0}
     assert math.isnan(alone.critical)
     assert ranks({}).mean == {}
+
+
+def test_candidates_that_differ_by_rounding_share_a_rank():
+    tasks = {"one": {"x": 0.3, "y": 0.1 + 0.2, "z": 0.1}, "two": {"x": -0.6, "y": -(0.2 + 0.4), "z": -0.7}}
+    assert ranks(tasks).mean == {"x": 1.5, "y": 1.5, "z": 3.0}
+    assert ranks(tasks) == ranks({task: {**row, "y": row["x"]} for task, row in tasks.items()})

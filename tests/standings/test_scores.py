@@ -202,3 +202,14 @@ def test_no_other_is_the_best_where_a_candidate_shares_the_first_place():
         "mine 1, rank 1.5 of 3",
         "next 0.8, rank 3 of 3; the best is other, 1",
     ]
+
+
+def test_means_that_differ_by_rounding_share_a_rank_and_are_as_good():
+    entries = {"a": Entry({0: 0.3, 1: 0.3}), "b": Entry({0: 0.1 + 0.2, 1: 0.3}), "c": Entry({0: 0.2, 1: 0.1})}
+    scores = Scores("learning_rules", (), (TASK,), {"bits": entries})
+    assert [scores.rank("bits", name) for name in "abc"] == [1.5, 1.5, 3.0]
+    assert scores.difference("bits", "b", "a")[:3] == (0, 0, 0)
+    assert scores.relation("bits", "b", "a") == "as good"
+    exact = replace(TASK, margin=0.3)
+    apart = {"a": Entry({0: 0.6, 1: 0.6}), "b": Entry({0: 0.3, 1: 0.3 - 2**-54})}
+    assert Scores("learning_rules", (), (exact,), {"bits": apart}).relation("bits", "a", "b") == "better"

@@ -105,7 +105,7 @@ class ReplayBuffer:
             shape = (n_transitions,) if name == "rewards" else (n_transitions, self.features)
             if np.shape(array) != shape:
                 raise ValueError(f"{name}.shape = {np.shape(array)}: expected {shape}")
-            if not np.isfinite(array).all():
+            if not np.isfinite(checks.as_array(array)).all():
                 raise FloatingPointError(f"{name} of transition {self.written} or later: expected finite numbers")
         flags = {"terminated": terminated, "truncated": truncated}
         flag_columns = [checks.array(name, flag, (n_transitions,), np.float32)[:, None] for name, flag in flags.items()]

@@ -67,7 +67,7 @@ class Tabular(ABC):
     def cell(self, observation: Any) -> int:
         """The cell of an observation."""
         with checks.noted(observation=observation):
-            numbers = np.asarray(observation, np.float64).reshape(-1)
+            numbers = np.asarray(checks.as_array(observation), np.float64).reshape(-1)
         if numbers.shape != self.low.shape or np.isnan(numbers).any():
             raise ValueError(f"observation = {checks.shown(observation)}: expected {len(self.low)} numbers")
         return int(np.ravel_multi_index(self._indices(numbers), self.bins.tolist()))
@@ -201,7 +201,7 @@ class Tabular(ABC):
         )
 
     def _cells(self, name: str, observations: Any, transitions: int) -> States:
-        values = np.asarray(observations)
+        values = np.asarray(checks.as_array(observations))
         values = checks.array(name, values[:, None] if values.ndim == 1 else values, (transitions, len(self.bins)))
         return np.asarray(np.ravel_multi_index(self._indices(values), self.bins.tolist()))
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from engram import checks
-from engram.analysis.rounding import varies
+from engram.numeric.rounding import varies
 
 
 def cross_temporal_decoding(
@@ -18,7 +18,8 @@ def cross_temporal_decoding(
 
     Units are z-scored at each time with the mean and deviation of the training samples. The templates of time t are the
     means of these samples in each class; a test sample at time t' is assigned the class of the template with which it
-    is more correlated.
+    is more correlated, or to which it is nearer where the templates are the same in all units, as those of a single
+    unit are. Where templates do not differ, all samples are of the first class.
 
     Args:
         activity: The activity, (samples, steps, units); samples that are sorted by class have to be shuffled first.
@@ -58,6 +59,10 @@ def cross_temporal_decoding(
     scores = (activity - activity[:n_train].mean(0)) / scale
     # The mean of all training scores is zero, so the templates are opposite and one dot product decides.
     difference = scores[:n_train][train].mean(0) - scores[:n_train][~train].mean(0)
-    difference -= difference.mean(-1, keepdims=True)
-    predicted = np.einsum("tu,nsu->nts", difference, scores[n_train:], optimize=True) > 0
+    middle = np.zeros(len(difference))
+    if not (is_patterned := varies(difference, 1)).all():  # else these have no correlation
+        both = scores[:n_train][train].mean(0) + scores[:n_train][~train].mean(0)
+        middle = np.where(is_patterned, 0.0, (both / 2 * difference).sum(-1))
+    difference -= np.where(is_patterned, difference.mean(-1), 0.0)[:, None]
+    predicted = np.einsum("tu,nsu->nts", difference, scores[n_train:], optimize=True) > middle[:, None]
     return np.asarray((predicted == test[:, None, None]).mean(0))

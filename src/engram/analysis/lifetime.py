@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
 from engram import checks
-from engram.analysis.rounding import FEW
+from engram.numeric.rounding import FEW
 
 
 def cumulative_regret(

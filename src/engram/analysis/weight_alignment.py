@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from engram import checks
 from engram.analysis.learning_rules import alignment_score
-from engram.analysis.rounding import FEW
+from engram.numeric.rounding import FEW
 
 
 def predicted_change(

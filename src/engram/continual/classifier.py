@@ -137,12 +137,13 @@ class ContinualClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         samples, labels = checks.samples(started, X, y, dtype=[np.float64, np.float32], reset=new)
         if new and partial and classes is None:
             raise ValueError("classes = None: expected all classes at the first call of partial_fit")
-        known_classes = np.unique(labels if classes is None else np.asarray(classes)) if new else self.classes_
+        classes = None if classes is None else np.asarray(checks.as_array(classes))
+        known_classes = np.unique(labels if classes is None else classes) if new else self.classes_
         if len(known_classes) < 2:
             name = "y" if classes is None else "classes"
             held = f"1 class, {known_classes[0]!r}" if len(known_classes) else "no class"
             raise ValueError(f"{name} holds {held}: a classifier expects at least two")
-        if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), known_classes):
+        if classes is not None and not np.array_equal(np.unique(classes), known_classes):
             raise ValueError(f"classes = {classes!r}: expected {known_classes.tolist()}, as in the first call")
         if unknown := sorted(set(labels.tolist()) - set(known_classes.tolist())):
             raise ValueError(f"y holds {unknown[0]!r}: expected classes among {known_classes.tolist()}")

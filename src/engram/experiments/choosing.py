@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -130,7 +131,8 @@ def best_of_rates(
         candidate_run = CandidateRun(run)
         trained.results[str(rate)] = trial(with_rate(config, rate), candidate_run)
         trained.curves[str(rate)] = candidate_run.metrics().rows()
-        return margin * round(score(trained.results[str(rate)]) / margin)
+        exact = score(trained.results[str(rate)])
+        return margin * round(exact / margin) if math.isfinite(exact) else math.nan
 
     rates: tuple[float, ...] = config.rates  # type: ignore[attr-defined]
     best = str(run.choose("learning_rate", rates, score_of, bounds=(0.0, 1.0), trained=trained))

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from typing_extensions import TypedDict
 
 from engram import checks
+from engram.numeric.rounding import levelled
 
 EXTENSIONS = 3  # maximum number of candidates tried beyond the given grid
 OFTEN = 0.25  # an arm that chooses an end in a larger share of its trials is reported
@@ -53,20 +54,23 @@ def check_grid(
 
 
 def score_of(score: Callable[[float], float], candidate: float) -> float:
-    """The score of a candidate; minus infinity where there is none."""
+    """The score of a candidate; minus infinity where there is none, as where it is not finite."""
     try:
         value = float(score(candidate))
     except FloatingPointError:
         return -math.inf
-    return -math.inf if math.isnan(value) else value
+    return value if math.isfinite(value) else -math.inf
 
 
 def ranking(candidates: Float[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> list[int]:
-    """The indices of the candidates that have a score, the best first; among equal ones the middle first."""
-    by_value = np.argsort(candidates)
+    """The indices of the candidates that have a score, the best first; among equal ones the middle first.
+
+    Scores that differ by rounding alone are equal.
+    """
+    by_value, levels = np.argsort(candidates), levelled(scores)
     ranked: list[int] = []
-    for value in sorted({score for score in scores if score > -math.inf}, reverse=True):
-        equal = [int(number) for number in by_value if scores[number] == value]
+    for value in sorted({score for score in levels if score > -math.inf}, reverse=True):
+        equal = [int(number) for number in by_value if levels[number] == value]
         ranked += sorted(equal, key=lambda number, equal=equal: abs(2 * equal.index(number) - len(equal) + 1))  # type: ignore[misc]
     return ranked
 

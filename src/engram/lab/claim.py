@@ -12,6 +12,7 @@ from engram import checks
 from engram.errors import message_of
 from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, p_value, successes_of
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
+from engram.numeric.rounding import FEW, are_equal
 from engram.verdicts import Verdict
 
 Threshold = Literal["paper", "ours"]
@@ -255,7 +256,8 @@ def judge(
     failure = ""
     for seed, arms in complete.items():
         try:
-            values[seed] = float(claim.measure(arms))
+            measured = float(claim.measure(arms))
+            values[seed] = measured if claim.sameness == "bitwise" else claim.criterion.end_near(measured)
             trials[seed] = claim.measure.trials(arms)
             if claim.measure.form == "share" and claim.sameness == "statistical" and math.isfinite(values[seed]):
                 successes_of([values[seed]], [trials[seed]])
@@ -360,9 +362,9 @@ def _later_p_values(
 
 
 def _form(claim: Claim, values: Sequence[float]) -> Form:
-    """The quantity that is estimated: of equal values the median, since their mean has no spread."""
+    """The quantity that is estimated: of values equal up to rounding the median, since their mean has no spread."""
     form = claim.measure.form
-    return "median" if len(set(values)) == 1 and form != "share" else form
+    return "median" if are_equal(values) and form != "share" else form
 
 
 def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
@@ -383,6 +385,11 @@ def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
     return float(f"{seeds * factor:.2g}") if math.isfinite(factor) else math.inf
 
 
+def _beyond(end: float, sign: int, form: Form) -> float:
+    """The next number outside a range; of medians one that no value at the end equals up to rounding."""
+    return end + sign * 2 * FEW * math.ulp(end) if end and form == "median" else math.nextafter(end, sign * math.inf)
+
+
 def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
     """The p-value of the criterion's threshold: a range holds if both ends are excluded, and fails if one is.
 
@@ -393,8 +400,8 @@ def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of:
     if claim.sameness != "statistical":
         return math.nan
     low, high = (
-        0.0 if math.isinf(end) else p_value(values, math.nextafter(end, outside), form, trials)
-        for end, outside in ((claim.criterion.low, -math.inf), (claim.criterion.high, math.inf))
+        0.0 if math.isinf(end) else p_value(values, _beyond(end, outside, form), form, trials)
+        for end, outside in ((claim.criterion.low, -1), (claim.criterion.high, 1))
     )
     if ours < claim.criterion.low:
         return low

@@ -6,6 +6,8 @@ kind fits, use a function of the results.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +26,7 @@ from engram.errors import message_of
 from engram.lab.experiment import Experiment
 from engram.lab.metrics import over_seeds, windows
 from engram.lab.results import Results
+from engram.numeric.rounding import difference
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -217,7 +220,9 @@ class Profiles:
 
     Attributes:
         lines: For the name of each line, its arm and the key of its list.
-        x: The positions of the numbers on the horizontal axis; or the key of such a list in the same result.
+        x: The positions of the numbers on the horizontal axis; or the key of such a list in the same result. Where they
+            differ between seeds, profiles are interpolated linearly at all positions that lie within those of every
+            seed; they must then be ascending numbers.
         title: Title of the figure.
         x_axis: Title of the horizontal axis.
         y_axis: Title of the vertical axis.
@@ -239,13 +244,49 @@ class Profiles:
         figure = go.Figure()
         for number, (name, (arm, key)) in enumerate(self.lines.items()):
             if lists := results.values(arm, key):
-                x = results.values(arm, self.x)[0] if isinstance(self.x, str) else self.x
-                figure.add_scatter(
-                    x=x, y=np.mean(lists, axis=0), name=name, mode="lines+markers", line=line_style(number)
-                )
+                x = results.values(arm, self.x) if isinstance(self.x, str) else [self.x] * len(lists)
+                shared, mean = mean_profile(x, lists, name)
+                figure.add_scatter(x=shared, y=mean, name=name, mode="lines+markers", line=line_style(number))
         for axis in self.log:
             figure.update_layout({f"{axis}axis_type": "log"})
         return figure.update_layout(title=self.title, xaxis_title=self.x_axis, yaxis_title=self.y_axis)
+
+
+def mean_profile(
+    x: Sequence[Sequence[Any]], y: Sequence[Sequence[float]], name: str
+) -> tuple[Sequence[Any], Float[np.ndarray, " positions"]]:
+    """The positions of several profiles, and their mean; profiles at different positions are interpolated.
+
+    Args:
+        x: The positions of each profile.
+        y: The numbers of each profile.
+        name: The name of the line, for errors.
+
+    Raises:
+        ValueError: The positions differ and are not ascending numbers, or have no common range.
+
+    Examples:
+        >>> mean_profile([[0, 1, 2], [0, 2]], [[0.0, 1.0, 2.0], [0.0, 4.0]], "x and 2 x")
+        ([0.0, 1.0, 2.0], array([0. , 1.5, 3. ]))
+    """
+    if all(len(each) == len(x[0]) and all(map(_is_same, each, x[0])) for each in x):
+        return x[0], np.mean(y, axis=0)
+    low, high = -math.inf, math.inf
+    for seed, (positions, numbers) in enumerate(zip(x, y, strict=True)):
+        is_number = all(isinstance(position, float | int) for position in positions)
+        if not is_number or len(positions) != len(numbers) or any(not a < b for a, b in itertools.pairwise(positions)):
+            expected = f"expected {len(numbers)} ascending numbers, since positions differ between seeds"
+            raise ValueError(f"{name}: the positions of profile {seed} are {checks.shown(positions)}: {expected}")
+        low, high = max(low, min(positions, default=math.inf)), min(high, max(positions, default=-math.inf))
+    if low > high:
+        raise ValueError(f"{name}: the profiles have no positions in common: expected ranges that overlap")
+    shared = sorted({float(position) for positions in x for position in positions if low <= position <= high})
+    return shared, np.mean([np.interp(shared, *profile) for profile in zip(x, y, strict=True)], axis=0)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two positions are equal, numbers up to rounding."""
+    return a == b or (isinstance(a, float | int) and isinstance(b, float | int) and difference(a, b) == 0)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import special  # scipy.stats has the same, 15 to 60 times slower: simulations of coverage would take minutes
 
+from engram.numeric.rounding import are_equal, difference
+
 Form = Literal["mean", "median", "ratio", "share"]
 CONFIDENCE, POWER = 0.95, 0.8
 INTERIM_ERROR = 0.001
@@ -37,7 +39,7 @@ def estimate(
     seed has several trials, which may succeed together, extended to cover Student's interval of the seeds' shares.
     Seeds that are all alike do not show whether their trials do: these are then taken as independent.
     ``"median"``: the median, by the exact interval of order statistics, which is unbounded for too few seeds.
-    Except for shares and medians, the interval of equal values is that value.
+    Except for shares and medians, the interval of values that are equal up to rounding is their median.
 
     Args:
         values: One for each seed; shares lie between 0 and 1.
@@ -70,6 +72,8 @@ def estimate(
         outside = int(np.searchsorted(special.bdtr(np.arange(n), n, 0.5), tail, side="right"))
         ordered = [-math.inf, *sorted(values), math.inf]
         return _estimate(float(np.median(values)), ordered[outside], ordered[n + 1 - outside], n, confidence)
+    if are_equal(values):
+        values = [sorted(values)[len(values) // 2]] * len(values)
     if _logarithmic(values, form):
         of_logarithms = estimate(np.log(values).tolist(), confidence=confidence)
         value, low, high = map(exp_or_infinity, of_logarithms[:3])
@@ -83,6 +87,8 @@ def estimate(
 
 def p_value(values: Sequence[float], threshold: float, form: Form = "mean", trials: Sequence[int] = ()) -> float:
     """The two-sided p-value of a threshold: below 5 % if ``estimate``'s interval excludes it.
+
+    Values that equal the threshold up to rounding equal it.
 
     Args:
         values: One for each seed; shares lie between 0 and 1.
@@ -102,12 +108,13 @@ def p_value(values: Sequence[float], threshold: float, form: Form = "mean", tria
         exact = float(min(1.0, 2 * min(at_most, at_least if successes else 1.0)))
         return max(exact, p_value(values, threshold)) if _is_clustered(values, trials) else exact
     if form == "median":
-        sides = sum(value <= threshold for value in values), sum(value >= threshold for value in values)
+        signs = [difference(value, threshold) for value in values]
+        sides = sum(sign <= 0 for sign in signs), sum(sign >= 0 for sign in signs)
         return float(min(1.0, 2 * special.bdtr(min(sides), len(values), 0.5)))
+    if are_equal(values):
+        return float(are_equal([*values, threshold]))
     if _logarithmic(values, form):
         return p_value(np.log(values).tolist(), math.log(threshold)) if threshold > 0 else 0.0
-    if len(set(values)) == 1:
-        return float(values[0] == threshold)
     spread = np.std(values, ddof=1)
     if spread == 0:  # the squares of differences as small as 1e-200 are 0
         return float(np.mean(values) == threshold)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from engram import checks
 from engram.lab.inference import Form
+from engram.numeric.rounding import difference
 
 ResultsOfSeed = Mapping[str, Mapping[str, Any]]
 """The results of one seed: arm -> what its trial returned."""
@@ -30,6 +31,16 @@ class Criterion:
         if math.isinf(self.low):
             return f"<= {self.high:g}"
         return f">= {self.low:g}" if math.isinf(self.high) else f"{self.low:g} .. {self.high:g}"
+
+    def end_near(self, value: float) -> float:
+        """A value, or the end of the range that it equals up to rounding.
+
+        Examples:
+            >>> Criterion(high=0.3).end_near(0.1 + 0.2), Criterion(high=0.3).end_near(0.2)
+            (0.3, 0.2)
+        """
+        ends = (end for end in (self.low, self.high) if difference(value, end) == 0 and end != value)
+        return float(next(ends, value))
 
     @property
     def refuted(self) -> str:
@@ -83,16 +94,16 @@ class Measure:
         return self.compute(results)
 
     def __add__(self, other: Measure | float) -> Measure:
-        return _combined("{} + {}", lambda a, b: a + b, self, other)
+        return _combined("{} + {}", lambda a, b: difference(a, -b), self, other)
 
     def __radd__(self, other: float) -> Measure:
-        return _combined("{} + {}", lambda a, b: a + b, other, self)
+        return _combined("{} + {}", lambda a, b: difference(a, -b), other, self)
 
     def __sub__(self, other: Measure | float) -> Measure:
-        return _combined("{} - {}", lambda a, b: a - b, self, other)
+        return _combined("{} - {}", difference, self, other)
 
     def __rsub__(self, other: float) -> Measure:
-        return _combined("{} - {}", lambda a, b: a - b, other, self)
+        return _combined("{} - {}", difference, other, self)
 
     def __mul__(self, other: Measure | float) -> Measure:
         return _scaled(_combined("{} * {}", lambda a, b: a * b, self, other), self, other)
@@ -172,9 +183,14 @@ def met(condition: Condition) -> Measure:
         >>> solved({"main": {"error": 0.2}}), solved.form
         (0.0, 'share')
     """
-    measure, (low, high) = condition.measure, vars(condition.criterion).values()
+    measure, criterion = condition
+    low, high = criterion.low, criterion.high
     formula = measure.formula and f"share of seeds with {measure.formula} {condition.criterion}"
-    return Measure(lambda results: float(low <= measure(results) <= high), measure.arms, "share", formula=formula)
+
+    def is_met(results: ResultsOfSeed) -> float:
+        return float(low <= criterion.end_near(measure(results)) <= high)
+
+    return Measure(is_met, measure.arms, "share", formula=formula)
 
 
 def minimum(*measures: Measure | float) -> Measure:

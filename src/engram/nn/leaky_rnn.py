@@ -62,6 +62,8 @@ class LeakyRNN(nn.Module):
         (torch.Size([5, 3, 32]), torch.Size([3, 32]))
     """
 
+    batch_first = False  # as ``nn.RNN`` has it
+
     def __init__(
         self,
         input_size: int,

@@ -82,6 +82,8 @@ class LIFNetwork(nn.Module):
         (torch.Size([5, 3, 32]), [0.0, 1.0])
     """
 
+    batch_first = False  # as ``nn.RNN`` has it
+
     def __init__(
         self,
         input_size: int,

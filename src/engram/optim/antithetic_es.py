@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from engram import checks
+from engram.numeric.rounding import are_equal
 from engram.optim.strategy import Shaping, Strategy, shaped
 from engram.state import Axes, form_of
 
@@ -106,7 +107,8 @@ class AntitheticES(Strategy):
 
     @torch.no_grad()
     def _learn(self, losses: Float[Tensor, " population"]) -> None:
-        values = shaped(losses, self.shaping)
+        # Their differences are rounding errors, of which some optimisers make full steps.
+        values = torch.zeros_like(losses) if are_equal(losses.numpy()) else shaped(losses, self.shaping)
         half = self.population_size // 2
         difference = (values[:half] - values[half:]) / (self.population_size * self.sigma**2)
         for param, mutation in zip(self.params, self._asked, strict=True):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.numeric.rounding import are_equal
 from engram.optim.strategy import Strategy
 from engram.state import Axes, check_state
 
@@ -87,7 +88,8 @@ class CMAES(Strategy):
         return self._split(self._asked)
 
     def _learn(self, losses: Float[Tensor, " population"]) -> None:
-        self._cma.tell(list(zip(self._asked.numpy(), losses.tolist(), strict=True)))
+        numbers = [0.0] * len(losses) if are_equal(losses.numpy()) else losses.tolist()  # rounding would rank them
+        self._cma.tell(list(zip(self._asked.numpy(), numbers, strict=True)))
         self._move_to_the_mean()
 
     def _individual(self, index: int) -> list[Tensor]:

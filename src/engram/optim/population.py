@@ -84,7 +84,7 @@ def evaluate(
 
 
 def _evaluated(function: Evaluate, piece: list[Tensor]) -> Tensor:
-    numbers = torch.as_tensor(function(*piece)).detach().cpu().double()
+    numbers = torch.as_tensor(checks.as_array(function(*piece)), dtype=torch.float64)
     if numbers.shape != (len(piece[0]),):
         raise ValueError(f"the function returned a shape of {tuple(numbers.shape)}: expected ({len(piece[0])},)")
     return numbers

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.numeric.rounding import are_equal, levelled
 from engram.state import Axes, Maybe, check_state
 
 Shaping = Literal["rank", "zscore"]
@@ -59,7 +60,8 @@ class Strategy:
     def tell(self, fitness: Any = None, *, loss: Any = None) -> None:
         """Update the parameters from the fitness of each individual, to be maximised, or its loss, to be minimised.
 
-        A number that is not finite is replaced by the worst finite one, with a warning.
+        A number that is not finite is replaced by the worst finite one, with a warning; such an individual never
+        becomes ``best``.
 
         Args:
             fitness: A number for each individual, to be maximised; None if ``loss`` is given.
@@ -72,11 +74,12 @@ class Strategy:
             ValueError: There is not one number for each individual, or no number is finite.
         """
         self._check_asked()
-        losses = checked_loss(fitness, loss, self.population_size)
-        if (lowest := float(losses.min())) < self.best_loss:
+        measured = measured_loss(fitness, loss, self.population_size, others="ranked last")
+        candidates = torch.where(measured.isfinite(), measured, math.inf)
+        if (lowest := float(candidates.min())) < self.best_loss:
             with torch.no_grad():
-                self.best, self.best_loss = self._individual(int(losses.argmin())), lowest
-        self._learn(losses)
+                self.best, self.best_loss = self._individual(int(candidates.argmin())), lowest
+        self._learn(_ranked_last(measured))
         self._asked = None
 
     def _check_asked(self) -> None:
@@ -136,9 +139,13 @@ def checked_loss(fitness: Any, loss: Any, population_size: int) -> Float[Tensor,
         tensor([-1., -2.], dtype=torch.float64)
     """
     checks.size("population_size", population_size)
-    values = measured_loss(fitness, loss, population_size, others="ranked last", stacklevel=4)
-    finite = values.isfinite()
-    return values if finite.all() else torch.where(finite, values, values[finite].max())
+    return _ranked_last(measured_loss(fitness, loss, population_size, others="ranked last", stacklevel=4))
+
+
+def _ranked_last(losses: Float[Tensor, "population"]) -> Float[Tensor, "population"]:
+    """Losses with the worst finite one in place of those that are not finite."""
+    finite = losses.isfinite()
+    return losses if finite.all() else torch.where(finite, losses, losses[finite].max())
 
 
 def measured_loss(
@@ -161,7 +168,7 @@ def measured_loss(
         raise TypeError("expected either fitness, to be maximised, or loss, to be minimised")
     name, numbers = ("fitness", fitness) if loss is None else ("loss", loss)
     with checks.noted(**{name: numbers}):
-        values = torch.as_tensor(numbers).detach().cpu().double()
+        values = torch.as_tensor(checks.as_array(numbers), dtype=torch.float64)
     if values.shape != (population_size,):
         raise ValueError(f"{name}.shape = {tuple(values.shape)}: expected ({population_size},), the population's")
     values = -values if name == "fitness" else values
@@ -182,8 +189,9 @@ def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[
 
     Args:
         loss: Loss of each individual.
-        shaping: ``"rank"``: ranks from -0.5 (best) to 0.5 (worst); equal losses get their mean rank. ``"zscore"``:
-            minus the mean, divided by the standard deviation; zero if all are equal. None: unchanged.
+        shaping: ``"rank"``: ranks from -0.5 (best) to 0.5 (worst); losses that are equal up to rounding get their mean
+            rank. ``"zscore"``: minus the mean, divided by the standard deviation; zero if all are equal up to rounding.
+            None: unchanged.
 
     Source: centred ranks: Salimans et al., "Evolution strategies as a scalable alternative to reinforcement learning"
     (2017), section 2.1.
@@ -193,12 +201,12 @@ def shaped(loss: Float[Tensor, "population"], shaping: Shaping | None) -> Float[
         tensor([ 0.5000, -0.5000,  0.0000], dtype=torch.float64)
     """
     checks.arguments()
-    loss = loss.double()
     if shaping is None:
-        return loss
+        return loss.double()
     if shaping == "rank":
         from scipy import stats  # takes most of a second to import, and no worker that evaluates needs it
 
-        return (torch.from_numpy(stats.rankdata(loss.numpy())) - 1) / max(len(loss) - 1, 1) - 0.5
-    spread = loss.std(correction=0)
-    return torch.zeros_like(loss) if spread == 0 else (loss - loss.mean()) / spread
+        return (torch.from_numpy(stats.rankdata(levelled(loss.numpy()))) - 1) / max(len(loss) - 1, 1) - 0.5
+    values = loss.double()
+    spread = values.std(correction=0)
+    return torch.zeros_like(values) if spread == 0 or are_equal(loss.numpy()) else (values - values.mean()) / spread

@@ -8,13 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from engram.numeric.rounding import levelled
+
 
 class Ranks(NamedTuple):
     """Mean ranks over tasks.
 
     Attributes:
         tasks: The tasks, which all of these candidates did.
-        mean: The mean rank of each candidate (1 is best), the best first; equally good candidates share a rank.
+        mean: The mean rank of each candidate (1 is best), the best first; candidates that are equally good, up to
+            rounding, share a rank.
         p: The probability of ranks this different if no candidate is better than another (Friedman's test).
         critical: The critical difference of mean ranks, at 5 % over all pairs (Nemenyi's test).
     """
@@ -66,7 +69,7 @@ def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
             tasks, names = tuple(by_size[:number]), shared
     if len(names) < 2:
         return Ranks(tasks, dict.fromkeys(names, 1.0), math.nan, math.nan)
-    table = np.array([[scores[task][name] for name in names] for task in tasks])
+    table = np.array([levelled([scores[task][name] for name in names]) for task in tasks])
     mean = stats.rankdata(-table, axis=1).mean(0)
     k, n = len(names), len(tasks)
     has_test = k > 2 and n > 1 and np.ptp(table, axis=1).any()

@@ -14,6 +14,7 @@ import polars as pl
 from engram import checks
 from engram.lab.experiment import Task
 from engram.lab.inference import CONFIDENCE, Estimate, estimate
+from engram.numeric.rounding import difference, levelled
 from engram.standings.ranks import Ranks, ranks
 from engram.storage.files import finite_or_none
 
@@ -101,12 +102,13 @@ class Scores:
         return ranks(shared)
 
     def rank(self, task: str, candidate: str) -> float:
-        """The rank of a candidate on a task (1 is best, ties share a rank); NaN without a result."""
+        """The rank of a candidate on a task (1 is best, ties up to rounding share a rank); NaN without a result."""
         row = self.scores[task]
         if candidate not in row:
             return math.nan
-        better = sum(score > row[candidate] for score in row.values())
-        return better + (sum(score == row[candidate] for score in row.values()) + 1) / 2
+        levels: dict[str, float] = dict(zip(row, levelled([*row.values()]).tolist(), strict=True))
+        better = sum(score > levels[candidate] for score in levels.values())
+        return better + (sum(score == levels[candidate] for score in levels.values()) + 1) / 2
 
     def difference(self, task: str, candidate: str, other: str) -> Estimate:
         """By how much a candidate is better than another, paired by seed; NaN if they share fewer than two seeds.
@@ -119,7 +121,7 @@ class Scores:
         spec = self._task(task)
         values, other_values = (self.entries[task][name].values for name in (candidate, other))
         sign = 1 if spec.maximize else -1
-        differences = [sign * (values[seed] - other_values[seed]) for seed in values if seed in other_values]
+        differences = [sign * difference(values[seed], other_values[seed]) for seed in values if seed in other_values]
         if len(differences) < 2:
             return Estimate(math.nan, math.nan, math.nan, math.nan)
         return estimate(differences, confidence=self.confidence.get(task, CONFIDENCE))
@@ -134,11 +136,12 @@ class Scores:
         """
         _, low, high, _ = self.difference(task, candidate, other)
         margin = self._task(task).margin
-        if low > 0 and not high < margin:
+        above, below = difference(high, margin), difference(low, -margin)
+        if low > 0 and not above < 0:
             return "better"
-        if high < 0 and not low > -margin:
+        if high < 0 and not below > 0:
             return "worse"
-        return "as good" if -margin <= low and high <= margin else "open"
+        return "as good" if below >= 0 and above <= 0 else "open"
 
     def steps_to(self, task: str, candidate: str, share: float = SOON) -> float:
         """The step at which a learning curve has gone a share of the way from guessing to the mean of ``goal_of``.

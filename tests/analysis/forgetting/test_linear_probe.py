@@ -3,12 +3,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from engram.analysis import LinearProbe
+from engram.analysis import LinearProbe, NearestMeanProbe
 from engram.analysis.forgetting.linear_probe import _loss
 
 X, Y = load_digits(return_X_y=True)
@@ -78,3 +79,31 @@ def test_what_is_left_of_the_gradient_is_told():
 def test_bad_input(options, labels, message):
     with pytest.raises(ValueError, match=message):
         LinearProbe(**options).fit(X[:9], labels)
+
+
+@pytest.mark.parametrize("probe", [LinearProbe(), NearestMeanProbe()])
+@pytest.mark.parametrize("units", [(1e-5, 1e-13), (1e-200, 1e150), (1e9, 1e-9)])
+def test_units_of_features_do_not_matter(probe, units):
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=120)
+    X = np.hstack([rng.normal(size=(120, 4)), rng.normal(size=(120, 2)) + 3 * np.eye(3)[y][:, :2]])
+    expected = clone(probe).fit(X[:60], y[:60]).predict(X[60:])
+    scaled = X * np.repeat(units, [4, 2])
+    np.testing.assert_array_equal(clone(probe).fit(scaled[:60], y[:60]).predict(scaled[60:]), expected)
+    assert (expected == y[60:]).mean() > 0.7
+
+
+def test_the_rounding_of_single_precision_is_no_feature():
+    y = np.arange(40) % 2
+    leak = np.float32(0.3) * (1 + np.float32(1e-7) * y.astype(np.float32))
+    assert len(np.unique(leak)) == 2
+    with pytest.warns(UserWarning, match="constant"):
+        assert not LinearProbe().fit(leak[:, None].astype(float), y).coef_.any()
+
+
+def test_distances_in_the_units_of_features():
+    X, y = np.array([[0.0, 0.0], [0.1, 4.0], [0.3, 1.0], [0.4, 5.0]]), [0, 0, 1, 1]
+    assert NearestMeanProbe(standardize=False).fit(X, y).predict([[0.35, 2.4]]) == [0]
+    assert NearestMeanProbe().fit(X, y).predict([[0.35, 2.4]]) == [1]
+    with pytest.raises(TypeError, match="standardize"):
+        NearestMeanProbe(standardize=1).fit(X, y)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from engram import checks
-from engram.analysis.rounding import varies
+from engram.numeric.rounding import varies
 
 
 @dataclass(frozen=True)

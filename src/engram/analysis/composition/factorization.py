@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram import checks
-from engram.analysis.rounding import FEW, precision, varies
+from engram.numeric.rounding import FEW, levelled, precision, varies
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def factorization(
     checks.finite("H", H)
     checks.finite("labels", labels)
     checks.number("separation", separation, minimum=0)
+    labels = np.apply_along_axis(levelled, 0, labels)
     values = [np.unique(column) for column in labels.T]
     shape = tuple(map(len, values))
     cell = np.ravel_multi_index(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.spatial.distance import cdist, pdist
 
 from engram import checks
-from engram.analysis.rounding import varies
+from engram.numeric.rounding import varies
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ def representation_order(
         k: Number of neighbours, less than n.
 
     Returns:
-        The order and the R^2; NaN, with a warning, if labels are constant.
+        The order and the R^2; NaN, with a warning, if labels or the representation are constant up to
+        rounding.
 
     Raises:
         ValueError: There are no more than k rows, or a value is not finite.
@@ -56,7 +57,11 @@ def representation_order(
     checks.finite("labels", labels)
     if checks.size("k", k) >= len(H):
         raise ValueError(f"k = {k}: expected fewer neighbours than the {len(H)} rows of H")
-    between = cdist(H, H)
+    changing = varies(H)  # the others would add rounding errors to the distances
+    if not changing.any():
+        warnings.warn("H is constant, up to rounding, so its order is NaN: expected activity that varies", stacklevel=2)
+        return RepresentationOrder(np.nan, (np.nan,) * labels.shape[1])
+    between = cdist(H[:, changing], H[:, changing])
     np.fill_diagonal(between, np.inf)
     neighbour_labels = labels[np.argpartition(between, k - 1, axis=1)[:, :k]]
     variance = np.where(varies(labels), labels.var(0), 0.0)

@@ -60,7 +60,7 @@ def classification_difficulty(
         if isinstance(value, str) and value not in methods:
             raise ValueError(f"{name} = {value!r}: expected a number, or one of {', '.join(map(repr, methods))}")
     points = as_points(X)
-    check_labels(y, len(points))
+    y = check_labels(y, len(points))
     rng = checks.rng("seed", seed)
     classes = len(np.unique(y))
     margin = dimension = None

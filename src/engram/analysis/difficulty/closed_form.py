@@ -202,7 +202,7 @@ def check_names(inputs: Mapping[str, Any]) -> None:
 def as_numbers(name: str, value: Any) -> np.ndarray:
     """The input ``name`` as an array of floats; raise TypeError unless it consists of numbers."""
     try:
-        return np.asarray(value, dtype=float)
+        return np.asarray(checks.as_array(value), dtype=float)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} = {checks.shown(value)}: expected a number, or an array of numbers") from error
 

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from engram import checks
 from engram.analysis.difficulty.nearest_neighbours import as_points, distinct_up_to_rounding, nearest_distances
-from engram.analysis.rounding import FEW, precision, varies
+from engram.numeric.rounding import FEW, precision, varies
 
 KEPT_SHARE = 0.9  # the share of the ratios, smallest first, that TwoNN uses
 MANY_DUPLICATES = 0.05

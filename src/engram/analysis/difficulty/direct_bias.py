@@ -14,8 +14,8 @@ from sklearn.gaussian_process.kernels import RBF
 
 from engram import checks
 from engram.analysis.difficulty.chi_square import noncentral_chi2_logcdf, saddlepoint_logcdf
-from engram.analysis.difficulty.nearest_neighbours import as_points, distinct
-from engram.analysis.rounding import varies
+from engram.analysis.difficulty.nearest_neighbours import as_points, distinct_up_to_rounding
+from engram.numeric.rounding import relative_rounding, varies
 
 Kernel = Callable[..., np.ndarray]
 
@@ -122,7 +122,7 @@ def gaussian_process_test_error(
 
     Args:
         X: Training inputs.
-        y: Training targets; equal inputs must have equal targets.
+        y: Training targets; inputs that are equal up to rounding must have equal targets.
         X_test: Test inputs.
         y_test: Test targets.
         kernel: Covariance function, called with one or two arrays of inputs; None: scikit-learn's ``RBF(1.0)``.
@@ -151,11 +151,14 @@ def gaussian_process_test_error(
             f"X, y, X_test, y_test have shapes {shapes}: expected one row of y for each row of X, and as many columns "
             "in X as in X_test, and in y as in y_test"
         )
-    first_rows, group = distinct(np.ascontiguousarray(X))
-    differs = np.flatnonzero((y != y[first_rows[group]]).any(1))
+    first_rows, group = distinct_up_to_rounding(np.ascontiguousarray(X), X.dtype)
+    targets = y[first_rows[group]]
+    rounding = relative_rounding(y) * np.maximum(np.abs(y), np.abs(targets))
+    differs = np.flatnonzero((np.abs(y - targets) > rounding).any(1))
     if len(differs):
         pair = f"{first_rows[group[differs[0]]]} and {differs[0]}"
-        raise ValueError(f"X: samples {pair} are equal and have different targets; no function fits both")
+        why = "are equal, up to rounding, and have different targets; no function fits both"
+        raise ValueError(f"X: samples {pair} {why}")
     kernel = RBF(1.0) if kernel is None else kernel
     K = np.array(kernel(X[first_rows]), dtype=float)
     K[np.diag_indices(len(K))] += 1e-10 * np.trace(K) / len(K) if jitter is None else jitter

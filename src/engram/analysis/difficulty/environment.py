@@ -16,7 +16,7 @@ from engram import checks
 from engram.analysis.difficulty.closed_form import MeasuredDifficulty, with_uncertainty
 from engram.analysis.difficulty.dimension import intrinsic_dimension
 from engram.analysis.difficulty.published_tasks import control_task
-from engram.analysis.rounding import varies
+from engram.numeric.rounding import varies
 
 
 def environment_difficulty(

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Shaped
 
 from engram import checks
 from engram.analysis.difficulty.nearest_neighbours import as_points, closest_pair, distinct_up_to_rounding, screen
-from engram.analysis.rounding import varies
+from engram.numeric.rounding import levelled, varies
 
 METHODS = ("evt", "exact", "sample")
 PAIRS_AT_A_TIME = 2**22  # number of entries in the differences of a chunk of pairs
@@ -52,7 +52,7 @@ def class_margin(
 
     Args:
         X: Samples, flattened.
-        y: Their labels.
+        y: Their labels; numbers that are equal up to rounding are one label.
         method: ``"exact"``: all pairs, in a time that grows with the square of the number of samples; ``"sample"``: all
             pairs among ``n_sample`` random samples; ``"evt"``: extrapolation from random pairs to the number of all
             pairs, by ``extreme_quantile`` of inverse distances, but never above the smallest distance observed.
@@ -80,8 +80,7 @@ def class_margin(
     checks.size("n_sample", n_sample, 2)
     if method == "evt":
         checks.size("n_pairs", n_pairs, 3)  # one more than the fewest that a tail is fitted to
-    check_labels(y, len(points))
-    y = np.unique(y, return_inverse=True)[1]
+    y = check_labels(y, len(points))
     rng = checks.rng("seed", seed)
     rows, n_duplicates, n_conflicts = _without_duplicates(points, X.dtype, y, drop_conflicts)
     if method == "sample" and n_sample < len(rows):
@@ -107,12 +106,13 @@ def class_margin(
     return Margin(min(1 / largest_inverse, smallest), method, smallest, pair, tail_index, n_duplicates, n_conflicts)
 
 
-def check_labels(y: Shaped[np.ndarray, " labels"], samples: int) -> None:
-    """Raise ValueError unless there is a label for each sample, and none is NaN."""
+def check_labels(y: Shaped[np.ndarray, " labels"], samples: int) -> Int[np.ndarray, " samples"]:
+    """The number of each label, up to rounding; raise ValueError unless each sample has one, and none is NaN."""
     if len(y) != samples:
         raise ValueError(f"y: expected {samples} labels, one for each sample, found {len(y)}")
     if y.dtype.kind == "f" and np.isnan(y).any():
         raise ValueError(f"y has nan as label {int(np.isnan(y).argmax())}: expected none")
+    return np.unique(levelled(y) if y.dtype.kind == "f" else y, return_inverse=True)[1]
 
 
 def extreme_quantile(

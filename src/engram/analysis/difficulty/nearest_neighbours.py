@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from engram import checks
-from engram.analysis.rounding import FEW, precision
+from engram.numeric.rounding import FEW, precision
 
 BLOCK = 2**24  # number of products computed at a time
 UNIT = 2.0**-24  # largest relative error of rounding to single precision

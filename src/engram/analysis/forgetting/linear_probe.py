@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -15,17 +15,41 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from engram import checks
-from engram.analysis.rounding import varies
+from engram.numeric.rounding import relative_rounding, varies
 from engram.numeric.threads import single_threaded
 
 Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else
-STD_FLOOR = 1e-6
+
+
+FAR = 1e100
+
+
+class Standardisation(NamedTuple):
+    """The mean of each feature, its standard deviation, or 1 if it is constant, and whether it changes."""
+
+    mean: Float[np.ndarray, "features"]
+    scale: Float[np.ndarray, "features"]
+    changing: Bool[np.ndarray, "features"]
+
+
+def standardisation(X: Float[np.ndarray, "samples features"]) -> Standardisation:
+    """How the units of features are removed; features of 32 bits, also as 64, are constant up to their rounding."""
+    is_single = relative_rounding(X) > relative_rounding(np.zeros(0))
+    mean = X.mean(0)
+    largest = np.abs(X - mean).max(0)
+    # Of features as large or small as this, the squares would not be numbers.
+    power = np.where((largest > FAR) | (largest < 1 / FAR), np.where(largest > 0, largest, 1.0), 1.0)
+    std = power * (X / power).std(0)
+    changing = varies(X.astype(np.float32) if is_single else X) & (std > 0)
+    return Standardisation(mean, np.where(changing, std, 1.0), changing)
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Multinomial logistic regression on standardised features, independent of the seed and the order of samples.
 
-        min_{V, c}  1/n sum_i CE(V z_i + c, y_i) + l2/2 ||V||_F^2,   z = (h - mean) / max(std, 1e-6)
+        min_{V, c}  1/n sum_i CE(V z_i + c, y_i) + l2/2 ||V||_F^2,   z = (h - mean) / std
+
+    The units of features do not matter; those that are constant up to rounding are not used.
 
     It is solved by L-BFGS in float64 until no entry of the gradient is above ``tol``. The problem is convex, so
     errors of a probe come from the features or from too few samples, never from a lack of training.
@@ -40,7 +64,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         coef_: V, (classes, features), of standardised features.
         intercept_: c.
         mean_: Mean of each feature over the training samples.
-        scale_: Standard deviation of each, at least 1e-6, so that a constant feature is not used.
+        scale_: Standard deviation of each; 1 for a feature that is constant.
         n_iter_: Number of steps taken.
         gradient_norm_: Largest magnitude among the entries of the remaining gradient.
         n_features_in_: Number of features.
@@ -76,11 +100,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classes, label_indices = np.unique(y, return_inverse=True)
             if len(classes) < 2:
                 raise ValueError("y: expected at least two classes, found 1 class")
-        mean, std = X.mean(0), X.std(0)
-        if not ((std > STD_FLOOR) & varies(X)).any() and len(X) > len(classes):
+        mean, scale, changing = standardisation(X)
+        if not changing.any() and len(X) > len(classes):
             warnings.warn("body outputs are constant: a probe can only guess", UserWarning, stacklevel=2)
-        scale = np.maximum(std, STD_FLOOR)
-        standardised = np.where(varies(X), (X - mean) / scale, 0.0)  # a constant's deviations are rounding errors
+        standardised = np.where(changing, (X - mean) / scale, 0.0)  # a constant's deviations are rounding errors
         Z, labels = torch.from_numpy(standardised), torch.from_numpy(label_indices)
         solution = Z.new_zeros(len(classes), X.shape[1] + 1)
 

@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from engram import checks
@@ -19,14 +21,14 @@ from engram.analysis.forgetting.extract import extract
 from engram.analysis.forgetting.linear_probe import LinearProbe
 from engram.analysis.forgetting.nearest_mean_probe import NearestMeanProbe
 from engram.analysis.forgetting.report import Accuracies, RepresentationReport
-from engram.analysis.rounding import varies
 from engram.analysis.similarity.linear_cka import linear_cka
+from engram.numeric.rounding import varies
 
 Examples = tuple[Tensor, Tensor]
 PROBES: Mapping[str, BaseEstimator] = {
     "linear": LinearProbe(),
-    "nearest-mean": NearestMeanProbe(),
-    "ridge": RidgeClassifier(alpha=1e-2),
+    "nearest-mean": NearestMeanProbe(standardize=False),
+    "ridge": make_pipeline(StandardScaler(), RidgeClassifier(alpha=1e-2)),
     "k-nn": KNeighborsClassifier(n_neighbors=1, algorithm="kd_tree"),  # by differences, so exact at any offset
 }
 
@@ -72,8 +74,9 @@ def representational_forgetting(
         bodies: n + 1 copies of the body, from inputs to features: untrained, and after each of the n tasks.
         tasks: n pairs of (train, test) examples, such as ``ProbedTask``; further elements are ignored.
         shots: Numbers of examples of each class that probes are fitted to; None: all of them, which is always included.
-        probe: ``"linear"`` (``LinearProbe``), ``"nearest-mean"``, ``"ridge"``, ``"k-nn"`` (one neighbour), or any
-            classifier of scikit-learn, which is cloned.
+        probe: ``"linear"`` (``LinearProbe``) or ``"ridge"``, both of standardised features; ``"nearest-mean"`` or
+            ``"k-nn"`` (one neighbour), whose distances do not change if features are rotated, but depend on their
+            units; or any classifier of scikit-learn, which is cloned.
         heads: n read-outs, from features to logits, as they were after each task. A module is one head for all tasks,
             which has one output for each label; only the outputs of classes seen so far are used. A list has a head for
             each task so far, whose outputs are that task's classes in order. None: outputs are not measured.

@@ -15,7 +15,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
-from engram.analysis.rounding import FEW, varies
 from engram.analysis.similarity.delay_embedding import delay_embedding, lagged_moments
 from engram.analysis.similarity.trials import (
     Data,
@@ -27,6 +26,7 @@ from engram.analysis.similarity.trials import (
     refuse_gaps,
     refuse_shorter,
 )
+from engram.numeric.rounding import FEW, varies
 
 ILL_CONDITIONED = 1e-4  # S_r / S_1 below which singular values cannot be computed from their squares
 UNSTABLE = 1.05

@@ -23,6 +23,8 @@ class HiddenStates:
 
     Args:
         module: The recurrent module, or a part of a network that is one.
+        batch_first: Whether the outputs are (batch, time, units) rather than (time, batch, units); needed for sequences
+            of a module without ``batch_first``. None: as the module has it.
 
     Examples:
         >>> _ = torch.manual_seed(0)
@@ -35,8 +37,9 @@ class HiddenStates:
 
     __repr__ = checks.described
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, batch_first: bool | None = None) -> None:
         self._module = checks.instance("module", module, nn.Module)
+        self.batch_first = batch_first if batch_first is None else checks.instance("batch_first", batch_first, bool)
         self._handle: Any = None
         self._trials: list[Float[np.ndarray, "time units"]] = []
         self._steps: list[Float[np.ndarray, "batch units"]] = []
@@ -63,6 +66,7 @@ class HiddenStates:
             self._steps = []
 
     def _record(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        batch_first = getattr(module, "batch_first", None) if self.batch_first is None else self.batch_first
         while isinstance(output, tuple) and not isinstance(output, PackedSequence):
             output = output[0]
         if isinstance(output, PackedSequence):
@@ -73,9 +77,12 @@ class HiddenStates:
             actual = f"{type(module).__name__} gives {type(output).__name__}"
             raise TypeError(f"{actual}: expected a tensor of up to three dimensions")
         elif output.ndim == 3:
-            batch_first = bool(getattr(module, "batch_first", False))
+            if batch_first is None:
+                actual = f"{type(module).__name__} gives a shape of {tuple(output.shape)} and has no batch_first"
+                options = "True for (batch, time, units) or False for (time, batch, units)"
+                raise ValueError(f"{actual}: expected batch_first in HiddenStates, {options}")
             self._trials += list(_values(output if batch_first else output.transpose(0, 1)).copy())
-        elif output.ndim == 2 and hasattr(module, "batch_first"):  # a single sequence
+        elif output.ndim == 2 and batch_first is not None:  # a single sequence
             self._trials.append(_values(output))
         else:
             step = np.atleast_2d(_values(output))

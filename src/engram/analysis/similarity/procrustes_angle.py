@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram import checks
-from engram.analysis.rounding import varies
+from engram.numeric.rounding import varies
 
 
 def procrustes_angle(X: Float[np.ndarray, "samples units"], Y: Float[np.ndarray, "_ others"]) -> float:

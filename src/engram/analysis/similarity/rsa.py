@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 
 from engram import checks
-from engram.analysis.rounding import FEW, precision, varies
+from engram.numeric.rounding import FEW, precision, varies
 
 TIES = 10  # decimals of distances, relative to the largest, that are compared
 

@@ -18,7 +18,7 @@ Recording = Float[np.ndarray, "_ features"]  # one trial; trials may differ in l
 def opened(X: Data) -> Any:
     """Data with lists in place of cells, as MATLAB has them, which are arrays of arrays; masked numbers become NaN."""
     if isinstance(X, np.ma.MaskedArray):
-        return np.ma.filled(X.astype(np.float64), np.nan)
+        return np.ma.getdata(checks.as_array(X))
     if isinstance(X, np.ndarray) and X.dtype == object and X.size and all(map(_axes, X.flat)):
         return [opened(cell) for cell in (X.ravel() if X.size == max(X.shape, default=1) else X)]
     if isinstance(X, list | tuple) and any(isinstance(part, list | tuple | np.ndarray) for part in X):

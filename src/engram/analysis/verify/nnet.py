@@ -66,7 +66,8 @@ def read_nnet(path: str | Path) -> tuple[AffineReLU, Normalisation]:
 
     content = unpacked(path)
     try:
-        lines = [line for line in content.decode().splitlines() if line.strip() and not line.startswith("//")]
+        every = (line.decode() for line in content.splitlines())  # text would also end at others
+        lines = [line for line in every if line.strip() and not line.startswith("//")]
         if not all(size.is_integer() for size in numbers(lines[1])):
             raise ValueError(f"sizes of layers are {lines[1].strip()}: expected integers")
         sizes = [int(size) for size in numbers(lines[1])]

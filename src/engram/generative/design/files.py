@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import re
@@ -54,7 +55,7 @@ def read_fasta(path: str | os.PathLike[str]) -> Fasta:
     names: list[str] = []
     parts: list[list[str]] = []
     places: list[str] = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):  # names may have other characters that end lines
         if line.startswith(">"):
             names.append(line[1:].strip())
             parts.append([])
@@ -85,36 +86,31 @@ def read_variants(
         The sequences and scores, in the order of rows.
 
     Raises:
-        ValueError: A column is absent, a score is no number, or a variant has a gap, another length, or a mutation that
-            does not fit the wild type; the message names the row and its line.
+        ValueError: A column is absent or there are two of its name; a row has more or fewer cells than the header, as
+            with a decimal comma; a quote is not closed; a score is no number; or a variant has a gap, another length,
+            or a mutation that does not fit the wild type. The message names the row and its line.
     """
     for name, value in (("variant", variant), ("score", score)):
         checks.instance(name, value, str)
     if wild_type is not None:
         checks.instance("wild_type", wild_type, str)
-    lines = _text(path).splitlines()
-    header = lines[0] if lines else ""
-    table = csv.DictReader(lines, delimiter="\t" if "\t" in header else ";" if ";" in header else ",")
-    columns = [column.strip() for column in table.fieldnames or []]
+    columns, rows = _table(path)
     for name, column in (("variant", variant), ("score", score)):
-        if column not in columns:
-            found = ", ".join(columns) or "none"
+        if (count := columns.count(column)) != 1:
+            found = f"{count} of this name" if count else ", ".join(columns) or "none"
             raise ValueError(f"{name} = {column!r}: expected a column of {path}, which has {found}")
-    table.fieldnames = columns
+    at_variant, at_score = columns.index(variant), columns.index(score)
     sequences, scores, places = [], [], []
-    for number, row in enumerate(table, 1):
-        place = f"{path}: row {number} (line {table.line_num})"
-        text, value = ((row[column] or "").strip() for column in (variant, score))
-        if any(character.isdigit() for character in text) or text.lower() in ("", "wt"):
-            if wild_type is None:
-                raise ValueError(f"{place}: {variant} = {text!r}: expected a whole sequence, or give wild_type")
-            text = _mutated(wild_type, text, 1, f"{place}: {variant}")
-        sequences.append(text)
-        scores.append(_score(value, f"{place}: {score}"))
+    for number, line, row in rows:
+        place = f"{path}: row {number} (line {line})"
+        sequences.append(_sequence(row[at_variant], wild_type, f"{place}: {variant}"))
+        scores.append(_score(row[at_score], f"{place}: {score}"))
         places.append(place)
     if not sequences:
         raise ValueError(f"{path}: expected at least one row after the header")
     length, whose = (len(sequences[0]), "the first has") if wild_type is None else (len(wild_type), "wild_type has")
+    if wild_type is None and length != len("WT") and "wt" in (lower := [sequence.lower() for sequence in sequences]):
+        raise ValueError(f"{places[lower.index('wt')]}: {variant} = 'WT': expected a whole sequence, or give wild_type")
     _check_equal(sequences, places, length, whose)
     return Variants(sequences, np.array(scores))
 
@@ -166,6 +162,42 @@ def _mutated(wild_type: str, text: str, first: int, place: str) -> str:
         seen.add(at)
         letters[at - first] = after
     return "".join(letters)
+
+
+def _table(path: str | os.PathLike[str]) -> tuple[list[str], list[tuple[int, int, list[str]]]]:
+    """The header of a table, and of each row that is not blank its number, its line, and as many cells."""
+    text = _text(path)
+    first = text.partition("\n")[0]
+    delimiter = "\t" if "\t" in first else ";" if ";" in first else ","
+    # Strict, since a quote that is not closed would take in all rows that follow.
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    columns: list[str] = []
+    rows: list[tuple[int, int, list[str]]] = []
+    try:
+        columns += [cell.strip() for cell in next(reader, [])]
+        for cells in reader:
+            row, place = [cell.strip() for cell in cells], f"{path}: row {len(rows) + 1} (line {reader.line_num})"
+            if not any(row):
+                continue
+            if len(row) < len(columns) or any(row[len(columns) :]):
+                values = checks.shown(delimiter.join(cells))
+                raise ValueError(f"{place} has {len(row)} cells: expected {len(columns)}, as the header has: {values}")
+            rows.append((len(rows) + 1, reader.line_num, row))
+    except csv.Error as error:
+        raise ValueError(f"{path}: row {len(rows) + 1} (line {reader.line_num}): {error}") from error
+    return columns, rows
+
+
+def _sequence(text: str, wild_type: str | None, place: str) -> str:
+    """The sequence of a variant, which is whole or has mutations; ``WT`` may also be two letters."""
+    has_mutations = any(character.isdigit() for character in text)
+    if wild_type is None:
+        if has_mutations or not text:
+            raise ValueError(f"{place} = {text!r}: expected a whole sequence, or give wild_type")
+        return text
+    if text.lower() == "wt" and len(wild_type) == len(text) and text.lower() != wild_type.lower():
+        raise ValueError(f"{place} = {text!r} may be the wild type or two letters: expected mutations, such as W1T")
+    return _mutated(wild_type, text, 1, place) if has_mutations or text.lower() in ("", "wt") else text
 
 
 def _score(text: str, place: str) -> float:

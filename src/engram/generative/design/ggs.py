@@ -23,6 +23,7 @@ from engram.generative.design.gibbs_with_gradients import Accept, GibbsWithGradi
 from engram.generative.design.seq_cnn import SeqCNN, optimizer_of, train_epoch
 from engram.generative.design.sequences import AMINO_ACIDS, Duplicates, decode, encode, measurements_of
 from engram.generative.design.smoother import GraphLabelSmoother
+from engram.numeric.rounding import are_equal
 
 
 class GGS(BaseEstimator):  # type: ignore[misc]
@@ -149,7 +150,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         checks.size("n_nodes", self.n_nodes, len(np.unique(measured.tokens, axis=0)))
         scaler = StandardScaler().fit(measured.scores[:, None])
         scores = scaler.transform(measured.scores[:, None])[:, 0]
-        if np.ptp(scores) < 1e-6:  # the scaler leaves what differs by rounding alone
+        if are_equal(measured.scores) or np.ptp(scores) < 1e-6:  # the scaler leaves what differs by rounding alone
             raise ValueError(f"y: expected different numbers, not {measured.scores[0]:g} alone")
         rng = checks.rng("random_state", self.random_state)
         noisy_model = self._fitted("y", measured.tokens, scores, self.epochs, rng)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import NamedTuple
 
@@ -10,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from engram import checks
-from engram.generative.design.sequences import ROUNDING, Measurements, check_tokens
+from engram.generative.design.sequences import Measurements, check_tokens
+from engram.numeric.rounding import are_equal
 from engram.numeric.threads import in_ranges
 
 Tokens = UInt8[np.ndarray, "sequences length"]
@@ -47,7 +47,7 @@ def fitness(values: Float[np.ndarray, "sequences"], known: Float[np.ndarray, "al
             raise ValueError(f"{name}.shape = (0,): expected at least one")
         checks.finite(name, numbers)
     low, high = float(known.min()), float(known.max())
-    if math.isclose(low, high, rel_tol=ROUNDING):
+    if are_equal(known):
         raise ValueError(f"known: expected different numbers, not {low} alone")
     scaled = (values - low) / (high - low)
     return Fitness(*(float(measure(scaled)) for measure in (np.median, np.mean, np.max, np.std)))

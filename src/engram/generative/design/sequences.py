@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from numpy.typing import ArrayLike
 
 from engram import checks
+from engram.numeric.rounding import relative_rounding
 
 ROUNDING = 2e-15  # relative to the numbers: a few units in the last place
 AMINO_ACIDS = "ARNDCQEGHILKMFPSTWYV"
@@ -104,7 +105,8 @@ def measurements(
 
     Args:
         sequences: Strings of equal length.
-        scores: A number for each sequence, to be maximised; rows whose score is NaN are dropped, with a warning.
+        scores: A number for each sequence, to be maximised; rows whose score is NaN or masked are dropped, with a
+            warning.
         alphabet: The letters.
         duplicates: For a sequence that occurs more than once, keep all rows (``"keep"``; ``"warn"`` also warns if their
             scores differ), merge them and take the mean score (``"mean"``), or merge them and raise an error if their
@@ -136,7 +138,7 @@ def measurements_of(
     tokens = encode(sequences, alphabet)
     checks.choice("duplicates", duplicates, get_args(Duplicates))
     with checks.noted(**{name: scores}):
-        values = np.asarray(scores, dtype=np.float64)
+        values = np.asarray(checks.as_array(scores), dtype=np.float64)
     checks.has_shape(name, values.shape, (len(tokens),))
     is_valid = ~np.isnan(values)
     if not is_valid.all():
@@ -152,7 +154,7 @@ def measurements_of(
                                                   return_counts=True)  # fmt: skip
     groups = inverse.ravel()
     means = np.bincount(groups, values) / counts
-    differ = ~np.isclose(values, values[first_rows][groups], rtol=ROUNDING, atol=0)
+    differ = ~np.isclose(values, values[first_rows][groups], rtol=max(ROUNDING, relative_rounding(values)), atol=0)
     if duplicates != "mean" and differ.any():
         equal = np.flatnonzero(groups == groups[differ.argmax()])
         rows = " and ".join(f"[{row}]" for row in np.flatnonzero(is_valid)[equal].tolist())

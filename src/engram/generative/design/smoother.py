@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from engram import checks
 from engram.generative.design.neighbours import hamming_neighbours
 from engram.generative.design.sequences import ROUNDING
+from engram.numeric.rounding import relative_rounding
 from engram.numeric.threads import in_ranges
 
 Data = Annotated[Any, ArrayLike]
@@ -105,11 +106,16 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
             checks.choice(name, getattr(self, name), get_args(kind))
         dtype = "numeric" if self.metric == "hamming" else np.float64
         with checks.noted(X=X, y=y):
-            if np.asarray(y).dtype.kind == "f":
-                checks.finite("y", np.asarray(y))
-            X, labels = validate_data(self, X, y, dtype=dtype, y_numeric=True, ensure_min_samples=2)
+            given = checks.as_array(y)
+            if np.asarray(given).dtype.kind == "f":
+                checks.finite("y", np.asarray(given))
+            samples = checks.as_array(X)
+            unit = max(ROUNDING, 0.0 if self.metric == "hamming" else relative_rounding(np.asarray(samples)))
+            X, labels = validate_data(self, samples, given, dtype=dtype, y_numeric=True, ensure_min_samples=2)
         samples = np.asarray(X)
-        self.indices_, self.weights_ = self._neighbours(samples.view(np.uint8) if samples.dtype == bool else samples)
+        self.indices_, self.weights_ = self._neighbours(
+            samples.view(np.uint8) if samples.dtype == bool else samples, unit
+        )
         rows = len(self.indices_)
         in_ranges(
             lambda first, stop: kernels.halve_mutual(self.indices_, self.weights_, first, stop), rows, self.n_jobs
@@ -151,8 +157,8 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
         y = checks.array("y", y, (len(self.degree_),))
         return float(y @ self._laplacian(y))
 
-    def _neighbours(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The neighbours of each row, sorted by index, and their weights."""
+    def _neighbours(self, X: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray]:
+        """The neighbours of each row, sorted by index, and their weights; ``unit`` is the rounding of X."""
         k = math.isqrt(len(X)) if self.k == "sqrt" else checks.size("k", self.k, 1, len(X) - 1)
         if self.metric == "hamming":
             indices, distances = hamming_neighbours(X, k, self.n_jobs)
@@ -161,7 +167,7 @@ class GraphLabelSmoother(BaseEstimator):  # type: ignore[misc]
             search = NearestNeighbors(n_neighbors=k, algorithm="kd_tree", n_jobs=self.n_jobs)
             distances, indices = search.fit(X).kneighbors()
             indices = indices.astype(np.int32)
-        rounding = 0.0 if self.metric == "hamming" else ROUNDING * np.linalg.norm(X, axis=1)
+        rounding = 0.0 if self.metric == "hamming" else unit * np.linalg.norm(X, axis=1)
         if (equal := distances[:, 0] <= rounding).any():
             row = int(equal.argmax())
             raise ValueError(f"X[{row}] and X[{indices[row, 0]}] are equal: expected different rows, a label for each")

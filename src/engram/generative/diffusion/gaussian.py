@@ -15,6 +15,7 @@ from torch.nn import functional
 from engram import checks
 from engram.generative.diffusion.schedules import cosine_betas, linear_betas, signal_rates
 
+MOST_SIGNAL = 0.05  # share of the signal that the last step may leave
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From noisy images, their steps and their labels to the quantity named by ``prediction``, of the images' shape."""
 Images = Float[Tensor, "batch *image"]
@@ -39,8 +40,9 @@ class GaussianDiffusion:
 
     Args:
         steps: T, at least 2; steps are numbered from 0.
-        schedule: ``"cosine"`` or ``"linear"`` (1e-4 to 0.02); or the betas themselves, T of them, such as those of
-            ``zero_terminal_snr``.
+        schedule: ``"cosine"``, or ``"linear"``, as ``linear_betas`` makes it; or the betas themselves, T of them, such
+            as those of ``zero_terminal_snr``. A warning tells if they leave more than 5 % of the signal, since samplers
+            start from noise alone.
         prediction: The quantity that the network predicts; not ``"eps"`` if the last step leaves no signal.
         clip: Samplers clip x_0 to [-clip, clip]; None: no clipping.
 
@@ -82,6 +84,9 @@ class GaussianDiffusion:
             checks.choice("schedule", schedule, ("cosine", "linear"))
             self.betas = cosine_betas(steps) if schedule == "cosine" else linear_betas(steps)
         self.signal = signal_rates(self.betas)
+        if (left := float(self.signal[-1])) > MOST_SIGNAL:
+            message = f"schedule: its last step leaves {left:.0%} of the signal, but samplers start from noise alone"
+            warnings.warn(f"{message}; zero_terminal_snr rescales it", UserWarning, stacklevel=2)
         if self.prediction == "eps" and self.signal[-1] == 0:
             raise ValueError("prediction = 'eps': expected 'v' or 'x0', since the last step leaves no signal")
 

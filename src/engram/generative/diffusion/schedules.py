@@ -37,24 +37,30 @@ def cosine_betas(steps: int) -> Float[Tensor, " steps"]:
     return (1 - signal[1:] / signal[:-1]).clamp(max=LARGEST_BETA)
 
 
-def linear_betas(steps: int, first: float = 1e-4, last: float = 0.02) -> Float[Tensor, " steps"]:
+def linear_betas(steps: int, first: float | None = None, last: float | None = None) -> Float[Tensor, " steps"]:
     """The linear schedule, evenly spaced betas from ``first`` to ``last``, in float64.
+
+    The published ends, 1e-4 and 0.02 for 1000 steps, are scaled by 1000 / T, so that any number of steps adds as much
+    noise and hardly any signal is left.
 
     Args:
         steps: T, at least 2.
-        first: Variance of the noise that the first step adds, above 0.
-        last: Variance of the noise that the last step adds, below 1.
+        first: Variance of the noise that the first step adds, above 0; None: 0.1 / T.
+        last: Variance of the noise that the last step adds, below 1; None: 20 / T, at most 0.999.
 
     Raises:
         ValueError: ``steps`` is below 2, or ``first`` or ``last`` is not between 0 and 1.
 
-    Source: Ho et al., "Denoising diffusion probabilistic models" (2020), section 4.
+    Source: Ho et al., "Denoising diffusion probabilistic models" (2020), section 4; the scale as in the code of Nichol
+    and Dhariwal (2021).
 
     Examples:
-        >>> signal_rates(linear_betas(1000))[499]
-        tensor(0.0786, dtype=torch.float64)
+        >>> signal_rates(linear_betas(1000))[499], signal_rates(linear_betas(100))[49]
+        (tensor(0.0786, dtype=torch.float64), tensor(0.0742, dtype=torch.float64))
     """
     checks.size("steps", steps, 2)
+    first = min(1e-4 * (1000 / steps), LARGEST_BETA) if first is None else first
+    last = min(0.02 * (1000 / steps), LARGEST_BETA) if last is None else last
     checks.number("first", first, above=0, below=1)
     checks.number("last", last, above=0, below=1)
     return torch.linspace(first, last, steps, dtype=torch.float64)

@@ -243,7 +243,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         """The samples reconstructed from codes, code x components, (samples, features)."""
         check_is_fitted(self)
         with checks.noted(X=X):
-            code = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+            code = check_array(checks.as_array(X), dtype=[np.float64, np.float32], input_name="X")
         if code.shape[1] != len(self.components_):
             raise ValueError(f"X.shape = {code.shape}: expected {len(self.components_)} columns, one for each atom")
         return np.asarray(code @ self.components_.astype(code.dtype, copy=False))
@@ -314,7 +314,7 @@ class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, Transform
         if self.dict_init is None or isinstance(self.dict_init, str):
             atoms = features if self.n_components is None else self.n_components
             return from_samples(samples, atoms, rng)
-        atoms = check_array(self.dict_init, dtype=samples.dtype, order="C", input_name="dict_init")
+        atoms = check_array(checks.as_array(self.dict_init), dtype=samples.dtype, order="C", input_name="dict_init")
         n_atoms = len(atoms) if self.n_components is None else self.n_components
         if atoms.shape != (n_atoms, features):
             raise ValueError(f"dict_init.shape = {atoms.shape}: expected {(n_atoms, features)}, (atoms, features)")

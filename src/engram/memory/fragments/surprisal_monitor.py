@@ -114,7 +114,7 @@ class SurprisalMonitor:
             self._armed[0] = armed if isinstance(armed, bool) else checks.choice("armed", armed, (True, False))
         else:
             self._x[:] = checks.array("x", x, (self.streams,))
-            armed_array = np.asarray(armed)
+            armed_array = np.asarray(checks.as_array(armed))
             self._armed[:] = checks.array("armed", armed_array, (self.streams,) * armed_array.ndim, bool)
         state = (self._counts, self._means, self._squares, self._since, self._draws, self._previous)
         criterion, numbers = CRITERIA.index(self.criterion), (self.threshold, self.std_floor)
