@@ -26,7 +26,7 @@ class LIFState(NamedTuple):
     Attributes:
         potential: v.
         activity: z, 1 where there was a spike, else 0.
-        rest: Number of steps left in which the neuron cannot spike.
+        rest: Number of steps left in which the neuron cannot spike; of a network in half precision in single.
     """
 
     potential: Float[Tensor, "batch hidden"]
@@ -125,7 +125,7 @@ class LIFNetwork(nn.Module):
     def init(self, batch_size: int) -> LIFState:
         """The state at the start of a sequence."""
         zeros = self.weight_hh.new_zeros(checks.size("batch_size", batch_size), self.hidden_size)
-        return LIFState(zeros, zeros.clone(), zeros.clone())
+        return LIFState(zeros, zeros.clone(), checks.widened(zeros.clone()))  # half precision counts to 256 or 2048
 
     def drive(self, input: Float[Tensor, "*time batch input"]) -> Float[Tensor, "*time batch hidden"]:
         """The drive U input."""

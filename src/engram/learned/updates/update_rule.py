@@ -105,19 +105,22 @@ class UpdateRule(nn.Module, abc.ABC):
         checks.arguments()
         moments = {}
         for name, g in grads.items():
-            steps, means, square = state[name]
+            steps, *earlier = state[name]
+            g, means, square = (checks.widened(tensor) for tensor in (g, *earlier))  # half precision rounds decays to 1
             decays = torch.tensor(self.DECAYS, dtype=g.dtype, device=g.device).view(-1, *[1] * g.ndim)
             b = self.SQUARE_DECAY
-            moments[name] = Moments(steps + 1, decays * means + (1 - decays) * g, b * square + (1 - b) * g.square())
+            after = decays * means + (1 - decays) * g, b * square + (1 - b) * g.square()
+            moments[name] = Moments(steps + 1, *(new.to(old.dtype) for new, old in zip(after, earlier, strict=True)))
         return moments
 
     def normalised(self, moments: Moments) -> Tensor:
         """Adam's direction for each decay: m / (sqrt(v) + 1e-8), with m and v corrected for their start at zero."""
         checks.instance("moments", moments, Moments)
-        steps, means, square = moments
+        steps, means, square = moments.steps, checks.widened(moments.means), checks.widened(moments.square)
         decays = torch.tensor(self.DECAYS, dtype=means.dtype, device=means.device)
         unbiased = (1 - decays**steps).view(-1, *[1] * square.ndim)
-        return means / unbiased / ((square / (1 - self.SQUARE_DECAY**steps)).sqrt() + EPS)
+        direction = means / unbiased / ((square / (1 - self.SQUARE_DECAY**steps)).sqrt() + EPS)
+        return direction.to(moments.means.dtype)
 
 
 def rates_of(log_rates: Tensor | None, names: Weights) -> dict[str, Tensor | float]:
