@@ -49,7 +49,7 @@ def through_hooks(parameters: Mapping[str, Tensor], grads: Mapping[str, Tensor])
         {'w': tensor([0., 5.])}
     """
     passed = dict(grads)
-    if hooked := [name for name in grads if parameters[name]._backward_hooks]:
+    if hooked := [name for name in grads if parameters[name]._backward_hooks and parameters[name].requires_grad]:
         inputs = [parameters[name] for name in hooked]
         with torch.enable_grad():
             outputs = [parameter.view_as(parameter) for parameter in inputs]

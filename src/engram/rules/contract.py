@@ -398,7 +398,9 @@ def _averages(kind: type[nn.Module]) -> bool:
     """Whether a class of modules averages the gradients of several processes, which it does in ``backward`` alone."""
     wrappers = {"DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule", "DDP", "DeepSpeedEngine"}
     # By name, since importing all of them would take longer than many training steps.
-    return any(base.__name__ in wrappers and base.__module__.startswith(("torch.", "deepspeed")) for base in kind.__mro__)
+    return any(
+        base.__name__ in wrappers and base.__module__.startswith(("torch.", "deepspeed")) for base in kind.__mro__
+    )
 
 
 def _refuse_wrappers(model: nn.Module, rule: object) -> None:

@@ -50,8 +50,15 @@ class UpdateRule(nn.Module, abc.ABC):
     SQUARE_DECAY = 0.99
 
     def init(self, params: Weights) -> dict[str, Moments]:
-        """Empty moments, as at the start of each task."""
+        """Empty moments, as at the start of each task.
+
+        Raises:
+            TypeError: A weight is complex.
+        """
         checks.arguments()
+        for name, w in params.items():
+            if w.is_complex():  # of whose gradients the squares are no moments
+                raise TypeError(f"params[{name!r}] is complex ({w.dtype}): expected real weights")
         return {
             name: Moments(0, w.new_zeros(len(self.DECAYS), *w.shape), torch.zeros_like(w, requires_grad=False))
             for name, w in params.items()
