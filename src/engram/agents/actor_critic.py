@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -65,8 +66,7 @@ class ActorCritic(nn.Module):
             raise ValueError("network.batch_first = True: expected a network that takes time first")
         checks.size("actions", actions)
         floating = (tensor for tensor in network.buffers() if tensor.is_floating_point())
-        like = next(network.parameters(), None)
-        like = next(floating, torch.empty(0)) if like is None else like
+        like: Tensor = next(itertools.chain(network.parameters(), floating), torch.empty(0))
         self.network = network
         options: dict[str, Any] = {"generator": generator, "device": like.device, "dtype": like.dtype}
         self.policy = uniform(nn.Linear, size, actions, **options)

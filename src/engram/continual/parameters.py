@@ -53,9 +53,7 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
     reference = next(iter(selected.values()))
     for name, parameter in selected.items():
         if parameter.is_complex():  # of whose gradients the squares are no importances
-            raise ValueError(
-                f"parameter {name!r} is complex ({parameter.dtype}): expected real ones, or select without"
-            )
+            raise ValueError(f"parameter {name!r} is complex ({parameter.dtype}): expected real ones")
         if parameter.dtype != reference.dtype or parameter.device != reference.device:
             expected = f"{reference.dtype} on {reference.device}, as the others"
             raise ValueError(f"parameter {name!r} is {parameter.dtype} on {parameter.device}: expected {expected}")

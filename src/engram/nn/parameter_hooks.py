@@ -1,4 +1,4 @@
-"""Hooks of parameters, which autograd runs on their gradients; a gradient that is computed otherwise has to pass them."""
+"""Hooks of parameters, which autograd runs on their gradients; gradients computed otherwise have to pass them."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def run_accumulated_hooks(parameters: Iterable[Tensor]) -> None:
         parameters: Parameters whose ``.grad`` has just been written.
     """
     for parameter in parameters:
-        for hook in list((parameter._post_accumulate_grad_hooks or {}).values()):  # type: ignore[attr-defined]
+        for hook in list((parameter._post_accumulate_grad_hooks or {}).values()):
             hook(parameter)

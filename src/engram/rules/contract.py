@@ -393,22 +393,24 @@ def _updated(
         raise
 
 
+# By name, since importing all of them would take longer than many training steps.
+_WRAPPERS = {"DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule", "DDP", "DeepSpeedEngine"}
+
+
 @cache
-def _averages(kind: type[nn.Module]) -> bool:
+def _averages(kind: Any) -> bool:
     """Whether a class of modules averages the gradients of several processes, which it does in ``backward`` alone."""
-    wrappers = {"DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule", "DDP", "DeepSpeedEngine"}
-    # By name, since importing all of them would take longer than many training steps.
-    return any(
-        base.__name__ in wrappers and base.__module__.startswith(("torch.", "deepspeed")) for base in kind.__mro__
-    )
+    bases = [base for base in kind.__mro__ if base.__name__ in _WRAPPERS]
+    return any(base.__module__.split(".")[0] in {"torch", "deepspeed"} for base in bases)
 
 
 def _refuse_wrappers(model: nn.Module, rule: object) -> None:
     for name, module in model.named_modules():
-        if _averages(type(module)):
+        kind: Any = type(module)
+        if _averages(kind):
             at = f"{name!r}, " if name else ""
             raise TypeError(
-                f"model: {type(rule).__name__} cannot train {at}a {type(module).__name__}, which averages the gradients "
+                f"model: {type(rule).__name__} cannot train {at}a {kind.__name__}, which averages the gradients "
                 "of several processes, but only in backward: expected the module within it, and the gradients of "
                 "apply_rule averaged before the optimiser's step"
             )

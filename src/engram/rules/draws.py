@@ -37,7 +37,7 @@ def record_draws(model: nn.Module) -> Callable[[], None]:
             restores.append(partial(module.set_rng_state, module.get_rng_state(device), device))
     if any(_is_own(module) for module in model.modules()):  # reading these states takes longer than a small pass
         restores.append(partial(random.setstate, random.getstate()))
-        restores.append(partial(np.random.set_state, np.random.get_state(legacy=False)))
+        restores.append(partial(np.random.set_state, np.random.get_state(legacy=False)))  # noqa: NPY002
         restores += _own_generators(model)
 
     def repeat() -> None:

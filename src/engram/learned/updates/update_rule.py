@@ -113,11 +113,12 @@ class UpdateRule(nn.Module, abc.ABC):
         moments = {}
         for name, g in grads.items():
             steps, *earlier = state[name]
-            g, means, square = (checks.widened(tensor) for tensor in (g, *earlier))  # half precision rounds decays to 1
-            decays = torch.tensor(self.DECAYS, dtype=g.dtype, device=g.device).view(-1, *[1] * g.ndim)
+            # In half precision a decay near 1 would be 1.
+            new, means, square = (checks.widened(tensor) for tensor in (g, *earlier))
+            decays = torch.tensor(self.DECAYS, dtype=new.dtype, device=g.device).view(-1, *[1] * g.ndim)
             b = self.SQUARE_DECAY
-            after = decays * means + (1 - decays) * g, b * square + (1 - b) * g.square()
-            moments[name] = Moments(steps + 1, *(new.to(old.dtype) for new, old in zip(after, earlier, strict=True)))
+            mean, mean_square = decays * means + (1 - decays) * new, b * square + (1 - b) * new.square()
+            moments[name] = Moments(steps + 1, mean.to(earlier[0].dtype), mean_square.to(earlier[1].dtype))
         return moments
 
     def normalised(self, moments: Moments) -> Tensor:
