@@ -52,7 +52,7 @@ def through_hooks(parameters: Mapping[str, Tensor], grads: Mapping[str, Tensor])
     if hooked := [name for name in grads if parameters[name]._backward_hooks and parameters[name].requires_grad]:
         inputs = [parameters[name] for name in hooked]
         with torch.enable_grad():
-            outputs = [parameter.view_as(parameter) for parameter in inputs]
+            outputs = [torch.ops.aten.alias(parameter) for parameter in inputs]
         # Autograd itself runs them, in its order and with its checks.
         values = torch.autograd.grad(outputs, inputs, [grads[name] for name in hooked])
         passed |= dict(zip(hooked, values, strict=True))

@@ -34,7 +34,8 @@ def record_draws(model: nn.Module) -> Callable[[], None]:
     for device in {parameter.device for parameter in model.parameters()}:
         if device.type not in ("cpu", "meta"):
             module: Any = torch.get_device_module(device)
-            restores.append(partial(module.set_rng_state, module.get_rng_state(device), device))
+            which = () if device.type == "mps" else (device,)  # of which there is one
+            restores.append(partial(module.set_rng_state, module.get_rng_state(*which), *which))
     if any(_is_own(module) for module in model.modules()):  # reading these states takes longer than a small pass
         restores.append(partial(random.setstate, random.getstate()))
         restores.append(partial(np.random.set_state, np.random.get_state(legacy=False)))  # noqa: NPY002
