@@ -412,6 +412,47 @@ def array(name: str, value: Any, shape: tuple[int | str, ...], dtype: Any = np.f
     return converted
 
 
+def labels(name: str, value: Any, count: int, each: str) -> list[Any]:
+    """``value`` as a list of labels, of which none is missing: two missing ones are neither the same nor different.
+
+    Args:
+        name: The argument's name, for the error.
+        value: A list, tuple, array, tensor, or a column of a table.
+        count: Expected number of labels.
+        each: What each label belongs to, for the error.
+
+    Raises:
+        ValueError: There are more or fewer labels; or one is missing: None, NaN, NaT, masked, an empty text, or the
+            text that NumPy and pandas write for these.
+
+    Examples:
+        >>> labels("groups", ["a", "b", "a"], 3, "session")
+        ['a', 'b', 'a']
+    """
+    found = list(as_array(value)) if isinstance(value, Tensor) else list(value)
+    if len(found) != count:
+        raise ValueError(f"{name} has {len(found)} labels: expected {count}, one for each {each}")
+    for index, label in enumerate(found):
+        if _is_missing(label):
+            text = repr(str(label)) if isinstance(label, str) else str(label)
+            raise ValueError(f"{name}[{index}] = {text}: expected a label for each {each}, but this one is missing")
+    return found
+
+
+def _is_missing(label: Any) -> bool:
+    ma = sys.modules.get("numpy.ma")
+    if label is None or (ma is not None and label is ma.masked):
+        return True
+    if isinstance(label, str):
+        return label.strip() in {"", "nan", "NaN", "NaT", "<NA>"}
+    if isinstance(label, tuple):
+        return any(map(_is_missing, label))
+    try:
+        return bool(label != label)  # noqa: PLR0124  # true of NaN and NaT alone
+    except (TypeError, ValueError):  # of pandas.NA neither is true; an array is no label, but unhashable anyway
+        return type(label).__name__ == "NAType"
+
+
 def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) -> None:
     """Raise ValueError if a number is not finite, and TypeError if an array does not contain numbers.
 

@@ -332,6 +332,30 @@ def test_bad_agents_are_named(network, actions, error, message):
         ActorCritic(network, actions)
 
 
+class Echo(torch.nn.Module):
+    """A recurrent module without parameters: the running sum of its inputs."""
+
+    hidden_size = 3
+
+    def __init__(self, scale=None):
+        super().__init__()
+        self.register_buffer("scale", scale)
+
+    def forward(self, input, state=None):
+        sums = input.cumsum(0) + (0 if state is None else state)
+        return sums, sums[-1]
+
+
+def test_a_body_may_have_no_parameters():
+    agent, sequence = ActorCritic(Echo(), 2, generator=seeded()), torch.randn(4, 2, 3, generator=seeded())
+    output, state = agent(sequence)
+    torch.testing.assert_close(output.logits, agent.policy(sequence.cumsum(0)))
+    torch.testing.assert_close(state, sequence.sum(0))
+    act = agent.acting(2)
+    torch.testing.assert_close(torch.stack([act(step) for step in sequence]), output.logits)
+    assert ActorCritic(Echo(torch.ones(1).double()), 2).policy.weight.dtype == torch.float64
+
+
 def test_an_agent_is_the_networks_output_through_two_heads():
     for network in (torch.nn.LSTM(3, 5), torch.nn.RNN(3, 5), PlasticRNN(3, 5)):
         agent = ActorCritic(network, 4, generator=seeded())

@@ -338,6 +338,17 @@ def test_training_goes_on_from_a_stored_state(kind, applied):  # O14
     assert all(map(torch.equal, net.parameters(), twin.parameters()))
 
 
+def test_the_gradient_of_a_penalty_passes_the_hooks_of_parameters():
+    net = nn.Linear(3, 2, bias=False)
+    penalty = QuadraticPenalty(net, strength=2.0, applied="gradient")
+    penalty.consolidate({"weight": torch.ones(2, 3)})
+    with torch.no_grad():
+        net.weight += 0.25
+    net.weight.register_hook(lambda grad: grad * torch.tensor([[0.0], [1.0]]))
+    penalty.add_grad_()
+    assert net.weight.grad.tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
 def test_proximal_step_is_stable():  # O15
     net = scalar(0.0)
     penalty = QuadraticPenalty(net, 1e6)
@@ -515,6 +526,7 @@ def test_an_unused_head_has_no_importance():
         (lambda net: QuadraticPenalty(net).load_state_dict({}), ValueError, "missing"),
         (lambda net: QuadraticPenalty(net).attach(torch.optim.SGD(scalar().parameters(), lr=1)), ValueError, "none of"),
         (lambda net: QuadraticPenalty(nn.ReLU()), ValueError, "none"),
+        (lambda net: EWC(nn.Linear(2, 2, dtype=torch.cfloat)), ValueError, "'weight' is complex"),
     ],
 )
 def test_bad_input_is_named(call, error, message):

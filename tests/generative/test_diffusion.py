@@ -272,6 +272,16 @@ def test_encodings_in_bfloat16_are_those_of_their_positions():
     assert torch.equal(rounded, exact.bfloat16())
 
 
+def test_whole_positions_are_encoded_before_they_are_rounded():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        near, far = position_encoding(torch.tensor([256, 257]), 8)
+    finally:
+        torch.set_default_dtype(before)
+    assert not torch.equal(near, far)
+
+
 def test_a_hidden_number_of_each_image_is_one_feature():
     class Mean(nn.Module):
         def __init__(self):

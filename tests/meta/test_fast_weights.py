@@ -97,6 +97,13 @@ def test_outer_gradients_of_order_2_are_those_of_finite_differences(update, chec
     assert_outer_gradient(net, outer)
 
 
+def test_adam_refuses_complex_weights_and_sgd_takes_them():
+    weights = {"w": torch.ones(2, dtype=torch.cfloat)}
+    assert sgd(0.5)({"w": 2j * weights["w"]}, weights, None)[0]["w"].tolist() == [1 - 1j, 1 - 1j]
+    with pytest.raises(TypeError, match=r"weights\['w'\] is complex"):
+        adam()(weights, weights, None)
+
+
 @given(steps=st.integers(1, 6), rate=st.floats(0.01, 0.3))
 def test_one_weight_has_its_closed_form(steps, rate):
     # L = (a w - c)^2 / 2 has w(n) - c/a = (1 - lr a^2)^n (w(0) - c/a).

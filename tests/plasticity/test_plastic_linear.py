@@ -89,6 +89,12 @@ def test_half_precision_is_refused(dtype):
         PlasticLinear(3, 4).to(dtype)(draw(6, 2, 3).to(dtype))
 
 
+@pytest.mark.parametrize("make", [Hebb, partial(Oja, 0.1), partial(Retroactive, 0.1)])
+def test_rules_of_half_precision_make_no_traces(make):
+    with pytest.raises(ValueError, match=r"dtype = torch\.bfloat16: expected torch\.float32"):
+        make(dtype=torch.bfloat16).init(1, 2, 3)
+
+
 def test_a_product_of_factors_keeps_the_contract():
     check_module(partial(PlasticLinear, alpha=2))
 

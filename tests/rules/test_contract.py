@@ -1,6 +1,9 @@
 import pytest
 import torch
+import torch.distributed
 from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
 from engram.rules import (
@@ -9,8 +12,11 @@ from engram.rules import (
     KolenPollack,
     LastLayerOnly,
     LocalError,
+    PredictiveCoding,
+    WeightPerturbation,
     apply_rule,
     checked_update,
+    output_loss,
     train_step,
 )
 
@@ -75,3 +81,71 @@ def test_a_state_that_grew_in_the_first_update_is_not_blamed_for_another_fault(r
     other = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
     with pytest.raises(ValueError, match=r"state: expected tensors of shapes \[\(2, 4\), \(\)\].*\[\(2, 3\), \(\)\]"):
         apply_rule(rule, other, *batch, state)
+
+
+@pytest.fixture
+def group(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("rule", [Backprop(), LastLayerOnly()], ids=["backprop", "last"])
+@pytest.mark.parametrize(
+    ("wrapped", "match"),
+    [
+        (lambda: DistributedDataParallel(nn.Linear(3, 2)), "a DistributedDataParallel"),
+        (lambda: nn.Sequential(DistributedDataParallel(nn.Linear(3, 4)), nn.Linear(4, 2)), "'0', a DistributedDataPar"),
+        (
+            lambda: FullyShardedDataParallel(nn.Linear(3, 2), device_id=torch.device("cpu")),
+            "a FullyShardedDataParallel",
+        ),
+        (lambda: fully_shard(nn.Linear(3, 2), mesh=torch.distributed.init_device_mesh("cpu", (1,))), "a FSDPLinear"),
+    ],
+    ids=["whole", "within", "sharded", "sharded in place"],
+)
+def test_a_module_that_averages_gradients_in_backward_is_refused(rule, wrapped, match):
+    with pytest.raises(TypeError, match=f"{type(rule).__name__} cannot train {match}.*expected the module within it"):
+        apply_rule(rule, wrapped(), torch.ones(5, 3), torch.zeros(5, dtype=torch.int64), None)
+
+
+class Phases(nn.Module):
+    """A linear layer with complex weights, and the magnitudes of its outputs."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.gain = nn.Linear(2, 3, dtype=torch.cdouble), nn.Parameter(torch.ones(3).double())
+
+    def forward(self, x):
+        return self.gain * self.layer(x.to(torch.cdouble)).abs()
+
+
+@pytest.mark.parametrize("target", [torch.arange(8) % 3, torch.ones(8, 3).double()], ids=["classes", "values"])
+def test_complex_weights_are_trained_in_both_parts(target):
+    net, x = Phases(), torch.randn(8, 2, generator=torch.Generator().manual_seed(1)).double()
+    exact = apply_rule(Backprop(), net, x, target, None).grads
+    output_loss(net(x), target).backward()
+    torch.testing.assert_close(exact["layer.weight"], net.layer.weight.grad)
+    rule = WeightPerturbation(1e-4, pairs=800)
+    ours = apply_rule(rule, net, x, target, rule.init(net, torch.Generator().manual_seed(2))).grads
+    assert {name: grad.dtype for name, grad in ours.items()} == {name: grad.dtype for name, grad in exact.items()}
+    for part in ("real", "imag"):
+        a, b = (
+            torch.cat([getattr(g[f"layer.{n}"], part).flatten() for n in ("weight", "bias")]) for g in (ours, exact)
+        )
+        assert torch.cosine_similarity(a, b, dim=0) > 0.9
+        assert float(a.norm() / b.norm()) == pytest.approx(1, abs=0.25)
+
+
+def test_complex_weights_are_refused_by_rules_for_real_ones():
+    chain, x, target = nn.Sequential(nn.Linear(2, 3, dtype=torch.cfloat)), torch.ones(4, 2), torch.zeros(4).long()
+    for rule in (LocalError(), PredictiveCoding(), DirectFeedbackAlignment()):
+        with pytest.raises(
+            TypeError, match=rf"{type(rule).__name__} cannot train '0.weight', which is complex \(torch"
+        ):
+            apply_rule(rule, chain, x, target, None)
+    with pytest.raises(FloatingPointError, match="Backprop: the pseudo-gradient of weight"):
+        checked_update(Backprop(), {"weight": torch.tensor([complex(1, torch.nan)])}, None, torch.zeros(()))

@@ -1,11 +1,14 @@
 """Sums over many samples, steps or perturbations in half precision, held to double precision."""
 
+import copy
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from engram import registry
-from engram.nn import BatchOnlyNorm, LeakyRNN, ReadoutNetwork, freeze_norms
+from engram.nn import BatchOnlyNorm, LeakyRNN, LIFNetwork, ReadoutNetwork, freeze_norms
 from engram.rules import Reinforce, apply_rule, output_loss, per_sample_standardize, sample_losses
 from engram.rules.loss import loss_and_error
 from engram.rules.temporal import RTRL, EProp
@@ -63,6 +66,46 @@ def test_traces_in_half_precision_are_refused_by_name(rule):
     net = ReadoutNetwork(LeakyRNN(2, 3, generator=seeded()), 2, generator=seeded()).bfloat16()
     with pytest.raises(ValueError, match=r"dtype = torch.bfloat16: expected torch.float32 or torch.float64"):
         rule.init(net, seeded())
+
+
+@pytest.mark.parametrize("every_step", [False, True])
+@pytest.mark.parametrize("core", [LeakyRNN, LIFNetwork])
+def test_filtered_activity_of_a_long_sequence_is_that_of_single_precision(core, every_step):
+    make = partial(ReadoutNetwork, outputs=2, kappa=0.998, every_step=every_step)
+    half = make(core(1, 3, alpha=0.5, generator=seeded(1), dtype=torch.bfloat16), generator=seeded()).bfloat16()
+    with torch.no_grad():
+        half.core.weight_ih.fill_(1.5)
+        half.core.weight_hh.zero_()
+    single, x = copy.deepcopy(half).float(), torch.ones(1500, 2, 1)
+    output = half(x.bfloat16())
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), single(x), rtol=0.03, atol=0.5)
+    packed = half(nn.utils.rnn.pack_sequence([x[:1500, 0].bfloat16(), x[:1100, 1].bfloat16()]))
+    whole = packed if not every_step else nn.utils.rnn.pad_packed_sequence(packed)[0][-1]
+    torch.testing.assert_close(whole[0], output[0] if not every_step else output[-1, 0], rtol=0.02, atol=0.1)
+
+
+@pytest.mark.parametrize(("dtype", "refractory"), [(torch.bfloat16, 400), (torch.float16, 2500), (torch.float64, 400)])
+def test_a_refractory_period_ends(dtype, refractory):
+    net = LIFNetwork(1, 1, refractory=refractory, dtype=dtype)
+    nn.init.ones_(net.weight_ih)
+    net.requires_grad_(False)
+    spikes, state = net(torch.ones(refractory + 3, 2, 1, dtype=dtype))
+    assert spikes.dtype == dtype
+    assert spikes[:, 1, 0].nonzero().flatten().tolist() == [0, refractory + 1]
+    again, _ = net(torch.ones(refractory, 2, 1, dtype=dtype), state)
+    assert again.nonzero()[:, 0].tolist() == 2 * [refractory - 1]
+
+
+@pytest.mark.parametrize("core", [LeakyRNN, LIFNetwork])
+def test_a_perfect_integrator_adds_small_drives(core):
+    net = core(1, 1, alpha=1.0, dtype=torch.bfloat16)
+    with torch.no_grad():
+        net.weight_ih.fill_(2**-10)
+        net.weight_hh.zero_()
+    output, state = net(torch.ones(600, 1, 1, dtype=torch.bfloat16))
+    assert output.dtype == torch.bfloat16
+    assert state.potential.item() == 600 / 1024
 
 
 def test_fixed_statistics_keep_the_digits_of_a_difference():

@@ -183,6 +183,33 @@ def test_bounds_keep_weights_between_them(make):
         assert max(extremes) - min(extremes) > 0.1
 
 
+@pytest.mark.parametrize("bounds", ["hard", "soft"])
+@pytest.mark.parametrize("signal", ["punishment", "both", "of units"])
+@pytest.mark.parametrize(
+    "make", [partial(PairSTDP, a_plus=0.3), partial(TripletSTDP, **AMPLITUDES)], ids=["pairs", "triplets"]
+)
+def test_bounds_hold_under_rewards_and_punishments(make, bounds, signal):
+    rule, weight = ThreeFactor(make(bounds=bounds, w_max=0.4), tau=50.0, baseline_rate=0.02), torch.full((3, 4), 0.2)
+    weight, state, extremes = weight.double(), rule.init(weight.double()), []
+    pre, post = ((draw(300, 2, size, seed=size) > 0.5).double() for size in (4, 3))
+    signals = {"punishment": -5 * draw(300, 2).abs(), "both": 5 * draw(300, 2), "of units": 5 * draw(300, 2, 3)}
+    for x, y, modulator in zip(pre, post, signals[signal], strict=True):
+        grad, state = rule.update(x, y, weight, state, modulator=modulator)
+        weight = weight - 0.5 * grad
+        extremes += [float(weight.min()), float(weight.max())]
+    assert min(extremes) >= -1e-15
+    assert max(extremes) <= 0.4 + 1e-15
+    assert max(extremes) - min(extremes) > 0.1
+
+
+@pytest.mark.parametrize(("modulator", "change"), [(1.0, 0.5 * 0.2), (-1.0, -0.5 * 0.3)])
+def test_soft_bounds_weigh_the_change_that_is_made(modulator, change):
+    stdp, weight = PairSTDP(0.5, 0.5, tau_plus=1e9, tau_minus=1e9, bounds="soft", w_max=0.5), torch.tensor([[0.3]])
+    rule, on, off, signal = ThreeFactor(stdp, tau=1.0), torch.ones(1, 1), torch.zeros(1, 1), torch.tensor([modulator])
+    _, state = rule.update(on, off, weight, rule.init(weight), modulator=signal)
+    assert -float(rule.update(off, on, weight, state, modulator=signal).grad) == pytest.approx(change)
+
+
 @pytest.mark.parametrize(
     ("bounds", "grown", "decayed"), [("none", 0.5, -0.5), ("hard", 0.2, -0.3), ("soft", 0.5 * 0.2, -0.5 * 0.3)]
 )
@@ -334,6 +361,13 @@ def test_homeostatic_scaling_brings_a_linear_unit_to_its_rate():
 def test_bad_settings_are_named(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+@pytest.mark.parametrize("rule", [hebb(), oja(), PairSTDP(), TripletSTDP(), ThreeFactor()], ids=repr)
+def test_complex_weights_are_refused(rule):
+    weight, activity = torch.ones(1, 1), torch.ones(1, 1, dtype=torch.cfloat)
+    with pytest.raises(TypeError, match="weight is complex"):
+        rule.update(activity, activity, weight.to(torch.cfloat), rule.init(weight))
 
 
 def test_slow_weights_have_one_rate():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -40,7 +41,8 @@ class ActorCritic(nn.Module):
 
     Args:
         network: A recurrent module, called ``output, state = network(input, state=None)`` with time first, whose
-            attribute ``hidden_size`` is the number of its output features, such as ``PlasticRNN`` or ``nn.LSTM``.
+            attribute ``hidden_size`` is the number of its output features, such as ``PlasticRNN`` or ``nn.LSTM``. The
+            heads have the device and dtype of its parameters; if it has none, of its buffers, or torch's defaults.
         actions: Number of actions.
         generator: Source of the initial values of the heads; torch's global one if None.
 
@@ -63,7 +65,8 @@ class ActorCritic(nn.Module):
         if getattr(network, "batch_first", False):
             raise ValueError("network.batch_first = True: expected a network that takes time first")
         checks.size("actions", actions)
-        like = next(network.parameters())
+        floating = (tensor for tensor in network.buffers() if tensor.is_floating_point())
+        like: Tensor = next(itertools.chain(network.parameters(), floating), torch.empty(0))
         self.network = network
         options: dict[str, Any] = {"generator": generator, "device": like.device, "dtype": like.dtype}
         self.policy = uniform(nn.Linear, size, actions, **options)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.parameter_hooks import run_accumulated_hooks
 from engram.state import check_state, form_of
 
 
@@ -31,6 +32,7 @@ def optimizer_step(optimizer: torch.optim.Optimizer, losses: Sequence[Float[Tens
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     for parameter, gradient in zip(parameters, torch.autograd.grad(losses, parameters), strict=True):
         parameter.grad = gradient
+    run_accumulated_hooks(parameters)
     optimizer.step()
     for parameter in parameters:
         parameter.grad = None

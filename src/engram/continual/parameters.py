@@ -27,7 +27,7 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
     Raises:
         TypeError: ``model`` is not a module.
         ValueError: ``select`` names a parameter that the model does not train, or leaves none; or the selected ones
-            differ in dtype or device.
+            are complex, or differ in dtype or device.
 
     Examples:
         >>> list(slow_parameters(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)), "weight"))
@@ -52,6 +52,8 @@ def slow_parameters(model: nn.Module, select: Select = None) -> dict[str, nn.Par
         raise ValueError(f"select = {select!r}: leaves no parameter of the model's trained ones, {_some(trained)}")
     reference = next(iter(selected.values()))
     for name, parameter in selected.items():
+        if parameter.is_complex():  # of whose gradients the squares are no importances
+            raise ValueError(f"parameter {name!r} is complex ({parameter.dtype}): expected real ones")
         if parameter.dtype != reference.dtype or parameter.device != reference.device:
             expected = f"{reference.dtype} on {reference.device}, as the others"
             raise ValueError(f"parameter {name!r} is {parameter.dtype} on {parameter.device}: expected {expected}")

@@ -16,6 +16,7 @@ from engram import checks
 from engram.continual.method import ContinualMethod, refuse_maximising
 from engram.continual.parameters import Select, slow_parameters, uncompiled
 from engram.meta.per_sample import at_least_single
+from engram.nn.parameter_hooks import through_hooks
 
 APPLIED = ("proximal", "gradient", "loss")
 _torch: Any = torch  # the types of these functions lack those of lists of tensors
@@ -103,7 +104,10 @@ class QuadraticPenalty(ContinualMethod):
 
     @torch.no_grad()
     def add_grad_(self) -> None:
-        """Add the penalty's gradient to the gradient of each parameter, as if ``penalty()`` were part of the loss."""
+        """Add the penalty's gradient to the gradient of each parameter, as if ``penalty()`` were part of the loss.
+
+        It passes the hooks of the parameters, such as masks, as that of the loss has.
+        """
         self._match_parameters()
         trained = [index for index, parameter in enumerate(self._parameters) if parameter.requires_grad]
         fields = self._parameters, self._views["anchor"], self._views["importance"]
@@ -112,6 +116,12 @@ class QuadraticPenalty(ContinualMethod):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         gaps = _torch._foreach_sub(parameters, anchors)
+        if any(parameter._backward_hooks for parameter in parameters):
+            by_index = {str(index): parameter for index, parameter in enumerate(parameters)}
+            pulls = [2 * self.strength * Omega * gap for Omega, gap in zip(importances, gaps, strict=True)]
+            pulls = [*through_hooks(by_index, dict(zip(by_index, pulls, strict=True))).values()]
+            _torch._foreach_add_([parameter.grad for parameter in parameters], pulls)
+            return
         _torch._foreach_addcmul_([parameter.grad for parameter in parameters], gaps, importances, 2 * self.strength)
 
     @torch.no_grad()

@@ -91,7 +91,7 @@ def adam(lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), e
         The update, ``(gradients, weights, state) -> (weights, state)``, with an ``AdamState``.
 
     Raises:
-        TypeError: An argument is not a number.
+        TypeError: An argument is not a number; or, when called, a weight is complex.
         ValueError: A number is out of range.
 
     Source: Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1.
@@ -117,6 +117,9 @@ class _Adam:
     __repr__ = checks.described
 
     def __call__(self, gradients: Weights, weights: Weights, state: AdamState | None) -> tuple[Weights, AdamState]:
+        for name, gradient in gradients.items():
+            if gradient.is_complex():  # whose square is no second moment
+                raise TypeError(f"weights[{name!r}] is complex ({gradient.dtype}): expected real weights, or sgd")
         b1, b2 = self.betas
         steps, *moments = (0, {}, {}) if state is None else state
         steps += 1

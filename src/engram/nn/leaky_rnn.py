@@ -17,7 +17,7 @@ from engram.state import register_states
 
 
 class LeakyState(NamedTuple):
-    """The potentials x of leaky units, and their activities r."""
+    """The potentials x of leaky units, in single precision at least, and their activities r."""
 
     potential: Float[Tensor, "batch hidden"]
     activity: Float[Tensor, "batch hidden"]
@@ -104,7 +104,7 @@ class LeakyRNN(nn.Module):
     def init(self, batch_size: int) -> LeakyState:
         """The state at the start of a sequence."""
         zeros = self.weight_hh.new_zeros(checks.size("batch_size", batch_size), self.hidden_size)
-        return LeakyState(zeros, zeros.clone())
+        return LeakyState(checks.widened(zeros), zeros.clone())  # half precision would lose small drives
 
     def drive(self, input: Float[Tensor, "*time batch input"]) -> Float[Tensor, "*time batch hidden"]:
         """The drive U input + b."""
@@ -120,7 +120,7 @@ class LeakyRNN(nn.Module):
         """The state one step later, given U input + b."""
         check_step(drive, state, LeakyState)
         potential = self.alpha * state.potential + functional.linear(state.activity, self.weight_hh) + drive
-        return LeakyState(potential, potential.tanh())
+        return LeakyState(potential, potential.tanh().to(self.weight_hh.dtype))
 
     def slope(self, before: LeakyState, after: LeakyState) -> Float[Tensor, "batch hidden"]:
         """The derivative of each unit's activity with respect to its potential after a step."""

@@ -24,7 +24,7 @@ class LIFState(NamedTuple):
     """The state of leaky integrate-and-fire neurons.
 
     Attributes:
-        potential: v.
+        potential: v, in single precision at least, as ``rest``.
         activity: z, 1 where there was a spike, else 0.
         rest: Number of steps left in which the neuron cannot spike.
     """
@@ -127,7 +127,8 @@ class LIFNetwork(nn.Module):
     def init(self, batch_size: int) -> LIFState:
         """The state at the start of a sequence."""
         zeros = self.weight_hh.new_zeros(checks.size("batch_size", batch_size), self.hidden_size)
-        return LIFState(zeros, zeros.clone(), zeros.clone())
+        precise = checks.widened(zeros)  # half precision counts to 256 or 2048, and would lose small drives
+        return LIFState(precise, zeros.clone(), precise.clone())
 
     def drive(self, input: Float[Tensor, "*time batch input"]) -> Float[Tensor, "*time batch hidden"]:
         """The drive U input."""
@@ -146,7 +147,7 @@ class LIFNetwork(nn.Module):
         check_step(drive, state, LIFState)
         recurrent = functional.linear(state.activity, self.connections(self.weight_hh))
         potential = self.alpha * state.potential + drive + recurrent - self.threshold * state.activity.detach()
-        spikes = self.surrogate(potential - self.threshold) * (state.rest == 0)
+        spikes = (self.surrogate(potential - self.threshold) * (state.rest == 0)).to(self.weight_hh.dtype)
         steps_left = torch.where(spikes.detach() > 0, float(self.refractory), (state.rest - 1).clamp(min=0))
         return LIFState(potential, spikes, steps_left)
 

@@ -99,12 +99,15 @@ class ReadoutNetwork(nn.Module):
         with full_precision(device):
             if self.every_step:
                 return self.readout(torch.stack(self._filtered(activity)) if self.kappa else activity)  # type: ignore[no-any-return]
-            lags = torch.arange(len(activity), device=device, dtype=activity.dtype)
-            return self.readout(torch.einsum("t,tbn->bn", self.kappa ** lags.flip(0), activity))  # type: ignore[no-any-return]
+            precise = checks.widened(activity)  # half precision has too few digits for long lags and sums
+            lags = torch.arange(len(activity), device=device, dtype=precise.dtype)
+            filtered = torch.einsum("t,tbn->bn", self.kappa ** lags.flip(0), precise)
+            return self.readout(filtered.to(activity.dtype))  # type: ignore[no-any-return]
 
     def _filtered(self, activity: Float[Tensor, "time batch hidden"]) -> list[Float[Tensor, "batch hidden"]]:
-        """The filtered activity f at every step."""
-        filtered = [activity[0]]
-        for current in activity[1:]:
+        """The filtered activity f at every step, summed in single precision at least."""
+        precise = checks.widened(activity)
+        filtered = [precise[0]]
+        for current in precise[1:]:
             filtered.append(torch.add(current, filtered[-1], alpha=self.kappa))
-        return filtered
+        return [step.to(activity.dtype) for step in filtered]

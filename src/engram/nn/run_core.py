@@ -41,7 +41,7 @@ def _start(core: Any, batch_size: int, state: Any) -> Any:
         return start
     checks.instance("state", state, type(start))
     for name, tensor, expected in zip(state._fields, state, start, strict=True):
-        checks.tensor(f"state.{name}", tensor, tuple(expected.shape), like=core.weight_ih)
+        checks.tensor(f"state.{name}", tensor, tuple(expected.shape), like=expected)
     return state
 
 

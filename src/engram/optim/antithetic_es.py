@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from engram import checks
+from engram.nn.parameter_hooks import run_accumulated_hooks, through_hooks
 from engram.numeric.rounding import are_equal
 from engram.optim.strategy import Shaping, Strategy, shaped
 from engram.state import Axes, form_of
@@ -111,9 +112,13 @@ class AntitheticES(Strategy):
         values = torch.zeros_like(losses) if are_equal(losses.numpy()) else shaped(losses, self.shaping)
         half = self.population_size // 2
         difference = (values[:half] - values[half:]) / (self.population_size * self.sigma**2)
-        for param, mutation in zip(self.params, self._asked, strict=True):
+        params, gradients = {str(index): param for index, param in enumerate(self.params)}, {}
+        for (name, param), mutation in zip(params.items(), self._asked, strict=True):
             gradient = difference.to(param.device) @ mutation.double().reshape(half, param.numel())
-            param.grad = gradient.reshape(param.shape).to(param)
+            gradients[name] = gradient.reshape(param.shape).to(param)
+        for name, gradient in through_hooks(params, gradients).items():
+            params[name].grad = gradient
+        run_accumulated_hooks(self.params)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.generation += 1

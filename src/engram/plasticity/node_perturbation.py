@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from engram import checks
-from engram.nn.sequence import full_precision
+from engram.nn.sequence import check_precision, full_precision
 from engram.state import register_states
 
 Matrices = Float[Tensor, "batch post pre"]
@@ -231,8 +231,13 @@ class NodePerturbationRNN(nn.Module):
         return f"{self.units}, eta={self.eta}, hebbian={self.hebbian!r}, modulation={self.modulation!r}"
 
     def init(self, batch_size: int) -> NodePerturbationState:
-        """The initial state of a number of individuals."""
+        """The initial state of a number of individuals.
+
+        Raises:
+            ValueError: The weights have half precision, which could not count the trials.
+        """
         checks.size("batch_size", batch_size)
+        check_precision(self.weight)
         hidden = self.weight.new_full((batch_size, self.units), START)
         hidden[:, : CONSTANT + 1] = 0
         activity = hidden.clone()

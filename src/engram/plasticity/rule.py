@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.types import Device
 
 from engram import checks
-from engram.nn.sequence import full_precision
+from engram.nn.sequence import check_precision, full_precision
 from engram.plasticity.state import EligibilityState, RuleState, TraceState
 
 
@@ -123,12 +123,13 @@ class PlasticityRule(nn.Module, ABC):
             pre_size: Number of sending units.
 
         Raises:
-            ValueError: A size is less than one.
+            ValueError: A size is less than one, or the rule has half precision, which loses what is added to a trace.
         """
         sizes = {"batch_size": batch_size, "post_size": post_size, "pre_size": pre_size}
         for name, size in sizes.items():
             checks.size(name, size)
         like = next(itertools.chain(self.parameters(), self.buffers()))
+        check_precision(like)
         zeros = [torch.zeros(*sizes.values(), dtype=like.dtype, device=like.device) for _ in self.state_type._fields]
         return self.state_type(*zeros)
 

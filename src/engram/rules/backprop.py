@@ -27,6 +27,7 @@ class Backprop(LearningRule[None]):
     """
 
     properties = Properties(one_phase=True)
+    trains_complex = True
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
         """No state."""

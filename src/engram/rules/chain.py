@@ -372,15 +372,24 @@ def refuse_autocast(device: torch.device) -> None:
         )
 
 
-def refuse_changing(model: nn.Module, rule: object) -> None:
-    """Raise TypeError if a module in training mode is random or keeps running statistics: two passes would differ."""
+def refuse_changing(model: nn.Module, rule: object, *, repeated: bool = False) -> None:
+    """Raise TypeError if two passes would differ, since a module in training mode changes.
+
+    Args:
+        model: The network.
+        rule: The rule, for error messages.
+        repeated: Whether all passes get the same random numbers, as by ``record_draws``, so that modules may be random.
+    """
     for name, module in model.named_modules():
         subject = f"{type(rule).__name__} cannot train layer {name!r}, a {type(module).__name__} in training mode"
         if not module.training:
             continue
         # Attention and torch's recurrent networks have their dropout as a number.
         share = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)
-        if (isinstance(share, float) and share > 0) or isinstance(module, nn.RReLU):
+        is_random = (isinstance(share, float) and share > 0) or isinstance(module, nn.RReLU)
+        # cuDNN keeps the state of its dropout to itself.
+        is_repeated = repeated and not (isinstance(module, nn.RNNBase) and next(module.parameters()).is_cuda)
+        if is_random and not is_repeated:
             raise TypeError(f"{subject}: it draws another mask in each pass; expected model.eval(), or no dropout")
         if isinstance(module, _NormBase) and module.track_running_stats:
             raise TypeError(

@@ -6,10 +6,11 @@ which any ``torch.optim`` optimiser can take.
 
 from __future__ import annotations
 
-import math
+import cmath
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_leaves
 
 from engram import checks
+from engram.nn.parameter_hooks import run_accumulated_hooks, suspended_hooks, through_hooks
 from engram.rules.loss import output_loss
 
 State = TypeVar("State")
@@ -71,6 +73,8 @@ class LearningRule(ABC, Generic[State]):
 
     Attributes:
         properties: Its requirements.
+        trains_complex: Whether it gives gradients with respect to complex weights as torch defines them, dL/dRe(W) +
+            i dL/dIm(W); ``apply_rule`` refuses complex weights otherwise.
 
     Examples:
         >>> class LastBias(LearningRule[None]):
@@ -87,6 +91,7 @@ class LearningRule(ABC, Generic[State]):
     """
 
     properties: ClassVar[Properties]
+    trains_complex: ClassVar[bool] = False
 
     __repr__ = checks.described
 
@@ -209,7 +214,7 @@ def checked_update(
     checks.arguments()
     # The sum is cheap to check, and not finite if any number is not. As it may also overflow, all numbers are checked
     # then.
-    if grads and not math.isfinite(torch.stack([grad.sum() for grad in grads.values()]).sum()):
+    if grads and not cmath.isfinite(torch.stack([grad.sum() for grad in grads.values()]).sum().item()):
         for name, grad in grads.items():
             if not grad.isfinite().all():
                 raise FloatingPointError(f"{type(rule).__name__}: the pseudo-gradient of {name} is not finite")
@@ -306,7 +311,8 @@ def apply_rule(
     """The update of ``rule.update``, with the input checks that all rules share, so that your own need not repeat them.
 
     If the rule fails because of the batch or the state, the error says what is wrong with them. An error also names a
-    pseudo-gradient that is not finite or belongs to no parameter. Those of frozen parameters are left out.
+    pseudo-gradient that is not finite or belongs to no parameter. Those of frozen parameters are left out. Hooks that
+    ``register_hook`` has added to a parameter, such as masks, run on its pseudo-gradient, whatever the rule.
 
     Args:
         rule: The rule.
@@ -319,6 +325,7 @@ def apply_rule(
         The update.
 
     Raises:
+        TypeError: The rule cannot train the model, which averages gradients over processes, or has complex weights.
         ValueError: The batch is empty, or shapes, dtypes or classes do not match.
         FloatingPointError: A pseudo-gradient is not finite; the message names the rule and the parameter.
         RuntimeError: ``torch.inference_mode`` is on.
@@ -333,14 +340,38 @@ def apply_rule(
     if torch.is_inference_mode_enabled():
         raise RuntimeError("torch.inference_mode is on: expected it off, since a rule needs derivatives")
     parameters = dict(model.named_parameters())
+    _refuse_wrappers(model, rule)
+    _refuse_complex(parameters, rule)
     for values in (x.data,) if isinstance(x, (Tensor, PackedSequence)) else x:
         if not values.numel():
             raise ValueError(f"x has the shape {tuple(values.shape)}: expected at least one sample")
-    dtypes, values = {parameter.dtype for parameter in parameters.values()}, target.data
+    dtypes, values = {parameter.dtype.to_real() for parameter in parameters.values()}, target.data
     if values.is_floating_point() and values.dtype not in dtypes:
         raise ValueError(f"target is {values.dtype}: expected {' or '.join(map(str, dtypes))}, as the weights are")
+    with suspended_hooks(parameters.values()):
+        grads, after, info = _updated(rule, model, x, target, state)
+    for name, grad in grads.items():
+        if name not in parameters or grad.shape != parameters[name].shape:
+            shape = (
+                f"expected {tuple(parameters[name].shape)}" if name in parameters else "the model has no such parameter"
+            )
+            raise ValueError(f"{type(rule).__name__}: pseudo-gradient {name!r} of {tuple(grad.shape)}: {shape}")
+    if "loss" not in info:
+        raise ValueError(f"{type(rule).__name__}: info has {list(info)}: expected the loss, as 'loss'")
+    trained = {name: grad for name, grad in grads.items() if parameters[name].requires_grad}
+    return checked_update(rule, through_hooks(parameters, trained), after, **info)
+
+
+def _updated(
+    rule: LearningRule[State],
+    model: nn.Module,
+    x: Tensor | tuple[Tensor, ...] | PackedSequence,
+    target: Tensor | PackedSequence,
+    state: State,
+) -> Update:
+    """The rule's update; if it fails because of the batch or the state, the error says what is wrong with them."""
     try:
-        grads, after, info = rule.update(model, x, target, state)  # type: ignore[arg-type]  # not all take packed or several ones
+        return rule.update(model, x, target, state)  # type: ignore[arg-type]  # not all take packed or several ones
     except (FloatingPointError, NotImplementedError):
         raise
     except Exception as error:
@@ -360,16 +391,39 @@ def apply_rule(
                 f"state: expected tensors of shapes {form}, as for this network, not {_form(state)}"
             ) from None
         raise
-    for name, grad in grads.items():
-        if name not in parameters or grad.shape != parameters[name].shape:
-            shape = (
-                f"expected {tuple(parameters[name].shape)}" if name in parameters else "the model has no such parameter"
+
+
+# By name, since importing all of them would take longer than many training steps.
+_WRAPPERS = {"DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule", "DDP", "DeepSpeedEngine"}
+
+
+@cache
+def _averages(kind: Any) -> bool:
+    """Whether a class of modules averages the gradients of several processes, which it does in ``backward`` alone."""
+    bases = [base for base in kind.__mro__ if base.__name__ in _WRAPPERS]
+    return any(base.__module__.split(".")[0] in {"torch", "deepspeed"} for base in bases)
+
+
+def _refuse_wrappers(model: nn.Module, rule: object) -> None:
+    for name, module in model.named_modules():
+        kind: Any = type(module)
+        if _averages(kind):
+            at = f"{name!r}, " if name else ""
+            raise TypeError(
+                f"model: {type(rule).__name__} cannot train {at}a {kind.__name__}, which averages the gradients "
+                "of several processes, but only in backward: expected the module within it, and the gradients of "
+                "apply_rule averaged before the optimiser's step"
             )
-            raise ValueError(f"{type(rule).__name__}: pseudo-gradient {name!r} of {tuple(grad.shape)}: {shape}")
-    if "loss" not in info:
-        raise ValueError(f"{type(rule).__name__}: info has {list(info)}: expected the loss, as 'loss'")
-    trained = {name: grad for name, grad in grads.items() if parameters[name].requires_grad}
-    return checked_update(rule, trained, after, **info)
+
+
+def _refuse_complex(parameters: Mapping[str, Tensor], rule: LearningRule[Any]) -> None:
+    """Raise TypeError if a parameter to be trained is complex and the rule is right for real ones only."""
+    for name, parameter in parameters.items():
+        if parameter.is_complex() and parameter.requires_grad and not rule.trains_complex:
+            raise TypeError(
+                f"model: {type(rule).__name__} cannot train {name!r}, which is complex ({parameter.dtype}): expected "
+                "real weights, or the rule Backprop or WeightPerturbation"
+            )
 
 
 def _form(state: Any) -> list[tuple[int, ...]]:
@@ -423,6 +477,7 @@ def train_step(
     weights_before = {name: parameters[name].detach().clone() for name in rule.watched(state)}
     for name, gradient in grads.items():
         parameters[name].grad = gradient
+    run_accumulated_hooks(parameters[name] for name in grads)
     optimizer.step()
     deltas = {name: parameters[name].detach() - value for name, value in weights_before.items()}
     return Update(grads, rule.after_step(model, deltas, state), info)

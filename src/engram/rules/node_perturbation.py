@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.rules import chain
 from engram.rules.contract import LearningRule, Properties, Update, checked_update
+from engram.rules.draws import record_draws
 from engram.rules.loss import sample_losses
 
 
@@ -18,7 +19,8 @@ class NodePerturbation(LearningRule[Tensor]):
         delta[l] = (L(noise) - L(clean)) xi[l] / sigma^2,   a[l] + xi[l],   xi ~ N(0, sigma^2),   for each sample
         dL/dW[l] ~ delta[l]^T h[l-1] / B
 
-    The state is the key of the next noise. Activations may be of any kind, even step functions.
+    The state is the key of the next noise. Activations may be of any kind, even step functions, or random ones, which
+    draw the same random numbers in all passes of an update.
 
     Args:
         sigma: Standard deviation of the noise, above 0.
@@ -64,6 +66,7 @@ class NodePerturbation(LearningRule[Tensor]):
         """
         checks.arguments()
         network = chain.Chain.from_module(model, self, deterministic=True, any_activation=True)
+        repeat = record_draws(model)
         clean = network.forward(x)
         # In half precision two losses would often be the same number, and small terms lost in the sum.
         target = checks.widened(target)
@@ -72,6 +75,7 @@ class NodePerturbation(LearningRule[Tensor]):
         deltas = [checks.widened(torch.zeros_like(activity.pre)) for activity in clean]
         for _ in range(self.draws):
             noise = [self.sigma * chain.normal(activity.pre.shape, generator, activity.pre) for activity in clean]
+            repeat()
             rise = sample_losses(checks.widened(network.forward(x, noise)[-1].output), target) - losses
             rise /= self.sigma**2 * self.draws * len(rise)
             for delta, layer_noise in zip(deltas, noise, strict=True):

@@ -329,7 +329,12 @@ C = np.tile([0.0, 1.0], 10)
         ({}, {"activity": [Y, Y]}, "activity has 2 sessions: expected 1"),
         ({}, {"activity": Y * np.inf}, r"activity\[0\] has an infinite value"),
         ({}, {"activity": np.full((20, 2), np.nan)}, "no finite entry"),
-        ({}, {"choices": 2 * C}, "expected 0, 1 or NaN"),
+        ({}, {"choices": 2 * C}, r"choices\[0\]\[1\] = 2: expected 0, 1 or NaN, where there was none$"),
+        (
+            {},
+            {"choices": np.where(np.arange(20) == 6, -1, C)},
+            r"choices\[0\]\[6\] = -1: .*; -1 often stands for a missed",
+        ),
         ({}, {"choices": C, "rewards": C[:5]}, r"rewards\[0\] has 5 steps"),
         ({}, {"choices": C, "rewards": np.where(C > 0, C, np.nan)}, r"rewards\[0\]\[0\] is NaN"),
         ({"terms": ["x m"]}, {"choices": C}, "rewards = None"),

@@ -1,7 +1,9 @@
 """Intervals over sessions, comparisons of rules, rules that explain data as well, and advice."""
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 from scipy import stats
 
 from engram.learned import PlasticityRuleInference, simulate_activity, simulate_choices
@@ -66,6 +68,39 @@ def test_all_sessions_of_a_group_are_drawn_together():
     bootstrap(lambda kept: seen.append(sorted(kept.tolist())) or np.zeros(1), groups, 50, np.random.default_rng(0))
     assert all(kept.count(0) == kept.count(2) for kept in seen)
     assert any(1 in kept and 0 not in kept for kept in seen)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["a", None, "a"],
+        ["a", float("nan"), "b"],
+        np.array([1.0, np.nan, 2.0]),
+        np.array(["a", np.nan, "b"]),
+        np.array(["2020-01-01", "NaT", "2020-01-02"], dtype="datetime64[D]"),
+        np.ma.array([1, 2, 3], mask=[False, True, False]),
+        torch.tensor([1.0, torch.nan, 1.0]),
+        pl.Series(["a", None, "b"]),
+        [("mouse", 1), ("mouse", float("nan")), ("rat", 1)],
+        ["a", "", "b"],
+    ],
+    ids=["none", "nan", "array", "text", "day", "masked", "tensor", "column", "pairs", "empty"],
+)
+def test_a_missing_label_of_a_group_is_refused(labels):
+    with pytest.raises(
+        ValueError, match=r"groups\[1\] = .*: expected a label for each session, but this one is missing"
+    ):
+        groups_of_sessions(labels, 3)
+
+
+def test_labels_of_any_kind_that_are_there_are_taken():
+    for labels in (
+        np.ma.array([3, 1, 3]),
+        torch.tensor([3, 1, 3]),
+        pl.Series(["x", "y", "x"]),
+        [(1, "a"), (1, "b"), (1, "a")],
+    ):
+        assert groups_of_sessions(labels, 3).tolist() == [0, 1, 0]
 
 
 def test_draws_are_the_same_for_a_seed_and_first_weights_are_fitted_in_each():

@@ -1,6 +1,7 @@
 """Training by short windows, what is measured of recall, and the memories that a learned rule is held against."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -63,6 +64,14 @@ def test_a_step_of_the_delta_rule_is_a_partial_memory_of_its_pair():
     x, y = pairs(12, 5, 20)
     last = x[:, -1:] @ delta_memory(x, y).transpose(1, 2)
     torch.testing.assert_close(last, y[:, -1:])
+
+
+@pytest.mark.parametrize("memory", [hebb_memory, partial(hebb_memory, decay=0.999), partial(delta_memory, rate=0.01)])
+def test_memories_of_half_precision_are_those_of_double_but_for_rounding(memory):
+    x, y = (values[:1].bfloat16() for values in pairs(1500, 4, 1))
+    half, exact = memory(x, y), memory(x.double(), y.double())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), exact, rtol=1 / 256, atol=1e-3)
 
 
 def test_the_pseudo_inverse_is_exact_as_far_as_cues_are_independent():

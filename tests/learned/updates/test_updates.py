@@ -353,6 +353,7 @@ def stepped_once(grad, **options):
         (lambda: GatedCoordinateRule(hidden=0, generator=seeded()), ValueError, "hidden = 0"),
         (lambda: GatedCoordinateRule(-1, generator=seeded()), ValueError, "tensors = -1"),
         (lambda: AdamRule().as_update(-1.0), ValueError, "lr = -1.0"),
+        (lambda: AdamRule().init({"w": torch.ones(2, dtype=torch.cfloat)}), TypeError, r"params\['w'\] is complex"),
     ],
 )
 def test_bad_input(call, error, message):

@@ -35,7 +35,8 @@ def position_encoding(
     checks.number("base", base, above=1)
     half = features // 2
     dtype = positions.dtype if positions.is_floating_point() else torch.get_default_dtype()
-    values = checks.widened(positions.to(dtype))  # a frequency of 8 bits would be wrong by a turn at position 200
+    # A frequency of 8 bits would be wrong by a turn at position 200, and position 257 would be 256.
+    values = positions.to(torch.promote_types(dtype, torch.float32))
     frequencies = base ** (-torch.arange(half, device=values.device, dtype=values.dtype) / half)
     angles = values.unsqueeze(-1) * frequencies
     return torch.cat([angles.sin(), angles.cos()], -1).to(dtype)

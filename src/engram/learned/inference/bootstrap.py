@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,11 @@ def groups_of_sessions(groups: Any, sessions: int) -> Int[np.ndarray, " session"
         sessions: Number of sessions.
 
     Raises:
-        ValueError: There is not one label for each session.
+        ValueError: There is not one label for each session, or one is missing, such as NaN.
     """
     if groups is None:
         return np.arange(sessions)
-    labels: Sequence[Hashable] = list(checks.as_array(groups)) if not isinstance(groups, list | tuple) else groups
-    if len(labels) != sessions:
-        raise ValueError(f"groups has {len(labels)} labels: expected {sessions}, one for each session")
+    labels = checks.labels("groups", groups, sessions, "session")
     numbers = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     return np.array([numbers[label] for label in labels], dtype=int)
 

@@ -145,8 +145,8 @@ def prepared(
     )
     if y is not None:
         _check_recorded(y)
-    if c is not None and not all(np.isin(session[~np.isnan(session)], (0, 1)).all() for session in c):
-        raise ValueError(f"choices = {checks.shown(choices)}: expected 0, 1 or NaN")
+    if c is not None:
+        _check_choices(c)
     changes = np.arange(max(lengths)) < np.array(lengths)[:, None]
     if chosen_only:
         if c is None:
@@ -194,6 +194,14 @@ def matched(name: str, given: Any, axes: int, lengths: Sequence[int]) -> list[np
         if np.isinf(session).any():
             raise ValueError(f"{name}[{k}] has an infinite value: expected finite numbers or NaN")
     return [session[:length] for session, length in zip(sessions, lengths, strict=True)]
+
+
+def _check_choices(choices: Sequence[np.ndarray]) -> None:
+    for k, session in enumerate(choices):
+        for step in np.flatnonzero(~(np.isnan(session) | np.isin(session, (0, 1))))[:1].tolist():
+            code = float(session[step])
+            missed = "; -1 often stands for a missed trial, which is NaN here" if code == -1 else ""
+            raise ValueError(f"choices[{k}][{step}] = {code:g}: expected 0, 1 or NaN, where there was none{missed}")
 
 
 def _check_recorded(y: Sequence[np.ndarray]) -> None:

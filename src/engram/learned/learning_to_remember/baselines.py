@@ -30,8 +30,10 @@ def hebb_memory(
     """
     checks.arguments()
     checks.number("decay", decay, minimum=0, maximum=1)
-    decays = decay ** torch.arange(x.shape[1] - 1, -1, -1, dtype=x.dtype, device=x.device)
-    return (y * decays[:, None]).transpose(1, 2) @ x / x.shape[2]
+    cues, targets = checks.widened(x), checks.widened(y)  # half precision cannot count many pairs
+    decays = decay ** torch.arange(x.shape[1] - 1, -1, -1, dtype=cues.dtype, device=x.device)
+    weight = (targets * decays[:, None]).transpose(1, 2) @ cues / x.shape[2]
+    return weight.to(x.dtype)
 
 
 def delta_memory(
@@ -57,11 +59,12 @@ def delta_memory(
     """
     checks.arguments()
     step = 1 / x.shape[2] if rate is None else checks.number("rate", rate, minimum=0)
-    weight = x.new_zeros(len(x), y.shape[2], x.shape[2])
-    for cue, target in zip(x.unbind(1), y.unbind(1), strict=True):
+    cues, targets = checks.widened(x), checks.widened(y)  # half precision would lose small changes
+    weight = cues.new_zeros(len(x), y.shape[2], x.shape[2])
+    for cue, target in zip(cues.unbind(1), targets.unbind(1), strict=True):
         error = target - (weight @ cue[..., None])[..., 0]
         weight = weight + step * error[..., None] * cue[:, None]
-    return weight
+    return weight.to(x.dtype)
 
 
 def pseudo_inverse_memory(
@@ -75,8 +78,9 @@ def pseudo_inverse_memory(
         [[[1.0, -1.0]]]
     """
     checks.arguments()
-    inverse: Tensor = torch.linalg.pinv(x.transpose(1, 2))
-    return y.transpose(1, 2) @ inverse
+    inverse: Tensor = torch.linalg.pinv(checks.widened(x).transpose(1, 2))
+    weight: Tensor = checks.widened(y).transpose(1, 2) @ inverse
+    return weight.to(x.dtype)
 
 
 def sgd_recall(
@@ -110,7 +114,8 @@ def sgd_recall(
     checks.number("rate", rate, minimum=0)
     checks.size("hidden", hidden)
     batch, _, inputs = x.shape
-    outputs = y.shape[2]
+    outputs, dtype = y.shape[2], x.dtype
+    x, y = checks.widened(x), checks.widened(y)
     W1 = torch.randn(batch, hidden, inputs, generator=generator).to(x) / math.sqrt(inputs)
     W2 = x.new_zeros(batch, outputs, hidden)
     for cue, target in zip(x[..., None].unbind(1), y[..., None].unbind(1), strict=True):
@@ -120,7 +125,7 @@ def sgd_recall(
         W1 = W1 + rate * hidden_error @ cue.transpose(1, 2)
         W2 = W2 + rate * error @ activity.transpose(1, 2)
     answers = W2 @ torch.tanh(W1 @ x.transpose(1, 2))
-    return answers.transpose(1, 2)
+    return answers.transpose(1, 2).to(dtype)
 
 
 def body_only_accuracy(snippets: int) -> float:

@@ -50,8 +50,15 @@ class UpdateRule(nn.Module, abc.ABC):
     SQUARE_DECAY = 0.99
 
     def init(self, params: Weights) -> dict[str, Moments]:
-        """Empty moments, as at the start of each task."""
+        """Empty moments, as at the start of each task.
+
+        Raises:
+            TypeError: A weight is complex.
+        """
         checks.arguments()
+        for name, w in params.items():
+            if w.is_complex():  # of whose gradients the squares are no moments
+                raise TypeError(f"params[{name!r}] is complex ({w.dtype}): expected real weights")
         return {
             name: Moments(0, w.new_zeros(len(self.DECAYS), *w.shape), torch.zeros_like(w, requires_grad=False))
             for name, w in params.items()
@@ -105,19 +112,23 @@ class UpdateRule(nn.Module, abc.ABC):
         checks.arguments()
         moments = {}
         for name, g in grads.items():
-            steps, means, square = state[name]
-            decays = torch.tensor(self.DECAYS, dtype=g.dtype, device=g.device).view(-1, *[1] * g.ndim)
+            steps, *earlier = state[name]
+            # In half precision a decay near 1 would be 1.
+            new, means, square = (checks.widened(tensor) for tensor in (g, *earlier))
+            decays = torch.tensor(self.DECAYS, dtype=new.dtype, device=g.device).view(-1, *[1] * g.ndim)
             b = self.SQUARE_DECAY
-            moments[name] = Moments(steps + 1, decays * means + (1 - decays) * g, b * square + (1 - b) * g.square())
+            mean, mean_square = decays * means + (1 - decays) * new, b * square + (1 - b) * new.square()
+            moments[name] = Moments(steps + 1, mean.to(earlier[0].dtype), mean_square.to(earlier[1].dtype))
         return moments
 
     def normalised(self, moments: Moments) -> Tensor:
         """Adam's direction for each decay: m / (sqrt(v) + 1e-8), with m and v corrected for their start at zero."""
         checks.instance("moments", moments, Moments)
-        steps, means, square = moments
+        steps, means, square = moments.steps, checks.widened(moments.means), checks.widened(moments.square)
         decays = torch.tensor(self.DECAYS, dtype=means.dtype, device=means.device)
         unbiased = (1 - decays**steps).view(-1, *[1] * square.ndim)
-        return means / unbiased / ((square / (1 - self.SQUARE_DECAY**steps)).sqrt() + EPS)
+        direction = means / unbiased / ((square / (1 - self.SQUARE_DECAY**steps)).sqrt() + EPS)
+        return direction.to(moments.means.dtype)
 
 
 def rates_of(log_rates: Tensor | None, names: Weights) -> dict[str, Tensor | float]:

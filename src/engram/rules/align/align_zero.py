@@ -11,6 +11,7 @@ from engram import checks
 from engram.rules.align.initial import initial_parameters, output_gradient
 from engram.rules.chain import refuse_changing
 from engram.rules.contract import LearningRule, Properties, Update, called, checked_update, gradients
+from engram.rules.draws import record_draws
 from engram.state import check_state
 
 
@@ -41,7 +42,7 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
 
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """A copy of the current parameters."""
-        return initial_parameters(model, self)
+        return initial_parameters(model, self, repeated=True)
 
     def update(
         self,
@@ -59,13 +60,15 @@ class AlignZero(LearningRule[dict[str, Tensor]]):
             state: The parameters at ``init``, by name.
         """
         checks.arguments()
-        refuse_changing(model, self)
+        refuse_changing(model, self, repeated=True)
         check_state(state, dict(model.named_parameters()))
+        repeat = record_draws(model)
         with torch.no_grad():
             output = called(model, x)
         loss, error = output_gradient(output, target)
         trainable = {name for name, value in model.named_parameters() if value.requires_grad}
         frozen = {name: value.detach().requires_grad_(name in trainable) for name, value in state.items()}
+        repeat()
         with torch.enable_grad():
             initial = functional_call(model, frozen, x if isinstance(x, tuple) else (x,))
         leaves = {name: value for name, value in frozen.items() if name in trainable}

@@ -14,14 +14,14 @@ from engram.rules.chain import refuse_changing
 from engram.rules.loss import output_loss
 
 
-def initial_parameters(model: nn.Module, rule: object) -> dict[str, Tensor]:
-    """Copies of the current parameters, by name.
+def initial_parameters(model: nn.Module, rule: object, *, repeated: bool = False) -> dict[str, Tensor]:
+    """Copies of the current parameters, by name; the arguments are those of ``refuse_changing``.
 
     Raises:
         TypeError: A layer is random or keeps running statistics, and would differ between the two forward passes.
     """
     checks.arguments()
-    refuse_changing(model, rule)
+    refuse_changing(model, rule, repeated=repeated)
     return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 

@@ -17,12 +17,14 @@ def check_activities(pre: Tensor, post: Tensor, weight: Tensor) -> None:
         weight: W, (post, pre).
 
     Raises:
-        TypeError: An argument is not a tensor.
+        TypeError: An argument is not a tensor, or the weights are complex.
         ValueError: A shape, dtype or device is wrong, or the batch is empty.
     """
     if isinstance(weight, Tensor) and autocast(weight.device):
         raise ValueError("torch.autocast is on: expected it off, as changes are computed in the weights' precision")
     checks.tensor("weight", weight, ("post", "pre"), weight)
+    if weight.is_complex():
+        raise TypeError(f"weight is complex ({weight.dtype}): expected real weights")
     checks.tensor("pre", pre, ("batch", weight.shape[1]), weight)
     if not len(pre):
         raise ValueError(f"pre.shape = {tuple(pre.shape)}: expected a batch of at least 1")

@@ -47,9 +47,8 @@ class PairSTDP(SynapticRule[SpikeTraces]):
         tau_plus: Time constant of the presynaptic trace, in steps.
         tau_minus: Time constant of the postsynaptic trace, in steps.
         bounds: How a weight is kept between 0 and ``w_max``. ``"hard"``: the change stops there. ``"soft"``: growth is
-            multiplied by w_max - W, decay by W. Both need plain gradient descent with a learning rate of at most 1, and
-            soft bounds also need small changes: learning rate times A times trace at most 1. At a learning rate of 1,
-            A_plus and A_minus are the published amplitudes. ``"none"``: not at all.
+            also multiplied by w_max - W first, decay by W. Both need plain gradient descent with a learning rate of at
+            most 1, at which A_plus and A_minus are the published amplitudes. ``"none"``: not at all.
         w_max: Largest weight.
 
     Raises:
@@ -159,6 +158,6 @@ def bounded(
         w_max: Largest weight.
     """
     if bounds == "soft":
-        return growth * (w_max - weight) - decay * weight
+        return (growth * (w_max - weight) - decay * weight).clamp(-weight, w_max - weight)
     change = growth - decay
     return (weight + change).clamp(0, w_max) - weight if bounds == "hard" else change

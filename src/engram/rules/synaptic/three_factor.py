@@ -13,8 +13,9 @@ from engram import checks
 from engram.nn.sequence import check_precision
 from engram.rules.contract import SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
-from engram.rules.synaptic.pair_stdp import PairSTDP
+from engram.rules.synaptic.pair_stdp import PairSTDP, bounded
 from engram.rules.synaptic.slow_weights import HEBBIAN, SlowWeights, hebb
+from engram.rules.synaptic.triplet_stdp import TripletSTDP
 from engram.state import register_states
 
 
@@ -42,7 +43,8 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         E' = (1 - 1 / tau) E + f(pre, post)
         dW = mean over the batch of (M - base) E',   base' = base + baseline_rate (mean M - base)
 
-    where f is the growth by another rule; each sample has its own eligibility trace.
+    where f is the growth by another rule; each sample has its own eligibility trace. The bounds of an STDP rule hold
+    for dW, so that punishment, which turns growth into decay and decay into growth, keeps within them too; f has none.
 
     Args:
         rule: The synaptic rule that gives f; ``hebb()`` if None.
@@ -118,17 +120,28 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         growth, rule_state = self._growth(pre, post, weight, state.rule)
         eligibility = (1 - 1 / self.tau) * state.eligibility + growth
         surprise = (modulator - state.baseline).reshape(len(pre), -1, 1)
-        grad = -(surprise * eligibility).mean(0)
+        grad = -self._change(surprise * eligibility, weight)
         baseline = state.baseline.lerp(modulator.mean(), self.baseline_rate)
         return SynapticUpdate(grad, EligibilityTraces(eligibility, baseline, rule_state))
+
+    def _change(self, changes: Tensor, weight: Tensor) -> Tensor:
+        """The mean of each sample's change, within the rule's bounds."""
+        if isinstance(self.rule, PairSTDP | TripletSTDP) and self.rule.bounds != "none":
+            growth, decay = changes.clamp(min=0).mean(0), changes.clamp(max=0).mean(0).neg()
+            return bounded(growth, decay, weight, self.rule.bounds, self.rule.w_max)
+        return changes.mean(0)
 
     def _growth(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The rule's growth by each sample alone, and its next states."""
         if isinstance(self.rule, SlowWeights):  # the same, without the cost of vmap
             return self.rule.growth(pre, post, weight), None
 
+        rule: Any = self.rule
+        if isinstance(rule, PairSTDP | TripletSTDP):
+            rule = replace(rule, bounds="none")
+
         def of_sample(pre: Tensor, post: Tensor, state: Any) -> Any:
-            grad, after = self.rule.update(pre[None], post[None], weight, state)  # type: ignore[union-attr]
+            grad, after = rule.update(pre[None], post[None], weight, state)
             return (-grad,) if after is None else (-grad, after)
 
         states = _each(lambda part: part.expand(len(pre), *part.shape[1:]), state)
