@@ -16,6 +16,7 @@ from engram import checks
 from engram.agents.actor_critic import ActorCritic
 from engram.agents.discrete_actions import check_actions
 from engram.agents.returns import TRUNCATIONS, discounted_returns
+from engram.vector_steps import autoreset_mode, end_flags
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def rollout(
     checks.size("max_steps", max_steps)
     checks.choice("truncation", truncation, TRUNCATIONS)
     check_actions(env, agent.policy.out_features)
-    like = agent.value.weight
+    like, mode = agent.value.weight, autoreset_mode(env)
     observation_array, _ = env.reset(seed=seed)
     if np.ndim(observation_array) != 2:
         raise ValueError(f"the observations have shape {np.shape(observation_array)}: expected (num_envs, features)")
@@ -130,12 +131,14 @@ def rollout(
         observation_array, reward, terminations, truncations, info = env.step(action.numpy(force=True))
         steps.append((observation, action, torch.from_numpy(np.where(running, reward, 0.0)), torch.from_numpy(running)))
         infos.append(info)
+        terminations = end_flags("terminated", terminations, env.num_envs)
+        truncations = end_flags("truncated", truncations, env.num_envs)
         finished = terminations | truncations
         if truncation == "bootstrap":
             for row in np.flatnonzero(running & truncations & ~terminations).tolist():
-                cut[len(infos) - 1, row] = final_observation(env, row, observation_array, info)
+                cut[len(infos) - 1, row] = final_observation(mode, row, observation_array, info)
         running = running & ~finished
-        if finished.any() and running.any() and env.metadata.get("autoreset_mode") is AutoresetMode.DISABLED:
+        if finished.any() and running.any() and mode is AutoresetMode.DISABLED:
             observation_array, _ = env.reset(
                 options={"reset_mask": finished}
             )  # finished environments are stepped along with the others
@@ -144,17 +147,27 @@ def rollout(
     return Rollout(observations, actions.to(like.device), rewards.to(like), mask.to(like.device), infos, next_values)
 
 
-def final_observation(env: VectorEnv[Any, Any, Any], row: int, observations: Any, info: dict[str, Any]) -> Any:
+def final_observation(mode: AutoresetMode, row: int, observations: Any, info: dict[str, Any]) -> Any:
     """The observation after the last step of an episode in one environment, in any autoreset mode.
 
     Args:
-        env: The environments.
+        mode: When the environments start again.
         row: The index of the environment.
         observations: What ``env.step`` returned, before any reset.
         info: The infos that it returned.
+
+    Raises:
+        ValueError: The environments start again within a step, and the infos have no last observation.
     """
-    is_reset = env.metadata.get("autoreset_mode") is AutoresetMode.SAME_STEP
-    return np.array(info["final_obs"][row] if is_reset else observations[row])
+    if mode is not AutoresetMode.SAME_STEP:
+        return np.array(observations[row])
+    last = info.get("final_obs", info.get("final_observation"))  # the second name is that of older environments
+    if last is None or last[row] is None:
+        raise ValueError(
+            f"infos['final_obs'] has no observation of environment {row}: expected its last one, since the "
+            "environments start again within a step"
+        )
+    return np.array(last[row])
 
 
 @torch.no_grad()
@@ -182,6 +195,8 @@ def values_after(
 
 def sample_actions(logits: Float[Tensor, "batch actions"], generator: torch.Generator) -> Int[Tensor, "batch"]:
     """Draw an action from each softmax policy, by the Gumbel-max trick, on the device of the generator."""
+    if logits.dtype in (torch.float16, torch.bfloat16):  # in which many draws are equal, and the first action wins
+        logits = logits.float()
     exponential = torch.empty(logits.shape, dtype=logits.dtype, device=generator.device)
     exponential.exponential_(generator=generator)
     return (logits.to(generator.device) - exponential.log_()).argmax(-1)

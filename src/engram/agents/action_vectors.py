@@ -19,7 +19,8 @@ class ActionVectors:
     """The actions of a space as vectors, for the inputs and outputs of networks.
 
     Args:
-        space: ``Box`` with finite bounds, which may differ between axes, or ``Discrete``.
+        space: ``Box`` of any type of numbers with finite bounds, which may differ between axes, or ``Discrete``. An
+            action of a box of integers is the nearest integer.
         device: Device of the vectors.
 
     Attributes:
@@ -51,8 +52,12 @@ class ActionVectors:
             torch.as_tensor(np.ravel(bound), dtype=torch.float32, device=self.device)
             for bound in (space.low, space.high)
         )
-        self.bounds = space.low, space.high
-        self.middle, self.half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        self.bounds, self.is_whole = (space.low, space.high), np.issubdtype(space.dtype, np.integer)
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        self.is_wide = not (middle.isfinite().all() and (self.high - self.low).isfinite().all())
+        if self.is_wide:  # beyond what 32 bits hold
+            middle, half = self.low / 2 + self.high / 2, self.high / 2 - self.low / 2
+        self.middle, self.half = middle, half
 
     def squash(self, raw: Vectors) -> Vectors:
         """Actions as vectors from the unbounded output of a network: its tanh scaled to the bounds, or its softmax."""
@@ -81,8 +86,13 @@ class ActionVectors:
         # Rounding may put a saturated action just beyond its bound, as may that of a bound in double precision.
         low, high = self.bounds
         numbers = vectors.numpy(force=True).reshape(-1, *self.shape)
-        actions: Shaped[np.ndarray, "batch ..."] = np.clip(numbers, low, high)
-        return actions
+        if not self.is_whole:
+            actions: Shaped[np.ndarray, "batch ..."] = np.clip(numbers, low, high).astype(low.dtype)
+            return actions
+        nearest = np.rint(numbers.astype(np.float64))
+        beyond = (nearest <= low) | (nearest >= high)  # also where doubles cannot hold the bound itself
+        inside = np.where(beyond, 0, nearest).astype(low.dtype)
+        return np.where(nearest <= low, low, np.where(nearest >= high, high, inside))
 
     def random(self, batch: int, generator: torch.Generator) -> Vectors:
         """Draw uniform actions, as vectors."""
@@ -90,6 +100,10 @@ class ActionVectors:
             index = torch.randint(self.size, (batch,), generator=generator)
             return torch.nn.functional.one_hot(index, self.size).float().to(self.device)
         uniform = torch.rand(batch, self.size, generator=generator).to(self.low)
+        if self.is_whole:  # each integer has an equal share of an interval that is longer by one
+            return torch.addcmul(self.middle, 2 * self.half + 1, uniform - 0.5)
+        if self.is_wide:
+            return torch.addcmul(self.middle, self.half, 2 * uniform - 1)
         return torch.addcmul(self.low, self.high - self.low, uniform)
 
     def explore(self, vectors: Vectors, noise: float, generator: torch.Generator | None) -> Vectors:

@@ -14,7 +14,7 @@ from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.inverse import InverseModel
 from engram.agents.learner import Learner, adam, optimizer_step
-from engram.agents.replay import TransitionBatch, features_of, states_of
+from engram.agents.replay import TransitionBatch, features_of, in_single, states_of
 from engram.nn.mlp import mlp
 
 
@@ -81,6 +81,7 @@ class BCO(Learner):
     def update_inverse(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Train the inverse model on the agent's own steps; return the loss."""
         checks.arguments()
+        batch = in_single(batch)
         loss = self.inverse.loss(batch.states, batch.next_states, self.actions.checked(batch.actions))
         optimizer_step(self.inverse_optimizer, [loss], self.inverse)
         return {"inverse_loss": loss.detach()}
@@ -88,6 +89,7 @@ class BCO(Learner):
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Train the policy on states alone; return the loss."""
         checks.arguments()
+        batch = in_single(batch)
         with torch.no_grad():
             inferred = self.inverse(batch.states, batch.next_states)
         loss = nn.functional.mse_loss(self.actions.squash(self.policy(batch.states)), inferred)

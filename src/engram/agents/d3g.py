@@ -107,7 +107,8 @@ class D3G(Learner):
         self.tau_optimizer = adam(self.learning_rate, self.tau)
         self.inverse, self.forward_model = self._new_inverse(), self._new_forward()
         self.optimizer = self._new_optimizer()
-        self.shift, self.scale = torch.zeros(features, device=device), torch.ones(features, device=device)
+        self.shift = torch.zeros(features, dtype=torch.float64, device=device)
+        self.scale = torch.ones(features, device=device)
         self.updates = 0
 
     def normalise(self, states: States) -> None:
@@ -123,7 +124,8 @@ class D3G(Learner):
         if not len(states):
             raise ValueError(f"states.shape = {tuple(states.shape)}: expected at least one state")
         checks.finite("states", states)
-        deviation, self.shift = states.std(0).to(self.scale), states.mean(0).to(self.shift)
+        # Double precision, in which states far from 0 keep their differences from it.
+        deviation, self.shift = states.std(0).to(self.scale), states.mean(0).to(self.shift.device).double()
         self.scale = torch.where(deviation > 0, deviation, 1.0)
 
     @torch.no_grad()
@@ -149,7 +151,8 @@ class D3G(Learner):
         s = self._scaled_states(observations)
         p = s + self.tau(s)
         proposals = self._reachable(s, p, self.critic) if cycled else p
-        return (proposals * self.scale + self.shift).numpy(force=True)
+        units = states_of(observations, self.features, self.device, dtype=None).dtype
+        return (proposals * self.scale + self.shift.to(units)).numpy(force=True)
 
     def targets(self, batch: TransitionBatch) -> Float[Tensor, "batch"]:
         """The targets y of the critic; ValueError unless each state has one reward and one termination."""
@@ -230,7 +233,8 @@ class D3G(Learner):
         return adam(self.learning_rate, self.critic, *models)
 
     def _scaled_states(self, observations: Any) -> States:
-        scaled: States = (states_of(observations, self.features, self.device) - self.shift) / self.scale
+        states = states_of(observations, self.features, self.device, dtype=None)
+        scaled: States = ((states - self.shift.to(states)) / self.scale).float()
         return scaled
 
     def _scaled(self, batch: TransitionBatch) -> TransitionBatch:

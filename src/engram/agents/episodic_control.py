@@ -135,7 +135,7 @@ class EpisodicControl(ABC):
             name, state = ("observation", array) if identity is None else ("identity", identity)
             state_hash = None if hash_dim is None else checks.array(name, np.ravel(state), (hash_dim,), np.float32)
             if self._scale is not None:
-                x = checks.array("observation", _floats(array).reshape(-1), self._scale.mean.shape, np.float32)
+                x = checks.array("observation", _floats(array).reshape(-1), self._scale.mean.shape, np.float64)
                 self._scale.update(x)
             key = self._key(array)
             values = self._values(key, use=True)
@@ -227,8 +227,8 @@ class EpisodicControl(ABC):
 
 
 def _floats(observations: np.ndarray) -> Float[np.ndarray, "..."]:
-    """Observations as floats; bytes are divided by 255."""
-    x = observations.astype(np.float32)
+    """Observations as floats, in double precision if they have it; bytes are divided by 255."""
+    x = observations.astype(np.float64 if observations.dtype == np.float64 else np.float32)
     if observations.dtype == np.uint8:
         x /= 255
     return x

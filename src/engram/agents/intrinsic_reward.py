@@ -10,6 +10,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from engram import checks
+from engram.vector_steps import autoreset_mode, end_flags
 
 
 class IntrinsicReward(VectorWrapper):
@@ -44,8 +45,8 @@ class IntrinsicReward(VectorWrapper):
         self, env: VectorEnv[Any, Any, Any], curiosity: Any, coefficient: float = 1.0, learn_every: int = 64
     ) -> None:
         checks.instance("env", env, VectorEnv)
-        if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
-            raise ValueError(f"env has {env.metadata.get('autoreset_mode')}: expected AutoresetMode.NEXT_STEP")
+        if (mode := autoreset_mode(env)) is not AutoresetMode.NEXT_STEP:
+            raise ValueError(f"env has {mode}: expected AutoresetMode.NEXT_STEP")
         if getattr(curiosity, "num_envs", None) != env.num_envs:
             value = f"curiosity.num_envs = {getattr(curiosity, 'num_envs', None)}"
             raise ValueError(f"{value}: expected {env.num_envs}, the number of environments")
@@ -68,12 +69,15 @@ class IntrinsicReward(VectorWrapper):
         """Take a step in every environment; a step that restarts an episode has no intrinsic reward."""
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
         next_obs = torch.as_tensor(np.array(observations))[None]
-        next_obs = next_obs.float() if next_obs.is_floating_point() else next_obs
+        if next_obs.is_floating_point() and next_obs.dtype != torch.float64:  # in which far origins are told apart
+            next_obs = next_obs.float()
         restarting = torch.from_numpy(self._over.copy())[None]
         if isinstance(self.curiosity, torch.nn.Module):
             like = next(chain(self.curiosity.parameters(), self.curiosity.buffers()), next_obs)
             next_obs, restarting = next_obs.to(like.device), restarting.to(like.device)
         intrinsic = self.curiosity.bonus(next_obs, restarting)[0].numpy(force=True).astype(np.float64)
+        terminated = end_flags("terminated", terminated, self.num_envs)
+        truncated = end_flags("truncated", truncated, self.num_envs)
         self._over = terminated | truncated
         self._seen.append((next_obs, ~restarting))
         if len(self._seen) == self.learn_every:

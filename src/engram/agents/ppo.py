@@ -17,6 +17,7 @@ from engram.agents.a2c import sample_actions
 from engram.agents.curious_actor_critic import CuriousActorCritic
 from engram.agents.discrete_actions import check_actions
 from engram.state import check_state
+from engram.vector_steps import autoreset_mode, end_flags
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ class VectorActor:
         self, env: VectorEnv[Any, Any, Any], agent: CuriousActorCritic, generator: torch.Generator, seed: int | None = 0
     ) -> None:
         checks.instance("env", env, VectorEnv)
-        if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
-            raise ValueError(f"env has {env.metadata.get('autoreset_mode')}: expected AutoresetMode.NEXT_STEP")
+        if (mode := autoreset_mode(env)) is not AutoresetMode.NEXT_STEP:
+            raise ValueError(f"env has {mode}: expected AutoresetMode.NEXT_STEP")
         self.env, self.agent, self.generator = env, agent, checks.generator(generator)
         with checks.noted(agent=agent):  # it may be compiled, and then is of another class
             check_actions(env, agent.policy.out_features)
@@ -149,7 +150,9 @@ class VectorActor:
             action = sample_actions(logits, self.generator).to(logits.device)
             log_prob = logits.log_softmax(-1).gather(-1, action[:, None])[:, 0]
             observation_array, reward, terminated, truncated, info = self.env.step(action.numpy(force=True))
-            reward, *ends = map(self._tensor, (reward, terminated, terminated | truncated))
+            terminated = end_flags("terminated", terminated, self.env.num_envs)
+            over = terminated | end_flags("truncated", truncated, self.env.num_envs)
+            reward, *ends = map(self._tensor, (reward, terminated, over))
             columns.append((*inputs, action, log_prob, output.values[0], reward, *ends, ~self._over))
             infos.append(info)
             self._observation, self._action = self._tensor(observation_array), action

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from gymnasium import spaces
-from jaxtyping import Bool, Float, Float32, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from engram import checks
@@ -64,7 +64,9 @@ class ReplayBuffer:
         self.actions = None if action_space is None else ActionVectors(action_space)
         # One row for each transition, so that a batch is one gather.
         self._widths = [self.features, self.actions.size if self.actions else 0, 1, self.features, 1, 1]
-        self._rows = torch.zeros(self.capacity, sum(self._widths), dtype=torch.float32)
+        # States in double precision stay so: far from 0, single precision would make different ones equal.
+        self.dtype = torch.float64 if observation_space.dtype == np.float64 else torch.float32
+        self._rows = torch.zeros(self.capacity, sum(self._widths), dtype=self.dtype)
         self.written = 0
 
     def __len__(self) -> int:
@@ -116,7 +118,7 @@ class ReplayBuffer:
         if vectors and len(vectors[0]) != n_transitions:
             raise ValueError(f"actions = {actions!r}: expected one for each of {n_transitions} transitions")
         columns = [states, *vectors, np.reshape(rewards, (n_transitions, 1)), next_states, *flag_columns]
-        rows = torch.cat([torch.as_tensor(column, dtype=torch.float32) for column in columns], 1)[-self.capacity :]
+        rows = torch.cat([torch.as_tensor(column, dtype=self.dtype) for column in columns], 1)[-self.capacity :]
         if not rows.isfinite().all():
             raise ValueError("states, rewards or next_states have a number beyond 32 bits: expected at most 3.4e38")
         indices = (self.written + torch.arange(n_transitions)[-self.capacity :]) % self.capacity
@@ -163,9 +165,11 @@ class ReplayBuffer:
         return self._batch(self._rows[: len(self)].clone())
 
     def _batch(self, rows: Float[Tensor, "batch columns"]) -> TransitionBatch:
-        columns = torch.split(rows.to(self.device), self._widths, 1)
-        states, actions, rewards, next_states, terminated, truncated = columns
-        known_actions = None if self.actions is None else actions
+        states, actions, rewards, next_states, terminated, truncated = torch.split(
+            rows.to(self.device), self._widths, 1
+        )
+        rewards, terminated, truncated = rewards.float(), terminated.float(), truncated.float()
+        known_actions = None if self.actions is None else actions.float()
         return TransitionBatch(states, known_actions, rewards[:, 0], next_states, terminated[:, 0], truncated[:, 0])
 
     def state_dict(self) -> dict[str, Any]:
@@ -197,13 +201,29 @@ def features_of(space: spaces.Space[Any]) -> int:
     return int(space.shape[0])
 
 
-def states_of(observations: Any, features: int, device: torch.device | str) -> Float32[Tensor, "batch features"]:
-    """Observations as states in single precision; ValueError if their shape is another one."""
+def states_of(
+    observations: Any, features: int, device: torch.device | str, dtype: torch.dtype | None = torch.float32
+) -> Float[Tensor, "batch features"]:
+    """Observations as states; ValueError if their shape is another one.
+
+    Args:
+        observations: The observations.
+        features: Their number of features.
+        device: Device of the states.
+        dtype: Their data type; None: double precision for observations that have it, else single.
+    """
     with checks.noted(observations=observations):
-        states = torch.as_tensor(observations, dtype=torch.float32, device=device)
+        is_double = str(getattr(observations, "dtype", "")).endswith("float64")
+        dtype = dtype or (torch.float64 if is_double else torch.float32)
+        states = torch.as_tensor(observations, dtype=dtype, device=device)
     if states.dim() != 2 or states.shape[1] != features:
         raise ValueError(f"observations.shape = {tuple(states.shape)}: expected (batch, {features})")
     return states
+
+
+def in_single(batch: TransitionBatch) -> TransitionBatch:
+    """A batch whose states are in single precision, as networks take them."""
+    return batch._replace(states=batch.states.float(), next_states=batch.next_states.float())
 
 
 def check_outcomes(batch: TransitionBatch) -> None:

@@ -44,7 +44,8 @@ class RND(nn.Module):
         learning_rate: Learning rate of the module's own Adam.
         gamma: Discount of R.
         clip: c.
-        mean: Initial running mean, of shape ``obs_shape``, such as that of some random steps; None: 0.
+        mean: Initial running mean, of shape ``obs_shape``, such as that of some random steps; None, and no ``std``: 0,
+            until the first observations replace it.
         std: Initial running standard deviation, of the same shape; None: 1.
         running: Whether mean and std are updated; if not, they keep their initial values.
         generator: Draws weights, and the samples of each step; torch's global one if None.
@@ -91,7 +92,7 @@ class RND(nn.Module):
         self.clip, self.running = checks.number("clip", clip, above=0), running
         self.generator = generator
         self.moments = RunningMoments(self.obs_shape, mean, std)
-        self.scale = RunningMoments(())
+        self.scale = RunningMoments((), torch.zeros(()), torch.ones(()))
         self.register_buffer("filtered", torch.zeros(num_envs, dtype=torch.float64))
         body, size, n_extra = _body(self.obs_shape, hidden)
         target = nn.Sequential(*body, nn.Linear(size, feature_dim, device="meta"))  # so torch draws nothing
@@ -263,9 +264,11 @@ class RND(nn.Module):
         return obs
 
     def _normalised(self, obs: Tensor) -> Tensor:
-        like = next(self.predictor.parameters())
-        mean, deviation = self.moments.mean.to(like), self.moments.var.sqrt().to(like) + 1e-10
-        return ((self._checked(obs).to(like) - mean) / deviation).clamp(-self.clip, self.clip)
+        like, obs = next(self.predictor.parameters()), self._checked(obs)
+        # Far from 0, observations in double precision differ by less than single precision can tell.
+        wide = obs.to(like.device) if obs.dtype == torch.float64 else obs.to(like)
+        mean, deviation = self.moments.mean.to(wide), self.moments.var.sqrt().to(wide) + 1e-10
+        return ((wide - mean) / deviation).clamp(-self.clip, self.clip).to(like)
 
 
 def check_errors(error: Float[Tensor, "time batch"]) -> None:

@@ -20,7 +20,8 @@ class RunningMoments(nn.Module):
         shape: Shape of one sample; () for numbers.
         mean: Initial mean, of shape ``shape``; 0 if None.
         std: Initial standard deviation, of the same shape; 1 if None.
-        count: Weight of the initial values, as a number of samples.
+        count: Weight of the initial values, as a number of samples; without any it is 0, so that the first batch
+            decides.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
 
@@ -28,7 +29,7 @@ class RunningMoments(nn.Module):
         >>> moments = RunningMoments(())
         >>> moments.add(torch.tensor([1.0, 2.0, 3.0]))
         >>> moments.mean.item(), moments.var.item()
-        (1.99..., 0.66...)
+        (2.0, 0.66...)
     """
 
     mean: Tensor
@@ -47,7 +48,8 @@ class RunningMoments(nn.Module):
             initial = torch.full(shape, default) if initial_statistic is None else initial_statistic
             checks.has_shape("std" if name == "var" else name, tuple(initial.shape), shape)
             self.register_buffer(name, initial.double() ** (2 if name == "var" else 1))
-        self.register_buffer("count", torch.tensor(checks.number("count", count, above=0), dtype=torch.float64))
+        weight = 0.0 if mean is None and std is None else checks.number("count", count, above=0)
+        self.register_buffer("count", torch.tensor(weight, dtype=torch.float64))
 
     @torch.no_grad()
     def add(self, samples: Float[Tensor, "batch *shape"]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from engram import checks
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.learner import Learner, adam, optimizer_step, polyak_update
-from engram.agents.replay import TransitionBatch, check_outcomes, features_of, states_of
+from engram.agents.replay import TransitionBatch, check_outcomes, features_of, in_single, states_of
 from engram.agents.twin_critic import TwinCritic
 from engram.nn.mlp import mlp
 
@@ -108,6 +108,7 @@ class TD3(Learner):
         """The targets y of the critic; ValueError unless each state has one reward and one termination."""
         checks.arguments()
         check_outcomes(batch)
+        batch = in_single(batch)
         next_actions = self.actions.squash(self.target_policy(batch.next_states))
         if self.policy_noise:
             normal = torch.randn(next_actions.shape, generator=self.generator).to(next_actions)
@@ -119,7 +120,7 @@ class TD3(Learner):
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:
         """Learn from a batch; return the losses."""
         checks.arguments()
-        actions = self.actions.checked(batch.actions)
+        actions, batch = self.actions.checked(batch.actions), in_single(batch)
         loss = self.critic.loss(torch.cat([batch.states, actions], 1), self.targets(batch))
         optimizer_step(self.critic_optimizer, [loss], self.critic)
         losses = {"critic_loss": loss.detach()}

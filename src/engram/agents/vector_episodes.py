@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from engram import checks
 from engram.agents.a2c import final_observation
+from engram.vector_steps import autoreset_mode, end_flags
 
 
 def vector_episodes(
@@ -30,6 +31,8 @@ def vector_episodes(
 
     Raises:
         TypeError: ``env`` is a single environment, as ``gymnasium.make`` makes.
+        ValueError: Its metadata do not tell the autoreset mode, an end is neither 0 nor 1, or ``record`` is given and
+            the infos have no last observation of an environment that has started again.
 
     Examples:
         >>> import gymnasium
@@ -38,18 +41,20 @@ def vector_episodes(
         array([-1., -4., -1.])
     """
     checks.arguments()
+    mode = autoreset_mode(env)
     observations, _ = env.reset(seed=seed)
     totals, running = np.zeros(env.num_envs), np.ones(env.num_envs, dtype=bool)
-    mode = env.metadata.get("autoreset_mode")
     while running.any():
         actions = act(observations)
         previous, (observations, rewards, terminated, truncated, infos) = np.array(observations), env.step(actions)
         totals += np.where(running, rewards, 0.0)
+        terminated = end_flags("terminated", terminated, env.num_envs)
+        truncated = end_flags("truncated", truncated, env.num_envs)
         finished = terminated | truncated
-        next_observations = np.array(observations)
-        for row in np.flatnonzero(finished).tolist():
-            next_observations[row] = final_observation(env, row, observations, infos)
         if record is not None:
+            next_observations = np.array(observations)
+            for row in np.flatnonzero(running & finished).tolist():
+                next_observations[row] = final_observation(mode, row, observations, infos)
             columns = previous, np.asarray(actions), rewards, next_observations
             episode_ends = {"terminated": terminated[running], "truncated": truncated[running]}
             record(*(column[running] for column in columns), **episode_ends)

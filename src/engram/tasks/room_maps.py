@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int32, UInt8
 from scipy import ndimage
 
 from engram import checks
+from engram.tasks.text_rows import text_rows
 
 Maze = Bool[np.ndarray, "rows columns"]
 HIDDEN_COLOUR = 88  # colour of hidden cells, in all three channels
@@ -27,7 +28,7 @@ def maze_of(text: str, name: str = "text") -> Maze:
         [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
     """
     checks.arguments()
-    lines = text.strip("\n").splitlines()
+    lines = text_rows(text)
     if len({len(line) for line in lines}) != 1 or set("".join(lines)) - set("#. "):
         raise ValueError(f"{name} = {checks.shown(text)}: expected lines of one length made of '#' and '.'")
     return check_maze(np.array([[cell == "#" for cell in line] for line in lines]), name)

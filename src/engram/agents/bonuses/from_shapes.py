@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -26,7 +27,9 @@ def rnd(obs_shape: Sequence[int], num_envs: int = 1, *, generator: torch.Generat
         >>> rnd((3,)).predictor[-1].out_features
         64
     """
-    return RND(obs_shape, num_envs, hidden=128, feature_dim=64, learning_rate=1e-3, generator=generator)
+    scale = {"mean": torch.zeros(tuple(obs_shape)), "std": torch.ones(tuple(obs_shape))}  # of what is seen in tasks
+    options: dict[str, Any] = {"hidden": 128, "feature_dim": 64, "learning_rate": 1e-3, **scale}
+    return RND(obs_shape, num_envs, generator=generator, **options)
 
 
 def fragmented_rnd(

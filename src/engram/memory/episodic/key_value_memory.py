@@ -24,6 +24,7 @@ from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy
 from engram.storage.saveable import Saveable
 
 VALUE_UPDATES = ("max", "mean", "ema")
+MANY = 4096  # samples of a mean from which on its steps are comparable with the rounding of 32 bits
 
 
 class Recall(NamedTuple):
@@ -92,6 +93,7 @@ class KeyValueMemory(Saveable, nn.Module):
     values: Tensor
     hashes: Tensor
     counts: Tensor
+    rounding: Tensor
     coef: Tensor
     n_filled: Tensor
     clock: Tensor
@@ -140,6 +142,10 @@ class KeyValueMemory(Saveable, nn.Module):
         self.register_buffer("coef", torch.from_numpy(first_coef(capacity)).repeat(count, 1))
         self.register_buffer("n_filled", torch.zeros(count, dtype=torch.long))
         self.register_buffer("clock", torch.zeros(count, dtype=torch.long))
+        # What rounding took from rows that are means of many samples, whose small steps would be lost.
+        averages = value_update == "mean" or getattr(self.policy, "averages", False)
+        width = (key_dim + value_dim + (hash_dim or 0)) if averages else 0
+        self.register_buffer("rounding", torch.zeros(count, capacity, width))
         self.register_buffer("seed", seeds(count, generator, torch.device("cpu")))
         self.register_load_state_dict_pre_hook(_check_loaded)  # type: ignore[no-untyped-call]
 
@@ -275,7 +281,7 @@ class KeyValueMemory(Saveable, nn.Module):
             moved = torch.from_numpy(np.setdiff1d(np.arange(left, count), deleted))
             holes = torch.from_numpy(deleted[deleted < left])
             empty_count = float(self.counts[table, count]) if count < self.capacity else 0.0
-            for name in ("keys", "values", "hashes", "counts", "coef"):
+            for name in ("keys", "values", "hashes", "counts", "coef", "rounding"):
                 content = getattr(self, name)[table]
                 content[holes] = content[moved]
                 content[left:count] = 0
@@ -414,7 +420,16 @@ class KeyValueMemory(Saveable, nn.Module):
         # Keys that an optimiser moves would have to be hashed at every write, which is no faster than a search.
         moving = self._hashed.requires_grad or self._hashed.is_inference()
         find_rows = None if moving else partial(self._index.rows, self._hashed, self.n_filled, table)
-        return Table(keys, values, hashes, counts, coef, filled, clock, seed, find_rows)
+        return Table(keys, values, hashes, counts, coef, filled, clock, seed, find_rows, self._rounding(table))
+
+    def _rounding(self, table: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """What rounding took from the keys, values and hashes of a table; None if no row is a mean."""
+        if not self.rounding.shape[2] or self.keys.dtype == torch.float64:
+            return None
+        keys, values, hashes = torch.split(
+            self.rounding[table], [self.key_dim, self.value_dim, self.hash_dim or 0], dim=1
+        )
+        return array(keys), array(values), array(keys if self.hash_dim is None else hashes)
 
     def _stored(self, name: str) -> Tensor:
         """A buffer or parameter by its name; the module's own look-up takes as long as a small search."""
@@ -434,9 +449,14 @@ class KeyValueMemory(Saveable, nn.Module):
         if self.hash_dim is not None:
             new_values["hashes"] = change.hashes
         with self._index.changing(self._hashed, self.n_filled, table, change.rows):
-            for name, array in new_values.items():
+            for name, new in new_values.items():
                 tensor = getattr(self, name)
-                tensor[table, rows] = torch.from_numpy(array).to(tensor)
+                tensor[table, rows] = torch.from_numpy(new).to(tensor)
+            if self.rounding.shape[2] and self.keys.dtype != torch.float64:
+                taken = [new - array(getattr(self, name)[table, rows]) for name, new in new_values.items()]
+                is_of_many = (change.counts >= MANY)[:, None]
+                lost = torch.from_numpy(np.where(is_of_many, np.concatenate(taken, axis=1), 0.0))
+                self.rounding[table, rows] = lost.to(self.rounding)
             self.n_filled[table] = max(int(self.n_filled[table]), int(change.rows.max(initial=-1)) + 1)
         self.counts[table, rows] = torch.from_numpy(change.counts).to(self.counts)
         if change.loss:

@@ -95,14 +95,13 @@ class OnlineKMeans(
             X = np.asarray(checks.samples(self, X, dtype=[np.float64, np.float32], order="C", reset=first))
             if first:
                 self._start(X)
-        self._learn(X.astype(self._centres.dtype, copy=False))
+        self._learn(X)
         return self
 
     def predict(self, X: Data) -> np.ndarray:
         """The index of the nearest centre of each sample, (samples,)."""
         check_is_fitted(self)
-        samples = checks.samples(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
-        return self._labels(np.asarray(samples, self._centres.dtype))
+        return self._labels(checks.samples(self, X, dtype=[np.float64, np.float32], order="C", reset=False))
 
     def transform(self, X: Data) -> np.ndarray:
         """The distances of samples from centres, (samples, clusters)."""
@@ -129,7 +128,7 @@ class OnlineKMeans(
             and hasattr(self, "_centres")
             and self.weighting in WEIGHTINGS
             and not hasattr(self, "feature_names_in_")
-            and X.dtype == self._centres.dtype
+            and X.dtype in (np.float64, np.float32)
             and X.ndim == 2
             and len(X) > 0
             and X.shape[1] == self.n_features_in_
@@ -138,7 +137,8 @@ class OnlineKMeans(
         )
 
     def _start(self, samples: np.ndarray) -> None:
-        self._centres = np.zeros((self.n_clusters, samples.shape[1]), samples.dtype)
+        # In double precision for any samples, since the steps of a mean of many soon vanish in single precision.
+        self._centres = np.zeros((self.n_clusters, samples.shape[1]))
         self._counts = np.zeros(self.n_clusters)
         self._filled = self.n_samples_seen_ = 0
 
@@ -146,12 +146,12 @@ class OnlineKMeans(
         from engram.memory.episodic import kernels
 
         self.n_samples_seen_ += len(samples)
-        samples = samples + samples.dtype.type(0)  # so that -0 is stored as 0
+        samples = samples + np.float64(0)  # so that -0 is stored as 0
         loss, published = float(self._forgets) / self._counts.size, self.weighting == "author"
         self._filled = kernels.online_kmeans(self._centres, self._counts, self._filled, samples, loss, FREE, published)
 
     def _labels(self, samples: np.ndarray) -> np.ndarray:
-        writable = np.require(samples, requirements=("C", "W"))  # read-only arrays would be another type to compile for
+        writable = np.require(samples, np.float64, ("C", "W"))  # read-only arrays would be another type to compile for
         return closest(self._centres, self._filled, writable)[0]
 
 

@@ -37,7 +37,8 @@ class EpisodicLife(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Act; the loss of a life terminates the episode."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._over = terminated or truncated
-        life_lost, self._lives = info["lives"] < self._lives, info["lives"]
+        # A game may show no life for some frames before it is over, which belong to its last episode.
+        life_lost, self._lives = 0 < info["lives"] < self._lives, info["lives"]
         return observation, reward, terminated or life_lost, truncated, info
 
 

@@ -28,6 +28,7 @@ from engram.numeric.grid_cells import (
     views_of_rooms,
 )
 from engram.tasks.picture import RENDERED, Picture
+from engram.tasks.text_rows import text_rows
 
 ENV_ID = "engram/RepeatedUnit-v0"
 AGENT = 5  # code of an agent that looks up; 1, 4 and 9 are those of agents that look right, down and left
@@ -58,7 +59,7 @@ def label_rooms(labels: Any) -> Int[np.ndarray, "h w"]:
         [[0, 0, 1], [0, 0, 1], [2, 2, 3]]
     """
     if isinstance(labels, str):
-        labels = _codes(labels.splitlines(), "labels")
+        labels = _codes(text_rows(labels), "labels")
     from scipy import ndimage  # takes long to import
 
     cells = checks.array("labels", labels, ("h", "w"), np.int64)
@@ -94,11 +95,10 @@ def load_grid_text(source: str | Path) -> Int8[np.ndarray, "h w"]:
         text = source if isinstance(source, str) and "\n" in source else Path(source).read_text()
     except UnicodeDecodeError as error:
         raise ValueError(f"source = {source}: expected a file of text: {error}") from error
-    return (_codes(text.splitlines()[2:], "source") - ord("0")).astype(np.int8)
+    return (_codes(text_rows(text.rstrip())[2:], "source") - ord("0")).astype(np.int8)
 
 
 def _codes(lines: list[str], name: str) -> Int[np.ndarray, "h w"]:
-    lines = [line for line in lines if line.strip()]
     widths = {len(line) for line in lines}
     if len(widths) != 1:
         row = next((i for i, line in enumerate(lines) if len(line) != len(lines[0])), 0)

@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from engram import checks
 from engram.tasks.meta.environment import MetaTaskVectorEnv
 from engram.tasks.meta.task import MetaTask
+from engram.vector_steps import autoreset_mode, end_flags
 
 Seen = Float32[np.ndarray, "num_envs features"]
 
@@ -76,7 +77,7 @@ class RL2Observation(_Widened):
         done_bit: bool = False,
         time: bool = True,
     ) -> None:
-        if env.metadata.get("autoreset_mode") is not AutoresetMode.NEXT_STEP:
+        if autoreset_mode(env) is not AutoresetMode.NEXT_STEP:
             raise ValueError(f"env.metadata = {env.metadata}: expected the autoreset_mode NEXT_STEP")
         space, count = env.single_action_space, env.num_envs
         if not isinstance(space, spaces.Discrete) or space.start != 0:
@@ -103,6 +104,8 @@ class RL2Observation(_Widened):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        terminations = end_flags("terminations", terminations, self.num_envs)
+        truncations = end_flags("truncations", truncations, self.num_envs)
         ended = terminations | truncations
         self._action[:], self._reward[:], self._done[:] = actions, rewards, ended | infos.get("inner_end", False)
         self._steps += 1
@@ -162,6 +165,8 @@ class InnerEpisodes(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Act."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        terminations = end_flags("terminations", terminations, self.num_envs)
+        truncations = end_flags("truncations", truncations, self.num_envs)
         self._over[self._ended] = 0  # their next lifetime has started
         ended = terminations | truncations
         self._over += ended

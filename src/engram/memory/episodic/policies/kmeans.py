@@ -11,7 +11,17 @@ import numpy as np
 from engram import checks
 from engram.memory.episodic.neighbours import closest
 from engram.memory.episodic.policies.replacement import lowest, placed
-from engram.memory.episodic.policies.table import Batch, Change, Merging, Table, merged_values, recognised, sums
+from engram.memory.episodic.policies.table import (
+    Batch,
+    Change,
+    Merging,
+    Table,
+    merged_values,
+    recognised,
+    row_values,
+    sums,
+    unrounded,
+)
 
 WEIGHTINGS = ("count", "author")
 FREE = 1e-6  # largest count of a starved cluster
@@ -38,6 +48,7 @@ class KMeans:
     merge_radius: float = 0.0
     ages: ClassVar[bool] = False
     forgets: ClassVar[bool] = False
+    averages: ClassVar[bool] = True  # rows are means of samples
 
     def __post_init__(self) -> None:
         checks.choice("weighting", self.weighting, WEIGHTINGS)
@@ -127,7 +138,7 @@ def clustered(table: Table, batch: Batch, merging: Merging, horizon: float | Non
     """
     counts = table.counts.copy()
     recurring, row, new_samples = recognised(table, batch, merging, radius)
-    values = merged_values(table.values[row], counts[row].clip(0), recurring, merging)
+    values = merged_values(row_values(table, row, merging), counts[row].clip(0), recurring, merging)
     counts[row] += recurring.weights
     slots = free(counts, len(new_samples.keys))
     fills, remaining = (
@@ -197,12 +208,12 @@ def _joined(table: Table, change: Change, batch: Batch, row: Annotated[np.ndarra
     share = weight if as_one else np.ones_like(weight)
     added = weight / share
 
-    def updated(stored: np.ndarray, changed: np.ndarray, samples: np.ndarray) -> np.ndarray:
-        all_rows = stored[rows]
+    def updated(which: int, changed: np.ndarray, samples: np.ndarray) -> np.ndarray:
+        all_rows = unrounded(table, which, rows)
         all_rows[earlier] = changed
         total = sums(group, weight.size, batch.weights[:, None] * samples) / share[:, None]
         all_rows[joins] = (count[:, None] * all_rows[joins] + total) / (count + added)[:, None]
         return np.asarray(all_rows)
 
-    keys, values, hashes = map(updated, table[:3], (change.keys, change.values, change.hashes), batch[:3])
+    keys, values, hashes = map(updated, range(3), (change.keys, change.values, change.hashes), batch[:3])
     return Change(rows, keys, values, hashes, fresh, counts, table.coef[rows], table.clock)

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import numpy as np
 
-from engram.memory.episodic.policies.table import Batch, Change, Merging, Table, merged_values, recognised
+from engram.memory.episodic.policies.table import (
+    Batch,
+    Change,
+    Merging,
+    Table,
+    merged_values,
+    recognised,
+    row_values,
+    unrounded,
+)
 
 
 def replaced(
@@ -29,7 +38,7 @@ def replaced(
         rank = rank.copy()
         rank[row] = np.inf
     victims = lowest(rank, len(new_samples.keys))
-    values = merged_values(table.values[row], table.counts[row], recurring, merging)
+    values = merged_values(row_values(table, row, merging), table.counts[row], recurring, merging)
     counts = np.concatenate((table.counts[row] + recurring.weights, new_samples.weights))
     return placed(table, row, values, victims, new_samples, counts=counts), row.size
 
@@ -55,8 +64,8 @@ def placed(
     """
     rows = np.concatenate((updated_rows, slots))
     keys, hashes = (
-        np.concatenate((table.keys[updated_rows], samples.keys)),
-        np.concatenate((table.hashes[updated_rows], samples.hashes)),
+        np.concatenate((unrounded(table, 0, updated_rows), samples.keys)),
+        np.concatenate((unrounded(table, 2, updated_rows), samples.hashes)),
     )
     fresh = np.arange(rows.size) >= updated_rows.size
     all_values = np.concatenate((values, samples.values))

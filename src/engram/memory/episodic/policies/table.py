@@ -24,6 +24,7 @@ class Table(NamedTuple):
     clock: int  # look-ups and writes so far that count as time
     seed: int  # source of random choices, together with the clock
     find: Callable[[np.ndarray], np.ndarray] | None = None  # the lowest row of each hash, or -1; None: search instead
+    rounding: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None  # what rounding took from keys, values, hashes
 
 
 class Batch(NamedTuple):
@@ -78,6 +79,18 @@ class Policy(Protocol):
             batch: New samples, at least one and at most one for each row of the table.
             merging: How samples are merged into rows.
         """
+
+
+def unrounded(table: Table, which: int, rows: Annotated[np.ndarray, " rows"]) -> Annotated[np.ndarray, "rows width"]:
+    """Rows of the keys (0), the values (1) or the hashes (2) of a table, with what rounding took from means.
+
+    Args:
+        table: The table.
+        which: 0, 1 or 2.
+        rows: The rows.
+    """
+    stored = np.asarray(table[which][rows])
+    return stored if table.rounding is None else stored + table.rounding[which][rows].astype(np.float64)
 
 
 def check_change(change: Change, table: Table) -> None:
@@ -200,6 +213,11 @@ def sums(
     total = np.zeros((count, x.shape[1]))
     np.add.at(total, group, x)
     return total
+
+
+def row_values(table: Table, rows: Annotated[np.ndarray, " rows"], merging: Merging) -> np.ndarray:
+    """The values of rows as ``merged_values`` takes them: those of means as they were before rounding."""
+    return unrounded(table, 1, rows) if merging.value_update == "mean" else np.asarray(table.values[rows])
 
 
 def merged_values(
