@@ -6,9 +6,8 @@ import itertools
 import os
 import platform
 import random
-import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,17 +80,11 @@ class Job:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process, which first loads the file that the trial is defined in, if it is given by its place."""
-        files = {name: getattr(sys.modules.get(name), "__file__", None) or "" for name in self.trial.modules}
-        loaded = (
-            file
-            for name, file in files.items()
-            if file.endswith(".py") and references.place_of(f"{file}:_") == f"{name}:_"
-        )
-        return _job_of, (next(loaded, ""), dumps(vars(self)))
+        return _job_of, (references.files_of(self.trial.modules), dumps(vars(self)))
 
 
-def _job_of(file: str, fields: bytes) -> Job:
-    if file:
+def _job_of(files: Sequence[str], fields: bytes) -> Job:
+    for file in files:
         references.load(f"{file}:__name__")
     return Job(**loads(fields))
 
@@ -174,7 +167,8 @@ def perform(job: Job) -> Status:
     A failure, including a failed write, is returned rather than raised, so that other trials go on.
     """
     if is_worker():
-        os.dup2(2, 1)  # the standard output is reserved for the results
+        with suppress(OSError):  # there is no standard error stream
+            os.dup2(2, 1)  # the standard output is reserved for the results
     folder = job.folder
     if (why := _another(job)) is not None:
         return Status("failed", message=why)

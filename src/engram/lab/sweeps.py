@@ -15,9 +15,9 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
-from rich.console import Console
 
 from engram import checks, references
+from engram.lab.console import progress_console
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.export import file_name
 from engram.lab.figures import PALETTE
@@ -26,7 +26,7 @@ from engram.lab.job import Job, prepare
 from engram.lab.laboratory import make_folder, perform_jobs, say_own_values
 from engram.lab.plan import device_of, gpu_of, say_expected, unfinished, workers_for
 from engram.lab.provenance import digests
-from engram.lab.stop import stoppable
+from engram.lab.stop import end, stoppable
 from engram.lab.times import timed
 from engram.lab.trial import Trial, trials
 from engram.storage.files import runs_folder, write_atomic, writing
@@ -104,6 +104,7 @@ def sweep(
         trial's result, null unless it is finished.
 
     Raises:
+        KeyboardInterrupt: As in ``run``; its ``results`` are the table.
         TypeError, ValueError: An argument is not as described, or a setting is out of range.
         CannotWriteError: The folder of runs cannot be written.
 
@@ -115,7 +116,7 @@ def sweep(
     """
     references.refuse_while_loading("engram.lab.sweep")
     experiment = find_experiment(experiment)
-    console = Console(stderr=True, quiet=not progress)
+    console = progress_console(shown=progress)
     if jobs is not None:
         checks.size("jobs", jobs)
     checks.choice("preset", preset, experiment.presets)
@@ -149,6 +150,7 @@ def sweep(
     rows = [{**setting, **_row(job, statuses, set(values))} for (setting, _), job in zip(todo, all_jobs, strict=True)]
     table = pl.DataFrame(rows, infer_schema_length=None)
     _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
+    end(stop, table)
     return table
 
 
