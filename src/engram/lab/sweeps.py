@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from engram import checks, references
+from engram.lab import config as configs
 from engram.lab.console import progress_console
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.export import file_name
@@ -147,11 +148,24 @@ def sweep(
             names_by_folder.setdefault(job.folder.path, name)
         names = [names_by_folder[job.folder.path] for job in remaining]
         statuses = perform_jobs(remaining, console, workers, lambda job: [], names=names)
-    rows = [{**setting, **_row(job, statuses, set(values))} for (setting, _), job in zip(todo, all_jobs, strict=True)]
+    rows = [
+        {**_cells(setting), **_row(job, statuses, set(values))}
+        for (setting, _), job in zip(todo, all_jobs, strict=True)
+    ]
     table = pl.DataFrame(rows, infer_schema_length=None)
     _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
     end(stop, table)
     return table
+
+
+def _cells(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of settings as a table has them: what is no number, word or list of these in words of JSON."""
+    return {
+        name: json.dumps(value)
+        if isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(v, list | dict) for v in value))
+        else value
+        for name, value in setting.items()
+    }
 
 
 def _arms(
@@ -179,7 +193,7 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
     }
     for name, value in options.items():
         if not isinstance(value, Range):  # 0.1 and 0.10 are one setting
-            options[name] = list({repr(item): item for item in value}.values())
+            options[name] = list({repr(item): item for item in map(configs.plain, value)}.values())
         if samples is None and isinstance(value, Range):
             raise ValueError(f"{name} = {value.low:g}:{value.high:g}: a range needs samples, the number to draw")
         if not isinstance(value, Range) and not value:
