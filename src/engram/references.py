@@ -9,7 +9,7 @@ import importlib.util
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +32,12 @@ def place_of(reference: str) -> str:
     """A reference with the module's name in place of its file's path."""
     place, _, attribute = reference.rpartition(":")
     return f"{_module_name(Path(place)) if place.endswith('.py') else place}:{attribute}"
+
+
+def files_of(modules: Iterable[str]) -> tuple[str, ...]:
+    """The files of the modules that were loaded by their place, which another process can import in no other way."""
+    files = ((name, getattr(sys.modules.get(name), "__file__", None) or "") for name in modules)
+    return tuple(file for name, file in files if file.endswith(".py") and _module_name(Path(file)) == name)
 
 
 def load(reference: str) -> Any:

@@ -139,7 +139,9 @@ def test_a_result_that_is_gone_is_no_result(toy, folder):
 @pytest.mark.usefixtures("interrupts")
 def test_going_on_from_another_kind_of_processor_is_said(toy, tmp_path, capsys, hurry):
     options = {"misbehave": "interrupt", "step_seconds": 0.1, "progress": True}
-    (stopped,) = run(tmp_path, **options).trials
+    with pytest.raises(KeyboardInterrupt) as end:
+        run(tmp_path, **options)
+    (stopped,) = end.value.results.trials
     assert stopped.state == "interrupted"
     path = Path(stopped.folder) / "trial.json"
     origin = read_sealed(path, Origin)

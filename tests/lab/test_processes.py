@@ -145,8 +145,9 @@ def test_ctrl_c_that_was_ignored_when_it_began_is_ignored(toy, tmp_path):
     results = run(jobs=1, misbehave="interrupt")
     assert {trial.state for trial in results.trials} == {"finished"}
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    results = run(jobs=1, misbehave="interrupt", runs=tmp_path / "caught")
-    assert results.trials[-1].state == "interrupted"
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        run(jobs=1, misbehave="interrupt", runs=tmp_path / "caught")
+    assert stopped.value.results.trials[-1].state == "interrupted"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

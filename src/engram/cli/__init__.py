@@ -34,7 +34,7 @@ from engram.cli.commands import (
     Sweep,
     Verify,
 )
-from engram.cli.output import out, print_table
+from engram.cli.output import open_streams, out, print_table
 from engram.version import __version__
 
 EXIT_USAGE = 2
@@ -112,6 +112,7 @@ def _freeze() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code."""
+    open_streams()
     try:
         code = _run(list(arguments))
         sys.stdout.flush()

@@ -270,10 +270,14 @@ def _show_times(experiment: Experiment, preset: str, arms: list[str] | None, roo
 def doctor(_: Doctor) -> None:
     """Show versions, hardware, folders, and which extras are missing."""
     from engram.lab.machine import hardware, missing_extras, versions
+    from engram.numeric.jit import cache_folder
     from engram.tasks import data
+
+    anew = "none can be written: compiled anew in each process; set NUMBA_CACHE_DIR to a folder that can"
 
     rows = [(name, str(value)) for name, value in {**versions(), **hardware()}.items()]
     rows += [("folder of runs", str(runs_folder())), ("data cache", str(data.cache_folder()))]
+    rows.append(("compiled kernels", str(cache_folder() or anew)))
     if other := _other_engram():
         rows.append(
             ("conflict", f"{other} is another project, installed over the same files as engram-torch: {REPAIR}")

@@ -25,6 +25,24 @@ class Output(Console):
             super().on_broken_pipe()
 
 
+def open_streams() -> None:
+    """Open the standard streams that are closed, as services and some schedulers start programs, on the null device.
+
+    Otherwise the next file that is opened would take the number of such a stream, and what is printed would go there.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
 def out() -> Output:
     """The standard output, as wide as its window."""
     console = Output(highlight=False)

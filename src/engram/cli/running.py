@@ -39,6 +39,7 @@ def run(command: Run, field_options: list[str]) -> int:
     """Run experiments, and print the verdicts on their claims."""
     import engram.lab
     from engram.lab.experiment import find_experiment
+    from engram.lab.stop import Stopped
 
     if not command.names:
         names = ", ".join(registry.experiments())
@@ -49,14 +50,18 @@ def run(command: Run, field_options: list[str]) -> int:
     changes = {name: fields.changes(find_experiment(name), command.preset, field_options) for name in command.names}
     code = 0
     for name in command.names:
-        with contextlib.redirect_stdout(sys.stderr):  # the standard output is reserved for the results
-            results = engram.lab.run(name, arms=arms_of(command.arms), **options, **changes[name])
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # the standard output is reserved for the results
+                results = engram.lab.run(name, arms=arms_of(command.arms), **options, **changes[name])
+            is_stopped = False
+        except Stopped as stopped:
+            results, is_stopped = stopped.results, True
         if command.json:
             print(json.dumps(results.to_json()))
         else:
             _print_results(results)
         states = [trial.state for trial in results.trials]
-        if set(states) & UNDONE:
+        if is_stopped or set(states) & UNDONE:
             _say_stopped(name, states)
             return EXIT_INTERRUPTED
         code = max(code, results.exit_code())
@@ -108,19 +113,24 @@ def sweep(command: Sweep, field_options: list[str]) -> int:
     """Run an experiment at many settings, and print a comparison of its arms."""
     import engram.lab
     from engram.lab.experiment import find_experiment
+    from engram.lab.stop import Stopped
     from engram.lab.sweeps import compared, folder_of
 
     experiment = find_experiment(command.name)
     values = fields.values(experiment, command.preset, field_options)
     options = {name: value for name, value in vars(command).items() if name not in ("name", "arms")}
-    with contextlib.redirect_stdout(sys.stderr):
-        swept = engram.lab.sweep(experiment, arms=arms_of(command.arms), **options, **values)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            swept = engram.lab.sweep(experiment, arms=arms_of(command.arms), **options, **values)
+        is_stopped = False
+    except Stopped as stopped:
+        swept, is_stopped = stopped.results, True
     table = compared(experiment, swept, list(values), command.metric)
     rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.rows()]
     print_table(out(), f"{command.name}, preset {command.preset}: {table.columns[-1]}", table.columns, rows)
     print(folder_of(experiment, command.runs, list(values)))
     states = swept["state"].to_list()
-    if set(states) & UNDONE:
+    if is_stopped or set(states) & UNDONE:
         _say_stopped(command.name, states)
         return EXIT_INTERRUPTED
     return EXIT_FAILURE if "failed" in states else 0

@@ -8,9 +8,11 @@ generated from its fields; a field may itself be a class of settings, whose fiel
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import itertools
 import json
+import os
 import re
 import types
 from collections.abc import Iterator, Mapping
@@ -93,8 +95,7 @@ class Field(NamedTuple):
     @property
     def allowed(self) -> str:
         """The allowed values in words, as ``int >= 1``."""
-        choices = get_origin(self.kind) is Literal
-        words = " or ".join(map(repr, get_args(self.kind))) if choices else _type_name(self.kind)
+        words = _type_name(self.kind)
         return f"{words} {' and '.join(self.limits)}" if self.limits else words
 
 
@@ -109,8 +110,11 @@ def fields(cls: type) -> dict[str, Field]:
     for name in (field.name for field in dataclasses.fields(cast(Any, cls))):
         kind, *constraints = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
         info = declared.get(name)
-        if dataclasses.is_dataclass(kind):
-            described |= {f"{name}.{inner}": field for inner, field in fields(cast(Any, kind)).items()}
+        inner_fields: dict[str, Field] = {}
+        if (nested := nested_class(kind)) is not None:
+            inner_fields = {f"{name}.{inner}": field for inner, field in fields(nested).items()}
+        if nested is not None and nested is kind:
+            described |= inner_fields
             continue
         constraints += () if info is None else info.metadata
         limits = [
@@ -122,12 +126,68 @@ def fields(cls: type) -> dict[str, Field]:
         ]
         meaning = documented.get(name, "") if info is None else info.description or documented.get(name, "")
         described[name] = Field(kind, tuple(limits), meaning)
+        described |= inner_fields
     return described
+
+
+def nested_class(kind: Any) -> Any:
+    """The class of settings that a field holds, also one that may be None, as ``Inner | None``; None if it has none."""
+    if dataclasses.is_dataclass(kind):
+        return kind
+    parts = [part for part in get_args(kind) if part is not type(None)] if _is_union(kind) else []
+    return parts[0] if len(parts) == 1 and dataclasses.is_dataclass(parts[0]) else None
+
+
+def inner_class(cls: type, name: str) -> Any:
+    """The class of settings that a field of another one holds, also one that may be None; None if it has none."""
+    return nested_class(_hints(cls).get(name))
+
+
+def value_of(config: Any, name: str) -> Any:
+    """The value of a field by its dotted name; None if it is one of a class of settings that is None."""
+    for part in name.split("."):
+        config = None if config is None else getattr(config, part)
+    return config
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as a nested dictionary of JSON values."""
-    return cast(dict[str, Any], _adapter(cast(Any, type(config))).dump_python(config, mode="json"))
+    return _in_order(config, _adapter(cast(Any, type(config))).dump_python(config, mode="json", warnings=False))
+
+
+def _in_order(config: Any, dumped: dict[str, Any]) -> dict[str, Any]:
+    """The JSON values of a config, with its sets in an order that does not depend on the process."""
+    for name, item in dumped.items():
+        value = getattr(config, name)
+        if isinstance(value, set | frozenset):
+            dumped[name] = sorted(item, key=json.dumps)
+        elif dataclasses.is_dataclass(value) and isinstance(item, dict):
+            _in_order(value, item)
+    return dumped
+
+
+def plain(value: Any) -> Any:
+    """A value of a setting as JSON has it: of a path the text, of an enumeration the value, of settings a dictionary.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> plain({"data": Path("rates.csv"), "bits": {2, 1}})
+        {'data': 'rates.csv', 'bits': [1, 2]}
+    """
+    match value:
+        case enum.Enum():
+            return plain(value.value)
+        case os.PathLike():
+            return os.fspath(value)
+        case Mapping():
+            return {plain(name): plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return type(value)(map(plain, value)) if type(value) in (list, tuple) else [plain(item) for item in value]
+        case set() | frozenset():
+            return sorted(map(plain, value), key=json.dumps)
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def leaves(config: Any) -> dict[str, Any]:
@@ -152,7 +212,12 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         if isinstance(value, str) and value != value.encode(errors="replace").decode():
             raise ValueError(f"{name} = {value!a}: expected text of UTF-8")
         *outer, last = name.split(".")
-        functools.reduce(lambda inner, part: inner.setdefault(part, {}), outer, nested)[last] = value
+        inner = nested
+        for part in outer:
+            if inner.get(part) is None:  # a class of settings that was None is made by one of its fields
+                inner[part] = {}
+            inner = inner[part]
+        inner[last] = _member(fields(cast(Any, cls))[name].kind, value)
     try:
         # Through JSON, since pydantic's strict mode refuses a dictionary for a dataclass but accepts a JSON object.
         config = cast(C, _adapter(cast(Any, cls)).validate_json(json.dumps(nested, default=_plain), strict=True))
@@ -165,14 +230,33 @@ def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
 
 
 def is_same(value: Any, other: Any) -> bool:
-    """Whether two values of a setting are equal; a list equals the tuple that a config makes of it."""
+    """Whether two values of a setting are equal as JSON has them: a list equals the tuple that a config makes of it."""
+    value, other = plain(value), plain(other)
     if isinstance(value, list | tuple) and isinstance(other, list | tuple):
         return len(value) == len(other) and all(map(is_same, value, other))
     return bool(value == other)
 
 
 def _has_nan(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
     return any(map(_has_nan, value)) if isinstance(value, list | tuple) else value != value  # noqa: PLR0124
+
+
+def normal(cls: type, name: str, value: Any) -> Any:
+    """A value of a field of a config class as JSON has it."""
+    return _member(fields(cls)[name].kind, plain(value))
+
+
+def _member(kind: Any, value: Any) -> Any:
+    """The value of a member of an enumeration that is given by its name; any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    for part in get_args(kind) if _is_union(kind) else (kind,):
+        if isinstance(part, type) and issubclass(part, enum.Enum) and value in part.__members__:
+            is_value = any(member.value == value for member in part)
+            return value if is_value else plain(part[value])
+    return value
 
 
 def explained(cls: type, error: pydantic.ValidationError) -> ValueError:
@@ -185,8 +269,11 @@ def flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     hints = _hints(cls)
     for name, value in values.items():
         inner = vars(value) if dataclasses.is_dataclass(value) else value
-        if isinstance(inner, Mapping) and dataclasses.is_dataclass(hints.get(name)):
-            yield from ((f"{name}.{last}", item) for last, item in flat(hints[name], inner))
+        nested = nested_class(hints.get(name))
+        if inner == {} and nested is not None and nested is not hints[name]:
+            inner = vars(nested())  # where None is possible too, this says that it is not
+        if isinstance(inner, Mapping) and nested is not None:
+            yield from ((f"{name}.{last}", item) for last, item in flat(nested, inner))
         else:
             yield name, value
 
@@ -218,7 +305,9 @@ def _plain(value: Any) -> Any:
     """The JSON representation of a value whose type JSON lacks."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return vars(value)
-    return value.item() if hasattr(value, "item") else str(value)
+    if isinstance(value, enum.Enum | os.PathLike | set | frozenset | Mapping):
+        return plain(value)
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _explain(cls: Any, problem: Any) -> str:
@@ -232,7 +321,18 @@ def _explain(cls: Any, problem: Any) -> str:
     return f"{name} = {problem['input']!r}: expected {allowed}"
 
 
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
+
+
 def _type_name(kind: Any) -> str:
-    if get_origin(kind) in (Union, types.UnionType):
+    if _is_union(kind):
         return " or ".join(_type_name(part) for part in get_args(kind))
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return " or ".join(kind.__members__)
+    if get_origin(kind) is not None:
+        parts = ", ".join("..." if part is ... else _type_name(part) for part in get_args(kind))
+        return f"{get_origin(kind).__name__}[{parts}]"
     return "None" if kind is type(None) else str(getattr(kind, "__name__", kind))

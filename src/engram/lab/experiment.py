@@ -380,12 +380,12 @@ class Experiment:
             has_arm = [name for name, size in self.presets.items() if arm in (size.arms or self._all_arms())]
             if has_arm and preset in self.presets and preset not in has_arm:
                 raise ValueError(f"arm = {arm!r}: preset {preset!r} leaves it out, unlike {', '.join(has_arm)}")
-        dotted = {configs.dotted(owner, name): value for owner, name, value in _changes(self, changes)}
-        for name, value in dotted.items():
+        dotted = {}
+        for owner, field_name, value in _changes(self, changes):
+            name = configs.dotted(owner, field_name)
             if callable(value):
                 raise ValueError(f"{name} = {value!r}: expected a value, not a function")
-            if hasattr(value, "tolist"):  # of NumPy
-                dotted[name] = value.tolist()
+            dotted[name] = configs.normal(self.settings(owner), field_name, value)
         all_arms = self.arms(preset, dotted)
         selected = [arm for arm in all_arms if arm in (arms or ())] or list(all_arms)
         different = dict(dotted)
@@ -422,7 +422,7 @@ class Experiment:
         owner, field, _ = next(_changes(self, {name: None}))
         table = self.by_name[owner].table if owner in self.by_name else (owner,)
         study_arms = {arm: compared[arm].config for arm in compared if arm in table}
-        return {arm: functools.reduce(getattr, field.split("."), config) for arm, config in study_arms.items()}
+        return {arm: configs.value_of(config, field) for arm, config in study_arms.items()}
 
     def owner(self, name: str) -> str:
         """The study or arm that a dotted name begins with, written with dashes or underscores; empty if there is none.
@@ -479,7 +479,7 @@ class Experiment:
     def _default(self, preset: str, dotted: str) -> Any:
         """The value that a preset has for a field of a study or an arm."""
         owner, name, _ = next(_changes(self, {dotted: None}))
-        return functools.reduce(getattr, name.split("."), self.base(preset, owner))
+        return configs.value_of(self.base(preset, owner), name)
 
 
 def find_experiment(experiment: str | Experiment) -> Experiment:
@@ -564,8 +564,11 @@ def _set(target: Any, path: Sequence[str], value: Any) -> None:
     """Set a field of an unvalidated config; if the path has several parts, in a copy of the nested config."""
     first, *inner_path = path
     if inner_path:
-        inner = object.__new__(type(getattr(target, first)))
-        for name, item in vars(getattr(target, first)).items():
+        before = getattr(target, first)
+        if before is None or isinstance(before, Mapping):  # one that may be None, and so far was
+            before = configs.inner_class(type(target), first)(**(before or {}))
+        inner = object.__new__(type(before))
+        for name, item in vars(before).items():
             object.__setattr__(inner, name, item)
         _set(inner, inner_path, value)
         value = inner

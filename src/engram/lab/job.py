@@ -8,7 +8,7 @@ import platform
 import random
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +22,10 @@ from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
 from engram import checks, references
 from engram.errors import message_of
 from engram.lab.config import to_dict
+from engram.lab.digest import leave_out, name_of_file
 from engram.lab.folder import Status, TrialFolder, name_of, printable
 from engram.lab.loop import Displaced, Interrupted, Run, get_state
-from engram.lab.provenance import Provenance, Use, difference, digests
+from engram.lab.provenance import OWN, WRITTEN, Provenance, Use, difference, digests, strangeness
 from engram.lab.trial import Trial, computing
 from engram.numeric import jit
 from engram.numeric.parallel import is_ending, is_worker
@@ -81,17 +82,11 @@ class Job:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process, which first loads the file that the trial is defined in, if it is given by its place."""
-        files = {name: getattr(sys.modules.get(name), "__file__", None) or "" for name in self.trial.modules}
-        loaded = (
-            file
-            for name, file in files.items()
-            if file.endswith(".py") and references.place_of(f"{file}:_") == f"{name}:_"
-        )
-        return _job_of, (next(loaded, ""), dumps(vars(self)))
+        return _job_of, (references.files_of(self.trial.modules), dumps(vars(self)))
 
 
-def _job_of(file: str, fields: bytes) -> Job:
-    if file:
+def _job_of(files: Sequence[str], fields: bytes) -> Job:
+    for file in files:
         references.load(f"{file}:__name__")
     return Job(**loads(fields))
 
@@ -100,8 +95,42 @@ def use_of(trial: Trial) -> Use:
     """Start recording what a trial uses, in this process."""
     texts = strings(to_dict(trial.config))
     modules = {references.place_of(text).rpartition(":")[0] for text in texts if references.is_reference(text)}
-    named_files = [text for text in texts if os.path.isfile(text)]  # noqa: PTH113 - Path raises if a text is long
-    return Use(trial.modules | modules, [*named_files, *trial.uses])
+    return Use(trial.modules | modules, [*named_paths(trial), *trial.uses])
+
+
+def named_paths(trial: Trial) -> list[str]:
+    """The files and folders that a trial's settings name, from the working directory or the folder of its module.
+
+    Names may begin with ``~`` and hold variables. A folder that the program itself is in does not count, nor does the
+    user's whole home.
+    """
+    file = getattr(sys.modules.get(trial.function.__module__), "__file__", None) or ""
+    folder = "" if not file or Path(file).is_relative_to(OWN) else os.path.dirname(os.path.abspath(file))  # noqa: PTH100, PTH120
+    around = [folder, os.path.expanduser("~")]  # noqa: PTH111
+    with suppress(OSError):  # the working directory was removed
+        around.append(os.getcwd())  # noqa: PTH109
+    paths = []
+    for text in strings(to_dict(trial.config)):
+        place = text.rpartition(":")[0]
+        if references.is_reference(text) and place.endswith(".py") and os.path.isfile(place):  # noqa: PTH113
+            if references.place_of(text).rpartition(":")[0] not in sys.modules:  # the module that it will be
+                paths.append(os.path.realpath(place))
+            continue
+        for path in dict.fromkeys((text, os.path.expandvars(os.path.expanduser(text)))):  # noqa: PTH111
+            beside = [os.path.join(folder, path)] if folder and not os.path.isabs(path) else []  # noqa: PTH118, PTH117
+            for candidate in (path, *beside):
+                if os.path.isfile(candidate) or _is_data(candidate, around):  # noqa: PTH113 - Path raises if it is long
+                    paths.append(candidate)
+                    break
+    return paths
+
+
+def _is_data(folder: str, around: Iterable[str]) -> bool:
+    """Whether a name is that of a folder, and not of one that certain folders lie in."""
+    if not any(map(str.isalnum, folder)) or not os.path.isdir(folder):  # noqa: PTH112
+        return False
+    place = Path(folder).resolve()
+    return not any(each and Path(each).resolve().is_relative_to(place) for each in around)
 
 
 def strings(settings: Any) -> set[str]:
@@ -136,6 +165,8 @@ def prepare(
         **options: Fields of ``Job``.
     """
     identity = trial.identity()
+    leave_out(root.parent)
+    now = use_of(trial).starts_from()
     loaded = digests() if loaded is None else loaded
     name = name_of(identity)
     made_by: Provenance = {"versions": {}, "parts": {}, "files": {}}
@@ -145,7 +176,7 @@ def prepare(
         if not folder.path.exists():
             break
         try:
-            is_finished, why = _holds(folder, loaded)
+            is_finished, why = _holds(folder, loaded, now)
         except CorruptFileError:  # the worker reports it, sets it aside and starts again
             is_finished, why = False, ""
         if is_finished and not why:
@@ -161,11 +192,11 @@ def prepare(
     return Job(trial, identity, made_by, free or folder, stop, differs="" if free else differs, **options)
 
 
-def _holds(folder: TrialFolder, loaded: Mapping[str, str]) -> tuple[bool, str]:
+def _holds(folder: TrialFolder, loaded: Mapping[str, str], now: Provenance) -> tuple[bool, str]:
     """Whether a trial is finished, and what has changed since its result or its last checkpoint was written."""
     stored = folder.result()
     made_by = folder.made_by() if stored is None else stored["made_by"]
-    return stored is not None, difference(made_by, loaded) if made_by else ""
+    return stored is not None, difference(made_by, loaded) or strangeness(made_by, now) if made_by else ""
 
 
 def perform(job: Job) -> Status:
@@ -174,8 +205,10 @@ def perform(job: Job) -> Status:
     A failure, including a failed write, is returned rather than raised, so that other trials go on.
     """
     if is_worker():
-        os.dup2(2, 1)  # the standard output is reserved for the results
+        with suppress(OSError):  # there is no standard error stream
+            os.dup2(2, 1)  # the standard output is reserved for the results
     folder = job.folder
+    leave_out(folder.path.parent.parent)
     if (why := _another(job)) is not None:
         return Status("failed", message=why)
     try:
@@ -206,7 +239,9 @@ def _another(job: Job) -> str | None:
             return f"{package} is {found} on {platform.node()}, and {version} where the run was started"
     if job.trial.device == "cuda" and not torch.cuda.is_available():
         return f"device = 'cuda': no CUDA device is available on {platform.node()}"
-    edited = next((name for name, sha in here["files"].items() if job.made_by["files"].get(name, sha) != sha), None)
+    folders = {name_of_file(path) for path in named_paths(job.trial) if Path(path).is_dir()}  # trials may write there
+    used = {name: sha for name, sha in here["files"].items() if name not in folders}
+    edited = next((name for name, sha in used.items() if job.made_by["files"].get(name, sha) != sha), None)
     if edited is None:
         return None
     return (
@@ -242,7 +277,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
     sweep(folder.path)
     status = replace(folder.status(), message="", note="")
     try:
-        is_finished, differs = _holds(folder, digests())
+        is_finished, differs = _holds(folder, digests(), use_of(job.trial).starts_from())
         if differs:
             why = f"{differs} since another process ran it with other code: the same command runs it in a new folder"
             return replace(status, state="failed", message=why)
@@ -301,7 +336,10 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
     state = {name: get_state(name, part) for name, part in run.kept.items()} if job.keep_state else None
     if folder.is_lost():
         raise Displaced
-    folder.finish(result, mark, run.processor_seconds, run.made_by(), state, choices=run.choices)
+    made_by = run.made_by()
+    for name in {name_of_file(path) for path in named_paths(job.trial)} - job.made_by["files"].keys():
+        made_by["files"][name] = WRITTEN  # it was not there when the run began
+    folder.finish(result, mark, run.processor_seconds, made_by, state, choices=run.choices)
     folder.set_status(status)
     return status
 

@@ -16,6 +16,7 @@ from engram import checks, references
 from engram.lab import config as configs
 from engram.lab.claim import Claim, JudgedClaim
 from engram.lab.claim import judge as judge_claim
+from engram.lab.console import progress_console
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.folder import Status
 from engram.lab.job import Job, queue
@@ -24,7 +25,7 @@ from engram.lab.monitor import Monitor
 from engram.lab.parallel import perform_all
 from engram.lab.plan import Plan, Request, plan, reused
 from engram.lab.results import Results
-from engram.lab.stop import stoppable, time_limit
+from engram.lab.stop import end, stoppable, time_limit
 from engram.numeric.parallel import Backend
 from engram.numeric.ray_tasks import connected
 from engram.storage.files import CannotWriteError, CorruptFileError, writing
@@ -93,9 +94,11 @@ def run(
         **changes: Settings to change from the preset; those of one arm or study as a mapping, ``lstm={"steps": 50}``.
 
     Returns:
-        The results, even if some trials failed or the run was interrupted; each trial has its state.
+        The results, even if some trials failed or the time was up; each trial has its state.
 
     Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM has stopped the run; raised once its trials have written their checkpoints,
+            with the results so far as ``results``.
         TypeError, ValueError: An argument is not as described.
         CannotWriteError: The folder of runs cannot be written.
 
@@ -105,7 +108,7 @@ def run(
         ('not testable here', 'needs preset laptop')
     """
     references.refuse_while_loading("engram.lab.run")
-    console = Console(stderr=True, quiet=not progress)
+    console = progress_console(shown=progress)
     if at_most is not None:
         checks.number("at_most", at_most, above=0)
     options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
@@ -139,6 +142,7 @@ def run(
             if not claims or is_over(deadline):
                 break
     assert results is not None
+    end(stop, results)
     return results
 
 

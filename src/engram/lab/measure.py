@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
+
 from engram import checks
 from engram.lab.inference import Form
 from engram.numeric.rounding import difference
@@ -93,6 +95,10 @@ class Measure:
         """The number."""
         return self.compute(results)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and other processes: its functions may be closures, which ``pickle`` alone refuses."""
+        return _measure_of, (dumps(vars(self)),)
+
     def __add__(self, other: Measure | float) -> Measure:
         return _combined("{} + {}", lambda a, b: difference(a, -b), self, other)
 
@@ -142,6 +148,10 @@ class Measure:
     def median(self) -> Measure:
         """The same number, combined over seeds by the median, for one that spreads over orders of magnitude."""
         return replace(self, form="median")
+
+
+def _measure_of(fields: bytes) -> Measure:
+    return Measure(**loads(fields))
 
 
 def metric(*keys: str | int) -> Callable[[str], Measure]:

@@ -17,15 +17,19 @@ import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NotRequired
 
 import psutil
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from typing_extensions import TypedDict
 
 from engram import registry
+from engram.distribution import DISTRIBUTION
+from engram.lab.digest import digest_on_disk, name_of_file, path_of_file, printable_name
 from engram.lab.machine import COMPUTING, versions
 from engram.numeric.imports import imports
 
@@ -34,6 +38,9 @@ _PYTHON = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 _INSTALLED = re.compile(r"/(site|dist)-packages/")
 _STARTED = psutil.Process().create_time() + 1.0  # known only to whole seconds
 _DATA = (int, float, complex, str, bytes, tuple, list, dict, set, frozenset)
+WRITTEN = "written by the trial"
+_counted: set[str] = set()  # installed packages that count as the user's, since trials start from them
+_installed: dict[str, str] = {}  # digests of other installed packages, as they were when first looked at
 _first_seen: dict[str, tuple[Any, str]] = {}  # by module: its spec, which a reload replaces, and the digest of its file
 _looks: list[tuple[list[str], list[ModuleType], dict[str, str]]] = [([], [], {})]  # the last: modules, user's files
 _late: dict[frozenset[str], set[str]] = {}  # modules loaded while trials ran, by the modules that these start from
@@ -45,12 +52,14 @@ class Provenance(TypedDict):
     ``versions`` are those of the packages that compute; that of engram has a digest of its sources unless it is
     installed. ``parts`` has the places of the loaded parts that other packages register, with their packages' versions.
     ``files`` has the SHA-256 of the user's files by name (``"mine/rule.py"``, ``"$ENGRAM_DATA/..."``, or a path): those
-    of modules as they were loaded, empty if the file may have been edited since.
+    of modules as they were loaded, empty if the file may have been edited since; ``WRITTEN`` if the trial made it.
+    ``places`` has the folders of the modules that the trial starts from, and, without a name, the working directory.
     """
 
     versions: dict[str, str]
     parts: dict[str, str]
     files: dict[str, str]
+    places: NotRequired[dict[str, str]]
 
 
 def merged(*several: Provenance) -> Provenance:
@@ -60,6 +69,8 @@ def merged(*several: Provenance) -> Provenance:
         merged["versions"] |= each["versions"]
         merged["parts"] |= each["parts"]
         merged["files"] |= each["files"]
+        if "places" in each:
+            merged["places"] = merged.get("places", {}) | each["places"]
     return merged
 
 
@@ -73,13 +84,21 @@ class Use:
 
     def __init__(self, roots: Collection[str], paths: Iterable[str | Path] = ()) -> None:
         self._roots = frozenset(roots) | {entry.module for entry in _loaded_parts()}
+        _count_installed(self._roots)
         self._loaded_before = frozenset(user_modules())
-        self._declared = {name_of_file(str(Path(path).absolute())): digest_on_disk(path) for path in paths}
+        self._declared = {name_of_file(str(path)): digest_on_disk(path) for path in paths}
         self._last: tuple[tuple[int, int], Provenance] | None = None
 
     def declare(self, path: str | Path) -> None:
         """Add a file or a folder, as it is now."""
-        self._declared.setdefault(name_of_file(str(Path(path).absolute())), digest_on_disk(path))
+        self._declared.setdefault(name_of_file(str(path)), digest_on_disk(path))
+
+    def starts_from(self) -> Provenance:
+        """What the trial uses in any case, as it is now: what was declared, and the modules that it starts from."""
+        users = user_modules()
+        roots = {name: users[name] for name in self._roots if name in users}
+        files = {_name_of_module(name, path): _digest_as_loaded(name, path) for name, path in roots.items()}
+        return {"versions": {}, "parts": {}, "files": {**self._declared, **files}, "places": _places(roots)}
 
     def provenance(self) -> Provenance:
         """Everything used so far; looked up again once a module was loaded or a file declared."""
@@ -91,8 +110,10 @@ class Use:
             reached = {name: users[name] for name in _reached(self._roots | late, users)}
             files = {_name_of_module(name, path): _digest_as_loaded(name, path) for name, path in reached.items()}
             parts = {_title(entry): _place(entry) for entry in _loaded_parts()}
-            versions_now = dict(computing_versions())
-            self._last = state, {"versions": versions_now, "parts": parts, "files": {**self._declared, **files}}
+            files = {**self._declared, **files, **_installed_with(reached)}
+            places = _places({name: reached[name] for name in self._roots if name in reached})
+            made_by: Provenance = {"versions": dict(computing_versions()), "parts": parts, "files": files}
+            self._last = state, {**made_by, "places": places}
         return self._last[1]
 
 
@@ -114,10 +135,54 @@ def difference(provenance: Provenance, loaded: Mapping[str, str]) -> str:
         if now != old:
             return f"{name} is {now or 'gone'}, and was {old}"
     for name, old in provenance["files"].items():
-        now = loaded[name] if name in loaded else digest_on_disk(path_of_file(name))
+        if old == WRITTEN:
+            continue
+        known = loaded if name in loaded else _installed
+        now = known[name] if name in known else digest_on_disk(path_of_file(name))
         if now != old or not old:
             return f"{name} was edited" if now or name in loaded else f"{name} is gone"
     return ""
+
+
+def strangeness(provenance: Provenance, now: Provenance) -> str:
+    """Say what a trial uses now that was not used for a result, as after a copy or a move; empty if there is nothing.
+
+    Args:
+        provenance: What the result was made by.
+        now: What the trial uses in any case, by ``Use.starts_from``.
+    """
+    stored = provenance["files"]
+    lacking = {name: digest for name, digest in now["files"].items() if name not in stored}
+    by_path = {os.path.realpath(path_of_file(name)): digest for name, digest in stored.items()} if lacking else {}
+    for name, digest in lacking.items():
+        if by_path.get(os.path.realpath(path_of_file(name))) not in (digest, WRITTEN) or not digest:
+            return f"{name} is in use now"
+    for module, place in provenance.get("places", {}).items():
+        place_now = now.get("places", {}).get(module, place)
+        if place_now == place:
+            continue
+        before, after = _tops(Path(place), Path(place_now))
+        for name, digest in stored.items():
+            if Path(name).is_absolute() and Path(name).is_relative_to(before) and digest != WRITTEN:
+                moved = after / Path(name).relative_to(before)
+                if moved.exists() and digest_on_disk(moved) != digest:
+                    return f"{moved} is in use now"
+    return ""
+
+
+def _tops(before: Path, after: Path) -> tuple[Path, Path]:
+    """Two folders without the last parts that they have in common: what was copied or moved as a whole."""
+    while before.name == after.name and before.name:
+        before, after = before.parent, after.parent
+    return before, after
+
+
+def _places(modules: Mapping[str, str]) -> dict[str, str]:
+    """The folders of modules, given their files, and the working directory."""
+    places = {name: os.path.dirname(os.path.realpath(path)) for name, path in modules.items()}  # noqa: PTH120
+    with suppress(OSError):  # it was removed
+        places[""] = os.getcwd()  # noqa: PTH109
+    return places
 
 
 @functools.cache
@@ -143,7 +208,11 @@ def user_modules() -> dict[str, str]:
     if names != names_before or modules != modules_before:  # several thousand are looked at
         loaded = dict(sys.modules)
         files = {name: getattr(module, "__file__", None) for name, module in loaded.items()}
-        files_of_users = {name: file for name, file in files.items() if isinstance(file, str) and _is_users(file)}
+        files_of_users = {
+            name: file
+            for name, file in files.items()
+            if isinstance(file, str) and (_is_users(file) or (_top(name) in _counted and _is_installed(file)))
+        }
         users = {name: str(Path(file).absolute()) for name, file in files_of_users.items()}
         _looks[-1] = [*loaded], [*loaded.values()], users
     return dict(users)
@@ -154,6 +223,62 @@ def _is_users(path: str) -> bool:
     path = str(Path(path).absolute())
     apart = path.startswith((*_PYTHON, f"{OWN}/")) or _INSTALLED.search(path)
     return not apart and Path(path).is_file()
+
+
+@functools.cache
+def _is_installed(path: str) -> bool:
+    path = str(Path(path).absolute())
+    return bool(_INSTALLED.search(path)) and not path.startswith(f"{OWN}/") and Path(path).is_file()
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _file_of(name: str) -> str:
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file if isinstance(file, str) else ""
+
+
+def _count_installed(roots: Iterable[str]) -> None:
+    """Count the installed packages that a trial starts from as the user's: one may be installed again after an edit."""
+    new = {_top(root) for root in roots if _is_installed(_file_of(root))} - {"__main__", *_counted}
+    if new := new - _dependencies() if new else new:
+        _counted.update(new)
+        _looks[-1] = [], [], {}
+
+
+def _installed_with(users: Mapping[str, str]) -> dict[str, str]:
+    """Digests of the other installed packages that the user's modules import, as they were when first looked at."""
+    imported = {_top(name) for user, path in users.items() for name in _imported_in(path, user, _changed(path))}
+    tops = {top for top in imported - _counted if top in sys.modules and _is_installed(_file_of(top))}
+    names = {}
+    for top in tops - _dependencies() if tops else ():
+        path = Path(_file_of(top))
+        name = f"{top}/" if path.name == "__init__.py" else path.name
+        if name not in _installed:
+            _installed[name] = digest_on_disk(path.parent if path.name == "__init__.py" else path)
+        names[name] = _installed[name]
+    return names
+
+
+@functools.cache
+def _dependencies() -> frozenset[str]:
+    """The top modules of the packages that engram depends on, directly or not, of which versions count."""
+    found: set[str] = set()
+    pending = [DISTRIBUTION]
+    while pending:
+        package = pending.pop()
+        with suppress(PackageNotFoundError):
+            for text in requires(package) or ():
+                requirement = Requirement(text)
+                name = canonicalize_name(requirement.name)
+                is_asked = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+                if (is_asked or package == DISTRIBUTION) and name not in found:
+                    found.add(name)
+                    pending.append(name)
+    packages = packages_distributions()
+    return frozenset(top for top, names in packages.items() if {canonicalize_name(name) for name in names} & found)
 
 
 def _reached(roots: Iterable[str], users: Mapping[str, str]) -> set[str]:
@@ -255,68 +380,9 @@ def _is_as_loaded(path: str) -> bool:
     return True
 
 
-def digest_on_disk(path: str | Path) -> str:
-    """The SHA-256 of a file as it is now, or of the names and contents of all files in a folder; empty if it is gone.
-
-    Hidden files and compiled code do not count.
-    """
-    path = Path(path)
-    with suppress(OSError, ValueError):
-        if not path.is_dir():
-            status = path.stat()
-            return _digest_of(path, (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-        within = hashlib.sha256()
-        for file in sorted(file for file in path.rglob("*") if file.is_file()):
-            name = file.relative_to(path)
-            if not any(part.startswith(".") or part == "__pycache__" for part in name.parts):
-                within.update(f"{name}\0{digest_on_disk(file)}\0".encode(errors="surrogateescape"))
-        return within.hexdigest()
-    return ""
-
-
-@functools.cache
-def _digest_of(path: Path, stamp: tuple[int, ...]) -> str:
-    """The SHA-256 of a file, computed once for each of its stamps."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _name_of_module(name: str, path: str) -> str:
     """The name of a module's file, which stays valid if the folder on Python's path moves; else its path."""
     for ending in (f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__init__.py"):
         if path.endswith(f"/{ending}"):
             return printable_name(ending)
     return name_of_file(path)
-
-
-def name_of_file(path: str) -> str:
-    """The name of a file in a provenance: its path, or that below ``ENGRAM_DATA``.
-
-    Raises:
-        ValueError: The name is not UTF-8.
-    """
-    if data := os.environ.get("ENGRAM_DATA"):
-        with suppress(ValueError):
-            path = f"$ENGRAM_DATA/{Path(path).relative_to(Path(data).absolute())}"
-    return printable_name(path)
-
-
-def printable_name(name: str) -> str:
-    """The name itself; ValueError if it is not UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"the file {name!a} is in use: expected a name in UTF-8") from None
-    return name
-
-
-def path_of_file(name: str) -> str:
-    """The path of a file from its name in a provenance."""
-    if name[0] in "/$" or Path(name).is_absolute():
-        return os.path.expandvars(name)
-    spec = None
-    top = name.partition("/")[0].removesuffix(".py")
-    with suppress(ValueError, ImportError):
-        spec = importlib.util.find_spec(top)
-    places = [] if spec is None else [*(spec.submodule_search_locations or []), spec.origin or ""]
-    return str(Path(places[0]).absolute().parent / name) if places and places[0] else name

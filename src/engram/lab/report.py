@@ -164,7 +164,8 @@ def _group(
 ) -> dict[str, Any]:
     """The content on one study: its claims, figure, learning curves by metric, and settings."""
     study = experiment.by_name[name]
-    own_claims = [judged for judged in claims if judged.claim in experiment.claims_of(name)]
+    ids = {claim.id for claim in experiment.claims_of(name)}
+    own_claims = [judged for judged in claims if judged.claim.id in ids]
     counts: Counter[str] = Counter(judged.corrected for judged in own_claims)
     curves: dict[str, list[str]] = {}
     for key, figure in figures.items():

@@ -6,16 +6,17 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
+from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engram import checks
+from engram import checks, references
 from engram.lab.choice import Choice, at_ends
 from engram.lab.claim import Claim, JudgedClaim, as_html, judge
 from engram.lab.config import to_dict
@@ -140,6 +141,12 @@ class Results:
     is_published: bool = False
     is_recorded: bool = False
     family: Family | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and other processes, which first load the file of the settings if it was given by its place."""
+        modules = {type(config).__module__ for config in self.configs.values()}
+        state = {each.name: getattr(self, each.name) for each in fields(self)}
+        return _results_of, (references.files_of(modules), dumps(state))
 
     def __repr__(self) -> str:
         num_finished = sum(trial.state == "finished" for trial in self.trials)
@@ -307,6 +314,12 @@ class Results:
             | {"seeds": len(judged.values), "caveats": "; ".join(self.caveats(judged.claim))}
             for judged in self.claims()
         ]
+
+
+def _results_of(files: Sequence[str], state: bytes) -> Results:
+    for file in files:
+        references.load(f"{file}:__name__")
+    return Results(**loads(state))
 
 
 def in_words(value: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -19,6 +20,31 @@ from engram.storage import locks
 from engram.storage.files import CannotWriteError, writing
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+_asked: set[Path] = set()  # the stop files of runs that a signal has asked to stop
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM has ended a run, after its trials have written their checkpoints.
+
+    Attributes:
+        results: What the run would have returned: its results so far.
+    """
+
+    def __init__(self, results: Any) -> None:
+        super().__init__("stopped by Ctrl-C or SIGTERM; the same call goes on from the last checkpoints")
+        self.results = results
+
+
+def end(stop: Path, results: Any) -> None:
+    """Raise ``Stopped`` once a run is over that a signal has asked to stop, so that what follows it does not start.
+
+    Args:
+        stop: What ``stoppable`` has yielded.
+        results: The results so far.
+    """
+    if stop in _asked:
+        _asked.discard(stop)
+        raise Stopped(results)
 
 
 @contextmanager
@@ -64,7 +90,9 @@ def stoppable(root: Path, console: Console, *, writes: bool = True) -> Iterator[
         if stop.exists():
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
-            return
+            if stop in _asked:
+                return
+        _asked.add(stop)
         stop.touch()
         # No markup or emoji: rich imports their parsers lazily, and the signal may arrive during that import.
         console.print(Text("stopping: trials write their checkpoints (press Ctrl-C again to stop at once)", "yellow"))

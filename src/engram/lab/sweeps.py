@@ -15,9 +15,10 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
-from rich.console import Console
 
 from engram import checks, references
+from engram.lab import config as configs
+from engram.lab.console import progress_console
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.export import file_name
 from engram.lab.figures import PALETTE
@@ -26,7 +27,7 @@ from engram.lab.job import Job, prepare
 from engram.lab.laboratory import make_folder, perform_jobs, say_own_values
 from engram.lab.plan import device_of, gpu_of, say_expected, unfinished, workers_for
 from engram.lab.provenance import digests
-from engram.lab.stop import stoppable
+from engram.lab.stop import end, stoppable
 from engram.lab.times import timed
 from engram.lab.trial import Trial, trials
 from engram.storage.files import runs_folder, write_atomic, writing
@@ -104,6 +105,7 @@ def sweep(
         trial's result, null unless it is finished.
 
     Raises:
+        KeyboardInterrupt: As in ``run``; its ``results`` are the table.
         TypeError, ValueError: An argument is not as described, or a setting is out of range.
         CannotWriteError: The folder of runs cannot be written.
 
@@ -115,7 +117,7 @@ def sweep(
     """
     references.refuse_while_loading("engram.lab.sweep")
     experiment = find_experiment(experiment)
-    console = Console(stderr=True, quiet=not progress)
+    console = progress_console(shown=progress)
     if jobs is not None:
         checks.size("jobs", jobs)
     checks.choice("preset", preset, experiment.presets)
@@ -146,10 +148,24 @@ def sweep(
             names_by_folder.setdefault(job.folder.path, name)
         names = [names_by_folder[job.folder.path] for job in remaining]
         statuses = perform_jobs(remaining, console, workers, lambda job: [], names=names)
-    rows = [{**setting, **_row(job, statuses, set(values))} for (setting, _), job in zip(todo, all_jobs, strict=True)]
+    rows = [
+        {**_cells(setting), **_row(job, statuses, set(values))}
+        for (setting, _), job in zip(todo, all_jobs, strict=True)
+    ]
     table = pl.DataFrame(rows, infer_schema_length=None)
     _write(experiment, table, list(values), metric, folder_of(experiment, runs, list(values)))
+    end(stop, table)
     return table
+
+
+def _cells(setting: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of settings as a table has them: what is no number, word or list of these in words of JSON."""
+    return {
+        name: json.dumps(value)
+        if isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(v, list | dict) for v in value))
+        else value
+        for name, value in setting.items()
+    }
 
 
 def _arms(
@@ -177,7 +193,7 @@ def settings_of(values: Mapping[str, Any], samples: int | None) -> list[dict[str
     }
     for name, value in options.items():
         if not isinstance(value, Range):  # 0.1 and 0.10 are one setting
-            options[name] = list({repr(item): item for item in value}.values())
+            options[name] = list({repr(item): item for item in map(configs.plain, value)}.values())
         if samples is None and isinstance(value, Range):
             raise ValueError(f"{name} = {value.low:g}:{value.high:g}: a range needs samples, the number to draw")
         if not isinstance(value, Range) and not value:

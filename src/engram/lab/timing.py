@@ -32,7 +32,7 @@ from engram.lab.job import Job
 from engram.lab.loop import Run
 from engram.lab.trial import Time, Trial, computing
 from engram.numeric import jit
-from engram.numeric.parallel import end_with_parent
+from engram.numeric.parallel import end_with_parent, may_have_workers
 from engram.storage.files import CorruptFileError, read_json, write_json
 
 SECONDS = 20.0  # of the processor: limit on the measurement of a trial
@@ -264,6 +264,9 @@ def measured(trials: Iterable[Trial]) -> Iterator[tuple[Trial, Time]]:
     pool: ProcessPoolExecutor | None = None
     try:
         for trial in trials:
+            if not may_have_workers(1):
+                yield trial, Time(how="unknown: this process may start no others")
+                continue
             with tempfile.TemporaryDirectory(prefix="engram-") as folder:
                 path = Path(folder)
                 pool = pool or ProcessPoolExecutor(1, initializer=_begin_process)

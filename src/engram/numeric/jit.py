@@ -6,13 +6,13 @@ import ast
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from numba import njit
+import numba
 from numba.core.event import Event, Listener, install_listener
 from numba.core.registry import CPUDispatcher
 
@@ -50,6 +50,38 @@ def copy(source, target):  # type: ignore[no-untyped-def]
     """Copy a vector; ``target[:] = source`` would take numba two seconds more to compile, mostly its error message."""
     for i in range(source.size):
         target[i] = source[i]
+
+
+def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, **options: Any) -> Any:
+    """``numba.njit``, whose functions are compiled anew in each process where nothing can be written for a cache.
+
+    Args:
+        function: The function; None: a decorator with these options is returned.
+        cache: Whether compiled versions are cached on disk, where a folder for them can be written.
+        **options: Further options of ``numba.njit``.
+    """
+    if function is None:
+        return partial(njit, cache=cache, **options)
+    compiled = numba.njit(function, **options)
+    if cache:
+        with suppress(RuntimeError, OSError):  # a read-only installation and home, as in many containers
+            compiled.enable_caching()
+            save = compiled._cache.save_overload
+
+            def save_if_possible(*arguments: Any) -> None:
+                with suppress(OSError):  # the disk is full, or was made read-only since
+                    save(*arguments)
+
+            compiled._cache.save_overload = save_if_possible
+    return compiled
+
+
+def cache_folder() -> Path | None:
+    """The folder of compiled functions; None if none can be written."""
+    return Path(path) if (path := getattr(njit(_nothing, cache=True)._cache, "cache_path", None)) else None
+
+
+def _nothing() -> None: ...
 
 
 def jit(function: Callable[..., None], **options: Any) -> Any:

@@ -12,16 +12,17 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor, reusable_executor
@@ -52,6 +53,15 @@ class Lost:
     why: str = ""
 
 
+class Surroundings(NamedTuple):
+    """What a function may find around it: the working directory, the environment and where modules are looked for."""
+
+    folder: str | None
+    variables: dict[str, str]
+    path: list[str]
+
+
+_entered: list[Surroundings] = []  # in a worker, those of its parent at the last item
 _started_by: list[int] = []  # in a worker, the id of the process that it works for
 _working = threading.Lock()
 _place: list[socket.socket] = []  # in a worker, what holds its place among those of its pool
@@ -79,7 +89,8 @@ def parallel_map(
     Args:
         function: Importable by the workers; called again for an item whose result was lost.
         items: The items, in the order in which they are started.
-        workers: Number of items at once; with 1 and loky everything runs in this process, unless ``apart`` is set.
+        workers: Number of items at once; with 1 and loky everything runs in this process, unless ``apart`` is set, and
+            so it does, with a warning, in a process that may start no others.
         backend: ``"loky"``, or ``"ray"`` after ``ray_tasks.connect``.
         attempts: Maximum number of times that an item is started; its result is ``Lost`` if a worker died every time.
         gpus: For each worker of loky, its value of ``CUDA_VISIBLE_DEVICES``; further ones begin again (default: all).
@@ -96,7 +107,7 @@ def parallel_map(
         >>> parallel_map(abs, [-1, 2], workers=1)
         [1, 2]
     """
-    here = workers == 1 and backend == "loky" and not apart
+    here = backend == "loky" and ((workers == 1 and not apart) or not may_have_workers(workers))
 
     def connect() -> Submit[Item, Result]:
         if here:
@@ -154,6 +165,20 @@ def parallel_map(
             kill_workers(backend)
         raise
     return [results.get(place, Lost()) for place in range(len(items))]
+
+
+def may_have_workers(asked: int) -> bool:
+    """Whether this process may start others, unlike those of ``multiprocessing.Pool``; a warning says if it may not.
+
+    Args:
+        asked: Number of workers that are wanted, for the warning.
+    """
+    if not multiprocessing.current_process().daemon:
+        return True
+    if asked > 1:
+        here = f"{asked} workers: a daemonic process, such as one of multiprocessing.Pool, may start no others"
+        warnings.warn(f"{here}, so everything runs in this one", RuntimeWarning, stacklevel=3)
+    return False
 
 
 def is_worker() -> bool:
@@ -218,7 +243,7 @@ def _on_loky(workers: int, gpus: tuple[str, ...]) -> Submit[Any, Any]:
 
     def submit(function: Callable[[Item], Result], item: Item, needs: Mapping[str, float]) -> Future[Result]:
         with unheard():
-            future: Future[Result] = pool.submit(_worked, function, item)
+            future: Future[Result] = pool.submit(_worked, function, item, _surroundings(set(env)))
             return future
 
     return submit
@@ -250,10 +275,40 @@ def _begin(gpus: tuple[str, ...]) -> None:
             return
 
 
-def _worked(function: Callable[[Item], Result], item: Item) -> Result:
+def _surroundings(own: Collection[str]) -> Surroundings:
+    """Those of this process.
+
+    Args:
+        own: The variables of the environment that each process has for itself.
+    """
+    folder = None
+    with suppress(OSError):  # it was removed
+        folder = os.getcwd()  # noqa: PTH109 - as text
+    variables = {name: value for name, value in os.environ.items() if name not in own}
+    return Surroundings(folder, variables, [*sys.path])
+
+
+def _enter(surroundings: Surroundings) -> None:
+    """Bring a worker to where its parent is now, which may have gone there after the worker was started."""
+    folder, variables, path = surroundings
+    with suppress(OSError):
+        if folder is not None and folder != os.getcwd():  # noqa: PTH109
+            os.chdir(folder)
+    before = _entered[-1].variables if _entered else {}
+    for name, value in variables.items():
+        if before.get(name) != value and not (_place and name == "CUDA_VISIBLE_DEVICES"):
+            os.environ[name] = value
+    for name in before.keys() - variables.keys():
+        os.environ.pop(name, None)
+    sys.path[:] = [*path, *(place for place in sys.path if place not in path)]
+    _entered[:] = [surroundings]
+
+
+def _worked(function: Callable[[Item], Result], item: Item, surroundings: Surroundings) -> Result:
     with _working:
         if is_ending():
             os._exit(1)
+        _enter(surroundings)
         return function(item)
 
 

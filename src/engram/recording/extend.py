@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich.console import Console
 
+from engram.lab.console import progress_console
 from engram.lab.experiment import Experiment
 from engram.lab.job import prepare
 from engram.lab.laboratory import make_folder, perform_jobs
@@ -31,7 +31,7 @@ from engram.lab.last_run import merged_environments, note_of, read_back, write_n
 from engram.lab.machine import COMPUTING, cores
 from engram.lab.record_files import as_record, from_record, rounded
 from engram.lab.results import SHOWN, Results
-from engram.lab.stop import stoppable
+from engram.lab.stop import end, stoppable
 from engram.lab.trial import trials
 from engram.storage.files import runs_folder
 
@@ -116,7 +116,7 @@ def performed(
     experiment: Experiment, results: Results, arms: Sequence[str], seeds: range, *, workers: int, runs: Path
 ) -> Results:
     """The results of some arms and seeds at the preset of a record; ValueError if a trial does not finish."""
-    console = Console(stderr=True)
+    console = progress_console()
     root = runs / experiment.name
     make_folder(root)
     with stoppable(root, console) as stop:
@@ -129,6 +129,7 @@ def performed(
             f"{experiment.name}: {len(all_jobs)} trials, {len(all_jobs) - len(unfinished)} done", highlight=False
         )
         again = read_back(experiment, root, note, perform_jobs(unfinished, console, workers, lambda job: []))
+    end(stop, again)
     if states := [f"{trial.arm}, {trial.seed}" for trial in again.trials if trial.state != "finished"]:
         raise ValueError(f"{experiment.name}: not finished: {'; '.join(states[:8])}")
     return again

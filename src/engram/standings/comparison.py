@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich.console import Console
 from rich.markup import escape
 
 from engram import checks, references, registry
+from engram.lab.console import progress_console
 from engram.lab.experiment import Experiment, Task
 from engram.lab.inference import CONFIDENCE, errors_at
 from engram.lab.laboratory import run
@@ -81,7 +81,7 @@ def compare(
         ['backprop', 'last-layer']
     """
     references.refuse_while_loading("engram.compare")
-    console = Console(stderr=True, quiet=not progress)
+    console = progress_console(shown=progress)
     checks.size("seeds", seeds)
     _check_names("against", against)
     _check_names("tasks", tasks)

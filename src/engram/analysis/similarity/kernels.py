@@ -4,7 +4,8 @@ A and B have norm 1; M = C B C^T is updated together with C, and both are change
 """
 
 import numpy as np
-from numba import njit
+
+from engram.numeric.jit import njit
 
 compiled = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
 MEMORY = 5  # number of recent values; a step must not fall below the lowest of them

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
+from engram.numeric.jit import njit
 
 
 # The error that is accounted for covers sums in any order, so that they may be reassociated.

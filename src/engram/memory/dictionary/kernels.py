@@ -9,9 +9,8 @@ same, bit for bit, for any number of threads. ``i`` and ``j`` are the indices of
 """
 
 import numpy as np
-from numba import njit
 
-from engram.numeric.jit import inline
+from engram.numeric.jit import inline, njit
 
 
 @inline(forceinline=False)

@@ -8,7 +8,8 @@ overflow there. ``i`` and ``j`` are the indices of rows, ``f`` of a feature.
 """
 
 import numpy as np
-from numba import njit
+
+from engram.numeric.jit import njit
 
 LANES = {"reassoc", "contract", "nsz"}  # sums in any order; NaN and infinity remain
 GROUP = 32

@@ -5,10 +5,9 @@ Samples do not interact: the results are the same for any number of threads. ``i
 """
 
 import numpy as np
-from numba import njit
 
 from engram.memory.kernels import below, number
-from engram.numeric.jit import inline
+from engram.numeric.jit import inline, njit
 
 ROUNDING = 1e-13  # far above the rounding errors of a sum of 64-bit numbers, relative to the largest of them
 

@@ -5,9 +5,8 @@ inputs. The drives of one position never leave the cache.
 """
 
 import numpy as np
-from numba import njit
 
-from engram.numeric.jit import copy, jit
+from engram.numeric.jit import copy, jit, njit
 
 ANY_ORDER = {"reassoc", "contract", "nsz"}  # sums in any order; NaN and infinity remain
 

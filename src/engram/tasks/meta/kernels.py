@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from engram.numeric.jit import njit
 
 POOL, NORMAL, UNIT, BITS = 0, 1, 2, 3
 NO_VIEW, STIMULI, POSITION, COORDINATES = 0, 1, 2, 3

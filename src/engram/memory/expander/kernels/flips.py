@@ -9,11 +9,10 @@ of a node's cluster or of a cluster's node.
 """
 
 import numpy as np
-from numba import njit
 
 from engram.memory.kernels import below, chance, number
 from engram.numeric.bits import lowest, ones
-from engram.numeric.jit import inline
+from engram.numeric.jit import inline, njit
 
 BLOCK = 64  # words that share a count
 one, zero = np.uint64(1), np.uint64(0)

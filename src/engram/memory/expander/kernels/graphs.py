@@ -5,7 +5,8 @@ vertex, ``w`` of a word.
 """
 
 import numpy as np
-from numba import njit
+
+from engram.numeric.jit import njit
 
 REJECT, ALLOW, REPAIR = 0, 1, 2
 
