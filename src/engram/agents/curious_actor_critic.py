@@ -127,7 +127,7 @@ class CuriousActorCritic(nn.Module):
         checks.has_shape("observations", tuple(observations.shape), (*steps, *self.obs_shape))
         x = self.body((observations.flatten(0, 1).to(self.mean) - self.mean) / self.std).unflatten(0, steps)
         starts = starts.to(x.device)
-        previous = functional.one_hot(previous_actions, self.actions).to(x) * ~starts.unsqueeze(-1)
+        previous = functional.one_hot(previous_actions, self.actions).to(x).masked_fill(starts.unsqueeze(-1), 0)
         features = torch.cat((x, previous), -1)
         state = self.initial(steps[1]) if state is None else state
         if self.lstm is not None:
@@ -137,7 +137,7 @@ class CuriousActorCritic(nn.Module):
                 checks.has_shape(f"state[{number}]", tuple(tensor.shape), (1, steps[1], self.lstm.hidden_size))
             outputs, cuts = [], [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), steps[0]]
             for begin, end in pairwise(cuts):
-                state = tuple(tensor * ~starts[begin].unsqueeze(-1) for tensor in state)
+                state = tuple(tensor.masked_fill(starts[begin].unsqueeze(-1), 0) for tensor in state)
                 output, state = self.lstm(features[begin:end], state)
                 outputs.append(output)
             features = torch.cat(outputs)

@@ -74,6 +74,7 @@ class IntrinsicReward(VectorWrapper):
             like = next(chain(self.curiosity.parameters(), self.curiosity.buffers()), next_obs)
             next_obs, restarting = next_obs.to(like.device), restarting.to(like.device)
         intrinsic = self.curiosity.bonus(next_obs, restarting)[0].numpy(force=True).astype(np.float64)
+        intrinsic = np.where(self._over, 0.0, intrinsic)
         self._over = terminated | truncated
         self._seen.append((next_obs, ~restarting))
         if len(self._seen) == self.learn_every:

@@ -88,7 +88,8 @@ def _head(model: nn.Module, head: str | None) -> nn.Module:
     modules = dict(model.named_modules())
     if head is None:
         head = next((name for name, child in reversed([*model.named_children()]) if [*child.parameters()]), "")
-    return modules[checks.choice("head", head, modules)]
+    module: nn.Module = modules[checks.choice("head", head, modules)]
+    return module
 
 
 class FrozenBody(ContinualMethod):
