@@ -86,7 +86,9 @@ class FrontierExplorer:
         self.work = 0
         self._plan: deque[int] = deque()
         self._last: int | None = None
-        self._tried: WeakKeyDictionary[LocalMap, set[tuple[int, ...]]] = WeakKeyDictionary()  # by map, where ``_to_edge`` and ``_to_unseen`` led
+        self._tried: WeakKeyDictionary[LocalMap, set[tuple[int, ...]]] = (
+            WeakKeyDictionary()
+        )  # by map, where ``_to_edge`` and ``_to_unseen`` led
         self._shown: Any = None  # what was known at the last decision
         self._futile = 0  # decisions since something new was seen
         self._blind = False  # the last move was to a cell that was never seen
