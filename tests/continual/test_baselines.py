@@ -141,6 +141,30 @@ def test_growing_head_keeps_its_old_teacher():
         lwf.loss(torch.ones(2, 3), torch.zeros(2), torch.zeros(2, 5))
 
 
+@pytest.mark.parametrize("classes", [None, (0, 1, 3)])
+def test_lwf_leaves_out_the_outputs_that_the_old_network_had_closed(classes):
+    torch.manual_seed(0)
+
+    class Closing(nn.Linear):
+        closed = (1, 4)
+
+        def forward(self, input):
+            return super().forward(input).index_fill(1, torch.tensor(self.closed), -torch.inf)
+
+    net, x = Closing(3, 5), torch.rand(6, 3)
+    lwf = LwF(net, temperature=1.5)
+    lwf.end_task(TaskData((x, torch.zeros(6, dtype=torch.int64)), classes))
+    net.weight.data.mul_(2)
+    shared = [0, 3] if classes else [0, 2, 3]
+    with torch.no_grad():
+        old, new = (nn.functional.linear(x, w, net.bias)[:, shared] / 1.5 for w in (net.weight / 2, net.weight))
+    expected = (old.softmax(1) * (old.log_softmax(1) - new.log_softmax(1))).sum(1).mean()
+    loss = lwf.loss(x, x, net(x))
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert net.weight.grad.isfinite().all()
+
+
 def test_frozen_body_does_not_move():
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     before = net[0].weight.clone()

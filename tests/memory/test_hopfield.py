@@ -193,3 +193,18 @@ def test_a_recall_may_be_as_long_as_it_takes(kind):
     memory.store(signs(1, 6))
     x = signs(2, 6, seed=1)
     assert torch.equal(memory.recall(x, 2**70, seeded()).x, memory.recall(x, 100, seeded()).x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention_keeps_the_sign_of_a_node_whose_patterns_cancel(dtype):
+    """Pairs of patterns differ in their last node alone, and are equally near to a cue that knows nothing of it."""
+    generator = torch.Generator().manual_seed(0)
+    content = signs(9, 14).repeat(2, 1)
+    answers = torch.ones(18, 1, dtype=torch.int64).index_fill(0, torch.arange(9), -1)
+    order = torch.randperm(18, generator=generator)
+    memory = AttentionMemory(beta=0.3)
+    memory.store(torch.cat((content, answers, -answers), 1)[order])
+    cues = torch.cat((content[:9], signs(9, 1, seed=1).expand(9, 2)), 1).to(dtype)
+    recalled = memory.recall(cues).x
+    assert torch.equal(recalled[:, 14:], cues[:, 14:])
+    assert recalled.dtype == dtype

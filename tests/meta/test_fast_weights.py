@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from engram.analysis import peak_memory
 from engram.continual import DHPSoftmax
@@ -465,3 +466,56 @@ def test_what_was_changed_in_place_within_a_recomputed_function_gives_no_gradien
 def test_a_shared_weight_is_selected_by_any_of_its_names(name):
     fast = FastWeights(Shared(), select=(name,))
     assert list(fast.params) == ["first.weight", *(["second.bias"] if name == "second" else [])]
+
+
+class Attended(nn.Module):
+    """Attention, by torch's function and by its layers, over five places."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.into, self.out = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.attention = {
+            "function": nn.functional.scaled_dot_product_attention,
+            "layer": nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True),
+        }[kind]
+
+    def forward(self, x):
+        x = self.into(x)[:, None] * torch.linspace(0.5, 1.5, 5, dtype=x.dtype)[:, None]
+        x = self.attention(x) if isinstance(self.attention, nn.Module) else self.attention(x, x.sin(), x.cos())
+        return self.out(x.mean(1))
+
+
+def old_weight_norm(layer, dim=0):
+    with pytest.warns(FutureWarning, match="deprecated"):
+        return nn.utils.weight_norm(layer, dim=dim)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(weight_norm(nn.Linear(3, 4), dim=1), nn.Tanh(), nn.Linear(4, 2)),
+        lambda: nn.Sequential(old_weight_norm(nn.Linear(3, 4)), nn.Tanh(), old_weight_norm(nn.Linear(4, 2), None)),
+        lambda: nn.Sequential(
+            nn.Unflatten(1, (1, 3)), weight_norm(nn.Conv1d(1, 2, 2)), nn.Tanh(), nn.Flatten(),
+            nn.Linear(4, 2),
+        ),
+        lambda: Attended("function"),
+        lambda: Attended("layer"),
+    ],
+    ids=["columns", "old", "convolution", "attention", "transformer"],
+)  # fmt: skip
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_fused_functions_have_the_right_second_derivative(make, checkpointed):
+    net, drawn = make().double(), batches(4)
+
+    def outer():
+        fast, _ = FastWeights(net, sgd(0.2)).adapt(squares, drawn[:3], checkpointed=checkpointed)
+        return squares(fast, drawn[3])
+
+    assert_outer_gradient(net, outer)
+
+
+def test_what_runs_without_fused_functions_is_the_module():
+    for net in (Attended("layer"), weight_norm(nn.Linear(3, 2))):
+        x = torch.randn(4, 3)
+        torch.testing.assert_close(FastWeights(net)(x), net(x))

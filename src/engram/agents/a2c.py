@@ -15,6 +15,7 @@ from torch import Tensor
 from engram import checks
 from engram.agents.actor_critic import ActorCritic
 from engram.agents.discrete_actions import check_actions
+from engram.agents.ignored import without_ignored
 from engram.agents.returns import TRUNCATIONS, discounted_returns
 from engram.vector_steps import autoreset_mode, end_flags
 
@@ -233,7 +234,7 @@ def a2c_loss(
         entropy_coefficient: beta_e, at least 0.
         author_value_bug: Use the value of the first environment as V of all environments, as the code behind the
             published curves does.
-        mask: Whether each step counts; None: all do.
+        mask: Whether each step counts; None: all do. What is not finite in a step that does not count is ignored.
         next_values: V', a constant: 0 but at the last step of a truncated episode; None: 0 everywhere.
 
     Raises:
@@ -260,6 +261,11 @@ def a2c_loss(
     counts = torch.ones_like(rewards) if mask is None else mask.to(rewards.dtype)
     if not counts.any():
         raise ValueError(f"mask.shape = {shape} and no step counts: expected at least one")
+    if mask is not None:
+        log_prob, values, rewards, probabilities = (
+            without_ignored(tensor, ~mask) for tensor in (log_prob, values, rewards, probabilities)
+        )
+        next_values = None if next_values is None else without_ignored(next_values, ~mask)
 
     def mean(numbers: Float[Tensor, "time batch"]) -> Float[Tensor, ""]:
         return (numbers * counts).sum() / counts.sum()
@@ -287,7 +293,7 @@ def a2c_step(
         settings: Discount, coefficients and clipping.
     """
     checks.arguments()
-    output, _ = agent(episodes.observations)
+    output, _ = agent(without_ignored(episodes.observations, ~episodes.mask))
     loss, statistics = a2c_loss(
         output.log_prob(episodes.actions),
         output.values,

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from engram import checks
+from engram.agents.ignored import without_ignored
 
 
 @runtime_checkable
@@ -71,8 +72,10 @@ class Curiosity(Protocol):
         """Continue from a ``state_dict``."""
 
 
-def check_rollout(next_obs: Tensor, done: Tensor, shape: tuple[int, ...], num_envs: int) -> None:
+def check_rollout(next_obs: Tensor, done: Tensor, shape: tuple[int, ...], num_envs: int) -> Tensor:
     """Raise unless ``next_obs`` is (time, num_envs, *shape) and finite, and ``done`` (time, num_envs) and boolean.
+
+    What is not finite where ``done`` is allowed, since it does not count; it is 0 in the observations returned.
 
     Args:
         next_obs: Observations after each step.
@@ -86,4 +89,6 @@ def check_rollout(next_obs: Tensor, done: Tensor, shape: tuple[int, ...], num_en
         raise ValueError(f"done.shape = {tuple(done.shape)}: expected {tuple(next_obs.shape[:2])}, as next_obs has")
     if done.dtype != torch.bool:
         raise ValueError(f"done.dtype = {done.dtype}: expected torch.bool")
+    next_obs = without_ignored(next_obs, done)
     checks.finite("next_obs", next_obs, ("time", "env", *["feature"] * len(shape)))
+    return next_obs

@@ -129,7 +129,7 @@ class CuriousActorCritic(nn.Module):
         obs = obs.to(self.mean.device) if obs.dtype == torch.float64 else obs.to(self.mean)
         x = self.body(((obs - self.mean) / self.std).to(self.std)).unflatten(0, steps)
         starts = starts.to(x.device)
-        previous = functional.one_hot(previous_actions, self.actions).to(x) * ~starts.unsqueeze(-1)
+        previous = functional.one_hot(previous_actions, self.actions).to(x).masked_fill(starts.unsqueeze(-1), 0)
         features = torch.cat((x, previous), -1)
         state = self.initial(steps[1]) if state is None else state
         if self.lstm is not None:
@@ -139,7 +139,7 @@ class CuriousActorCritic(nn.Module):
                 checks.has_shape(f"state[{number}]", tuple(tensor.shape), (1, steps[1], self.lstm.hidden_size))
             outputs, cuts = [], [0, *(starts[1:].any(1).nonzero().flatten() + 1).tolist(), steps[0]]
             for begin, end in pairwise(cuts):
-                state = tuple(tensor * ~starts[begin].unsqueeze(-1) for tensor in state)
+                state = tuple(tensor.masked_fill(starts[begin].unsqueeze(-1), 0) for tensor in state)
                 output, state = self.lstm(features[begin:end], state)
                 outputs.append(output)
             features = torch.cat(outputs)

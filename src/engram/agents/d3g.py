@@ -256,6 +256,7 @@ class D3G(Learner):
         next_states = batch.next_states
         proposal = self._reachable(next_states, next_states + self.target_tau(next_states), self.target_critic)
         target_q = self.target_critic(torch.cat([next_states, proposal], 1)).amin(0)
+        target_q = target_q.masked_fill(batch.terminated == 1, 0)
         return torch.addcmul(batch.rewards, 1 - batch.terminated, target_q, value=self.gamma)
 
     def _dynamics_losses(self, batch: TransitionBatch, values: bool = True) -> dict[str, Float[Tensor, ""]]:

@@ -193,7 +193,7 @@ class FragmentedCuriosity:
             ValueError: Shapes differ, or an observation is not finite.
             FloatingPointError: An error is not finite; no monitor has seen any of the errors.
         """
-        check_rollout(next_obs, done, self.obs_shape, self.num_envs)
+        next_obs = check_rollout(next_obs, done, self.obs_shape, self.num_envs)
         error, reward = (torch.zeros(done.shape, device=done.device) for _ in range(2))
         with checks.noted(next_obs=next_obs):
             keys = None if self._encode is None or not len(done) else self._encode(next_obs.flatten(0, 1))

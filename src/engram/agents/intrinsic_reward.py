@@ -76,6 +76,7 @@ class IntrinsicReward(VectorWrapper):
             like = next(chain(self.curiosity.parameters(), self.curiosity.buffers()), next_obs)
             next_obs, restarting = next_obs.to(like.device), restarting.to(like.device)
         intrinsic = self.curiosity.bonus(next_obs, restarting)[0].numpy(force=True).astype(np.float64)
+        intrinsic = np.where(self._over, 0.0, intrinsic)
         terminated = end_flags("terminated", terminated, self.num_envs)
         truncated = end_flags("truncated", truncated, self.num_envs)
         self._over = terminated | truncated

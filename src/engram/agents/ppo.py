@@ -16,6 +16,8 @@ from engram import checks
 from engram.agents.a2c import sample_actions
 from engram.agents.curious_actor_critic import CuriousActorCritic
 from engram.agents.discrete_actions import check_actions
+from engram.agents.ignored import without_ignored
+from engram.nn.log_probabilities import entropy
 from engram.state import check_state
 from engram.vector_steps import autoreset_mode, end_flags
 
@@ -210,7 +212,7 @@ def generalised_advantages(
     Args:
         rewards: r.
         values: V(t), the values before each step.
-        next_values: V(t+1), the values after each step, also at the end of an episode.
+        next_values: V(t+1), the values after each step, also at the end of an episode; ignored where it terminated.
         terminated: Whether the step terminated its episode.
         done: Whether the advantages after the step belong to another episode.
         gamma: Discount for each step, from 0 to 1.
@@ -229,11 +231,10 @@ def generalised_advantages(
     checks.arguments()
     checks.number("gamma", gamma, minimum=0, maximum=1)
     checks.number("gae_lambda", gae_lambda, minimum=0, maximum=1)
-    td_errors = rewards + gamma * next_values * ~terminated - values
+    td_errors = rewards + (gamma * next_values).masked_fill(terminated, 0) - values
     advantages, next_advantage = torch.empty_like(td_errors), td_errors.new_zeros(td_errors.shape[1])
-    continuation = gamma * gae_lambda * (~done).to(next_advantage)
     for t in range(len(rewards) - 1, -1, -1):
-        next_advantage = td_errors[t] + continuation[t] * next_advantage
+        next_advantage = td_errors[t] + (gamma * gae_lambda * next_advantage).masked_fill(done[t], 0)
         advantages[t] = next_advantage
     return advantages
 
@@ -257,13 +258,13 @@ def ppo_loss(
         u = pi(a) / pi_old(a)
 
     Args:
-        logits: Unnormalised log-probabilities of the actions.
+        logits: Unnormalised log-probabilities of the actions; -inf for those that are not allowed.
         values: V_k of each stream of reward.
         actions: The actions taken.
         old_log_prob: log pi_old(a), when the actions were taken.
         advantages: A.
         returns: R_k.
-        mask: Whether each step counts.
+        mask: Whether each step counts; all else of a step that does not is ignored, even NaN.
         clip: c, above 0.
         value_coefficient: beta_v, at least 0.
         entropy_coefficient: beta_e, at least 0; H is the entropy of pi.
@@ -285,6 +286,8 @@ def ppo_loss(
     checks.number("clip", clip, above=0)
     checks.number("value_coefficient", value_coefficient, minimum=0)
     checks.number("entropy_coefficient", entropy_coefficient, minimum=0)
+    logits, values, returns = (tensor.where(mask[..., None], 0) for tensor in (logits, values, returns))
+    advantages, old_log_prob = (tensor.where(mask, 0) for tensor in (advantages, old_log_prob))
     counts = mask.to(advantages)
     total = counts.sum().clamp(min=1)
 
@@ -295,10 +298,10 @@ def ppo_loss(
     ratio = (log_pi.gather(-1, actions.unsqueeze(-1)).squeeze(-1) - old_log_prob).exp()
     policy = -mean(torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages))
     value = mean((values - returns).square().sum(-1) / 2)
-    entropy = -mean((log_pi.exp() * log_pi).sum(-1))
+    uncertainty = mean(entropy(log_pi))
     clipped = mean(((ratio - 1).abs() > clip).to(counts))
-    loss = policy + value_coefficient * value - entropy_coefficient * entropy
-    return loss, PPOStatistics(policy.detach(), value.detach(), entropy.detach(), clipped.detach())
+    loss = policy + value_coefficient * value - entropy_coefficient * uncertainty
+    return loss, PPOStatistics(policy.detach(), value.detach(), uncertainty.detach(), clipped.detach())
 
 
 def ppo_update(
@@ -317,7 +320,7 @@ def ppo_update(
         agent: The agent that acted.
         optimizer: Optimiser of its parameters.
         rollout: From ``VectorActor``.
-        intrinsic: The intrinsic rewards of its steps.
+        intrinsic: The intrinsic rewards of its steps; ignored at steps that do not count.
         settings: The hyperparameters.
         generator: Draws the minibatches.
         curiosity: A curiosity to train on the observations after each step of the same minibatches, by its own
@@ -364,7 +367,8 @@ def ppo_update(
     )
     counted = advantages[rollout.mask]
     advantages = (advantages - counted.mean()) / (counted.std(correction=0) + 1e-8)
-    inputs = rollout.observations, rollout.previous_actions, rollout.starts
+    observations = without_ignored(rollout.observations, ~rollout.mask)
+    inputs = observations, rollout.previous_actions, rollout.starts
     loss_inputs: dict[str, Any] = {"actions": rollout.actions, "old_log_prob": rollout.log_prob, "mask": rollout.mask}
     loss_inputs |= {"advantages": advantages, "returns": returns}
     coefficients = ("clip", "value_coefficient", "entropy_coefficient")

@@ -151,13 +151,14 @@ class RND(nn.Module):
             ValueError: Shapes differ, an error is not finite, or an environment is unknown or occurs twice.
         """
         checks.arguments()
-        checks.finite("error", error, ("time", "env"))
         rows = np.arange(self.num_envs) if envs is None else envs
         if tuple(error.shape) != tuple(done.shape) or error.shape[1] != len(rows):
             shapes = f"error.shape = {tuple(error.shape)}, done.shape = {tuple(done.shape)}"
             raise ValueError(f"{shapes}: expected (time, {len(rows)}), an environment for each of envs")
         if len(np.unique(rows)) < len(rows) or not ((rows >= 0) & (rows < self.num_envs)).all():
             raise ValueError(f"envs = {rows}: expected different numbers from 0 to {self.num_envs - 1}")
+        error = error.masked_fill(done, 0)
+        checks.finite("error", error, ("time", "env"))
         filtered_errors = self.filtered[rows].numpy(force=True)
         errors, ignored = error.double().numpy(force=True), done.numpy(force=True)
         discounted = np.empty_like(errors)
@@ -166,7 +167,7 @@ class RND(nn.Module):
             discounted[t] = filtered_errors
         self.filtered[rows] = torch.from_numpy(filtered_errors).to(self.filtered.device)
         self.scale.add(torch.from_numpy(discounted[~ignored]).to(self.filtered.device))
-        return error * ~done / self.scale.var.sqrt().clamp(min=SCALE_FLOOR).to(error.dtype)
+        return error / self.scale.var.sqrt().clamp(min=SCALE_FLOOR).to(error.dtype)
 
     def bonus(
         self, next_obs: Shaped[Tensor, "time batch *features"], done: Bool[Tensor, "time batch"]
@@ -182,7 +183,7 @@ class RND(nn.Module):
             FloatingPointError: An error is not finite.
         """
         check_precision(self.filtered)
-        check_rollout(next_obs, done, self.obs_shape, self.num_envs)
+        next_obs = check_rollout(next_obs, done, self.obs_shape, self.num_envs)
         with checks.noted(next_obs=next_obs), full_precision(next_obs.device):
             self.observe(next_obs[~done])
             with torch.no_grad():

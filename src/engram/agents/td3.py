@@ -115,6 +115,7 @@ class TD3(Learner):
             noise = (self.policy_noise * normal).clamp_(-self.noise_clip, self.noise_clip)
             next_actions = self.actions.clip(next_actions + self.actions.half * noise)
         target_q = self.target_critic(torch.cat([batch.next_states, next_actions], 1)).amin(0)
+        target_q = target_q.masked_fill(batch.terminated == 1, 0)
         return torch.addcmul(batch.rewards, 1 - batch.terminated, target_q, value=self.gamma)
 
     def update(self, batch: TransitionBatch) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.continual.parameters import Select, slow_parameters
 from engram.meta.per_sample import at_least_single, power_sums
+from engram.nn.modes import evaluated
 from engram.nn.sequence import full_precision
 
 Data = Iterable[Any]
@@ -197,20 +198,15 @@ def _evaluated(model: nn.Module, device: torch.device) -> Iterator[None]:
     """
     if torch.is_inference_mode_enabled():
         raise RuntimeError("torch.inference_mode is on: expected it off, since importance needs derivatives")
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(torch.enable_grad())
-            stack.enter_context(full_precision(device))
-            if any(isinstance(module, nn.RNNBase) for module, _ in modes):
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-            if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module, _ in modes):
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    with ExitStack() as stack:
+        stack.enter_context(evaluated(model))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(full_precision(device))
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
 
 
 def _batches(data: Data, n_samples: int | None, device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:

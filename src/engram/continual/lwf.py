@@ -14,6 +14,7 @@ from engram import checks
 from engram.continual.method import ContinualMethod
 from engram.continual.parameters import uncompiled
 from engram.continual.task import Task
+from engram.nn.log_probabilities import mean_divergence
 from engram.state import Maybe
 
 
@@ -23,7 +24,8 @@ class LwF(ContinualMethod):
         P = strength * sum_g (1/N) sum_n KL(softmax(z*_g(x_n) / T) || softmax(z_g(x_n) / T))
 
     where z* are the logits of the network as it was after the last task, and the outputs g of each earlier task have
-    one softmax. The gradient is that of the paper's cross-entropy, which differs by a constant.
+    one softmax. The gradient is that of the paper's cross-entropy, which differs by a constant. An output of -inf is a
+    closed one: what the old network ruled out adds nothing.
 
     Args:
         model: The network, which returns logits, (batch, outputs).
@@ -110,9 +112,7 @@ class LwF(ContinualMethod):
             old_log_probabilities, new_log_probabilities = (
                 (z[:, columns] / self.temperature).log_softmax(1) for z in (old_logits, logits)
             )
-            total = total + nn.functional.kl_div(
-                new_log_probabilities, old_log_probabilities, log_target=True, reduction="batchmean"
-            )
+            total = total + mean_divergence(old_log_probabilities, new_log_probabilities)
         return self.strength * total
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from engram import checks
 from engram.continual.method import ContinualMethod
 from engram.continual.task import Task, TaskLoss, is_pair
+from engram.nn.modes import modes_of, training_modes
 
 Draw = Callable[[Any, int], tuple[Tensor, Tensor]]  # from a task and the step within it to inputs and labels
 
@@ -81,6 +82,9 @@ def train_on_tasks(
 ) -> Iterator[TrainingStep]:
     """Train on tasks, one after another; each step is taken when the iterator is advanced.
 
+    Submodules that are in evaluation mode when training starts, or are put into it between steps, stay so; a network
+    that is wholly in evaluation mode, as after a test between steps, is put back.
+
     Args:
         model: The network, which returns logits, (batch, outputs).
         tasks: Each has ``train`` and ``classes``; see ``TaskData``.
@@ -127,11 +131,12 @@ def train_on_tasks(
         method.task_loss = task_loss
 
     def train() -> Iterator[TrainingStep]:
+        modes = None
         for step in range(task_ends[-1]) if loop is None else loop:
             index = bisect_right(task_ends, step)
             task = tasks[index]
             x, y = draw(task, step - task_ends[index] + lengths[index])
-            model.train()
+            modes = training_modes(model, modes)
             logits = model(x, y) if labelled else model(x)
             loss = method.task_loss(logits, y, task.classes)
             optimizer.zero_grad()
@@ -140,6 +145,7 @@ def train_on_tasks(
             ends_task = step + 1 == task_ends[index]
             if ends_task:
                 method.end_task(task)
+                modes = modes_of(model)  # a method may put what it freezes into evaluation mode
             yield TrainingStep(step, index, loss.detach(), ends_task)
 
     return train()

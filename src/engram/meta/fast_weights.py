@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Collection, Iterable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_map_only
 from engram import checks
 from engram.meta.inner_updates import Update, Weights, sgd
 from engram.meta.recomputed import recomputed
+from engram.meta.second_derivatives import TwiceDifferentiable
 
 Batch = TypeVar("Batch")
 
@@ -35,8 +37,8 @@ class FastWeights:
             and a state (None before the first step) that returns new weights and state.
         select: Names of the parameters that move, or of submodules whose parameters all move; None: all that require a
             gradient. A selected parameter that requires no gradient moves, but its initial value gets no gradient.
-        order: 2: the outer gradient goes through the inner ones. 1: inner gradients are constants, dw(i)/dw(0) = 1,
-            which costs no more than the steps themselves.
+        order: 2: the outer gradient goes through the inner ones, for which the module runs without fused attention. 1:
+            inner gradients are constants, dw(i)/dw(0) = 1, which costs no more than the steps themselves.
 
     Attributes:
         params: The weights that move, by name.
@@ -79,11 +81,13 @@ class FastWeights:
         selected = _selected(module, select)
         self.params: Weights = {n: p if p.requires_grad else p.detach().requires_grad_() for n, p in selected.items()}
         self.buffers: Weights = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        self._unfused = TwiceDifferentiable(module)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module with these weights."""
         tensors = self.params | self.buffers
-        output = functional_call(self.module, tensors, args, kwargs)
+        with self._unfused.call() if self.order == 2 else nullcontext():
+            output = functional_call(self.module, tensors, args, kwargs)
         self.buffers = {name: tensors[name] for name in self.buffers}  # a module may have assigned new ones
         return output
 

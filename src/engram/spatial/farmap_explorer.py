@@ -72,6 +72,7 @@ class FARMapExplorer(FrontierExplorer):
             empty.
         use_size: Whether large frontiers are chosen more often.
         head_bias: Whether frontiers behind the agent are avoided.
+        thorough: Whether it looks at single unknown cells too when no cluster is left; as published it does not.
         reach: Distance from the agent up to which cells of a map are kept; None: all are.
         dense: Whether maps are ``DenseMap``, for worlds whose colours change; else ``LocalMap``.
         heading: Heading at the start.
@@ -105,13 +106,14 @@ class FARMapExplorer(FrontierExplorer):
         view_at_once: bool = False,
         use_size: bool = True,
         head_bias: bool = True,
+        thorough: bool = True,
         reach: int | None = 250,
         dense: bool = False,
         heading: int = 0,
         rng: Any = None,
     ) -> None:
         options: Any = {"gamma": gamma, "reach": reach, "dense": dense, "heading": heading, "rng": rng}
-        super().__init__(view_size, use_size=use_size, head_bias=head_bias, **options)
+        super().__init__(view_size, use_size=use_size, head_bias=head_bias, thorough=thorough, **options)
         self.rho = checks.number("rho", rho, above=0)
         self.epsilon = checks.number("epsilon", epsilon, above=0)
         self.ltm_gate = None if ltm_gate is None else checks.number("ltm_gate", ltm_gate, minimum=0)
@@ -202,15 +204,45 @@ class FARMapExplorer(FrontierExplorer):
         self.store.get(target).place(Pose(row, column, pose.heading))
 
     def _decide(self) -> list[int]:
+        patient = self._is_patient([(number, self.store.get(number).q) for number in sorted(self.store.ids)])
         seeks = self.ltm_gate is not None
-        if self.map.q < (self.ltm_gate or 0.0) and (moves := self._elsewhere(self.map.q / self.epsilon)):
+        is_poor = self.map.q < (self.ltm_gate or 0.0)
+        if patient and is_poor and (moves := self._elsewhere(self.map.q / self.epsilon)):
             return moves
-        if local := self._to_frontier():
+        if patient and (local := self._to_frontier()):
             return local
-        if not any(len(self.store.get(number).clusters().sizes) for number in self.store.ids):
-            self.reason = "explored"
+        has_clusters = any(len(self.store.get(number).clusters().sizes) for number in self.store.ids)
+        if patient and has_clusters and (moves := (self._elsewhere(-1.0) if seeks else []) or self._back()):
+            return moves
+        moves = (self._to_unseen() or self._to_unfinished()) if has_clusters or self.thorough else []
+        self.reason = "" if moves else "explored"
+        return moves
+
+    def _to_unfinished(self) -> list[int]:
+        """The moves to the fracture on the way to the nearest map, by number of fractures, with cells to look at."""
+        source = self._far.current_id
+        first_steps, queue = {source: source}, [source]
+        for current in queue:
+            if current != source and (unseen := self._unseen(self.store.get(current))):
+                break
+            for target in self.store.neighbors(current):
+                if target not in first_steps:
+                    first_steps[target] = target if current == source else first_steps[current]
+                    queue.append(target)
+        else:
             return []
-        return (self._elsewhere(-1.0) if seeks else []) or self._back()
+        tried = self._tried.setdefault(self.map, set())
+        for departure in self.store.neighbors(source)[first_steps[current]]:
+            row, column, heading = departure.pose
+            attempt = (row, column, heading, current, len(unseen))  # again only if fewer are left by then
+            if self.recall == "none" or attempt in tried:
+                continue
+            tried.add(attempt)
+            moves = self._moves_to(row, column, heading)
+            if moves is not None:
+                self._switching = True
+                return moves if moves and moves[-1] == heading else [*moves, OPPOSITE[heading], heading]
+        return []
 
     def _elsewhere(self, score: float) -> list[int]:
         """The moves to the fracture towards the best map, if it beats a score; else no moves."""

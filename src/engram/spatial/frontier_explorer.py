@@ -15,6 +15,7 @@ from engram.spatial.local_map import LocalMap, View
 
 OPPOSITE = (1, 0, 3, 2)
 _ALL_AROUND = np.ones((3, 3), dtype=np.int64)
+PATIENCE = 10  # decisions in a row that may show nothing new: by chance, a later one often does
 _ANY_HEADING = {heading: (heading, *(h for h in range(4) if h != heading)) for heading in range(4)}
 
 
@@ -26,9 +27,11 @@ class FrontierExplorer:
     over clusters of frontier cells, with the Euclidean distance from the agent to the empty cell at a cluster's middle.
     Clusters of a single cell are ignored, and so are clusters smaller than 3 if there are larger ones. If the middle of
     every cluster is the agent's own place, as in an open space with one frontier all around, it walks to a cell next to
-    a frontier, to each at most once; the published agent would stop there, or go back and forth for ever. If there are
-    frontiers and none can be reached, as at a start that faces a wall, it takes a step back. At each step it gets a
-    view and returns a move. It tracks its position relative to the start if it learns which moves failed.
+    a frontier, to each at most once. If there are frontiers and none can be reached, as at a start that faces a wall,
+    it takes a step back. The published agent would stop there, or go back and forth for ever where it arrives with a
+    heading that shows nothing. After ten decisions that showed nothing new, this one looks at an unknown cell from the
+    empty cell beside it, against a wall if need be; it stops when no cell is left that can be seen. At each step it
+    gets a view and returns a move. It tracks its position relative to the start if it learns which moves failed.
 
     Args:
         view_size: Cells along a side of a view, odd.
@@ -36,6 +39,7 @@ class FrontierExplorer:
         use_distance: Whether near frontiers are chosen more often; if not, distances do not matter.
         use_size: Whether large frontiers are chosen more often.
         head_bias: Whether frontiers behind the agent are avoided.
+        thorough: Whether it looks at single unknown cells too when no cluster is left; as published it does not.
         reach: Distance from the agent up to which cells of a map are kept; None: all are.
         dense: Whether maps are ``DenseMap``, for worlds whose colours change; else ``LocalMap``.
         heading: Heading at the start.
@@ -65,6 +69,7 @@ class FrontierExplorer:
         use_distance: bool = True,
         use_size: bool = False,
         head_bias: bool = False,
+        thorough: bool = True,
         reach: int | None = 250,
         dense: bool = False,
         heading: int = 0,
@@ -72,6 +77,7 @@ class FrontierExplorer:
     ) -> None:
         checks.arguments()
         self.use_distance, self.use_size, self.head_bias = use_distance, use_size, head_bias
+        self.thorough = thorough
         self._made = {"view_size": view_size, "gamma": gamma, "reach": reach}
         self._kind = DenseMap if dense else LocalMap
         self.map = self._kind(heading=heading, **self._made)  # type: ignore[arg-type]
@@ -80,7 +86,11 @@ class FrontierExplorer:
         self.work = 0
         self._plan: deque[int] = deque()
         self._last: int | None = None
-        self._tried: WeakKeyDictionary[LocalMap, set[tuple[int, int]]] = WeakKeyDictionary()  # where ``_to_edge`` led
+        self._tried: WeakKeyDictionary[LocalMap, set[tuple[int, ...]]] = (
+            WeakKeyDictionary()
+        )  # by map, where ``_to_edge`` and ``_to_unseen`` led
+        self._shown: Any = None  # what was known at the last decision
+        self._futile = 0  # decisions since something new was seen
         self._blind = False  # the last move was to a cell that was never seen
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,7 +122,7 @@ class FrontierExplorer:
                 self._plan.clear()
         self._remember(view, deciding=not self._plan)
         if not self._plan:
-            self._plan.extend(self._decide() if moved or not self._blind else [])
+            self._plan.extend(self._decide() if moved or not self._blind else self._to_unseen())
         if not self._plan:
             self.reason = self.reason or "stuck"
             return None
@@ -124,12 +134,55 @@ class FrontierExplorer:
 
     def _decide(self) -> list[int]:
         """The moves to the next frontier, or a step back; no moves, and the reason is set, if nothing is left."""
-        if moves := self._to_frontier():
+        patient = self._is_patient(self.map.q)
+        if patient and (moves := self._to_frontier()):
             return moves
-        if not len(self.map.clusters().sizes):
-            self.reason = "explored"
-            return []
-        return self._back()
+        has_clusters = bool(len(self.map.clusters().sizes))
+        if patient and has_clusters and (moves := self._back()):
+            return moves
+        moves = self._to_unseen() if has_clusters or self.thorough else []
+        self.reason = "" if moves else "explored"
+        return moves
+
+    def _is_patient(self, shown: Any) -> bool:
+        """Whether something new was seen of late; what is known shows it, by the shares of frontiers in maps."""
+        if shown == self._shown:
+            self._futile += 1
+        else:  # where only ``_to_unseen`` shows something new, frontiers get a single decision in between
+            self._futile = PATIENCE - 1 if self._futile >= PATIENCE else 0
+        self._shown = shown
+        return self._futile < PATIENCE
+
+    def _unseen(self, local_map: LocalMap) -> list[tuple[int, int, int]]:
+        """Poses at the sides of unknown cells, nearest first, from which these can be seen and were not looked at."""
+        top, left = local_map.bbox[:2]
+        empty, unknown = local_map.known_empty(), local_map.frontier()
+        tried = self._tried.setdefault(local_map, set())
+        self.work += empty.size
+        poses = [
+            (int(row) + top - 1, int(column) + left - 1, heading)
+            for heading, (down, right) in enumerate(MOVES.tolist())
+            for row, column in np.argwhere(empty & np.roll(unknown, (-down, -right), (0, 1)))
+        ]
+        place = local_map.pose
+        distance = {pose: abs(pose[0] - place.row) + abs(pose[1] - place.column) for pose in poses}
+        return sorted((pose for pose in poses if pose not in tried), key=lambda pose: (distance[pose], pose))
+
+    def _to_unseen(self) -> list[int]:
+        """The moves to the nearest pose that faces an unknown cell; no moves if there is none that can be reached."""
+        for row, column, heading in self._unseen(self.map):
+            self._tried[self.map].add((row, column, heading))
+            if (moves := self._moves_to(row, column, heading)) is not None:
+                self._blind = False
+                return moves if moves and moves[-1] == heading else [*moves, heading]
+        return []
+
+    def _moves_to(self, row: int, column: int, heading: int) -> list[int] | None:
+        """The moves to a cell, with this heading at the arrival if possible; None if it cannot be reached."""
+        pose = self.map.pose
+        moves = [] if (row, column) == pose[:2] else self._walk(row, column, _ANY_HEADING[heading]) or []
+        down, right = MOVES[moves].sum(0).tolist() if moves else (0, 0)
+        return moves if (pose.row + down, pose.column + right) == (row, column) else None
 
     def _back(self) -> list[int]:
         """One step back; no move if a wall is there."""

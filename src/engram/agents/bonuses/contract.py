@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engram import checks
 from engram.agents.curiosity import check_rollout
+from engram.agents.ignored import without_ignored
 
 
 @runtime_checkable
@@ -125,7 +126,7 @@ class CheckedBonus:
                 of the shape of ``done`` whose numbers are finite and at least 0.
         """
         checks.arguments()
-        check_rollout(next_obs, done, self.obs_shape, self.num_envs)
+        next_obs = check_rollout(next_obs, done, self.obs_shape, self.num_envs)
         if done.all():
             return torch.zeros(done.shape, device=done.device)
         name = f"bonus of {type(self.checked).__name__}"
@@ -159,8 +160,10 @@ class CheckedBonus:
         if len(np.unique(rows)) < len(rows) or not np.isin(rows, np.arange(self.num_envs)).all():
             raise ValueError(f"envs = {rows}: expected different numbers from 0 to {self.num_envs - 1}")
         checks.has_shape("obs", tuple(obs.shape), ("time", len(rows), *self.obs_shape))
-        checks.finite("obs", obs)
         counted = torch.ones(obs.shape[:2], dtype=torch.bool, device=obs.device) if valid is None else valid
+        checks.has_shape("valid", tuple(counted.shape), tuple(obs.shape[:2]))
+        obs = without_ignored(obs, ~counted)
+        checks.finite("obs", obs)
         if not counted.any():
             return 0.0
         loss = self.checked.update(self._standardised(obs), counted, rows)

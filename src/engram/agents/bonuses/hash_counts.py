@@ -78,13 +78,13 @@ class HashCounts(nn.Module):
         Raises:
             ValueError: Shapes differ, or an observation is not finite.
         """
-        check_rollout(next_obs, done, self.obs_shape, self.num_envs)
+        next_obs = check_rollout(next_obs, done, self.obs_shape, self.num_envs)
         check_precision(self.projection)
         with full_precision(next_obs.device):  # a rounded product would be counted elsewhere
             signs = next_obs.reshape(*done.shape, -1).to(self.projection) @ self.projection.T > 0
         hashes = (signs * 2 ** torch.arange(len(self.projection), device=signs.device)).sum(-1)
         self.counts += hashes[~done].bincount(minlength=len(self.counts))
-        return self.counts[hashes].clamp(min=1).rsqrt() * ~done
+        return self.counts[hashes].clamp(min=1).rsqrt().masked_fill(done, 0)
 
     def update(
         self, obs: Tensor, valid: Bool[Tensor, "..."] | None = None, envs: Int[np.ndarray, "batch"] | None = None

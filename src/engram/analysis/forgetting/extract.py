@@ -9,6 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.modes import evaluated
 
 
 @torch.no_grad()
@@ -47,21 +48,18 @@ def extract(
         raise ValueError(f"layer = {layer!r}: expected one of {', '.join(name for name in modules if name)}")
     tensors = {**dict(body.named_parameters()), **dict(body.named_buffers())}
     initial_values = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    training = {module: module.training for module in modules.values()}
     outputs_by_batch: list[Tensor] = []
     hook = modules[layer or ""].register_forward_hook(
         lambda module, inputs, output: outputs_by_batch.append(_tensor(output))
     )
     try:
-        body.eval()
         device = next((tensor.device for tensor in tensors.values()), x.device)
         batches = torch.split(x, batch_size)
-        for batch in batches:
-            body(batch.to(device))
+        with evaluated(body):
+            for batch in batches:
+                body(batch.to(device))
     finally:
         hook.remove()
-        for module, was_training in training.items():
-            module.training = was_training
     changed_names = [name for name, tensor in tensors.items() if not _same(tensor, initial_values[name])]
     for name in changed_names:
         tensors[name].copy_(initial_values[name])

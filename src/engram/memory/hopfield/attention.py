@@ -44,7 +44,15 @@ class AttentionMemory(PatternStore):
         return HopfieldRecall(recalled.to(x.dtype), converged, (recalled != cue).sum(1))
 
     def _step(self, x: Tensor) -> Tensor:
+        average, error = self._average(x)
+        unsure = (average.abs() <= error).any(1)
+        if unsure.any():  # what cancels leaves rounding errors, smaller ones in double precision
+            average = average.double()
+            average[unsure], error = self._average(x[unsure].double())
+        return torch.where(average.abs() <= error, x, average.sign().to(x.dtype))
+
+    def _average(self, x: Tensor) -> tuple[Tensor, float]:
+        """The average of the patterns, and the largest error by rounding: that of a sum over them."""
         patterns = self.stored.to(x.dtype)
         beta = patterns.shape[1] ** -0.5 if self.beta is None else self.beta
-        average = (beta * (x @ patterns.T)).softmax(1) @ patterns
-        return torch.where(average == 0, x, average.sign())
+        return (beta * (x @ patterns.T)).softmax(1) @ patterns, len(patterns) * torch.finfo(x.dtype).eps
