@@ -32,9 +32,9 @@ class ConvBody(nn.Sequential):
     call for the whole batch; it has no running statistics, so ``train`` and ``eval`` modes are the same.
 
     The layers define the result, but the first block is computed in one step, without calling its layers, unless one of
-    them has hooks, other settings, or was replaced, or its forward was: the mean and variance of a convolution follow from those of the
-    patches, which do not depend on the weights, so that convolution and norm become one product, and pooling keeps a
-    quarter of it.
+    them was replaced, or has hooks, other settings or a forward of its own: the mean and variance of a convolution
+    follow from those of the patches, which do not depend on the weights, so that convolution and norm become one
+    product, and pooling keeps a quarter of it.
 
     Args:
         channels: Output channels of each convolution.

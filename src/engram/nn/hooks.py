@@ -1,4 +1,4 @@
-"""Whether a module does what its class says: only then do its parameters and settings tell what a call of it returns."""
+"""Whether a module does what its class says, so that its parameters and settings tell what a call of it returns."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
     _check_plain("lstm", lstm)
     if lstm.bidirectional or lstm.proj_size:
         raise ValueError(f"lstm = {lstm}: expected one direction and no projection")
-    used = zip(sum(lstm.all_weights, []), lstm._flat_weights, strict=True)
+    used = zip(itertools.chain.from_iterable(lstm.all_weights), lstm._flat_weights, strict=True)
     if any(named is not weight for named, weight in used):
         raise ValueError("lstm computes with other weights than those of its names, as under a parametrisation")
     net = PlasticLSTM(lstm.input_size, lstm.hidden_size, **_common_arguments(lstm, lstm.weight_hh_l0), **options)

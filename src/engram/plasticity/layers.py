@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from engram import checks
+from engram.copying import copied
 from engram.nn.hooks import alteration
 from engram.nn.packed import each, ordered
 from engram.nn.sequence import AXES, ROWS, packed_rows, time_first
@@ -50,12 +50,11 @@ def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **optio
         size: Number of units in each.
         **options: Keyword arguments of the class.
     """
-    owned = ("rule", "neuromodulator")
     if number == 0:
         return ()
+    owned = {name: item for name in ("rule", "neuromodulator") if (item := options.get(name)) is not None}
     return nn.ModuleList(
-        kind(size, size, **{name: copy.deepcopy(item) if name in owned else item for name, item in options.items()})
-        for _ in range(number)
+        kind(size, size, **options | {name: copied(item) for name, item in owned.items()}) for _ in range(number)
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from engram import checks
+from engram.copying import copied
 from engram.nn.hooks import has_hooks
 from engram.nn.ntk.batch_only_norm import BatchOnlyNorm
 from engram.nn.ntk.layers import NTKConv2d, NTKLinear
@@ -152,7 +152,7 @@ def to_standard(model: nn.Module) -> nn.Module:
         True
     """
     _scales(model)
-    return _converted(copy.deepcopy(model), _standard)
+    return _converted(copied(model), _standard)
 
 
 def from_standard(model: nn.Module) -> nn.Module:
@@ -182,7 +182,7 @@ def from_standard(model: nn.Module) -> nn.Module:
             standard_layers += 1
     if not standard_layers:
         raise TypeError(f"model is a {type(model).__name__} without nn.Linear or nn.Conv2d: expected at least one")
-    return _converted(copy.deepcopy(model), _ntk)
+    return _converted(copied(model), _ntk)
 
 
 def standard_rates(model: nn.Module, rate: float) -> dict[str, float]:
