@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from types import FunctionType
 from typing import Any
 
@@ -101,6 +102,8 @@ def _is_as_defined(kind: type[nn.Module], forward: Any) -> bool:
     owner = next((base for base in kind.__mro__ if "forward" in vars(base)), nn.Module)
     if owner is nn.Module or not owner.__module__.startswith(("torch.nn.", "engram.")):
         return True
+    if owner.__module__.startswith("engram."):  # a checker of types may wrap it
+        forward = inspect.unwrap(forward)
     code, scope = getattr(forward, "__code__", None), getattr(forward, "__globals__", {})
     expected = f"{owner.__qualname__}.forward"
     return scope.get("__name__") == owner.__module__ and getattr(code, "co_qualname", None) == expected
