@@ -32,10 +32,8 @@ def checked_input(net: Any, input: Any) -> Tensor:
         raise RuntimeError(f"torch.jit.trace cannot follow {type(net).__name__}: use torch.export.export")
     for k, layer in enumerate(net.upper):
         if reason := alteration(layer):
-            raise ValueError(
-                f"upper[{k}] {reason}, which does not run, as of all layers above the first: expected it on the whole "
-                "network only"
-            )
+            verb = "do" if "hooks" in reason else "does"
+            raise ValueError(f"upper[{k}] {reason}, which {verb} not run: expected them on the whole network only")
     if not isinstance(input, PackedSequence):
         return time_first("input", input, net.input_size, net.weight_ih, net.batch_first, unbatched=True)
     return packed_rows("input", input, net.input_size, net.weight_ih)
