@@ -15,6 +15,7 @@ from torch.serialization import add_safe_globals
 from torch.utils import _pytree
 
 from engram import checks
+from engram.copying import copied
 
 _LIKE_PARAMETERS = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "anchor", "importance", "square")
 
@@ -108,9 +109,9 @@ def restored(name: str, state: Any, value: Any, like: nn.Module | None = None) -
         if not _is_saved_module(leaf):
             return copy.deepcopy(leaf)
         if isinstance(value, nn.Module):
-            module = copy.deepcopy(value)
+            module = copied(value)
         elif like is not None:
-            module = copy.deepcopy(like).requires_grad_(False)
+            module = copied(like).requires_grad_(False)
         else:
             raise ValueError(
                 f"state[{name!r}] is of a module: expected {name} to be one, too, before a state is loaded"

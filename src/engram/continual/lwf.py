@@ -14,6 +14,7 @@ from engram import checks
 from engram.continual.method import ContinualMethod
 from engram.continual.parameters import uncompiled
 from engram.continual.task import Task
+from engram.copying import copied
 from engram.nn.log_probabilities import mean_divergence
 from engram.state import Maybe
 
@@ -143,7 +144,7 @@ class LwF(ContinualMethod):
         return {**super()._form(), "teacher": Maybe(_state_of(self.model))}
 
     def _copy_teacher(self) -> nn.Module:
-        self.teacher = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.teacher = copied(self.model).eval().requires_grad_(False)
         return self.teacher
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
-from engram.nn.hooks import has_hooks
+from engram.nn.hooks import alteration
 from engram.nn.initial import kaiming
 from engram.nn.sequence import full_precision, precise
 
@@ -32,9 +32,9 @@ class ConvBody(nn.Sequential):
     call for the whole batch; it has no running statistics, so ``train`` and ``eval`` modes are the same.
 
     The layers define the result, but the first block is computed in one step, without calling its layers, unless one of
-    them has hooks, other settings, or was replaced: the mean and variance of a convolution follow from those of the
-    patches, which do not depend on the weights, so that convolution and norm become one product, and pooling keeps a
-    quarter of it.
+    them was replaced, or has hooks, other settings or a forward of its own: the mean and variance of a convolution
+    follow from those of the patches, which do not depend on the weights, so that convolution and norm become one
+    product, and pooling keeps a quarter of it.
 
     Args:
         channels: Output channels of each convolution.
@@ -68,7 +68,7 @@ class ConvBody(nn.Sequential):
         return super().__getitem__(index)
 
     def is_as_made(self, stop: int | None = None) -> bool:
-        """Whether the layers have the classes and settings of the constructor, and no hooks.
+        """Whether the layers have the classes and settings of the constructor, and do what these say.
 
         Only then do the parameters alone, which may have any values, tell the result.
 
@@ -89,7 +89,7 @@ class ConvBody(nn.Sequential):
         layers, expected = list(self)[:stop], LAYERS[:stop]
         return (
             len(layers) == len(expected)
-            and not has_hooks(*layers)
+            and not alteration(*layers)
             and all(
                 type(layer) is kind and all(getattr(layer, name) == value for name, value in settings.items())
                 for layer, (kind, settings) in zip(layers, expected, strict=True)

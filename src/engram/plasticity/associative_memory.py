@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from engram import checks
+from engram.copying import copied
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
@@ -155,7 +155,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
                 checks.instance("rule", self.rule, PlasticityRule)  # type: ignore[type-abstract]
             checks.size("recall_steps", self.recall_steps)
             checks.number("gain", self.gain, above=0)
-            rule = Modulated(clip=None) if self.rule is None else copy.deepcopy(self.rule)
+            rule = Modulated(clip=None) if self.rule is None else copied(self.rule)
             self.rule_ = rule.to(dtype=torch.tensor(patterns[:1]).dtype).requires_grad_(False)
             self.state_ = self.rule_.init(1, self.n_features_in_, self.n_features_in_)
         if sample_weight is not None and not self.rule_.modulated:

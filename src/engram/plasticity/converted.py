@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from torch import nn
 
 from engram import checks
-from engram.nn.hooks import has_hooks
+from engram.nn.hooks import alteration
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.plastic_lstm import PlasticLSTM
 
@@ -38,9 +39,12 @@ def from_lstm(lstm: nn.LSTM, **options: Any) -> PlasticLSTM:
     checks.instance("lstm", lstm, nn.LSTM)
     if type(lstm).forward is not nn.LSTM.forward:
         raise ValueError(f"lstm is a {type(lstm).__name__}: expected an nn.LSTM, whose forward pass is torch's")
+    _check_plain("lstm", lstm)
     if lstm.bidirectional or lstm.proj_size:
         raise ValueError(f"lstm = {lstm}: expected one direction and no projection")
-    _check_no_hooks("lstm", lstm)
+    used = zip(itertools.chain.from_iterable(lstm.all_weights), lstm._flat_weights, strict=True)
+    if any(named is not weight for named, weight in used):
+        raise ValueError("lstm computes with other weights than those of its names, as under a parametrisation")
     net = PlasticLSTM(lstm.input_size, lstm.hidden_size, **_common_arguments(lstm, lstm.weight_hh_l0), **options)
     for layer, (weight_ih, weight_hh, *biases) in zip(_layers(net), lstm.all_weights, strict=True):
         bias_ih, bias_hh = biases or 2 * [weight_hh.new_zeros(len(weight_hh))]
@@ -75,7 +79,9 @@ def to_lstm(net: PlasticLSTM) -> nn.LSTM:
     checks.instance("net", net, PlasticLSTM)
     if type(net).forward is not PlasticLSTM.forward:
         raise ValueError(f"net is a {type(net).__name__}: expected a PlasticLSTM, without a forward pass of its own")
-    _check_no_hooks("net", net)
+    _check_plain("net", net)
+    for k, layer in enumerate(net.upper):
+        _check_plain(f"upper[{k}]", layer)
     arguments = _common_arguments(net, net.weight_hh)
     device = arguments.pop("device")  # on "meta" nothing is drawn
     lstm = nn.LSTM(net.input_size, net.hidden_size, device="meta", **arguments).to_empty(device=device)
@@ -95,9 +101,12 @@ def _common_arguments(net: Any, like: Any) -> dict[str, Any]:
     return {**shared_options, "device": like.device, "dtype": like.dtype}
 
 
-def _check_no_hooks(name: str, module: nn.Module) -> None:
-    if has_hooks(module):
-        raise ValueError(f"{name} has hooks, such as those of pruning, which the result would lack: expected none")
+def _check_plain(name: str, module: nn.Module) -> None:
+    reason = alteration(module)
+    if reason == "has hooks":
+        reason += ", such as those of pruning"
+    if reason:
+        raise ValueError(f"{name} {reason}, which the result would lack: expected none")
 
 
 def _layers(net: PlasticLSTM) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,8 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from engram import checks
-from engram.nn.hooks import has_hooks
+from engram.copying import copied
+from engram.nn.hooks import alteration
 from engram.nn.packed import each, ordered
 from engram.nn.sequence import AXES, ROWS, packed_rows, time_first
 from engram.numeric import threads
@@ -23,15 +23,17 @@ def checked_input(net: Any, input: Any) -> Tensor:
 
     Raises:
         TypeError, ValueError: It is not a floating-point sequence of ``net.input_size`` features, or is not finite; or
-            a layer above the first has hooks, which would be skipped, since it is not called as a module.
+            a layer above the first has hooks or a forward of its own, which would be skipped, since it is not called
+            as a module.
         RuntimeError: The caller is ``torch.jit.trace``, which would fix the number of steps and the batch size to those
             of its example.
     """
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         raise RuntimeError(f"torch.jit.trace cannot follow {type(net).__name__}: use torch.export.export")
     for k, layer in enumerate(net.upper):
-        if has_hooks(layer):
-            raise ValueError(f"upper[{k}] has hooks, which do not run: expected hooks on the whole network only")
+        if reason := alteration(layer):
+            verb = "do" if "hooks" in reason else "does"
+            raise ValueError(f"upper[{k}] {reason}, which {verb} not run: expected them on the whole network only")
     if not isinstance(input, PackedSequence):
         return time_first("input", input, net.input_size, net.weight_ih, net.batch_first, unbatched=True)
     return packed_rows("input", input, net.input_size, net.weight_ih)
@@ -46,12 +48,11 @@ def upper_layers(kind: Callable[..., nn.Module], number: int, size: int, **optio
         size: Number of units in each.
         **options: Keyword arguments of the class.
     """
-    owned = ("rule", "neuromodulator")
     if number == 0:
         return ()
+    owned = {name: item for name in ("rule", "neuromodulator") if (item := options.get(name)) is not None}
     return nn.ModuleList(
-        kind(size, size, **{name: copy.deepcopy(item) if name in owned else item for name, item in options.items()})
-        for _ in range(number)
+        kind(size, size, **options | {name: copied(item) for name, item in owned.items()}) for _ in range(number)
     )
 
 

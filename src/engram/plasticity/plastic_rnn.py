@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.types import Device
 
 from engram import checks
-from engram.nn.hooks import has_hooks
+from engram.nn.hooks import alteration
 from engram.nn.packed import run_packed
 from engram.nn.sequence import AXES, autocast, check_precision
 from engram.plasticity.alpha import LowRank, draw, kind, make_alpha
@@ -267,7 +267,7 @@ class PlasticRNN(nn.Module):
         if self.backend == "fused" and scan is any_rule.any_rule_scan:
             scan = None  # not the kernel that was asked for, so ``forward`` says why that one cannot run
         # A hook or a forward of a subclass may do more than the parameters tell.
-        is_plain = type(self).forward is PlasticRNN.forward and not has_hooks(self)
+        is_plain = type(self).forward is PlasticRNN.forward and not alteration(self)
         if self.upper or scan not in makers or autocast(self.bias.device) or not is_plain:
             time, state = int(self.batch_first), self.init(batch_size)
 

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from engram import checks
-from engram.nn.hooks import has_hooks
+from engram.nn.hooks import alteration
 from engram.nn.ntk import BatchOnlyNorm, NTKConv2d, NTKLinear
 from engram.nn.sequence import autocast
 from engram.rules.feedback_mode import Convolution
@@ -246,11 +246,11 @@ class Chain(NamedTuple):
             if ids & parameters_so_far:
                 raise TypeError(f"{subject}: it shares weights with another layer; expected weights of its own")
             parameters_so_far |= ids
-            if _is_hooked(module):
-                raise TypeError(f"{subject}: it has hooks, which its backward pass would miss; expected none")
+            if reason := alteration(module):
+                raise TypeError(f"{subject}: it {reason}, which its backward pass would miss; expected none")
             dense = type(module) in {nn.Linear, NTKLinear}
             if dense or (type(module) in {nn.Conv2d, NTKConv2d} and not linear):
-                if not set(module._parameters) <= {"weight", "bias"}:
+                if module._parameters.keys() != {"weight", "bias"}:
                     raise TypeError(
                         f"{subject}: its weights are computed from other parameters; expected plain weights"
                     )
@@ -420,16 +420,12 @@ def generator_of(key: Tensor, like: Tensor) -> torch.Generator:
 
 def _leaves(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The modules of a nested ``nn.Sequential`` in order, one that occurs twice is twice; one with hooks is a leaf."""
-    if type(model).forward is not nn.Sequential.forward or _is_hooked(model):
+    if type(model).forward is not nn.Sequential.forward or alteration(model):
         yield name, model
         return
     for child, module in model._modules.items():
         if module is not None:
             yield from _leaves(module, _joined(name, child))
-
-
-def _is_hooked(module: nn.Module) -> bool:
-    return has_hooks(module) or bool(module._backward_hooks or module._backward_pre_hooks)
 
 
 def _plain(module: Any) -> bool:

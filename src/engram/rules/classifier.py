@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from engram import checks, registry
+from engram.copying import copied
 from engram.nn.initial import lecun
 from engram.rules.contract import LearningRule, train_step
-from engram.rules.network import copied
 
 Data = Annotated[Any, ArrayLike]  # scikit-learn refuses anything else in its own words
 

@@ -7,6 +7,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from engram import checks
+from engram.nn.hooks import alteration
 from engram.rules.chain import Chain, refuse_autocast
 from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
 from engram.rules.loss import loss_and_error, output_loss
@@ -71,7 +72,8 @@ class LastLayerOnly(LearningRule[None]):
             return Chain.from_module(model, self, scaled=True)
         except TypeError:
             # ``children`` would leave out a module that occurs again.
-            children = [*model] if type(model).forward is nn.Sequential.forward else []  # type: ignore[misc]
+            is_sequential = type(model).forward is nn.Sequential.forward and not alteration(model)
+            children = [*model] if is_sequential else []  # type: ignore[misc]
             holding = [number for number, child in enumerate(children) if [*child.parameters()]]
             if not holding:
                 raise

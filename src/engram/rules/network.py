@@ -6,16 +6,15 @@ is, within a ``FeedbackMode``.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from engram import checks
+from engram.copying import copied
 from engram.nn.ntk import NTKConv2d, NTKLinear
 from engram.rules.chain import Chain, normal, refuse_autocast
 from engram.rules.contract import called, gradients
@@ -166,12 +165,6 @@ class AnyNetwork:
                 if mode.refusal:
                     raise TypeError(mode.refusal) from None
                 raise
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of a module; an activity that it keeps is copied without its graph, which torch refuses to copy."""
-    kept = [leaf for module in model.modules() for leaf in tree_leaves(vars(module)) if isinstance(leaf, Tensor)]
-    return copy.deepcopy(model, {id(tensor): tensor.detach() for tensor in kept if tensor.grad_fn is not None})
 
 
 def network_of(model: nn.Module, rule: object, *, scaled: bool = False) -> Chain | AnyNetwork:

@@ -301,14 +301,142 @@ def test_layers_for_quantisation_are_refused():
         as_affine_relu(nn.Sequential(RoundedLinear(2, 3), nn.ReLU(), nn.Linear(3, 2)), (2,))
 
 
-@pytest.mark.parametrize("place", ["layer", "network"])
-def test_a_forward_that_was_replaced_is_refused(place):
-    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
-    replaced = net[0] if place == "layer" else net
-    plain = replaced.forward
-    replaced.forward = lambda x: plain(x.float()) + 1
+def shrunk(module):
+    """A module whose forward was replaced by one that first clips its input, far from 0."""
+    plain = module.forward
+    module.forward = lambda x: plain(x.clamp(-300, 300))
+    return module
+
+
+class Called(nn.Linear):
+    """A layer of torch's that is called in another way."""
+
+    __module__ = "torch.nn.called"
+
+    def __call__(self, x):
+        return super().__call__(x).clamp(max=2e4)
+
+
+def test_a_layer_with_a_forward_of_its_own_is_refused():
+    for layer, reason in (
+        (shrunk(nn.Linear(2, 2)), "a forward of its own"),
+        (shrunk(nn.Hardtanh(-9, 9)), "a forward of its own"),
+        (Called(2, 2), "a __call__ of its own"),
+    ):
+        net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(layer), nn.ReLU())
+        with pytest.raises(UnsupportedLayerError, match=rf"layer '1.0' \({type(layer).__name__}\) has {reason}"):
+            as_affine_relu(net)
+
+
+@pytest.mark.parametrize("place", ["network", "container"])
+def test_a_forward_that_replaces_that_of_a_container_is_read(place):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.Linear(3, 2)))
+    shrunk(net if place == "network" else net[1])
+    X = torch.randn(6, 2) * 1000
+    with torch.no_grad():
+        assert np.allclose(as_affine_relu(net, (2,))(X.numpy()), net(X), rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("register", ["register_module_forward_hook", "register_module_forward_pre_hook"])
+def test_hooks_of_all_modules_are_refused(register):
+    handle = getattr(nn.modules.module, register)(lambda *args: None)
+    try:
+        with pytest.raises(UnsupportedLayerError, match="Sequential is called with hooks of all modules"):
+            as_affine_relu(nn.Sequential(nn.Linear(2, 2)))
+    finally:
+        handle.remove()
+
+
+class InPlace(nn.Module):
+    """A network with an activation that works in place on a value which has another use."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.layer, self.clip, self.use = nn.Linear(2, 2), nn.Hardtanh(-1e7, 1e7, inplace=True), use
+
+    def forward(self, x):
+        return self.use(self, self.layer(x))
+
+
+IN_PLACE = {
+    "unused": lambda net, h: (net.clip(h), h)[1],
+    "of a view": lambda net, h: (net.clip(h.view(-1, 2)), 2 * h)[1],
+    "method": lambda net, h: (h.reshape(-1, 2).clamp_(-1e7, 1e7), h)[1],
+    "function": lambda net, h: (functional.relu6(h, True), h)[1],
+    "summed": lambda net, h: h + net.clip(h),
+    "view after": lambda net, h: (h.view(-1, 1, 2), net.clip(h))[0].flatten(1),
+}
+
+
+@pytest.mark.parametrize("use", IN_PLACE)
+def test_what_is_changed_in_place_and_read_again_is_refused(use):
+    with pytest.raises(UnsupportedLayerError, match=r"works in place and changes what .* reads"):
+        as_affine_relu(InPlace(IN_PLACE[use]))
+
+
+def test_a_layer_in_place_whose_result_alone_is_used_is_read():
+    torch.manual_seed(0)
+    net = nn.Sequential(InPlace(lambda net, h: net.clip(h).clamp_(-2, 3)), nn.ReLU(inplace=True), nn.Linear(2, 1))
+    X = torch.randn(5, 2)
+    assert np.allclose(as_affine_relu(net)(X.numpy()), net(X).detach().numpy(), atol=1e-6)
+
+
+class Untraced(nn.Module):
+    """A network that clips far from 0 in a way that tracing does not see."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.layer, self.where = nn.Linear(1, 1), where
+        nn.init.ones_(self.layer.weight)
+
+    def forward(self, x):
+        y = self.layer(x)
+        if isinstance(y, torch.Tensor):
+            y = y.clamp(max=self.where)
+        return y
+
+
+@pytest.mark.parametrize("where", [30.0, 3e7])
+def test_a_network_is_compared_with_what_was_read_within_the_box(where):
+    net, inputs = Untraced(where), Box([2 * where], [3 * where])
     with pytest.raises(UnsupportedLayerError, match="computes something else than its layers say"):
-        as_affine_relu(net)
+        verify(net, inputs, LinearProperty([[-1.0]], [-1.5 * where]))
+    if where < 1000:
+        with pytest.raises(UnsupportedLayerError, match="computes something else than its layers say"):
+            as_affine_relu(net)
+
+
+ENDS = {
+    "tensors": lambda h: h.clamp(torch.tensor([-0.2, 0.0, -1.0]), torch.tensor([0.3, 0.1, 2.0])),
+    "crossed": lambda h: torch.clamp(h, torch.tensor([0.5, -1.0, 0.0]), torch.tensor([-0.5, 1.0, 0.0])),
+    "some infinite": lambda h: h.clip(*torch.tensor([[-torch.inf, 0.0, -torch.inf], [0.1, torch.inf, torch.inf]])),
+    "number and tensor": lambda h: torch.clamp(h, max=torch.tensor([[0.3, -0.1, 0.2]])),
+    "equal": lambda h: functional.hardtanh(h, 0.5, 0.5),
+    "minimum alone": lambda h: h.clamp_min(-0.1),
+}
+
+
+class Clipped(nn.Module):
+    def __init__(self, clip):
+        super().__init__()
+        self.layer, self.clip = nn.Linear(2, 3), clip
+
+    def forward(self, x):
+        return self.clip(self.layer(x))
+
+
+@pytest.mark.parametrize("ends", ENDS)
+def test_clipping_to_any_constant_ends_is_read(ends):
+    torch.manual_seed(0)
+    module, X = Clipped(ENDS[ends]), torch.randn(40, 2)
+    assert np.allclose(as_affine_relu(module)(X.numpy()), module(X).detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [lambda h: h.clamp(-h.abs(), 1), lambda h: h.clamp(float("nan"), 1.0)])
+def test_ends_that_are_no_constants_are_refused(clip):
+    with pytest.raises(UnsupportedLayerError, match=r"layer '(clamp|abs)"):
+        as_affine_relu(Clipped(clip))
 
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.PReLU(4)])

@@ -109,6 +109,20 @@ def test_cases_are_what_the_conditions_say(conditions, seed):
         assert query.contains(numbers(*point[:2]), numbers(*point[2:])) == expected
 
 
+def test_the_frame_of_smt_lib_and_late_declarations_change_nothing():
+    plain = parse_vnnlib(HEAD + SIDE + "(assert (<= Y_0 2))(assert (>= Y_1 X_1))".replace("X_1", "1"))
+    framed = parse_vnnlib(
+        "(set-info :status unknown)\n(set-logic QF_LRA)\n(declare-fun X_0 () Real)\n(declare-const X_1 Real)\n"
+        + SIDE
+        + "(declare-fun Y_0 () Real)(assert (<= Y_0 2))\n(declare-fun Y_1 () Real)\n(assert (>= Y_1 1))\n"
+        "(check-sat)\n(get-model)\n(exit)\n"
+    )
+    (case,), (expected,) = framed.cases, plain.cases
+    assert (framed.inputs, framed.outputs, case.low, case.high) == (2, 2, expected.low, expected.high)
+    kept = [[[(row.coefficients, row.limit) for row in rows] for rows in each.violations] for each in (case, expected)]
+    assert kept[0] == kept[1]
+
+
 @pytest.mark.parametrize("text", ["1e-05", "1E+2", "-.5", "+3", "007", "2."])
 def test_numbers_are_exact_decimals(text):
     (case,) = parse_vnnlib(HEAD + SIDE + f"(assert (<= Y_0 {text})) ; the end").cases
@@ -125,8 +139,16 @@ def test_numbers_are_exact_decimals(text):
         ("(assert (<= (0.74 Y_0) 1))", r"line 6: \(0.74 Y_0\): expected a number, a variable, or"),
         ("(assert (<= (* X_0 X_0) 1))", r"line 6: \(\* X_0 X_0\) is not linear"),
         ("(assert (<= (+ X_0 Y_0) 1))", "line 6: a condition of inputs and outputs together"),
-        ("(declare-fun f () Real)", r"line 6: .*: expected declare-const or assert"),
-        ("(declare-const Y_0 Real)", "line 6: a declaration after an assertion"),
+        ("(declare-fun f () Real)", r"line 6: .*: expected \(declare-const X_0 Real\)"),
+        ("(declare-fun X_2 (Real) Real)", r"line 6: .*: expected \(declare-fun X_0 \(\) Real\)"),
+        ("(declare-fun X_2 Real)", r"line 6: .*: expected \(declare-fun X_0 \(\) Real\)"),
+        ("(define-fun X_2 () Real 1)", r"line 6: .*: expected declare-const, declare-fun or assert"),
+        ("(declare-const Y_0 Real)", "line 6: Y_0 is declared twice"),
+        ("(assert (<= Y_2 1))\n(declare-const Y_2 Real)", "line 6: 'Y_2' is no number and not declared"),
+        ("(set-logic QF_LIA)", r"line 6: .*: expected one \(set-logic ...\) of real numbers"),
+        ("(check-sat)\n(assert (<= Y_0 1))", r"line 7: .* after the question \(check-sat\) in line 6"),
+        ("(check-sat)\n(check-sat)", r"line 7: a second \(check-sat\)"),
+        ("(check-sat X_0)", r"line 6: .*: expected \(check-sat\)"),
         ("(assert (not (<= Y_0 1)))", r"line 6: .*: expected <=, >="),
         ("(assert (and))", r"line 6: \(and\): expected conditions"),
         ("(assert true)", "line 6: true: expected a condition"),

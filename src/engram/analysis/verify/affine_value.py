@@ -83,14 +83,26 @@ class Layers:
         """max(value, 0) + slope min(value, 0), as relu(z) - slope relu(-z)."""
         return self.plus(self.relu(value), self.relu(value.times(-1.0)).times(-slope))
 
-    def clip(self, value: Value, low: float, high: float) -> Value:
-        """Values between two ends, which may be infinite, as low + relu(z - low) - relu(z - high)."""
-        if low == -math.inf:
-            return self.plus(value, self.relu(value.plus(-high)).times(-1.0)) if high < math.inf else value
-        above = self.relu(value.plus(-low))
-        if high < math.inf:
-            above = self.plus(above, self.relu(value.plus(-high)).times(-1.0))
-        return above.plus(low)
+    def clip(self, value: Value, low: Tensor | float, high: Tensor | float) -> Value:
+        """Values between two ends, which may be infinite, as low + relu(z - low) - relu(z - high).
+
+        Args:
+            value: The values.
+            low: The lower end, which is nowhere above the upper one; it broadcasts to the shape of the values.
+            high: The upper end, likewise.
+        """
+        low, high = (torch.as_tensor(end, dtype=torch.float64) for end in (low, high))
+        ends = [torch.where(end.isfinite(), end, 0.0) for end in (low, high)]
+        if not low.isfinite().any():
+            above = value
+        else:
+            above = self.relu(value.plus(-ends[0])).plus(ends[0])
+            if not low.isfinite().all():  # for some of the values there is no lower end
+                above = self.plus(above.times(low.isfinite().double()), value.times((~low.isfinite()).double()))
+        if high.isfinite().any():
+            excess = self.relu(value.plus(-ends[1])).times(-high.isfinite().double())
+            above = self.plus(above, excess)
+        return above
 
     def maximum(self, values: Sequence[Value]) -> Value:
         """The largest of values of one shape, as a tournament of max(a, b) = b + relu(a - b)."""

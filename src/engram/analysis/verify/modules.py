@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,14 +14,16 @@ from torch.nn import functional
 from engram import checks
 from engram.analysis.verify.affine_value import Layers, Value, inputs, pooling_windows
 from engram.analysis.verify.network import AffineReLU, UnsupportedLayerError
-from engram.nn.hooks import has_hooks
+from engram.analysis.verify.running import compare, refuse_in_place
+from engram.copying import copied
+from engram.nn.hooks import alteration
 
 # The size of a batch in a traced forward: any number that is no other size.
 BATCH = 1_000_003
 DROPOUTS = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout
 BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 AVERAGES = nn.AvgPool1d | nn.AvgPool2d | nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d
-CONVOLUTIONS = {nn.Conv1d: functional.conv1d, nn.Conv2d: functional.conv2d, nn.Conv3d: functional.conv3d}
+CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 SUPPORTED = (
     DROPOUTS | BATCH_NORMS | AVERAGES | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Flatten | nn.Hardtanh | nn.Identity
     | nn.LeakyReLU | nn.Linear | nn.MaxPool1d | nn.MaxPool2d | nn.PReLU | nn.ReLU | nn.Unflatten | nn.ZeroPad2d
@@ -40,6 +42,14 @@ LINEAR = {
 ADD, SUBTRACT = {operator.add, operator.iadd, torch.add, "add", "add_"}, {operator.sub, torch.sub, "sub", "sub_"}
 MULTIPLY = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
 DIVIDE = {operator.truediv, torch.div, "div", "div_"}
+_ENDS = ("min", "max")
+# The names of the ends that follow the first argument.
+CLAMPS: dict[Any, tuple[str, ...]] = {
+    **dict.fromkeys((torch.clamp, torch.clip, torch.clamp_, torch.clip_, "clamp", "clip", "clamp_", "clip_"), _ENDS),
+    **dict.fromkeys((torch.clamp_min, torch.clamp_min_, "clamp_min", "clamp_min_"), ("min",)),
+    **dict.fromkeys((torch.clamp_max, torch.clamp_max_, "clamp_max", "clamp_max_"), ("max",)),
+    **dict.fromkeys((functional.hardtanh, functional.hardtanh_), ("min_val", "max_val", "inplace")),
+}
 
 
 def as_affine_relu(
@@ -95,10 +105,12 @@ def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] |
         return module, ""
     if fx.Tracer().is_leaf_module(module, ""):
         module = nn.Sequential(module)
-    if has_hooks(module):  # which tracing skips; those of containers within are traced
-        raise UnsupportedLayerError(f"{type(module).__name__} has hooks, which may change its input or its output")
+    if reason := alteration(module, backward=False):  # which tracing skips; those of containers within are traced
+        if "hooks" in reason:
+            raise UnsupportedLayerError(f"{type(module).__name__} {reason}, which may change its input or its output")
+        module = nn.Sequential(module).train(module.training)
     if any(tensor.device.type != "cpu" for tensor in (*module.parameters(), *module.buffers())):
-        module = copy.deepcopy(module).cpu()
+        module = _on_cpu(module)
     try:
         graph = fx.Tracer().trace(module)
     except Exception as error:
@@ -109,14 +121,20 @@ def without_softmax(module: nn.Module | AffineReLU, input_shape: Sequence[int] |
     if not any(node.op in ("call_module", "call_function", "call_method") for node in graph.nodes):
         raise UnsupportedLayerError(f"{type(module).__name__} has no layer")
     shape = _input_shape(module, first, input_shape)
+    refuse_in_place(module, graph)
     with torch.no_grad():
         output, layers = _read(module, graph, shape)
         value, softmax = output if isinstance(output, _Softmax) else (output, "")
         net = layers.network(value)
-        is_odd = any(getattr(part, "inplace", False) or "forward" in vars(part) for part in module.modules())
-        if is_odd or any(node.op in ("call_function", "call_method") for node in graph.nodes):
-            _compare(module, net, shape, softmax)
+        compare(module, net, shape, softmax)
     return net, softmax
+
+
+def _on_cpu(module: nn.Module) -> nn.Module:
+    try:
+        return copied(module).cpu()
+    except TypeError as error:
+        raise UnsupportedLayerError(str(error)) from error
 
 
 def _read(module: nn.Module, graph: fx.Graph, shape: tuple[int, ...]) -> tuple[Value | _Softmax, Layers]:
@@ -144,6 +162,10 @@ def _read(module: nn.Module, graph: fx.Graph, shape: tuple[int, ...]) -> tuple[V
             except RuntimeError as error:  # torch's, about shapes
                 at = next((list(value.shape) for value in every if isinstance(value, Value)), [])
                 raise ValueError(f"layer {name!r} does not take an input of shape {tuple(at)}: {error}") from error
+            except UnsupportedLayerError:
+                raise
+            except (TypeError, AssertionError, AttributeError, IndexError, KeyError) as error:
+                raise UnsupportedLayerError(f"layer {name!r} cannot be read: {error}") from error
     raise UnsupportedLayerError(f"{type(module).__name__} has no output")
 
 
@@ -200,6 +222,8 @@ def _is_batch(size: Any) -> bool:
 
 def _function(layers: Layers, function: Any, name: str, args: Any, kwargs: Any) -> Any:
     """What a function or method returns that is not linear in its first argument alone."""
+    if function in CLAMPS and isinstance(args[0], Value):
+        return _clamped(layers, args[0], dict(zip(CLAMPS[function], args[1:], strict=False)) | kwargs, name)
     as_layer = _as_module(function, name, args[1:], kwargs)
     if as_layer is not None and isinstance(args[0], Value):
         return _layer(layers, args[0], as_layer, name)
@@ -246,9 +270,9 @@ def _layer(layers: Layers, value: Value, layer: nn.Module, name: str) -> Value |
     """The output of a layer."""
     if layer.training and isinstance(layer, DROPOUTS | BATCH_NORMS):
         raise ValueError(f"layer {name!r} ({type(layer).__name__}) is in training mode: call .eval() first")
-    if has_hooks(layer):
+    if reason := alteration(layer, backward=False):
         kind = type(layer).__name__
-        raise UnsupportedLayerError(f"layer {name!r} ({kind}) has hooks, which may change its weights or its output")
+        raise UnsupportedLayerError(f"layer {name!r} ({kind}) {reason}, which may change its weights or its output")
     if type(layer).__module__.startswith("torch.ao."):  # subclasses of torch's layers
         raise UnsupportedLayerError(f"layer {name!r} is {layer} of torch.ao, which rounds to simulate quantisation")
     match layer:
@@ -262,7 +286,7 @@ def _layer(layers: Layers, value: Value, layer: nn.Module, name: str) -> Value |
             weight = layer.weight.double()
             return _biased(value.linear(lambda columns: columns @ weight.T), layer.bias)
         case nn.Conv1d(padding_mode="zeros") | nn.Conv2d(padding_mode="zeros") | nn.Conv3d(padding_mode="zeros"):
-            kernel, convolve = layer.weight.double(), CONVOLUTIONS[type(layer)]
+            kernel, convolve = layer.weight.double(), CONVOLUTIONS[len(layer.kernel_size)]
             options: Any = (layer.stride, layer.padding, layer.dilation, layer.groups)
             convolved = value.linear(lambda columns: convolve(columns, kernel, None, *options))
             return _biased(convolved, layer.bias, len(layer.kernel_size))
@@ -331,12 +355,10 @@ def _as_module(function: Any, name: str, args: Any, kwargs: Any) -> nn.Module | 
             {functional.leaky_relu},
             lambda slope=0.01, inplace=False, **named: nn.LeakyReLU(named.get("negative_slope", slope)),
         ),
-        ({functional.hardtanh}, nn.Hardtanh),
         ({functional.max_pool1d}, nn.MaxPool1d),
         ({functional.max_pool2d}, nn.MaxPool2d),
         ({functional.softmax, torch.softmax, "softmax"}, lambda dim=None, **_: nn.Softmax(dim)),
         ({functional.log_softmax, torch.log_softmax, "log_softmax"}, lambda dim=None, **_: nn.LogSoftmax(dim)),
-        ({torch.clamp, torch.clip, "clamp", "clip"}, _clamp),
     ]
     if function in (functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d):
         if args[1] if len(args) > 1 else kwargs.get("training", True):
@@ -348,13 +370,23 @@ def _as_module(function: Any, name: str, args: Any, kwargs: Any) -> nn.Module | 
         if function in functions:
             try:
                 return make(*args, **kwargs)
-            except TypeError:
+            except (TypeError, ValueError, AssertionError):
                 return None
     return None
 
 
-def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:  # noqa: A002
-    return nn.Hardtanh(-float("inf") if min is None else min, float("inf") if max is None else max)
+def _clamped(layers: Layers, value: Value, ends: dict[str, Any], name: str) -> Value:
+    """A value between ends, each of which is a number or a tensor; where they cross, the upper one, as torch has it."""
+    is_hardtanh = "min_val" in ends or "max_val" in ends or "inplace" in ends
+    low, high = (-1.0, 1.0) if is_hardtanh else (None, None)
+    low, high = ends.get("min_val", ends.get("min", low)), ends.get("max_val", ends.get("max", high))
+    if isinstance(low, Value) or isinstance(high, Value):
+        raise UnsupportedLayerError(f"layer {name!r} has an end that depends on the input: expected constant ends")
+    sides = [-math.inf if low is None else low, math.inf if high is None else high]
+    lower, upper = (torch.as_tensor(_unbatched(side, value, name), dtype=torch.float64) for side in sides)
+    if lower.isnan().any() or upper.isnan().any():
+        raise UnsupportedLayerError(f"layer {name!r} has an end that is no number: expected constant ends")
+    return layers.clip(value, torch.minimum(lower, upper), upper)
 
 
 def _needed(graph: fx.Graph) -> set[fx.Node]:
@@ -366,32 +398,6 @@ def _needed(graph: fx.Graph) -> set[fx.Node]:
             needed.add(node)
             waiting += node.all_input_nodes
     return needed
-
-
-def _compare(module: nn.Module, net: AffineReLU, shape: tuple[int, ...], softmax: str) -> None:
-    """Raise an UnsupportedLayerError if a module computes something else than what was read.
-
-    Functions in a forward may depend on the batch in ways that the graph does not show, a layer that works in place
-    changes a value whose name the graph still has for what it was before, and a forward that was replaced in a layer is
-    not traced.
-    """
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
-    try:
-        y = copy.deepcopy(module).double()(x.clone()).double()
-        tolerance = 1e-6
-    except (RuntimeError, TypeError):  # it has tensors of 32 bits that are no buffers
-        y, tolerance = module(x.float()).double(), 1e-3
-    read = torch.from_numpy(net(x.reshape(3, -1).numpy())).reshape(
-        y.shape if y.numel() == 3 * net.sizes[-1] else (3, -1)
-    )
-    if softmax:
-        read, y = torch.log_softmax(read, 1), y if y.max() <= 0 else y.log()
-    if read.shape != y.shape or (read - y).abs().max() > tolerance * (1 + y.abs().max()):
-        raise UnsupportedLayerError(
-            f"{type(module).__name__} computes something else than its layers say: expected a forward that treats each "
-            "input of a batch alike, without random numbers"
-        )
 
 
 def _unsupported(layer: nn.Module, name: str) -> UnsupportedLayerError:

@@ -42,8 +42,9 @@ def read_onnx(path: str | Path, *, output: str | None = None) -> OnnxNetwork:
     """The network of an ONNX file, as affine layers with ReLU between them.
 
     Weights of 32 bits are taken as they are. What is constant is folded into the layer beside it, which rounds to 64
-    bits. Operators are those of small networks with ReLU: matrices, convolutions, pooling, batch normalisation, sums,
-    products with constants, changes of shape, ReLU, leaky ReLU, PReLU and clipping.
+    bits. Operators are those of small networks with ReLU: matrices, convolutions, also transposed, pooling, batch
+    normalisation, sums, means, products with constants, changes of shape, ReLU, leaky ReLU, PReLU, clipping, absolute
+    values, maxima and minima.
 
     Args:
         path: The file, which may be packed by gzip. Weights outside the file have to lie in its folder.

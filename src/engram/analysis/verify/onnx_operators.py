@@ -16,10 +16,21 @@ from torch.nn import functional
 
 from engram.analysis.verify.affine_value import Value, broadcast, check_size
 from engram.analysis.verify.onnx_call import Call, Operand, axes_of, shape_of
+from engram.analysis.verify.onnx_extremes import (
+    absolute,
+    global_max_pool,
+    maximum,
+    mean_of,
+    minimum,
+    reduce_max,
+    reduce_min,
+    sum_of,
+)
 from engram.analysis.verify.onnx_windows import (
     average_pool,
     batch_normalisation,
     convolve,
+    convolve_transposed,
     global_average_pool,
     max_pool,
 )
@@ -405,12 +416,14 @@ def softmax(call: Call) -> Softmax:
 
 
 OPERATORS: dict[str, Callable[[Call], Operand | list[Operand] | Softmax]] = {
-    "Add": add, "AveragePool": average_pool, "BatchNormalization": batch_normalisation, "Cast": cast, "Clip": clip,
-    "Concat": concatenate, "Conv": convolve, "Div": divide, "Dropout": dropout, "Flatten": flatten, "Gather": gather,
-    "Gemm": gemm, "GlobalAveragePool": global_average_pool, "Identity": same, "LeakyRelu": leaky_relu,
-    "LogSoftmax": softmax, "MatMul": matmul, "MaxPool": max_pool, "Mul": multiply, "Neg": negate, "PRelu": prelu,
-    "Pad": pad, "ReduceMean": reduce_mean, "ReduceSum": reduce_sum, "Relu": relu, "Reshape": reshape, "Shape": shape,
-    "Slice": cut, "Softmax": softmax, "Split": split, "Squeeze": squeeze, "Sub": subtract, "Transpose": transpose,
+    "Abs": absolute, "Add": add, "AveragePool": average_pool, "BatchNormalization": batch_normalisation, "Cast": cast,
+    "Clip": clip, "Concat": concatenate, "Conv": convolve, "ConvTranspose": convolve_transposed, "Div": divide,
+    "Dropout": dropout, "Flatten": flatten, "Gather": gather, "Gemm": gemm, "GlobalAveragePool": global_average_pool,
+    "GlobalMaxPool": global_max_pool, "Identity": same, "LeakyRelu": leaky_relu, "LogSoftmax": softmax,
+    "MatMul": matmul, "Max": maximum, "MaxPool": max_pool, "Mean": mean_of, "Min": minimum, "Mul": multiply,
+    "Neg": negate, "PRelu": prelu, "Pad": pad, "ReduceMax": reduce_max, "ReduceMean": reduce_mean,
+    "ReduceMin": reduce_min, "ReduceSum": reduce_sum, "Relu": relu, "Reshape": reshape, "Shape": shape, "Slice": cut,
+    "Softmax": softmax, "Split": split, "Squeeze": squeeze, "Sub": subtract, "Sum": sum_of, "Transpose": transpose,
     "Unsqueeze": unsqueeze,
 }  # fmt: skip
 NOT_PIECEWISE_LINEAR = {

@@ -17,6 +17,7 @@ from engram.analysis.verify.affine_value import Value, check_size, pooling_windo
 from engram.analysis.verify.onnx_call import Call, Operand, shape_of
 
 CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 AVERAGES: dict[int, Callable[..., Tensor]] = {
     1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d
 }  # fmt: skip
@@ -76,8 +77,13 @@ def _window(call: Call, shape: tuple[int, ...], kernel: Sequence[int]) -> _Windo
 
 
 def _padded(columns: Tensor, pads: list[int]) -> Tensor:
+    return functional.pad(columns, _sides(pads))
+
+
+def _sides(pads: list[int]) -> list[int]:
+    """Pads in the order of torch: from the last axis on, the beginning and the end of each."""
     axes = len(pads) // 2
-    return functional.pad(columns, [side for i in reversed(range(axes)) for side in (pads[i], pads[i + axes])])
+    return [side for i in reversed(range(axes)) for side in (pads[i], pads[i + axes])]
 
 
 def _over_batches(value: Value, apply: Callable[[Tensor], Tensor]) -> Value:
@@ -117,29 +123,126 @@ def convolve(call: Call) -> Operand:
     return result.plus(offset.double().reshape(-1, *(1,) * (kernel.ndim - 2)))
 
 
-def _pool_window(call: Call, value: Value) -> _Window:
-    if call.attributes.get("ceil_mode", 0) or call.attributes[":outputs"] > 1:
-        raise ValueError("ceil_mode or a second output: expected neither")
+def convolve_transposed(call: Call) -> Operand:
+    """ConvTranspose with a constant kernel: the whole sum, from which the padding is cut off."""
+    value, kernel, offset = call.value(0), call.constant(1), call.constant(2)
+    if kernel is None or kernel.ndim != len(value.shape) or not 3 <= kernel.ndim <= 5:
+        raise ValueError(f"an input of shape {value.shape}: expected a constant kernel of as many axes, 3 to 5")
+    groups, axes = int(call.attributes.get("group", 1)), kernel.ndim - 2
+    if groups < 1 or kernel.shape[0] != value.shape[1] or kernel.shape[0] % groups:
+        raise ValueError(f"a kernel of shape {shape_of(kernel)} and {groups} groups, for {value.shape[1]} channels")
+    if list(call.attributes.get("kernel_shape", kernel.shape[2:])) != list(kernel.shape[2:]):
+        raise ValueError(f"kernel_shape = {call.attributes['kernel_shape']}: expected the kernel's {shape_of(kernel)}")
+    strides, dilations = (list(call.attributes.get(name, [1] * axes)) for name in ("strides", "dilations"))
+    added = list(call.attributes.get("output_padding", [0] * axes))
+    if not len(strides) == len(dilations) == len(added) == axes or min(*strides, *dilations) < 1 or min(added) < 0:
+        raise ValueError(f"strides {strides}, dilations {dilations}, output_padding {added}: expected {axes} of each")
+    whole = [
+        (size - 1) * stride + (width - 1) * dilation + 1 + extra
+        for size, stride, width, dilation, extra in zip(
+            value.shape[2:], strides, kernel.shape[2:], dilations, added, strict=True
+        )
+    ]
+    begins, ends = _cut_off(call, whole, [s * size for s, size in zip(strides, value.shape[2:], strict=True)])
+    channels = kernel.shape[1] * groups
+    check_size(len(value.columns) * value.shape[0] * channels, whole)
+    function: Any = TRANSPOSED[axes]
+    sides = [
+        side
+        for begin, end, extra in zip(reversed(begins), reversed(ends), reversed(added), strict=True)
+        for side in (-begin, extra - end)
+    ]
+
+    def convolved(columns: Tensor) -> Tensor:
+        full = function(columns, kernel.double(), None, strides, 0, 0, groups, dilations)
+        return functional.pad(full, sides)
+
+    result = _over_batches(value, convolved)
+    if offset is None:
+        return result
+    if shape_of(offset) != (channels,):
+        raise ValueError(f"a bias of shape {shape_of(offset)}, for {channels} channels")
+    return result.plus(offset.double().reshape(-1, *(1,) * axes))
+
+
+def _cut_off(call: Call, whole: list[int], same: list[int]) -> tuple[list[int], list[int]]:
+    """How much of each axis of a transposed convolution is cut off at its beginning and at its end.
+
+    Args:
+        call: The node.
+        whole: The size of each axis before.
+        same: Its size for the padding that makes it the input's times the stride.
+    """
+    axes, automatic = len(whole), call.attributes.get("auto_pad", "NOTSET")
+    if automatic not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise ValueError(f"auto_pad = {automatic!r}")
+    sizes = call.attributes.get("output_shape", same if automatic.startswith("SAME") else None)
+    if sizes is not None:
+        if len(sizes) != axes or min(sizes) < 1:
+            raise ValueError(f"output_shape = {list(sizes)}: expected sizes of {axes} axes")
+        totals = [width - size for width, size in zip(whole, sizes, strict=True)]
+        if min(totals) < 0:
+            raise ValueError(f"an output of sizes {list(sizes)}: expected at most {whole}")
+        small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
+        return (small, large) if automatic == "SAME_UPPER" else (large, small)
+    pads = list(call.attributes.get("pads", [0] * 2 * axes)) if automatic == "NOTSET" else [0] * 2 * axes
+    if len(pads) != 2 * axes or min(pads) < 0:
+        raise ValueError(f"pads = {pads}: expected two for each of {axes} axes, none below 0")
+    if any(width <= pads[i] + pads[i + axes] for i, width in enumerate(whole)):
+        raise ValueError(f"pads = {pads} leave nothing of {whole}")
+    return pads[:axes], pads[axes:]
+
+
+def _pool_window(call: Call, value: Value) -> tuple[_Window, list[int]]:
+    """The window of a pooling, and how far the last one reaches beyond the padding of each axis in ``ceil_mode``."""
+    if call.attributes[":outputs"] > 1:
+        raise ValueError("it has a second output, of places: expected one output")
     if len(value.shape) < 3:
         raise ValueError(f"an input of shape {value.shape}: expected (batch, channels, *axes)")
-    return _window(call, value.shape, call.attributes.get("kernel_shape", []))
+    window = _window(call, value.shape, call.attributes.get("kernel_shape", []))
+    axes = len(window.kernel)
+    if not call.attributes.get("ceil_mode", 0) or call.attributes.get("auto_pad", "NOTSET") != "NOTSET":
+        return window, [0] * axes
+    beyond = []
+    for i, size in enumerate(value.shape[2:]):
+        begin, end, stride = window.pads[i], window.pads[i + axes], window.strides[i]
+        room = size + begin + end - (window.kernel[i] - 1) * window.dilations[i] - 1
+        steps = -(-room // stride)
+        steps -= steps * stride >= size + begin  # a window that would begin in the padding at the end is left out
+        beyond.append(max(steps * stride - room, 0))
+    return window, beyond
+
+
+def _beyond(window: _Window, beyond: list[int]) -> list[int]:
+    """The pads of a pooling, with what the last window reaches beyond them."""
+    axes = len(beyond)
+    return [*window.pads[:axes], *(pad + more for pad, more in zip(window.pads[axes:], beyond, strict=True))]
 
 
 def average_pool(call: Call) -> Operand:
     """AveragePool; padding counts only if count_include_pad says so."""
     value = call.value(0)
-    window = _pool_window(call, value)
+    window, beyond = _pool_window(call, value)
     if set(window.dilations) != {1}:
         raise ValueError(f"dilations = {window.dilations}: expected 1")
     average = AVERAGES[len(window.kernel)]
 
+    pads = _beyond(window, beyond)
+
     def averaged(columns: Tensor) -> Tensor:
-        return average(_padded(columns, window.pads), window.kernel, window.strides)
+        return average(_padded(columns, pads), window.kernel, window.strides)
 
     result = _over_batches(value, averaged)
-    if call.attributes.get("count_include_pad", 0) or not any(window.pads):
+    counted = torch.ones(1, 1, *value.shape[2:], dtype=torch.float64)
+    if call.attributes.get("count_include_pad", 0):
+        if not any(beyond):
+            return result
+        counted = functional.pad(counted, _sides(window.pads), value=1.0)
+        share = average(_padded(counted, [0] * len(beyond) + beyond), window.kernel, window.strides)
+        return result.times(1 / share)
+    if not any(pads):
         return result
-    share = averaged(torch.ones(1, 1, *value.shape[2:], dtype=torch.float64))
+    share = averaged(counted)
     if (share == 0).any():
         raise ValueError("a window lies in the padding alone")
     return result.times(1 / share)
@@ -157,9 +260,9 @@ def global_average_pool(call: Call) -> Operand:
 def max_pool(call: Call) -> Operand:
     """MaxPool over one or two axes."""
     value = call.value(0)
-    window = _pool_window(call, value)
+    window, beyond = _pool_window(call, value)
     if len(window.kernel) > 2:
         raise ValueError("it pools three axes: expected one or two")
     channels = (math.prod(value.shape[:2]), *value.shape[2:])
-    places = pooling_windows(channels, window.kernel, window.strides, window.pads, window.dilations)
+    places = pooling_windows(channels, window.kernel, window.strides, _beyond(window, beyond), window.dilations)
     return call.layers.max_pool(value, places.reshape(*value.shape[:2], *places.shape[1:]))

@@ -15,6 +15,7 @@ from torch import nn
 from engram import checks
 from engram.analysis.verify.modules import kept_softmax, without_softmax
 from engram.analysis.verify.network import AffineReLU, Array, Mask, exact_affine
+from engram.analysis.verify.running import compare
 
 ArrayLike = np.ndarray | Sequence[Any]
 LARGEST = 1e300  # largest end of a box, so that the length of a side does not overflow
@@ -182,7 +183,11 @@ def question(
     required = clauses(prop, net.sizes[-1])
     if softmax and not only_compares(required):
         raise kept_softmax(softmax, "expected a property that just compares outputs, or a network without it")
-    return net, as_domain(inputs, net.sizes[0]), required
+    domain = as_domain(inputs, net.sizes[0])
+    if isinstance(network, nn.Module):
+        shape = tuple(input_shape or (net.sizes[0],))
+        compare(network, net, shape, softmax, (domain.low, domain.high))
+    return net, domain, required
 
 
 class Domain(NamedTuple):

@@ -20,6 +20,8 @@ VARIABLE = re.compile(r"([XY])_(0|[1-9]\d*)", re.ASCII)
 ELEMENT = re.compile(r"([A-Za-z_][\w.]*)(?:\[([\d,]+)\])?", re.ASCII)
 MOST_CASES, MOST_DEPTH, MOST_DIGITS, MOST_VARIABLES = 10_000, 100, 1000, 10**6
 REVERSED = {">=": "<=", ">": "<"}
+HEADS = {"set-logic", "set-info", "set-option", "check-sat", "get-model", "get-info", "echo", "exit"}
+LOGICS = {"ALL", "QF_LRA", "QF_NRA", "QF_LIRA", "QF_NIRA", "LRA", "NRA", "QF_UFLRA", "QF_UFNRA", "QF_AUFLIRA"}
 
 
 class Item(NamedTuple):
@@ -52,9 +54,10 @@ Conjunction = list[Bound]
 def read_vnnlib(path: str | Path) -> Query:
     """The query of a VNN-LIB file: whether an input with certain properties has outputs with others.
 
-    Numbers are exact decimals. Assertions are combined to cases, each of a box of inputs, which may be cut by
-    half-spaces, and of the outputs that would violate the property. Of version 2.0, queries about one network with one
-    input, one output and the type ``Real`` are read.
+    Numbers are exact decimals. The frame that SMT-LIB asks for, such as ``set-logic`` and ``check-sat``, changes nothing;
+    ``declare-fun`` without arguments is ``declare-const``, and declarations may follow assertions. Assertions are
+    combined to cases, each of a box of inputs, which may be cut by half-spaces, and of the outputs that would violate
+    the property. Of version 2.0, queries about one network with one input, one output and the type ``Real`` are read.
 
     Args:
         path: The file, which may be packed by gzip.
@@ -84,11 +87,17 @@ def parse_vnnlib(text: str) -> Query:
     commands = _items(text)
     if not commands:
         raise ValueError("line 1: the file is empty")
-    for command in commands:
+    asked = 0  # the line of check-sat
+    for place, command in enumerate(commands):
         match [part.text for part in command.parts[:1]]:
-            case ["declare-const" | "declare-network" | "vnnlib-version"]:
-                if plain or disjunctions:
-                    _refuse(command.line, "a declaration after an assertion")
+            case [kind] if kind in HEADS:
+                _check_head(
+                    command, first=kind not in {other.parts[0].text for other in commands[:place] if other.parts}
+                )
+                asked = asked or (command.line if kind == "check-sat" else 0)
+            case _ if asked:
+                _refuse(command.line, f"{_shown(command)} after the question (check-sat) in line {asked}")
+            case ["declare-const" | "declare-fun" | "declare-network" | "vnnlib-version"]:
                 names.declare(command)
             case ["assert"] if len(command.parts) == 2:
                 cases = _cases(command.parts[1], names)
@@ -97,7 +106,7 @@ def parse_vnnlib(text: str) -> Query:
                 else:
                     disjunctions.append(cases)
             case _:
-                _refuse(command.line, f"{_shown(command)}: expected declare-const or assert")
+                _refuse(command.line, f"{_shown(command)}: expected declare-const, declare-fun or assert")
     inputs, outputs = names.counts(commands[-1].line)
     if math.prod(map(len, disjunctions)) > MOST_CASES:
         raise ValueError(f"{math.prod(map(len, disjunctions))} cases: expected at most {MOST_CASES}")
@@ -119,8 +128,12 @@ class Names:
             if self.version or [part.text for part in parts] != ["<2.0>"]:
                 _refuse(command.line, f"{_shown(command)}: expected (vnnlib-version <2.0>) at the beginning, or none")
             self.version = 2
-        elif kind == "declare-const":
+        elif kind in ("declare-const", "declare-fun"):
             texts = [part.text for part in parts]
+            if kind == "declare-fun" and len(parts) == 3 and not parts[1].text and not parts[1].parts:
+                del texts[1]  # the arguments: none
+            elif kind == "declare-fun":
+                _refuse(command.line, f"{_shown(command)}: expected (declare-fun X_0 () Real)")
             if self.version == 2 or len(texts) != 2 or texts[1] != "Real" or not VARIABLE.fullmatch(texts[0]):
                 _refuse(command.line, f"{_shown(command)}: expected (declare-const X_0 Real)")
             if texts[0] in self._declared:
@@ -179,6 +192,17 @@ class Names:
         for index, size in zip(indices, shape, strict=True):
             place = place * size + index
         return f"{letter}_{place}"
+
+
+def _check_head(command: Item, *, first: bool) -> None:
+    """Raise ValueError unless a command that says nothing about variables has its form."""
+    kind, *items = (part.text for part in command.parts)
+    if kind == "set-logic" and (not first or len(items) != 1 or items[0] not in LOGICS):
+        _refuse(command.line, f"{_shown(command)}: expected one (set-logic ...) of real numbers, such as QF_LRA")
+    if kind == "check-sat" and not first:
+        _refuse(command.line, "a second (check-sat): expected one question")
+    if kind in ("check-sat", "get-model", "exit") and items:
+        _refuse(command.line, f"{_shown(command)}: expected ({kind})")
 
 
 def _items(text: str) -> tuple[Item, ...]:

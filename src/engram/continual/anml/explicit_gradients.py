@@ -21,7 +21,7 @@ from torch.nn import functional
 from engram.continual.anml.gated_net import GatedNet
 from engram.meta.inner_updates import Weights
 from engram.nn.conv_body import EPS, ConvBody, Patches
-from engram.nn.hooks import has_hooks
+from engram.nn.hooks import alteration
 
 threshold_backward = torch.ops.aten.threshold_backward  # first argument where the second is above the third, else 0
 
@@ -82,14 +82,20 @@ class MovingHead:
         return torch.addmm(self.layer.weight, errors.T, inputs, alpha=-self.lr), self.bias
 
 
+def is_plain(net: GatedNet) -> bool:
+    """Whether the network does what ``GatedNet`` says, so that its parts may be called one by one."""
+    kind = type(net)
+    return kind.forward is GatedNet.forward and kind.features is GatedNet.features and not alteration(net)
+
+
 def written_out(net: GatedNet, moves: set[str]) -> str | None:
     """The loop of this module that moves exactly the weights with these names; None if there is none."""
-    if type(net.head) is not nn.Linear or net.head.bias is None or has_hooks(net.head):
-        return None  # a subclass or a hook may compute something else with these weights
+    if not is_plain(net) or type(net.head) is not nn.Linear or net.head.bias is None or alteration(net.head):
+        return None  # a subclass, a hook or a forward that was replaced may compute something else with these weights
     if moves == {"head.weight", "head.bias"}:
         return "head"
     without_gate = {name for name, _ in net.named_parameters() if not name.startswith("gate.")}
-    is_written_out = type(net.body) is ConvBody and not has_hooks(net.body) and net.body.is_as_made()
+    is_written_out = type(net.body) is ConvBody and not alteration(net.body) and net.body.is_as_made()
     return "body and head" if is_written_out and moves == without_gate else None
 
 

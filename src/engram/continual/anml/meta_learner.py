@@ -100,7 +100,7 @@ class SequentialMetaLearner:
         with checks.noted(fast=fast):
             moves = set(FastWeights(net, select=fast).params)
         self._gate_rests = not any(name.startswith("gate.") for name in moves)
-        self._head_alone = all(name.startswith("head.") for name in moves)
+        self._head_alone = explicit_gradients.is_plain(net) and all(name.startswith("head.") for name in moves)
         self._written_out = explicit_gradients.written_out(net, moves)
 
     def inner(

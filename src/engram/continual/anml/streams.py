@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from torch.nn import functional
 from engram import checks
 from engram.continual.anml.gated_net import GatedNet, zap_
 from engram.continual.anml.meta_learner import labels
+from engram.copying import copied
 
 BATCH = 256  # images in a forward pass without learning
 
@@ -92,7 +92,7 @@ def learn_stream(
     y = labels("y", y, checks.instance("x", x, Tensor), checks.instance("net", net, GatedNet))
     checks.number("lr", lr, minimum=0)
     checks.instance("train", train, Collection)  # type: ignore[type-abstract]
-    trained = copy.deepcopy(net).requires_grad_(False)
+    trained = copied(net).requires_grad_(False)
     moving: dict[int, Tensor] = {}  # each once, also if it is named twice
     for name in train:
         selected = [p for n, p in trained.named_parameters() if f"{n}.".startswith(f"{name}.")]

@@ -16,7 +16,7 @@ from torch.nn import functional
 from engram import checks
 from engram.generative.design.sequences import check_tokens
 from engram.nn import initial
-from engram.nn.hooks import has_hooks
+from engram.nn.hooks import alteration
 from engram.nn.sequence import autocast
 from engram.numeric.threads import in_ranges
 
@@ -117,7 +117,7 @@ class SeqCNN(nn.Module):
         from engram.generative.design.kernels import first_order
 
         self._check(tokens)
-        if not self._has_table() or has_hooks(self):
+        if not self._has_table() or alteration(self) or type(self).forward is not SeqCNN.forward:
             return differentiated(self, tokens, self.vocab)
         with torch.no_grad():
             table, bias = self._table()
@@ -162,7 +162,7 @@ class SeqCNN(nn.Module):
         as_made &= self.length < 2**15  # the windows of the kernels are numbered in 16 bits
         as_made &= settings == ((self.kernel,), (1,), (0,), (1,), 1) and all(layer.bias is not None for layer in layers)
         as_made &= all(checks.readable(weights) for weights in self.parameters())  # no torch.func, no torch.compile
-        return weight.device.type == "cpu" and is_single and as_made and not has_hooks(*layers)
+        return weight.device.type == "cpu" and is_single and as_made and not alteration(*layers)
 
     def _table(self) -> tuple[Float[Tensor, "kernel vocab hidden"], Float[Tensor, "hidden"]]:
         """The convolution merged with the next layer: what each letter at each position of a window adds to a unit."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from engram.copying import copied
 from engram.learned.inference.feed_forward import DIVERGED, Path, Rows
 from engram.plasticity import PlasticityRule, TraceState
 from engram.plasticity.scan import identity
@@ -53,7 +53,7 @@ class RuleLayer:
     """
 
     def __init__(self, rule: PlasticityRule, nonlinearity: str) -> None:
-        self.update = _Update(copy.deepcopy(rule).double().requires_grad_(False))
+        self.update = _Update(copied(rule).double().requires_grad_(False))
         self.f = NONLINEARITIES[nonlinearity]
         self.parameters = {name: value.detach() for name, value in self.update.named_parameters()}
         if not self.parameters:
@@ -81,7 +81,7 @@ class RuleLayer:
 
     def rule(self, theta: Float[np.ndarray, " part"]) -> PlasticityRule:
         """The rule with these coefficients."""
-        rule = copy.deepcopy(self.update.rule)
+        rule = copied(self.update.rule)
         with torch.no_grad():
             for parameter, value in zip(rule.parameters(), self._named(torch.from_numpy(theta)).values(), strict=True):
                 parameter.copy_(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram import checks
+from engram.copying import copied
 
 
 def train_teacher(
@@ -53,7 +53,7 @@ def train_teacher(
         raise ValueError(f"heads: expected one for each task, {len(tasks)}, at least one, found {len(heads)}")
     n_samples = max(1, checks.size("batch_size", batch_size) // len(tasks))
     checks.generator(generator)
-    teacher, readouts = copy.deepcopy(body), copy.deepcopy(nn.ModuleList(heads))
+    teacher, readouts = copied(body), copied(nn.ModuleList(heads))
     adam = torch.optim.Adam([*teacher.parameters(), *readouts.parameters()], lr)
     for _ in range(steps):
         loss = torch.zeros(())

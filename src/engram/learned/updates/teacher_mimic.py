@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from engram import checks
+from engram.copying import copied
 from engram.learned.updates.update_rule import Memory, UpdateRule
 from engram.meta.fast_weights import FastWeights
 from engram.meta.inner_updates import AdamState, Update, Weights, adam
@@ -125,7 +126,7 @@ class TeacherMimicTrainer:
         self.unroll, self.batch_size = checks.size("unroll", unroll), checks.size("batch_size", batch_size)
         self.lengths = checks.size("lengths", lengths[0]), checks.size("lengths", lengths[1], lengths[0])
         self.distance, self.every, self.generator = distance, checks.size("every", every), checks.generator(generator)
-        self.body = copy.deepcopy(body)
+        self.body = copied(body)
         if not episodes:
             raise ValueError("episodes is empty: expected at least one")
         for index, episode in enumerate(episodes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from engram import checks
-from engram.nn.hooks import has_hooks
+from engram.copying import copied
+from engram.nn.hooks import alteration
 from engram.nn.ntk.batch_only_norm import BatchOnlyNorm
+from engram.nn.ntk.direct_reads import refuse_direct_reads
 from engram.nn.ntk.layers import NTKConv2d, NTKLinear
 from engram.nn.ntk.rnn import NTKRNN, WideRNN
 
@@ -142,8 +143,9 @@ def to_standard(model: nn.Module) -> nn.Module:
         model: A network with NTK layers; it is not changed.
 
     Raises:
-        TypeError: The model has no NTK layer, or is recurrent.
-        ValueError: A layer to be converted has hooks or a parametrisation, or shares weights with one of another kind.
+        TypeError: The model has no NTK layer, or is recurrent; or a copy of it would compute with its weights.
+        ValueError: A layer to be converted has hooks, a parametrisation or a forward of its own, shares weights with
+            one of another kind, or has weights that are read without a call of the layer.
 
     Examples:
         >>> model = wide_mlp((4, 8, 2), generator=torch.Generator().manual_seed(0))
@@ -152,7 +154,8 @@ def to_standard(model: nn.Module) -> nn.Module:
         True
     """
     _scales(model)
-    return _converted(copy.deepcopy(model), _standard)
+    refuse_direct_reads(model, [layer for layer in model.modules() if isinstance(layer, NTKLinear | NTKConv2d)])
+    return _converted(copied(model), _standard)
 
 
 def from_standard(model: nn.Module) -> nn.Module:
@@ -182,7 +185,8 @@ def from_standard(model: nn.Module) -> nn.Module:
             standard_layers += 1
     if not standard_layers:
         raise TypeError(f"model is a {type(model).__name__} without nn.Linear or nn.Conv2d: expected at least one")
-    return _converted(copy.deepcopy(model), _ntk)
+    refuse_direct_reads(model, [layer for layer in model.modules() if type(layer) in {nn.Linear, nn.Conv2d}])
+    return _converted(copied(model), _ntk)
 
 
 def standard_rates(model: nn.Module, rate: float) -> dict[str, float]:
@@ -229,8 +233,12 @@ def _plain_type(module: nn.Module) -> type[nn.Module]:
 
 def _check_plain(name: str, module: nn.Module) -> None:
     """Raise ValueError if a layer has hooks or a parametrisation, which the converted one would lack."""
-    if has_hooks(module) or parametrize.is_parametrized(module):
+    reason = alteration(module)
+    if reason == "has hooks" or parametrize.is_parametrized(module):
         raise ValueError(f"layer {name!r} has hooks or a parametrisation, such as pruning: expected neither")
+    if reason or "weight" not in module._parameters:
+        reason = reason or "computes its weights from others"
+        raise ValueError(f"layer {name!r} {reason}, which the converted one would lack: expected it as its class is")
 
 
 def _converted(model: nn.Module, convert: Any) -> nn.Module:

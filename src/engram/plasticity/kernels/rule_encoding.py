@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engram.nn.hooks import has_hooks
+from engram.nn.hooks import alteration
 from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels.constants import FIXED, FORGETS, NOTHING, RECURSIONS, SQUASH
 from engram.plasticity.neuromodulator import Neuromodulator
@@ -86,6 +86,9 @@ def unsupported_rule(rule: PlasticityRule | None) -> str | None:
     if rule is None or "forgets" not in vars(type(rule)):
         names = "Hebb, Oja, ClippedHebb, Modulated, Retroactive, or a rule whose own class declares what it forgets"
         return f"rule = {rule}: expected {names}"
+    for name in ("coefficients", "update"):
+        if name in vars(rule):
+            return f"rule = {rule} has its own {name!r}: expected those of its class"
     if rule.recursion == "own" or rule.forgets is None:
         return f"rule = {rule}: expected only_half=False, strict=False and, of a retroactive rule, mode='clip'"
     if rule.recursion == "soft" and rule.forgets != "nothing":  # which the kernels would leave out
@@ -108,10 +111,10 @@ def unsupported_modulation(rule: PlasticityRule | None, neuromodulator: Any) -> 
     """Why no kernel can run a rule with a neuromodulator, as part of an error message; None if a kernel can.
 
     Raises:
-        ValueError: The neuromodulator has hooks.
+        ValueError: The neuromodulator has hooks, or a forward of its own.
     """
-    if neuromodulator is not None and has_hooks(neuromodulator):
-        raise ValueError("neuromodulator has hooks, which kernels do not call: expected none, or backend = 'eager'")
+    if neuromodulator is not None and (reason := alteration(neuromodulator)):
+        raise ValueError(f"neuromodulator {reason}, which kernels do not call: expected none, or backend = 'eager'")
     if neuromodulator is not None and type(neuromodulator) is not Neuromodulator:
         return f"neuromodulator is a {type(neuromodulator).__name__}: expected a Neuromodulator, and no subclass"
     if getattr(neuromodulator, "fan_out", False) == "connection":

@@ -15,6 +15,7 @@ from engram.nn.ntk import BatchOnlyNorm, WideRNN
 from engram.rules import chain
 from engram.rules.align.initial import call, initial_parameters, inject, output_gradient
 from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
+from engram.rules.temporal.readout_checks import check_as_defined
 from engram.state import check_state
 
 _NORMS = (BatchOnlyNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
@@ -68,7 +69,9 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
     def init(self, model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
         """The parameters as they are now."""
         checks.arguments()
-        if not isinstance(model, WideRNN):
+        if isinstance(model, WideRNN):
+            check_as_defined("AlignAda", {"": model, "core": model.core, "readout": model.readout})
+        else:
             self._read(model)
         return initial_parameters(model, self)
 
@@ -93,6 +96,7 @@ class AlignAda(LearningRule[dict[str, Tensor]]):
         parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
         with torch.enable_grad():
             if isinstance(model, WideRNN):
+                check_as_defined("AlignAda", {"": model, "core": model.core, "readout": model.readout})
                 initial, output = self._in_time(model, x, state)
             else:
                 initial, output = self._forward(self._read(model), x, state)

@@ -15,6 +15,7 @@ from engram.rules import chain
 from engram.rules.align.initial import inject, output_gradient
 from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
 from engram.rules.network import AnyNetwork, network_of
+from engram.rules.temporal.readout_checks import check_as_defined
 from engram.state import check_state
 
 RECURRENT, READOUT = "core.weight_hh", "readout.weight"
@@ -54,6 +55,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         """V, a mixture of the current weights and random ones."""
         checks.arguments()
         if isinstance(model, WideRNN):
+            check_as_defined("AlignProp", {"": model, "core": model.core, "readout": model.readout})
             layers: dict[str, tuple[Tensor, float]] = {RECURRENT: (model.core.weight_hh, model.core.scale)}
             layers[READOUT] = model.readout.weight, model.readout.scale
             weights = {name: weight * scale for name, (weight, scale) in layers.items()}
@@ -81,6 +83,7 @@ class AlignProp(LearningRule[dict[str, Tensor]]):
         """
         checks.arguments()
         if isinstance(model, WideRNN):
+            check_as_defined("AlignProp", {"": model, "core": model.core, "readout": model.readout})
             check_state(state, {RECURRENT: model.core.weight_hh, READOUT: model.readout.weight})
             return self._in_time(model, checks.instance("x", x, Tensor), target, state)
         network = network_of(model, self, scaled=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
+from engram.copying import copied
 from engram.plasticity import ClippedHebb, Competitive, Instar, Oja, PlasticityRule
 from engram.rules.contract import Properties, SynapticRule, SynapticUpdate
 from engram.rules.synaptic.activities import check_activities
@@ -60,7 +60,7 @@ class SlowWeights(SynapticRule[None]):
             raise ValueError(f"rule = {rule}: expected one of linear recursion, clip = None, without a modulator")
         if any(parameter.dim() for parameter in rule.parameters()):
             raise ValueError(f"rule = {rule}: expected one rate for all connections")
-        object.__setattr__(self, "rule", copy.deepcopy(rule).requires_grad_(False))
+        object.__setattr__(self, "rule", copied(rule).requires_grad_(False))
 
     def init(self, weight: Float[Tensor, "post pre"]) -> None:
         """No state."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
@@ -9,18 +11,40 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from engram import checks
 from engram.nn import ReadoutNetwork
+from engram.nn.hooks import alteration
 from engram.nn.sequence import autocast, check_precision
 
 
 def check_network(model: nn.Module, rule: str) -> ReadoutNetwork:
     """The network; TypeError if it is not of the form that temporal learning rules train, ValueError if it is half."""
     if isinstance(model, ReadoutNetwork):
+        check_as_defined(rule, {"": model, "core": model.core, "readout": model.readout})
         check_precision(model.core.weight_hh)
         return model
     raise TypeError(
         f"{rule} cannot train a {type(model).__name__}, which lacks a leaky recurrent core: expected model to be an "
         "engram.nn.ReadoutNetwork"
     )
+
+
+def check_as_defined(rule: str, modules: Mapping[str, nn.Module]) -> None:
+    """Raise TypeError if a rule would not see what one of the modules, which it runs by their parameters, computes.
+
+    Args:
+        rule: Name of the rule, for error messages.
+        modules: The modules by name.
+    """
+    for name, module in modules.items():
+        kind = type(module).__name__
+        subject = (
+            f"model: {rule} cannot train layer {name!r}, a {kind}" if name else f"model: {rule} cannot train a {kind}"
+        )
+        if reason := alteration(module, backward=False):
+            raise TypeError(f"{subject}: it {reason}, which the rule does not run; expected none")
+        if not str(type(module).forward.__module__).startswith(("engram.", "torch.nn.")):
+            raise TypeError(f"{subject}: its class has a forward of its own, which the rule does not run")
+        if isinstance(module, nn.Linear) and "weight" not in module._parameters:
+            raise TypeError(f"{subject}: its weights are computed from other parameters; expected plain weights")
 
 
 def trained(model: ReadoutNetwork, grads: dict[str, Tensor]) -> dict[str, Tensor]:
