@@ -53,8 +53,9 @@ _VIEWS = frozenset(
         *("Conj", "Neg"),
     )
 )
-_GAINS = frozenset({"Mul", "Div"})
-_SUMS = frozenset({"Sum", "Mean", "Nansum", "Nanmean"})
+_GAINS = frozenset({"Mul", "Div", "Addcmul", "Addcdiv"})
+_ADDING = frozenset({"Addcmul", "Addcdiv"})  # their first operand to the product of the others
+_SUMS = frozenset({"Sum", "Mean", "Nansum", "Nanmean", "Cumsum"})
 _names: dict[type, str] = {}
 
 
@@ -217,6 +218,7 @@ def _uses_at(node: Any, operation: str, edges: Sequence[Any], walk: _Walk) -> It
         elif isinstance(node, BackwardCFunction):
             yield from _product(node, operation, edges, walk)
     elif operation in _ELEMENTWISE:
+        edges = edges[1:] if operation in _ADDING and len(edges) == 3 else edges
         part = _part_of(edges, walk) or _constant_part_of(node, operation, edges, walk)
         if part is not None:
             yield from _product_of_elements(node, operation, edges, part, walk)
@@ -295,7 +297,8 @@ def _is_spectrum(node: Any) -> bool:
 
 def _sum_of_products(node: Any, operation: str, part: Part) -> Iterator[OtherUse]:
     axes = len(part.sizes)
-    summed = getattr(node, "_saved_dim", None) or range(axes)
+    summed = getattr(node, "_saved_dim", ())
+    summed = (summed,) if isinstance(summed, int) else summed or range(axes)
     # Negative axes are kept as unsigned numbers.
     if any(part.sizes[(axis if axis < 2**63 else axis - 2**64) % axes] > 1 for axis in summed if axes):
         yield OtherUse(part.weights, operation.lower(), node, "sums products of an activity and the weights")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -145,7 +146,9 @@ class FeedbackMode(TorchFunctionMode):
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         feedback = self._feedback(input, weight, "linear map")
         if feedback is None:
-            return self._passed_on(functional.linear(input, weight, bias), input, weight)
+            output = functional.linear(input, weight, bias)
+            self._origins.note(functional.linear, (input, weight, bias), {}, output)
+            return output
         return self._applied(input, weight, bias, feedback, None)
 
     def _convolution(
@@ -163,7 +166,8 @@ class FeedbackMode(TorchFunctionMode):
         feedback = self._feedback(input, weight, "convolution")
         if feedback is None:
             output = func(input, weight, bias, padding=padding, groups=groups, **sizes)
-            return self._passed_on(output, input, weight)
+            self._origins.note(func, (input, weight, bias), {}, output)
+            return output  # type: ignore[no-any-return]
         stride, dilation = (_each(sizes.get(name, 1), axes) for name in ("stride", "dilation"))
         if isinstance(padding, str):
             input, padding = _padded(input, padding, weight, dilation)
@@ -187,17 +191,19 @@ class FeedbackMode(TorchFunctionMode):
                 f"{feedback.name!r} within a checkpoint or other hooks of saved tensors, which run it again where its "
                 "errors go back through the weights themselves; expected the model without them"
             )
+        if is_functorch_wrapped_tensor(input) or is_functorch_wrapped_tensor(weight):
+            self._refuse(
+                f"{feedback.name!r} within a transform of torch.func, such as vmap; expected the model without it"
+            )
         if not torch.is_grad_enabled() and input.requires_grad:
             self._origins.refuse_within_function("the map", [input], feedback.weight)
         output: Tensor = _Substituted.apply(input, weight, bias, feedback.feedback, form)
-        if output.requires_grad:
-            self.met.add(feedback.name)
         if input.requires_grad:
             self.uses[feedback.name] = Use(form, tuple(input.shape[1:]), tuple(weight.shape))
-        return self._passed_on(output, input, weight)
-
-    def _passed_on(self, output: Tensor, *inputs: Tensor) -> Tensor:
-        self._origins.passed_on(output, inputs)
+        if output.requires_grad:
+            self.met.add(feedback.name)
+        else:
+            self._origins.note(functional.linear, (input, weight), {}, output)
         return output
 
     def _feedback(self, input: Tensor, weight: Tensor, kind: str) -> Substitute | None:

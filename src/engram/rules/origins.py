@@ -9,8 +9,10 @@ from functools import cache
 from typing import Any, NoReturn, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.function import Function
+from torch.utils._pytree import tree_leaves
 
 from engram.rules.error_paths import OtherUse, Part, Sources, computed_from, function_of, name_of, other_uses
 
@@ -57,20 +59,19 @@ class Origins:
     def of(self, tensor: Tensor) -> Tensor | str | None:
         """The parameter that a tensor without gradient is computed from alone; ``"input"``, or None for a constant."""
         found = self._marks.get(id(tensor))
-        return found[1] if found is not None and found[0]() is tensor else None
+        if found is not None and found[0]() is tensor:
+            return found[1]
+        return tensor if type(tensor) is nn.Parameter and not tensor.requires_grad else None
 
     def holder(self, tensor: Tensor) -> Tensor | None:
         """The parameter whose memory a tensor shares, as a detached one does."""
-        if tensor.layout is not torch.strided or not tensor.numel():
-            return None
         if self._storages is None:
             self._storages = {}
             for parameter in self._parameters.values():
-                if parameter.layout is torch.strided and parameter.numel():
-                    self._storages.setdefault(parameter.untyped_storage().data_ptr(), []).append(parameter)
-        place = tensor.data_ptr()
-        for parameter in self._storages.get(tensor.untyped_storage().data_ptr(), []):
-            if 0 <= place - parameter.data_ptr() < parameter.numel() * parameter.element_size():
+                self._storages.setdefault(_place(parameter), []).append(parameter)
+        place = _place(tensor)
+        for parameter in self._storages.get(place, []) if place else []:
+            if 0 <= tensor.data_ptr() - parameter.data_ptr() < parameter.numel() * parameter.element_size():
                 return parameter
         return None
 
@@ -80,11 +81,6 @@ class Origins:
             return None
         origin = self.of(tensor)
         return origin if isinstance(origin, Tensor) else self.holder(tensor)
-
-    def passed_on(self, output: Any, inputs: Sequence[Tensor]) -> None:
-        """Note that the output of a map comes from the input, or from activities."""
-        if not output.requires_grad and any(tensor.requires_grad or self.of(tensor) for tensor in inputs):
-            self._mark(output, _OF_THE_INPUT)
 
     def note(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """Note what the output of a function comes from, and refuse products of activities with constant weights."""
@@ -106,6 +102,8 @@ class Origins:
                         constant = Part(found[1], tuple(tensor.shape))
                     else:
                         from_input = True
+                elif type(tensor) is nn.Parameter and not tensor.requires_grad:  # from outside
+                    constant = Part(tensor, tuple(tensor.shape))
         if is_tensor and constant is None and not from_input and (output.requires_grad or not tracked):
             if len(tracked) > 1:
                 self._functions[output.grad_fn] = func
@@ -116,26 +114,16 @@ class Origins:
         elif not _gives_constants(name):
             outputs = args[:1] if name == "__setitem__" else output if isinstance(output, (tuple, list)) else (output,)
             for tensor in outputs:
-                if isinstance(tensor, Tensor):
-                    self._note(func, tensor, tracked, constant, from_input)
-
-    def _note(
-        self,
-        func: Callable[..., Any],
-        output: Tensor,
-        tracked: Sequence[Tensor],
-        constant: Part | None,
-        from_input: bool,
-    ) -> None:
-        if not output.requires_grad:
-            self._note_constant(name_of(func), output, tracked, constant and constant.weights, from_input)
-            return
-        if len(tracked) > 1:
-            self._functions[output.grad_fn] = func
-        if from_input:
-            self._add(output)
-        if constant is not None and constant.weights.numel() > 1:
-            self._refuse_product(name_of(func), output, tracked, constant)
+                if isinstance(tensor, Tensor) and not tensor.requires_grad:
+                    self._note_constant(name, tensor, tracked, constant and constant.weights, from_input)
+                elif isinstance(tensor, Tensor):
+                    if len(tracked) > 1:
+                        self._functions[tensor.grad_fn] = func
+                    if from_input:
+                        self._add(tensor)
+                    if constant is not None and constant.weights.numel() > 1:
+                        values = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+                        self._refuse_product(name, tensor, values, constant)
 
     def _note_constant(
         self, name: str, output: Tensor, tracked: Sequence[Tensor], constant: Tensor | None, from_input: bool
@@ -171,7 +159,7 @@ class Origins:
             return None if self._is_activity(tensor) else tensor
         return computed_from(tensor.grad_fn, self._sources)
 
-    def _refuse_product(self, name: str, output: Tensor, tracked: Sequence[Tensor], constant: Part) -> None:
+    def _refuse_product(self, name: str, output: Tensor, values: Sequence[Tensor], constant: Part) -> None:
         """Refuse a function of activities and constant weights, of which it may also use what it computes from them."""
         node = output.grad_fn
         if node is None:
@@ -180,11 +168,16 @@ class Origins:
         if name.endswith("_") and not name.endswith("__"):  # in place
             ends = [before for before in befores if before is not None]
         else:
-            ends = [tensor.grad_fn for tensor in tracked if tensor.grad_fn not in {None, node}]
+            ends = [value.grad_fn for value in values if value.requires_grad and value.grad_fn not in {None, node}]
         if None in befores:
             self._constant_parts[node] = constant
-        sources = self._sources._replace(constant_weights=lambda kept: None if kept.requires_grad else constant.weights)
-        for use in other_uses(node, sources, [end for end in ends if computed_from(end, self._sources) is None]):
+        others = {_place(value) for value in values if not value.requires_grad and self.constant_weights(value) is None}
+
+        def weights_of(kept: Tensor) -> Tensor | None:
+            return None if kept.requires_grad or (others and _place(kept) in others) else constant.weights
+
+        activities = [end for end in ends if computed_from(end, self._sources) is None]
+        for use in other_uses(node, self._sources._replace(constant_weights=weights_of), activities):
             self._refuse(use._replace(operation=name))
 
     def _is_activity(self, source: Any) -> bool:
@@ -204,6 +197,13 @@ class Origins:
 def _gives_constants(name: str) -> bool:
     """Whether a function takes but the form of its arguments; of some that give several results each has its own."""
     return name.startswith("new_") or name.endswith("_like") or name in _OF_NONE
+
+
+def _place(tensor: Tensor) -> int:
+    """Where the memory of a tensor begins; 0 if it has none of its own."""
+    if tensor.layout is not torch.strided or is_functorch_wrapped_tensor(tensor) or tensor._is_zerotensor():
+        return 0
+    return tensor.untyped_storage().data_ptr()
 
 
 def _within_function() -> bool:
