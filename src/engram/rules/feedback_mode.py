@@ -16,28 +16,30 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from engram.rules.error_paths import OtherUse
+from engram.rules.origins import Origins
+
+
+def _overloads(name: str) -> list[Any]:
+    """A function as exported modules call it."""
+    packet = getattr(torch.ops.aten, name)
+    return [packet, *(getattr(packet, overload) for overload in packet.overloads())]
+
 
 _DIRECT = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 # Each convolution by the names of its arguments, and its number of axes in space.
 _CONVOLUTIONS: dict[Any, tuple[tuple[str, ...], int]] = {
-    torch.conv1d: (_DIRECT, 1),
-    torch.conv2d: (_DIRECT, 2),
-    torch.conv3d: (_DIRECT, 3),
-    torch.conv_transpose1d: (_TRANSPOSED, 1),
-    torch.conv_transpose2d: (_TRANSPOSED, 2),
-    torch.conv_transpose3d: (_TRANSPOSED, 3),
+    function: (_TRANSPOSED if "transpose" in name else _DIRECT, int(name[-2]))
+    for name in ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+    for function in (getattr(torch, name), *_overloads(name))
 }
-_PRODUCTS = {
-    *(torch.matmul, torch.mm, torch.bmm, torch.mv, torch.addmm, torch.addmv, torch.addbmm, torch.baddbmm),
-    *(torch.einsum, torch.tensordot, torch.bilinear, torch.chain_matmul, torch.inner, torch.dot),
-    *(torch.linalg.matmul, torch.linalg.multi_dot, torch.linalg.vecdot),
-    *(Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm, Tensor.bmm, Tensor.mv, Tensor.addmm),
-    *(Tensor.addmv, Tensor.addbmm, Tensor.baddbmm, Tensor.inner, Tensor.dot),
-}
+_LINEAR = {functional.linear, *_overloads("linear")}
 # The function asks whether a mode is on, and if so is handed over whole. This copy says no, so that its linear maps are
 # met one by one.
 _attention = FunctionType(
@@ -73,6 +75,8 @@ class FeedbackMode(TorchFunctionMode):
         rule_name: Name of the rule, for error messages.
         substitutes: The weights W with their feedback B. Views of W, as of the projections of attention or the
             transpose of a tied decoder, use the same view of B.
+        parameters: All parameters of the model, by name.
+        inputs: The input of the model.
 
     Attributes:
         met: Names of the weights that a map used.
@@ -80,8 +84,9 @@ class FeedbackMode(TorchFunctionMode):
         refusal: The message of the error that the mode has raised: an operator such as ``@`` turns it into another one.
 
     Raises:
-        TypeError: A map uses weights that have no substitute but require a gradient, or a product that is neither a
-            linear map nor a convolution uses a parameter.
+        TypeError: A map uses weights that are computed from a parameter, or have no substitute but require a gradient;
+            or an operation that is neither a linear map nor a convolution uses frozen or detached weights so that
+            errors would go back through them. Of other weights ``refuse_other_uses`` sees to that.
 
     Examples:
         >>> layer, x = nn.Linear(2, 1, bias=False), torch.ones(1, 2, requires_grad=True)
@@ -91,9 +96,17 @@ class FeedbackMode(TorchFunctionMode):
         (tensor([[3., 4.]]),)
     """
 
-    def __init__(self, rule_name: str, substitutes: Sequence[Substitute]) -> None:
+    def __init__(
+        self,
+        rule_name: str,
+        substitutes: Sequence[Substitute],
+        parameters: Mapping[str, Tensor] | None = None,
+        inputs: Sequence[Tensor] = (),
+    ) -> None:
         super().__init__()
         self._rule_name = rule_name
+        self._parameters = parameters or {substitute.name: substitute.weight for substitute in substitutes}
+        self._origins = Origins(inputs, self._parameters, "_SubstitutedBackward", self._refuse_use)
         self._substitutes = {id(substitute.weight): substitute for substitute in substitutes}
         self.met: set[str] = set()
         self.uses: dict[str, Use] = {}
@@ -107,7 +120,7 @@ class FeedbackMode(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func is functional.linear:
+        if func in _LINEAR:
             return self._linear(*args, **kwargs)
         if func in _CONVOLUTIONS:
             names, axes = _CONVOLUTIONS[func]
@@ -115,16 +128,27 @@ class FeedbackMode(TorchFunctionMode):
         if func is functional.multi_head_attention_forward:
             with self:
                 return _attention(*args, **kwargs)
-        if func in _PRODUCTS:
-            for value in (*args, *kwargs.values()):
-                for tensor in value if isinstance(value, (tuple, list)) else (value,):
-                    self._refuse_product(func, tensor)
-        return func(*args, **kwargs)
+        output = func(*args, **kwargs)
+        self._origins.note(func, args, kwargs, output)
+        return output
+
+    def refuse_other_uses(self, loss: Tensor) -> None:
+        """Refuse what a loss depends on by other uses of weights than maps, if errors go back through them.
+
+        Args:
+            loss: A tensor that is computed from the output of the model.
+
+        Raises:
+            TypeError: There is such a use; the message names the weights and the operation.
+        """
+        self._origins.refuse_other_uses(loss)
 
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        feedback = self._feedback(weight, "linear map")
+        feedback = self._feedback(input, weight, "linear map")
         if feedback is None:
-            return functional.linear(input, weight, bias)
+            output = functional.linear(input, weight, bias)
+            self._origins.note(functional.linear, (input, weight, bias), {}, output)
+            return output
         return self._applied(input, weight, bias, feedback, None)
 
     def _convolution(
@@ -139,9 +163,11 @@ class FeedbackMode(TorchFunctionMode):
         groups: int = 1,
         **sizes: int | Sequence[int],
     ) -> Tensor:
-        feedback = self._feedback(weight, "convolution")
+        feedback = self._feedback(input, weight, "convolution")
         if feedback is None:
-            return func(input, weight, bias, padding=padding, groups=groups, **sizes)  # type: ignore[no-any-return]
+            output = func(input, weight, bias, padding=padding, groups=groups, **sizes)
+            self._origins.note(func, (input, weight, bias), {}, output)
+            return output  # type: ignore[no-any-return]
         stride, dilation = (_each(sizes.get(name, 1), axes) for name in ("stride", "dilation"))
         if isinstance(padding, str):
             input, padding = _padded(input, padding, weight, dilation)
@@ -165,18 +191,31 @@ class FeedbackMode(TorchFunctionMode):
                 f"{feedback.name!r} within a checkpoint or other hooks of saved tensors, which run it again where its "
                 "errors go back through the weights themselves; expected the model without them"
             )
+        if is_functorch_wrapped_tensor(input) or is_functorch_wrapped_tensor(weight):
+            self._refuse(
+                f"{feedback.name!r} within a transform of torch.func, such as vmap; expected the model without it"
+            )
+        if not torch.is_grad_enabled() and input.requires_grad:
+            self._origins.refuse_within_function("the map", [input], feedback.weight)
         output: Tensor = _Substituted.apply(input, weight, bias, feedback.feedback, form)
-        self.met.add(feedback.name)
         if input.requires_grad:
             self.uses[feedback.name] = Use(form, tuple(input.shape[1:]), tuple(weight.shape))
+        if output.requires_grad:
+            self.met.add(feedback.name)
+        else:
+            self._origins.note(functional.linear, (input, weight), {}, output)
         return output
 
-    def _feedback(self, weight: Tensor, kind: str) -> Substitute | None:
+    def _feedback(self, input: Tensor, weight: Tensor, kind: str) -> Substitute | None:
         """The weights of the same view of B; None for weights that nothing trains."""
         base = weight if weight._base is None or id(weight) in self._substitutes else weight._base
+        if id(base) not in self._substitutes and not weight.requires_grad:
+            held = self._origins.holder(weight)  # by detached weights
+            base = base if held is None else held
         substitute = self._substitutes.get(id(base))
         if substitute is None:
-            if weight.requires_grad:
+            is_constant = not weight.requires_grad and self._origins.constant_weights(weight) is None
+            if weight.requires_grad or (input.requires_grad and not is_constant):
                 self._refuse(
                     f"the weights {tuple(weight.shape)} of a {kind}: they are computed from other parameters, or given "
                     "from outside; expected a parameter of the model"
@@ -184,6 +223,8 @@ class FeedbackMode(TorchFunctionMode):
             return None
         if type(weight) not in {Tensor, nn.Parameter}:
             self._refuse(f"{substitute.name!r}, a {type(weight).__name__}: expected a plain parameter")
+        if weight.is_complex():
+            self._refuse(f"{substitute.name!r}, which is complex ({weight.dtype}): expected real weights")
         B = substitute.feedback
         if base is not weight:
             if B.stride() != base.stride():
@@ -196,15 +237,10 @@ class FeedbackMode(TorchFunctionMode):
         self.refusal = f"model: {self._rule_name} cannot train {reason}"
         raise TypeError(self.refusal)
 
-    def _refuse_product(self, func: Callable[..., Any], tensor: Any) -> None:
-        if not isinstance(tensor, Tensor):
-            return
-        for base in _weights_of(tensor if tensor._base is None else tensor._base):
-            name = self._substitutes[id(base)].name if id(base) in self._substitutes else f"weights {tuple(base.shape)}"
-            self._refuse(
-                f"{name!r}: {func.__name__} would send errors back through the weights themselves; expected "
-                "torch.nn.functional.linear"
-            )
+    def _refuse_use(self, use: OtherUse) -> NoReturn:
+        names = {id(parameter): repr(name) for name, parameter in self._parameters.items()}
+        name = names.get(id(use.weights), f"weights {tuple(use.weights.shape)}, given from outside")
+        self._refuse(f"{name}: {use.operation} {use.reason}; expected torch.nn.functional.linear")
 
 
 @dataclass(frozen=True)
@@ -261,26 +297,6 @@ class _Substituted(torch.autograd.Function):
         return *ctx.form.backward(error, input, feedback, [to_input, to_weight, to_bias]), None, None
 
 
-def _weights_of(tensor: Tensor) -> list[Tensor]:
-    """The matrices that a tensor is computed from, if it is from parameters alone; none of an activity."""
-    if isinstance(tensor, nn.Parameter):
-        return [tensor] if tensor.requires_grad and tensor.ndim > 1 else []
-    weights: dict[int, Tensor] = {}
-    pending, seen = [tensor.grad_fn], set[Any]()
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)  # of a leaf
-        if isinstance(variable, nn.Parameter):
-            weights |= {id(variable): variable} if variable.ndim > 1 else {}
-        elif variable is not None or node.name().startswith(("_Substituted", "Embedding")):
-            return []
-        pending += [before for before, _ in node.next_functions]
-    return list(weights.values())
-
-
 def _each(size: int | Sequence[int], axes: int) -> list[int]:
     """A size for each axis."""
     return [size] * axes if isinstance(size, int) else list(size) * (axes if len(size) == 1 else 1)
@@ -296,6 +312,8 @@ def _padded(input: Tensor, padding: str, weight: Tensor, dilation: Sequence[int]
     return input, [span // 2 for span in spans]
 
 
-def fan_in(weight: Tensor, transposed: bool) -> int:
-    """The number of inputs of a unit; of a transposed convolution, those of all positions of its kernel."""
-    return len(weight) * math.prod(weight.shape[2:]) if transposed else weight[0].numel()
+def fan_in(weight: Tensor, transposed_groups: int = 0) -> int:
+    """The number of inputs of a unit; of a transposed convolution, with its groups, those of its whole kernel."""
+    if not transposed_groups:
+        return math.prod(weight.shape[1:])
+    return len(weight) // transposed_groups * math.prod(weight.shape[2:])

@@ -32,6 +32,7 @@ _REFUSED = {
     nn.Bilinear: "it is not linear in its input",
     torch.jit.ScriptModule: "it is compiled; expected a plain module",
 }
+_REFUSED_KINDS = tuple(_REFUSED)
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,13 @@ class AnyNetwork:
         names = {id(parameter): name for name, parameter in model.named_parameters()}
         maps: dict[str, Tensor] = {}
         layers: set[str] = set()
-        transposed: set[str] = set()
+        transposed_groups: dict[str, int] = {}
         for path, module in model.named_modules():
             subject = f"model: {rule_name} cannot train layer {path!r}, a {type(module).__name__}"
-            for kind, reason in _REFUSED.items():
-                if isinstance(module, kind):
-                    raise TypeError(f"{subject}: {reason}")
-            if hasattr(module, "_orig_mod"):
+            if isinstance(module, _REFUSED_KINDS):
+                reason = next(reason for kind, reason in _REFUSED.items() if isinstance(module, kind))
+                raise TypeError(f"{subject}: {reason}")
+            if "_orig_mod" in module._modules:
                 raise TypeError(f"{subject}: it is compiled; expected the module that was compiled")
             if isinstance(module, (NTKLinear, NTKConv2d)) and module.scale != 1:
                 raise TypeError(
@@ -82,20 +83,25 @@ class AnyNetwork:
                 raise TypeError(f"{subject}: its weights are computed from other parameters; expected plain weights")
             if any(isinstance(parameter, nn.UninitializedParameter) for parameter in module._parameters.values()):
                 raise TypeError(f"{subject}: it has no weights yet; expected a model that has seen an input")
-            is_own = not type(module).__module__.startswith("torch.nn.") or isinstance(module, _HOLDERS)
+            # The modules within an exported one are plain.
+            is_torch = type(module).__module__.startswith("torch.nn.") and type(module) is not nn.Module
+            is_own = not is_torch or isinstance(module, _HOLDERS)
             for key, parameter in module._parameters.items():
                 is_layer = (is_map and key == "weight") or key in _PROJECTIONS
                 if parameter is None or not (is_layer or (is_own and parameter.ndim > 1)):
                     continue
                 name = names[id(parameter)]
+                if parameter.is_complex():
+                    raise TypeError(f"{subject}: its weights are complex ({parameter.dtype}); expected real ones")
                 maps[name] = parameter
                 layers |= {name} if is_layer else set()
-                transposed |= {name} if isinstance(module, _TRANSPOSED) else set()
+                if isinstance(module, _TRANSPOSED):
+                    transposed_groups[name] = module.groups
         if not layers and not maps:
             raise TypeError(
                 f"model: {rule_name} cannot train a {type(model).__name__} without a linear layer or convolution"
             )
-        fan_ins = {name: fan_in(weight, name in transposed) for name, weight in maps.items()}
+        fan_ins = {name: fan_in(weight, transposed_groups.get(name, 0)) for name, weight in maps.items()}
         return cls(model, rule_name, maps, frozenset(layers), fan_ins)
 
     def weights(self) -> dict[str, Tensor]:
@@ -124,7 +130,8 @@ class AnyNetwork:
             feedback: B of each map, by the name of W.
 
         Raises:
-            TypeError: A weight of a layer gets a gradient, but no linear map or convolution of torch used it.
+            TypeError: A weight of a layer gets a gradient, but no linear map or convolution of torch used it; or errors
+                go back through weights themselves, by another operation.
             ValueError: ``torch.autocast`` is on.
         """
         grads, loss, _ = self.learn_and_note(x, target, feedback)
@@ -134,11 +141,13 @@ class AnyNetwork:
         self, x: Tensor | tuple[Tensor, ...], target: Tensor, feedback: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Use]]:
         """What ``learn`` gives, and how each map through which an error goes back was used."""
-        parameters = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
-        output, mode = self._forward(x, feedback)
+        parameters = dict(self.model.named_parameters())
+        output, mode = self._forward(x, feedback, parameters)
         with torch.enable_grad():
             loss = output_loss(output, target)
-        grads = gradients([loss], parameters, [None])
+        mode.refuse_other_uses(loss)
+        trained = {name: value for name, value in parameters.items() if value.requires_grad}
+        grads = gradients([loss], trained, [None])
         for name in sorted(self.layers & grads.keys() - mode.met):
             raise TypeError(
                 f"model: {self.rule_name} cannot train {name!r}: errors go back through the weights themselves, since "
@@ -152,11 +161,15 @@ class AnyNetwork:
             network = replace(self, model=copied(self.model))
             parameters = dict(network.model.named_parameters())
             network = replace(network, maps={name: parameters[name] for name in self.maps})
-            return network._forward(x, network.maps)[1].uses
+            return network._forward(x, network.maps, parameters)[1].uses
 
-    def _forward(self, x: Tensor | tuple[Tensor, ...], feedback: Mapping[str, Tensor]) -> tuple[Tensor, FeedbackMode]:
+    def _forward(
+        self, x: Tensor | tuple[Tensor, ...], feedback: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+    ) -> tuple[Tensor, FeedbackMode]:
         refuse_autocast(next(iter(self.maps.values())).device)
-        mode = FeedbackMode(self.rule_name, [Substitute(name, W, feedback[name]) for name, W in self.maps.items()])
+        substitutes = [Substitute(name, W, feedback[name]) for name, W in self.maps.items()]
+        inputs = [leaf for leaf in tree_leaves(x) if isinstance(leaf, Tensor)]
+        mode = FeedbackMode(self.rule_name, substitutes, parameters, inputs)
         with torch.enable_grad():
             try:
                 with mode:

@@ -40,10 +40,13 @@ class Points:
             names: The points (default: the children of an ``nn.Sequential`` that hold weights, but for the last).
 
         Raises:
-            TypeError: Points are needed, but the module is no ``nn.Sequential``.
+            TypeError: Points are needed, but the module is no ``nn.Sequential``; or a parameter is complex.
             ValueError: A point is unknown, holds no weights, or lies within another one.
         """
         rule_name = type(rule).__name__
+        for name, parameter in model.named_parameters():
+            if parameter.is_complex():
+                raise TypeError(f"model: {rule_name} cannot train {name!r}, complex weights; expected real ones")
         if names is None:
             if type(model).forward is not nn.Sequential.forward:
                 raise TypeError(
