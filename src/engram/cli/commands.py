@@ -135,7 +135,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Demo:
-    """Run a first experiment until its claims are decided, in at most five minutes, and write the report."""
+    """Run a first experiment at a small size, in about a minute: what it compares, what came out, and where to go on.
+
+    Exit codes: 0 all claims are judged, whatever the verdicts, 2 some are not, 130 interrupted.
+    """
 
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""

@@ -7,7 +7,6 @@ import json
 import math
 import re
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
@@ -19,7 +18,7 @@ from rich.markup import escape
 
 from engram import registry
 from engram.cli import fields
-from engram.cli.commands import Compare, Demo, Export, Report, Run, Sweep
+from engram.cli.commands import Compare, Export, Report, Run, Sweep
 from engram.cli.fields import arms_of
 from engram.cli.output import LEAST, out, print_table
 from engram.storage.files import runs_folder, writing
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from engram.lab import Results
     from engram.lab.claim import JudgedClaim
 
-DEMO_SECONDS = 300
-EXIT_CLAIM = 1
 EXIT_FAILURE = 2
 EXIT_INTERRUPTED = 130
 UNDONE = {"interrupted", "waiting", "running"}
@@ -61,18 +58,6 @@ def run(command: Run, field_options: list[str]) -> int:
             return EXIT_INTERRUPTED
         code = max(code, results.exit_code())
     return code
-
-
-def demo(command: Demo) -> int:
-    """Run a first experiment for new users, and write its report.
-
-    A claim that fails is a result, not an error, and so is what the demo has shown when its time is up.
-    """
-    names, began = ("pattern-completion",), time.monotonic()
-    code = run(Run(names, until_decided=True, at_most=f"{DEMO_SECONDS}s", runs=command.runs), [])
-    is_time_up = code == EXIT_INTERRUPTED and time.monotonic() - began >= DEMO_SECONDS
-    report(Report(names, runs=command.runs))
-    return 0 if code == EXIT_CLAIM or is_time_up else code
 
 
 def compare(command: Compare) -> None:

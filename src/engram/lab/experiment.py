@@ -47,8 +47,8 @@ class Study:
 
     Attributes:
         trial: One seed of one arm: the whole training loop; returns its results as JSON values.
-        arms: For each arm, in the order in which trials run, the settings that it changes; or a function that returns
-            this.
+        arms: For each arm, in the order in which the trials of a seed run, the settings that it changes; or a function
+            that returns this.
         config: The class of settings (default: the type that ``trial`` declares for its first parameter).
         figure: The figure shown with its claims (default: learning curves).
         memory: Tells the bytes that a trial needs, from its settings; given where some settings need more than 2 GB.
