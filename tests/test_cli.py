@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -16,10 +17,10 @@ import pytest
 
 import engram
 from engram import cli, registry
-from engram.cli import running
 from engram.lab import load, plan, recorded
 from engram.lab import report as lab_report
 from engram.lab.export import draw
+from engram.lab.folder import Status
 from engram.lab.job import prepare
 from engram.lab.trial import Time, trials
 from engram.papers import evidence, outcome, papers
@@ -212,19 +213,44 @@ def test_what_is_printed_fits_a_narrow_window(toy, capsys, monkeypatch, argument
     assert max(map(len, out.splitlines())) <= 60
 
 
-@pytest.mark.soak
-def test_the_demo_runs_and_reports_the_first_experiment(tmp_path):
+@pytest.fixture
+def small_demo(monkeypatch):
+    experiment = registry.get("experiments", "pattern-completion")
+    of_demo = experiment.presets["demo"]
+    changes = {**of_demo.changes, "episodes": 10, "bits": 4, "hidden_size": 5, "plastic": {"learning_rate": 1e-3}}
+    presets = {**experiment.presets, "demo": replace(of_demo, changes=changes, seeds=3)}
+    monkeypatch.setattr("engram.lab.experiment.find_experiment", lambda name: replace(experiment, presets=presets))
+    monkeypatch.setattr("engram.lab.machine.cores", lambda: 1)
+
+
+def test_the_demo_ends_with_numbers_of_its_run_and_what_to_do_next(small_demo, tmp_path, capsys):
     assert cli.run(["demo", "--runs", str(tmp_path)]) == 0, "a claim that fails is a result"
-    assert load("pattern-completion", tmp_path).judges
+    out, errors = capsys.readouterr()
+    seeds = [line for line in errors.splitlines() if line.startswith("seed ")]
+    assert [line.partition(",")[0] for line in seeds] == ["seed 0", "seed 1", "seed 2"]
+    assert errors.index("seed 0,") < errors.index("plastic, seed 1"), "both networks of a seed, before the next seed"
+    mean = sum(float(re.search(r"(?<!-)plastic (.*),", line)[1]) for line in seeds) / 3
+    assert float(re.search("a plastic network gets (.*) of the bits wrong", out)[1]) == pytest.approx(mean, abs=1e-3)
+    assert len(re.findall("^Claim: .* 3 seeds: ", out, flags=re.M)) == 2
+    assert len(re.findall("  engram .*", out)) == 3
     assert "pattern" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize(("limit", "code"), [(0, 0), (300, 130)])
-def test_the_end_of_its_time_is_no_error_of_the_demo_but_ctrl_c_is(monkeypatch, limit, code):
-    monkeypatch.setattr(running, "DEMO_SECONDS", limit)
-    monkeypatch.setattr(running, "run", lambda *_: 130)
-    monkeypatch.setattr(running, "report", lambda *_: None)
-    assert cli.run(["demo"]) == code
+def test_a_demo_that_has_judged_nothing_is_an_error(small_demo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("engram.lab.laboratory.perform_all", lambda jobs, **_: [Status("interrupted") for _ in jobs])
+    assert cli.run(["demo", "--runs", str(tmp_path)]) == 130
+    out = capsys.readouterr().out
+    assert "nothing to compare yet" in out
+    assert "0 of" not in out
+    page = (tmp_path / "report.html").read_text()
+    body = page[page.index("<body>") :]
+    assert "No trial of this run has finished" in body
+    assert "no claim has been tried yet" in body
+    assert 'class="plot"' not in body
+    assert 'class="bar"' not in body
+    assert "0 of 2" not in body
+    monkeypatch.setattr("engram.lab.laboratory.perform_all", lambda jobs, **_: [Status("failed") for _ in jobs])
+    assert cli.run(["demo", "--runs", str(tmp_path)]) == 2
 
 
 def test_a_comparison_prints_its_table_and_writes_its_report(capsys, tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, report, share
+from engram.lab.claim import counted_claims
 from engram.lab.correction import correct
 from engram.lab.laboratory import verdict_line
 from engram.lab.measure import Condition
@@ -357,3 +358,15 @@ def test_claims_of_a_source_share_what_they_do_not_say():
     )
     assert (first.id, first.criterion, first.arms, first.seeds) == ("c", at_most(0.5), ("a",), 4)
     assert (second.source, second.published, second.seeds) == ("table 2", "0.9", 5)
+
+
+def test_a_claim_that_waits_for_its_trials_is_not_counted_as_undecided():
+    claims = [
+        Claim("tried", "It is small", metric("error")("main") <= 0.5),
+        Claim("waits", "The other is small", metric("error")("other") <= 0.5),
+    ]
+    by_seed = {seed: {"main": {"error": 0.1 + seed / 1000}} for seed in range(3)}
+    judged = [judge(claim, by_seed, preset="laptop", asked=("main", "other")) for claim in claims]
+    assert [each.is_tried for each in judged] == [True, False]
+    assert counted_claims(judged) == "1 of 1 claims hold; 1 not tried yet"
+    assert counted_claims(judged[1:]) == "no claim has been tried yet"

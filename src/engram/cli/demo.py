@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
@@ -64,7 +63,7 @@ def _performed(experiment: Experiment, runs: Path | None) -> Results:
         f"Each episode shows two random patterns of {config.bits} bits once, and then half of one of them; the network "
         f"has to complete it. Two networks of {config.hidden_size} units learn this from {config.episodes} batches of "
         f"{config.batch_size} episodes: one whose connections change while it runs (plastic), and one without "
-        f"(non-plastic). Each is trained {seeds} times, with other seeds: on {workers} of your cores.",
+        f"(non-plastic). Each is trained {seeds} times, with other seeds, on {workers} core{'s' * (workers > 1)}.",
         highlight=False,
     )
     make_folder(request.root)
@@ -95,6 +94,7 @@ def _performed(experiment: Experiment, runs: Path | None) -> Results:
 def _told(experiment: Experiment, results: Results) -> list[str]:
     """What came out, in words and as a picture, and what to do next, as lines with rich's markup."""
     from engram.experiments.pattern_completion import CHANCE
+    from engram.lab.claim import counted_claims
     from engram.lab.laboratory import COLORS
 
     config = experiment.arms(PRESET)[PLASTIC].config
@@ -110,6 +110,7 @@ def _told(experiment: Experiment, results: Results) -> list[str]:
         ]
     else:
         lines += ["", "No network of each kind has finished, so there is nothing to compare yet."]
+    lines.append(f"{counted_claims(results.claims()).capitalize()}:")
     for judged in results.claims():
         if judged.verdict == "not testable here":
             continue
@@ -134,6 +135,8 @@ def _told(experiment: Experiment, results: Results) -> list[str]:
 
 def _curves(results: Results) -> list[str]:
     """The learning curve of each network as a line of bars, whose full height is the error of a guess."""
+    import polars as pl
+
     from engram.experiments.pattern_completion import CHANCE
 
     lines = []

@@ -90,7 +90,7 @@ presets = {
         changes={
             "bits": 20,
             "hidden_size": 60,
-            "episodes": 300,
+            "episodes": 250,
             "batch_size": 16,
             "backend": "eager",
             "plastic": {"learning_rate": 1e-2},

@@ -181,7 +181,7 @@ def counted_claims(judged: Sequence[JudgedClaim]) -> str:
     Args:
         judged: The claims.
     """
-    tried = Counter(each.corrected for each in judged if each.is_tried)
+    tried: Counter[str] = Counter(each.corrected for each in judged if each.is_tried)
     return counted(tried, len(judged) - tried.total())
 
 
