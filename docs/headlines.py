@@ -30,20 +30,25 @@ Verdicts are those of our records, corrected for the number of tests in all of t
 
 def overview_page(papers: tuple[Paper, ...], found: Mapping[str, Evidence]) -> str:
     """Return the page with the headlines of all papers."""
-    parts = ["# What the papers say", overview.sentence(papers, found), LEGEND]
+    table = overview.table(papers, found, link="[{name}](papers/{slug}.md)")
+    parts = ["# What the papers say", overview.sentence(papers, found), table, LEGEND]
     for paper in papers:
         rows = ["| Headline | Verdict | Tried as |", "|---|---|---|"]
         for headline in paper.headlines:
             but = f"<br>*But: {escape(headline.caveat)}*" if headline.but else ""
             tried = f"*{headline.tried}*: {escape(headline.how or headline.why_not)}".removesuffix(": ")
             rows.append(f"| {escape(headline.says)}{but} | {chip(headline, found)} | {tried} |")
-        parts += [f"## [{paper.name}](papers/{paper.slug}.md)", paper.source, "\n".join(rows)]
+        parts += [
+            f"## [{paper.name}](papers/{paper.slug}.md)",
+            f"{paper.source}. {paper.remarks}".strip(),
+            "\n".join(rows),
+        ]
     return "\n\n".join(parts)
 
 
 def page(paper: Paper, found: Mapping[str, Evidence]) -> str:
     """Return the page of a paper."""
-    parts = [f"# {paper.name}", f"*{paper.title}*. {paper.source}. {paper.note}".strip()]
+    parts = [f"# {paper.name}", f"*{paper.title}*. {paper.source}. {paper.remarks}".strip()]
     for headline in paper.headlines:
         parts += [f"## {escape(headline.says)}", f"{chip(headline, found)} **{headline.tried}**".strip()]
         parts[-1] += f": {escape(headline.how)}" if headline.how else ""

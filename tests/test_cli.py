@@ -129,7 +129,7 @@ def test_the_papers_are_json_with_the_same_verdicts(capsys):
     values = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [paper["name"] for paper in values] == [paper.name for paper in papers()]
     for paper, row in zip(papers(), values, strict=True):
-        assert set(row) == {"name", "title", "source", "note", "headlines"}
+        assert set(row) == {"name", "title", "source", "read", "note", "headlines"}
         for headline, value in zip(paper.headlines, row["headlines"], strict=True):
             result = outcome(headline, evidence())
             assert (value["says"], value["verdict"], value["tried"]) == (headline.says, result.word, headline.tried)

@@ -34,7 +34,7 @@ class List:
     synaptic_rules: Flag = False
     """List the synaptic rules: how the weights of one layer change, given only its activities."""
     continual_methods: Flag = False
-    """List the continual methods, which keep a network from forgetting."""
+    """List the continual methods, by which a network forgets less."""
     modules: Flag = False
     """List the modules."""
     tasks: Flag = False
