@@ -42,7 +42,7 @@ def test_a_smoke_run_says_that_it_ran_and_where_claims_are_judged(toy, capsys):
 
 
 def test_list_names_every_experiment_and_its_last_run(toy, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "220")
+    monkeypatch.setenv("COLUMNS", "260")
     assert cli.run(["list"]) == 0
     assert "last run here" not in capsys.readouterr().out
     cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1"])
@@ -191,6 +191,31 @@ def test_a_word_names_all_kinds_that_end_with_it(capsys):
     out = capsys.readouterr().out
     assert all(title in out for title in ("Plasticity rules", "Learning rules", "Synaptic rules"))
     assert "Modules" not in out
+
+
+def test_a_part_is_found_by_a_word_of_its_name(capsys):
+    assert cli.run(["list", "EWC"]) == 0
+    out = capsys.readouterr().out
+    assert {"ewc", "online-ewc", "engram.continual.ewc.EWC"} <= set(out.split())
+    assert "pattern-completion" not in out
+    assert cli.run(["list", "pattern-comp"]) == 0
+    assert "engram show pattern-completion" in capsys.readouterr().out
+    assert cli.run(["list", "nothing-has-this"]) == 2
+
+
+def test_what_a_program_reads_of_the_list_is_whole(capsys):
+    assert cli.run(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(registry.experiments())
+    assert not [line for line in lines if line.rstrip().endswith("...")]
+    summaries = [registry.get("experiments", name).summary for name in ("anml", "one-shot-characters")]
+    assert all(any(line.rstrip().endswith(summary) for line in lines) for summary in summaries)
+
+
+@pytest.mark.parametrize(("option", "meant"), [("--sedes", "seeds"), ("--job", "jobs"), ("--preste", "preset")])
+def test_a_misspelt_option_of_every_run_is_known(toy, capsys, option, meant):
+    assert cli.run(["run", "toy", option, "3"]) == 2
+    assert f"did you mean '{meant}'?" in capsys.readouterr().err
 
 
 def test_data_takes_the_name_of_a_set_alone(capsys):
@@ -713,7 +738,7 @@ def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):
     assert pl.read_csv(files["results.csv"])["loss"].to_list() == [trial.result["loss"] for trial in run.trials]
     assert pl.read_csv(files["claims.csv"])["id"].to_list() == ["learns", "impossible"]
 
-    assert cli.run(["export", "toy", "--format", "parquet", "--output", str(tmp_path / "own" / "folder")]) == 0
+    assert cli.run(["export", "toy", "--format", "parquet", "--out", str(tmp_path / "own" / "folder")]) == 0
     files = exported(capsys.readouterr().out)
     assert pl.read_parquet(files["metrics.parquet"]).equals(run.metrics)
     assert files["metrics.parquet"].parent == tmp_path / "own" / "folder"

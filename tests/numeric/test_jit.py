@@ -66,3 +66,23 @@ def test_a_kernel_is_compiled_anew_when_one_that_it_imports_has_changed(tmp_path
     step = package / "step.py"
     step.write_text(step.read_text().replace("x + 1", "x + 10"))
     assert printed() == ["20.0", "2"]
+
+
+KERNEL = """
+from engram.numeric import jit
+
+def double(x):
+    x[0] = 2 * x[0]
+
+double.__module__ = "engram.kernels"
+kernel = jit.jit(double)
+"""
+CALLS = "import numpy, kernels; kernels.kernel(numpy.ones(1)); kernels.kernel(numpy.ones(1, int))"
+
+
+def test_a_process_says_once_that_it_compiles_and_a_later_one_has_nothing_to_say(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "kernels.py").write_text(KERNEL)
+    command = [sys.executable, "-c", CALLS]
+    said = [subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stderr for _ in range(2)]
+    assert [text.count("engram compiles kernels") for text in said] == [1, 0]

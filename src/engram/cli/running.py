@@ -82,7 +82,7 @@ def compare(command: Compare) -> None:
         mean = standing.ranks.mean.get(candidate)
         name = f"[bold]{escape(candidate)}[/]" if candidate in standing.own else escape(candidate)
         rows.append([name, *map(escape, cells), "" if mean is None else f"{mean:.1f}"])
-    print_table(console, "", ["", *(task.name for task in standing.tasks), "mean rank"], rows)
+    print_table(console, "", ["", *(task.name for task in standing.tasks), "mean rank"], rows, whole=True)
     console.print()
     for sentence in (*standing.sentences, *standing.remarks):
         console.print(escape(sentence), highlight=False, soft_wrap=console.width >= LEAST)
@@ -232,7 +232,7 @@ def export(command: Export) -> None:
     from engram.lab.export import export as write
 
     experiment = registry.get("experiments", command.name)
-    folder = _expanded(command.output) or runs_folder(command.runs) / experiment.name / "export"
+    folder = _expanded(command.out) or runs_folder(command.runs) / experiment.name / "export"
     formats: dict[str, Any] = {"tables": command.format, "pictures": command.figures}
     for path in write(experiment, load(experiment, command.runs), folder, **formats):
         print(path)

@@ -470,7 +470,7 @@ class Experiment:
         if name not in known_fields and "." in name and not owner:  # the name of an arm may be what is wrong
             for arm in self._all_arms():
                 known_fields |= self.fields(arm)
-        configs.check_known(name, known_fields)
+        configs.check_known(name, known_fields, () if owner else sorted(OPTIONS - {"experiment", "names", "changes"}))
 
     def settings(self, owner: str) -> Any:
         """The class of settings of a study or an arm."""
