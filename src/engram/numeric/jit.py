@@ -114,7 +114,7 @@ class _Told(Listener):
     def on_end(self, event: Event) -> None: ...
 
 
-register("numba:compile", _Told())
+register("numba:compile", _Told())  # type: ignore[no-untyped-call]
 
 
 @cache

@@ -59,7 +59,7 @@ class LastLayerOnly(LearningRule[None]):
         """
         checks.arguments()
         network = self._network(model)
-        if network is None:
+        if network is None or isinstance(x, tuple):
             with torch.enable_grad():
                 loss = output_loss(called(model, x), target)
             grads = gradients([loss], _nearest(model, loss), [None])
