@@ -1,6 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# What builds and checks what is published, and nothing of engram.
+TOOLS := .venv/tools/bin/python
+# PyTorch for the CPU is a tenth of that for CUDA; `make demo TORCH=` takes the one of the package index.
+TORCH ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
 
 # Tests start hundreds of processes, which would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -46,7 +50,7 @@ lint: .venv/installed-dev
 install: .venv/installed-dev
 
 # The site, strictly: a warning is an error.
-docs: .venv/installed-dev
+docs: .venv/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # Runs what the run records lack at laptop size, and writes them and all that is generated from them.
@@ -97,28 +101,33 @@ dist:
 # What `make dist` built, where nothing else is: three Pythons, the oldest and the newest dependencies; gigabytes of
 # downloads.
 installs: .venv/built
-	$(PIP) 'uv>=0.8'
-	$(BIN)/python tests/installs.py dist/*.whl dist/*.tar.gz
+	$(TOOLS) -m pip install --quiet 'uv>=0.8'
+	$(TOOLS) tests/installs.py dist/*.whl dist/*.tar.gz
 
 # What a plain installation of what `make dist` built brings along, with licences, as CycloneDX; the wheel itself bundles
 # no code of others.
 sbom: .venv/built
-	$(PIP) 'cyclonedx-bom>=7.0' 'uv>=0.8'
+	$(TOOLS) -m pip install --quiet 'cyclonedx-bom>=7.0' 'uv>=0.8'
 	rm -rf .venv/plain
-	$(BIN)/python -m uv venv --quiet .venv/plain
-	$(BIN)/python -m uv pip install --quiet --python .venv/plain/bin/python "$$(ls $(CURDIR)/dist/*.whl)[lab]"
+	$(TOOLS) -m uv venv --quiet .venv/plain
+	$(TOOLS) -m uv pip install --quiet --python .venv/plain/bin/python "$$(ls $(CURDIR)/dist/*.whl)[lab]"
 	sed "s/^dynamic = .*/version = \"$$(ls dist/*.whl | cut -d - -f 2)\"/" pyproject.toml > .venv/pyproject.toml
 	mkdir -p artifacts
-	$(BIN)/cyclonedx-py environment --pyproject .venv/pyproject.toml --output-reproducible \
+	.venv/tools/bin/cyclonedx-py environment --pyproject .venv/pyproject.toml --output-reproducible \
 		--output-file artifacts/engram.cdx.json .venv/plain/bin/python
 
 clean:
 	rm -rf .venv dist site artifacts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/installed: pyproject.toml constraints.txt
-	@echo "Installing into .venv (about a minute, and a download of PyTorch)"
+	@echo "Installing into .venv: 400 MB to download, 1.7 GB on disk; with CUDA, 3 GB and 6.3 GB"
 	$(PYTHON) -m venv .venv
+	$(if $(TORCH),-@$(PIP) --retries 1 --timeout 15 --index-url $(TORCH) torch)
 	$(PIP) --editable '.[lab]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	$(PIP) --editable '.[lab,docs]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
@@ -127,10 +136,10 @@ clean:
 
 # What is tested and what is published are the same files: only `make dist` builds them again.
 .venv/built:
-	$(MAKE) .venv/installed-dev
+	$(PYTHON) -m venv .venv/tools
+	$(TOOLS) -m pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6.0' 'check-wheel-contents>=0.6'
 	rm -rf dist
-	$(PIP) 'twine>=6.0' 'check-wheel-contents>=0.6'
-	$(BIN)/python -m build
-	$(BIN)/twine check --strict dist/*
-	$(BIN)/check-wheel-contents dist/*.whl
+	$(TOOLS) -m build
+	$(TOOLS) -m twine check --strict dist/*
+	.venv/tools/bin/check-wheel-contents dist/*.whl
 	@touch $@

@@ -78,7 +78,7 @@ def section(record: dict[str, Any]) -> list[str]:
         cells = [name, f"{1e3 * middle:.1f}", f"{100 * (high - low) / middle:.0f}%", f"{middle / plain:.2f}x", met]
         rows.append(f"| {' | '.join(cells)} |")
     return [
-        "## Feedback weights in any network",
+        "## Feedback weights in networks of linear maps and convolutions",
         "",
         f"A training step of a residual network of 78,042 weights, colour images of 32 x 32 pixels, batch {BATCH}, by",
         "rules that send errors back through other weights than those of the forward pass; *loop* is the loop that a",

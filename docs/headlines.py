@@ -30,22 +30,24 @@ Verdicts are those of our records, adjusted for the number of tests in all of th
 
 def overview_page(papers: tuple[Paper, ...], found: Mapping[str, Evidence]) -> str:
     """Return the page with the headlines of all papers."""
-    parts = ["# What the papers say", overview.sentence(papers, found), LEGEND]
+    table = overview.table(papers, found, link="[{name}](papers/{slug}.md)")
+    parts = ["# What the papers say", overview.sentence(papers, found), table, LEGEND]
     for paper in papers:
         lines = ["| Headline | Verdict | Tried as |", "|---|---|---|"]
         for headline in paper.headlines:
             but = f"<br>*Caveat: {escape(headline.caveat)}*" if headline.but else ""
             tried = f"*{headline.tried}*: {escape(headline.how or headline.why_not)}".removesuffix(": ")
             lines.append(f"| {escape(headline.says)}{but} | {chip(headline, found)} | {tried} |")
-        table = "\n".join(lines)
-        rows = f'<div class="rows" markdown="1">\n\n{table}\n\n</div>'
-        parts += [f"## [{paper.name}](papers/{paper.slug}.md)", paper.source, rows]
+        of_paper = "\n".join(lines)
+        rows = f'<div class="rows" markdown="1">\n\n{of_paper}\n\n</div>'
+        source = f"{paper.source}. {paper.remarks}".strip()
+        parts += [f"## [{paper.name}](papers/{paper.slug}.md)", source, rows]
     return "\n\n".join(parts)
 
 
 def page(paper: Paper, found: Mapping[str, Evidence]) -> str:
     """Return the page of a paper."""
-    parts = [f"# {paper.name}", f"*{paper.title}*. {paper.source}. {paper.note}".strip()]
+    parts = [f"# {paper.name}", f"*{paper.title}*. {paper.source}. {paper.remarks}".strip()]
     for headline in paper.headlines:
         parts += [f"## {escape(headline.says)}", f"{chip(headline, found)} **{headline.tried}**".strip()]
         parts[-1] += f": {escape(headline.how)}" if headline.how else ""

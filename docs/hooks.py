@@ -28,7 +28,6 @@ import engram
 from engram.cli.absent_data import instead_of_absent_data
 from engram.lab import report
 from engram.papers import evidence, papers
-from engram.papers import overview as counted_headlines
 from engram.recording import tables
 from engram.standings import crossings
 from engram.standings.comparison import shipped_row, standing_of_records
@@ -45,9 +44,9 @@ REFERENCE = {
     "engram.nn": "Plain layers and networks, and their initial values.",
     "engram.learned.blur": "Bidirectional update rules: learning rules of a few numbers, found by search.",
     "engram.learned.learning_to_remember": "Local rules for neurons and synapses, trained to remember what was shown.",
-    "engram.learned.updates": "Update rules that learn how far each weight may move without forgetting old tasks.",
-    "engram.continual": "Learning many tasks, one after another, without forgetting the first ones.",
-    "engram.continual.anml": "Networks that are trained to learn class after class without forgetting.",
+    "engram.learned.updates": "Update rules that learn how far each weight may move, to forget old tasks less.",
+    "engram.continual": "Learning many tasks, one after another, with less forgetting of the first ones.",
+    "engram.continual.anml": "Networks that are trained to learn class after class with less forgetting.",
     "engram.meta": "Learning to learn: differentiable inner loops, and gradients of single samples.",
     "engram.optim": "Optimisers for PyTorch, and evolution strategies with ask and tell.",
     "engram.memory": "Memories: dictionaries of sparse codes, associative memories, episodic memories, fragments.",
@@ -147,6 +146,7 @@ WORLDS = {  # the environments of experiments, shown on their pages
     "map-induction": "engram/RepeatedUnit-v0",
 }
 FRAMES = 8
+FILES = ("LICENSE", "CITATION.cff")  # of the repository's root, to which pages link
 NO_GUIDES = (
     "index.md",
     "gallery.md",
@@ -187,12 +187,16 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages, and the scripts and styles that they need."""
     readme = (ROOT / "README.md").read_text()
-    systems = re.search(r"^## Systems\n.*?(?=^## )", readme, re.DOTALL | re.MULTILINE)
-    assert systems, "README.md lists the systems"
-    table = counted_headlines.table(papers(), evidence(), link="[{name}](papers/{slug}.md)")
+    parts = re.search(r"<!-- parts: begin -->\n(.*?)<!-- parts: end -->", readme, re.DOTALL)
+    assert parts, "README.md lists the packages"
+    table = parts[1].replace("](docs/", "](")
+    index, count = re.subn(r"The table of packages.*\n", table, (ROOT / "docs" / "index.md").read_text())
+    assert count == 1, "index.md has a place for the packages"
+    for name, page in (("CONTRIBUTING.md", "contributing.md"), *((name, f"files/{name}") for name in FILES)):
+        index = index.replace(f"](../{name})", f"]({page})")
     pages = {
-        "index.md": (ROOT / "docs" / "index.md").read_text().replace("[[papers]]", table),
-        "parts.md": (ROOT / "docs" / "parts.md").read_text() + "\n" + systems[0],
+        "index.md": index,
+        "parts.md": f"# Find what you need\n\n{table}",
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
         "papers.md": headlines.overview_page(papers(), evidence()),
         **{f"papers/{paper.slug}.md": headlines.page(paper, evidence()) for paper in papers()},
@@ -206,7 +210,7 @@ def on_files(files: Files, config: Any) -> Files:
         "scripts/plotly.js": get_plotlyjs(),
         "scripts/report.js": report.script(),
         "styles/report.css": report.style() + STYLE,
-        **{f"files/{name}": (ROOT / name).read_text() for name in ("LICENSE", "CITATION.cff")},
+        **{f"files/{name}": (ROOT / name).read_text() for name in FILES},
         **{source_page(path): path.read_text() for path in (ROOT / "src").rglob("*.py")},
         **{f"gallery/{name}.md": experiment_page(name) for name in engram.experiments()},
         **{f"reference/{module}.md": reference(module) for module in REFERENCE},
@@ -303,6 +307,7 @@ def gallery() -> str:
             "undecided (brown), and the computing time of a run.",
             f'<div class="filters">{buttons}</div><script defer src="scripts/gallery.js"></script>',
             "[[cards]]",
+            f"## All verdicts\n\n{tables.summary_table()}",
             f"## What changed between versions\n\n{changes()}",
             *(["Experiments without a current record: " + ", ".join(missing) + "."] if missing else []),
         ]

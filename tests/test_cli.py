@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -16,10 +17,10 @@ import pytest
 
 import engram
 from engram import cli, registry
-from engram.cli import running
 from engram.lab import load, plan, recorded
 from engram.lab import report as lab_report
 from engram.lab.export import draw
+from engram.lab.folder import Status
 from engram.lab.job import prepare
 from engram.lab.trial import Time, trials
 from engram.papers import evidence, outcome, papers
@@ -41,7 +42,7 @@ def test_a_smoke_run_says_that_it_ran_and_where_claims_are_judged(toy, capsys):
 
 
 def test_list_names_every_experiment_and_its_last_run(toy, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "220")
+    monkeypatch.setenv("COLUMNS", "260")
     assert cli.run(["list"]) == 0
     assert "last run here" not in capsys.readouterr().out
     cli.run(["run", "toy", "--preset", "smoke", "--jobs", "1", "--seeds", "1"])
@@ -128,7 +129,7 @@ def test_the_papers_are_json_with_the_same_verdicts(capsys):
     values = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [paper["name"] for paper in values] == [paper.name for paper in papers()]
     for paper, row in zip(papers(), values, strict=True):
-        assert set(row) == {"name", "title", "source", "note", "headlines"}
+        assert set(row) == {"name", "title", "source", "read", "note", "headlines"}
         for headline, value in zip(paper.headlines, row["headlines"], strict=True):
             result = outcome(headline, evidence())
             assert (value["says"], value["verdict"], value["tried"]) == (headline.says, result.word, headline.tried)
@@ -192,6 +193,31 @@ def test_a_word_names_all_kinds_that_end_with_it(capsys):
     assert "Modules" not in out
 
 
+def test_a_part_is_found_by_a_word_of_its_name(capsys):
+    assert cli.run(["list", "EWC"]) == 0
+    out = capsys.readouterr().out
+    assert {"ewc", "online-ewc", "engram.continual.ewc.EWC"} <= set(out.split())
+    assert "pattern-completion" not in out
+    assert cli.run(["list", "pattern-comp"]) == 0
+    assert "engram show pattern-completion" in capsys.readouterr().out
+    assert cli.run(["list", "nothing-has-this"]) == 2
+
+
+def test_what_a_program_reads_of_the_list_is_whole(capsys):
+    assert cli.run(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(registry.experiments())
+    assert not [line for line in lines if line.rstrip().endswith("...")]
+    summaries = [registry.get("experiments", name).summary for name in ("anml", "one-shot-characters")]
+    assert all(any(line.rstrip().endswith(summary) for line in lines) for summary in summaries)
+
+
+@pytest.mark.parametrize(("option", "meant"), [("--sedes", "seeds"), ("--job", "jobs"), ("--preste", "preset")])
+def test_a_misspelt_option_of_every_run_is_known(toy, capsys, option, meant):
+    assert cli.run(["run", "toy", option, "3"]) == 2
+    assert f"did you mean '{meant}'?" in capsys.readouterr().err
+
+
 def test_data_takes_the_name_of_a_set_alone(capsys):
     assert cli.run(["data", "mnist"]) == 0
     alone = capsys.readouterr().out
@@ -212,19 +238,44 @@ def test_what_is_printed_fits_a_narrow_window(toy, capsys, monkeypatch, argument
     assert max(map(len, out.splitlines())) <= 60
 
 
-@pytest.mark.soak
-def test_the_demo_runs_and_reports_the_first_experiment(tmp_path):
+@pytest.fixture
+def small_demo(monkeypatch):
+    experiment = registry.get("experiments", "pattern-completion")
+    of_demo = experiment.presets["demo"]
+    changes = {**of_demo.changes, "episodes": 10, "bits": 4, "hidden_size": 5, "plastic": {"learning_rate": 1e-3}}
+    presets = {**experiment.presets, "demo": replace(of_demo, changes=changes, seeds=3)}
+    monkeypatch.setattr("engram.lab.experiment.find_experiment", lambda name: replace(experiment, presets=presets))
+    monkeypatch.setattr("engram.lab.machine.cores", lambda: 1)
+
+
+def test_the_demo_ends_with_numbers_of_its_run_and_what_to_do_next(small_demo, tmp_path, capsys):
     assert cli.run(["demo", "--runs", str(tmp_path)]) == 0, "a claim that fails is a result"
-    assert load("pattern-completion", tmp_path).judges
+    out, errors = capsys.readouterr()
+    seeds = [line for line in errors.splitlines() if line.startswith("seed ")]
+    assert [line.partition(",")[0] for line in seeds] == ["seed 0", "seed 1", "seed 2"]
+    assert errors.index("seed 0,") < errors.index("plastic, seed 1"), "both networks of a seed, before the next seed"
+    mean = sum(float(re.search(r"(?<!-)plastic (.*),", line)[1]) for line in seeds) / 3
+    assert float(re.search("a plastic network gets (.*) of the bits wrong", out)[1]) == pytest.approx(mean, abs=1e-3)
+    assert len(re.findall("^Claim: .* 3 seeds: ", out, flags=re.M)) == 2
+    assert len(re.findall("  engram .*", out)) == 3
     assert "pattern" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize(("limit", "code"), [(0, 0), (300, 130)])
-def test_the_end_of_its_time_is_no_error_of_the_demo_but_ctrl_c_is(monkeypatch, limit, code):
-    monkeypatch.setattr(running, "DEMO_SECONDS", limit)
-    monkeypatch.setattr(running, "run", lambda *_: 130)
-    monkeypatch.setattr(running, "report", lambda *_: None)
-    assert cli.run(["demo"]) == code
+def test_a_demo_that_has_judged_nothing_is_an_error(small_demo, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("engram.lab.laboratory.perform_all", lambda jobs, **_: [Status("interrupted") for _ in jobs])
+    assert cli.run(["demo", "--runs", str(tmp_path)]) == 130
+    out = capsys.readouterr().out
+    assert "nothing to compare yet" in out
+    assert "0 of" not in out
+    page = (tmp_path / "report.html").read_text()
+    body = page[page.index("<body>") :]
+    assert "No trial of this run has finished" in body
+    assert "no claim has been tried yet" in body
+    assert 'class="plot"' not in body
+    assert 'class="bar"' not in body
+    assert "0 of 2" not in body
+    monkeypatch.setattr("engram.lab.laboratory.perform_all", lambda jobs, **_: [Status("failed") for _ in jobs])
+    assert cli.run(["demo", "--runs", str(tmp_path)]) == 2
 
 
 def test_a_comparison_prints_its_table_and_writes_its_report(capsys, tmp_path):
@@ -688,7 +739,7 @@ def test_a_run_is_exported_as_tables_and_figures(toy, capsys, tmp_path):
     assert pl.read_csv(files["results.csv"])["loss"].to_list() == [trial.result["loss"] for trial in run.trials]
     assert pl.read_csv(files["claims.csv"])["id"].to_list() == ["learns", "impossible"]
 
-    assert cli.run(["export", "toy", "--format", "parquet", "--output", str(tmp_path / "own" / "folder")]) == 0
+    assert cli.run(["export", "toy", "--format", "parquet", "--out", str(tmp_path / "own" / "folder")]) == 0
     files = exported(capsys.readouterr().out)
     assert pl.read_parquet(files["metrics.parquet"]).equals(run.metrics)
     assert files["metrics.parquet"].parent == tmp_path / "own" / "folder"

@@ -49,7 +49,7 @@ def test_run_from_python():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"preset": "huge"}, "preset = 'huge': expected one of 'smoke', 'laptop', 'large', 'published'"),
+        ({"preset": "huge"}, "preset = 'huge': expected one of 'smoke', 'demo', 'laptop', 'large', 'published'"),
         ({"engine": "dask"}, "engine = 'dask': expected one of 'loky', 'ray'"),
         ({"device": "tpu"}, "device = 'tpu': expected 'auto', 'cpu', 'cuda', or one GPU, as in 'cuda:1'"),
         ({"seeds": [0, 1]}, "seeds = [0, 1]: expected the number of seeds, an int; the first is 0"),
@@ -323,6 +323,11 @@ def test_what_is_tested_and_listed_is_what_is_published():
         return subprocess.run(make, cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
     assert "-m build" in commands("dist")
+    built = subprocess.run(
+        ["make", "--dry-run", "--always-make", ".venv/built"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "-m build" in built.stdout
+    assert "--editable" not in built.stdout, "what builds a wheel does not need what it brings along"
     tested = commands("installs", "sbom")
     assert "tests/installs.py dist/*.whl dist/*.tar.gz" in tested
     assert "-m build" not in tested
@@ -330,18 +335,19 @@ def test_what_is_tested_and_listed_is_what_is_published():
 
 def test_a_clone_is_installed_in_one_way():
     recipe = (ROOT / "Makefile").read_text()
-    command = "pip install --constraint constraints.txt --editable '.[lab]'"
+    command = f"pip install {CPU_WHEEL} --constraint constraints.txt --editable '.[lab]'"
     _, said = next(line for line in recipe.splitlines() if line.startswith("PIP :=")).split("-m ")
-    assert f"{said} --editable '.[lab]'".replace("--quiet --disable-pip-version-check ", "") == command
+    said = f"{said} --editable '.[lab]'".replace("--quiet --disable-pip-version-check", CPU_WHEEL)
+    assert said == command
+    assert CPU_WHEEL.partition(" ")[2] in recipe, "before the rest, so that no other PyTorch comes down"
     assert "$(PIP) --editable '.[lab]'" in recipe
     for page in ("README.md", "docs/getting-started.md"):
         text = (ROOT / page).read_text()
-        assert command in text
-        wheel = f"pip install 'dist/engram_torch-{engram.__version__}-py3-none-any.whl[lab]'"
-        assert wheel in text
-        installed = re.findall(r"^\$ (pip install .*?)(?: +#.*)?$", text, flags=re.MULTILINE)
-        assert {line.replace("lab,ray,tensorboard", "lab") for line in installed} == {wheel, command}
-        assert re.findall(r"`(.*?download\.pytorch.*?)`", text) == [CPU_WHEEL]
+        file = f"'dist/engram_torch-{engram.__version__}-py3-none-any.whl[lab]'"
+        ways = {f"pip install {CPU_WHEEL} {file}", f"uv pip install --torch-backend=cpu {file}"}
+        ways |= {command} if page != "README.md" else set()
+        installed = re.findall(r"^\$ ((?:uv )?pip install .*?)(?: +#.*)?$", text, flags=re.MULTILINE)
+        assert set(installed) == ways
 
 
 def test_every_paper_of_an_experiment_is_cited():

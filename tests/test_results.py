@@ -143,9 +143,25 @@ def test_the_package_has_the_claims_of_the_headlines_as_the_records_judge_them()
     assert from_json(json.loads(tables.EVIDENCE.read_text())) == tables.evidence(), "run `engram record`"
 
 
-def test_the_readme_is_short_above_its_first_table():
-    above = (ROOT / "README.md").read_text().partition("| Paper |")[0]
-    assert len(above) <= 854, "half of what it was before there were headlines"
+def test_the_readme_is_short_and_shows_a_program_first():
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+    assert lines.index("```python") < 30
+    headings = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+    of_site = [line for line in (ROOT / "docs" / "index.md").read_text().splitlines() if line.startswith("## ")]
+    assert [line.removeprefix("## ") for line in of_site] == headings
+
+
+def test_the_readme_lists_every_package_with_the_papers_and_a_guide():
+    table = (ROOT / "README.md").read_text().partition("<!-- parts: begin -->")[2].partition("<!-- parts: end -->")[0]
+    rows = [line.split("|") for line in table.strip().splitlines()[2:]]
+    folders = {path.parent.name for path in (ROOT / "src" / "engram").glob("*/__init__.py")}
+    assert {row[1].strip(" `") for row in rows} <= folders
+    for row in rows:
+        assert (guides := re.findall(r"\((docs/[\w-]+\.md)\)", row[4]))
+        assert all((ROOT / guide).is_file() for guide in guides)
+    listed = " ".join(row[3] for row in rows).lower()
+    assert [paper.name for paper in tables.papers() if paper.name.lower() not in listed] == []
 
 
 def test_a_headline_that_cites_no_claim_of_its_experiment_is_named(monkeypatch):
@@ -202,7 +218,7 @@ def test_a_figure_typed_by_hand_is_noticed():
     block = tables.readme_block()
     readme = f"<!-- results: begin -->\n{block}\n<!-- results: end -->"
     assert tables.with_block(readme, block) == readme
-    forged = readme.replace("| 0.", "| 1.", 1)
+    forged = readme.replace("Of 1", "Of 2", 1)
     assert forged != readme
     assert tables.with_block(forged, block) == readme
 
@@ -223,9 +239,6 @@ def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, 
     laptop_size, as_published = row.split("; preset published: ")
     assert laptop_size.endswith("claims hold")
     assert "claims hold" in as_published
-    assert f"`engram run {name} --preset published --until-decided`" in tables.claims_table(
-        tables.recorded(name)["published"]
-    )
 
 
 def test_a_readme_without_its_block_is_refused():
@@ -244,13 +257,6 @@ def test_a_claim_that_a_record_has_not_judged_as_it_is_now_is_no_evidence(monkey
     monkeypatch.setattr(tables, "papers", lambda: (Paper("A", "B", "C", (row,)),))
     with pytest.raises(ValueError, match=rf"its claim {claim} was made or changed, .* engram record {name} --preset"):
         tables.evidence()
-
-
-def test_the_readme_is_written_while_its_experiment_waits_for_its_record(monkeypatch):
-    monkeypatch.setattr(tables, "recorded", lambda name: {})
-    monkeypatch.setattr(tables, "papers", lambda: ())
-    monkeypatch.setattr(tables.overview, "sentence", lambda papers, found: "")
-    assert tables.readme_block().endswith("It is changed since its last record and not run again yet.")
 
 
 def test_the_guide_to_learning_rules_says_of_how_many_seeds_its_means_are(monkeypatch):

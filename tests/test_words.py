@@ -70,15 +70,6 @@ def test_a_page_says_reproduced_only_where_it_explains_the_word_or_quotes_a_reco
     assert "laptop scale" not in page.read_text()
 
 
-def test_the_claims_that_the_readme_shows_are_reproduced_only_at_published_settings():
-    shown = tables.recorded(tables.README_FIGURE)[tables.PRESET]
-    assert bool(WORD.search(tables.claims_table(shown))) <= shown.is_published
-    published = tables.recorded("noodl")[tables.PRESET]
-    assert published.is_published
-    rows = [line for line in tables.claims_table(published).splitlines() if WORD.search(line)]
-    assert len(rows) == sum(bool(WORD.search(judged.verdict)) for judged in published.claims()) > 0
-
-
 @pytest.mark.parametrize(
     ("name", "preset", "words"),
     [("noodl", "laptop", "at published settings"), ("image-completion", "laptop", "at laptop size")],
@@ -91,12 +82,12 @@ def test_a_report_says_reproduced_only_at_published_settings(name, preset, words
     assert bool(WORD.search(text)) == results.is_published
 
 
-def test_the_counts_of_the_readme_are_corrected():
-    readme = (ROOT / "README.md").read_text()
+def test_the_counts_of_the_gallery_are_corrected():
+    table = tables.summary_table()
     counts: dict[str, Counter[str]] = {}
     for (name, preset, _), judged in recorded_verdicts().items():
         if preset == tables.PRESET:
             counts.setdefault(name, Counter())[judged.corrected] += 1
     for name, of_experiment in counts.items():
-        (row,) = [line for line in readme.splitlines() if line.startswith(f"| [{name}](results/")]
+        (row,) = [line for line in table.splitlines() if line.startswith(f"| [{name}](gallery/")]
         assert f"| {counted(of_experiment)}" in row

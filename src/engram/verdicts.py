@@ -24,26 +24,30 @@ BAD = ("not reproduced", "disagrees", "fails")
 FILE = "verdicts.json"
 
 
-def counted(verdicts: Mapping[str, int]) -> str:
+def counted(verdicts: Mapping[str, int], untried: int = 0) -> str:
     """The number of claims that hold, in words.
 
     Identities, which test the code, and claims that cannot be tested here are not counted.
 
     Args:
         verdicts: Number of claims with each verdict.
+        untried: Number of further claims that wait for the trials of a run.
 
     Examples:
         >>> counted({"agrees": 7, "disagrees": 1, "identity": 2, "not testable here": 1})
         '7 of 8 claims hold'
         >>> counted({"holds": 7, "undecided": 2})
         '7 of 9 claims hold, 2 undecided'
+        >>> counted({"holds": 1}, untried=7)
+        '1 of 1 claims hold; 7 not tried yet'
     """
     tested = [(verdict, count) for verdict, count in verdicts.items() if verdict in (*GOOD, *BAD, "undecided")]
     good = sum(count for verdict, count in tested if verdict in GOOD)
     if not tested:
-        return "no claim can be tested here"
+        return "no claim has been tried yet" if untried else "no claim can be tested here"
     undecided = f", {count} undecided" if (count := dict(tested).get("undecided", 0)) else ""
-    return f"{good} of {sum(dict(tested).values())} claims hold{undecided}"
+    waiting = f"; {untried} not tried yet" if untried else ""
+    return f"{good} of {sum(dict(tested).values())} claims hold{undecided}{waiting}"
 
 
 class Recorded(NamedTuple):

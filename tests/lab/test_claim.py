@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, report, share
+from engram.lab.claim import counted_claims
 from engram.lab.correction import correct
 from engram.lab.laboratory import verdict_line
 from engram.lab.measure import Condition
@@ -382,3 +383,13 @@ def test_what_is_subtracted_up_to_rounding_is_nothing():
     assert met(X <= 0.2999)(arms) == 0
     bitwise = claim(sameness="bitwise", holds=at_most(1.0))
     assert judge(bitwise, results(0.3, 0.1 + 0.2, 0.3), preset="laptop").why == "the seeds differ"
+def test_a_claim_that_waits_for_its_trials_is_not_counted_as_undecided():
+    claims = [
+        Claim("tried", "It is small", metric("error")("main") <= 0.5),
+        Claim("waits", "The other is small", metric("error")("other") <= 0.5),
+    ]
+    by_seed = {seed: {"main": {"error": 0.1 + seed / 1000}} for seed in range(3)}
+    judged = [judge(claim, by_seed, preset="laptop", asked=("main", "other")) for claim in claims]
+    assert [each.is_tried for each in judged] == [True, False]
+    assert counted_claims(judged) == "1 of 1 claims hold; 1 not tried yet"
+    assert counted_claims(judged[1:]) == "no claim has been tried yet"

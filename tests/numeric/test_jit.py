@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -66,3 +67,24 @@ def test_a_kernel_is_compiled_anew_when_one_that_it_imports_has_changed(tmp_path
     step = package / "step.py"
     step.write_text(step.read_text().replace("x + 1", "x + 10"))
     assert printed() == ["20.0", "2"]
+
+
+def test_a_process_says_once_that_engram_compiles_unless_somebody_is_told(monkeypatch):
+    def kernel(module):
+        def twice(x):
+            return 2 * x
+
+        twice.__module__ = module
+        return njit(twice)
+
+    said = []
+    monkeypatch.setattr(jit._Told, "is_done", False)
+    monkeypatch.setattr(logging.getLogger("engram"), "warning", said.append)
+    kernel("another.package")(1)
+    with jit.on_compile(lambda: None):
+        kernel("engram.kernels")(1)
+    assert said == []
+    ours = kernel("engram.kernels")
+    assert (ours(1), ours(1.5), ours(2)) == (2, 3.0, 4)
+    (message,) = said
+    assert message.startswith("engram compiles kernels")

@@ -648,8 +648,32 @@ def test_of_a_sequence_the_last_layer_alone_learns():
     assert update.grads.keys() == {"5.weight", "5.bias"}
     assert update.info["loss"] == exact.info["loss"]
     torch.testing.assert_close(update.grads, {name: exact.grads[name] for name in update.grads})
+
+
+class TwoInputs(nn.Module):
+    """Owns a parameter itself, as a network with a class token does, and is no sequence."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.ones(4))
+        self.head = nn.Linear(4, 3)  # declared before what it reads
+        self.body = nn.Bilinear(4, 2, 4)
+
+    def forward(self, x, context):
+        return self.head((self.body(x, context) + self.token).tanh())
+
+
+def test_the_last_layer_of_any_module_is_the_one_nearest_to_its_output():
+    model, inputs = TwoInputs(), (torch.randn(5, 4, generator=seeded()), torch.ones(5, 2))
+    target, rule = torch.tensor([0, 1, 2, 0, 1]), LastLayerOnly()
+    exact = Backprop().update(model, inputs, target, None)
+    update = rule.update(model, inputs, target, rule.init(model, seeded()))
+    assert update.grads.keys() == {"head.weight", "head.bias"}
+    torch.testing.assert_close(update.grads, {name: exact.grads[name] for name in update.grads})
+    model.head.requires_grad_(False)
+    assert rule.update(model, inputs, target, None).grads.keys() == {"token"}, "of those that can be trained"
     with pytest.raises(TypeError, match="LastLayerOnly cannot train"):
-        LastLayerOnly().init(Attention(), seeded())
+        rule.init(model.requires_grad_(False), seeded())
 
 
 def test_feedback_of_frozen_weights_stays_and_biases_may_decay_otherwise():

@@ -109,6 +109,23 @@ def test_an_agent_that_does_not_fit_says_so(agents, tmp_path):
     assert standing.entries["a maze of dead ends and one goal"]["Picky"].note == "does not fit"
 
 
+def test_nothing_is_run_where_the_candidate_does_not_fit(agents, tmp_path, monkeypatch):
+    agents.write_text(
+        "class Picky:\n    def __init__(self, observation_space, action_space, *, rng):\n"
+        "        if action_space.n != 2: raise ValueError('two')\n    def act(self, observation): return 1\n"
+        "    def observe(self, *outcome): pass\n    def learn(self): pass\n"
+    )
+    run = []
+    monkeypatch.setattr("engram.standings.arms.run", lambda *arguments, **_: run.append(arguments))
+    options = {"tasks": ["dead ends"], "runs": tmp_path, "fresh": True}
+    standing = engram.compare(f"{agents}:Picky", **options, **OPTIONS)
+    assert {name: entry.note for name, entry in standing.entries["a maze of dead ends and one goal"].items()} == {
+        "Picky": "does not fit"
+    }
+    assert run == []
+    assert "does not fit" in standing.report(tmp_path / "compare.html").read_text()
+
+
 def test_a_class_is_of_the_kind_whose_names_it_has(policies, agents):
     assert find_candidate(f"{policies}:Twin").kind == "replacement_policies"
     assert find_candidate(f"{agents}:Idle").kind == "agents"

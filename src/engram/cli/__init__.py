@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from engram import registry
-from engram.cli import fields, looking, papers, recording, running, verifying
+from engram.cli import demo, fields, looking, papers, recording, running, verifying
 from engram.cli.commands import (
     Action,
     Compare,
@@ -45,7 +45,7 @@ ACTIONS: dict[type, Callable[[Any], int | None]] = {
     Papers: papers.show_papers,
     List: looking.list_parts,
     Show: looking.show,
-    Demo: running.demo,
+    Demo: demo.demo,
     Compare: running.compare,
     Record: recording.record,
     Report: running.report,

@@ -17,6 +17,7 @@ Action = Literal["list", "fetch", "verify"]
 Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
 Folder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Out = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="", aliases=["--output"])]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class List:
     """List all experiments with their recorded verdicts and those of the last run here, or list other parts."""
 
     kinds: Kinds = ()
-    """Kinds of parts: experiments (default), modules, plasticity-rules, or rules for all kinds of rules."""
+    """Kinds of parts: experiments (default), modules, plasticity-rules, or rules for all kinds of rules; or a word,
+    such as ewc, for all parts whose names contain it."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     plasticity_rules: Flag = False
@@ -34,7 +36,7 @@ class List:
     synaptic_rules: Flag = False
     """List the synaptic rules: how the weights of one layer change, given only its activities."""
     continual_methods: Flag = False
-    """List the continual methods, which keep a network from forgetting."""
+    """List the continual methods, by which a network forgets less."""
     modules: Flag = False
     """List the modules."""
     tasks: Flag = False
@@ -135,7 +137,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Demo:
-    """Run a first experiment until its claims are decided, in at most five minutes, and write the report."""
+    """Run a first experiment at a small size, in about a minute: what it compares, what came out, and where to go on.
+
+    Exit codes: 0 all claims are judged, whatever the verdicts, 2 some are not, 130 interrupted.
+    """
 
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
@@ -171,7 +176,7 @@ class Compare:
     """How many trials at once (default: as many as fit on the cores)."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
-    out: Folder = None
+    out: Out = None
     """The HTML file (default: compare.html in the folder of runs)."""
     export: Literal["none", "csv", "markdown", "latex"] = "none"
     """Print the table in this form instead."""
@@ -244,7 +249,7 @@ class Report:
     """Preset of the records, as for `engram run` (default: laptop); or only last runs of this preset."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
-    out: Folder = None
+    out: Out = None
     """The HTML file (default: report.html in the folder of runs)."""
 
 
@@ -258,7 +263,7 @@ class Export:
     """Format of the tables."""
     figures: Literal["html", "svg", "png"] = "html"
     """Format of the figures; svg and png need Chrome or Chromium."""
-    output: Folder = None
+    out: Out = None
     """The folder to write to (default: export in the experiment's folder of runs)."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""

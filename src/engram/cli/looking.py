@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from engram import extras, registry
 from engram.cli import fields
 from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.fields import arms_of
-from engram.cli.output import LEAST, Output, out, print_table
+from engram.cli.output import LEAST, WIDTH, Output, out, print_table
 from engram.distribution import REPAIR
 from engram.storage.files import CannotWriteError, CorruptFileError, read_sealed, runs_folder
 from engram.verdicts import counted, recorded_verdicts
@@ -37,27 +36,44 @@ if TYPE_CHECKING:
 
 
 def list_parts(command: List) -> None:
-    """List the experiments, or other parts."""
+    """List the experiments, other parts, or all whose names contain a word."""
     kinds = [kind for kind in registry.KINDS if getattr(command, kind, False)]
+    found: list[tuple[str, str]] = []
     for word in command.kinds:
         matching_kinds = [kind for kind in registry.KINDS if f"_{kind}".endswith("_" + word.replace("-", "_"))]
-        if not matching_kinds:
+        parts = [] if matching_kinds else _named(word)
+        if not matching_kinds and not parts:
             kind_names = [kind.replace("_", "-") for kind in registry.KINDS]
-            raise ValueError(f"unknown kind of part {word!r}; {registry.suggestion(word, kind_names)}")
+            raise ValueError(f"unknown kind or name of a part {word!r}; {registry.suggestion(word, kind_names)}")
         kinds += matching_kinds
+        found += parts
     for kind in kinds:
         if kind != "experiments":
             rows = [(escape(name), *_described(kind, name)) for name in registry.names(kind)]
             title = kind.replace("_", " ").capitalize() if len(kinds) > 1 else ""
             print_table(out(), title, ["name", "what it is", "where"], rows)
-    if not kinds or "experiments" in kinds:
+    if found:
+        parts = [(escape(name), kind.replace("_", " "), *_described(kind, name)) for kind, name in found]
+        print_table(out(), "", ["name", "kind", "what it is", "where"], parts)
+    if "experiments" in kinds or not (kinds or found):
         _list_experiments(command)
+
+
+def _named(word: str) -> list[tuple[str, str]]:
+    """The kinds and names of the parts whose name, or the name of whose class, contains a word."""
+    found = []
+    for kind in registry.KINDS:
+        places = {entry.name: entry.value.rpartition(":")[2] for entry in registry.entries(kind)}
+        found += [(kind, name) for name in registry.names(kind) if word.lower() in f"{name} {places.get(name)}".lower()]
+    return found
 
 
 def _described(kind: str, name: str) -> tuple[str, str]:
     """The first line of a part's documentation, and the name by which it is imported or made."""
     try:
         part = registry.get(kind, name)
+        if kind == "experiments":
+            return escape(part.summary), f"engram show {name}"
         address = escape(part) if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
         if isinstance(part, str):  # the id of an environment
             part = _maker(part)
@@ -99,8 +115,8 @@ def _list_experiments(command: List) -> None:
 def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping[str, Counts], str, str]]) -> None:
     """Print experiments as a table: name, recorded verdicts by preset, last run here, summary.
 
-    In a wide window an experiment has one line, and its summary is cut at a word. In a narrow one only the counts at
-    laptop size are shown, without their words; the summary is wrapped, and the last run stands below it.
+    In a wide window, and where the output is read by a program, an experiment has one line. In a narrow one only the
+    counts at laptop size are shown, without their words; the summary is wrapped, and the last run stands below it.
     """
     columns = {"name": [name for name, *_ in experiments]}
     columns["claims"] = [
@@ -110,20 +126,18 @@ def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping
     lasts = [last for _, _, last, _ in experiments]
     columns |= {"last run here": lasts} if any(lasts) else {}
     summaries = [summary for *_, summary in experiments]
-    room = console.width - sum(max(map(len, [title, *cells])) + GAP for title, cells in columns.items())
-    is_narrow = room < LEAST_SUMMARY
+    taken = sum(max(map(len, [title, *cells])) + GAP for title, cells in columns.items())
+    if console.width == WIDTH and not console.is_terminal:
+        console = Output(width=taken + max(map(len, summaries), default=0), highlight=False)
+    is_narrow = console.width - taken < LEAST_SUMMARY
     if is_narrow:
         columns = {"name": columns["name"], "claims": [_short(cell.partition(";")[0]) for cell in columns["claims"]]}
         summaries = [
             f"{summary}\nlast run: {_short(last)}" if last else summary
             for summary, last in zip(summaries, lasts, strict=True)
         ]
-    else:
-        summaries = [
-            textwrap.shorten(summary, room, placeholder=" ...", break_on_hyphens=False) for summary in summaries
-        ]
     table = Table(*(Column(title, no_wrap=True) for title in columns), box=None, pad_edge=False, expand=True)
-    table.add_column("what it tests", no_wrap=not is_narrow, ratio=1)
+    table.add_column("what it tests", ratio=1)
     for cells in zip(*columns.values(), summaries, strict=True):
         table.add_row(*map(escape, cells))
     console.print(table)

@@ -50,7 +50,13 @@ def out() -> Output:
 
 
 def print_table(
-    console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, spaced: bool = False
+    console: Console,
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    spaced: bool = False,
+    whole: bool = False,
 ) -> None:
     """Print a table or, if it is too wide for a narrow window, each row as a paragraph headed by its first cell.
 
@@ -60,13 +66,14 @@ def print_table(
         columns: Titles of the columns.
         rows: The cells of each row, which may contain rich's markup.
         spaced: Whether an empty line separates such paragraphs.
+        whole: Whether no cell may be broken over lines, as names must not.
     """
     rows = list(rows)
     table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
     needed = Measurement.get(console, console.options.update(max_width=sys.maxsize), table).maximum
-    if console.width >= min(LEAST, needed):
+    if console.width >= (needed if whole else min(LEAST, needed)):
         console.print(table)
         return
     if title:

@@ -53,6 +53,7 @@ def as_values(paper: Paper, found: Mapping[str, Evidence]) -> dict[str, Any]:
         "name": paper.name,
         "title": paper.title,
         "source": paper.source,
+        "read": paper.read,
         "note": paper.note,
         "headlines": [_headline_values(headline, found) for headline in paper.headlines],
     }
@@ -101,7 +102,8 @@ def _print_all(console: Output, of: Sequence[Paper], found: Mapping[str, Evidenc
     titles = ("headline", "verdict", "tried as") if console.width >= LEAST else ("headline, verdict, tried as",)
     ratios = (6, 2, 5 if console.width >= WIDE else 2)
     for number, paper in enumerate(of):
-        console.print(f"[bold]{escape(paper.name)}[/] [dim]{escape(paper.source)}[/]")
+        read = f"; read of it: {paper.read}" * bool(paper.read)
+        console.print(f"[bold]{escape(paper.name)}[/] [dim]{escape(paper.source + read)}[/]")
         columns = [Column(title, ratio=ratio) for title, ratio in zip(titles, ratios, strict=False)]
         grid = Table(*columns, box=None, expand=True, pad_edge=False, show_header=not number)
         for headline in paper.headlines:
@@ -128,8 +130,8 @@ def _print_paper(console: Output, paper: Paper, found: Mapping[str, Evidence], *
     if not first:
         console.print()
     console.print(f"[bold]{escape(paper.name)}[/]: {escape(paper.title)}\n[dim]{escape(paper.source)}[/]")
-    if paper.note:
-        console.print(f"[dim]{escape(paper.note)}[/]")
+    if paper.remarks:
+        console.print(f"[dim]{escape(paper.remarks)}[/]")
     for headline in paper.headlines:
         console.print(f"\n[bold]{escape(headline.says)}[/]")
         result = outcome(headline, found)

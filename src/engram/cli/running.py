@@ -7,7 +7,6 @@ import json
 import math
 import re
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
@@ -19,7 +18,7 @@ from rich.markup import escape
 
 from engram import registry
 from engram.cli import fields
-from engram.cli.commands import Compare, Demo, Export, Report, Run, Sweep
+from engram.cli.commands import Compare, Export, Report, Run, Sweep
 from engram.cli.fields import arms_of
 from engram.cli.output import LEAST, out, print_table
 from engram.storage.files import runs_folder, writing
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from engram.lab import Results
     from engram.lab.claim import JudgedClaim
 
-DEMO_SECONDS = 300
-EXIT_CLAIM = 1
 EXIT_FAILURE = 2
 EXIT_INTERRUPTED = 130
 UNDONE = {"interrupted", "waiting", "running"}
@@ -68,18 +65,6 @@ def run(command: Run, field_options: list[str]) -> int:
     return code
 
 
-def demo(command: Demo) -> int:
-    """Run a first experiment for new users, and write its report.
-
-    A claim that fails is a result, not an error, and so is what the demo has shown when its time is up.
-    """
-    names, began = ("pattern-completion",), time.monotonic()
-    code = run(Run(names, until_decided=True, at_most=f"{DEMO_SECONDS}s", runs=command.runs), [])
-    is_time_up = code == EXIT_INTERRUPTED and time.monotonic() - began >= DEMO_SECONDS
-    report(Report(names, runs=command.runs))
-    return 0 if code == EXIT_CLAIM or is_time_up else code
-
-
 def compare(command: Compare) -> None:
     """Compare methods with the registered ones, print how they rank, and write the report."""
     from engram.standings import compare as compared
@@ -102,7 +87,7 @@ def compare(command: Compare) -> None:
         mean = standing.ranks.mean.get(candidate)
         name = f"[bold]{escape(candidate)}[/]" if candidate in standing.own else escape(candidate)
         rows.append([name, *map(escape, cells), "" if mean is None else f"{mean:.1f}"])
-    print_table(console, "", ["", *(task.name for task in standing.tasks), "mean rank"], rows)
+    print_table(console, "", ["", *(task.name for task in standing.tasks), "mean rank"], rows, whole=True)
     console.print()
     for sentence in (*standing.sentences, *standing.remarks):
         console.print(escape(sentence), highlight=False, soft_wrap=console.width >= LEAST)
@@ -257,7 +242,7 @@ def export(command: Export) -> None:
     from engram.lab.export import export as write
 
     experiment = registry.get("experiments", command.name)
-    folder = _expanded(command.output) or runs_folder(command.runs) / experiment.name / "export"
+    folder = _expanded(command.out) or runs_folder(command.runs) / experiment.name / "export"
     formats: dict[str, Any] = {"tables": command.format, "pictures": command.figures}
     for path in write(experiment, load(experiment, command.runs), folder, **formats):
         print(path)

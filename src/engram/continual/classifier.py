@@ -1,4 +1,4 @@
-"""A scikit-learn classifier that learns one task after another without forgetting."""
+"""A scikit-learn classifier that learns one task after another, with less forgetting."""
 
 from __future__ import annotations
 

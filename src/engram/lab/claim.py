@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,7 +14,7 @@ from engram.errors import message_of
 from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, p_value, successes_of
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
 from engram.numeric.rounding import FEW, are_equal
-from engram.verdicts import Verdict
+from engram.verdicts import Verdict, counted
 
 Threshold = Literal["paper", "ours"]
 Sameness = Literal["statistical", "numeric", "bitwise", "identity"]
@@ -142,6 +143,7 @@ class JudgedClaim:
         look: The look, counted from 1, that decided it or is the last so far; 0 if all seeds are judged at once.
         confidence: Probability that the interval covers the truth.
         is_open: Whether further looks, with more seeds, may decide it.
+        is_tried: Whether any seed has finished the trials that it reads; if not, nothing is said about it yet.
     """
 
     claim: Claim
@@ -158,6 +160,7 @@ class JudgedClaim:
     look: int = 0
     confidence: float = CONFIDENCE
     is_open: bool = False
+    is_tried: bool = True
 
     def bounds(self, digits: str = ".3g") -> str:
         """The interval in words: ``[low, high]``, or a note that one seed has no interval.
@@ -171,6 +174,16 @@ class JudgedClaim:
 
     def _repr_html_(self) -> str:
         return as_html([self])
+
+
+def counted_claims(judged: Sequence[JudgedClaim]) -> str:
+    """The number of claims that hold, in words; those that were not tried are told apart.
+
+    Args:
+        judged: The claims.
+    """
+    tried: Counter[str] = Counter(each.corrected for each in judged if each.is_tried)
+    return counted(tried, len(judged) - tried.total())
 
 
 def as_html(judged: Sequence[JudgedClaim]) -> str:
@@ -273,9 +286,9 @@ def judge(
     seeds_needed = max(claim.seeds, seeds)
     holds, fails = claim.words(is_published)
 
-    def judged(verdict: Verdict, why: str = "", **of_look: Any) -> JudgedClaim:
+    def judged(verdict: Verdict, why: str = "", **more: Any) -> JudgedClaim:
         ours, low, high, resolution = estimated
-        return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, corrected=verdict, **of_look)
+        return JudgedClaim(claim, values, ours, low, high, verdict, why, resolution, corrected=verdict, **more)
 
     if why_not or claim.untestable:
         return judged("not testable here", why_not or claim.untestable)
@@ -284,7 +297,7 @@ def judge(
     if not complete:
         is_waiting = set(claim.arms) <= set(asked)
         why = f"no seed has results of all its arms{' yet' if is_waiting else ''}: {', '.join(claim.arms)}"
-        return judged("undecided" if is_waiting else "not testable here", why)
+        return judged("undecided" if is_waiting else "not testable here", why, is_tried=not is_waiting)
     if failure and not (is_sequential and stages):
         return judged("undecided", failure)
     if len(values) < seeds_needed or not stages:

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import (
     Annotated,
     Any,
@@ -283,11 +283,18 @@ def dotted(*parts: str) -> str:
     return ".".join(filter(None, parts))
 
 
-def check_known(name: str, known: Mapping[str, Any]) -> None:
-    """Raise ValueError, with the nearest known name, if a field is unknown."""
+def check_known(name: str, known: Mapping[str, Any], others: Collection[str] = ()) -> None:
+    """Raise ValueError, with the nearest known name, if a field is unknown.
+
+    Args:
+        name: The name.
+        known: The fields.
+        others: Names that may have been meant too, such as those of options that are no fields.
+    """
     if name in known:
         return
     called = {field if "." in name else field.rpartition(".")[2]: field for field in reversed(list(known))}
+    called = {other: other for other in others} | called
     raise ValueError(f"unknown field {name!r}; {registry.suggestion(name, known, called=called)}")
 
 

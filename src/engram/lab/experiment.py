@@ -47,8 +47,8 @@ class Study:
 
     Attributes:
         trial: One seed of one arm: the whole training loop; returns its results as JSON values.
-        arms: For each arm, in the order in which trials run, the settings that it changes; or a function that returns
-            this.
+        arms: For each arm, in the order in which the trials of a seed run, the settings that it changes; or a function
+            that returns this.
         config: The class of settings (default: the type that ``trial`` declares for its first parameter).
         figure: The figure shown with its claims (default: learning curves).
         memory: Tells the bytes that a trial needs, from its settings; given where some settings need more than 2 GB.
@@ -470,7 +470,7 @@ class Experiment:
         if name not in known_fields and "." in name and not owner:  # the name of an arm may be what is wrong
             for arm in self._all_arms():
                 known_fields |= self.fields(arm)
-        configs.check_known(name, known_fields)
+        configs.check_known(name, known_fields, () if owner else sorted(OPTIONS - {"experiment", "names", "changes"}))
 
     def settings(self, owner: str) -> Any:
         """The class of settings of a study or an arm."""

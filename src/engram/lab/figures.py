@@ -54,7 +54,7 @@ def figures_of(
 
     The names are ``figure``, ``figure-recovery`` and ``curves-loss``; if there are too many arms for one figure, the
     curves are split over ``curves-loss``, ``curves-loss~2`` and so on, by study. There are no curves if nothing is
-    learned, and a figure is left out if the run lacks what it shows.
+    learned, and a figure is left out if the run lacks what it shows: no axes are drawn without a finished trial.
 
     Args:
         experiment: The experiment.
@@ -66,10 +66,17 @@ def figures_of(
         ValueError: A figure cannot be drawn although the run is complete.
     """
     figures = {}
-    is_complete = set(results.configs) == {trial.arm for trial in results.trials if trial.state == "finished"}
+    finished_arms = {trial.arm for trial in results.trials if trial.state == "finished"}
+    if not finished_arms:
+        return {}
+    is_complete = set(results.configs) == finished_arms
     recorded = not any(trial.folder for trial in results.trials)  # perhaps before the figures were changed
     drawers = {"figure": experiment.figure}
-    drawers |= {f"figure-{name}": study.figure for name, study in experiment.by_name.items() if study.figure}
+    drawers |= {
+        f"figure-{name}": study.figure
+        for name, study in experiment.by_name.items()
+        if study.figure and finished_arms & set(study.table)
+    }
     for name, figure in drawers.items():
         try:
             figures[name] = figure(results).update_layout(template="plotly_white")

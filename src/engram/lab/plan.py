@@ -134,7 +134,8 @@ class Plan:
         claims: The claims to judge as soon as their trials are done.
         jobs: All trials so far, in the order in which results list them.
         new: Those of them that this look adds.
-        remaining: Those that are still to be done.
+        remaining: Those that are still to be done, in the order in which they start: seeds in turn, so that a first
+            comparison of all arms comes early.
         workers: Number of trials at once.
     """
 
@@ -189,7 +190,7 @@ def plan(
     new = [prepare(trial, request.root, stop, loaded=loaded, **options) for trial in todo]
     order = {arm: index for index, arm in enumerate(compared)}
     jobs = sorted([*done, *new], key=lambda job: (order[job.trial.arm], job.trial.seed))
-    remaining = unfinished(experiment, new)
+    remaining = sorted(unfinished(experiment, new), key=lambda job: job.trial.seed)
     on_cluster = request.address is not None
     workers = workers_for(experiment, request.preset, remaining, request.workers, on_cluster=on_cluster)
     return Plan(request, seeds, request.claims if claims is None else claims, jobs, new, remaining, workers)

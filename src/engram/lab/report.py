@@ -19,7 +19,7 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
 from engram.lab.choice import table
-from engram.lab.claim import OWNERS, JudgedClaim
+from engram.lab.claim import OWNERS, JudgedClaim, counted_claims
 from engram.lab.experiment import SAID, Experiment
 from engram.lab.figures import figures_of
 from engram.lab.inference import errors_at, exp_or_infinity
@@ -27,7 +27,7 @@ from engram.lab.monitor import duration
 from engram.lab.record_files import record_path
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
-from engram.verdicts import BAD, GOOD, Verdict, counted
+from engram.verdicts import BAD, GOOD, Verdict
 from engram.version import __version__
 
 MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range of its values
@@ -134,7 +134,6 @@ def section(experiment: Experiment, results: Results, *, curves: bool = True) ->
     absent = [name for name in arms if name not in results.arms]
     lacks = [f"without {', '.join(absent)}"] * bool(absent)
     lacks += [f"its {name} cannot be drawn ({problem})" for name, problem in broken.items()]
-    counts: Counter[str] = Counter(judged.corrected for judged in claims)
     options = "" if results.preset == "laptop" else f" --preset {results.preset}"
     options += " --until-decided" if results.looks else ""
     return {
@@ -145,8 +144,8 @@ def section(experiment: Experiment, results: Results, *, curves: bool = True) ->
         "refuted": [judged.claim for judged in claims if judged.corrected in BAD],
         "missing": ", ".join(lacks),
         "figure": "" if main_figure is None else plot(main_figure),
-        "counted": counted(counts),
-        "verdicts": _ordered(counts),
+        "counted": counted_claims(claims),
+        "verdicts": _verdicts(claims),
         "groups": [_group(experiment, results, name, claims, figures) for name in experiment.by_name],
         "last_confidence": f"{1 - errors_at(len(results.looks))[-1]:.1%}" if results.looks else "",
         "command": f"engram run {experiment.name}{options}",
@@ -166,7 +165,6 @@ def _group(
     study = experiment.by_name[name]
     ids = {claim.id for claim in experiment.claims_of(name)}
     own_claims = [judged for judged in claims if judged.claim.id in ids]
-    counts: Counter[str] = Counter(judged.corrected for judged in own_claims)
     curves: dict[str, list[str]] = {}
     for key, figure in figures.items():
         if key.startswith("curves-") and figure.data and figure.data[0].legendgroup in study.table:
@@ -176,8 +174,8 @@ def _group(
     configured = {arm: config for arm, config in results.configs.items() if arm in study.table}
     return {
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
-        "counted": counted(counts),
-        "verdicts": _ordered(counts),
+        "counted": counted_claims(own_claims),
+        "verdicts": _verdicts(own_claims),
         "claims": [
             {
                 "judged": judged,
@@ -203,8 +201,9 @@ def _group(
     }
 
 
-def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
-    """The verdicts that occur, the best first."""
+def _verdicts(claims: Sequence[JudgedClaim]) -> dict[str, int]:
+    """How many of the claims that were tried have each verdict, the best first."""
+    counts = Counter(judged.corrected for judged in claims if judged.is_tried)
     return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]}
 
 
@@ -238,13 +237,13 @@ def _answer(experiment: Experiment, results: Results, claims: Sequence[JudgedCla
             f"To judge them: <code>engram run {experiment.name}</code>."
         )
     whose = f"our recorded run of preset {escape(results.preset)}" if results.is_recorded else "this run"
-    sentences = [f"In {whose} {counted(Counter(judged.corrected for judged in claims))}."]
+    sentences = [f"In {whose} {counted_claims(claims)}."]
     for title, verdicts in (("Met", GOOD), ("Not met", BAD), ("Undecided", ("undecided",))):
         statements = [
             f'<a href="#claim-{place}-{judged.claim.id}">'
             f"{escape(judged.claim.statement[:1].lower() + judged.claim.statement[1:], quote=False)}</a>"
             for judged in claims
-            if judged.corrected in verdicts
+            if judged.corrected in verdicts and judged.is_tried
         ]
         more = f", and {len(statements) - LISTED} more" if len(statements) > LISTED else ""
         sentences += [f"{title}: {'; '.join(statements[:LISTED])}{more}."] if statements else []

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from engram import checks, references
 from engram.lab.choice import Choice, at_ends
-from engram.lab.claim import Claim, JudgedClaim, as_html, judge
+from engram.lab.claim import Claim, JudgedClaim, as_html, counted_claims, judge
 from engram.lab.config import to_dict
 from engram.lab.correction import Family, correct, family_of
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import set_state
 from engram.storage.files import finite_or_none
-from engram.verdicts import BAD, counted
+from engram.verdicts import BAD
 
 T = TypeVar("T")
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
@@ -241,7 +241,7 @@ class Results:
             return f"{preset}: {states.count('finished')} of {len(states)} trials done"
         if self.changed or not self.judges:
             return f"{preset}: runs"  # this preset says nothing about the claims
-        return f"{preset}: {counted(Counter(judged.corrected for judged in self.claims()))}"
+        return f"{preset}: {counted_claims(self.claims())}"
 
     @property
     def judges(self) -> bool:

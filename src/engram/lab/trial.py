@@ -91,7 +91,7 @@ def trials(
     arms: Sequence[str] | None = None,
     device: str = "cpu",
 ) -> list[Trial]:
-    """All trials of a run, arm by arm, in the order in which they start.
+    """All trials of a run, arm by arm.
 
     Args:
         experiment: The experiment.

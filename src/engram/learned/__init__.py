@@ -1,4 +1,4 @@
-"""Learning rules that are themselves learned: by evolution, for remembering, for not forgetting, or from data."""
+"""Learning rules that are themselves learned: by evolution, for remembering, for forgetting less, or from data."""
 
 from __future__ import annotations
 

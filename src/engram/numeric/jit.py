@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 from zlib import crc32
 
 import numba
-from numba.core.event import Event, Listener, install_listener
+from numba.core.event import Event, Listener, install_listener, register
 from numba.core.registry import CPUDispatcher
 
 from engram.numeric.imports import imports
@@ -119,8 +120,33 @@ def on_compile(callback: Callable[[], None]) -> Iterator[None]:
 
         def on_end(self, event: Event) -> None: ...
 
-    with install_listener("numba:compile", CompileListener()):
-        yield
+    _Told.by_others += 1
+    try:
+        with install_listener("numba:compile", CompileListener()):
+            yield
+    finally:
+        _Told.by_others -= 1
+
+
+class _Told(Listener):
+    """Says once in a process that kernels are compiled, unless ``on_compile`` tells somebody already."""
+
+    by_others = 0
+    is_done = False
+
+    def on_start(self, event: Event) -> None:
+        function = getattr(event.data.get("dispatcher"), "py_func", None)
+        if _Told.is_done or _Told.by_others or not str(getattr(function, "__module__", "")).startswith("engram."):
+            return
+        _Told.is_done = True
+        logging.getLogger("engram").warning(
+            "engram compiles kernels for this processor, which takes up to half a minute; later processes find them"
+        )
+
+    def on_end(self, event: Event) -> None: ...
+
+
+register("numba:compile", _Told())  # type: ignore[no-untyped-call]
 
 
 @cache

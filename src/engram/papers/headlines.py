@@ -91,14 +91,21 @@ class Paper:
         title: Its title.
         source: Authors, venue, year, and where to find it.
         headlines: What its abstract says.
-        note: What a reader has to know of all rows, such as how much of the paper could be read.
+        read: What of it could be read; empty if all of it could.
+        note: What else a reader has to know of all rows.
     """
 
     name: str
     title: str
     source: str
     headlines: Sequence[Headline]
+    read: str = ""
     note: str = ""
+
+    @property
+    def remarks(self) -> str:
+        """What could be read of it, if not all, and its note, as sentences."""
+        return " ".join([f"Read of it: {self.read}."] * bool(self.read) + [self.note] * bool(self.note))
 
     @property
     def slug(self) -> str:

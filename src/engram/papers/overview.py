@@ -17,6 +17,9 @@ TRIED = {
     "another task": "on another task",
     "not tried": "were not tried",
 }
+PLACE = re.compile(r"(arXiv|bioRxiv) ([\d./]+)")
+IDENTIFIED = re.compile(r" \((?:arXiv|bioRxiv) [\d./]+\)")
+ADDRESSES = {"arXiv": "https://arxiv.org/abs/", "bioRxiv": "https://doi.org/"}
 PLURAL = {"agrees": "agree", "disagrees": "disagree"}
 
 
@@ -61,7 +64,7 @@ def sentence(papers: Sequence[Paper], found: Mapping[str, Evidence]) -> str:
 
 
 def table(papers: Sequence[Paper], found: Mapping[str, Evidence], link: str = "{name}") -> str:
-    """A Markdown table of papers: the verdicts on their headlines, by how these were tried.
+    """A Markdown table of papers: where they are, what could be read, and the verdicts on their headlines.
 
     Args:
         papers: The papers.
@@ -69,7 +72,8 @@ def table(papers: Sequence[Paper], found: Mapping[str, Evidence], link: str = "{
         link: How a paper is named, with its ``name`` and ``slug``.
     """
     kinds = get_args(Tried)
-    rows = [f"| Paper | {' | '.join(kind.capitalize() for kind in kinds)} |", "|---" * (len(kinds) + 1) + "|"]
+    titles = ["Paper", "Where", "Read in full", *(kind.capitalize() for kind in kinds)]
+    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for paper in papers:
         cells = []
         for kind in kinds:
@@ -77,6 +81,8 @@ def table(papers: Sequence[Paper], found: Mapping[str, Evidence], link: str = "{
             limited = sum(bool(headline.but) for headline in here)
             caveats = f"; {limited} caveat{'s' if limited > 1 else ''}" if limited else ""
             cells.append(in_words(results(here, found)) + caveats)
-        authors = re.sub(r" \(arXiv [\d.]+\)", "", paper.source)
+        authors = IDENTIFIED.sub("", paper.source)
+        places = [f"[{kind} {number}]({ADDRESSES[kind]}{number})" for kind, number in PLACE.findall(paper.source)]
+        cells = [", ".join(places), f"no: {paper.read}" if paper.read else "yes", *cells]
         rows.append(f"| {link.format(name=paper.name, slug=paper.slug)}, {authors} | {' | '.join(cells)} |")
     return "\n".join(rows)

@@ -1,13 +1,12 @@
 """The tables that are generated from the records of engram's own experiments, in a checkout of its repository.
 
-These are the README's tables, the verdicts that ``engram list`` counts, the claims that test the headlines of papers,
-and the verdicts of each released version.
+These are the README's counts, the gallery's table of experiments, the verdicts that ``engram list`` counts, the claims
+that test the headlines of papers, and the verdicts of each released version.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from functools import cache
@@ -17,9 +16,8 @@ from typing import Any
 import engram
 from engram import registry
 from engram.lab import correction
-from engram.lab.claim import OWNERS, Claim
+from engram.lab.claim import Claim
 from engram.lab.experiment import Experiment
-from engram.lab.monitor import duration
 from engram.lab.record_files import ClaimRecord, Record, from_record, is_current, read_curves
 from engram.lab.results import Results
 from engram.papers import Evidence, Judgement, overview, papers
@@ -71,52 +69,20 @@ def recorded(name: str) -> dict[str, Results]:
     }
 
 
-def claims_table(results: Results) -> str:
-    """The claims of a run as a Markdown table."""
-    interval, up_to = ("interval", "up to ") if results.looks else ("95 % interval", "")
-    seeds = "Seeds; analysis; smallest detectable difference"
-    header = f"| Claim | Published | Criterion | Ours, {interval} | {seeds} | Verdict |"
-    rows, last_published = [header, "|---|---|---|---|---|---|"], ""
-    for judged in results.claims():
-        claim = judged.claim
-        published = "as above" if claim.published == last_published != "" else claim.published
-        last_published = claim.published
-        ours = f"{judged.ours:.4f} {judged.bounds('.4f')}"
-        ours = ours if math.isfinite(judged.ours) else ""
-        resolved = "" if math.isnan(judged.resolution) else f"; {judged.resolution:.2g}"
-        at_look = f"; {judged.look}" if judged.look else ""
-        why = "; ".join([judged.why] * bool(judged.why) + results.caveats(claim))
-        why += f"; adjusted: undecided, additional seeds needed: about {judged.lacks}" if judged.lacks else ""
-        verdict = f"**{judged.verdict}**" + (f" ({why.removeprefix('; ')})" if why else "")
-        rows.append(
-            f"| {claim.statement} | {published} | {claim.criterion} ({OWNERS[claim.threshold]}) | {ours} "
-            f"| {len(judged.values)}{at_look}{resolved} | {verdict} |"
-        )
-    option = "" if results.preset == PRESET else f" --preset {results.preset}"
-    option += " --until-decided" if results.looks else ""
-    versions, hardware = results.environment["versions"], results.environment["hardware"]
-    rows += [
-        "",
-        f"`engram run {results.experiment}{option}`, preset {results.preset}, {up_to}{results.seeds} seeds; "
-        f"engram {versions['engram']}, Python {versions['python']}, torch {versions['torch']}; "
-        f"{hardware['processor']}, {hardware['cores']} cores; {duration(results.seconds)} of computing time on one "
-        "core. The distance is how far from the criterion our value must lie for this number of seeds to decide four "
-        "times in five. " + results.correction(),
-    ]
-    return "\n".join(rows)
+def summary_table(link: str = "gallery/{name}.md") -> str:
+    """Every experiment of the registry with its verdicts, as a Markdown table.
 
-
-def summary_table() -> str:
-    """Every experiment of the registry with its verdicts, as a Markdown table."""
+    Args:
+        link: The address of an experiment with its ``name``.
+    """
     rows = ["| Experiment | What it tests | Verdicts on its claims at laptop size |", "|---|---|---|"]
     for name in registry.experiments():
         cells = []
         for preset, results in recorded(name).items():
             count = counted(Counter(judged.corrected for judged in results.claims()))
             cells.append(count if preset == PRESET else f"preset {preset}: {count}")
-        link = f"[{name}](results/{path_of(name).name})" if cells else name
         summary = registry.get("experiments", name).summary
-        rows.append(f"| {link} | {summary} | {'; '.join(cells) or waits(name)} |")
+        rows.append(f"| [{name}]({link.format(name=name)}) | {summary} | {'; '.join(cells) or waits(name)} |")
     return "\n".join(rows)
 
 
@@ -162,20 +128,8 @@ def judged_in(record: Record, claim: Claim) -> ClaimRecord:
 
 
 def readme_block() -> str:
-    """The generated part of the README: the headlines of papers, all experiments, and the claims of one experiment."""
-    found = evidence()
-    shown = recorded(README_FIGURE).get(PRESET)
-    return "\n\n".join(
-        [
-            overview.table(papers(), found),
-            f"{overview.sentence(papers(), found)} `engram papers` lists them, `engram papers ANML` shows the claims "
-            "that test those of one paper. The evidence are these experiments:",
-            summary_table(),
-            "The gallery of the documentation (`make docs`) shows the claims of all experiments, with figures. These "
-            f"are the claims of {README_FIGURE} ({registry.get('experiments', README_FIGURE).paper}):",
-            f"It is {waits(README_FIGURE)}." if shown is None else claims_table(shown),
-        ]
-    )
+    """The generated line of the README: how many headlines of papers there are, how they were tried, what came out."""
+    return overview.sentence(papers(), evidence())
 
 
 def rules_table() -> str:

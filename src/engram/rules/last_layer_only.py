@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.nn.hooks import alteration
 from engram.rules.chain import Chain, refuse_autocast
-from engram.rules.contract import LearningRule, Properties, Update, checked_update, gradients
+from engram.rules.contract import LearningRule, Properties, Update, called, checked_update, gradients
 from engram.rules.loss import loss_and_error, output_loss
 
 
@@ -18,7 +20,8 @@ class LastLayerOnly(LearningRule[None]):
 
         dL/dW[L] = e^T h[L-1] / B
 
-    In an ``nn.Sequential`` that is no chain of layers, the last layer is its last child with weights.
+    In an ``nn.Sequential`` that is no chain of layers, the last layer is its last child with weights. In any other
+    module it is the module that owns the trainable parameters nearest to the output, by the graph of the call.
 
     Source: Widrow and Hoff, "Adaptive switching circuits" (1960).
 
@@ -31,7 +34,11 @@ class LastLayerOnly(LearningRule[None]):
     properties = Properties(local=True, no_weight_transport=True, one_phase=True, online=True, spikes=True)
 
     def init(self, model: nn.Module, generator: torch.Generator) -> None:
-        """No state."""
+        """No state.
+
+        Raises:
+            TypeError: The network has no trainable parameters.
+        """
         checks.arguments()
         self._network(model)
 
@@ -39,7 +46,7 @@ class LastLayerOnly(LearningRule[None]):
     def update(
         self,
         model: nn.Module,
-        x: Shaped[Tensor, "batch *features"],
+        x: Shaped[Tensor, "batch *features"] | tuple[Tensor, ...],
         target: Shaped[Tensor, "_ *targets"],
         state: None,
     ) -> Update:
@@ -47,12 +54,17 @@ class LastLayerOnly(LearningRule[None]):
 
         Args:
             model: The network, which is not changed.
-            x: Its input, the batch first.
+            x: Its input, the batch first; several inputs in a tuple, for a module that takes them.
             target: Classes, (batch,), int64, or values, (batch, outputs).
             state: None: the rule has no state.
         """
         checks.arguments()
         network = self._network(model)
+        if network is None or isinstance(x, tuple):
+            with torch.enable_grad():
+                loss = output_loss(called(model, x), target)
+            grads = gradients([loss], _nearest(model, loss), [None])
+            return checked_update(self, grads, None, loss.detach())
         if not isinstance(network, Chain):
             refuse_autocast(x.device)
             hidden = network[0](x)
@@ -65,8 +77,8 @@ class LastLayerOnly(LearningRule[None]):
         grads = network.layers[-1].gradients(last, error)[1]
         return checked_update(self, grads, None, loss)
 
-    def _network(self, model: nn.Module) -> Chain | tuple[nn.Sequential, nn.Sequential]:
-        """A chain of layers, or the modules below the last one with weights, and the others."""
+    def _network(self, model: nn.Module) -> Chain | tuple[nn.Sequential, nn.Sequential] | None:
+        """A chain of layers, or the modules below the last one with weights, and the others; None: any other module."""
         checks.instance("model", model, nn.Module)
         try:
             return Chain.from_module(model, self, scaled=True)
@@ -76,5 +88,29 @@ class LastLayerOnly(LearningRule[None]):
             children = [*model] if is_sequential else []  # type: ignore[misc]
             holding = [number for number, child in enumerate(children) if [*child.parameters()]]
             if not holding:
-                raise
+                if children or not any(parameter.requires_grad for parameter in model.parameters()):
+                    raise
+                return None
             return nn.Sequential(*children[: holding[-1]]), nn.Sequential(*children[holding[-1] :])
+
+
+def _nearest(model: nn.Module, loss: Tensor) -> dict[str, nn.Parameter]:
+    """The trainable parameters of the module that owns the first one met on the way back from the loss, level by level.
+
+    Args:
+        model: The network.
+        loss: Its loss, with a graph.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    level: list[Any] = [loss.grad_fn] if loss.grad_fn is not None else []
+    seen = {*level}
+    while level:
+        met = [names[id(node.variable)] for node in level if id(getattr(node, "variable", None)) in names]
+        if met:
+            owner = met[0].rpartition(".")[0]
+            own = model.get_submodule(owner).named_parameters(prefix=owner, recurse=False)
+            return {name: parameter for name, parameter in own if parameter.requires_grad}
+        above = dict.fromkeys(node for below in level for node, _ in below.next_functions if node is not None)
+        level = [node for node in above if node not in seen]
+        seen.update(level)
+    return {}

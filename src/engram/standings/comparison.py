@@ -107,6 +107,12 @@ def compare(
             console.print(f"[yellow]{escape(_left_out(task.name, error))}[/]", highlight=False, soft_wrap=True)
             continue
         arms = Arms.of(experiment, task, own, against, preset)
+        if own and not {each.name for each in own} & arms.names.keys():  # nothing is trained where none of them fits
+            shipped = {} if fresh else arms.recorded(preset, Console(quiet=True))
+            entries[task.name] = {**arms.refused, **shipped}
+            done.append(task)
+            console.print(_line(Standing(kind, names, (task,), entries)), highlight=False, soft_wrap=True)
+            continue
         looks = list(experiment.presets[preset].looks) if until_decided else [seeds]
         shipped = {} if fresh else arms.recorded(preset, console)
         still_open = arms.against

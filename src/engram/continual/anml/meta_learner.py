@@ -41,7 +41,7 @@ class MetaStep(NamedTuple):
 
 
 class SequentialMetaLearner:
-    """Meta-learning of a network so that it does not forget other classes while it learns one, image by image.
+    """Meta-learning of a network so that it forgets less of other classes while it learns one, image by image.
 
         w(i+1) = w(i) - lr dCE(f(x_i; w(i)), y_i)/dw(i),  i = 0 .. steps - 1
         outer loss = mean cross-entropy at w(steps) of the trajectory and of images to remember
