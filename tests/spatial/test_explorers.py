@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from engram.memory import SurprisalMonitor
 from engram.numeric.grid_view import MOVES
@@ -16,6 +17,7 @@ from engram.spatial import (
     coverage_curve,
     explore,
 )
+from engram.spatial.exploration import visible_cells
 from engram.spatial.farmap_explorer import Fracture, _alike
 from engram.tasks import colour_walls, generate_room_maps, maze_of
 
@@ -288,3 +290,45 @@ def test_walks_are_compared_and_hashed_as_objects():
                                  np.zeros((2, 2), int), 1, [], [], "") for _ in range(2))  # fmt: skip
     assert first != second
     assert len({first, second}) == 2
+
+
+def reachable(world, start):
+    """A mask of the cells that can be seen by walking from the start."""
+    parts, _ = ndimage.label(world == 0)
+    return visible_cells(np.where(parts == parts[start], 0, 1))
+
+
+@pytest.mark.parametrize("kind", [FrontierExplorer, FARMapExplorer])
+@pytest.mark.parametrize("size", [3, 9])
+def test_a_walk_ends_with_all_seen_that_can_be_seen(kind, size):
+    """Rooms, dead ends one cell wide, and cells that can only be seen from against a wall."""
+    mazes = [
+        "#######\n#.....#\n#.###.#\n#.#...#\n#######",
+        "########\n#......#\n#......#\n#......#\n###.####\n###.####\n#......#\n########",
+        "####\n#..#\n####",
+        "#####\n#.#.#\n#...#\n#.#.#\n#####",
+    ]
+    for number, maze in enumerate(mazes):
+        world = colour_walls(maze_of(maze), 1, 0)
+        for index, start in enumerate(map(tuple, np.argwhere(world == 0)[::5].tolist())):
+            walk = explore(world, start, kind(size, heading=index % 4, rng=number), 2500)
+            assert len(walk.seen) < 2500
+            assert walk.reason == "explored"
+            assert (walk.first_seen[reachable(world, start)] >= 0).all()
+
+
+def test_what_has_no_wall_around_it_is_looked_at_once_and_not_for_ever():
+    world = np.zeros((4, 5), dtype=int)
+    walk = explore(world, (1, 1), FrontierExplorer(5, rng=0), 1000)
+    assert len(walk.seen) < 1000
+    assert (walk.first_seen >= 0).all()
+
+
+def test_as_published_single_cells_are_left():
+    world = np.pad(np.zeros((6, 9), dtype=int), 1, constant_values=7)
+    thorough, published = (
+        explore(world, (4, 4), FrontierExplorer(rng=0, thorough=thorough), 400) for thorough in (True, False)
+    )
+    assert (thorough.reason, thorough.seen[-1]) == ("explored", thorough.visible)
+    np.testing.assert_array_equal(thorough.poses[: len(published.poses)], published.poses)
+    assert published.seen[-1] < published.visible

@@ -87,7 +87,7 @@ def explore(
         >>> world = np.pad(np.zeros((6, 9), dtype=int), 1, constant_values=7)
         >>> walk = explore(world, (4, 4), FrontierExplorer(rng=0), 200)
         >>> walk.reason, int(walk.seen[-1]), walk.visible
-        ('explored', 83, 84)
+        ('explored', 84, 84)
     """
     checks.arguments()
     checks.size("steps", steps)

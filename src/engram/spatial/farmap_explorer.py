@@ -53,8 +53,10 @@ class FARMapExplorer(FrontierExplorer):
         D_i = q_i / epsilon,   D_j = f_j q_j / (distance to the fracture + epsilon)
 
     with f_j between 0.96 and 1, smaller if j was used recently; if a neighbour wins, the agent walks there. If nothing
-    is left, it turns back. If possible, it arrives at a fracture in the heading that crosses it; with the published
-    order of headings, which is used otherwise, it can go back and forth without ever crossing.
+    is left, it turns back, and then looks at unknown cells one by one, as ``FrontierExplorer``, in the other maps too;
+    without recall it may cut its map and explore anew for ever. If possible, it arrives at a fracture in the heading
+    that crosses it; with the published order of headings, which is used otherwise, it can go back and forth without
+    ever crossing.
 
     Args:
         view_size: Cells along a side of a view, odd.

@@ -106,6 +106,7 @@ experiment = Experiment(
     presets=presets,
     claims=claims,
     figure=figure,
+    revision=2,
     headline="coverage",
     answer="""FARMap's active map is half as large as a single map [memory: holds] and 0.37 times as large in large
     mazes [memory-large: holds]; but it does not explore much more rapidly: it covers 1.03 times as much as the classic

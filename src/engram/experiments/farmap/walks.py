@@ -128,7 +128,7 @@ def explorer_of(
         monitor: Decides where FARMap cuts; None: surprise above ``config.rho``.
         kinds: The classes of the two explorers.
     """
-    common: dict[str, Any] = {"gamma": config.gamma, "heading": place.heading, "rng": place.seed}
+    common: dict[str, Any] = {"gamma": config.gamma, "heading": place.heading, "rng": place.seed, "thorough": False}
     taste = {"use_size": config.taste == "near-large-ahead", "head_bias": config.taste == "near-large-ahead"}
     if config.explorer == "frontier":
         return kinds[0](use_distance=config.taste != "any", **taste, **common)
