@@ -154,8 +154,9 @@ def test_half_precision_is_named_or_computed(name, batch):
         with pytest.raises(ValueError, match=r"dtype = torch.bfloat16: expected torch.float32 or torch.float64"):
             make().bfloat16()(x)
     else:
-        results = tree_leaves(make().bfloat16()(x))
-        assert all(tensor.dtype == torch.bfloat16 for tensor in results if isinstance(tensor, torch.Tensor))
+        output, *state = [part for part in tree_leaves(make().bfloat16()(x)) if isinstance(part, torch.Tensor)]
+        assert output.dtype == torch.bfloat16
+        assert {tensor.dtype for tensor in state} <= {torch.bfloat16, torch.float32}  # what is summed or counted
 
 
 @pytest.mark.parametrize("rule", [Hebb(0.1), Modulated(), Retroactive()], ids=lambda rule: type(rule).__name__)
