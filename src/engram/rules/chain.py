@@ -254,8 +254,9 @@ class Chain(NamedTuple):
                     raise TypeError(
                         f"{subject}: its weights are computed from other parameters; expected plain weights"
                     )
-                if module.weight.is_complex():
-                    raise TypeError(f"{subject}: its weights are complex ({module.weight.dtype}); expected real ones")
+                weight: Any = module.weight
+                if weight.is_complex():
+                    raise TypeError(f"{subject}: its weights are complex ({weight.dtype}); expected real ones")
                 if not dense and not _plain(module):
                     raise TypeError(f"{subject}: expected padding with zeros, equally many on both sides")
                 layers.append((name, module, []))

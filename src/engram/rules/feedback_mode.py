@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from engram.rules.error_paths import OtherUse
-from engram.rules.origins import Origins
+from engram.rules.origins import Origins, UsedOtherwise
 
 
 def _overloads(name: str) -> list[Any]:
@@ -106,7 +106,7 @@ class FeedbackMode(TorchFunctionMode):
         super().__init__()
         self._rule_name = rule_name
         self._parameters = parameters or {substitute.name: substitute.weight for substitute in substitutes}
-        self._origins = Origins(inputs, self._parameters, "_SubstitutedBackward", self._refuse_use)
+        self._origins = Origins(inputs, self._parameters, "_SubstitutedBackward")
         self._substitutes = {id(substitute.weight): substitute for substitute in substitutes}
         self.met: set[str] = set()
         self.uses: dict[str, Use] = {}
@@ -119,7 +119,12 @@ class FeedbackMode(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
+        try:
+            return self._run(func, args, kwargs or {})
+        except UsedOtherwise as error:
+            self._refuse_use(error.use)
+
+    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if func in _LINEAR:
             return self._linear(*args, **kwargs)
         if func in _CONVOLUTIONS:
@@ -141,7 +146,10 @@ class FeedbackMode(TorchFunctionMode):
         Raises:
             TypeError: There is such a use; the message names the weights and the operation.
         """
-        self._origins.refuse_other_uses(loss)
+        try:
+            self._origins.refuse_other_uses(loss)
+        except UsedOtherwise as error:
+            self._refuse_use(error.use)
 
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         feedback = self._feedback(input, weight, "linear map")
@@ -195,7 +203,7 @@ class FeedbackMode(TorchFunctionMode):
             self._refuse(
                 f"{feedback.name!r} within a transform of torch.func, such as vmap; expected the model without it"
             )
-        if not torch.is_grad_enabled() and input.requires_grad:
+        if input.requires_grad:
             self._origins.refuse_within_function("the map", [input], feedback.weight)
         output: Tensor = _Substituted.apply(input, weight, bias, feedback.feedback, form)
         if input.requires_grad:

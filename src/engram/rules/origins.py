@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NoReturn, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.autograd.function import Function
 from torch.utils._pytree import tree_leaves
 
 from engram.rules.error_paths import OtherUse, Part, Sources, computed_from, function_of, name_of, other_uses
@@ -20,7 +18,14 @@ from engram.rules.error_paths import OtherUse, Part, Sources, computed_from, fun
 _OF_THE_FIRST = {"to", "type_as", "expand_as", "view_as", "reshape_as"}
 _OF_NONE = {"broadcast_tensors", "meshgrid"}
 _OF_THE_INPUT = "input"
-_APPLY = cast(Any, Function.apply).__func__.__code__
+
+
+class UsedOtherwise(Exception):  # noqa: N818
+    """Weights are used otherwise than by a map, so that errors would go back through them."""
+
+    def __init__(self, use: OtherUse) -> None:
+        super().__init__(use)
+        self.use = use
 
 
 class Origins:
@@ -33,7 +38,9 @@ class Origins:
         inputs: The input of the forward pass.
         parameters: All parameters of the model, by name.
         map_name: The name of the nodes of maps.
-        refuse: What is called with the name of weights through which errors go back, and the operation that uses them.
+
+    Raises:
+        UsedOtherwise: By its methods, where errors go back through weights themselves.
     """
 
     def __init__(
@@ -41,14 +48,12 @@ class Origins:
         inputs: Iterable[Tensor],
         parameters: Mapping[str, Tensor],
         map_name: str,
-        refuse: Callable[[OtherUse], NoReturn],
     ) -> None:
-        self._parameters, self._refuse = parameters, refuse
+        self._parameters, self._map_name = parameters, map_name
         self._marks: dict[int, tuple[weakref.ref[Tensor], Tensor | str]] = {}
         self._nodes: set[Any] = set()
         self._constant_parts: dict[Any, Part] = {}
         self._functions: dict[Any, Any] = {}  # of several tensors with a gradient, for error messages
-        self._sources = Sources(map_name, self._is_activity, self.constant_weights, self._constant_parts)
         self._storages: dict[int, list[Tensor]] | None = None
         for tensor in inputs:
             self._mark(tensor, _OF_THE_INPUT)
@@ -136,20 +141,20 @@ class Origins:
                 from_input = True
             else:
                 constant = weights
-        if tracked and constant is not None and constant.numel() > 1 and not torch.is_grad_enabled():
+        if tracked and constant is not None and constant.numel() > 1:
             self.refuse_within_function(name, tracked, constant)
         if from_input or constant is not None:
             self._mark(output, _OF_THE_INPUT if from_input or constant is None else constant)
 
     def refuse_within_function(self, name: str, activities: Sequence[Tensor], weights: Tensor) -> None:
         """Refuse a product of weights in an autograd function of one's own, whose backward pass has them itself."""
-        if any(self._weights(tensor) is None for tensor in activities) and _within_function():
-            self._refuse(OtherUse(weights, f"{name} within a torch.autograd.Function"))
+        if _within_function() and any(self._weights(tensor) is None for tensor in activities):
+            raise UsedOtherwise(OtherUse(weights, f"{name} within a torch.autograd.Function"))
 
     def refuse_other_uses(self, loss: Tensor) -> None:
         """Refuse what a loss depends on by uses of weights, other than maps, through which errors go back."""
         for use in other_uses(loss.grad_fn, self._sources):
-            self._refuse(use._replace(operation=function_of(use, self._functions)))
+            raise UsedOtherwise(use._replace(operation=function_of(use, self._functions)))
 
     def _weights(self, tensor: Tensor) -> Tensor | None:
         """The first of the weights from which alone a tensor with a gradient is computed; None of an activity."""
@@ -176,9 +181,14 @@ class Origins:
         def weights_of(kept: Tensor) -> Tensor | None:
             return None if kept.requires_grad or (others and _place(kept) in others) else constant.weights
 
-        activities = [end for end in ends if computed_from(end, self._sources) is None]
-        for use in other_uses(node, self._sources._replace(constant_weights=weights_of), activities):
-            self._refuse(use._replace(operation=name))
+        sources = self._sources
+        activities = [end for end in ends if computed_from(end, sources) is None]
+        for use in other_uses(node, sources._replace(constant_weights=weights_of), activities):
+            raise UsedOtherwise(use._replace(operation=name))
+
+    @property
+    def _sources(self) -> Sources:
+        return Sources(self._map_name, self._is_activity, self.constant_weights, self._constant_parts)
 
     def _is_activity(self, source: Any) -> bool:
         return self.of(source) is _OF_THE_INPUT if isinstance(source, Tensor) else source in self._nodes
@@ -207,9 +217,5 @@ def _place(tensor: Tensor) -> int:
 
 
 def _within_function() -> bool:
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is _APPLY:
-            return True
-        frame = frame.f_back  # type: ignore[assignment]
-    return False
+    """Whether an autograd function runs its forward pass, which switches both kinds of derivatives off."""
+    return not torch.is_grad_enabled() and not torch._C._is_fwd_grad_enabled()
