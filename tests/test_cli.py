@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import io
 import json
 import os
 import re
@@ -834,3 +835,19 @@ def test_workers_are_started_where_they_are_worth_it(toy, tmp_path, monkeypatch,
     timed = [dataclasses.replace(trial, time=Time(6 * step_seconds)) for trial in todo]
     jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in timed]
     assert plan.workers_for(experiment, "smoke", jobs) == workers
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_error(closed, tmp_path):
+    program = f"{sys.executable} -m engram data list {closed}"
+    done = subprocess.run(program, check=False, shell=True, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_run_goes_on_if_nobody_reads_its_progress(toy, tmp_path, monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        results = engram.run(toy, preset="smoke", seeds=1, jobs=1, arms=["plain"], runs=tmp_path)
+        assert results.trials[0].state == "finished"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from numba import njit
+from numba.core import caching
 
 from engram.numeric import jit
 
@@ -28,6 +29,26 @@ def test_what_is_compiled_into_kernels_is_called_by_python_too():
     add = jit.inline(lambda a, b: a + b)
     following = njit(lambda a: add(a, 1))
     assert following(1) == 2 == add(1, 1)
+
+
+def test_a_kernel_runs_where_nothing_can_be_written(tmp_path, monkeypatch):
+    def twice(x):
+        return 2 * x
+
+    for locator in caching.CacheImpl._locator_classes:
+        monkeypatch.setattr(locator, "from_function", classmethod(lambda cls, function, file: None))
+    assert jit.cache_folder() is None
+    assert jit.njit(twice, cache=True)(4) == 8
+    assert jit.njit(cache=True, nogil=True)(twice)(4) == 8
+
+
+def test_a_kernel_runs_where_the_disk_is_full(monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(caching.FunctionCache, "save_overload", full)
+    assert jit.njit(lambda x: x + 1, cache=True)(1) == 2
+    assert jit.cache_folder() is not None
 
 
 SCAN = "from numba import njit\n@njit(cache=True)\ndef scan(x):\n    return x + 1\n"

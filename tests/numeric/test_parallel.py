@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import multiprocessing
+import sys
+import warnings
+
 from joblib.externals.loky import get_reusable_executor
 
 from engram.numeric.parallel import parallel_map
@@ -45,3 +49,39 @@ def test_each_worker_sees_the_gpu_of_its_place_which_its_successor_takes_over(tm
     assert {gpu for gpu, _ in results} == {"3", "5"}
     by_worker = {pid: gpu for gpu, pid in results}
     assert {(gpu, pid) for pid, gpu in by_worker.items()} == set(results), "a worker has changed its GPU"
+
+
+def test_workers_are_where_their_parent_is(tmp_path, monkeypatch):
+    def around(name):
+        import os
+        import sys
+        from pathlib import Path
+
+        return str(Path.cwd()), os.environ.get(name), sys.path[0], os.getpid()
+
+    seen, workers = [], set()
+    for place, value in (("one", "1"), ("two", "2"), ("one", None)):
+        (tmp_path / place).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / place)
+        monkeypatch.setattr(sys, "path", [str(tmp_path / place), *sys.path])
+        monkeypatch.setenv("SOMEBODYS", value) if value else monkeypatch.delenv("SOMEBODYS")
+        for folder, variable, path, worker in parallel_map(around, ["SOMEBODYS"] * 4, workers=2):
+            workers.add(worker)
+            seen.append((folder, variable, path))
+    places = zip(("one", "two", "one"), ("1", "2", None), strict=True)
+    expected = [(str(tmp_path / place), value, str(tmp_path / place)) for place, value in places]
+    assert seen == [each for each in expected for _ in range(4)]
+    assert len(workers) <= 2, "none was started again"
+
+
+def _nested(numbers):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        return parallel_map(abs, numbers, workers=3), [str(warning.message) for warning in said]
+
+
+def test_a_process_that_may_start_no_others_does_the_work_itself_and_says_so():
+    with multiprocessing.get_context("forkserver").Pool(1) as pool:
+        results, said = pool.apply(_nested, ([-1, 2],))
+    assert results == [1, 2]
+    assert "3 workers: a daemonic process" in said[0]

@@ -36,7 +36,6 @@ def run(command: Run, field_options: list[str]) -> int:
     """Run experiments, and print the verdicts on their claims."""
     import engram.lab
     from engram.lab.experiment import find_experiment
-    from engram.lab.stop import Stopped
 
     if not command.names:
         names = ", ".join(registry.experiments())
@@ -51,8 +50,8 @@ def run(command: Run, field_options: list[str]) -> int:
             with contextlib.redirect_stdout(sys.stderr):  # the standard output is reserved for the results
                 results = engram.lab.run(name, arms=arms_of(command.arms), **options, **changes[name])
             is_stopped = False
-        except Stopped as stopped:
-            results, is_stopped = stopped.results, True
+        except KeyboardInterrupt as stopped:
+            results, is_stopped = _so_far(stopped), True
         if command.json:
             print(json.dumps(results.to_json()))
         else:
@@ -98,7 +97,6 @@ def sweep(command: Sweep, field_options: list[str]) -> int:
     """Run an experiment at many settings, and print a comparison of its arms."""
     import engram.lab
     from engram.lab.experiment import find_experiment
-    from engram.lab.stop import Stopped
     from engram.lab.sweeps import compared, folder_of
 
     experiment = find_experiment(command.name)
@@ -108,8 +106,8 @@ def sweep(command: Sweep, field_options: list[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             swept = engram.lab.sweep(experiment, arms=arms_of(command.arms), **options, **values)
         is_stopped = False
-    except Stopped as stopped:
-        swept, is_stopped = stopped.results, True
+    except KeyboardInterrupt as stopped:
+        swept, is_stopped = _so_far(stopped), True
     table = compared(experiment, swept, list(values), command.metric)
     rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.rows()]
     print_table(out(), f"{command.name}, preset {command.preset}: {table.columns[-1]}", table.columns, rows)
@@ -127,6 +125,13 @@ def seconds(text: str) -> float:
     if (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)) is None:
         raise ValueError(f"at_most = {text!r}: expected a time such as 90s, 60m or 2h")
     return float(match[1]) * units[match[2]]
+
+
+def _so_far(stopped: KeyboardInterrupt) -> Any:
+    """The results so far of a run that was stopped; raises the error again if it was stopped at once."""
+    if not hasattr(stopped, "results"):
+        raise stopped
+    return stopped.results
 
 
 def _say_stopped(name: str, states: list[str]) -> None:

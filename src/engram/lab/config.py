@@ -322,8 +322,8 @@ def _explain(cls: Any, problem: Any) -> str:
     if problem["type"] == "value_error":  # raised by the __post_init__ of a config, which names field and value
         return ".".join([*path, str(problem["ctx"]["error"])])
     allowed_fields = fields(cls)
-    names = itertools.accumulate(path, "{}.{}".format)
-    name = next((name for name in names if name in allowed_fields), ".".join(path))
+    names = [name for name in itertools.accumulate(path, "{}.{}".format) if name in allowed_fields]
+    name = names[-1] if names else ".".join(path)
     allowed = allowed_fields[name].allowed if name in allowed_fields else "one with fields " + ", ".join(allowed_fields)
     return f"{name} = {problem['input']!r}: expected {allowed}"
 

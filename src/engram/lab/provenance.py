@@ -1,7 +1,8 @@
 """What a result was made by: versions, registered parts and the user's own files; compared before it is reused.
 
 Of the user's files those count whose modules the trial's modules name, or that were loaded while it ran, and those that
-its settings name or that it declares. A file that a program reads without declaring it is not seen.
+its settings name or that it declares, and the installed packages that these modules import. What is in use now is
+compared with what was used then. A file that a program reads without declaring it is not seen.
 """
 
 from __future__ import annotations

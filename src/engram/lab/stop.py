@@ -23,20 +23,10 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 _asked: set[Path] = set()  # the stop files of runs that a signal has asked to stop
 
 
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM has ended a run, after its trials have written their checkpoints.
-
-    Attributes:
-        results: What the run would have returned: its results so far.
-    """
-
-    def __init__(self, results: Any) -> None:
-        super().__init__("stopped by Ctrl-C or SIGTERM; the same call goes on from the last checkpoints")
-        self.results = results
-
-
 def end(stop: Path, results: Any) -> None:
-    """Raise ``Stopped`` once a run is over that a signal has asked to stop, so that what follows it does not start.
+    """Raise KeyboardInterrupt once a run is over that a signal has asked to stop, so that what follows does not start.
+
+    It is of this very class, by which Python ends with the code of Ctrl-C, and has the results as ``results``.
 
     Args:
         stop: What ``stoppable`` has yielded.
@@ -44,7 +34,9 @@ def end(stop: Path, results: Any) -> None:
     """
     if stop in _asked:
         _asked.discard(stop)
-        raise Stopped(results)
+        error: Any = KeyboardInterrupt("the same call goes on from the last checkpoints")
+        error.results = results
+        raise error
 
 
 @contextmanager
