@@ -93,11 +93,10 @@ def _performed(experiment: Experiment, runs: Path | None) -> Results:
 
 def _told(experiment: Experiment, results: Results) -> list[str]:
     """What came out, in words and as a picture, and what to do next, as lines with rich's markup."""
-    from engram.experiments.pattern_completion import CHANCE
     from engram.lab.claim import counted_claims
     from engram.lab.laboratory import COLORS
 
-    config = experiment.arms(PRESET)[PLASTIC].config
+    config, chance = experiment.arms(PRESET)[PLASTIC].config, experiment.tasks[0].chance or 1.0
     errors = {arm: results.values(arm, "error") for arm in (PLASTIC, CONTROL)}
     lines = []
     if all(errors.values()):
@@ -106,11 +105,11 @@ def _told(experiment: Experiment, results: Results) -> list[str]:
         lines += [
             "",
             f"After {config.episodes} batches a plastic network gets {mean[PLASTIC]:.3f} of the bits wrong, "
-            f"one without plasticity {mean[CONTROL]:.3f} (guessing: {CHANCE}); means of {seeds} seeds.",
+            f"one without plasticity {mean[CONTROL]:.3f} (guessing: {chance}); means of {seeds} seeds.",
         ]
     else:
         lines += ["", "No network of each kind has finished, so there is nothing to compare yet."]
-    lines.append(f"{counted_claims(results.claims()).capitalize()}:")
+    lines.append(f"{counted_claims(results.claims()).capitalize()}, at the small size of a demonstration:")
     for judged in results.claims():
         if judged.verdict == "not testable here":
             continue
@@ -122,22 +121,20 @@ def _told(experiment: Experiment, results: Results) -> list[str]:
             else ""
         )
         lines.append(f"Claim: {judged.claim.statement}{value}, {len(judged.values)} seeds: {verdict}{why}")
-    lines += _curves(results)
+    lines += _curves(results, chance)
     return [
         *lines,
         "",
-        "This was a demonstration at a small size, with the criteria of the experiment itself. To go on:",
+        "The criteria are those of the experiment itself. To go on:",
         f"  engram show {NAME}                 its networks, settings and claims",
         f"  engram run {NAME} --until-decided  at its own size: patterns of 50 bits, an LSTM, larger networks",
         "  engram papers                                  what the other papers say, and whether it holds",
     ]
 
 
-def _curves(results: Results) -> list[str]:
+def _curves(results: Results, chance: float) -> list[str]:
     """The learning curve of each network as a line of bars, whose full height is the error of a guess."""
     import polars as pl
-
-    from engram.experiments.pattern_completion import CHANCE
 
     lines = []
     for arm in (PLASTIC, CONTROL):
@@ -147,6 +144,6 @@ def _curves(results: Results) -> list[str]:
         last = rows["step"].max()
         windows = rows.with_columns(((pl.col("step") - 1) * 30 // last).alias("window"))
         means = windows.group_by("window").agg(pl.col("value").mean()).sort("window")["value"]
-        bars = "".join(BARS[min(int(value / CHANCE * len(BARS)), len(BARS) - 1)] for value in means)
+        bars = "".join(BARS[min(int(value / chance * len(BARS)), len(BARS) - 1)] for value in means)
         lines.append(f"  {arm:<12} {bars}  {means[0]:.2f} -> {means[-1]:.2f}")
     return ["", "Wrong bits over training, from left to right (a full bar is guessing):", *lines] if lines else []

@@ -53,8 +53,8 @@ def list_parts(command: List) -> None:
             title = kind.replace("_", " ").capitalize() if len(kinds) > 1 else ""
             print_table(out(), title, ["name", "what it is", "where"], rows)
     if found:
-        parts = [(escape(name), kind.replace("_", " "), *_described(kind, name)) for kind, name in found]
-        print_table(out(), "", ["name", "kind", "what it is", "where"], parts)
+        named = [(escape(name), kind.replace("_", " "), *_described(kind, name)) for kind, name in found]
+        print_table(out(), "", ["name", "kind", "what it is", "where"], named)
     if "experiments" in kinds or not (kinds or found):
         _list_experiments(command)
 
