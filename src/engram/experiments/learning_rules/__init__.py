@@ -69,7 +69,8 @@ def fits(name: str, network: Network) -> bool:
 
 def changes_of(rule: str, network: Network) -> dict[str, Any] | None:
     """The settings of the arm of a rule on a network; None if the rule cannot train it."""
-    if not fits(rule, network):
+    # In time, training the last layer alone is training the readout alone, which is an arm already.
+    if not fits(rule, network) or (rule == "last-layer" and network in ("recurrent", "adding")):
         return None
     usual = RATES_OF_SUMS if network == "adding" else training.RATES
     usual = RATES_OF_BLACK_BOXES if rule_of(rule).properties.black_box else usual
