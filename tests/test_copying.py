@@ -3,26 +3,16 @@
 import functools
 import types
 import weakref
-from typing import NamedTuple
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from engram.continual import LwF
+from engram.continual import LwF, TaskData
 from engram.copying import copied
 
 held = nn.Linear(2, 2)
-
-
-class Told(NamedTuple):
-    """What a method is told of a task at its end."""
-
-    classes: list | None
-
-    def batches(self, batch_size, generator):
-        return iter(())
 
 
 class Tied(nn.Module):
@@ -72,6 +62,7 @@ def nested(net):
         return parts["first"](x)
 
     parts = {"first": net[0]}
+
     @functools.wraps(inner)
     def outer(x, scale):
         return scale * inner(x)
@@ -121,6 +112,6 @@ def test_activity_that_is_kept_is_copied_without_its_graph():
 def test_a_teacher_that_would_change_with_the_network_is_refused():
     method = LwF(replaced(closure))
     with pytest.raises(TypeError, match="cannot be copied"):
-        method.end_task(Told(None))
+        method.end_task(TaskData(None))
     assert method.teacher is None
     assert method.groups == []
