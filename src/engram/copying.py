@@ -74,7 +74,11 @@ def _functions(module: nn.Module) -> Iterator[tuple[str, Any]]:
             yield from ((name, shared) for shared in _shared(value, seen))
     for base in kind.__mro__:
         if not _is_of_library(base.__module__):
-            yield from ((name, value) for name, value in vars(base).items() if isinstance(value, FunctionType))
+            yield from (
+                (name, value)
+                for name, value in vars(base).items()
+                if isinstance(value, FunctionType) and (name == "__call__" or not name.startswith("__"))
+            )
 
 
 def _shared(value: Any, seen: set[int]) -> Iterator[Any]:

@@ -43,6 +43,57 @@ def test_layers_that_are_more_than_their_weights_are_not_converted():
         from_standard(nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16)))
 
 
+class Reading(nn.Module):
+    """A network with a function that may read the weights of its first layer."""
+
+    def __init__(self, kind, read):
+        super().__init__()
+        self.parts, self.read = nn.Sequential(kind(4, 4), nn.Tanh()), read
+
+    def forward(self, x):
+        return self.read(self.parts, self.parts(x))
+
+
+READS = {
+    "product": lambda parts, h: h @ parts[0].weight,
+    "all parameters": lambda parts, h: h + next(parts.parameters()).sum(),
+    "view": lambda parts, h: nn.functional.linear(h, next(iter(parts.parameters())).t()),
+    "bias": lambda parts, h: h - parts[0].bias,
+    "branch": lambda parts, h: h @ parts[0].weight if h.sum() > 0 else h,
+}
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize(("convert", "kind"), [(from_standard, nn.Linear), (to_standard, NTKLinear)])
+def test_weights_that_are_read_without_a_call_are_not_converted(read, convert, kind):
+    with pytest.raises(ValueError, match=r"without calling the layer|cannot be traced .* and reads 'weight' itself"):
+        convert(nn.Sequential(Reading(kind, READS[read])))
+
+
+USES = {
+    "call": lambda parts, h: parts(h),
+    "branch": lambda parts, h: parts(h) if h.sum() > 0 else h,
+    "form": lambda parts, h: parts(h.to(parts[0].weight.dtype)) * next(parts.parameters()).shape[0],
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_networks_that_call_their_layers_are_converted_whatever_else_they_do(use):
+    torch.manual_seed(0)
+    model, x = Reading(nn.Linear, use), torch.randn(3, 4)
+    torch.testing.assert_close(from_standard(model)(x), model(x))
+
+
+def test_a_layer_with_a_forward_or_weights_of_its_own_is_not_converted():
+    replaced, computed = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 2))
+    replaced[0].forward = torch.tanh
+    del computed[0].weight
+    computed[0].weight = torch.eye(2)
+    for model, reason in ((replaced, "has a forward of its own"), (computed, "computes its weights from others")):
+        with pytest.raises(ValueError, match=f"layer '0' {reason}"):
+            from_standard(model)
+
+
 def test_a_norm_that_runs_twice_cannot_be_frozen():
     norm = BatchOnlyNorm()
     model = nn.Sequential(nn.Linear(4, 4), norm, nn.Linear(4, 4), norm)

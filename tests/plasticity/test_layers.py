@@ -296,6 +296,49 @@ def test_a_rule_that_another_layer_has_cast_is_named(kind):
         net(torch.zeros(7, 2, 3))
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm"])
+def test_an_upper_layer_with_a_forward_of_its_own_is_refused(name):
+    net = build(name, num_layers=2)
+    net.upper[0].forward = lambda *arguments: None
+    with pytest.raises(ValueError, match=r"upper\[0\] has a forward of its own, which does not run"):
+        net(draw(3, 2, INPUTS))
+    if name == "lstm":
+        with pytest.raises(ValueError, match=r"upper\[0\] has a forward of its own"):
+            to_lstm(net)
+
+
+def test_who_acts_runs_a_forward_that_was_replaced():
+    net, input = PlasticRNN(INPUTS, UNITS), draw(1, 2, INPUTS).float()
+    plain = net.forward
+    net.forward = lambda *arguments: (2 * plain(*arguments)[0], plain(*arguments)[1])
+    assert torch.allclose(net.acting(2)(input[0]), net(input)[0][0])
+
+
+def test_a_rule_with_coefficients_of_its_own_runs_as_they_say():
+    nets = [PlasticRNN(INPUTS, UNITS, rule=Hebb(eta=0.5), generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+    with torch.no_grad():
+        for net in nets:
+            net.alpha.fill_(1.0)
+            net.weight_ih.mul_(5)
+    plain = nets[1].rule.coefficients
+    nets[1].rule.coefficients = lambda post, modulator=None: plain(-post, modulator)
+    input = draw(12, 2, INPUTS).float()
+    with torch.no_grad():
+        outputs = [net(input)[0] for net in nets]
+    assert (outputs[0] - outputs[1]).abs().max() > 0.01
+
+
+def test_an_lstm_that_computes_with_other_weights_than_its_own_is_refused():
+    lstm = nn.LSTM(3, 4)
+    nn.utils.parametrize.register_parametrization(lstm, "weight_hh_l0", nn.Tanh())
+    with pytest.raises(ValueError, match="computes with other weights than those of its names"):
+        from_lstm(lstm)
+    lstm = nn.LSTM(3, 4)
+    lstm.forward = lambda *arguments: None
+    with pytest.raises(ValueError, match="lstm has a forward of its own"):
+        from_lstm(lstm)
+
+
 def test_an_lstm_with_a_forward_pass_of_its_own_is_refused():
     with pytest.raises(ValueError, match="lstm is a ClampedLSTM: expected an nn"):
         from_lstm(ClampedLSTM(2, 4))

@@ -135,6 +135,48 @@ def test_a_linear_layer_at_several_places_is_trained(name):
     assert len(grads) == (2 if name == "last-layer" else 6)
 
 
+class Halved(nn.Sequential):
+    """A container that is called in another way."""
+
+    def __call__(self, x):
+        return super().__call__(x) / 2
+
+
+def altered(part):
+    model = nn.Sequential(
+        nn.Linear(4, 5), nn.Tanh(), nn.Sequential(nn.Linear(5, 5), nn.ReLU()), nn.Linear(5, 2)
+    ).double()
+    if part == "call":
+        model[2] = Halved(*model[2])
+    else:
+        module = model.get_submodule(part)
+        plain = module.forward
+        module.forward = lambda h: plain(h).square()
+    return model
+
+
+@pytest.mark.parametrize("part", ["", "1", "2", "2.0", "2.1", "3", "call"])
+@pytest.mark.parametrize("name", ["pc-fixed", "local-error", "node-perturbation", "fa", "last-layer"])
+def test_what_a_module_does_beside_its_class_is_computed_or_refused(part, name):
+    rule, model = registry.get("learning_rules", name)(), altered(part)
+    x, target = drawn(7, 4), drawn(7, 2, seed=1)
+    if name == "fa" or (name == "last-layer" and part):
+        update = rule.update(model, x, target, rule.init(model, seeded()))
+        torch.testing.assert_close(update.info["loss"], output_loss(model(x), target))
+    else:
+        with pytest.raises(TypeError, match=r"cannot train .* of its own"):
+            rule.init(model, seeded())
+
+
+def test_weights_that_are_computed_elsewhere_are_refused():
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    weight = model[2].weight
+    del model[2].weight
+    model[2].weight = 2 * weight
+    with pytest.raises(TypeError, match="layer '2', a Linear: its weights are computed from other parameters"):
+        PredictiveCoding().init(model, seeded())
+
+
 def test_layers_with_hooks_are_trained_as_any_module_or_refused():
     mask = torch.tensor([0.0, 1, 1, 0, 1])
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2)).double()

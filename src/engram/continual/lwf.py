@@ -71,6 +71,7 @@ class LwF(ContinualMethod):
             task: Its ``classes`` get their own softmax; if they are None, the softmax is over all outputs.
 
         Raises:
+            TypeError: A copy of the network would compute with the network's weights.
             ValueError: ``classes`` is empty, or a class is negative or there twice.
         """
         checks.instance("task", task, Task)  # type: ignore[type-abstract]
@@ -79,9 +80,9 @@ class LwF(ContinualMethod):
             raise ValueError("classes is empty: expected indices of outputs")
         if len(set(group)) < len(group):
             raise ValueError(f"classes = {checks.shown(task.classes)}: expected different indices of outputs")
+        self._copy_teacher()
         if set(group) not in map(set, self.groups):  # a softmax does not depend on the order of its outputs
             self.groups.append(group)
-        self._copy_teacher()
 
     def loss(self, x: Tensor, y: Tensor, logits: Float[Tensor, "batch outputs"]) -> Tensor | float:
         """The penalty; 0 until the first task has ended.

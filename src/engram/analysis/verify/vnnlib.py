@@ -54,7 +54,7 @@ Conjunction = list[Bound]
 def read_vnnlib(path: str | Path) -> Query:
     """The query of a VNN-LIB file: whether an input with certain properties has outputs with others.
 
-    Numbers are exact decimals. The frame that SMT-LIB asks for, such as ``set-logic`` and ``check-sat``, changes nothing;
+    Numbers are exact decimals. The frame that SMT-LIB asks for, such as ``set-logic`` or ``check-sat``, says nothing;
     ``declare-fun`` without arguments is ``declare-const``, and declarations may follow assertions. Assertions are
     combined to cases, each of a box of inputs, which may be cut by half-spaces, and of the outputs that would violate
     the property. Of version 2.0, queries about one network with one input, one output and the type ``Real`` are read.
@@ -87,13 +87,12 @@ def parse_vnnlib(text: str) -> Query:
     commands = _items(text)
     if not commands:
         raise ValueError("line 1: the file is empty")
-    asked = 0  # the line of check-sat
-    for place, command in enumerate(commands):
+    asked, said = 0, set[str]()  # the line of check-sat, and what stood in the frame
+    for command in commands:
         match [part.text for part in command.parts[:1]]:
             case [kind] if kind in HEADS:
-                _check_head(
-                    command, first=kind not in {other.parts[0].text for other in commands[:place] if other.parts}
-                )
+                _check_head(command, first=kind not in said)
+                said.add(kind)
                 asked = asked or (command.line if kind == "check-sat" else 0)
             case _ if asked:
                 _refuse(command.line, f"{_shown(command)} after the question (check-sat) in line {asked}")

@@ -8,9 +8,12 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from engram.nn.hooks import alteration
 
+_OF_FORM = {"dtype", "device", "shape", "ndim", "requires_grad", "size", "dim", "numel", "is_floating_point", "is_cuda"}
 _READS = {"weight", "bias", "parameters", "named_parameters", "state_dict", "get_parameter", "_parameters"}
 
 
@@ -35,8 +38,10 @@ def refuse_direct_reads(model: nn.Module, layers: Collection[nn.Module]) -> None
         if weight is not None and key
     }
     root = nn.Sequential(model)  # so that a forward of the object itself is traced too
+    watch = _Watch(weights)
     try:
-        graph = _Tracer().trace(root)
+        with watch:
+            graph = _Tracer().trace(root)
     except Exception as error:  # whatever a forward raises for a symbol
         for name, module in model.named_modules():
             if not _is_known(module) and (read := next(_named_reads(module), "")):
@@ -45,17 +50,40 @@ def refuse_direct_reads(model: nn.Module, layers: Collection[nn.Module]) -> None
                     f"{read!r} itself: expected a forward that calls its layers"
                 ) from error
         return
+    found = watch.found
     for node in graph.nodes:
-        if node.op == "get_attr":
+        if node.op == "get_attr" and not all(map(_asks_for_form, node.users)):
             value: Any = root
             for part in str(node.target).split("."):
                 value = getattr(value, part)
-            name = weights.get(id(value), weights.get(_place(value)))
-            if name is not None:
-                raise ValueError(
-                    f"layer {name!r} has weights that a {type(model).__name__} reads without calling the layer, such "
-                    "as tied weights, which the converted layer scales only in its own forward: expected calls alone"
-                )
+            found = found or weights.get(id(value), weights.get(_place(value)))
+    if found is not None:
+        raise ValueError(
+            f"layer {found!r} has weights that a {type(model).__name__} reads without calling the layer, such as tied "
+            "weights, which the converted layer scales only in its own forward: expected calls alone"
+        )
+
+
+class _Watch(TorchFunctionMode):
+    """Notes a layer whose weights a function of torch takes, while no layer is called."""
+
+    def __init__(self, weights: dict[int, str]) -> None:
+        super().__init__()
+        self.weights = weights
+        self.found: str | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            name = getattr(getattr(func, "__self__", None), "__name__", "")
+        if name not in _OF_FORM and not self.found:
+            taken = (self.weights.get(id(leaf)) for leaf in tree_leaves((args, kwargs)))
+            self.found = next((name for name in taken if name is not None), None)
+        return func(*args, **(kwargs or {}))
+
+
+def _asks_for_form(node: fx.Node) -> bool:
+    return (node.target is getattr and node.args[1] in _OF_FORM) or node.target in _OF_FORM
 
 
 class _Tracer(fx.Tracer):
