@@ -383,6 +383,8 @@ def test_what_is_subtracted_up_to_rounding_is_nothing():
     assert met(X <= 0.2999)(arms) == 0
     bitwise = claim(sameness="bitwise", holds=at_most(1.0))
     assert judge(bitwise, results(0.3, 0.1 + 0.2, 0.3), preset="laptop").why == "the seeds differ"
+
+
 def test_a_claim_that_waits_for_its_trials_is_not_counted_as_undecided():
     claims = [
         Claim("tried", "It is small", metric("error")("main") <= 0.5),

@@ -228,7 +228,7 @@ class EpisodicControl(ABC):
 
 def _floats(observations: np.ndarray) -> Float[np.ndarray, "..."]:
     """Observations as floats, in double precision if they have it; bytes are divided by 255."""
-    x = observations.astype(np.float64 if observations.dtype == np.float64 else np.float32)
+    x: Float[np.ndarray, "..."] = observations.astype(np.float64 if observations.dtype == np.float64 else np.float32)
     if observations.dtype == np.uint8:
         x /= 255
     return x

@@ -30,7 +30,7 @@ def rule_to_json(rule: PlasticityRule) -> dict[str, Any]:
         >>> rule_to_json(ClippedHebb(clip=2.0))
         {'rule': 'engram.plasticity.clipped_hebb:ClippedHebb', 'clip': 2.0, 'connections': None, 'eta_param': 'raw'}
     """
-    checks.instance("rule", rule, PlasticityRule)
+    checks.instance("rule", rule, PlasticityRule)  # type: ignore[type-abstract]
     kind = type(rule)
     stored: dict[str, Any] = {"rule": _place(kind)}
     for argument in inspect.signature(kind).parameters:
@@ -67,10 +67,10 @@ def rule_from_json(stored: Mapping[str, Any]) -> PlasticityRule:
         >>> rule_from_json(rule_to_json(Oja(eta_param="sigmoid"))).eta.requires_grad
         True
     """
-    checks.instance("stored", stored, Mapping)
+    checks.instance("stored", stored, Mapping)  # type: ignore[type-abstract]
     arguments = dict(stored)
     place = arguments.pop("rule", None)
-    known = {_place(kind): kind for kind in _types(PlasticityRule)}
+    known = {_place(kind): kind for kind in _types(PlasticityRule)}  # type: ignore[type-abstract]
     if place not in known:
         raise ValueError(f"stored['rule'] = {checks.shown(place)}: expected one of {', '.join(sorted(known))}")
     return known[place](**arguments)

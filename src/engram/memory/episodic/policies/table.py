@@ -89,7 +89,7 @@ def unrounded(table: Table, which: int, rows: Annotated[np.ndarray, " rows"]) ->
         which: 0, 1 or 2.
         rows: The rows.
     """
-    stored = np.asarray(table[which][rows])
+    stored = np.asarray((table.keys, table.values, table.hashes)[which][rows])
     return stored if table.rounding is None else stored + table.rounding[which][rows].astype(np.float64)
 
 
