@@ -91,3 +91,41 @@ def test_the_counts_of_the_gallery_are_corrected():
     for name, of_experiment in counts.items():
         (row,) = [line for line in table.splitlines() if line.startswith(f"| [{name}](gallery/")]
         assert f"| {counted(of_experiment)}" in row
+
+
+# Words that were ours alone, and those of the field that took their place; docs/glossary.md explains these.
+RETIRED = {
+    r"\b(?:first|next|last|each|earlier|further|all|four|preset's|at the) looks?\b|\blook \d": "interim analysis",
+    r"\bstandings?\b": "leaderboard",
+    r"\bcandidates?\b": "method",
+    r"\btrivial (?:candidate|one|method)\b": "baseline",
+    r"\bresolves \d|\bat a distance of\b": "smallest detectable difference",
+    r"\blacks about\b": "additional seeds needed",
+    r"\bcounts as undecided\b|\bcorrected verdict|\bcorrected for many tests": "adjusted",
+    r"\btold apart\b": "test accuracy",
+    r"\bshortcuts?\b": "skip connection",
+    r"\bfurther ones\b": "held-out",
+    r"\bbut: ": "caveat",
+    r"\b[Tt]rains any network\b|\bnetworks do the same\b|\bdoes not forget\b|\ba better protein\b": "what is shown",
+}
+CODE = re.compile(r"```.*?```|`[^`\n]*`|\[\[.*?\]\]|\]\([^)]*\)|\{[%{].*?[%}]\}", re.DOTALL)
+SHOWN = ["cli/commands.py", "lab/report.html", "standings/overview.html"]
+
+
+@pytest.mark.parametrize("retired", RETIRED, ids=lambda retired: RETIRED[retired])
+def test_pages_help_and_reports_use_the_words_of_the_field(retired):
+    sources = [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "src" / "engram" / name for name in SHOWN)]
+    found = {
+        source.name: said
+        for source in sources
+        if source.name != "benchmarks.md"  # look-ups
+        if (said := [match[0] for match in re.finditer(retired, CODE.sub(" ", source.read_text()))])
+    }
+    assert found == {}, f"say {RETIRED[retired]!r}"
+
+
+def test_the_glossary_explains_each_word_once():
+    terms = re.findall(r"^(.+)\n:   ", (ROOT / "docs" / "glossary.md").read_text(), flags=re.MULTILINE)
+    words = [word.strip() for term in terms for word in term.split(",")]
+    assert len(terms) >= 40
+    assert len(set(words)) == len(words)

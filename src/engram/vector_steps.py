@@ -62,6 +62,6 @@ def end_flags(name: str, flags: Any, num_envs: int) -> Bool[np.ndarray, "num_env
     if values.dtype == bool:
         return values
     is_one = values == 1
-    if not (is_one | (values == 0)).all():
-        raise ValueError(f"{name} = {checks.shown(values)}: expected booleans, or 0 and 1")
+    if (wrong := np.flatnonzero(~(is_one | (values == 0)))).size:
+        raise ValueError(f"{name}[{wrong[0]}] = {values[wrong[0]]}: expected booleans, or 0 and 1")
     return np.asarray(is_one, dtype=bool)

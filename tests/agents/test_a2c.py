@@ -188,6 +188,7 @@ def test_it_learns_which_action_pays():
         """Action 1 pays, but only if the first observation said so; otherwise action 0 does."""
 
         num_envs = 64
+        metadata = {"autoreset_mode": AutoresetMode.DISABLED}  # noqa: RUF012
 
         def reset(self, *, seed=None, options=None):
             self.rewarded = np.random.default_rng(seed).integers(2, size=64)

@@ -29,7 +29,7 @@ class ActionVectors:
 
     Raises:
         TypeError: ``space`` is neither a ``Box`` nor a ``Discrete``.
-        ValueError: A bound is infinite.
+        ValueError: A bound is infinite, or too large for single precision.
 
     Examples:
         >>> ActionVectors(spaces.Box(0.0, 3.0, (2,))).squash(torch.zeros(1, 2))
@@ -52,6 +52,8 @@ class ActionVectors:
             torch.as_tensor(np.ravel(bound), dtype=torch.float32, device=self.device)
             for bound in (space.low, space.high)
         )
+        if not (self.low.isfinite().all() and self.high.isfinite().all()):
+            raise ValueError(f"action_space = {space!r}: expected bounds that single precision can hold")
         self.bounds, self.is_whole = (space.low, space.high), np.issubdtype(space.dtype, np.integer)
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         self.is_wide = not (middle.isfinite().all() and (self.high - self.low).isfinite().all())

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from engram import checks
@@ -145,7 +145,7 @@ class D3G(Learner):
         return self.actions.decode(self.actions.explore(self.inverse(s, s + self.tau(s)), noise, self.generator))
 
     @torch.no_grad()
-    def propose(self, observations: Any, cycled: bool = True) -> Float32[Any, "batch features"]:
+    def propose(self, observations: Any, cycled: bool = True) -> Float[Any, "batch features"]:
         """The proposed next states, C(s) if ``cycled``, else p = s + tau(s), for observations s, (batch, features)."""
         checks.arguments()
         s = self._scaled_states(observations)
