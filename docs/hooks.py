@@ -288,7 +288,7 @@ def recorded(name: str) -> dict[str, dict[str, Any]]:
     """Return the sections that show the records of an experiment, by preset."""
     experiment = engram.registry.get("experiments", name)
     runs = tables.recorded(name)
-    return {preset: report.section(experiment, run, curves=not notebooks.QUICK) for preset, run in runs.items()}
+    return {preset: report.section(experiment, run, curves=True) for preset, run in runs.items()}
 
 
 def gallery() -> str:

@@ -40,7 +40,6 @@ if importlib.util.find_spec("engram") is None:
     wheel = next((str(path.resolve()) for path in Path().glob("engram_torch-*.whl")), "engram-torch")
     %pip install --quiet "{wheel}[lab,nwb]\""""
 SECONDS = 300  # time limit of a cell
-QUICK = os.environ.get("ENGRAM_DOCS") == "quick"  # whether guides are not executed and learning curves not drawn
 PLOTLY = "application/vnd.plotly.v1+json"
 
 
@@ -70,13 +69,8 @@ def _kernel() -> KernelManager:
 
 @cache
 def executed(text: str) -> str:
-    """Return a guide in Markdown as a notebook in JSON, with the outputs of its Python.
-
-    A quick site has no outputs, which is enough to check links and pages.
-    """
+    """Return a guide in Markdown as a notebook in JSON, with the outputs of its Python."""
     notebook = jupytext.reads(text, "md")
-    if QUICK:
-        return str(nbformat.writes(notebook))
     from nbclient import NotebookClient
 
     forgets = nbformat.v4.new_code_cell("%reset -f")  # deletes the definitions of the guide before

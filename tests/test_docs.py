@@ -1,23 +1,17 @@
 from __future__ import annotations
 
-import gc
 import json
-import multiprocessing
 import os
 import re
 import runpy
 import subprocess
 import sys
 import time
-import traceback
-import warnings
-from contextlib import redirect_stderr
 from html import escape
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from mkdocs.__main__ import cli as mkdocs
 from mkdocs.config import load_config
 from mkdocs.structure.files import File, Files, set_exclusions
 
@@ -49,47 +43,22 @@ ENTRANCES = ("index", "papers", "gallery", "leaderboard", "getting-started", "pa
 GUIDES = ("plasticity", "learning-rules", "continual", "same-solution", "memory", "difficulty")
 
 
-def build_quickly(folder: Path, said: Path) -> None:
-    """Build the site in a fork of this process, which has imported what the site shows."""
-    gc.disable()  # which takes a sixth of the time
-    # Guides run as programs too, and signatures on lines of their own take long.
-    os.environ |= {"ENGRAM_DOCS": "quick", "ENGRAM_SIGNATURES": "false", "NO_MKDOCS_2_WARNING": "1"}
-    os.chdir(ROOT)
-    with said.open("w") as file, redirect_stderr(file):
-        try:
-            mkdocs(["build", "--strict", "--site-dir", str(folder)], standalone_mode=False)
-        except BaseException:
-            traceback.print_exc()
-            raise
-
-
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, effort):
+def site(tmp_path_factory):
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     with FileLock(f"{folder}.lock"):  # one worker builds it for all
         if not Path(f"{folder}.log").exists():
-            if effort == 1:
-                said = Path(f"{folder}.said")
-                build = multiprocessing.get_context("fork").Process(target=build_quickly, args=(folder, said))
-                with warnings.catch_warnings():
-                    # Newer versions of Python say that a process with threads was forked; they do nothing here.
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    build.start()
-                build.join(PATIENCE)
-                build.kill()  # if it waits for a lock that another thread held when it was forked
-                failure = "" if build.exitcode == 0 else said.read_text() or f"not built in {PATIENCE} s"
-            else:
-                environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-                done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-                failure = "" if done.returncode == 0 else done.stderr or "no reason given"
-            Path(f"{folder}.log").write_text(failure)
+            environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            Path(f"{folder}.log").write_text("" if done.returncode == 0 else done.stderr or "no reason given")
     failure = Path(f"{folder}.log").read_text()
     assert not failure, failure
     return folder
 
 
+@pytest.mark.soak
 def test_every_experiment_and_package_has_a_page(site):
     for name in engram.experiments():
         page = (site / "gallery" / f"{name}.html").read_text()
@@ -104,6 +73,7 @@ def test_every_experiment_and_package_has_a_page(site):
     assert max(page.stat().st_size for page in pages) < 500_000
 
 
+@pytest.mark.soak
 def test_every_paper_has_a_page_with_its_headlines_and_their_claims(site):
     overview = (site / "papers.html").read_text()
     for paper in papers():
@@ -139,6 +109,7 @@ def size(*paths: Path) -> int:
     return sum(path.stat().st_size for path in paths)
 
 
+@pytest.mark.soak
 def test_the_site_fits(site):
     files = [path for path in site.rglob("*") if path.is_file()]
     assert size(*files) <= 40 * MEGABYTE
@@ -158,7 +129,8 @@ def test_python_leaves_nothing_to_be_published(monkeypatch):
     assert all(file.inclusion.is_excluded() for file in files)
 
 
-def test_the_search_answers_from_a_file(site, effort):
+@pytest.mark.soak
+def test_the_search_answers_from_a_file(site):
     if find_browser() is None and "CI" not in os.environ:
         pytest.skip("no Chromium or Chrome here to open the site in")
     with open_browser() as page:
@@ -178,18 +150,14 @@ def test_the_search_answers_from_a_file(site, effort):
             )
             pattern = re.escape(f"/{answer}").replace(r"\#", r"\S*#")  # the query stands between page and place
             assert re.search(pattern, found), f"{query}: found {found}"
-            if effort > 1:  # a busy machine says nothing of the search
-                assert seconds <= ANSWER_SECONDS, query
+            assert seconds <= ANSWER_SECONDS, query
 
 
-def test_the_site_works_without_a_server_and_fits(site, effort):
+@pytest.mark.soak
+def test_the_site_works_without_a_server_and_fits(site):
     if find_browser() is None and "CI" not in os.environ:
         pytest.skip("no Chromium or Chrome here to open the site in")
     pages = sorted(set(site.rglob("*.html")) - {site / "404.html"})  # which a server shows, at any address
-    if effort == 1:  # of each folder, whose pages are alike, the largest; and the pages that lead to them
-        folders = {path.parent for path in pages}
-        largest = [max((p for p in pages if p.parent == folder), key=os.path.getsize) for folder in folders]
-        pages = sorted({*largest, *(site / f"{name}.html" for name in ENTRANCES)})
     with open_browser() as page:
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -202,12 +170,11 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         for path in pages:
             page.goto(path.as_uri())
             page.wait_for_load_state("load")
-            if effort > 1:  # a busy machine says nothing of a page
-                page.wait_for_function("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
-                check_load(page, path.stem)
+            page.wait_for_function("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+            check_load(page, path.stem)
             check_nodes(page, path.stem)
             picture = ROOT / "artifacts" / "site" / path.relative_to(site).with_suffix(".png")
-            check_widths(page, path.stem, picture if effort > 1 else None)
+            check_widths(page, path.stem, picture)
         page.set_viewport_size({"width": WIDE, "height": HEIGHT})
         page.goto((site / "index.html").as_uri())
         page.locator(".md-tabs__link", has_text="Build").click()
@@ -227,8 +194,9 @@ def test_the_site_works_without_a_server_and_fits(site, effort):
         page.locator(f"#{claim}").wait_for(state="visible")
         page.goto((site / "gallery.html").as_uri())
         cards = page.locator(".card")
-        assert all(cards.nth(number).locator("img").get_attribute("src") for number in range(cards.count()))
         titles = page.locator(".card b").all_inner_texts()
+        assert len(set(titles)) == len(titles), "a card of another preset names it"
+        assert page.locator(".card:has(img)").count() == sum(": preset " not in title for title in titles)
         assert not set(titles) & set(engram.experiments()), "a card is named by what the command line calls it"
         page.locator(".filter", has_text="memory").click()
         page.locator(".filter", has_text="some open").click()
