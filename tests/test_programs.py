@@ -89,7 +89,7 @@ def test_program(program, tmp_path, monkeypatch, capsys):
     seeded = nullcontext() if any(seed in program for seed in SEEDS) else no_global_draws()
     try:
         with seeded:
-            exec(compile(program, "program", "exec"), {})
+            exec(compile(program, "program", "exec", dont_inherit=True), {})
     except ModuleNotFoundError as missing:
         if missing.name not in RECIPES:
             raise

@@ -49,7 +49,7 @@ from engram.memory.fragments import LongTermStore
 from engram.nn import BatchOnlyNorm, LeakyRNN, ReadoutNetwork
 from engram.nn.ntk import NTKLinear
 from engram.numeric.finite_mdp import FiniteMDP
-from engram.plasticity import Oja, PlasticRNN
+from engram.plasticity import Hebb, Oja, PlasticRNN, rule_to_json
 from engram.rules import Backprop
 from engram.spatial import FrontierExplorer
 from engram.tasks import function_2d
@@ -471,6 +471,7 @@ MADE = {
     "Trials.kind": lambda: torch.ones(3, 40, dtype=int), "Trials.answer": lambda: torch.ones(3, 40, dtype=int),
     "RepresentationReport.drift": lambda: np.full(2, 0.5),
     "RND.hidden": lambda: 8, "RND.feature_dim": lambda: 4, "permutation_test.n_permutations": lambda: 9,
+    "split_trials.axes": lambda: "time units", "rule_from_json.stored": lambda: rule_to_json(Hebb()),
     "GGS.sample.n": lambda: 3, "same_geometry.steps": lambda: 1000,
 }  # fmt: skip
 # By the type of an argument, where that is another library's.
@@ -494,7 +495,7 @@ UNREADY = frozenset({
     # They read files.
     "engram.analysis.verify.answer.read_question", "engram.analysis.verify.nnet.read_nnet",
     "engram.analysis.verify.onnx.read_onnx", "engram.analysis.verify.vnnlib.read_vnnlib",
-    "engram.generative.design.files.read_fasta",
+    "engram.generative.design.files.read_fasta", "engram.analysis.recordings.read_nwb",
     "engram.generative.design.files.read_variants", "engram.tasks.environments.room_grid.load_grid_text",
     "engram.tasks.penn_treebank.read_penn_treebank",
     # They need packages that are not installed everywhere: faiss and diffusers.

@@ -106,7 +106,10 @@ class EpisodicControl(ABC):
         return torch.from_numpy(x)
 
     def _embedded(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch key_dim"]:
-        return x.reshape(len(x), -1) if self.embedding is None else self.embedding(x.to(self._device)).cpu()
+        if self.embedding is None:
+            return x.reshape(len(x), -1)
+        like = next(self.embedding.parameters(), None)  # whose precision it takes
+        return self.embedding(x.to(self._device, None if like is None else like.dtype)).cpu()
 
     def _values(self, key: Float[Tensor, "1 key_dim"], use: bool) -> ActionValues:
         # A differentiable memory is queried without gradients, which takes a fraction of the time.

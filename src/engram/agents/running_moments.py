@@ -48,7 +48,8 @@ class RunningMoments(nn.Module):
             initial = torch.full(shape, default) if initial_statistic is None else initial_statistic
             checks.has_shape("std" if name == "var" else name, tuple(initial.shape), shape)
             self.register_buffer(name, initial.double() ** (2 if name == "var" else 1))
-        weight = 0.0 if mean is None and std is None else checks.number("count", count, above=0)
+        checks.number("count", count, above=0)
+        weight = 0.0 if mean is None and std is None else count
         self.register_buffer("count", torch.tensor(weight, dtype=torch.float64))
 
     @torch.no_grad()

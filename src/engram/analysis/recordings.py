@@ -18,7 +18,7 @@ from engram.analysis.similarity.trials import Data, opened
 AXES = ("trials", "time", "units")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NWBSession:
     """A session of Neurodata Without Borders, cut into its trials.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Annotated, Any, NamedTuple
 
@@ -485,8 +485,10 @@ def _checked_averaging(*settings: Any) -> Averaging:
     return Averaging(*settings).checked()
 
 
-def _check_loaded(memory: KeyValueMemory, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
+def _check_loaded(memory: KeyValueMemory, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Raise ValueError unless a state fits a memory of this capacity; torch would load the parts that do."""
+    if prefix + "keys" in state:  # which was saved before memories kept what rounding takes
+        state.setdefault(prefix + "rounding", torch.zeros_like(memory.rounding))
     for name, current in (*memory.named_buffers(), *memory.named_parameters()):
         tensor = state.get(prefix + name)
         if isinstance(tensor, Tensor):
