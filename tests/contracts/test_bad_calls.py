@@ -471,7 +471,8 @@ MADE = {
     "Trials.kind": lambda: torch.ones(3, 40, dtype=int), "Trials.answer": lambda: torch.ones(3, 40, dtype=int),
     "RepresentationReport.drift": lambda: np.full(2, 0.5),
     "RND.hidden": lambda: 8, "RND.feature_dim": lambda: 4, "permutation_test.n_permutations": lambda: 9,
-    "split_trials.axes": lambda: "time units", "rule_from_json.stored": lambda: rule_to_json(Hebb()),
+    "split_trials.axes": lambda: "time units", "split_trials.recording": lambda: np.full((3, 3), 0.5),
+    "rule_from_json.stored": lambda: rule_to_json(Hebb()),
     "GGS.sample.n": lambda: 3, "same_geometry.steps": lambda: 1000,
 }  # fmt: skip
 # By the type of an argument, where that is another library's.
