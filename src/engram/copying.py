@@ -92,7 +92,7 @@ def _shared_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """The functions that are set on a module, within what ``copy.deepcopy`` takes of it."""
     if _copies_itself(type(module)):
         return
-    seen, state = set[int](), module.__getstate__()  # type: ignore[operator]
+    seen, state = set[int](), module.__getstate__()  # type: ignore[no-untyped-call]
     for name, value in (state if isinstance(state, dict) else vars(module)).items():
         if name not in ("_parameters", "_buffers", "_modules", "_compiled_call_impl"):  # the last is not copied
             yield from ((name, shared) for shared in _shared(value, seen))
