@@ -207,6 +207,17 @@ def test_masked_numbers_within_lists_are_found_wherever_they_are(put):
     with pytest.raises(TypeError, match="a masked array of dtype <U1: expected one in which nothing is masked"):
         checks.as_array(np.ma.masked_array(["a", "b"], [0, 1]))
     assert checks.as_array(np.ma.masked_array([1j, 2j], [0, 1]))[0] == 1j
+    named = checks.as_array({"plain": plain, "rows": [masked, 2]})
+    assert named["plain"] is plain
+    assert np.isnan(named["rows"][0][2])
+
+
+def test_lists_of_numbers_of_numpy_are_not_searched(monkeypatch):
+    seen, plain = [], checks.has_masked
+    monkeypatch.setattr(checks, "has_masked", lambda value: seen.append(value) or plain(value))
+    for kind in (np.float32, np.int64, np.bool_):
+        assert not plain([kind(1)] * 3)
+    assert seen == []
 
 
 def test_masked_numbers_are_refused_or_become_nan():

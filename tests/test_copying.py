@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from engram import copying
 from engram.continual import LwF, TaskData
 from engram.copying import copied
 
@@ -115,3 +116,88 @@ def test_a_teacher_that_would_change_with_the_network_is_refused():
         method.end_task(TaskData(None))
     assert method.teacher is None
     assert method.groups == []
+
+
+class Around(nn.Module):
+    """A recurrent layer within a module."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_are_copied(kind):
+    layer, x = kind(2, 2), torch.randn(3, 1, 2)
+    for module in (layer, Around(layer)):
+        twin = copied(module)
+        expected = Around(layer)(x)
+        assert torch.equal(twin(x) if module is not layer else twin(x)[0], expected)
+        with torch.no_grad():
+            for weight in twin.parameters():
+                weight.zero_()
+        assert not torch.equal(twin(x) if module is not layer else twin(x)[0], expected)
+        assert torch.equal(Around(layer)(x), expected)
+
+
+def test_layers_without_weights_yet_are_copied():
+    net = nn.Sequential(nn.LazyLinear(3), nn.Tanh())
+    twin = copied(net)
+    assert twin(torch.randn(4, 2)).shape == (4, 3)
+    assert isinstance(net[0].weight, nn.UninitializedParameter)
+
+
+def test_a_weak_reference_is_called_so():
+    with pytest.raises(TypeError, match="'around' of layer '2', a Up, is a weak reference to a part of it"):
+        copied(replaced(lambda net: net.append(Up(net))))
+
+
+trainer = types.SimpleNamespace(model=None, x=3)
+
+
+class Logging(nn.Module):
+    """A module with methods that read a global object, which holds it."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def report(self):
+        return trainer.x
+
+    def hidden(self, x):
+        return trainer.model.layer(x)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class Calling(Logging):
+    def forward(self, x):
+        return sum(part(x) for part in [lambda x: 2 * self.hidden(x)])
+
+
+class Other(nn.Sequential):
+    def forward(self, x):
+        return self[0].hidden(x)
+
+
+def test_a_method_counts_if_the_forward_calls_it(monkeypatch):
+    net = Logging()
+    monkeypatch.setattr(trainer, "model", net)
+    assert torch.equal(copied(net)(torch.ones(1, 2)), net(torch.ones(1, 2)))
+    for module in (Calling(), Other(net)):
+        monkeypatch.setattr(trainer, "model", module)
+        with pytest.raises(TypeError, match="'hidden' of "):
+            copied(module)
+
+
+def test_a_function_of_many_layers_is_looked_through_once(monkeypatch):
+    looked = []
+    plain = copying._holds
+    monkeypatch.setattr(copying, "_holds", lambda function, *where: looked.append(function) or plain(function, *where))
+    copied(nn.Sequential(*(Logging() for _ in range(5))))
+    assert looked == [Logging.forward]

@@ -101,7 +101,8 @@ def has_masked(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(has_masked, value.values()))
     if isinstance(value, list | tuple):
-        return bool(value) and not isinstance(value[0], float | int | str) and any(map(has_masked, value))
+        is_of_numbers = bool(value) and isinstance(value[0], float | int | str | np.number | np.bool_)
+        return not is_of_numbers and any(map(has_masked, value))
     return isinstance(value, np.ndarray) and value.dtype == object and any(map(has_masked, value.flat))
 
 
@@ -371,6 +372,8 @@ def as_array(value: Any) -> Any:
         TypeError: What is masked is not a number.
     """
     if has_masked(value):
+        if isinstance(value, dict):
+            return {key: as_array(part) for key, part in value.items()}
         if isinstance(value, list | tuple):
             return [as_array(part) for part in value]
         if not hasattr(value, "mask"):  # a cell array

@@ -33,6 +33,7 @@ def copied(module: AnyModule) -> AnyModule:
             weights; the message names the submodule and the function.
 
     Examples:
+        >>> import torch
         >>> layer = nn.Linear(2, 2)
         >>> torch.equal(copied(layer).weight, layer.weight)
         True
@@ -52,33 +53,90 @@ def refuse_shared(module: nn.Module) -> None:
     for tensor in (*module.parameters(), *module.buffers()):
         ids.add(id(tensor))
         addresses |= _address(tensor)
+    for name, part, attribute, shared in _reached(module):
+        if _holds(shared, ids, addresses):
+            whose = f"layer {name!r}, a {type(part).__name__}," if name else "the module itself"
+            what = "a weak reference to" if isinstance(shared, weakref.ref) else "a function that holds"
+            raise TypeError(
+                f"{type(module).__name__} cannot be copied: {attribute!r} of {whose} is {what} a part of it, so that "
+                "the copy would compute with the weights of the original; expected a class with a forward that reads "
+                "self"
+            )
+
+
+def _reached(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, Any]]:
+    """What a copy of a module shares with it and a call of it may reach: the part's name, the part, and what it holds.
+
+    Each function is met once. A method is reached if a function that is reached reads its name.
+    """
+    waiting, methods = list[Any](), dict[str, list[Any]]()
     for name, part in module.named_modules():
-        for attribute, function in _functions(part):
-            if _holds(function, ids, addresses):
-                whose = f"layer {name!r}, a {type(part).__name__}," if name else "the module itself"
-                raise TypeError(
-                    f"{type(module).__name__} cannot be copied: {attribute!r} of {whose} is a function that holds a "
-                    "part of it, so that the copy would compute with the weights of the original; expected a class "
-                    "with a forward that reads self"
-                )
+        waiting += [(name, part, attribute, shared) for attribute, shared in _shared_attributes(part)]
+        for attribute, method in _methods(part):
+            found = name, part, attribute, method
+            if _is_entrance(type(part), attribute):
+                waiting.append(found)
+            else:
+                methods.setdefault(attribute, []).append(found)
+    met, read = dict[int, Any](), set[int]()
+    for found in waiting:  # which grows
+        shared = found[-1]
+        if id(shared) not in met:
+            met[id(shared)] = shared
+            yield found
+            for name in _names_read(shared, read):
+                waiting += methods.pop(name, [])
 
 
-def _functions(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """What a copy of a module shares with it: functions set on it, and those of a class of one's own."""
-    kind = type(module)
-    if hasattr(kind, "__deepcopy__") or kind.__module__.startswith("torch._dynamo"):
-        return  # it says how it is copied
-    seen = set[int]()
-    for name, value in vars(module).items():
+def _shared_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The functions that are set on a module, within what ``copy.deepcopy`` takes of it."""
+    if _copies_itself(type(module)):
+        return
+    seen, state = set[int](), module.__getstate__()  # type: ignore[no-untyped-call]
+    for name, value in (state if isinstance(state, dict) else vars(module)).items():
         if name not in ("_parameters", "_buffers", "_modules", "_compiled_call_impl"):  # the last is not copied
             yield from ((name, shared) for shared in _shared(value, seen))
-    for base in kind.__mro__:
+
+
+def _methods(module: nn.Module) -> Iterator[tuple[str, FunctionType]]:
+    """The methods of a class of one's own."""
+    kind = type(module)
+    for base in () if _copies_itself(kind) else kind.__mro__:
         if not _is_of_library(base.__module__):
-            yield from (
-                (name, value)
-                for name, value in vars(base).items()
-                if isinstance(value, FunctionType) and (name == "__call__" or not name.startswith("__"))
-            )
+            for name, value in vars(base).items():
+                if isinstance(value, FunctionType) and (name == "__call__" or not name.startswith("__")):
+                    yield name, value
+
+
+def _copies_itself(kind: type) -> bool:
+    return hasattr(kind, "__deepcopy__") or kind.__module__.startswith("torch._dynamo")
+
+
+def _is_entrance(kind: type[nn.Module], name: str) -> bool:
+    """Whether a method is called from outside: a forward, any if there is none, and what a library's class calls."""
+    if name in ("forward", "__call__") or kind.forward is nn.Module.forward:
+        return True
+    of_libraries = (base for base in kind.__mro__ if _is_of_library(base.__module__) and base is not nn.Module)
+    return any(name in vars(base) for base in of_libraries)
+
+
+def _names_read(function: Any, read: set[int]) -> Iterator[str]:
+    """The names that a function and those that it calls read; of functions that were not read before."""
+    waiting = [function]
+    while waiting:
+        value = waiting.pop()
+        if id(value) not in read and isinstance(value, FunctionType | MethodType | functools.partial):
+            if isinstance(value, FunctionType):
+                read.add(id(value))
+                if not _is_of_library(value.__globals__.get("__name__")):
+                    yield from _names(value.__code__)
+            waiting += _within(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(code: CodeType) -> frozenset[str]:
+    """The names that a function reads, of globals and of attributes, with those of the functions within it."""
+    return frozenset(code.co_names).union(*(_names(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 
 def _shared(value: Any, seen: set[int]) -> Iterator[Any]:
@@ -163,10 +221,10 @@ def _is_of_library(name: Any) -> bool:
 
 def _address(tensor: Tensor) -> set[int]:
     """Where the numbers of a tensor lie; the empty set if it has none."""
+    if isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer):
+        return set()
     try:
         address = tensor.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError):  # of sparse and of wrapped tensors
         return set()
-    return (
-        {address} if address and not isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer) else set()
-    )
+    return {address} if address else set()

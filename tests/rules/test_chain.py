@@ -160,9 +160,13 @@ def altered(part):
 def test_what_a_module_does_beside_its_class_is_computed_or_refused(part, name):
     rule, model = registry.get("learning_rules", name)(), altered(part)
     x, target = drawn(7, 4), drawn(7, 2, seed=1)
-    if name == "fa" or (name == "last-layer" and part):
+    if name in ("fa", "last-layer"):
         update = rule.update(model, x, target, rule.init(model, seeded()))
-        torch.testing.assert_close(update.info["loss"], output_loss(model(x), target))
+        loss = output_loss(model(x), target)
+        torch.testing.assert_close(update.info["loss"], loss)
+        if name == "last-layer":
+            (grad,) = torch.autograd.grad(loss, model[3].weight)
+            torch.testing.assert_close(update.grads["3.weight"], grad)
     else:
         with pytest.raises(TypeError, match=r"cannot train .* of its own"):
             rule.init(model, seeded())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -55,19 +54,6 @@ def alteration(*modules: nn.Module, backward: bool = True) -> str:
         if reason := _of(module, backward):
             return reason
     return ""
-
-
-def own_method(module: nn.Module) -> str:
-    """The name of a method of the class that is replaced on the object, or "".
-
-    Examples:
-        >>> layer = nn.Linear(2, 2)
-        >>> layer.extra_repr = str
-        >>> own_method(layer)
-        'extra_repr'
-    """
-    kind = type(module)
-    return next((name for name in vars(module) if isinstance(getattr(kind, name, None), FunctionType)), "")
 
 
 def _of(module: nn.Module, backward: bool) -> str:

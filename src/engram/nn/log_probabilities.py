@@ -13,6 +13,7 @@ def entropy(log_p: Float[Tensor, "*batch events"]) -> Float[Tensor, "*batch"]:
         log_p: Log-probabilities, as ``log_softmax`` returns them; -inf for impossible events.
 
     Examples:
+        >>> import torch
         >>> entropy(torch.tensor([0.0, 0.0, -torch.inf]).log_softmax(0))
         tensor(0.6931)
     """
@@ -28,6 +29,7 @@ def mean_divergence(log_p: Float[Tensor, "batch events"], log_q: Float[Tensor, "
         log_q: Those of the other distribution; infinite divergence where it rules out what the first does not.
 
     Examples:
+        >>> import torch
         >>> closed = torch.tensor([[0.0, -torch.inf]])
         >>> mean_divergence(closed, closed)
         tensor(0.)

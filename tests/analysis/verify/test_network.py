@@ -382,6 +382,34 @@ def test_a_layer_in_place_whose_result_alone_is_used_is_read():
     assert np.allclose(as_affine_relu(net)(X.numpy()), net(X).detach().numpy(), atol=1e-6)
 
 
+BESIDE = {
+    "shape before": lambda net, h: (h.shape[0], net.clip(h)),
+    "size before": lambda net, h: (h.size(0), functional.relu_(h)),
+    "shape after": lambda net, h: (net.clip(h), h.shape[0])[::-1],
+    "size after": lambda net, h: (functional.hardtanh(h, inplace=True), h.size(0))[::-1],
+    "default ends": lambda net, h: (h.shape[0], functional.hardtanh_(h)),
+    "one end": lambda net, h: (h.shape[0], functional.hardtanh_(h, -0.5)),
+}
+
+
+@pytest.mark.parametrize("use", BESIDE)
+def test_a_shape_may_be_read_beside_a_layer_in_place(use):
+    def forward(net, h):
+        batch, changed = BESIDE[use](net, h)
+        return changed.view(batch, -1)
+
+    torch.manual_seed(0)
+    net, X = InPlace(forward), 4 * torch.randn(9, 2)
+    assert np.allclose(as_affine_relu(net)(X.numpy()), net(X).detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("attribute", ["T", "mT", "data"])
+def test_an_attribute_that_shares_memory_is_a_view(attribute):
+    net = InPlace(lambda net, h: (getattr(h, attribute), net.clip(h))[0])
+    with pytest.raises(UnsupportedLayerError, match="works in place and changes what"):
+        as_affine_relu(net)
+
+
 class Untraced(nn.Module):
     """A network that clips far from 0 in a way that tracing does not see."""
 

@@ -14,13 +14,12 @@ from torch.nn import functional
 from engram import checks
 from engram.analysis.verify.affine_value import Layers, Value, inputs, pooling_windows
 from engram.analysis.verify.network import AffineReLU, UnsupportedLayerError
-from engram.analysis.verify.running import compare, refuse_in_place
+from engram.analysis.verify.running import DROPOUTS, compare, refuse_in_place
 from engram.copying import copied
 from engram.nn.hooks import alteration
 
 # The size of a batch in a traced forward: any number that is no other size.
 BATCH = 1_000_003
-DROPOUTS = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout
 BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 AVERAGES = nn.AvgPool1d | nn.AvgPool2d | nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d
 CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -48,7 +47,7 @@ CLAMPS: dict[Any, tuple[str, ...]] = {
     **dict.fromkeys((torch.clamp, torch.clip, torch.clamp_, torch.clip_, "clamp", "clip", "clamp_", "clip_"), _ENDS),
     **dict.fromkeys((torch.clamp_min, torch.clamp_min_, "clamp_min", "clamp_min_"), ("min",)),
     **dict.fromkeys((torch.clamp_max, torch.clamp_max_, "clamp_max", "clamp_max_"), ("max",)),
-    **dict.fromkeys((functional.hardtanh, functional.hardtanh_), ("min_val", "max_val", "inplace")),
+    **dict.fromkeys((functional.hardtanh, functional.hardtanh_), ("min_val", "max_val")),
 }
 
 
@@ -223,7 +222,10 @@ def _is_batch(size: Any) -> bool:
 def _function(layers: Layers, function: Any, name: str, args: Any, kwargs: Any) -> Any:
     """What a function or method returns that is not linear in its first argument alone."""
     if function in CLAMPS and isinstance(args[0], Value):
-        return _clamped(layers, args[0], dict(zip(CLAMPS[function], args[1:], strict=False)) | kwargs, name)
+        ends = dict(zip(CLAMPS[function], args[1:], strict=False)) | kwargs
+        if function in (functional.hardtanh, functional.hardtanh_):
+            ends = {"min": ends.get("min_val", -1.0), "max": ends.get("max_val", 1.0)}
+        return _clamped(layers, args[0], ends, name)
     as_layer = _as_module(function, name, args[1:], kwargs)
     if as_layer is not None and isinstance(args[0], Value):
         return _layer(layers, args[0], as_layer, name)
@@ -377,9 +379,7 @@ def _as_module(function: Any, name: str, args: Any, kwargs: Any) -> nn.Module | 
 
 def _clamped(layers: Layers, value: Value, ends: dict[str, Any], name: str) -> Value:
     """A value between ends, each of which is a number or a tensor; where they cross, the upper one, as torch has it."""
-    is_hardtanh = "min_val" in ends or "max_val" in ends or "inplace" in ends
-    low, high = (-1.0, 1.0) if is_hardtanh else (None, None)
-    low, high = ends.get("min_val", ends.get("min", low)), ends.get("max_val", ends.get("max", high))
+    low, high = ends.get("min"), ends.get("max")
     if isinstance(low, Value) or isinstance(high, Value):
         raise UnsupportedLayerError(f"layer {name!r} has an end that depends on the input: expected constant ends")
     sides = [-math.inf if low is None else low, math.inf if high is None else high]

@@ -23,8 +23,10 @@ VIEWS: set[Any] = {
     functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d, operator.getitem, "flatten",
     "view", "reshape", "permute", "transpose", "movedim", "unsqueeze", "squeeze", "unflatten", "contiguous", "double",
     "float", "detach", "expand", "view_as", "reshape_as", "to", "narrow", "chunk", "split", "select", torch.chunk,
-    torch.split, torch.narrow, torch.select, "t", "T", "swapaxes", torch.swapaxes, torch.detach, getattr,
+    torch.split, torch.narrow, torch.select, "t", "T", "swapaxes", torch.swapaxes, torch.detach,
 }  # fmt: skip
+SHARING = ("T", "mT", "H", "mH", "data")  # attributes with the memory of their tensor
+SIZES = ("size", "dim", "numel")  # methods that read no number of their tensor
 
 
 def refuse_in_place(module: nn.Module, graph: fx.Graph) -> None:
@@ -38,7 +40,7 @@ def refuse_in_place(module: nn.Module, graph: fx.Graph) -> None:
     changed: dict[fx.Node, fx.Node] = {}  # by tensor, the last node that changed it
     after: dict[fx.Node, set[fx.Node]] = {}  # by tensor, the nodes that name it as it is now
     for node in graph.nodes:
-        for source in node.all_input_nodes:
+        for source in () if _is_of_shape(node) else node.all_input_nodes:
             tensor = names.get(source, source)
             if tensor in changed and source not in after[tensor]:
                 raise UnsupportedLayerError(
@@ -69,18 +71,21 @@ def _is_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     called = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     changes_itself = called.endswith("_") and not called.endswith("__")
     of_operator = node.target in (operator.iadd, operator.isub, operator.imul, operator.itruediv)
-    return changes_itself or of_operator or bool(node.kwargs.get("inplace")) or _third_is_true(node)
+    return changes_itself or of_operator or bool(node.kwargs.get("inplace"))
 
 
-def _third_is_true(node: fx.Node) -> bool:
-    """Whether a function of torch gets ``inplace`` by its place: the last of its arguments, which is a bool."""
-    of_layers = getattr(node.target, "__module__", "") == "torch.nn.functional"
-    return of_layers and len(node.args) > 1 and node.args[-1] is True and node.target not in VIEWS
+def _is_of_shape(node: fx.Node) -> bool:
+    """Whether a node reads the shape of a tensor, or another attribute, and no number of it."""
+    if node.target is getattr:
+        return node.args[1] not in SHARING
+    return node.op == "call_method" and node.target in SIZES
 
 
 def _is_view(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         return isinstance(modules[str(node.target)], DROPOUTS | nn.Identity | nn.Flatten | nn.Unflatten)
+    if node.target is getattr:
+        return node.args[1] in SHARING
     return node.op in ("call_function", "call_method") and node.target in VIEWS
 
 
@@ -125,7 +130,7 @@ def compare(
 
 def _is_plain(module: nn.Module) -> bool:
     kind = type(module)
-    is_known = kind is nn.Sequential or (kind.__module__.startswith("torch.nn.modules.") and bool(kind.__doc__))
+    is_known = kind is nn.Sequential or kind.__module__.startswith("torch.nn.modules.")
     return is_known and not alteration(module, backward=False) and not getattr(module, "inplace", False)
 
 

@@ -70,10 +70,13 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
     baseline_rate: float = 0.0
 
     properties = replace(HEBBIAN, unsupervised=False)
+    _unbounded = None  # the rule without its bounds
 
     def __post_init__(self) -> None:
         rule = hebb() if self.rule is None else self.rule
         object.__setattr__(self, "rule", checks.instance("rule", rule, SynapticRule))  # type: ignore[type-abstract]
+        has_bounds = isinstance(self.rule, PairSTDP | TripletSTDP)
+        object.__setattr__(self, "_unbounded", replace(self.rule, bounds="none") if has_bounds else self.rule)  # type: ignore[type-var]
         checks.number("tau", self.tau, minimum=1)
         checks.number("baseline_rate", self.baseline_rate, minimum=0, maximum=1)
         object.__setattr__(self, "properties", replace(self.rule.properties, unsupervised=False))  # type: ignore[union-attr]
@@ -136,9 +139,7 @@ class ThreeFactor(SynapticRule[EligibilityTraces]):
         if isinstance(self.rule, SlowWeights):  # the same, without the cost of vmap
             return self.rule.growth(pre, post, weight), None
 
-        rule: Any = self.rule
-        if isinstance(rule, PairSTDP | TripletSTDP):
-            rule = replace(rule, bounds="none")
+        rule: Any = self._unbounded
 
         def of_sample(pre: Tensor, post: Tensor, state: Any) -> Any:
             grad, after = rule.update(pre[None], post[None], weight, state)
