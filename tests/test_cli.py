@@ -444,7 +444,7 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
             ["run", "pattern-completion", "--plastc.learning-rate", "1"],
             "unknown field 'plastc.learning_rate'; did you mean 'plastic.learning_rate'?",
         ),
-        (["list", "rule"], "unknown kind of part 'rule'; "),
+        (["list", "zzyzx"], "unknown kind or name of a part 'zzyzx'; "),
         (["list", "rulez"], "did you mean 'plasticity-rules' or 'learning-rules' or 'synaptic-rules'?"),
         (["show", "patern"], "unknown experiment 'patern'; did you mean 'pattern-completion'?"),
         (["compare", "ewcc"], "candidate = 'ewcc': expected a registered name (did you mean 'ewc'?)"),
@@ -851,3 +851,11 @@ def test_a_run_goes_on_if_nobody_reads_its_progress(toy, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "stderr", stream)
         results = engram.run(toy, preset="smoke", seeds=1, jobs=1, arms=["plain"], runs=tmp_path)
         assert results.trials[0].state == "finished"
+
+
+def test_what_a_command_starts_has_streams_too_where_they_were_closed():
+    starts = "import os; os.system('echo heard')"
+    program = f"import sys; from engram.cli.output import open_streams; open_streams(); {starts}; sys.stdin.read()"
+    command = f'{sys.executable} -c "{program}" >&- <&-'
+    done = subprocess.run(command, check=False, shell=True, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -238,7 +238,7 @@ def test_equal_values_of_too_few_seeds_say_how_many_decide():
     why = "the exact interval of a median is bounded from {} seeds on"
     assert judge(claim(), results(*[0.5] * 5), preset="laptop").why == why.format(6)
     first_look = judge(claim(), results(*[0.5] * 5), preset="laptop", looks=(5, 10))
-    assert (first_look.why, first_look.is_open) == (why.format(11) + " at this look", True)
+    assert (first_look.why, first_look.is_open) == (why.format(11) + " at this analysis", True)
     assert judge(claim(), results(*[0.5] * 6), preset="laptop").verdict == "agrees"
 
 
@@ -395,3 +395,13 @@ def test_a_claim_that_waits_for_its_trials_is_not_counted_as_undecided():
     assert [each.is_tried for each in judged] == [True, False]
     assert counted_claims(judged) == "1 of 1 claims hold; 1 not tried yet"
     assert counted_claims(judged[1:]) == "no claim has been tried yet"
+
+
+def test_bits_differ_where_rounding_does():
+    of_seed = {"a": {"x": 0.1 + 0.2}, "b": {"x": 0.3}}
+    lead = metric("x")("a") - metric("x")("b")
+    assert lead(of_seed) == 0.0 < lead.exactly(of_seed)
+    seeds = dict.fromkeys(range(3), of_seed)
+    same = {"preset": "laptop"}
+    assert judge(claim(lead, within(0), sameness="bitwise"), seeds, **same).verdict == "disagrees"
+    assert judge(claim(abs(lead) * 2, within(0), sameness="numeric"), seeds, **same).verdict == "agrees"

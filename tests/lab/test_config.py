@@ -3,10 +3,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pytest
 
+from engram.cli.fields import _unvalidated
 from engram.lab import config as configs
 from engram.lab import setting, settings
+from engram.lab.experiment import _with_changes
 
 
 @settings
@@ -129,3 +132,42 @@ def test_an_object_out_of_range_is_not_made():
         Config(size=0)
     with pytest.raises(AttributeError):
         Config().size = 2
+
+
+@settings
+class Inner:
+    width: int
+    depth: int = setting(2, "layers")
+
+
+@settings
+class Outer:
+    sizes: list[int] = setting([1], "sizes")
+    inner: Inner | None = setting(None, "nested, or None")
+    tags: list[frozenset[str]] = setting([], "sets in a list")
+    named: dict[str, frozenset[str]] = setting({}, "sets by name")
+
+
+def test_an_array_is_a_value():
+    assert configs.from_dict(Outer, {"sizes": np.array([3, 4])}).sizes == [3, 4]
+
+
+def test_settings_that_may_be_none_are_made_although_a_field_has_no_default():
+    made = _with_changes(Outer, [{"inner": {"width": 1}}, {"inner.depth": lambda outer: outer.inner.width + 4}])
+    assert made.inner == Inner(width=1, depth=5)
+    assert configs.from_dict(Outer, {"inner.width": 3}).inner == Inner(width=3)
+    for changes in ({"inner": {}}, {"inner": {"depth": 3}}):
+        with pytest.raises(ValueError, match=r"inner\.width"):
+            _with_changes(Outer, [changes])
+    assert vars(_unvalidated(Outer, Outer(), ["inner.width"]).inner) == {"width": None}
+
+
+def test_sets_have_one_order_at_any_depth():
+    words = ["a", "b", "c", "d", "e", "f", "g", "h"]
+    outer = Outer(tags=[frozenset(words)], named={"x": frozenset(words), "y": frozenset("b")})
+    assert configs.to_dict(outer) | {"inner": None} == {
+        "sizes": [1],
+        "inner": None,
+        "tags": [words],
+        "named": {"x": words, "y": ["b"]},
+    }

@@ -161,3 +161,50 @@ def test_a_package_that_is_installed_again_counts(tmp_path, monkeypatch, files_f
     assert not difference(made_by, {})
     (site / "helpful" / "__init__.py").write_text("VALUE = 2\n")
     assert difference(made_by, {}) == "helpful/ was edited"
+
+
+APPENDS = '''"""A writer."""
+from pathlib import Path
+from engram.lab import Experiment, Points, Preset, Study, setting, settings
+@settings
+class Config:
+    out: str = setting("", "where to write")
+    stops: bool = setting(False, "whether it fails half-way, once")
+def trial(config: Config, run):
+    log = Path(config.out) / "log.txt"
+    for step in run.steps(4):
+        with log.open("a") as file:
+            file.write(f"{step}\\n")
+        if config.stops and step == 2 and not (Path(config.out) / "again").exists():
+            (Path(config.out) / "again").touch()
+            raise OSError("an accident")
+    return {"value": float(len(log.read_text().splitlines()))}
+presets = {name: Preset(1) for name in ("smoke", "laptop")}
+experiment = Experiment("writer", __doc__, "none", Study(trial, {"main": {}}), presets, [], Points("value"))
+'''
+
+
+@pytest.fixture
+def appends(tmp_path, files_forgotten, monkeypatch):
+    """A function that runs trials that append to a file in a folder, which is there, and returns the file's lines."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "other.txt").write_text("of somebody")
+    (tmp_path / "writer.py").write_text(APPENDS)
+    monkeypatch.chdir(tmp_path)
+
+    def appends(**settings):
+        options = {"preset": "smoke", "jobs": 1, "progress": False, "runs": tmp_path / "runs", "out": "out"}
+        engram.run(references.load(f"{tmp_path / 'writer.py'}:experiment"), **options, **settings)
+        return (tmp_path / "out" / "log.txt").read_text().split()
+
+    return appends
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_folder_that_trials_write_to_is_no_reason_to_run_them_again(appends, seeds):
+    assert [len(appends(seeds=seeds)) for _ in range(3)] == [4 * seeds] * 3
+
+
+def test_a_trial_that_failed_goes_on_although_it_has_written_to_a_folder(appends, tmp_path):
+    for expected in (["0", "1", "2"], ["0", "1", "2", "2", "3"], ["0", "1", "2", "2", "3"]):
+        assert appends(stops=True, checkpoint_seconds=0) == expected

@@ -180,11 +180,11 @@ def test_a_trial_that_changes_what_others_share_is_told(tmp_path, monkeypatch, d
     assert json.loads((Path(plain.folder) / "status.json").read_text())["message"] == ""
 
 
-def test_infinite_settings_and_scores_are_recorded(tmp_path):
+def test_infinite_settings_are_recorded_and_infinite_scores_are_none(tmp_path):
     study = Study(trial, {"first": {"does": "choose", "shift": -math.inf}})
     odd = replace(experiment(), studies=study)
     results = engram.run(odd, runs=tmp_path, **OPTIONS)
-    assert results.trials[0].choices["rate"]["scores"][-2:] == [math.inf, 0.0]
+    assert results.trials[0].choices["rate"]["scores"][:2] == [None, 0.0]
     record, curves = as_record(odd, results)
     recorded = from_record(odd, json.loads(json.dumps(record, allow_nan=False)), curves)
     assert recorded.trials[0].choices["rate"]["scores"] == results.trials[0].choices["rate"]["scores"]

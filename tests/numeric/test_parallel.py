@@ -6,7 +6,7 @@ import warnings
 
 from joblib.externals.loky import get_reusable_executor
 
-from engram.numeric.parallel import parallel_map
+from engram.numeric.parallel import _on_loky, parallel_map
 
 
 def test_a_worker_that_has_grown_is_replaced_without_a_word_and_nothing_waits_for_it():
@@ -85,3 +85,17 @@ def test_a_process_that_may_start_no_others_does_the_work_itself_and_says_so():
         results, said = pool.apply(_nested, ([-1, 2],))
     assert results == [1, 2]
     assert "3 workers: a daemonic process" in said[0]
+
+
+def test_a_worker_without_items_so_far_forgets_what_its_parent_has_removed(monkeypatch):
+    def shown(name):
+        import os
+
+        return os.environ.get(name)
+
+    get_reusable_executor().shutdown()
+    monkeypatch.setenv("SOMEBODYS", "1")
+    submit = _on_loky(2, ())
+    assert get_reusable_executor(reuse=True).submit(shown, "SOMEBODYS").result() == "1"  # as no item of ours
+    monkeypatch.delenv("SOMEBODYS")
+    assert [submit(shown, "SOMEBODYS", {}).result() for _ in range(2)] == [None, None]

@@ -294,7 +294,7 @@ def _without_booleans(experiment: Experiment, owner: str, words: Sequence[str]) 
 
 def _unvalidated(cls: Any, config: Any, names: Sequence[str]) -> Any:
     """Some settings of a study or an arm as an object without validation, so that tyro can parse a partial config."""
-    from engram.lab.config import fields, inner_class
+    from engram.lab.config import draft, fields, inner_class
 
     kinds = fields(cls)
     options = []
@@ -303,7 +303,7 @@ def _unvalidated(cls: Any, config: Any, names: Sequence[str]) -> Any:
         value = getattr(config, name, None)
         if inner_names:
             kind = inner_class(cls, name)
-            value = _unvalidated(kind, kind() if value is None else value, inner_names)
+            value = _unvalidated(kind, draft(kind) if value is None else value, inner_names)
             kind = type(value)
         else:
             kind = kinds[name].kind

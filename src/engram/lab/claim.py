@@ -269,8 +269,10 @@ def judge(
     failure = ""
     for seed, arms in complete.items():
         try:
-            measured = float(claim.measure(arms))
-            values[seed] = measured if claim.sameness == "bitwise" else claim.criterion.end_near(measured)
+            if claim.sameness == "bitwise":
+                values[seed] = float(claim.measure.exactly(arms))
+            else:
+                values[seed] = claim.criterion.end_near(float(claim.measure(arms)))
             trials[seed] = claim.measure.trials(arms)
             if claim.measure.form == "share" and claim.sameness == "statistical" and math.isfinite(values[seed]):
                 successes_of([values[seed]], [trials[seed]])

@@ -33,6 +33,7 @@ from typing import (
 import annotated_types
 import pydantic
 import pydantic.dataclasses
+from pydantic_core import PydanticUndefined
 
 from engram import registry
 
@@ -143,6 +144,20 @@ def inner_class(cls: type, name: str) -> Any:
     return nested_class(_hints(cls).get(name))
 
 
+def draft(cls: type) -> Any:
+    """An object of a config class that is not validated, with the defaults of the fields that have one."""
+    config: Any = object.__new__(cls)
+    described = getattr(cls, "__pydantic_fields__", {})
+    for field in dataclasses.fields(cast(Any, cls)):
+        if field.name in described:
+            default = described[field.name].get_default(call_default_factory=True, validated_data={})
+        else:
+            default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if default is not dataclasses.MISSING and default is not PydanticUndefined:
+            object.__setattr__(config, field.name, default)
+    return config
+
+
 def value_of(config: Any, name: str) -> Any:
     """The value of a field by its dotted name; None if it is one of a class of settings that is None."""
     for part in name.split("."):
@@ -152,17 +167,21 @@ def value_of(config: Any, name: str) -> Any:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A config as a nested dictionary of JSON values."""
-    return _in_order(config, _adapter(cast(Any, type(config))).dump_python(config, mode="json", warnings=False))
+    dumped = _adapter(cast(Any, type(config))).dump_python(config, mode="json", warnings=False)
+    return cast(dict[str, Any], _in_order(config, dumped))
 
 
-def _in_order(config: Any, dumped: dict[str, Any]) -> dict[str, Any]:
-    """The JSON values of a config, with its sets in an order that does not depend on the process."""
-    for name, item in dumped.items():
-        value = getattr(config, name)
-        if isinstance(value, set | frozenset):
-            dumped[name] = sorted(item, key=json.dumps)
-        elif dataclasses.is_dataclass(value) and isinstance(item, dict):
-            _in_order(value, item)
+def _in_order(value: Any, dumped: Any) -> Any:
+    """JSON values, with the sets that they are of, at any depth, in an order that does not depend on the process."""
+    match value, dumped:
+        case set() | frozenset(), list():
+            return sorted(map(_in_order, value, dumped), key=json.dumps)
+        case list() | tuple(), list() if len(value) == len(dumped):
+            return list(map(_in_order, value, dumped))
+        case Mapping(), dict() if len(value) == len(dumped):
+            return dict(zip(dumped, map(_in_order, value.values(), dumped.values()), strict=True))
+        case _, dict() if dataclasses.is_dataclass(value):
+            return {name: _in_order(getattr(value, name, None), item) for name, item in dumped.items()}
     return dumped
 
 
@@ -270,8 +289,9 @@ def flat(cls: Any, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         inner = vars(value) if dataclasses.is_dataclass(value) else value
         nested = nested_class(hints.get(name))
-        if inner == {} and nested is not None and nested is not hints[name]:
-            inner = vars(nested())  # where None is possible too, this says that it is not
+        is_optional = nested is not None and nested is not hints[name]
+        if is_optional and isinstance(inner, Mapping) and not inner:  # this says that it is not None
+            inner = vars(draft(nested)) or None
         if isinstance(inner, Mapping) and nested is not None:
             yield from ((f"{name}.{last}", item) for last, item in flat(nested, inner))
         else:

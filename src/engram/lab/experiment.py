@@ -566,7 +566,10 @@ def _set(target: Any, path: Sequence[str], value: Any) -> None:
     if inner_path:
         before = getattr(target, first)
         if before is None or isinstance(before, Mapping):  # one that may be None, and so far was
-            before = configs.inner_class(type(target), first)(**(before or {}))
+            changes = before or {}
+            before = configs.draft(configs.inner_class(type(target), first))
+            for name, item in changes.items():
+                object.__setattr__(before, name, item)
         inner = object.__new__(type(before))
         for name, item in vars(before).items():
             object.__setattr__(inner, name, item)

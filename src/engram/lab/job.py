@@ -25,7 +25,7 @@ from engram.lab.config import to_dict
 from engram.lab.digest import leave_out, name_of_file
 from engram.lab.folder import Status, TrialFolder, name_of, printable
 from engram.lab.loop import Displaced, Interrupted, Run, get_state
-from engram.lab.provenance import OWN, WRITTEN, Provenance, Use, difference, digests, strangeness
+from engram.lab.provenance import OWN, Provenance, Use, difference, digests, strangeness
 from engram.lab.trial import Trial, computing
 from engram.numeric import jit
 from engram.numeric.parallel import is_ending, is_worker
@@ -166,7 +166,8 @@ def prepare(
     """
     identity = trial.identity()
     leave_out(root.parent)
-    now = use_of(trial).starts_from()
+    use = use_of(trial)
+    now = use.starts_from()
     loaded = digests() if loaded is None else loaded
     name = name_of(identity)
     made_by: Provenance = {"versions": {}, "parts": {}, "files": {}}
@@ -188,7 +189,7 @@ def prepare(
             differs, last_used = why, used
     if reuse and stale is not None:
         return Job(trial, identity, made_by, stale, stop, finished=True, differs=differs, **options)
-    made_by = use_of(trial).provenance()
+    made_by = use.provenance()
     return Job(trial, identity, made_by, free or folder, stop, differs="" if free else differs, **options)
 
 
@@ -318,7 +319,7 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
 
 def _attempt(job: Job, folder: TrialFolder) -> Status:
     options: dict[str, Any] = {"checkpoint_seconds": job.checkpoint_seconds, "tensorboard": job.tensorboard}
-    options |= {"use": use_of(job.trial), "made_by": job.made_by}
+    options |= {"use": use_of(job.trial), "made_by": job.made_by, "named": lambda: named_paths(job.trial)}
     device = torch.device(job.device if job.trial.device == "cuda" and not is_worker() else job.trial.device)
     run = Run(folder, job.trial.seed, str(device), stop=job.stop, **options)
 
@@ -336,10 +337,7 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
     state = {name: get_state(name, part) for name, part in run.kept.items()} if job.keep_state else None
     if folder.is_lost():
         raise Displaced
-    made_by = run.made_by()
-    for name in {name_of_file(path) for path in named_paths(job.trial)} - job.made_by["files"].keys():
-        made_by["files"][name] = WRITTEN  # it was not there when the run began
-    folder.finish(result, mark, run.processor_seconds, made_by, state, choices=run.choices)
+    folder.finish(result, mark, run.processor_seconds, run.made_by(), state, choices=run.choices)
     folder.set_status(status)
     return status
 

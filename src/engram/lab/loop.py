@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from engram import checks
 from engram.lab import choice
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.metrics import Mark, MetricsFile
-from engram.lab.provenance import Provenance, Use, merged
+from engram.lab.provenance import WRITTEN, Provenance, Use, merged, written
 from engram.numeric.parallel import is_ending
 from engram.storage import checkpoint
 from engram.storage.files import CorruptFileError, in_shape
@@ -71,6 +71,7 @@ class Run:
         tensorboard: Write event files as well.
         use: The record of what the trial uses (default: a new one).
         made_by: What the process that started the run has found; checkpoints hold it too.
+        named: Gives the files and folders that the trial's settings name and that exist.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Run:
         tensorboard: bool = False,
         use: Use | None = None,
         made_by: Provenance | None = None,
+        named: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         words = [int(word) for word in np.random.SeedSequence(seed).generate_state(3)]
         self.generator = torch.Generator().manual_seed(words[0])
@@ -103,6 +105,7 @@ class Run:
         self._resumed = folder.last_loop()
         self._metrics = MetricsFile(folder.metrics_path)
         self._use = Use(()) if use is None else use
+        self._named = named
         self._used_before = made_by or {"versions": {}, "parts": {}, "files": {}}
         # By their length: the calls so far, the step of the last one, and the sum and count of each metric.
         self._windows: dict[int, tuple[int, int, dict[str, tuple[float, int]]]] = {}
@@ -190,7 +193,7 @@ class Run:
             name: The name of the choice, as ``"learning_rate"``; unique in a trial.
             candidates: Values to choose from, at least one, in any order.
             score: Returns a candidate's score (larger is better), computed on data that no result uses. A candidate
-                whose score is NaN or raises FloatingPointError is not chosen.
+                whose score is not finite or raises FloatingPointError is not chosen.
             accept: Says whether a candidate works, for instance as a rate in the final training. It is called from the
                 best score down until it accepts a candidate; if it accepts none, the best score decides.
             extend: Whether to try candidates beyond an end. A choice at an end is reported in any case.
@@ -348,7 +351,9 @@ class Run:
 
     def made_by(self) -> Provenance:
         """Everything that the trial has used so far, including before an interruption."""
-        return merged(self._used_before, self._use.provenance())
+        made_by = merged(self._used_before, self._use.provenance())
+        made_by["files"] |= dict.fromkeys(written(self._used_before, self._named()), WRITTEN)
+        return made_by
 
     def _means(self, every: int, step: int, values: dict[str, float]) -> dict[str, float]:
         """Add values to the open window of this length; return the means if that completes it."""

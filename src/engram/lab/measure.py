@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -75,6 +76,7 @@ class Measure:
             (``"ratio"``); or as the ``"share"`` of all trials.
         trials: For a share, the number of trials of a seed.
         formula: The formula, as ``1 - (error(fast) / error(slow))``; empty if a function computes it.
+        exact: The same function without levelled rounding, for bitwise comparisons (default: ``compute``).
 
     Examples:
         >>> error = metric("error")
@@ -90,26 +92,31 @@ class Measure:
     form: Form = "mean"
     trials: Callable[[ResultsOfSeed], int] = lambda results: 1
     formula: str = ""
+    exact: Callable[[ResultsOfSeed], float] | None = None
 
     def __call__(self, results: ResultsOfSeed) -> float:
         """The number."""
         return self.compute(results)
+
+    def exactly(self, results: ResultsOfSeed) -> float:
+        """The number, in which sums and differences keep what is rounding alone."""
+        return (self.exact or self.compute)(results)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For copies and other processes: its functions may be closures, which ``pickle`` alone refuses."""
         return _measure_of, (dumps(vars(self)),)
 
     def __add__(self, other: Measure | float) -> Measure:
-        return _combined("{} + {}", lambda a, b: difference(a, -b), self, other)
+        return _combined("{} + {}", lambda a, b: difference(a, -b), self, other, exact=operator.add)
 
     def __radd__(self, other: float) -> Measure:
-        return _combined("{} + {}", lambda a, b: difference(a, -b), other, self)
+        return _combined("{} + {}", lambda a, b: difference(a, -b), other, self, exact=operator.add)
 
     def __sub__(self, other: Measure | float) -> Measure:
-        return _combined("{} - {}", difference, self, other)
+        return _combined("{} - {}", difference, self, other, exact=operator.sub)
 
     def __rsub__(self, other: float) -> Measure:
-        return _combined("{} - {}", difference, other, self)
+        return _combined("{} - {}", difference, other, self, exact=operator.sub)
 
     def __mul__(self, other: Measure | float) -> Measure:
         return _scaled(_combined("{} * {}", lambda a, b: a * b, self, other), self, other)
@@ -213,7 +220,12 @@ def maximum(*measures: Measure | float) -> Measure:
     return _combined("max({})", lambda *values: math.nan if any(map(math.isnan, values)) else max(values), *measures)
 
 
-def _combined(template: str, function: Callable[..., float], *terms: Measure | float) -> Measure:
+def _combined(
+    template: str,
+    function: Callable[..., float],
+    *terms: Measure | float,
+    exact: Callable[..., float] | None = None,
+) -> Measure:
     """Combine measures and numbers by a function; the result reads the arms of all of them, and has a formula.
 
     It is combined over seeds by the median if all these measures are, otherwise by the mean.
@@ -227,11 +239,15 @@ def _combined(template: str, function: Callable[..., float], *terms: Measure | f
     elif len(formulas) > 1:
         formulas = [f"({formula})" if " " in formula else formula for formula in formulas]
     formula = template.format(*formulas) if formulas and all(formulas) else ""
-    return Measure(lambda results: function(*(_value(term, results) for term in terms)), arms, form, formula=formula)
+    exact_function = exact or function
 
+    def compute(results: ResultsOfSeed) -> float:
+        return function(*(term(results) if isinstance(term, Measure) else term for term in terms))
 
-def _value(term: Measure | float, results: ResultsOfSeed) -> float:
-    return term(results) if isinstance(term, Measure) else term
+    def compute_exactly(results: ResultsOfSeed) -> float:
+        return exact_function(*(term.exactly(results) if isinstance(term, Measure) else term for term in terms))
+
+    return Measure(compute, arms, form, formula=formula, exact=compute_exactly)
 
 
 def _threshold(value: Any) -> float:

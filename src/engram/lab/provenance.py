@@ -75,6 +75,23 @@ def merged(*several: Provenance) -> Provenance:
     return merged
 
 
+def written(before: Provenance, paths: Iterable[str]) -> list[str]:
+    """The names of the files that were not there before, and of the folders that hold other files than before.
+
+    Args:
+        before: What a trial was known to use before it wrote anything.
+        paths: Files and folders that its settings name.
+    """
+    names = []
+    for path in paths:
+        name = name_of_file(path)
+        known = before["files"].get(name)
+        # A file that was there is read: if it is not as it was, somebody may have edited it meanwhile.
+        if known in (None, WRITTEN) or (os.path.isdir(path) and digest_on_disk(path) != known):  # noqa: PTH112
+            names.append(name)
+    return names
+
+
 class Use:
     """A record of what a trial uses from now on.
 

@@ -139,8 +139,9 @@ class _Told(Listener):
         if _Told.is_done or _Told.by_others or not str(getattr(function, "__module__", "")).startswith("engram."):
             return
         _Told.is_done = True
+        later = "find them" if cache_folder() else "compile them again, since no folder for them can be written"
         logging.getLogger("engram").warning(
-            "engram compiles kernels for this processor, which takes up to half a minute; later processes find them"
+            f"engram compiles kernels for this processor, which takes up to half a minute; later processes {later}"
         )
 
     def on_end(self, event: Event) -> None: ...

@@ -54,14 +54,19 @@ class Lost:
 
 
 class Surroundings(NamedTuple):
-    """What a function may find around it: the working directory, the environment and where modules are looked for."""
+    """What a function may find around it: the working directory, the environment and where modules are looked for.
+
+    ``gone`` are the variables that were removed since some worker may have begun with them.
+    """
 
     folder: str | None
     variables: dict[str, str]
+    gone: frozenset[str]
     path: list[str]
 
 
 _entered: list[Surroundings] = []  # in a worker, those of its parent at the last item
+_had: set[str] = set()  # the variables that this process had when it started workers or gave them items
 _started_by: list[int] = []  # in a worker, the id of the process that it works for
 _working = threading.Lock()
 _place: list[socket.socket] = []  # in a worker, what holds its place among those of its pool
@@ -238,6 +243,7 @@ def _on_loky(workers: int, gpus: tuple[str, ...]) -> Submit[Any, Any]:
     workers = max(workers, min(len(running), PROCESSES))
     env = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
     options = {"timeout": IDLE_SECONDS, "initializer": _begin, "initargs": (gpus,), "env": env}
+    _had.update(os.environ.keys() - env.keys())  # workers that it starts have them too
     with unheard():
         pool = get_reusable_executor(workers, **options)
 
@@ -285,12 +291,13 @@ def _surroundings(own: Collection[str]) -> Surroundings:
     with suppress(OSError):  # it was removed
         folder = os.getcwd()  # noqa: PTH109 - as text
     variables = {name: value for name, value in os.environ.items() if name not in own}
-    return Surroundings(folder, variables, [*sys.path])
+    _had.update(variables)
+    return Surroundings(folder, variables, frozenset(_had - variables.keys()), [*sys.path])
 
 
 def _enter(surroundings: Surroundings) -> None:
     """Bring a worker to where its parent is now, which may have gone there after the worker was started."""
-    folder, variables, path = surroundings
+    folder, variables, gone, path = surroundings
     with suppress(OSError):
         if folder is not None and folder != os.getcwd():  # noqa: PTH109
             os.chdir(folder)
@@ -298,8 +305,9 @@ def _enter(surroundings: Surroundings) -> None:
     for name, value in variables.items():
         if before.get(name) != value and not (_place and name == "CUDA_VISIBLE_DEVICES"):
             os.environ[name] = value
-    for name in before.keys() - variables.keys():
-        os.environ.pop(name, None)
+    for name in gone:
+        if not (_place and name == "CUDA_VISIBLE_DEVICES"):
+            os.environ.pop(name, None)
     sys.path[:] = [*path, *(place for place in sys.path if place not in path)]
     _entered[:] = [surroundings]
 
