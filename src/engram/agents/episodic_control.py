@@ -109,7 +109,8 @@ class EpisodicControl(ABC):
         if self.embedding is None:
             return x.reshape(len(x), -1)
         like = next(self.embedding.parameters(), None)  # whose precision it takes
-        return self.embedding(x.to(self._device, None if like is None else like.dtype)).cpu()
+        keys: Tensor = self.embedding(x.to(self._device, None if like is None else like.dtype)).cpu()
+        return keys
 
     def _values(self, key: Float[Tensor, "1 key_dim"], use: bool) -> ActionValues:
         # A differentiable memory is queried without gradients, which takes a fraction of the time.
