@@ -55,7 +55,7 @@ def split_trials(recording: Data, axes: str) -> list[Float[np.ndarray, "time uni
         >>> len(trials), trials[0].shape
         (8, (200, 10))
     """
-    names = axes.split() if isinstance(axes, str) else axes
+    names = checks.instance("axes", axes, str).split()
     if sorted(names) not in (sorted(AXES), sorted(AXES[1:])):
         raise ValueError(
             f"axes = {checks.shown(axes)}: expected 'trials', 'time' and 'units' in the order of the array"
@@ -65,7 +65,8 @@ def split_trials(recording: Data, axes: str) -> list[Float[np.ndarray, "time uni
     trials: list[Float[np.ndarray, "time units"]] = []
     for number, part in enumerate(cells if is_list else [cells]):
         name = f"recording[{number}]" if is_list else "recording"
-        values = np.asarray(checks.as_array(part), dtype=np.float64)
+        with checks.noted(recording=recording):
+            values = np.asarray(checks.as_array(part), dtype=np.float64)
         if values.ndim != len(names) or (is_list and len(names) == len(AXES)):
             expected = "'time units' or 'units time' for the trials of a list" if is_list else "a name for each axis"
             raise ValueError(f"axes = {axes!r}: {name} has the shape {values.shape}; expected {expected}")
