@@ -56,7 +56,7 @@ def to_take(text: str) -> str:
 @cache
 def _kernel() -> KernelManager:
     """Start one kernel for all guides, so that each module is imported only once."""
-    from jupyter_client import KernelManager  # where it is needed, since a quick site executes nothing
+    from jupyter_client import KernelManager  # where it is needed, since writing notebooks executes nothing
 
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype+notebook_connected"
     folder = tempfile.TemporaryDirectory()

@@ -36,10 +36,8 @@ ANSWERS = {
 }
 EXCLUDED = ("hooks.py", "__pycache__/hooks.cpython-311.pyc")
 PHONE = 390
-PATIENCE = 900.0  # seconds
 FIRST = 3  # pages among which the answer must be
 ANSWER_SECONDS = 2.0
-ENTRANCES = ("index", "papers", "gallery", "leaderboard", "getting-started", "parts")
 GUIDES = ("plasticity", "learning-rules", "continual", "same-solution", "memory", "difficulty")
 
 
