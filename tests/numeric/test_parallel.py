@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
 import sys
-import warnings
 
 from joblib.externals.loky import get_reusable_executor
 
@@ -74,17 +73,31 @@ def test_workers_are_where_their_parent_is(tmp_path, monkeypatch):
     assert len(workers) <= 2, "none was started again"
 
 
-def _nested(numbers):
+NESTED = """
+import multiprocessing
+import warnings
+
+from engram.numeric.parallel import parallel_map
+
+
+def nested(numbers):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        return parallel_map(abs, numbers, workers=3), [str(warning.message) for warning in said]
+        return parallel_map(abs, numbers, workers=3), str(said[0].message)
 
 
-def test_a_process_that_may_start_no_others_does_the_work_itself_and_says_so():
+if __name__ == "__main__":
     with multiprocessing.get_context("forkserver").Pool(1) as pool:
-        results, said = pool.apply(_nested, ([-1, 2],))
-    assert results == [1, 2]
-    assert "3 workers: a daemonic process" in said[0]
+        print(pool.apply(nested, ([-1, 2],)))
+"""
+
+
+def test_a_process_that_may_start_no_others_does_the_work_itself_and_says_so(tmp_path):
+    (tmp_path / "nested.py").write_text(NESTED)  # whose functions a worker finds, however these tests were started
+    command = [sys.executable, str(tmp_path / "nested.py")]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    assert printed.startswith("([1, 2], ")
+    assert "3 workers: a daemonic process" in printed
 
 
 def test_a_worker_without_items_so_far_forgets_what_its_parent_has_removed(monkeypatch):
