@@ -27,7 +27,8 @@ import scipy
 from threadpoolctl import threadpool_limits
 
 import engram
-from engram.analysis.verify import (
+from engram.tasks.data import DataError, load
+from engram.verify import (
     AffineReLU,
     Budget,
     Normalisation,
@@ -38,10 +39,9 @@ from engram.analysis.verify import (
     read_nnet,
     verify,
 )
-from engram.tasks.data import DataError, load
 
 RECORD = Path(__file__).with_suffix(".json")
-FIXTURES = Path(__file__).parents[1] / "tests" / "analysis" / "verify" / "auto_lirpa.json"
+FIXTURES = Path(__file__).parents[1] / "tests" / "verify" / "auto_lirpa.json"
 NETWORKS = tuple(f"{a}_{b}" for a in range(1, 6) for b in range(1, 10))
 # VNN-COMP 2021, by voting: at least two tools agree, and no other tool has a confirmed counterexample.
 HOLDS_2 = {"1_1", "1_7", "1_8", "1_9", "3_3", "4_2"}

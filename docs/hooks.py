@@ -64,7 +64,7 @@ REFERENCE = {
     "engram.analysis.similarity": "Measures of how similar two networks' activity is, under one contract.",
     "engram.analysis.difficulty": "How hard a task is: the bits of inductive bias needed to generalise on it.",
     "engram.analysis.composition": "Measures of whether a generative model composes or interpolates.",
-    "engram.analysis.verify": "Proofs and refutations of properties of small ReLU networks.",
+    "engram.verify": "Proofs and refutations of properties of small ReLU networks.",
     "engram.tasks": "Tasks: episodes, environments, data sets.",
     "engram.tasks.two_stimulus": "The fourteen tasks of two stimuli.",
     "engram.tasks.meta": "A space of meta-reinforcement-learning tasks.",

@@ -10,10 +10,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from engram import cli
-from engram.analysis.verify import AffineReLU, Certificate, check_query, read_question
-from engram.analysis.verify.branch_inputs import Progress
-from engram.analysis.verify.onnx import as_onnx
 from engram.cli.verifying import _Line
+from engram.verify import AffineReLU, Certificate, check_query, read_question
+from engram.verify.branch_inputs import Progress
+from engram.verify.onnx import as_onnx
 
 PROPERTY = (
     "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (>= X_0 -1))(assert (<= X_0 {}))(assert (>= Y_0 0.25))"

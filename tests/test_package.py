@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -175,8 +176,18 @@ def test_what_a_package_loads_late_is_there(package):
         _ = module.plastisity
 
 
-PARTS = "agents analysis analysis.verify learned memory meta nn numeric optim plasticity registry rules storage tasks"
-PARTS += " tasks.data tasks.meta"
+BEHIND_THE_COMMANDS = {"cli", "experiments", "papers", "recording", "standings", "storage"}
+
+
+def test_every_package_of_the_library_is_an_attribute():
+    packages = {module.name for module in pkgutil.iter_modules(engram.__path__) if module.ispkg} - BEHIND_THE_COMMANDS
+    assert packages <= set(engram.__all__)
+    for name in packages:
+        assert getattr(engram, name).__name__ == f"engram.{name}"
+
+
+PARTS = "agents analysis continual generative learned memory meta nn numeric optim plasticity registry rules spatial"
+PARTS += " storage tasks tasks.data tasks.meta verify"
 
 
 def test_every_part_can_be_had_without_the_laboratory(tmp_path):

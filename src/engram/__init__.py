@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         agents,
         analysis,
         continual,
+        generative,
         lab,
         learned,
         memory,
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
         plasticity,
         registry,
         rules,
+        spatial,
         tasks,
         testing,
+        verify,
     )
     from engram.lab import Results, load, recorded, run, sweep
     from engram.registry import experiments
@@ -45,6 +48,7 @@ __all__ = [
     "compare",
     "continual",
     "experiments",
+    "generative",
     "lab",
     "learned",
     "load",
@@ -58,9 +62,11 @@ __all__ = [
     "registry",
     "rules",
     "run",
+    "spatial",
     "sweep",
     "tasks",
     "testing",
+    "verify",
 ]
 
 if _other := other_engram():

@@ -10,8 +10,8 @@ from engram.analysis import (
     maximum_likelihood_dimension,
     permutation_test,
 )
-from engram.analysis.verify import Box
-from engram.analysis.verify.nnet import Normalisation
+from engram.verify import Box
+from engram.verify.nnet import Normalisation
 
 
 def test_a_statistic_that_is_nan_is_refused():

@@ -35,8 +35,6 @@ from sklearn.exceptions import NotFittedError
 
 from engram.agents import PPO, RND, ActorCritic, CuriousActorCritic, HashCounts
 from engram.analysis import DSA, HankelDMD, fit_driven
-from engram.analysis.verify import AffineReLU, Argmax, Box
-from engram.analysis.verify.query import Query, QueryCase, Row
 from engram.continual import TaskData
 from engram.continual.anml import GatedNet
 from engram.generative.design import LookupTable, measurements
@@ -66,12 +64,14 @@ from engram.tasks.meta import (
     to_json,
 )
 from engram.testing.promises import no_global_draws
+from engram.verify import AffineReLU, Argmax, Box
+from engram.verify.query import Query, QueryCase, Row
 
 PACKAGES = (
     "agents",
     "analysis",
     "analysis.composition",
-    "analysis.verify",
+    "verify",
     "continual",
     "continual.anml",
     "meta",
@@ -494,8 +494,8 @@ UNREADY = frozenset({
     "engram.analysis.difficulty.closed_form.inductive_bias_complexity", "engram.memory.episodic.dnd.DND.forward",
     "engram.memory.episodic.key_value_memory.KeyValueMemory.forward",
     # They read files.
-    "engram.analysis.verify.answer.read_question", "engram.analysis.verify.nnet.read_nnet",
-    "engram.analysis.verify.onnx.read_onnx", "engram.analysis.verify.vnnlib.read_vnnlib",
+    "engram.verify.answer.read_question", "engram.verify.nnet.read_nnet",
+    "engram.verify.onnx.read_onnx", "engram.verify.vnnlib.read_vnnlib",
     "engram.generative.design.files.read_fasta", "engram.analysis.recordings.read_nwb",
     "engram.generative.design.files.read_variants", "engram.tasks.environments.room_grid.load_grid_text",
     "engram.tasks.penn_treebank.read_penn_treebank",

@@ -3,7 +3,6 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from engram.analysis.verify import Box, relaxed_region
 from engram.experiments.property_verification import patterns
 from engram.experiments.property_verification.engines import questions
 from engram.experiments.property_verification.networks import data_set, random_network, trained
@@ -14,6 +13,7 @@ from engram.lab.folder import TrialFolder
 from engram.rules.synaptic import competitive
 from engram.tasks.collision_advice import manoeuvre_costs
 from engram.tasks.data import LabelledImages
+from engram.verify import Box, relaxed_region
 
 
 def test_a_polygon_has_the_area_of_its_region():

@@ -1,4 +1,4 @@
-"""Measures of activity, behaviour, task difficulty and composition; ``verify`` has proofs about networks."""
+"""Measures of activity, behaviour, task difficulty and composition."""
 
 from engram.analysis.accuracy_matrix import AccuracyMatrix
 from engram.analysis.composition import (

@@ -15,16 +15,16 @@ from engram.cli.commands import Verify
 from engram.storage.files import write_atomic
 
 if TYPE_CHECKING:
-    from engram.analysis.verify.answer import QueryResult, Question
-    from engram.analysis.verify.branch_inputs import Progress
+    from engram.verify.answer import QueryResult, Question
+    from engram.verify.branch_inputs import Progress
 
 EXIT_INTERRUPTED = 130
 
 
 def verify(command: Verify) -> int | None:
     """Answer the query, write what is asked for, and print the answer first."""
-    from engram.analysis.verify.answer import counterexample_text, read_question, verify_query
-    from engram.analysis.verify.verifier import Budget
+    from engram.verify.answer import counterexample_text, read_question, verify_query
+    from engram.verify.verifier import Budget
 
     began = time.monotonic()
     seconds = Budget(seconds=command.timeout).seconds

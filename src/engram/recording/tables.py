@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import engram
 from engram import registry
 from engram.lab import correction
 from engram.lab.claim import Claim
@@ -24,6 +23,7 @@ from engram.papers import Evidence, Judgement, overview, papers
 from engram.papers.evidence import as_json
 from engram.storage.files import read_json, write_atomic, write_json
 from engram.verdicts import counted, stored
+from engram.version import __version__
 
 ROOT = Path(__file__).parents[3]
 RECORDS = ROOT / "results"
@@ -220,7 +220,7 @@ def released() -> dict[str, dict[str, dict[str, str]]]:
 
 def last_release() -> str | None:
     """The last version that was released before this one; None if there is none."""
-    return next((version for version in reversed(released()) if version != engram.__version__), None)
+    return next((version for version in reversed(released()) if version != __version__), None)
 
 
 def changed_since(version: str) -> list[tuple[str, str, str, str]]:
@@ -247,4 +247,4 @@ def write() -> None:
 
 def write_release() -> None:
     """Add the current verdicts to those of the released versions, before this version is tagged."""
-    write_json(VERSIONS, {**released(), engram.__version__: verdicts_by_claim()})
+    write_json(VERSIONS, {**released(), __version__: verdicts_by_claim()})

@@ -16,7 +16,6 @@ from torch.utils._pytree import tree_leaves
 
 from engram import registry
 from engram.analysis import extra_memory, forward_equivalents, gradient_cosine
-from engram.analysis.verify import as_affine_relu, certified_radius
 from engram.experiments.choosing import judged
 from engram.experiments.learning_dynamics import operator_of, path_of
 from engram.experiments.learning_rules.networks import (
@@ -32,6 +31,7 @@ from engram.experiments.learning_rules.networks import (
 )
 from engram.lab import Run, setting, settings
 from engram.rules import Backprop, LearningRule, apply_rule, train_step
+from engram.verify import as_affine_relu, certified_radius
 
 RATES = (0.03, 0.1, 0.3)
 READOUT_ONLY = "readout-only"

@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from engram.analysis.verify import (
+from engram.experiments.property_verification.networks import RandomNetworks, random_network, trained
+from engram.lab import Run, setting, settings
+from engram.tasks import collision_advice
+from engram.tasks.data import load
+from engram.verify import (
     AffineReLU,
     AnyOf,
     Box,
@@ -21,11 +25,7 @@ from engram.analysis.verify import (
     read_nnet,
     verify,
 )
-from engram.analysis.verify.specification import Property
-from engram.experiments.property_verification.networks import RandomNetworks, random_network, trained
-from engram.lab import Run, setting, settings
-from engram.tasks import collision_advice
-from engram.tasks.data import load
+from engram.verify.specification import Property
 
 
 @settings

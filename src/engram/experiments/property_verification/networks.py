@@ -12,10 +12,10 @@ from sklearn.datasets import load_digits, load_iris, make_moons
 from sklearn.decomposition import PCA
 from torch import nn
 
-from engram.analysis.verify import AffineReLU, as_affine_relu
 from engram.lab import setting, settings
 from engram.nn.initial import uniform
 from engram.rules import LearningRule, train_step
+from engram.verify import AffineReLU, as_affine_relu
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 Sizes = Literal["2-4-2", "5-8-8-2", "5-2-5-4-3", "5-8-8-3"]

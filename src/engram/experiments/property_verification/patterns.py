@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from engram.analysis.verify import Box, activation_pattern, relaxed_region
 from engram.experiments.property_verification.networks import trained
 from engram.lab import Run, setting, settings
 from engram.tasks.data import load
+from engram.verify import Box, activation_pattern, relaxed_region
 
 SIZES = (784, *[10] * 10, 10)
 TRAIN = 8000  # of the 10,000 images of MNIST's test set, which is the smaller file

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from engram.analysis.verify import AffineReLU, certified_radius, crown_bounds
 from engram.experiments.property_verification.networks import Array, trained
 from engram.lab import Run, setting, settings
 from engram.rules import AlignAda, FeedbackAlignment, SynapticRule
 from engram.rules.synaptic import competitive
 from engram.tasks.data import load
+from engram.verify import AffineReLU, certified_radius, crown_bounds
 
 Training = Literal["backprop", "matched", "decay", "hebbian", "soft", "random", "feedback", "align"]
 # Candidate weight decays, close enough to each other that one of them ends at about the Hebbian accuracy.

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from engram.analysis.verify import AffineReLU, Box, Region, activation_pattern, pattern_halfspaces, relaxed_region
 from engram.experiments.property_verification.networks import Array, RandomNetworks, data_set, random_network, trained
 from engram.lab import Run, setting, settings
+from engram.verify import AffineReLU, Box, Region, activation_pattern, pattern_halfspaces, relaxed_region
 
 DataSet = Literal["moons", "iris", "digits"]
 DATA_SETS: tuple[DataSet, ...] = get_args(DataSet)
