@@ -69,9 +69,10 @@ def zapped(g, rows=None):
 
 
 def met(g):
-    learner = anml.SequentialMetaLearner(GATED, g, fast=("head",))
+    net = copy.deepcopy(GATED)  # which the step trains
+    learner = anml.SequentialMetaLearner(net, g, fast=("head",))
     learner.step(POOL[0], torch.full((4,), 1), POOL[1], torch.zeros(4, dtype=torch.int64))
-    return GATED.readout.weight.detach()[1].clone()
+    return net.readout.weight.detach()[1].clone()
 
 
 def judged(g):
