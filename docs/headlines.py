@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
 
 from engram.lab.report import place_of
-from engram.papers import Evidence, Headline, Paper, outcome, overview
+from engram.papers import Headline, Paper, judgement, outcome, overview, statement_and_criterion
+from engram.verdicts import Judgements
 
 TONES = {
     "reproduced": "good",
@@ -28,7 +28,7 @@ LEGEND = """A headline is a statement of a paper's abstract, in our words; (n of
 Verdicts are those of our records, adjusted for the number of tests in all of them (false discovery rate)."""
 
 
-def overview_page(papers: tuple[Paper, ...], found: Mapping[str, Evidence]) -> str:
+def overview_page(papers: tuple[Paper, ...], found: Judgements) -> str:
     """Return the page with the headlines of all papers."""
     table = overview.table(papers, found, link="[{name}](papers/{slug}.md)")
     parts = ["# What the papers say", overview.sentence(papers, found), table, LEGEND]
@@ -45,7 +45,7 @@ def overview_page(papers: tuple[Paper, ...], found: Mapping[str, Evidence]) -> s
     return "\n\n".join(parts)
 
 
-def page(paper: Paper, found: Mapping[str, Evidence]) -> str:
+def page(paper: Paper, found: Judgements) -> str:
     """Return the page of a paper."""
     parts = [f"# {paper.name}", f"*{paper.title}*. {paper.source}. {paper.remarks}".strip()]
     for headline in paper.headlines:
@@ -63,24 +63,24 @@ def page(paper: Paper, found: Mapping[str, Evidence]) -> str:
     return "\n\n".join([*parts, f"`engram papers {paper.slug}` prints this page. [All papers](../papers.md)."])
 
 
-def claims_table(headline: Headline, found: Mapping[str, Evidence]) -> str:
+def claims_table(headline: Headline, found: Judgements) -> str:
     """Return the claims of a headline as a Markdown table, with links to the pages of their experiments."""
     rows = ["| Claim | Verdict | Criterion | Ours, interval |", "|---|---|---|---|"]
     for claim in headline.cited:
         experiment, _, claim_id = claim.partition("/")
-        judged = found[claim].tests.get(headline.preset)
+        judged = judgement(headline, claim, found)
+        statement, criterion = statement_and_criterion(claim, found)
         role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.said)
         ours = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
         place = place_of(experiment, headline.preset if judged else "laptop")
         address = f"../gallery/{experiment}.html#claim-{place}-{claim_id}"
-        statement = f'<a href="{address}">{escape(found[claim].statement)}</a>'.replace("|", "\\|")
-        criterion = escape(found[claim].criterion)
+        link = f'<a href="{address}">{escape(statement)}</a>'.replace("|", "\\|")
         verdict = role + (judged.said if judged else "not judged")
-        rows.append(f"| {statement} | {verdict} | {criterion} | {escape(ours)} |")
+        rows.append(f"| {link} | {verdict} | {escape(criterion)} | {escape(ours)} |")
     return "\n".join(rows)
 
 
-def chip(headline: Headline, found: Mapping[str, Evidence]) -> str:
+def chip(headline: Headline, found: Judgements) -> str:
     """Return the verdict on a headline as a coloured label; nothing if it was not tried."""
     result = outcome(headline, found)
     if result.word == "not tried":

@@ -27,7 +27,7 @@ from plotly.offline import get_plotlyjs
 import engram
 from engram.cli.absent_data import instead_of_absent_data
 from engram.lab import report
-from engram.papers import evidence, papers
+from engram.papers import papers
 from engram.recording import tables
 from engram.standings import crossings
 from engram.standings.comparison import shipped_row, standing_of_records
@@ -36,6 +36,7 @@ from engram.standings.names import KINDS_IN_WORDS
 from engram.standings.page import STYLE, body, overview
 from engram.standings.standing import Standing
 from engram.tasks.meta import draw, explain, sample
+from engram.verdicts import recorded_verdicts
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
@@ -198,8 +199,8 @@ def on_files(files: Files, config: Any) -> Files:
         "index.md": index,
         "parts.md": f"# Find what you need\n\n{table}",
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
-        "papers.md": headlines.overview_page(papers(), evidence()),
-        **{f"papers/{paper.slug}.md": headlines.page(paper, evidence()) for paper in papers()},
+        "papers.md": headlines.overview_page(papers(), recorded_verdicts()),
+        **{f"papers/{paper.slug}.md": headlines.page(paper, recorded_verdicts()) for paper in papers()},
         "gallery.md": gallery(),
         "leaderboard.md": standings(),
         **{f"leaderboard/{kind}.md": standing_page(kind) for kind in KINDS},

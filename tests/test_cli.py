@@ -24,7 +24,7 @@ from engram.lab.export import draw
 from engram.lab.folder import Status
 from engram.lab.job import prepare
 from engram.lab.trial import Time, trials
-from engram.papers import evidence, outcome, papers
+from engram.papers import outcome, papers
 from engram.storage.files import write_sealed
 from engram.testing import find_browser
 from engram.verdicts import counted, recorded_verdicts
@@ -132,7 +132,7 @@ def test_the_papers_are_json_with_the_same_verdicts(capsys):
     for paper, row in zip(papers(), values, strict=True):
         assert set(row) == {"name", "title", "source", "read", "note", "headlines"}
         for headline, value in zip(paper.headlines, row["headlines"], strict=True):
-            result = outcome(headline, evidence())
+            result = outcome(headline, recorded_verdicts())
             assert (value["says"], value["verdict"], value["tried"]) == (headline.says, result.word, headline.tried)
             assert value["supporting"] + value["contradicting"] + value["undecided"] == result.tested
             assert [claim["claim"] for claim in value["claims"]] == [*headline.claims, *headline.against]

@@ -8,18 +8,17 @@ import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import engram
 from engram.lab.choice import at_ends
 from engram.lab.experiment import SAID
-from engram.lab.record_files import as_text, is_current, record_path, rounded
+from engram.lab.record_files import as_text, is_current, record_path
 from engram.papers import Headline, Paper
-from engram.papers.evidence import from_json
 from engram.recording import pictures, tables
-from engram.storage.files import finite_or_none
-from engram.verdicts import BAD
+from engram.verdicts import BAD, FILE, Verdict, as_json, index_in
 
 ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("campaigns", ROOT / "docs" / "campaigns.py")
@@ -56,22 +55,6 @@ def test_only_what_waits_has_changed_since_it_was_recorded():
         if not all(is_current(name, record) for record in tables.records(name).values())
     }
     assert changed == WAITING, "run `engram record`"
-
-
-@pytest.mark.parametrize("name", engram.experiments())
-def test_the_verdicts_in_a_record_are_those_of_its_results(name):
-    for preset, record in tables.records(name).items():
-        judged = {claim.claim.id: claim for claim in tables.recorded(name)[preset].claims()}
-        assert list(record["claims"]) == list(judged), f"run `engram record {name} --preset {preset}`"
-        for claim, stored in record["claims"].items():
-            assert stored["verdict"] == judged[claim].verdict
-            assert (stored["criterion"], stored["seeds"]) == (
-                str(judged[claim].claim.criterion),
-                len(judged[claim].values),
-            )
-            for number in ("ours", "low", "high"):  # the last digits depend on the machine that judges
-                expected = finite_or_none(rounded(getattr(judged[claim], number)))
-                assert stored[number] == (expected if expected is None else pytest.approx(expected, rel=1e-4))
 
 
 def test_records_are_small():
@@ -139,8 +122,21 @@ def test_the_readme_shows_the_records():
     assert readme == tables.with_block(readme, tables.readme_block()), "run `engram record`"
 
 
-def test_the_package_has_the_claims_of_the_headlines_as_the_records_judge_them():
-    assert from_json(json.loads(tables.EVIDENCE.read_text())) == tables.evidence(), "run `engram record`"
+def test_the_index_has_the_verdicts_of_the_records():
+    stored, index = index_in(tables.RECORDS), tables.index()
+    assert (tables.RECORDS / FILE).read_text() == as_text(as_json(stored))
+    assert list(stored.judgements) == list(index.judgements), "run `engram record`"
+    assert (stored.tests, stored.largest) == (index.tests, pytest.approx(index.largest, rel=1e-4))
+    for of, row in index.judgements.items():  # the last digits depend on the machine that judges
+        numbers = {name: getattr(row, name) for name in ("ours", "low", "high")}
+        near = {name: number if number is None else pytest.approx(number, rel=1e-4) for name, number in numbers.items()}
+        assert stored.judgements[of] == row._replace(**near), "run `engram record`"
+
+
+def test_no_file_of_the_package_but_the_index_holds_a_verdict():
+    files = [path for folder in (ROOT / "src", tables.RECORDS) for path in folder.rglob("*.json")]
+    words = re.compile(f': "({"|".join(get_args(Verdict))})"')
+    assert [path for path in files if words.search(path.read_text())] == [tables.RECORDS / FILE]
 
 
 def test_the_readme_is_short_and_shows_a_program_first():
@@ -168,7 +164,7 @@ def test_a_headline_that_cites_no_claim_of_its_experiment_is_named(monkeypatch):
     row = Headline("It works", "reduced", ("pattern-completion/plastic-learn",), how="half")
     monkeypatch.setattr(tables, "papers", lambda: (Paper("A", "B", "C", (row,)),))
     with pytest.raises(ValueError, match=r"a headline cites pattern-completion/plastic-learn: .*plastic-learns"):
-        tables.evidence()
+        tables.index()
 
 
 def test_the_docs_tell_the_campaigns():
@@ -177,10 +173,6 @@ def test_the_docs_tell_the_campaigns():
     counts = json.loads(campaigns.CAMPAIGNS.read_text())
     bad = [counts["kills"][what] for what in ("differences", "crashes")]
     assert [*bad, *(counts["calls"].get(what, 0) for what in ("crashes", "hangs"))] == [0, 0, 0, 0]
-
-
-def test_the_package_has_the_verdicts_of_the_records():
-    assert json.loads(tables.VERDICTS.read_text()) == tables.verdicts(), "run `engram record`"
 
 
 def test_every_released_version_has_its_verdicts():
@@ -235,28 +227,21 @@ def test_a_record_of_another_preset_stands_beside_that_of_laptop_size(tmp_path, 
         path.write_text(as_text({**record, "preset": preset}))
         path.with_suffix(".parquet").write_bytes(curves)
     assert list(tables.recorded(name)) == ["laptop", "published"]
-    row = next(line for line in tables.summary_table().splitlines() if f"[{name}]" in line)
-    laptop_size, as_published = row.split("; preset published: ")
+    monkeypatch.setattr(tables.registry, "experiments", lambda: [name])
+    judged = tables.index().judgements
+    assert [preset for _, preset, claim in judged if claim == "plastic-learns"] == ["laptop", "published"]
+
+
+def test_the_gallery_counts_the_claims_of_each_preset():
+    row = next(line for line in tables.summary_table().splitlines() if f"[{tables.README_FIGURE}]" in line)
+    laptop_size, larger = row.split("; preset large: ")
     assert laptop_size.endswith("claims hold")
-    assert "claims hold" in as_published
+    assert "claims hold" in larger
 
 
 def test_a_readme_without_its_block_is_refused():
     with pytest.raises(ValueError, match="found 0 results blocks"):
         tables.with_block("nothing", "block")
-
-
-@pytest.mark.parametrize("is_new", [True, False])
-def test_a_claim_that_a_record_has_not_judged_as_it_is_now_is_no_evidence(monkeypatch, is_new):
-    name, claim = tables.README_FIGURE, "plastic-learns"
-    (stored, *_), presets = tables.records(name).values(), list(tables.records(name))
-    others = {of: judged for of, judged in stored["claims"].items() if of != claim}
-    claims = others if is_new else {**others, claim: {**stored["claims"][claim], "criterion": "<= 0.5"}}
-    monkeypatch.setattr(tables, "records", lambda name: {preset: {**stored, "claims": claims} for preset in presets})
-    row = Headline("It works", "reduced", (f"{name}/{claim}",), how="half")
-    monkeypatch.setattr(tables, "papers", lambda: (Paper("A", "B", "C", (row,)),))
-    with pytest.raises(ValueError, match=rf"its claim {claim} was made or changed, .* engram record {name} --preset"):
-        tables.evidence()
 
 
 def test_the_guide_to_learning_rules_says_of_how_many_seeds_its_means_are(monkeypatch):

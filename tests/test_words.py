@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -33,14 +32,7 @@ def may_be_reproduced(name: str, preset: str, claim_id: str) -> bool:
 
 
 def test_a_record_says_reproduced_only_of_published_settings_and_criteria():
-    said = {
-        (record["experiment"], record["preset"], claim)
-        for path in tables.RECORDS.glob("*-*.json")
-        for record in [json.loads(path.read_text())]
-        for claim, stored in record["claims"].items()
-        if WORD.search(stored["verdict"])
-    }
-    assert said == {of for of, judged in recorded_verdicts().items() if WORD.search(judged.verdict)}
+    said = {of for of, judged in recorded_verdicts().items() if WORD.search(judged.verdict)}
     assert said, "the evolved networks were run with their published settings"
     assert [of for of in said if not may_be_reproduced(*of)] == []
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from engram import registry
-from engram.papers import Headline, evidence, find, papers
-from engram.papers.evidence import verdict_on
+from engram.papers import Headline, find, judgement, papers
 from engram.papers.headlines import read
-from engram.verdicts import BAD
+from engram.verdicts import BAD, recorded_verdicts
 
 SYSTEMS = [
     "Differentiable plasticity",
@@ -65,8 +66,9 @@ def test_a_headline_names_claims_and_presets_that_exist():
 def test_what_was_tried_was_judged_and_nothing_else():
     for paper, headline in ALL:
         claims = (*headline.claims, *headline.against)
-        verdicts = {verdict_on(headline, claim, evidence()) for claim in claims}
-        is_tested = bool(verdicts - {"identity", "not testable here"})
+        judged = [judgement(headline, claim, recorded_verdicts()) for claim in claims]
+        verdicts = {row.corrected for row in judged if row is not None}
+        is_tested = bool(verdicts - {"identity"})
         assert is_tested == (headline.tried != "not tried"), f"{paper.name}: {headline.says}: {verdicts}"
         presets = [registry.get("experiments", claim.partition("/")[0]).presets[headline.preset] for claim in claims]
         if headline.tried == "published settings":
@@ -75,13 +77,19 @@ def test_what_was_tried_was_judged_and_nothing_else():
             assert not {"reproduced", "not reproduced"} & verdicts, f"{paper.name}: {headline.says}"
 
 
+def verdict_on(headline: Headline, claim: str) -> str:
+    """The corrected verdict in the record of the headline's preset, else in the first that judges the claim."""
+    presets = (headline.preset, *registry.get("experiments", claim.partition("/")[0]).presets)
+    rows = [judgement(replace(headline, preset=preset), claim, recorded_verdicts()) for preset in presets]
+    return next(row.corrected for row in rows if row is not None)
+
+
 def test_what_limits_a_result_is_what_the_records_say():
     for paper, headline in ALL:
         assert bool(headline.said) == bool(headline.but), f"{paper.name}: {headline.but!r} cites no claim"
         assert "[" not in headline.caveat
         for claim, said in headline.said.items():
-            tests = evidence()[claim].tests
-            verdict = (tests.get(headline.preset) or next(iter(tests.values()))).corrected
+            verdict = verdict_on(headline, claim)
             is_said = {"fails": verdict in BAD, "is open": verdict == "undecided"}
             assert is_said.get(said, verdict not in (*BAD, "undecided")), f"{paper.name}: {claim}: {verdict}"
 

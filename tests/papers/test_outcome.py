@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from engram.papers import Evidence, Headline, Judgement, outcome
+from engram.papers import Headline, outcome, statement_and_criterion
 from engram.papers.overview import in_words, results
+from engram.verdicts import Judgement, Judgements, Verdict
 
 SIGNS = {"+": "agrees", "-": "disagrees", "?": "undecided", "i": "identity", "n": "not testable here"}
 SIGNS |= {"R": "reproduced", "N": "not reproduced", "h": "holds", "f": "fails"}
 
 
+def row(claim: str, preset: str, verdict: Verdict, corrected: Verdict, *interval: float | None) -> Judgements:
+    """The index of a record that judges a claim."""
+    found = Judgement("e", preset, claim, "s", ">= 0", "", 1.0, *interval, 5, verdict, corrected, 0)
+    return {found[:3]: found}
+
+
 def judged(verdicts: str, against: str = "", preset: str = "laptop"):
     """The outcome of a headline whose claims have these verdicts, in a record of the preset."""
-    names = [f"e/c{number}" for number in range(len(verdicts + against))]
+    ids = [f"c{number}" for number in range(len(verdicts + against))]
+    names = [f"e/{claim}" for claim in ids]
     claims, contrary = names[: len(verdicts)], names[len(verdicts) :]
     headline = Headline("It works", "reduced", claims or ("e/none",), contrary, how="half")
-    found = {
-        name: Evidence("s", ">= 0", {preset: Judgement("holds", SIGNS[sign], 1.0, 0.5, 1.5, 5)} if sign != " " else {})
-        for name, sign in zip(names, verdicts + against, strict=True)
-    }
+    found: Judgements = {}
+    for claim, sign in zip(ids, verdicts + against, strict=True):
+        if sign != " ":
+            found = {**found, **row(claim, preset, SIGNS[sign], SIGNS[sign], 0.5, 1.5)}
     return outcome(headline, found)
 
 
@@ -63,19 +71,25 @@ def test_a_record_of_another_preset_does_not_count():
 def test_verdicts_and_reasons_are_counted_in_words():
     tried = Headline("It works", "reduced", ("e/c",), how="half")
     untried = Headline("It is fast", "not tried", why_not="hardware: a year of a GPU")
-    found = {"e/c": Evidence("s", ">= 0", {"laptop": Judgement("holds", "holds", 1.0, None, None, 1)})}
+    found = row("c", "laptop", "holds", "holds", None, None)
     assert in_words(results([tried, tried, untried], found)) == "2 agree, 1 hardware"
     assert in_words(results([tried], found)) == "1 agrees"
-    assert found["e/c"].tests["laptop"].value == "1"
+    assert found["e", "laptop", "c"].value == "1"
 
 
 def test_what_falls_short_of_the_correction_is_undecided_and_says_so():
-    short = Judgement("holds", "undecided", 1.0, 0.9, 1.1, 5)
-    assert short.said == "holds, adjusted: undecided"
+    found = row("c", "laptop", "holds", "undecided", 0.9, 1.1)
+    assert found["e", "laptop", "c"].said == "holds, adjusted: undecided"
     headline = Headline("It works", "reduced", ("e/c",), how="half")
-    assert outcome(headline, {"e/c": Evidence("s", ">= 0", {"laptop": short})}).word == "undecided"
+    assert outcome(headline, found).word == "undecided"
 
 
 def test_what_was_tried_and_has_no_record_yet_is_counted_as_such():
     waiting = [Headline("It works", "reduced", ("e/c",), how="half", why_not=why) for why in ("", "hardware: a GPU")]
     assert in_words(results(waiting, {})) == "2 not tried", "of two headlines"
+
+
+def test_a_claim_is_told_by_the_record_of_any_preset_and_by_its_name_without_one():
+    found = row("c", "large", "holds", "holds", 0.9, 1.1)
+    assert statement_and_criterion("e/c", found) == ("s", ">= 0")
+    assert statement_and_criterion("e/d", found) == ("e/d", "")

@@ -24,11 +24,13 @@ from engram.lab import (
     setting,
     settings,
 )
-from engram.lab.correction import Family
+from engram.lab.correction import Family, family_of
 from engram.lab.last_run import merged_environments
 from engram.lab.record_files import as_record, from_record, write_record
 from engram.recording import extended
 from engram.recording.extend import differences, is_equal
+from engram.recording.index import index_of, runs_in, write_index
+from engram.verdicts import index_in
 
 
 def stored(experiment: Experiment, results: Results) -> Results:
@@ -279,7 +281,7 @@ def test_a_record_gets_the_arms_that_it_lacks_and_loses_those_that_are_gone(reco
     assert [*after["arms"]] == ["far", "new"]
     assert after["arms"]["far"]["results"] == before["arms"]["far"]["results"]
     assert set(results.metrics["arm"]) == {"far", "new"}
-    assert after["claims"]["both"]["verdict"] == "holds"
+    assert {judged.claim.id: judged.verdict for judged in results.claims()}["both"] == "holds"
 
     changed = with_arms(far=49.0, new=0.0)
     recording.record(changed, jobs=1, runs=tmp_path / "again")
@@ -292,12 +294,27 @@ def test_an_arm_is_not_added_to_a_record_of_other_numbers(records, five, tmp_pat
         recording.record(with_arms(near=0.1, new=99.0), jobs=1, runs=tmp_path / "more")
 
 
-def test_claims_that_have_changed_are_judged_anew_in_the_record(records, tmp_path):
+def test_claims_that_have_changed_are_judged_anew_in_the_index(records, tmp_path):
     options = {"jobs": 1, "runs": tmp_path / "runs"}
-    path, _ = recording.record(tosses(), **options)
-    harder = replace(tosses(), claims=[Claim("far-above", "It lies far above", metric("value")("far") >= 49.0)])
+    path, results = recording.record(tosses(), **options)
+    assert index_of([results]).judgements["tosses", "laptop", "far-above"].criterion == ">= 0"
+    harder = replace(tosses(), claims=[Claim("far-above", "It lies far above", metric("value")("far") >= 40.0)])
+    stored = path.read_bytes()
     recording.record(harder, **options)
-    assert json.loads(path.read_text())["claims"]["far-above"]["criterion"] == ">= 49"
+    assert path.read_bytes() == stored, "the record holds no verdicts"
+    write_index(records, runs_in(records, [harder]))
+    (row,) = index_in(records).judgements.values()
+    assert (row.claim, row.criterion, row.published, row.seeds) == ("far-above", ">= 40", "", 5)
+    assert (row.statement, index_in(records).tests) == ("It lies far above", 1)
+
+
+def test_a_record_is_corrected_over_the_index_beside_it(records, tmp_path):
+    _, results = recording.record(tosses(), jobs=1, runs=tmp_path / "runs")
+    assert results.family is None
+    write_index(records, [results])
+    (results,) = runs_in(records, [tosses()])
+    assert results.family == family_of([judged.p for judged in results.claims()])
+    assert runs_in(tmp_path, [tosses()]) == [], "it lies in another folder"
 
 
 def test_an_experiment_that_has_changed_is_run_whole(records, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -24,7 +23,7 @@ from engram.cli.fields import arms_of
 from engram.cli.output import LEAST, WIDTH, Output, out, print_table
 from engram.distribution import REPAIR
 from engram.storage.files import CannotWriteError, CorruptFileError, read_sealed, runs_folder
-from engram.verdicts import counted, recorded_verdicts
+from engram.verdicts import counted, recorded_counts
 
 GAP = 2  # spaces between columns
 LEAST_SUMMARY = 30  # columns for a summary on one line
@@ -95,9 +94,7 @@ def _maker(environment: str) -> Any:
 
 def _list_experiments(command: List) -> None:
     """List experiments, one per line; load only those whose run here was killed, or that come from other packages."""
-    recorded: dict[str, dict[str, Counter[str]]] = {}
-    for (experiment, preset, _), judged in recorded_verdicts().items():
-        recorded.setdefault(experiment, {}).setdefault(preset, Counter())[judged.corrected] += 1
+    recorded = recorded_counts()
     root = runs_folder(command.runs)
     run_here = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
     console, rows = out(), []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -12,7 +12,18 @@ from rich.table import Column, Table
 
 from engram.cli.commands import Papers
 from engram.cli.output import LEAST, Output, out, print_table
-from engram.papers import Evidence, Headline, Outcome, Paper, evidence, find, outcome, overview, papers
+from engram.papers import (
+    Headline,
+    Outcome,
+    Paper,
+    find,
+    judgement,
+    outcome,
+    overview,
+    papers,
+    statement_and_criterion,
+)
+from engram.verdicts import Judgements, recorded_verdicts
 
 NOT_JUDGED = "not testable here"
 WIDE = 140  # columns from which on the list says of each headline what is smaller
@@ -30,7 +41,7 @@ COLORS = {
 
 def show_papers(command: Papers) -> None:
     """List the headlines of all papers, or tell all about those of some."""
-    found = evidence()
+    found = recorded_verdicts()
     named = list(dict.fromkeys(paper for name in command.names for paper in find(name)))
     if command.json:
         for paper in named or papers():
@@ -42,12 +53,12 @@ def show_papers(command: Papers) -> None:
         _print_all(out(), papers(), found)
 
 
-def as_values(paper: Paper, found: Mapping[str, Evidence]) -> dict[str, Any]:
+def as_values(paper: Paper, found: Judgements) -> dict[str, Any]:
     """A paper with its headlines, their verdicts and their claims, as JSON values.
 
     Args:
         paper: The paper.
-        found: The claims, by ``experiment/claim-id``.
+        found: The judged claims of the records.
     """
     return {
         "name": paper.name,
@@ -59,7 +70,7 @@ def as_values(paper: Paper, found: Mapping[str, Evidence]) -> dict[str, Any]:
     }
 
 
-def _headline_values(headline: Headline, found: Mapping[str, Evidence]) -> dict[str, Any]:
+def _headline_values(headline: Headline, found: Judgements) -> dict[str, Any]:
     result = outcome(headline, found)
     return {
         "says": headline.says,
@@ -73,31 +84,25 @@ def _headline_values(headline: Headline, found: Mapping[str, Evidence]) -> dict[
         "caveat": headline.caveat,
         "but_claims": headline.said,
         "preset": headline.preset,
-        "claims": [
-            {
-                "claim": claim,
-                "against": claim in headline.against,
-                "statement": found[claim].statement,
-                "criterion": found[claim].criterion,
-                **_numbers(headline, claim, found),
-            }
-            for claim in (*headline.claims, *headline.against)
-        ],
+        "claims": [_claim_values(headline, claim, found) for claim in (*headline.claims, *headline.against)],
     }
 
 
-def _numbers(headline: Headline, claim: str, found: Mapping[str, Evidence]) -> dict[str, Any]:
-    judged = found[claim].tests.get(headline.preset)
-    if judged is None:
-        return {"verdict": NOT_JUDGED, "corrected": NOT_JUDGED}
-    return judged._asdict()
+def _claim_values(headline: Headline, claim: str, found: Judgements) -> dict[str, Any]:
+    statement, criterion = statement_and_criterion(claim, found)
+    judged = judgement(headline, claim, found)
+    verdicts = {"verdict": NOT_JUDGED, "corrected": NOT_JUDGED}
+    if judged is not None:
+        verdicts = {name: getattr(judged, name) for name in ("verdict", "corrected", "ours", "low", "high", "seeds")}
+    about = {"claim": claim, "against": claim in headline.against, "statement": statement, "criterion": criterion}
+    return about | verdicts
 
 
 def _colored(result: Outcome) -> str:
     return "" if result.word == "not tried" else f"[{COLORS[result.word]}]{result}[/]"
 
 
-def _print_all(console: Output, of: Sequence[Paper], found: Mapping[str, Evidence]) -> None:
+def _print_all(console: Output, of: Sequence[Paper], found: Judgements) -> None:
     """Print all headlines, by paper, with verdict and size; in a narrow window the verdict stands below each."""
     titles = ("headline", "verdict", "tried as") if console.width >= LEAST else ("headline, verdict, tried as",)
     ratios = (6, 2, 5 if console.width >= WIDE else 2)
@@ -125,7 +130,7 @@ def _tried(headline: Headline, *, full: bool) -> str:
     return headline.tried + f": {explained}" * bool(explained)
 
 
-def _print_paper(console: Output, paper: Paper, found: Mapping[str, Evidence], *, first: bool) -> None:
+def _print_paper(console: Output, paper: Paper, found: Judgements, *, first: bool) -> None:
     """Print the headlines of a paper in full, each with its claims."""
     if not first:
         console.print()
@@ -149,11 +154,12 @@ def _print_paper(console: Output, paper: Paper, found: Mapping[str, Evidence], *
         console.print(grid)
         rows = []
         for claim in headline.cited:
-            judged = found[claim].tests.get(headline.preset)
+            judged = judgement(headline, claim, found)
+            statement, criterion = statement_and_criterion(claim, found)
             role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.said)
             numbers = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
-            about = f"{escape(found[claim].statement)} [dim]({escape(claim)})[/]"
+            about = f"{escape(statement)} [dim]({escape(claim)})[/]"
             verdict = role + (judged.said if judged else NOT_JUDGED)
-            rows.append((about, verdict, found[claim].criterion, escape(numbers)))
+            rows.append((about, verdict, criterion, escape(numbers)))
         if rows:
             print_table(console, "", ["claim", "verdict", "criterion", "ours, interval"], rows)

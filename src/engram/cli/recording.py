@@ -11,18 +11,25 @@ from engram.cli.running import seconds
 
 def record(command: Record) -> None:
     """Run what the records of experiments lack, and write the records and what is generated from them."""
-    from engram import recording
+    from engram import recording, registry
     from engram.lab.experiment import find_experiment
     from engram.recording import pictures, tables
+    from engram.recording.index import runs_in, write_index
 
     at_most = None if command.at_most is None else seconds(command.at_most)
-    for experiment in [find_experiment(name) for name in command.names]:
+    folders = set()
+    experiments = {each.name: each for each in map(find_experiment, command.names)}
+    for experiment in experiments.values():
         with contextlib.redirect_stdout(sys.stderr):
             path, results = recording.record(
                 experiment, command.preset, jobs=command.jobs, seconds=at_most, runs=command.runs
             )
         still_open = sum(judged.is_open for judged in results.claims())
         print(f"{path}: {results.seeds} seeds, {still_open} claims are open")
+        folders.add(path.parent)
+    for folder in folders - {tables.RECORDS}:  # of other packages
+        registered = [registry.get("experiments", name) for name in registry.experiments() if name not in experiments]
+        write_index(folder, runs_in(folder, [*registered, *experiments.values()]))
     if tables.is_checkout():
         if command.release:
             tables.write_release()

@@ -8,7 +8,7 @@ have no p-value, are no tests, and keep their verdict.
 
 ``JudgedClaim.corrected`` is the verdict that counts, and ``JudgedClaim.lacks`` an estimate of the seeds that a claim
 lacks which falls short. For what ships with engram, ``engram.verdicts.recorded_verdicts()`` gives both by experiment,
-preset and claim, without reading the records.
+preset and claim, from the index, without reading the records.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from scipy import special
 
 from engram.lab.claim import JudgedClaim
 from engram.lab.inference import CONFIDENCE
-from engram.verdicts import BAD, GOOD, Verdict, stored
+from engram.verdicts import BAD, GOOD, Verdict, index_in
 
 RATE = 0.05  # expected share of false verdicts among those that are decided
 
@@ -95,7 +96,11 @@ def lacking(judged: JudgedClaim, looks: Sequence[int], family: Family) -> int:
     return next((look for look in looks if look >= seeds), seeds) - len(judged.values)
 
 
-def recorded_family(module: str) -> Family | None:
-    """The tests of all records of the package that the module of an experiment lies in; None if it has no records."""
-    content = stored(module.rpartition(".")[0])
-    return Family(content["tests"], content["largest"]) if content else None
+def recorded_family(record: Path | None) -> Family | None:
+    """The tests of all records in the folder of one, from their index; None if it has no index.
+
+    Args:
+        record: The JSON file of the record; None if there is none.
+    """
+    index = None if record is None else index_in(record.parent)
+    return None if index is None else Family(index.tests, index.largest)

@@ -1,6 +1,6 @@
 """The record of an experiment, by which its published verdicts are judged: a JSON file and its learning curves.
 
-``NAME-PRESET.json`` holds settings, results and verdicts; ``NAME-PRESET.parquet``, beside it, the learning curves. The
+``NAME-PRESET.json`` holds settings and results; ``NAME-PRESET.parquet``, beside it, the learning curves. The
 same results give the same bytes.
 """
 
@@ -26,8 +26,7 @@ from engram.lab.experiment import Experiment, find_experiment
 from engram.lab.last_run import COLUMNS, configs_of, results_from
 from engram.lab.metrics import windows
 from engram.lab.results import NOT_FINITE, SHOWN, Results, TrialResult, in_words
-from engram.storage.files import CorruptFileError, finite_or_none, read_bytes, read_json, write_atomic
-from engram.verdicts import Verdict
+from engram.storage.files import CorruptFileError, read_bytes, read_json, write_atomic
 
 CURVE_POINTS = 50
 DIGITS = 6  # of the numbers in curves, lists and choices
@@ -48,17 +47,6 @@ class ArmRecord(TypedDict):
     choices: NotRequired[dict[str, Any]]
 
 
-class ClaimRecord(TypedDict):
-    """A claim as it was judged when the record was written."""
-
-    criterion: str
-    verdict: Verdict
-    ours: float | None
-    low: float | None
-    high: float | None
-    seeds: int
-
-
 class Record(TypedDict):
     """The JSON file of a record; ``curves`` is the checksum of the other file."""
 
@@ -68,7 +56,6 @@ class Record(TypedDict):
     seeds: int
     looks: list[int]
     environment: dict[str, dict[str, Any]]
-    claims: dict[str, ClaimRecord]
     arms: dict[str, ArmRecord]
     curves: str
 
@@ -181,17 +168,6 @@ def as_record(experiment: Experiment, results: Results) -> tuple[Record, bytes]:
     if why := [f"{reason}: {what}" for reason, what in reasons.items() if what]:
         raise ValueError(f"{results.experiment} gives no record of preset {results.preset}; {', '.join(why)}")
     curves = _curves(results)
-    claims: dict[str, ClaimRecord] = {
-        judged.claim.id: {
-            "criterion": str(judged.claim.criterion),
-            "verdict": judged.verdict,
-            "ours": finite_or_none(rounded(judged.ours)),
-            "low": finite_or_none(rounded(judged.low)),
-            "high": finite_or_none(rounded(judged.high)),
-            "seeds": len(judged.values),
-        }
-        for judged in results.claims()
-    }
     record: Record = {
         "experiment": results.experiment,
         "revision": experiment.revision,
@@ -199,7 +175,6 @@ def as_record(experiment: Experiment, results: Results) -> tuple[Record, bytes]:
         "seeds": results.seeds,
         "looks": list(results.looks),
         "environment": {group: dict(values) for group, values in results.environment.items()},
-        "claims": claims,
         "arms": {arm: _arm(config, results, arm) for arm, config in results.configs.items()},
         "curves": hashlib.sha256(curves).hexdigest(),
     }
@@ -214,7 +189,7 @@ def from_record(experiment: Experiment, record: Record, curves: bytes) -> Result
     metrics = metrics.select(*(pl.col(name).cast(kind) for name, kind in COLUMNS.items() if name != "value"), text)
     trials = [trial for arm, stored in record["arms"].items() for trial in _trials(arm, stored)]
     metrics = metrics.with_columns(pl.col("value").cast(pl.Float64)).select(*COLUMNS)
-    family = recorded_family(next(iter(experiment.by_name.values())).trial.__module__)
+    family = recorded_family(record_path(experiment, record["preset"]))
     return replace(results_from(experiment, _stored(record), trials, metrics), is_recorded=True, family=family)
 
 

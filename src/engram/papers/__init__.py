@@ -1,12 +1,22 @@
 """What each paper says in its abstract, which claims test it, at which size it was tried, and what came out.
 
 The headline statements are rows of ``headlines.toml``, in our words. To add a paper, add its rows there and run
-``engram record``, which copies the verdicts of their claims from the records. Nothing here loads an experiment.
+``engram record``; the verdicts on their claims are those of the index of the records. Nothing here loads an
+experiment.
 """
 
 from engram.papers import overview
-from engram.papers.evidence import Evidence, Judgement, evidence
 from engram.papers.headlines import Headline, Paper, find, papers
-from engram.papers.outcome import Outcome, outcome
+from engram.papers.outcome import Outcome, judgement, outcome, statement_and_criterion
 
-__all__ = ["Evidence", "Headline", "Judgement", "Outcome", "Paper", "evidence", "find", "outcome", "overview", "papers"]
+__all__ = [
+    "Headline",
+    "Outcome",
+    "Paper",
+    "find",
+    "judgement",
+    "outcome",
+    "overview",
+    "papers",
+    "statement_and_criterion",
+]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
-from engram.papers.evidence import Evidence, verdict_on
 from engram.papers.headlines import Headline
-from engram.verdicts import BAD, GOOD
+from engram.verdicts import BAD, GOOD, Judgement, Judgements
 
 Word = Literal[
     "reproduced", "agrees", "not reproduced", "disagrees", "mixed", "undecided", "by construction", "not tried"
@@ -41,7 +39,7 @@ class Outcome(NamedTuple):
         return f"{self.word} ({self.supporting} of {self.tested}{undecided})"
 
 
-def outcome(headline: Headline, found: Mapping[str, Evidence]) -> Outcome:
+def outcome(headline: Headline, found: Judgements) -> Outcome:
     """The verdict on a headline, from those on its claims in the record of its preset.
 
     Every claim counts the same. A claim supports the headline if it holds, agrees or is reproduced, and contradicts it
@@ -58,14 +56,16 @@ def outcome(headline: Headline, found: Mapping[str, Evidence]) -> Outcome:
 
     Args:
         headline: The headline.
-        found: The claims, by ``experiment/claim-id``.
+        found: The judged claims of the records.
 
     Examples:
-        >>> from engram.papers import evidence, find
-        >>> str(outcome(find("blur")[0].headlines[0], evidence()))
+        >>> from engram.papers import find
+        >>> from engram.verdicts import recorded_verdicts
+        >>> str(outcome(find("blur")[0].headlines[0], recorded_verdicts()))
         'by construction'
     """
-    of_claims = {claim: verdict_on(headline, claim, found) for claim in (*headline.claims, *headline.against)}
+    judged = {claim: judgement(headline, claim, found) for claim in (*headline.claims, *headline.against)}
+    of_claims = {claim: row.corrected for claim, row in judged.items() if row is not None}
     counted = {claim: verdict for claim, verdict in of_claims.items() if verdict in (*GOOD, *BAD, "undecided")}
     decided = {claim: verdict for claim, verdict in counted.items() if verdict != "undecided"}
     supporting = sum((verdict in GOOD) == (claim in headline.claims) for claim, verdict in decided.items())
@@ -81,3 +81,28 @@ def outcome(headline: Headline, found: Mapping[str, Evidence]) -> Outcome:
     else:
         word = "reproduced" if set(decided.values()) == {"reproduced"} else "agrees"
     return Outcome(word, supporting, contradicting, undecided)
+
+
+def judgement(headline: Headline, claim: str, found: Judgements) -> Judgement | None:
+    """A claim as the record of a headline's preset judges it; None if it does not.
+
+    Args:
+        headline: The headline.
+        claim: The claim, as ``experiment/claim-id``.
+        found: The judged claims of the records.
+    """
+    experiment, _, claim_id = claim.partition("/")
+    row = found.get((experiment, headline.preset, claim_id))
+    return None if row is None or row.verdict == "not testable here" else row
+
+
+def statement_and_criterion(claim: str, found: Judgements) -> tuple[str, str]:
+    """A claim in words and its criterion, from any preset's record; its name and no criterion if no record has it.
+
+    Args:
+        claim: The claim, as ``experiment/claim-id``.
+        found: The judged claims of the records.
+    """
+    experiment, _, claim_id = claim.partition("/")
+    rows = (row for row in found.values() if row.claim == claim_id and row.experiment == experiment)
+    return next(((row.statement, row.criterion) for row in rows), (claim, ""))

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
-from engram.papers.evidence import Evidence
 from engram.papers.headlines import REASONS, Headline, Paper, Tried
 from engram.papers.outcome import WORDS, outcome
+from engram.verdicts import Judgements
 
 TRIED = {
     "published settings": "were tried with the published settings",
@@ -23,12 +23,12 @@ ADDRESSES = {"arXiv": "https://arxiv.org/abs/", "bioRxiv": "https://doi.org/"}
 PLURAL = {"agrees": "agree", "disagrees": "disagree"}
 
 
-def results(headlines: Iterable[Headline], found: Mapping[str, Evidence]) -> Counter[str]:
+def results(headlines: Iterable[Headline], found: Judgements) -> Counter[str]:
     """How many headlines have each verdict; of those that were not tried, how many have which reason.
 
     Args:
         headlines: The headlines.
-        found: The claims, by ``experiment/claim-id``.
+        found: The judged claims of the records.
     """
     counts: Counter[str] = Counter()
     for headline in headlines:
@@ -44,12 +44,12 @@ def in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[word]} {PLURAL.get(word, word) if counts[word] > 1 else word}" for word in order)
 
 
-def sentence(papers: Sequence[Paper], found: Mapping[str, Evidence]) -> str:
+def sentence(papers: Sequence[Paper], found: Judgements) -> str:
     """How many headlines there are, how they were tried, and what came out.
 
     Args:
         papers: The papers.
-        found: The claims, by ``experiment/claim-id``.
+        found: The judged claims of the records.
     """
     headlines = [headline for paper in papers for headline in paper.headlines]
     parts = []
@@ -63,12 +63,12 @@ def sentence(papers: Sequence[Paper], found: Mapping[str, Evidence]) -> str:
     )
 
 
-def table(papers: Sequence[Paper], found: Mapping[str, Evidence], link: str = "{name}") -> str:
+def table(papers: Sequence[Paper], found: Judgements, link: str = "{name}") -> str:
     """A Markdown table of papers: where they are, what could be read, and the verdicts on their headlines.
 
     Args:
         papers: The papers.
-        found: The claims, by ``experiment/claim-id``.
+        found: The judged claims of the records.
         link: How a paper is named, with its ``name`` and ``slug``.
     """
     kinds = get_args(Tried)

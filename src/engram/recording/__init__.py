@@ -75,9 +75,9 @@ def record(
     after = extended(experiment, before, jobs=jobs, seconds=seconds, runs=runs)
     if len(after.trials) > len(before.trials) or len(stored["arms"]) > len(before.configs):
         return write_record(experiment, after, folder), after
-    judged_anew: Record = {**as_record(experiment, before)[0], "curves": stored["curves"]}
-    if judged_anew != stored:  # a claim was changed
-        write_atomic(path, as_text(judged_anew).encode())
+    as_it_is: Record = {**as_record(experiment, before)[0], "curves": stored["curves"]}
+    if as_it_is != stored:  # it has arms that are gone
+        write_atomic(path, as_text(as_it_is).encode())
     return path, before
 
 

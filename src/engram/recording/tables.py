@@ -1,36 +1,30 @@
 """The tables that are generated from the records of engram's own experiments, in a checkout of its repository.
 
-These are the README's counts, the gallery's table of experiments, the verdicts that ``engram list`` counts, the claims
-that test the headlines of papers, and the verdicts of each released version.
+These are the index of all verdicts, from which everything that shows or counts verdicts takes them, the README's
+counts, the gallery's table of experiments, and the verdicts of each released version.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from engram import registry
-from engram.lab import correction
-from engram.lab.claim import Claim
 from engram.lab.experiment import Experiment
-from engram.lab.record_files import ClaimRecord, Record, from_record, is_current, read_curves
+from engram.lab.record_files import Record, from_record, is_current, read_curves
 from engram.lab.results import Results
-from engram.papers import Evidence, Judgement, overview, papers
-from engram.papers.evidence import as_json
+from engram.papers import overview, papers
+from engram.recording.index import index_of, write_index
 from engram.storage.files import read_json, write_atomic, write_json
-from engram.verdicts import counted, stored
+from engram.verdicts import Index, counted, recorded_counts, recorded_verdicts
 from engram.version import __version__
 
 ROOT = Path(__file__).parents[3]
 RECORDS = ROOT / "results"
 VERSIONS = RECORDS / "versions.json"
 README = ROOT / "README.md"
-VERDICTS = Path(__file__).parents[1] / "experiments" / "verdicts.json"
-EVIDENCE = Path(__file__).parents[1] / "papers" / "evidence.json"
 PRESET = "laptop"
 README_FIGURE = "pattern-completion"
 GUIDE = ROOT / "docs" / "learning-rules.md"
@@ -75,61 +69,43 @@ def summary_table(link: str = "gallery/{name}.md") -> str:
     Args:
         link: The address of an experiment with its ``name``.
     """
+    counts = recorded_counts()
     rows = ["| Experiment | What it tests | Verdicts on its claims at laptop size |", "|---|---|---|"]
     for name in registry.experiments():
-        cells = []
-        for preset, results in recorded(name).items():
-            count = counted(Counter(judged.corrected for judged in results.claims()))
-            cells.append(count if preset == PRESET else f"preset {preset}: {count}")
+        of_presets = {preset: counted(count) for preset, count in counts.get(name, {}).items()}
+        cells = [count if preset == PRESET else f"preset {preset}: {count}" for preset, count in of_presets.items()]
         summary = registry.get("experiments", name).summary
         rows.append(f"| [{name}]({link.format(name=name)}) | {summary} | {'; '.join(cells) or waits(name)} |")
     return "\n".join(rows)
 
 
-def evidence() -> dict[str, Evidence]:
-    """The claims that the headlines of papers cite, as the current records judge them.
-
-    The verdicts are those of ``verdicts.json``.
+def index() -> Index:
+    """The verdicts on all claims of the current records, corrected over the tests of all of them.
 
     Raises:
-        ValueError: A headline cites a claim that does not exist, or that a record has not judged as it is now.
+        ValueError: A headline cites a claim that does not exist.
     """
-    cited: dict[str, Evidence] = {}
-    stored = cache(records)
-    short = json.loads(VERDICTS.read_text(encoding="utf-8"))["short"]
+    check_headlines()
+    return index_of(runs())
+
+
+def runs() -> list[Results]:
+    """The results of all current records."""
+    return [run for name in registry.experiments() for run in recorded(name).values()]
+
+
+def check_headlines() -> None:
+    """Raise ValueError if the headline of a paper cites a claim that does not exist."""
     for claim in dict.fromkeys(claim for paper in papers() for headline in paper.headlines for claim in headline.cited):
         name, _, claim_id = claim.partition("/")
-        claims = {of.id: of for of in registry.get("experiments", name).claims}
-        if claim_id not in claims:
-            raise ValueError(f"a headline cites {claim}: {registry.suggestion(claim_id, claims)}")
-        judged = {
-            preset: Judgement(
-                of["verdict"],
-                "undecided" if claim_id in short.get(name, {}).get(preset, {}) else of["verdict"],
-                *(of["ours"], of["low"], of["high"], of["seeds"]),
-            )
-            for preset, of in ((preset, judged_in(stored(name)[preset], claims[claim_id])) for preset in recorded(name))
-            if of["verdict"] != "not testable here"
-        }
-        cited[claim] = Evidence(claims[claim_id].statement, str(claims[claim_id].criterion), judged)
-    return cited
-
-
-def judged_in(record: Record, claim: Claim) -> ClaimRecord:
-    """A claim as a record judges it; ValueError if the record was judged before the claim was made or changed."""
-    judged = record["claims"].get(claim.id)
-    if judged is None or judged["criterion"] != str(claim.criterion):
-        name, preset = record["experiment"], record["preset"]
-        raise ValueError(
-            f"the record of {name}, preset {preset}, was judged before its claim {claim.id} was made or changed, so "
-            f"judge it again: engram record {name} --preset {preset}"
-        )
-    return judged
+        ids = [of.id for of in registry.get("experiments", name).claims]
+        if claim_id not in ids:
+            raise ValueError(f"a headline cites {claim}: {registry.suggestion(claim_id, ids)}")
 
 
 def readme_block() -> str:
     """The generated line of the README: how many headlines of papers there are, how they were tried, what came out."""
-    return overview.sentence(papers(), evidence())
+    return overview.sentence(papers(), recorded_verdicts())
 
 
 def rules_table() -> str:
@@ -180,37 +156,13 @@ def with_block(text: str, block: str) -> str:
     return replaced
 
 
-def verdicts() -> dict[str, Any]:
-    """The verdict on each claim of each record, and the seeds that those lack which are undecided once corrected.
-
-    The correction is over the tests of all records.
-    """
-    runs = {name: recorded(name) for name in registry.experiments()}
-    claims = {name: {preset: run.claims() for preset, run in of_preset.items()} for name, of_preset in runs.items()}
-    everything = [judged for of_preset in claims.values() for of_run in of_preset.values() for judged in of_run]
-    family = correction.family_of([judged.p for judged in everything])
-    short: dict[str, dict[str, dict[str, int]]] = {}
-    for name, of_preset in claims.items():
-        for preset, of_run in of_preset.items():
-            for judged in correction.correct(of_run, runs[name][preset].looks, family):
-                if judged.lacks:
-                    short.setdefault(name, {}).setdefault(preset, {})[judged.claim.id] = judged.lacks
-    return {
-        **family._asdict(),
-        "short": short,
-        "verdicts": {
-            name: {
-                preset: {judged.claim.id: judged.verdict for judged in of_run} for preset, of_run in of_preset.items()
-            }
-            for name, of_preset in claims.items()
-        },
-    }
-
-
 def verdicts_by_claim() -> dict[str, dict[str, str]]:
     """The verdict on each claim of each experiment at laptop size."""
-    runs = {name: of_preset[PRESET] for name in registry.experiments() if PRESET in (of_preset := recorded(name))}
-    return {name: {judged.claim.id: judged.verdict for judged in run.claims()} for name, run in runs.items()}
+    found: dict[str, dict[str, str]] = {}
+    for (name, preset, claim), judged in recorded_verdicts().items():
+        if preset == PRESET:
+            found.setdefault(name, {})[claim] = judged.verdict
+    return found
 
 
 def released() -> dict[str, dict[str, dict[str, str]]]:
@@ -237,10 +189,9 @@ def changed_since(version: str) -> list[tuple[str, str, str, str]]:
 def write() -> None:
     """Write the tables."""
     recorded.cache_clear()
-    write_json(VERDICTS, verdicts())
-    stored.cache_clear()  # and what was corrected by it
-    recorded.cache_clear()
-    write_json(EVIDENCE, as_json(evidence()))
+    check_headlines()
+    write_index(RECORDS, runs())
+    recorded.cache_clear()  # which was corrected by the index before
     write_atomic(README, with_block(README.read_text(encoding="utf-8"), readme_block()).encode())
     write_atomic(GUIDE, with_block(GUIDE.read_text(encoding="utf-8"), rules_table()).encode())
 
