@@ -27,8 +27,8 @@ class EqualRule(NamedTuple):
         loss: By how much its log-likelihood is smaller; smaller than ``delta`` if the walk ended before.
         difference: Root mean square of the difference of changes, at the inputs, activity and weights of the fit, as a
             share of that of the changes.
-        separation: By inputs, the units of log-likelihood by which a session tells the two rules apart: the recorded
-            inputs, those twice as large, and mixtures of two of them at a time; NaN where a rule diverges.
+        separation: By inputs, see ``designs``, the units of log-likelihood by which a session tells the two rules
+            apart; NaN where a rule diverges.
     """
 
     rule: PlasticityRule
@@ -148,6 +148,25 @@ def farthest_equal_rule(
     return EqualRule(model.rule(theta), coefficients, lost, difference, separations(model, data, fit, theta))
 
 
+def designs(x: Float[np.ndarray, "session step input"]) -> dict[str, Float[np.ndarray, "session step input"]]:
+    """The recorded inputs, and others made of them that an experiment could use instead.
+
+    These are twice and half as large; mixtures, the sum of two steps; and one input at a time, the largest of each
+    step, unless this is what was recorded.
+
+    Args:
+        x: The recorded inputs, zero after the end of a session.
+    """
+    rng, mixed = np.random.default_rng(0), x.copy()
+    for session, used in enumerate((x != 0).any(axis=2)):
+        steps = np.flatnonzero(used)
+        mixed[session, steps] += x[session, rng.permutation(steps)]
+    size = np.abs(x)
+    single = np.where(size == size.max(axis=2, keepdims=True), x, 0.0)
+    made = {"as recorded": x, "twice as large": 2 * x, "half as large": x / 2, "mixtures": mixed}
+    return made | ({} if np.array_equal(single, x) else {"one input at a time": single})
+
+
 def separations(model: Model, data: Data, fit: Fit, theta: Float[np.ndarray, " part"]) -> dict[str, float]:
     """By inputs, the expected log-likelihood of a session's data under the fitted rule minus that under another.
 
@@ -157,13 +176,8 @@ def separations(model: Model, data: Data, fit: Fit, theta: Float[np.ndarray, " p
         fit: The fit.
         theta: Coefficients of the other rule.
     """
-    x, rng = data.rows.inputs, np.random.default_rng(0)
-    mixed = x.copy()
-    for session, used in enumerate((x != 0).any(axis=2)):
-        steps = np.flatnonzero(used)
-        mixed[session, steps] += x[session, rng.permutation(steps)]
     result = {}
-    for name, inputs in {"as recorded": x, "twice as large": 2 * x, "mixtures": mixed}.items():
+    for name, inputs in designs(data.rows.inputs).items():
         rows = data.rows._replace(inputs=inputs, initial=fit.initial)
         paths = [model.run(coefficients, rows) for coefficients in (fit.theta, theta)]
         result[name] = float("nan")

@@ -43,6 +43,10 @@ class Data(NamedTuple):
         """Number of first weights that are fitted."""
         return 0 if self.block is None else (int(self.block.max()) + 1) * self.size
 
+    def spare(self, parts: int) -> int:
+        """How many more numbers were recorded than there are coefficients and first weights to fit."""
+        return int((~np.isnan(self.observed)).sum()) - parts - self.nuisances
+
     def until(self, steps: int) -> Data:
         """The first steps of each session."""
         rows = self.rows
@@ -123,6 +127,20 @@ def fitted(
     information = problem.equations(theta, initial).reduced()[0]
     log_likelihood = -end.loss if data.binary else _gaussian(model, data, theta, initial, units)
     return Fit(theta, initial, noise, information, log_likelihood, iterations, converged)
+
+
+def intervals(data: Data, fit: Fit, confidence: float) -> Float[np.ndarray, "part 2"]:
+    """The interval of each coefficient from its standard error, infinite with as many unknowns as numbers.
+
+    Args:
+        data: What was fitted.
+        fit: The fit.
+        confidence: How often the interval should contain the coefficient, if the model is right.
+    """
+    spare, level = data.spare(len(fit.theta)), (1 + confidence) / 2
+    quantile = stats.norm.ppf(level) if data.binary else stats.t.ppf(level, max(spare, 1))
+    reach = quantile * fit.standard_errors if spare > 0 else np.full(len(fit.theta), np.inf)
+    return np.stack([fit.theta - reach, fit.theta + reach], axis=1)
 
 
 def start_of_search(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,24 +17,33 @@ from sklearn.utils.validation import check_is_fitted
 
 from engram import checks
 from engram.learned.inference import simulation
+from engram.learned.inference.advice_on_rivals import lines_on_rivals
 from engram.learned.inference.architecture import Architecture, architecture
+from engram.learned.inference.averaging import by_name, rivals_of
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
 from engram.learned.inference.equal_rules import EqualRule, farthest_equal_rule
 from engram.learned.inference.feed_forward import NONLINEARITIES, Path, Rows
 from engram.learned.inference.firmer import advice, alike_of
-from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted
+from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted, intervals
 from engram.learned.inference.identifiability import curvature, dependent_terms
 from engram.learned.inference.losses import Bernoulli
+from engram.learned.inference.misfit import advice_on_misfit, bent, is_misfit
 from engram.learned.inference.model import Model, has_terms
 from engram.learned.inference.recorded import known as known_weights
 from engram.learned.inference.recorded import recorded, whole
 from engram.learned.inference.rivals import Lead, lead
-from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, SelectionStep, agreed, scale_of
+from engram.learned.inference.rivals_figure import rivals_figure
+from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, agreed, scale_of
+from engram.learned.inference.selection import Selection
 from engram.learned.inference.series import Part, Series
 from engram.learned.inference.sessions import Sessions, is_list, prepared
 from engram.plasticity import PlasticityRule
 
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
 CRITERIA = ("bic", "aic")
+FITTED_IN_A_DRAW = 8  # sets of terms around the best one, of each draw of the bootstrap
 
 
 class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
@@ -67,26 +76,35 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             or ``"session"``: unknown, another in each. With a readout they are known, since it cannot tell them.
         update_at: Whether weights change at every step, or only where the choice is 1 (``"chosen"``), as where an offer
             is accepted.
-        select: None: all terms; ``"bic"`` or ``"aic"``: those of the smallest criterion along backward elimination.
+        select: None: all terms; ``"bic"`` or ``"aic"``: those of the smallest criterion. All sets of terms are ranked
+            by a quadratic approximation of the likelihood, around the fit with all terms and then around the best set
+            found so far; the best are fitted, until no set within reach of the approximation's error is better.
         n_starts: Number of starts of the search; further ones are random, and tell whether another rule fits as well.
         n_bootstrap: Number of fits to sessions drawn with replacement, 200 or more, whose spread gives ``intervals_``;
-            these hold, too, where animals differ or noise is not independent. 0: intervals from the curvature.
+            these hold, too, where animals differ or noise is not independent, and select terms again in each draw. 0:
+            intervals from the curvature, which hold given the terms.
         max_iter: Largest number of steps of each search.
         tol: A search ends when a step lowers the loss by less than this share.
         random_state: Seed or generator of the further starts and of the draws.
 
     Attributes:
         coefficients_: theta by the name of each term that was fitted.
-        intervals_: (low, high) of each, in which theta lies with 95 %.
+        intervals_: (low, high) of each, in which theta lies with 95 % if these are the right terms.
+        rivals_: With ``select``, every rule that was fitted within six units of the smallest criterion, the selected
+            one first: ``coefficients``, ``intervals``, ``criterion`` and ``weight``.
+        averaged_: With ``select``, by term, the ``coefficient`` averaged over rivals, ``low`` and ``high`` of an
+            interval that holds whichever of them is right, and the ``weight`` of the rivals with the term.
         identifiable_: Whether the data determine each: by curvature (nearly all of it lies in directions whose
             posterior standard deviation is below the size at which a term changes weights as much as the whole rule),
             and no other start ends in another rule that fits as well.
         equivalent_: Groups of terms that no weights could tell apart at these inputs; only the first of two, or all but
             the last of several, are fitted.
         rule_: The rule, a ``TaylorRule`` or the fitted rule of the family.
-        status_: ``"ok"``; ``"weak"``: a coefficient is not identifiable, or is one of an equivalent group; ``"not
-            identified"``: no coefficient is, there are fewer numbers than coefficients, or a constant predicts as well;
-            ``"diverged"``: the search did not end.
+        status_: ``"ok"``; ``"weak"``: a coefficient is not identifiable, or is one of an equivalent group;
+            ``"ambiguous"``: a rule with other terms is within two units of the criterion; ``"misfit"``: errors resemble
+            those of the step before, or depend on the prediction, by more than five standard errors, so that the form
+            is wrong; ``"not identified"``: no coefficient is identifiable, there are fewer numbers than coefficients,
+            or a constant predicts as well; ``"diverged"``: the search did not end.
         covariance_, directions_, condition_: Of the coefficients, of the directions (best known first, in units of
             their size), and the ratio of the largest to the smallest singular value of the scaled Jacobian.
         weights_: The weights of each session over time, (step + 1, unit, input).
@@ -94,11 +112,13 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             recorded.
         noise_: Standard deviation of the noise of each unit; empty for choices.
         log_likelihood_, n_iter_, n_observed_: Of the fit.
-        path_: Terms and criterion at each step of the selection; empty without.
+        path_: Terms and criterion of every fit of the selection, from all terms to none; empty without.
         residual_correlation_: Correlation of the errors of successive steps, and the same in standard errors; none for
             a right model.
+        nonlinearity_test_: The score test of whether predictions should be bent, and the same in standard errors.
         starts_: Where the search from each further start ended.
-        bootstrap_: Coefficients of each draw, (draw, coefficient).
+        bootstrap_: Coefficients of each draw, (draw, coefficient); zero where a draw does not select the term.
+        selected_in_draws_: The share of the draws in which each term was selected.
 
     Source: Mehta, Tyulmankov, Rajagopalan, Turner, Fitzgerald and Funke, "Model-based inference of synaptic plasticity
     rules" (2024); the optimiser, intervals and tests of identifiability are ours.
@@ -230,21 +250,27 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         model = self._network_with_rule(data, rewarded)
         search = Search(self.max_iter, self.tol)
         fit = search.from_nothing(model, data, recurrent=self.network == "recurrent")
-        self.path_: tuple[SelectionStep, ...] = ()
+        selection = None
         if self.select is not None:
             assert has_terms(model)
-            price = float(np.log(self.n_observed_)) if self.select == "bic" else 2.0
-            model, fit, self.path_ = search.selected(model, data, fit, price)
+            selection = search.selected(model, data, fit, _price(self.select, data))
+            model, fit = model.part(selection.best.support), selection.best.fit
         rng = checks.rng("random_state", self.random_state)
         self.starts_ = search.from_elsewhere(model, data, fit, self.n_starts - 1, rng)
         best = max(self.starts_, key=lambda start: start.log_likelihood, default=None)
         if best is not None and best.log_likelihood > fit.log_likelihood + LIKE_THE_BEST:
             fit = search.near(model, data, best.coefficients)
+            if selection is not None:
+                selection.add(selection.best.support, fit)
+        self.path_ = () if selection is None else selection.path
+        self._rivals = rivals_of(selection, CONFIDENCE)
+        self.rivals_, self.averaged_ = self._rivals.rules, self._rivals.averages
         self._model = model
         self._describe(data, fit)
         self.bootstrap_ = np.zeros((0, len(fit.theta)))
+        self.selected_in_draws_: dict[str, float] = {}
         if self.n_bootstrap:
-            self._draw_again(data, fit, groups[np.unique(data.session)], rng)
+            self._draw_again(data, selection, groups[np.unique(data.session)], rng)
 
     def _sessions(
         self, inputs: Any, activity: Any = None, *, choices: Any = None, rewards: Any = None, reset: bool = False
@@ -294,18 +320,10 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
 
     def _describe(self, data: Data, fit: Fit) -> None:
         """Set the attributes that tell what was found."""
-        names, errors = self._model.names, fit.standard_errors
-        spare = self.n_observed_ - len(names) - data.nuisances
-        quantile = (
-            stats.norm.ppf((1 + CONFIDENCE) / 2) if data.binary else stats.t.ppf((1 + CONFIDENCE) / 2, max(spare, 1))
-        )
-        reach = quantile * errors if spare > 0 else np.full(len(names), np.inf)
+        names, spare = self._model.names, data.spare(len(fit.theta))
         known = curvature(fit.information, scale_of(self._model, data, fit))
         self.coefficients_ = dict(zip(names, fit.theta.tolist(), strict=True))
-        self.intervals_ = {
-            name: (theta - width, theta + width)
-            for name, theta, width in zip(names, fit.theta.tolist(), reach.tolist(), strict=True)
-        }
+        self.intervals_ = by_name(names, intervals(data, fit, CONFIDENCE))
         determined = known.identified & agreed(self.starts_, fit)
         self.identifiable_ = dict(zip(names, determined.tolist(), strict=True))
         self.covariance_, self.directions_, self.condition_ = fit.covariance, known.directions, known.condition
@@ -322,20 +340,24 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         self.log_likelihood_, self.n_iter_ = fit.log_likelihood, max(fit.iterations, 1)
         self.rule_ = self._model.rule(fit.theta)
         self.residual_correlation_ = alike_of(self._model, data, fit)
+        self.nonlinearity_test_ = bent(self._model, data, fit)
         self._data, self._fitted = data, fit
         self.status_ = self._status(data, fit, spare)
         if spare <= 0:
             message = f"{self.n_observed_} numbers were recorded, fewer than the {len(names) + data.nuisances} unknowns"
             warnings.warn(f"{message}: nothing is identified", RuntimeWarning, stacklevel=4)
 
-    def _draw_again(self, data: Data, fit: Fit, groups: Int[np.ndarray, " session"], rng: np.random.Generator) -> None:
-        """Set the draws, and the intervals from them; first weights are fitted again where they are unknown."""
+    def _draw_again(
+        self, data: Data, selection: Selection | None, groups: Int[np.ndarray, " session"], rng: np.random.Generator
+    ) -> None:
+        """Set the draws, and the intervals from them; terms are selected again, and unknown first weights fitted."""
         count, sessions = len(np.unique(groups)), np.unique(data.session)
         if count < 2:
             raise ValueError(
                 f"n_bootstrap = {self.n_bootstrap}: expected 0 with one session or group, which cannot vary"
             )
-        per_session = self.initial_weights_.ndim == 3
+        per_session, fit, names = self.initial_weights_.ndim == 3, self._fitted, self._model.names
+        every = names if selection is None else selection.model.names
 
         def refit(drawn: Int[np.ndarray, " session"]) -> Float[np.ndarray, " part"]:
             again = self._recorded(self._trained.of(sessions[drawn]))
@@ -345,11 +367,22 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             end = fitted(
                 self._model, again, fit.theta, initial, max_iter=self.max_iter, tol=1e-5, variance=fit.variance
             )
-            return end.theta
+            if selection is None:
+                return end.theta
+            assert self.select is not None
+            found = Selection(selection.model, again, _price(self.select, again), self.max_iter)
+            found.add(selection.best.support, end)
+            found.polish(at_most=FITTED_IN_A_DRAW)
+            theta = np.zeros(len(every))
+            theta[list(found.best.support)] = found.best.fit.theta
+            return theta
 
-        self.bootstrap_ = bootstrap(refit, groups, self.n_bootstrap, rng)
-        intervals = expanded_intervals(fit.theta, self.bootstrap_, count, CONFIDENCE).tolist()
-        self.intervals_ = {name: (low, high) for name, (low, high) in zip(self._model.names, intervals, strict=True)}
+        drawn = bootstrap(refit, groups, self.n_bootstrap, rng)
+        if selection is not None:
+            shares = (drawn != 0).mean(axis=0).tolist()
+            self.selected_in_draws_ = {name: share for name, share in zip(every, shares, strict=True) if share}
+        self.bootstrap_ = drawn[:, [every.index(name) for name in names]]
+        self.intervals_ = by_name(names, expanded_intervals(fit.theta, self.bootstrap_, count, CONFIDENCE))
 
     def _status(self, data: Data, fit: Fit, spare: int) -> str:
         if spare > 0 and not fit.converged:
@@ -358,6 +391,10 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         no_better = fit.log_likelihood - constant_log_likelihood(data) < needed
         if spare <= 0 or no_better or not any(self.identifiable_.values()):
             return "not identified"
+        if is_misfit(data, fit, self.residual_correlation_, self.nonlinearity_test_):
+            return "misfit"
+        if len(self._rivals.equal) > 1:
+            return "ambiguous"
         grouped = {name for group in self.equivalent_ for name in group}
         return "ok" if all(self.identifiable_.values()) and not grouped & {*self.coefficients_} else "weak"
 
@@ -518,18 +555,38 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
     def report(self) -> str:
         """What was found as a text: each term with its interval, what data cannot tell, and what would tell more."""
         check_is_fitted(self)
-        width = max(map(len, self.coefficients_), default=0)
+        width, drawn = max(map(len, self.coefficients_), default=0), len(self.bootstrap_) > 0
         lines = [f"status: {self.status_}"]
+        if width:
+            again = ", terms selected in each" if self.rivals_ else ""
+            lines.append(f"intervals of 95 % {f'of sessions drawn again{again}' if drawn else 'given these terms'}:")
         for name, theta in self.coefficients_.items():
             low, high = self.intervals_[name]
             verdict = "" if self.identifiable_[name] else "   not determined by the data"
+            if name in self.selected_in_draws_:
+                verdict += f"   selected in {100 * self.selected_in_draws_[name]:.0f} % of the draws"
             lines.append(f"{name:{width}}  {theta:8.3f}  [{low:.3f}, {high:.3f}]{verdict}")
         lines += [f"the inputs cannot tell apart: {', '.join(group)}" for group in self.equivalent_]
+        lines += lines_on_rivals(self._rivals, self._data, str(self.select), self.max_iter)
         found = self.coefficients_, self.intervals_, self.identifiable_, self.equivalent_
-        firmer = advice(
-            *found, np.unique(self._data.session), drawn=len(self.bootstrap_) > 0, errors=self.residual_correlation_
+        firmer = advice_on_misfit(self.nonlinearity_test_) + advice(
+            *found, np.unique(self._data.session), drawn=drawn, errors=self.residual_correlation_
         )
         return "\n".join([*lines, *(["for a firmer answer:"] if firmer else []), *(f"- {line}" for line in firmer)])
+
+    def plot_rivals(self) -> Figure:
+        """A picture of all rules that were fitted within six units of the criterion, with their terms.
+
+        Raises:
+            NotFittedError: ``fit`` has not been called.
+            ValueError: It was called without ``select``.
+        """
+        check_is_fitted(self)
+        if not self.rivals_:
+            raise ValueError(
+                f"select = {self.select!r}: expected 'bic' or 'aic' in fit, without which there is no rival"
+            )
+        return rivals_figure(self.rivals_, str(self.select))
 
     def farthest_equal_rule(self, delta: float = LIKE_THE_BEST) -> EqualRule:
         """Another rule that explains the data nearly as well, and which inputs would tell it from the fitted one.
@@ -599,3 +656,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
             paths.append(path)
         return paths
+
+
+def _price(criterion: str, data: Data) -> float:
+    """What a term adds to minus two log-likelihoods."""
+    return float(np.log((~np.isnan(data.observed)).sum())) if criterion == "bic" else 2.0

@@ -11,18 +11,11 @@ from scipy import stats
 from engram.learned.inference.fitting import Data, Fit, fitted, start_of_search
 from engram.learned.inference.identifiability import scale_of_terms
 from engram.learned.inference.model import Model, TermsModel, has_terms
-from engram.learned.inference.selection import backward_elimination
+from engram.learned.inference.selection import NEARBY, Selection
 
 CONFIDENCE = 0.95
 LIKE_THE_BEST = float(stats.chi2.ppf(CONFIDENCE, 1) / 2)  # what a log-likelihood may lose within such an interval
 DIFFERENT = 4.0  # standard errors between coefficients of equally good fits that are not the same solution
-
-
-class SelectionStep(NamedTuple):
-    """A fit along backward elimination: its terms, and its criterion, of which the smallest is chosen."""
-
-    terms: tuple[str, ...]
-    criterion: float
 
 
 class Start(NamedTuple):
@@ -69,10 +62,8 @@ class Search(NamedTuple):
         initial = data.rows.initial if like is None else like.initial
         return fitted(model, data, theta, initial, max_iter=self.max_iter, tol=self.tol)
 
-    def selected(
-        self, model: TermsModel, data: Data, fit: Fit, price: float
-    ) -> tuple[TermsModel, Fit, tuple[SelectionStep, ...]]:
-        """The terms of the smallest criterion, the fit with them, and the path.
+    def selected(self, model: TermsModel, data: Data, fit: Fit, price: float) -> Selection:
+        """The fits of a search for the terms of the smallest criterion.
 
         Args:
             model: The model with all terms.
@@ -80,31 +71,14 @@ class Search(NamedTuple):
             fit: The fit with all terms.
             price: What each term adds to minus two log-likelihoods.
         """
-
-        def refit(support: tuple[int, ...], before: Fit | None, dropped: int) -> tuple[Fit, float]:
-            now = fit
-            if before is not None:
-                # The optimum without one coefficient, if the likelihood were Gaussian in all of them.
-                covariance = before.covariance[:, dropped]
-                share = before.theta[dropped] / covariance[dropped] if covariance[dropped] > 0 else 0.0
-                start = np.delete(before.theta - share * covariance, dropped)
-                fewer = model.part(support)
-                if fewer.run(start, data.rows._replace(initial=before.initial)) is None:
-                    start = fewer.start
-                now = fitted(
-                    fewer, data, start, before.initial, max_iter=self.max_iter, tol=1e-5, variance=before.variance
-                )
-            return now, -2 * now.log_likelihood + price * len(support)
-
-        def ratios(now: Fit) -> np.ndarray:
-            ratio: np.ndarray = np.abs(now.theta) / np.maximum(now.standard_errors, np.finfo(float).tiny)
-            return ratio
-
-        path = backward_elimination(tuple(range(len(model.names))), refit, ratios)
-        best = min(path, key=lambda candidate: candidate.criterion)
-        steps = [SelectionStep(tuple(model.names[k] for k in each.support), each.criterion) for each in path]
-        chosen = model.part(best.support)
-        return chosen, self.near(chosen, data, best.fit.theta, best.fit), tuple(steps)
+        selection = Selection(model, data, price, self.max_iter)
+        selection.eliminate(fit)
+        selection.fit_ranked(selection.found[tuple(range(len(model.names)))])
+        selection.polish()
+        # What was fitted roughly on the way is fitted to the end where it matters.
+        for near in selection.near(NEARBY):
+            selection.add(near.support, self.near(model.part(near.support), data, near.fit.theta, near.fit))
+        return selection
 
     def from_elsewhere(
         self, model: Model, data: Data, fit: Fit, count: int, rng: np.random.Generator

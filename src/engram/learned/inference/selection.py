@@ -1,14 +1,31 @@
-"""Selection of terms: backward elimination, judged by an information criterion."""
+"""Selection of terms: the best set by an information criterion, and all sets that were fitted on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from engram.learned.inference.fitting import Fit
+from engram.learned.inference.fitting import Data, Fit, fitted, loss_of
+from engram.learned.inference.levenberg_marquardt import Problem
+from engram.learned.inference.model import TermsModel
+from engram.learned.inference.subsets import Expansion, Ranked, best_subsets
+
+Support = tuple[int, ...]
+
+NEARBY = 6.0  # units of the criterion within which a rule counts as a rival: a weight of exp(-3), a twentieth
+AMBIGUOUS = 2.0  # units within which neither rule is to be preferred: less than 3 to 1
+RANKED = 24  # sets that are fitted of those that one approximation finds near the best
+DOUBTFUL = 12.0  # units of the criterion by which the approximation may be wrong of sets one exchange away
+ENOUGH = 1e-5  # a share of the loss; of a thousand errors a hundredth of a unit
+
+
+class SelectionStep(NamedTuple):
+    """A fit of a selection: its terms, and its criterion, of which the smallest is chosen."""
+
+    terms: tuple[str, ...]
+    criterion: float
 
 
 class Candidate(NamedTuple):
@@ -20,31 +37,138 @@ class Candidate(NamedTuple):
         fit: The fit.
     """
 
-    support: tuple[int, ...]
+    support: Support
     criterion: float
     fit: Fit
 
 
-def backward_elimination(
-    support: tuple[int, ...],
-    refit: Callable[[tuple[int, ...], Fit | None, int], tuple[Fit, float]],
-    ratios: Callable[[Fit], Float[np.ndarray, " part"]],
-) -> list[Candidate]:
-    """All fits from the whole support to the empty one, each without the term of smallest |theta| / standard error.
+class Selection:
+    """A search for the terms of the smallest criterion, -2 log likelihood + price times their number.
 
     Args:
-        support: Places of all terms.
-        refit: Gives the fit with the terms of a support, and its criterion, from the fit before and the place in it of
-            the term that was dropped.
-        ratios: Gives |theta| / standard error of each term of a fit.
+        model: The model with all terms.
+        data: What is fitted.
+        price: What each term adds to the criterion.
+        max_iter: Largest number of steps of the search of each fit.
 
-    Source: Schwarz, "Estimating the dimension of a model" (1978), for the criterion.
+    Attributes:
+        model, data: As given.
+        found: All sets that were fitted.
     """
-    fit, criterion = refit(support, None, 0)
-    path = [Candidate(support, criterion, fit)]
-    while support:
-        weakest = int(np.argmin(ratios(fit)))
-        support = (*support[:weakest], *support[weakest + 1 :])
-        fit, criterion = refit(support, fit, weakest)
-        path.append(Candidate(support, criterion, fit))
-    return path
+
+    def __init__(self, model: TermsModel, data: Data, price: float, max_iter: int) -> None:
+        self.model, self.data, self._price, self._max_iter = model, data, price, max_iter
+        self.found: dict[Support, Candidate] = {}
+
+    @property
+    def best(self) -> Candidate:
+        """The set of the smallest criterion."""
+        return min(self.found.values(), key=lambda candidate: candidate.criterion)
+
+    @property
+    def path(self) -> tuple[SelectionStep, ...]:
+        """All sets that were fitted, from all terms to none, the best of a size first."""
+        found = sorted(self.found.values(), key=lambda each: (-len(each.support), each.criterion))
+        names = self.model.names
+        return tuple(SelectionStep(tuple(names[k] for k in each.support), each.criterion) for each in found)
+
+    def near(self, margin: float) -> list[Candidate]:
+        """The sets whose criterion exceeds the smallest by at most a margin, the best first.
+
+        Args:
+            margin: Units of the criterion.
+        """
+        best = self.best.criterion
+        near = (each for each in self.found.values() if each.criterion <= best + margin)
+        return sorted(near, key=lambda each: each.criterion)
+
+    def add(self, support: Support, fit: Fit) -> Candidate:
+        """Take a fit in.
+
+        Args:
+            support: Places of its terms.
+            fit: The fit.
+        """
+        criterion = -2 * fit.log_likelihood + self._price * len(support)
+        self.found[support] = Candidate(support, criterion, fit)
+        return self.found[support]
+
+    def eliminate(self, fit: Fit) -> None:
+        """Fit the sets from all terms to none, each without the term of smallest |theta| / standard error.
+
+        Args:
+            fit: The fit with all terms.
+
+        Source: Schwarz, "Estimating the dimension of a model" (1978), for the criterion.
+        """
+        support = tuple(range(len(self.model.names)))
+        self.add(support, fit)
+        while support:
+            weakest = int(np.argmin(np.abs(fit.theta) / np.maximum(fit.standard_errors, np.finfo(float).tiny)))
+            # The optimum without one coefficient, if the likelihood were Gaussian in all of them.
+            covariance = fit.covariance[:, weakest]
+            share = fit.theta[weakest] / covariance[weakest] if covariance[weakest] > 0 else 0.0
+            start = np.delete(fit.theta - share * covariance, weakest)
+            support = (*support[:weakest], *support[weakest + 1 :])
+            fit = self._fit(support, start, fit)
+            self.add(support, fit)
+
+    def polish(self, *, at_most: int = RANKED) -> None:
+        """Rank all sets around the best one, fit those that may be as good, and go on from a better one, if any is.
+
+        The likelihood is approximated to second order at the best set, all other terms at zero. Fitted are the sets
+        that are then within six units of the smallest criterion, and those with one term more, less or another one
+        that are within another twelve, by which the approximation may be wrong.
+
+        Args:
+            at_most: Number of sets of either kind that are fitted around one set.
+        """
+        expanded: set[Support] = set()
+        while (best := self.best).support not in expanded:
+            expanded.add(best.support)
+            self.fit_ranked(best, at_most=at_most)
+
+    def fit_ranked(self, around: Candidate, *, at_most: int = RANKED) -> None:
+        """Fit the sets that are among the best by the approximation around one that was fitted.
+
+        Args:
+            around: The set around which the likelihood is approximated.
+            at_most: Number of sets of either kind that are fitted.
+        """
+        expansion = self._expansion(around)
+        ranked = best_subsets(expansion, self._price, NEARBY, at_most)
+        least = ranked[0].criterion
+        near = [each for each in self._neighbours(expansion, around.support) if each.criterion <= least + DOUBTFUL]
+        for support in dict.fromkeys(each.support for each in (*ranked, *near[:at_most])):
+            if support not in self.found:
+                self.add(support, self._fit(support, expansion.minimum(support), around.fit))
+
+    def _neighbours(self, expansion: Expansion, support: Support) -> list[Ranked]:
+        """The sets with one term more, less or another one, the best by the approximation first."""
+        kept = set(support)
+        others = [k for k in range(len(self.model.names)) if k not in kept]
+        fewer = [kept - {k} for k in support]
+        changed = [*fewer, *(kept | {k} for k in others), *(each | {k} for each in fewer for k in others)]
+        sets = [tuple(sorted(each)) for each in changed]
+        gains = np.array([expansion.pull[list(each)] @ expansion.minimum(each) for each in sets])
+        criteria = expansion.deviance(gains) + self._price * np.array([len(each) for each in sets])
+        return sorted(map(Ranked, sets, criteria.tolist()), key=lambda each: each.criterion)
+
+    def _expansion(self, around: Candidate) -> Expansion:
+        """The loss to second order in all terms around the fit with some."""
+        data, fit = self.data, around.fit
+        theta = np.zeros(len(self.model.names))
+        theta[list(around.support)] = fit.theta
+        problem = Problem(self.model, data.rows, loss_of(data, fit.variance), data.block, data.size)
+        information, slope = problem.equations(theta, fit.initial).reduced()
+        loss = problem.value(theta, fit.initial)
+        floor = loss - slope @ theta + theta @ information @ theta / 2
+        count = 0 if data.binary else int((~np.isnan(data.observed)).sum())
+        return Expansion(information, information @ theta - slope, float(floor), count)
+
+    def _fit(self, support: Support, start: Float[np.ndarray, " part"], near: Fit) -> Fit:
+        """The fit with some terms from a start, if the run does not diverge there, and from the other's weights."""
+        data, fewer = self.data, self.model.part(support)
+        if fewer.run(start, data.rows._replace(initial=near.initial)) is None:
+            start = fewer.start
+        return fitted(fewer, data, start, near.initial, max_iter=self._max_iter, tol=ENOUGH, variance=near.variance)
