@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from engram import continual, memory
 from engram.memory import random_regular
-from engram.plasticity import Oja, PlasticLSTM, PlasticRNN
+from engram.plasticity import PlasticLinear, PlasticLSTM, PlasticRNN
 from engram.testing.module import tensors, without_type_checks
 
 ROOT = Path(__file__).parents[1]
@@ -253,12 +253,12 @@ def test_no_trace_by_jit():
         torch.jit.trace(build(PlasticRNN), draw(6, 2, 3))
 
 
-def test_second_derivatives_by_the_eager_backend():
-    with pytest.raises(NotImplementedError, match="backend='eager'"):
-        twice(build(PlasticRNN, rule=Oja(0.1)))
-    assert twice(build(PlasticRNN, rule=Oja(0.1), backend="eager")).isfinite()
-
-
-def twice(net):
-    first = torch.autograd.grad(net(draw(6, 2, 3))[0].square().sum(), net.weight_hh, create_graph=True)[0]
-    return torch.autograd.grad(first.sum(), net.weight_hh)[0].sum()
+@pytest.mark.parametrize("kind", [*KINDS, PlasticLinear])
+def test_second_derivatives(kind):
+    second = []
+    for backend in ("auto", "eager"):
+        net = build(kind, backend=backend)
+        first = torch.autograd.grad(net(draw(6, 2, 3))[0].square().sum(), net.alpha, create_graph=True)[0]
+        second.append(torch.autograd.grad(first.sum(), net.alpha)[0])
+    assert second[0].any()
+    torch.testing.assert_close(*second)

@@ -1,7 +1,6 @@
 import gc
 import itertools
 import weakref
-from functools import partial
 
 import pytest
 import torch
@@ -265,10 +264,7 @@ def test_no_nan_at_the_root_of_zero():
         assert gradient.isfinite().all()
 
 
-# A fused scan has no second derivative, and says so.
-@pytest.mark.parametrize(
-    "kind", [nn.LSTM, nn.GRU, nn.RNN, partial(PlasticRNN, backend="eager"), partial(PlasticLSTM, backend="eager")]
-)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN, PlasticRNN, PlasticLSTM])
 def test_recurrent_modules_run_on_the_fast_weights(kind):
     net = kind(3, 2).double()
     x = torch.randn(6, 4, 3, dtype=torch.float64)

@@ -270,6 +270,20 @@ def test_on_a_gpu_a_module_takes_the_kernels(monkeypatch):
     assert all(p.grad is not None for p in net.parameters())
 
 
+@runs
+@pytest.mark.parametrize(("rule", "alpha"), [("hebb", "post"), ("retroactive, trace first", "connection")])
+def test_second_derivatives(rule, alpha):
+    problem, results = Problem(rule, 4, 2, 5, alpha=alpha, clamped=True), []
+    for scan in (fused_scan, plastic_scan):
+        leaves = {name: t.clone().requires_grad_() for name, t in problem.leaves.items()}
+        outputs = problem.outputs(scan, leaves)
+        loss = sum((output * weight).sum() for output, weight in zip(outputs, problem.weights, strict=True))
+        first = torch.autograd.grad(loss, leaves.values(), create_graph=True)
+        second = torch.autograd.grad(sum(t.sin().sum() for t in first), leaves.values())
+        results.append(dict(enumerate((*first, *second))))
+    assert_same(*results, 1e-10)
+
+
 @compiles
 def test_in_the_interpreter(effort):
     soak = ["--soak"] if effort > 1 else []

@@ -352,16 +352,6 @@ def test_transforms_of_functions_are_left_to_the_plain_scan():
         torch.func.vmap(partial(loss, peer))(stacked)
 
 
-def test_a_second_derivative_is_refused():
-    problem = Problem("hebb", 3, 2, 4)
-    leaves = {name: t.clone().requires_grad_() for name, t in problem.leaves.items()}
-    (first,) = torch.autograd.grad(
-        problem.outputs(fused_scan, leaves)[0].square().sum(), leaves["weight"], create_graph=True
-    )
-    with pytest.raises(NotImplementedError, match="backend='eager'"):
-        first.sum().backward()
-
-
 def test_a_gpu_takes_the_kernel_where_there_is_triton(monkeypatch):
     with FakeTensorMode(), torch.device("cuda"):
         state = PlasticState(torch.zeros(2, 3), TraceState(torch.zeros(2, 3, 3)))

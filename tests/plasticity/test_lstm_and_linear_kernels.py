@@ -411,16 +411,6 @@ def test_transforms_of_functions_are_left_to_the_plain_scan(name):
 
 
 @pytest.mark.parametrize("kind", [LSTM, Linear])
-def test_a_second_derivative_is_refused(kind):
-    problem = kind("modulated", 3, 2, 4)
-    leaves = {name: t.clone().requires_grad_() for name, t in problem.leaves.items()}
-    loss = problem.outputs(kind.fused, leaves)[0].square().sum()
-    (first,) = torch.autograd.grad(loss, leaves["alpha"], create_graph=True)
-    with pytest.raises(NotImplementedError, match="backend='eager'"):
-        first.sum().backward()
-
-
-@pytest.mark.parametrize("kind", [LSTM, Linear])
 @pytest.mark.parametrize(("time", "rule", "fused"), [(20, "modulated", True), (1, "modulated", False)])
 def test_the_form_is_chosen_by_length(kind, time, rule, fused):
     seen = []

@@ -14,7 +14,7 @@ from engram.plasticity.rule import (
     bounded,
     checked_bound,
     first_half,
-    of_connections,
+    softly_accumulated,
     trained_rate,
 )
 from engram.plasticity.state import RuleState, TraceState
@@ -117,9 +117,7 @@ class Modulated(PlasticityRule):
         if self.mode != "soft":
             return super().update(state, pre, post, modulator)
         self.check_step(state, pre, post, modulator)
-        decay, gain, target = self.coefficients(post, modulator)
-        increment = of_connections(gain) * target.unsqueeze(2) * pre.unsqueeze(1)
-        trace = torch.addcmul(increment, 1 - decay - increment.abs(), state.trace)
+        trace = softly_accumulated(state.trace, self.coefficients(post, modulator), pre)
         return TraceState(bounded(trace, self.clip))
 
     def extra_repr(self) -> str:

@@ -349,6 +349,21 @@ def accumulated(
         return torch.baddbmm(remaining, (gain * post).unsqueeze(2), pre.unsqueeze(1))
 
 
+def softly_accumulated(
+    trace: Float[Tensor, "batch post pre"], coefficients: Coefficients, pre: Float[Tensor, "batch pre"]
+) -> Float[Tensor, "batch post pre"]:
+    """(1 - D - |d[j, i]|) H[j, i] + d[j, i], the soft recursion before its bound, with d = M[j] z[j] x[i] and one D.
+
+    Args:
+        trace: H.
+        coefficients: D, M and z.
+        pre: x.
+    """
+    decay, gain, post = coefficients
+    increment = of_connections(gain) * post.unsqueeze(2) * pre.unsqueeze(1)
+    return torch.addcmul(increment, 1 - decay - increment.abs(), trace)
+
+
 def of_connections(coefficient: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """A tensor that broadcasts to (batch, post) or (batch, post, pre), reshaped to broadcast to the latter."""
     return coefficient if coefficient.dim() == 3 else coefficient.unsqueeze(-1)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from engram import checks
 from engram.plasticity.alpha import LowRank
@@ -171,31 +172,29 @@ class StackedCoefficients:
         return of_parameters
 
 
-def plain_gradients(
-    outputs_of: Callable[..., tuple[Tensor, ...]],
-    scan_inputs: Sequence[Tensor],
-    needs_gradient: Sequence[bool],
-    grads: Sequence[Tensor],
-) -> list[Tensor | None]:
-    """The gradients of tensors, by autograd through the plain scan; differentiable if gradients are enabled.
+def with_parameters(
+    rule: PlasticityRule, parameters: Sequence[Tensor], run: Callable[[PlasticityRule], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """What a function of a rule returns, with tensors in the place of the rule's parameters.
 
     Args:
-        outputs_of: Runs the plain scan with these tensors and returns its outputs.
-        scan_inputs: The tensors from which the scan is computed; the parameters of the rule come last.
-        needs_gradient: Whether each of them needs a gradient.
-        grads: Gradients of the outputs.
+        rule: The rule, which is as before afterwards.
+        parameters: The tensors, in the order of ``rule.parameters()``.
+        run: The function.
     """
-    enabled = torch.is_grad_enabled()
-    # With checkpointing, tensors that were saved have lost their ``requires_grad``.
-    tensors = [
-        t if enabled or isinstance(t, nn.Parameter) else t.detach().requires_grad_(n)
-        for t, n in zip(scan_inputs, needs_gradient, strict=True)
-    ]
-    with torch.enable_grad():
-        inputs = [tensor for tensor, need in zip(tensors, needs_gradient, strict=True) if need]
-        computed = torch.autograd.grad(outputs_of(*tensors), inputs, grads, create_graph=enabled, allow_unused=True)
-    gradients = iter(computed)
-    return [next(gradients) if need else None for need in needs_gradient]
+    names = (f"rule.{name}" for name, _ in rule.named_parameters())
+    return functional_call(_Run(rule, run), dict(zip(names, parameters, strict=True)), ())  # type: ignore[no-any-return]
+
+
+class _Run(nn.Module):
+    """A function of a rule as a module that contains the rule, since torch replaces the parameters of modules."""
+
+    def __init__(self, rule: PlasticityRule, run: Callable[[PlasticityRule], tuple[Tensor, ...]]) -> None:
+        super().__init__()
+        self.rule, self.run = rule, run
+
+    def forward(self) -> tuple[Tensor, ...]:
+        return self.run(self.rule)
 
 
 def has_graph(tensors: Sequence[Tensor]) -> bool:

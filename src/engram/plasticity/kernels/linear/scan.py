@@ -10,14 +10,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import custom_operator, layout, rule_encoding
+from engram.plasticity.kernels import custom_operator, layout, rule_decoding, rule_encoding
 from engram.plasticity.kernels.constants import IDENTITY, SOFTMAX, TANH
 from engram.plasticity.kernels.layout import array, copies, like, padded, traces, zeros
 from engram.plasticity.rule import PlasticityRule
-from engram.plasticity.scan import identity, softmax
+from engram.plasticity.scan import identity, plastic_linear_scan, softmax
 from engram.plasticity.state import RuleState
 
 UNITS: dict[Callable[[Tensor], Tensor], int] = {identity: IDENTITY, torch.tanh: TANH, softmax: SOFTMAX}
+_UNIT_FUNCTIONS = {code: function for function, code in UNITS.items()}
 
 _INPUTS = "Tensor modulator, Tensor trace, Tensor eligibility, Tensor alpha, Tensor eta"
 
@@ -131,6 +132,20 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return (*results, of_alpha.clone(memory_format=torch.contiguous_format), eta_sums.sum().reshape(1))
 
 
+def _plain(pre: Tensor, current: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    (modulator, trace, eligibility, alpha, eta), options = args[:5], Options(*args[5:])
+    outputs, state = plastic_linear_scan(
+        pre,
+        current,
+        alpha,
+        rule_decoding.DecodedRule(*options[:4], eta, options.modulated),
+        rule_encoding.state_of(trace, eligibility),
+        modulator=modulator if options.modulated else None,
+        nonlinearity=_UNIT_FUNCTIONS[options.unit],
+    )
+    return outputs, *state
+
+
 def _fake(pre: Tensor, current: Tensor, modulator: Tensor, trace: Tensor, eligibility: Tensor, *unused: Any) -> Any:
     return tuple(like((current, trace, eligibility)))
 
@@ -144,9 +159,11 @@ custom_operator.register(
     "plastic_linear_scan",
     (_forward, _backward),
     (_fake, _fake_backward),
+    plain=_plain,
     given=f"Tensor pre, Tensor current, {_INPUTS}",
     kept=f"Tensor outputs, Tensor pre, {_INPUTS}",
-    keep=lambda inputs, outputs: (outputs[0], inputs[0], *inputs[2:]),
+    keep=lambda outputs: outputs[:1],
+    external=1,
     options=Options,
     returned=3,
     graded=3,

@@ -14,6 +14,7 @@ from engram.plasticity.kernels import any_rule, layout, rule_encoding
 from engram.plasticity.kernels.any_rule import Recursion, StackedCoefficients, unit_coefficients
 from engram.plasticity.kernels.constants import POST
 from engram.plasticity.kernels.layout import array
+from engram.plasticity.kernels.plain_gradients import plain_gradients
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_lstm_scan
 from engram.plasticity.state import PlasticLSTMState, TraceState
@@ -103,15 +104,19 @@ class _Scan(torch.autograd.Function):
             gradients = _gradients(scan_inputs, ctx.options, filled, *steps)
         if gradients is None:
             outputs_of = partial(_plain, *ctx.options)
-            gradients = any_rule.plain_gradients(outputs_of, scan_inputs, ctx.needs_input_grad[3:], filled)
+            gradients = plain_gradients(outputs_of, scan_inputs, ctx.needs_input_grad[3:], filled)
         return (None, None, None, *gradients)
 
 
 def _plain(rule: PlasticityRule, hebb_post: str, *scan_inputs: Tensor) -> tuple[Tensor, ...]:
-    drive, hidden, cell, start, weight, alpha, *_ = scan_inputs
+    drive, hidden, cell, start, weight, alpha, *parameters = scan_inputs
     state = PlasticLSTMState(hidden, cell, TraceState(start))
-    outputs, last = plastic_lstm_scan(drive, weight, alpha, rule, state, hebb_post=hebb_post)
-    return outputs, last.cell, last.trace
+
+    def run(rule: PlasticityRule) -> tuple[Tensor, ...]:
+        outputs, last = plastic_lstm_scan(drive, weight, alpha, rule, state, hebb_post=hebb_post)
+        return outputs, last.cell, last.trace
+
+    return any_rule.with_parameters(rule, parameters, run)
 
 
 def _gradients(

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import custom_operator, layout, rule_encoding
+from engram.plasticity.kernels import custom_operator, layout, rule_decoding, rule_encoding
 from engram.plasticity.kernels.constants import BLOCK, POST
 from engram.plasticity.kernels.custom_operator import RECURRENT
 from engram.plasticity.kernels.layout import array, copies, like, padded, traces, zeros
 from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.scan import plastic_lstm_scan
 from engram.plasticity.state import PlasticLSTMState
 
 # Fewest groups into which a batch is split: if the weights fit the second-level cache, and if they are larger.
@@ -28,6 +29,7 @@ LARGE = 2**20
 
 _INPUTS = f"Tensor hidden, Tensor cell, {RECURRENT}"
 _COUNT = 11
+_POST_NAMES = {code: name for name, code in POST.items()}
 
 
 class Options(NamedTuple):
@@ -181,6 +183,22 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return (*results, weight_grad, of_alpha.clone(memory_format=torch.contiguous_format), *layout.totals(sums, size))
 
 
+def _plain(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    tensors, options = args[:_COUNT], Options(*args[_COUNT:])
+    hidden, cell, trace, eligibility, weight, alpha, eta, *modulation = tensors
+    outputs, state = plastic_lstm_scan(
+        drive,
+        weight,
+        alpha,
+        rule_decoding.DecodedRule(*options[:4], eta, options.modulated),
+        PlasticLSTMState(hidden, cell, rule_encoding.state_of(trace, eligibility)),
+        neuromodulator=rule_decoding.neuromodulator_of(options.squash, *modulation) if options.modulated else None,
+        hebb_post=_POST_NAMES[options.post],
+        modulator_source="cell" if options.from_cell else "hidden",
+    )
+    return outputs, state.cell, *state.rule
+
+
 def _fake(drive: Tensor, *args: Any) -> Any:
     (hidden, cell, trace, eligibility, *_), options = args[:_COUNT], Options(*args[_COUNT:])
     outputs = drive.new_empty(*drive.shape[:2], hidden.shape[1])
@@ -196,9 +214,11 @@ custom_operator.register(
     "plastic_lstm_scan",
     (_forward, _backward),
     (_fake, _fake_backward),
+    plain=_plain,
     given=f"Tensor drive, {_INPUTS}",
     kept=f"Tensor outputs, Tensor cells, Tensor gates, Tensor currents, {_INPUTS}",
-    keep=lambda inputs, outputs: (outputs[0], *outputs[4:], *inputs[1:]),
+    keep=lambda outputs: (outputs[0], *outputs[4:]),
+    external=0,
     options=Options,
     returned=7,
     # Only the derivative uses the saved cells, gates and currents, so that they have no gradient.

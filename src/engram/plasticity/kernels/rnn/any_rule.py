@@ -15,6 +15,7 @@ from engram.plasticity.alpha import LowRank
 from engram.plasticity.kernels import any_rule, layout, rule_encoding
 from engram.plasticity.kernels.any_rule import Recursion, StackedCoefficients, unit_coefficients
 from engram.plasticity.kernels.layout import array
+from engram.plasticity.kernels.plain_gradients import plain_gradients
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
 from engram.plasticity.state import PlasticState, TraceState
@@ -132,17 +133,21 @@ class _Scan(torch.autograd.Function):
             gradients = _gradients(scan_inputs, ctx.options, filled, outputs, traces, keep, increment)
         if gradients is None:
             outputs_of = partial(_plain, *ctx.options)
-            gradients = any_rule.plain_gradients(outputs_of, scan_inputs, ctx.needs_input_grad[4:], filled)
+            gradients = plain_gradients(outputs_of, scan_inputs, ctx.needs_input_grad[4:], filled)
         return (None, None, None, None, *gradients)
 
 
 def _plain(
     rule: PlasticityRule, clamp: Tensor | None, nonlinearity: Callable[[Tensor], Tensor], *scan_inputs: Tensor
 ) -> tuple[Tensor, ...]:
-    drive, hidden, start, weight, alpha, *_ = scan_inputs
+    drive, hidden, start, weight, alpha, *parameters = scan_inputs
     state = PlasticState(hidden, TraceState(start))
-    outputs, last = plastic_scan(drive, weight, alpha, rule, state, clamp=clamp, nonlinearity=nonlinearity)
-    return outputs, last.trace
+
+    def run(rule: PlasticityRule) -> tuple[Tensor, ...]:
+        outputs, last = plastic_scan(drive, weight, alpha, rule, state, clamp=clamp, nonlinearity=nonlinearity)
+        return outputs, last.trace
+
+    return any_rule.with_parameters(rule, parameters, run)
 
 
 def _gradients(

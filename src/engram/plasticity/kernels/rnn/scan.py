@@ -1,7 +1,7 @@
 """The plastic recurrent scan as one torch operator, ``engram::plastic_scan``, and the conditions under which it runs.
 
 The operator has its own derivative, so that autograd stores only its inputs and outputs, and it is known to
-``torch.compile``. It cannot be differentiated twice or transformed by ``torch.func``.
+``torch.compile``. Its second derivative is that of the plain scan; ``torch.func`` cannot transform it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from engram import extras
 from engram.plasticity.alpha import LowRank
-from engram.plasticity.kernels import custom_operator, layout, rule_encoding
-from engram.plasticity.kernels.constants import ADDITIVE, HEBB, LINEAR, NOTHING, RATE
+from engram.plasticity.kernels import custom_operator, layout, rule_decoding, rule_encoding
+from engram.plasticity.kernels.constants import ADDITIVE, FIXED, HEBB, LINEAR, NOTHING, RATE
 from engram.plasticity.kernels.custom_operator import RECURRENT
 from engram.plasticity.kernels.layout import array, copies, like, padded, traces, zeros
 from engram.plasticity.kernels.rnn.fixed import fixed_scan
 from engram.plasticity.kernels.rnn.options import Options
 from engram.plasticity.rule import PlasticityRule
+from engram.plasticity.scan import plastic_scan
 from engram.plasticity.state import PlasticState
 
 # Whether the CUDA kernels can be compiled; like numba, Triton is imported only at the first call.
@@ -176,6 +177,21 @@ def _backward(grad_outputs: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return (*results, weight_grad, of_alpha, *layout.totals(sums, size))
 
 
+def _plain(drive: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    (mask, hidden, trace, eligibility, weight, alpha, eta, *modulation), options = args[:11], Options(*args[11:])
+    outputs, state = plastic_scan(
+        drive,
+        weight,
+        None if options.recursion == FIXED else alpha,
+        rule_decoding.rule_of(*options[:4], eta, options.modulated),
+        PlasticState(hidden, rule_encoding.state_of(trace, eligibility)),
+        neuromodulator=rule_decoding.neuromodulator_of(options.squash, *modulation) if options.modulated else None,
+        clamp=mask,
+        nonlinearity=torch.relu if options.relu else torch.tanh,
+    )
+    return outputs, *state.rule
+
+
 def _fake(drive: Tensor, mask: Tensor | None, hidden: Tensor, trace: Tensor, eligibility: Tensor, *unused: Any) -> Any:
     return tuple(like((drive, trace, eligibility)))
 
@@ -189,9 +205,11 @@ SCAN, DERIVATIVE = custom_operator.register(
     "plastic_scan",
     (_forward, _backward),
     (_fake, _fake_backward),
+    plain=_plain,
     given=f"Tensor drive, {_INPUTS}",
     kept=f"Tensor outputs, {_INPUTS}",
-    keep=lambda inputs, outputs: (outputs[0], *inputs[1:]),
+    keep=lambda outputs: outputs[:1],
+    external=0,
     options=Options,
     returned=3,
     graded=3,
