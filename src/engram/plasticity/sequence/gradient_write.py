@@ -111,7 +111,8 @@ class GradientWrite(WriteRule):
         chunk_size: int = CHUNK_SIZE,
     ) -> tuple[Tensor, ChunkFastWeights]:
         """As ``WriteRule.run``, in the rule's own chunks; step by step if the sequences stand at different places."""
-        length, size, outputs = query.shape[2], self.chunk_size, []
+        length, size = query.shape[2], self.chunk_size
+        outputs: list[Tensor] = []
         position = _common(state.position)
         if position is None or length < 2:
             return step_scan(self, state, query, key, value, *signals) if length else (value, state)

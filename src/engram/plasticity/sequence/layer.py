@@ -234,7 +234,7 @@ class FastWeightLayer(nn.Module):
         self, sequence: Float[Tensor, "time batch input"], state: State
     ) -> tuple[Float[Tensor, "time batch output"], State]:
         """Output and state for a sequence and a state that are checked."""
-        parts = functional.linear(sequence, self.weight_in, self.bias_in).split(self._sizes, -1)
+        parts = torch.split(functional.linear(sequence, self.weight_in, self.bias_in), self._sizes, -1)
         count = 4 if self.gate else 3
         query, key, value, *gate = (part.unflatten(-1, (self.heads, -1)).permute(1, 2, 0, 3) for part in parts[:count])
         features = FEATURE_MAPS[self.feature_map]
@@ -253,7 +253,7 @@ class FastWeightLayer(nn.Module):
             return torch.sigmoid(linear) * 2 if self.negative_eigenvalues else torch.sigmoid(linear)
         if name == "log_momentum":
             return functional.logsigmoid(linear)
-        rate: Any = self.log_rate
+        rate: Tensor = self.log_rate  # type: ignore[assignment]  # a rule with decay has one
         return -functional.softplus(linear) * rate.exp().unsqueeze(-1)
 
     def extra_repr(self) -> str:

@@ -87,7 +87,7 @@ class LeastSquaresWrite(WriteRule):
         written, weighted = scaled(value, beta), scaled(key, beta)
         for q, k, u, b, d, g in by_chunk(query, key, written, weighted, between, since):
             pairs = outer(b, k)
-            grams = outer_scaled(gram, g) + (d @ pairs.flatten(-2)).unflatten(-1, pairs.shape[-2:])
+            grams = outer_scaled(gram, g) + torch.unflatten(d @ pairs.flatten(-2), -1, pairs.shape[-2:])
             x = self._solved(grams, q)
             outputs.append(scaled(x, g) @ weight.transpose(-1, -2) + attention(x, k, d) @ u)
             weight = scaled(weight, g[..., -1]) + u.transpose(-1, -2) @ scaled(k, d[..., -1, :])

@@ -44,7 +44,7 @@ def corrected(
     identity = torch.eye(key.shape[-2], dtype=key.dtype, device=key.device)
     rows = torch.cat(columns, -1) * beta.unsqueeze(-1)
     solved = torch.linalg.solve_triangular(below + identity, rows, upper=False, unitriangular=True)
-    return solved.split([part.shape[-1] for part in columns], -1)
+    return torch.split(solved, [part.shape[-1] for part in columns], -1)
 
 
 def attention(

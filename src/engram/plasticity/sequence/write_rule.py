@@ -212,7 +212,7 @@ def in_chunks(
     sequence: Float[Tensor, "batch heads time ..."], size: int
 ) -> Float[Tensor, "chunks batch heads size ..."]:
     """A sequence in chunks of a size that divides its length."""
-    return sequence.unflatten(2, (-1, size)).movedim(2, 0)
+    return torch.unflatten(sequence, 2, (-1, size)).movedim(2, 0)
 
 
 def in_time(chunks: list[Tensor]) -> Float[Tensor, "batch heads time value"]:
