@@ -41,6 +41,7 @@ from engram.verdicts import recorded_verdicts
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
     "engram.plasticity": "Fast weights: synapses that change while the network runs.",
+    "engram.plasticity.sequence": "Memories in a sequence, written by Hebb's rule, the delta rule and their kin.",
     "engram.rules": "Learning rules that train a network's weights without backpropagation.",
     "engram.nn": "Plain layers and networks, and their initial values.",
     "engram.learned.blur": "Bidirectional update rules: learning rules of a few numbers, found by search.",
@@ -85,6 +86,7 @@ THEMES = {  # of the gallery: the name of each experiment in the menu
         "plastic-language": "A plastic LSTM on bigrams",
         "plastic-treebank": "A plastic LSTM on text",
         "evolved-plastic-networks": "Evolved plastic networks",
+        "associative-recall": "Recall in a sequence",
     },
     "rules": {
         "learning-rules": "Learning rules compared",

@@ -70,7 +70,7 @@ AS_IN_TORCH = {
     "wide rnn": (lambda: wide_rnn(FEATURES, UNITS, 1, generator=seeded()), SEQUENCE, torch.bfloat16),
     "norm over the batch": (BatchOnlyNorm, IMAGES, torch.float32),
 }
-KEEP_SMALL_CHANGES = {name for name in LAYERS if name.startswith("plastic") or "hebbian" in name} | {
+KEEP_SMALL_CHANGES = {name for name in LAYERS if name.startswith(("plastic", "fast")) or "hebbian" in name} | {
     "graded winners",
     "threshold",
 }

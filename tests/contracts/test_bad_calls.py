@@ -86,6 +86,7 @@ PACKAGES = (
     "nn.ntk",
     "optim",
     "plasticity",
+    "plasticity.sequence",
     "rules",
     "rules.synaptic",
     "rules.temporal",

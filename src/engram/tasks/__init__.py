@@ -6,6 +6,7 @@ ValueError, one of the wrong type TypeError; the message names the argument.
 """
 
 from engram.numeric.finite_mdp import FiniteMDP
+from engram.tasks.associative_recall import AssociativeRecall
 from engram.tasks.class_streams import ClassStream, ClassStreams
 from engram.tasks.collision_advice import collision_advice
 from engram.tasks.delayed_add import DelayedAdd
@@ -41,6 +42,7 @@ from engram.tasks.task_sequence import ClassificationTask, Labelled, mixture, pe
 from engram.tasks.two_stimulus import Timing, TwoStimulus
 
 __all__ = [
+    "AssociativeRecall",
     "ClampedEpisode",
     "ClassStream",
     "ClassStreams",
